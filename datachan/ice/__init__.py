@@ -1,0 +1,1 @@
+"""ICE: the datagram transport that a peer connection runs over."""

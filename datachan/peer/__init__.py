@@ -1,0 +1,1 @@
+"""RTCPeerConnection, RTCDataChannel and friends, named and behaving as W3C has them."""

@@ -1,0 +1,34 @@
+"""What this package raises at its own caller, and why a packet is refused.
+
+    SctpError
+     ├── InvalidState        the call does not fit the association's state
+     ├── InvalidStream       the stream identifier is not one the association has
+     ├── MessageTooLarge     the message is longer than the association was told to accept
+     └── BadPacket           bytes from the network are no valid packet; never leaves the engine
+
+All but `BadPacket` are the caller's mistake. What a peer does wrong never raises: it becomes an ERROR or ABORT chunk
+with the cause the RFC names, and an event.
+"""
+
+
+class SctpError(Exception):
+    """The root of everything `datachan.sctp` raises."""
+
+
+class InvalidState(SctpError):
+    """The call does not fit the state the association is in."""
+
+
+class InvalidStream(SctpError):
+    """The stream identifier is outside of what the association negotiated."""
+
+
+class MessageTooLarge(SctpError):
+    """The message is longer than the limit set in the options."""
+
+
+class BadPacket(SctpError):
+    """Bytes from the network that cannot be read as RFC 9260, section 3 has them.
+
+    Raised by the functions named ``…_untrusted`` and by nothing else.
+    """

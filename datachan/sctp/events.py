@@ -1,0 +1,181 @@
+"""What an association tells its user: one value per fact, drained with `Association.events()`.
+
+These are the notifications of RFC 9260, section 11.2 ("ULP <- SCTP primitives"). They carry facts only; nothing here
+decides or sends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class Event:
+    """The base of all events."""
+
+    __slots__ = ()
+
+
+class MessageReceived(Event):
+    """A whole user message arrived (DATA ARRIVE, section 11.2.1).
+
+    Its bytes count against the advertised receiver window until `Association.message_consumed` gives them back.
+
+    Attributes:
+        stream_id: the stream it came on.
+        ppid: the payload protocol identifier, host order.
+        data: the message.
+        unordered: whether it was sent with the U bit.
+    """
+
+    __slots__ = ("data", "ppid", "stream_id", "unordered")
+
+    def __init__(self, stream_id: int, ppid: int, data: bytes, unordered: bool) -> None:
+        self.stream_id = stream_id
+        self.ppid = ppid
+        self.data = data
+        self.unordered = unordered
+
+    def __repr__(self) -> str:
+        kind = "unordered" if self.unordered else "ordered"
+        return f"MessageReceived(stream_id={self.stream_id}, ppid={self.ppid}, {len(self.data)} bytes, {kind})"
+
+
+class StreamProgress(Event):
+    """Bytes of a stream left the send queue: sent for the first time, or dropped because they were abandoned.
+
+    At most one per stream between two drains.
+
+    Attributes:
+        stream_id: the stream.
+        bytes_left: how many user bytes have left the queue since the last such event.
+    """
+
+    __slots__ = ("bytes_left", "stream_id")
+
+    def __init__(self, stream_id: int, bytes_left: int) -> None:
+        self.stream_id = stream_id
+        self.bytes_left = bytes_left
+
+    def __repr__(self) -> str:
+        return f"StreamProgress(stream_id={self.stream_id}, bytes_left={self.bytes_left})"
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationEstablished(Event):
+    """The four-way handshake is done (COMMUNICATION UP).
+
+    Attributes:
+        inbound_streams: streams the peer may send on.
+        outbound_streams: streams we may send on: min(ours, what the peer accepts).
+    """
+
+    inbound_streams: int
+    outbound_streams: int
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationRestarted(Event):
+    """The peer lost its state and started again (RESTART, section 5.2.4.1 action A). Streams begin anew."""
+
+    inbound_streams: int
+    outbound_streams: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShutdownReceived(Event):
+    """The peer asked for a graceful end; nothing new can be sent, what is queued still is."""
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationClosed(Event):
+    """A graceful shutdown finished; both sides delivered everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationLost(Event):
+    """The association ended without a graceful shutdown (COMMUNICATION LOST).
+
+    Attributes:
+        reason: a sentence for people: who ended it and why.
+        by_peer: True when the peer sent an ABORT.
+        cause_code: the error cause code of the ABORT sent or received (section 3.3.10), or 0.
+    """
+
+    reason: str
+    by_peer: bool
+    cause_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteError(Event):
+    """The peer reported an operational error in an ERROR chunk, or we reported one to it.
+
+    Attributes:
+        cause_code: the error cause code of section 3.3.10.
+        description: a sentence for people.
+        by_peer: True when the peer reported it.
+    """
+
+    cause_code: int
+    description: str
+    by_peer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SendFailed(Event):
+    """A message was given up before the peer had all of it (SEND FAILURE).
+
+    Attributes:
+        stream_id: the stream it was sent on.
+        ppid: its payload protocol identifier.
+        size: its length in bytes.
+        sent: True when at least one of its fragments had been transmitted.
+        context: what the caller gave to `Association.send`.
+        reason: why: its lifetime ended, its retransmissions ran out, the stream was reset, the association ended.
+    """
+
+    stream_id: int
+    ppid: int
+    size: int
+    sent: bool
+    context: object
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingStreamsReset(Event):
+    """The peer reset streams it sends on (RFC 6525); everything it sent before has been delivered."""
+
+    stream_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingStreamsReset(Event):
+    """The peer performed our request to reset streams we send on (RFC 6525, section 5.2.7)."""
+
+    stream_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamResetFailed(Event):
+    """The peer refused our request to reset streams, or cannot do it.
+
+    Attributes:
+        stream_ids: the streams asked for.
+        reason: the result of RFC 6525, section 4.4 in words.
+    """
+
+    stream_ids: tuple[int, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PathStatusChanged(Event):
+    """The path became active or inactive (NETWORK STATUS CHANGE, section 8.2)."""
+
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SenderDry(Event):
+    """Everything sent so far has been acknowledged by the peer and nothing is queued."""

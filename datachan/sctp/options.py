@@ -1,0 +1,63 @@
+"""The protocol parameters of an association, with the values RFC 9260, section 16 recommends.
+
+Times are seconds, sizes are bytes. An option set is immutable; `dataclasses.replace` makes a changed one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssociationOptions:
+    """Everything about an association that its user may choose.
+
+    Attributes:
+        local_port: our SCTP port.
+        remote_port: the peer's SCTP port.
+        max_packet_size: the largest SCTP packet we build, common header included.
+        outbound_streams: streams we ask for (OS of INIT).
+        inbound_streams: streams we accept (MIS of INIT).
+        receive_window: bytes the peer may have under way to us (a_rwnd when nothing is buffered).
+        max_message_size: longest message accepted from the peer, 0 for no limit. A longer one aborts the
+            association before it can fill memory.
+        rto_initial: RTO before the first round trip is measured.
+        rto_min: RTO never falls below this.
+        rto_max: RTO never rises above this.
+        max_init_retransmits: INIT or COOKIE ECHO retransmissions before we give up.
+        association_max_retrans: consecutive unanswered retransmissions before the peer counts as unreachable.
+        path_max_retrans: the same for the path, after which it is inactive.
+        heartbeat_interval: added to the RTO between heartbeats on an idle path; 0 turns them off.
+        valid_cookie_life: how long a State Cookie we issued is good for.
+        sack_delay: how long an acknowledgement may wait (section 6.2: at most 0.5).
+        sack_frequency: acknowledge at least every this many packets.
+        max_burst: full packets that may leave at once on top of what is acknowledged (section 6.1, rule D).
+        initial_cwnd: the initial congestion window; 0 for RFC 9260's min(4*MTU, max(2*MTU, 4404)).
+        zero_checksum: announce that packets with a zero checksum are acceptable (RFC 9653); only for a lower
+            layer that protects integrity, as DTLS does.
+        partial_reliability: announce RFC 3758.
+        stream_reset: announce RFC 6525.
+    """
+
+    local_port: int = 5000
+    remote_port: int = 5000
+    max_packet_size: int = 1200
+    outbound_streams: int = 65535
+    inbound_streams: int = 65535
+    receive_window: int = 4 * 1024 * 1024
+    max_message_size: int = 0
+    rto_initial: float = 1.0
+    rto_min: float = 1.0
+    rto_max: float = 60.0
+    max_init_retransmits: int = 8
+    association_max_retrans: int = 10
+    path_max_retrans: int = 5
+    heartbeat_interval: float = 30.0
+    valid_cookie_life: float = 60.0
+    sack_delay: float = 0.2
+    sack_frequency: int = 2
+    max_burst: int = 4
+    initial_cwnd: int = 0
+    zero_checksum: bool = False
+    partial_reliability: bool = True
+    stream_reset: bool = True

@@ -1,0 +1,1 @@
+"""Introducing peers to one another: the messages, the server and the client."""

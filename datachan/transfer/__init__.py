@@ -1,0 +1,1 @@
+"""Files over a data channel: the protocol, the sender and the receiver."""
