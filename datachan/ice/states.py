@@ -1,0 +1,19 @@
+"""The states an ICE transport goes through, as W3C names them, and the one error it raises."""
+
+from enum import Enum
+
+
+class IceState(Enum):
+    """RTCIceTransportState (W3C WebRTC, 5.6.4); the values are W3C's strings."""
+
+    NEW = "new"
+    CHECKING = "checking"
+    CONNECTED = "connected"
+    COMPLETED = "completed"
+    DISCONNECTED = "disconnected"
+    FAILED = "failed"
+    CLOSED = "closed"
+
+
+class IceError(ConnectionError):
+    """No path was found, or none is left; the message says what was tried."""
