@@ -1,0 +1,176 @@
+"""The error causes of ABORT and ERROR (RFC 9260, 3.3.10): bytes to values, values to words.
+
+Knows what each cause carries, not when it is due.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from datachan.sctp.errors import BadPacket
+from datachan.sctp.wire.parameters import Parameter, serialize_tlv
+
+INVALID_STREAM_IDENTIFIER: Final = 1
+MISSING_MANDATORY_PARAMETER: Final = 2
+STALE_COOKIE: Final = 3
+OUT_OF_RESOURCE: Final = 4
+UNRESOLVABLE_ADDRESS: Final = 5
+UNRECOGNIZED_CHUNK_TYPE: Final = 6
+INVALID_MANDATORY_PARAMETER: Final = 7
+UNRECOGNIZED_PARAMETERS: Final = 8
+NO_USER_DATA: Final = 9
+COOKIE_RECEIVED_WHILE_SHUTTING_DOWN: Final = 10
+RESTART_WITH_NEW_ADDRESSES: Final = 11
+USER_INITIATED_ABORT: Final = 12
+PROTOCOL_VIOLATION: Final = 13
+
+CAUSE_NAMES: Final[dict[int, str]] = {
+    INVALID_STREAM_IDENTIFIER: "Invalid Stream Identifier",
+    MISSING_MANDATORY_PARAMETER: "Missing Mandatory Parameter",
+    STALE_COOKIE: "Stale Cookie",
+    OUT_OF_RESOURCE: "Out of Resource",
+    UNRESOLVABLE_ADDRESS: "Unresolvable Address",
+    UNRECOGNIZED_CHUNK_TYPE: "Unrecognized Chunk Type",
+    INVALID_MANDATORY_PARAMETER: "Invalid Mandatory Parameter",
+    UNRECOGNIZED_PARAMETERS: "Unrecognized Parameters",
+    NO_USER_DATA: "No User Data",
+    COOKIE_RECEIVED_WHILE_SHUTTING_DOWN: "Cookie Received While Shutting Down",
+    RESTART_WITH_NEW_ADDRESSES: "Restart of an Association with New Addresses",
+    USER_INITIATED_ABORT: "User-Initiated Abort",
+    PROTOCOL_VIOLATION: "Protocol Violation",
+}
+
+_HEADER: Final = struct.Struct("!HH")
+_U32: Final = struct.Struct("!I")
+_U16_U16: Final = struct.Struct("!HH")
+_LONGEST_TEXT: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorCause:
+    """One error cause.
+
+    Attributes:
+        code: the Cause Code, one of the constants of this module or unknown.
+        info: the Cause-Specific Information.
+    """
+
+    code: int
+    info: bytes = b""
+
+    def serialize(self) -> bytes:
+        """The whole cause, padded to a multiple of 4 bytes."""
+        return serialize_tlv(self.code, self.info)
+
+
+def invalid_stream_identifier(stream_id: int) -> ErrorCause:
+    """DATA came on a stream that does not exist (3.3.10.1)."""
+    return ErrorCause(INVALID_STREAM_IDENTIFIER, _U16_U16.pack(stream_id, 0))
+
+
+def missing_mandatory_parameter(types: Sequence[int]) -> ErrorCause:
+    """Parameters of these types are missing in INIT or INIT ACK (3.3.10.2)."""
+    return ErrorCause(MISSING_MANDATORY_PARAMETER, struct.pack(f"!I{len(types)}H", len(types), *types))
+
+
+def stale_cookie(staleness_us: int) -> ErrorCause:
+    """A valid State Cookie came this many microseconds after it expired (3.3.10.3); more than fit are cut."""
+    return ErrorCause(STALE_COOKIE, _U32.pack(min(max(staleness_us, 0), 0xFFFFFFFF)))
+
+
+def out_of_resource() -> ErrorCause:
+    """The sender is out of resource (3.3.10.4)."""
+    return ErrorCause(OUT_OF_RESOURCE)
+
+
+def unresolvable_address(parameter: Parameter) -> ErrorCause:
+    """The address or host name in this parameter cannot be used (3.3.10.5)."""
+    return ErrorCause(UNRESOLVABLE_ADDRESS, parameter.serialize())
+
+
+def unrecognized_chunk_type(chunk: bytes) -> ErrorCause:
+    """This chunk, complete with its header, is of a type we do not know (3.3.10.6)."""
+    return ErrorCause(UNRECOGNIZED_CHUNK_TYPE, chunk)
+
+
+def invalid_mandatory_parameter() -> ErrorCause:
+    """A mandatory parameter of INIT or INIT ACK has an invalid value (3.3.10.7)."""
+    return ErrorCause(INVALID_MANDATORY_PARAMETER)
+
+
+def unrecognized_parameters(parameters: Sequence[Parameter]) -> ErrorCause:
+    """These parameters of an INIT ACK are of types we do not know (3.3.10.8)."""
+    return ErrorCause(UNRECOGNIZED_PARAMETERS, b"".join([parameter.serialize() for parameter in parameters]))
+
+
+def no_user_data(tsn: int) -> ErrorCause:
+    """The DATA chunk with this TSN has no user data (3.3.10.9)."""
+    return ErrorCause(NO_USER_DATA, _U32.pack(tsn & 0xFFFFFFFF))
+
+
+def cookie_received_while_shutting_down() -> ErrorCause:
+    """COOKIE ECHO came in SHUTDOWN-ACK-SENT (3.3.10.10)."""
+    return ErrorCause(COOKIE_RECEIVED_WHILE_SHUTTING_DOWN)
+
+
+def restart_with_new_addresses(addresses: Sequence[Parameter]) -> ErrorCause:
+    """An INIT for an existing association added these addresses (3.3.10.11)."""
+    return ErrorCause(RESTART_WITH_NEW_ADDRESSES, b"".join([address.serialize() for address in addresses]))
+
+
+def user_initiated_abort(reason: str) -> ErrorCause:
+    """The upper layer asked for the ABORT (3.3.10.12)."""
+    return ErrorCause(USER_INITIATED_ABORT, reason.encode("utf-8", "replace")[:_LONGEST_TEXT])
+
+
+def protocol_violation(text: str) -> ErrorCause:
+    """The peer broke a rule for which there is no other cause (3.3.10.13)."""
+    return ErrorCause(PROTOCOL_VIOLATION, text.encode("utf-8", "replace")[:_LONGEST_TEXT])
+
+
+def parse_causes_untrusted(data: bytes, start: int, end: int) -> list[ErrorCause]:
+    """The causes in data[start:end].
+
+    Raises:
+        BadPacket: a length is below 4 or runs past the end.
+    """
+    causes: list[ErrorCause] = []
+    while start < end:
+        if end - start < 4:
+            raise BadPacket("an error cause is shorter than its header")
+        code, length = _HEADER.unpack_from(data, start)
+        if length < 4 or length > end - start:
+            raise BadPacket(f"error cause {code} has length {length} of {end - start}")
+        causes.append(ErrorCause(code, data[start + 4 : start + length]))
+        start += (length + 3) & ~3
+    return causes
+
+
+def describe(cause: ErrorCause) -> str:
+    """A sentence for people; whatever the peer put in, it is short and printable."""
+    name = CAUSE_NAMES.get(cause.code, f"Unknown error cause {cause.code}")
+    detail = _detail(cause)
+    return f"{name}: {detail}" if detail else name
+
+
+def _detail(cause: ErrorCause) -> str:
+    info = cause.info
+    if cause.code in {USER_INITIATED_ABORT, PROTOCOL_VIOLATION}:
+        text = info[: 4 * _LONGEST_TEXT].decode("utf-8", "replace")[:_LONGEST_TEXT]
+        return "".join([character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text])
+    if cause.code == INVALID_STREAM_IDENTIFIER and len(info) >= 2:
+        return f"stream {int.from_bytes(info[:2], 'big')}"
+    if cause.code == STALE_COOKIE and len(info) == 4:
+        return f"by {_U32.unpack(info)[0]} microseconds"
+    if cause.code == NO_USER_DATA and len(info) == 4:
+        return f"TSN {_U32.unpack(info)[0]}"
+    if cause.code == UNRECOGNIZED_CHUNK_TYPE and info:
+        return f"type {info[0]}"
+    if cause.code in {UNRESOLVABLE_ADDRESS, UNRECOGNIZED_PARAMETERS} and len(info) >= 2:
+        return f"parameter type 0x{int.from_bytes(info[:2], 'big'):04x}"
+    if cause.code == MISSING_MANDATORY_PARAMETER and len(info) >= 6:
+        return f"parameter type 0x{int.from_bytes(info[4:6], 'big'):04x}"
+    return ""

@@ -1,0 +1,536 @@
+"""The chunks of RFC 9260, 3.3: bytes to values and back, each knowing its own form and nothing of an association.
+
+All numbers are as on the wire: TSNs have 32 bits, Gap Ack Blocks are offsets. The wire object is not the
+retransmission record; it lives as long as one packet. DATA and SACK are the hot path: plain classes with slots, one
+precompiled struct each, payloads are bytes.
+
+The parse functions take the whole packet, where the chunk begins and where it ends by its Chunk Length, and raise
+BadPacket when the chunk is shorter than its type allows or its parts do not fit.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+from datachan.sctp.errors import BadPacket
+from datachan.sctp.wire.causes import ErrorCause, parse_causes_untrusted
+from datachan.sctp.wire.parameters import HEARTBEAT_INFO, Parameter, parse_parameters_untrusted, serialize_tlv
+
+DATA: Final = 0
+INIT: Final = 1
+INIT_ACK: Final = 2
+SACK: Final = 3
+HEARTBEAT: Final = 4
+HEARTBEAT_ACK: Final = 5
+ABORT: Final = 6
+SHUTDOWN: Final = 7
+SHUTDOWN_ACK: Final = 8
+ERROR: Final = 9
+COOKIE_ECHO: Final = 10
+COOKIE_ACK: Final = 11
+ECNE: Final = 12
+CWR: Final = 13
+SHUTDOWN_COMPLETE: Final = 14
+
+FLAG_ENDING: Final = 0x01
+FLAG_BEGINNING: Final = 0x02
+FLAG_UNORDERED: Final = 0x04
+FLAG_IMMEDIATE: Final = 0x08
+FLAG_TAG_REFLECTED: Final = 0x01  # the T bit of ABORT and SHUTDOWN COMPLETE
+
+DATA_HEADER_LENGTH: Final = 16
+
+_HEADER: Final = struct.Struct("!BBH")
+_HEADER_U32: Final = struct.Struct("!BBHI")
+_U32: Final = struct.Struct("!I")
+_TLV: Final = struct.Struct("!HH")
+_DATA: Final = struct.Struct("!BBHIHHI")
+_INIT: Final = struct.Struct("!BBHIIHHI")
+_SACK: Final = struct.Struct("!BBHIIHH")
+_GAP: Final = struct.Struct("!HH")
+_PADDING: Final = (b"", b"\0\0\0", b"\0\0", b"\0")
+
+
+def serialize_chunk(chunk_type: int, flags: int, value: bytes) -> bytes:
+    """A chunk with this value, padded to a multiple of 4 bytes (RFC 9260, 3.2)."""
+    # RFC 9260, 3.2: "The Chunk Length field does not count any chunk padding."
+    return _HEADER.pack(chunk_type, flags, 4 + len(value)) + value + _PADDING[len(value) & 3]
+
+
+class Chunk:
+    """The base of all chunks; `type` is the Chunk Type.
+
+    Chunks are equal when they would be the same bytes.
+    """
+
+    __slots__ = ()
+    type: int
+
+    def serialize(self) -> bytes:
+        """The whole chunk, padded to a multiple of 4 bytes."""
+        return serialize_chunk(self.type, 0, b"")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Chunk) and other.type == self.type and self.serialize() == other.serialize()
+
+    def __hash__(self) -> int:
+        return hash(self.serialize())
+
+    def __repr__(self) -> str:
+        return f"{self.__class__.__name__}({self.serialize()[4:].hex()})"
+
+
+class UnknownChunk(Chunk):
+    """A chunk of a type this package does not know; it is the last of its packet if `stop_processing`.
+
+    Attributes:
+        flags: the Chunk Flags.
+        body: the Chunk Value.
+    """
+
+    __slots__ = ("body", "flags", "type")
+
+    def __init__(self, chunk_type: int, flags: int, body: bytes) -> None:
+        self.type = chunk_type
+        self.flags = flags
+        self.body = body
+
+    def serialize(self) -> bytes:
+        return serialize_chunk(self.type, self.flags, self.body)
+
+    @property
+    def stop_processing(self) -> bool:
+        """Whether nothing after it in the packet may be processed (the highest-order bit is 0)."""
+        return not self.type & 0x80
+
+    @property
+    def report(self) -> bool:
+        """Whether it has to be reported in an ERROR chunk (the second bit is 1)."""
+        return bool(self.type & 0x40)
+
+    def __repr__(self) -> str:
+        return f"UnknownChunk(type={self.type}, flags={self.flags}, {len(self.body)} bytes)"
+
+
+class DataChunk(Chunk):
+    """User data, a message or a fragment of one (RFC 9260, 3.3.1).
+
+    Attributes:
+        tsn: the transmission sequence number.
+        stream_id: the stream.
+        ssn: the stream sequence number; without meaning when unordered.
+        ppid: the payload protocol identifier, host order.
+        data: the user data; empty is against the rules and up to the receiver to punish.
+        unordered: the U bit.
+        beginning: the B bit, the first fragment.
+        ending: the E bit, the last fragment.
+        immediate: the I bit, the sender would like its SACK now.
+    """
+
+    __slots__ = ("beginning", "data", "ending", "immediate", "ppid", "ssn", "stream_id", "tsn", "unordered")
+    type = DATA
+
+    def __init__(
+        self,
+        tsn: int,
+        stream_id: int,
+        ssn: int,
+        ppid: int,
+        data: bytes,
+        unordered: bool = False,
+        beginning: bool = True,
+        ending: bool = True,
+        immediate: bool = False,
+    ) -> None:
+        self.tsn = tsn
+        self.stream_id = stream_id
+        self.ssn = ssn
+        self.ppid = ppid
+        self.data = data
+        self.unordered = unordered
+        self.beginning = beginning
+        self.ending = ending
+        self.immediate = immediate
+
+    def serialize(self) -> bytes:
+        flags = (
+            (FLAG_ENDING if self.ending else 0)
+            | (FLAG_BEGINNING if self.beginning else 0)
+            | (FLAG_UNORDERED if self.unordered else 0)
+            | (FLAG_IMMEDIATE if self.immediate else 0)
+        )
+        data = self.data
+        size = len(data)
+        header = _DATA.pack(DATA, flags, 16 + size, self.tsn, self.stream_id, self.ssn, self.ppid)
+        return header + data + _PADDING[size & 3] if size & 3 else header + data
+
+    def __repr__(self) -> str:
+        flags = ("U" if self.unordered else "") + ("B" if self.beginning else "") + ("E" if self.ending else "")
+        return (
+            f"DataChunk(tsn={self.tsn}, stream_id={self.stream_id}, ssn={self.ssn}, ppid={self.ppid}, "
+            f"{len(self.data)} bytes, {flags}{'I' if self.immediate else ''})"
+        )
+
+
+class InitChunk(Chunk):
+    """The start of an association (RFC 9260, 3.3.2); the values are not checked here.
+
+    Attributes:
+        initiate_tag: the tag the peer has to put in every packet.
+        a_rwnd: the Advertised Receiver Window Credit in bytes.
+        outbound_streams: how many streams the sender wants to send on.
+        inbound_streams: how many streams the sender accepts.
+        initial_tsn: the TSN of the sender's first DATA chunk.
+        parameters: the optional parameters in order.
+    """
+
+    __slots__ = ("a_rwnd", "inbound_streams", "initial_tsn", "initiate_tag", "outbound_streams", "parameters")
+    type = INIT
+
+    def __init__(
+        self,
+        initiate_tag: int,
+        a_rwnd: int,
+        outbound_streams: int,
+        inbound_streams: int,
+        initial_tsn: int,
+        parameters: Sequence[Parameter] = (),
+    ) -> None:
+        self.initiate_tag = initiate_tag
+        self.a_rwnd = a_rwnd
+        self.outbound_streams = outbound_streams
+        self.inbound_streams = inbound_streams
+        self.initial_tsn = initial_tsn
+        self.parameters = list(parameters)
+
+    def serialize(self) -> bytes:
+        serialized = [parameter.serialize() for parameter in self.parameters]
+        size = 20 + sum([len(parameter) for parameter in serialized])
+        if self.parameters:
+            # RFC 9260, 3.2: "However, it does include any padding of variable-length parameters other than the last
+            # parameter in the chunk."
+            size -= -len(self.parameters[-1].value_bytes()) & 3
+        header = _INIT.pack(
+            self.type,
+            0,
+            size,
+            self.initiate_tag,
+            self.a_rwnd,
+            self.outbound_streams,
+            self.inbound_streams,
+            self.initial_tsn,
+        )
+        return header + b"".join(serialized)
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.__class__.__name__}(initiate_tag=0x{self.initiate_tag:08x}, a_rwnd={self.a_rwnd}, "
+            f"outbound_streams={self.outbound_streams}, inbound_streams={self.inbound_streams}, "
+            f"initial_tsn={self.initial_tsn}, parameters={self.parameters})"
+        )
+
+
+class InitAckChunk(InitChunk):
+    """The answer to INIT, with the State Cookie among its parameters (RFC 9260, 3.3.3)."""
+
+    __slots__ = ()
+    type = INIT_ACK
+
+
+class SackChunk(Chunk):
+    """What the sender has received (RFC 9260, 3.3.4).
+
+    Attributes:
+        cumulative_tsn_ack: every TSN up to this one has arrived.
+        a_rwnd: the bytes of receive buffer left.
+        gap_ack_blocks: (start, end) of TSNs that also arrived, as offsets from cumulative_tsn_ack; not checked here.
+        duplicate_tsns: TSNs that arrived more than once.
+    """
+
+    __slots__ = ("a_rwnd", "cumulative_tsn_ack", "duplicate_tsns", "gap_ack_blocks")
+    type = SACK
+
+    def __init__(
+        self,
+        cumulative_tsn_ack: int,
+        a_rwnd: int,
+        gap_ack_blocks: list[tuple[int, int]],
+        duplicate_tsns: list[int],
+    ) -> None:
+        self.cumulative_tsn_ack = cumulative_tsn_ack
+        self.a_rwnd = a_rwnd
+        self.gap_ack_blocks = gap_ack_blocks
+        self.duplicate_tsns = duplicate_tsns
+
+    def serialize(self) -> bytes:
+        gaps = self.gap_ack_blocks
+        duplicates = self.duplicate_tsns
+        size = 16 + 4 * (len(gaps) + len(duplicates))
+        header = _SACK.pack(SACK, 0, size, self.cumulative_tsn_ack, self.a_rwnd, len(gaps), len(duplicates))
+        if not gaps and not duplicates:
+            return header
+        parts = [header, *[_GAP.pack(start, end) for start, end in gaps], *[_U32.pack(tsn) for tsn in duplicates]]
+        return b"".join(parts)
+
+    def __repr__(self) -> str:
+        return (
+            f"SackChunk(cumulative_tsn_ack={self.cumulative_tsn_ack}, a_rwnd={self.a_rwnd}, "
+            f"gap_ack_blocks={self.gap_ack_blocks}, duplicate_tsns={self.duplicate_tsns})"
+        )
+
+
+class HeartbeatChunk(Chunk):
+    """Are you there? (RFC 9260, 3.3.5). `info` is the value of the Heartbeat Info parameter."""
+
+    __slots__ = ("info",)
+    type = HEARTBEAT
+
+    def __init__(self, info: bytes) -> None:
+        self.info = info
+
+    def serialize(self) -> bytes:
+        return _serialize_parts(self.type, 0, [serialize_tlv(HEARTBEAT_INFO, self.info)], len(self.info))
+
+
+class HeartbeatAckChunk(HeartbeatChunk):
+    """I am; here is what you sent (RFC 9260, 3.3.6)."""
+
+    __slots__ = ()
+    type = HEARTBEAT_ACK
+
+
+class AbortChunk(Chunk):
+    """The association is over (RFC 9260, 3.3.7).
+
+    Attributes:
+        causes: why; may be empty.
+        tag_reflected: the T bit: the Verification Tag is the receiver's own, sent back.
+    """
+
+    __slots__ = ("causes", "tag_reflected")
+    type = ABORT
+
+    def __init__(self, causes: Sequence[ErrorCause] = (), tag_reflected: bool = False) -> None:
+        self.causes = list(causes)
+        self.tag_reflected = tag_reflected
+
+    def serialize(self) -> bytes:
+        return _serialize_causes(ABORT, FLAG_TAG_REFLECTED if self.tag_reflected else 0, self.causes)
+
+    def __repr__(self) -> str:
+        return f"AbortChunk(causes={self.causes}, tag_reflected={self.tag_reflected})"
+
+
+class ErrorChunk(Chunk):
+    """Something the peer sent was wrong, but not fatal (RFC 9260, 3.3.10)."""
+
+    __slots__ = ("causes",)
+    type = ERROR
+
+    def __init__(self, causes: Sequence[ErrorCause]) -> None:
+        self.causes = list(causes)
+
+    def serialize(self) -> bytes:
+        return _serialize_causes(ERROR, 0, self.causes)
+
+    def __repr__(self) -> str:
+        return f"ErrorChunk(causes={self.causes})"
+
+
+class ShutdownChunk(Chunk):
+    """The sender has nothing more to send or to have acknowledged (RFC 9260, 3.3.8)."""
+
+    __slots__ = ("cumulative_tsn_ack",)
+    type = SHUTDOWN
+
+    def __init__(self, cumulative_tsn_ack: int) -> None:
+        self.cumulative_tsn_ack = cumulative_tsn_ack
+
+    def serialize(self) -> bytes:
+        return _HEADER_U32.pack(SHUTDOWN, 0, 8, self.cumulative_tsn_ack)
+
+
+class ShutdownAckChunk(Chunk):
+    """Neither has the other side (RFC 9260, 3.3.9)."""
+
+    __slots__ = ()
+    type = SHUTDOWN_ACK
+
+
+class ShutdownCompleteChunk(Chunk):
+    """The end (RFC 9260, 3.3.13). `tag_reflected` is the T bit, as in ABORT."""
+
+    __slots__ = ("tag_reflected",)
+    type = SHUTDOWN_COMPLETE
+
+    def __init__(self, tag_reflected: bool = False) -> None:
+        self.tag_reflected = tag_reflected
+
+    def serialize(self) -> bytes:
+        return _HEADER.pack(SHUTDOWN_COMPLETE, FLAG_TAG_REFLECTED if self.tag_reflected else 0, 4)
+
+
+class CookieEchoChunk(Chunk):
+    """The State Cookie on its way back (RFC 9260, 3.3.11)."""
+
+    __slots__ = ("cookie",)
+    type = COOKIE_ECHO
+
+    def __init__(self, cookie: bytes) -> None:
+        self.cookie = cookie
+
+    def serialize(self) -> bytes:
+        return serialize_chunk(COOKIE_ECHO, 0, self.cookie)
+
+
+class CookieAckChunk(Chunk):
+    """The State Cookie was good (RFC 9260, 3.3.12)."""
+
+    __slots__ = ()
+    type = COOKIE_ACK
+
+
+class EcneChunk(Chunk):
+    """A packet came marked with congestion experienced (reserved in RFC 9260)."""
+
+    __slots__ = ("lowest_tsn",)
+    type = ECNE
+
+    def __init__(self, lowest_tsn: int) -> None:
+        self.lowest_tsn = lowest_tsn
+
+    def serialize(self) -> bytes:
+        return _HEADER_U32.pack(self.type, 0, 8, self.lowest_tsn)
+
+
+class CwrChunk(EcneChunk):
+    """The sender has reduced its congestion window (reserved in RFC 9260)."""
+
+    __slots__ = ()
+    type = CWR
+
+
+def _serialize_parts(chunk_type: int, flags: int, parts: list[bytes], last_value_length: int) -> bytes:
+    """A chunk of padded parameters or causes, the last padding not counted in its length."""
+    value = b"".join(parts)
+    return _HEADER.pack(chunk_type, flags, 4 + len(value) - (-last_value_length & 3)) + value
+
+
+def _serialize_causes(chunk_type: int, flags: int, causes: list[ErrorCause]) -> bytes:
+    last = len(causes[-1].info) if causes else 0
+    return _serialize_parts(chunk_type, flags, [cause.serialize() for cause in causes], last)
+
+
+def serialize_parameters(chunk_type: int, parameters: Sequence[Parameter]) -> bytes:
+    """A chunk without flags whose value is a list of parameters."""
+    last = len(parameters[-1].value_bytes()) if parameters else 0
+    return _serialize_parts(chunk_type, 0, [parameter.serialize() for parameter in parameters], last)
+
+
+def _exactly_untrusted(start: int, end: int, length: int) -> None:
+    if end - start != length:
+        raise BadPacket(f"a chunk of length {end - start} must have length {length}")
+
+
+def parse_data_untrusted(data: bytes, start: int, end: int) -> Chunk:
+    """A DATA chunk; one without user data is let through, its receiver owes an ABORT."""
+    if end - start < DATA_HEADER_LENGTH:
+        raise BadPacket(f"DATA has length {end - start}")
+    _type, flags, _length, tsn, stream_id, ssn, ppid = _DATA.unpack_from(data, start)
+    return DataChunk(
+        tsn,
+        stream_id,
+        ssn,
+        ppid,
+        data[start + 16 : end],
+        flags & FLAG_UNORDERED != 0,
+        flags & FLAG_BEGINNING != 0,
+        flags & FLAG_ENDING != 0,
+        flags & FLAG_IMMEDIATE != 0,
+    )
+
+
+def parse_sack_untrusted(data: bytes, start: int, end: int) -> Chunk:
+    """A SACK chunk; its blocks are as many as its length holds, so that a count cannot ask for more."""
+    if end - start < 16:
+        raise BadPacket(f"SACK has length {end - start}")
+    _type, _flags, _length, cumulative_tsn_ack, a_rwnd, gaps, duplicates = _SACK.unpack_from(data, start)
+    if gaps == 0 and duplicates == 0 and end - start == 16:
+        return SackChunk(cumulative_tsn_ack, a_rwnd, [], [])
+    middle = start + 16 + 4 * gaps
+    if middle + 4 * duplicates != end:
+        raise BadPacket(f"SACK of length {end - start} counts {gaps} gaps and {duplicates} duplicates")
+    numbers = struct.unpack_from(f"!{2 * gaps}H{duplicates}I", data, start + 16)
+    blocks = list(zip(numbers[0 : 2 * gaps : 2], numbers[1 : 2 * gaps : 2], strict=True))
+    return SackChunk(cumulative_tsn_ack, a_rwnd, blocks, list(numbers[2 * gaps :]))
+
+
+def parse_init_untrusted(data: bytes, start: int, end: int) -> Chunk:
+    """An INIT or INIT ACK chunk."""
+    if end - start < 20:
+        raise BadPacket(f"INIT has length {end - start}")
+    chunk_type, _flags, _length, tag, a_rwnd, outbound, inbound, tsn = _INIT.unpack_from(data, start)
+    parameters = parse_parameters_untrusted(data, start + 20, end)
+    if chunk_type == INIT:
+        return InitChunk(tag, a_rwnd, outbound, inbound, tsn, parameters)
+    return InitAckChunk(tag, a_rwnd, outbound, inbound, tsn, parameters)
+
+
+def parse_heartbeat_untrusted(data: bytes, start: int, end: int) -> Chunk:
+    """A HEARTBEAT or HEARTBEAT ACK chunk; its parameter is mandatory."""
+    if end - start < 8:
+        raise BadPacket("HEARTBEAT without its parameter")
+    parameter_type, length = _TLV.unpack_from(data, start + 4)
+    if parameter_type != HEARTBEAT_INFO or length < 4 or length > end - start - 4:
+        raise BadPacket(f"HEARTBEAT has parameter {parameter_type} of length {length}")
+    info = data[start + 8 : start + 4 + length]
+    return HeartbeatChunk(info) if data[start] == HEARTBEAT else HeartbeatAckChunk(info)
+
+
+def parse_abort_untrusted(data: bytes, start: int, end: int) -> Chunk:
+    """An ABORT chunk."""
+    causes = parse_causes_untrusted(data, start + 4, end)
+    return AbortChunk(causes, data[start + 1] & FLAG_TAG_REFLECTED != 0)
+
+
+def parse_error_untrusted(data: bytes, start: int, end: int) -> Chunk:
+    """An ERROR chunk."""
+    return ErrorChunk(parse_causes_untrusted(data, start + 4, end))
+
+
+def parse_shutdown_untrusted(data: bytes, start: int, end: int) -> Chunk:
+    """A SHUTDOWN chunk."""
+    _exactly_untrusted(start, end, 8)
+    return ShutdownChunk(_U32.unpack_from(data, start + 4)[0])
+
+
+def parse_shutdown_ack_untrusted(data: bytes, start: int, end: int) -> Chunk:
+    """A SHUTDOWN ACK chunk."""
+    _exactly_untrusted(start, end, 4)
+    return ShutdownAckChunk()
+
+
+def parse_shutdown_complete_untrusted(data: bytes, start: int, end: int) -> Chunk:
+    """A SHUTDOWN COMPLETE chunk."""
+    _exactly_untrusted(start, end, 4)
+    return ShutdownCompleteChunk(data[start + 1] & FLAG_TAG_REFLECTED != 0)
+
+
+def parse_cookie_echo_untrusted(data: bytes, start: int, end: int) -> Chunk:
+    """A COOKIE ECHO chunk."""
+    return CookieEchoChunk(data[start + 4 : end])
+
+
+def parse_cookie_ack_untrusted(data: bytes, start: int, end: int) -> Chunk:
+    """A COOKIE ACK chunk."""
+    _exactly_untrusted(start, end, 4)
+    return CookieAckChunk()
+
+
+def parse_ecne_untrusted(data: bytes, start: int, end: int) -> Chunk:
+    """An ECNE or CWR chunk."""
+    _exactly_untrusted(start, end, 8)
+    lowest_tsn = _U32.unpack_from(data, start + 4)[0]
+    return EcneChunk(lowest_tsn) if data[start] == ECNE else CwrChunk(lowest_tsn)

@@ -1,0 +1,235 @@
+"""The chunks of SCTP's extensions (RFC 3758, 4820, 6525, 8260): bytes to values and back.
+
+As in chunks.py, numbers are as on the wire and nothing is known of an association. A chunk being known here does not
+mean that its use was negotiated; to an association that did not negotiate it, it is unrecognized.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+from datachan.sctp.errors import BadPacket
+from datachan.sctp.wire.chunks import (
+    FLAG_BEGINNING,
+    FLAG_ENDING,
+    FLAG_IMMEDIATE,
+    FLAG_UNORDERED,
+    Chunk,
+    serialize_chunk,
+    serialize_parameters,
+)
+from datachan.sctp.wire.parameters import Parameter, parse_parameters_untrusted
+
+I_DATA: Final = 64
+RE_CONFIG: Final = 130
+PAD: Final = 132
+FORWARD_TSN: Final = 192
+I_FORWARD_TSN: Final = 194
+
+I_DATA_HEADER_LENGTH: Final = 20
+
+_I_DATA: Final = struct.Struct("!BBHIHHII")
+_HEADER_U32: Final = struct.Struct("!BBHI")
+_SKIPPED: Final = struct.Struct("!HH")
+_I_SKIPPED: Final = struct.Struct("!HHI")
+_PADDING: Final = (b"", b"\0\0\0", b"\0\0", b"\0")
+
+
+class ForwardTsnChunk(Chunk):
+    """The sender gave up on what is not acknowledged up to a TSN (RFC 3758, 3.2).
+
+    Attributes:
+        new_cumulative_tsn: take everything up to this TSN as received.
+        streams: (stream identifier, largest SSN skipped on it), for ordered messages only.
+    """
+
+    __slots__ = ("new_cumulative_tsn", "streams")
+    type = FORWARD_TSN
+
+    def __init__(self, new_cumulative_tsn: int, streams: list[tuple[int, int]]) -> None:
+        self.new_cumulative_tsn = new_cumulative_tsn
+        self.streams = streams
+
+    def serialize(self) -> bytes:
+        parts = [_HEADER_U32.pack(FORWARD_TSN, 0, 8 + 4 * len(self.streams), self.new_cumulative_tsn)]
+        for stream_id, ssn in self.streams:
+            parts.append(_SKIPPED.pack(stream_id, ssn))
+        return b"".join(parts)
+
+    def __repr__(self) -> str:
+        return f"ForwardTsnChunk(new_cumulative_tsn={self.new_cumulative_tsn}, streams={self.streams})"
+
+
+class ReconfigChunk(Chunk):
+    """Re-configuration requests and responses (RFC 6525, 3.1); which may stand together is not checked here."""
+
+    __slots__ = ("parameters",)
+    type = RE_CONFIG
+
+    def __init__(self, parameters: Sequence[Parameter]) -> None:
+        self.parameters = list(parameters)
+
+    def serialize(self) -> bytes:
+        return serialize_parameters(RE_CONFIG, self.parameters)
+
+    def __repr__(self) -> str:
+        return f"ReconfigChunk({self.parameters})"
+
+
+class IDataChunk(Chunk):
+    """User data of messages that may be interleaved (RFC 8260, 2.1).
+
+    Attributes:
+        tsn: the transmission sequence number.
+        stream_id: the stream.
+        mid: the message identifier.
+        ppid_or_fsn: the payload protocol identifier if `beginning`, else the fragment sequence number.
+        data: the user data.
+        unordered: the U bit.
+        beginning: the B bit.
+        ending: the E bit.
+        immediate: the I bit.
+    """
+
+    __slots__ = ("beginning", "data", "ending", "immediate", "mid", "ppid_or_fsn", "stream_id", "tsn", "unordered")
+    type = I_DATA
+
+    def __init__(
+        self,
+        tsn: int,
+        stream_id: int,
+        mid: int,
+        ppid_or_fsn: int,
+        data: bytes,
+        unordered: bool = False,
+        beginning: bool = True,
+        ending: bool = True,
+        immediate: bool = False,
+    ) -> None:
+        self.tsn = tsn
+        self.stream_id = stream_id
+        self.mid = mid
+        self.ppid_or_fsn = ppid_or_fsn
+        self.data = data
+        self.unordered = unordered
+        self.beginning = beginning
+        self.ending = ending
+        self.immediate = immediate
+
+    @property
+    def ppid(self) -> int:
+        """The payload protocol identifier; 0 on all but the first fragment, which do not carry it."""
+        return self.ppid_or_fsn if self.beginning else 0
+
+    @property
+    def fsn(self) -> int:
+        """The fragment sequence number; that of the first fragment is 0 and not on the wire."""
+        return 0 if self.beginning else self.ppid_or_fsn
+
+    def serialize(self) -> bytes:
+        flags = (
+            (FLAG_ENDING if self.ending else 0)
+            | (FLAG_BEGINNING if self.beginning else 0)
+            | (FLAG_UNORDERED if self.unordered else 0)
+            | (FLAG_IMMEDIATE if self.immediate else 0)
+        )
+        data = self.data
+        header = _I_DATA.pack(I_DATA, flags, 20 + len(data), self.tsn, self.stream_id, 0, self.mid, self.ppid_or_fsn)
+        return header + data + _PADDING[len(data) & 3]
+
+    def __repr__(self) -> str:
+        flags = ("U" if self.unordered else "") + ("B" if self.beginning else "") + ("E" if self.ending else "")
+        return (
+            f"IDataChunk(tsn={self.tsn}, stream_id={self.stream_id}, mid={self.mid}, ppid_or_fsn={self.ppid_or_fsn}, "
+            f"{len(self.data)} bytes, {flags}{'I' if self.immediate else ''})"
+        )
+
+
+class IForwardTsnChunk(Chunk):
+    """FORWARD TSN for I-DATA (RFC 8260, 2.3.1).
+
+    Attributes:
+        new_cumulative_tsn: take everything up to this TSN as received.
+        streams: (stream identifier, unordered, largest message identifier skipped).
+    """
+
+    __slots__ = ("new_cumulative_tsn", "streams")
+    type = I_FORWARD_TSN
+
+    def __init__(self, new_cumulative_tsn: int, streams: list[tuple[int, bool, int]]) -> None:
+        self.new_cumulative_tsn = new_cumulative_tsn
+        self.streams = streams
+
+    def serialize(self) -> bytes:
+        parts = [_HEADER_U32.pack(I_FORWARD_TSN, 0, 8 + 8 * len(self.streams), self.new_cumulative_tsn)]
+        for stream_id, unordered, mid in self.streams:
+            parts.append(_I_SKIPPED.pack(stream_id, 1 if unordered else 0, mid))
+        return b"".join(parts)
+
+    def __repr__(self) -> str:
+        return f"IForwardTsnChunk(new_cumulative_tsn={self.new_cumulative_tsn}, streams={self.streams})"
+
+
+class PadChunk(Chunk):
+    """Bytes to be ignored (RFC 4820, 3). `length` is that of the whole chunk in bytes, 4 to 65535."""
+
+    __slots__ = ("length",)
+    type = PAD
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+
+    def serialize(self) -> bytes:
+        return serialize_chunk(PAD, 0, bytes(self.length - 4))
+
+    def __repr__(self) -> str:
+        return f"PadChunk(length={self.length})"
+
+
+def parse_forward_tsn_untrusted(data: bytes, start: int, end: int) -> Chunk:
+    """A FORWARD TSN chunk."""
+    if end - start < 8 or (end - start) % 4:
+        raise BadPacket(f"FORWARD TSN has length {end - start}")
+    new_cumulative_tsn = _HEADER_U32.unpack_from(data, start)[3]
+    return ForwardTsnChunk(new_cumulative_tsn, list(_SKIPPED.iter_unpack(data[start + 8 : end])))
+
+
+def parse_reconfig_untrusted(data: bytes, start: int, end: int) -> Chunk:
+    """A RE-CONFIG chunk."""
+    return ReconfigChunk(parse_parameters_untrusted(data, start + 4, end))
+
+
+def parse_i_data_untrusted(data: bytes, start: int, end: int) -> Chunk:
+    """An I-DATA chunk."""
+    if end - start < I_DATA_HEADER_LENGTH:
+        raise BadPacket(f"I-DATA has length {end - start}")
+    _type, flags, _length, tsn, stream_id, _reserved, mid, ppid_or_fsn = _I_DATA.unpack_from(data, start)
+    return IDataChunk(
+        tsn,
+        stream_id,
+        mid,
+        ppid_or_fsn,
+        data[start + 20 : end],
+        flags & FLAG_UNORDERED != 0,
+        flags & FLAG_BEGINNING != 0,
+        flags & FLAG_ENDING != 0,
+        flags & FLAG_IMMEDIATE != 0,
+    )
+
+
+def parse_i_forward_tsn_untrusted(data: bytes, start: int, end: int) -> Chunk:
+    """An I-FORWARD-TSN chunk."""
+    if end - start < 8 or (end - start) % 8:
+        raise BadPacket(f"I-FORWARD-TSN has length {end - start}")
+    new_cumulative_tsn = _HEADER_U32.unpack_from(data, start)[3]
+    streams = [
+        (stream_id, flags & 1 != 0, mid) for stream_id, flags, mid in _I_SKIPPED.iter_unpack(data[start + 8 : end])
+    ]
+    return IForwardTsnChunk(new_cumulative_tsn, streams)
+
+
+def parse_pad_untrusted(_data: bytes, start: int, end: int) -> Chunk:
+    """A PAD chunk."""
+    return PadChunk(end - start)
