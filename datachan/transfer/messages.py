@@ -80,7 +80,7 @@ class FileReject:
 
 @dataclass(frozen=True, slots=True)
 class FileCancel:
-    """I break off, for this reason."""
+    """I break off, for this reason. `id` is empty when there was no offer yet."""
 
     id: str
     reason: str

@@ -12,9 +12,10 @@ One reliable, ordered channel labelled `file` carries one file. Text messages ar
        <- {"type":"file-received","id":"…","sha256":"…"}     the file is stored and its hash is right
     either, at any time: {"type":"file-cancel","id":"…","reason":"…"}
 
-After the last message either side may close the channel. `id` is the offerer's and comes back in every message about the transfer;
-it is absent only where a request is refused. `offset` is 0 in version 1. Types this side does not know are ignored, so
-that later versions may add some; anything else that does not fit ends the transfer with `file-cancel`.
+After the last message either side may close the channel. `id` is the offerer's and comes back in every message about
+the transfer; only a reject or cancel may come without, when there was no offer yet. `offset` is 0 in version 1. Types
+this side does not know are ignored, so that later versions may add some; anything else that does not fit ends the
+transfer with `file-cancel`.
 
 `FileSender` and `FileReceiver` take messages and return actions, to be carried out in order. They are total: whatever a
 peer sends yields actions, never an exception, and nothing a peer sends is kept but the running hash. Once `Ended` has
@@ -136,6 +137,11 @@ class _Transfer:
         self.transferred = 0
         self._hash = hashlib.sha256()
 
+    @property
+    def sha256(self) -> str:
+        """The hash of what has been moved so far, in hexadecimal."""
+        return self._hash.hexdigest()
+
     def receive_message(self, message: str | bytes) -> list[Action]:
         """Take one message of the channel. Never raises on what a peer sent."""
         if self.state is TransferState.ENDED:
@@ -148,8 +154,7 @@ class _Transfer:
             return self.cancel(error.reason)
         if control is None:
             return []
-        # While a request is unanswered there is no id yet: the empty one matches the refusal's.
-        if not isinstance(control, FileRequest | FileOffer) and control.id != self.id:
+        if not self._is_ours(control):
             return self.cancel("a control message is about another transfer")
         if isinstance(control, FileReject):
             return self._end(Outcome.REFUSED, control.reason)
@@ -169,6 +174,12 @@ class _Transfer:
         if self.state is TransferState.ENDED:
             return []
         return self._end(Outcome.FAILED, "the channel closed before the transfer was complete")
+
+    def _is_ours(self, control: Control) -> bool:
+        if isinstance(control, FileRequest | FileOffer):
+            return True
+        # Who ends a transfer before the offer has come does not know the id yet.
+        return control.id == self.id or (control.id == "" and isinstance(control, FileReject | FileCancel))
 
     def _receive_control(self, control: Control) -> list[Action]:
         return self.cancel(f"{type_name(control)} does not fit here")
@@ -238,12 +249,7 @@ class FileSender(_Transfer):
         if self.transferred != self.size:
             raise TransferMisuse("fewer bytes than were announced")
         self.state = TransferState.COMPLETING
-        return [Send(serialize_control(FileEnd(self.id, self._hash.hexdigest())))]
-
-    @property
-    def sha256(self) -> str:
-        """The hash of what has been sent so far, in hexadecimal."""
-        return self._hash.hexdigest()
+        return [Send(serialize_control(FileEnd(self.id, self.sha256)))]
 
     def _receive_control(self, control: Control) -> list[Action]:
         if isinstance(control, FileAccept) and self.state is TransferState.OFFERED:
@@ -252,7 +258,7 @@ class FileSender(_Transfer):
             self.state = TransferState.TRANSFERRING
             return [Accepted()]
         if isinstance(control, FileReceived) and self.state is TransferState.COMPLETING:
-            if control.sha256 != self._hash.hexdigest():
+            if control.sha256 != self.sha256:
                 return self.cancel("the peer received something else: the hashes differ")
             return self._end(Outcome.DELIVERED)
         return super()._receive_control(control)
@@ -298,7 +304,7 @@ class FileReceiver(_Transfer):
         if self.state is TransferState.ENDED:
             return []
         self._require(TransferState.COMPLETING, "stored")
-        receipt = FileReceived(self.id, self._hash.hexdigest())
+        receipt = FileReceived(self.id, self.sha256)
         return [Send(serialize_control(receipt)), *self._end(Outcome.DELIVERED)]
 
     def _receive_control(self, control: Control) -> list[Action]:
@@ -330,7 +336,7 @@ class FileReceiver(_Transfer):
     def _receive_end(self, end: FileEnd) -> list[Action]:
         if self.transferred != self.size:
             return self.cancel("fewer bytes came than were announced")
-        if end.sha256 != self._hash.hexdigest():
+        if end.sha256 != self.sha256:
             return self.cancel("the file arrived damaged: the hashes differ")
         self.state = TransferState.COMPLETING
         return [Verified(end.sha256)]
