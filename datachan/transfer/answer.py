@@ -1,0 +1,106 @@
+"""Serves a file channel the peer has opened: takes the file it offers, or sends the one it asks for."""
+
+import secrets
+from collections.abc import AsyncIterator, Callable
+from os import PathLike
+from pathlib import Path
+from typing import TypeAlias
+
+from datachan.transfer.channel import MessageChannel, Progress
+from datachan.transfer.errors import BadControl, TransferFailed, TransferRefused
+from datachan.transfer.files import open_regular
+from datachan.transfer.messages import FileReject, FileRequest, parse_control_untrusted, serialize_control
+from datachan.transfer.protocol import CHUNK_SIZE, FileReceiver, FileSender
+from datachan.transfer.receiver import Decide, ReceivedFile, Receiving
+from datachan.transfer.sender import Sending, SentFile
+
+Choose: TypeAlias = Callable[[str | None], Path | None]
+"""Given the name a peer asks for (already safe; None for any), the file to send, or None to refuse."""
+
+
+def files_in(folder: str | PathLike[str]) -> Choose:
+    """Return a `Choose` that shares the regular files directly in a folder, by name; hidden ones and links are not."""
+
+    def choose(name: str | None) -> Path | None:
+        if name is None:
+            return None
+        path = Path(folder) / name
+        return path if path.is_file() and not path.is_symlink() else None
+
+    return choose
+
+
+async def answer_file(
+    channel: MessageChannel,
+    folder: str | PathLike[str],
+    *,
+    choose: Choose | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    max_size: int | None = None,
+    accept: Decide | None = None,
+    chunk_size: int = CHUNK_SIZE,
+) -> ReceivedFile | SentFile:
+    """Do what the peer that opened this channel wants of it: `receive_file` into `folder`, or send what it requests.
+
+    Args:
+        channel: Reliable and ordered, used for nothing else. It is closed in the end.
+        folder: Where an offered file is stored.
+        choose: Picks the file for a request, as `files_in(folder)` does; every request is refused when None.
+        overwrite: As for `receive_file`.
+        progress: Called with bytes moved and size.
+        max_size: As for `receive_file`.
+        accept: As for `receive_file`.
+        chunk_size: As for `send_file`.
+
+    Raises:
+        TransferRefused, TransferCancelled, TransferFailed: As the two functions do.
+    """
+    try:
+        await channel.opened()
+        messages = aiter(channel)
+        try:
+            first = await anext(messages)
+        except StopAsyncIteration:
+            raise TransferFailed("the channel closed before anything came") from None
+        request = _request_in(first)
+        if request is not None:
+            return await _send(channel, messages, request, choose, progress, chunk_size)
+        machine = FileReceiver(max_size=max_size)
+        receiving = Receiving(channel, machine, overwrite, progress, accept)
+        return await receiving.run(Path(folder), messages, machine.receive_message(first))
+    finally:
+        channel.close()
+
+
+def _request_in(message: str | bytes) -> FileRequest | None:
+    if not isinstance(message, str):
+        return None
+    try:
+        control = parse_control_untrusted(message)
+    except BadControl:
+        return None  # the receiver says so to the peer
+    return control if isinstance(control, FileRequest) else None
+
+
+async def _send(
+    channel: MessageChannel,
+    messages: AsyncIterator[str | bytes],
+    request: FileRequest,
+    choose: Choose | None,
+    progress: Progress | None,
+    chunk_size: int,
+) -> SentFile:
+    path = None if choose is None else choose(request.name)
+    try:
+        if path is None:
+            raise FileNotFoundError
+        file, size = open_regular(path)
+    except OSError:
+        reason = "there is no such file here"
+        if channel.readyState == "open":
+            channel.send(serialize_control(FileReject("", reason)))
+        raise TransferRefused(reason) from None
+    with file:
+        machine = FileSender(secrets.token_hex(8), path.name, size)
+        return await Sending(channel, machine, file, progress, chunk_size).run(messages)

@@ -1,0 +1,203 @@
+"""Stores one file from one channel: the asyncio shell of `FileReceiver`; knows no message of the protocol."""
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TypeAlias
+
+from datachan.transfer.channel import BLOCK_SIZE, MessageChannel, Progress, failure, os_reason, send_actions
+from datachan.transfer.files import PartFile, objection_to, require_folder
+from datachan.transfer.messages import FileOffer
+from datachan.transfer.protocol import (
+    Action,
+    Ended,
+    FileReceiver,
+    Offered,
+    Outcome,
+    TransferState,
+    Verified,
+    Write,
+)
+
+Decide: TypeAlias = Callable[[FileOffer], bool | Awaitable[bool]]
+"""Looks at an offer and says whether to take the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedFile:
+    """What was stored: where, the size in bytes, the hash in hexadecimal."""
+
+    path: Path
+    size: int
+    sha256: str
+
+
+async def receive_file(
+    channel: MessageChannel,
+    folder: str | PathLike[str],
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    max_size: int | None = None,
+    accept: Decide | None = None,
+) -> ReceivedFile:
+    """Wait for the peer's offer, take the file, and return once it is stored and its hash is right.
+
+    The file is written as `NAME.….part` and gets its name when it is complete; whatever goes wrong before, the
+    temporary file is removed. The channel is closed in the end. When the task is cancelled the peer is told.
+
+    Args:
+        channel: Reliable and ordered, used for nothing else.
+        folder: An existing folder. The file's name is the peer's as `safe_name` has it, so it cannot leave the folder.
+        overwrite: Replace a file of the same name; otherwise such an offer is refused.
+        progress: Called after each chunk with the bytes received and the size.
+        max_size: Bytes; larger offers are refused.
+        accept: Asked about each offer; may be a coroutine function. Every offer is taken when None.
+
+    Raises:
+        NotADirectoryError: There is no such folder.
+        TransferRefused: The offer was refused here.
+        TransferCancelled: The peer broke the transfer off.
+        TransferFailed: The channel closed, the hash was wrong, or the file could not be stored.
+    """
+    receiving = Receiving(channel, FileReceiver(max_size=max_size), overwrite, progress, accept)
+    return await receiving.run_and_close(Path(folder))
+
+
+async def request_file(
+    channel: MessageChannel,
+    name: str | None,
+    folder: str | PathLike[str],
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    max_size: int | None = None,
+) -> ReceivedFile:
+    """Ask the peer for the file of this name (None: one of its choice) and store it as `receive_file` does.
+
+    Raises:
+        TransferRefused: Also when the peer has no such file.
+    """
+    receiving = Receiving(channel, FileReceiver(max_size=max_size), overwrite, progress, None)
+    return await receiving.run_and_close(Path(folder), lambda machine: machine.request(name))
+
+
+class Receiving:
+    """One run of `FileReceiver`."""
+
+    def __init__(
+        self,
+        channel: MessageChannel,
+        machine: FileReceiver,
+        overwrite: bool,
+        progress: Progress | None,
+        accept: Decide | None,
+    ) -> None:
+        self._channel = channel
+        self._machine = machine
+        self._overwrite = overwrite
+        self._progress = progress
+        self._accept = accept
+        self._folder = Path()
+        self._part: PartFile | None = None
+        self._block: list[bytes] = []
+        self._block_size = 0
+        self._ended: Ended | None = None
+
+    async def run_and_close(
+        self, folder: Path, start: Callable[[FileReceiver], list[Action]] = lambda machine: []
+    ) -> ReceivedFile:
+        """Open the channel, see the transfer through, close the channel."""
+        try:
+            require_folder(folder)
+            await self._channel.opened()
+            return await self.run(folder, aiter(self._channel), start(self._machine))
+        finally:
+            self._channel.close()
+
+    async def run(
+        self, folder: Path, messages: AsyncIterator[str | bytes], first_actions: list[Action]
+    ) -> ReceivedFile:
+        """Carry out `first_actions`, then what the messages of the channel lead to, until the transfer has ended."""
+        self._folder = folder
+        try:
+            await self._carry_out(first_actions)
+            while self._machine.state is not TransferState.ENDED:
+                try:
+                    message = await anext(messages)
+                except StopAsyncIteration:
+                    await self._carry_out(self._machine.channel_closed())
+                else:
+                    await self._carry_out(self._machine.receive_message(message))
+        finally:
+            # Only a cancelled task or a failing callback leaves the machine running here.
+            send_actions(self._channel, self._machine.cancel("the receiver cancelled the transfer"))
+            if self._part is not None:
+                self._part.discard()
+        return self._result()
+
+    def _result(self) -> ReceivedFile:
+        if self._part is None or self._ended is None or self._ended.outcome is not Outcome.DELIVERED:
+            raise failure(self._ended or Ended(Outcome.FAILED))
+        return ReceivedFile(self._part.target, self._machine.size, self._machine.sha256)
+
+    async def _carry_out(self, actions: list[Action]) -> None:
+        pending = list(actions)
+        while pending:
+            pending = send_actions(self._channel, pending)
+            if not pending:
+                return
+            action = pending.pop(0)
+            try:
+                pending.extend(await self._act(action))
+            except OSError as error:
+                pending = self._machine.cancel(f"the receiver cannot store the file: {os_reason(error)}")
+
+    async def _act(self, action: Action) -> list[Action]:
+        if isinstance(action, Offered):
+            return await self._decide(action.offer)
+        if isinstance(action, Write):
+            await self._write(action.data)
+        elif isinstance(action, Verified):
+            return await self._store()
+        elif isinstance(action, Ended):
+            self._ended = action
+        return []
+
+    async def _decide(self, offer: FileOffer) -> list[Action]:
+        target = self._folder / offer.name
+        objection = objection_to(target, offer.size, overwrite=self._overwrite)
+        if objection is not None:
+            return self._machine.reject(objection)
+        if self._accept is not None:
+            decision = self._accept(offer)
+            if inspect.isawaitable(decision):
+                decision = await decision
+            if not decision:
+                return self._machine.reject("the file is not wanted")
+        self._part = PartFile(target, overwrite=self._overwrite)
+        return self._machine.accept()
+
+    async def _write(self, data: bytes) -> None:
+        self._block.append(data)
+        self._block_size += len(data)
+        if self._block_size >= BLOCK_SIZE:
+            await self._flush()
+        if self._progress is not None:
+            self._progress(self._machine.transferred, self._machine.size)
+
+    async def _flush(self) -> None:
+        block = b"".join(self._block)
+        self._block.clear()
+        self._block_size = 0
+        if self._part is not None and block:
+            await asyncio.to_thread(self._part.write, block)
+
+    async def _store(self) -> list[Action]:
+        await self._flush()
+        if self._part is not None:
+            self._part.commit()
+        return self._machine.stored()
