@@ -1,6 +1,47 @@
-"""Offers and answers for one m=application section (RFC 8829, 8839, 8841, 8842), as text and as values; no I/O."""
+"""Offers and answers for one m=application section (RFC 8829, 8839, 8841, 8842), as text and as values; no I/O.
+
+`text` splits lines, `description` reads what they say, `negotiation` decides what to say in return. What comes from a
+peer passes through a function named ``…_untrusted`` and raises `SdpError` only.
+"""
 
 from .candidate import IceCandidate, format_candidate, parse_candidate_untrusted
+from .description import (
+    DEFAULT_MAX_MESSAGE_SIZE,
+    Section,
+    SessionDescription,
+    TransportParameters,
+    parse_description_untrusted,
+)
 from .errors import SdpError
+from .negotiation import (
+    LocalData,
+    answer_setup,
+    check_answer,
+    create_answer,
+    create_offer,
+    format_description,
+    with_candidates,
+)
+from .w3c import RTCIceCandidate, candidate_from_sdp, candidate_to_sdp
 
-__all__ = ["IceCandidate", "SdpError", "format_candidate", "parse_candidate_untrusted"]
+__all__ = [
+    "DEFAULT_MAX_MESSAGE_SIZE",
+    "IceCandidate",
+    "LocalData",
+    "RTCIceCandidate",
+    "SdpError",
+    "Section",
+    "SessionDescription",
+    "TransportParameters",
+    "answer_setup",
+    "candidate_from_sdp",
+    "candidate_to_sdp",
+    "check_answer",
+    "create_answer",
+    "create_offer",
+    "format_candidate",
+    "format_description",
+    "parse_candidate_untrusted",
+    "parse_description_untrusted",
+    "with_candidates",
+]

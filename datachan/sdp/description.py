@@ -1,0 +1,301 @@
+"""What an offer or answer says about its data channel section, as values; other sections are only remembered."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from .candidate import IceCandidate, parse_candidate_untrusted
+from .errors import SdpError
+from .text import Attribute, MediaText, SessionText, parse_number, split_untrusted
+
+MAX_CANDIDATES: Final = 128
+# RFC 8841, 6.1: "If the SDP "max-message-size" attribute is not present, the default value is 64K."
+DEFAULT_MAX_MESSAGE_SIZE: Final = 65536
+DATA_PROTOCOLS: Final = ("UDP/DTLS/SCTP", "TCP/DTLS/SCTP", "DTLS/SCTP")
+DATA_FORMAT: Final = "webrtc-datachannel"
+SETUP_VALUES: Final = ("actpass", "active", "passive")
+_FINGERPRINT: Final = re.compile(r"[A-Za-z0-9-]{1,32} [0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2})*", re.ASCII)
+_CREDENTIAL: Final = re.compile(r"[!-9;-~]{4,256}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransportParameters:
+    """How to reach and recognise the one who wrote the section.
+
+    Attributes:
+        ice_ufrag: the ICE username fragment.
+        ice_pwd: the ICE password.
+        fingerprints: ``sha-256 AB:CD:…`` of the certificate, one or several.
+        setup: "actpass", "active" or "passive" (RFC 8842).
+        tls_id: names the DTLS association (RFC 8842, section 4), or None.
+        ice_lite: whether the peer only answers checks.
+        trickle: whether more candidates may follow (RFC 8840).
+    """
+
+    ice_ufrag: str
+    ice_pwd: str
+    fingerprints: tuple[str, ...]
+    setup: str
+    tls_id: str | None = None
+    ice_lite: bool = False
+    trickle: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """One m= section.
+
+    Attributes:
+        kind: "application", "audio", "video" or anything else.
+        port: as on the m= line.
+        protocol: as on the m= line.
+        formats: as on the m= line.
+        mid: its name for BUNDLE and for candidates, or None.
+        bundle_only: whether port 0 means "only inside the BUNDLE group" (RFC 9143, section 6).
+        transport: its transport parameters; None in a section that carries no data channels.
+        sctp_port: the peer's SCTP port.
+        max_message_size: longest message its author accepts, in bytes; 0 for no limit.
+        candidates: those already known.
+        end_of_candidates: True when no more will follow (RFC 8840, section 8.2).
+    """
+
+    kind: str
+    port: int
+    protocol: str
+    formats: tuple[str, ...]
+    mid: str | None = None
+    bundle_only: bool = False
+    transport: TransportParameters | None = None
+    sctp_port: int = 5000
+    max_message_size: int = DEFAULT_MAX_MESSAGE_SIZE
+    candidates: tuple[IceCandidate, ...] = ()
+    end_of_candidates: bool = False
+
+    @property
+    def rejected(self) -> bool:
+        """Whether the section is switched off."""
+        return self.port == 0 and not self.bundle_only
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionDescription:
+    """An offer or an answer.
+
+    Attributes:
+        session_id: the number that names the session, from the o= line.
+        session_version: counts its changes.
+        sections: in the order of their m= lines.
+        bundle_groups: the mids of each BUNDLE group.
+        data_index: which section carries the data channels; None when there is none.
+    """
+
+    session_id: int = 0
+    session_version: int = 0
+    sections: tuple[Section, ...] = ()
+    bundle_groups: tuple[tuple[str, ...], ...] = ()
+    data_index: int | None = None
+
+    @property
+    def data(self) -> Section | None:
+        """The section that carries the data channels."""
+        return None if self.data_index is None else self.sections[self.data_index]
+
+
+def parse_description_untrusted(text: str) -> SessionDescription:
+    """Read an offer or an answer.
+
+    The first usable ``m=application`` section is the data section: further ones, and everything else, are kept only
+    as far as an answer needs to mirror them.
+
+    Raises:
+        SdpError: it is malformed, or the data section lacks what a connection needs; says the line and what is wrong.
+    """
+    session = split_untrusted(text)
+    groups = _bundle_groups(session)
+    sections = [_plain_section(media) for media in session.media]
+    _check_mids(sections, session)
+    session_id, version = _origin(session.origin)
+    data_index = next((i for i, section in enumerate(sections) if _carries_data(section)), None)
+    if data_index is not None:
+        sections[data_index] = _data_section(session, sections, groups, data_index)
+    return SessionDescription(
+        session_id=session_id,
+        session_version=version,
+        sections=tuple(sections),
+        bundle_groups=groups,
+        data_index=data_index,
+    )
+
+
+def _carries_data(section: Section) -> bool:
+    if section.kind != "application" or section.rejected or section.protocol.upper() not in DATA_PROTOCOLS:
+        return False
+    # The "DTLS/SCTP" of older browsers has the SCTP port where the format is today.
+    return section.protocol.upper() == "DTLS/SCTP" or DATA_FORMAT in section.formats
+
+
+def _plain_section(media: MediaText) -> Section:
+    return Section(
+        kind=media.kind,
+        port=media.port,
+        protocol=media.protocol,
+        formats=media.formats,
+        mid=_first(media.attributes, "mid"),
+        bundle_only=any(attribute.name == "bundle-only" for attribute in media.attributes),
+    )
+
+
+def _check_mids(sections: Sequence[Section], session: SessionText) -> None:
+    seen: set[str] = set()
+    for section, media in zip(sections, session.media, strict=True):
+        if section.mid is None:
+            continue
+        # RFC 5888, 4: "The identification-tag MUST be unique within an SDP session description."
+        if section.mid in seen or not section.mid or len(section.mid) > 255 or " " in section.mid:
+            raise SdpError(f"a=mid must name one section only, in one word, not {section.mid[:60]!r}", media.line)
+        seen.add(section.mid)
+
+
+def _data_section(
+    session: SessionText, sections: Sequence[Section], groups: Sequence[tuple[str, ...]], index: int
+) -> Section:
+    media, section = session.media[index], sections[index]
+    tagged = _tagged_section(session, sections, groups, section.mid)
+    # RFC 9143, 7.1.3: "The BUNDLE attributes contained in the tagged "m=" section will apply to each bundled "m="
+    # section within the BUNDLE group."
+    carrier = media if _has(media.attributes, "ice-ufrag") or tagged is None else tagged
+    candidates, complete = _candidates(carrier, session)
+    return Section(
+        kind=section.kind,
+        port=section.port,
+        protocol=section.protocol,
+        formats=section.formats,
+        mid=section.mid,
+        bundle_only=section.bundle_only,
+        transport=_transport(carrier, session),
+        sctp_port=_sctp_port(media),
+        max_message_size=_max_message_size(media),
+        candidates=candidates,
+        end_of_candidates=complete,
+    )
+
+
+def _tagged_section(
+    session: SessionText, sections: Sequence[Section], groups: Sequence[tuple[str, ...]], mid: str | None
+) -> MediaText | None:
+    group = next((group for group in groups if mid in group), ())
+    wanted = group[0] if group else None
+    return next(
+        (media for media, section in zip(session.media, sections, strict=True) if wanted and section.mid == wanted),
+        None,
+    )
+
+
+def _transport(media: MediaText, session: SessionText) -> TransportParameters:
+    # RFC 8829, 5.3.1: "any session-level attributes in the offer that are also valid as media-level attributes are
+    # considered to be present in each "m=" section."
+    fingerprints = _all(media.attributes, "fingerprint") or _all(session.attributes, "fingerprint")
+    if not fingerprints:
+        raise SdpError("the data channel section has no a=fingerprint", media.line)
+    for attribute in fingerprints:
+        if not _FINGERPRINT.fullmatch(attribute.value):
+            raise SdpError("a=fingerprint is a hash name and pairs of hexadecimal digits", attribute.line)
+    options = _find(media.attributes, "ice-options") or _find(session.attributes, "ice-options")
+    tls_id = _find(media.attributes, "tls-id") or _find(session.attributes, "tls-id")
+    return TransportParameters(
+        ice_ufrag=_credential("ice-ufrag", media, session, 4),
+        ice_pwd=_credential("ice-pwd", media, session, 22),
+        fingerprints=tuple(attribute.value for attribute in fingerprints),
+        setup=_setup(media, session),
+        tls_id=None if tls_id is None else tls_id.value[:255],
+        ice_lite=_has(session.attributes, "ice-lite"),
+        trickle=options is not None and "trickle" in options.value.split(),
+    )
+
+
+def _credential(name: str, media: MediaText, session: SessionText, shortest: int) -> str:
+    attribute = _find(media.attributes, name) or _find(session.attributes, name)
+    if attribute is None:
+        raise SdpError(f"the data channel section has no a={name}", media.line)
+    if len(attribute.value) < shortest or not _CREDENTIAL.fullmatch(attribute.value):
+        # RFC 8839, 5.4: password = 22*256ice-char, ufrag = 4*256ice-char
+        raise SdpError(f"a={name} is {shortest} to 256 characters without spaces", attribute.line)
+    return attribute.value
+
+
+def _setup(media: MediaText, session: SessionText) -> str:
+    attribute = _find(media.attributes, "setup") or _find(session.attributes, "setup")
+    if attribute is None:
+        raise SdpError("the data channel section has no a=setup", media.line)
+    value = attribute.value.lower()
+    if value == "holdconn":
+        raise SdpError("a=setup:holdconn asks for no connection; data channels need one", attribute.line)
+    if value not in SETUP_VALUES:
+        raise SdpError(f"a=setup is actpass, active or passive, not {value[:30]!r}", attribute.line)
+    return value
+
+
+def _sctp_port(media: MediaText) -> int:
+    if media.protocol.upper() == "DTLS/SCTP":
+        return parse_number(media.formats[0], "the SCTP port", 1, 65535, media.line)
+    attribute = _find(media.attributes, "sctp-port")
+    if attribute is None:
+        # RFC 8841, 5.1: "No default value is defined for the SDP "sctp-port" attribute."
+        raise SdpError("the data channel section has no a=sctp-port", media.line)
+    return parse_number(attribute.value, "a=sctp-port", 0, 65535, attribute.line)
+
+
+def _max_message_size(media: MediaText) -> int:
+    attribute = _find(media.attributes, "max-message-size")
+    if attribute is None:
+        return DEFAULT_MAX_MESSAGE_SIZE
+    return parse_number(attribute.value, "a=max-message-size", 0, 10**20 - 1, attribute.line)
+
+
+def _candidates(media: MediaText, session: SessionText) -> tuple[tuple[IceCandidate, ...], bool]:
+    found: list[IceCandidate] = []
+    for attribute in _all(media.attributes, "candidate"):
+        try:
+            candidate = parse_candidate_untrusted("candidate:" + attribute.value)
+        except SdpError as error:
+            raise SdpError(str(error), attribute.line) from None
+        if len(found) < MAX_CANDIDATES:
+            found.append(candidate)
+    complete = _has(media.attributes, "end-of-candidates") or _has(session.attributes, "end-of-candidates")
+    return tuple(found), complete
+
+
+def _bundle_groups(session: SessionText) -> tuple[tuple[str, ...], ...]:
+    groups = (attribute.value.split() for attribute in _all(session.attributes, "group"))
+    return tuple(tuple(group[1:]) for group in groups if group and group[0].upper() == "BUNDLE")
+
+
+def _origin(origin: str) -> tuple[int, int]:
+    words = origin.split()
+    if len(words) < 6:
+        raise SdpError("the description has no complete o= line")
+    # What the numbers are is the author's business; only our own are compared.
+    session_id, version = (
+        int(word) if word.isascii() and word.isdigit() and len(word) <= 20 else 0 for word in words[1:3]
+    )
+    return session_id, version
+
+
+def _all(attributes: Sequence[Attribute], name: str) -> list[Attribute]:
+    return [attribute for attribute in attributes if attribute.name == name]
+
+
+def _find(attributes: Sequence[Attribute], name: str) -> Attribute | None:
+    return next((attribute for attribute in attributes if attribute.name == name), None)
+
+
+def _first(attributes: Sequence[Attribute], name: str) -> str | None:
+    found = _find(attributes, name)
+    return None if found is None else found.value
+
+
+def _has(attributes: Sequence[Attribute], name: str) -> bool:
+    return _find(attributes, name) is not None

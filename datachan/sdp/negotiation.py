@@ -1,0 +1,269 @@
+"""Building an offer, and the answer to one: which sections there are, which are refused, which role is taken."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from .candidate import IceCandidate, format_candidate
+from .description import DATA_FORMAT, Section, SessionDescription, TransportParameters
+from .errors import SdpError
+
+# RFC 8840, 4.1.1 and 4.1.3: what the m= and c= lines say while no candidate is known.
+_DISCARD_PORT: Final = 9
+# RFC 8445, 5.1.4: "It is RECOMMENDED that default candidates be chosen based on the likelihood of those candidates to
+# work with the peer that is being contacted."
+_DEFAULT_ORDER: Final = {"relay": 0, "srflx": 1, "prflx": 2, "host": 3}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalData:
+    """What we say about our own data section.
+
+    Attributes:
+        transport: our credentials and fingerprints; its `setup` is replaced by what the negotiation gives.
+        sctp_port: our SCTP port.
+        max_message_size: longest message we accept, in bytes; 0 for no limit.
+    """
+
+    transport: TransportParameters
+    sctp_port: int = 5000
+    max_message_size: int
+
+
+def create_offer(
+    local: LocalData | None, previous: SessionDescription | None, *, session_id: int, session_version: int
+) -> SessionDescription:
+    """An offer with a data section, or without one when local is None.
+
+    Args:
+        local: our side of the data section.
+        previous: the description last agreed on, or on its way; its sections keep their places and names
+            (RFC 8829, section 5.2.2).
+        session_id: stays the same for the life of the connection.
+        session_version: grows with every description.
+    """
+    sections = [] if previous is None else [_refused(section) for section in previous.sections]
+    data_index = None if previous is None else previous.data_index
+    if local is None:
+        data_index = None
+    else:
+        if data_index is None:
+            data_index = len(sections)
+            section = _data_section(local, "actpass", mid=_unused_mid(sections))
+            sections.append(section)
+        else:
+            old = sections[data_index]
+            # RFC 8842, 5.5: a subsequent offer, too, says "actpass".
+            section = _data_section(local, "actpass", mid=old.mid, protocol=old.protocol, formats=old.formats)
+            sections[data_index] = section
+    return SessionDescription(
+        session_id=session_id,
+        session_version=session_version,
+        sections=tuple(sections),
+        bundle_groups=_groups(sections, data_index),
+        data_index=data_index,
+    )
+
+
+def create_answer(
+    offer: SessionDescription, local: LocalData | None, *, setup: str, session_id: int, session_version: int
+) -> SessionDescription:
+    """The answer to an offer: its data section accepted, every other section refused.
+
+    Args:
+        offer: what the peer sent.
+        local: our side of the data section; None refuses that, too.
+        setup: our DTLS role, "active" or "passive"; see `answer_setup`.
+        session_id: stays the same for the life of the connection.
+        session_version: grows with every description.
+    """
+    # RFC 3264, 6: "the answer MUST contain exactly the same number of "m=" lines as the offer."
+    sections = [_refused(section) for section in offer.sections]
+    data_index = offer.data_index if local is not None else None
+    if local is not None and data_index is not None:
+        theirs = offer.sections[data_index]
+        answer = _data_section(local, setup, mid=theirs.mid, protocol=theirs.protocol, formats=theirs.formats)
+        if theirs.transport is None or theirs.transport.tls_id is None:
+            # RFC 8842, 5.3: "If the answerer receives an offer that does not contain an SDP "tls-id" attribute, the
+            # answerer MUST NOT insert a "tls-id" attribute in the answer."
+            answer = _without_tls_id(answer)
+        sections[data_index] = answer
+    # RFC 9143, 7.3: "The answerer is only allowed to include a BUNDLE group in an initial BUNDLE answer if the
+    # offerer requested the BUNDLE group to be created in the corresponding initial BUNDLE offer". Where the tagged
+    # section is one we refuse (audio and video), the data section is the next that we can tag (7.3.1).
+    mid = None if data_index is None else sections[data_index].mid
+    bundled = any(mid in group for group in offer.bundle_groups)
+    return SessionDescription(
+        session_id=session_id,
+        session_version=session_version,
+        sections=tuple(sections),
+        bundle_groups=_groups(sections, data_index) if bundled else (),
+        data_index=data_index,
+    )
+
+
+def answer_setup(offered: str, current: str | None = None) -> str:
+    """Our "active" or "passive" for the peer's a=setup.
+
+    Args:
+        offered: the value in the offer.
+        current: the role we already have; an established DTLS association keeps it.
+    """
+    if offered == "active":
+        return "passive"
+    if offered == "passive":
+        return "active"
+    # RFC 8829, 5.3.1: "When the offer contains the "actpass" value, as will always be the case with JSEP endpoints,
+    # the answerer SHOULD use the "active" role."
+    return current or "active"
+
+
+def check_answer(offer: SessionDescription, answer: SessionDescription) -> None:
+    """Check that an answer fits the offer it answers.
+
+    Raises:
+        SdpError: the sections do not match one by one, or the roles are impossible.
+    """
+    if len(offer.sections) != len(answer.sections):
+        raise SdpError(f"the answer has {len(answer.sections)} sections, the offer {len(offer.sections)}")
+    for index, (ours, theirs) in enumerate(zip(offer.sections, answer.sections, strict=True)):
+        if ours.kind != theirs.kind:
+            raise SdpError(f"section {index} of the answer is {theirs.kind}, of the offer {ours.kind}")
+        # RFC 8829, 5.3.1: "The MID value MUST match that specified in the offer." Answers without are old peers'.
+        if theirs.mid is not None and ours.mid != theirs.mid:
+            raise SdpError(f"section {index} of the answer has a=mid:{theirs.mid}, the offer a=mid:{ours.mid}")
+    if answer.data_index is not None and answer.data_index != offer.data_index:
+        raise SdpError("the answer accepts a data channel section that was not offered")
+    ours_data, theirs_data = offer.data, answer.data
+    if ours_data is None or theirs_data is None or theirs_data.transport is None or ours_data.transport is None:
+        return
+    setup, offered = theirs_data.transport.setup, ours_data.transport.setup
+    if setup == "actpass":
+        # RFC 8829, 5.3.1: "The role value in the answer MUST be "active" or "passive"."
+        raise SdpError("a=setup:actpass is for offers; an answer must choose active or passive")
+    if setup == offered:
+        raise SdpError(f"both sides say a=setup:{setup}")
+
+
+def with_candidates(
+    description: SessionDescription, candidates: Sequence[IceCandidate], *, complete: bool
+) -> SessionDescription:
+    """The description with candidates in its data section, and its default address taken from them."""
+    if description.data_index is None or description.data is None:
+        return description
+    data = replace(
+        description.data,
+        candidates=tuple(candidates),
+        end_of_candidates=complete,
+        port=_default_address(candidates)[1],
+    )
+    sections = list(description.sections)
+    sections[description.data_index] = data
+    return replace(description, sections=tuple(sections))
+
+
+def format_description(description: SessionDescription) -> str:
+    """The text of a description, every line ended by CR LF."""
+    lines = [
+        "v=0",
+        f"o=- {description.session_id} {description.session_version} IN IP4 0.0.0.0",
+        "s=-",
+        "t=0 0",
+        *(f"a=group:BUNDLE {' '.join(group)}".rstrip() for group in description.bundle_groups),
+    ]
+    data = description.data
+    if data is not None and data.transport is not None:
+        # RFC 8839, 5.6: the option may stand at session level.
+        lines += ["a=ice-options:trickle"] if data.transport.trickle else []
+        lines += ["a=ice-lite"] if data.transport.ice_lite else []
+    for section in description.sections:
+        lines += _section_lines(section)
+    return "".join(line + "\r\n" for line in lines)
+
+
+def _section_lines(section: Section) -> list[str]:
+    transport = section.transport
+    address, _ = _default_address(section.candidates)
+    version = "IP6" if ":" in address else "IP4"
+    lines = [f"m={section.kind} {section.port} {section.protocol} {' '.join(section.formats)}"]
+    lines.append(f"c=IN {version} {address}")
+    if section.mid is not None:
+        lines.append(f"a=mid:{section.mid}")
+    if transport is None or section.rejected:
+        return [*lines, "a=inactive"]
+    lines += [f"a=ice-ufrag:{transport.ice_ufrag}", f"a=ice-pwd:{transport.ice_pwd}"]
+    lines += [f"a=fingerprint:{fingerprint}" for fingerprint in transport.fingerprints]
+    lines.append(f"a=setup:{transport.setup}")
+    if transport.tls_id is not None:
+        lines.append(f"a=tls-id:{transport.tls_id}")
+    if DATA_FORMAT in section.formats:
+        lines.append(f"a=sctp-port:{section.sctp_port}")
+    else:
+        lines.append(f"a=sctpmap:{section.sctp_port} {DATA_FORMAT} 65535")
+    lines.append(f"a=max-message-size:{section.max_message_size}")
+    lines += [f"a={format_candidate(candidate)}" for candidate in section.candidates]
+    if section.end_of_candidates:
+        lines.append("a=end-of-candidates")
+    return lines
+
+
+def _data_section(
+    local: LocalData,
+    setup: str,
+    *,
+    mid: str | None,
+    protocol: str = "UDP/DTLS/SCTP",
+    formats: tuple[str, ...] = (DATA_FORMAT,),
+) -> Section:
+    # The older "DTLS/SCTP" has the SCTP port in the place of the format.
+    if DATA_FORMAT not in formats:
+        formats = (str(local.sctp_port),)
+    return Section(
+        kind="application",
+        port=_DISCARD_PORT,
+        protocol=protocol,
+        formats=formats,
+        mid=mid,
+        transport=replace(local.transport, setup=setup),
+        sctp_port=local.sctp_port,
+        max_message_size=local.max_message_size,
+    )
+
+
+def _refused(section: Section) -> Section:
+    return Section(kind=section.kind, port=0, protocol=section.protocol, formats=section.formats, mid=section.mid)
+
+
+def _without_tls_id(section: Section) -> Section:
+    if section.transport is None:
+        return section
+    return replace(section, transport=replace(section.transport, tls_id=None))
+
+
+def _groups(sections: Sequence[Section], data_index: int | None) -> tuple[tuple[str, ...], ...]:
+    mid = None if data_index is None else sections[data_index].mid
+    return () if mid is None else ((mid,),)
+
+
+def _unused_mid(sections: Sequence[Section]) -> str:
+    taken = {section.mid for section in sections}
+    return next(str(number) for number in range(len(sections) + 1) if str(number) not in taken)
+
+
+def _default_address(candidates: Sequence[IceCandidate]) -> tuple[str, int]:
+    usable = [candidate for candidate in candidates if candidate.usable and _is_ip(candidate.address)]
+    if not usable:
+        return "0.0.0.0", _DISCARD_PORT
+    best = min(usable, key=lambda c: (_DEFAULT_ORDER[c.type], ":" in c.address, -c.priority))
+    return best.address, best.port
+
+
+def _is_ip(address: str) -> bool:
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return True
