@@ -1,7 +1,7 @@
 """Interactive Connectivity Establishment (RFC 8445): finds a path to the peer and carries datagrams over it.
 
-`DatagramTransport` is all that the layers above know of a path. `IceTransport` is one, over aioice. Nothing in here knows
-what is inside the datagrams beyond their first byte, which tells STUN from everything else (RFC 7983).
+`DatagramTransport` is all that the layers above know of a path. `IceTransport` is one, over aioice. Nothing in here
+knows what is inside the datagrams beyond their first byte, which tells STUN from everything else (RFC 7983).
 """
 
 from datachan.ice.ice_transport import IceTransport

@@ -1,0 +1,379 @@
+"""UDP sockets on asyncio, in batches; the only file that touches sockets, and it never looks into a datagram.
+
+On Linux a run of equal-sized datagrams leaves in one system call (UDP_SEGMENT, "GSO") and arrives in one (UDP_GRO).
+Where the system cannot do that, the same datagrams go one by one: callers see no difference but speed.
+
+What the system will not take now (EAGAIN, ENOBUFS) waits in a bounded queue. What it refuses for good (no route, larger
+than it can carry) is counted in `discarded` and reported through `on_error`: UDP promises no more.
+"""
+
+import asyncio
+import errno
+import socket
+import struct
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+Address = tuple[Any, ...]
+Receiver = Callable[[list[bytes], Address], None]
+
+# linux/udp.h; the socket module has no names for them.
+_SOL_UDP: Final = 17
+_UDP_SEGMENT: Final = 103
+_UDP_GRO: Final = 104
+# The kernel's UDP_MAX_SEGMENTS was 64 for long, and one IPv6 datagram's payload ends at 65,487 bytes.
+_MAX_SEGMENTS: Final = 64
+_MAX_RUN_BYTES: Final = 65_000
+_MAX_DATAGRAM: Final = 65_535
+_ANCILLARY_BYTES: Final = 64
+
+# What one wake-up reads at most before other callbacks get their turn.
+_READS_PER_WAKE_UP: Final = 256
+_BYTES_PER_WAKE_UP: Final = 1 << 20
+
+_NO_BUFFERS_DELAY: Final = 0.001
+_SEGMENT_REFUSED: Final = (errno.EINVAL, errno.EMSGSIZE)
+_OFFLOAD_REFUSED: Final = (errno.EIO, errno.EOPNOTSUPP, errno.ENOPROTOOPT)
+
+
+def has_reader_support(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether this event loop can watch a socket itself (Windows' proactor loop cannot)."""
+    return type(loop).add_reader is not asyncio.AbstractEventLoop.add_reader and not (
+        sys.platform == "win32" and "Proactor" in type(loop).__name__
+    )
+
+
+class UdpSocket:
+    """A bound UDP socket that reads and writes batches.
+
+    Arguments:
+        sock: a datagram socket, bound; it belongs to this object from now on and becomes non-blocking.
+        offload: whether GSO and GRO may be used where the system has them.
+        max_queued: datagrams kept while the system takes none; see `send`.
+
+    Attributes:
+        gso, gro: whether sending, receiving in runs is in use.
+        sent, received, discarded: datagrams; discarded ones were refused by the system, or still queued when closing.
+        on_error: called with the OSError for which datagrams were discarded.
+    """
+
+    def __init__(self, sock: socket.socket, *, offload: bool = True, max_queued: int = 4096) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._loop = asyncio.get_running_loop()
+        self._max_queued = max_queued
+        self._queue: deque[tuple[Sequence[bytes], Address | None]] = deque()
+        self._queued = 0
+        self._retry: asyncio.TimerHandle | None = None
+        self._watching_writes = False
+        self._closed = False
+        self._receiver: Receiver | None = None
+        self._writable_callback: Callable[[], None] | None = None
+        self._ancillary: dict[int, list[tuple[int, int, bytes]]] = {}
+        linux = sys.platform == "linux"
+        self.gso = offload and linux and _has_option(sock, _UDP_SEGMENT)
+        self.gro = offload and linux and _switch_on(sock, _UDP_GRO)
+        self._largest_segment = 0xFFFF
+        self.sent = 0
+        self.received = 0
+        self.discarded = 0
+        self.on_error: Callable[[OSError], None] | None = None
+
+    @classmethod
+    def bind(
+        cls, host: str, port: int = 0, *, offload: bool = True, receive_buffer: int = 0, send_buffer: int = 0
+    ) -> "UdpSocket":
+        """Bind to an address of this host.
+
+        Arguments:
+            host: an IPv4 or IPv6 address.
+            port: 0 lets the system choose.
+            offload: as in the constructor.
+            receive_buffer: bytes for SO_RCVBUF; the system may give less; 0 leaves its default.
+            send_buffer: the same for SO_SNDBUF.
+
+        Raises:
+            OSError: the address is not one of this host's, or the port is taken.
+        """
+        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            _set_buffers(sock, receive_buffer, send_buffer)
+            sock.bind((host, port))
+            return cls(sock, offload=offload)
+        except BaseException:
+            sock.close()
+            raise
+
+    @classmethod
+    def connect(cls, address: Address, *, offload: bool = True, receive_buffer: int = 0) -> "UdpSocket":
+        """Talk to one numeric address only; then `send` needs no address. Raises OSError when there is no route."""
+        sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            _set_buffers(sock, receive_buffer, 0)
+            sock.connect(address)
+            return cls(sock, offload=offload)
+        except BaseException:
+            sock.close()
+            raise
+
+    @property
+    def local_address(self) -> Address:
+        """The address the socket is bound to."""
+        address: Address = self._sock.getsockname()
+        return address
+
+    @property
+    def remote_address(self) -> Address | None:
+        """The address the socket is connected to, if it is."""
+        try:
+            address: Address = self._sock.getpeername()
+        except OSError:
+            return None
+        return address
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    # receiving
+
+    def set_receiver(self, receiver: Receiver | None) -> None:
+        """Name who gets `(datagrams, source address)`; until then, and with None, the system's buffer keeps them."""
+        if self._closed:
+            return
+        if receiver is not None and self._receiver is None:
+            self._loop.add_reader(self._sock.fileno(), self._readable)
+        elif receiver is None and self._receiver is not None:
+            self._loop.remove_reader(self._sock.fileno())
+        self._receiver = receiver
+
+    def _readable(self) -> None:
+        batch: list[bytes] = []
+        source: Address | None = None
+        taken = 0
+        receive = self._sock.recvmsg
+        for _ in range(_READS_PER_WAKE_UP):
+            try:
+                data, ancillary, _, address = receive(_MAX_DATAGRAM, _ANCILLARY_BYTES)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError as error:
+                # An ICMP error on a connected socket, once per error: what comes after it is still to be read.
+                if not self._survives(error):
+                    break
+                continue
+            if address != source:
+                self._deliver(batch, source)
+                if self._receiver is None:  # the receiver closed us, or stopped listening
+                    return
+                batch, source = [], address
+            size = _segment_size(ancillary) if ancillary else 0
+            if 0 < size < len(data):
+                batch += [data[start : start + size] for start in range(0, len(data), size)]
+            else:
+                batch.append(data)
+            taken += len(data)
+            if taken >= _BYTES_PER_WAKE_UP:
+                break
+        self._deliver(batch, source)
+
+    def _deliver(self, batch: list[bytes], source: Address | None) -> None:
+        if batch and source is not None and self._receiver is not None:
+            self.received += len(batch)
+            self._receiver(batch, source)
+
+    def _survives(self, error: OSError) -> bool:
+        if self.on_error is not None:
+            self.on_error(error)
+        return not self._closed and error.errno in (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH)
+
+    # sending
+
+    @property
+    def writable(self) -> bool:
+        """Whether nothing waits for the system to take it."""
+        return not self._queue and not self._closed
+
+    @property
+    def queued(self) -> int:
+        """How many datagrams wait."""
+        return self._queued
+
+    def set_writable_callback(self, callback: Callable[[], None] | None) -> None:
+        """Name who is called each time the queue has run empty."""
+        self._writable_callback = callback
+
+    def send(self, datagrams: Sequence[bytes], address: Address | None = None) -> None:
+        """Send datagrams, in order, to an address (None on a connected socket).
+
+        What the system does not take at once is queued. A batch is always taken whole while `writable`.
+
+        Raises:
+            BufferError: the caller goes on sending although not `writable`, and `max_queued` datagrams wait already.
+        """
+        if self._closed or not datagrams:
+            self.discarded += len(datagrams)
+            return
+        if self._queue:
+            if self._queued + len(datagrams) > self._max_queued:
+                raise BufferError(f"{self._queued} datagrams wait for the system to take them")
+            self._enqueue(datagrams, address)
+            return
+        done = self._transmit(datagrams, address)
+        if done < len(datagrams):
+            self._enqueue(datagrams[done:], address)
+
+    def _enqueue(self, datagrams: Sequence[bytes], address: Address | None) -> None:
+        self._queue.append((datagrams, address))
+        self._queued += len(datagrams)
+        if self._retry is None and not self._watching_writes:
+            self._watching_writes = True
+            self._loop.add_writer(self._sock.fileno(), self._flush)
+
+    def _transmit(self, datagrams: Sequence[bytes], address: Address | None) -> int:
+        """Hand datagrams to the system until it takes no more; how many are dealt with."""
+        done = 0
+        total = len(datagrams)
+        reported = -1
+        while done < total:
+            end = self._run_end(datagrams, done)
+            run = datagrams[done:end]
+            try:
+                if end - done > 1:
+                    self._sock.sendmsg(run, self._segmenting(len(run[0])), 0, address)
+                else:
+                    self._sock.sendmsg(run, (), 0, address)
+            except (BlockingIOError, InterruptedError):
+                return done
+            except OSError as error:
+                if error.errno == errno.ENOBUFS:
+                    self._wait_for_buffers()
+                    return done
+                if error.errno == errno.ECONNREFUSED and reported != done:
+                    reported = done  # about an earlier datagram, and reported once: this run was not sent yet
+                elif len(run) < 2 or not self._offload_refused(error, len(run[0])):
+                    self._discard(len(run), error)
+                    done = end
+                continue
+            self.sent += end - done
+            done = end
+        return done
+
+    def _run_end(self, datagrams: Sequence[bytes], start: int) -> int:
+        """Where the run that starts here ends: equal sizes, and one shorter datagram may close it."""
+        size = len(datagrams[start])
+        end = start + 1
+        if not self.gso or not 0 < size <= self._largest_segment:
+            return end
+        limit = min(len(datagrams), start + min(_MAX_SEGMENTS, max(1, _MAX_RUN_BYTES // size)))
+        while end < limit:
+            length = len(datagrams[end])
+            if length != size:
+                return end + 1 if 0 < length < size else end
+            end += 1
+        return end
+
+    def _segmenting(self, size: int) -> list[tuple[int, int, bytes]]:
+        ancillary = self._ancillary.get(size)
+        if ancillary is None:
+            if len(self._ancillary) > 256:
+                self._ancillary.clear()
+            ancillary = self._ancillary[size] = [(_SOL_UDP, _UDP_SEGMENT, struct.pack("=H", size))]
+        return ancillary
+
+    def _offload_refused(self, error: OSError, size: int) -> bool:
+        """Whether a run was refused for being sent in one piece; then its datagrams go one by one from now on."""
+        if error.errno in _SEGMENT_REFUSED:  # a segment must fit the path's MTU; smaller ones may
+            self._largest_segment = size - 1
+            return True
+        if error.errno in _OFFLOAD_REFUSED:
+            self.gso = False
+            return True
+        return False
+
+    def _discard(self, count: int, error: OSError) -> None:
+        self.discarded += count
+        if self.on_error is not None:
+            self.on_error(error)
+
+    def _wait_for_buffers(self) -> None:
+        # ENOBUFS comes from the interface's queue: the socket itself stays writable, so only time tells.
+        self._stop_watching_writes()
+        if self._retry is None:
+            self._retry = self._loop.call_later(_NO_BUFFERS_DELAY, self._retry_now)
+
+    def _retry_now(self) -> None:
+        self._retry = None
+        self._flush()
+
+    def _flush(self) -> None:
+        while self._queue:
+            datagrams, address = self._queue.popleft()
+            self._queued -= len(datagrams)
+            done = self._transmit(datagrams, address)
+            if done < len(datagrams):
+                self._queue.appendleft((datagrams[done:], address))
+                self._queued += len(datagrams) - done
+                if self._retry is None and not self._watching_writes and not self._closed:
+                    self._watching_writes = True
+                    self._loop.add_writer(self._sock.fileno(), self._flush)
+                return
+        self._stop_watching_writes()
+        if self._writable_callback is not None and not self._closed:
+            self._writable_callback()
+
+    def _stop_watching_writes(self) -> None:
+        if self._watching_writes:
+            self._watching_writes = False
+            self._loop.remove_writer(self._sock.fileno())
+
+    def close(self) -> None:
+        """Close the socket, after one more try for what is queued; what is left then counts as discarded."""
+        if self._closed:
+            return
+        self._closed = True
+        self._flush()
+        self.discarded += self._queued
+        self._queue.clear()
+        self._queued = 0
+        self._stop_watching_writes()
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        if self._receiver is not None:
+            self._loop.remove_reader(self._sock.fileno())
+            self._receiver = None
+        self._sock.close()
+
+
+def _has_option(sock: socket.socket, option: int) -> bool:
+    try:
+        sock.getsockopt(_SOL_UDP, option)
+    except OSError:
+        return False
+    return True
+
+
+def _switch_on(sock: socket.socket, option: int) -> bool:
+    try:
+        sock.setsockopt(_SOL_UDP, option, 1)
+    except OSError:
+        return False
+    return True
+
+
+def _set_buffers(sock: socket.socket, receive: int, send: int) -> None:
+    if receive:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
+    if send:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send)
+
+
+def _segment_size(ancillary: Sequence[tuple[int, int, bytes]]) -> int:
+    for level, kind, value in ancillary:
+        if level == _SOL_UDP and kind == _UDP_GRO:
+            return int.from_bytes(value[:4], sys.byteorder)
+    return 0
