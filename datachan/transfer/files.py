@@ -103,9 +103,8 @@ def open_regular(path: Path) -> tuple[io.BufferedReader, int]:
         OSError: It does not exist, may not be read, or is no regular file (a pipe would block for ever).
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    file = os.fdopen(descriptor, "rb")
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
-        file.close()
+        os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return file, status.st_size
+    return os.fdopen(descriptor, "rb"), status.st_size
