@@ -1,0 +1,206 @@
+"""Where one DTLS record ends and the next begins; knows lengths and types, never keys.
+
+OpenSSL writes into a memory BIO without leaving a mark between datagrams, and reads from one as if all of it were one
+datagram. Both are what makes batches cheap, and both need the cuts made here:
+
+    DTLS 1.2 (RFC 6347, 4.1)         type(1) version(2) epoch(2) sequence_number(6) length(2) fragment
+    DTLS 1.3 (RFC 9147, 4)           0 0 1 C S L E E  [connection id]  sequence number (1 or 2)  [length (2)]  fragment
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+HEADER_LENGTH: Final = 13
+APPLICATION_DATA: Final = 23
+
+# RFC 6347, 4.1: a fragment's length "should not exceed 2^14"; what sealing adds is 256 bytes at most in DTLS 1.3 and 24
+# with the cipher suites we allow in DTLS 1.2.
+MAX_MESSAGE: Final = 16384
+MAX_CIPHERTEXT: Final = MAX_MESSAGE + 256
+
+# RFC 7983, 7: datagrams whose first byte is 20 to 63 are DTLS.
+_FIRST_TYPE: Final = 20
+_LAST_TYPE: Final = 63
+
+_UNIFIED_MASK: Final = 0xE0
+_UNIFIED: Final = 0x20
+_UNIFIED_CONNECTION_ID: Final = 0x10
+_UNIFIED_LONG_SEQUENCE: Final = 0x08
+_UNIFIED_LENGTH: Final = 0x04
+
+
+def is_unified_header(first_byte: int) -> bool:
+    """Whether a record that begins so is a sealed record of DTLS 1.3.
+
+    RFC 9147, 4.1: "If the leading bits of the first byte are 001, then it is a DTLS 1.3 ciphertext" (Figure 5).
+    """
+    return first_byte & _UNIFIED_MASK == _UNIFIED
+
+
+def record_end_untrusted(data: bytes, start: int) -> int:
+    """Find where the record that begins at `start` ends.
+
+    Args:
+        data: a datagram, or several records back to back.
+        start: where the record's header begins; less than ``len(data)``.
+
+    Returns:
+        The index one past the record, or 0 when there is no whole record: too short, too long or not DTLS. A datagram
+        that arrived so is ignored from there on, as RFC 9147, 4.5.2 has it, rather than raising.
+    """
+    first = data[start]
+    if first < _FIRST_TYPE or first > _LAST_TYPE:
+        return 0
+    if is_unified_header(first):
+        return _unified_record_end_untrusted(data, start, first)
+    if start + HEADER_LENGTH > len(data) or data[start + 1] != 0xFE:
+        return 0
+    length = data[start + 11] << 8 | data[start + 12]
+    end = start + HEADER_LENGTH + length
+    return end if end <= len(data) and length <= MAX_CIPHERTEXT else 0
+
+
+def _unified_record_end_untrusted(data: bytes, start: int, first: int) -> int:
+    # We never negotiate a connection id, so its length is unknown and the record is not ours.
+    if first & _UNIFIED_CONNECTION_ID:
+        return 0
+    header_end = start + (3 if first & _UNIFIED_LONG_SEQUENCE else 2)
+    if not first & _UNIFIED_LENGTH:
+        # RFC 9147, 4: "The length field MAY be omitted by clearing the L bit, which means that the
+        # record consumes the entire rest of the datagram in the lower level transport."
+        return len(data) if header_end < len(data) and len(data) - header_end <= MAX_CIPHERTEXT else 0
+    if header_end + 2 > len(data):
+        return 0
+    length = data[header_end] << 8 | data[header_end + 1]
+    end = header_end + 2 + length
+    return end if end <= len(data) and length <= MAX_CIPHERTEXT else 0
+
+
+def split_records(data: bytes) -> list[bytes]:
+    """Cut OpenSSL's output, records back to back, into single records.
+
+    What cannot be cut (a DTLS 1.3 record without a length) stays whole, so that nothing is lost.
+    """
+    size = len(data)
+    records: list[bytes] = []
+    append = records.append
+    start = 0
+    while start < size:
+        # The header of DTLS 1.2 is read in place: this runs once per datagram sent.
+        if data[start] < _UNIFIED and start + HEADER_LENGTH <= size:
+            end = start + HEADER_LENGTH + (data[start + 11] << 8 | data[start + 12])
+            if end > size:
+                end = size
+        else:
+            end = record_end_untrusted(data, start) or size
+        append(data[start:end])
+        start = end
+    return records
+
+
+def pack_records(records: Iterable[bytes], mtu: int) -> list[bytes]:
+    """Put as many records into each datagram as fit, in order.
+
+    RFC 6347, 4.1.1: "Multiple DTLS records may be placed in a single datagram.  They are simply encoded
+    consecutively."
+
+    Args:
+        records: whole records.
+        mtu: the most bytes a datagram may have; a record longer than that goes alone.
+    """
+    datagrams: list[bytes] = []
+    pending: list[bytes] = []
+    size = 0
+    for record in records:
+        if pending and size + len(record) > mtu:
+            datagrams.append(b"".join(pending))
+            pending.clear()
+            size = 0
+        pending.append(record)
+        size += len(record)
+    if pending:
+        datagrams.append(b"".join(pending))
+    return datagrams
+
+
+class Batch:
+    """Whole records to hand to OpenSSL in one write.
+
+    Attributes:
+        data: the records, back to back.
+        application_records: how many of them carry application data by their header: as many reads are due.
+        others: whether there are records of other or hidden kinds, which call for reading until nothing is left.
+    """
+
+    __slots__ = ("application_records", "data", "others")
+
+    def __init__(self, data: bytes, application_records: int, others: bool) -> None:
+        self.data = data
+        self.application_records = application_records
+        self.others = others
+
+    def __repr__(self) -> str:
+        return f"Batch({len(self.data)} bytes, application_records={self.application_records}, others={self.others})"
+
+
+def batches_untrusted(datagrams: Iterable[bytes], limit: int) -> list[Batch]:
+    """Gather the whole records of some datagrams into batches of at most `limit` bytes.
+
+    A datagram may be a coalesced buffer of several (UDP_GRO): records delimit themselves. What is no whole record is
+    left out, with the rest of its datagram; it would swallow the records after it.
+
+    Args:
+        datagrams: as they came from the network.
+        limit: how many bytes a batch may have; a single record may be longer and then goes alone.
+    """
+    batches: list[Batch] = []
+    parts: list[bytes] = []
+    size = 0
+    for datagram in datagrams:
+        length = len(datagram)
+        # Nearly every datagram is one record of application data: those are joined, all others go by themselves.
+        if (
+            length > HEADER_LENGTH
+            and datagram[0] == APPLICATION_DATA
+            and datagram[1] == 0xFE
+            and (datagram[11] << 8 | datagram[12]) + HEADER_LENGTH == length
+            and length <= MAX_CIPHERTEXT
+        ):
+            if parts and size + length > limit:
+                batches.append(Batch(b"".join(parts), len(parts), False))
+                parts.clear()
+                size = 0
+            parts.append(datagram)
+            size += length
+        else:
+            if parts:
+                batches.append(Batch(b"".join(parts), len(parts), False))
+                parts.clear()
+                size = 0
+            _cut_untrusted(datagram, limit, batches)
+    if parts:
+        batches.append(Batch(b"".join(parts), len(parts), False))
+    return batches
+
+
+def _cut_untrusted(datagram: bytes, limit: int, batches: list[Batch]) -> None:
+    """Cut a datagram of any make into batches of whole records."""
+    size = len(datagram)
+    batch_start = start = count = 0
+    others = False
+    while start < size:
+        end = record_end_untrusted(datagram, start)
+        if not end:
+            break
+        if end - batch_start > limit and start > batch_start:
+            batches.append(Batch(datagram[batch_start:start], count, others))
+            batch_start, count, others = start, 0, False
+        if datagram[start] == APPLICATION_DATA:
+            count += 1
+        else:
+            others = True
+        start = end
+    if start > batch_start:
+        batches.append(Batch(datagram[batch_start:start], count, others))
