@@ -1,0 +1,83 @@
+"""Runs programs as a user does, and waits for what they print."""
+
+import asyncio
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+PATIENCE = 40.0  # seconds; never waited out when all is well
+
+
+class Program:
+    """A running program and what it has printed, standard error included."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.printed = ""
+
+    async def prints(self, pattern: str) -> re.Match[str]:
+        """Wait until a line matches, and return the match; fail when the program ends first."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(PATIENCE):
+            while line := await self.process.stdout.readline():
+                self.printed += line.decode()
+                if match := re.search(pattern, line.decode()):
+                    return match
+        raise AssertionError(f"ended without printing {pattern!r}:\n{self.printed}")
+
+    def type(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line.encode() + b"\n")
+
+    def end_input(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+    async def ends(self) -> int:
+        """Wait for the end, and return the exit code; a traceback on the way is a failure."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(PATIENCE):
+            self.printed += (await self.process.stdout.read()).decode()
+            code = await self.process.wait()
+        assert "Traceback" not in self.printed, self.printed
+        return code
+
+    async def interrupted(self) -> int:
+        """Press Ctrl-C, and return the exit code."""
+        self.process.send_signal(signal.SIGINT)
+        return await self.ends()
+
+
+@asynccontextmanager
+async def run(*arguments: str | Path, cwd: Path | None = None) -> AsyncIterator[Program]:
+    """Run `python ARGUMENTS…`; a program that still runs in the end is killed."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-u",
+        "-W",
+        "error::ResourceWarning",
+        *map(str, arguments),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        cwd=cwd,
+    )
+    try:
+        yield Program(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+@asynccontextmanager
+async def serve() -> AsyncIterator[str]:
+    """Run `datachan serve` on a free port, and give its address."""
+    async with run("-m", "datachan", "serve", "--host", "127.0.0.1", "--port", "0") as server:
+        match = await server.prints(r"http://127\.0\.0\.1:\d+")
+        yield match[0]
