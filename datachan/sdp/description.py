@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from datachan.dtls.certificate import Fingerprint
+from datachan.dtls.errors import BadFingerprint
+
 from .candidate import IceCandidate, parse_candidate_untrusted
 from .errors import SdpError
 from .text import Attribute, MediaText, SessionText, parse_number, split_untrusted
@@ -17,7 +20,6 @@ DEFAULT_MAX_MESSAGE_SIZE: Final = 65536
 DATA_PROTOCOLS: Final = ("UDP/DTLS/SCTP", "TCP/DTLS/SCTP", "DTLS/SCTP")
 DATA_FORMAT: Final = "webrtc-datachannel"
 SETUP_VALUES: Final = ("actpass", "active", "passive")
-_FINGERPRINT: Final = re.compile(r"[A-Za-z0-9-]{1,32} [0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2})*", re.ASCII)
 _CREDENTIAL: Final = re.compile(r"[!-9;-~]{4,256}", re.ASCII)
 
 
@@ -28,7 +30,7 @@ class TransportParameters:
     Attributes:
         ice_ufrag: the ICE username fragment.
         ice_pwd: the ICE password.
-        fingerprints: ``sha-256 AB:CD:…`` of the certificate, one or several.
+        fingerprints: of the certificate, one or several.
         setup: "actpass", "active" or "passive" (RFC 8842).
         tls_id: names the DTLS association (RFC 8842, section 4), or None.
         ice_lite: whether the peer only answers checks.
@@ -37,7 +39,7 @@ class TransportParameters:
 
     ice_ufrag: str
     ice_pwd: str
-    fingerprints: tuple[str, ...]
+    fingerprints: tuple[Fingerprint, ...]
     setup: str
     tls_id: str | None = None
     ice_lite: bool = False
@@ -200,20 +202,24 @@ def _transport(media: MediaText, session: SessionText) -> TransportParameters:
     fingerprints = _all(media.attributes, "fingerprint") or _all(session.attributes, "fingerprint")
     if not fingerprints:
         raise SdpError("the data channel section has no a=fingerprint", media.line)
-    for attribute in fingerprints:
-        if not _FINGERPRINT.fullmatch(attribute.value):
-            raise SdpError("a=fingerprint is a hash name and pairs of hexadecimal digits", attribute.line)
     options = _find(media.attributes, "ice-options") or _find(session.attributes, "ice-options")
     tls_id = _find(media.attributes, "tls-id") or _find(session.attributes, "tls-id")
     return TransportParameters(
         ice_ufrag=_credential("ice-ufrag", media, session, 4),
         ice_pwd=_credential("ice-pwd", media, session, 22),
-        fingerprints=tuple(attribute.value for attribute in fingerprints),
+        fingerprints=tuple(_fingerprint(attribute) for attribute in fingerprints),
         setup=_setup(media, session),
         tls_id=None if tls_id is None else tls_id.value[:255],
         ice_lite=_has(session.attributes, "ice-lite"),
         trickle=options is not None and "trickle" in options.value.split(),
     )
+
+
+def _fingerprint(attribute: Attribute) -> Fingerprint:
+    try:
+        return Fingerprint.parse(attribute.value)
+    except BadFingerprint as error:
+        raise SdpError(str(error), attribute.line) from None
 
 
 def _credential(name: str, media: MediaText, session: SessionText, shortest: int) -> str:

@@ -1,0 +1,174 @@
+"""What a peer connection can be told at its start: RTCConfiguration and what it is made of."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from datachan.dtls.certificate import Certificate
+from datachan.ice import IceServer
+
+from .errors import ArgumentError, InvalidAccessError
+
+DEFAULT_MAX_MESSAGE_SIZE = 64 * 1024 * 1024
+
+
+class RTCIceTransportPolicy(enum.Enum):
+    """Which candidates may be used."""
+
+    ALL = "all"
+    RELAY = "relay"
+
+
+class RTCBundlePolicy(enum.Enum):
+    """How media sections share a transport; with one data section it makes no difference."""
+
+    BALANCED = "balanced"
+    MAX_COMPAT = "max-compat"
+    MAX_BUNDLE = "max-bundle"
+
+
+@dataclass
+class RTCIceServer:
+    """A STUN or TURN server.
+
+    Attributes:
+        urls: one URL or a list: ``stun:host[:port]``, ``turn:host[:port][?transport=udp|tcp]``, ``turns:…``.
+        username: for TURN.
+        credential: the password, for TURN.
+        credentialType: "password"; W3C has no other kind any more.
+    """
+
+    urls: str | list[str]
+    username: str | None = None
+    credential: str | None = None
+    credentialType: str = "password"
+
+    def to_ice(self) -> IceServer:
+        """The server as the ICE layer has it.
+
+        Raises:
+            ArgumentError: there is no URL, its scheme is unknown, or a TURN server has no credentials.
+        """
+        urls = (self.urls,) if isinstance(self.urls, str) else tuple(self.urls)
+        if not urls:
+            raise ArgumentError("an ICE server needs at least one URL")
+        for url in urls:
+            scheme = url.partition(":")[0].lower()
+            if scheme not in {"stun", "stuns", "turn", "turns"} or not url.partition(":")[2]:
+                raise ArgumentError(f"an ICE server's URL starts with stun:, turn: or turns:, not {url!r}")
+            if scheme in {"turn", "turns"} and (self.username is None or self.credential is None):
+                raise ArgumentError(f"a TURN server needs a username and a credential: {url!r}")
+        return IceServer(urls=urls, username=self.username, credential=self.credential)
+
+
+@dataclass(frozen=True)
+class RTCDtlsFingerprint:
+    """The hash of a certificate.
+
+    Attributes:
+        algorithm: such as "sha-256".
+        value: upper case hexadecimal digits, colons between the bytes.
+    """
+
+    algorithm: str
+    value: str
+
+
+class RTCCertificate:
+    """A certificate and its private key, by which the peer recognises us."""
+
+    def __init__(self, certificate: Certificate) -> None:
+        self._certificate = certificate
+
+    @classmethod
+    def generateCertificate(cls) -> RTCCertificate:
+        """A new self-signed ECDSA P-256 certificate."""
+        return cls(Certificate.generate(datetime.now(UTC)))
+
+    @property
+    def expires(self) -> datetime:
+        """When it stops being valid."""
+        return self._certificate.expires
+
+    @property
+    def certificate(self) -> Certificate:
+        """The certificate as the DTLS layer has it; `to_pem` and `from_pem` there keep it across runs."""
+        return self._certificate
+
+    def getFingerprints(self) -> list[RTCDtlsFingerprint]:
+        """Its hashes, as the description has them."""
+        fingerprint = self._certificate.fingerprint("sha-256")
+        return [RTCDtlsFingerprint(fingerprint.algorithm, fingerprint.value)]
+
+
+@dataclass
+class RTCConfiguration:
+    """How a peer connection is set up.
+
+    Attributes:
+        iceServers: STUN and TURN servers. There is no default: nothing outside is contacted unless asked for.
+        iceTransportPolicy: RELAY uses TURN only, so that the peer learns no address of ours.
+        bundlePolicy: accepted for compatibility; there is one transport in any case.
+        certificates: one certificate to use instead of a new one.
+        iceCandidatePoolSize: accepted for compatibility; gathering starts with setLocalDescription.
+        alwaysNegotiateDataChannels: offer a data section even before a channel was created.
+        maxMessageSize: longest message we accept, in bytes, and announce as a=max-message-size; 0 for no limit.
+            64 MiB is more than any browser sends at a time by itself, and bounds what one peer can make us hold.
+        closeTimeout: how long `close` waits for what was sent to be acknowledged, in seconds without any progress.
+        hostAddresses: gather exactly these local addresses instead of those of all interfaces.
+    """
+
+    iceServers: list[RTCIceServer] | None = None
+    iceTransportPolicy: RTCIceTransportPolicy = RTCIceTransportPolicy.ALL
+    bundlePolicy: RTCBundlePolicy = RTCBundlePolicy.BALANCED
+    certificates: Sequence[RTCCertificate] = field(default_factory=tuple)
+    iceCandidatePoolSize: int = 0
+    alwaysNegotiateDataChannels: bool = False
+    maxMessageSize: int = DEFAULT_MAX_MESSAGE_SIZE
+    closeTimeout: float = 5.0
+    hostAddresses: Sequence[str] | None = None
+
+
+def check_configuration(configuration: RTCConfiguration | dict[str, Any] | None) -> RTCConfiguration:
+    """The configuration, a copy with its values checked.
+
+    Raises:
+        ArgumentError: a value is outside its range.
+        InvalidAccessError: a certificate has expired.
+    """
+    if configuration is None:
+        return RTCConfiguration()
+    if not isinstance(configuration, RTCConfiguration):
+        raise ArgumentError(f"the configuration must be an RTCConfiguration, not {type(configuration).__name__}")
+    policy = configuration.iceTransportPolicy
+    try:
+        policy = RTCIceTransportPolicy(policy)
+        bundle = RTCBundlePolicy(configuration.bundlePolicy)
+    except ValueError as error:
+        raise ArgumentError(str(error)) from None
+    for server in configuration.iceServers or ():
+        server.to_ice()
+    if configuration.maxMessageSize < 0 or configuration.closeTimeout < 0:
+        raise ArgumentError("maxMessageSize and closeTimeout cannot be negative")
+    for certificate in configuration.certificates:
+        _check_certificate(certificate)
+    return RTCConfiguration(
+        iceServers=list(configuration.iceServers or ()),
+        iceTransportPolicy=policy,
+        bundlePolicy=bundle,
+        certificates=tuple(configuration.certificates),
+        iceCandidatePoolSize=configuration.iceCandidatePoolSize,
+        alwaysNegotiateDataChannels=configuration.alwaysNegotiateDataChannels,
+        maxMessageSize=configuration.maxMessageSize,
+        closeTimeout=configuration.closeTimeout,
+        hostAddresses=configuration.hostAddresses,
+    )
+
+
+def _check_certificate(certificate: RTCCertificate) -> None:
+    if certificate.expires <= datetime.now(UTC):
+        raise InvalidAccessError("a certificate in the configuration has expired")

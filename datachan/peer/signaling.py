@@ -1,0 +1,92 @@
+"""Where offer and answer stand: the signalling states and the four descriptions (W3C WebRTC, 4.3.1); no I/O.
+
+The transitions are the table below and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .description import Applied
+from .errors import InvalidStateError
+
+STABLE: Final = "stable"
+HAVE_LOCAL_OFFER: Final = "have-local-offer"
+HAVE_REMOTE_OFFER: Final = "have-remote-offer"
+HAVE_LOCAL_PRANSWER: Final = "have-local-pranswer"
+HAVE_REMOTE_PRANSWER: Final = "have-remote-pranswer"
+CLOSED: Final = "closed"
+
+# (side, type): {state before: state after}
+_TRANSITIONS: Final[dict[tuple[str, str], dict[str, str]]] = {
+    ("local", "offer"): {STABLE: HAVE_LOCAL_OFFER, HAVE_LOCAL_OFFER: HAVE_LOCAL_OFFER},
+    ("local", "pranswer"): {HAVE_REMOTE_OFFER: HAVE_LOCAL_PRANSWER, HAVE_LOCAL_PRANSWER: HAVE_LOCAL_PRANSWER},
+    ("local", "answer"): {HAVE_REMOTE_OFFER: STABLE, HAVE_LOCAL_PRANSWER: STABLE},
+    ("local", "rollback"): {HAVE_LOCAL_OFFER: STABLE, HAVE_REMOTE_OFFER: STABLE},
+    ("remote", "offer"): {STABLE: HAVE_REMOTE_OFFER, HAVE_REMOTE_OFFER: HAVE_REMOTE_OFFER},
+    ("remote", "pranswer"): {HAVE_LOCAL_OFFER: HAVE_REMOTE_PRANSWER, HAVE_REMOTE_PRANSWER: HAVE_REMOTE_PRANSWER},
+    ("remote", "answer"): {HAVE_LOCAL_OFFER: STABLE, HAVE_REMOTE_PRANSWER: STABLE},
+    ("remote", "rollback"): {HAVE_LOCAL_OFFER: STABLE, HAVE_REMOTE_OFFER: STABLE},
+}
+
+
+class Signaling:
+    """The state of the negotiation and the descriptions it is about."""
+
+    def __init__(self) -> None:
+        self.state = STABLE
+        self.current_local: Applied | None = None
+        self.pending_local: Applied | None = None
+        self.current_remote: Applied | None = None
+        self.pending_remote: Applied | None = None
+
+    @property
+    def local(self) -> Applied | None:
+        """The local description: the pending one if there is one."""
+        return self.pending_local or self.current_local
+
+    @property
+    def remote(self) -> Applied | None:
+        """The remote description: the pending one if there is one."""
+        return self.pending_remote or self.current_remote
+
+    def check(self, side: str, description_type: str) -> str:
+        """The state that setting such a description leads to.
+
+        Raises:
+            InvalidStateError: it cannot be set now.
+        """
+        after = _TRANSITIONS[side, description_type].get(self.state)
+        if after is None:
+            raise InvalidStateError(f"a {side} {description_type} cannot be set in signaling state {self.state!r}")
+        return after
+
+    def set(self, side: str, description: Applied) -> None:
+        """Set a description.
+
+        Raises:
+            InvalidStateError: it cannot be set now.
+        """
+        after = self.check(side, description.type)
+        if side == "local":
+            self.pending_local = description
+        else:
+            self.pending_remote = description
+        self.state = after
+        if description.type == "answer":
+            self.current_local, self.pending_local = self.pending_local, None
+            self.current_remote, self.pending_remote = self.pending_remote, None
+
+    def roll_back(self, side: str) -> None:
+        """Drop the pending offer (RFC 8829, section 4.1.10.2).
+
+        Raises:
+            InvalidStateError: there is none, or it has a provisional answer already.
+        """
+        self.state = self.check(side, "rollback")
+        self.pending_local = None
+        self.pending_remote = None
+
+    def close(self) -> None:
+        """No description can be set any more."""
+        self.state = CLOSED
