@@ -3,8 +3,8 @@
 Datagrams go in, decrypted messages come out; messages go in, datagrams come out. Three things are peculiar to OpenSSL:
 
 - It keeps its own clock for retransmission (1 s, doubling) and offers no way to give it another. `next_timeout` turns
-  what it says is left into the caller's time, and `handle_timeout` does nothing before OpenSSL's own clock agrees. Under
-  a virtual clock a handshake without loss takes no time at all; one with loss has to wait for the real one.
+  what it says is left into the caller's time, and `handle_timeout` does nothing before OpenSSL's own clock agrees.
+  Under a virtual clock a handshake without loss takes no time at all; one with loss has to wait for the real one.
 - Its error queue belongs to the thread, not to the session. An error found there is believed only if it is there again.
 - It leaves no mark between the datagrams it writes and takes what it reads as one: `records` makes the cuts.
 """
