@@ -1,0 +1,45 @@
+"""Seeds for tests that use chance: named in the test's id, and replayed from the environment.
+
+`DATACHAN_SEED=17 pytest …` runs the one case that failed as `[seed-17]`; `DATACHAN_SEED=1000-2000` looks further.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Sequence
+
+import pytest
+
+VARIABLE = "DATACHAN_SEED"
+
+
+def chosen(count: int, environment: str | None = None) -> Sequence[int]:
+    """The seeds to run: 0 to count - 1, or what the environment asks for."""
+    wanted = os.environ.get(VARIABLE, "") if environment is None else environment
+    if not wanted:
+        return range(count)
+    first, _, last = wanted.partition("-")
+    return range(int(first), int(last or first) + 1)
+
+
+def seeds(count: int) -> pytest.MarkDecorator:
+    """Runs a test with the argument `seed` for this many seeds."""
+    return pytest.mark.parametrize("seed", chosen(count), ids=lambda seed: f"seed-{seed}")
+
+
+def entropy(seed: int) -> Callable[[int], bytes]:
+    """An entropy source for a machine that gives the same bytes for the same seed."""
+    return random.Random(seed).randbytes
+
+
+def entropy_near_the_wrap(seed: int) -> Callable[[int], bytes]:
+    """As `entropy`, but every 32-bit number drawn is within 64 of the end, initial TSNs among them."""
+    chance = random.Random(seed)
+
+    def draw(size: int) -> bytes:
+        if size == 4:
+            return (0xFFFFFFFF - chance.randrange(64)).to_bytes(4, "big")
+        return chance.randbytes(size)
+
+    return draw
