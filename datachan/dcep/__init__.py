@@ -1,1 +1,1 @@
-"""Data channels over an SCTP association: the establishment protocol (RFC 8832) and the channels (RFC 8831)."""
+"""Data channels over SCTP: the establishment protocol (RFC 8832) and what a channel is (RFC 8831)."""
