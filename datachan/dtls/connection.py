@@ -218,26 +218,20 @@ class DtlsConnection:
         Args:
             now: monotonic seconds.
         """
-        output = self._output
-        if output:
-            self._output = []
+        output, self._output = self._output, []
         return output
 
     def events(self) -> list[DtlsEvent]:
         """Drain what happened."""
-        events = self._events
-        if events:
-            self._events = []
+        events, self._events = self._events, []
         return events
 
     # -- messages ------------------------------------------------------------------------------------------------------
 
     def messages(self) -> list[bytes]:
         """Drain the decrypted messages, in the order they came. None comes before the peer's certificate has passed."""
-        messages = self._messages
-        if messages:
-            self._messages = []
-            self._undelivered = 0
+        messages, self._messages = self._messages, []
+        self._undelivered = 0
         return messages
 
     def send_messages(self, messages: Sequence[bytes]) -> None:
@@ -336,8 +330,7 @@ class DtlsConnection:
             pass
         except SSL.Error as error:
             self._keep(messages)
-            self._handle_read_error(error)
-            messages = []
+            messages = self._read_past(error)
         if messages:
             self._keep(messages)
         if batch.others and self.state is DtlsState.CONNECTED:
@@ -351,14 +344,32 @@ class DtlsConnection:
         self._undelivered += size
         self._messages += messages
 
-    def _handle_read_error(self, error: SSL.Error) -> None:
+    def _read_past(self, error: SSL.Error) -> list[bytes]:
+        """Find out whether an error is the end, and end if so; else hand back what there still was to read.
+
+        Reading reports whatever is in the thread's error queue, also what another session or library left there, and
+        thereby empties the queue. The session's own end is found again at the next read.
+        """
+        messages: list[bytes] = []
+        try:
+            while not isinstance(error, SSL.ZeroReturnError):
+                messages.append(self._tls.recv(_READ_LIMIT))
+        except SSL.WantReadError:
+            return messages
+        except SSL.ZeroReturnError as end:
+            error = end
+        except SSL.Error:
+            # The first error has the reason.
+            pass
+        self._keep(messages)
         if isinstance(error, SSL.ZeroReturnError):
             # RFC 5246, 7.2.1: "The other party MUST respond with a close_notify alert of its own"
             self._send_close_notify()
             self._end(DtlsState.CLOSED, DtlsClosed(by_peer=True))
-            return
-        self._collect_output()
-        self._fail(f"the DTLS session broke: {_describe(error)}")
+        else:
+            self._collect_output()
+            self._fail(f"the DTLS session broke: {_describe(error)}")
+        return []
 
     def _send_close_notify(self) -> None:
         try:
@@ -426,7 +437,10 @@ def _describe(error: SSL.Error) -> str:
     if isinstance(error, SSL.ZeroReturnError):
         return "the peer closed it"
     if isinstance(error, SSL.SysCallError):
-        return str(error.args[-1])
+        return "the peer broke it off"
     queue = error.args[0] if error.args else ()
-    reasons = [entry[-1] for entry in queue if isinstance(entry, tuple) and entry] if isinstance(queue, list) else []
-    return ", ".join(reason for reason in reasons if reason) or "no reason given"
+    entries = queue if isinstance(queue, (list, tuple)) else ()
+    reasons = ", ".join(str(entry[-1]) for entry in entries if isinstance(entry, tuple) and entry and entry[-1])
+    if "alert" in reasons and ("certificate" in reasons or "unknown ca" in reasons):
+        return f"the peer does not accept our certificate; it may have been told another fingerprint ({reasons})"
+    return reasons or "OpenSSL gave no reason"

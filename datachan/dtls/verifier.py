@@ -61,8 +61,13 @@ class PeerVerifier:
         """
         if depth != 0:
             return True
-        # Through OpenSSL's own encoder: cryptography's parser is stricter and would raise on odd but harmless ones.
-        return self.check(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate))
+        try:
+            # Through OpenSSL's own encoder: cryptography's parser is stricter and would raise on odd but harmless ones.
+            certificate_der = crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
+        except crypto.Error as error:
+            self.refusal = f"the peer's certificate cannot be read: {error}"
+            return False
+        return self.check(certificate_der)
 
 
 def _nothing_to_check_with(offered: Sequence[str]) -> str:
