@@ -1,0 +1,367 @@
+"""Drives Debian's Chromium (DevTools protocol) and Firefox (WebDriver BiDi); knows nothing of what the pages do.
+
+    async with launch("firefox") as browser, browser.page() as page:
+        await page.goto("http://127.0.0.1:8080/")
+        title = await page.evaluate("document.title")   # promises are awaited; the result is any JSON
+
+Both protocols are JSON over one WebSocket that the browser opens on loopback, so aiohttp is all it takes.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+NAMES = ("chromium", "firefox")
+COMMANDS = {"chromium": ("chromium", "google-chrome"), "firefox": ("firefox-esr", "firefox")}
+STARTUP_TIMEOUT = 60.0
+COMMAND_TIMEOUT = 30.0
+
+CHROMIUM_FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-extensions",
+    "--password-store=basic",
+    # Nothing is looked up outside; names of the local network stay possible.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost, EXCLUDE *.local",
+    "--remote-debugging-port=0",
+    "about:blank",
+)
+FIREFOX_PREFERENCES: Mapping[str, object] = {"network.dns.disabled": True}
+
+# What a browser must be told before it uses 127.0.0.1 for WebRTC at all. No user has these set.
+CHROMIUM_ON_LOOPBACK = (
+    "--allow-loopback-in-peer-connection",
+    "--use-fake-ui-for-media-stream",
+    "--disable-features=WebRtcHideLocalIpsWithMdns",
+)
+FIREFOX_ON_LOOPBACK: Mapping[str, object] = {
+    "media.peerconnection.ice.loopback": True,
+    "media.peerconnection.ice.obfuscate_host_addresses": False,
+}
+
+PR_SET_PDEATHSIG = 1
+
+
+class BrowserError(Exception):
+    """The browser refused a command, or JavaScript in the page threw."""
+
+
+class BrowserGone(BrowserError):
+    """The browser ended, or its tab did, while something was expected of it."""
+
+
+def find(name: str) -> str | None:
+    """Return the path of a browser's program, or None; the variables CHROMIUM and FIREFOX override the search."""
+    if override := os.environ.get(name.upper()):
+        return override
+    return next(filter(None, map(shutil.which, COMMANDS[name])), None)
+
+
+class Browser(ABC):
+    """One running browser: commands go out, replies and events come back over one WebSocket."""
+
+    def __init__(self, websocket: aiohttp.ClientWebSocketResponse) -> None:
+        self._websocket = websocket
+        self.version = "?"
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._ids = itertools.count(1)
+        self._pages: dict[str, Page] = {}
+        self._reader = asyncio.create_task(self._read())
+
+    async def command(
+        self, method: str, params: Mapping[str, Any] | None = None, timeout: float = COMMAND_TIMEOUT, **extra: str
+    ) -> dict[str, Any]:
+        """Send one command and return its result."""
+        if self._reader.done():
+            raise BrowserGone(method)
+        number = next(self._ids)
+        future = self._waiting[number] = asyncio.get_running_loop().create_future()
+        try:
+            await self._websocket.send_json({"id": number, "method": method, "params": dict(params or {}), **extra})
+            reply = await asyncio.wait_for(future, timeout)
+        except TimeoutError:
+            raise BrowserError(f"no answer to {method} within {timeout} s: {str(params)[:300]}") from None
+        finally:
+            self._waiting.pop(number, None)
+        if "error" in reply:
+            raise BrowserError(f"{method}: {reply.get('message') or reply['error']}")
+        result: dict[str, Any] = reply["result"]
+        return result
+
+    @contextlib.asynccontextmanager
+    async def page(self) -> "AsyncIterator[Page]":
+        """Open a tab, and close it afterwards unless the test has done so."""
+        page = await self._open_page()
+        self._pages[page.key] = page
+        try:
+            yield page
+        finally:
+            if not page.closed:
+                await page.close()
+            self._pages.pop(page.key, None)
+
+    async def stop(self) -> None:
+        """Stop listening to the browser."""
+        self._reader.cancel()
+        await asyncio.gather(self._reader, return_exceptions=True)
+
+    async def _read(self) -> None:
+        async for message in self._websocket:
+            data = json.loads(message.data)
+            future = self._waiting.get(data.get("id"))
+            if future is None:
+                self._on_event(data)
+            elif not future.done():
+                future.set_result(data)
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(BrowserGone("the browser went away"))
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Do what the protocol wants before the first tab, and learn the version."""
+
+    @abstractmethod
+    async def _open_page(self) -> "Page": ...
+
+    @abstractmethod
+    def _on_event(self, data: dict[str, Any]) -> None: ...
+
+
+class Page(ABC):
+    """One tab. `logs` collects its console and uncaught errors."""
+
+    def __init__(self, browser: Browser, key: str) -> None:
+        self.browser = browser
+        self.key = key
+        self.logs: list[str] = []
+        self.closed = False
+
+    @abstractmethod
+    async def goto(self, url: str) -> None:
+        """Load a page and wait until it is complete."""
+
+    @abstractmethod
+    async def reload(self) -> None:
+        """Load the same page anew, as the user's reload button does."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close the tab."""
+
+    @abstractmethod
+    async def _evaluate(self, params: dict[str, Any], timeout: float) -> dict[str, Any]: ...
+
+    async def evaluate(self, expression: str, timeout: float = COMMAND_TIMEOUT) -> Any:
+        """Return the value of a JavaScript expression, awaited when it is a promise."""
+        wrapped = f"(async () => JSON.stringify(await ({expression})))()"
+        reply = await self._evaluate({"expression": wrapped, "awaitPromise": True}, timeout)
+        if details := reply.get("exceptionDetails"):
+            text = details.get("exception", {}).get("description") or details["text"]
+            raise BrowserError(f"{text}\nconsole: {self.logs[-10:]}")
+        return json.loads(reply["result"].get("value", "null"))
+
+    async def call(self, function: str, *arguments: object, timeout: float = COMMAND_TIMEOUT) -> Any:
+        """Call a function of the page with JSON arguments."""
+        return await self.evaluate(f"{function}({', '.join(map(json.dumps, arguments))})", timeout)
+
+
+class Firefox(Browser):
+    """Firefox, spoken to in WebDriver BiDi."""
+
+    async def start(self) -> None:
+        reply = await self.command("session.new", {"capabilities": {}})
+        self.version = "Firefox " + reply["capabilities"]["browserVersion"]
+        await self.command("session.subscribe", {"events": ["log.entryAdded"]})
+
+    async def _open_page(self) -> Page:
+        reply = await self.command("browsingContext.create", {"type": "tab"})
+        return FirefoxPage(self, reply["context"])
+
+    def _on_event(self, data: dict[str, Any]) -> None:
+        if data.get("method") != "log.entryAdded":
+            return
+        entry = data["params"]
+        if page := self._pages.get(entry["source"].get("context", "")):
+            page.logs.append(f"{entry['level']}: {entry.get('text')}")
+
+
+class FirefoxPage(Page):
+    """A tab of Firefox; its key is the browsing context."""
+
+    async def goto(self, url: str) -> None:
+        params = {"context": self.key, "url": url, "wait": "complete"}
+        await self.browser.command("browsingContext.navigate", params)
+
+    async def reload(self) -> None:
+        await self.browser.command("browsingContext.reload", {"context": self.key, "wait": "complete"})
+
+    async def close(self) -> None:
+        self.closed = True
+        await self.browser.command("browsingContext.close", {"context": self.key})
+
+    async def _evaluate(self, params: dict[str, Any], timeout: float) -> dict[str, Any]:
+        target = {**params, "target": {"context": self.key}}
+        return await self.browser.command("script.evaluate", target, timeout)
+
+
+class Chromium(Browser):
+    """Chromium, spoken to in its DevTools protocol."""
+
+    async def start(self) -> None:
+        self.version = (await self.command("Browser.getVersion"))["product"]
+
+    async def _open_page(self) -> Page:
+        target = await self.command("Target.createTarget", {"url": "about:blank"})
+        reply = await self.command("Target.attachToTarget", {**target, "flatten": True})
+        page = ChromiumPage(self, reply["sessionId"], target["targetId"])
+        for method in ("Page.enable", "Runtime.enable"):
+            await self.command(method, sessionId=page.key)
+        return page
+
+    def _on_event(self, data: dict[str, Any]) -> None:
+        page = self._pages.get(data.get("sessionId", ""))
+        if isinstance(page, ChromiumPage):
+            page.on_event(data["method"], data["params"])
+
+
+class ChromiumPage(Page):
+    """A tab of Chromium; its key is the DevTools session."""
+
+    def __init__(self, browser: Browser, key: str, target: str) -> None:
+        super().__init__(browser, key)
+        self._target = target
+        self._loaded = asyncio.Event()
+
+    def on_event(self, method: str, params: dict[str, Any]) -> None:
+        """Note what happened in the tab."""
+        if method == "Page.loadEventFired":
+            self._loaded.set()
+        elif method == "Runtime.consoleAPICalled":
+            self.logs.append(f"{params['type']}: " + " ".join(str(a.get("value")) for a in params["args"]))
+        elif method == "Runtime.exceptionThrown":
+            self.logs.append(f"error: {params['exceptionDetails'].get('exception', {}).get('description')}")
+
+    async def goto(self, url: str) -> None:
+        self._loaded.clear()
+        reply = await self.browser.command("Page.navigate", {"url": url}, sessionId=self.key)
+        if error := reply.get("errorText"):
+            raise BrowserError(f"{url}: {error}")
+        await asyncio.wait_for(self._loaded.wait(), COMMAND_TIMEOUT)
+
+    async def reload(self) -> None:
+        self._loaded.clear()
+        await self.browser.command("Page.reload", sessionId=self.key)
+        await asyncio.wait_for(self._loaded.wait(), COMMAND_TIMEOUT)
+
+    async def close(self) -> None:
+        self.closed = True
+        await self.browser.command("Target.closeTarget", {"targetId": self._target})
+
+    async def _evaluate(self, params: dict[str, Any], timeout: float) -> dict[str, Any]:
+        full = {**params, "returnByValue": True}
+        return await self.browser.command("Runtime.evaluate", full, timeout, sessionId=self.key)
+
+
+def _arguments(
+    name: str, profile: Path, loopback: bool, flags: Sequence[str], preferences: Mapping[str, object]
+) -> list[str]:
+    if name == "chromium":
+        extra = CHROMIUM_ON_LOOPBACK if loopback else ()
+        return [f"--user-data-dir={profile}", *extra, *flags, *CHROMIUM_FLAGS]
+    wanted = {**FIREFOX_PREFERENCES, **(FIREFOX_ON_LOOPBACK if loopback else {}), **preferences}
+    lines = [f"user_pref({json.dumps(key)}, {json.dumps(value)});\n" for key, value in wanted.items()]
+    (profile / "user.js").write_text("".join(lines))
+    return ["--headless", "--no-remote", "--profile", str(profile), "--remote-debugging-port", "0", *flags]
+
+
+def _die_with_parent() -> None:
+    """Runs in the child: should the tests be killed, the browser goes with them."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+async def _control_address(stderr: asyncio.StreamReader) -> str:
+    """Return the address of the WebSocket that the browser prints when it is ready."""
+    output = b""
+    async with asyncio.timeout(STARTUP_TIMEOUT):
+        while line := await stderr.readline():
+            if match := re.search(rb"(?:DevTools|BiDi) listening on (\S+)", line):
+                return match[1].decode()
+            output += line
+    raise BrowserError(f"the browser did not start: {output.decode(errors='replace')}")
+
+
+@contextlib.asynccontextmanager
+async def _process(program: str, arguments: Sequence[str]) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        program,
+        *arguments,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=_die_with_parent,
+    )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # a session of its own: all its children too
+        await process.wait()
+
+
+@contextlib.asynccontextmanager
+async def launch(
+    name: str, *, loopback: bool = False, flags: Sequence[str] = (), preferences: Mapping[str, object] | None = None
+) -> AsyncIterator[Browser]:
+    """Start a browser in the network namespace of the calling thread, and end it with all its children.
+
+    Args:
+        name: "chromium" or "firefox".
+        loopback: let it use 127.0.0.1 and ::1 for WebRTC. Without, it is as a user has it: mDNS names, no loopback.
+        flags: more arguments of its command line.
+        preferences: more preferences of Firefox's profile.
+
+    Raises:
+        BrowserError: not installed, or it did not come up.
+    """
+    program = find(name)
+    if program is None:
+        raise BrowserError(f"{name} is not installed")
+    with tempfile.TemporaryDirectory(prefix=f"{name}-", ignore_cleanup_errors=True) as profile:
+        arguments = _arguments(name, Path(profile), loopback, flags, preferences or {})
+        async with _process(program, arguments) as process, aiohttp.ClientSession() as session:
+            stderr = process.stderr
+            if stderr is None:
+                raise BrowserError("no pipe to the browser")
+            address = await _control_address(stderr)
+            drain = asyncio.create_task(stderr.read())  # a full pipe would block the browser
+            suffix = "" if name == "chromium" else "/session"
+            async with session.ws_connect(address + suffix, max_msg_size=0) as websocket:
+                browser = Chromium(websocket) if name == "chromium" else Firefox(websocket)
+                try:
+                    await browser.start()
+                    yield browser
+                finally:
+                    await browser.stop()
+                    drain.cancel()
+                    await asyncio.gather(drain, return_exceptions=True)

@@ -1,0 +1,63 @@
+"""Fixtures for tests with real peers: a browser in a network of its own, and tabs in it."""
+
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import NoReturn
+
+import pytest
+import pytest_asyncio
+
+from tests.interop import browsers, namespaces
+
+NETWORKS = {"as-a-user": namespaces.AS_A_USER, "bare-loopback": namespaces.ONLY_LOOPBACK}
+
+
+@dataclass(frozen=True)
+class Situation:
+    """A browser, and the network it finds itself in."""
+
+    browser: str
+    network: str
+
+    @property
+    def on_loopback(self) -> bool:
+        return self.network == "bare-loopback"
+
+
+def situations(*networks: str) -> list[object]:
+    """Return parameters for the `browser` fixture; all tests of one browser run in one process (make test)."""
+    return [
+        pytest.param(Situation(name, network), id=f"{name}-{network}", marks=pytest.mark.xdist_group(name))
+        for name in browsers.NAMES
+        for network in networks or NETWORKS
+    ]
+
+
+def missing(reason: str) -> NoReturn:
+    """Skip the test, or let it fail where a missing peer is an error (.ci/run sets DATACHAN_REQUIRE_PEERS=1)."""
+    if os.environ.get("DATACHAN_REQUIRE_PEERS") == "1":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=situations())
+async def browser(request: pytest.FixtureRequest) -> AsyncIterator[browsers.Browser]:
+    """Run a browser in a network namespace, which the test's own process enters too.
+
+    A module that wants one network only says
+    `@pytest.mark.parametrize("browser", situations("as-a-user"), indirect=True, scope="module")`.
+    """
+    situation: Situation = request.param
+    if browsers.find(situation.browser) is None:
+        missing(f"{situation.browser} is not installed (apt install chromium firefox-esr)")
+    try:
+        inside = namespaces.namespace(NETWORKS[situation.network])
+        inside.__enter__()
+    except namespaces.NamespaceUnavailable as error:
+        missing(str(error))
+    try:
+        async with browsers.launch(situation.browser, loopback=situation.on_loopback) as running:
+            yield running
+    finally:
+        inside.__exit__(None, None, None)
