@@ -349,6 +349,107 @@ class UdpSocket:
         self._sock.close()
 
 
+class MulticastSocket(UdpSocket):
+    """A socket that talks to a multicast group on the local links.
+
+    Attributes:
+        shares_port: whether it is bound to the group's own port, and so hears what is sent to the group.
+    """
+
+    def __init__(self, sock: socket.socket, group: Address, members: Sequence[bytes], *, shares_port: bool) -> None:
+        super().__init__(sock, offload=False)
+        self._group = group
+        self._members = members
+        self.shares_port = shares_port
+
+    @classmethod
+    def join(cls, group: str, port: int, interfaces: Sequence[str]) -> "MulticastSocket":
+        """Join a group, side by side with other programs on the same port.
+
+        Arguments:
+            group: an IPv4 or IPv6 group address.
+            port: the group's port.
+            interfaces: for an IPv4 group, the local addresses of the interfaces to join on; an IPv6 group is joined on
+                all interfaces.
+
+        Raises:
+            OSError: it could be joined on no interface.
+        """
+        six = ":" in group
+        sock = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            shares_port = _bind_shared(sock, port)
+            members = _join_six(sock, group) if six else _join_four(sock, group, interfaces)
+            return cls(sock, (group, port), members, shares_port=shares_port)
+        except BaseException:
+            sock.close()
+            raise
+
+    def send_to_group(self, datagram: bytes) -> None:
+        """Send to the group on each interface; one that takes nothing is passed over."""
+        if self._closed:
+            return
+        for member in self._members:
+            try:
+                if self._sock.family == socket.AF_INET6:
+                    self._sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, member)
+                else:
+                    self._sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, member)
+                self._sock.sendto(datagram, self._group)
+                self.sent += 1
+            except OSError as error:
+                self._discard(1, error)
+
+
+def _bind_shared(sock: socket.socket, port: int) -> bool:
+    """Bind to a port together with others, or to another one; whether it is that port."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "SO_REUSEPORT"):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    try:
+        sock.bind(("", port))
+    except OSError:
+        sock.bind(("", 0))
+        return False
+    return True
+
+
+def _join_four(sock: socket.socket, group: str, interfaces: Sequence[str]) -> list[bytes]:
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 255)
+    members: list[bytes] = []
+    problem: OSError | None = None
+    for address in interfaces:
+        try:
+            packed = socket.inet_aton(address)
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(group) + packed)
+            members.append(packed)
+        except OSError as error:
+            problem = error
+    if not members:
+        raise problem or OSError("there is no interface to join on")
+    return members
+
+
+def _join_six(sock: socket.socket, group: str) -> list[bytes]:
+    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+    members: list[bytes] = []
+    problem: OSError | None = None
+    for index, _ in socket.if_nameindex():
+        packed = struct.pack("@I", index)
+        try:
+            sock.setsockopt(
+                socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, socket.inet_pton(socket.AF_INET6, group) + packed
+            )
+            members.append(packed)
+        except OSError as error:
+            problem = error
+    if not members:
+        raise problem or OSError("there is no interface to join on")
+    return members
+
+
 def _has_option(sock: socket.socket, option: int) -> bool:
     try:
         sock.getsockopt(_SOL_UDP, option)

@@ -1,12 +1,39 @@
-"""An ICE transport over aioice: a path to the peer, found, kept alive and watched."""
+"""An ICE transport over aioice: a path to the peer, found, kept alive and watched; what it carries it does not know.
 
+How long it hopes. A browser's mDNS names may be unresolvable for now (Firefox answers for its names only once it has
+our answer) or for good, a peer may have no candidates to tell at all and still reach us, and end-of-candidates says
+nothing of that. So the end of the peer's candidates never ends the checks; `patience` does, counted from `start` or
+from the latest candidate of the peer, and only while no pair is selected. Its default is RFC 8863's 39.5 seconds.
+"""
+
+import asyncio
+import ipaddress
+import secrets
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Final
 
-from datachan.ice.servers import IceServer
-from datachan.ice.states import IceState
-from datachan.ice.stats import IceStats, SelectedPair
+from aioice import Candidate
+from aioice.ice import CandidatePair
+
+from datachan.ice.agent import MAX_REMOTE_CANDIDATES, Agent, IceProtocol, PairCounters
+from datachan.ice.conversion import from_aioice, to_aioice
+from datachan.ice.gathering import Gatherer
+from datachan.ice.mdns import is_mdns_name
+from datachan.ice.resolver import MdnsResolver, shared_resolver
+from datachan.ice.servers import IceServer, server_addresses
+from datachan.ice.states import IceError, IceState
+from datachan.ice.stats import CandidatePairStats, IceStats, SelectedPair
 from datachan.ice.transport import DatagramTransport, Receiver, WritableCallback
 from datachan.sdp import IceCandidate
+
+_ICE_CHARS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+# RFC 8445, 5.3: the fragment has at least 24 bits of randomness, the password 128; a character has 6.
+_USERNAME_FRAGMENT_LENGTH: Final = 8
+_PASSWORD_LENGTH: Final = 24
+# What came before there was a receiver: a DTLS flight and its retransmissions, no more.
+_MAX_EARLY_DATAGRAMS: Final = 256
 
 
 class IceTransport(DatagramTransport):
@@ -19,16 +46,22 @@ class IceTransport(DatagramTransport):
         controlling: the offerer controls (RFC 8445, 6.1.1); a conflict repairs itself.
         servers: STUN and TURN servers, all of which are used.
         relay_only: RTCIceTransportPolicy "relay": no candidate but relayed ones.
-        loopback: whether 127.0.0.1 and ::1 are offered; None: when there is no other address, or the peer offered one.
+        loopback: whether 127.0.0.1 and ::1 are offered; None: when there is no other address, or the peer offered one
+            before `gather`.
         host_addresses: exactly these local addresses instead of those of all interfaces.
         fast_path: batches through `datachan.udp`; False takes asyncio's own datagram endpoints.
         gather_timeout: seconds for all STUN and TURN servers together.
         patience: seconds from `start` (or the latest remote candidate) until ICE gives up (RFC 8863).
-    """
+        mdns: resolves the peer's .local names; None takes one that all transports of the event loop share.
 
-    on_state_change: Callable[[IceState], None] | None
-    on_local_candidate: Callable[[IceCandidate | None], None] | None  # None: there are no more
-    on_selected_pair_change: Callable[[SelectedPair], None] | None
+    Attributes:
+        on_state_change: called with each new state.
+        on_local_candidate: called with each candidate as it is found, and with None when there are no more.
+        on_selected_pair_change: called with each selected pair.
+
+    Raises:
+        ValueError: a server's URL cannot be used.
+    """
 
     def __init__(
         self,
@@ -41,43 +74,446 @@ class IceTransport(DatagramTransport):
         fast_path: bool = True,
         gather_timeout: float = 5.0,
         patience: float = 39.5,
-    ) -> None: ...
+        mdns: MdnsResolver | None = None,
+    ) -> None:
+        self.on_state_change: Callable[[IceState], None] | None = None
+        self.on_local_candidate: Callable[[IceCandidate | None], None] | None = None
+        self.on_selected_pair_change: Callable[[SelectedPair], None] | None = None
+        self._gatherer = Gatherer(
+            servers=server_addresses(servers),
+            relay_only=relay_only,
+            loopback=loopback,
+            peer_offers_loopback=self._peer_offers_loopback,
+            host_addresses=host_addresses,
+            fast_path=fast_path,
+            timeout=gather_timeout,
+            on_candidate=self._candidate_found,
+        )
+        self._agent = Agent(
+            controlling=controlling,
+            relay_only=relay_only,
+            username_fragment=_random_ice_chars(_USERNAME_FRAGMENT_LENGTH),
+            password=_random_ice_chars(_PASSWORD_LENGTH),
+            gather=self._gatherer.gather,
+            observer=self,
+        )
+        self._patience = patience
+        self._mdns = mdns
+        self._resolver: MdnsResolver | None = None
+        self._relay_only = relay_only
+        self._state = IceState.NEW
+        self._failure: str | None = None
+        self._gathering: asyncio.Task[None] | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._selected_or_over: asyncio.Event = asyncio.Event()
+        self._deadline: asyncio.TimerHandle | None = None
+        self._local_candidates: list[IceCandidate] = []
+        self._remote_candidates: list[IceCandidate] = []
+        self._remote_ended = False
+        self._checks_finished = False
+        self._resolving: dict[str, asyncio.Task[None]] = {}
+        self._receiver: Receiver | None = None
+        self._writable_callback: WritableCallback | None = None
+        self._early: deque[bytes] = deque(maxlen=_MAX_EARLY_DATAGRAMS)
+        self._protocol: IceProtocol | None = None
+        self._remote_address: tuple[str, int] = ("", 0)
+        self._bytes_sent = self._bytes_received = 0
+        self._packets_sent = self._packets_received = 0
+        self._discarded_on_send = self._discarded_on_receive = 0
+
+    # who we are
 
     @property
-    def username_fragment(self) -> str: ...
+    def username_fragment(self) -> str:
+        """Ours, for a=ice-ufrag."""
+        return self._agent.local_username
+
     @property
-    def password(self) -> str: ...
+    def password(self) -> str:
+        """Ours, for a=ice-pwd."""
+        return self._agent.local_password
+
     @property
-    def is_controlling(self) -> bool: ...
+    def is_controlling(self) -> bool:
+        """The role; a role conflict may change it."""
+        return self._agent.ice_controlling
+
     def set_controlling(self, controlling: bool) -> None:
         """Choose the role; only before `start`."""
+        if self._starting is not None:
+            raise IceError("the role is fixed once the checks have started")
+        self._agent.ice_controlling = controlling
 
     @property
-    def state(self) -> IceState: ...
+    def state(self) -> IceState:
+        """Where it stands."""
+        return self._state
+
     @property
     def failure(self) -> str | None:
         """Once the state is FAILED: one sentence that says what was tried."""
+        return self._failure
+
+    # gathering
 
     async def gather(self) -> None:
         """Find the local candidates; at most `gather_timeout`. A second call waits for the first."""
+        if self._closing is not None:
+            raise IceError("the ICE transport is closed")
+        if self._gathering is None:
+            self._gathering = asyncio.create_task(self._gather())
+        await asyncio.wait([self._gathering])
+        if self._gathering.cancelled():
+            raise IceError("the ICE transport was closed while it gathered candidates")
+        self._gathering.result()
+
+    async def _gather(self) -> None:
+        await self._agent.gather_candidates()
+        if self.on_local_candidate is not None:
+            self.on_local_candidate(None)
+
+    def _candidate_found(self, candidate: Candidate) -> None:
+        ours = from_aioice(candidate)
+        self._local_candidates.append(ours)
+        if self.on_local_candidate is not None:
+            self.on_local_candidate(ours)
+
+    def _peer_offers_loopback(self) -> bool:
+        return any(_is_loopback(candidate.address) for candidate in self._remote_candidates)
 
     @property
-    def local_candidates(self) -> list[IceCandidate]: ...
+    def local_candidates(self) -> list[IceCandidate]:
+        """Those found so far."""
+        return self._local_candidates[:]
+
     @property
-    def remote_candidates(self) -> list[IceCandidate]: ...
-    def set_remote(self, username_fragment: str, password: str, *, lite: bool = False) -> None: ...
+    def gathered(self) -> bool:
+        """Whether gathering is complete."""
+        return self._gathering is not None and self._gathering.done()
+
+    # the peer
+
+    @property
+    def remote_candidates(self) -> list[IceCandidate]:
+        """Those the peer told us of, as it wrote them."""
+        return self._remote_candidates[:]
+
+    def set_remote(self, username_fragment: str, password: str, *, lite: bool = False) -> None:
+        """Say who the peer is: its a=ice-ufrag and a=ice-pwd, and whether it said a=ice-lite."""
+        self._agent.remote_username = username_fragment
+        self._agent.remote_password = password
+        self._agent.remote_is_lite = lite
+
     def add_remote_candidate(self, candidate: IceCandidate | None) -> None:
-        """Add a candidate of the peer, or None for end-of-candidates; never raises on what a peer wrote."""
+        """Add a candidate of the peer, or None for end-of-candidates; never raises on what a peer wrote.
+
+        Candidates we cannot use (TCP, other components, names that are not mDNS names) are listed and otherwise left.
+        Needs a running event loop when the address is an mDNS name.
+        """
+        if self._closing is not None or self._state is IceState.FAILED:
+            return
+        if candidate is None:
+            self._remote_ended = True
+            self._settle()
+            return
+        if len(self._remote_candidates) >= MAX_REMOTE_CANDIDATES or candidate in self._remote_candidates:
+            return
+        self._remote_candidates.append(candidate)
+        if not candidate.usable:
+            return
+        if is_mdns_name(candidate.address):
+            # draft-ietf-mmusic-mdns-ice-candidates, 3.2: with relayed candidates only, a name is of no use.
+            if not self._relay_only:
+                self._resolve(candidate)
+        elif _is_address(candidate.address):
+            self._agent.add_resolved_candidate(to_aioice(candidate), candidate.address)
+        self._extend_deadline()
+
+    def _resolve(self, candidate: IceCandidate) -> None:
+        task = asyncio.get_running_loop().create_task(self._resolve_and_add(candidate))
+        key = f"{candidate.address} {candidate.port}"
+        if key in self._resolving:
+            self._resolving[key].cancel()
+        self._resolving[key] = task
+
+    async def _resolve_and_add(self, candidate: IceCandidate) -> None:
+        async with shared_resolver() if self._mdns is None else nullcontext(self._mdns) as self._resolver:
+            address = await self._resolver.resolve(candidate.address)
+        self._resolving.pop(f"{candidate.address} {candidate.port}", None)
+        if address is not None and self._closing is None:
+            self._agent.add_resolved_candidate(to_aioice(candidate), address)
+
+    # checking
 
     async def start(self) -> None:
-        """Gather if need be, check, and return once a pair is selected; raises IceError when none was found."""
+        """Gather if need be, check, and return once a pair is selected; raises IceError when none was found.
+
+        Cancelling the caller does not stop the checks; `close` does.
+        """
+        if self._closing is not None:
+            raise IceError("the ICE transport is closed")
+        if self._agent.remote_username is None:
+            raise IceError("the peer's username fragment and password are not set")
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start())
+            self._starting.add_done_callback(self._started)
+        await self._selected_or_over.wait()
+        if self._state is IceState.FAILED:
+            raise IceError(self._failure)
+        if self._closing is not None:
+            raise IceError("the ICE transport was closed while it looked for a path")
+
+    async def _start(self) -> None:
+        await self.gather()
+        self._set_state(IceState.CHECKING)
+        if not self._local_candidates:
+            self._fail("there is no local candidate to try")
+            return
+        self._extend_deadline()
+        if self._resolver is not None and self._resolving:
+            self._resolver.ask_again()
+        self._connecting = asyncio.create_task(self._connect())
+
+    def _started(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(f"gathering failed ({error!r})")
+
+    async def _connect(self) -> None:
+        try:
+            await self._agent.connect()
+        except ConnectionError:  # only on close: the agent never hears of an end of candidates
+            return
+        self._checks_finished = True
+        self._settle()
+
+    def _extend_deadline(self) -> None:
+        if self._state is not IceState.CHECKING:
+            return
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = asyncio.get_running_loop().call_later(self._patience, self._give_up)
+
+    def _give_up(self) -> None:
+        self._fail(f"no check was answered within {self._patience:g} seconds")
+
+    def _fail(self, what: str) -> None:
+        """Enter FAILED, with a sentence that says what was tried."""
+        if self._state in (IceState.FAILED, IceState.CLOSED):
+            return
+        self._failure = f"{what}; {self._tried()}"
+        self._protocol = None
+        self._stop_trying()
+        if self._connecting is not None:
+            self._connecting.cancel()
+        self._set_state(IceState.FAILED)
+        self._selected_or_over.set()
+
+    def _tried(self) -> str:
+        pairs = self._agent.pairs
+        answered = sum(1 for counters in pairs.values() if counters.responses_received)
+        parts = [
+            f"local candidates: {_kinds(self._local_candidates)}",
+            f"remote candidates: {_kinds(self._remote_candidates)}",
+            f"{len(pairs)} pairs checked, {answered} answered",
+        ]
+        unresolved = sorted({key.split(" ")[0] for key in self._resolving})
+        if unresolved:
+            parts.append(f"not resolved: {', '.join(unresolved[:4])}")
+        return "; ".join(parts + self._gatherer.problems[:4])
+
+    def _stop_trying(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        for task in self._resolving.values():
+            task.cancel()
+
+    def _settle(self) -> None:
+        """W3C: completed, once connected, out of checks, and told that no more candidates will come."""
+        if self._checks_finished and self._remote_ended and self._state is IceState.CONNECTED:
+            self._set_state(IceState.COMPLETED)
+
+    def _set_state(self, state: IceState) -> None:
+        if state is not self._state and self._state is not IceState.CLOSED:
+            self._state = state
+            if self.on_state_change is not None:
+                self.on_state_change(state)
+
+    # what the agent finds
+
+    def pair_selected(self, pair: CandidatePair) -> None:
+        """A pair was nominated: what is sent goes there from now on."""
+        if self._state in (IceState.FAILED, IceState.CLOSED):
+            return
+        if self._protocol is not None:
+            self._protocol.set_writable_callback(None)
+        self._protocol = pair.protocol if isinstance(pair.protocol, IceProtocol) else None
+        self._remote_address = pair.remote_addr
+        if self._protocol is not None:
+            self._protocol.set_writable_callback(self._now_writable)
+        self._stop_trying()
+        if self.on_selected_pair_change is not None:
+            self.on_selected_pair_change(_selected(pair))
+        if self._state is not IceState.COMPLETED:
+            self._set_state(IceState.CONNECTED)
+        self._selected_or_over.set()
+        self._now_writable()
+
+    def data_received(self, datagrams: list[bytes]) -> None:
+        """Datagrams of the peer."""
+        if self._receiver is None:
+            room = _MAX_EARLY_DATAGRAMS - len(self._early)
+            self._early.extend(datagrams[:room])
+            self._discarded_on_receive += max(0, len(datagrams) - room)
+            return
+        self._packets_received += len(datagrams)
+        self._bytes_received += sum(map(len, datagrams))
+        self._receiver(datagrams)
+
+    def data_refused(self, count: int) -> None:
+        """Datagrams of somebody else."""
+        self._discarded_on_receive += count
+
+    def liveness_changed(self, alive: bool) -> None:
+        """The peer has gone quiet, or speaks again."""
+        if not alive and self._state in (IceState.CONNECTED, IceState.COMPLETED):
+            self._set_state(IceState.DISCONNECTED)
+        elif alive and self._state is IceState.DISCONNECTED:
+            self._set_state(IceState.CONNECTED)
+            self._settle()
+
+    def consent_lost(self, reason: str) -> None:
+        """RFC 7675: nothing may be sent there any more."""
+        self._fail(reason)
+
+    def path_lost(self) -> None:
+        """The socket or allocation under the selected pair is gone."""
+        if self._closing is None:
+            self._fail("the local socket or relay allocation was lost")
+
+    # datagrams
+
+    def set_receiver(self, receiver: Receiver | None) -> None:
+        """As `DatagramTransport` has it; at most 256 datagrams are kept."""
+        self._receiver = receiver
+        if receiver is not None and self._early:
+            early = list(self._early)
+            self._early.clear()
+            self.data_received(early)
+
+    def send_datagrams(self, datagrams: Sequence[bytes]) -> None:
+        """Send to the peer; without a selected pair datagrams are lost, and counted."""
+        protocol = self._protocol
+        if protocol is None:
+            self._discarded_on_send += len(datagrams)
+            return
+        protocol.send_many(datagrams, self._remote_address)
+        self._packets_sent += len(datagrams)
+        self._bytes_sent += sum(map(len, datagrams))
 
     @property
-    def selected_pair(self) -> SelectedPair | None: ...
-    def stats(self) -> IceStats: ...
-    def set_receiver(self, receiver: Receiver | None) -> None: ...
-    def send_datagrams(self, datagrams: Sequence[bytes]) -> None: ...
+    def writable(self) -> bool:
+        """Whether there is a selected pair, and it takes datagrams now."""
+        return self._protocol is not None and self._protocol.writable
+
+    def set_writable_callback(self, callback: WritableCallback | None) -> None:
+        """As `DatagramTransport` has it."""
+        self._writable_callback = callback
+
+    def _now_writable(self) -> None:
+        if self._writable_callback is not None and self.writable:
+            self._writable_callback()
+
+    # what is known
+
     @property
-    def writable(self) -> bool: ...
-    def set_writable_callback(self, callback: WritableCallback | None) -> None: ...
-    async def close(self) -> None: ...
+    def selected_pair(self) -> SelectedPair | None:
+        """The pair in use."""
+        pair = self._agent.selected
+        return None if pair is None else _selected(pair)
+
+    def stats(self) -> IceStats:
+        """A snapshot."""
+        selected = self._agent.selected
+        pairs = self._agent.pairs.items()
+        refused = sum(protocol.discarded for protocol in self._agent.protocols)
+        return IceStats(
+            bytes_sent=self._bytes_sent,
+            bytes_received=self._bytes_received,
+            packets_sent=self._packets_sent,
+            packets_received=self._packets_received,
+            packets_discarded_on_send=self._discarded_on_send + refused,
+            packets_discarded_on_receive=self._discarded_on_receive,
+            local_candidates=tuple(self._local_candidates),
+            remote_candidates=tuple(self._remote_candidates),
+            pairs=tuple(_pair_stats(pair, counters, pair is selected) for pair, counters in pairs),
+        )
+
+    async def close(self) -> None:
+        """Release everything; afterwards no task, timer or socket is left. Closing twice is fine."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        self._stop_trying()
+        self._protocol = None
+        self._receiver = None
+        self._early.clear()
+        tasks = [task for task in (self._starting, self._gathering, self._connecting) if task is not None]
+        tasks += self._resolving.values()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._resolving.clear()
+        await self._agent.close()
+        self._selected_or_over.set()
+        self._set_state(IceState.CLOSED)
+
+
+def _random_ice_chars(length: int) -> str:
+    return "".join(secrets.choice(_ICE_CHARS) for _ in range(length))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return not (address.is_multicast or address.is_unspecified)
+
+
+def _is_loopback(text: str) -> bool:
+    return _is_address(text) and ipaddress.ip_address(text).is_loopback
+
+
+def _kinds(candidates: Sequence[IceCandidate]) -> str:
+    """Such as "2 host, 1 relay"."""
+    counts: dict[str, int] = {}
+    for candidate in candidates:
+        kind = candidate.type if candidate.transport == "udp" else f"{candidate.type} over {candidate.transport}"
+        if candidate.is_mdns:
+            kind += " (mDNS)"
+        counts[kind] = counts.get(kind, 0) + 1
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "none"
+
+
+def _selected(pair: CandidatePair) -> SelectedPair:
+    return SelectedPair(from_aioice(pair.local_candidate), from_aioice(pair.remote_candidate))
+
+
+def _pair_stats(pair: CandidatePair, counters: PairCounters, selected: bool) -> CandidatePairStats:
+    return CandidatePairStats(
+        local=from_aioice(pair.local_candidate),
+        remote=from_aioice(pair.remote_candidate),
+        state=pair.state.name.lower().replace("_", "-"),
+        nominated=pair.nominated,
+        selected=selected,
+        requests_sent=counters.requests_sent,
+        responses_received=counters.responses_received,
+        consent_requests_sent=counters.consent_requests_sent,
+        total_round_trip_time=counters.total_round_trip_time,
+        current_round_trip_time=counters.current_round_trip_time,
+    )

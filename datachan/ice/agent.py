@@ -1,0 +1,383 @@
+"""aioice's ICE agent, adapted: batches, several servers, data only from proven addresses, consent as RFC 7675 has it.
+
+aioice does the checking and nominating. Of its private names two are used, both pinned by a test: `_protocols`, to
+which gathering adds, and `_add_remote_candidate`, which takes a resolved address apart from the candidate's name.
+"""
+
+import asyncio
+import struct
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, cast
+
+from aioice import Candidate, Connection, TransportPolicy, stun
+from aioice.ice import CandidatePair, StunProtocol, candidate_pair_priority
+
+from datachan.ice.consent import Consent
+from datachan.ice.endpoints import BatchTransport, RelayEndpoint, TransportAddress
+
+# RFC 8445, 6.1.2.5 limits the pairs to check to 100 by default; so many candidates are kept of a peer.
+MAX_REMOTE_CANDIDATES: Final = 100
+_MAX_PROVEN_ADDRESSES: Final = 256
+_MAX_REMEMBERED_REQUESTS: Final = 256
+# With nothing heard on the selected pair for so long, a worse pair that the peer nominates is taken.
+_SILENCE_BEFORE_WORSE_PAIR: Final = 7.0
+
+
+@dataclass
+class PairCounters:
+    """What was counted for one pair; seconds."""
+
+    requests_sent: int = 0
+    responses_received: int = 0
+    consent_requests_sent: int = 0
+    total_round_trip_time: float = 0.0
+    current_round_trip_time: float | None = None
+
+    def answered(self, round_trip_time: float) -> None:
+        """Count one answer."""
+        self.responses_received += 1
+        self.total_round_trip_time += round_trip_time
+        self.current_round_trip_time = round_trip_time
+
+
+class AgentObserver(Protocol):
+    """Who is told what the agent finds."""
+
+    def pair_selected(self, pair: CandidatePair) -> None:
+        """A pair was nominated, or another one than before."""
+
+    def data_received(self, datagrams: list[bytes]) -> None:
+        """Datagrams that are not STUN came from a proven address."""
+
+    def data_refused(self, count: int) -> None:
+        """Datagrams that are not STUN came from an address that has proved nothing."""
+
+    def liveness_changed(self, alive: bool) -> None:
+        """The peer has gone quiet, or speaks again."""
+
+    def consent_lost(self, reason: str) -> None:
+        """Nothing may be sent any more on the selected pair."""
+
+    def path_lost(self) -> None:
+        """The socket or allocation under the selected pair is gone."""
+
+
+class IceProtocol(StunProtocol):
+    """One local socket or allocation: STUN goes to aioice, all else to the agent, in batches."""
+
+    receiver: "Agent"
+
+    def __init__(self, agent: "Agent") -> None:
+        super().__init__(agent)
+        self.full = False
+        self.on_writable: Callable[[], None] | None = None
+        self.proven: dict[TransportAddress, None] = {}
+        self._requests: dict[TransportAddress, stun.Message] = {}
+
+    # from the transport below
+
+    def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
+        """Take one datagram from an asyncio transport."""
+        self.datagrams_received([cast(bytes, data)], (addr[0], addr[1]))
+
+    def datagrams_received(self, datagrams: list[bytes], address: TransportAddress) -> None:
+        """Take datagrams from one address; STUN first, for a check may be what proves the address."""
+        # RFC 7983, 7: the first byte is 0 to 3 for STUN and 20 to 63 for DTLS.
+        data = [datagram for datagram in datagrams if datagram and 20 <= datagram[0] <= 63]
+        if len(data) < len(datagrams):
+            for datagram in datagrams:
+                if datagram and datagram[0] <= 3:
+                    self._stun_untrusted(datagram, address)
+        if data:
+            self.receiver.datagrams_received(data, address, self)
+
+    def _stun_untrusted(self, datagram: bytes, address: TransportAddress) -> None:
+        try:
+            super().datagram_received(datagram, address)
+        except (struct.error, KeyError, IndexError):
+            return  # aioice unpacks attributes without asking how long they are
+
+    def pause_writing(self) -> None:
+        """As asyncio's."""
+        self.full = True
+
+    def resume_writing(self) -> None:
+        """As asyncio's."""
+        self.full = False
+        if self.on_writable is not None:
+            self.on_writable()
+
+    # towards the transport below
+
+    def prove(self, address: TransportAddress) -> None:
+        """Remember that the peer, with its password, has spoken from this address."""
+        if address not in self.proven:
+            if len(self.proven) >= _MAX_PROVEN_ADDRESSES:
+                del self.proven[next(iter(self.proven))]
+            self.proven[address] = None
+
+    def send_stun(self, message: stun.Message, addr: TransportAddress) -> None:
+        """Send STUN, and remember requests, so that they can be repeated."""
+        if message.message_class == stun.Class.REQUEST:
+            if len(self._requests) >= _MAX_REMEMBERED_REQUESTS:
+                self._requests.clear()
+            self._requests[addr] = message
+        super().send_stun(message, addr)
+
+    def repeat_request(self, address: TransportAddress) -> None:
+        """Send the request to this address that waits for an answer once more."""
+        message = self._requests.get(address)
+        if message is not None and message.transaction_id in self.transactions:
+            super().send_stun(message, address)
+
+    def send_many(self, datagrams: Sequence[bytes], address: TransportAddress) -> None:
+        """Send a batch."""
+        transport = self.transport
+        if isinstance(transport, BatchTransport):
+            transport.send_many(datagrams, address)
+        else:
+            for datagram in datagrams:
+                transport.sendto(datagram, address)
+
+    @property
+    def discarded(self) -> int:
+        """How many datagrams the transport could not send."""
+        transport = self.transport
+        return transport.discarded if isinstance(transport, BatchTransport) else 0
+
+    @property
+    def writable(self) -> bool:
+        """Whether the transport takes datagrams now."""
+        transport = self.transport
+        return transport.writable if isinstance(transport, BatchTransport) else not self.full
+
+    def set_writable_callback(self, callback: Callable[[], None] | None) -> None:
+        """Name who is told that `writable` has become True."""
+        self.on_writable = callback
+        if isinstance(self.transport, BatchTransport):
+            self.transport.set_writable_callback(callback)
+
+
+Gather = Callable[["Agent", list[str]], Awaitable[list[Candidate]]]
+
+
+class Agent(Connection):
+    """One component's agent.
+
+    Arguments:
+        controlling: the role.
+        relay_only: only relayed candidates are used.
+        username_fragment, password: ours.
+        gather: coroutine function that is given this agent and the interfaces' addresses, and adds protocols.
+        observer: who is told what is found.
+    """
+
+    def __init__(
+        self,
+        *,
+        controlling: bool,
+        relay_only: bool,
+        username_fragment: str,
+        password: str,
+        gather: Gather,
+        observer: AgentObserver,
+    ) -> None:
+        super().__init__(
+            ice_controlling=controlling,
+            local_username=username_fragment,
+            local_password=password,
+            transport_policy=TransportPolicy.RELAY if relay_only else TransportPolicy.ALL,
+        )
+        self.pairs: dict[CandidatePair, PairCounters] = {}
+        self.selected: CandidatePair | None = None
+        self.consent: Consent | None = None
+        self._gather = gather
+        self._observer = observer
+        self._last_heard = 0.0
+
+    # gathering
+
+    async def get_component_candidates(
+        self,
+        component: int,
+        addresses: list[str],
+        timeout: int = 5,  # noqa: ASYNC109 (aioice's signature)
+    ) -> list[Candidate]:
+        """Gather our way; aioice calls this with the addresses of all interfaces but loopback."""
+        return await self._gather(self, addresses)
+
+    def add_protocol(self, protocol: IceProtocol) -> None:
+        """Use a socket or allocation that has its `local_candidate`."""
+        self._protocols.append(protocol)
+
+    @property
+    def protocols(self) -> list[IceProtocol]:
+        """The sockets and allocations in use."""
+        return cast(list[IceProtocol], self._protocols[:])
+
+    def add_resolved_candidate(self, candidate: Candidate, address: str) -> None:
+        """Add a candidate of the peer that is reached at an address; its own may be a name."""
+        if len(self.remote_candidates) < MAX_REMOTE_CANDIDATES:
+            self._add_remote_candidate(candidate, address)
+
+    # checks
+
+    def check_state(self, pair: CandidatePair, state: CandidatePair.State) -> None:
+        """Note the pair, then as aioice."""
+        self.pairs.setdefault(pair, PairCounters())
+        super().check_state(pair, state)
+
+    async def check_start(self, pair: CandidatePair) -> None:
+        """Count and time a check, which is aioice's."""
+        counters = self.pairs.setdefault(pair, PairCounters())
+        counters.requests_sent += 1
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        await super().check_start(pair)
+        if pair.state == CandidatePair.State.SUCCEEDED:
+            counters.answered(loop.time() - started)
+
+    def check_complete(self, pair: CandidatePair) -> None:
+        """As aioice, then see whether this is the pair to use."""
+        super().check_complete(pair)
+        if pair.state == CandidatePair.State.SUCCEEDED:
+            cast(IceProtocol, pair.protocol).prove(pair.remote_addr)
+            if pair.nominated and pair is not self.selected and self._is_better(pair):
+                self._select(pair)
+
+    def _is_better(self, pair: CandidatePair) -> bool:
+        """Whether a newly nominated pair should replace the selected one.
+
+        aioice nominates with each check, so that several pairs may be nominated; both ends then take the one of highest
+        priority (RFC 5245, 8.1.1.2). A selected pair that has fallen silent gives way to any.
+        """
+        current = self.selected
+        if current is None or self.consent is None:
+            return True
+        last_sign = max(self._last_heard, self.consent.granted_at)
+        if asyncio.get_running_loop().time() - last_sign > _SILENCE_BEFORE_WORSE_PAIR:
+            return True
+        return self._priority(pair) > self._priority(current)
+
+    def _priority(self, pair: CandidatePair) -> int:
+        return candidate_pair_priority(pair.local_candidate, pair.remote_candidate, self.ice_controlling)
+
+    def _select(self, pair: CandidatePair) -> None:
+        clock = asyncio.get_running_loop().time
+        if self.consent is not None:
+            self.consent.discard()
+        self.selected = pair
+        self._last_heard = clock()
+        self.consent = Consent(
+            protocol=cast(IceProtocol, pair.protocol),
+            address=pair.remote_addr,
+            password=(self.remote_password or "").encode(),
+            build_request=lambda: self.build_request(pair, nominate=False),
+            counters=self.pairs.setdefault(pair, PairCounters()),
+            on_revoked=self._lose_consent,
+            clock=clock,
+        )
+        self._observer.pair_selected(pair)
+
+    def request_received(self, message: stun.Message, addr: TransportAddress, protocol: StunProtocol) -> None:
+        """Refuse what aioice would stumble over, note who has proved to be the peer, then as aioice."""
+        ours = cast(IceProtocol, protocol)
+        if message.message_method == stun.Method.BINDING and "PRIORITY" not in message.attributes:
+            self.respond_error(message, addr, protocol, (400, "Bad Request"))
+            return
+        if self._is_authentic(message):
+            ours.prove(addr)
+            self._heard(addr, ours)
+        super().request_received(message, addr, protocol)
+
+    def _is_authentic(self, message: stun.Message) -> bool:
+        username = str(message.attributes.get("USERNAME", ""))
+        return username.startswith(self.local_username + ":") and message.check_message_integrity(
+            self.local_password.encode()
+        )
+
+    def check_incoming(self, message: stun.Message, addr: TransportAddress, protocol: StunProtocol) -> None:
+        """As aioice; and when our own check of that pair is under way, send it again at once.
+
+        RFC 8445, 7.3.1.4: "Creating a new connectivity check enables validating In-Progress pairs as soon as possible,
+        without having to wait for retransmissions of the Binding requests associated with the original
+        connectivity-check transaction." aioice waits; sending the same request once more does as well as a new check.
+        """
+        known = any((pair.protocol, pair.remote_addr) == (protocol, addr) for pair in self.pairs)
+        if not known and len(self.remote_candidates) >= MAX_REMOTE_CANDIDATES:
+            return
+        in_progress = [
+            pair
+            for pair in self.pairs
+            if pair.protocol is protocol and pair.remote_addr == addr and pair.state == CandidatePair.State.IN_PROGRESS
+        ]
+        super().check_incoming(message, addr, protocol)
+        if in_progress:
+            cast(IceProtocol, protocol).repeat_request(addr)
+
+    # data
+
+    def datagrams_received(self, datagrams: list[bytes], address: TransportAddress, protocol: IceProtocol) -> None:
+        """Hand up what comes from where the peer has proved itself; drop the rest."""
+        if address not in protocol.proven:
+            self._observer.data_refused(len(datagrams))
+            return
+        self._heard(address, protocol)
+        self._observer.data_received(datagrams)
+
+    def data_received(self, data: bytes, component: int) -> None:
+        """What looked like STUN and is not; the queue that aioice keeps for it would only grow."""
+
+    def _heard(self, address: TransportAddress, protocol: IceProtocol) -> None:
+        pair = self.selected
+        if pair is not None and pair.protocol is protocol and pair.remote_addr == address:
+            self._last_heard = asyncio.get_running_loop().time()
+
+    # consent
+
+    async def query_consent(self) -> None:
+        """Keep consent fresh on the selected pair, until it is lost; aioice starts and cancels this."""
+        loop = asyncio.get_running_loop()
+        alive = True
+        while self.consent is not None:
+            consent = self.consent
+            planned = consent.next_wake_up(loop.time())
+            await asyncio.sleep(planned - loop.time())
+            now = loop.time()
+            if self.consent is not consent:
+                continue
+            if consent.is_lost(now, late=now - planned):
+                self._lose_consent()
+                return
+            consent.check_if_due(now)
+            hears = consent.hears(now, self._last_heard)
+            if hears != alive:
+                alive = hears
+                self._observer.liveness_changed(alive)
+
+    def _lose_consent(self) -> None:
+        consent = self.consent
+        self.selected = None
+        self.consent = None
+        if consent is not None:
+            consent.discard()
+            self._observer.consent_lost(consent.reason)
+
+    # the end
+
+    def protocol_lost(self, protocol: StunProtocol) -> None:
+        """A socket or allocation is gone."""
+        if self.selected is not None and self.selected.protocol is protocol:
+            self.selected = None
+            self.consent = None
+            self._observer.path_lost()
+
+    async def close(self) -> None:
+        """Close; allocations are given back side by side."""
+        self.selected = None
+        for protocol in self.protocols:
+            protocol.set_writable_callback(None)
+            if isinstance(protocol.transport, RelayEndpoint):
+                protocol.transport.close()
+        await super().close()

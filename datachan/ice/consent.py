@@ -1,0 +1,169 @@
+"""Consent to send on one pair (RFC 7675): when to ask, what an answer means, when it is lost; it opens no socket.
+
+aioice gives each consent check half a second and closes after six such failures; a busy machine, or a slow path, ends
+live transfers that way. Here an answer counts however late it comes, and only thirty seconds without any end consent.
+"""
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from aioice import stun
+
+if TYPE_CHECKING:
+    from datachan.ice.agent import PairCounters
+
+# RFC 7675, 5.1: "Consent expires after 30 seconds."
+EXPIRY: Final = 30.0
+# RFC 7675, 5.1: "Implementations SHOULD set a default interval of 5 seconds, resulting in a period between checks of 4
+# to 6 seconds."
+INTERVAL: Final = 5.0
+# W3C leaves the "disconnected" state to the implementation: two checks unanswered, and nothing else heard either.
+SILENCE: Final = 2 * 1.2 * INTERVAL
+# A process that was stopped for longer than this gets one more check answered before its consent is given up.
+_STOPPED: Final = 1.0
+_GRACE: Final = 1.0
+
+
+class ConsentProtocol(Protocol):
+    """What sends the checks."""
+
+    transactions: dict[bytes, stun.Transaction]
+
+    def send_stun(self, message: stun.Message, addr: tuple[str, int]) -> None:
+        """Send a request."""
+
+
+class Consent:
+    """The consent to send on one pair; times are monotonic seconds.
+
+    Arguments:
+        protocol: sends the checks, and gives each answer to the transaction it has under the answer's id.
+        address: where the peer is.
+        password: the peer's, as bytes.
+        build_request: makes a new binding request.
+        counters: the pair's.
+        on_revoked: called when the peer takes its consent back.
+        clock: the time; that the pair was validated, just now, is the first consent.
+
+    Attributes:
+        granted_at: when consent was last given.
+        reason: why it is lost, once it is.
+    """
+
+    def __init__(
+        self,
+        *,
+        protocol: ConsentProtocol,
+        address: tuple[str, int],
+        password: bytes,
+        build_request: Callable[[], stun.Message],
+        counters: "PairCounters",
+        on_revoked: Callable[[], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._protocol = protocol
+        self._address = address
+        self._password = password
+        self._build_request = build_request
+        self._counters = counters
+        self._on_revoked = on_revoked
+        self._clock = clock
+        now = clock()
+        self.granted_at = now
+        self.reason = f"the peer has answered no check for {EXPIRY:.0f} seconds"
+        self._next_check = now + self._interval()
+        self._deadline = now + EXPIRY
+        self._outstanding: dict[bytes, _ConsentCheck] = {}
+
+    def next_wake_up(self, now: float) -> float:
+        """When `is_lost` and `check_if_due` want to be called; never before now."""
+        return max(now, min(self._next_check, self._deadline))
+
+    def is_lost(self, now: float, *, late: float) -> bool:
+        """Whether nothing may be sent any more.
+
+        Arguments:
+            now: the time.
+            late: how much later than planned we were woken. A process that was stopped has sent nothing meanwhile, and
+                has not read the answers that wait for it: it may ask once more.
+        """
+        if now < self._deadline:
+            return False
+        if late > _STOPPED:
+            self._deadline = now + _GRACE
+            self._next_check = now
+            return False
+        return True
+
+    def check_if_due(self, now: float) -> None:
+        """Send a check when it is time for one."""
+        if now < self._next_check:
+            return
+        self._next_check = now + self._interval()
+        # RFC 7675, 5.1: "Each STUN binding request for consent MUST use a new STUN transaction identifier"
+        # RFC 7675, 5.1: "Each STUN binding request for consent is transmitted once only."
+        request = self._build_request()
+        request.add_message_integrity(self._password)
+        self._forget(now - EXPIRY)
+        check: Any = _ConsentCheck(self, request.transaction_id, now)
+        self._outstanding[request.transaction_id] = check
+        self._protocol.transactions[request.transaction_id] = check
+        self._counters.requests_sent += 1
+        self._counters.consent_requests_sent += 1
+        self._protocol.send_stun(request, self._address)
+
+    def hears(self, now: float, last_heard: float) -> bool:
+        """Whether the peer gave a sign of life lately; data and its own checks count for this, not for consent."""
+        return now - max(last_heard, self.granted_at) < SILENCE
+
+    def answered(self, check: "_ConsentCheck", message: stun.Message, address: tuple[str, int]) -> None:
+        """Take an answer to a check, if it is one."""
+        # RFC 7675, 5.1: "receiving a matching, authenticated, non-error STUN binding response from the remote peer's
+        # transport address"
+        if address != self._address or not message.check_message_integrity(self._password):
+            return
+        if message.message_class != stun.Class.RESPONSE:
+            # RFC 7675, 5.2: "receipt of a valid and authenticated STUN response with error code Forbidden (403)"
+            if message.error_code == 403:
+                self.reason = "the peer has revoked its consent to receive"
+                self._on_revoked()
+            return
+        now = self._clock()
+        self.granted_at = now
+        self._deadline = now + EXPIRY
+        self._counters.answered(now - check.sent_at)
+        self._remove(check)
+
+    def discard(self) -> None:
+        """Forget all checks."""
+        # RFC 7675, 5.1: "All outstanding STUN consent transactions for a candidate pair MUST be discarded when consent
+        # expires."
+        for check in list(self._outstanding.values()):
+            self._remove(check)
+
+    def _forget(self, before: float) -> None:
+        for check in [check for check in self._outstanding.values() if check.sent_at < before]:
+            self._remove(check)
+
+    def _remove(self, check: "_ConsentCheck") -> None:
+        self._outstanding.pop(check.transaction_id, None)
+        self._protocol.transactions.pop(check.transaction_id, None)
+
+    @staticmethod
+    def _interval() -> float:
+        # RFC 7675, 5.1: "each interval MUST be randomized from between 0.8 and 1.2 times the basic period"
+        return INTERVAL * random.uniform(0.8, 1.2)
+
+
+class _ConsentCheck:
+    """One request in flight, in the place of an `aioice.stun.Transaction`."""
+
+    def __init__(self, consent: Consent, transaction_id: bytes, sent_at: float) -> None:
+        self._consent = consent
+        self.transaction_id = transaction_id
+        self.sent_at = sent_at
+
+    def response_received(self, message: stun.Message, addr: tuple[str, int]) -> None:
+        """As a transaction has it."""
+        self._consent.answered(self, message, addr)

@@ -1,0 +1,375 @@
+"""asyncio datagram transports that also take batches: a UDP socket's, and one through a TURN allocation.
+
+aioice's protocols are written to asyncio's transports, so these are such; what they carry they do not look at.
+"""
+
+import asyncio
+import struct
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol, cast
+
+from aioice import stun, turn
+
+from datachan.udp import UdpSocket
+
+TransportAddress = tuple[str, int]
+
+_RECEIVE_BUFFER: Final = 4 << 20
+_SEND_BUFFER: Final = 1 << 20
+_PENDING_PER_PEER: Final = 64
+_STREAM_HIGH_WATER: Final = 1 << 20
+# RFC 8656, 9: "The Permission Lifetime MUST be 300 seconds (= 5 minutes)." A channel lasts ten, but binding it again is
+# what renews the permission, too.
+_CHANNEL_REFRESH: Final = 240.0
+# A TURN server that does not answer must not hold up `close`; it frees the allocation when that expires.
+_DELETE_TIMEOUT: Final = 1.0
+
+
+class BatchProtocol(Protocol):
+    """An asyncio datagram protocol that also takes batches."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """As asyncio's."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As asyncio's."""
+
+    def error_received(self, exc: Exception) -> None:
+        """As asyncio's."""
+
+    def datagrams_received(self, datagrams: list[bytes], address: TransportAddress) -> None:
+        """Take datagrams from one address, in order."""
+
+
+class BatchTransport(asyncio.DatagramTransport):
+    """A datagram transport that also sends batches and says when it is full."""
+
+    @abstractmethod
+    def send_many(self, datagrams: Sequence[bytes], address: TransportAddress | None) -> None:
+        """Send datagrams in order. Raises BufferError when called on and on in spite of not being writable."""
+
+    @property
+    @abstractmethod
+    def discarded(self) -> int:
+        """How many datagrams could not be sent."""
+
+    @property
+    @abstractmethod
+    def writable(self) -> bool:
+        """Whether datagrams are taken now."""
+
+    @abstractmethod
+    def set_writable_callback(self, callback: Callable[[], None] | None) -> None:
+        """Name who is told that `writable` has become True."""
+
+
+class UdpEndpoint(BatchTransport):
+    """A `UdpSocket` as an asyncio transport."""
+
+    def __init__(self, sock: UdpSocket, protocol: BatchProtocol) -> None:
+        super().__init__()
+        self._socket = sock
+        self._protocol = protocol
+        sock.on_error = protocol.error_received
+        protocol.connection_made(self)
+        sock.set_receiver(self._received)
+
+    @classmethod
+    def bind(cls, host: str, protocol: BatchProtocol) -> "UdpEndpoint":
+        """Bind a free port of a local address; raises OSError."""
+        return cls(UdpSocket.bind(host, receive_buffer=_RECEIVE_BUFFER, send_buffer=_SEND_BUFFER), protocol)
+
+    @classmethod
+    def connect(cls, address: TransportAddress, protocol: BatchProtocol) -> "UdpEndpoint":
+        """Connect to a numeric address; raises OSError."""
+        return cls(UdpSocket.connect(address, receive_buffer=_RECEIVE_BUFFER), protocol)
+
+    def _received(self, datagrams: list[bytes], source: tuple[Any, ...]) -> None:
+        self._protocol.datagrams_received(datagrams, (source[0], source[1]))
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Answer `sockname` and `peername`."""
+        if name == "sockname":
+            return self._socket.local_address
+        if name == "peername":
+            return self._socket.remote_address
+        return default
+
+    def sendto(self, data: Any, addr: Any = None) -> None:
+        """Send one datagram; one that finds no room is lost, as its sender (STUN) expects of a network."""
+        if self._socket.closed:
+            return
+        try:
+            self._socket.send([bytes(data)], addr)
+        except BufferError as error:
+            self._protocol.error_received(OSError(str(error)))
+
+    def send_many(self, datagrams: Sequence[bytes], address: TransportAddress | None) -> None:
+        """As `UdpSocket.send`."""
+        self._socket.send(datagrams, address)
+
+    @property
+    def writable(self) -> bool:
+        """As `UdpSocket.writable`."""
+        return self._socket.writable
+
+    @property
+    def discarded(self) -> int:
+        """As `UdpSocket.discarded`."""
+        return self._socket.discarded
+
+    def set_writable_callback(self, callback: Callable[[], None] | None) -> None:
+        """As `UdpSocket.set_writable_callback`."""
+        self._socket.set_writable_callback(callback)
+
+    def is_closing(self) -> bool:
+        """Whether `close` was called."""
+        return self._socket.closed
+
+    def close(self) -> None:
+        """Close the socket; the protocol hears of it at the next turn of the loop."""
+        if not self._socket.closed:
+            self._socket.close()
+            asyncio.get_running_loop().call_soon(self._protocol.connection_lost, None)
+
+    def abort(self) -> None:
+        """As `close`."""
+        self.close()
+
+
+class _TurnLink:
+    """What both kinds of TURN client need on top of aioice's: batches, and to know when the link is full."""
+
+    link_full = False
+    on_link_writable: Callable[[], None] | None = None
+
+    def pause_writing(self) -> None:
+        """As asyncio's."""
+        self.link_full = True
+
+    def resume_writing(self) -> None:
+        """As asyncio's."""
+        self.link_full = False
+        if self.on_link_writable is not None:
+            self.on_link_writable()
+
+
+class TurnUdpClient(_TurnLink, turn.TurnClientUdpProtocol):
+    """aioice's TURN client over UDP, taking batches: channel data of one peer goes up together."""
+
+    def datagrams_received(self, datagrams: list[bytes], address: TransportAddress) -> None:
+        """Unwrap channel data; everything else is aioice's."""
+        payloads: list[bytes] = []
+        peer: TransportAddress | None = None
+        for datagram in datagrams:
+            if len(datagram) >= 4 and turn.is_channel_data(datagram):
+                source, payload = self._unwrap(datagram)
+                if source is None:
+                    continue
+                if source != peer:
+                    self._deliver(payloads, peer)
+                    payloads, peer = [], source
+                payloads.append(payload)
+            elif datagram:
+                self._message_untrusted(datagram, address)
+        self._deliver(payloads, peer)
+
+    def _unwrap(self, datagram: bytes) -> tuple[TransportAddress | None, bytes]:
+        # RFC 8656, 12.5: "Over UDP, the padding is not required but MAY be included."
+        length = int.from_bytes(datagram[2:4], "big")
+        if length > len(datagram) - 4:
+            return None, b""
+        return self.channel_to_peer.get(int.from_bytes(datagram[:2], "big")), datagram[4 : 4 + length]
+
+    def _deliver(self, payloads: list[bytes], peer: TransportAddress | None) -> None:
+        if payloads and peer is not None and self.receiver is not None:
+            cast(BatchProtocol, self.receiver).datagrams_received(payloads, peer)
+
+    def _message_untrusted(self, datagram: bytes, address: TransportAddress) -> None:
+        try:
+            self.datagram_received(datagram, address)
+        except (struct.error, KeyError, ValueError):
+            return  # aioice reads attributes without asking how long they are
+
+    def error_received(self, exc: Exception) -> None:
+        """An ICMP error; the transaction's own timeout reports it."""
+
+
+class TurnStreamClient(_TurnLink, turn.TurnClientTcpProtocol):
+    """aioice's TURN client over TCP or TLS."""
+
+
+TurnClient = TurnUdpClient | TurnStreamClient
+
+
+class RelayEndpoint(BatchTransport):
+    """A TURN allocation as an asyncio transport.
+
+    It does what `aioice.turn.TurnTransport` does, without a task for each datagram: once a channel is bound, datagrams
+    go out at once, in batches where the link to the server is UDP.
+    """
+
+    def __init__(self, client: TurnClient) -> None:
+        super().__init__()
+        self._client = client
+        self._loop = asyncio.get_running_loop()
+        self._relayed_address: TransportAddress | None = None
+        self._pending: dict[TransportAddress, list[bytes]] = {}
+        self._refresh_at: dict[TransportAddress, float] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing: asyncio.Task[None] | None = None
+        self._discarded = 0
+
+    async def allocate(self, protocol: BatchProtocol) -> None:
+        """Ask for the allocation, then serve a protocol with it. Raises what aioice's client raises."""
+        self._relayed_address = await self._client.connect()
+        self._client.receiver = cast(asyncio.DatagramProtocol, protocol)
+        protocol.connection_made(self)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Answer `sockname` (the relayed address) and `related_address` (ours as the server sees it)."""
+        if name == "sockname":
+            return self._relayed_address
+        if name == "related_address":
+            return self._client.mapped_address
+        return default
+
+    @property
+    def _link(self) -> Any:
+        return self._client.transport
+
+    @property
+    def writable(self) -> bool:
+        """Whether the link to the server takes more."""
+        link = self._link
+        if isinstance(link, BatchTransport):
+            return link.writable
+        return not self._client.link_full and not link.is_closing()
+
+    @property
+    def discarded(self) -> int:
+        """Datagrams that found no room, no channel, or no allocation."""
+        link = self._link
+        return self._discarded + (link.discarded if isinstance(link, BatchTransport) else 0)
+
+    def set_writable_callback(self, callback: Callable[[], None] | None) -> None:
+        """Name who is told that the link takes more."""
+        if isinstance(self._link, BatchTransport):
+            self._link.set_writable_callback(callback)
+        self._client.on_link_writable = callback
+
+    def sendto(self, data: Any, addr: Any = None) -> None:
+        """Send one datagram to a peer of the allocation."""
+        try:
+            self.send_many([bytes(data)], addr)
+        except BufferError:
+            self._discarded += 1
+
+    def send_many(self, datagrams: Sequence[bytes], address: TransportAddress | None) -> None:
+        """Send datagrams to a peer of the allocation; while its channel is being bound they wait, bounded."""
+        if self.is_closing() or address is None:
+            self._discarded += len(datagrams)
+            return
+        channel = self._client.peer_to_channel.get(address)
+        if channel is None:
+            self._wait_for_channel(datagrams, address)
+            return
+        if self._loop.time() > self._refresh_at.get(address, 0.0):
+            self._refresh_at[address] = self._loop.time() + _CHANNEL_REFRESH
+            self._run(self._refresh(channel, address))
+        head = channel.to_bytes(2, "big")
+        self._send_on_link([head + len(datagram).to_bytes(2, "big") + datagram for datagram in datagrams])
+
+    def _send_on_link(self, messages: list[bytes]) -> None:
+        link = self._link
+        if isinstance(link, BatchTransport):
+            link.send_many(messages, None)
+        elif isinstance(self._client, TurnStreamClient):
+            if link.get_write_buffer_size() > 4 * _STREAM_HIGH_WATER:
+                raise BufferError("the connection to the TURN server takes no more")
+            # RFC 8656, 12.5: "Over TCP and TLS-over-TCP, the ChannelData message MUST be padded to a multiple of four
+            # bytes in order to ensure the alignment of subsequent messages."
+            link.write(b"".join(message + bytes(stun.padding_length(len(message))) for message in messages))
+        else:
+            for message in messages:
+                link.sendto(message)
+
+    def _wait_for_channel(self, datagrams: Sequence[bytes], address: TransportAddress) -> None:
+        waiting = self._pending.get(address)
+        if waiting is None:
+            waiting = self._pending[address] = []
+            self._run(self._bind(address))
+        room = _PENDING_PER_PEER - len(waiting)
+        waiting += datagrams[:room]
+        self._discarded += max(0, len(datagrams) - room)
+
+    async def _bind(self, address: TransportAddress) -> None:
+        waiting = self._pending[address]
+        try:
+            first = waiting.pop(0) if waiting else b""
+            await self._client.send_data(first, address)  # binds the channel, then sends
+            self._refresh_at[address] = self._loop.time() + _CHANNEL_REFRESH
+        except (stun.TransactionError, ConnectionError) as error:
+            self._discarded += len(waiting) + 1
+            waiting.clear()
+            self._report(error)
+        finally:
+            del self._pending[address]
+        if waiting:
+            self.send_many(waiting, address)
+
+    async def _refresh(self, channel: int, address: TransportAddress) -> None:
+        try:
+            await self._client.channel_bind(channel, address)
+        except (stun.TransactionError, ConnectionError) as error:
+            self._report(error)
+
+    def _report(self, error: Exception) -> None:
+        if self._client.receiver is not None:
+            self._client.receiver.error_received(error)
+
+    def _run(self, work: Any) -> None:
+        task: asyncio.Task[None] = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def is_closing(self) -> bool:
+        """Whether `close` was called, or the allocation is gone."""
+        return self._closing is not None or bool(self._link.is_closing())
+
+    def close(self) -> None:
+        """Give the allocation back; the protocol's `connection_lost` tells that it is done, after a second at most."""
+        if self._closing is None:
+            self._closing = self._loop.create_task(self._close())
+
+    def abort(self) -> None:
+        """As `close`."""
+        self.close()
+
+    async def _close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        try:
+            async with asyncio.timeout(_DELETE_TIMEOUT):
+                await self._client.delete()
+        except TimeoutError:
+            pass
+        finally:
+            # A TLS link would otherwise wait for the server to say goodbye.
+            self._link.abort()
+
+
+async def connect_turn_udp(address: TransportAddress, client: TurnUdpClient, *, batches: bool) -> None:
+    """Link a TURN client to its server over UDP; `batches` uses `UdpSocket`. Raises OSError."""
+    if batches:
+        UdpEndpoint.connect(address, client)
+    else:
+        await asyncio.get_running_loop().create_datagram_endpoint(lambda: client, remote_addr=address)
+
+
+async def connect_turn_stream(address: TransportAddress, client: TurnStreamClient, *, secure: bool) -> None:
+    """Link a TURN client to its server over TCP, or TLS with the system's certificates. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_connection(lambda: client, address[0], address[1], ssl=secure or None)
+    transport.set_write_buffer_limits(high=_STREAM_HIGH_WATER)

@@ -1,0 +1,252 @@
+"""Gathers local candidates (RFC 8445, 5.1.1): which sockets to open, which servers to ask, how long to wait for them.
+
+aioice asks one STUN and one TURN server, over IPv4. Here all that are configured are asked at once, over both, with one
+deadline for all; a server that does not answer costs that much and no more.
+"""
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final
+
+from aioice import Candidate, stun, turn
+from aioice.candidate import candidate_foundation, candidate_priority
+
+from datachan.ice.agent import Agent, IceProtocol
+from datachan.ice.endpoints import (
+    RelayEndpoint,
+    TransportAddress,
+    TurnStreamClient,
+    TurnUdpClient,
+    UdpEndpoint,
+    connect_turn_stream,
+    connect_turn_udp,
+)
+from datachan.ice.servers import ServerAddress
+from datachan.udp import has_reader_support
+
+LOOPBACK_ADDRESSES: Final = ("127.0.0.1", "::1")
+_MAX_HOST_ADDRESSES: Final = 32
+_COMPONENT: Final = 1
+_LARGEST_LOCAL_PREFERENCE: Final = 65535
+
+
+class Gatherer:
+    """Gathers once.
+
+    Arguments:
+        servers: all of them are asked.
+        relay_only: nothing but relayed candidates.
+        loopback: whether to offer loopback addresses; None: when there is no other.
+        peer_offers_loopback: asked at gathering time; with `loopback` None, a peer's loopback candidate is met by ours.
+        host_addresses: exactly these instead of the interfaces'.
+        fast_path: UdpSocket or asyncio's own endpoints.
+        timeout: seconds for all servers together.
+        on_candidate: called with each candidate as it is found.
+
+    Attributes:
+        problems: one clause for each thing that failed.
+    """
+
+    def __init__(
+        self,
+        *,
+        servers: Sequence[ServerAddress],
+        relay_only: bool,
+        loopback: bool | None,
+        peer_offers_loopback: Callable[[], bool],
+        host_addresses: Sequence[str] | None,
+        fast_path: bool,
+        timeout: float,
+        on_candidate: Callable[[Candidate], None],
+    ) -> None:
+        self._servers = servers
+        self._relay_only = relay_only
+        self._loopback = loopback
+        self._peer_offers_loopback = peer_offers_loopback
+        self._host_addresses = host_addresses
+        self._fast_path = fast_path
+        self._timeout = timeout
+        self._on_candidate = on_candidate
+        self._found: list[Candidate] = []
+        self.problems: list[str] = []
+
+    async def gather(self, agent: Agent, interface_addresses: list[str]) -> list[Candidate]:
+        """Open sockets, ask servers; what was found until the deadline counts."""
+        hosts: list[IceProtocol] = []
+        if not self._relay_only:
+            addresses = self._addresses(interface_addresses)
+            for index, address in enumerate(addresses):
+                protocol = await self._open_host(agent, address, _LARGEST_LOCAL_PREFERENCE - index)
+                if protocol is not None:
+                    hosts.append(protocol)
+        tasks = [asyncio.create_task(question) for question in self._questions(agent, hosts)]
+        if tasks:
+            await self._finish(tasks)
+        return self._found
+
+    def _addresses(self, interface_addresses: list[str]) -> list[str]:
+        if self._host_addresses is not None:
+            return list(self._host_addresses)
+        ordinary = [address for address in interface_addresses if not ipaddress.ip_address(address).is_loopback]
+        chosen = _interleave(ordinary)[:_MAX_HOST_ADDRESSES]
+        wants_loopback = self._loopback
+        if wants_loopback is None:
+            wants_loopback = not chosen or self._peer_offers_loopback()
+        # RFC 8445, 5.1.1.1 leaves loopback out as useless between hosts; on one host it is all there may be.
+        return chosen + list(LOOPBACK_ADDRESSES) if wants_loopback else chosen
+
+    async def _finish(self, tasks: list[asyncio.Task[None]]) -> None:
+        try:
+            _, late = await asyncio.wait(tasks, timeout=self._timeout)
+            if late:
+                self.problems.append(
+                    f"{len(late)} of {len(tasks)} server requests had no answer in {self._timeout:g} s"
+                )
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    # host candidates
+
+    async def _open_host(self, agent: Agent, address: str, preference: int) -> IceProtocol | None:
+        protocol = IceProtocol(agent)
+        loop = asyncio.get_running_loop()
+        try:
+            if self._fast_path and has_reader_support(loop):
+                UdpEndpoint.bind(address, protocol)
+            else:
+                transport, _ = await loop.create_datagram_endpoint(lambda: protocol, local_addr=(address, 0))
+                sock = transport.get_extra_info("socket")
+                if sock is not None:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, turn.UDP_SOCKET_BUFFER_SIZE)
+        except OSError as error:
+            self.problems.append(f"could not bind {address} ({error.strerror or error})")
+            return None
+        bound = protocol.transport.get_extra_info("sockname")
+        protocol.local_candidate = self._candidate("host", (bound[0], bound[1]), bound[0], preference)
+        agent.add_protocol(protocol)
+        self._add(protocol.local_candidate)
+        return protocol
+
+    # servers
+
+    def _questions(self, agent: Agent, hosts: list[IceProtocol]) -> list[Coroutine[Any, Any, None]]:
+        questions: list[Coroutine[Any, Any, None]] = []
+        preference = _LARGEST_LOCAL_PREFERENCE
+        for server in self._servers:
+            if server.is_turn:
+                questions.append(self._ask(server, self._relay(agent, server, preference)))
+                preference -= 1
+            elif server.secure:
+                self.problems.append(f"{server.url}: STUN over TLS yields no UDP candidate")
+            elif not self._relay_only:
+                questions += [
+                    self._ask(server, self._reflexive(host, server, preference - index))
+                    for index, host in enumerate(hosts)
+                ]
+        return questions
+
+    async def _ask(self, server: ServerAddress, question: Coroutine[Any, Any, None]) -> None:
+        try:
+            await question
+        except (OSError, EOFError, stun.TransactionError, ValueError, KeyError) as error:
+            self.problems.append(f"{server.url}: {error or type(error).__name__}")
+
+    async def _reflexive(self, host: IceProtocol, server: ServerAddress, preference: int) -> None:
+        """Ask a STUN server, from one of our sockets, how it sees that socket's address."""
+        base = host.local_candidate
+        addresses = await _resolve(server.host, server.port, _family(base.host))
+        if not addresses:
+            return
+        request = stun.Message(message_method=stun.Method.BINDING, message_class=stun.Class.REQUEST)
+        response, _ = await host.request(request, addresses[0])
+        mapped: TransportAddress = response.attributes["XOR-MAPPED-ADDRESS"]
+        # RFC 8445, 5.1.3: "A candidate is redundant if and only if its transport address and base equal those of
+        # another candidate."
+        if mapped != (base.host, base.port):
+            self._add(self._candidate("srflx", mapped, base.host, preference, related=(base.host, base.port)))
+
+    async def _relay(self, agent: Agent, server: ServerAddress, preference: int) -> None:
+        """Ask a TURN server for an allocation."""
+        protocol = IceProtocol(agent)
+        client = await self._link(server)
+        try:
+            endpoint = RelayEndpoint(client)
+            await endpoint.allocate(protocol)
+        except BaseException:
+            client.transport.close()  # also when the deadline cancels us
+            raise
+        relayed = endpoint.get_extra_info("sockname")
+        related = endpoint.get_extra_info("related_address")
+        if self._relay_only:
+            # RFC 8839, 5.1: an agent that does not want to show its address gives an unspecified one and port 9.
+            related = ("::" if ":" in relayed[0] else "0.0.0.0", 9)
+        protocol.local_candidate = self._candidate("relay", relayed, relayed[0], preference, related=related)
+        agent.add_protocol(protocol)
+        self._add(protocol.local_candidate)
+
+    async def _link(self, server: ServerAddress) -> TurnUdpClient | TurnStreamClient:
+        name = (server.host, server.port)
+        if server.transport == "tcp":
+            stream = TurnStreamClient(name, server.username, server.credential, turn.DEFAULT_ALLOCATION_LIFETIME, 0)
+            await connect_turn_stream(name, stream, secure=server.secure)
+            return stream
+        addresses = await _resolve(server.host, server.port, socket.AF_UNSPEC)
+        if not addresses:
+            raise OSError("the name has no address")
+        client = TurnUdpClient(addresses[0], server.username, server.credential, turn.DEFAULT_ALLOCATION_LIFETIME, 0)
+        fast = self._fast_path and has_reader_support(asyncio.get_running_loop())
+        await connect_turn_udp(addresses[0], client, batches=fast)
+        return client
+
+    # candidates
+
+    @staticmethod
+    def _candidate(
+        kind: str, address: TransportAddress, base: str, preference: int, related: TransportAddress | None = None
+    ) -> Candidate:
+        return Candidate(
+            foundation=candidate_foundation(kind, "udp", base),
+            component=_COMPONENT,
+            transport="udp",
+            priority=candidate_priority(_COMPONENT, kind, preference),
+            host=address[0],
+            port=address[1],
+            type=kind,
+            related_address=related[0] if related else None,
+            related_port=related[1] if related else None,
+        )
+
+    def _add(self, candidate: Candidate) -> None:
+        known = {(other.type, other.host, other.port, other.related_address) for other in self._found}
+        if (candidate.type, candidate.host, candidate.port, candidate.related_address) not in known:
+            self._found.append(candidate)
+            self._on_candidate(candidate)
+
+
+def _interleave(addresses: Sequence[str]) -> list[str]:
+    """IPv6 and IPv4 in turns, IPv6 first (RFC 8421, 4), so that neither has to wait for all of the other."""
+    six = [address for address in addresses if ":" in address]
+    four = [address for address in addresses if ":" not in address]
+    mixed: list[str] = []
+    for index in range(max(len(six), len(four))):
+        mixed += six[index : index + 1] + four[index : index + 1]
+    return mixed
+
+
+def _family(address: str) -> int:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+async def _resolve(host: str, port: int, family: int) -> list[TransportAddress]:
+    """The addresses of a server in one family, none if it has none there."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, family=family, type=socket.SOCK_DGRAM)
+    except socket.gaierror as error:
+        if error.errno in (socket.EAI_ADDRFAMILY, socket.EAI_NODATA) and family != socket.AF_UNSPEC:
+            return []
+        raise
+    return [(str(address[0]), int(address[1])) for *_, address in found]

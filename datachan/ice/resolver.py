@@ -1,0 +1,185 @@
+"""Resolves the mDNS names of a peer's candidates, patiently; it asks, it never publishes, and it trusts no answer.
+
+What an answer says is only a place to send checks to, and checks are authenticated. Names are asked for until somebody
+answers or the caller stops waiting: a browser may answer late (Firefox does so once it has applied our answer).
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from aioice.ice import get_host_addresses
+
+from datachan.ice.mdns import TYPE_A, TYPE_AAAA, MdnsError, encode_query, is_mdns_name, parse_response_untrusted
+from datachan.udp import MulticastSocket
+
+logger = logging.getLogger("datachan.ice")
+
+PORT: Final = 5353
+GROUPS: Final = ("224.0.0.251", "ff02::fb")
+# RFC 6762, 5.2: "the interval between the first two queries MUST be at least one second, the intervals between
+# successive queries MUST increase by at least a factor of two"
+_FIRST_INTERVAL: Final = 1.0
+_LONGEST_INTERVAL: Final = 60.0
+_MAX_NAMES: Final = 256
+
+
+class MdnsResolver:
+    """Asks the local network for names.
+
+    It listens on port 5353, because Chromium answers by multicast only. Where that port cannot be shared, it asks from
+    another one and for unicast answers.
+
+    Arguments:
+        interfaces: the local addresses of the interfaces to ask on over IPv4; None: all.
+        port: where responders listen; 5353 but for tests.
+        groups: the multicast groups.
+    """
+
+    def __init__(
+        self, *, interfaces: Sequence[str] | None = None, port: int = PORT, groups: Sequence[str] = GROUPS
+    ) -> None:
+        self._interfaces = interfaces
+        self._port = port
+        self._groups = groups
+        self._sockets: list[MulticastSocket] | None = None
+        self._queries: dict[str, _Query] = {}
+
+    async def resolve(self, name: str) -> str | None:
+        """The address of a name: ask until it is known or the caller is cancelled.
+
+        Returns:
+            An IPv4 or IPv6 address; None at once if this is no mDNS name, there is no way to ask, or too many names are
+            being asked for already.
+        """
+        key = name.lower()
+        query = self._queries.get(key)
+        if query is None:
+            if not is_mdns_name(key) or len(self._queries) >= _MAX_NAMES or not self._open():
+                return None
+            query = self._queries[key] = _Query(self, key)
+        query.waiters += 1
+        try:
+            return await asyncio.shield(query.answer)
+        finally:
+            query.waiters -= 1
+            if query.waiters == 0:
+                query.stop()
+                if self._queries.get(key) is query:
+                    del self._queries[key]
+
+    def ask_again(self) -> None:
+        """Start over with all names that are open, now: the peer may have become able to answer."""
+        for query in self._queries.values():
+            query.start_over()
+
+    def close(self) -> None:
+        """Close the sockets; whoever still waits gets None."""
+        for query in self._queries.values():
+            query.stop()
+            if not query.answer.done():
+                query.answer.set_result(None)
+        self._queries.clear()
+        for sock in self._sockets or []:
+            sock.close()
+        self._sockets = None
+
+    def _open(self) -> bool:
+        if self._sockets is None:
+            interfaces = self._interfaces
+            if interfaces is None:
+                interfaces = [*get_host_addresses(use_ipv4=True, use_ipv6=False), "127.0.0.1"]
+            self._sockets = []
+            for group in self._groups:
+                try:
+                    sock = MulticastSocket.join(group, self._port, interfaces)
+                except OSError as error:
+                    logger.info("no multicast DNS on %s: %s", group, error)
+                    continue
+                sock.set_receiver(self._received)
+                self._sockets.append(sock)
+        return bool(self._sockets)
+
+    def ask(self, name: str) -> None:
+        """Send one round of questions."""
+        for sock in self._sockets or []:
+            for record_type in (TYPE_A, TYPE_AAAA):
+                sock.send_to_group(encode_query(name, record_type, unicast=not sock.shares_port))
+
+    def _received(self, datagrams: list[bytes], source: tuple[object, ...]) -> None:
+        # RFC 6762, 6: "The source UDP port in all Multicast DNS responses MUST be 5353 (the well-known port assigned to
+        # mDNS). Multicast DNS implementations MUST silently ignore any Multicast DNS responses they receive where the
+        # source UDP port is not 5353."
+        if source[1] != self._port:
+            return
+        for datagram in datagrams:
+            try:
+                answers = parse_response_untrusted(datagram)
+            except MdnsError:
+                continue
+            for name, address in answers:
+                query = self._queries.get(name)
+                if query is not None and not query.answer.done():
+                    query.stop()
+                    query.answer.set_result(address)
+
+
+class _Query:
+    """One name that is being asked for, ever more seldom."""
+
+    def __init__(self, resolver: MdnsResolver, name: str) -> None:
+        self._resolver = resolver
+        self._name = name
+        self._loop = asyncio.get_running_loop()
+        self._interval = _FIRST_INTERVAL
+        self._timer: asyncio.TimerHandle | None = None
+        self._asked_at = 0.0
+        self.answer: asyncio.Future[str | None] = self._loop.create_future()
+        self.waiters = 0
+        self._ask()
+
+    def _ask(self) -> None:
+        self._asked_at = self._loop.time()
+        self._timer = self._loop.call_later(self._interval, self._ask)
+        self._interval = min(2 * self._interval, _LONGEST_INTERVAL)
+        self._resolver.ask(self._name)
+
+    def start_over(self) -> None:
+        """Ask soon, at least a second after the last time."""
+        if self._timer is None:
+            return
+        self.stop()
+        self._interval = _FIRST_INTERVAL
+        wait = max(0.0, self._asked_at + _FIRST_INTERVAL - self._loop.time())
+        self._timer = self._loop.call_later(wait, self._ask)
+
+    def stop(self) -> None:
+        """Ask no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+_shared: "WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[MdnsResolver, int]]" = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def shared_resolver() -> AsyncIterator[MdnsResolver]:
+    """The event loop's resolver, which is open while anybody uses it."""
+    loop = asyncio.get_running_loop()
+    resolver, users = _shared.get(loop, (None, 0))
+    if resolver is None:
+        resolver = MdnsResolver()
+    _shared[loop] = (resolver, users + 1)
+    try:
+        yield resolver
+    finally:
+        resolver, users = _shared[loop]
+        if users > 1:
+            _shared[loop] = (resolver, users - 1)
+        else:
+            del _shared[loop]
+            resolver.close()
