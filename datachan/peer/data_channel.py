@@ -9,10 +9,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from datachan.dcep.channels import Channel
+from datachan.dcep.channel import Channel
 
 from .emitter import EventTarget
-from .errors import ArgumentError, InvalidStateError, MessageTooLargeError, OperationError, PeerError
+from .errors import ArgumentError, InvalidStateError, MessageTooLargeError, OperationError
 from .inbox import Inbox
 
 DEFAULT_HIGH_WATER: Final = 1024 * 1024
@@ -262,16 +262,19 @@ class RTCDataChannel(EventTarget):
             self._notify()
             self.emit("closing")
 
-    def _set_closed(self, failure: str | None = None) -> None:
+    def _fails(self, reason: str | None) -> None:
+        """It will close, and this is why."""
+        self._failure = self._failure or reason
+
+    def _set_closed(self) -> None:
         if self._ready_state == "closed":
             return
         self._flush()
-        self._failure = failure
         self._ready_state = "closed"
         self._inbox.end()
         self._notify()
-        if failure is not None:
-            self.emit("error", OperationError(failure))
+        if self._failure is not None:
+            self.emit("error", OperationError(self._failure))
         self.emit("close")
 
     def _closing_with_connection(self) -> None:
@@ -324,6 +327,3 @@ def _byte_size(data: str | bytes, limit: float) -> int:
     if size > limit:
         raise MessageTooLargeError(f"a message of {size} bytes; the peer accepts at most {limit:.0f}")
     return size
-
-
-__all__ = ["PRIORITIES", "ChannelHost", "PeerError", "RTCDataChannel"]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from datachan.sdp import IceCandidate, SessionDescription, format_candidate
 
 from .errors import ArgumentError
 
+MAX_ADDED_CANDIDATES: Final = 128
 TYPES: Final = ("offer", "pranswer", "answer", "rollback")
 
 
@@ -50,8 +51,15 @@ class Applied:
     type: str
     sdp: str
     parsed: SessionDescription
-    candidates: list[IceCandidate]
+    candidates: list[IceCandidate] = field(default_factory=list)
     complete: bool = False
+
+    def add_candidate(self, candidate: IceCandidate | None) -> None:
+        """Remember a candidate of the peer, or that there are no more; only so many are remembered."""
+        if candidate is None:
+            self.complete = True
+        elif len(self.candidates) < MAX_ADDED_CANDIDATES and candidate not in self.candidates:
+            self.candidates.append(candidate)
 
     def with_added_candidates(self) -> str:
         """The text, with the candidates that came later in the data section (W3C, addIceCandidate)."""

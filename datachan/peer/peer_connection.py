@@ -1,0 +1,662 @@
+"""RTCPeerConnection: offers, answers and states (W3C WebRTC, section 4); how bytes travel is not known here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from types import TracebackType
+from typing import Any
+
+from datachan.dcep.events import ChannelEvent
+from datachan.dtls.connection import DtlsConnected
+from datachan.ice import IceState
+from datachan.sdp import (
+    IceCandidate,
+    RTCIceCandidate,
+    SdpError,
+    SessionDescription,
+    answer_setup,
+    check_answer,
+    create_answer,
+    create_offer,
+    format_description,
+    parse_description_untrusted,
+    with_candidates,
+)
+from datachan.stack import StackClosed, StackConnected
+
+from .candidates import read_candidate
+from .channels import ChannelRegistry
+from .configuration import RTCCertificate, RTCConfiguration, check_configuration
+from .data_channel import RTCDataChannel
+from .description import Applied, RTCSessionDescription
+from .emitter import EventTarget
+from .errors import ArgumentError, InvalidModificationError, InvalidStateError, OperationError
+from .parameters import channel_parameters
+from .signaling import HAVE_LOCAL_OFFER, STABLE, Signaling
+from .stats import RTCStatsReport, collect_stats
+from .transports import PeerTransports, TransportCallbacks
+from .w3c_transports import RTCSctpTransport
+
+_log = logging.getLogger("datachan.peer")
+
+
+class RTCPeerConnection(EventTarget):
+    """A connection to one peer, for data channels.
+
+    Args:
+        configuration: servers, certificate and limits; without it, nothing outside is contacted and a new
+            certificate is made.
+
+    Events: `datachannel` (an RTCDataChannel), `connectionstatechange`, `iceconnectionstatechange`,
+    `icegatheringstatechange`, `signalingstatechange`, `icecandidate` (an RTCIceCandidate, None after the last),
+    `negotiationneeded`.
+
+    ``async with RTCPeerConnection() as pc`` closes it at the end.
+
+    Raises:
+        ArgumentError: a value in the configuration is outside its range.
+        InvalidAccessError: a certificate in the configuration has expired.
+    """
+
+    def __init__(self, configuration: RTCConfiguration | None = None) -> None:
+        super().__init__()
+        self._configuration = check_configuration(configuration)
+        certificates = self._configuration.certificates
+        self._certificate = certificates[0] if certificates else RTCCertificate.generateCertificate()
+        self._signaling = Signaling()
+        self._channels = ChannelRegistry(self._announce)
+        self._operations = asyncio.Lock()
+        self._transports: PeerTransports | None = None
+        self._sctp: RTCSctpTransport | None = None
+        self._session_id = int.from_bytes(os.urandom(8), "big") >> 1
+        self._session_version = 0
+        self._last_created: dict[str, tuple[str, SessionDescription]] = {}
+        self._connection_state = "new"
+        self._ice_connection_state = "new"
+        self._ice_gathering_state = "new"
+        self._negotiation_needed = False
+        self._failure: str | None = None
+        self._peer_left = False
+        self._teardown: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._hurry = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<RTCPeerConnection {self._session_id:x} {self._connection_state}>"
+
+    async def __aenter__(self) -> RTCPeerConnection:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # -- states -------------------------------------------------------------------------------------------------
+
+    @property
+    def signalingState(self) -> str:
+        """Where offer and answer stand: W3C's RTCSignalingState."""
+        return self._signaling.state
+
+    @property
+    def connectionState(self) -> str:
+        """How the connection is: "new", "connecting", "connected", "disconnected", "failed" or "closed".
+
+        It is "closed" after `close`, and also once the peer has taken leave in order. When it is "failed",
+        `failureReason` says why.
+        """
+        return self._connection_state
+
+    @property
+    def iceConnectionState(self) -> str:
+        """How ICE is doing: W3C's RTCIceConnectionState."""
+        return self._ice_connection_state
+
+    @property
+    def iceGatheringState(self) -> str:
+        """How far gathering is: "new", "gathering" or "complete"."""
+        return self._ice_gathering_state
+
+    @property
+    def failureReason(self) -> str | None:
+        """Why the connection failed or ended, in a sentence; None while it did not."""
+        return self._failure
+
+    @property
+    def sctp(self) -> RTCSctpTransport | None:
+        """The transport that data channels share; None until a description with a data section is set."""
+        return self._sctp
+
+    @property
+    def canTrickleIceCandidates(self) -> bool | None:
+        """Whether the peer takes candidates after its description; None before there is one."""
+        remote = self._signaling.remote
+        if remote is None:
+            return None
+        data = remote.parsed.data
+        return data is not None and data.transport is not None and data.transport.trickle
+
+    # -- descriptions -------------------------------------------------------------------------------------------
+
+    @property
+    def localDescription(self) -> RTCSessionDescription | None:
+        """Ours: the pending one, or else the current one, with all candidates found so far."""
+        return self._local(self._signaling.local)
+
+    @property
+    def currentLocalDescription(self) -> RTCSessionDescription | None:
+        """Ours of the last complete negotiation."""
+        return self._local(self._signaling.current_local)
+
+    @property
+    def pendingLocalDescription(self) -> RTCSessionDescription | None:
+        """Ours of the negotiation under way."""
+        return self._local(self._signaling.pending_local)
+
+    @property
+    def remoteDescription(self) -> RTCSessionDescription | None:
+        """The peer's: the pending one, or else the current one, with all candidates added so far."""
+        return _remote(self._signaling.remote)
+
+    @property
+    def currentRemoteDescription(self) -> RTCSessionDescription | None:
+        """The peer's of the last complete negotiation."""
+        return _remote(self._signaling.current_remote)
+
+    @property
+    def pendingRemoteDescription(self) -> RTCSessionDescription | None:
+        """The peer's of the negotiation under way."""
+        return _remote(self._signaling.pending_remote)
+
+    # -- channels -----------------------------------------------------------------------------------------------
+
+    def createDataChannel(
+        self,
+        label: str,
+        maxPacketLifeTime: int | None = None,
+        maxRetransmits: int | None = None,
+        ordered: bool = True,
+        protocol: str = "",
+        negotiated: bool = False,
+        id: int | None = None,
+        priority: str = "low",
+    ) -> RTCDataChannel:
+        """Create a channel; it opens once the connection is up.
+
+        Args:
+            label: a name for it; at most 65535 bytes of UTF-8. Several channels may have the same.
+            maxPacketLifeTime: milliseconds during which a message is (re)transmitted, 0 to 65535.
+            maxRetransmits: how often a message is retransmitted at most, 0 to 65535. One of both at most.
+            ordered: whether messages arrive in the order they were sent in.
+            protocol: the name of a subprotocol; at most 65535 bytes of UTF-8.
+            negotiated: both sides create it with the same id; the peer sees no `datachannel` event.
+            id: for negotiated channels, 0 to 65534; otherwise ignored.
+            priority: "very-low", "low", "medium" or "high".
+
+        Raises:
+            InvalidStateError: the connection is closed.
+            ArgumentError: an argument is outside its range.
+            OperationError: the id is taken, or no id is left.
+        """
+        self._check_open()
+        if self._failure is not None or self._peer_left:
+            raise InvalidStateError(f"the connection is gone: {self._failure or 'the peer closed it'}")
+        parameters = channel_parameters(
+            label, maxPacketLifeTime, maxRetransmits, ordered, protocol, negotiated, id, priority
+        )
+        channel = self._channels.create(**parameters)
+        self._update_negotiation_needed()
+        return channel
+
+    # -- offer and answer ---------------------------------------------------------------------------------------
+
+    async def createOffer(self) -> RTCSessionDescription:
+        """An offer for the peer. It has a data section once a channel was created.
+
+        Raises:
+            InvalidStateError: the connection is closed.
+        """
+        async with self._operations:
+            return self._create_offer()
+
+    async def createAnswer(self) -> RTCSessionDescription:
+        """An answer to the offer that was set. Audio and video sections are refused.
+
+        Raises:
+            InvalidStateError: there is no offer to answer, or the connection is closed.
+        """
+        async with self._operations:
+            return self._create_answer()
+
+    async def setLocalDescription(self, sessionDescription: RTCSessionDescription | None = None) -> None:
+        """Set our description, find our candidates, and with an answer start to connect.
+
+        Once it returns, `localDescription` holds all candidates; they are emitted as `icecandidate` on the way.
+
+        Args:
+            sessionDescription: what `createOffer` or `createAnswer` returned; without it, or with an empty sdp, the
+                fitting one is created. Type "rollback" takes back the offer under way.
+
+        Raises:
+            InvalidStateError: a description of that type cannot be set now, or the connection is closed.
+            InvalidModificationError: it is not what was created.
+        """
+        async with self._operations:
+            self._check_open()
+            gather = self._set_local(sessionDescription)
+        if gather:
+            await self._gather()
+
+    async def setRemoteDescription(self, sessionDescription: RTCSessionDescription) -> None:
+        """Set what the peer sent; with an answer, start to connect.
+
+        An offer while one of ours is under way takes ours back first (W3C "implicit rollback").
+
+        Raises:
+            SdpError: the description is malformed or does not fit ours; says the line and what is wrong.
+            InvalidStateError: a description of that type cannot be set now, or the connection is closed.
+            OperationError: it asks for something that is not supported.
+        """
+        description = _checked(sessionDescription)
+        async with self._operations:
+            self._check_open()
+            self._set_remote(description)
+
+    async def addIceCandidate(
+        self, candidate: RTCIceCandidate | IceCandidate | Mapping[str, Any] | str | None = None
+    ) -> None:
+        """Add a candidate that came over signalling after the description.
+
+        Args:
+            candidate: an RTCIceCandidate, the dictionary a browser sends, or its text. None and the empty text
+                say that there are no more.
+
+        Raises:
+            InvalidStateError: no remote description is set, or the connection is closed.
+            ArgumentError: it has neither sdpMid nor sdpMLineIndex.
+            SdpError: its text is malformed.
+            OperationError: it belongs to no section or ICE generation of the remote description.
+        """
+        parsed = read_candidate(candidate)
+        async with self._operations:
+            self._check_open()
+            remote = self._signaling.remote
+            if remote is None:
+                raise InvalidStateError("a candidate can be added only after setRemoteDescription")
+            if not parsed.belongs_to_data(remote.parsed):
+                return
+            remote.add_candidate(parsed.candidate)
+            if self._transports is not None and self._transports.started:
+                self._transports.add_remote_candidates(
+                    [] if parsed.candidate is None else [parsed.candidate], complete=parsed.candidate is None
+                )
+
+    # -- the rest -----------------------------------------------------------------------------------------------
+
+    async def getStats(self) -> RTCStatsReport:
+        """A snapshot of W3C's statistics: a dictionary from id to an object with `type` and W3C's members."""
+        return collect_stats(self._certificate, self._channels, self._transports, self._sctp)
+
+    def getConfiguration(self) -> RTCConfiguration:
+        """The configuration in use."""
+        return replace(self._configuration)
+
+    @staticmethod
+    async def generateCertificate() -> RTCCertificate:
+        """A new certificate, for `RTCConfiguration.certificates`."""
+        return RTCCertificate.generateCertificate()
+
+    async def close(self) -> None:
+        """Deliver what was sent, take leave of the peer, and release everything.
+
+        Returns once no task, timer or socket is left. It waits for what was sent to be acknowledged as long as there is
+        progress (`RTCConfiguration.closeTimeout`). Cancelling it ends that wait: the rest is given up, and what was
+        not delivered is lost. Further calls wait for the first one.
+        """
+        if self._closing is None:
+            self._signaling.close()
+            self._channels.closing()
+            self.emit("signalingstatechange")
+            self._closing = asyncio.create_task(self._close())
+        try:
+            await asyncio.shield(self._closing)
+        except asyncio.CancelledError:
+            self._hurry.set()
+            raise
+
+    # -- private: descriptions ----------------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self._closing is not None:
+            raise InvalidStateError("the RTCPeerConnection is closed")
+
+    def _local(self, description: Applied | None) -> RTCSessionDescription | None:
+        if description is None:
+            return None
+        parsed = description.parsed
+        if self._transports is not None and parsed.data is not None:
+            ice = self._transports.ice
+            parsed = with_candidates(parsed, ice.local_candidates, complete=self._transports.gathered)
+        return RTCSessionDescription(sdp=format_description(parsed), type=description.type)
+
+    def _open_transports(self) -> PeerTransports:
+        if self._transports is None:
+            self._transports = PeerTransports(
+                self._configuration,
+                self._certificate.certificate,
+                self._channels.core,
+                TransportCallbacks(
+                    ice_state_changed=self._ice_state_changed,
+                    local_candidate=self._local_candidate,
+                    stack_event=self._stack_event,
+                    failed=self._fail,
+                ),
+            )
+            self._channels.transports = self._transports
+        return self._transports
+
+    def _create_offer(self) -> RTCSessionDescription:
+        self._check_open()
+        previous = self._signaling.local or self._signaling.remote
+        want_data = (
+            self._channels.created > 0
+            or self._configuration.alwaysNegotiateDataChannels
+            or (previous is not None and previous.parsed.data is not None)
+        )
+        self._session_version += 1
+        description = create_offer(
+            self._open_transports().local_data() if want_data else None,
+            None if previous is None else previous.parsed,
+            session_id=self._session_id,
+            session_version=self._session_version,
+        )
+        return self._created("offer", description)
+
+    def _create_answer(self) -> RTCSessionDescription:
+        self._check_open()
+        offer = self._signaling.pending_remote
+        if offer is None or offer.type != "offer":
+            raise InvalidStateError(f"there is no offer to answer in signaling state {self.signalingState!r}")
+        data = offer.parsed.data
+        setup, local = "active", None
+        if data is not None and data.transport is not None:
+            transports = self._open_transports()
+            setup = answer_setup(data.transport.setup, transports.setup)
+            local = transports.local_data()
+        self._session_version += 1
+        description = create_answer(
+            offer.parsed,
+            local,
+            setup=setup,
+            session_id=self._session_id,
+            session_version=self._session_version,
+        )
+        return self._created("answer", description)
+
+    def _created(self, kind: str, description: SessionDescription) -> RTCSessionDescription:
+        text = format_description(description)
+        self._last_created[kind] = (text, description)
+        return RTCSessionDescription(sdp=text, type=kind)
+
+    def _set_local(self, given: RTCSessionDescription | None) -> bool:
+        """Set a local description; whether candidates are to be gathered."""
+        kind = self._implicit_type() if given is None else _checked(given).type
+        if kind == "rollback":
+            self._roll_back("local")
+            return False
+        self._signaling.check("local", kind)
+        text, description = self._created_before(kind, "" if given is None else given.sdp)
+        was_stable = self._signaling.state
+        self._signaling.set("local", Applied(type=kind, sdp=text, parsed=description))
+        self._signaling_changed(was_stable)
+        if description.data is None:
+            if kind == "answer":
+                self._data_refused()
+            return False
+        self._open_transports()
+        self._show_sctp(description)
+        if kind != "offer":
+            self._connect(is_offerer=False)
+        return True
+
+    def _implicit_type(self) -> str:
+        return "offer" if self.signalingState in {STABLE, HAVE_LOCAL_OFFER, "have-remote-pranswer"} else "answer"
+
+    def _created_before(self, kind: str, sdp: str) -> tuple[str, SessionDescription]:
+        created = "offer" if kind == "offer" else "answer"
+        if not sdp:
+            (self._create_offer if created == "offer" else self._create_answer)()
+            return self._last_created[created]
+        last = self._last_created.get(created)
+        # RFC 8829, 5.4: "The SDP returned from createOffer or createAnswer MUST NOT be changed before passing it to
+        # setLocalDescription."
+        if last is None or last[0].split() != sdp.split():
+            raise InvalidModificationError(f"this is not the {created} that was created last")
+        return last
+
+    def _set_remote(self, given: RTCSessionDescription) -> None:
+        if given.type == "rollback":
+            self._roll_back("remote")
+            return
+        parsed = parse_description_untrusted(given.sdp)
+        if given.type == "offer":
+            if self.signalingState == HAVE_LOCAL_OFFER:
+                self._roll_back("local")
+            self._signaling.check("remote", "offer")
+        else:
+            self._signaling.check("remote", given.type)
+            offer = self._signaling.pending_local
+            if offer is not None:
+                check_answer(offer.parsed, parsed)
+        self._check_same_transport(parsed)
+        before = self._signaling.state
+        self._signaling.set("remote", Applied(type=given.type, sdp=given.sdp, parsed=parsed))
+        self._signaling_changed(before)
+        if given.type == "offer":
+            return
+        if parsed.data is None:
+            self._data_refused()
+            return
+        self._show_sctp(parsed)
+        self._connect(is_offerer=True)
+
+    def _check_same_transport(self, parsed: SessionDescription) -> None:
+        """What cannot change while connected."""
+        data, transports = parsed.data, self._transports
+        if data is None or data.transport is None or transports is None or transports.remote is None:
+            return
+        known = transports.remote.transport
+        if known is None:
+            return
+        if data.transport.fingerprints != known.fingerprints:
+            raise OperationError("the peer's certificate cannot change while connected")
+        if (data.transport.ice_ufrag, data.transport.ice_pwd) != (known.ice_ufrag, known.ice_pwd):
+            raise OperationError("the peer wants an ICE restart, which is not supported; make a new connection")
+        if data.transport.setup == transports.setup:
+            raise OperationError("DTLS roles cannot change while connected")
+
+    def _roll_back(self, side: str) -> None:
+        before = self._signaling.state
+        self._signaling.roll_back(side)
+        self._signaling_changed(before)
+
+    def _signaling_changed(self, before: str) -> None:
+        if self._signaling.state != before:
+            self.emit("signalingstatechange")
+        if self._signaling.state == STABLE:
+            self._negotiation_needed = False
+            self._update_negotiation_needed()
+
+    def _show_sctp(self, description: SessionDescription) -> None:
+        if self._sctp is None and self._transports is not None and description.data is not None:
+            self._sctp = RTCSctpTransport(self._transports, description.data.mid)
+
+    def _update_negotiation_needed(self) -> None:
+        current = self._signaling.current_local
+        if self._negotiation_needed or self._signaling.state != STABLE or not self._channels.created:
+            return
+        if current is not None and current.parsed.data is not None:
+            return
+        self._negotiation_needed = True
+        try:
+            asyncio.get_running_loop().call_soon(self._emit_negotiation_needed)
+        except RuntimeError:  # no loop runs yet, and so nobody can be waiting for the event
+            return
+
+    def _emit_negotiation_needed(self) -> None:
+        if self._negotiation_needed and self._signaling.state == STABLE:
+            self.emit("negotiationneeded")
+
+    # -- private: the connection --------------------------------------------------------------------------------
+
+    async def _gather(self) -> None:
+        if self._transports is None:
+            return
+        if self._ice_gathering_state == "new":
+            self._ice_gathering_state = "gathering"
+            self.emit("icegatheringstatechange")
+        await self._transports.gather()
+        self._gathered()
+
+    def _connect(self, *, is_offerer: bool) -> None:
+        """Local and remote data sections are known: connect, or hand on what is new."""
+        local, remote, transports = self._signaling.local, self._signaling.remote, self._transports
+        if local is None or remote is None or transports is None:
+            return
+        ours, theirs = local.parsed.data, remote.parsed.data
+        if ours is None or theirs is None or ours.transport is None or theirs.transport is None:
+            return
+        answer = theirs if is_offerer else ours
+        setup = "" if answer.transport is None else answer.transport.setup
+        if not transports.started:
+            transports.connect(theirs, controlling=is_offerer, is_dtls_client=(setup == "active") != is_offerer)
+        transports.add_remote_candidates(
+            [*theirs.candidates, *remote.candidates], complete=theirs.end_of_candidates or remote.complete
+        )
+        self._update_connection_state()
+
+    def _data_refused(self) -> None:
+        """The negotiation ended without a data section."""
+        if self._channels.created or self._transports is not None:
+            self._end("the data channel section was refused")
+
+    def _ice_state_changed(self, state: IceState) -> None:
+        if self._closing is not None or self._ice_connection_state == "failed":
+            return
+        if state.value != self._ice_connection_state:
+            self._ice_connection_state = state.value
+            self.emit("iceconnectionstatechange")
+            if self._sctp is not None:
+                self._sctp.transport.iceTransport.emit("statechange")
+        if state is IceState.FAILED and self._transports is not None:
+            self._fail(self._transports.ice.failure or "ICE lost the path to the peer")
+        self._update_connection_state()
+
+    def _local_candidate(self, candidate: IceCandidate | None) -> None:
+        if candidate is None:
+            self._gathered()
+            return
+        local = self._signaling.local
+        index = None if local is None else local.parsed.data_index
+        mid = None if local is None or index is None else local.parsed.sections[index].mid
+        self.emit("icecandidate", RTCIceCandidate.from_ice(candidate, sdpMid=mid, sdpMLineIndex=index))
+
+    def _gathered(self) -> None:
+        if self._ice_gathering_state != "complete" and self._closing is None:
+            self._ice_gathering_state = "complete"
+            self.emit("icegatheringstatechange")
+            self.emit("icecandidate", None)
+
+    def _stack_event(self, event: object) -> None:
+        if isinstance(event, ChannelEvent):
+            self._channels.handle(event)
+        elif isinstance(event, DtlsConnected):
+            self._dtls_changed()
+        elif isinstance(event, StackConnected):
+            if self._sctp is not None:
+                self._sctp._set_state("connected")
+        elif isinstance(event, StackClosed) and self._closing is None:
+            if event.graceful:
+                self._peer_left = True
+                self._end(None)
+            else:
+                self._fail(event.reason)
+
+    def _announce(self, channel: RTCDataChannel) -> None:
+        self.emit("datachannel", channel)
+
+    def _dtls_changed(self) -> None:
+        if self._sctp is not None:
+            self._sctp.transport.emit("statechange")
+        self._update_connection_state()
+
+    def _fail(self, reason: str) -> None:
+        if self._failure is None and self._closing is None and not self._peer_left:
+            _log.warning("%r: the connection failed: %s", self, reason)
+            self._end(reason)
+
+    def _end(self, failure: str | None) -> None:
+        """The connection is over, though `close` was not called."""
+        self._failure = failure
+        self._channels.end(failure)
+        if self._sctp is not None:
+            self._sctp._set_state("closed")
+        self._dtls_changed()
+        if self._transports is not None and self._teardown is None:
+            self._transports.abandon()
+            self._teardown = asyncio.create_task(self._transports.close(self._hurry))
+
+    def _update_connection_state(self) -> None:
+        state = self._derive_connection_state()
+        if state != self._connection_state:
+            _log.debug("%r: now %s", self, state)
+            self._connection_state = state
+            self.emit("connectionstatechange")
+
+    def _derive_connection_state(self) -> str:
+        if self._closing is not None or self._peer_left:
+            return "closed"
+        if self._failure is not None:
+            return "failed"
+        if self._transports is None or not self._transports.started:
+            return "new"
+        if self._ice_connection_state == "disconnected":
+            return "disconnected"
+        return "connected" if self._transports.dtls_connected else "connecting"
+
+    async def _close(self) -> None:
+        if self._teardown is not None:
+            await self._teardown
+        elif self._transports is not None:
+            await self._transports.close(self._hurry)
+        self._channels.end()
+        if self._sctp is not None:
+            self._sctp._set_state("closed")
+        if self._ice_connection_state != "closed":
+            self._ice_connection_state = "closed"
+            self.emit("iceconnectionstatechange")
+        self._update_connection_state()
+        # Nothing will be emitted any more; what callbacks hold on to may be released.
+        self.remove_all_listeners()
+
+
+def _remote(description: Applied | None) -> RTCSessionDescription | None:
+    if description is None:
+        return None
+    return RTCSessionDescription(sdp=description.with_added_candidates(), type=description.type)
+
+
+def _checked(description: RTCSessionDescription) -> RTCSessionDescription:
+    if isinstance(description, Mapping):
+        description = RTCSessionDescription(sdp=description.get("sdp", ""), type=description.get("type", ""))
+    if not hasattr(description, "sdp") or not hasattr(description, "type"):
+        raise ArgumentError(f"a description is an RTCSessionDescription, not {type(description).__name__}")
+    return description
+
+
+__all__ = ["RTCPeerConnection", "SdpError"]

@@ -1,0 +1,297 @@
+"""getStats: W3C's webrtc-stats for what a data channel connection has; every object is a snapshot."""
+
+from __future__ import annotations
+
+import base64
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from datachan.dtls.certificate import Fingerprint
+from datachan.ice import CandidatePairStats, IceStats
+from datachan.sdp import IceCandidate
+
+from .channels import ChannelRegistry
+from .configuration import RTCCertificate
+from .data_channel import RTCDataChannel
+from .transports import PeerTransports
+from .w3c_transports import RTCSctpTransport
+
+
+@dataclass
+class RTCStats:
+    """What all statistics have.
+
+    Attributes:
+        timestamp: when it was taken.
+        type: W3C's RTCStatsType.
+        id: names the object across snapshots.
+    """
+
+    timestamp: datetime
+    type: str
+    id: str
+
+
+@dataclass
+class RTCPeerConnectionStats(RTCStats):
+    """type "peer-connection"."""
+
+    dataChannelsOpened: int = 0
+    dataChannelsClosed: int = 0
+
+
+@dataclass
+class RTCTransportStats(RTCStats):
+    """type "transport": datagrams, without STUN."""
+
+    packetsSent: int = 0
+    packetsReceived: int = 0
+    bytesSent: int = 0
+    bytesReceived: int = 0
+    iceRole: str = "unknown"
+    iceLocalUsernameFragment: str | None = None
+    iceState: str | None = None
+    dtlsState: str = "new"
+    dtlsRole: str = "unknown"
+    dtlsCipher: str | None = None
+    tlsVersion: str | None = None
+    selectedCandidatePairId: str | None = None
+    localCertificateId: str | None = None
+    remoteCertificateId: str | None = None
+
+
+@dataclass
+class RTCSctpTransportStats(RTCStats):
+    """type "sctp-transport"; times in seconds, sizes in bytes."""
+
+    transportId: str | None = None
+    smoothedRoundTripTime: float | None = None
+    congestionWindow: int | None = None
+    receiverWindow: int | None = None
+    mtu: int | None = None
+    unackData: int | None = None
+
+
+@dataclass
+class RTCDataChannelStats(RTCStats):
+    """type "data-channel"."""
+
+    label: str = ""
+    protocol: str = ""
+    dataChannelIdentifier: int | None = None
+    state: str = "connecting"
+    messagesSent: int = 0
+    bytesSent: int = 0
+    messagesReceived: int = 0
+    bytesReceived: int = 0
+
+
+@dataclass
+class RTCIceCandidateStats(RTCStats):
+    """type "local-candidate" or "remote-candidate"."""
+
+    transportId: str = ""
+    address: str | None = None
+    port: int | None = None
+    protocol: str | None = None
+    candidateType: str = "host"
+    priority: int | None = None
+    foundation: str | None = None
+    relatedAddress: str | None = None
+    relatedPort: int | None = None
+    usernameFragment: str | None = None
+    tcpType: str | None = None
+
+
+@dataclass
+class RTCIceCandidatePairStats(RTCStats):
+    """type "candidate-pair"; times in seconds."""
+
+    transportId: str = ""
+    localCandidateId: str = ""
+    remoteCandidateId: str = ""
+    state: str = "waiting"
+    nominated: bool = False
+    requestsSent: int = 0
+    responsesReceived: int = 0
+    consentRequestsSent: int = 0
+    totalRoundTripTime: float = 0.0
+    currentRoundTripTime: float | None = None
+    packetsSent: int = 0
+    packetsReceived: int = 0
+    bytesSent: int = 0
+    bytesReceived: int = 0
+
+
+@dataclass
+class RTCCertificateStats(RTCStats):
+    """type "certificate"."""
+
+    fingerprint: str = ""
+    fingerprintAlgorithm: str = "sha-256"
+    base64Certificate: str = ""
+    issuerCertificateId: str | None = field(default=None)
+
+
+class RTCStatsReport(dict[str, Any]):
+    """Statistics by id."""
+
+    def add(self, stats: RTCStats) -> str:
+        """Enter one object; its id."""
+        self[stats.id] = stats
+        return stats.id
+
+
+def collect_stats(
+    certificate: RTCCertificate,
+    channels: ChannelRegistry,
+    transports: PeerTransports | None,
+    sctp: RTCSctpTransport | None,
+) -> RTCStatsReport:
+    """Everything there is to say now."""
+    now = datetime.fromtimestamp(time.time(), UTC)
+    report = RTCStatsReport()
+    report.add(RTCPeerConnectionStats(now, "peer-connection", "peer-connection", channels.opened, channels.closed))
+    for channel in channels:
+        report.add(_channel(now, channel))
+    if transports is not None:
+        _add_transport(report, now, certificate, transports, sctp)
+    return report
+
+
+def _channel(now: datetime, channel: RTCDataChannel) -> RTCStats:
+    return RTCDataChannelStats(
+        now,
+        "data-channel",
+        f"data-channel-{id(channel):x}",
+        label=channel.label,
+        protocol=channel.protocol,
+        dataChannelIdentifier=channel.id,
+        state=channel.readyState,
+        messagesSent=channel.messages_sent,
+        bytesSent=channel.bytes_sent,
+        messagesReceived=channel.messages_received,
+        bytesReceived=channel.bytes_received,
+    )
+
+
+def _add_transport(
+    report: RTCStatsReport,
+    now: datetime,
+    certificate: RTCCertificate,
+    transports: PeerTransports,
+    sctp: RTCSctpTransport | None,
+) -> None:
+    ice = transports.ice.stats()
+    for side, candidates in (("local", ice.local_candidates), ("remote", ice.remote_candidates)):
+        for candidate in candidates:
+            report.add(_candidate(now, side, candidate))
+    selected = None
+    for pair in ice.pairs:
+        pair_id = report.add(_pair(now, pair, ice))
+        selected = pair_id if pair.selected else selected
+    dtls = None if transports.stack is None else transports.stack.dtls
+    connected = dtls is not None and transports.dtls_connected
+    report.add(
+        RTCTransportStats(
+            now,
+            "transport",
+            "transport",
+            packetsSent=ice.packets_sent,
+            packetsReceived=ice.packets_received,
+            bytesSent=ice.bytes_sent,
+            bytesReceived=ice.bytes_received,
+            iceRole="controlling" if transports.ice.is_controlling else "controlled",
+            iceLocalUsernameFragment=transports.ice.username_fragment,
+            iceState=transports.ice.state.value,
+            dtlsState="new" if sctp is None else sctp.transport.state,
+            dtlsRole={None: "unknown", True: "client", False: "server"}[transports.is_dtls_client],
+            dtlsCipher=dtls.cipher if dtls is not None and connected else None,
+            tlsVersion=dtls.version if dtls is not None and connected else None,
+            selectedCandidatePairId=selected,
+            localCertificateId=report.add(_certificate(now, "local", certificate.certificate.der)),
+            remoteCertificateId=_remote_certificate(report, now, transports),
+        )
+    )
+    association = None if transports.stack is None else transports.stack.association
+    if association is not None:
+        numbers = association.stats()
+        report.add(
+            RTCSctpTransportStats(
+                now,
+                "sctp-transport",
+                "sctp-transport",
+                transportId="transport",
+                smoothedRoundTripTime=numbers.srtt,
+                congestionWindow=numbers.cwnd,
+                receiverWindow=numbers.peer_rwnd,
+                mtu=numbers.mtu,
+                unackData=numbers.flight_size,
+            )
+        )
+
+
+def _candidate_id(side: str, candidate: IceCandidate) -> str:
+    return f"{side}-{candidate.type}-{candidate.transport}-{candidate.address}-{candidate.port}"
+
+
+def _candidate(now: datetime, side: str, candidate: IceCandidate) -> RTCStats:
+    return RTCIceCandidateStats(
+        now,
+        f"{side}-candidate",
+        _candidate_id(side, candidate),
+        transportId="transport",
+        address=candidate.address,
+        port=candidate.port,
+        protocol=candidate.transport,
+        candidateType=candidate.type,
+        priority=candidate.priority,
+        foundation=candidate.foundation,
+        relatedAddress=candidate.related_address,
+        relatedPort=candidate.related_port,
+        usernameFragment=candidate.username_fragment,
+        tcpType=candidate.tcp_type,
+    )
+
+
+def _pair(now: datetime, pair: CandidatePairStats, ice: IceStats) -> RTCStats:
+    local, remote = _candidate_id("local", pair.local), _candidate_id("remote", pair.remote)
+    # All datagrams travel over the selected pair; what a pair before it carried is not told apart.
+    return RTCIceCandidatePairStats(
+        now,
+        "candidate-pair",
+        f"{local}-{remote}",
+        transportId="transport",
+        localCandidateId=local,
+        remoteCandidateId=remote,
+        state=pair.state,
+        nominated=pair.nominated,
+        requestsSent=pair.requests_sent,
+        responsesReceived=pair.responses_received,
+        consentRequestsSent=pair.consent_requests_sent,
+        totalRoundTripTime=pair.total_round_trip_time,
+        currentRoundTripTime=pair.current_round_trip_time,
+        packetsSent=ice.packets_sent if pair.selected else 0,
+        packetsReceived=ice.packets_received if pair.selected else 0,
+        bytesSent=ice.bytes_sent if pair.selected else 0,
+        bytesReceived=ice.bytes_received if pair.selected else 0,
+    )
+
+
+def _certificate(now: datetime, side: str, der: bytes) -> RTCStats:
+    fingerprint = Fingerprint.of(der)
+    return RTCCertificateStats(
+        now,
+        "certificate",
+        f"certificate-{side}",
+        fingerprint=fingerprint.value,
+        fingerprintAlgorithm=fingerprint.algorithm,
+        base64Certificate=base64.b64encode(der).decode(),
+    )
+
+
+def _remote_certificate(report: RTCStatsReport, now: datetime, transports: PeerTransports) -> str | None:
+    der = None if transports.stack is None else transports.stack.dtls.remote_certificate_der
+    return None if der is None else report.add(_certificate(now, "remote", der))

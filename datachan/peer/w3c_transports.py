@@ -1,0 +1,173 @@
+"""The transports as W3C shows them, `pc.sctp` and what hangs below it: views for reading, nothing is done in here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from datachan.dtls.connection import DtlsState
+from datachan.ice import IceState, IceTransport
+from datachan.sdp import RTCIceCandidate
+from datachan.stack import Stack
+
+from .emitter import EventTarget
+from .transports import PeerTransports
+
+
+@dataclass(frozen=True)
+class RTCIceParameters:
+    """What recognises one side's ICE checks.
+
+    Attributes:
+        usernameFragment: the name.
+        password: the key.
+        iceLite: whether that side only answers checks.
+    """
+
+    usernameFragment: str
+    password: str
+    iceLite: bool = False
+
+
+@dataclass(frozen=True)
+class RTCIceCandidatePair:
+    """The pair of addresses datagrams travel between."""
+
+    local: RTCIceCandidate
+    remote: RTCIceCandidate
+
+
+class RTCIceTransport(EventTarget):
+    """The ICE transport. Events: `statechange`, `selectedcandidatepairchange`."""
+
+    def __init__(self, transports: PeerTransports) -> None:
+        super().__init__()
+        self._transports = transports
+
+    @property
+    def _ice(self) -> IceTransport:
+        return self._transports.ice
+
+    @property
+    def component(self) -> str:
+        """Always "rtp": there is one component."""
+        return "rtp"
+
+    @property
+    def role(self) -> str:
+        """Who chooses the pair: "controlling" or "controlled"."""
+        return "controlling" if self._ice.is_controlling else "controlled"
+
+    @property
+    def state(self) -> str:
+        """W3C's RTCIceTransportState."""
+        return self._ice.state.value
+
+    @property
+    def gatheringState(self) -> str:
+        """How far gathering is: "new", "gathering" or "complete"."""
+        return self._transports.gathering_state
+
+    def getLocalCandidates(self) -> list[RTCIceCandidate]:
+        """Our candidates so far."""
+        return [RTCIceCandidate.from_ice(candidate) for candidate in self._ice.local_candidates]
+
+    def getRemoteCandidates(self) -> list[RTCIceCandidate]:
+        """The peer's candidates so far."""
+        return [RTCIceCandidate.from_ice(candidate) for candidate in self._ice.remote_candidates]
+
+    def getSelectedCandidatePair(self) -> RTCIceCandidatePair | None:
+        """The pair in use."""
+        pair = self._ice.selected_pair
+        if pair is None:
+            return None
+        return RTCIceCandidatePair(RTCIceCandidate.from_ice(pair.local), RTCIceCandidate.from_ice(pair.remote))
+
+    def getLocalParameters(self) -> RTCIceParameters:
+        """What the peer recognises us by."""
+        return RTCIceParameters(self._ice.username_fragment, self._ice.password)
+
+    def getRemoteParameters(self) -> RTCIceParameters | None:
+        """What we recognise the peer by; None before its description is set."""
+        remote = self._transports.remote
+        if remote is None or remote.transport is None:
+            return None
+        return RTCIceParameters(remote.transport.ice_ufrag, remote.transport.ice_pwd, remote.transport.ice_lite)
+
+
+class RTCDtlsTransport(EventTarget):
+    """The DTLS transport. Event: `statechange`."""
+
+    def __init__(self, transports: PeerTransports) -> None:
+        super().__init__()
+        self._transports = transports
+        self._ice_transport = RTCIceTransport(transports)
+
+    @property
+    def _stack(self) -> Stack | None:
+        return self._transports.stack
+
+    @property
+    def iceTransport(self) -> RTCIceTransport:
+        """What the datagrams travel over."""
+        return self._ice_transport
+
+    @property
+    def transport(self) -> RTCIceTransport:
+        """The same, by aiortc's name."""
+        return self._ice_transport
+
+    @property
+    def state(self) -> str:
+        """W3C's RTCDtlsTransportState."""
+        if self._stack is not None:
+            state = self._stack.dtls.state
+            # A server has nothing to say before the client's first flight; W3C calls that connecting all the same.
+            return DtlsState.CONNECTING.value if state is DtlsState.NEW else str(state.value)
+        return "closed" if self._ice_transport.state == IceState.CLOSED.value else "new"
+
+    def getRemoteCertificates(self) -> list[bytes]:
+        """The peer's certificate in DER, once there is one."""
+        certificate = None if self._stack is None else self._stack.dtls.remote_certificate_der
+        return [] if certificate is None else [certificate]
+
+
+class RTCSctpTransport(EventTarget):
+    """The SCTP transport: what data channels share. Event: `statechange`."""
+
+    def __init__(self, transports: PeerTransports, mid: str | None) -> None:
+        super().__init__()
+        self._transports = transports
+        self._dtls_transport = RTCDtlsTransport(transports)
+        self._state = "connecting"
+        self.mid = mid
+
+    @property
+    def transport(self) -> RTCDtlsTransport:
+        """What SCTP packets travel over."""
+        return self._dtls_transport
+
+    @property
+    def state(self) -> str:
+        """Where the association stands: "connecting", "connected" or "closed"."""
+        return self._state
+
+    @property
+    def maxMessageSize(self) -> float:
+        """Longest message `RTCDataChannel.send` takes, in bytes; infinity without a limit.
+
+        It is the smaller of what both sides announce in a=max-message-size.
+        """
+        return self._transports.max_message_size
+
+    @property
+    def maxChannels(self) -> int | None:
+        """How many channels there can be; None until SCTP is connected."""
+        association = None if self._transports.stack is None else self._transports.stack.association
+        if association is None or self._state != "connected":
+            return None
+        return min(association.inbound_streams, association.outbound_streams)
+
+    def _set_state(self, state: str) -> None:
+        if state != self._state:
+            self._state = state
+            self.emit("statechange")
