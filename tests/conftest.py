@@ -1,0 +1,65 @@
+"""What every test gets: a seed that can be replayed, and the promise that it leaves no asyncio task behind."""
+
+import asyncio
+import inspect
+import os
+import random
+import zlib
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+SEED_VARIABLE = "DATACHAN_SEED"
+# A task that was cancelled needs the loop to turn before it is done.
+TURNS_OF_GRACE = 3
+
+
+def pytest_configure() -> None:
+    """Choose the seed of this run, in the environment so that the worker processes have it too."""
+    os.environ.setdefault(SEED_VARIABLE, str(random.SystemRandom().randrange(1 << 32)))
+
+
+def pytest_report_header() -> str:
+    return f"seed: {os.environ[SEED_VARIABLE]} ({SEED_VARIABLE}=… runs these very numbers again)"
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """Return a number for random.Random: this run's and this test's own, printed when the test fails."""
+    number = zlib.crc32(f"{os.environ[SEED_VARIABLE]} {request.node.nodeid}".encode())
+    print(f"{SEED_VARIABLE}={os.environ[SEED_VARIABLE]} gives this test the seed {number}")
+    return number
+
+
+async def _tasks_left(before: set["asyncio.Task[object]"]) -> list[str]:
+    left = asyncio.all_tasks() - before
+    for _ in range(TURNS_OF_GRACE):
+        left = {task for task in left if not task.done() and task is not asyncio.current_task()}
+        if not left:
+            break
+        await asyncio.sleep(0)
+    return [repr(task) for task in left if not task.done()]
+
+
+@pytest_asyncio.fixture
+async def _watch_tasks_function() -> AsyncIterator[None]:
+    before = asyncio.all_tasks()
+    yield
+    assert await _tasks_left(before) == []
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def _watch_tasks_module() -> AsyncIterator[None]:
+    before = asyncio.all_tasks()
+    yield
+    assert await _tasks_left(before) == []
+
+
+@pytest.fixture(autouse=True)
+def no_task_is_left_behind(request: pytest.FixtureRequest) -> None:
+    """Fail an asynchronous test after which, and after whose fixtures, a task of its own still runs."""
+    if inspect.iscoroutinefunction(getattr(request, "function", None)):
+        marker = request.node.get_closest_marker("asyncio")
+        scope = marker.kwargs.get("loop_scope") or "function" if marker else "function"
+        request.getfixturevalue(f"_watch_tasks_{scope}")
