@@ -129,6 +129,15 @@ def test_packets_can_be_dropped_by_what_is_in_them() -> None:
     assert link.arrived(3.0) == [other]
 
 
+def test_a_packet_can_be_replaced_on_its_way() -> None:
+    ack = serialize_packet(1, 2, 3, [CookieAckChunk().serialize()])
+    other = serialize_packet(1, 2, 3, [ShutdownAckChunk().serialize()])
+    link = Network().to_z
+    link.replace(lambda packet: isinstance(packet.chunks[0], CookieAckChunk), lambda datagram: datagram[:5])
+    link.send([other, b"no packet", ack, ack], 0.0)
+    assert link.arrived(1.0) == [other, b"no packet", ack[:5], ack]
+
+
 def test_the_trace_shows_what_was_sent_and_what_became_of_it() -> None:
     network = Network(0, Conditions(mtu=20))
     network.to_z.send([serialize_packet(1, 2, 3, [CookieAckChunk().serialize()])], 0.0)

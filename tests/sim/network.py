@@ -51,6 +51,14 @@ class Conditions:
 PERFECT = Conditions()
 
 
+def as_packet(datagram: bytes) -> Packet | None:
+    """The datagram as an SCTP packet, or None when it is none; a zero checksum is fine."""
+    try:
+        return parse_packet_untrusted(datagram, zero_checksum_acceptable=True)
+    except BadPacket:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Passage:
     """One datagram's fate, for tests to look at and for people to read when one fails.
@@ -70,10 +78,7 @@ class Passage:
     @property
     def packet(self) -> Packet | None:
         """What was sent as an SCTP packet, or None when it is none."""
-        try:
-            return parse_packet_untrusted(self.datagram, zero_checksum_acceptable=True)
-        except BadPacket:
-            return None
+        return as_packet(self.datagram)
 
 
 class Link:
@@ -88,10 +93,15 @@ class Link:
         self._bottleneck_free_at = 0.0
         self._latest_arrival = 0.0
         self._filters: list[_Filter] = []
+        self._replacements: list[tuple[Predicate, Callable[[bytes], bytes]]] = []
 
     def drop(self, predicate: Predicate = lambda packet: True, *, count: int | None = None) -> None:
         """Drops the next `count` SCTP packets for which the predicate is true; None drops all from now on."""
         self._filters.append(_Filter(predicate, count))
+
+    def replace(self, predicate: Predicate, change: Callable[[bytes], bytes]) -> None:
+        """Changes the next SCTP packet for which the predicate is true into another datagram."""
+        self._replacements.append((predicate, change))
 
     def stop_dropping(self) -> None:
         """Forgets what `drop` was told."""
@@ -100,6 +110,7 @@ class Link:
     def send(self, datagrams: Iterable[bytes], now: float) -> None:
         """Takes datagrams; some will come out of `arrived`, perhaps changed, perhaps twice."""
         for datagram in datagrams:
+            datagram = self._replaced(datagram) if self._replacements else datagram
             self._send(datagram, now)
             while self._chance.random() < self.conditions.duplication:
                 self._send(datagram, now, "duplicate")
@@ -167,14 +178,17 @@ class Link:
             return "queue full"
         return ""
 
+    def _replaced(self, datagram: bytes) -> bytes:
+        packet = as_packet(datagram)
+        for index, (predicate, change) in enumerate(self._replacements):
+            if packet is not None and predicate(packet):
+                del self._replacements[index]
+                return change(datagram)
+        return datagram
+
     def _is_filtered(self, datagram: bytes) -> bool:
-        if not self._filters:
-            return False
-        try:
-            packet = parse_packet_untrusted(datagram, zero_checksum_acceptable=True)
-        except BadPacket:
-            return False
-        return any(a_filter.takes(packet) for a_filter in self._filters)
+        packet = as_packet(datagram) if self._filters else None
+        return packet is not None and any(a_filter.takes(packet) for a_filter in self._filters)
 
 
 class _Filter:
