@@ -1,0 +1,129 @@
+"""`datachan.sdp.candidate` and the W3C face of a candidate."""
+
+import pytest
+
+from datachan.sdp import (
+    IceCandidate,
+    RTCIceCandidate,
+    SdpError,
+    candidate_from_sdp,
+    candidate_to_sdp,
+    format_candidate,
+    parse_candidate_untrusted,
+)
+
+HOST = "candidate:1034067803 1 udp 2113937151 192.0.2.7 60216 typ host generation 0 network-cost 999"
+RELAYED = "candidate:r1 1 udp 41819902 198.51.100.4 3478 typ relay raddr 203.0.113.9 rport 53246 ufrag k/eI"
+
+
+def test_reads_every_field_of_a_host_candidate() -> None:
+    candidate = parse_candidate_untrusted(HOST)
+
+    assert candidate == IceCandidate(
+        foundation="1034067803",
+        component=1,
+        transport="udp",
+        priority=2113937151,
+        address="192.0.2.7",
+        port=60216,
+        type="host",
+        extensions={"generation": "0", "network-cost": "999"},
+    )
+
+
+def test_reads_where_a_relayed_candidate_comes_from() -> None:
+    candidate = parse_candidate_untrusted(RELAYED)
+
+    assert (candidate.related_address, candidate.related_port) == ("203.0.113.9", 53246)
+    assert candidate.username_fragment == "k/eI"
+
+
+@pytest.mark.parametrize("text", [HOST, RELAYED])
+def test_writes_what_it_read(text: str) -> None:
+    assert format_candidate(parse_candidate_untrusted(text)) == text
+
+
+@pytest.mark.parametrize("prefix", ["", "a="])
+def test_takes_the_text_as_attribute_and_as_bare_value(prefix: str) -> None:
+    assert parse_candidate_untrusted(f"{prefix}{HOST}\r\n") == parse_candidate_untrusted(HOST)
+
+
+def test_transport_and_type_are_read_in_any_case() -> None:
+    candidate = parse_candidate_untrusted("candidate:0 1 UDP 2122187007 fd00::2 41185 TYP host".replace("TYP", "typ"))
+
+    assert candidate.transport == "udp"
+    assert candidate.usable
+
+
+def test_a_name_that_hides_an_address_is_kept() -> None:
+    candidate = parse_candidate_untrusted("candidate:0 1 UDP 1 5371dc03-6c27.local 59723 typ host")
+
+    assert candidate.address == "5371dc03-6c27.local"
+    assert candidate.is_mdns
+    assert candidate.usable
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "candidate:2 1 TCP 2105458943 192.0.2.2 9 typ host tcptype active",
+        "candidate:2 2 udp 2105458943 192.0.2.2 9 typ host",
+        "candidate:2 1 udp 2105458943 192.0.2.2 9 typ quic",
+    ],
+    ids=["tcp", "second component", "unknown type"],
+)
+def test_a_candidate_of_a_kind_we_do_not_do_is_read_but_not_used(text: str) -> None:
+    assert not parse_candidate_untrusted(text).usable
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "must start with 'candidate:'"),
+        ("candidate:", "needs foundation"),
+        ("candidate:1 1 udp 1 192.0.2.1 9 host", "needs foundation"),
+        ("candidate:1 1 udp 1 192.0.2.1 9 xyz host", "needs foundation"),
+        ("candidate:1 one udp 1 192.0.2.1 9 typ host", "component is a number"),
+        ("candidate:1 1 udp -1 192.0.2.1 9 typ host", "priority is a number"),
+        ("candidate:1 1 udp 4294967296 192.0.2.1 9 typ host", "priority is a number"),
+        ("candidate:1 1 udp 1 192.0.2.1 65536 typ host", "port is a number"),
+        ("candidate:1 1 udp 1 192.0.2.1 ٣ typ host", "port is a number"),
+        ("candidate:1 1 udp 1 192.0.2.1 9 typ srflx raddr 0.0.0.0 rport x", "rport is a number"),
+        (f"candidate:{'1' * 33} 1 udp 1 192.0.2.1 9 typ host", "foundation is 1 to 32"),
+        (f"candidate:1 1 udp 1 {'a' * 256} 9 typ host", "address is an IP address"),
+        ("candidate:1 1 udp 1 ümlaut.local 9 typ host", "address is an IP address"),
+        ("candidate:" + "1" * 5000, "characters, more than"),
+    ],
+)
+def test_says_what_is_wrong_with_a_malformed_candidate(text: str, complaint: str) -> None:
+    with pytest.raises(SdpError, match=complaint):
+        parse_candidate_untrusted(text)
+
+
+def test_an_attribute_name_without_a_value_is_dropped() -> None:
+    assert parse_candidate_untrusted("candidate:1 1 udp 1 192.0.2.1 9 typ host generation").extensions == {}
+
+
+def test_aiortcs_helpers_read_and_write_the_text_without_its_prefix() -> None:
+    text = RELAYED.removeprefix("candidate:")
+
+    candidate = candidate_from_sdp(text)
+
+    assert (candidate.ip, candidate.port, candidate.protocol, candidate.type) == ("198.51.100.4", 3478, "udp", "relay")
+    assert (candidate.relatedAddress, candidate.relatedPort) == ("203.0.113.9", 53246)
+    assert candidate_to_sdp(candidate) == text
+    assert candidate_from_sdp(RELAYED) == candidate
+
+
+def test_a_candidate_becomes_the_dictionary_a_browser_takes() -> None:
+    candidate = RTCIceCandidate(
+        component=1, foundation="f", ip="192.0.2.1", port=9, priority=5, protocol="udp", type="host", sdpMid="0",
+        sdpMLineIndex=0, usernameFragment="abcd",
+    )  # fmt: skip
+
+    assert candidate.toJSON() == {
+        "candidate": "candidate:f 1 udp 5 192.0.2.1 9 typ host ufrag abcd",
+        "sdpMid": "0",
+        "sdpMLineIndex": 0,
+        "usernameFragment": "abcd",
+    }
