@@ -1,0 +1,277 @@
+"""The driver: who is called when, one timer and no more, and nothing left behind."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from datachan.driver import Driver
+
+
+class Echo:
+    """A machine that answers each datagram, reports it, and times out when it is told to."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.outgoing: list[bytes] = []
+        self.happened: list[str] = []
+        self.deadline: float | None = None
+        self.timeouts: list[float] = []
+        self.asked_to_send = 0
+
+    def receive_datagrams(self, datagrams: Sequence[bytes], now: float) -> None:
+        self.calls.append("receive")
+        for datagram in datagrams:
+            self.outgoing.append(b"echo " + datagram)
+            self.happened.append(datagram.decode())
+
+    def handle_timeout(self, now: float) -> None:
+        self.calls.append("timeout")
+        self.timeouts.append(now)
+        self.deadline = None
+
+    def next_timeout(self) -> float | None:
+        return self.deadline
+
+    def datagrams_to_send(self, now: float) -> list[bytes]:
+        self.asked_to_send += 1
+        drained, self.outgoing = self.outgoing, []
+        return drained
+
+    def events(self) -> list[str]:
+        drained, self.happened = self.happened, []
+        return drained
+
+
+class Pipe:
+    """A transport that keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[list[bytes]] = []
+        self.writable = True
+        self.receiver: Callable[[list[bytes]], None] | None = None
+        self.writable_callback: Callable[[], None] | None = None
+        self.on_send: Callable[[], None] | None = None
+
+    def set_receiver(self, receiver: Callable[[list[bytes]], None] | None) -> None:
+        self.receiver = receiver
+
+    def set_writable_callback(self, callback: Callable[[], None] | None) -> None:
+        self.writable_callback = callback
+
+    def send_datagrams(self, datagrams: Sequence[bytes]) -> None:
+        self.sent.append(list(datagrams))
+        if self.on_send is not None:
+            self.on_send()
+
+    def deliver(self, *datagrams: bytes) -> None:
+        assert self.receiver is not None
+        self.receiver(list(datagrams))
+
+
+class Scene:
+    def __init__(self) -> None:
+        self.machine = Echo()
+        self.pipe = Pipe()
+        self.seen: list[str] = []
+        self.handler: Callable[[str], Any] = self.seen.append
+        self.driver = Driver(self.machine, self.pipe, self.told)
+
+    def told(self, event: str) -> None:
+        self.handler(event)
+
+    async def turn(self) -> None:
+        """Let the loop go round."""
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    def timers(self) -> list[asyncio.TimerHandle]:
+        """The timers this scene's driver has set and not cancelled."""
+        scheduled: list[asyncio.TimerHandle] = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+        return [timer for timer in scheduled if not timer.cancelled() and "Driver" in repr(timer)]
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    scene = Scene()
+    yield scene
+    scene.driver.close()
+
+
+async def test_a_batch_goes_in_whole_and_its_answers_come_out_in_one_batch(scene: Scene) -> None:
+    scene.pipe.deliver(b"1", b"2", b"3")
+    assert scene.pipe.sent == [[b"echo 1", b"echo 2", b"echo 3"]]
+    assert scene.seen == ["1", "2", "3"]
+    assert scene.machine.calls == ["receive"]
+
+
+async def test_answers_are_sent_before_events_are_told(scene: Scene) -> None:
+    order: list[str] = []
+    scene.pipe.on_send = lambda: order.append("sent")
+    scene.handler = lambda event: order.append("told")
+    scene.pipe.deliver(b"1")
+    assert order == ["sent", "told"]
+
+
+async def test_the_machine_is_looked_after_from_the_start() -> None:
+    scene = Scene()
+    scene.machine.outgoing.append(b"first flight")
+    await scene.turn()
+    assert scene.pipe.sent == [[b"first flight"]]
+    scene.driver.close()
+
+
+async def test_many_wakes_are_one_look(scene: Scene) -> None:
+    await scene.turn()
+    before = scene.machine.asked_to_send
+    for _ in range(100):
+        scene.driver.wake()
+    await scene.turn()
+    assert scene.machine.asked_to_send == before + 1
+
+
+async def test_what_a_handler_asks_of_the_machine_goes_out_in_the_same_turn(scene: Scene) -> None:
+    scene.handler = lambda event: scene.machine.outgoing.append(b"because of " + event.encode())
+    scene.pipe.deliver(b"1")
+    assert scene.pipe.sent == [[b"echo 1"], [b"because of 1"]]
+
+
+async def test_a_transport_that_delivers_while_it_sends_is_answered_in_order(scene: Scene) -> None:
+    def once() -> None:
+        scene.pipe.on_send = None
+        scene.pipe.deliver(b"2")
+
+    scene.pipe.on_send = once
+    scene.pipe.deliver(b"1")
+    assert scene.pipe.sent == [[b"echo 1"], [b"echo 2"]]
+    assert scene.seen == ["1", "2"]
+
+
+async def test_nothing_is_taken_from_the_machine_while_the_transport_is_full(scene: Scene) -> None:
+    await scene.turn()
+    scene.pipe.writable = False
+    scene.pipe.deliver(b"1")
+    assert scene.pipe.sent == []
+    assert scene.seen == ["1"]
+
+    scene.pipe.writable = True
+    assert scene.pipe.writable_callback is not None
+    scene.pipe.writable_callback()
+    assert scene.pipe.sent == [[b"echo 1"]]
+
+
+async def test_a_due_timeout_is_handled_once_and_not_before_its_time(scene: Scene) -> None:
+    deadline = scene.driver.now + 0.02
+    scene.machine.deadline = deadline
+    scene.driver.wake()
+    while not scene.machine.timeouts:
+        await asyncio.sleep(0.005)
+    await asyncio.sleep(0.01)
+    assert len(scene.machine.timeouts) == 1
+    assert scene.machine.timeouts[0] >= deadline
+
+
+async def test_there_is_one_timer_however_often_the_deadline_moves(scene: Scene) -> None:
+    for delay in (50.0, 60.0, 70.0, 40.0, 45.0, 30.0):
+        scene.machine.deadline = scene.driver.now + delay
+        scene.pipe.deliver(b"x")
+        assert len(scene.timers()) == 1
+    assert scene.timers()[0].when() == pytest.approx(scene.machine.deadline)
+
+
+async def test_a_deadline_that_moves_later_does_not_touch_the_timer(scene: Scene) -> None:
+    scene.machine.deadline = scene.driver.now + 10
+    scene.pipe.deliver(b"x")
+    timer = scene.timers()[0]
+    scene.machine.deadline += 10
+    scene.pipe.deliver(b"x")
+    assert scene.timers() == [timer]
+
+
+async def test_a_timer_that_fires_too_early_is_set_again_without_a_timeout(scene: Scene) -> None:
+    scene.machine.deadline = scene.driver.now + 0.01
+    scene.pipe.deliver(b"x")
+    scene.machine.deadline = scene.driver.now + 30
+    await asyncio.sleep(0.02)
+    assert scene.machine.timeouts == []
+    assert [timer.when() for timer in scene.timers()] == [scene.machine.deadline]
+
+
+async def test_without_a_deadline_there_is_no_timer(scene: Scene) -> None:
+    scene.machine.deadline = scene.driver.now + 10
+    scene.pipe.deliver(b"x")
+    scene.machine.deadline = None
+    scene.pipe.deliver(b"x")
+    assert scene.timers() == []
+
+
+async def test_a_handler_that_raises_loses_no_event_and_no_timer(scene: Scene) -> None:
+    errors: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+
+    def fail_on_two(event: str) -> None:
+        if event == "2":
+            raise ValueError("handler")
+        scene.seen.append(event)
+
+    scene.handler = fail_on_two
+    scene.machine.deadline = scene.driver.now + 10
+    asyncio.get_running_loop().call_soon(scene.pipe.deliver, b"1", b"2", b"3")
+    await scene.turn()
+    assert scene.seen == ["1", "3"]
+    assert [type(error["exception"]) for error in errors] == [ValueError]
+    assert len(scene.timers()) == 1
+
+
+async def test_endless_events_leave_the_loop_its_turns(scene: Scene) -> None:
+    told = 0
+
+    def again(event: str) -> None:
+        nonlocal told
+        told += 1
+        scene.machine.happened.append("again")
+
+    scene.handler = again
+    scene.pipe.deliver(b"1")
+    first = told
+    await scene.turn()
+    assert 0 < first < told
+    scene.handler = lambda event: None
+
+
+async def test_close_leaves_nothing_behind(scene: Scene) -> None:
+    scene.machine.deadline = scene.driver.now + 10
+    scene.pipe.deliver(b"x")
+    scene.driver.wake()
+    scene.driver.close()
+    looked = scene.machine.asked_to_send
+    assert scene.timers() == []
+    assert scene.pipe.receiver is None
+    assert scene.pipe.writable_callback is None
+    scene.driver.wake()
+    scene.driver.flush()
+    await scene.turn()
+    assert scene.machine.asked_to_send == looked
+    scene.driver.close()
+
+
+async def test_flush_sends_at_once(scene: Scene) -> None:
+    await scene.turn()
+    scene.machine.outgoing.append(b"goodbye")
+    scene.driver.flush()
+    scene.driver.close()
+    assert scene.pipe.sent == [[b"goodbye"]]
+
+
+async def test_a_handler_may_close_the_driver(scene: Scene) -> None:
+    def close(event: str) -> None:
+        scene.seen.append(event)
+        scene.driver.close()
+
+    scene.handler = close
+    scene.machine.deadline = scene.driver.now + 10
+    scene.pipe.deliver(b"1", b"2")
+    await scene.turn()
+    assert scene.seen == ["1"]
+    assert scene.timers() == []

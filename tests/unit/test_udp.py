@@ -1,0 +1,378 @@
+"""UDP in batches: what leaves arrives the same with and without offload, and nothing is lost silently."""
+
+import asyncio
+import errno
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from datachan.udp import MulticastSocket, UdpSocket, has_reader_support
+
+HOSTS = ["127.0.0.1", "::1"]
+
+
+class Inbox:
+    """Collects what a socket receives, and waits for it."""
+
+    def __init__(self, sock: UdpSocket) -> None:
+        self.datagrams: list[bytes] = []
+        self.batches: list[int] = []
+        self.sources: set[Any] = set()
+        self._wanted = 0
+        self._enough = asyncio.Event()
+        sock.set_receiver(self.receive)
+
+    def receive(self, datagrams: list[bytes], source: Any) -> None:
+        self.datagrams += datagrams
+        self.batches.append(len(datagrams))
+        self.sources.add(source[:2])
+        if len(self.datagrams) >= self._wanted:
+            self._enough.set()
+
+    async def wait_for(self, count: int) -> list[bytes]:
+        self._wanted = count
+        if len(self.datagrams) < count:
+            self._enough.clear()
+            await asyncio.wait_for(self._enough.wait(), 10)
+        return self.datagrams
+
+
+MakeSocket = Callable[..., UdpSocket]
+
+
+@pytest.fixture
+async def make_socket() -> AsyncIterator[MakeSocket]:
+    made: list[UdpSocket] = []
+
+    def make(host: str = "127.0.0.1", **options: Any) -> UdpSocket:
+        made.append(UdpSocket.bind(host, receive_buffer=4 << 20, **options))
+        return made[-1]
+
+    yield make
+    for sock in made:
+        sock.close()
+
+
+def numbered(sizes: Sequence[int]) -> list[bytes]:
+    """Datagrams of these sizes, each different from its neighbours."""
+    return [(index % 251).to_bytes(1, "big") * size for index, size in enumerate(sizes)]
+
+
+SHAPES = {
+    "equal": [1200] * 100,
+    "last shorter": [1200] * 10 + [7],
+    "growing": [100, 200, 300, 301],
+    "shrinking": [1200, 1100, 1000, 999],
+    "shorter in the middle": [1200, 1200, 600, 1200, 1200, 50, 50],
+    "one": [1],
+    "large": [16_000] * 9,
+    "largest": [65_000, 65_000],
+    "an empty one between": [5, 5, 0, 5],
+    "more than one call takes": [400] * 200,
+}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("offload_out", [True, False])
+@pytest.mark.parametrize("offload_in", [True, False])
+async def test_delivers_the_same_datagrams_with_and_without_offload(
+    make_socket: MakeSocket, host: str, shape: str, offload_out: bool, offload_in: bool
+) -> None:
+    out, into = make_socket(host, offload=offload_out), make_socket(host, offload=offload_in)
+    inbox = Inbox(into)
+    datagrams = numbered(SHAPES[shape])
+
+    out.send(datagrams, into.local_address)
+
+    assert await inbox.wait_for(len(datagrams)) == datagrams
+    assert inbox.sources == {out.local_address[:2]}
+    assert out.sent == into.received == len(datagrams)
+    assert out.discarded == 0
+
+
+async def test_one_wake_up_hands_over_all_that_has_arrived(make_socket: MakeSocket) -> None:
+    out, into = make_socket(offload=False), make_socket(offload=False)
+    datagrams = numbered([300] * 50)
+    out.send(datagrams, into.local_address)
+    inbox = Inbox(into)
+    await inbox.wait_for(50)
+    assert inbox.batches == [50]
+
+
+async def test_batches_never_mix_sources(make_socket: MakeSocket) -> None:
+    first, second, into = make_socket(), make_socket(), make_socket()
+    for _ in range(3):
+        first.send([b"first", b"first"], into.local_address)
+        second.send([b"other"], into.local_address)
+    seen: list[tuple[list[bytes], int]] = []
+    done = asyncio.Event()
+
+    def receive(datagrams: list[bytes], source: Any) -> None:
+        seen.append((datagrams, source[1]))
+        if sum(len(batch) for batch, _ in seen) == 9:
+            done.set()
+
+    into.set_receiver(receive)
+    await asyncio.wait_for(done.wait(), 5)
+    expected = {first.local_address[1]: b"first", second.local_address[1]: b"other"}
+    for datagrams, port in seen:
+        assert set(datagrams) == {expected[port]}
+
+
+async def test_what_arrives_before_a_receiver_is_set_waits_in_the_socket(make_socket: MakeSocket) -> None:
+    out, into = make_socket(), make_socket()
+    out.send([b"early"], into.local_address)
+    inbox = Inbox(into)
+    assert await inbox.wait_for(1) == [b"early"]
+
+
+class Refusing:
+    """A socket whose `sendmsg` raises what it is told to, then works."""
+
+    def __init__(self, real: socket.socket, errors: Sequence[int], *, only_runs: bool = False) -> None:
+        self._real = real
+        self.errors = list(errors)
+        self.only_runs = only_runs
+        self.calls: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def sendmsg(self, buffers: Any, ancillary: Any = (), flags: int = 0, address: Any = None) -> int:
+        if self.errors and (len(buffers) > 1 or not self.only_runs):
+            raise OSError(self.errors.pop(0), "refused")
+        self.calls.append(len(buffers))
+        return self._real.sendmsg(buffers, ancillary, flags, address)
+
+
+@pytest.fixture
+async def refusing() -> AsyncIterator[Callable[..., tuple[UdpSocket, Refusing]]]:
+    made: list[UdpSocket] = []
+
+    def make(*errors: int, only_runs: bool = False, max_queued: int = 4096) -> tuple[UdpSocket, Refusing]:
+        real = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        real.bind(("127.0.0.1", 0))
+        double = Refusing(real, errors, only_runs=only_runs)
+        made.append(UdpSocket(double, max_queued=max_queued))  # type: ignore[arg-type]
+        return made[-1], double
+
+    yield make
+    for sock in made:
+        sock.close()
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.EOPNOTSUPP])
+async def test_a_system_without_segmentation_gets_the_same_datagrams_one_by_one(
+    refusing: Any, make_socket: MakeSocket, error: int
+) -> None:
+    out, system = refusing(error, only_runs=True)
+    into = make_socket()
+    inbox = Inbox(into)
+    datagrams = numbered([500] * 20)
+
+    out.send(datagrams, into.local_address)
+
+    assert await inbox.wait_for(20) == datagrams
+    assert system.calls == [1] * 20
+    assert not out.gso
+    assert out.discarded == 0
+
+
+async def test_segments_too_large_for_the_path_go_alone_and_smaller_ones_still_together(
+    refusing: Any, make_socket: MakeSocket
+) -> None:
+    out, system = refusing(errno.EINVAL, only_runs=True)
+    if not out.gso:
+        pytest.skip("this system has no UDP_SEGMENT")
+    into = make_socket()
+    inbox = Inbox(into)
+    out.send(numbered([1400] * 4), into.local_address)
+    out.send(numbered([1300] * 4), into.local_address)
+    await inbox.wait_for(8)
+    assert system.calls == [1, 1, 1, 1, 4]
+
+
+@pytest.fixture
+async def narrow() -> AsyncIterator[tuple[UdpSocket, socket.socket]]:
+    """A sender whose system buffer fills, and the plain socket at the other end.
+
+    UDP over loopback never says EAGAIN; local datagram sockets do, as soon as the other end's queue or a tiny SO_SNDBUF
+    is full.
+    """
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    far.setblocking(False)
+    sender = UdpSocket(near, max_queued=1000)
+    yield sender, far
+    sender.close()
+    far.close()
+
+
+async def read_all(far: socket.socket, count: int) -> list[bytes]:
+    loop = asyncio.get_running_loop()
+    return [await asyncio.wait_for(loop.sock_recv(far, 65535), 5) for _ in range(count)]
+
+
+async def test_a_full_send_buffer_is_waited_for_and_nothing_is_lost(narrow: Any) -> None:
+    sender, far = narrow
+    datagrams = numbered([1000] * 500)
+    writable_again = asyncio.Event()
+    sender.set_writable_callback(writable_again.set)
+
+    sender.send(datagrams)
+
+    assert not sender.writable
+    assert 0 < sender.queued < 500
+    assert await read_all(far, 500) == datagrams
+    await asyncio.wait_for(writable_again.wait(), 5)
+    assert sender.writable
+    assert (sender.sent, sender.queued, sender.discarded) == (500, 0, 0)
+
+
+async def test_order_is_kept_when_more_is_sent_while_datagrams_wait(narrow: Any) -> None:
+    sender, far = narrow
+    datagrams = numbered([1000] * 300)
+    for start in range(0, 300, 20):
+        sender.send(datagrams[start : start + 20])
+    assert not sender.writable
+    assert await read_all(far, 300) == datagrams
+
+
+async def test_who_goes_on_sending_in_spite_of_a_full_queue_is_told(narrow: Any) -> None:
+    sender, _ = narrow
+    sender.send(numbered([1000] * 900))
+    waiting = sender.queued
+    sender.send(numbered([1000] * (1000 - waiting)))
+    with pytest.raises(BufferError, match="1000 datagrams wait"):
+        sender.send([b"one more"])
+    assert sender.queued == 1000
+
+
+async def test_without_buffers_in_the_system_it_tries_again_after_a_moment(
+    refusing: Any, make_socket: MakeSocket
+) -> None:
+    out, _ = refusing(errno.ENOBUFS, errno.ENOBUFS)
+    into = make_socket()
+    inbox = Inbox(into)
+    datagrams = numbered([900] * 7)
+    out.send(datagrams, into.local_address)
+    assert not out.writable
+    assert await inbox.wait_for(7) == datagrams
+    assert out.writable
+    assert out.discarded == 0
+
+
+async def test_what_the_system_refuses_for_good_is_counted_and_reported_and_the_rest_goes_on(
+    refusing: Any, make_socket: MakeSocket
+) -> None:
+    out, _ = refusing(errno.EHOSTUNREACH)
+    into = make_socket()
+    inbox = Inbox(into)
+    reported: list[OSError] = []
+    out.on_error = reported.append
+    out.send([b"lost"], into.local_address)
+    out.send([b"arrives"], into.local_address)
+    assert await inbox.wait_for(1) == [b"arrives"]
+    assert (out.discarded, out.sent) == (1, 1)
+    assert [error.errno for error in reported] == [errno.EHOSTUNREACH]
+
+
+async def test_a_connected_socket_survives_its_peer_being_away_for_a_while(make_socket: MakeSocket) -> None:
+    away = make_socket()
+    address = away.local_address
+    away.close()
+    out = UdpSocket.connect(address)
+    try:
+        refusals: list[OSError] = []
+        refused = asyncio.Event()
+        out.on_error = lambda error: (refusals.append(error), refused.set())[-1]
+        Inbox(out)
+        out.send([b"nobody is there"])
+        await asyncio.wait_for(refused.wait(), 5)
+        back = UdpSocket.bind("127.0.0.1", address[1])
+        inbox = Inbox(back)
+        out.send([b"and now", b"again.."])
+        assert await inbox.wait_for(2) == [b"and now", b"again.."]
+        back.close()
+        assert refusals[0].errno == errno.ECONNREFUSED
+    finally:
+        out.close()
+
+
+async def test_closing_tries_once_more_and_counts_what_is_left(narrow: Any) -> None:
+    sender, far = narrow
+    sender.send(numbered([1000] * 100))
+    queued, sent = sender.queued, sender.sent
+    await read_all(far, 1)
+    sender.close()
+    assert sender.sent > sent
+    assert 0 < sender.discarded == 100 - sender.sent < queued
+    assert not sender.writable
+    before = sender.discarded
+    sender.send([b"late"])
+    assert sender.discarded == before + 1
+    sender.close()
+
+
+async def test_the_receiver_may_close_the_socket(make_socket: MakeSocket) -> None:
+    out, into = make_socket(), make_socket()
+    seen: list[bytes] = []
+
+    def receive(datagrams: list[bytes], _: Any) -> None:
+        seen.extend(datagrams)
+        into.close()
+        finished.set()
+
+    finished = asyncio.Event()
+    out.send([b"1"], into.local_address)
+    out.send([b"22"], into.local_address)
+    into.set_receiver(receive)
+    await asyncio.wait_for(finished.wait(), 5)
+    assert seen in ([b"1", b"22"], [b"1"])
+
+
+async def test_an_address_of_somebody_else_cannot_be_bound() -> None:
+    with pytest.raises(OSError, match="assign"):
+        UdpSocket.bind("203.0.113.1")
+
+
+async def test_the_default_event_loop_can_watch_sockets() -> None:
+    assert has_reader_support(asyncio.get_running_loop())
+
+
+async def test_members_of_a_group_share_its_port_and_hear_each_other() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    first = MulticastSocket.join("224.0.0.251", port, ["127.0.0.1"])
+    second = MulticastSocket.join("224.0.0.251", port, ["127.0.0.1"])
+    try:
+        inbox, own = Inbox(second), Inbox(first)
+        first.send_to_group(b"hello")
+        assert await inbox.wait_for(1) == [b"hello"]
+        assert await own.wait_for(1) == [b"hello"]
+        assert first.shares_port
+        assert inbox.sources == {("127.0.0.1", port)}
+    finally:
+        first.close()
+        second.close()
+
+
+async def test_joining_on_no_interface_is_an_error() -> None:
+    with pytest.raises(OSError, match="interface"):
+        MulticastSocket.join("224.0.0.251", 0, [])
+
+
+async def test_a_run_of_equal_datagrams_leaves_in_one_call(refusing: Any, make_socket: MakeSocket) -> None:
+    out, system = refusing()
+    if not out.gso:
+        pytest.skip("this system has no UDP_SEGMENT")
+    into = make_socket()
+    inbox = Inbox(into)
+    out.send(numbered([1200] * 54 + [80, 1200]), into.local_address)
+    assert len(await inbox.wait_for(56)) == 56
+    # 54 times 1200 is what one datagram's length allows; the shorter one opens a run of its own.
+    assert system.calls == [54, 1, 1]
