@@ -32,6 +32,8 @@ class AssociationOptions:
         sack_delay: how long an acknowledgement may wait (section 6.2: at most 0.5).
         sack_frequency: acknowledge at least every this many packets.
         max_burst: full packets that may leave at once on top of what is acknowledged (section 6.1, rule D).
+        slow_start_limit: L of section 7.2.1: full packets by which cwnd may grow per SACK in slow start. A receiver
+            that acknowledges whole batches needs more than the RFC's 1.
         initial_cwnd: the initial congestion window; 0 for RFC 9260's min(4*MTU, max(2*MTU, 4404)).
         zero_checksum: announce that packets with a zero checksum are acceptable (RFC 9653); only for a lower
             layer that protects integrity, as DTLS does.
@@ -57,6 +59,7 @@ class AssociationOptions:
     sack_delay: float = 0.2
     sack_frequency: int = 2
     max_burst: int = 4
+    slow_start_limit: int = 1
     initial_cwnd: int = 0
     zero_checksum: bool = False
     partial_reliability: bool = True

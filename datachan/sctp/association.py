@@ -1,0 +1,449 @@
+"""One SCTP association as a sans-IO machine: datagrams and time in, datagrams and events out (RFC 9260).
+
+This is where decisions are taken: chunks are dispatched here, states change here, and every timer is read here. What it
+decides from is kept elsewhere: the data sender in `tx`, the data receiver in `rx`, one path in `path`, the handshake's
+rules in `handshake`. Everything leaves through the one writer. While CLOSED it keeps no state of an INIT: all of it
+travels in the State Cookie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from . import handshake, inbound, setup, teardown
+from .cookie import CookieSealer, StateCookieContent
+from .errors import BadPacket, InvalidState, InvalidStream
+from .events import (
+    AssociationLost,
+    Event,
+    MessageReceived,
+    PathStatusChanged,
+    SenderDry,
+    SendFailed,
+    StreamProgress,
+    StreamResetFailed,
+)
+from .options import AssociationOptions
+from .rx.reassembly import OVERHEAD
+from .serial import unwrap
+from .states import MAY_HEARTBEAT, SHUTTING_DOWN, TRANSITIONS, AssociationState
+from .tcb import Tcb
+from .timers import Timer, earliest
+from .tx.retransmission import RetransmissionQueue
+from .tx.send_queue import OutgoingMessage, SendQueue
+from .wire import causes
+from .wire.causes import ErrorCause
+from .wire.chunks import AbortChunk, HeartbeatChunk
+from .wire.packet import parse_packet_untrusted
+from .writer import PacketWriter, available_window
+
+__all__ = ["Association", "AssociationState", "AssociationStats"]
+
+_S = AssociationState
+_MASK = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationStats:
+    """A look at an association; sizes in bytes, times in seconds."""
+
+    state: AssociationState
+    packets_sent: int
+    packets_received: int
+    bytes_sent: int
+    bytes_received: int
+    packets_discarded: int
+    data_chunks_sent: int
+    retransmissions: int
+    cwnd: int
+    ssthresh: int
+    flight_size: int
+    buffered: int
+    receive_buffered: int
+    peer_rwnd: int
+    srtt: float | None
+    rto: float
+    mtu: int
+
+
+class Association:
+    """One SCTP association with one peer over one path.
+
+    After any call drain `datagrams_to_send` and `events`, then arm one timer with `next_timeout`.
+
+    Args:
+        options: the protocol parameters.
+        entropy: returns that many random bytes; tags, Initial TSNs and the cookie's secret come from it.
+    """
+
+    def __init__(self, options: AssociationOptions, entropy: Callable[[int], bytes]) -> None:
+        self.options = options
+        self.state = _S.CLOSED
+        self.entropy = entropy
+        self.queue = SendQueue()
+        self.writer = PacketWriter(options)
+        self.sealer = CookieSealer(entropy(32))
+        self.tcb: Tcb | None = None
+        self.local_tag = 0
+        self.local_initial_tsn = 0
+        self.preservative = 0.0
+        self.shutdown_wanted = False
+        self.unfinished_sender: RetransmissionQueue | None = None
+        self.t1 = Timer()
+        self.t2 = Timer()
+        self.t5_shutdown_guard = Timer()
+        self.error_count = 0
+        self.pending: list[Event] = []
+        self._was_dry = True
+        self._packets_received = 0
+        self._bytes_received = 0
+        self._packets_discarded = 0
+
+    # -- what the user asks for -------------------------------------------------------------------------------
+
+    @property
+    def inbound_streams(self) -> int:
+        """Streams the peer may send on, once known; before, those we accept."""
+        return self.options.inbound_streams if self.tcb is None else self.tcb.inbound_streams
+
+    @property
+    def outbound_streams(self) -> int:
+        """Streams we may send on, once known; before, those we ask for."""
+        return self.options.outbound_streams if self.tcb is None else self.tcb.outbound_streams
+
+    def connect(self, now: float) -> None:
+        """Start the four-way handshake (ASSOCIATE, section 11.1.2). Both sides may.
+
+        Raises:
+            InvalidState: the association is not CLOSED.
+        """
+        if self.state is not _S.CLOSED:
+            raise InvalidState(f"the association is {self.state.value}; only a closed one can connect")
+        self.local_tag = self.new_tag()
+        self.local_initial_tsn = self.new_initial_tsn()
+        self.preservative = 0.0
+        self.enter(_S.COOKIE_WAIT)
+        setup.send_init(self, now)
+
+    def send(
+        self,
+        stream_id: int,
+        data: bytes,
+        *,
+        ppid: int,
+        now: float,
+        unordered: bool = False,
+        lifetime: float | None = None,
+        max_retransmissions: int | None = None,
+        context: object = None,
+    ) -> None:
+        """Queue a message (SEND, section 11.1.5).
+
+        Args:
+            stream_id: the stream; 0 to `outbound_streams` - 1.
+            data: the message, not empty. No length is too long for the engine.
+            ppid: payload protocol identifier.
+            now: monotonic seconds.
+            unordered: deliver it as soon as it is whole.
+            lifetime: seconds after which it is given up (RFC 3758), or None.
+            max_retransmissions: retransmissions of a fragment after which it is given up (RFC 7496), or None.
+            context: given back in `SendFailed`.
+
+        Raises:
+            InvalidState: the association is shutting down.
+            InvalidStream: there is no such stream.
+            ValueError: `data` is empty.
+        """
+        if self.state in SHUTTING_DOWN or self.shutdown_wanted:
+            raise InvalidState(f"the association is {self.state.value}; nothing new can be sent")
+        if not 0 <= stream_id < self.outbound_streams:
+            raise InvalidStream(f"stream {stream_id} is not one of the {self.outbound_streams} outbound streams")
+        if not data:
+            # RFC 9260, 6.2: "An endpoint SHOULD NOT send a DATA chunk with no user data part."
+            raise ValueError("an SCTP message holds at least one byte")
+        expires_at = None if lifetime is None else now + lifetime
+        self.queue.add(OutgoingMessage(stream_id, ppid, data, unordered, expires_at, max_retransmissions, context))
+        self._was_dry = False
+
+    def buffered_amount(self, stream_id: int) -> int:
+        """User bytes of a stream that are queued and not yet sent once."""
+        return self.queue.buffered_amount(stream_id)
+
+    def reset_streams(self, stream_ids: Sequence[int], now: float) -> None:
+        """Reset streams we send on (RFC 6525, section 5.1.2). What is queued on them is sent first.
+
+        Raises:
+            InvalidState: there is no association.
+            InvalidStream: there is no such stream.
+        """
+        tcb = self.tcb
+        if tcb is None or self.state in SHUTTING_DOWN:
+            raise InvalidState(f"the association is {self.state.value}; streams can be reset while it is established")
+        for stream_id in stream_ids:
+            if not 0 <= stream_id < tcb.outbound_streams:
+                raise InvalidStream(f"stream {stream_id} is not one of the {tcb.outbound_streams} outbound streams")
+        if not tcb.capabilities.stream_reset:
+            self.pending.append(StreamResetFailed(tuple(stream_ids), "the peer does not support stream reset"))
+            return
+        tcb.reconfig.want(stream_ids)
+
+    def message_consumed(self, size: int, now: float) -> None:
+        """Give back the window of one message whose `MessageReceived` was handled; `size` is the length of its data."""
+        tcb = self.tcb
+        if tcb is None:
+            return
+        tcb.unconsumed = max(tcb.unconsumed - size - OVERHEAD, 0)
+        # RFC 9260, 6.2: "send a window update only if the window can be increased by at least a quarter of the receive
+        # buffer size of the association."
+        if available_window(self.options, tcb) >= tcb.advertised_a_rwnd + self.options.receive_window // 4:
+            tcb.tracker.sack_now = True
+
+    def shutdown(self, now: float) -> None:
+        """End gracefully: all that is queued on both sides is delivered first (SHUTDOWN, section 9.2)."""
+        teardown.start_shutdown(self, now)
+
+    def abort(self, now: float, reason: str = "") -> None:
+        """End at once; what is queued is dropped (ABORT, section 9.1). The peer is told the reason."""
+        if self.state is _S.CLOSED:
+            return
+        self.abort_with(causes.user_initiated_abort(reason), reason or "aborted by the user", by_peer=False)
+
+    # -- the machine ------------------------------------------------------------------------------------------
+
+    def receive_datagrams(self, datagrams: Sequence[bytes], now: float) -> None:
+        """Take in packets from the network. Whatever they hold, nothing is raised."""
+        for datagram in datagrams:
+            self._packets_received += 1
+            self._bytes_received += len(datagram)
+            try:
+                packet = parse_packet_untrusted(datagram, zero_checksum_acceptable=self.options.zero_checksum)
+            except BadPacket:
+                self._packets_discarded += 1
+                continue
+            if packet.source_port != self.options.remote_port or packet.destination_port != self.options.local_port:
+                self._packets_discarded += 1
+                continue
+            if not inbound.handle_packet(self, packet, now):
+                self._packets_discarded += 1
+        inbound.batch_done(self, now)
+
+    def handle_timeout(self, now: float) -> None:
+        """Do what is due by `now`."""
+        if self.t1.expire(now):
+            setup.handle_t1_expired(self, now)
+        if self.t5_shutdown_guard.expire(now):
+            # RFC 9260, 9.2: "At the expiration of this timer, the sender SHOULD abort the association by sending an
+            # ABORT chunk."
+            self.abort_with(causes.protocol_violation("shutdown takes too long"), "the shutdown took too long", False)
+        if self.t2.expire(now):
+            teardown.handle_t2_expired(self, now)
+        tcb = self.tcb
+        if tcb is None:
+            return
+        if tcb.path.t3_rtx.expire(now) and tcb.sender.handle_t3_expired(now):
+            self.count_error(tcb)
+        if self.tcb is tcb and tcb.reconfig.timer.expire(now):
+            tcb.path.back_off()
+            if tcb.reconfig.handle_timeout():
+                self.count_error(tcb)
+        if self.tcb is tcb and tcb.path.heartbeat.expire(now):
+            self._heartbeat_expired(tcb, now)
+        if tcb.tracker.sack_timer.expire(now):
+            tcb.tracker.sack_now = True
+
+    def next_timeout(self) -> float | None:
+        """When `handle_timeout` should be called, in monotonic seconds, or None."""
+        moment = earliest(earliest(self.t1.expires_at, self.t2.expires_at), self.t5_shutdown_guard.expires_at)
+        tcb = self.tcb
+        if tcb is None:
+            return moment
+        moment = earliest(moment, earliest(tcb.path.t3_rtx.expires_at, tcb.path.heartbeat.expires_at))
+        moment = earliest(moment, earliest(tcb.tracker.sack_timer.expires_at, tcb.reconfig.timer.expires_at))
+        return earliest(moment, tcb.sender.next_expiry())
+
+    def datagrams_to_send(self, now: float) -> list[bytes]:
+        """The packets that may leave now; an empty list means nothing."""
+        tcb = self.tcb
+        if tcb is not None:
+            self._request_resets(tcb)
+        packets = self.writer.write(self.state, tcb, now)
+        if tcb is not None:
+            self._after_writing(tcb, now)
+            if self.writer.shutdown_due or self.writer.shutdown_ack_due:
+                packets.extend(self.writer.write(self.state, tcb, now))
+        return packets
+
+    def events(self) -> list[Event]:
+        """What happened since the last call."""
+        for stream_id, bytes_left in self.queue.drain_progress():
+            self.pending.append(StreamProgress(stream_id, bytes_left))
+        events = self.pending
+        self.pending = []
+        return events
+
+    def stats(self) -> AssociationStats:
+        """Counters and the state of the path."""
+        tcb, writer, options = self.tcb, self.writer, self.options
+        congestion = None if tcb is None else tcb.path.congestion
+        return AssociationStats(
+            state=self.state,
+            packets_sent=writer.packets_sent,
+            packets_received=self._packets_received,
+            bytes_sent=writer.bytes_sent,
+            bytes_received=self._bytes_received,
+            packets_discarded=self._packets_discarded,
+            data_chunks_sent=writer.data_chunks_sent,
+            retransmissions=0 if tcb is None else tcb.sender.retransmissions,
+            cwnd=0 if congestion is None else congestion.cwnd,
+            ssthresh=0 if congestion is None else congestion.ssthresh,
+            flight_size=0 if tcb is None else tcb.sender.outstanding.flight_size,
+            buffered=self.queue.buffered,
+            receive_buffered=0 if tcb is None else tcb.reassembly.buffered + tcb.unconsumed,
+            peer_rwnd=0 if tcb is None else tcb.sender.peer_rwnd,
+            srtt=None if tcb is None else tcb.path.srtt,
+            rto=options.rto_initial if tcb is None else tcb.path.rto,
+            mtu=options.max_packet_size,
+        )
+
+    # -- used by setup, inbound and teardown ------------------------------------------------------------------
+
+    def enter(self, state: AssociationState) -> None:
+        """Change the state along the table in `states`."""
+        if state is not self.state and state not in TRANSITIONS[self.state]:
+            raise InvalidState(f"no way leads from {self.state.value} to {state.value}")
+        self.state = state
+
+    def new_tag(self) -> int:
+        """A random Verification Tag, 1 to 4294967295."""
+        tag = 0
+        while tag == 0:
+            tag = int.from_bytes(self.entropy(4), "big")
+        return tag
+
+    def new_initial_tsn(self) -> int:
+        """A random Initial TSN."""
+        return int.from_bytes(self.entropy(4), "big")
+
+    def make_tcb(self, content: StateCookieContent, cookie: bytes = b"") -> Tcb:
+        """Build the TCB for a peer now known."""
+        self.local_tag = content.local_tag
+        self.local_initial_tsn = content.local_initial_tsn
+        self.tcb = Tcb(self.options, content, self.queue, (self.new_tag(), self.new_tag()), cookie)
+        if self.unfinished_sender is not None:
+            self.tcb.adopt_sender(self.unfinished_sender)
+            self.unfinished_sender = None
+        self.error_count = 0
+        for message in self.queue.beyond(self.tcb.outbound_streams):
+            self.fail(message, "the peer accepts fewer streams")
+        return self.tcb
+
+    def acknowledge_cumulatively(self, tcb: Tcb, cumulative_tsn_ack: int, now: float) -> None:
+        """Take in the Cumulative TSN Ack of a SHUTDOWN chunk."""
+        tsn = unwrap(cumulative_tsn_ack, tcb.sender.outstanding.cumulative_tsn_ack)
+        info = tcb.sender.handle_cumulative_ack(tsn, now)
+        if info is not None and info.bytes_acked:
+            self.clear_errors(tcb)
+
+    def deliver(self, tcb: Tcb, first: int) -> None:
+        """Account for the messages appended to `pending` from index `first` on."""
+        for event in self.pending[first:]:
+            if isinstance(event, MessageReceived):
+                tcb.unconsumed += len(event.data) + OVERHEAD
+
+    def fail(self, message: OutgoingMessage, reason: str) -> None:
+        """Tell the user that a message was given up."""
+        self.pending.append(
+            SendFailed(message.stream_id, message.ppid, message.size, message.first_tsn >= 0, message.context, reason)
+        )
+
+    def count_error(self, tcb: Tcb) -> None:
+        """One retransmission or heartbeat went unanswered (sections 8.1 and 8.2)."""
+        if tcb.path.count_error():
+            self.pending.append(PathStatusChanged(active=False))
+        self.error_count += 1
+        if self.error_count > self.options.association_max_retrans:
+            self.close(AssociationLost("the peer does not answer any more", by_peer=False, cause_code=0))
+
+    def clear_errors(self, tcb: Tcb) -> None:
+        """The peer answered."""
+        self.error_count = 0
+        if tcb.path.clear_errors():
+            self.pending.append(PathStatusChanged(active=True))
+
+    def abort_with(self, cause: ErrorCause, reason: str, by_peer: bool) -> None:
+        """Send an ABORT and end the association."""
+        if self.tcb is not None:
+            self.writer.add_packet(self.tcb.peer_tag, AbortChunk([cause]).serialize())
+        self.close(AssociationLost(reason, by_peer=by_peer, cause_code=cause.code))
+
+    def close(self, event: Event) -> None:
+        """Remove all record of the association; what was not delivered is reported."""
+        tcb = self.tcb
+        lost = [] if tcb is None else tcb.sender.outstanding.unacknowledged_messages()
+        undelivered = {id(message): message for message in [*lost, *self.queue.clear()]}
+        for message in undelivered.values():
+            self.fail(message, "the association ended")
+        self.state = _S.CLOSED
+        self.tcb = None
+        self.t1.stop()
+        self.t2.stop()
+        self.t5_shutdown_guard.stop()
+        self.shutdown_wanted = False
+        self.unfinished_sender = None
+        self.writer.forget()
+        self.pending.append(event)
+
+    # -- details ----------------------------------------------------------------------------------------------
+
+    def _request_resets(self, tcb: Tcb) -> None:
+        """Begin the next stream reset, for the streams that have nothing queued any more."""
+        reconfig = tcb.reconfig
+        if not reconfig.wanted or reconfig.request_outstanding or self.state not in MAY_HEARTBEAT:
+            return
+        ready = [stream_id for stream_id in reconfig.wanted if self.queue.idle(stream_id)]
+        if ready:
+            ready = ready[: handshake.streams_per_reset(self.options)]
+            # RFC 6525, 5.1.2, A1: "The sender MUST stop assigning new SSNs to new user data provided by the upper layer
+            # for the affected streams and queue it."
+            self.queue.pause(ready)
+            reconfig.start_request(ready, tcb.sender.outstanding.highest_tsn)
+
+    def _after_writing(self, tcb: Tcb, now: float) -> None:
+        for message in tcb.sender.abandoned:
+            self.fail(message, "its lifetime or its retransmissions ran out")
+        tcb.sender.abandoned.clear()
+        if self.state in SHUTTING_DOWN:
+            teardown.advance(self, tcb, now)
+        elif not self._was_dry and tcb.sender.all_acknowledged and self.queue.empty:
+            self._was_dry = True
+            self.pending.append(SenderDry())
+
+    def start_heartbeats(self, tcb: Tcb, now: float) -> None:
+        """Wait until the next HEARTBEAT is due.
+
+        RFC 9260, 8.3: "it is RECOMMENDED that a HEARTBEAT chunk is sent once per RTO of that destination address plus
+        the protocol parameter 'HB.interval', with jittering of +/- 50% of the RTO value".
+        """
+        tcb.path.heartbeat_nonce = b""
+        if self.options.heartbeat_interval > 0:
+            jitter = int.from_bytes(self.entropy(2), "big") / 65536 - 0.5
+            tcb.path.heartbeat.start(now, self.options.heartbeat_interval + tcb.path.rto * (1 + jitter))
+
+    def _heartbeat_expired(self, tcb: Tcb, now: float) -> None:
+        path = tcb.path
+        if self.state not in MAY_HEARTBEAT:
+            return
+        if path.heartbeat_nonce:
+            path.back_off()
+            self.count_error(tcb)
+            if self.tcb is tcb:
+                self.start_heartbeats(tcb, now)
+            return
+        if path.last_sent is not None and now - path.last_sent < self.options.heartbeat_interval:
+            self.start_heartbeats(tcb, path.last_sent)
+            return
+        path.heartbeat_nonce = self.entropy(8)
+        path.heartbeat_sent_at = now
+        path.heartbeat.start(now, path.rto)
+        self.writer.add_control(HeartbeatChunk(path.heartbeat_nonce).serialize())

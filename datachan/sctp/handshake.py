@@ -1,0 +1,191 @@
+"""Setting an association up: what INIT and INIT ACK say, whether the peer's are acceptable, what becomes of a cookie.
+
+Pure decisions of RFC 9260, sections 5.1 and 5.2; the association acts on them.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from .capabilities import Capabilities, announce, negotiate, to_report
+from .cookie import StateCookieContent
+from .options import AssociationOptions
+from .wire import causes
+from .wire.causes import ErrorCause
+from .wire.chunks import InitAckChunk, InitChunk
+from .wire.packet import COMMON_HEADER_LENGTH
+from .wire.parameters import (
+    CookiePreservative,
+    HostNameAddress,
+    Parameter,
+    StateCookie,
+    UnrecognizedParameter,
+)
+
+MIN_A_RWND = 1500
+LONGEST_PRESERVATIVE = 60.0
+"""Seconds a Cookie Preservative may add."""
+
+
+MAX_STREAMS_PER_RESET = 256
+"""More streams take several requests, one after the other."""
+
+
+class CookieAction(Enum):
+    """What a COOKIE ECHO means when an association exists: the actions of Table 12."""
+
+    RESTART = "A"
+    COLLISION = "B"
+    LATE = "C"
+    DUPLICATE = "D"
+    DISCARD = "none"
+
+
+def build_init(options: AssociationOptions, local_tag: int, initial_tsn: int, preservative: float = 0.0) -> InitChunk:
+    """Our INIT; `preservative` asks for that many more seconds of cookie life."""
+    parameters = announce(options)
+    if preservative > 0:
+        parameters.append(CookiePreservative(int(preservative * 1000)))
+    return InitChunk(
+        local_tag, options.receive_window, options.outbound_streams, options.inbound_streams, initial_tsn, parameters
+    )
+
+
+def build_init_ack(
+    options: AssociationOptions, init: InitChunk, local_tag: int, initial_tsn: int, cookie: bytes
+) -> InitAckChunk:
+    """Our answer to an acceptable INIT."""
+    parameters: list[Parameter] = [StateCookie(cookie), *announce(options)]
+    parameters.extend(UnrecognizedParameter(unknown.serialize()) for unknown in to_report(init.parameters))
+    return InitAckChunk(
+        local_tag, options.receive_window, options.outbound_streams, options.inbound_streams, initial_tsn, parameters
+    )
+
+
+def refuse(init: InitChunk) -> ErrorCause | None:
+    """Why this INIT or INIT ACK cannot be accepted (sections 3.3.2, 3.3.3 and 5.1.2), or None if it can."""
+    if init.outbound_streams == 0 or init.inbound_streams == 0 or init.a_rwnd < MIN_A_RWND:
+        return causes.invalid_mandatory_parameter()
+    for parameter in init.parameters:
+        if isinstance(parameter, HostNameAddress):
+            # RFC 9260, 5.1.2, B: "the endpoint MUST immediately send an ABORT chunk and MAY include an "Unresolvable
+            # Address" error cause to its peer."
+            return causes.unresolvable_address(parameter)
+    return None
+
+
+def state_cookie(init_ack: InitAckChunk) -> bytes | None:
+    """The State Cookie of an INIT ACK."""
+    for parameter in init_ack.parameters:
+        if isinstance(parameter, StateCookie):
+            return parameter.cookie
+    return None
+
+
+def cookie_lifespan(options: AssociationOptions, init: InitChunk) -> float:
+    """How long the cookie shall live, with what a Cookie Preservative asks for, bounded (section 3.3.2.1.3)."""
+    lifespan = options.valid_cookie_life
+    for parameter in init.parameters:
+        if isinstance(parameter, CookiePreservative):
+            lifespan += min(parameter.increment_ms / 1000, LONGEST_PRESERVATIVE)
+    return lifespan
+
+
+def negotiated_streams(options: AssociationOptions, peer: InitChunk) -> tuple[int, int]:
+    """(outbound, inbound) streams.
+
+    RFC 9260, 5.1.1: "If the peer's MIS is less than the endpoint's OS, [...] the endpoint MUST use MIS outbound
+    streams".
+    """
+    return (
+        min(options.outbound_streams, peer.inbound_streams),
+        min(options.inbound_streams, peer.outbound_streams),
+    )
+
+
+def cookie_content(
+    options: AssociationOptions,
+    init: InitChunk,
+    *,
+    local_tag: int,
+    local_initial_tsn: int,
+    tie_tags: tuple[int, int],
+    ports: tuple[int, int],
+    now: float,
+) -> StateCookieContent:
+    """What to seal into the cookie that answers an INIT.
+
+    Args:
+        options: ours.
+        init: the peer's INIT.
+        local_tag: the Initiate Tag of our INIT ACK.
+        local_initial_tsn: the Initial TSN of our INIT ACK.
+        tie_tags: (local, peer's) Tie-Tag, zeros when no association exists.
+        ports: (source, destination) of the packet with the INIT.
+        now: monotonic seconds.
+    """
+    outbound, inbound = negotiated_streams(options, init)
+    return StateCookieContent(
+        created_at=now,
+        lifespan=cookie_lifespan(options, init),
+        local_tag=local_tag,
+        peer_tag=init.initiate_tag,
+        local_tie_tag=tie_tags[0],
+        peer_tie_tag=tie_tags[1],
+        local_initial_tsn=local_initial_tsn,
+        peer_initial_tsn=init.initial_tsn,
+        peer_a_rwnd=init.a_rwnd,
+        outbound_streams=outbound,
+        inbound_streams=inbound,
+        source_port=ports[0],
+        destination_port=ports[1],
+        capabilities=negotiate(options, init.parameters).to_bits(),
+    )
+
+
+def content_of_init_ack(
+    options: AssociationOptions, init_ack: InitAckChunk, local_tag: int, local_initial_tsn: int, now: float
+) -> StateCookieContent:
+    """The same facts as a cookie holds, on the side that sent the INIT."""
+    return cookie_content(
+        options,
+        init_ack,
+        local_tag=local_tag,
+        local_initial_tsn=local_initial_tsn,
+        tie_tags=(0, 0),
+        ports=(options.remote_port, options.local_port),
+        now=now,
+    )
+
+
+def judge_cookie(
+    cookie: StateCookieContent, local_tag: int, peer_tag: int, local_tie_tag: int, peer_tie_tag: int
+) -> CookieAction:
+    """Table 12 of RFC 9260, section 5.2.4.
+
+    Args:
+        cookie: an authentic cookie.
+        local_tag: ours in the existing association.
+        peer_tag: the peer's, 0 while it is not known.
+        local_tie_tag: the Tie-Tags we put into cookies for this association.
+        peer_tie_tag: likewise.
+    """
+    local_matches = cookie.local_tag == local_tag
+    peer_matches = cookie.peer_tag == peer_tag
+    if local_matches:
+        return CookieAction.DUPLICATE if peer_matches else CookieAction.COLLISION
+    if peer_matches:
+        no_ties = cookie.local_tie_tag == 0 and cookie.peer_tie_tag == 0
+        return CookieAction.LATE if no_ties else CookieAction.DISCARD
+    ties_match = cookie.local_tie_tag == local_tie_tag and cookie.peer_tie_tag == peer_tie_tag
+    return CookieAction.RESTART if ties_match and local_tie_tag != 0 else CookieAction.DISCARD
+
+
+def streams_per_reset(options: AssociationOptions) -> int:
+    """How many stream identifiers an Outgoing SSN Reset Request may list and still fit a packet."""
+    return min(MAX_STREAMS_PER_RESET, (options.max_packet_size - COMMON_HEADER_LENGTH - 4 - 16) // 2)
+
+
+def capabilities_of(cookie: StateCookieContent) -> Capabilities:
+    """The negotiated extensions a cookie holds."""
+    return Capabilities.from_bits(cookie.capabilities)

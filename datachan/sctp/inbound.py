@@ -1,0 +1,352 @@
+"""What comes in: whether a packet is ours (Verification Tags, RFC 9260, section 8.5), and each chunk to its handler."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import out_of_the_blue, setup, teardown
+from .events import (
+    AssociationLost,
+    IncomingStreamsReset,
+    OutgoingStreamsReset,
+    RemoteError,
+    StreamResetFailed,
+)
+from .reconfig import RESULTS
+from .rx.reassembly import PeerViolation
+from .serial import unwrap
+from .states import MAY_ANSWER_HEARTBEAT, MAY_RECEIVE_DATA, MAY_RECEIVE_SACK, AssociationState
+from .tcb import Tcb
+from .wire import causes
+from .wire.chunks import (
+    ABORT,
+    COOKIE_ECHO,
+    INIT,
+    INIT_ACK,
+    SHUTDOWN_COMPLETE,
+    AbortChunk,
+    Chunk,
+    CookieAckChunk,
+    CookieEchoChunk,
+    DataChunk,
+    ErrorChunk,
+    HeartbeatAckChunk,
+    HeartbeatChunk,
+    InitAckChunk,
+    InitChunk,
+    SackChunk,
+    ShutdownAckChunk,
+    ShutdownChunk,
+    ShutdownCompleteChunk,
+)
+from .wire.extensions import PAD, ForwardTsnChunk, ReconfigChunk
+from .wire.packet import Packet
+from .wire.parameters import (
+    AddIncomingStreamsRequest,
+    AddOutgoingStreamsRequest,
+    IncomingSsnResetRequest,
+    OutgoingSsnResetRequest,
+    ReconfigResponse,
+    SsnTsnResetRequest,
+)
+
+if TYPE_CHECKING:
+    from .association import Association
+
+_S = AssociationState
+
+
+def handle_packet(association: Association, packet: Packet, now: float) -> bool:
+    """Take in one packet; False when it was discarded."""
+    first = packet.chunks[0]
+    if packet.verification_tag == 0 or first.type == INIT:
+        # RFC 9260, 8.5.1, A: "When an endpoint receives an SCTP packet with the Verification Tag set to 0, it SHOULD
+        # verify that the packet contains only an INIT chunk.  Otherwise, the receiver MUST silently discard the
+        # packet."
+        if packet.verification_tag != 0 or len(packet.chunks) != 1 or not isinstance(first, InitChunk):
+            return False
+        return first.type == INIT and setup.handle_init(association, packet, first, now)
+    chunks = packet.chunks
+    if isinstance(first, CookieEchoChunk):
+        if not setup.handle_cookie_echo(association, packet, first, now):
+            return False
+        chunks = chunks[1:]
+    elif association.state is _S.CLOSED:
+        answer = out_of_the_blue.respond(packet)
+        if answer is not None:
+            association.writer.add_packet(packet.verification_tag, answer.serialize())
+        return False
+    elif not _tag_matches(association, packet.verification_tag, first):
+        return False
+    tcb = association.tcb
+    if tcb is None:
+        return _handle_before_tcb(association, packet, first, now)
+    if association.t2.running:
+        # RFC 9260, 9.2: "The reception of any packet from its peer [...] SHOULD clear the endpoint's retransmission
+        # count".
+        association.t2.expirations = 0
+    _handle_chunks(association, tcb, packet, chunks, now)
+    return True
+
+
+def _tag_matches(association: Association, tag: int, first: Chunk) -> bool:
+    """Sections 8.5 and 8.5.1, B and C."""
+    if first.type in (ABORT, SHUTDOWN_COMPLETE) and isinstance(first, AbortChunk | ShutdownCompleteChunk):
+        if first.tag_reflected:
+            return association.tcb is not None and tag == association.tcb.peer_tag
+        return tag == association.local_tag
+    return tag == association.local_tag
+
+
+def _handle_before_tcb(association: Association, packet: Packet, first: Chunk, now: float) -> bool:
+    """In COOKIE-WAIT only the answer to our INIT, or its refusal, means anything."""
+    if isinstance(first, InitAckChunk) and len(packet.chunks) == 1:
+        setup.handle_init_ack(association, first, now)
+    elif isinstance(first, AbortChunk):
+        _handle_abort(association, first)
+    elif isinstance(first, ShutdownAckChunk):
+        teardown.handle_shutdown_ack(association, packet)
+    else:
+        return False
+    return True
+
+
+def _handle_chunks(association: Association, tcb: Tcb, packet: Packet, chunks: list[Chunk], now: float) -> None:
+    """The hot path: DATA here, everything else by its handler."""
+    has_data = new_data = immediate = False
+    may_receive_data = association.state in MAY_RECEIVE_DATA
+    for chunk in chunks:
+        if isinstance(chunk, DataChunk):
+            if not may_receive_data:
+                continue
+            has_data = True
+            immediate = immediate or chunk.immediate
+            new_data = _handle_data(association, tcb, chunk) or new_data
+        elif not _handle_control(association, tcb, packet, chunk, now):
+            break
+        if association.tcb is not tcb:
+            return
+    if has_data:
+        tcb.tracker.packet_done(immediate, not new_data, association.options.sack_frequency)
+        if association.state is _S.SHUTDOWN_SENT:
+            teardown.data_arrived(association, tcb, now)
+
+
+def batch_done(association: Association, now: float) -> None:
+    """All packets that came at once have been read: decide, once, about the SACK, and do what waited for DATA."""
+    tcb = association.tcb
+    if tcb is None:
+        return
+    deferred = tcb.reconfig.deferred
+    if deferred is not None:
+        last = unwrap(deferred.last_assigned_tsn, tcb.tracker.cumulative_tsn)
+        request = tcb.reconfig.deferred_reset_due(last, tcb.tracker.cumulative_tsn)
+        if request is not None:
+            _reset_incoming(association, tcb, request)
+    tracker = tcb.tracker
+    if tracker.packets_unacknowledged > 0 and not tracker.sack_now and not tracker.sack_timer.running:
+        tracker.sack_timer.start(now, association.options.sack_delay)
+
+
+# -- DATA -----------------------------------------------------------------------------------------------------
+
+
+def _handle_data(association: Association, tcb: Tcb, chunk: DataChunk) -> bool:
+    """One DATA chunk; True when it was new and kept."""
+    tracker = tcb.tracker
+    tsn = unwrap(chunk.tsn, tracker.cumulative_tsn)
+    if not chunk.data:
+        # RFC 9260, 6.2: "it SHOULD send an ABORT chunk with a "No User Data" error cause."
+        association.abort_with(causes.no_user_data(chunk.tsn), "the peer sent a DATA chunk without data", by_peer=False)
+        return False
+    if not tracker.is_new(tsn):
+        return False
+    reassembly = tcb.reassembly
+    if reassembly.buffered + tcb.unconsumed >= association.options.receive_window and not _has_room(
+        association, tcb, tsn
+    ):
+        tracker.note_dropped()
+        return False
+    contiguous = tsn == tracker.cumulative_tsn + 1
+    tracker.record(tsn)
+    if chunk.stream_id >= tcb.inbound_streams:
+        # RFC 9260, 6.5: "it SHOULD acknowledge the reception of the DATA chunk following the normal procedure,
+        # immediately send an ERROR chunk with cause set to "Invalid Stream Identifier" (see Section 3.3.10), and
+        # discard the DATA chunk."
+        error = ErrorChunk([causes.invalid_stream_identifier(chunk.stream_id)])
+        association.writer.add_control(error.serialize())
+        return True
+    pending = association.pending
+    before = len(pending)
+    try:
+        reassembly.add(chunk, tsn, contiguous, pending)
+    except PeerViolation as violation:
+        association.abort_with(
+            causes.protocol_violation(str(violation)), f"the peer broke the protocol: {violation}", False
+        )
+        return False
+    if len(pending) != before:
+        association.deliver(tcb, before)
+    return True
+
+
+def _has_room(association: Association, tcb: Tcb, tsn: int) -> bool:
+    """Whether a chunk may be kept although the window is (nearly) used up.
+
+    RFC 9260, 6.2: "When the receiver's advertised window is 0, the receiver MUST drop any new incoming DATA chunk with
+    a TSN larger than the largest TSN received so far." One that fills a gap is kept, up to twice the window.
+    """
+    held = tcb.held()
+    window = association.options.receive_window
+    return held < window or (tsn < tcb.tracker.highest_tsn and held < 2 * window)
+
+
+def _handle_forward_tsn(association: Association, tcb: Tcb, chunk: ForwardTsnChunk) -> None:
+    tracker = tcb.tracker
+    new_cumulative_tsn = unwrap(chunk.new_cumulative_tsn, tracker.cumulative_tsn)
+    if not tracker.forward(new_cumulative_tsn):
+        # RFC 3758, 3.6: "The receiver SHOULD send a SACK to its peer (the sender of the FORWARD TSN) since such a
+        # duplicate may indicate the previous SACK was lost in the network."
+        tracker.sack_now = True
+        return
+    before = len(association.pending)
+    skipped = [(stream_id, ssn) for stream_id, ssn in chunk.streams if stream_id < tcb.inbound_streams]
+    tcb.reassembly.forward(new_cumulative_tsn, skipped, association.pending)
+    association.deliver(tcb, before)
+    tracker.packet_done(False, False, association.options.sack_frequency)
+
+
+# -- control --------------------------------------------------------------------------------------------------
+
+
+def _handle_control(association: Association, tcb: Tcb, packet: Packet, chunk: Chunk, now: float) -> bool:
+    """Everything but DATA; False when the rest of the packet must not be processed."""
+    if isinstance(chunk, SackChunk):
+        if association.state in MAY_RECEIVE_SACK:
+            _handle_sack(association, tcb, chunk, now)
+    elif isinstance(chunk, HeartbeatAckChunk):
+        _handle_heartbeat_ack(association, tcb, chunk, now)
+    elif isinstance(chunk, HeartbeatChunk):
+        if association.state in MAY_ANSWER_HEARTBEAT:
+            association.writer.add_control(HeartbeatAckChunk(chunk.info).serialize())
+    elif isinstance(chunk, ForwardTsnChunk) and tcb.capabilities.partial_reliability:
+        if association.state in MAY_RECEIVE_DATA:
+            _handle_forward_tsn(association, tcb, chunk)
+    elif isinstance(chunk, ReconfigChunk) and tcb.capabilities.stream_reset:
+        _handle_reconfig(association, tcb, chunk, now)
+    else:
+        return _handle_life_cycle(association, tcb, packet, chunk, now)
+    return True
+
+
+def _handle_life_cycle(association: Association, tcb: Tcb, packet: Packet, chunk: Chunk, now: float) -> bool:
+    """The chunks that begin, end or complain."""
+    if isinstance(chunk, CookieAckChunk):
+        setup.handle_cookie_ack(association, now)
+    elif isinstance(chunk, ErrorChunk):
+        _handle_error(association, chunk, now)
+    elif isinstance(chunk, AbortChunk):
+        _handle_abort(association, chunk)
+    elif isinstance(chunk, ShutdownChunk):
+        teardown.handle_shutdown(association, tcb, chunk, now)
+    elif isinstance(chunk, ShutdownAckChunk):
+        teardown.handle_shutdown_ack(association, packet)
+    elif isinstance(chunk, ShutdownCompleteChunk):
+        teardown.handle_shutdown_complete(association)
+    else:
+        return _handle_other(association, chunk)
+    return True
+
+
+_IGNORED = frozenset({INIT, INIT_ACK, COOKIE_ECHO, 12, 13, PAD})
+"""Known types that mean nothing here: set-up chunks out of place (section 5.2), ECNE, CWR, PAD."""
+
+
+def _handle_other(association: Association, chunk: Chunk) -> bool:
+    """A chunk we do not know, or did not agree on (section 3.2: the two highest bits of its type)."""
+    if chunk.type in _IGNORED:
+        return True
+    if chunk.type & 0x40:
+        cause = causes.unrecognized_chunk_type(chunk.serialize())
+        association.writer.add_control(ErrorChunk([cause]).serialize())
+    return bool(chunk.type & 0x80)
+
+
+def _handle_sack(association: Association, tcb: Tcb, sack: SackChunk, now: float) -> None:
+    cumulative_tsn_ack = unwrap(sack.cumulative_tsn_ack, tcb.sender.outstanding.cumulative_tsn_ack)
+    info = tcb.sender.handle_sack(cumulative_tsn_ack, sack, now)
+    if info is not None and info.bytes_acked:
+        # RFC 9260, 8.1: "The counter used for endpoint failure detection MUST be reset each time a DATA chunk sent to
+        # that peer endpoint is acknowledged (by the reception of a SACK chunk)."
+        association.clear_errors(tcb)
+
+
+def _handle_heartbeat_ack(association: Association, tcb: Tcb, chunk: HeartbeatAckChunk, now: float) -> None:
+    path = tcb.path
+    if path.heartbeat_nonce and chunk.info == path.heartbeat_nonce:
+        path.observe_round_trip(now - path.heartbeat_sent_at)
+        association.clear_errors(tcb)
+        association.start_heartbeats(tcb, now)
+
+
+def _handle_error(association: Association, chunk: ErrorChunk, now: float) -> None:
+    for cause in chunk.causes[:8]:
+        if cause.code == causes.STALE_COOKIE:
+            setup.handle_stale_cookie(association, now)
+        else:
+            association.pending.append(RemoteError(cause.code, causes.describe(cause), by_peer=True))
+
+
+def _handle_abort(association: Association, chunk: AbortChunk) -> None:
+    """RFC 9260, 9.1: the association is removed; "the Upper Layer Abort Reason SHOULD be made available to the upper
+    layer.".
+    """
+    if chunk.causes:
+        cause = chunk.causes[0]
+        reason, code = f"the peer aborted: {causes.describe(cause)}", cause.code
+    else:
+        reason, code = "the peer aborted without giving a cause", 0
+    association.close(AssociationLost(reason, by_peer=True, cause_code=code))
+
+
+# -- RE-CONFIG ------------------------------------------------------------------------------------------------
+
+
+def _handle_reconfig(association: Association, tcb: Tcb, chunk: ReconfigChunk, now: float) -> None:
+    reconfig = tcb.reconfig
+    for parameter in chunk.parameters[:2]:
+        if isinstance(parameter, OutgoingSsnResetRequest):
+            last = unwrap(parameter.last_assigned_tsn, tcb.tracker.cumulative_tsn)
+            request = reconfig.handle_outgoing_reset(parameter, last, tcb.tracker.cumulative_tsn)
+            # RFC 6525, 5.2.1: "a selective acknowledgment (SACK) chunk SHOULD be sent back".
+            tcb.tracker.sack_now = True
+            if request is not None:
+                _reset_incoming(association, tcb, request)
+        elif isinstance(parameter, ReconfigResponse):
+            _handle_reconfig_response(association, tcb, parameter, now)
+        elif isinstance(
+            parameter,
+            IncomingSsnResetRequest | SsnTsnResetRequest | AddOutgoingStreamsRequest | AddIncomingStreamsRequest,
+        ):
+            reconfig.deny(parameter.request_sequence_number)
+
+
+def _reset_incoming(association: Association, tcb: Tcb, request: OutgoingSsnResetRequest) -> None:
+    """RFC 6525, 5.2.2, E3: "If no stream numbers are listed in the parameter, then all incoming streams MUST be reset
+    to 0 as the next expected SSN."
+    """
+    tcb.reassembly.reset_streams(request.stream_ids or None)
+    association.pending.append(IncomingStreamsReset(request.stream_ids))
+
+
+def _handle_reconfig_response(association: Association, tcb: Tcb, response: ReconfigResponse, now: float) -> None:
+    outcome = tcb.reconfig.handle_response(response, now, tcb.path.rto)
+    if outcome is None:
+        return
+    association.clear_errors(tcb)
+    association.queue.resume(outcome.stream_ids, reset=outcome.success)
+    if outcome.success:
+        association.pending.append(OutgoingStreamsReset(outcome.stream_ids))
+    else:
+        reason = RESULTS.get(outcome.result, f"result {outcome.result}")
+        association.pending.append(StreamResetFailed(outcome.stream_ids, f"the peer answered: {reason}"))

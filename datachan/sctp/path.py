@@ -1,0 +1,100 @@
+"""One destination transport address of the peer: its round-trip time, timers, error counter and congestion state.
+
+A Path knows nothing of chunks or streams. WebRTC has one; a multi-homed association would have several.
+"""
+
+from __future__ import annotations
+
+from .congestion import CongestionController, NewReno
+from .options import AssociationOptions
+from .timers import Timer
+
+RTO_ALPHA = 1 / 8  # RFC 9260, 16
+RTO_BETA = 1 / 4
+CLOCK_GRANULARITY = 0.001  # G of RFC 9260, 6.3.1: RTTVAR is never less
+
+
+class Path:
+    """RFC 9260's destination transport address.
+
+    Attributes:
+        srtt: smoothed round-trip time in seconds, or None before the first measurement.
+        rttvar: its variation in seconds.
+        rto: retransmission timeout in seconds, backoff included.
+        t3_rtx: the retransmission timer of DATA.
+        heartbeat: when the next HEARTBEAT is due, or its answer is overdue.
+        error_count: consecutive unanswered retransmissions and heartbeats.
+        active: False after `path_max_retrans` of them.
+        congestion: the congestion controller.
+        last_sent: when DATA was last sent here, or None.
+    """
+
+    __slots__ = (
+        "active",
+        "congestion",
+        "error_count",
+        "heartbeat",
+        "heartbeat_nonce",
+        "heartbeat_sent_at",
+        "last_sent",
+        "options",
+        "rto",
+        "rttvar",
+        "srtt",
+        "t3_rtx",
+    )
+
+    def __init__(self, options: AssociationOptions, max_payload: int) -> None:
+        self.options = options
+        self.srtt: float | None = None
+        self.rttvar = 0.0
+        self.rto = options.rto_initial
+        self.t3_rtx = Timer()
+        self.heartbeat = Timer()
+        self.heartbeat_nonce: bytes = b""
+        self.heartbeat_sent_at = 0.0
+        self.error_count = 0
+        self.active = True
+        self.congestion: CongestionController = NewReno(max_payload, options.initial_cwnd, options.slow_start_limit)
+        self.last_sent: float | None = None
+
+    def observe_round_trip(self, measured: float) -> None:
+        """Update SRTT, RTTVAR and RTO with one measurement in seconds (section 6.3.1)."""
+        if measured < 0:
+            return
+        if self.srtt is None:
+            self.srtt = measured
+            self.rttvar = measured / 2
+        else:
+            self.rttvar += RTO_BETA * (abs(self.srtt - measured) - self.rttvar)
+            self.srtt += RTO_ALPHA * (measured - self.srtt)
+        self.rttvar = max(self.rttvar, CLOCK_GRANULARITY)
+        self.rto = min(max(self.srtt + 4 * self.rttvar, self.options.rto_min), self.options.rto_max)
+
+    def back_off(self) -> None:
+        """RFC 9260, 6.3.3, E2: "set RTO = RTO * 2 ("back off the timer")" up to RTO.Max."""
+        self.rto = min(self.rto * 2, self.options.rto_max)
+
+    def count_error(self) -> bool:
+        """Count one unanswered retransmission or heartbeat; True when that makes the path inactive (section 8.2)."""
+        self.error_count += 1
+        if self.active and self.error_count > self.options.path_max_retrans:
+            self.active = False
+            return True
+        return False
+
+    def clear_errors(self) -> bool:
+        """The peer answered on this path; True when that makes an inactive path active."""
+        self.error_count = 0
+        if self.active:
+            return False
+        self.active = True
+        return True
+
+    def decay_when_idle(self, now: float) -> None:
+        """Let the congestion window decay for the RTOs in which nothing was sent (section 7.2.1)."""
+        if self.last_sent is not None and self.rto > 0:
+            intervals = int((now - self.last_sent) / self.rto)
+            if intervals > 0:
+                self.congestion.on_idle(intervals)
+                self.last_sent = now

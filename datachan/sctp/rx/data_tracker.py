@@ -1,0 +1,183 @@
+"""Which TSNs have arrived, and whether a SACK is due. It knows TSNs only: no streams, no messages, no buffers.
+
+TSNs here are unwrapped: ints that only grow.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+from datachan.sctp.timers import Timer
+
+MAX_DUPLICATES = 64
+"""Duplicate TSNs remembered for one SACK."""
+
+MAX_RANGES = 4096
+"""Islands of TSNs above the Cumulative TSN Ack Point: what would open another one is dropped, and so retransmitted."""
+
+MAX_AHEAD = 1 << 20
+"""How far above the Cumulative TSN Ack Point a TSN may be."""
+
+
+class DataTracker:
+    """The receiver's account of TSNs (RFC 9260, sections 6.2 and 6.7).
+
+    Attributes:
+        cumulative_tsn: the last TSN below which nothing is missing.
+        highest_tsn: the highest TSN received.
+        sack_timer: runs while an acknowledgement is delayed.
+        sack_now: whether a SACK is due at once.
+        packets_unacknowledged: packets with DATA since the last SACK.
+    """
+
+    __slots__ = (
+        "_duplicates",
+        "_ends",
+        "_first_packet",
+        "_starts",
+        "cumulative_tsn",
+        "highest_tsn",
+        "packets_unacknowledged",
+        "sack_now",
+        "sack_timer",
+    )
+
+    def __init__(self, initial_tsn: int) -> None:
+        self.cumulative_tsn = initial_tsn - 1
+        self.highest_tsn = initial_tsn - 1
+        self.sack_timer = Timer()
+        self.packets_unacknowledged = 0
+        # RFC 9260, 5.1: "After the reception of the first DATA chunk in an association, the endpoint MUST immediately
+        # respond with a SACK chunk to acknowledge the DATA chunk."
+        self._first_packet = True
+        self.sack_now = False
+        # The islands above the cumulative TSN, ascending: [start, end] of island i is (_starts[i], _ends[i]).
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        self._duplicates: list[int] = []
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether a TSN below the highest is missing."""
+        return bool(self._starts)
+
+    def is_new(self, tsn: int) -> bool:
+        """Whether this TSN has not arrived before and may be recorded; a duplicate is noted for the next SACK."""
+        if tsn == self.cumulative_tsn + 1:
+            return not self._starts or self._starts[0] != tsn
+        if tsn <= self.cumulative_tsn or self._contains(tsn):
+            self._note_duplicate(tsn)
+            return False
+        if tsn - self.cumulative_tsn > MAX_AHEAD:
+            return False
+        return len(self._starts) < MAX_RANGES or tsn - 1 in self._ends or tsn + 1 in self._starts
+
+    def record(self, tsn: int) -> None:
+        """Record a TSN for which `is_new` said True."""
+        if tsn > self.highest_tsn:
+            self.highest_tsn = tsn
+        if tsn == self.cumulative_tsn + 1:
+            self.cumulative_tsn = tsn
+            if self._starts:
+                self._absorb_first_island()
+            return
+        starts, ends = self._starts, self._ends
+        i = bisect_right(starts, tsn)
+        joins_left = i > 0 and ends[i - 1] == tsn - 1
+        joins_right = i < len(starts) and starts[i] == tsn + 1
+        if joins_left and joins_right:
+            ends[i - 1] = ends[i]
+            del starts[i], ends[i]
+        elif joins_left:
+            ends[i - 1] = tsn
+        elif joins_right:
+            starts[i] = tsn
+        else:
+            starts.insert(i, tsn)
+            ends.insert(i, tsn)
+
+    def forward(self, new_cumulative_tsn: int) -> bool:
+        """Take everything up to this TSN as arrived (RFC 3758, section 3.6). False when that is nothing new."""
+        if new_cumulative_tsn <= self.cumulative_tsn or new_cumulative_tsn - self.cumulative_tsn > MAX_AHEAD:
+            return False
+        self.cumulative_tsn = new_cumulative_tsn
+        self.highest_tsn = max(self.highest_tsn, new_cumulative_tsn)
+        while self._starts and self._starts[0] <= self.cumulative_tsn + 1:
+            self._absorb_first_island()
+        return True
+
+    def note_dropped(self) -> None:
+        """RFC 9260, 6.2: if a DATA chunk is dropped for lack of room, "the receiver MUST immediately send back a
+        SACK".
+        """
+        self.sack_now = True
+
+    def packet_done(self, immediate: bool, duplicates_only: bool, frequency: int) -> None:
+        """A packet with DATA has been read to its end.
+
+        Args:
+            immediate: one of its chunks had the I bit.
+            duplicates_only: it had no new DATA.
+            frequency: acknowledge every this many packets.
+        """
+        self.packets_unacknowledged += 1
+        # RFC 9260, 6.7: "If the endpoint detects a gap in the received DATA chunk sequence, it SHOULD send a SACK chunk
+        # with Gap Ack Blocks immediately."
+        if (
+            self._first_packet
+            or self.packets_unacknowledged >= frequency
+            or immediate
+            or duplicates_only
+            or self._starts
+        ):
+            self.sack_now = True
+            self._first_packet = False
+
+    def sack_sent(self) -> None:
+        """A SACK with all of this has been sent."""
+        self.sack_timer.stop()
+        self.sack_now = False
+        self.packets_unacknowledged = 0
+        self._duplicates.clear()
+
+    def gap_ack_blocks(self, at_most: int) -> list[tuple[int, int]]:
+        """The islands as offsets from the cumulative TSN, lowest first (section 3.3.4).
+
+        RFC 9260, 6.7: "This single SACK chunk MUST report the Gap Ack Blocks from the lowest to highest TSNs, within
+        the size limit set by the PMTU, and leave the remaining highest TSN numbers unacknowledged."
+        """
+        base = self.cumulative_tsn
+        blocks: list[tuple[int, int]] = []
+        for i in range(min(at_most, len(self._starts))):
+            start, end = self._starts[i] - base, self._ends[i] - base
+            if start > 0xFFFF:
+                break
+            blocks.append((start, min(end, 0xFFFF)))
+        return blocks
+
+    def duplicate_tsns(self, at_most: int) -> list[int]:
+        """TSNs that arrived again since the last SACK, as 32-bit numbers."""
+        return [tsn & 0xFFFFFFFF for tsn in self._duplicates[:at_most]]
+
+    def _contains(self, tsn: int) -> bool:
+        i = bisect_right(self._starts, tsn)
+        return i > 0 and self._ends[i - 1] >= tsn
+
+    def _note_duplicate(self, tsn: int) -> None:
+        if len(self._duplicates) < MAX_DUPLICATES:
+            self._duplicates.append(tsn)
+
+    def _absorb_first_island(self) -> None:
+        if self._starts[0] <= self.cumulative_tsn + 1:
+            self.cumulative_tsn = max(self.cumulative_tsn, self._ends[0])
+            del self._starts[0], self._ends[0]
+
+    def check_invariants(self) -> None:
+        """For tests: raise AssertionError when the islands are not ascending, disjoint and above the cumulative TSN."""
+        previous = self.cumulative_tsn
+        for start, end in zip(self._starts, self._ends, strict=True):
+            if not previous + 1 < start <= end:
+                raise AssertionError(f"island {start}-{end} after {previous}")
+            previous = end
+        if self.highest_tsn < previous:
+            raise AssertionError(f"highest {self.highest_tsn} below {previous}")

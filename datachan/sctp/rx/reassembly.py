@@ -1,0 +1,260 @@
+"""Fragments become messages, and ordered messages come out in order (RFC 9260, sections 6.5, 6.6 and 6.9).
+
+It knows streams and buffers, not acknowledgements. Fragments of a message have consecutive TSNs, so they are joined by
+TSN into runs, whatever their stream; a whole message then waits for its turn within its stream.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from datachan.sctp.errors import SctpError
+from datachan.sctp.events import Event, MessageReceived
+from datachan.sctp.serial import unwrap16
+from datachan.sctp.wire.chunks import DataChunk
+
+OVERHEAD = 128
+"""What holding one fragment or message costs besides its bytes: counted, so that tiny ones cannot outgrow the
+window.
+"""
+
+
+class PeerViolation(SctpError):
+    """The peer broke the protocol in a way that ends the association; the text goes into the ABORT."""
+
+
+class Run:
+    """Consecutive TSNs of one message, not yet whole."""
+
+    __slots__ = ("begins", "end", "first", "parts", "size", "start")
+
+    def __init__(self, chunk: DataChunk, tsn: int) -> None:
+        self.start = tsn
+        self.end = tsn
+        self.begins = chunk.beginning
+        self.first = chunk
+        self.parts: deque[bytes] = deque((chunk.data,))
+        self.size = len(chunk.data)
+
+
+class InboundStream:
+    """One stream we receive on: the next SSN to deliver and the messages that came too early."""
+
+    __slots__ = ("next_ssn", "waiting")
+
+    def __init__(self) -> None:
+        self.next_ssn = 0
+        self.waiting: dict[int, MessageReceived] = {}
+
+
+class ReassemblyQueue:
+    """Everything received that the user does not have yet.
+
+    Attributes:
+        buffered: bytes held, overhead included.
+        max_message_size: longest message accepted, 0 for no limit.
+    """
+
+    __slots__ = ("_by_end", "_by_start", "_streams", "buffered", "max_message_size")
+
+    def __init__(self, max_message_size: int = 0) -> None:
+        self.buffered = 0
+        self.max_message_size = max_message_size
+        # A run is found by its first TSN and by the TSN behind its last.
+        self._by_start: dict[int, Run] = {}
+        self._by_end: dict[int, Run] = {}
+        self._streams: dict[int, InboundStream] = {}
+
+    def add(self, chunk: DataChunk, tsn: int, contiguous: bool, out: list[Event]) -> None:
+        """Take in a fragment and append the messages it completes, in order, to `out`.
+
+        Args:
+            chunk: a DATA chunk received for the first time.
+            tsn: its unwrapped TSN.
+            contiguous: nothing below this TSN is missing.
+            out: receives the messages.
+
+        Raises:
+            PeerViolation: the fragments do not fit together, or the message exceeds `max_message_size`.
+        """
+        if chunk.beginning and chunk.ending:
+            self._check_size(len(chunk.data))
+            self._complete(chunk, chunk.data, out)
+            return
+        run = None if chunk.beginning else self._by_end.pop(tsn, None)
+        if run is not None:
+            self._extend(run, chunk, tsn, out)
+        else:
+            self._begin(chunk, tsn, contiguous, out)
+
+    def _extend(self, run: Run, chunk: DataChunk, tsn: int, out: list[Event]) -> None:
+        """The hot path: the next fragment of a message under way."""
+        if chunk.stream_id != run.first.stream_id or chunk.unordered != run.first.unordered:
+            raise PeerViolation(f"fragments of one message on streams {run.first.stream_id} and {chunk.stream_id}")
+        run.parts.append(chunk.data)
+        run.size += len(chunk.data)
+        run.end = tsn
+        self.buffered += len(chunk.data) + OVERHEAD
+        if self.max_message_size:
+            self._check_size(run.size)
+        if chunk.ending:
+            self._finish(run, out)
+            return
+        if tsn + 1 in self._by_start:
+            self._join_right(run, out)
+        else:
+            self._by_end[tsn + 1] = run
+
+    def _begin(self, chunk: DataChunk, tsn: int, contiguous: bool, out: list[Event]) -> None:
+        following = None if chunk.ending else self._by_start.get(tsn + 1)
+        if contiguous and not chunk.beginning:
+            # What came before was skipped by FORWARD TSN: this rest of an abandoned message can never be whole.
+            if following is not None and not following.begins:
+                self._discard(following)
+            return
+        run = Run(chunk, tsn)
+        self.buffered += run.size + OVERHEAD
+        if chunk.ending:
+            # Its beginning is missing; kept where a run to the left finds it.
+            self._by_start[tsn] = run
+            return
+        self._by_start[tsn] = run
+        if following is not None:
+            self._join_right(run, out)
+        else:
+            self._by_end[tsn + 1] = run
+
+    def _join_right(self, run: Run, out: list[Event]) -> None:
+        """Join a run with the one that begins where it ends; two messages that merely touch stay apart."""
+        following = self._by_start[run.end + 1]
+        if following.begins:
+            # The sender gave the first message up before its last fragment got a TSN; FORWARD TSN will clear it away.
+            self._by_end[run.end + 1] = run
+            return
+        if following.first.stream_id != run.first.stream_id or following.first.unordered != run.first.unordered:
+            raise PeerViolation(
+                f"fragments of one message on streams {run.first.stream_id} and {following.first.stream_id}"
+            )
+        del self._by_start[run.end + 1]
+        ended = self._by_end.pop(following.end + 1, None) is None
+        if len(run.parts) >= len(following.parts):
+            run.parts.extend(following.parts)
+        else:
+            following.parts.extendleft(reversed(run.parts))
+            run.parts = following.parts
+        run.size += following.size
+        run.end = following.end
+        self._check_size(run.size)
+        if ended:
+            self._finish(run, out)
+        else:
+            self._by_end[run.end + 1] = run
+
+    def _finish(self, run: Run, out: list[Event]) -> None:
+        """The run has its last fragment; deliver it if it has its first too."""
+        if not run.begins:
+            return
+        del self._by_start[run.start]
+        self.buffered -= run.size + OVERHEAD * len(run.parts)
+        self._complete(run.first, b"".join(run.parts), out)
+
+    def _complete(self, first: DataChunk, data: bytes, out: list[Event]) -> None:
+        message = MessageReceived(first.stream_id, first.ppid, data, first.unordered)
+        if first.unordered:
+            out.append(message)
+            return
+        stream = self._streams.get(first.stream_id)
+        if stream is None:
+            stream = self._streams[first.stream_id] = InboundStream()
+        if first.ssn == stream.next_ssn & 0xFFFF:
+            out.append(message)
+            stream.next_ssn += 1
+            if stream.waiting:
+                self._deliver_waiting(stream, out)
+            return
+        # A TSN is never taken twice, so this SSN is ahead: it may be so by up to 2**16 - 1.
+        ssn = stream.next_ssn + (first.ssn - stream.next_ssn & 0xFFFF)
+        if ssn in stream.waiting:
+            raise PeerViolation(f"stream sequence number {first.ssn} used twice on stream {first.stream_id}")
+        stream.waiting[ssn] = message
+        self.buffered += len(data) + OVERHEAD
+
+    def _deliver_waiting(self, stream: InboundStream, out: list[Event]) -> None:
+        waiting = stream.waiting
+        while stream.next_ssn in waiting:
+            message = waiting.pop(stream.next_ssn)
+            self.buffered -= len(message.data) + OVERHEAD
+            out.append(message)
+            stream.next_ssn += 1
+
+    def _check_size(self, size: int) -> None:
+        if self.max_message_size and size > self.max_message_size:
+            raise PeerViolation(f"a message exceeds the {self.max_message_size} bytes announced")
+
+    def forward(self, new_cumulative_tsn: int, skipped: Sequence[tuple[int, int]], out: list[Event]) -> None:
+        """The sender gave up on everything up to a TSN (RFC 3758, section 3.6).
+
+        Args:
+            new_cumulative_tsn: unwrapped.
+            skipped: (stream id, SSN) of the last ordered message given up per stream.
+            out: receives messages that were waiting for those.
+        """
+        # RFC 3758, 3.6: "The receiver MUST remove any partially reassembled message, which is still missing one or more
+        # TSNs earlier than or equal to the new cumulative TSN point."
+        for run in [run for run in self._by_start.values() if run.start <= new_cumulative_tsn]:
+            if not run.begins or run.end < new_cumulative_tsn:
+                self._discard(run)
+        orphan = self._by_start.get(new_cumulative_tsn + 1)
+        if orphan is not None and not orphan.begins:
+            self._discard(orphan)
+        for stream_id, ssn in skipped:
+            stream = self._streams.get(stream_id)
+            if stream is None:
+                stream = self._streams[stream_id] = InboundStream()
+            self._skip(stream, ssn, out)
+
+    def _skip(self, stream: InboundStream, ssn: int, out: list[Event]) -> None:
+        last_skipped = unwrap16(ssn, stream.next_ssn)
+        if last_skipped < stream.next_ssn:
+            return
+        # RFC 3758, 3.6: "immediately make available for delivery stream sequence numbers earlier than or equal to the
+        # stream sequence number listed inside the FORWARD TSN."
+        for early in sorted(number for number in stream.waiting if number <= last_skipped):
+            message = stream.waiting.pop(early)
+            self.buffered -= len(message.data) + OVERHEAD
+            out.append(message)
+        stream.next_ssn = last_skipped + 1
+        self._deliver_waiting(stream, out)
+
+    def _discard(self, run: Run) -> None:
+        self._by_start.pop(run.start, None)
+        self._by_end.pop(run.end + 1, None)
+        self.buffered -= run.size + OVERHEAD * len(run.parts)
+
+    def reset_streams(self, stream_ids: Sequence[int] | None) -> None:
+        """The peer begins again with SSN 0 on these streams, or on all (RFC 6525, section 5.2.2)."""
+        for stream_id in list(self._streams) if stream_ids is None else stream_ids:
+            stream = self._streams.pop(stream_id, None)
+            if stream is not None:
+                self.buffered -= sum(len(message.data) + OVERHEAD for message in stream.waiting.values())
+
+    def being_assembled(self, cumulative_tsn: int) -> int:
+        """Bytes of the one message that is whole up to the cumulative TSN and goes on behind it.
+
+        The receiver window does not count them: else a message longer than the window could never arrive. The limit
+        on the message size bounds them instead.
+        """
+        run = self._by_end.get(cumulative_tsn + 1)
+        return 0 if run is None or not run.begins else run.size + OVERHEAD * len(run.parts)
+
+    def check_invariants(self) -> None:
+        """For tests: raise AssertionError when the books do not balance."""
+        held = sum(run.size + OVERHEAD * len(run.parts) for run in self._by_start.values())
+        for stream in self._streams.values():
+            held += sum(len(message.data) + OVERHEAD for message in stream.waiting.values())
+        if held != self.buffered:
+            raise AssertionError(f"{self.buffered} bytes accounted, {held} held")
+        for behind, run in self._by_end.items():
+            if run.end + 1 != behind or self._by_start.get(run.start) is not run:
+                raise AssertionError(f"run {run.start}-{run.end} is filed wrongly")

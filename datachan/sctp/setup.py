@@ -1,0 +1,268 @@
+"""Setting up, colliding and restarting: the association's handling of INIT, INIT ACK, COOKIE ECHO and COOKIE ACK.
+
+The rules are in `handshake`; here they are carried out (RFC 9260, sections 5.1 and 5.2).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import handshake, teardown
+from .capabilities import to_report
+from .cookie import StateCookieContent
+from .events import AssociationEstablished, AssociationLost, AssociationRestarted, RemoteError
+from .handshake import CookieAction
+from .states import AssociationState
+from .tcb import Tcb
+from .wire import causes
+from .wire.chunks import (
+    AbortChunk,
+    CookieEchoChunk,
+    ErrorChunk,
+    InitAckChunk,
+    InitChunk,
+)
+from .wire.packet import Packet
+from .wire.parameters import STATE_COOKIE
+
+if TYPE_CHECKING:
+    from .association import Association
+
+_S = AssociationState
+
+COOKIE_PRESERVATIVE = 1.0
+"""Seconds asked for on top of a cookie's life when one was stale: RFC 9260, 5.2.6 wants "no more than 1 second beyond
+the measured RTT"."""
+
+
+def send_init(association: Association, now: float) -> None:
+    """Send our INIT, for the first time or again, and start T1-init."""
+    init = handshake.build_init(
+        association.options, association.local_tag, association.local_initial_tsn, association.preservative
+    )
+    # RFC 9260, 8.5.1, A: "The sender MUST set the Verification Tag of the packet to 0."
+    association.writer.add_packet(0, init.serialize())
+    _start_t1(association, now)
+
+
+def _start_t1(association: Association, now: float) -> None:
+    options = association.options
+    association.t1.start(now, min(options.rto_initial * 2.0**association.t1.expirations, options.rto_max))
+
+
+def handle_t1_expired(association: Association, now: float) -> None:
+    """INIT or COOKIE ECHO went unanswered: send it again or give up.
+
+    RFC 9260, 5.1.6: "This is repeated 'Max.Init.Retransmits' times before "A" considers "Z" unreachable and reports the
+    failure to its upper layer".
+    """
+    if association.t1.expirations > association.options.max_init_retransmits:
+        association.close(AssociationLost("the peer did not answer the handshake", by_peer=False, cause_code=0))
+    elif association.state is _S.COOKIE_WAIT:
+        send_init(association, now)
+    elif association.state is _S.COOKIE_ECHOED and association.tcb is not None:
+        association.tcb.sender.lose_all_for_handshake()
+        association.writer.cookie_echo_due = True
+        _start_t1(association, now)
+
+
+def handle_init(association: Association, packet: Packet, init: InitChunk, now: float) -> bool:
+    """An INIT came; whether it was acceptable."""
+    if init.initiate_tag == 0:
+        # RFC 9260, 3.3.2: "If the value of the Initiate Tag field is found to be 0, the receiver MUST silently discard
+        # the packet."
+        return False
+    state = association.state
+    if state is _S.SHUTDOWN_ACK_SENT:
+        # RFC 9260, 9.2: "it SHOULD discard the INIT chunk and retransmit the SHUTDOWN ACK chunk."
+        association.writer.shutdown_ack_due = True
+        return True
+    refusal = handshake.refuse(init)
+    if refusal is not None:
+        association.writer.add_packet(init.initiate_tag, AbortChunk([refusal]).serialize())
+        return True
+    local_tag, initial_tsn, tie_tags = _answer_parameters(association)
+    content = handshake.cookie_content(
+        association.options,
+        init,
+        local_tag=local_tag,
+        local_initial_tsn=initial_tsn,
+        tie_tags=tie_tags,
+        ports=(packet.source_port, packet.destination_port),
+        now=now,
+    )
+    init_ack = handshake.build_init_ack(
+        association.options, init, local_tag, initial_tsn, association.sealer.seal(content)
+    )
+    association.writer.add_packet(init.initiate_tag, init_ack.serialize())
+    return True
+
+
+def _answer_parameters(association: Association) -> tuple[int, int, tuple[int, int]]:
+    """(Initiate Tag, Initial TSN, Tie-Tags) for an INIT ACK in the present state."""
+    tcb = association.tcb
+    if association.state in (_S.COOKIE_WAIT, _S.COOKIE_ECHOED):
+        # RFC 9260, 5.2.1: "an endpoint MUST respond with an INIT ACK chunk using the same parameters it sent in its
+        # original INIT chunk (including its Initiate Tag, unchanged)."
+        ties = (0, 0) if tcb is None else (tcb.local_tie_tag, tcb.peer_tie_tag)
+        return association.local_tag, association.local_initial_tsn, ties
+    if tcb is None:
+        return association.new_tag(), association.new_initial_tsn(), (0, 0)
+    # RFC 9260, 5.2.2: "the INIT ACK chunk MUST contain a new Initiate Tag (randomly generated; see Section 5.3.1)."
+    return association.new_tag(), association.new_initial_tsn(), (tcb.local_tie_tag, tcb.peer_tie_tag)
+
+
+def handle_init_ack(association: Association, init_ack: InitAckChunk, now: float) -> None:
+    """The answer to our INIT came (section 5.1, C)."""
+    if association.state is not _S.COOKIE_WAIT:
+        # RFC 9260, 5.2.3: "the endpoint SHOULD discard the INIT ACK chunk."
+        return
+    if init_ack.initiate_tag == 0:
+        association.close(AssociationLost("the peer's INIT ACK has an Initiate Tag of 0", by_peer=False, cause_code=0))
+        return
+    cookie = handshake.state_cookie(init_ack)
+    refusal = causes.missing_mandatory_parameter([STATE_COOKIE]) if cookie is None else handshake.refuse(init_ack)
+    if refusal is not None or cookie is None:
+        cause = refusal if refusal is not None else causes.invalid_mandatory_parameter()
+        association.writer.add_packet(init_ack.initiate_tag, AbortChunk([cause]).serialize())
+        reason = f"the peer's INIT ACK cannot be accepted: {causes.describe(cause)}"
+        association.close(AssociationLost(reason, by_peer=False, cause_code=cause.code))
+        return
+    content = handshake.content_of_init_ack(
+        association.options, init_ack, association.local_tag, association.local_initial_tsn, now
+    )
+    association.make_tcb(content, cookie)
+    association.enter(_S.COOKIE_ECHOED)
+    unknown = to_report(init_ack.parameters)
+    if unknown:
+        association.writer.add_control(ErrorChunk([causes.unrecognized_parameters(unknown)]).serialize())
+    association.t1.stop()
+    association.writer.cookie_echo_due = True
+    _start_t1(association, now)
+
+
+def handle_cookie_echo(association: Association, packet: Packet, echo: CookieEchoChunk, now: float) -> bool:
+    """A COOKIE ECHO came; False when the rest of its packet must be discarded (sections 5.1.5 and 5.2.4)."""
+    content = association.sealer.open(echo.cookie)
+    if content is None or (content.source_port, content.destination_port) != (
+        packet.source_port,
+        packet.destination_port,
+    ):
+        return False
+    if content.local_tag != packet.verification_tag:
+        return False
+    tcb = association.tcb
+    same_tags = tcb is not None and content.local_tag == tcb.local_tag and content.peer_tag == tcb.peer_tag
+    staleness = content.staleness(now)
+    if staleness > 0 and not same_tags:
+        # RFC 9260, 5.1.5: "the endpoint MUST transmit an ERROR chunk with a "Stale Cookie" error cause to the peer
+        # endpoint."
+        stale = ErrorChunk([causes.stale_cookie(int(staleness * 1_000_000))])
+        association.writer.add_packet(content.peer_tag, stale.serialize())
+        return False
+    if association.state is _S.CLOSED:
+        association.make_tcb(content)
+        establish(association, now)
+        return True
+    return _handle_unexpected_cookie(association, content, now)
+
+
+def _handle_unexpected_cookie(association: Association, content: StateCookieContent, now: float) -> bool:
+    """Table 12: an association exists or is being set up."""
+    tcb = association.tcb
+    action = handshake.judge_cookie(
+        content,
+        association.local_tag,
+        0 if tcb is None else tcb.peer_tag,
+        0 if tcb is None else tcb.local_tie_tag,
+        0 if tcb is None else tcb.peer_tie_tag,
+    )
+    if action is CookieAction.RESTART and tcb is not None:
+        return _restart(association, tcb, content, now)
+    if action is CookieAction.COLLISION:
+        if tcb is None:
+            association.make_tcb(content)
+        else:
+            tcb.peer_tag = content.peer_tag
+            if association.state is _S.COOKIE_ECHOED:
+                tcb.begin_receiving(association.options, content.peer_initial_tsn)
+        establish(association, now)
+        return True
+    if action is CookieAction.DUPLICATE:
+        establish(association, now)
+        return True
+    return False
+
+
+def establish(association: Association, now: float) -> None:
+    """Enter ESTABLISHED from the handshake's states, and answer with COOKIE ACK."""
+    association.writer.cookie_ack_due = True
+    _established(association, now)
+
+
+def handle_cookie_ack(association: Association, now: float) -> None:
+    """The peer has the cookie (section 5.1, E)."""
+    if association.state is _S.COOKIE_ECHOED:
+        _established(association, now)
+
+
+def _established(association: Association, now: float) -> None:
+    tcb = association.tcb
+    if tcb is None or association.state not in (_S.CLOSED, _S.COOKIE_WAIT, _S.COOKIE_ECHOED):
+        return
+    association.enter(_S.ESTABLISHED)
+    association.t1.stop()
+    association.writer.cookie_echo_due = False
+    association.pending.append(AssociationEstablished(tcb.inbound_streams, tcb.outbound_streams))
+    association.start_heartbeats(tcb, now)
+    if association.shutdown_wanted:
+        association.shutdown_wanted = False
+        teardown.start_shutdown(association, now)
+
+
+def _restart(association: Association, tcb: Tcb, content: StateCookieContent, now: float) -> bool:
+    """The peer lost its state and began again (section 5.2.4, action A)."""
+    if association.state is _S.SHUTDOWN_ACK_SENT:
+        # "it MUST NOT set up a new association but instead resend the SHUTDOWN ACK chunk and send an ERROR chunk with a
+        # "Cookie Received While Shutting Down" error cause to its peer."
+        association.writer.shutdown_ack_due = True
+        error = ErrorChunk([causes.cookie_received_while_shutting_down()])
+        association.writer.add_packet(content.peer_tag, error.serialize())
+        return False
+    for message in tcb.sender.outstanding.unacknowledged_messages():
+        association.queue.drop(message)
+        association.fail(message, "the peer restarted the association")
+    association.queue.restart()
+    association.t2.stop()
+    association.t5_shutdown_guard.stop()
+    association.writer.forget()
+    new = association.make_tcb(content)
+    association.enter(_S.ESTABLISHED)
+    association.writer.cookie_ack_due = True
+    association.pending.append(AssociationRestarted(new.inbound_streams, new.outbound_streams))
+    association.start_heartbeats(new, now)
+    return True
+
+
+def handle_stale_cookie(association: Association, now: float) -> None:
+    """The peer found our cookie stale (section 5.2.6): ask again, once, for a cookie that lives longer."""
+    tcb = association.tcb
+    if association.state is not _S.COOKIE_ECHOED or tcb is None:
+        return
+    if association.preservative > 0:
+        reason = "the peer finds its own cookies stale again and again"
+        association.close(AssociationLost(reason, by_peer=True, cause_code=causes.STALE_COOKIE))
+        return
+    # DATA bundled with COOKIE ECHO keeps its TSNs: our Initial TSN stays as it is.
+    tcb.sender.lose_all_for_handshake()
+    tcb.path.t3_rtx.stop()
+    association.unfinished_sender = tcb.sender
+    association.tcb = None
+    association.writer.forget()
+    association.preservative = COOKIE_PRESERVATIVE
+    association.enter(_S.COOKIE_WAIT)
+    association.t1.stop()
+    association.pending.append(
+        RemoteError(causes.STALE_COOKIE, "the State Cookie was stale; asking again", by_peer=True)
+    )
+    send_init(association, now)

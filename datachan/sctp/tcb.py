@@ -1,0 +1,103 @@
+"""The Transmission Control Block: everything about an association that exists only once the peer is known.
+
+RFC 9260, 1.3: "An internal data structure created by an SCTP endpoint for each of its existing SCTP associations". A
+struct; the association decides.
+"""
+
+from __future__ import annotations
+
+from .cookie import StateCookieContent
+from .handshake import capabilities_of
+from .options import AssociationOptions
+from .path import Path
+from .reconfig import Reconfiguration
+from .rx.data_tracker import DataTracker
+from .rx.reassembly import ReassemblyQueue
+from .tx.retransmission import DATA_HEADER_LENGTH, RetransmissionQueue
+from .tx.send_queue import SendQueue
+from .wire.packet import COMMON_HEADER_LENGTH
+
+TSN_BASE = 1 << 32
+"""Added to the 32-bit Initial TSNs, so that unwrapped TSNs stay positive."""
+
+
+class Tcb:
+    """One established (or nearly established) association.
+
+    Attributes:
+        local_tag: what the peer puts into its packets.
+        peer_tag: what we put into ours.
+        local_tie_tag, peer_tie_tag: what cookies hold when an INIT comes while this exists (section 5.2.2).
+        capabilities: the extensions both sides have.
+        inbound_streams, outbound_streams: as negotiated.
+        path: the one path.
+        tracker: which TSNs came.
+        reassembly: what came and is not delivered.
+        unconsumed: bytes delivered as events and not yet given back, overhead included.
+        advertised_a_rwnd: the a_rwnd last sent.
+        sender: the data sender.
+        reconfig: stream resets.
+        cookie: the State Cookie to echo, on the side that sent the INIT.
+    """
+
+    __slots__ = (
+        "advertised_a_rwnd",
+        "capabilities",
+        "cookie",
+        "inbound_streams",
+        "local_tag",
+        "local_tie_tag",
+        "outbound_streams",
+        "path",
+        "peer_tag",
+        "peer_tie_tag",
+        "reassembly",
+        "reconfig",
+        "sender",
+        "tracker",
+        "unconsumed",
+    )
+
+    def __init__(
+        self,
+        options: AssociationOptions,
+        content: StateCookieContent,
+        queue: SendQueue,
+        tie_tags: tuple[int, int],
+        cookie: bytes = b"",
+    ) -> None:
+        self.local_tag = content.local_tag
+        self.peer_tag = content.peer_tag
+        self.local_tie_tag, self.peer_tie_tag = tie_tags
+        self.capabilities = capabilities_of(content)
+        self.inbound_streams = content.inbound_streams
+        self.outbound_streams = content.outbound_streams
+        max_payload = options.max_packet_size - COMMON_HEADER_LENGTH - DATA_HEADER_LENGTH & ~3
+        self.path = Path(options, max_payload + DATA_HEADER_LENGTH)
+        self.unconsumed = 0
+        self.advertised_a_rwnd = options.receive_window
+        self.cookie = cookie
+        self.sender = RetransmissionQueue(
+            options,
+            self.path,
+            queue,
+            content.local_initial_tsn + TSN_BASE,
+            content.peer_a_rwnd,
+            self.capabilities.partial_reliability,
+        )
+        self.reconfig = Reconfiguration(content.local_initial_tsn, content.peer_initial_tsn)
+        self.begin_receiving(options, content.peer_initial_tsn)
+
+    def adopt_sender(self, sender: RetransmissionQueue) -> None:
+        """Go on with the DATA, and the path, of an earlier attempt that a stale cookie ended."""
+        self.sender = sender
+        self.path = sender.path
+
+    def begin_receiving(self, options: AssociationOptions, peer_initial_tsn: int) -> None:
+        """Expect DATA from this Initial TSN (32 bits) on."""
+        self.tracker = DataTracker(peer_initial_tsn + TSN_BASE)
+        self.reassembly = ReassemblyQueue(options.max_message_size)
+
+    def held(self) -> int:
+        """Bytes of the peer's data in memory that count against the receiver window."""
+        return self.reassembly.buffered - self.reassembly.being_assembled(self.tracker.cumulative_tsn) + self.unconsumed

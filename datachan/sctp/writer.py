@@ -1,0 +1,227 @@
+"""The one writer: everything an association sends leaves through here, in a fixed order of chunks.
+
+In a packet: COOKIE ECHO or COOKIE ACK, SACK, other control chunks, FORWARD TSN, DATA sent again, new DATA.
+RFC 9260, 6.10: "When bundling control chunks with DATA chunks, an endpoint MUST place control chunks first in the
+outbound SCTP packet.  The transmitter MUST transmit DATA chunks within an SCTP packet in increasing order of TSN."
+"""
+
+from __future__ import annotations
+
+from .options import AssociationOptions
+from .states import MAY_SEND_DATA, AssociationState
+from .tcb import Tcb
+from .wire.chunks import CookieEchoChunk, SackChunk, ShutdownAckChunk, ShutdownChunk
+from .wire.extensions import ReconfigChunk
+from .wire.packet import COMMON_HEADER_LENGTH, serialize_packet
+
+_MASK = 0xFFFFFFFF
+_SACK_HEADER_LENGTH = 16
+
+
+class PacketWriter:
+    """Turns what is due into packets.
+
+    Attributes:
+        packets_sent: for statistics.
+        bytes_sent: likewise.
+        data_chunks_sent: likewise, those sent again included.
+    """
+
+    __slots__ = (
+        "_chunks",
+        "_complete",
+        "_control",
+        "_has_data",
+        "_options",
+        "_room",
+        "_size",
+        "bytes_sent",
+        "cookie_ack_due",
+        "cookie_echo_due",
+        "data_chunks_sent",
+        "packets_sent",
+        "shutdown_ack_due",
+        "shutdown_due",
+    )
+
+    def __init__(self, options: AssociationOptions) -> None:
+        self._options = options
+        self._size = options.max_packet_size - COMMON_HEADER_LENGTH
+        self._complete: list[bytes] = []  # packets that stand alone
+        self._control: list[bytes] = []  # chunks that may be bundled
+        self._chunks: list[bytes] = []  # the packet being built
+        self._room = self._size
+        self._has_data = False
+        self.cookie_echo_due = False
+        self.cookie_ack_due = False
+        self.shutdown_due = False
+        self.shutdown_ack_due = False
+        self.packets_sent = 0
+        self.bytes_sent = 0
+        self.data_chunks_sent = 0
+
+    def add_packet(self, verification_tag: int, chunk: bytes) -> None:
+        """Send a chunk in a packet of its own, with a checksum: INIT, INIT ACK, ABORT, SHUTDOWN COMPLETE, ERROR."""
+        if len(self._complete) < 16:
+            options = self._options
+            self._complete.append(serialize_packet(options.local_port, options.remote_port, verification_tag, [chunk]))
+
+    def add_control(self, chunk: bytes) -> None:
+        """Send a chunk, bundled as it fits. More than a few answers to one batch are not owed to anybody."""
+        if len(self._control) < 16 and len(chunk) <= self._size:
+            self._control.append(chunk)
+
+    def forget(self) -> None:
+        """The association is gone: of what is pending, only complete packets are still sent."""
+        self._control.clear()
+        self.cookie_echo_due = self.cookie_ack_due = self.shutdown_due = self.shutdown_ack_due = False
+
+    def write(self, state: AssociationState, tcb: Tcb | None, now: float) -> list[bytes]:
+        """All packets that may leave now."""
+        out = self._complete
+        self._complete = []
+        if tcb is not None:
+            if state is AssociationState.COOKIE_ECHOED:
+                self._write_cookie_echo(tcb, out, now)
+            else:
+                self._write_established(state, tcb, out, now)
+        self.packets_sent += len(out)
+        for packet in out:
+            self.bytes_sent += len(packet)
+        return out
+
+    def _write_cookie_echo(self, tcb: Tcb, out: list[bytes], now: float) -> None:
+        """RFC 9260, 5.1, C: COOKIE ECHO "MUST be the first chunk in the packet and, until the COOKIE ACK chunk is
+        returned, the sender MUST NOT send any other packets to the peer."
+        """
+        if self.cookie_ack_due:
+            # A collision: our COOKIE ECHO is under way while we answer the peer's.
+            self._begin()
+            self._write_control(tcb, out, now)
+            self._finish(tcb, out)
+        if not self.cookie_echo_due:
+            return
+        self.cookie_echo_due = False
+        self._begin()
+        self._put(CookieEchoChunk(tcb.cookie).serialize())
+        for chunk in self._control:
+            if len(chunk) <= self._room:
+                self._put(chunk)
+        self._control.clear()
+        tcb.sender.begin_batch(now)
+        self._write_data(tcb, out, False, now, single_packet=True)
+        # RFC 9653: a zero checksum never goes with INIT or COOKIE ECHO.
+        self._finish(tcb, out, zero_checksum=False)
+
+    def _write_established(self, state: AssociationState, tcb: Tcb, out: list[bytes], now: float) -> None:
+        self._begin()
+        self._write_control(tcb, out, now)
+        if state in MAY_SEND_DATA:
+            tcb.sender.begin_batch(now)
+            forward_tsn = tcb.sender.forward_tsn(self._size, now)
+            if forward_tsn is not None:
+                self._put_or_flush(forward_tsn.serialize(), tcb, out)
+            self._write_data(tcb, out, state is AssociationState.SHUTDOWN_PENDING, now)
+            self._finish(tcb, out)
+            # Nothing could be sent although FORWARD TSN became due while chunks were handed out.
+            late = tcb.sender.forward_tsn(self._size, now)
+            if late is not None:
+                self._begin()
+                self._put(late.serialize())
+        self._write_shutdown(tcb, out)
+
+    def _write_control(self, tcb: Tcb, out: list[bytes], now: float) -> None:
+        if self.cookie_ack_due:
+            self.cookie_ack_due = False
+            self._put(_COOKIE_ACK)
+        tracker = tcb.tracker
+        if tracker.sack_now or (tracker.sack_timer.running and tcb.sender.sends_soon()):
+            self._put_sack(tcb)
+        for chunk in self._control:
+            self._put_or_flush(chunk, tcb, out)
+        self._control.clear()
+        if tcb.reconfig.due:
+            for parameters in tcb.reconfig.chunks_to_send(now, tcb.path.rto):
+                self._put_or_flush(ReconfigChunk(parameters).serialize(), tcb, out)
+
+    def _write_data(
+        self, tcb: Tcb, out: list[bytes], closing: bool, now: float, *, single_packet: bool = False
+    ) -> None:
+        """The hot path: fill packets with DATA until nothing more may be sent."""
+        sender = tcb.sender
+        while True:
+            chunk = sender.next_chunk(self._room, not self._has_data, closing, now)
+            if chunk is not None:
+                self._put(chunk.wire)
+                self._has_data = True
+                self.data_chunks_sent += 1
+                continue
+            if not self._chunks or single_packet:
+                return
+            had_data = self._has_data
+            self._finish(tcb, out, zero_checksum=not single_packet and tcb.capabilities.zero_checksum)
+            if not had_data and not sender.sends_soon():
+                return
+
+    def _write_shutdown(self, tcb: Tcb, out: list[bytes]) -> None:
+        """SHUTDOWN and SHUTDOWN ACK, never with DATA (section 6.10)."""
+        if self.shutdown_due:
+            self.shutdown_due = False
+            self._put(ShutdownChunk(tcb.tracker.cumulative_tsn & _MASK).serialize())
+        if self.shutdown_ack_due:
+            self.shutdown_ack_due = False
+            self._put(ShutdownAckChunk().serialize())
+        self._finish(tcb, out)
+
+    def _put_sack(self, tcb: Tcb) -> None:
+        tracker = tcb.tracker
+        room = (self._room - _SACK_HEADER_LENGTH) // 4
+        gaps = tracker.gap_ack_blocks(room)
+        duplicates = tracker.duplicate_tsns(room - len(gaps))
+        a_rwnd = available_window(self._options, tcb)
+        tcb.advertised_a_rwnd = a_rwnd
+        self._put(SackChunk(tracker.cumulative_tsn & _MASK, a_rwnd, gaps, duplicates).serialize())
+        tracker.sack_sent()
+
+    def _begin(self) -> None:
+        self._chunks = []
+        self._room = self._size
+        self._has_data = False
+
+    def _put(self, chunk: bytes) -> None:
+        self._chunks.append(chunk)
+        self._room -= len(chunk)
+
+    def _put_or_flush(self, chunk: bytes, tcb: Tcb, out: list[bytes]) -> None:
+        if len(chunk) > self._room:
+            self._finish(tcb, out)
+        self._put(chunk)
+
+    def _finish(self, tcb: Tcb, out: list[bytes], zero_checksum: bool | None = None) -> None:
+        """Close the packet being built, if it has anything, and begin the next."""
+        if not self._chunks:
+            return
+        options = self._options
+        if zero_checksum is None:
+            zero_checksum = tcb.capabilities.zero_checksum
+        out.append(
+            serialize_packet(
+                options.local_port, options.remote_port, tcb.peer_tag, self._chunks, zero_checksum=zero_checksum
+            )
+        )
+        if self._has_data:
+            tcb.sender.packet_done(self._size - self._room)
+        self._begin()
+
+
+def available_window(options: AssociationOptions, tcb: Tcb) -> int:
+    """The a_rwnd to advertise: what is free, or 0 when that is less than a packet.
+
+    RFC 9260, 6.2: "The receiver MUST also have an algorithm for advertising its receive window to avoid receiver silly
+    window syndrome (SWS), as described in [RFC1122]."
+    """
+    available = options.receive_window - tcb.held()
+    return available if available >= options.max_packet_size else 0
+
+
+_COOKIE_ACK = b"\x0b\x00\x00\x04"
