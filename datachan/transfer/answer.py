@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TypeAlias
 
-from datachan.transfer.channel import MessageChannel, Progress
+from datachan.transfer.channel import MessageChannel, Progress, close_channel, wait_until_open
 from datachan.transfer.errors import BadControl, TransferFailed, TransferRefused
 from datachan.transfer.files import open_regular
 from datachan.transfer.messages import FileReject, FileRequest, parse_control_untrusted, serialize_control
@@ -57,7 +57,7 @@ async def answer_file(
         TransferRefused, TransferCancelled, TransferFailed: As the two functions do.
     """
     try:
-        await channel.opened()
+        await wait_until_open(channel)
         messages = aiter(channel)
         try:
             first = await anext(messages)
@@ -70,7 +70,7 @@ async def answer_file(
         receiving = Receiving(channel, machine, overwrite, progress, accept)
         return await receiving.run(Path(folder), messages, machine.receive_message(first))
     finally:
-        channel.close()
+        close_channel(channel)
 
 
 def _request_in(message: str | bytes) -> FileRequest | None:

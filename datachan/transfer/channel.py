@@ -1,8 +1,9 @@
 """Knows what a transfer needs of a data channel, and carries out the machines' sends on it; knows no file."""
 
 from collections.abc import AsyncIterator, Callable
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
+from datachan.peer import InvalidStateError
 from datachan.transfer.errors import TransferCancelled, TransferError, TransferFailed, TransferRefused
 from datachan.transfer.protocol import Action, Ended, Outcome, Send
 
@@ -27,13 +28,42 @@ class MessageChannel(Protocol):
         """Close once everything queued is delivered."""
 
     async def opened(self) -> None:
-        """Wait until the channel is open."""
+        """Wait until the channel is open; raises InvalidStateError when it closes instead."""
 
     async def drain(self) -> None:
-        """Wait until the queue is short again."""
+        """Wait until the queue is short again; raises InvalidStateError when the channel closes instead."""
+
+    def on(self, event: str, f: Callable[..., Any]) -> Any:
+        """Have a function called for each event of this name."""
 
     def __aiter__(self) -> AsyncIterator[str | bytes]:
         """Iterate over the messages; ends when the channel closes."""
+
+
+async def wait_until_open(channel: MessageChannel) -> None:
+    """Wait until the channel is open.
+
+    Raises:
+        TransferFailed: It closed instead.
+    """
+    try:
+        await channel.opened()
+    except InvalidStateError as error:
+        raise TransferFailed(str(error)) from None
+
+
+def close_channel(channel: MessageChannel) -> None:
+    """Close a channel the transfer is done with.
+
+    What the peer still sends is read and thrown away: unread, it would keep the receive window shut for every channel
+    of the connection, this one's closing included.
+    """
+    channel.on("message", _discard)
+    channel.close()
+
+
+def _discard(message: str | bytes) -> None:
+    pass
 
 
 def send_actions(channel: MessageChannel, actions: list[Action]) -> list[Action]:

@@ -8,7 +8,16 @@ from os import PathLike
 from pathlib import Path
 from typing import TypeAlias
 
-from datachan.transfer.channel import BLOCK_SIZE, MessageChannel, Progress, failure, os_reason, send_actions
+from datachan.transfer.channel import (
+    BLOCK_SIZE,
+    MessageChannel,
+    Progress,
+    close_channel,
+    failure,
+    os_reason,
+    send_actions,
+    wait_until_open,
+)
 from datachan.transfer.files import PartFile, objection_to, require_folder
 from datachan.transfer.messages import FileOffer
 from datachan.transfer.protocol import (
@@ -113,10 +122,10 @@ class Receiving:
         """Open the channel, see the transfer through, close the channel."""
         try:
             require_folder(folder)
-            await self._channel.opened()
+            await wait_until_open(self._channel)
             return await self.run(folder, aiter(self._channel), start(self._machine))
         finally:
-            self._channel.close()
+            close_channel(self._channel)
 
     async def run(
         self, folder: Path, messages: AsyncIterator[str | bytes], first_actions: list[Action]

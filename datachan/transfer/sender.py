@@ -8,7 +8,17 @@ from io import BufferedReader
 from os import PathLike
 from pathlib import Path
 
-from datachan.transfer.channel import BLOCK_SIZE, MessageChannel, Progress, failure, os_reason, send_actions
+from datachan.peer import InvalidStateError
+from datachan.transfer.channel import (
+    BLOCK_SIZE,
+    MessageChannel,
+    Progress,
+    close_channel,
+    failure,
+    os_reason,
+    send_actions,
+    wait_until_open,
+)
 from datachan.transfer.files import open_regular
 from datachan.transfer.protocol import CHUNK_SIZE, Accepted, Action, Ended, FileSender, Outcome, TransferState
 
@@ -53,11 +63,11 @@ async def send_file(
     try:
         file, size = open_regular(path)
         with file:
-            await channel.opened()
+            await wait_until_open(channel)
             machine = FileSender(secrets.token_hex(8), path.name if name is None else name, size, mime=mime)
             return await Sending(channel, machine, file, progress, chunk_size).run(aiter(channel))
     finally:
-        channel.close()
+        close_channel(channel)
 
 
 class Sending:
@@ -128,7 +138,10 @@ class Sending:
                 return self._carry_out(machine.cancel(f"the sender cannot read the file: {os_reason(error)}"))
             if not block:
                 return self._carry_out(machine.cancel("the file became shorter while it was being sent"))
-            await self._send_block(block)
+            try:
+                await self._send_block(block)
+            except InvalidStateError:
+                return None  # the channel closes; the listener finds the reason among what still came
         return self._carry_out(machine.finish())
 
     async def _send_block(self, block: bytes) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from datachan import InvalidStateError
 from datachan.transfer import (
     FileOffer,
     ReceivedFile,
@@ -49,12 +50,17 @@ class End:
                 end.readyState = "closed"
                 end.inbox.put_nowait(None)
 
+    def on(self, event: str, f: object) -> None:
+        """Nothing is left unread here: the queues have no bound."""
+
     async def opened(self) -> None:
         return
 
     async def drain(self) -> None:
         while self.other.inbox.qsize() > 4 and self.readyState == "open":
             await asyncio.sleep(0)
+        if self.readyState != "open":
+            raise InvalidStateError("the channel is closed")
 
     async def __aiter__(self) -> AsyncIterator[str | bytes]:
         while (message := await self.inbox.get()) is not None:
