@@ -399,8 +399,8 @@ class DtlsConnection:
         seconds = f"{self._handshake_timeout:g} s"
         if not self._heard_of_peer:
             return f"no DTLS packet came from the peer within {seconds}"
-        step = self._tls.get_state_string().decode("ascii", "replace")
-        return f"the DTLS handshake was not done within {seconds}; it stands at {step!r}"
+        step = self._tls.get_state_string().decode("ascii", "replace").removeprefix("SSLv3/TLS ")
+        return f"the DTLS handshake was not done within {seconds}; the last step was {step!r}"
 
     def _fail(self, reason: str) -> None:
         self._end(DtlsState.FAILED, DtlsFailed(reason))
