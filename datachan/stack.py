@@ -1,16 +1,40 @@
-"""DTLS, SCTP and data channels as one machine: datagrams in, channels out; it knows no socket, no ICE and no SDP."""
+"""DTLS, SCTP and data channels as one machine: datagrams in, channels out; it knows no socket, no ICE and no SDP.
+
+SCTP packets travel as they are in DTLS records (RFC 8261, section 3), one in each, and everything moves in batches:
+what a socket gave at once is opened at once, acknowledged at once and answered at once.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from datachan.dcep.channels import DataChannels
-from datachan.dcep.events import ChannelEvent
+from datachan.dcep.channels import ChannelEvent, DataChannels
 from datachan.dtls.certificate import Certificate, Fingerprint
-from datachan.dtls.connection import DtlsConnection
-from datachan.sctp.association import Association
+from datachan.dtls.connection import DtlsClosed, DtlsConnected, DtlsConnection, DtlsEvent, DtlsFailed, DtlsState
+from datachan.sctp.association import Association, AssociationState
+from datachan.sctp.events import (
+    AssociationClosed,
+    AssociationEstablished,
+    AssociationLost,
+    Event,
+    MessageReceived,
+    SenderDry,
+    StreamProgress,
+)
 from datachan.sctp.options import AssociationOptions
+
+# Header, explicit nonce and tag of a DTLS 1.2 record with AES-GCM; every other suite we offer, and DTLS 1.3, add less.
+RECORD_OVERHEAD: Final = 13 + 8 + 16
+# A record holds no more (RFC 6347, 4.1).
+_MAX_RECORD: Final = 16384
+
+_NOT_ESTABLISHED: Final = (AssociationState.CLOSED, AssociationState.COOKIE_WAIT, AssociationState.COOKIE_ECHOED)
+# What an association says while it writes, and nobody answers.
+_COMMON: Final = (StreamProgress, SenderDry)
+_ROUNDS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +42,7 @@ class StackConnected:
     """The association is established; messages flow.
 
     Attributes:
-        max_channels: ids there are, in both directions (RTCSctpTransport.maxChannels).
+        max_channels: ids there are: the smaller number of streams of both directions.
     """
 
     max_channels: int
@@ -39,19 +63,35 @@ class StackClosed:
     by_peer: bool
 
 
-StackEvent = (
-    ChannelEvent | StackConnected | StackClosed | object
-)  # the latter: the events of `datachan.dtls.connection`
+StackEvent = DtlsEvent | ChannelEvent | StackConnected | StackClosed
 
 
 class Stack:
-    """SCTP over DTLS (RFC 8261) with data channels: one machine of DESIGN's shape.
+    """SCTP over DTLS (RFC 8261) with data channels.
+
+    The machine shape of the house: after any call drain `datagrams_to_send` and `events`, then arm one timer. `Stack`
+    also drives the `DataChannels` it was given: after a call on those, the same is to be done.
 
     Attributes:
         dtls: the DTLS connection, for its state, certificate and cipher.
-        association: the SCTP association, for its state and `stats()`; None until DTLS is connected.
+        association: the SCTP association, for its state and `stats()`.
         channels: the data channels given.
-        bytes_received, bytes_sent, packets_received, packets_sent: what crossed the transport.
+        packets_sent: datagrams to the transport; likewise packets_received, bytes_sent, bytes_received.
+
+    Args:
+        certificate: ours.
+        is_dtls_client: the role from ``a=setup``; the client's channels have even ids.
+        remote_fingerprints: from ``a=fingerprint``.
+        channels: may hold channels already.
+        sctp_options: max_packet_size is lowered to what fits, path_max_retrans and zero_checksum are set as fits DTLS.
+        entropy: gives that many random bytes.
+        now: seconds. The time for the handshake begins.
+        mtu: largest UDP payload in bytes.
+        handshake_timeout: seconds DTLS may take.
+        zero_checksum: announce RFC 9653, as DTLS protects each packet better than a checksum does.
+
+    Raises:
+        ValueError: the MTU is too small for DTLS.
     """
 
     def __init__(
@@ -66,42 +106,195 @@ class Stack:
         now: float,
         mtu: int = 1200,
         handshake_timeout: float = 30.0,
-        close_timeout: float = 10.0,
+        zero_checksum: bool = True,
     ) -> None:
-        """Nothing is sent before `start`.
-
-        Args:
-            certificate: ours. is_dtls_client: the role from `a=setup`. remote_fingerprints: from `a=fingerprint`.
-            channels: may hold channels already.
-            sctp_options: zero_checksum is switched on and max_packet_size lowered to what `mtu` leaves.
-            entropy: gives n random bytes. now: seconds.
-            mtu: largest UDP payload.
-            handshake_timeout: seconds for DTLS. close_timeout: seconds a graceful close may take before it is an abort.
-        """
-        self.dtls: DtlsConnection
-        self.association: Association | None = None
+        self.dtls = DtlsConnection(
+            certificate=certificate,
+            is_client=is_dtls_client,
+            remote_fingerprints=remote_fingerprints,
+            now=now,
+            mtu=mtu,
+            handshake_timeout=handshake_timeout,
+        )
+        options = dataclasses.replace(
+            sctp_options,
+            max_packet_size=min(sctp_options.max_packet_size, mtu - RECORD_OVERHEAD, _MAX_RECORD) & ~3,
+            # RFC 8261, 6.1: "it is RECOMMENDED to set the SCTP parameter path.max.retrans to
+            # association.max.retrans."
+            path_max_retrans=sctp_options.association_max_retrans,
+            zero_checksum=zero_checksum,
+        )
+        self.association = Association(options, entropy)
         self.channels = channels
+        self.packets_sent = self.packets_received = self.bytes_sent = self.bytes_received = 0
+        self._events: list[StackEvent] = []
+        self._started = False
+        self._connected = False
+        self._closed = False
+        self._close_wanted = False
+        channels.attach(self.association, is_dtls_client, now)
+
+    # -- what the user asks for ----------------------------------------------------------------------------------------
 
     def start(self, now: float) -> None:
-        """The transport can carry datagrams: begin the DTLS handshake."""
+        """The transport can carry datagrams: begin. Nothing is sent before."""
+        self._started = True
+        self._after_dtls(now)
 
     def close(self, now: float) -> None:
-        """End gracefully: queued data is delivered, then SCTP SHUTDOWN, then close_notify. `StackClosed` tells when."""
+        """End gracefully: queued data is delivered, then SCTP SHUTDOWN, then close_notify. `StackClosed` tells when.
+
+        How long that takes is up to the peer; `abort` cuts it short.
+        """
+        if self._closed or self._close_wanted:
+            return
+        self._close_wanted = True
+        self.channels.flush(now)
+        self.channels.begin_shutdown()
+        if self.association.state in _NOT_ESTABLISHED:
+            self._end("it was closed before it was connected", now)
+        else:
+            self.association.shutdown(now)
+            self._after_association(now)
 
     def abort(self, now: float, reason: str = "") -> None:
-        """End at once: SCTP ABORT and close_notify if they can be sent; `StackClosed` is among the next events."""
+        """End at once: SCTP ABORT and close_notify, if they can be sent; `StackClosed` is among the next events."""
+        if not self._closed:
+            self._end(reason or "it was aborted here", now, channel_reason=reason)
+
+    # -- the machine ---------------------------------------------------------------------------------------------------
 
     def receive_datagrams(self, datagrams: Sequence[bytes], now: float) -> None:
         """Take UDP payloads that are DTLS (first byte 20 to 63, RFC 7983)."""
+        self.packets_received += len(datagrams)
+        self.bytes_received += sum(map(len, datagrams))
+        if not self._closed:
+            self.dtls.receive_datagrams(datagrams, now)
+            self._after_dtls(now)
 
     def handle_timeout(self, now: float) -> None:
-        """Call when `next_timeout` has come; earlier or later is harmless."""
+        """Do what is due."""
+        if self._closed:
+            return
+        self.dtls.handle_timeout(now)
+        self._after_dtls(now)
+        if self._connected and not self._closed:
+            self.association.handle_timeout(now)
+            self._after_association(now)
 
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` wants to be called."""
+        """When `handle_timeout` wants to be called; None for never."""
+        if self._closed or not self._started:
+            return None
+        of_dtls = self.dtls.next_timeout()
+        of_sctp = self.association.next_timeout() if self._connected else None
+        if of_dtls is None or of_sctp is None:
+            return of_sctp if of_dtls is None else of_dtls
+        return min(of_dtls, of_sctp)
 
     def datagrams_to_send(self, now: float) -> list[bytes]:
         """Drain the UDP payloads to send."""
+        if not self._started:
+            return []
+        for _ in range(_ROUNDS):
+            if self._closed or not self._connected:
+                break
+            self.channels.flush(now)
+            self._seal(now)
+            if not self._after_association(now):
+                break
+        datagrams = self.dtls.datagrams_to_send(now)
+        self.packets_sent += len(datagrams)
+        self.bytes_sent += sum(map(len, datagrams))
+        return datagrams
 
     def events(self) -> list[StackEvent]:
-        """Drain what happened: events of DTLS, of channels, `StackConnected`, `StackClosed`."""
+        """Drain what happened: events of DTLS and of channels, `StackConnected`, `StackClosed`."""
+        events: list[StackEvent] = self._events
+        events += self.channels.events()
+        self._events = []
+        return events
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _seal(self, now: float) -> None:
+        packets = self.association.datagrams_to_send(now)
+        if packets:
+            self.dtls.send_messages(packets)
+
+    def _after_dtls(self, now: float) -> None:
+        events = self.dtls.events()
+        self._events += events
+        for event in events:
+            if isinstance(event, DtlsConnected):
+                # RFC 8261, 6.1: "A DTLS connection MUST be established before an SCTP association
+                # can be set up."
+                self._connected = True
+                self.association.connect(now)
+        messages = self.dtls.messages()
+        if messages:
+            self.association.receive_datagrams(messages, now)
+            self._after_association(now)
+        for event in events:
+            if isinstance(event, (DtlsClosed, DtlsFailed)):
+                self._dtls_ended(event, now)
+
+    def _after_association(self, now: float) -> bool:
+        """Take the association's events; whether there may be something new to send because of them."""
+        busy = False
+        handle = self.channels.handle_event
+        for event in self.association.events():
+            if isinstance(event, MessageReceived):
+                handle(event, now)
+                busy = True
+            elif isinstance(event, _COMMON):
+                handle(event, now)
+            else:
+                self._rare(event, now)
+                busy = True
+        return busy
+
+    def _rare(self, event: Event, now: float) -> None:
+        if isinstance(event, AssociationEstablished):
+            self._tell(StackConnected(min(event.inbound_streams, event.outbound_streams)))
+        self.channels.handle_event(event, now)
+        if isinstance(event, AssociationClosed):
+            by_peer = not self._close_wanted
+            who = "the peer" if by_peer else "this side"
+            self._finish(StackClosed(f"{who} closed it, and everything was delivered", True, by_peer), now)
+        elif isinstance(event, AssociationLost):
+            self._finish(StackClosed(event.reason or "the association was lost", False, event.by_peer), now)
+
+    def _dtls_ended(self, event: DtlsClosed | DtlsFailed, now: float) -> None:
+        if isinstance(event, DtlsFailed):
+            self.channels.close_all(event.reason)
+            self._finish(StackClosed(event.reason, False, False), now)
+            return
+        # Both sides have acknowledged everything when a SHUTDOWN ACK is sent; the SHUTDOWN COMPLETE may be lost.
+        graceful = self.association.state is AssociationState.SHUTDOWN_ACK_SENT
+        self.channels.close_all()
+        self._finish(StackClosed("the peer closed the DTLS connection", graceful, event.by_peer), now)
+
+    def _end(self, reason: str, now: float, *, channel_reason: str = "") -> None:
+        """End from this side, without waiting for anything."""
+        self.association.abort(now, reason)
+        self.channels.close_all(channel_reason)
+        self._finish(StackClosed(reason, False, False), now)
+
+    def _finish(self, closed: StackClosed, now: float) -> None:
+        """Send the last packets and the close_notify, let go of everything, and tell."""
+        if self._closed:
+            return
+        self._closed = True
+        if self.dtls.state is DtlsState.CONNECTED:
+            self._seal(now)
+        self.dtls.close(now)
+        if self.association.state is not AssociationState.CLOSED:
+            self.association.abort(now, closed.reason)
+        self.association.events()
+        self._events += self.dtls.events()
+        self._tell(closed)
+
+    def _tell(self, event: StackEvent) -> None:
+        self._events += self.channels.events()
+        self._events.append(event)

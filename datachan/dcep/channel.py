@@ -16,7 +16,7 @@ class ChannelState(enum.Enum):
 
 
 class Channel:
-    """A data channel (RFC 8831, section 6.4). Made by `DataChannels`, read by everybody, changed by `DataChannels` only.
+    """A data channel (RFC 8831, section 6.4): made and changed by `DataChannels`, read by everybody.
 
     Attributes:
         label: its name; need not be unique.
@@ -38,7 +38,6 @@ class Channel:
         "announced",
         "buffered_amount",
         "confirmed",
-        "early",
         "id",
         "incoming_reset",
         "label",
@@ -49,12 +48,13 @@ class Channel:
         "ordered",
         "outgoing_reset",
         "parts",
+        "parts_ppid",
         "pending",
         "prepaid",
         "priority",
-        "progressed",
         "protocol",
-        "reset_wanted",
+        "refuse_next",
+        "silent",
         "state",
     )
 
@@ -83,22 +83,24 @@ class Channel:
         self.state = ChannelState.CONNECTING
         self.buffered_amount = 0
         # What follows is the book-keeping of DataChannels.
-        self.pending: list[tuple[int, bytes, int]] = []  # (ppid, payload, user bytes) given before the stream is usable
-        self.open_sent = False
+        self.pending: list[tuple[int, bytes, int]] | None = None  # PPID, payload, user bytes: before there is a stream
+        self.open_sent = False  # or, when negotiated, the stream may be used
         self.confirmed = False  # the peer is known to have the channel: unordered messages may overtake
-        self.reset_wanted = False  # our outgoing reset has been asked for
-        self.outgoing_reset = False  # and the peer performed it
-        self.incoming_reset = False
-        self.progressed = False  # buffered_amount fell since the last drain
+        self.outgoing_reset = False  # the peer performed our reset
+        self.incoming_reset = False  # and we performed the peer's
+        self.silent = False  # stands for a stream that was refused: nobody is told of it
+        self.refuse_next = False  # the channel that the peer opened next on this stream did not fit into our bounds
         self.prepaid = 0  # bytes of delivered messages whose window was given back before the application took them
-        self.parts: list[bytes] | None = None  # of a message that comes in deprecated partial PPIDs
-        self.early: object = None
+        self.parts: list[bytes] | None = None  # of a message that comes with the deprecated partial PPIDs
+        self.parts_ppid = 0
         # Runs of bytes in the stream's send queue, oldest first: [bytes on the wire, whether the user wrote them].
-        self._account: deque[list[int]] = deque()
+        self._account: deque[list[int]] | None = None
 
     def queued(self, wire_bytes: int, user_bytes: int) -> None:
         """Enter a message that was handed to the association; user_bytes is wire_bytes or 0 (control, empty)."""
         account = self._account
+        if account is None:
+            account = self._account = deque()
         is_user = 1 if user_bytes else 0
         if account and account[-1][1] == is_user:
             account[-1][0] += wire_bytes
@@ -106,7 +108,10 @@ class Channel:
             account.append([wire_bytes, is_user])
 
     def left_queue(self, wire_bytes: int) -> None:
-        """Take bytes that left the send queue off the account, and their user part off `buffered_amount`."""
+        """Take bytes that left the send queue off the account, and what the user wrote of them off `buffered_amount`.
+
+        A message whose lifetime ended may leave from behind one that waits; the sum is right when both have left.
+        """
         account = self._account
         while wire_bytes > 0 and account:
             run = account[0]
@@ -115,7 +120,6 @@ class Channel:
             run[0] -= taken
             if run[1]:
                 self.buffered_amount -= taken
-                self.progressed = True
             if not run[0]:
                 account.popleft()
 

@@ -1,0 +1,290 @@
+"""What the peer does on its streams: control messages, messages of the user, resets, and the answer to wrong ones."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from datachan.dcep.channel import Channel, ChannelState
+from datachan.dcep.errors import BadDcepMessage
+from datachan.dcep.events import (
+    ChannelAnnounced,
+    ChannelClosing,
+    ChannelEvent,
+    ChannelFailed,
+    ChannelMessage,
+    ChannelOpened,
+)
+from datachan.dcep.held import HeldMessages
+from datachan.dcep.link import Link
+from datachan.dcep.messages import AckMessage, OpenMessage, parse_message_untrusted
+from datachan.dcep.payload import (
+    BINARY,
+    BINARY_EMPTY,
+    BINARY_PARTIAL,
+    DCEP,
+    STRING,
+    STRING_EMPTY,
+    STRING_PARTIAL,
+    USER_PPIDS,
+)
+from datachan.dcep.table import ChannelTable
+from datachan.sctp.events import MessageReceived
+
+_PARTIAL_OF: Final = {BINARY: BINARY_PARTIAL, STRING: STRING_PARTIAL}
+
+
+class Inbound:
+    """The receiving half of `DataChannels`.
+
+    Attributes:
+        events: what is to be told to the user.
+    """
+
+    def __init__(self, table: ChannelTable, link: Link, held: HeldMessages) -> None:
+        self.events: list[ChannelEvent] = []
+        self._table = table
+        self._link = link
+        self._held = held
+
+    def restart(self, table: ChannelTable, held: HeldMessages) -> None:
+        """Go on with new ones."""
+        self._table = table
+        self._held = held
+
+    def tell(self, event: ChannelEvent) -> None:
+        """Add an event."""
+        self.events.append(event)
+
+    def message(self, event: MessageReceived, now: float) -> None:
+        """Take a message as it arrives."""
+        channel = self._table.by_id.get(event.stream_id)
+        # The road nearly every message takes comes first.
+        if channel is not None and channel.state is ChannelState.OPEN and event.ppid == BINARY and not channel.parts:
+            channel.confirmed = True
+            self.events.append(ChannelMessage(channel, event.data, len(event.data)))
+        elif self._must_wait(event, channel):
+            self._hold(event, channel)
+            self._link.consumed(len(event.data), now)
+        elif not self._take(event, channel, now):
+            self._link.consumed(len(event.data), now)
+
+    def replay(self, stream_id: int, now: float) -> None:
+        """Take what was held of a stream; its bytes were given back to the window when they came."""
+        for item in self._held.take(stream_id):
+            channel = self._table.by_id.get(stream_id)
+            if item is None:
+                self.stream_reset(stream_id)
+            elif self._must_wait(item, channel):
+                self._hold(item, channel)
+            elif self._take(item, channel, now) and channel is not None:
+                channel.prepaid += len(item.data)
+
+    def stream_reset(self, stream_id: int) -> None:
+        """The peer reset its stream: what it sent before has arrived, and it wants the channel closed."""
+        channel = self._table.by_id.get(stream_id)
+        if channel is None:
+            # It had a channel that we never had, and waits for our half of the closing.
+            if stream_id in self._held:
+                self._held.take(stream_id)
+                self.refuse(stream_id).incoming_reset = True
+            return
+        if channel.incoming_reset:
+            # The channel after this one is closed already too, before we have seen the last of this one.
+            if stream_id in self._held and not self._held.add_reset(stream_id):
+                channel.refuse_next = True
+            return
+        channel.incoming_reset = True
+        if channel.state is ChannelState.CONNECTING:
+            # RFC 8832, 6: "receiving an SCTP stream-reset request for a stream on which no
+            # DATA_CHANNEL_ACK message has been received indicates to the sender of
+            # the corresponding DATA_CHANNEL_OPEN message the failure of the data
+            # channel setup procedure."
+            self.fail(channel, "the peer refused the channel")
+        elif channel.state is ChannelState.OPEN:
+            if channel.parts:
+                self.fail(channel, "the peer closed the channel in the middle of a message")
+            else:
+                self._close(channel)
+                self.tell(ChannelClosing(channel))
+
+    def fail(self, channel: Channel, reason: str) -> None:
+        """Close a channel because of what the peer did."""
+        if channel.state is ChannelState.CLOSING or channel.state is ChannelState.CLOSED:
+            return
+        self._close(channel)
+        self.tell(ChannelFailed(channel, reason))
+
+    def refuse(self, stream_id: int) -> Channel:
+        """Close a stream on which there is no channel, as RFC 8831, 6.7 has it, and keep it until that is done."""
+        channel = Channel("", stream_id=stream_id)
+        channel.silent = True
+        channel.state = ChannelState.CLOSING
+        self._table.enter(channel, stream_id)
+        self._link.reset(stream_id)
+        return channel
+
+    def drop_parts(self, channel: Channel) -> int:
+        """Forget the parts of an unfinished message; how many bytes they had."""
+        size = sum(map(len, channel.parts or ()))
+        channel.parts = None
+        self._held.release(size)
+        return size
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _must_wait(self, event: MessageReceived, channel: Channel | None) -> bool:
+        """Whether the message belongs to a channel that is not there yet."""
+        if channel is not None:
+            # A reset is performed after everything before it; this is of the next channel on the same stream, whose
+            # sender learned that our reset is done before we did.
+            return channel.incoming_reset and channel.state is not ChannelState.CLOSED
+        # RFC 8832, 6: "receiving a message containing user data on an
+        # unused stream indicates an error.  In that case, the corresponding
+        # data channel MUST be closed". But an unordered message may overtake its OPEN, and the user may be about to
+        # make a negotiated channel: so it is closed when what we are ready to hold is used up, not before.
+        return event.ppid in USER_PPIDS and event.stream_id < (self._table.limit or 0)
+
+    def _hold(self, event: MessageReceived, channel: Channel | None) -> None:
+        if self._held.add(event):
+            return
+        if channel is None:
+            self._held.take(event.stream_id)
+            self.refuse(event.stream_id)
+        else:
+            channel.refuse_next = True
+
+    def _take(self, event: MessageReceived, channel: Channel | None, now: float) -> bool:
+        """Take a message; True when the user gets it and will say when it is consumed."""
+        if channel is None:
+            self._on_unused_stream(event, now)
+        elif channel.state is ChannelState.CLOSING or channel.state is ChannelState.CLOSED:
+            return False
+        elif event.ppid == DCEP:
+            self._control(event, channel)
+        elif event.ppid not in USER_PPIDS:
+            # RFC 8831, 6.6: "If a message with an unsupported PPID is received or some error
+            # condition related to the received message is detected by the receiver
+            # (for example, illegal ordering), the receiver SHOULD close the
+            # corresponding data channel."
+            self.fail(channel, f"the peer sent a message with PPID {event.ppid}")
+        else:
+            self._confirm(channel)
+            return self._user_message(event, channel, now)
+        return False
+
+    def _on_unused_stream(self, event: MessageReceived, now: float) -> None:
+        if event.stream_id >= (self._table.limit or 0):
+            return  # there is no stream of ours to close or to answer on
+        if event.ppid != DCEP:
+            self.refuse(event.stream_id)
+            return
+        try:
+            message = parse_message_untrusted(event.data)
+        except BadDcepMessage:
+            self.refuse(event.stream_id)
+            return
+        if isinstance(message, AckMessage):
+            return  # of a channel that is closed
+        # RFC 8832, 6: "If the DATA_CHANNEL_OPEN message doesn't satisfy the conditions
+        # above, the receiver MUST close the corresponding data channel using
+        # the procedure described in [RFC8831] and MUST NOT send a
+        # DATA_CHANNEL_ACK message in response to the received message."
+        if self._table.refusal(event.stream_id, message):
+            self._held.take(event.stream_id)
+            self.refuse(event.stream_id)
+            return
+        self._announce(message, event.stream_id, now)
+
+    def _announce(self, message: OpenMessage, stream_id: int, now: float) -> None:
+        channel = Channel(
+            message.label,
+            protocol=message.protocol,
+            ordered=message.ordered,
+            max_packet_life_time=message.max_packet_life_time,
+            max_retransmits=message.max_retransmits,
+            stream_id=stream_id,
+            priority=message.priority,
+            announced=True,
+        )
+        channel.state = ChannelState.OPEN
+        channel.open_sent = channel.confirmed = True
+        self._table.enter(channel, stream_id)
+        self.tell(ChannelAnnounced(channel))
+        self._link.control(channel, DCEP, AckMessage().serialize(), now)
+        if stream_id in self._held:
+            self.replay(stream_id, now)
+
+    def _control(self, event: MessageReceived, channel: Channel) -> None:
+        try:
+            message = parse_message_untrusted(event.data)
+        except BadDcepMessage as error:
+            self.fail(channel, f"the peer sent {error}")
+            return
+        if isinstance(message, AckMessage):
+            self._confirm(channel)
+        else:
+            self.fail(channel, "the peer opened a channel on a stream that is in use")
+
+    def _confirm(self, channel: Channel) -> None:
+        channel.confirmed = True
+        if channel.state is ChannelState.CONNECTING:
+            # RFC 8832, 5.2: "Reception of this message tells the opener that the
+            # data channel setup handshake is complete." A message of the user tells as much.
+            channel.state = ChannelState.OPEN
+            self.tell(ChannelOpened(channel))
+
+    def _user_message(self, event: MessageReceived, channel: Channel, now: float) -> bool:
+        ppid, data = event.ppid, event.data
+        if ppid in _PARTIAL_OF.values():
+            self._part(event, channel)
+            return False
+        size = len(data)
+        if channel.parts:
+            if channel.parts_ppid != _PARTIAL_OF.get(ppid):
+                self.fail(channel, "the peer began a message before it ended another")
+                return False
+            data = b"".join((*channel.parts, data))
+            channel.prepaid += self.drop_parts(channel)
+            size = len(data)
+        # RFC 8831, 6.6: "When receiving an SCTP user
+        # message with one of these PPIDs, the receiver MUST ignore the SCTP
+        # user message and process it as an empty message."
+        content: str | bytes = data
+        if ppid == STRING:
+            try:
+                content = data.decode()
+            except UnicodeDecodeError:
+                self.fail(channel, "the peer sent a text that is no UTF-8")
+                return False
+        elif ppid == STRING_EMPTY:
+            content = ""
+        elif ppid == BINARY_EMPTY:
+            content = b""
+        self.tell(ChannelMessage(channel, content, size))
+        return True
+
+    def _part(self, event: MessageReceived, channel: Channel) -> None:
+        """Keep a part of a message that comes with the deprecated PPIDs.
+
+        RFC 8831, 6.6: "They were used for a PPID-based
+        fragmentation and reassembly of user messages belonging to reliable
+        and ordered data channels."
+        """
+        reliable = channel.max_retransmits is None and channel.max_packet_life_time is None
+        if not channel.ordered or not reliable or event.unordered:
+            self.fail(channel, "the peer sent part of a message on a channel that is not reliable and ordered")
+        elif channel.parts and channel.parts_ppid != event.ppid:
+            self.fail(channel, "the peer began a message before it ended another")
+        elif not self._held.reserve(len(event.data)):
+            self.fail(channel, "the peer sent a message in parts that is too long together")
+        else:
+            if channel.parts is None:
+                channel.parts = []
+            channel.parts.append(event.data)
+            channel.parts_ppid = event.ppid
+
+    def _close(self, channel: Channel) -> None:
+        channel.state = ChannelState.CLOSING
+        self.drop_parts(channel)
+        if channel.id is not None:
+            self._link.reset(channel.id)

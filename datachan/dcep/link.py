@@ -1,0 +1,115 @@
+"""What data channels ask of their association: messages out, streams reset, window back; it reads nothing."""
+
+from __future__ import annotations
+
+from datachan.dcep.channel import Channel
+from datachan.sctp.association import Association
+from datachan.sctp.errors import InvalidState, InvalidStream
+
+
+class Link:
+    """The way to the association while there is one.
+
+    An association may be gone while its last events are still being read: what we then want of it no longer matters,
+    and its end is among those events.
+
+    Attributes:
+        shutting_down: nothing more can be sent or reset.
+    """
+
+    def __init__(self) -> None:
+        self.shutting_down = False
+        self._association: Association | None = None
+        self._to_reset: dict[int, None] = {}
+        self._resetting: set[int] = set()
+
+    def attach(self, association: Association) -> None:
+        """Use this one."""
+        self._association = association
+        self.restart()
+
+    def detach(self) -> None:
+        """There is none any more."""
+        self._association = None
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what was under way."""
+        self.shutting_down = False
+        self._to_reset.clear()
+        self._resetting.clear()
+
+    def send(self, channel: Channel, ppid: int, payload: bytes, user_bytes: int, now: float) -> None:
+        """Send a message of the user with the channel's reliability.
+
+        Raises:
+            InvalidState: there is no association to send on, or it is ending.
+        """
+        if self._association is None or channel.id is None:
+            raise InvalidState("the association has ended")
+        life_time = channel.max_packet_life_time
+        self._association.send(
+            channel.id,
+            payload,
+            ppid=ppid,
+            now=now,
+            # RFC 8832, 6: "before the DATA_CHANNEL_ACK message or any other
+            # message has been received on a data channel, all other messages
+            # containing user data and belonging to this data channel MUST be sent
+            # ordered, no matter whether the data channel is ordered or not."
+            unordered=not channel.ordered and channel.confirmed,
+            lifetime=None if life_time is None else life_time / 1000,
+            max_retransmissions=channel.max_retransmits,
+            context=channel,
+        )
+        channel.queued(len(payload), user_bytes)
+
+    def try_send(self, channel: Channel, ppid: int, payload: bytes, user_bytes: int, now: float) -> None:
+        """Send a message of the user that was accepted earlier; if the association is ending it is lost with it."""
+        try:
+            self.send(channel, ppid, payload, user_bytes, now)
+        except InvalidState:
+            return
+
+    def control(self, channel: Channel, ppid: int, payload: bytes, now: float) -> None:
+        """Send a message of ours.
+
+        RFC 8832, 6: "All DCEP messages MUST be sent using ordered delivery and reliable
+        transmission."
+        """
+        if self._association is None or channel.id is None:
+            return
+        try:
+            self._association.send(channel.id, payload, ppid=ppid, now=now)
+        except InvalidState:
+            return
+        channel.queued(len(payload), 0)
+
+    def reset(self, stream_id: int) -> None:
+        """Reset our stream at the next `flush_resets`, after what is queued on it."""
+        if not self.shutting_down and stream_id not in self._resetting:
+            self._to_reset[stream_id] = None
+
+    def flush_resets(self, now: float) -> None:
+        """Ask for the resets that came together."""
+        if not self._to_reset or self._association is None:
+            return
+        stream_ids = tuple(self._to_reset)
+        self._to_reset.clear()
+        try:
+            self._association.reset_streams(stream_ids, now)
+        except (InvalidState, InvalidStream):
+            return
+        self._resetting.update(stream_ids)
+
+    def reset_done(self, stream_id: int) -> bool:
+        """Note that a reset came to an end; whether it was asked for here."""
+        if stream_id not in self._resetting:
+            return False
+        self._resetting.discard(stream_id)
+        return True
+
+    def consumed(self, size: int, now: float) -> None:
+        """Give back bytes of the receiver window."""
+        if self._association is not None:
+            self._association.message_consumed(size, now)
