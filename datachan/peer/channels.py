@@ -20,7 +20,7 @@ from datachan.dcep.events import (
     ChannelOpened,
 )
 
-from .data_channel import RTCDataChannel
+from .data_channel import ManagedDataChannel, RTCDataChannel
 from .errors import ArgumentError, InvalidStateError, OperationError
 from .transports import PeerTransports
 
@@ -39,11 +39,11 @@ class ChannelRegistry:
         self.opened = 0
         self.closed = 0
         self._announce = announce
-        self._faces: dict[Channel, RTCDataChannel] = {}
+        self._faces: dict[Channel, ManagedDataChannel] = {}
         self._drain_handle: asyncio.Handle | None = None
         self._ended = False
 
-    def __iter__(self) -> Iterator[RTCDataChannel]:
+    def __iter__(self) -> Iterator[ManagedDataChannel]:
         """Those that are not closed."""
         return iter(tuple(self._faces.values()))
 
@@ -66,7 +66,7 @@ class ChannelRegistry:
             raise InvalidStateError(str(error)) from None
         except DcepError as error:
             raise OperationError(str(error)) from None
-        face = RTCDataChannel(self, channel)
+        face = ManagedDataChannel(self, channel)
         self._faces[channel] = face
         self.created += 1
         self._look_after()
@@ -104,7 +104,7 @@ class ChannelRegistry:
             if face is None:
                 self.consumed(event.channel, event.size)
             else:
-                face._message(event.data, event.size)
+                face.deliver(event.data, event.size)
         elif isinstance(event, ChannelAnnounced):
             self._announced(event.channel)
         elif isinstance(event, ChannelClosed):
@@ -115,7 +115,7 @@ class ChannelRegistry:
     def closing(self) -> None:
         """The connection is being closed: nothing more can be sent."""
         for face in self:
-            face._closing_with_connection()
+            face.closing_with_connection()
 
     def end(self, failure: str | None = None) -> None:
         """Close what is left: the connection is gone, with a reason or in order."""
@@ -124,25 +124,25 @@ class ChannelRegistry:
             self._drain_handle.cancel()
             self._drain_handle = None
         for channel, face in tuple(self._faces.items()):
-            face._fails(failure)
+            face.fails(failure)
             self._closed(channel)
 
     # -- private ------------------------------------------------------------------------------------------------
 
     def _announced(self, channel: Channel) -> None:
-        face = RTCDataChannel(self, channel)
+        face = ManagedDataChannel(self, channel)
         self._faces[channel] = face
         self.opened += 1
         # W3C WebRTC, 6.2: "Set channel.[[ReadyState]] to "open" (but do not fire the open event, yet)."
-        face._set_open()
+        face.set_open()
         self._announce(face)
-        face._announce_open()
+        face.announce_open()
 
     def _closed(self, channel: Channel) -> None:
         face = self._faces.pop(channel, None)
         if face is not None:
             self.closed += 1
-            face._set_closed()
+            face.set_closed()
 
     def _changed(self, event: ChannelEvent) -> None:
         if not isinstance(event, (BufferedAmountChanged, ChannelOpened, ChannelClosing, ChannelFailed)):
@@ -151,15 +151,15 @@ class ChannelRegistry:
         if face is None:
             return
         if isinstance(event, BufferedAmountChanged):
-            face._buffered_amount_changed()
+            face.buffered_amount_changed()
         elif isinstance(event, ChannelClosing):
-            face._peer_closes()
+            face.peer_closes()
         elif isinstance(event, ChannelFailed):
-            face._fails(event.reason)
+            face.fails(event.reason)
         else:
             self.opened += 1
-            face._set_open()
-            face._announce_open()
+            face.set_open()
+            face.announce_open()
 
     def _look_after(self) -> None:
         if self.transports is not None and self.transports.running:

@@ -10,6 +10,7 @@ from typing import Any
 
 from datachan.dtls.certificate import Certificate
 from datachan.ice import IceServer
+from datachan.ice.servers import server_addresses
 
 from .errors import ArgumentError, InvalidAccessError
 
@@ -56,13 +57,12 @@ class RTCIceServer:
         urls = (self.urls,) if isinstance(self.urls, str) else tuple(self.urls)
         if not urls:
             raise ArgumentError("an ICE server needs at least one URL")
-        for url in urls:
-            scheme = url.partition(":")[0].lower()
-            if scheme not in {"stun", "stuns", "turn", "turns"} or not url.partition(":")[2]:
-                raise ArgumentError(f"an ICE server's URL starts with stun:, turn: or turns:, not {url!r}")
-            if scheme in {"turn", "turns"} and (self.username is None or self.credential is None):
-                raise ArgumentError(f"a TURN server needs a username and a credential: {url!r}")
-        return IceServer(urls=urls, username=self.username, credential=self.credential)
+        server = IceServer(urls=urls, username=self.username, credential=self.credential)
+        try:
+            server_addresses([server])
+        except ValueError as error:
+            raise ArgumentError(str(error)) from None
+        return server
 
 
 @dataclass(frozen=True)

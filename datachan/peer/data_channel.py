@@ -228,60 +228,6 @@ class RTCDataChannel(EventTarget):
         self._notify()
         self._host.close_channel(self._channel)
 
-    # -- for RTCPeerConnection ----------------------------------------------------------------------------------
-
-    def _set_open(self) -> None:
-        """Become open without saying so yet (W3C: a channel is open when `datachannel` is emitted)."""
-        if self._ready_state == "connecting":
-            self._ready_state = "open"
-            self._notify()
-
-    def _announce_open(self) -> None:
-        if self._ready_state == "open":
-            self.emit("open")
-
-    def _message(self, data: str | bytes, size: int) -> None:
-        self.messages_received += 1
-        self.bytes_received += size
-        if not self._inbox and self.listeners("message"):
-            self._host.consumed(self._channel, size)
-            self.emit("message", data)
-        else:
-            self._inbox.put(data, size)
-
-    def _buffered_amount_changed(self) -> None:
-        before, self._buffered_amount = self._buffered_amount, self._channel.buffered_amount
-        if before > self._low_threshold >= self._buffered_amount:
-            self.emit("bufferedamountlow")
-        if self._buffered_amount <= self._low_water:
-            self._notify()
-
-    def _peer_closes(self) -> None:
-        if self._ready_state in {"connecting", "open"}:
-            self._ready_state = "closing"
-            self._notify()
-            self.emit("closing")
-
-    def _fails(self, reason: str | None) -> None:
-        """It will close, and this is why."""
-        self._failure = self._failure or reason
-
-    def _set_closed(self) -> None:
-        if self._ready_state == "closed":
-            return
-        self._flush()
-        self._ready_state = "closed"
-        self._inbox.end()
-        self._notify()
-        if self._failure is not None:
-            self.emit("error", OperationError(self._failure))
-        self.emit("close")
-
-    def _closing_with_connection(self) -> None:
-        if self._ready_state in {"connecting", "open"}:
-            self._ready_state = "closing"
-            self._notify()
-
     # -- private ------------------------------------------------------------------------------------------------
 
     def _add_event_handler(self, event: str, k: Callable[..., Any], v: Callable[..., Any]) -> None:
@@ -309,6 +255,62 @@ class RTCDataChannel(EventTarget):
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+
+class ManagedDataChannel(RTCDataChannel):
+    """The same channel with its lower side: how the connection tells it what happens."""
+
+    def set_open(self) -> None:
+        """Become open without saying so yet (W3C: a channel is open when `datachannel` is emitted)."""
+        if self._ready_state == "connecting":
+            self._ready_state = "open"
+            self._notify()
+
+    def announce_open(self) -> None:
+        if self._ready_state == "open":
+            self.emit("open")
+
+    def deliver(self, data: str | bytes, size: int) -> None:
+        self.messages_received += 1
+        self.bytes_received += size
+        if not self._inbox and self.listeners("message"):
+            self._host.consumed(self._channel, size)
+            self.emit("message", data)
+        else:
+            self._inbox.put(data, size)
+
+    def buffered_amount_changed(self) -> None:
+        before, self._buffered_amount = self._buffered_amount, self._channel.buffered_amount
+        if before > self._low_threshold >= self._buffered_amount:
+            self.emit("bufferedamountlow")
+        if self._buffered_amount <= self._low_water:
+            self._notify()
+
+    def peer_closes(self) -> None:
+        if self._ready_state in {"connecting", "open"}:
+            self._ready_state = "closing"
+            self._notify()
+            self.emit("closing")
+
+    def fails(self, reason: str | None) -> None:
+        """It will close, and this is why."""
+        self._failure = self._failure or reason
+
+    def set_closed(self) -> None:
+        if self._ready_state == "closed":
+            return
+        self._flush()
+        self._ready_state = "closed"
+        self._inbox.end()
+        self._notify()
+        if self._failure is not None:
+            self.emit("error", OperationError(self._failure))
+        self.emit("close")
+
+    def closing_with_connection(self) -> None:
+        if self._ready_state in {"connecting", "open"}:
+            self._ready_state = "closing"
+            self._notify()
 
 
 def _plain(data: object) -> str | bytes:

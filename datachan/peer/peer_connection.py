@@ -535,6 +535,8 @@ class RTCPeerConnection(EventTarget):
         setup = "" if answer.transport is None else answer.transport.setup
         if not transports.started:
             transports.connect(theirs, controlling=is_offerer, is_dtls_client=(setup == "active") != is_offerer)
+        else:
+            transports.update_remote(theirs)
         transports.add_remote_candidates(
             [*theirs.candidates, *remote.candidates], complete=theirs.end_of_candidates or remote.complete
         )

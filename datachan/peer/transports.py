@@ -69,14 +69,13 @@ class PeerTransports:
         self._channels = channels
         self._callbacks = callbacks
         self._tls_id = os.urandom(16).hex()
-        self._gathering: asyncio.Task[None] | None = None
+        self._gathering = False
         self._connecting: asyncio.Task[None] | None = None
         self._driver: Driver[object] | None = None
         self._stack_closed = asyncio.Event()
         self._remote: Section | None = None
         self.stack: Stack | None = None
         self.is_dtls_client: bool | None = None
-        self.gathered = False
         self.ice = IceTransport(
             controlling=True,
             servers=[server.to_ice() for server in configuration.iceServers or ()],
@@ -101,9 +100,16 @@ class PeerTransports:
 
     async def gather(self) -> None:
         """Find our candidates. To cancel the wait does not cancel the search: the description is set already."""
-        if self._gathering is None:
-            self._gathering = asyncio.create_task(self._gather())
-        await asyncio.shield(self._gathering)
+        self._gathering = True
+        try:
+            await self.ice.gather()
+        except (IceError, OSError) as error:
+            self._callbacks.failed(f"no candidates could be gathered: {error}")
+
+    @property
+    def gathered(self) -> bool:
+        """Whether all our candidates are known."""
+        return self.ice.gathered
 
     def add_remote_candidates(self, candidates: Sequence[IceCandidate], *, complete: bool) -> None:
         """Try these addresses of the peer, too."""
@@ -123,7 +129,7 @@ class PeerTransports:
     @property
     def gathering_state(self) -> str:
         """W3C's RTCIceGatheringState."""
-        return "complete" if self.gathered else "new" if self._gathering is None else "gathering"
+        return "complete" if self.gathered else "gathering" if self._gathering else "new"
 
     @property
     def setup(self) -> str | None:
@@ -149,6 +155,10 @@ class PeerTransports:
         self.ice.set_controlling(controlling)
         self._connecting = asyncio.create_task(self._connect(remote, is_dtls_client))
         self._connecting.add_done_callback(self._connect_done)
+
+    def update_remote(self, remote: Section) -> None:
+        """The peer described itself anew without a new transport; its limits may have changed."""
+        self._remote = remote
 
     @property
     def max_message_size(self) -> float:
@@ -177,10 +187,9 @@ class PeerTransports:
         Args:
             hurry: once set, there is no more waiting.
         """
-        for task in (self._gathering, self._connecting):
-            if task is not None and not task.done():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        if self._connecting is not None and not self._connecting.done():
+            self._connecting.cancel()
+            await asyncio.gather(self._connecting, return_exceptions=True)
         if self.stack is not None and self._driver is not None and not self._stack_closed.is_set():
             self.stack.close(self._now())
             self._driver.flush()
@@ -196,14 +205,6 @@ class PeerTransports:
         self._stack_closed.set()
 
     # -- private ------------------------------------------------------------------------------------------------
-
-    async def _gather(self) -> None:
-        try:
-            await self.ice.gather()
-        except (IceError, OSError) as error:
-            self._callbacks.failed(f"no candidates could be gathered: {error}")
-        finally:
-            self.gathered = True
 
     async def _connect(self, remote: Section, is_dtls_client: bool) -> None:
         transport = remote.transport

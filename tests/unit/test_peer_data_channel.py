@@ -1,0 +1,452 @@
+"""`RTCDataChannel` and its inbox: states, events, waiting and reading, without a connection."""
+
+import asyncio
+import gc
+import logging
+from collections.abc import Callable
+
+import pytest
+
+from datachan.dcep.channel import Channel
+from datachan.peer import ArgumentError, InvalidStateError, MessageTooLargeError, OperationError
+from datachan.peer.data_channel import ManagedDataChannel
+from datachan.peer.inbox import Inbox
+
+
+class Host:
+    """Takes what a channel hands down, and writes it down."""
+
+    def __init__(self, limit: float = 100) -> None:
+        self.max_message_size = limit
+        self.sent: list[str | bytes] = []
+        self.closed: list[Channel] = []
+        self.returned = 0
+
+    def send(self, channel: Channel, data: str | bytes) -> None:
+        self.sent.append(data)
+        channel.buffered_amount += len(data if isinstance(data, bytes) else data.encode())
+
+    def close_channel(self, channel: Channel) -> None:
+        self.closed.append(channel)
+
+    def consumed(self, channel: Channel, size: int) -> None:
+        self.returned += size
+
+
+class Pair:
+    """A channel's face, the channel below it, and the host."""
+
+    def __init__(self, *, limit: float = 100, opened: bool = True) -> None:
+        self.host = Host(limit)
+        self.core = Channel("label")
+        self.face = ManagedDataChannel(self.host, self.core)
+        self.events: list[object] = []
+        for name in ("open", "closing", "close", "bufferedamountlow"):
+            self.face.on(name, self._recorder(name))
+        self.face.on("error", lambda error: self.events.append(str(error)))
+        if opened:
+            self.face.set_open()
+
+    def _recorder(self, name: str) -> Callable[[], None]:
+        return lambda: self.events.append(name)
+
+    def transmitted(self, amount: int) -> None:
+        self.core.buffered_amount -= amount
+        self.face.buffered_amount_changed()
+
+
+# -- sending
+
+
+@pytest.mark.parametrize("message", ["text", "", b"bytes", b"", bytearray(b"array"), memoryview(b"xviewx")[1:5]])
+def test_sends_text_and_bytes_in_every_form(message: str | bytes | bytearray | memoryview) -> None:
+    pair = Pair()
+
+    pair.face.send(message)
+
+    assert pair.host.sent == [message if isinstance(message, str) else bytes(message)]
+    assert pair.face.bufferedAmount == len(message)
+
+
+def test_a_mutable_message_is_copied_when_it_is_sent() -> None:
+    pair = Pair()
+    message = bytearray(b"before")
+
+    pair.face.send(message)
+    message[:] = b"after!"
+
+    assert pair.host.sent == [b"before"]
+
+
+def test_text_counts_as_the_bytes_it_becomes() -> None:
+    pair = Pair(limit=12)
+
+    pair.face.send("世界你好")
+
+    assert pair.face.bufferedAmount == 12
+    with pytest.raises(MessageTooLargeError):
+        pair.face.send("世界你好!")
+
+
+def test_a_message_past_the_limit_is_refused_and_the_channel_stays_usable() -> None:
+    pair = Pair(limit=10)
+
+    with pytest.raises(MessageTooLargeError, match="a message of 11 bytes; the peer accepts at most 10"):
+        pair.face.send(b"x" * 11)
+    pair.face.send(b"x" * 10)
+
+    assert pair.host.sent == [b"x" * 10]
+    assert pair.face.readyState == "open"
+
+
+def test_without_a_limit_everything_is_taken() -> None:
+    pair = Pair(limit=float("inf"))
+
+    pair.face.send(b"x" * 1_000_000)
+
+    assert pair.face.bufferedAmount == 1_000_000
+
+
+@pytest.mark.parametrize("message", [None, 5, ["text"], object()])
+def test_what_is_no_message_is_refused(message: object) -> None:
+    with pytest.raises(ArgumentError):
+        Pair().face.send(message)  # type: ignore[arg-type]
+
+
+def test_a_lone_surrogate_is_sent_as_the_replacement_character() -> None:
+    pair = Pair()
+
+    pair.face.send("a\ud800")
+
+    assert pair.host.sent == ["a\ufffd"]
+
+
+def test_nothing_is_sent_before_the_channel_is_open_and_after_it_closes() -> None:
+    pair = Pair(opened=False)
+    with pytest.raises(InvalidStateError, match="the channel is connecting, not open"):
+        pair.face.send("early")
+    pair.face.set_open()
+    pair.face.close()
+    with pytest.raises(InvalidStateError, match="the channel is closing, not open"):
+        pair.face.send("late")
+    pair.face.set_closed()
+    with pytest.raises(InvalidStateError, match="the channel is closed, not open"):
+        pair.face.send("too late")
+
+    assert pair.host.sent == []
+
+
+# -- bufferedAmount
+
+
+def test_says_once_that_the_buffered_amount_became_low() -> None:
+    pair = Pair()
+    pair.face.bufferedAmountLowThreshold = 5
+    pair.face.send(b"x" * 10)
+
+    pair.transmitted(4)
+    assert pair.events == []
+    pair.transmitted(1)
+    assert pair.events == ["bufferedamountlow"]
+    pair.transmitted(5)
+
+    assert pair.events == ["bufferedamountlow"]
+    assert pair.face.bufferedAmount == 0
+
+
+def test_a_message_sent_before_the_news_arrives_does_not_hide_it() -> None:
+    pair = Pair()
+    pair.face.send(b"x" * 10)
+    pair.core.buffered_amount -= 10  # has left, but nobody was told yet
+    pair.face.send(b"")
+
+    pair.face.buffered_amount_changed()
+
+    assert pair.events == ["bufferedamountlow"]
+
+
+@pytest.mark.parametrize("value", [-1, 2**32, 1.5, "5"])
+def test_the_low_threshold_is_a_32_bit_number(value: object) -> None:
+    with pytest.raises(ArgumentError):
+        Pair().face.bufferedAmountLowThreshold = value  # type: ignore[assignment]
+
+
+def test_the_buffered_amount_does_not_become_zero_by_closing() -> None:
+    pair = Pair()
+    pair.face.send(b"x" * 10)
+
+    pair.face.close()
+    assert pair.face.bufferedAmount == 10
+    pair.face.set_closed()
+
+    assert pair.face.bufferedAmount == 10
+
+
+async def test_drain_returns_at_once_below_the_high_mark_and_waits_for_the_low_one_above_it() -> None:
+    pair = Pair()
+    pair.face.set_write_buffer_limits(high=20, low=5)
+    pair.face.send(b"x" * 20)
+    await pair.face.drain()
+    pair.face.send(b"x")
+
+    waiting = asyncio.ensure_future(pair.face.drain())
+    await asyncio.sleep(0)
+    pair.transmitted(15)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    pair.transmitted(1)
+
+    await waiting
+
+
+async def test_drain_fails_when_the_channel_closes_under_it() -> None:
+    pair = Pair()
+    pair.face.set_write_buffer_limits(high=0)
+    pair.face.send(b"x")
+    waiting = asyncio.ensure_future(pair.face.drain())
+    await asyncio.sleep(0)
+
+    pair.face.fails("the peer went away")
+    pair.face.set_closed()
+
+    with pytest.raises(InvalidStateError, match="the peer went away"):
+        await waiting
+
+
+@pytest.mark.parametrize(("high", "low"), [(-1, None), (5, 6), (5, -1)])
+def test_write_buffer_limits_must_make_sense(high: int, low: int | None) -> None:
+    with pytest.raises(ArgumentError):
+        Pair().face.set_write_buffer_limits(high, low)
+
+
+# -- receiving
+
+
+def test_a_listener_gets_messages_at_once_and_they_are_given_back() -> None:
+    pair = Pair()
+    received: list[object] = []
+    pair.face.on("message", received.append)
+
+    pair.face.deliver("hello", 5)
+
+    assert (received, pair.host.returned) == (["hello"], 5)
+
+
+async def test_messages_before_the_listener_are_kept_and_come_first() -> None:
+    pair = Pair()
+    received: list[object] = []
+    pair.face.deliver("one", 3)
+    pair.face.deliver("two", 3)
+    assert pair.host.returned == 0
+
+    pair.face.on("message", received.append)
+    assert received == [], "not inside of on()"
+    pair.face.deliver("three", 5)
+    await asyncio.sleep(0)
+    pair.face.deliver("four", 4)
+
+    assert received == ["one", "two", "three", "four"]
+    assert pair.host.returned == 15
+
+
+async def test_a_listener_for_one_message_leaves_the_others() -> None:
+    pair = Pair()
+    received: list[object] = []
+    for text in ("one", "two"):
+        pair.face.deliver(text, 3)
+
+    pair.face.once("message", received.append)
+    await asyncio.sleep(0)
+
+    assert (received, pair.host.returned) == (["one"], 3)
+    assert await anext(pair.face) == "two"
+
+
+async def test_iterating_gives_each_message_back_as_it_is_taken() -> None:
+    pair = Pair()
+    for text in ("one", "two"):
+        pair.face.deliver(text, 3)
+
+    assert await anext(pair.face) == "one"
+    assert pair.host.returned == 3
+    assert await anext(pair.face) == "two"
+    assert pair.host.returned == 6
+
+
+async def test_iteration_waits_and_ends_after_the_last_message_of_a_closed_channel() -> None:
+    pair = Pair()
+
+    async def read() -> list[object]:
+        return [message async for message in pair.face]
+
+    reading = asyncio.ensure_future(read())
+    await asyncio.sleep(0)
+    pair.face.deliver("one", 3)
+    await asyncio.sleep(0)
+    pair.face.deliver("two", 3)
+    pair.face.set_closed()
+
+    assert await reading == ["one", "two"]
+
+
+async def test_a_cancelled_reader_loses_no_message() -> None:
+    pair = Pair()
+    first = asyncio.ensure_future(anext(pair.face))
+    second = asyncio.ensure_future(anext(pair.face))
+    await asyncio.sleep(0)
+
+    pair.face.deliver("one", 3)
+    first.cancel()
+
+    assert await asyncio.wait_for(second, 1) == "one"
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+
+async def test_several_readers_share_the_messages() -> None:
+    pair = Pair()
+    readers = [asyncio.ensure_future(anext(pair.face)) for _ in range(3)]
+    await asyncio.sleep(0)
+
+    for text in ("one", "two", "three"):
+        pair.face.deliver(text, 3)
+
+    assert sorted([await reader for reader in readers]) == ["one", "three", "two"]
+
+
+def test_dropping_a_channel_gives_back_what_nobody_read() -> None:
+    pair = Pair()
+    pair.face.deliver("unread", 6)
+    host = pair.host
+
+    pair.face.set_closed()
+    del pair
+    gc.collect()
+
+    assert host.returned == 6
+
+
+def test_an_inbox_gives_back_each_message_once() -> None:
+    returned: list[int] = []
+    inbox = Inbox(returned.append)
+    inbox.put("a", 1)
+    inbox.put("b", 2)
+
+    assert inbox.take() == "a"
+    del inbox
+    gc.collect()
+
+    assert returned == [1, 2]
+
+
+# -- states
+
+
+def test_closing_by_the_peer_is_told_and_closing_by_us_is_not() -> None:
+    theirs, ours = Pair(), Pair()
+
+    theirs.face.peer_closes()
+    theirs.face.set_closed()
+    ours.face.close()
+    ours.face.close()
+    ours.face.set_closed()
+    ours.face.close()
+
+    assert theirs.events == ["closing", "close"]
+    assert ours.events == ["close"]
+    assert ours.host.closed == [ours.core]
+    assert theirs.host.closed == []
+
+
+def test_a_failure_is_told_before_the_close_and_only_once() -> None:
+    pair = Pair()
+
+    pair.face.fails("it broke")
+    pair.face.fails("and again")
+    pair.face.set_closed()
+    pair.face.set_closed()
+
+    assert pair.events == ["it broke", "close"]
+    assert pair.face.closeReason == "it broke"
+
+
+def test_a_channel_closed_while_it_is_announced_does_not_say_open() -> None:
+    pair = Pair()
+
+    pair.face.close()
+    pair.face.announce_open()
+
+    assert pair.events == []
+
+
+async def test_opened_and_closed_wait_for_what_they_say() -> None:
+    pair = Pair(opened=False)
+    opened, closed = asyncio.ensure_future(pair.face.opened()), asyncio.ensure_future(pair.face.closed())
+    await asyncio.sleep(0)
+    assert not opened.done()
+
+    pair.face.set_open()
+    await opened
+    await pair.face.opened()
+    assert not closed.done()
+    pair.face.set_closed()
+
+    await closed
+    await pair.face.closed()
+
+
+async def test_opened_fails_when_the_channel_never_opens() -> None:
+    pair = Pair(opened=False)
+    opened = asyncio.ensure_future(pair.face.opened())
+    await asyncio.sleep(0)
+
+    pair.face.fails("no path to the peer")
+    pair.face.set_closed()
+
+    with pytest.raises(InvalidStateError, match="no path to the peer"):
+        await opened
+
+
+# -- callbacks that raise
+
+
+def test_a_callback_that_raises_is_logged_and_the_others_are_called(caplog: pytest.LogCaptureFixture) -> None:
+    pair = Pair()
+    received: list[object] = []
+
+    def broken(message: object) -> None:
+        raise ZeroDivisionError("in the callback")
+
+    pair.face.on("message", broken)
+    pair.face.on("message", received.append)
+    with caplog.at_level(logging.ERROR):
+        pair.face.deliver("hello", 5)
+
+    assert received == ["hello"]
+    assert "in the callback" in caplog.text
+    assert pair.events == [], "it is no error of the channel"
+
+
+async def test_a_coroutine_callback_that_raises_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    pair = Pair()
+
+    async def broken(error: OperationError) -> None:
+        raise ZeroDivisionError("in the coroutine")
+
+    pair.face.on("error", broken)
+    pair.face.fails("it broke")
+    with caplog.at_level(logging.ERROR):
+        pair.face.set_closed()
+        await pair.face.wait_for_complete()
+        await asyncio.sleep(0)
+
+    assert caplog.text.count("ZeroDivisionError: in the coroutine") == 1
+
+
+def test_an_error_nobody_listens_to_raises_nothing() -> None:
+    face = ManagedDataChannel(Host(), Channel("label"))
+
+    face.fails("it broke")
+    face.set_closed()
+
+    assert face.readyState == "closed"

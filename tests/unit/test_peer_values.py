@@ -1,0 +1,269 @@
+"""What the peer API is given: configuration, descriptions, candidates and the arguments of createDataChannel."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from datachan.dtls.certificate import Certificate
+from datachan.peer import (
+    ArgumentError,
+    InvalidAccessError,
+    OperationError,
+    RTCBundlePolicy,
+    RTCCertificate,
+    RTCConfiguration,
+    RTCIceCandidate,
+    RTCIceServer,
+    RTCIceTransportPolicy,
+    RTCSessionDescription,
+    SdpError,
+)
+from datachan.peer.candidates import read_candidate
+from datachan.peer.configuration import check_configuration
+from datachan.peer.description import MAX_ADDED_CANDIDATES, Applied
+from datachan.peer.parameters import channel_parameters
+from datachan.sdp import parse_candidate_untrusted, parse_description_untrusted
+
+TEXT = "candidate:1 1 udp 5 192.0.2.9 4000 typ host"
+SDP = (
+    "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE a d\r\n"
+    "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:a\r\n"
+    "m=video 0 UDP/TLS/RTP/SAVPF 96\r\na=mid:v\r\n"
+    "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:d\r\na=ice-ufrag:abcd\r\n"
+    "a=ice-pwd:abcdefghijklmnopqrstuv\r\na=setup:active\r\na=sctp-port:5000\r\n"
+    "a=fingerprint:sha-256 " + ":".join(["AB"] * 32) + "\r\n"
+    "m=text 9 X 1\r\n"
+)
+REMOTE = parse_description_untrusted(SDP)
+
+
+# -- configuration
+
+
+def test_without_a_configuration_nothing_outside_is_contacted() -> None:
+    assert not check_configuration(None).iceServers
+
+
+def test_urls_may_be_one_or_several() -> None:
+    one = RTCIceServer("stun:stun.example.org")
+    several = RTCIceServer(["turn:a.example.org", "turns:b.example.org:443?transport=tcp"], "u", "p")
+
+    assert one.to_ice().urls == ("stun:stun.example.org",)
+    assert several.to_ice().urls == ("turn:a.example.org", "turns:b.example.org:443?transport=tcp")
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        RTCIceServer([]),
+        RTCIceServer("http://example.org"),
+        RTCIceServer("stun:"),
+        RTCIceServer("turn:example.org"),
+        RTCIceServer("turn:example.org", username="u"),
+    ],
+)
+def test_a_server_that_cannot_work_is_refused_at_once(server: RTCIceServer) -> None:
+    with pytest.raises(ArgumentError):
+        check_configuration(RTCConfiguration(iceServers=[server]))
+
+
+def test_policies_may_be_given_as_w3c_strings() -> None:
+    checked = check_configuration(
+        RTCConfiguration(iceTransportPolicy="relay", bundlePolicy="max-bundle")  # type: ignore[arg-type]
+    )
+
+    assert checked.iceTransportPolicy is RTCIceTransportPolicy.RELAY
+    assert checked.bundlePolicy is RTCBundlePolicy.MAX_BUNDLE
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [
+        RTCConfiguration(iceTransportPolicy="none"),  # type: ignore[arg-type]
+        RTCConfiguration(maxMessageSize=-1),
+        RTCConfiguration(closeTimeout=-1),
+        {"iceServers": []},
+    ],
+)
+def test_values_outside_their_range_are_refused(configuration: RTCConfiguration) -> None:
+    with pytest.raises(ArgumentError):
+        check_configuration(configuration)
+
+
+def test_an_expired_certificate_is_refused() -> None:
+    old = Certificate.generate(datetime.now(UTC) - timedelta(days=60), timedelta(days=30))
+
+    with pytest.raises(InvalidAccessError, match="expired"):
+        check_configuration(RTCConfiguration(certificates=[RTCCertificate(old)]))
+
+
+def test_a_certificate_says_its_fingerprint_and_when_it_expires() -> None:
+    certificate = RTCCertificate.generateCertificate()
+
+    (fingerprint,) = certificate.getFingerprints()
+
+    assert fingerprint.algorithm == "sha-256"
+    assert fingerprint.value.count(":") == 31
+    assert certificate.expires > datetime.now(UTC)
+
+
+# -- descriptions
+
+
+def test_a_description_has_one_of_four_types() -> None:
+    assert RTCSessionDescription(sdp="x", type="offer").toJSON() == {"sdp": "x", "type": "offer"}
+    with pytest.raises(ValueError, match="'type' must be in"):
+        RTCSessionDescription(sdp="x", type="bogus")
+    with pytest.raises(TypeError, match="'sdp' must be a string"):
+        RTCSessionDescription(sdp=b"x", type="offer")  # type: ignore[arg-type]
+
+
+def test_added_candidates_appear_at_the_end_of_the_data_section() -> None:
+    applied = Applied(type="offer", sdp=SDP, parsed=REMOTE)
+    assert applied.with_added_candidates() == SDP
+
+    applied.add_candidate(parse_candidate_untrusted(TEXT))
+    applied.add_candidate(parse_candidate_untrusted(TEXT))
+    applied.add_candidate(None)
+
+    assert applied.with_added_candidates() == SDP.replace(
+        "\r\nm=text", f"\r\na={TEXT}\r\na=end-of-candidates\r\nm=text"
+    )
+
+
+def test_only_so_many_added_candidates_are_remembered() -> None:
+    applied = Applied(type="offer", sdp=SDP, parsed=REMOTE)
+
+    for port in range(1, 1000):
+        applied.add_candidate(parse_candidate_untrusted(TEXT.replace("4000", str(port))))
+
+    assert len(applied.candidates) == MAX_ADDED_CANDIDATES
+
+
+# -- candidates
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        TEXT,
+        f"a={TEXT}",
+        parse_candidate_untrusted(TEXT),
+        {"candidate": TEXT, "sdpMid": "d"},
+        {"candidate": TEXT, "sdpMLineIndex": 2},
+        {"candidate": TEXT, "sdpMid": "d", "sdpMLineIndex": 0, "usernameFragment": "abcd"},
+        RTCIceCandidate.from_ice(parse_candidate_untrusted(TEXT), sdpMid="d"),
+        RTCIceCandidate.from_ice(parse_candidate_untrusted(TEXT), sdpMLineIndex=2),
+    ],
+)
+def test_a_candidate_for_the_data_section_is_read_in_every_form(given: object) -> None:
+    read = read_candidate(given)  # type: ignore[arg-type]
+
+    assert read.candidate is not None
+    assert (read.candidate.address, read.candidate.port) == ("192.0.2.9", 4000)
+    assert read.belongs_to_data(REMOTE)
+
+
+@pytest.mark.parametrize("given", [None, "", {"candidate": ""}, {"candidate": "", "sdpMid": "d"}, {}])
+def test_an_empty_candidate_says_that_there_are_no_more(given: object) -> None:
+    read = read_candidate(given)  # type: ignore[arg-type]
+
+    assert read.candidate is None
+    assert read.belongs_to_data(REMOTE)
+
+
+@pytest.mark.parametrize("section", [{"sdpMid": "a"}, {"sdpMid": "v"}, {"sdpMLineIndex": 1}])
+def test_a_candidate_for_a_refused_section_is_of_no_use(section: dict[str, object]) -> None:
+    assert not read_candidate({"candidate": TEXT, **section}).belongs_to_data(REMOTE)
+
+
+def test_a_bundled_section_may_bring_the_candidates_of_the_data_section() -> None:
+    assert read_candidate({"candidate": TEXT + " ufrag abcd", "sdpMid": "a"}).belongs_to_data(REMOTE)
+
+
+@pytest.mark.parametrize(
+    "section",
+    [{"sdpMid": "x"}, {"sdpMLineIndex": 4}, {"sdpMLineIndex": -1}, {"sdpMid": "d", "usernameFragment": "else"}],
+)
+def test_a_candidate_for_nothing_we_know_is_an_error(section: dict[str, object]) -> None:
+    with pytest.raises(OperationError):
+        read_candidate({"candidate": TEXT, **section}).belongs_to_data(REMOTE)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"candidate": TEXT},
+        {"candidate": 5, "sdpMid": "d"},
+        {"candidate": TEXT, "sdpMid": 5},
+        {"candidate": TEXT, "sdpMLineIndex": "2"},
+        {"candidate": TEXT, "sdpMLineIndex": True},
+        {"candidate": TEXT, "sdpMid": "d", "usernameFragment": 5},
+        RTCIceCandidate.from_ice(parse_candidate_untrusted(TEXT)),
+        5,
+    ],
+)
+def test_what_does_not_say_where_it_belongs_is_refused(given: object) -> None:
+    with pytest.raises(ArgumentError):
+        read_candidate(given)  # type: ignore[arg-type]
+
+
+def test_malformed_candidate_text_is_refused_with_a_reason() -> None:
+    with pytest.raises(SdpError, match="port is a number"):
+        read_candidate({"candidate": TEXT.replace("4000", "70000"), "sdpMid": "d"})
+
+
+# -- createDataChannel
+
+
+def parameters(**changes: object) -> dict[str, object]:
+    given = {
+        "label": "chat",
+        "max_packet_life_time": None,
+        "max_retransmits": None,
+        "ordered": True,
+        "protocol": "",
+        "negotiated": False,
+        "id": None,
+        "priority": "low",
+    }
+    return channel_parameters(**{**given, **changes})  # type: ignore[arg-type]
+
+
+def test_the_id_is_ignored_unless_the_channel_is_negotiated() -> None:
+    assert parameters(id=42)["id"] is None
+    assert parameters(id=42, negotiated=True)["id"] == 42
+
+
+@pytest.mark.parametrize(("name", "number"), [("very-low", 128), ("low", 256), ("medium", 512), ("high", 1024)])
+def test_priorities_become_the_numbers_of_rfc_8831(name: str, number: int) -> None:
+    assert parameters(priority=name)["priority"] == number
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"max_packet_life_time": -1},
+        {"max_packet_life_time": 65536},
+        {"max_retransmits": 1.5},
+        {"max_retransmits": True},
+        {"max_packet_life_time": 0, "max_retransmits": 0},
+        {"id": 65536},
+        {"id": 65535, "negotiated": True},
+        {"negotiated": True},
+        {"priority": "urgent"},
+        {"label": None},
+        {"label": "l" * 65536},
+        {"label": "µ" * 32768},
+        {"protocol": "p" * 65536},
+    ],
+)
+def test_arguments_outside_their_range_raise_what_w3c_and_aiortc_programs_expect(changes: dict[str, object]) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        parameters(**changes)
+    assert isinstance(caught.value, TypeError)
+    assert isinstance(caught.value, ValueError)
+
+
+def test_a_lone_surrogate_becomes_the_replacement_character() -> None:
+    assert parameters(label="a\ud800b", protocol="\udfff") == parameters(label="a\ufffdb", protocol="\ufffd")
