@@ -1,0 +1,344 @@
+"""RTCPeerConnection before anything is connected: offers, answers, candidates, states and what is refused."""
+
+import asyncio
+
+import pytest
+
+from datachan import (
+    InvalidModificationError,
+    InvalidStateError,
+    OperationError,
+    RTCConfiguration,
+    RTCPeerConnection,
+    RTCSessionDescription,
+    SdpError,
+)
+from tests.pairs import configuration, event, soon
+
+
+@pytest.fixture
+async def pc():
+    async with RTCPeerConnection(configuration()) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def other():
+    async with RTCPeerConnection(configuration()) as connection:
+        yield connection
+
+
+def emitted(emitter: RTCPeerConnection, *names: str) -> list[tuple[str, object]]:
+    seen: list[tuple[str, object]] = []
+    for name in names:
+        emitter.on(name, lambda *args, name=name: seen.append((name, args[0] if args else None)))
+    return seen
+
+
+async def test_begins_with_nothing(pc: RTCPeerConnection) -> None:
+    assert (pc.signalingState, pc.connectionState) == ("stable", "new")
+    assert (pc.iceConnectionState, pc.iceGatheringState) == ("new", "new")
+    assert (pc.localDescription, pc.remoteDescription, pc.sctp) == (None, None, None)
+    assert (pc.canTrickleIceCandidates, pc.failureReason) == (None, None)
+
+
+def test_can_be_made_before_an_event_loop_runs() -> None:
+    pc = RTCPeerConnection(configuration())
+    channel = pc.createDataChannel("chat")
+
+    async def main() -> str:
+        offer = await pc.createOffer()
+        await pc.close()
+        return offer.sdp
+
+    assert "m=application" in asyncio.run(main())
+    assert channel.readyState == "closed"
+
+
+async def test_an_offer_has_a_data_section_once_there_is_a_channel(pc: RTCPeerConnection) -> None:
+    without = await pc.createOffer()
+    pc.createDataChannel("chat")
+    with_channel = await pc.createOffer()
+
+    assert "m=" not in without.sdp
+    assert with_channel.sdp.count("m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n") == 1
+    assert "a=setup:actpass\r\n" in with_channel.sdp
+    assert "a=candidate" not in with_channel.sdp
+
+
+async def test_data_can_be_offered_before_there_is_a_channel() -> None:
+    async with RTCPeerConnection(configuration(alwaysNegotiateDataChannels=True)) as pc:
+        assert "m=application" in (await pc.createOffer()).sdp
+
+
+async def test_announces_the_limit_it_was_told(pc: RTCPeerConnection) -> None:
+    async with RTCPeerConnection(configuration(maxMessageSize=5_000_000)) as small:
+        small.createDataChannel("chat")
+        pc.createDataChannel("chat")
+
+        assert "a=max-message-size:5000000\r\n" in (await small.createOffer()).sdp
+        assert "a=max-message-size:67108864\r\n" in (await pc.createOffer()).sdp
+
+
+async def test_each_offer_has_a_newer_version_of_the_same_session(pc: RTCPeerConnection) -> None:
+    first, second = (await pc.createOffer()).sdp.split("\r\n")[1], (await pc.createOffer()).sdp.split("\r\n")[1]
+
+    assert first.split()[1] == second.split()[1]
+    assert int(first.split()[2]) < int(second.split()[2])
+
+
+async def test_setting_the_offer_gathers_and_tells_each_candidate(pc: RTCPeerConnection) -> None:
+    pc.createDataChannel("chat")
+    seen = emitted(pc, "signalingstatechange", "icegatheringstatechange", "icecandidate")
+
+    await pc.setLocalDescription(await pc.createOffer())
+
+    names = [name for name, _ in seen]
+    candidates = [value for name, value in seen if name == "icecandidate"]
+    assert names[:2] == ["signalingstatechange", "icegatheringstatechange"]
+    assert pc.signalingState == "have-local-offer"
+    assert pc.iceGatheringState == "complete"
+    assert candidates[-1] is None
+    assert [(c.ip, c.sdpMid, c.sdpMLineIndex) for c in candidates[:-1]] == [("127.0.0.1", "0", 0)]
+    assert f"a={candidates[0].candidate}\r\n" in pc.localDescription.sdp
+    assert "a=end-of-candidates\r\n" in pc.localDescription.sdp
+
+
+async def test_setting_without_an_argument_makes_the_fitting_description(
+    pc: RTCPeerConnection, other: RTCPeerConnection
+) -> None:
+    pc.createDataChannel("chat")
+
+    await pc.setLocalDescription()
+    await other.setRemoteDescription(pc.localDescription)
+    await other.setLocalDescription()
+
+    assert (pc.localDescription.type, other.localDescription.type) == ("offer", "answer")
+    assert "a=setup:active\r\n" in other.localDescription.sdp
+
+
+async def test_an_empty_sdp_stands_for_what_was_created(pc: RTCPeerConnection) -> None:
+    pc.createDataChannel("chat")
+
+    await pc.setLocalDescription(RTCSessionDescription(sdp="", type="offer"))
+
+    assert "m=application" in pc.localDescription.sdp
+
+
+async def test_what_was_not_created_here_is_refused(pc: RTCPeerConnection, other: RTCPeerConnection) -> None:
+    pc.createDataChannel("chat")
+    other.createDataChannel("chat")
+    theirs = await other.createOffer()
+
+    with pytest.raises(InvalidModificationError):
+        await pc.setLocalDescription(theirs)
+    ours = await pc.createOffer()
+    with pytest.raises(InvalidModificationError):
+        await pc.setLocalDescription(RTCSessionDescription(sdp=ours.sdp.replace("actpass", "active"), type="offer"))
+
+    assert pc.signalingState == "stable"
+
+
+async def test_an_answer_without_an_offer_is_refused(pc: RTCPeerConnection) -> None:
+    with pytest.raises(InvalidStateError, match="there is no offer to answer"):
+        await pc.createAnswer()
+    with pytest.raises(InvalidStateError):
+        await pc.setLocalDescription(RTCSessionDescription(sdp="", type="answer"))
+
+
+async def test_a_malformed_description_is_refused_and_changes_nothing(pc: RTCPeerConnection) -> None:
+    for text in ("", "hello", "v=0\r\nm=application"):
+        with pytest.raises(SdpError):
+            await pc.setRemoteDescription(RTCSessionDescription(sdp=text, type="offer"))
+        with pytest.raises(ValueError, match=r"."):
+            await pc.setRemoteDescription(RTCSessionDescription(sdp=text, type="offer"))
+
+    assert (pc.signalingState, pc.remoteDescription) == ("stable", None)
+
+
+async def test_an_answer_that_does_not_fit_is_refused_and_changes_nothing(
+    pc: RTCPeerConnection, other: RTCPeerConnection
+) -> None:
+    pc.createDataChannel("chat")
+    await pc.setLocalDescription()
+    await other.setRemoteDescription(pc.localDescription)
+    await other.setLocalDescription()
+    good = other.localDescription
+
+    with pytest.raises(SdpError, match="must choose active or passive"):
+        await pc.setRemoteDescription(
+            RTCSessionDescription(good.sdp.replace("setup:active", "setup:actpass"), "answer")
+        )
+    with pytest.raises(SdpError, match="a=mid:7"):
+        await pc.setRemoteDescription(RTCSessionDescription(good.sdp.replace("a=mid:0", "a=mid:7"), "answer"))
+
+    assert pc.signalingState == "have-local-offer"
+
+
+async def test_audio_and_video_are_refused_one_by_one(pc: RTCPeerConnection, other: RTCPeerConnection) -> None:
+    other.createDataChannel("chat")
+    await other.setLocalDescription()
+    head, data = other.localDescription.sdp.split("m=application", 1)
+    audio = "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=mid:a\r\na=sendrecv\r\n"
+    offer = head.replace("BUNDLE 0", "BUNDLE a 0") + audio + "m=application" + data
+
+    await pc.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+    answer = (await pc.createAnswer()).sdp
+
+    assert [line for line in answer.split("\r\n") if line.startswith("m=")] == [
+        "m=audio 0 UDP/TLS/RTP/SAVPF 111",
+        "m=application 9 UDP/DTLS/SCTP webrtc-datachannel",
+    ]
+    assert "a=group:BUNDLE 0\r\n" in answer
+
+
+async def test_an_offer_of_audio_alone_can_be_answered(pc: RTCPeerConnection) -> None:
+    offer = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:a\r\n"
+
+    await pc.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+    await pc.setLocalDescription()
+
+    assert "m=audio 0 " in pc.localDescription.sdp
+    assert (pc.signalingState, pc.connectionState, pc.sctp) == ("stable", "new", None)
+
+
+async def test_channels_fail_when_the_peer_refuses_the_data_section(pc: RTCPeerConnection) -> None:
+    channel = pc.createDataChannel("chat")
+    await pc.setLocalDescription()
+    refusal = (
+        "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"
+        "m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:0\r\n"
+    )
+
+    await pc.setRemoteDescription(RTCSessionDescription(refusal, "answer"))
+
+    assert (pc.signalingState, pc.connectionState) == ("stable", "failed")
+    assert pc.failureReason == "the data channel section was refused"
+    assert (channel.readyState, channel.closeReason) == ("closed", "the data channel section was refused")
+
+
+async def test_rollback_takes_an_offer_back(pc: RTCPeerConnection, other: RTCPeerConnection) -> None:
+    pc.createDataChannel("chat")
+    await pc.setLocalDescription()
+
+    await pc.setLocalDescription(RTCSessionDescription(sdp="", type="rollback"))
+    assert (pc.signalingState, pc.localDescription) == ("stable", None)
+
+    await pc.setLocalDescription()
+    await other.setRemoteDescription(pc.localDescription)
+    await other.setRemoteDescription(RTCSessionDescription(sdp="", type="rollback"))
+    assert (other.signalingState, other.remoteDescription) == ("stable", None)
+
+
+async def test_an_offer_that_crosses_ours_takes_its_place(pc: RTCPeerConnection, other: RTCPeerConnection) -> None:
+    for connection in (pc, other):
+        connection.createDataChannel("chat")
+        await connection.setLocalDescription()
+    seen = emitted(pc, "signalingstatechange")
+
+    await pc.setRemoteDescription(other.localDescription)
+
+    assert pc.signalingState == "have-remote-offer"
+    assert pc.pendingLocalDescription is None
+    assert len(seen) == 2
+
+
+async def test_negotiation_is_needed_once_for_the_first_channel(pc: RTCPeerConnection) -> None:
+    seen = emitted(pc, "negotiationneeded")
+
+    pc.createDataChannel("one")
+    assert seen == [], "not inside of the call"
+    pc.createDataChannel("two")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+    assert len(seen) == 1
+
+
+async def test_no_negotiation_is_needed_when_one_began_meanwhile(pc: RTCPeerConnection) -> None:
+    seen = emitted(pc, "negotiationneeded")
+
+    pc.createDataChannel("one")
+    await pc.setLocalDescription()
+    await asyncio.sleep(0)
+
+    assert seen == []
+
+
+async def test_candidates_need_a_remote_description(pc: RTCPeerConnection) -> None:
+    with pytest.raises(InvalidStateError, match="only after setRemoteDescription"):
+        await pc.addIceCandidate({"candidate": "candidate:1 1 udp 5 192.0.2.9 4000 typ host", "sdpMid": "0"})
+
+
+async def test_added_candidates_appear_in_the_remote_description(
+    pc: RTCPeerConnection, other: RTCPeerConnection
+) -> None:
+    other.createDataChannel("chat")
+    offer = await other.createOffer()
+    await pc.setRemoteDescription(offer)
+    assert pc.canTrickleIceCandidates is True
+    text = "candidate:1 1 udp 5 192.0.2.9 4000 typ host"
+
+    await pc.addIceCandidate({"candidate": text, "sdpMid": "0", "sdpMLineIndex": 0})
+    with pytest.raises(OperationError):
+        await pc.addIceCandidate({"candidate": text, "sdpMid": "7"})
+    await pc.addIceCandidate(None)
+
+    assert pc.remoteDescription.sdp == offer.sdp + f"a={text}\r\na=end-of-candidates\r\n"
+
+
+async def test_after_close_everything_is_refused_and_closing_again_is_harmless(other: RTCPeerConnection) -> None:
+    pc = RTCPeerConnection(configuration())
+    channel = pc.createDataChannel("chat")
+    await pc.setLocalDescription()
+    seen = emitted(pc, "signalingstatechange", "connectionstatechange", "iceconnectionstatechange")
+
+    await soon(pc.close())
+    await soon(pc.close())
+
+    assert (pc.signalingState, pc.connectionState, pc.iceConnectionState) == ("closed", "closed", "closed")
+    assert channel.readyState == "closed"
+    assert {name for name, _ in seen} == {"signalingstatechange", "connectionstatechange", "iceconnectionstatechange"}
+    with pytest.raises(InvalidStateError):
+        pc.createDataChannel("late")
+    for call in (pc.createOffer, pc.createAnswer, pc.setLocalDescription, pc.addIceCandidate):
+        with pytest.raises(InvalidStateError):
+            await call()
+    with pytest.raises(InvalidStateError):
+        await pc.setRemoteDescription(RTCSessionDescription(sdp="", type="rollback"))
+
+
+async def test_a_cancelled_gathering_goes_on(pc: RTCPeerConnection) -> None:
+    pc.createDataChannel("chat")
+    complete = asyncio.ensure_future(event(pc, "icecandidate"))
+    setting = asyncio.ensure_future(pc.setLocalDescription())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+    setting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await setting
+
+    assert pc.signalingState == "have-local-offer"
+    await complete
+
+
+async def test_a_negotiated_id_cannot_be_taken_twice(pc: RTCPeerConnection) -> None:
+    pc.createDataChannel("one", negotiated=True, id=42)
+
+    with pytest.raises(OperationError):
+        pc.createDataChannel("two", negotiated=True, id=42)
+
+
+async def test_a_given_certificate_is_used() -> None:
+    certificate = await RTCPeerConnection.generateCertificate()
+    (fingerprint,) = certificate.getFingerprints()
+
+    async with RTCPeerConnection(configuration(certificates=[certificate])) as pc:
+        pc.createDataChannel("chat")
+        assert f"a=fingerprint:sha-256 {fingerprint.value}\r\n" in (await pc.createOffer()).sdp
+
+
+async def test_the_configuration_can_be_read_back() -> None:
+    async with RTCPeerConnection(RTCConfiguration(maxMessageSize=7)) as pc:
+        assert pc.getConfiguration().maxMessageSize == 7
