@@ -87,7 +87,7 @@ def _read_record(message: bytes, position: int, found: list[tuple[str, str]]) ->
     # RFC 6762, 10.1: a time to live of zero says goodbye.
     if wanted == length and record_class & ~_TOP_BIT == _CLASS_IN and time_to_live > 0:
         address = ipaddress.ip_address(message[start:end])
-        if not (address.is_multicast or address.is_unspecified or address.is_reserved):
+        if address.is_loopback or not (address.is_multicast or address.is_unspecified or address.is_reserved):
             found.append((name, str(address)))
     return end
 

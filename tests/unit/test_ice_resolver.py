@@ -1,0 +1,162 @@
+"""The mDNS resolver against responders on loopback multicast, which behave as browsers do."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from datachan.ice.mdns import TYPE_A
+from datachan.ice.resolver import MdnsResolver, shared_resolver
+from datachan.udp import UdpSocket
+from tests.unit.mdns_responder import GROUP, Link, chromium_answer, free_port
+
+NAME = "75f3215a-340d-4e6a-8055-033427683a91.local"
+
+
+@pytest.fixture
+async def link() -> AsyncIterator[Link]:
+    link = Link({NAME: "192.0.2.7", "six.local": "fd00::7"})
+    yield link
+    link.close()
+
+
+async def within(awaitable: Any, seconds: float = 10.0) -> Any:
+    return await asyncio.wait_for(awaitable, seconds)
+
+
+async def test_resolves_a_name_to_its_ipv4_address(link: Link) -> None:
+    assert await within(link.resolver.resolve(NAME)) == "192.0.2.7"
+
+
+async def test_resolves_a_name_to_its_ipv6_address(link: Link) -> None:
+    assert await within(link.resolver.resolve("six.local")) == "fd00::7"
+
+
+async def test_a_name_matches_whatever_its_case(link: Link) -> None:
+    assert await within(link.resolver.resolve(NAME.upper())) == "192.0.2.7"
+
+
+async def test_several_waiters_share_one_query(link: Link) -> None:
+    found = await within(asyncio.gather(*(link.resolver.resolve(NAME) for _ in range(5))))
+    assert found == ["192.0.2.7"] * 5
+    assert len([query for query in link.responder.queries if query[:2] == (NAME, TYPE_A)]) == 1
+
+
+async def test_asks_again_until_somebody_answers(link: Link) -> None:
+    link.responder.silent = True
+    waiting = asyncio.create_task(link.resolver.resolve(NAME))
+    await within(link.responder.asked.wait())
+    link.responder.silent = False
+    assert await within(waiting) == "192.0.2.7"
+    assert len([query for query in link.responder.queries if query[1] == TYPE_A]) == 2
+
+
+async def test_an_announcement_nobody_asked_for_resolves_a_name_that_is_waited_for(link: Link) -> None:
+    link.responder.silent = True
+    waiting = asyncio.create_task(link.resolver.resolve(NAME))
+    await within(link.responder.asked.wait())
+    link.responder.announce(chromium_answer(NAME, "192.0.2.8"))
+    assert await within(waiting, 0.9) == "192.0.2.8"
+
+
+async def test_damaged_answers_and_answers_for_others_are_passed_over(link: Link) -> None:
+    link.responder.silent = True
+    waiting = asyncio.create_task(link.resolver.resolve(NAME))
+    await within(link.responder.asked.wait())
+    for junk in (
+        b"",
+        b"\xff" * 12,
+        b"\0\0\x84\0\0\0\xff\xff\0\0\0\0\xc0\x0c",
+        chromium_answer("other.local", "192.0.2.1"),
+    ):
+        link.responder.announce(junk)
+    link.responder.announce(chromium_answer(NAME, "224.0.0.1"))
+    link.responder.announce(chromium_answer(NAME, "192.0.2.9"))
+    assert await within(waiting) == "192.0.2.9"
+
+
+async def test_an_answer_from_another_port_is_ignored(link: Link) -> None:
+    link.responder.silent = True
+    waiting = asyncio.create_task(link.resolver.resolve(NAME))
+    await within(link.responder.asked.wait())
+    stranger = UdpSocket.bind("127.0.0.1")
+    stranger.send([chromium_answer(NAME, "192.0.2.66")], (GROUP, link.port))
+    stranger.send([chromium_answer(NAME, "192.0.2.66")], ("127.0.0.1", link.port))
+    stranger.close()
+    link.responder.announce(chromium_answer(NAME, "192.0.2.9"))
+    assert await within(waiting) == "192.0.2.9"
+
+
+async def test_without_the_shared_port_it_asks_for_unicast_answers() -> None:
+    port = free_port()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as selfish:
+        selfish.setsockopt(
+            socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(GROUP) + socket.inet_aton("127.0.0.1")
+        )
+        selfish.bind(("", port))
+        selfish.setblocking(False)
+        resolver = MdnsResolver(interfaces=["127.0.0.1"], port=port, groups=[GROUP])
+        waiting = asyncio.create_task(resolver.resolve(NAME))
+        loop = asyncio.get_running_loop()
+        query, source = await within(loop.sock_recvfrom(selfish, 2000))
+        assert query[-2:] == b"\x80\x01"
+        await loop.sock_sendto(selfish, chromium_answer(NAME, "192.0.2.10"), source)
+        assert await within(waiting) == "192.0.2.10"
+        resolver.close()
+
+
+async def test_what_is_no_mdns_name_is_not_asked_for(link: Link) -> None:
+    assert await within(link.resolver.resolve("example.com")) is None
+    assert await within(link.resolver.resolve("a.b.local")) is None
+    assert link.responder.queries == []
+
+
+async def test_without_an_interface_there_is_no_answer() -> None:
+    resolver = MdnsResolver(interfaces=[], groups=[GROUP])
+    assert await within(resolver.resolve(NAME)) is None
+    resolver.close()
+
+
+async def test_names_are_bounded(link: Link) -> None:
+    link.responder.silent = True
+    waiting = [asyncio.create_task(link.resolver.resolve(f"n{number}.local")) for number in range(300)]
+    done, pending = await asyncio.wait(waiting, timeout=0.3)
+    assert len(pending) == 256
+    assert {task.result() for task in done} == {None}
+    link.resolver.close()
+    assert set(await within(asyncio.gather(*pending))) == {None}
+
+
+async def test_who_no_longer_waits_is_no_longer_asked_for(link: Link) -> None:
+    link.responder.silent = True
+    waiting = asyncio.create_task(link.resolver.resolve(NAME))
+    await within(link.responder.asked.wait())
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    link.responder.silent = False
+    link.responder.queries.clear()
+    assert await within(link.resolver.resolve("six.local")) == "fd00::7"
+    assert {name for name, *_ in link.responder.queries} == {"six.local"}
+
+
+async def test_asking_again_starts_over_but_not_within_a_second(link: Link) -> None:
+    link.responder.silent = True
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    waiting = asyncio.create_task(link.resolver.resolve(NAME))
+    await within(link.responder.asked.wait())
+    link.resolver.ask_again()
+    link.resolver.ask_again()
+    link.responder.silent = False
+    assert await within(waiting) == "192.0.2.7"
+    assert loop.time() - started >= 0.99
+    assert len([query for query in link.responder.queries if query[1] == TYPE_A]) == 2
+
+
+async def test_the_shared_resolver_is_one_while_it_is_used_and_closed_after_that() -> None:
+    async with shared_resolver() as first, shared_resolver() as second:
+        assert first is second
+    async with shared_resolver() as third:
+        assert third is not first
