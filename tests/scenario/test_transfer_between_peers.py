@@ -1,0 +1,211 @@
+"""Files between two peers, A and Z: what goes wrong with one file leaves the connection usable."""
+
+import asyncio
+import hashlib
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from datachan import RTCDataChannel, RTCPeerConnection
+from datachan.transfer import (
+    CHANNEL_LABEL,
+    ReceivedFile,
+    TransferCancelled,
+    TransferFailed,
+    TransferRefused,
+    answer_file,
+    files_in,
+    receive_file,
+    request_file,
+    send_file,
+)
+
+DATA = os.urandom(1024) * 8 * 1024  # 8 MiB: twice the receive window, so that flow control has its say
+
+
+class Pair:
+    """A and Z, connected; `arrived` are the channels that A opened, as Z sees them."""
+
+    def __init__(self, a: RTCPeerConnection, z: RTCPeerConnection) -> None:
+        self.a, self.z = a, z
+        self.arrived: asyncio.Queue[RTCDataChannel] = asyncio.Queue()
+        z.on("datachannel", self.arrived.put_nowait)
+
+    async def connect(self) -> None:
+        control = self.a.createDataChannel("control")
+        await self.a.setLocalDescription(await self.a.createOffer())
+        assert self.a.localDescription is not None
+        await self.z.setRemoteDescription(self.a.localDescription)
+        await self.z.setLocalDescription(await self.z.createAnswer())
+        assert self.z.localDescription is not None
+        await self.a.setRemoteDescription(self.z.localDescription)
+        await control.opened()
+        await self.arrived.get()
+
+    async def channel(self) -> tuple[RTCDataChannel, RTCDataChannel]:
+        """A fresh channel for a file, both its ends."""
+        mine = self.a.createDataChannel(CHANNEL_LABEL)
+        return mine, await self.arrived.get()
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[Pair]:
+    async with RTCPeerConnection() as a, RTCPeerConnection() as z:
+        pair = Pair(a, z)
+        await pair.connect()
+        yield pair
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "source" / "data.bin"
+    path.parent.mkdir()
+    path.write_bytes(DATA)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "folder"
+    path.mkdir()
+    return path
+
+
+async def assert_a_file_arrives(pair: Pair, source: Path, folder: Path) -> None:
+    a, z = await pair.channel()
+    sent, received = await asyncio.gather(send_file(a, source), receive_file(z, folder))
+    assert received == ReceivedFile(folder / "data.bin", len(DATA), hashlib.sha256(DATA).hexdigest())
+    assert sent.sha256 == received.sha256
+    assert received.path.read_bytes() == DATA
+    assert os.listdir(folder) == ["data.bin"]
+    received.path.unlink()
+    await asyncio.gather(a.closed(), z.closed())
+
+
+async def test_a_file_larger_than_the_window_arrives(source: Path, folder: Path) -> None:
+    async with connected() as pair:
+        await assert_a_file_arrives(pair, source, folder)
+
+
+async def test_the_sender_may_close_the_connection_as_soon_as_the_file_is_delivered(source: Path, folder: Path) -> None:
+    async with connected() as pair:
+        a, z = await pair.channel()
+
+        async def send_and_leave() -> None:
+            await send_file(a, source)
+            await pair.a.close()
+
+        _, received = await asyncio.gather(send_and_leave(), receive_file(z, folder))
+        assert received.path.read_bytes() == DATA
+
+
+async def test_the_receiver_may_close_the_connection_as_soon_as_the_file_is_stored(source: Path, folder: Path) -> None:
+    async with connected() as pair:
+        a, z = await pair.channel()
+
+        async def receive_and_leave() -> None:
+            await receive_file(z, folder)
+            await pair.z.close()
+
+        sent, _ = await asyncio.gather(send_file(a, source), receive_and_leave())
+        assert sent.size == len(DATA)
+
+
+async def test_several_files_go_at_the_same_time(source: Path, tmp_path: Path) -> None:
+    async with connected() as pair:
+        folders = [tmp_path / str(number) for number in range(4)]
+        transfers = []
+        for target in folders:
+            target.mkdir()
+            a, z = await pair.channel()
+            transfers += [send_file(a, source), receive_file(z, target)]
+        await asyncio.gather(*transfers)
+        assert all((target / "data.bin").read_bytes() == DATA for target in folders)
+
+
+async def test_a_requested_file_comes_back_over_the_same_channel(source: Path, folder: Path) -> None:
+    async with connected() as pair:
+        a, z = await pair.channel()
+        answer = answer_file(z, folder, choose=files_in(source.parent))
+        received, _ = await asyncio.gather(request_file(a, "data.bin", folder), answer)
+        assert received.path.read_bytes() == DATA
+
+
+async def test_a_refused_file_moves_no_bytes(source: Path, folder: Path) -> None:
+    (folder / "data.bin").write_bytes(b"old")
+    async with connected() as pair:
+        a, z = await pair.channel()
+        sent, received = await asyncio.gather(send_file(a, source), receive_file(z, folder), return_exceptions=True)
+        assert isinstance(sent, TransferRefused)
+        assert isinstance(received, TransferRefused)
+        assert (folder / "data.bin").read_bytes() == b"old"
+        await z.closed()
+        assert z.bytes_received < 1000
+        (folder / "data.bin").unlink()
+        await assert_a_file_arrives(pair, source, folder)
+
+
+async def test_after_the_receiver_breaks_off_the_connection_carries_the_next_file(source: Path, folder: Path) -> None:
+    async with connected() as pair:
+        a, z = await pair.channel()
+        receiving = asyncio.create_task(
+            receive_file(z, folder, progress=lambda done, total: done > 1_000_000 and receiving.cancel())
+        )
+        with pytest.raises(TransferCancelled):
+            await send_file(a, source)
+        with pytest.raises(asyncio.CancelledError):
+            await receiving
+        assert os.listdir(folder) == []
+        await assert_a_file_arrives(pair, source, folder)
+
+
+async def test_after_the_sender_breaks_off_the_connection_carries_the_next_file(source: Path, folder: Path) -> None:
+    async with connected() as pair:
+        a, z = await pair.channel()
+        sending = asyncio.create_task(
+            send_file(a, source, progress=lambda done, total: done > 1_000_000 and sending.cancel())
+        )
+        with pytest.raises(TransferCancelled):
+            await receive_file(z, folder)
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        assert os.listdir(folder) == []
+        await assert_a_file_arrives(pair, source, folder)
+
+
+async def test_a_peer_that_sends_more_than_it_announced_fills_no_disk(source: Path, folder: Path) -> None:
+    async with connected() as pair:
+        a, z = await pair.channel()
+        await a.opened()
+        receiving = asyncio.create_task(receive_file(z, folder))
+        a.send(json.dumps({"type": "file-offer", "version": 1, "id": "1", "name": "data.bin", "size": 100_000}))
+        assert json.loads(await anext(aiter(a)))["type"] == "file-accept"
+        for _ in range(100):
+            a.send(DATA[:65536])
+        with pytest.raises(TransferFailed, match="more bytes came than were announced"):
+            await receiving
+        assert json.loads(await anext(aiter(a)))["type"] == "file-cancel"
+        assert os.listdir(folder) == []
+        await assert_a_file_arrives(pair, source, folder)
+
+
+async def test_a_peer_that_goes_away_leaves_no_part_of_the_file(source: Path, folder: Path) -> None:
+    async with connected() as pair:
+        a, z = await pair.channel()
+        progressed = asyncio.Event()
+        sending = asyncio.create_task(send_file(a, source))
+        receiving = asyncio.create_task(
+            receive_file(z, folder, progress=lambda done, total: done > 1_000_000 and progressed.set())
+        )
+        await progressed.wait()
+        leaving = asyncio.create_task(pair.a.close())
+        with pytest.raises(TransferFailed):
+            await sending
+        with pytest.raises(TransferFailed):
+            await receiving
+        await leaving
+        assert os.listdir(folder) == []
