@@ -194,6 +194,7 @@ class Association:
         if tcb is None:
             return
         tcb.unconsumed = max(tcb.unconsumed - size - OVERHEAD, 0)
+        tcb.unconsumed_messages = max(tcb.unconsumed_messages - 1, 0)
         # RFC 9260, 6.2: "send a window update only if the window can be increased by at least a quarter of the receive
         # buffer size of the association."
         if available_window(self.options, tcb) >= tcb.advertised_a_rwnd + self.options.receive_window // 4:
@@ -350,6 +351,7 @@ class Association:
         for event in self.pending[first:]:
             if isinstance(event, MessageReceived):
                 tcb.unconsumed += len(event.data) + OVERHEAD
+                tcb.unconsumed_messages += 1
 
     def fail(self, message: OutgoingMessage, reason: str) -> None:
         """Tell the user that a message was given up."""

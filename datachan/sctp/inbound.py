@@ -55,6 +55,10 @@ if TYPE_CHECKING:
 
 _S = AssociationState
 
+HARD_LIMIT = 3
+"""Memory, overhead included, that the peer may ever fill, as a multiple of the receiver window. A peer that sends tiny
+messages fills memory faster than its window; what it may send by its window is still not dropped before this."""
+
 
 def handle_packet(association: Association, packet: Packet, now: float) -> bool:
     """Take in one packet; False when it was discarded."""
@@ -196,8 +200,10 @@ def _has_room(association: Association, tcb: Tcb, tsn: int) -> bool:
     RFC 9260, 6.2: "When the receiver's advertised window is 0, the receiver MUST drop any new incoming DATA chunk with
     a TSN larger than the largest TSN received so far." One that fills a gap is kept, up to twice the window.
     """
-    held = tcb.held()
     window = association.options.receive_window
+    if tcb.held() >= HARD_LIMIT * window:
+        return False
+    held = tcb.held_payload()
     return held < window or (tsn < tcb.tracker.highest_tsn and held < 2 * window)
 
 

@@ -12,7 +12,7 @@ from .options import AssociationOptions
 from .path import Path
 from .reconfig import Reconfiguration
 from .rx.data_tracker import DataTracker
-from .rx.reassembly import ReassemblyQueue
+from .rx.reassembly import OVERHEAD, ReassemblyQueue
 from .tx.retransmission import DATA_HEADER_LENGTH, RetransmissionQueue
 from .tx.send_queue import SendQueue
 from .wire.packet import COMMON_HEADER_LENGTH
@@ -34,6 +34,7 @@ class Tcb:
         tracker: which TSNs came.
         reassembly: what came and is not delivered.
         unconsumed: bytes delivered as events and not yet given back, overhead included.
+        unconsumed_messages: how many messages that is.
         advertised_a_rwnd: the a_rwnd last sent.
         sender: the data sender.
         reconfig: stream resets.
@@ -56,6 +57,7 @@ class Tcb:
         "sender",
         "tracker",
         "unconsumed",
+        "unconsumed_messages",
     )
 
     def __init__(
@@ -75,6 +77,7 @@ class Tcb:
         max_payload = options.max_packet_size - COMMON_HEADER_LENGTH - DATA_HEADER_LENGTH & ~3
         self.path = Path(options, max_payload + DATA_HEADER_LENGTH)
         self.unconsumed = 0
+        self.unconsumed_messages = 0
         self.advertised_a_rwnd = options.receive_window
         self.cookie = cookie
         self.sender = RetransmissionQueue(
@@ -99,5 +102,11 @@ class Tcb:
         self.reassembly = ReassemblyQueue(options.max_message_size)
 
     def held(self) -> int:
-        """Bytes of the peer's data in memory that count against the receiver window."""
-        return self.reassembly.buffered - self.reassembly.being_assembled(self.tracker.cumulative_tsn) + self.unconsumed
+        """Bytes of the peer's data in memory that count against the receiver window, overhead included."""
+        assembling, _ = self.reassembly.being_assembled(self.tracker.cumulative_tsn)
+        return self.reassembly.buffered - assembling + self.unconsumed
+
+    def held_payload(self) -> int:
+        """The same without overhead: what the peer, which knows nothing of it, counts."""
+        _, assembling = self.reassembly.being_assembled(self.tracker.cumulative_tsn)
+        return self.held() - OVERHEAD * (self.reassembly.pieces - assembling + self.unconsumed_messages)

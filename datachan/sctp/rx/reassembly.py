@@ -53,13 +53,15 @@ class ReassemblyQueue:
 
     Attributes:
         buffered: bytes held, overhead included.
+        pieces: how many times the overhead is in that.
         max_message_size: longest message accepted, 0 for no limit.
     """
 
-    __slots__ = ("_by_end", "_by_start", "_streams", "buffered", "max_message_size")
+    __slots__ = ("_by_end", "_by_start", "_streams", "buffered", "max_message_size", "pieces")
 
     def __init__(self, max_message_size: int = 0) -> None:
         self.buffered = 0
+        self.pieces = 0
         self.max_message_size = max_message_size
         # A run is found by its first TSN and by the TSN behind its last.
         self._by_start: dict[int, Run] = {}
@@ -95,7 +97,7 @@ class ReassemblyQueue:
         run.parts.append(chunk.data)
         run.size += len(chunk.data)
         run.end = tsn
-        self.buffered += len(chunk.data) + OVERHEAD
+        self._hold(len(chunk.data), 1)
         if self.max_message_size:
             self._check_size(run.size)
         if chunk.ending:
@@ -114,7 +116,7 @@ class ReassemblyQueue:
                 self._discard(following)
             return
         run = Run(chunk, tsn)
-        self.buffered += run.size + OVERHEAD
+        self._hold(run.size, 1)
         if chunk.ending:
             # Its beginning is missing; kept where a run to the left finds it.
             self._by_start[tsn] = run
@@ -156,7 +158,7 @@ class ReassemblyQueue:
         if not run.begins:
             return
         del self._by_start[run.start]
-        self.buffered -= run.size + OVERHEAD * len(run.parts)
+        self._hold(-run.size, -len(run.parts))
         self._complete(run.first, b"".join(run.parts), out)
 
     def _complete(self, first: DataChunk, data: bytes, out: list[Event]) -> None:
@@ -178,15 +180,19 @@ class ReassemblyQueue:
         if ssn in stream.waiting:
             raise PeerViolation(f"stream sequence number {first.ssn} used twice on stream {first.stream_id}")
         stream.waiting[ssn] = message
-        self.buffered += len(data) + OVERHEAD
+        self._hold(len(data), 1)
 
     def _deliver_waiting(self, stream: InboundStream, out: list[Event]) -> None:
         waiting = stream.waiting
         while stream.next_ssn in waiting:
             message = waiting.pop(stream.next_ssn)
-            self.buffered -= len(message.data) + OVERHEAD
+            self._hold(-len(message.data), -1)
             out.append(message)
             stream.next_ssn += 1
+
+    def _hold(self, size: int, pieces: int) -> None:
+        self.buffered += size + OVERHEAD * pieces
+        self.pieces += pieces
 
     def _check_size(self, size: int) -> None:
         if self.max_message_size and size > self.max_message_size:
@@ -222,7 +228,7 @@ class ReassemblyQueue:
         # stream sequence number listed inside the FORWARD TSN."
         for early in sorted(number for number in stream.waiting if number <= last_skipped):
             message = stream.waiting.pop(early)
-            self.buffered -= len(message.data) + OVERHEAD
+            self._hold(-len(message.data), -1)
             out.append(message)
         stream.next_ssn = last_skipped + 1
         self._deliver_waiting(stream, out)
@@ -230,23 +236,23 @@ class ReassemblyQueue:
     def _discard(self, run: Run) -> None:
         self._by_start.pop(run.start, None)
         self._by_end.pop(run.end + 1, None)
-        self.buffered -= run.size + OVERHEAD * len(run.parts)
+        self._hold(-run.size, -len(run.parts))
 
     def reset_streams(self, stream_ids: Sequence[int] | None) -> None:
         """The peer begins again with SSN 0 on these streams, or on all (RFC 6525, section 5.2.2)."""
         for stream_id in list(self._streams) if stream_ids is None else stream_ids:
             stream = self._streams.pop(stream_id, None)
             if stream is not None:
-                self.buffered -= sum(len(message.data) + OVERHEAD for message in stream.waiting.values())
+                self._hold(-sum(len(message.data) for message in stream.waiting.values()), -len(stream.waiting))
 
-    def being_assembled(self, cumulative_tsn: int) -> int:
-        """Bytes of the one message that is whole up to the cumulative TSN and goes on behind it.
+    def being_assembled(self, cumulative_tsn: int) -> tuple[int, int]:
+        """(bytes, pieces) of the one message that is whole up to the cumulative TSN and goes on behind it.
 
         The receiver window does not count them: else a message longer than the window could never arrive. The limit
         on the message size bounds them instead.
         """
         run = self._by_end.get(cumulative_tsn + 1)
-        return 0 if run is None or not run.begins else run.size + OVERHEAD * len(run.parts)
+        return (0, 0) if run is None or not run.begins else (run.size + OVERHEAD * len(run.parts), len(run.parts))
 
     def check_invariants(self) -> None:
         """For tests: raise AssertionError when the books do not balance."""

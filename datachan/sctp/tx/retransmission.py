@@ -188,12 +188,13 @@ class RetransmissionQueue:
             return False
         # RFC 9260, 6.1: "If the sender continues to receive SACK chunks from the peer while doing zero window probing,
         # the unacknowledged window probes SHOULD NOT increment the error counter".
-        counts = not (self._probing and self._sack_since_t3)
+        window_closed = self._probing or self._a_rwnd < self._max_fragment
+        counts = not (window_closed and self._sack_since_t3)
         self._sack_since_t3 = False
-        if not self._probing:
+        if not window_closed:
             # "Zero window probing does not affect the calculation of cwnd."
             path.congestion.on_timeout()
-            self._single_packet = True
+        self._single_packet = True
         self._exit_point = -1
         self._give_up(self.outstanding.lose_all())
         self.outstanding.advance_peer_ack_point()
@@ -314,7 +315,7 @@ class RetransmissionQueue:
 
     def _burst_limit(self) -> int:
         """Max.Burst in bytes (section 6.1, D)."""
-        return self._options.max_burst * self._options.max_packet_size
+        return self._options.max_burst * (self._max_fragment + DATA_HEADER_LENGTH)
 
     # -- partial reliability ----------------------------------------------------------------------------------
 

@@ -1,0 +1,488 @@
+"""Moving data: acknowledgement, loss, windows and order (RFC 9260, sections 6 and 7), step by step."""
+
+from __future__ import annotations
+
+import pytest
+
+from datachan.sctp.events import AssociationLost, PathStatusChanged, SenderDry, SendFailed, StreamProgress
+from datachan.sctp.wire import causes
+from datachan.sctp.wire.chunks import (
+    AbortChunk,
+    DataChunk,
+    ErrorChunk,
+    HeartbeatAckChunk,
+    HeartbeatChunk,
+    SackChunk,
+    UnknownChunk,
+)
+from datachan.sctp.wire.extensions import PadChunk
+
+from .sctp_pair import Pair, S, changed, chunks, names, packet, read
+
+FRAGMENT = 1172  # the user bytes of a full packet of 1200
+
+
+def tags(pair: Pair) -> tuple[int, int]:
+    """(the tag Z expects, the next TSN of A), by way of a message."""
+    pair.send_a(b"probe")
+    datagrams = pair.from_a()
+    pair.to_z(*datagrams)
+    pair.exchange()
+    return read(datagrams[0]).verification_tag, chunks(datagrams, DataChunk)[0].tsn + 1 & 0xFFFFFFFF
+
+
+def test_a_message_arrives_with_its_stream_and_ppid() -> None:
+    pair = Pair().establish()
+    pair.a.send(7, b"hello", ppid=51, now=pair.now)
+    pair.exchange()
+    (message,) = [event for event in pair.z_events if hasattr(event, "ppid")]
+    assert (message.stream_id, message.ppid, message.data, message.unordered) == (7, 51, b"hello", False)
+    assert pair.a_saw(SenderDry) == [SenderDry()]
+    assert [(event.stream_id, event.bytes_left) for event in pair.a_saw(StreamProgress)] == [(7, 5)]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, FRAGMENT - 1, FRAGMENT, FRAGMENT + 1, 65_536, 10_000_000])
+def test_messages_of_any_size_arrive_whole(size: int) -> None:
+    pair = Pair(changed(receive_window=300_000, slow_start_limit=100, max_burst=100)).establish()
+    message = bytes(i * 31 & 0xFF for i in range(min(size, 1000))) * (size // 1000 + 1)
+    message = message[:size]
+    pair.send_a(message)
+    for _ in range(400):
+        pair.exchange(2000)
+        if pair.received_by_z():
+            break
+        pair.pass_time(1)
+    assert pair.received_by_z() == [message]
+
+
+def test_small_messages_share_a_packet() -> None:
+    pair = Pair().establish()
+    for i in range(20):
+        pair.send_a(bytes([i]), stream_id=i)
+    (datagram,) = pair.from_a()
+    assert names(datagram) == ["Data"] * 20
+
+
+def test_the_first_data_is_acknowledged_at_once_then_every_second_packet() -> None:
+    pair = Pair().establish()
+    pair.send_a(b"1")
+    pair.to_z(*pair.from_a())
+    assert [names(datagram) for datagram in pair.from_z()] == [["Sack"]]
+    pair.exchange()
+    pair.send_a(b"2")
+    pair.to_z(*pair.from_a())
+    assert pair.from_z() == []
+    pair.send_a(b"3")
+    pair.to_z(*pair.from_a())
+    assert [names(datagram) for datagram in pair.from_z()] == [["Sack"]]
+
+
+def test_a_lone_packet_is_acknowledged_within_the_sack_delay() -> None:
+    pair = Pair().establish()
+    tags(pair)
+    pair.send_a(b"alone")
+    pair.to_z(*pair.from_a())
+    assert pair.from_z() == []
+    moment = pair.z.next_timeout()
+    assert moment is not None
+    assert moment - pair.now == pytest.approx(0.2)
+    pair.now = moment
+    pair.z.handle_timeout(pair.now)
+    assert [names(datagram) for datagram in pair.from_z()] == [["Sack"]]
+
+
+def test_a_batch_of_packets_is_acknowledged_once() -> None:
+    pair = Pair(changed(initial_cwnd=100_000, max_burst=50)).establish()
+    pair.send_a(bytes(40 * FRAGMENT))
+    datagrams = pair.from_a()
+    assert len(datagrams) == 40
+    pair.to_z(*datagrams)
+    assert [names(datagram) for datagram in pair.from_z()] == [["Sack"]]
+
+
+def test_the_i_bit_asks_for_a_sack_at_once() -> None:
+    pair = Pair().establish()
+    tag, tsn = tags(pair)
+    pair.to_z(packet(tag, DataChunk(tsn, 1, 1, 51, b"x", immediate=True)))
+    assert [names(datagram) for datagram in pair.from_z()] == [["Sack"]]
+
+
+def test_a_gap_and_a_duplicate_are_reported_at_once() -> None:
+    pair = Pair().establish()
+    tag, tsn = tags(pair)
+    # A -- TSN 2 --> Z, TSN 1 is missing
+    pair.to_z(packet(tag, DataChunk(tsn + 1, 1, 2, 51, b"b")))
+    (sack,) = chunks(pair.from_z(), SackChunk)
+    assert (sack.cumulative_tsn_ack, sack.gap_ack_blocks) == (tsn - 1, [(2, 2)])
+    pair.to_z(packet(tag, DataChunk(tsn + 1, 1, 2, 51, b"b")))
+    (sack,) = chunks(pair.from_z(), SackChunk)
+    assert sack.duplicate_tsns == [tsn + 1]
+    pair.to_z(packet(tag, DataChunk(tsn, 1, 1, 51, b"a")))
+    assert pair.received_by_z()[1:] == [b"a", b"b"]
+
+
+def test_ordered_messages_wait_for_each_other_within_a_stream_only() -> None:
+    pair = Pair().establish()
+    tag, tsn = tags(pair)
+    # TSN tsn, stream 1, is lost; everything else arrives.
+    pair.to_z(packet(tag, DataChunk(tsn + 1, 1, 2, 51, b"second on 1")))
+    pair.to_z(packet(tag, DataChunk(tsn + 2, 2, 0, 51, b"first on 2")))
+    pair.to_z(packet(tag, DataChunk(tsn + 3, 1, 0, 51, b"unordered on 1", unordered=True)))
+    assert pair.received_by_z()[1:] == [b"first on 2", b"unordered on 1"]
+    pair.to_z(packet(tag, DataChunk(tsn, 1, 1, 51, b"first on 1")))
+    assert pair.received_by_z()[3:] == [b"first on 1", b"second on 1"]
+
+
+def test_a_lost_packet_is_sent_again_at_the_third_miss_indication() -> None:
+    pair = Pair(changed(initial_cwnd=100_000, max_burst=50)).establish()
+    pair.send_a(bytes(5 * FRAGMENT))
+    datagrams = pair.from_a()
+    cwnd = pair.a.stats().cwnd
+    lost = chunks(datagrams[:1], DataChunk)[0]
+    for i, datagram in enumerate(datagrams[1:4]):
+        pair.to_z(datagram)
+        pair.to_a(*pair.from_z())
+        again = pair.from_a()
+        assert [chunk.tsn for chunk in chunks(again, DataChunk)] == ([lost.tsn] if i == 2 else [])
+    stats = pair.a.stats()
+    assert (stats.cwnd, stats.ssthresh, stats.retransmissions) == (cwnd // 2, cwnd // 2, 1)
+    pair.to_z(*again)
+    pair.exchange()
+    pair.to_z(datagrams[4])
+    pair.exchange()
+    assert pair.received_by_z() == [bytes(5 * FRAGMENT)]
+    assert pair.a.stats().cwnd >= cwnd // 2
+
+
+def test_a_whole_batch_acknowledged_by_one_sack_shows_the_loss_at_once() -> None:
+    pair = Pair(changed(initial_cwnd=100_000, max_burst=50)).establish()
+    pair.send_a(bytes(10 * FRAGMENT))
+    datagrams = pair.from_a()
+    pair.to_z(*datagrams[:2], *datagrams[3:])
+    pair.to_a(*pair.from_z())
+    (again,) = chunks(pair.from_a(), DataChunk)
+    assert again.tsn == chunks(datagrams[2:3], DataChunk)[0].tsn
+
+
+def test_reordering_by_two_packets_causes_no_retransmission() -> None:
+    pair = Pair(changed(initial_cwnd=100_000, max_burst=50)).establish()
+    pair.send_a(bytes(10 * FRAGMENT))
+    datagrams = pair.from_a()
+    for datagram in [datagrams[1], datagrams[2], datagrams[0], *datagrams[3:]]:
+        pair.to_z(datagram)
+        pair.to_a(*pair.from_z())
+    pair.exchange()
+    assert pair.a.stats().retransmissions == 0
+    assert pair.received_by_z() == [bytes(10 * FRAGMENT)]
+
+
+def test_t3_rtx_backs_off_resends_one_packet_and_starts_slowly_again() -> None:
+    pair = Pair(changed(initial_cwnd=100_000, max_burst=50)).establish()
+    pair.send_a(bytes(10 * FRAGMENT))
+    first = pair.from_a()
+    start = pair.now
+    again = pair.expire_a()
+    assert pair.now - start == pytest.approx(1.0)
+    assert chunks(again, DataChunk) == chunks(first[:1], DataChunk)
+    assert pair.a.stats().cwnd < 1200
+    assert pair.a.stats().rto == 2.0
+    pair.expire_a()
+    assert pair.now - start == pytest.approx(3.0)
+    pair.exchange()
+    pair.pass_time(30)
+    assert pair.received_by_z() == [bytes(10 * FRAGMENT)]
+
+
+def test_a_silent_peer_is_given_up_after_association_max_retrans() -> None:
+    pair = Pair(changed(association_max_retrans=3, path_max_retrans=1)).establish()
+    pair.send_a(b"into the void", context=42)
+    pair.from_a()
+    for _ in range(4):
+        pair.expire_a()
+    assert pair.a.state is S.CLOSED
+    assert pair.a_saw(AssociationLost)[0].by_peer is False
+    assert [(event.context, event.sent) for event in pair.a_saw(SendFailed)] == [(42, True)]
+    assert pair.a_saw(PathStatusChanged) == [PathStatusChanged(active=False)]
+
+
+def test_round_trips_set_the_rto_within_its_bounds() -> None:
+    pair = Pair(changed(rto_min=0.1, rto_max=5.0)).establish()
+    for _ in range(20):
+        pair.send_a(b"x")
+        datagrams = pair.from_a()
+        pair.now += 0.05
+        pair.to_z(*datagrams)
+        answers = pair.from_z()
+        pair.now += 0.05
+        pair.to_a(*answers)
+    stats = pair.a.stats()
+    assert stats.srtt is not None
+    assert 0.1 <= stats.srtt <= 0.35
+    assert 0.1 <= stats.rto <= 5.0
+
+
+def test_the_congestion_window_bounds_what_is_in_flight() -> None:
+    pair = Pair().establish()
+    pair.send_a(bytes(100_000))
+    pair.from_a()
+    stats = pair.a.stats()
+    assert stats.cwnd == 4404
+    # RFC 9260, 6.1, B: the last packet may exceed cwnd.
+    assert stats.cwnd <= stats.flight_size < stats.cwnd + 1200
+
+
+def test_slow_start_grows_by_what_was_acknowledged_and_idle_windows_shrink() -> None:
+    pair = Pair(changed(slow_start_limit=100, max_burst=100)).establish()
+    pair.send_a(bytes(300_000))
+    pair.exchange(2000)
+    grown = pair.a.stats().cwnd
+    assert grown > 50_000
+    pair.now += 10
+    pair.send_a(b"after a while")
+    pair.from_a()
+    assert pair.a.stats().cwnd < 5000
+
+
+def test_max_burst_limits_what_leaves_at_once() -> None:
+    pair = Pair(changed(initial_cwnd=100_000, max_burst=4)).establish()
+    pair.send_a(bytes(100_000))
+    assert len(pair.from_a()) == 4
+
+
+def test_an_unread_receiver_closes_its_window_and_reading_opens_it() -> None:
+    pair = Pair(changed(receive_window=50_000, initial_cwnd=200_000, max_burst=200)).establish()
+    pair.consume = False
+    for _ in range(100):
+        pair.send_a(bytes(1000))
+    pair.exchange()
+    received = len(pair.received_by_z())
+    assert 30 < received <= 50
+    # The window's bytes, and 128 bytes of overhead for each message held.
+    assert pair.z.stats().receive_buffered <= 50_000 + 50 * 128
+    assert pair.a.stats().peer_rwnd < 1200
+    # Z reads one message after the other: the window opens in steps, not with every byte.
+    updates = 0
+    for _ in range(received):
+        pair.z.message_consumed(1000, pair.now)
+        sacks = pair.from_z()
+        updates += len(sacks)
+        pair.to_a(*sacks)
+    assert 1 <= updates <= 5
+    pair.consume = True
+    pair.exchange()
+    assert len(pair.received_by_z()) == 100
+
+
+def test_a_closed_window_is_probed_with_backoff_and_never_ends_the_association() -> None:
+    pair = Pair(
+        changed(receive_window=20_000, initial_cwnd=200_000, max_burst=200, association_max_retrans=3)
+    ).establish()
+    pair.consume = False
+    for _ in range(40):
+        pair.send_a(bytes(1000))
+    pair.exchange()
+    before = pair.a.stats().data_chunks_sent
+    pair.pass_time(600)
+    probes = pair.a.stats().data_chunks_sent - before
+    assert pair.a.state is S.ESTABLISHED
+    # 1, 2, 4, 8, 16 seconds apart, and again so after each heartbeat (every 30 s) has measured the path anew.
+    assert 5 <= probes <= 5 * 600 / 30
+    taken = len(pair.received_by_z())
+    for _ in range(taken):
+        pair.z.message_consumed(1000, pair.now)
+    pair.consume = True
+    pair.pass_time(120)
+    assert len(pair.received_by_z()) == 40
+
+
+def test_data_beyond_the_window_is_dropped_not_kept() -> None:
+    pair = Pair(changed(receive_window=10_000)).establish()
+    pair.consume = False
+    tag, tsn = tags(pair)
+    for i in range(100):
+        pair.to_z(packet(tag, DataChunk(tsn + i & 0xFFFFFFFF, 1, 1 + i, 51, bytes(1000))))
+        pair.from_z()
+    assert pair.z.stats().receive_buffered < 12_000
+
+
+def test_a_hole_and_data_far_ahead_bound_memory() -> None:
+    pair = Pair(changed(receive_window=10_000)).establish()
+    tag, tsn = tags(pair)
+    for i in range(1, 3000):
+        pair.to_z(packet(tag, DataChunk(tsn + 2 * i & 0xFFFFFFFF, 1, 0, 51, b"x", beginning=True, ending=False)))
+        pair.from_z()
+    # Three times the window, overhead included, is the hard limit.
+    assert pair.z.stats().receive_buffered < 3 * 10_000 + 200
+
+
+def test_a_data_chunk_without_data_ends_the_association_with_its_cause() -> None:
+    pair = Pair().establish()
+    tag, tsn = tags(pair)
+    pair.to_z(packet(tag, DataChunk(tsn, 1, 1, 51, b"")))
+    (abort,) = chunks(pair.from_z(), AbortChunk)
+    assert (abort.causes[0].code, abort.causes[0].info) == (causes.NO_USER_DATA, tsn.to_bytes(4, "big"))
+    assert pair.z.state is S.CLOSED
+
+
+def test_an_invalid_stream_is_acknowledged_and_reported() -> None:
+    pair = Pair(None, changed(inbound_streams=10)).establish()
+    tag, tsn = tags(pair)
+    pair.to_z(packet(tag, DataChunk(tsn, 10, 0, 51, b"x")), packet(tag, DataChunk(tsn + 1, 9, 0, 51, b"y")))
+    answers = pair.from_z()
+    assert chunks(answers, SackChunk)[0].cumulative_tsn_ack == tsn + 1
+    assert chunks(answers, ErrorChunk)[0].causes == [causes.invalid_stream_identifier(10)]
+    assert pair.received_by_z()[1:] == [b"y"]
+
+
+def test_fragments_of_one_message_on_two_streams_end_the_association() -> None:
+    pair = Pair().establish()
+    tag, tsn = tags(pair)
+    pair.to_z(packet(tag, DataChunk(tsn, 1, 1, 51, b"x", ending=False)))
+    pair.to_z(packet(tag, DataChunk(tsn + 1, 2, 1, 51, b"y", beginning=False)))
+    assert chunks(pair.from_z(), AbortChunk)[0].causes[0].code == causes.PROTOCOL_VIOLATION
+    assert "streams 1 and 2" in pair.z_saw(AssociationLost)[0].reason
+
+
+def test_a_message_longer_than_announced_ends_the_association_before_it_fills_memory() -> None:
+    pair = Pair(None, changed(max_message_size=5000)).establish()
+    pair.send_a(bytes(5000))
+    pair.exchange()
+    assert len(pair.received_by_z()) == 1
+    pair.send_a(bytes(5001))
+    pair.exchange()
+    assert pair.z.state is S.CLOSED
+    assert "5000 bytes announced" in pair.z_saw(AssociationLost)[0].reason
+
+
+@pytest.mark.parametrize(
+    "sack",
+    [
+        SackChunk(0, 100_000, [], []),
+        SackChunk(50, 100_000, [], []),
+        SackChunk(-1, 100_000, [(5, 2)], []),
+        SackChunk(-1, 100_000, [(2, 60_000)], []),
+        SackChunk(-1, 100_000, [(2, 3), (2, 3)], []),
+        SackChunk(-1, 0, [(0, 0)], []),
+    ],
+)
+def test_a_sack_for_what_was_never_sent_is_ignored(sack: SackChunk) -> None:
+    pair = Pair().establish()
+    pair.send_a(b"x")
+    datagrams = pair.from_a()
+    tsn = chunks(datagrams, DataChunk)[0].tsn
+    pair.to_z(*datagrams)
+    (answer,) = pair.from_z()
+    sack.cumulative_tsn_ack = tsn + 1 + sack.cumulative_tsn_ack & 0xFFFFFFFF
+    if sack.cumulative_tsn_ack == tsn + 1:
+        pair.to_a(packet(read(answer).verification_tag, sack))
+    else:
+        pair.to_a(packet(read(answer).verification_tag, sack))
+    assert pair.a.stats().flight_size > 0 or sack.cumulative_tsn_ack == tsn
+    pair.to_a(answer)
+    pair.send_a(b"y")
+    pair.exchange()
+    assert pair.received_by_z() == [b"x", b"y"]
+
+
+def test_an_old_sack_is_dropped() -> None:
+    pair = Pair(changed(initial_cwnd=100_000)).establish()
+    pair.send_a(b"1")
+    pair.to_z(*pair.from_a())
+    old = pair.from_z()
+    pair.to_a(*old)
+    pair.send_a(bytes(3 * FRAGMENT))
+    pair.exchange()
+    before = pair.a.stats()
+    pair.to_a(*old)
+    assert pair.a.stats().peer_rwnd == before.peer_rwnd
+
+
+def test_a_receiver_that_reneges_gets_the_data_again() -> None:
+    pair = Pair(changed(initial_cwnd=100_000, max_burst=50)).establish()
+    pair.send_a(bytes(4 * FRAGMENT))
+    datagrams = pair.from_a()
+    tag_of_a = read_tag_of_a(pair)
+    first = chunks(datagrams, DataChunk)[0].tsn
+    pair.to_a(packet(tag_of_a, SackChunk(first, 100_000, [(2, 3)], [])))
+    in_flight = pair.a.stats().flight_size
+    pair.to_a(packet(tag_of_a, SackChunk(first, 100_000, [], [])))
+    assert pair.a.stats().flight_size > in_flight
+    pair.pass_time(30)
+    pair.to_z(*datagrams)
+    pair.exchange()
+    assert pair.received_by_z()[-1:] == [bytes(4 * FRAGMENT)]
+
+
+def read_tag_of_a(pair: Pair) -> int:
+    """The Verification Tag A expects."""
+    pair.send_z(b"tag")
+    (datagram,) = pair.from_z()
+    pair.to_a(datagram)
+    return read(datagram).verification_tag
+
+
+def test_heartbeats_watch_an_idle_path() -> None:
+    pair = Pair().establish()
+    start = pair.now
+    (datagram,) = pair.expire_a()
+    assert names(datagram) == ["Heartbeat"]
+    assert 30 < pair.now - start < 32
+    pair.to_z(datagram)
+    (answer,) = pair.from_z()
+    assert chunks([answer], HeartbeatAckChunk)[0].info == chunks([datagram], HeartbeatChunk)[0].info
+    pair.now += 0.08
+    pair.to_a(answer)
+    assert pair.a.stats().srtt == pytest.approx(0.08)
+
+
+def test_unanswered_heartbeats_end_the_association() -> None:
+    pair = Pair(changed(association_max_retrans=3, path_max_retrans=1)).establish()
+    for _ in range(8):
+        if pair.a.next_timeout() is not None:
+            pair.expire_a()
+    assert pair.a.state is S.CLOSED
+    assert pair.a_saw(PathStatusChanged) == [PathStatusChanged(active=False)]
+
+
+def test_a_heartbeat_ack_that_answers_nothing_is_ignored() -> None:
+    pair = Pair().establish()
+    tag = read_tag_of_a(pair)
+    pair.to_a(packet(tag, HeartbeatAckChunk(b"12345678")), packet(tag, HeartbeatAckChunk(b"")))
+    assert pair.a.stats().srtt is None
+
+
+@pytest.mark.parametrize(
+    ("chunk_type", "reported", "rest_processed"),
+    [(0x3F, False, False), (0x7F, True, False), (0xBF, False, True), (0xFF, True, True)],
+)
+def test_unknown_chunks_are_treated_as_their_high_bits_ask(
+    chunk_type: int, reported: bool, rest_processed: bool
+) -> None:
+    pair = Pair().establish()
+    tag, tsn = tags(pair)
+    pair.to_z(packet(tag, UnknownChunk(chunk_type, 0, b"what"), DataChunk(tsn, 1, 1, 51, b"rest")))
+    assert (pair.received_by_z()[1:] == [b"rest"]) is rest_processed
+    errors = chunks(pair.from_z(), ErrorChunk)
+    assert [error.causes[0].code for error in errors] == ([causes.UNRECOGNIZED_CHUNK_TYPE] if reported else [])
+
+
+def test_padding_chunks_are_ignored() -> None:
+    pair = Pair().establish()
+    tag, tsn = tags(pair)
+    pair.to_z(packet(tag, PadChunk(100), DataChunk(tsn, 1, 1, 51, b"rest")))
+    assert pair.received_by_z()[1:] == [b"rest"]
+
+
+def test_messages_of_several_streams_take_turns() -> None:
+    pair = Pair(changed(initial_cwnd=1_000_000, max_burst=1000)).establish()
+    for _ in range(3):
+        pair.send_a(bytes(5000), stream_id=1)
+    pair.send_a(b"ping", stream_id=2)
+    order = [chunk.stream_id for chunk in chunks(pair.from_a(), DataChunk) if chunk.beginning]
+    assert order == [1, 2, 1, 1]
+
+
+def test_an_empty_message_is_the_callers_mistake() -> None:
+    pair = Pair().establish()
+    with pytest.raises(ValueError, match="at least one byte"):
+        pair.send_a(b"")
