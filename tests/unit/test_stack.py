@@ -1,0 +1,310 @@
+"""DTLS, SCTP and channels as one machine, with real ones on both sides."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from datachan.dcep.channels import Channel, ChannelAnnounced, ChannelClosed, ChannelMessage, ChannelState, DataChannels
+from datachan.dtls.certificate import Certificate
+from datachan.dtls.connection import DtlsConnected, DtlsFailed, DtlsState
+from datachan.sctp.association import AssociationState
+from datachan.sctp.options import AssociationOptions
+from datachan.stack import RECORD_OVERHEAD, Stack, StackClosed, StackConnected
+from tests.sim.network import Conditions, Network
+from tests.sim.pair import Pair, Peer
+from tests.sim.seeds import entropy
+
+CERTIFICATES = tuple(Certificate.generate(datetime.now(UTC)) for _ in range(3))
+
+
+def stack(mine: int, theirs: int, now: float = 0.0, **arguments: Any) -> Stack:
+    options = arguments.pop("options", {})
+    return Stack(
+        certificate=CERTIFICATES[mine],
+        is_dtls_client=mine == 0,
+        remote_fingerprints=[CERTIFICATES[theirs].fingerprint("sha-256")],
+        channels=arguments.pop("channels", None) or DataChannels(),
+        sctp_options=AssociationOptions(**options),
+        entropy=entropy(mine),
+        now=now,
+        **arguments,
+    )
+
+
+def pair(network: Network | None = None, *, start: bool = True, z_expects: int = 0, **arguments: Any) -> Pair:
+    """A is the DTLS client, Z the server."""
+    machines = Pair(stack(0, 1, **arguments), stack(1, z_expects, **arguments), network)
+    if start:
+        machines.a.machine.start(0.0)
+        machines.z.machine.start(0.0)
+    return machines
+
+
+def connected(network: Network | None = None, **arguments: Any) -> Pair:
+    machines = pair(network, **arguments)
+    machines.run_until(lambda: all(peer.of(StackConnected) for peer in (machines.a, machines.z)))
+    return machines
+
+
+def opened(machines: Pair, **options: Any) -> tuple[Channel, Channel]:
+    channel = machines.a.machine.channels.create("x", **options)
+    machines.run_until(lambda: channel.state is ChannelState.OPEN)
+    return channel, machines.z.of(ChannelAnnounced)[-1].channel
+
+
+def closed(peer: Peer) -> StackClosed:
+    """The one end there was."""
+    (event,) = peer.of(StackClosed)
+    assert isinstance(event, StackClosed)
+    return event
+
+
+def data(peer: Peer) -> list[str | bytes]:
+    return [event.data for event in peer.of(ChannelMessage)]
+
+
+# -- beginning ---------------------------------------------------------------------------------------------------------
+
+
+def test_connects_and_carries_messages_both_ways() -> None:
+    machines = connected()
+    channel, remote = opened(machines)
+    machines.a.machine.channels.send(channel, "to Z", machines.now)
+    machines.z.machine.channels.send(remote, b"to A", machines.now)
+    machines.run(1)
+    assert data(machines.z) == ["to Z"]
+    assert data(machines.a) == [b"to A"]
+
+
+def test_tells_first_that_dtls_is_connected_then_that_all_is() -> None:
+    machines = connected()
+    for peer in (machines.a, machines.z):
+        assert [type(event) for event in peer.events] == [DtlsConnected, StackConnected]
+        assert peer.of(StackConnected)[0].max_channels == 65535
+
+
+def test_sends_nothing_before_start() -> None:
+    machines = pair(start=False)
+    machines.run(10)
+    assert machines.a.machine.datagrams_to_send(10) == []
+    assert machines.a.machine.next_timeout() is None
+    machines.a.machine.start(10)
+    assert machines.a.machine.datagrams_to_send(10)
+
+
+def test_channels_made_and_written_before_the_start_come_to_life() -> None:
+    channels = DataChannels()
+    channel = channels.create("early")
+    channels.send(channel, "first", 0.0)
+    machines = Pair(stack(0, 1, channels=channels), stack(1, 0))
+    for peer in (machines.a, machines.z):
+        peer.machine.start(0.0)
+    machines.run_until(lambda: bool(machines.z.of(ChannelMessage)))
+    assert data(machines.z) == ["first"]
+
+
+def test_client_has_even_ids_and_server_odd_ones() -> None:
+    machines = connected()
+    ids = {peer.name: [peer.machine.channels.create("x").id for _ in range(3)] for peer in (machines.a, machines.z)}
+    assert ids == {"A": [0, 2, 4], "Z": [1, 3, 5]}
+
+
+@pytest.mark.parametrize("mtu", [576, 1200, 1280, 9000])
+def test_no_datagram_is_longer_than_the_mtu_and_full_ones_use_it(mtu: int) -> None:
+    machines = connected(mtu=mtu, options={"max_packet_size": 65535})
+    channel, _ = opened(machines)
+    machines.a.machine.channels.send(channel, bytes(100_000), machines.now)
+    machines.run(5)
+    assert data(machines.z) == [bytes(100_000)]
+    longest = max(len(passage.datagram) for passage in machines.network.to_z.passages)
+    assert mtu - 4 < longest <= mtu
+
+
+def test_a_smaller_packet_size_in_the_options_is_kept() -> None:
+    machine = stack(0, 1, options={"max_packet_size": 600})
+    assert machine.association.stats().mtu == 600
+    assert stack(0, 1).association.stats().mtu == (1200 - RECORD_OVERHEAD) & ~3
+
+
+@pytest.mark.parametrize("zero_checksum", [True, False])
+def test_sctp_packets_have_a_zero_checksum_unless_it_is_switched_off(zero_checksum: bool) -> None:
+    machines = connected(zero_checksum=zero_checksum)
+    machines.run(1)
+    machines.a.machine.channels.create("x")
+    machines.a.machine.channels.flush(machines.now)
+    (packet,) = machines.a.machine.association.datagrams_to_send(machines.now)
+    assert (packet[8:12] == bytes(4)) is zero_checksum
+
+
+def test_counts_what_crossed_the_transport() -> None:
+    machines = connected()
+    machines.run(5)
+    a, z = machines.a.machine, machines.z.machine
+    assert a.packets_sent == z.packets_received == len(machines.network.to_z.passages)
+    assert a.bytes_sent == z.bytes_received == sum(len(p.datagram) for p in machines.network.to_z.passages)
+
+
+def test_datagrams_that_are_no_dtls_have_no_effect() -> None:
+    machines = connected()
+    machines.a.machine.receive_datagrams([b"", b"\x00\x01", b"\x16\xfe\xfd" + bytes(20), bytes(2000)], machines.now)
+    channel, _ = opened(machines)
+    assert channel.state is ChannelState.OPEN
+    assert not machines.a.of(StackClosed)
+
+
+# -- ending ------------------------------------------------------------------------------------------------------------
+
+
+def test_graceful_close_delivers_what_is_queued() -> None:
+    machines = connected(Network(to_z=Conditions(latency=0.05)))
+    channel, remote = opened(machines)
+    sent = [f"{number}" * 100 for number in range(2000)]
+    for message in sent:
+        machines.a.machine.channels.send(channel, message, machines.now)
+    machines.a.machine.close(machines.now)
+    machines.z.on_event = lambda event, now: (
+        machines.z.machine.channels.consumed(event.channel, event.size, now)
+        if isinstance(event, ChannelMessage)
+        else None
+    )
+    machines.run_until(lambda: bool(machines.a.of(StackClosed) and machines.z.of(StackClosed)))
+    assert data(machines.z) == sent
+    assert closed(machines.a) == StackClosed("this side closed it, and everything was delivered", True, False)
+    assert closed(machines.z) == StackClosed("the peer closed it, and everything was delivered", True, True)
+    assert remote.state is ChannelState.CLOSED
+
+
+def test_both_sides_may_close_at_the_same_time() -> None:
+    machines = connected()
+    channel, remote = opened(machines)
+    machines.a.machine.channels.send(channel, "a", machines.now)
+    machines.z.machine.channels.send(remote, "z", machines.now)
+    machines.a.machine.close(machines.now)
+    machines.z.machine.close(machines.now)
+    machines.run_until_idle()
+    assert closed(machines.a).graceful
+    assert closed(machines.z).graceful
+
+
+@pytest.mark.parametrize("end", ["close", "abort"])
+def test_the_end_is_told_last_and_once_and_leaves_nothing_behind(end: str) -> None:
+    machines = connected()
+    channel, remote = opened(machines)
+    getattr(machines.a.machine, end)(machines.now)
+    machines.run_until_idle()
+    for peer, its_channel in ((machines.a, channel), (machines.z, remote)):
+        assert isinstance(peer.events[-1], StackClosed)
+        assert len(peer.of(StackClosed)) == 1
+        assert [event.channel for event in peer.of(ChannelClosed)] == [its_channel]
+        assert its_channel.state is ChannelState.CLOSED
+        assert peer.machine.next_timeout() is None
+        assert peer.machine.dtls.state is DtlsState.CLOSED
+        assert peer.machine.association.state is AssociationState.CLOSED
+        for call in (peer.machine.close, peer.machine.handle_timeout):
+            call(machines.now)
+        peer.machine.abort(machines.now, "again")
+        peer.machine.receive_datagrams([b"\x17\xfe\xfd" + bytes(40)], machines.now)
+        assert peer.machine.datagrams_to_send(machines.now) == []
+        assert peer.machine.events() == []
+
+
+def test_an_abort_tells_the_peer_why() -> None:
+    machines = connected()
+    _, remote = opened(machines)
+    machines.a.machine.abort(machines.now, "the tab was closed")
+    machines.run_until_idle()
+    assert closed(machines.a) == StackClosed("the tab was closed", False, False)
+    assert not closed(machines.z).graceful
+    assert closed(machines.z).by_peer
+    assert "the tab was closed" in closed(machines.z).reason
+    assert remote.state is ChannelState.CLOSED
+
+
+def test_abort_cuts_a_graceful_close_short() -> None:
+    machines = connected()
+    opened(machines)
+    machines.network.to_z.conditions = Conditions(loss=1.0)
+    machines.a.machine.close(machines.now)
+    machines.run(5)
+    assert not machines.a.of(StackClosed)
+    machines.a.machine.abort(machines.now)
+    machines.drain()
+    assert not closed(machines.a).graceful
+
+
+def test_a_close_notify_closes_the_channels() -> None:
+    machines = connected()
+    channel, _ = opened(machines)
+    machines.z.machine.dtls.close(machines.now)
+    machines.run(1)
+    assert closed(machines.a) == StackClosed("the peer closed the DTLS connection", False, True)
+    assert channel.state is ChannelState.CLOSED
+    assert machines.a.machine.association.state is AssociationState.CLOSED
+
+
+def test_a_lost_shutdown_complete_is_made_up_for_by_the_close_notify() -> None:
+    machines = connected()
+    machines.a.machine.close(machines.now)
+    machines.run_until(lambda: machines.z.machine.association.state is AssociationState.SHUTDOWN_ACK_SENT)
+    machines.z.machine.receive_datagrams(_last_datagrams_without_the_first(machines), machines.now)
+    machines.drain()
+    assert closed(machines.z).graceful
+
+
+def _last_datagrams_without_the_first(machines: Pair) -> list[bytes]:
+    """Let A answer the SHUTDOWN ACK, and lose the SHUTDOWN COMPLETE of its two datagrams."""
+    already = len(machines.network.to_z.passages)
+    while not machines.a.of(StackClosed):
+        machines.step()
+    shutdown_complete, close_notify = [p.datagram for p in machines.network.to_z.passages[already:]]
+    assert machines.network.to_z.arrived(float("inf")) == [shutdown_complete, close_notify]
+    return [close_notify]
+
+
+def test_closing_before_anybody_answered_ends_at_once() -> None:
+    machine = stack(0, 1)
+    channel = machine.channels.create("x")
+    machine.start(0.0)
+    machine.close(0.0)
+    events = machine.events()
+    assert channel.state is ChannelState.CLOSED
+    assert isinstance(events[-1], StackClosed)
+    assert events[-1].reason == "it was closed before it was connected"
+    assert machine.next_timeout() is None
+
+
+def test_a_wrong_certificate_ends_both_sides_with_the_reason() -> None:
+    machines = pair(z_expects=2)
+    channel = machines.a.machine.channels.create("x")
+    machines.run(60)
+    assert machines.z.of(DtlsFailed)
+    assert "fingerprint" in closed(machines.z).reason
+    assert not machines.a.of(StackConnected)
+    assert closed(machines.a).reason
+    assert channel.state is ChannelState.CLOSED
+
+
+def test_a_peer_that_never_answers_is_given_up_with_a_reason() -> None:
+    machine = stack(1, 0, handshake_timeout=3.0)
+    machine.start(0.0)
+    timeout = machine.next_timeout()
+    assert timeout == 3.0
+    machine.handle_timeout(3.0)
+    (failed, end) = machine.events()
+    assert isinstance(failed, DtlsFailed)
+    assert end == StackClosed(failed.reason, False, False)
+    assert "3 s" in failed.reason
+
+
+def test_a_peer_that_falls_silent_is_noticed() -> None:
+    machines = connected(options={"association_max_retrans": 3, "rto_max": 2.0})
+    channel, _ = opened(machines)
+    machines.network.to_z.conditions = machines.network.to_a.conditions = Conditions(loss=1.0)
+    machines.a.machine.channels.send(channel, "anybody there?", machines.now)
+    machines.run_until(lambda: bool(machines.a.of(StackClosed)), limit=60)
+    assert closed(machines.a).reason
+    assert not closed(machines.a).by_peer
+    assert channel.state is ChannelState.CLOSED
