@@ -158,6 +158,11 @@ class DtlsConnection:
             self._do_handshake(now)
 
     @property
+    def version_code(self) -> str:
+        """The version as getStats has it (``tlsVersion``): four hexadecimal digits such as ``FEFD``, or nothing yet."""
+        return f"{self._tls.get_protocol_version():04X}" if self.version else ""
+
+    @property
     def remote_certificate_der(self) -> bytes | None:
         """The peer's certificate in DER, once it has passed the check."""
         return self._verifier.certificate_der

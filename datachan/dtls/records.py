@@ -29,13 +29,13 @@ _UNIFIED: Final = 0x20
 _UNIFIED_CONNECTION_ID: Final = 0x10
 _UNIFIED_LONG_SEQUENCE: Final = 0x08
 _UNIFIED_LENGTH: Final = 0x04
+_UNIFIED_HEADER_LENGTH: Final = 5
 
 
 def is_unified_header(first_byte: int) -> bool:
-    """Whether a record that begins so is a sealed record of DTLS 1.3.
-
-    RFC 9147, 4.1: "If the leading bits of the first byte are 001, then it is a DTLS 1.3 ciphertext" (Figure 5).
-    """
+    """Whether a record that begins so is a sealed one of DTLS 1.3."""
+    # RFC 9147, 4.1: "receivers MUST check to see if the leading bits of the first byte are 001.  If so, the
+    # implementation MUST process the record as DTLSCiphertext"
     return first_byte & _UNIFIED_MASK == _UNIFIED
 
 
@@ -103,8 +103,7 @@ def split_records(data: bytes) -> list[bytes]:
 def pack_records(records: Iterable[bytes], mtu: int) -> list[bytes]:
     """Put as many records into each datagram as fit, in order.
 
-    RFC 6347, 4.1.1: "Multiple DTLS records may be placed in a single datagram.  They are simply encoded
-    consecutively."
+    RFC 9147, 4.3: "Multiple DTLS records MAY be placed in a single datagram.  Records are encoded consecutively."
 
     Args:
         records: whole records.
@@ -158,6 +157,7 @@ def batches_untrusted(datagrams: Iterable[bytes], limit: int) -> list[Batch]:
     batches: list[Batch] = []
     parts: list[bytes] = []
     size = 0
+    hidden = False
     for datagram in datagrams:
         length = len(datagram)
         # Nearly every datagram is one record of application data: those are joined, all others go by themselves.
@@ -168,21 +168,31 @@ def batches_untrusted(datagrams: Iterable[bytes], limit: int) -> list[Batch]:
             and (datagram[11] << 8 | datagram[12]) + HEADER_LENGTH == length
             and length <= MAX_CIPHERTEXT
         ):
-            if parts and size + length > limit:
-                batches.append(Batch(b"".join(parts), len(parts), False))
-                parts.clear()
-                size = 0
+            joins, is_hidden = True, False
+        else:
+            joins = is_hidden = _is_one_unified_record_untrusted(datagram)
+        if parts and (size + length > limit or is_hidden is not hidden or not joins):
+            batches.append(Batch(b"".join(parts), 0 if hidden else len(parts), hidden))
+            parts.clear()
+            size = 0
+        if joins:
             parts.append(datagram)
             size += length
+            hidden = is_hidden
         else:
-            if parts:
-                batches.append(Batch(b"".join(parts), len(parts), False))
-                parts.clear()
-                size = 0
             _cut_untrusted(datagram, limit, batches)
     if parts:
-        batches.append(Batch(b"".join(parts), len(parts), False))
+        batches.append(Batch(b"".join(parts), 0 if hidden else len(parts), hidden))
     return batches
+
+
+def _is_one_unified_record_untrusted(datagram: bytes) -> bool:
+    """Whether a datagram is one sealed record of DTLS 1.3 that says where it ends, so that others may follow it."""
+    return (
+        len(datagram) > _UNIFIED_HEADER_LENGTH
+        and datagram[0] & (_UNIFIED_MASK | _UNIFIED_LENGTH) == _UNIFIED | _UNIFIED_LENGTH
+        and record_end_untrusted(datagram, 0) == len(datagram)
+    )
 
 
 def _cut_untrusted(datagram: bytes, limit: int, batches: list[Batch]) -> None:

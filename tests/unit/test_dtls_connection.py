@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 
 from datachan.dtls import (
@@ -168,6 +171,7 @@ def test_connected_pair_says_what_was_negotiated() -> None:
         assert isinstance(event, DtlsConnected)
         assert event.version == machine.version
         assert event.version in ("DTLSv1.2", "DTLSv1.3")
+        assert machine.version_code == {"DTLSv1.2": "FEFD", "DTLSv1.3": "FEFC"}[event.version]
         assert event.cipher == machine.cipher
         assert event.cipher.startswith("TLS_")
         assert event.cipher.endswith("_AES_128_GCM_SHA256")
@@ -175,8 +179,9 @@ def test_connected_pair_says_what_was_negotiated() -> None:
     assert pair.z.local_certificate.der == pair.a.remote_certificate_der == CERTIFICATE_Z.der
 
 
-def test_remote_certificate_is_unknown_before_the_check() -> None:
+def test_remote_certificate_and_version_are_unknown_before_the_check() -> None:
     pair = Pair()
+    assert pair.a.version == pair.a.version_code == pair.a.cipher == ""
     assert pair.a.remote_certificate_der is None
     pair.a_to_z()
     assert pair.z.remote_certificate_der is None
@@ -208,3 +213,15 @@ def test_closing_after_a_failure_does_nothing() -> None:
     machine.close(NOW + 32)
     assert machine.state is DtlsState.FAILED
     assert machine.events() == []
+
+
+def test_nothing_is_left_for_the_garbage_collector() -> None:
+    """OpenSSL's memory does not count for Python's collector: it must go when the connection goes."""
+    gc.disable()
+    try:
+        pair = connected_pair()
+        traces = [weakref.ref(machine) for machine in pair.both]
+        del pair
+        assert [trace() for trace in traces] == [None, None]
+    finally:
+        gc.enable()

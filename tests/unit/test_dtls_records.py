@@ -136,6 +136,14 @@ def test_other_kinds_of_records_are_told_apart() -> None:
     assert [(batch.application_records, batch.others) for batch in batches] == [(1, False), (0, True), (1, True)]
 
 
+def test_sealed_records_of_dtls_1_3_are_joined_when_they_say_where_they_end() -> None:
+    one = unified(bytes(1187))
+    batches = batches_untrusted([one] * 20 + [record()], LIMIT)
+    assert [batch.data for batch in batches] == [one * 13, one * 7, record()]
+    # What they hold is hidden, so they are read to the end.
+    assert [(batch.application_records, batch.others) for batch in batches] == [(0, True), (0, True), (1, False)]
+
+
 def test_nothing_is_joined_to_a_record_without_a_length() -> None:
     endless = unified(length=False)
     assert [batch.data for batch in batches_untrusted([record(), endless, record()], LIMIT)] == [
