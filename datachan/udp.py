@@ -54,6 +54,7 @@ class UdpSocket:
         max_queued: datagrams kept while the system takes none; see `send`.
 
     Attributes:
+        local_address: what the socket is bound to.
         gso, gro: whether sending, receiving in runs is in use.
         sent, received, discarded: datagrams; discarded ones were refused by the system, or still queued when closing.
         on_error: called with the OSError for which datagrams were discarded.
@@ -62,6 +63,7 @@ class UdpSocket:
     def __init__(self, sock: socket.socket, *, offload: bool = True, max_queued: int = 4096) -> None:
         sock.setblocking(False)
         self._sock = sock
+        self.local_address: Address = sock.getsockname()
         self._loop = asyncio.get_running_loop()
         self._max_queued = max_queued
         self._queue: deque[tuple[Sequence[bytes], Address | None]] = deque()
@@ -117,12 +119,6 @@ class UdpSocket:
         except BaseException:
             sock.close()
             raise
-
-    @property
-    def local_address(self) -> Address:
-        """The address the socket is bound to."""
-        address: Address = self._sock.getsockname()
-        return address
 
     @property
     def remote_address(self) -> Address | None:

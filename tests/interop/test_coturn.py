@@ -1,0 +1,187 @@
+"""Server-reflexive and relayed candidates with a real server: coturn."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from datachan.ice import IceError, IceServer
+from datachan.udp import UdpSocket
+from tests.interop import coturn
+from tests.interop.conftest import missing
+from tests.unit.ice_pair import DTLS, Pair
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+LOCAL = {"host_addresses": [coturn.HOST]}
+MakePair = Callable[..., Pair]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[coturn.Coturn]:
+    if not coturn.installed():
+        missing("coturn is not installed (apt install coturn)")
+    async with coturn.running(tmp_path_factory.mktemp("coturn")) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def make_pair() -> AsyncIterator[MakePair]:
+    made: list[Pair] = []
+
+    def make(**options: Any) -> Pair:
+        made.append(Pair(**options))
+        return made[-1]
+
+    yield make
+    for pair in made:
+        await pair.close()
+
+
+async def carries_both_ways(pair: Pair) -> None:
+    there = [DTLS + index.to_bytes(2, "big") * 599 for index in range(300)]
+    back = [DTLS + bytes(index) for index in range(100)]
+    # A relay's own socket buffers are small: bursts of a few, as a congestion window would have them.
+    for start in range(0, 300, 30):
+        pair.a.ice.send_datagrams(there[start : start + 30])
+        pair.z.ice.send_datagrams(back[start // 3 : start // 3 + 10])
+        await pair.z.until(lambda start=start: len(pair.z.received) == start + 30)
+    await pair.a.until(lambda: len(pair.a.received) == 100)
+    assert pair.z.received == there
+    assert pair.a.received == back
+
+
+async def test_a_stun_server_behind_a_translator_gives_a_server_reflexive_candidate(
+    server: coturn.Coturn, make_pair: MakePair
+) -> None:
+    translator = coturn.Translator((coturn.HOST, server.port))
+    pair = make_pair(**LOCAL, servers=[IceServer((f"stun:{coturn.HOST}:{translator.inside}",))])
+    await pair.a.ice.gather()
+    translator.close()
+    host, reflexive = pair.a.ice.local_candidates
+    assert (reflexive.type, reflexive.address, reflexive.port) == ("srflx", coturn.HOST, translator.outside)
+    assert (reflexive.related_address, reflexive.related_port) == (host.address, host.port)
+    assert reflexive.priority < host.priority
+
+
+async def test_all_stun_servers_are_asked_and_redundant_candidates_left_out(
+    server: coturn.Coturn, make_pair: MakePair
+) -> None:
+    translators = [coturn.Translator((coturn.HOST, server.port)) for _ in range(2)]
+    urls = tuple(f"stun:{coturn.HOST}:{translator.inside}" for translator in translators)
+    # Asked directly, it sees the host candidate's own address: that is redundant.
+    pair = make_pair(**LOCAL, servers=[IceServer(urls), server.stun()])
+    await pair.a.ice.gather()
+    for translator in translators:
+        translator.close()
+    found = [(candidate.type, candidate.port) for candidate in pair.a.ice.local_candidates[1:]]
+    assert sorted(found) == sorted(("srflx", translator.outside) for translator in translators)
+
+
+async def test_a_server_that_does_not_answer_costs_the_timeout_once_and_no_more(
+    server: coturn.Coturn, make_pair: MakePair
+) -> None:
+    silent = UdpSocket.bind(coturn.HOST)
+    dead = tuple(f"stun:{coturn.HOST}:{silent.local_address[1]}" for _ in range(5))
+    pair = make_pair(**LOCAL, servers=[IceServer(dead), server.turn()], gather_timeout=0.7)
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    await pair.a.ice.gather()
+    silent.close()
+    assert loop.time() - started < 3
+    assert [candidate.type for candidate in pair.a.ice.local_candidates] == ["host", "relay"]
+
+
+@pytest.mark.parametrize("fast_path", [True, False])
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_two_peers_that_may_only_use_relays_connect_through_them(
+    server: coturn.Coturn, make_pair: MakePair, transport: str, fast_path: bool
+) -> None:
+    pair = make_pair(servers=[server.turn(transport)], relay_only=True, fast_path=fast_path)
+    await pair.connect()
+    for side in (pair.a, pair.z):
+        [candidate] = side.ice.local_candidates
+        assert candidate.type == "relay"
+        assert (candidate.related_address, candidate.related_port) == ("0.0.0.0", 9)
+    await carries_both_ways(pair)
+
+
+async def test_a_relay_over_tls_is_reached_with_a_certificate_the_system_trusts(
+    server: coturn.Coturn, make_pair: MakePair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(server.certificate))
+    pair = make_pair(servers=[server.turns()], relay_only=True)
+    await pair.connect()
+    await carries_both_ways(pair)
+
+
+async def test_a_relay_over_tls_that_nobody_vouches_for_is_not_used(server: coturn.Coturn, make_pair: MakePair) -> None:
+    pair = make_pair(servers=[server.turns()], relay_only=True)
+    pair.exchange_credentials()
+    with pytest.raises(IceError, match="certificate verify failed"):
+        await pair.a.ice.start()
+
+
+async def test_a_peer_behind_a_relay_meets_one_that_is_not(server: coturn.Coturn, make_pair: MakePair) -> None:
+    relayed = make_pair(servers=[server.turn()], relay_only=True)
+    direct = make_pair(**LOCAL)
+    pair = Pair()
+    await pair.close()
+    pair.a, pair.z = relayed.a, direct.z
+    await pair.connect()
+    selected = direct.z.ice.selected_pair
+    assert selected is not None
+    assert selected.remote.type == "relay"
+    await carries_both_ways(pair)
+
+
+async def test_all_turn_servers_are_used(server: coturn.Coturn, make_pair: MakePair) -> None:
+    pair = make_pair(servers=[server.turn("udp"), server.turn("tcp")], relay_only=True)
+    await pair.a.ice.gather()
+    first, second = pair.a.ice.local_candidates
+    assert first.type == second.type == "relay"
+    assert first.port != second.port
+    assert first.priority != second.priority
+
+
+async def test_wrong_credentials_are_named_when_nothing_is_left_to_try(
+    server: coturn.Coturn, make_pair: MakePair
+) -> None:
+    pair = make_pair(servers=[server.turn(password="wrong")], relay_only=True)
+    pair.exchange_credentials()
+    with pytest.raises(IceError, match=r"no local candidate.*turn:.*401"):
+        await pair.a.ice.start()
+
+
+async def test_relay_only_without_a_turn_server_has_nothing_to_offer(
+    server: coturn.Coturn, make_pair: MakePair
+) -> None:
+    pair = make_pair(servers=[server.stun()], relay_only=True)
+    pair.exchange_credentials()
+    with pytest.raises(IceError, match="no local candidate"):
+        await pair.a.ice.start()
+
+
+async def test_closing_gives_the_allocation_back(server: coturn.Coturn, make_pair: MakePair) -> None:
+    pair = make_pair(servers=[server.turn()], relay_only=True)
+    await pair.connect()
+    before = server.deletions()
+    await pair.close()
+    async with asyncio.timeout(5):
+        while server.deletions() < before + 2:
+            await asyncio.sleep(0.02)
+
+
+async def test_a_server_that_died_does_not_hold_up_closing(tmp_path: Path, make_pair: MakePair) -> None:
+    if not coturn.installed():
+        missing("coturn is not installed (apt install coturn)")
+    async with coturn.running(tmp_path) as mortal:
+        pair = make_pair(servers=[mortal.turn(), mortal.turn("tcp")], relay_only=True)
+        await pair.connect()
+        mortal.kill()
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        await pair.close()
+        assert loop.time() - started < 4
