@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -119,6 +119,7 @@ class RTCConfiguration:
         maxMessageSize: longest message we accept, in bytes, and announce as a=max-message-size; 0 for no limit.
             64 MiB is more than any browser sends at a time by itself, and bounds what one peer can make us hold.
         closeTimeout: how long `close` waits for what was sent to be acknowledged, in seconds without any progress.
+        iceTimeout: how long ICE looks for a path after the latest candidate, in seconds (RFC 8863).
         hostAddresses: gather exactly these local addresses instead of those of all interfaces.
     """
 
@@ -130,6 +131,7 @@ class RTCConfiguration:
     alwaysNegotiateDataChannels: bool = False
     maxMessageSize: int = DEFAULT_MAX_MESSAGE_SIZE
     closeTimeout: float = 5.0
+    iceTimeout: float = 39.5
     hostAddresses: Sequence[str] | None = None
 
 
@@ -152,20 +154,16 @@ def check_configuration(configuration: RTCConfiguration | dict[str, Any] | None)
         raise ArgumentError(str(error)) from None
     for server in configuration.iceServers or ():
         server.to_ice()
-    if configuration.maxMessageSize < 0 or configuration.closeTimeout < 0:
-        raise ArgumentError("maxMessageSize and closeTimeout cannot be negative")
+    if min(configuration.maxMessageSize, configuration.closeTimeout, configuration.iceTimeout) < 0:
+        raise ArgumentError("maxMessageSize, closeTimeout and iceTimeout cannot be negative")
     for certificate in configuration.certificates:
         _check_certificate(certificate)
-    return RTCConfiguration(
+    return replace(
+        configuration,
         iceServers=list(configuration.iceServers or ()),
         iceTransportPolicy=policy,
         bundlePolicy=bundle,
         certificates=tuple(configuration.certificates),
-        iceCandidatePoolSize=configuration.iceCandidatePoolSize,
-        alwaysNegotiateDataChannels=configuration.alwaysNegotiateDataChannels,
-        maxMessageSize=configuration.maxMessageSize,
-        closeTimeout=configuration.closeTimeout,
-        hostAddresses=configuration.hostAddresses,
     )
 
 

@@ -80,7 +80,7 @@ class RTCPeerConnection(EventTarget):
         self._ice_gathering_state = "new"
         self._negotiation_needed = False
         self._failure: str | None = None
-        self._peer_left = False
+        self._over = False
         self._teardown: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
@@ -204,7 +204,7 @@ class RTCPeerConnection(EventTarget):
             OperationError: the id is taken, or no id is left.
         """
         self._check_open()
-        if self._failure is not None or self._peer_left:
+        if self._over:
             raise InvalidStateError(f"the connection is gone: {self._failure or 'the peer closed it'}")
         parameters = channel_parameters(
             label, maxPacketLifeTime, maxRetransmits, ordered, protocol, negotiated, id, priority
@@ -545,7 +545,7 @@ class RTCPeerConnection(EventTarget):
     def _data_refused(self) -> None:
         """The negotiation ended without a data section."""
         if self._channels.created or self._transports is not None:
-            self._end("the data channel section was refused")
+            self._end("the data channel section was refused", take_leave=True)
 
     def _ice_state_changed(self, state: IceState) -> None:
         if self._closing is not None or self._ice_connection_state == "failed":
@@ -583,11 +583,7 @@ class RTCPeerConnection(EventTarget):
             if self._sctp is not None:
                 self._sctp._set_state("connected")
         elif isinstance(event, StackClosed) and self._closing is None:
-            if event.graceful:
-                self._peer_left = True
-                self._end(None)
-            else:
-                self._fail(event.reason)
+            self._end(None if event.graceful else event.reason)
 
     def _announce(self, channel: RTCDataChannel) -> None:
         self.emit("datachannel", channel)
@@ -598,19 +594,23 @@ class RTCPeerConnection(EventTarget):
         self._update_connection_state()
 
     def _fail(self, reason: str) -> None:
-        if self._failure is None and self._closing is None and not self._peer_left:
-            _log.warning("%r: the connection failed: %s", self, reason)
-            self._end(reason)
+        self._end(reason)
 
-    def _end(self, failure: str | None) -> None:
+    def _end(self, failure: str | None, *, take_leave: bool = False) -> None:
         """The connection is over, though `close` was not called."""
+        if self._over or self._closing is not None:
+            return
+        self._over = True
         self._failure = failure
+        if failure is not None:
+            _log.warning("%r: the connection failed: %s", self, failure)
         self._channels.end(failure)
         if self._sctp is not None:
             self._sctp._set_state("closed")
         self._dtls_changed()
-        if self._transports is not None and self._teardown is None:
-            self._transports.abandon()
+        if self._transports is not None:
+            if not take_leave:
+                self._transports.abandon()
             self._teardown = asyncio.create_task(self._transports.close(self._hurry))
 
     def _update_connection_state(self) -> None:
@@ -621,10 +621,10 @@ class RTCPeerConnection(EventTarget):
             self.emit("connectionstatechange")
 
     def _derive_connection_state(self) -> str:
-        if self._closing is not None or self._peer_left:
+        if self._closing is not None:
             return "closed"
-        if self._failure is not None:
-            return "failed"
+        if self._over:
+            return "closed" if self._failure is None else "failed"
         if self._transports is None or not self._transports.started:
             return "new"
         if self._ice_connection_state == "disconnected":

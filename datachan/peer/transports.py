@@ -81,6 +81,7 @@ class PeerTransports:
             servers=[server.to_ice() for server in configuration.iceServers or ()],
             relay_only=configuration.iceTransportPolicy is RTCIceTransportPolicy.RELAY,
             host_addresses=configuration.hostAddresses,
+            patience=configuration.iceTimeout,
         )
         self.ice.on_state_change = callbacks.ice_state_changed
         self.ice.on_local_candidate = callbacks.local_candidate

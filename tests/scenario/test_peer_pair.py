@@ -1,0 +1,578 @@
+"""Two peer connections in one event loop, over real sockets on this machine: from the first offer to the last close."""
+
+import asyncio
+import gc
+import logging
+import socket
+import time
+
+import pytest
+
+from datachan import (
+    InvalidStateError,
+    OperationError,
+    RTCConfiguration,
+    RTCDataChannel,
+    RTCPeerConnection,
+    RTCSessionDescription,
+)
+from tests.pairs import channel_pair, configuration, connected, event, pair, signal, soon, state
+
+
+def address_of_an_interface() -> str | None:
+    """An address of this host that is not the loopback's."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing
+        except OSError:
+            return None
+        address: str = probe.getsockname()[0]
+        return address
+
+
+async def collect(channel: RTCDataChannel, count: int) -> list[str | bytes]:
+    return [await soon(anext(channel)) for _ in range(count)]
+
+
+# -- connecting
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "interface"])
+async def test_two_peers_meet_on_every_kind_of_address(address: str) -> None:
+    chosen = address_of_an_interface() if address == "interface" else address
+    if chosen is None:
+        pytest.skip("this host has no address but the loopback's")
+    settings = configuration(hostAddresses=[chosen])
+
+    async with pair(a_configuration=settings, z_configuration=settings) as p:
+        p.a_channel.send("hello")
+        assert await soon(anext(p.z_channel)) == "hello"
+        selected = p.a.sctp.transport.iceTransport.getSelectedCandidatePair()
+        assert selected.local.ip == chosen
+        assert selected.remote.ip == chosen
+
+
+async def test_two_peers_meet_with_no_configuration_at_all() -> None:
+    async with pair(a_configuration=RTCConfiguration(), z_configuration=RTCConfiguration()) as p:
+        p.z_channel.send("hello")
+        assert await soon(anext(p.a_channel)) == "hello"
+
+
+async def test_states_go_up_in_order() -> None:
+    a, z = RTCPeerConnection(configuration()), RTCPeerConnection(configuration())
+    async with a, z:
+        seen: list[str] = []
+        a.on("connectionstatechange", lambda: seen.append(a.connectionState))
+        a.on("iceconnectionstatechange", lambda: seen.append(f"ice {a.iceConnectionState}"))
+        channel = a.createDataChannel("chat")
+        channel.on("open", lambda: seen.append("open"))
+
+        await signal(a, z)
+        await soon(channel.opened())
+
+        assert seen.index("connecting") < seen.index("ice checking") < seen.index("connected") < seen.index("open")
+        assert a.sctp is not None
+        assert (a.sctp.state, a.sctp.transport.state) == ("connected", "connected")
+        assert a.sctp.maxChannels == 65535
+        assert a.sctp.maxMessageSize == 64 * 1024 * 1024
+        assert len(a.sctp.transport.getRemoteCertificates()) == 1
+        assert {a.sctp.transport.iceTransport.role, z.sctp.transport.iceTransport.role} == {"controlling", "controlled"}
+
+
+async def test_candidates_may_come_after_the_descriptions_one_by_one() -> None:
+    a, z = RTCPeerConnection(configuration()), RTCPeerConnection(configuration())
+    async with a, z:
+        channel = a.createDataChannel("chat")
+        trickled: list[asyncio.Task[None]] = []
+        offer, held = await a.createOffer(), []
+        a.on("icecandidate", held.append)
+        await a.setLocalDescription(offer)
+        await z.setRemoteDescription(offer)  # as created: without any candidate
+        answer = await z.createAnswer()
+        z.on("icecandidate", lambda c: trickled.append(asyncio.ensure_future(a.addIceCandidate(c and c.toJSON()))))
+        await a.setRemoteDescription(answer)
+        await z.setLocalDescription(answer)
+        for candidate in held:
+            await z.addIceCandidate(candidate)
+
+        await soon(channel.opened())
+        await asyncio.gather(*trickled)
+        assert a.remoteDescription.sdp.count("a=candidate") == 1
+
+
+async def test_the_offerer_may_be_told_to_be_the_client() -> None:
+    a, z = RTCPeerConnection(configuration()), RTCPeerConnection(configuration())
+    async with a, z:
+        a_channel = a.createDataChannel("chat", negotiated=True, id=0)
+        z_channel = z.createDataChannel("chat", negotiated=True, id=0)
+        await a.setLocalDescription()
+        offer = a.localDescription
+        await z.setRemoteDescription(RTCSessionDescription(offer.sdp.replace("actpass", "active"), "offer"))
+        await z.setLocalDescription()
+        assert "a=setup:passive" in z.localDescription.sdp
+        await a.setRemoteDescription(z.localDescription)
+
+        await soon(asyncio.gather(a_channel.opened(), z_channel.opened()))
+        report = await a.getStats()
+        assert report["transport"].dtlsRole == "client"
+
+
+async def test_a_wrong_fingerprint_is_refused_and_the_reason_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    a, z = RTCPeerConnection(configuration()), RTCPeerConnection(configuration())
+    async with a, z:
+        channel = a.createDataChannel("chat")
+        await a.setLocalDescription()
+        offer = a.localDescription.sdp
+        start = offer.index("a=fingerprint:sha-256 ") + 22
+        forged = offer[:start] + ":".join(["00"] * 32) + offer[start + 95 :]
+        await z.setRemoteDescription(RTCSessionDescription(forged, "offer"))
+        await z.setLocalDescription()
+        with caplog.at_level(logging.WARNING, "datachan.peer"):
+            await a.setRemoteDescription(z.localDescription)
+            await state(z, "connectionState", "failed", "connectionstatechange")
+            await soon(channel.closed())
+
+        assert "fingerprint" in z.failureReason
+        assert z.failureReason in caplog.text
+        assert a.connectionState == "failed"
+        assert channel.closeReason
+
+
+async def test_when_nobody_answers_the_reason_is_told() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        port = silent.getsockname()[1]
+        async with RTCPeerConnection(configuration(iceTimeout=0.2)) as a, RTCPeerConnection(configuration()) as z:
+            channel = a.createDataChannel("chat")
+            await a.setLocalDescription()
+            await z.setRemoteDescription(a.localDescription)
+            answer = (await z.createAnswer()).sdp + f"a=candidate:1 1 udp 5 127.0.0.1 {port} typ host\r\n"
+            await a.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+
+            with pytest.raises(InvalidStateError, match="no check was answered"):
+                await soon(channel.opened())
+
+            assert (a.connectionState, a.iceConnectionState) == ("failed", "failed")
+            assert "remote candidates: 1 host" in a.failureReason
+
+
+# -- messages
+
+
+async def test_messages_of_every_kind_and_size_arrive_in_order() -> None:
+    messages = ["", b"", "hello", b"hello", "世界你好", "x" * 1200, b"y" * 65536, b"z" * 300_000, "é" * 100_000, "end"]
+    async with pair() as p:
+        for message in messages:
+            p.a_channel.send(message)
+
+        assert await collect(p.z_channel, len(messages)) == messages
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"ordered": False}, {"maxRetransmits": 3}, {"maxPacketLifeTime": 5000, "ordered": False}]
+)
+async def test_both_directions_at_once(options: dict[str, object]) -> None:
+    async with pair(**options) as p:
+        for number in range(100):
+            p.a_channel.send(f"a{number}")
+            p.z_channel.send(f"z{number}")
+
+        from_a, from_z = await collect(p.z_channel, 100), await collect(p.a_channel, 100)
+
+        assert sorted(from_a) == sorted(f"a{number}" for number in range(100))
+        assert sorted(from_z) == sorted(f"z{number}" for number in range(100))
+
+
+async def test_a_message_as_long_as_the_limit_arrives_and_one_byte_more_is_refused_here() -> None:
+    async with pair(z_configuration=configuration(maxMessageSize=5_000_000)) as p:
+        assert p.a.sctp.maxMessageSize == 5_000_000
+        with pytest.raises(TypeError):
+            p.a_channel.send(bytes(5_000_001))
+        p.a_channel.send(bytes(5_000_000))
+
+        assert len(await soon(anext(p.z_channel))) == 5_000_000
+        assert p.a_channel.readyState == "open"
+
+
+async def test_fifty_channels_keep_their_messages_apart() -> None:
+    async with pair() as p:
+        pairs = [await channel_pair(p.a, p.z, f"channel {number}") for number in range(50)]
+        for number, (a_channel, z_channel) in enumerate(pairs):
+            assert a_channel.id == z_channel.id
+            assert z_channel.label == f"channel {number}"
+            a_channel.send(f"to z {number}")
+            z_channel.send(f"to a {number}")
+
+        for number, (a_channel, z_channel) in enumerate(pairs):
+            assert await soon(anext(z_channel)) == f"to z {number}"
+            assert await soon(anext(a_channel)) == f"to a {number}"
+
+
+async def test_channels_can_be_opened_by_both_sides_at_once() -> None:
+    async with pair() as p:
+        from_a, from_z = p.a.createDataChannel("from a"), p.z.createDataChannel("from z")
+        seen_by_z, seen_by_a = await asyncio.gather(event(p.z, "datachannel"), event(p.a, "datachannel"))
+
+        await soon(asyncio.gather(from_a.opened(), from_z.opened()))
+
+        assert (seen_by_z.label, seen_by_a.label) == ("from a", "from z")
+        assert from_a.id % 2 != from_z.id % 2
+
+
+async def test_what_arrives_before_anyone_listens_is_kept() -> None:
+    async with pair() as p:
+        for number in range(10):
+            p.a_channel.send(str(number))
+        p.a_channel.close()
+        await soon(p.z_channel.closed())
+        received: list[object] = []
+
+        p.z_channel.on("message", received.append)
+        await asyncio.sleep(0)
+
+        assert received == [str(number) for number in range(10)]
+
+
+async def test_an_asynchronous_datachannel_callback_misses_no_message() -> None:
+    a, z = RTCPeerConnection(configuration()), RTCPeerConnection(configuration())
+    async with a, z:
+        received: asyncio.Queue[object] = asyncio.Queue()
+
+        @z.on("datachannel")
+        async def on_datachannel(channel: RTCDataChannel) -> None:
+            for _ in range(5):
+                await asyncio.sleep(0)
+            channel.on("message", received.put_nowait)
+
+        channel = a.createDataChannel("chat")
+        channel.on("open", lambda: channel.send("first"))
+        await signal(a, z)
+
+        assert await soon(received.get()) == "first"
+
+
+async def test_a_reader_that_does_not_read_stops_the_sender_and_reading_starts_it_again() -> None:
+    block = bytes(64 * 1024)
+    async with pair() as p:
+        for _ in range(200):
+            p.a_channel.send(block)
+        # What fits into Z's window and nothing else leaves A, and then nothing moves any more.
+        left = None
+        while left != p.a_channel.bufferedAmount:
+            left = p.a_channel.bufferedAmount
+            await asyncio.sleep(0.2)
+        assert 200 * len(block) - left <= 5 * 1024 * 1024
+
+        assert sum(len(message) for message in await collect(p.z_channel, 200)) == 200 * len(block)
+        await soon(p.a_channel.drain())
+
+
+async def test_drain_bounds_what_is_queued() -> None:
+    block = bytes(64 * 1024)
+    async with pair() as p:
+        p.a_channel.set_write_buffer_limits(high=256 * 1024)
+        p.z_channel.on("message", lambda message: None)
+
+        for _ in range(100):
+            p.a_channel.send(block)
+            assert p.a_channel.bufferedAmount <= 256 * 1024 + len(block)
+            await soon(p.a_channel.drain())
+
+
+async def test_a_callback_that_raises_does_not_end_the_connection(caplog: pytest.LogCaptureFixture) -> None:
+    async with pair() as p:
+
+        def broken(message: object) -> None:
+            raise ZeroDivisionError(f"on {message}")
+
+        p.z_channel.on("message", broken)
+        echoed = asyncio.ensure_future(event(p.z_channel, "message"))
+        await asyncio.sleep(0)
+        p.a_channel.send("one")
+
+        assert await echoed == "one"
+        assert "ZeroDivisionError: on one" in caplog.text
+        p.z_channel.send("still here")
+        assert await soon(anext(p.a_channel)) == "still here"
+
+
+# -- closing channels
+
+
+@pytest.mark.parametrize("options", [{}, {"negotiated": True, "id": 5}])
+async def test_closing_a_channel_delivers_what_was_sent_and_closes_both_ends(options: dict[str, object]) -> None:
+    async with pair(**options) as p:
+        for number in range(20):
+            p.a_channel.send(bytes([number]) * 50_000)
+        p.a_channel.close()
+        assert p.a_channel.readyState == "closing"
+
+        received = [message[0] async for message in p.z_channel]
+
+        assert received == list(range(20))
+        await soon(asyncio.gather(p.a_channel.closed(), p.z_channel.closed()))
+        assert (p.a_channel.closeReason, p.z_channel.closeReason) == (None, None)
+        assert (p.a.connectionState, p.z.connectionState) == ("connected", "connected")
+
+
+async def test_a_channel_can_be_closed_before_it_was_open() -> None:
+    a, z = RTCPeerConnection(configuration()), RTCPeerConnection(configuration())
+    async with a, z:
+        early, other = a.createDataChannel("early"), a.createDataChannel("other")
+        early.close()
+        await signal(a, z)
+
+        await soon(early.closed())
+        await soon(other.opened())
+        with pytest.raises(InvalidStateError):
+            await early.opened()
+
+
+async def test_channels_come_and_go() -> None:
+    async with pair() as p:
+        for number in range(20):
+            a_channel, z_channel = await channel_pair(p.a, p.z)
+            a_channel.send(str(number))
+            a_channel.close()
+            assert await _read_all(z_channel) == [str(number)]
+            await soon(asyncio.gather(a_channel.closed(), z_channel.closed()))
+
+        report = await p.z.getStats()
+        assert (report["peer-connection"].dataChannelsOpened, report["peer-connection"].dataChannelsClosed) == (21, 20)
+
+
+# -- closing connections
+
+
+async def test_what_was_sent_right_before_close_arrives() -> None:
+    a, z = RTCPeerConnection(configuration()), RTCPeerConnection(configuration())
+    async with z:
+        async with a:
+            a_channel, z_channel = await channel_pair(a, z)
+            reading = asyncio.ensure_future(_read_all(z_channel))
+            for number in range(50):
+                a_channel.send(bytes([number]) * 100_000)
+
+        received = await soon(reading)
+
+        assert [message[0] for message in received] == list(range(50))
+        assert z_channel.readyState == "closed"
+
+
+async def _read_all(channel: RTCDataChannel) -> list[str | bytes]:
+    return [message async for message in channel]
+
+
+async def test_the_other_side_notices_that_we_closed() -> None:
+    async with pair() as p:
+        seen: list[str] = []
+        p.z_channel.on("close", lambda: seen.append("close"))
+        p.z_channel.on("error", lambda error: seen.append(str(error)))
+
+        await soon(p.a.close())
+        await state(p.z, "connectionState", "closed", "connectionstatechange")
+
+        assert seen == ["close"]
+        assert (p.a_channel.readyState, p.z_channel.readyState) == ("closed", "closed")
+        assert p.z.sctp.state == "closed"
+        with pytest.raises(InvalidStateError):
+            p.z.createDataChannel("late")
+
+
+async def test_both_may_close_at_once() -> None:
+    async with pair() as p:
+        p.a_channel.send("bye")
+        p.z_channel.send("bye")
+
+        await soon(asyncio.gather(p.a.close(), p.z.close()))
+
+        assert (p.a.connectionState, p.z.connectionState) == ("closed", "closed")
+
+
+async def test_closing_leaves_no_task_and_no_socket() -> None:
+    def sockets() -> int:
+        gc.collect()
+        return sum(isinstance(thing, socket.socket) and thing.fileno() >= 0 for thing in gc.get_objects())
+
+    before_tasks, before_sockets = asyncio.all_tasks(), sockets()
+    async with pair() as p:
+        p.a_channel.send("hello")
+        assert asyncio.all_tasks() > before_tasks
+        assert sockets() > before_sockets
+
+    assert asyncio.all_tasks() == before_tasks
+    assert sockets() == before_sockets
+
+
+@pytest.mark.parametrize("turns", range(0, 60, 3))
+async def test_closing_while_connecting_leaves_nothing(turns: int) -> None:
+    a, z = RTCPeerConnection(configuration()), RTCPeerConnection(configuration())
+    channel = a.createDataChannel("chat")
+    signalling = asyncio.ensure_future(signal(a, z))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+    await soon(asyncio.gather(a.close(), z.close()))
+    with_error = (await asyncio.gather(signalling, return_exceptions=True))[0]
+
+    assert with_error is None or isinstance(with_error, (InvalidStateError, AttributeError, ValueError)), with_error
+    assert channel.readyState == "closed"
+
+
+async def test_close_gives_up_on_a_peer_that_does_not_read() -> None:
+    async with pair(a_configuration=configuration(closeTimeout=0.3)) as p:
+        for _ in range(200):
+            p.a_channel.send(bytes(64 * 1024))  # more than Z's window holds
+
+        began = time.monotonic()
+        await soon(p.a.close())
+
+        assert time.monotonic() - began < 10
+        await soon(p.z_channel.closed())
+
+
+async def test_cancelling_close_gives_up_at_once_and_still_leaves_nothing() -> None:
+    async with pair() as p:
+        for _ in range(200):
+            p.a_channel.send(bytes(64 * 1024))
+        closing = asyncio.ensure_future(p.a.close())
+        await asyncio.sleep(0.05)
+        assert not closing.done()
+
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        began = time.monotonic()
+        await soon(p.a.close())
+
+        assert time.monotonic() - began < 1
+        await soon(p.z_channel.closed())
+
+
+async def test_a_callback_may_close_the_connection() -> None:
+    async with pair() as p:
+        closed: list[asyncio.Task[None]] = []
+        p.z_channel.on("message", lambda message: closed.append(asyncio.ensure_future(p.z.close())))
+
+        p.a_channel.send("go away")
+        await soon(p.a_channel.closed())
+
+        await soon(closed[0])
+
+
+async def test_a_peer_that_vanishes_fails_the_channel_with_a_reason() -> None:
+    async with pair() as p:
+        failed: list[OperationError] = []
+        p.z_channel.on("error", failed.append)
+        cancelled = asyncio.ensure_future(p.a.close())
+        await asyncio.sleep(0)
+        p.a_channel.on("message", print)
+        cancelled.cancel()
+
+        await soon(p.z_channel.closed())
+        await soon(p.a.close())
+
+        assert all(str(error) for error in failed)
+
+
+# -- renegotiation
+
+
+async def test_a_second_negotiation_keeps_the_connection() -> None:
+    async with pair() as p:
+        first = p.a.localDescription.sdp
+        await signal(p.z, p.a)
+        await signal(p.a, p.z)
+        p.a_channel.send("still here")
+
+        assert await soon(anext(p.z_channel)) == "still here"
+        assert (p.a.connectionState, p.a.signalingState) == ("connected", "stable")
+        assert p.a.localDescription.sdp.split("a=ice-ufrag:")[1][:8] == first.split("a=ice-ufrag:")[1][:8]
+
+
+async def test_a_second_negotiation_may_lower_the_limit() -> None:
+    async with pair() as p:
+        await p.z.setLocalDescription()
+        offer = p.z.localDescription.sdp.replace("a=max-message-size:67108864", "a=max-message-size:256")
+        await p.a.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+        await p.a.setLocalDescription()
+        await p.z.setRemoteDescription(p.a.localDescription)
+
+        assert p.a.sctp.maxMessageSize == 256
+        with pytest.raises(TypeError):
+            p.a_channel.send(bytes(257))
+
+
+async def test_audio_added_by_the_peer_later_is_refused_and_the_channel_stays() -> None:
+    async with pair() as p:
+        await p.z.setLocalDescription()
+        audio = "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=mid:1\r\n"
+        offer = p.z.localDescription.sdp.replace("BUNDLE 0", "BUNDLE 0 1") + audio
+        await p.a.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+        await p.a.setLocalDescription()
+        assert "m=audio 0 " in p.a.localDescription.sdp
+        assert "a=group:BUNDLE 0\r\n" in p.a.localDescription.sdp
+
+        p.a_channel.send("still here")
+        assert await soon(anext(p.z_channel)) == "still here"
+        again = await p.a.createOffer()
+        assert again.sdp.index("m=application 9") < again.sdp.index("m=audio 0")
+
+
+async def test_the_peers_certificate_cannot_change() -> None:
+    async with pair() as p:
+        await p.z.setLocalDescription()
+        offer = p.z.localDescription.sdp
+        start = offer.index("a=fingerprint:sha-256 ") + 22
+        forged = offer[:start] + ":".join(["00"] * 32) + offer[start + 95 :]
+
+        with pytest.raises(OperationError, match="certificate cannot change"):
+            await p.a.setRemoteDescription(RTCSessionDescription(forged, "offer"))
+
+        assert p.a.signalingState == "stable"
+
+
+async def test_refusing_the_data_section_later_ends_the_channels() -> None:
+    async with pair() as p:
+        await p.z.setLocalDescription()
+        offer = p.z.localDescription.sdp.replace("m=application ", "m=application 0 ", 1)
+        head, rest = offer.split("m=application 0 ", 1)
+        refused = head + "m=application 0 " + rest.split(" ", 1)[1]
+        await p.a.setRemoteDescription(RTCSessionDescription(refused, "offer"))
+        await p.a.setLocalDescription()
+
+        await soon(p.a_channel.closed())
+
+
+# -- statistics
+
+
+async def test_statistics_count_what_happened() -> None:
+    async with pair("stat") as p:
+        p.a_channel.send("12345")
+        p.z_channel.send(b"123")
+        await soon(anext(p.z_channel))
+        await soon(anext(p.a_channel))
+        await connected(p.a, p.z)
+
+        report = await p.a.getStats()
+        by_type: dict[str, list[object]] = {}
+        for stats in report.values():
+            by_type.setdefault(stats.type, []).append(stats)
+        (channel,) = by_type["data-channel"]
+        (connection,) = by_type["peer-connection"]
+        (transport,) = by_type["transport"]
+        selected = report[transport.selectedCandidatePairId]
+
+        assert (channel.label, channel.state, channel.dataChannelIdentifier) == ("stat", "open", p.a_channel.id)
+        assert (channel.messagesSent, channel.bytesSent) == (1, 5)
+        assert (channel.messagesReceived, channel.bytesReceived) == (1, 3)
+        assert (connection.dataChannelsOpened, connection.dataChannelsClosed) == (1, 0)
+        assert transport.bytesSent > 0
+        assert (transport.dtlsState, transport.iceRole) == ("connected", "controlling")
+        assert transport.tlsVersion.startswith("DTLS")
+        assert selected.state == "succeeded"
+        assert report[selected.localCandidateId].type == "local-candidate"
+        assert report[selected.remoteCandidateId].address == "127.0.0.1"
+        assert report[transport.localCertificateId].fingerprint in p.a.localDescription.sdp
+        assert report[transport.remoteCertificateId].fingerprint in p.z.localDescription.sdp
