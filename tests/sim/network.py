@@ -90,8 +90,8 @@ class Link:
         self._chance = chance
         self._under_way: list[tuple[float, int, bytes]] = []
         self._count = 0
-        self._bottleneck_free_at = 0.0
-        self._latest_arrival = 0.0
+        self._bottleneck_free_at = float("-inf")
+        self._latest_arrival = float("-inf")
         self._filters: list[_Filter] = []
         self._replacements: list[tuple[Predicate, Callable[[bytes], bytes]]] = []
 

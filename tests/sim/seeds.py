@@ -1,6 +1,6 @@
 """Seeds for tests that use chance: named in the test's id, and replayed from the environment.
 
-`DATACHAN_SEED=17 pytest …` runs the one case that failed as `[seed-17]`; `DATACHAN_SEED=1000-2000` looks further.
+`DATACHAN_SEEDS=17 pytest …` runs the one case that failed as `[seed-17]`; `DATACHAN_SEEDS=1000-2000` looks further.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-VARIABLE = "DATACHAN_SEED"
+VARIABLE = "DATACHAN_SEEDS"
 
 
 def chosen(count: int, environment: str | None = None) -> Sequence[int]:
