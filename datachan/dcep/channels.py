@@ -31,7 +31,7 @@ from datachan.dcep.held import HeldMessages
 from datachan.dcep.inbound import Inbound
 from datachan.dcep.link import Link
 from datachan.dcep.messages import MAX_TEXT_BYTES, OpenMessage, encode_text
-from datachan.dcep.payload import DCEP, encode_payload
+from datachan.dcep.payload import encode_payload
 from datachan.dcep.table import ChannelLimits, ChannelTable
 from datachan.sctp.association import Association
 from datachan.sctp.errors import InvalidState, MessageTooLarge
@@ -318,7 +318,7 @@ class DataChannels:
                 max_packet_life_time=channel.max_packet_life_time,
                 priority=channel.priority,
             )
-            self._link.try_send(channel, DCEP, opening.serialize(), 0, now)
+            self._link.control(channel, opening, now)
         for ppid, payload, size in channel.pending or ():
             self._link.try_send(channel, ppid, payload, size, now)
         channel.pending = None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datachan.dcep.channel import Channel
+from datachan.dcep.messages import AckMessage, OpenMessage
+from datachan.dcep.payload import DCEP
 from datachan.sctp.association import Association
 from datachan.sctp.errors import InvalidState, InvalidStream
 
@@ -58,7 +60,8 @@ class Link:
             # containing user data and belonging to this data channel MUST be sent
             # ordered, no matter whether the data channel is ordered or not."
             unordered=not channel.ordered and channel.confirmed,
-            lifetime=None if life_time is None else life_time / 1000,
+            # With no time at all nothing would ever be sent; the finest the protocol can say is a millisecond.
+            lifetime=None if life_time is None else max(life_time, 1) / 1000,
             max_retransmissions=channel.max_retransmits,
             context=channel,
         )
@@ -71,7 +74,7 @@ class Link:
         except InvalidState:
             return
 
-    def control(self, channel: Channel, ppid: int, payload: bytes, now: float) -> None:
+    def control(self, channel: Channel, message: OpenMessage | AckMessage, now: float) -> None:
         """Send a message of ours.
 
         RFC 8832, 6: "All DCEP messages MUST be sent using ordered delivery and reliable
@@ -79,8 +82,9 @@ class Link:
         """
         if self._association is None or channel.id is None:
             return
+        payload = message.serialize()
         try:
-            self._association.send(channel.id, payload, ppid=ppid, now=now)
+            self._association.send(channel.id, payload, ppid=DCEP, now=now)
         except InvalidState:
             return
         channel.queued(len(payload), 0)
