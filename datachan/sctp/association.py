@@ -271,7 +271,8 @@ class Association:
         packets = self.writer.write(self.state, tcb, now)
         if tcb is not None:
             self._after_writing(tcb, now)
-            if self.writer.shutdown_due or self.writer.shutdown_ack_due:
+            self._request_resets(tcb)
+            if self.writer.shutdown_due or self.writer.shutdown_ack_due or tcb.reconfig.due:
                 packets.extend(self.writer.write(self.state, tcb, now))
         return packets
 

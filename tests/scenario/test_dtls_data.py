@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from cryptography.hazmat.bindings.openssl.binding import Binding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -237,6 +238,54 @@ def test_whatever_forged_record_comes_nothing_breaks(
 
 
 SHARED = connected_pair()
+
+
+# -- what others leave in OpenSSL's error queue ------------------------------------------------------------------------
+
+
+def leave_an_error_behind() -> None:
+    """Do what careless users of the same OpenSSL do: fail, and leave the error in the thread's queue."""
+    lib, ffi = Binding().lib, Binding().ffi
+    bio = lib.BIO_new_mem_buf(b"junk", 4)
+    assert lib.PEM_read_bio_X509(bio, ffi.NULL, ffi.NULL, ffi.NULL) == ffi.NULL
+    lib.BIO_free(bio)
+    assert lib.ERR_peek_error() != 0
+
+
+def test_an_error_somebody_left_behind_is_not_taken_for_ours() -> None:
+    pair = Pair()
+
+    def wire(datagrams: list[bytes]) -> list[bytes]:
+        leave_an_error_behind()
+        return datagrams
+
+    pair.run(wire)
+    assert pair.connected
+    pair.a.send_messages([b"one"])
+    replayed = pair.a_to_z(wire)
+    leave_an_error_behind()
+    # A record that OpenSSL drops makes it look into the queue.
+    pair.z.receive_datagrams(replayed, NOW)
+    leave_an_error_behind()
+    pair.a.send_messages([b"two"])
+    pair.a_to_z(wire)
+    assert pair.z.messages() == [b"one", b"two"]
+    leave_an_error_behind()
+    pair.a.close(NOW)
+    pair.a_to_z(wire)
+    assert pair.z.events()[-1] == DtlsClosed(by_peer=True)
+
+
+def test_messages_behind_an_error_somebody_left_are_still_read() -> None:
+    pair = connected_pair()
+    pair.a.send_messages([b"one"])
+    (replayed,) = pair.a_to_z()
+    pair.a.send_messages([b"two", b"three"])
+    pair.a.close(NOW)
+    leave_an_error_behind()
+    pair.z.receive_datagrams([replayed, *pair.a.datagrams_to_send(NOW)], NOW)
+    assert pair.z.messages() == [b"one", b"two", b"three"]
+    assert pair.z.events() == [DtlsClosed(by_peer=True)]
 
 
 # -- the end -----------------------------------------------------------------------------------------------------------
