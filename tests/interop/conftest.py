@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from tests.interop import browsers, namespaces
+from tests.interop.link import Link, linked, serve_page
 
 NETWORKS = {"as-a-user": namespaces.AS_A_USER, "bare-loopback": namespaces.ONLY_LOOPBACK}
 
@@ -61,3 +62,11 @@ async def browser(request: pytest.FixtureRequest) -> AsyncIterator[browsers.Brow
             yield running
     finally:
         inside.__exit__(None, None, None)
+
+
+@pytest_asyncio.fixture(loop_scope="module", params=["browser", "python"], ids="{}-offers".format)
+async def link(request: pytest.FixtureRequest, browser: browsers.Browser) -> AsyncIterator[Link]:
+    """A tab and a Python peer, not yet connected, once with each of them as the offerer."""
+    async with serve_page() as url, linked(browser, url, request.param) as link:
+        yield link
+        assert link.page.logs == []
