@@ -186,18 +186,30 @@ async def test_after_the_sender_breaks_off_the_connection_carries_the_next_file(
         await assert_a_file_arrives(pair, source, folder)
 
 
-async def test_a_peer_that_floods_the_channel_fills_no_disk_and_shuts_no_window(source: Path, folder: Path) -> None:
+async def test_a_peer_that_floods_the_channel_does_not_shut_the_window_for_others(source: Path, folder: Path) -> None:
+    async with connected() as pair:
+        a, z = await pair.channel()
+        await a.opened()
+        a.send("nonsense")
+        for _ in range(300):
+            a.send(DATA[:65536])
+        await until_the_window_is_shut(a)
+        with pytest.raises(TransferFailed, match="not JSON"):
+            await receive_file(z, folder)
+        assert [json.loads(message)["type"] async for message in a] == ["file-cancel"]
+        await assert_a_file_arrives(pair, source, folder)
+
+
+async def test_a_peer_that_sends_more_than_it_announced_fills_no_disk(source: Path, folder: Path) -> None:
     async with connected() as pair:
         a, z = await pair.channel()
         await a.opened()
         a.send(json.dumps({"type": "file-offer", "version": 1, "id": "1", "name": "data.bin", "size": 100_000}))
-        for _ in range(300):
-            a.send(DATA[:65536])  # far more than announced, and more than the receive window holds
-        await until_the_window_is_shut(a)
+        for _ in range(100):
+            a.send(DATA[:65536])
         with pytest.raises(TransferFailed, match="more bytes came than were announced"):
             await receive_file(z, folder)
-        messages = [json.loads(message)["type"] async for message in a if isinstance(message, str)]
-        assert messages == ["file-accept", "file-cancel"]
+        assert [json.loads(message)["type"] async for message in a] == ["file-accept", "file-cancel"]
         assert os.listdir(folder) == []
         await assert_a_file_arrives(pair, source, folder)
 
