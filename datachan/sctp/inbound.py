@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from . import out_of_the_blue, setup, teardown
 from .events import (
+    AssociationClosed,
     AssociationLost,
     IncomingStreamsReset,
     OutgoingStreamsReset,
@@ -307,6 +308,11 @@ def _handle_abort(association: Association, chunk: AbortChunk) -> None:
     """RFC 9260, 9.1: the association is removed; "the Upper Layer Abort Reason SHOULD be made available to the upper
     layer.".
     """
+    if association.state is _S.SHUTDOWN_ACK_SENT and chunk.tag_reflected:
+        # The peer has sent its SHUTDOWN COMPLETE, which got lost, and then met a late packet of ours as one out of the
+        # blue. Both sides had everything before we sent SHUTDOWN ACK: it is the graceful end.
+        association.close(AssociationClosed())
+        return
     if chunk.causes:
         cause = chunk.causes[0]
         reason, code = f"the peer aborted: {causes.describe(cause)}", cause.code

@@ -10,6 +10,7 @@ import random
 import pytest
 
 from datachan.sctp.events import AssociationClosed, AssociationEstablished, AssociationLost, MessageReceived
+from datachan.sctp.wire.chunks import AbortChunk, ShutdownChunk, ShutdownCompleteChunk
 from tests.sim.associations import (
     PATIENT,
     Traffic,
@@ -124,6 +125,23 @@ def test_messages_sent_before_the_handshake_is_done_arrive(seed: int) -> None:
     pair.run_until_idle()
     traffic.check_finished()
     assert pair.z.of(AssociationClosed)
+
+
+def test_a_late_packet_after_the_end_does_not_turn_a_graceful_end_into_a_loss() -> None:
+    pair = established(Network(0, Conditions(latency=0.02)))
+    pair.network.to_z.drop(lambda packet: isinstance(packet.chunks[0], ShutdownChunk), count=1)
+    pair.network.to_a.drop(lambda packet: isinstance(packet.chunks[0], ShutdownCompleteChunk), count=1)
+    pair.a.machine.shutdown(pair.now)
+    pair.z.machine.shutdown(pair.now)
+    pair.run_until(lambda: bool(pair.z.of(AssociationClosed)))
+    assert not is_closed(pair.a)
+    # The SHUTDOWN of A was held up by the network; Z, which has no association any more, answers it with an ABORT.
+    [late] = [passage.datagram for passage in pair.network.to_z.passages if passage.fate == "filtered"]
+    pair.network.to_z.inject(late, pair.now + 0.001)
+    pair.run_until(lambda: is_closed(pair.a))
+    assert isinstance(pair.network.to_a.passages[-1].packet.chunks[0], AbortChunk)  # type: ignore[union-attr]
+    assert not pair.a.of(AssociationLost)
+    assert pair.a.of(AssociationClosed)
 
 
 def test_stream_sequence_numbers_wrap() -> None:
