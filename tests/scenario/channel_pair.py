@@ -112,8 +112,8 @@ class ChannelPair(Pair):
         peer = peer or self.a
         other = self.z if peer is self.a else self.a
         channel = peer.machine.channels.create(label, **options)
+        self.run_until(lambda: channel.state is ChannelState.OPEN, limit=120)
         self.settle()
-        assert channel.state is ChannelState.OPEN
         return channel, other.of(ChannelAnnounced)[-1].channel
 
     def send(self, peer: Peer, channel: Channel, *messages: str | bytes) -> None:
