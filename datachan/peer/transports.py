@@ -17,7 +17,7 @@ from datachan.driver import Driver
 from datachan.dtls.certificate import Certificate
 from datachan.dtls.connection import DtlsState
 from datachan.ice import IceError, IceState, IceTransport
-from datachan.sctp.options import AssociationOptions
+from datachan.sctp.options import AssociationOptions, data_channel_options
 from datachan.sdp import IceCandidate, LocalData, Section, TransportParameters
 from datachan.stack import Stack, StackClosed
 
@@ -237,11 +237,8 @@ class PeerTransports:
             self._callbacks.failed(f"internal error: {error!r}")
 
     def _sctp_options(self, remote: Section) -> AssociationOptions:
-        return AssociationOptions(
-            remote_port=remote.sctp_port or 5000,
-            max_message_size=self._configuration.maxMessageSize,
-            # RFC 9653: DTLS protects each packet better than a checksum would.
-            zero_checksum=True,
+        return data_channel_options(
+            remote_port=remote.sctp_port or 5000, max_message_size=self._configuration.maxMessageSize
         )
 
     def _stack_event(self, event: object) -> None:

@@ -64,3 +64,29 @@ class AssociationOptions:
     zero_checksum: bool = False
     partial_reliability: bool = True
     stream_reset: bool = True
+
+
+def data_channel_options(*, remote_port: int = 5000, max_message_size: int = 0) -> AssociationOptions:
+    """The parameters WebRTC data channels run with (RFC 8831), where they differ from the RFC's.
+
+    One path, watched by ICE, with round trips of milliseconds to a second: timeouts are shorter, and since both ends
+    acknowledge whole batches of packets, windows open by whole batches too.
+
+    Args:
+        remote_port: from ``a=sctp-port``.
+        max_message_size: the longest message accepted, which we announced, in bytes; 0 for no limit.
+    """
+    return AssociationOptions(
+        remote_port=remote_port,
+        max_message_size=max_message_size,
+        # Above the 200 ms a peer may delay its SACK; 1 s, the RFC's, makes every lost last packet felt.
+        rto_min=0.4,
+        # With 10 retransmissions an outage of a minute is outlived.
+        rto_max=10.0,
+        association_max_retrans=10,
+        path_max_retrans=10,
+        sack_delay=0.05,
+        max_burst=64,
+        slow_start_limit=64,
+        zero_checksum=True,
+    )
