@@ -342,7 +342,7 @@ class Agent(Connection):
         alive = True
         while self.consent is not None:
             consent = self.consent
-            planned = consent.next_wake_up(loop.time())
+            planned = consent.next_wake_up(loop.time(), self._last_heard)
             await asyncio.sleep(planned - loop.time())
             now = loop.time()
             if self.consent is not consent:

@@ -76,9 +76,11 @@ class Consent:
         self._deadline = now + EXPIRY
         self._outstanding: dict[bytes, _ConsentCheck] = {}
 
-    def next_wake_up(self, now: float) -> float:
-        """When `is_lost` and `check_if_due` want to be called; never before now."""
-        return max(now, min(self._next_check, self._deadline))
+    def next_wake_up(self, now: float, last_heard: float) -> float:
+        """When `is_lost`, `check_if_due` and `hears` want to be called; never before now."""
+        silence = max(last_heard, self.granted_at) + SILENCE
+        times = (self._next_check, self._deadline, silence) if silence > now else (self._next_check, self._deadline)
+        return max(now, min(times))
 
     def is_lost(self, now: float, *, late: float) -> bool:
         """Whether nothing may be sent any more.

@@ -21,7 +21,7 @@ _PENDING_PER_PEER: Final = 64
 _STREAM_HIGH_WATER: Final = 1 << 20
 # RFC 8656, 9: "The Permission Lifetime MUST be 300 seconds (= 5 minutes)." A channel lasts ten, but binding it again is
 # what renews the permission, too.
-_CHANNEL_REFRESH: Final = 240.0
+CHANNEL_REFRESH: Final = 240.0
 # A TURN server that does not answer must not hold up `close`; it frees the allocation when that expires.
 _DELETE_TIMEOUT: Final = 1.0
 
@@ -276,7 +276,7 @@ class RelayEndpoint(BatchTransport):
             self._wait_for_channel(datagrams, address)
             return
         if self._loop.time() > self._refresh_at.get(address, 0.0):
-            self._refresh_at[address] = self._loop.time() + _CHANNEL_REFRESH
+            self._refresh_at[address] = self._loop.time() + CHANNEL_REFRESH
             self._run(self._refresh(channel, address))
         head = channel.to_bytes(2, "big")
         self._send_on_link([head + len(datagram).to_bytes(2, "big") + datagram for datagram in datagrams])
@@ -309,7 +309,7 @@ class RelayEndpoint(BatchTransport):
         try:
             first = waiting.pop(0) if waiting else b""
             await self._client.send_data(first, address)  # binds the channel, then sends
-            self._refresh_at[address] = self._loop.time() + _CHANNEL_REFRESH
+            self._refresh_at[address] = self._loop.time() + CHANNEL_REFRESH
         except (stun.TransactionError, ConnectionError) as error:
             self._discarded += len(waiting) + 1
             waiting.clear()

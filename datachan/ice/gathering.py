@@ -8,6 +8,7 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from aioice import Candidate, stun, turn
@@ -243,6 +244,10 @@ def _family(address: str) -> int:
 
 async def _resolve(host: str, port: int, family: int) -> list[TransportAddress]:
     """The addresses of a server in one family, none if it has none there."""
+    with suppress(ValueError):  # an address needs no resolver, and no thread for it
+        numeric = ipaddress.ip_address(host)
+        wanted = socket.AF_INET6 if numeric.version == 6 else socket.AF_INET
+        return [(host, port)] if family in (socket.AF_UNSPEC, wanted) else []
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, family=family, type=socket.SOCK_DGRAM)
     except socket.gaierror as error:

@@ -4,6 +4,11 @@ How long it hopes. A browser's mDNS names may be unresolvable for now (Firefox a
 our answer) or for good, a peer may have no candidates to tell at all and still reach us, and end-of-candidates says
 nothing of that. So the end of the peer's candidates never ends the checks; `patience` does, counted from `start` or
 from the latest candidate of the peer, and only while no pair is selected. Its default is RFC 8863's 39.5 seconds.
+
+Where the time goes. Host candidates are there at once; each server costs a round trip, all of them together at most
+`gather_timeout`. aioice starts a check every 20 ms, the first at once, and answers the peer's with one of its own: with
+reachable host candidates a pair is selected within two round trips of the later `start`. COMPLETED comes up to 20 ms
+after CONNECTED, when aioice's loop has noticed; nothing waits for that.
 """
 
 import asyncio

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from aioice.ice import get_host_addresses
 
 from datachan.ice.mdns import TYPE_A, TYPE_AAAA, MdnsError, encode_query, is_mdns_name, parse_response_untrusted
-from datachan.udp import MulticastSocket
+from datachan.udp import MulticastSocket, has_reader_support
 
 logger = logging.getLogger("datachan.ice")
 
@@ -88,6 +88,8 @@ class MdnsResolver:
         self._sockets = None
 
     def _open(self) -> bool:
+        if self._sockets is None and not has_reader_support(asyncio.get_running_loop()):
+            self._sockets = []
         if self._sockets is None:
             interfaces = self._interfaces
             if interfaces is None:

@@ -55,6 +55,10 @@ class Coturn:
         """How many allocations were given back, by its log."""
         return self.log.read_text().count("lifetime=0")
 
+    def channel_bindings(self) -> int:
+        """How many channels were bound, first or again, by its log."""
+        return self.log.read_text().count("CHANNEL_BIND processed, success")
+
     def kill(self) -> None:
         """End it without a word, as a crash would."""
         os.kill(self.pid, signal.SIGKILL)

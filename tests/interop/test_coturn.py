@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from datachan.ice import IceError, IceServer
+from datachan.ice import IceError, IceServer, endpoints
 from datachan.udp import UdpSocket
 from tests.interop import coturn
 from tests.interop.conftest import missing
@@ -162,6 +162,19 @@ async def test_relay_only_without_a_turn_server_has_nothing_to_offer(
     pair.exchange_credentials()
     with pytest.raises(IceError, match="no local candidate"):
         await pair.a.ice.start()
+
+
+async def test_channels_and_with_them_permissions_are_renewed_while_data_flows(
+    server: coturn.Coturn, make_pair: MakePair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoints, "CHANNEL_REFRESH", 0.02)
+    pair = make_pair(servers=[server.turn()], relay_only=True)
+    await pair.connect()
+    before = server.channel_bindings()
+    async with asyncio.timeout(10):
+        while server.channel_bindings() < before + 3:
+            pair.a.ice.send_datagrams([DTLS])
+            await asyncio.sleep(0.02)
 
 
 async def test_closing_gives_the_allocation_back(server: coturn.Coturn, make_pair: MakePair) -> None:

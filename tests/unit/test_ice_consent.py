@@ -42,7 +42,7 @@ class Scene:
         """Wake up as the agent does, until a time or a condition; whether consent was lost."""
         limit = self.now + until if isinstance(until, float) else self.now + 1000
         while not (callable(until) and until()):
-            wake_up = self.consent.next_wake_up(self.now)
+            wake_up = self.consent.next_wake_up(self.now, 0.0)
             if wake_up > limit:
                 self.now = limit
                 return False
@@ -174,3 +174,10 @@ def test_the_peer_is_heard_as_long_as_it_answers_or_sends(scene: Scene) -> None:
     assert scene.consent.hears(scene.now + 11.9, last_heard=0.0)
     assert not scene.consent.hears(scene.now + 12.1, last_heard=0.0)
     assert scene.consent.hears(scene.now + 12.1, last_heard=scene.now + 5)
+
+
+def test_wakes_up_at_the_moment_of_silence(scene: Scene) -> None:
+    heard = scene.now + 100
+    for now in (heard + 11.0, heard + 11.9):
+        scene.consent.check_if_due(now)
+    assert scene.consent.next_wake_up(heard + 11.9, heard) <= heard + 12.0

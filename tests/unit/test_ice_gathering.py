@@ -1,0 +1,210 @@
+"""Gathering against servers that answer, lie or stay silent, all of them small and local."""
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from aioice import stun
+
+from datachan.ice import IceError, IceServer, IceTransport
+from datachan.ice.endpoints import TurnUdpClient
+from datachan.udp import UdpSocket
+
+Answer = Callable[[stun.Message, tuple[str, int]], bytes | None]
+
+
+class Server:
+    """A STUN server whose answers a test decides."""
+
+    def __init__(self, host: str, answer: Answer) -> None:
+        self._socket = UdpSocket.bind(host)
+        self._answer = answer
+        self.requests = 0
+        self._socket.set_receiver(self._received)
+        self.server = IceServer((f"stun:{f'[{host}]' if ':' in host else host}:{self._socket.local_address[1]}",))
+
+    def _received(self, datagrams: list[bytes], source: Any) -> None:
+        for datagram in datagrams:
+            self.requests += 1
+            answer = self._answer(stun.parse_message(datagram), source)
+            if answer is not None:
+                self._socket.send([answer], source)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def mapped(address: tuple[str, int]) -> Answer:
+    def answer(request: stun.Message, _: tuple[str, int]) -> bytes:
+        response = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, request.transaction_id)
+        response.attributes["XOR-MAPPED-ADDRESS"] = address
+        return bytes(response)
+
+    return answer
+
+
+def silent(request: stun.Message, source: tuple[str, int]) -> None:
+    return None
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Callable[..., Server]]:
+    made: list[Server] = []
+
+    def make(answer: Answer, host: str = "127.0.0.1") -> Server:
+        made.append(Server(host, answer))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.close()
+
+
+async def gathered(**options: Any) -> tuple[list[Any], float, str]:
+    """Candidates, the time it took, and what it would say on failing."""
+    ice = IceTransport(controlling=True, patience=0.01, **options)
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    await ice.gather()
+    elapsed = loop.time() - started
+    ice.set_remote("user", "x" * 24)
+    with pytest.raises(IceError):
+        await ice.start()
+    await ice.close()
+    return ice.local_candidates, elapsed, str(ice.failure)
+
+
+@pytest.mark.parametrize(("host", "outside"), [("127.0.0.1", "203.0.113.5"), ("::1", "2001:db8::5")])
+async def test_a_mapped_address_becomes_a_server_reflexive_candidate(serve: Any, host: str, outside: str) -> None:
+    server = serve(mapped((outside, 4444)), host)
+    [base, reflexive], _, _ = await gathered(host_addresses=[host], servers=[server.server])
+    assert (reflexive.type, reflexive.address, reflexive.port) == ("srflx", outside, 4444)
+    assert (reflexive.related_address, reflexive.related_port) == (base.address, base.port)
+
+
+async def test_a_server_is_asked_only_from_addresses_of_its_family(serve: Any) -> None:
+    server = serve(mapped(("203.0.113.5", 4444)), "127.0.0.1")
+    found, elapsed, _ = await gathered(host_addresses=["127.0.0.1", "::1"], servers=[server.server])
+    assert [candidate.type for candidate in found] == ["host", "host", "srflx"]
+    assert server.requests == 1
+    assert elapsed < 1
+
+
+async def test_many_addresses_and_a_silent_server_cost_the_timeout_once(serve: Any) -> None:
+    server = serve(silent)
+    addresses = [f"127.0.0.{number}" for number in range(1, 25)]
+    found, elapsed, failure = await gathered(host_addresses=addresses, servers=[server.server] * 4, gather_timeout=0.5)
+    assert len(found) == 24
+    assert elapsed < 2
+    assert "96 of 96 server requests had no answer in 0.5 s" in failure
+
+
+async def test_without_servers_gathering_takes_no_time() -> None:
+    _, elapsed, _ = await gathered(host_addresses=["127.0.0.1"])
+    assert elapsed < 0.2
+
+
+async def test_an_answer_without_an_address_is_reported_and_does_no_harm(serve: Any) -> None:
+    def empty(request: stun.Message, _: tuple[str, int]) -> bytes:
+        return bytes(stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, request.transaction_id))
+
+    server = serve(empty)
+    found, _, failure = await gathered(host_addresses=["127.0.0.1"], servers=[server.server])
+    assert [candidate.type for candidate in found] == ["host"]
+    assert "XOR-MAPPED-ADDRESS" in failure
+
+
+async def test_an_error_from_the_server_is_reported(serve: Any) -> None:
+    def refuse(request: stun.Message, _: tuple[str, int]) -> bytes:
+        response = stun.Message(stun.Method.BINDING, stun.Class.ERROR, request.transaction_id)
+        response.attributes["ERROR-CODE"] = (500, "Server Error")
+        return bytes(response)
+
+    _, _, failure = await gathered(host_addresses=["127.0.0.1"], servers=[serve(refuse).server])
+    assert "500 - Server Error" in failure
+
+
+async def test_stun_over_tls_is_said_to_be_of_no_use() -> None:
+    _, _, failure = await gathered(host_addresses=["127.0.0.1"], servers=[IceServer(("stuns:127.0.0.1",))])
+    assert "STUN over TLS" in failure
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_a_turn_server_that_is_not_there_is_reported(transport: str) -> None:
+    nobody = UdpSocket.bind("127.0.0.1")
+    port = nobody.local_address[1]
+    nobody.close()
+    server = IceServer((f"turn:127.0.0.1:{port}?transport={transport}",), "user", "secret")
+    found, elapsed, failure = await gathered(host_addresses=["127.0.0.1"], servers=[server], gather_timeout=0.3)
+    assert [candidate.type for candidate in found] == ["host"]
+    assert elapsed < 2
+    assert "no answer in 0.3 s" in failure or "Connect" in failure
+
+
+# channel data
+
+
+class Upstairs:
+    """What a TURN client hands datagrams to."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[list[bytes], tuple[str, int]]] = []
+
+    def datagrams_received(self, datagrams: list[bytes], address: tuple[str, int]) -> None:
+        self.batches.append((datagrams, address))
+
+    def error_received(self, error: Exception) -> None:
+        raise AssertionError(error)
+
+
+def channel_data(channel: int, payload: bytes, length: int | None = None) -> bytes:
+    return struct.pack("!HH", channel, len(payload) if length is None else length) + payload
+
+
+FIRST, SECOND, SERVER = ("192.0.2.1", 1), ("192.0.2.2", 2), ("127.0.0.1", 3478)
+
+
+@pytest.fixture
+def turn_client() -> tuple[TurnUdpClient, Upstairs]:
+    client = TurnUdpClient(SERVER, "user", "secret", 600, 500)
+    client.channel_to_peer = {0x4000: FIRST, 0x4001: SECOND}
+    upstairs = Upstairs()
+    client.receiver = upstairs  # type: ignore[assignment]
+    return client, upstairs
+
+
+def test_channel_data_of_one_peer_goes_up_together(turn_client: Any) -> None:
+    client, upstairs = turn_client
+    messages = [
+        channel_data(0x4000, b"1"),
+        channel_data(0x4000, b"22"),
+        channel_data(0x4001, b"x"),
+        channel_data(0x4000, b"3"),
+    ]
+    client.datagrams_received(messages, SERVER)
+    assert upstairs.batches == [([b"1", b"22"], FIRST), ([b"x"], SECOND), ([b"3"], FIRST)]
+
+
+def test_padding_after_channel_data_is_left_out(turn_client: Any) -> None:
+    client, upstairs = turn_client
+    client.datagrams_received([channel_data(0x4000, b"12345" + bytes(3), 5)], SERVER)
+    assert upstairs.batches == [([b"12345"], FIRST)]
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        channel_data(0x4000, b"short", 6),
+        channel_data(0x4002, b"nobody's"),
+        b"\x40\x00\x00",
+        b"",
+        b"\x00\x17\x00\x04" + bytes(16) + b"\x00\x12\x00\x00",
+        b"\xff" * 40,
+    ],
+)
+def test_what_is_no_channel_data_of_a_known_channel_is_dropped(turn_client: Any, junk: bytes) -> None:
+    client, upstairs = turn_client
+    client.datagrams_received([junk, channel_data(0x4000, b"good")], SERVER)
+    assert upstairs.batches == [([b"good"], FIRST)]
