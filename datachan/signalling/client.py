@@ -1,0 +1,179 @@
+"""One WebSocket to the signalling server: joins a room, sends and receives its messages; knows no peer connection."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import aiohttp
+
+from datachan.signalling.messages import (
+    DEFAULT_NAME,
+    MAX_MESSAGE_SIZE,
+    BadMessage,
+    Error,
+    Join,
+    PeerInfo,
+    PeerJoined,
+    PeerLeft,
+    ServerMessage,
+    Signal,
+    Welcome,
+    is_room_name,
+    parse_server_message_untrusted,
+    serialize_client_message,
+)
+
+_MAX_WELCOME_SIZE: Final = 4 * MAX_MESSAGE_SIZE
+
+
+class SignallingError(ConnectionError):
+    """The server cannot be reached, refused us, or is no signalling server. `code` is the server's, if it gave one."""
+
+    def __init__(self, sentence: str, code: str = "") -> None:
+        """Keep the server's code apart from the sentence."""
+        super().__init__(sentence)
+        self.code = code
+
+
+class SignallingClient:
+    """A member of one room.
+
+        async with SignallingClient("http://127.0.0.1:8080", "kitchen", name="robot") as client:
+            async for message in client:
+                ...
+
+    The iteration gives every message of the server after the welcome (see `messages`), and ends with the connection.
+    `peers` is kept up to date on the way.
+
+    Args:
+        url: The server's address: http, https, ws or wss.
+        room: The room's name: 1 to 64 letters, digits, `-` or `_`.
+        name: What the others are shown.
+        timeout: Seconds in which the welcome must come.
+
+    Raises:
+        ValueError: The URL or the room's name cannot be one.
+    """
+
+    def __init__(self, url: str, room: str, *, name: str = DEFAULT_NAME, timeout: float = 10.0) -> None:
+        if not is_room_name(room):
+            raise ValueError("a room's name is 1 to 64 letters, digits, - or _")
+        self._url = _room_url(url, room)
+        self._name = name
+        self._timeout = timeout
+        self._stack = contextlib.AsyncExitStack()
+        self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._welcome: Welcome | None = None
+        self.peers: dict[str, PeerInfo] = {}
+
+    @property
+    def id(self) -> str:
+        """The id the server gave this connection."""
+        return self._joined().id
+
+    @property
+    def was_here_before(self) -> tuple[PeerInfo, ...]:
+        """Who was in the room when we came, in the order they came in."""
+        return self._joined().peers
+
+    async def __aenter__(self) -> Self:
+        """Connect and join.
+
+        Raises:
+            SignallingError: The server cannot be reached, refused us, or is no signalling server.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                session = await self._stack.enter_async_context(aiohttp.ClientSession())
+                self._socket = await session.ws_connect(
+                    self._url, heartbeat=20.0, max_msg_size=_MAX_WELCOME_SIZE, compress=0
+                )
+                self._stack.push_async_callback(self._socket.close)
+                await self._socket.send_str(serialize_client_message(Join(self._name)))
+                self._welcome = await self._receive_welcome()
+        except BaseException as error:
+            await self._stack.aclose()
+            if isinstance(error, TimeoutError):
+                raise SignallingError(f"{self._url} did not answer within {self._timeout:g} seconds") from error
+            if isinstance(error, aiohttp.WSServerHandshakeError):
+                raise SignallingError(f"{self._url} is no room one can enter: HTTP status {error.status}") from error
+            if isinstance(error, aiohttp.ClientError | OSError) and not isinstance(error, SignallingError):
+                raise SignallingError(f"{self._url} cannot be reached: {error}") from error
+            raise
+        self.peers = {peer.id: peer for peer in self._welcome.peers}
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the room."""
+        await self._stack.aclose()
+
+    async def send(self, message: Signal) -> None:
+        """Send an offer, an answer, a candidate or a bye to the member `message.peer` names.
+
+        Raises:
+            SignallingError: The connection is gone.
+        """
+        if self._socket is None:
+            raise SignallingError("not in the room: use `async with`")
+        try:
+            await self._socket.send_str(serialize_client_message(message))
+        except (ConnectionError, aiohttp.ClientError) as error:
+            raise SignallingError("the connection to the signalling server is gone") from error
+
+    async def receive(self) -> ServerMessage | None:
+        """Return the next message; None when the connection has ended. What cannot be understood is passed over."""
+        if self._socket is None:
+            raise SignallingError("not in the room: use `async with`")
+        while True:
+            frame = await self._socket.receive()
+            if frame.type in {aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED}:
+                return None
+            if frame.type is aiohttp.WSMsgType.ERROR:
+                return None
+            if frame.type is not aiohttp.WSMsgType.TEXT:
+                continue
+            try:
+                message = parse_server_message_untrusted(frame.data)
+            except BadMessage:
+                continue
+            if message is not None:
+                self._note(message)
+                return message
+
+    async def __aiter__(self) -> AsyncIterator[ServerMessage]:
+        """Iterate over the server's messages until the connection ends."""
+        while (message := await self.receive()) is not None:
+            yield message
+
+    def _note(self, message: ServerMessage) -> None:
+        if isinstance(message, PeerJoined):
+            self.peers[message.peer.id] = message.peer
+        elif isinstance(message, PeerLeft):
+            self.peers.pop(message.id, None)
+
+    async def _receive_welcome(self) -> Welcome:
+        message = await self.receive()
+        if isinstance(message, Welcome):
+            return message
+        if isinstance(message, Error):
+            raise SignallingError(message.message, message.code)
+        raise SignallingError(f"{self._url} does not speak the signalling protocol of datachan")
+
+    def _joined(self) -> Welcome:
+        if self._welcome is None:
+            raise SignallingError("not in the room: use `async with`")
+        return self._welcome
+
+
+def _room_url(url: str, room: str) -> str:
+    parts = urlsplit(url)
+    scheme = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}.get(parts.scheme)
+    if scheme is None or not parts.hostname:
+        raise ValueError(f"the server's address looks like http://127.0.0.1:8080, not {url!r}")
+    path = f"{parts.path.rstrip('/')}/api/v1/rooms/{quote(room)}"
+    return urlunsplit((scheme, parts.netloc, path, "", ""))

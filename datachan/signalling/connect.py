@@ -1,0 +1,243 @@
+"""Connects a peer connection to somebody in a room: who offers, and candidates both ways as soon as they are known.
+
+The one who came later offers, so two never offer to one another at the same time. Each attempt has a `session` of its
+own; what belongs to another one is not ours, and an offer that comes while we are at it is answered with `bye`.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Coroutine
+from typing import Any
+
+from datachan.peer import PeerError, RTCPeerConnection, RTCSessionDescription, SdpError
+from datachan.signalling.client import SignallingClient, SignallingError
+from datachan.signalling.messages import (
+    Answer,
+    Bye,
+    Candidate,
+    CandidateInit,
+    Error,
+    Offer,
+    PeerInfo,
+    PeerLeft,
+    ServerMessage,
+    Signal,
+)
+
+
+async def connect_through(
+    client: SignallingClient,
+    pc: RTCPeerConnection,
+    *,
+    to: str | None = None,
+    timeout: float | None = 30.0,  # noqa: ASYNC109 - counted from when there is somebody, which a caller cannot know
+) -> PeerInfo:
+    """Connect `pc` with somebody in the room and return who it is, once the connection is up.
+
+    Who was in the room before us is offered a connection; if nobody was, the first offer of a newcomer is answered.
+    Create at least one data channel on `pc` before, on the side that came later at least: an offer without any asks
+    for nothing.
+
+    Args:
+        client: In the room. Its messages are consumed until the connection is up.
+        pc: New, without descriptions.
+        to: The id of the one to connect with; the first in the room when None.
+        timeout: Seconds, counted from when there is somebody to connect with; None for no limit.
+
+    Raises:
+        SignallingError: The other side left, declined, sent what cannot be understood, or signalling broke.
+        TimeoutError: The connection did not come about in time.
+    """
+    call = _Call(client, pc)
+    try:
+        return await call.run(to, timeout)
+    finally:
+        await call.close()
+
+
+class _Call:
+    """One attempt."""
+
+    def __init__(self, client: SignallingClient, pc: RTCPeerConnection) -> None:
+        self._client = client
+        self._pc = pc
+        self._peer: PeerInfo | None = None
+        self._session = ""
+        self._described = False
+        self._early: list[Candidate] = []
+        self._outbound: asyncio.Queue[Signal] = asyncio.Queue()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._gathering: asyncio.Task[None] | None = None
+
+    async def run(self, to: str | None, limit: float | None) -> PeerInfo:
+        self._pc.on("icecandidate", self._local_candidate)
+        self._pc.on("connectionstatechange", self._state_changed)
+        offer = None
+        before = {peer.id for peer in self._client.was_here_before} & self._client.peers.keys()
+        if to is None:
+            self._peer = next((peer for peer in self._client.was_here_before if peer.id in before), None)
+        else:
+            self._peer = self._client.peers.get(to)
+            if self._peer is None:
+                raise SignallingError(f"nobody with the id {to} is in the room")
+        if self._peer is None or self._peer.id not in before:
+            offer = await self._first_offer()
+        async with asyncio.timeout(limit):
+            self._start(self._send())
+            await (self._call() if offer is None else self._answer(offer))
+            self._start(self._listen())
+            await self._connected
+        if self._gathering is not None:
+            await asyncio.wait({self._gathering})  # cut short, it would leave the connection without its other paths
+        if self._peer is None:
+            raise SignallingError("there is nobody to connect with")
+        return self._peer
+
+    async def close(self) -> None:
+        self._pc.remove_listener("icecandidate", self._local_candidate)
+        self._pc.remove_listener("connectionstatechange", self._state_changed)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._connected.done() and not self._connected.cancelled():
+            self._connected.exception()
+        self._connected.cancel()
+
+    # -- descriptions -----------------------------------------------------------------------------------------------
+
+    async def _first_offer(self) -> Offer:
+        async for message in self._client:
+            if isinstance(message, Offer) and (self._peer is None or message.peer == self._peer.id):
+                self._peer = self._client.peers.get(message.peer) or PeerInfo(message.peer, "")
+                return message
+            if isinstance(message, Offer):
+                await self._decline(message)
+            elif isinstance(message, PeerLeft) and self._peer is not None and message.id == self._peer.id:
+                raise SignallingError("the peer left the room before it called")
+        raise SignallingError("the connection to the signalling server ended before anybody called")
+
+    async def _call(self) -> None:
+        self._session = secrets.token_urlsafe(9)
+        offer = await self._pc.createOffer()
+        self._post(Offer(self._peer_id(), self._session, offer.sdp))
+        # Gathering goes on while the offer travels: its candidates follow it.
+        self._gathering = self._start(self._pc.setLocalDescription(offer))
+
+    async def _answer(self, offer: Offer) -> None:
+        self._session = offer.session
+        await self._set_remote("offer", offer.sdp)
+        answer = await self._pc.createAnswer()
+        self._post(Answer(self._peer_id(), self._session, answer.sdp))
+        self._gathering = self._start(self._pc.setLocalDescription(answer))
+
+    async def _set_remote(self, kind: str, sdp: str) -> None:
+        try:
+            await self._pc.setRemoteDescription(RTCSessionDescription(sdp=sdp, type=kind))
+        except (SdpError, PeerError) as error:
+            await self._client.send(Bye(self._peer_id(), self._session, f"the {kind} cannot be understood"))
+            raise SignallingError(f"the {kind} of the peer cannot be understood: {error}") from error
+        self._described = True
+        for candidate in self._early:
+            await self._add_candidate(candidate)
+        self._early.clear()
+
+    # -- candidates -------------------------------------------------------------------------------------------------
+
+    def _local_candidate(self, candidate: Any) -> None:
+        if self._peer is None:
+            return
+        init = None
+        if candidate is not None:
+            fields = candidate.toJSON()
+            init = CandidateInit(
+                fields["candidate"], fields["sdpMid"], fields["sdpMLineIndex"], fields["usernameFragment"]
+            )
+        self._post(Candidate(self._peer.id, self._session, init))
+
+    async def _add_candidate(self, message: Candidate) -> None:
+        if not self._described:
+            if len(self._early) < 256:
+                self._early.append(message)
+            return
+        init = message.candidate
+        try:
+            if init is None or not init.candidate:
+                await self._pc.addIceCandidate(None)
+                return
+            fields = {
+                "candidate": init.candidate,
+                "sdpMid": init.sdp_mid,
+                "sdpMLineIndex": init.sdp_mline_index,
+                "usernameFragment": init.username_fragment,
+            }
+            await self._pc.addIceCandidate(fields)
+        except (SdpError, PeerError, ValueError):
+            return  # one path less; the others may do
+
+    # -- the two directions -------------------------------------------------------------------------------------------
+
+    async def _send(self) -> None:
+        while True:
+            await self._client.send(await self._outbound.get())
+
+    async def _listen(self) -> None:
+        async for message in self._client:
+            await self._handle(message)
+        # Not yet a failure: descriptions and candidates may all have been exchanged already.
+        if not self._described:
+            raise SignallingError("the connection to the signalling server ended before the peer answered")
+
+    async def _handle(self, message: ServerMessage) -> None:
+        if isinstance(message, Offer):
+            await self._decline(message)
+        elif isinstance(message, PeerLeft):
+            if message.id == self._peer_id() and not self._described:
+                raise SignallingError("the peer left the room before the connection was up")
+        elif isinstance(message, Error):
+            if message.session == self._session:
+                raise SignallingError(message.message, message.code)
+        elif isinstance(message, Answer | Candidate | Bye):
+            await self._handle_ours(message)
+
+    async def _handle_ours(self, message: Answer | Candidate | Bye) -> None:
+        if message.session != self._session or message.peer != self._peer_id():
+            return
+        if isinstance(message, Candidate):
+            await self._add_candidate(message)
+        elif isinstance(message, Bye):
+            raise SignallingError(f"the peer declined: {message.reason or 'no reason given'}")
+        elif not self._described:
+            await self._set_remote("answer", message.sdp)
+
+    async def _decline(self, offer: Offer) -> None:
+        await self._client.send(Bye(offer.peer, offer.session, "busy: connected with somebody else"))
+
+    def _post(self, message: Signal) -> None:
+        self._outbound.put_nowait(message)
+
+    def _peer_id(self) -> str:
+        return "" if self._peer is None else self._peer.id
+
+    # -- the end ------------------------------------------------------------------------------------------------------
+
+    def _state_changed(self) -> None:
+        state = self._pc.connectionState
+        if self._connected.done():
+            return
+        if state == "connected":
+            self._connected.set_result(None)
+        elif state in {"failed", "closed"}:
+            reason = self._pc.failureReason or "the peer took leave"
+            self._connected.set_exception(SignallingError(f"the connection failed: {reason}"))
+
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        task.add_done_callback(self._task_done)
+        self._tasks.append(task)
+        return task
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._connected.done():
+            self._connected.set_exception(error)

@@ -1,0 +1,168 @@
+"""One client of the signalling server: reads its messages, obeys the limits, writes what the room tells it."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from datachan.signalling.limits import TokenBucket
+from datachan.signalling.messages import (
+    MAX_MESSAGE_SIZE,
+    BadMessage,
+    Error,
+    Join,
+    ServerMessage,
+    parse_client_message_untrusted,
+    serialize_server_message,
+)
+from datachan.signalling.options import ServerOptions
+from datachan.signalling.rooms import Member, Rooms
+
+_CLOSING_TIMEOUT = 2.0
+
+
+class _CloseWith(Exception):
+    """The connection is to be closed; the client has been told why, or is told by the close frame."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class Connection:
+    """One WebSocket in one room, from its first message to its end.
+
+    Two coroutines share it: `run` reads, a task of its own writes. Whoever is told something while the client reads
+    too slowly waits in a bounded queue; when that is full the client is let go, so nobody else has to wait for it.
+    """
+
+    def __init__(
+        self,
+        request: web.Request,
+        socket: web.WebSocketResponse,
+        rooms: Rooms,
+        options: ServerOptions,
+        clock: Callable[[], float],
+    ) -> None:
+        self._request = request
+        self._socket = socket
+        self._rooms = rooms
+        self._options = options
+        self._clock = clock
+        self._bucket = TokenBucket(options.message_burst, options.messages_per_second, clock())
+        self._faults = 0
+        self._member: Member | None = None
+        self._outbound: asyncio.Queue[str | _CloseWith] = asyncio.Queue(options.outbound_messages)
+        self._closing = False
+
+    async def run(self, room_name: str) -> None:
+        """Serve the client until it leaves or is sent away."""
+        writer = asyncio.create_task(self._write())
+        try:
+            try:
+                await self._join(room_name)
+                while True:
+                    await self._receive()
+            except _CloseWith as close:
+                self.close(close.code, close.reason)
+        finally:
+            if self._member is not None:
+                self._rooms.leave(self._member)
+            self.close(WSCloseCode.OK, "")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(writer, _CLOSING_TIMEOUT)
+
+    def close(self, code: int, reason: str) -> None:
+        """Close once everything queued is written. Further calls do nothing."""
+        if self._closing:
+            return
+        self._closing = True
+        try:
+            self._outbound.put_nowait(_CloseWith(code, reason))
+        except asyncio.QueueFull:
+            self._drop()
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    async def _join(self, room_name: str) -> None:
+        try:
+            async with asyncio.timeout(self._options.join_timeout):
+                while self._member is None:
+                    await self._receive(room_name)
+        except TimeoutError:
+            self._tell(Error("join-timeout", "No `join` came in time."))
+            raise _CloseWith(WSCloseCode.POLICY_VIOLATION, "no join") from None
+
+    async def _receive(self, room_name: str | None = None) -> None:
+        message = await self._socket.receive()
+        if message.type in {WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR}:
+            raise _CloseWith(WSCloseCode.OK, "")
+        try:
+            if not self._bucket.take(self._clock()):
+                raise BadMessage("too-many-messages", "Messages come too fast; this one was dropped. Slow down.")
+            if message.type is not WSMsgType.TEXT:
+                raise BadMessage("not-text", "A message must be a text frame.")
+            self._handle(message.data, room_name)
+        except BadMessage as error:
+            self._tell(Error(error.code, error.sentence, _session_in(message.data)))
+            self._count_fault(error.code)
+
+    def _handle(self, text: str, room_name: str | None) -> None:
+        message = parse_client_message_untrusted(text)
+        if self._member is not None:
+            if isinstance(message, Join):
+                raise BadMessage("already-joined", "You are in the room already.")
+            self._rooms.relay(self._member, message)
+        elif isinstance(message, Join):
+            self._member = self._rooms.join(room_name or "", message.name, self._tell)
+        else:
+            raise BadMessage("not-joined", "The first message must be `join`.")
+
+    def _count_fault(self, code: str) -> None:
+        if code == "no-such-peer":
+            return  # to write to somebody who has just left is nobody's fault
+        if code in {"room-full", "no-more-rooms", "bad-room"}:
+            raise _CloseWith(WSCloseCode.TRY_AGAIN_LATER, code)
+        self._faults += 1
+        if code == "unsupported-version" or self._faults >= self._options.max_faults:
+            raise _CloseWith(WSCloseCode.POLICY_VIOLATION, code)
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    def _tell(self, message: ServerMessage) -> None:
+        if self._closing:
+            return
+        try:
+            self._outbound.put_nowait(serialize_server_message(message))
+        except asyncio.QueueFull:
+            self._closing = True
+            self._drop()
+
+    def _drop(self) -> None:
+        # The queue is full because the client does not read, so a farewell would not be read either.
+        if self._request.transport is not None:
+            self._request.transport.abort()
+
+    async def _write(self) -> None:
+        with contextlib.suppress(ConnectionError):
+            while True:
+                item = await self._outbound.get()
+                if isinstance(item, _CloseWith):
+                    await self._socket.close(code=item.code, message=item.reason.encode())
+                    return
+                await self._socket.send_str(item)
+
+
+def _session_in(text: object) -> str | None:
+    """The session a refused message was about, so that the client knows which of its calls is meant."""
+    if not isinstance(text, str) or len(text) > MAX_MESSAGE_SIZE:
+        return None
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    session = fields.get("session") if isinstance(fields, dict) else None
+    return session if isinstance(session, str) and len(session) <= 64 and session.isascii() else None

@@ -1,0 +1,251 @@
+"""A peer that can be called: answers an offer and sends back whatever comes; knows nothing of HTTP or rooms.
+
+Every message of a channel is echoed on it, with back-pressure both ways: a caller that does not read is not read from.
+Channels with a label that a `ChannelService` was given for are that service's.
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from datachan.peer import (
+    InvalidStateError,
+    MessageTooLargeError,
+    PeerError,
+    RTCConfiguration,
+    RTCDataChannel,
+    RTCPeerConnection,
+    RTCSessionDescription,
+    SdpError,
+)
+from datachan.signalling.messages import BadMessage
+
+logger = logging.getLogger("datachan.signalling")
+
+
+@dataclass(frozen=True, slots=True)
+class EchoOptions:
+    """The bounds the echo peer keeps.
+
+    Attributes:
+        max_sessions: Calls at the same time.
+        max_channels: Channels of one call; further ones are closed.
+        max_message_size: Bytes; announced to the caller, so longer ones are not even sent.
+        connect_timeout: Seconds from the answer until the connection must be up.
+        idle_timeout: Seconds without any message after which a call is ended.
+    """
+
+    max_sessions: int = 16
+    max_channels: int = 256
+    max_message_size: int = 16 * 1024 * 1024
+    connect_timeout: float = 30.0
+    idle_timeout: float = 300.0
+
+
+class ChannelService(Protocol):
+    """Serves the channels of one label."""
+
+    async def serve(self, channel: RTCDataChannel, session: "EchoSession") -> None:
+        """Serve one channel until it is closed or done with; `session.touch()` shows that something goes on."""
+
+    def session_ended(self, session_id: str) -> None:
+        """Forget what was kept for a call. All its channels are done."""
+
+
+@dataclass(frozen=True, slots=True)
+class EchoAnswer:
+    """The answer to a call, and the id by which the caller can end it."""
+
+    session: str
+    sdp: str
+
+
+class EchoPeer:
+    """Answers offers, each with a peer connection of its own.
+
+    Args:
+        configuration: For every peer connection, STUN and TURN servers for instance.
+        services: By channel label.
+        options: The bounds.
+    """
+
+    def __init__(
+        self,
+        configuration: RTCConfiguration | None = None,
+        services: Mapping[str, ChannelService] | None = None,
+        options: EchoOptions | None = None,
+    ) -> None:
+        self.options = options or EchoOptions()
+        self._configuration = configuration
+        self._services = dict(services or {})
+        self._sessions: dict[str, EchoSession] = {}
+        self._closed = False
+
+    @property
+    def session_count(self) -> int:
+        """Calls going on."""
+        return len(self._sessions)
+
+    async def answer(self, sdp: str) -> EchoAnswer:
+        """Take a call.
+
+        Raises:
+            BadMessage: `busy` when there are too many calls, `bad-sdp` when the offer cannot be understood.
+        """
+        if self._closed or len(self._sessions) >= self.options.max_sessions:
+            raise BadMessage("busy", "The echo peer has as many calls as it can take. Try again in a minute.")
+        session = EchoSession(secrets.token_urlsafe(16), self._configuration, self._services, self.options)
+        self._sessions[session.id] = session
+        try:
+            answer = await session.answer(sdp)
+        except BaseException:
+            del self._sessions[session.id]
+            await session.close()
+            raise
+        session.start(lambda: self._sessions.pop(session.id, None))
+        return EchoAnswer(session.id, answer)
+
+    async def hang_up(self, session_id: str) -> bool:
+        """End a call; False when there is none of this id."""
+        session = self._sessions.get(session_id)
+        if session is None:
+            return False
+        await session.close()
+        return True
+
+    async def close(self) -> None:
+        """End every call and take no more."""
+        self._closed = True
+        await asyncio.gather(*(session.close() for session in tuple(self._sessions.values())))
+
+
+class EchoSession:
+    """One call: a peer connection, a task for each of its channels, and one that watches whether anything goes on."""
+
+    def __init__(
+        self,
+        session_id: str,
+        configuration: RTCConfiguration | None,
+        services: Mapping[str, ChannelService],
+        options: EchoOptions,
+    ) -> None:
+        self.id = session_id
+        self._services = services
+        self._options = options
+        self._loop = asyncio.get_running_loop()
+        base = configuration or RTCConfiguration()
+        self._pc = RTCPeerConnection(replace(base, maxMessageSize=options.max_message_size))
+        self._channel_tasks: set[asyncio.Task[None]] = set()
+        self._over = asyncio.Event()
+        self._connected = False
+        self._last_activity = self._loop.time()
+        self._watcher: asyncio.Task[None] | None = None
+        self._pc.on("datachannel", self._take_channel)
+        self._pc.on("connectionstatechange", self._connection_changed)
+
+    def touch(self) -> None:
+        """Show that something goes on in this call."""
+        self._last_activity = self._loop.time()
+
+    async def answer(self, sdp: str) -> str:
+        """Return the answer to an offer, with all candidates in it.
+
+        Raises:
+            BadMessage: `bad-sdp`, with what is wrong.
+        """
+        try:
+            await self._pc.setRemoteDescription(RTCSessionDescription(sdp=sdp, type="offer"))
+            await self._pc.setLocalDescription(await self._pc.createAnswer())
+        except (SdpError, PeerError) as error:
+            raise BadMessage("bad-sdp", f"The offer cannot be answered: {error}.") from error
+        local = self._pc.localDescription
+        if local is None or self._pc.sctp is None:
+            raise BadMessage("bad-sdp", "The offer asks for no data channel; create one before the offer.")
+        return local.sdp
+
+    def start(self, when_over: Callable[[], object]) -> None:
+        """Watch the call from now on, and say so when it is over."""
+        self._watcher = self._loop.create_task(self._watch(when_over))
+
+    async def close(self) -> None:
+        """End the call; returns once nothing of it is left."""
+        self._over.set()
+        if self._watcher is None:
+            await self._tear_down()
+        else:
+            await asyncio.wait({self._watcher})
+
+    async def _watch(self, when_over: Callable[[], object]) -> None:
+        try:
+            await self._until_over()
+        finally:
+            try:
+                await self._tear_down()
+            finally:
+                when_over()
+
+    async def _until_over(self) -> None:
+        started = self._loop.time()
+        while not self._over.is_set():
+            if self._connected:
+                deadline = self._last_activity + self._options.idle_timeout
+            else:
+                deadline = started + self._options.connect_timeout
+            left = deadline - self._loop.time()
+            if left <= 0:
+                logger.info("echo: call ended, %s", "idle" if self._connected else "no connection came about")
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), left)
+
+    async def _tear_down(self) -> None:
+        for task in self._channel_tasks:
+            task.cancel()
+        await asyncio.gather(*self._channel_tasks, return_exceptions=True)
+        await self._pc.close()
+        for service in self._services.values():
+            service.session_ended(self.id)
+
+    def _connection_changed(self) -> None:
+        state = self._pc.connectionState
+        if state == "connected":
+            self._connected = True
+            self.touch()
+            logger.info("echo: a caller is connected")
+        elif state in {"failed", "closed"}:
+            self._over.set()
+
+    def _take_channel(self, channel: RTCDataChannel) -> None:
+        if self._over.is_set() or len(self._channel_tasks) >= self._options.max_channels:
+            channel.close()
+            return
+        task = self._loop.create_task(self._serve(channel))
+        self._channel_tasks.add(task)
+        task.add_done_callback(self._channel_tasks.discard)
+
+    async def _serve(self, channel: RTCDataChannel) -> None:
+        service = self._services.get(channel.label)
+        try:
+            if service is None:
+                await self._echo(channel)
+            else:
+                await service.serve(channel, self)
+        except InvalidStateError:
+            pass  # the channel closed while something was being sent
+        except Exception:
+            logger.exception("echo: serving channel %r failed", channel.label)
+        finally:
+            channel.close()
+
+    async def _echo(self, channel: RTCDataChannel) -> None:
+        async for message in channel:
+            self.touch()
+            try:
+                channel.send(message)
+            except MessageTooLargeError:
+                continue  # the caller sends longer messages than it accepts
+            await channel.drain()

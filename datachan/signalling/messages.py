@@ -1,0 +1,398 @@
+"""Knows the messages between a signalling client and the server, and their JSON; knows no socket, room or peer.
+
+To the server                                        From the server
+    join       version, name                             welcome      version, id, room, capacity, peers
+    offer      to, session, sdp                          peer-joined  peer
+    answer     to, session, sdp                          peer-left    id
+    candidate  to, session, candidate (null: the end)    offer, answer, candidate, bye with `from` in the place of `to`
+    bye        to, session, reason                       error        code, message
+
+Every message is one JSON object in one text frame, told by its `type`. The server reads a message into one of the
+classes below and writes it anew, so that nothing a client adds reaches another: `from` is the server's word alone.
+`session` names one attempt of two peers to connect; what belongs to an earlier attempt can be told from it.
+"""
+
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+PROTOCOL_VERSION: Final = 1
+
+MAX_MESSAGE_SIZE: Final = 64 * 1024
+"""Bytes of JSON text, as UTF-8."""
+
+MAX_SDP_LENGTH: Final = 32 * 1024
+"""Characters."""
+
+MAX_CANDIDATE_LENGTH: Final = 2048
+"""Characters."""
+
+MAX_NAME_LENGTH: Final = 40
+"""Characters of a name people are shown."""
+
+MAX_REASON_LENGTH: Final = 200
+"""Characters."""
+
+DEFAULT_NAME: Final = "Guest"
+
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_DROPPED_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_JOINERS: Final = frozenset("\u200c\u200d")
+
+
+class BadMessage(Exception):
+    """A message that cannot be understood. `code` is for programs, the text is a sentence for people.
+
+    The one thing the functions ending in `_untrusted` raise.
+    """
+
+    def __init__(self, code: str, sentence: str) -> None:
+        """Keep the code apart from the sentence."""
+        super().__init__(sentence)
+        self.code = code
+        self.sentence = sentence
+
+
+@dataclass(frozen=True, slots=True)
+class PeerInfo:
+    """Somebody in a room: the server's id for the connection, and the name people are shown."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """The first message of a client."""
+
+    name: str = DEFAULT_NAME
+    version: int = PROTOCOL_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The answer to `Join`: who you are, and who was here before you."""
+
+    id: str
+    room: str
+    capacity: int
+    peers: tuple[PeerInfo, ...] = ()
+    version: int = PROTOCOL_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class PeerJoined:
+    """Somebody came."""
+
+    peer: PeerInfo
+
+
+@dataclass(frozen=True, slots=True)
+class PeerLeft:
+    """Somebody left, or their connection broke."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A session description offered. `peer`: whom it is for, or, coming from the server, whom it is from."""
+
+    peer: str
+    session: str
+    sdp: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to an offer of the same session."""
+
+    peer: str
+    session: str
+    sdp: str
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateInit:
+    """W3C's RTCIceCandidateInit."""
+
+    candidate: str
+    sdp_mid: str | None = None
+    sdp_mline_index: int | None = None
+    username_fragment: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One ICE candidate of a session, as soon as it is known; None when there will be no more."""
+
+    peer: str
+    session: str
+    candidate: CandidateInit | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bye:
+    """The session is over, or will not begin."""
+
+    peer: str
+    session: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """What the server could not do. `session` names the attempt it is about, when it is about one."""
+
+    code: str
+    message: str
+    session: str | None = None
+
+
+Signal: TypeAlias = Offer | Answer | Candidate | Bye
+ClientMessage: TypeAlias = Join | Signal
+ServerMessage: TypeAlias = Welcome | PeerJoined | PeerLeft | Signal | Error
+
+_SIGNAL_TYPES: Final[Mapping[type[Signal], str]] = {
+    Offer: "offer",
+    Answer: "answer",
+    Candidate: "candidate",
+    Bye: "bye",
+}
+_SIGNALS: Final = {name: cls for cls, name in _SIGNAL_TYPES.items()}
+
+
+# Reading -------------------------------------------------------------------------------------------------------------
+
+
+def parse_client_message_untrusted(text: str) -> ClientMessage:
+    """Read what a client sent to the server.
+
+    Raises:
+        BadMessage: It is too large, no JSON object, of no known type, or a field is missing or not what it must be.
+    """
+    fields, kind = _object(text)
+    if kind == "join":
+        version = fields.get("version")
+        if version != PROTOCOL_VERSION or isinstance(version, bool):
+            raise BadMessage(
+                "unsupported-version", f"This server speaks version {PROTOCOL_VERSION} of the signalling protocol."
+            )
+        return Join(name=clean_name(fields.get("name")))
+    return _signal(fields, kind, "to")
+
+
+def parse_server_message_untrusted(text: str) -> ServerMessage | None:
+    """Read what the server sent to a client; None when it is of a type that this version does not know.
+
+    Raises:
+        BadMessage: It is too large, no JSON object, or a field is missing or not what it must be.
+    """
+    fields, kind = _object(text)
+    if kind == "welcome":
+        return _welcome(fields)
+    if kind == "peer-joined":
+        return PeerJoined(_peer(fields.get("peer")))
+    if kind == "peer-left":
+        return PeerLeft(_identifier(fields, "id"))
+    if kind == "error":
+        session = fields.get("session")
+        return Error(
+            _identifier(fields, "code"),
+            clean_text(fields.get("message"), 500),
+            None if session is None else str(session),
+        )
+    if kind not in _SIGNALS:
+        return None
+    return _signal(fields, kind, "from")
+
+
+def is_room_name(text: str) -> bool:
+    """Whether a room may have this name: 1 to 64 letters, digits, `-` or `_`."""
+    return _ID.fullmatch(text) is not None
+
+
+def clean_name(name: object) -> str:
+    """Return a name fit to be shown: printable, at most `MAX_NAME_LENGTH` characters, never empty."""
+    return clean_text(name, MAX_NAME_LENGTH) or DEFAULT_NAME
+
+
+def clean_text(text: object, limit: int) -> str:
+    """Return `text` in one line, without what is invisible or reorders its neighbours, cut at `limit` characters."""
+    if not isinstance(text, str):
+        return ""
+    shown = (
+        " " if c.isspace() else c
+        for c in text[: 4 * limit]
+        if c.isspace() or c in _JOINERS or unicodedata.category(c) not in _DROPPED_CATEGORIES
+    )
+    return " ".join("".join(shown).split())[:limit].strip()
+
+
+def _object(text: str) -> tuple[Mapping[str, object], str]:
+    # No character is shorter than a byte; the encoding is only counted when that does not decide.
+    if len(text) > MAX_MESSAGE_SIZE or len(text.encode("utf-8", "surrogatepass")) > MAX_MESSAGE_SIZE:
+        raise BadMessage("too-large", f"A message may have at most {MAX_MESSAGE_SIZE} bytes.")
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
+        raise BadMessage("not-json", "A message must be one JSON object; this is not JSON.") from None
+    if not isinstance(fields, dict):
+        raise BadMessage("not-an-object", "A message must be one JSON object.")
+    kind = fields.get("type")
+    if not isinstance(kind, str):
+        raise BadMessage("no-type", "A message must have a `type`, which is a text.")
+    return fields, kind
+
+
+def _signal(fields: Mapping[str, object], kind: str, direction: str) -> Signal:
+    cls = _SIGNALS.get(kind)
+    if cls is None:
+        raise BadMessage("unknown-type", "The `type` of a message is join, offer, answer, candidate or bye.")
+    peer = _identifier(fields, direction)
+    session = _identifier(fields, "session")
+    if cls is Candidate:
+        return Candidate(peer, session, _candidate(fields))
+    if cls is Bye:
+        return Bye(peer, session, clean_text(fields.get("reason"), MAX_REASON_LENGTH))
+    sdp = _sdp(fields)
+    return Offer(peer, session, sdp) if cls is Offer else Answer(peer, session, sdp)
+
+
+def _identifier(fields: Mapping[str, object], key: str) -> str:
+    value = fields.get(key)
+    if not isinstance(value, str) or not _ID.fullmatch(value):
+        raise BadMessage("bad-field", f"`{key}` must be 1 to 64 letters, digits, - or _.")
+    return value
+
+
+def _sdp(fields: Mapping[str, object]) -> str:
+    sdp = fields.get("sdp")
+    # RFC 8866, 5: "The \"v=\" line" comes first; whatever does not begin so is no session description at all.
+    if not isinstance(sdp, str) or not sdp.startswith("v=0"):
+        raise BadMessage("bad-sdp", "`sdp` must be a session description, beginning with v=0.")
+    if len(sdp) > MAX_SDP_LENGTH:
+        raise BadMessage("bad-sdp", f"`sdp` may have at most {MAX_SDP_LENGTH} characters.")
+    return _encodable(sdp, "sdp")
+
+
+def _candidate(fields: Mapping[str, object]) -> CandidateInit | None:
+    if "candidate" not in fields:
+        raise BadMessage("bad-candidate", "`candidate` is missing; it is null after the last one.")
+    value = fields["candidate"]
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise BadMessage("bad-candidate", "`candidate` must be an RTCIceCandidateInit or null.")
+    text = value.get("candidate")
+    if not isinstance(text, str) or len(text) > MAX_CANDIDATE_LENGTH:
+        raise BadMessage("bad-candidate", f"A candidate is a text of at most {MAX_CANDIDATE_LENGTH} characters.")
+    index = value.get("sdpMLineIndex")
+    if index is not None and (not isinstance(index, int) or isinstance(index, bool) or not 0 <= index <= 0xFFFF):
+        raise BadMessage("bad-candidate", "`sdpMLineIndex` must be a small number or null.")
+    return CandidateInit(
+        _encodable(text, "candidate"), _short(value, "sdpMid"), index, _short(value, "usernameFragment")
+    )
+
+
+def _short(fields: Mapping[str, object], key: str) -> str | None:
+    value = fields.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, str) or len(value) > 256:
+        raise BadMessage("bad-candidate", f"`{key}` must be a text of at most 256 characters, or null.")
+    return _encodable(value, key)
+
+
+def _encodable(text: str, what: str) -> str:
+    # JSON can spell half of a surrogate pair, which no UTF-8 text can carry on.
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise BadMessage("bad-field", f"`{what}` is not valid Unicode.") from None
+    return text
+
+
+def _welcome(fields: Mapping[str, object]) -> Welcome:
+    version, capacity, peers = fields.get("version"), fields.get("capacity"), fields.get("peers")
+    if not isinstance(version, int) or not isinstance(capacity, int) or not isinstance(peers, list):
+        raise BadMessage("bad-field", "`version`, `capacity` or `peers` of the welcome is missing.")
+    return Welcome(
+        _identifier(fields, "id"), _identifier(fields, "room"), capacity, tuple(_peer(p) for p in peers), version
+    )
+
+
+def _peer(value: object) -> PeerInfo:
+    if not isinstance(value, dict):
+        raise BadMessage("bad-field", "A peer must be an object with `id` and `name`.")
+    return PeerInfo(_identifier(value, "id"), clean_name(value.get("name")))
+
+
+# Writing -------------------------------------------------------------------------------------------------------------
+
+
+def serialize_client_message(message: ClientMessage) -> str:
+    """Return the JSON text of what a client says to the server."""
+    if isinstance(message, Join):
+        return _json({"type": "join", "version": message.version, "name": message.name})
+    return _json(_signal_fields(message, "to"))
+
+
+def serialize_server_message(message: ServerMessage) -> str:
+    """Return the JSON text of what the server says to a client."""
+    if isinstance(message, Welcome):
+        fields: dict[str, object] = {
+            "type": "welcome",
+            "version": message.version,
+            "id": message.id,
+            "room": message.room,
+            "capacity": message.capacity,
+            "peers": [_peer_fields(peer) for peer in message.peers],
+        }
+    elif isinstance(message, PeerJoined):
+        fields = {"type": "peer-joined", "peer": _peer_fields(message.peer)}
+    elif isinstance(message, PeerLeft):
+        fields = {"type": "peer-left", "id": message.id}
+    elif isinstance(message, Error):
+        fields = {"type": "error", "code": message.code, "message": message.message}
+        if message.session is not None:
+            fields["session"] = message.session
+    else:
+        fields = _signal_fields(message, "from")
+    return _json(fields)
+
+
+def _signal_fields(message: Signal, direction: str) -> dict[str, object]:
+    fields: dict[str, object] = {
+        "type": _SIGNAL_TYPES[type(message)],
+        direction: message.peer,
+        "session": message.session,
+    }
+    if isinstance(message, Candidate):
+        fields["candidate"] = None if message.candidate is None else _candidate_fields(message.candidate)
+    elif isinstance(message, Bye):
+        fields["reason"] = message.reason
+    else:
+        fields["sdp"] = message.sdp
+    return fields
+
+
+def _candidate_fields(candidate: CandidateInit) -> dict[str, object]:
+    return {
+        "candidate": candidate.candidate,
+        "sdpMid": candidate.sdp_mid,
+        "sdpMLineIndex": candidate.sdp_mline_index,
+        "usernameFragment": candidate.username_fragment,
+    }
+
+
+def _peer_fields(peer: PeerInfo) -> dict[str, str]:
+    return {"id": peer.id, "name": peer.name}
+
+
+def _json(fields: Mapping[str, object]) -> str:
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,203 @@
+"""The signalling server as one aiohttp application: rooms, the echo peer's door, the page, and how it is doing.
+
+GET    /api/v1/rooms/{room}            WebSocket: `messages` says what is spoken
+POST   /api/v1/peers/echo              an offer in, the answer out
+DELETE /api/v1/peers/echo/{session}    ends the call
+GET    /config.json                    what the page needs to know
+GET    /healthz                        whether it is alive, and how busy
+GET    /                               the page
+"""
+
+import json
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from aiohttp import WSCloseCode, web
+
+import datachan
+from datachan.signalling.assets import SECURITY_HEADERS, add_page
+from datachan.signalling.connection import Connection
+from datachan.signalling.echo import EchoPeer
+from datachan.signalling.limits import KeyedLimiter
+from datachan.signalling.messages import MAX_SDP_LENGTH, PROTOCOL_VERSION, BadMessage, is_room_name
+from datachan.signalling.options import ServerOptions
+from datachan.signalling.origins import host_is_allowed, origin_is_allowed
+from datachan.signalling.rooms import Rooms
+
+logger = logging.getLogger("datachan.signalling")
+
+_Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_STATUS: Final = {"busy": 503, "too-many-offers": 429, "too-large": 413}
+
+
+class SignallingServer:
+    """What the handlers share.
+
+    Args:
+        options: What is allowed.
+        echo: The peer that can be called, or None.
+        page: The folder of the page, or None for a server without one.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        options: ServerOptions | None = None,
+        *,
+        echo: EchoPeer | None = None,
+        page: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.options = options or ServerOptions()
+        self.rooms = Rooms(
+            lambda: secrets.token_urlsafe(9), max_rooms=self.options.max_rooms, capacity=self.options.room_capacity
+        )
+        self._echo = echo
+        self._page = page
+        self._clock = clock
+        self._started = clock()
+        self._connections: set[Connection] = set()
+        self._offers = KeyedLimiter(self.options.offer_burst, self.options.offers_per_second)
+
+    def create_app(self) -> web.Application:
+        """Return the application. It closes every WebSocket and every call when it shuts down."""
+        app = web.Application(middlewares=[self._guard], client_max_size=2 * MAX_SDP_LENGTH)
+        app.router.add_get("/api/v1/rooms/{room}", self._serve_room)
+        app.router.add_post("/api/v1/peers/echo", self._serve_offer)
+        app.router.add_delete("/api/v1/peers/echo/{session}", self._serve_hang_up)
+        app.router.add_get("/config.json", self._serve_config)
+        app.router.add_get("/healthz", self._serve_health)
+        if self._page is not None:
+            add_page(app, self._page)
+        app.on_response_prepare.append(_add_headers)
+        app.on_shutdown.append(self._shut_down)
+        return app
+
+    # -- what every request goes through --------------------------------------------------------------------------
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        if not host_is_allowed(request.host, self.options):
+            return _refusal(421, "wrong-host", "This server answers on this machine only: open http://127.0.0.1 here.")
+        origin = request.headers.get("Origin")
+        if not origin_is_allowed(origin, request.host, self.options):
+            return _refusal(403, "wrong-origin", "Pages of this origin may not use the server (see --allow-origin).")
+        try:
+            return await handler(request)
+        except BadMessage as error:
+            return _refusal(_STATUS.get(error.code, 400), error.code, error.sentence)
+        except web.HTTPException as error:
+            if error.status < 400:
+                raise
+            return _refusal(error.status, "http", f"{error.reason}.", error.headers.get("Allow"))
+
+    # -- rooms ------------------------------------------------------------------------------------------------------
+
+    async def _serve_room(self, request: web.Request) -> web.StreamResponse:
+        room = request.match_info["room"]
+        if not is_room_name(room):
+            raise BadMessage("bad-room", "A room's name is 1 to 64 letters, digits, - or _.")
+        socket = web.WebSocketResponse(
+            heartbeat=self.options.heartbeat,
+            # Larger than what is allowed, so that one who is a little over the limit is told so in a sentence.
+            max_msg_size=4 * self.options.max_message_size,
+            compress=False,
+            timeout=2.0,
+        )
+        if not socket.can_prepare(request):
+            raise BadMessage("not-a-websocket", "A room is entered with a WebSocket.")
+        if len(self._connections) >= self.options.max_connections:
+            raise BadMessage("busy", "The server has as many connections as it can hold. Try again later.")
+        connection = Connection(request, socket, self.rooms, self.options, self._clock)
+        self._connections.add(connection)
+        try:
+            await socket.prepare(request)
+            await connection.run(room)
+        finally:
+            self._connections.discard(connection)
+        return socket
+
+    # -- the echo peer ----------------------------------------------------------------------------------------------
+
+    async def _serve_offer(self, request: web.Request) -> web.Response:
+        echo = self._echo_peer()
+        if not self._offers.take(request.remote or "", self._clock()):
+            raise BadMessage("too-many-offers", "Offers come too fast from your address. Wait a few seconds.")
+        answer = await echo.answer(await _read_offer(request))
+        return web.json_response(
+            {"type": "answer", "sdp": answer.sdp, "session": answer.session},
+            status=201,
+            headers={"Location": f"/api/v1/peers/echo/{answer.session}"},
+        )
+
+    async def _serve_hang_up(self, request: web.Request) -> web.Response:
+        if not await self._echo_peer().hang_up(request.match_info["session"]):
+            raise web.HTTPNotFound
+        return web.Response(status=204)
+
+    def _echo_peer(self) -> EchoPeer:
+        if self._echo is None:
+            raise web.HTTPNotFound
+        return self._echo
+
+    # -- the rest ---------------------------------------------------------------------------------------------------
+
+    async def _serve_config(self, request: web.Request) -> web.Response:
+        config = {
+            "version": PROTOCOL_VERSION,
+            "iceServers": [server.to_json() for server in self.options.ice_servers],
+            "echo": None if self._echo is None else "/api/v1/peers/echo",
+            "rooms": "/api/v1/rooms/",
+            "roomCapacity": self.options.room_capacity,
+        }
+        return web.json_response(config, headers={"Cache-Control": "no-store"})
+
+    async def _serve_health(self, request: web.Request) -> web.Response:
+        health = {
+            "status": "ok",
+            "version": datachan.__version__,
+            "uptime_seconds": round(self._clock() - self._started, 1),
+            "rooms": self.rooms.room_count,
+            "members": self.rooms.member_count,
+            "echo_calls": 0 if self._echo is None else self._echo.session_count,
+        }
+        return web.json_response(health, headers={"Cache-Control": "no-store"})
+
+    async def _shut_down(self, app: web.Application) -> None:
+        for connection in tuple(self._connections):
+            connection.close(WSCloseCode.GOING_AWAY, "the server stops")
+        if self._echo is not None:
+            await self._echo.close()
+
+
+async def _read_offer(request: web.Request) -> str:
+    if request.content_type != "application/json":
+        # A form of another page could send any other type without asking first.
+        raise BadMessage("not-json", 'Send the offer as application/json: {"type": "offer", "sdp": "v=0…"}.')
+    try:
+        offer = json.loads(await request.read())
+    except web.HTTPRequestEntityTooLarge:
+        raise BadMessage("too-large", f"An offer may have at most {MAX_SDP_LENGTH} characters.") from None
+    except (ValueError, RecursionError):
+        raise BadMessage("not-json", "The body is not JSON.") from None
+    sdp = offer.get("sdp") if isinstance(offer, dict) and offer.get("type") == "offer" else None
+    if not isinstance(sdp, str):
+        raise BadMessage("bad-field", 'The body must be {"type": "offer", "sdp": "v=0…"}.')
+    if len(sdp) > MAX_SDP_LENGTH:
+        raise BadMessage("too-large", f"An offer may have at most {MAX_SDP_LENGTH} characters.")
+    return sdp
+
+
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+
+
+def _refusal(status: int, code: str, sentence: str, allow: str | None = None) -> web.Response:
+    headers = {} if allow is None else {"Allow": allow}
+    return web.json_response({"error": {"code": code, "message": sentence}}, status=status, headers=headers)
