@@ -44,6 +44,7 @@ class Channel:
         "max_packet_life_time",
         "max_retransmits",
         "negotiated",
+        "next_was_reset",
         "open_sent",
         "ordered",
         "outgoing_reset",
@@ -89,7 +90,8 @@ class Channel:
         self.outgoing_reset = False  # the peer performed our reset
         self.incoming_reset = False  # and we performed the peer's
         self.silent = False  # stands for a stream that was refused: nobody is told of it
-        self.refuse_next = False  # the channel that the peer opened next on this stream did not fit into our bounds
+        self.refuse_next = False  # what the peer did next on this stream did not fit into our bounds
+        self.next_was_reset = False  # and it ended with a reset
         self.prepaid = 0  # bytes of delivered messages whose window was given back before the application took them
         self.parts: list[bytes] | None = None  # of a message that comes with the deprecated partial PPIDs
         self.parts_ppid = 0

@@ -338,7 +338,7 @@ class DataChannels:
     def _outgoing_streams_reset(self, event: OutgoingStreamsReset, now: float) -> None:
         for stream_id in event.stream_ids:
             channel = self._table.by_id.get(stream_id)
-            if channel is not None and self._link.reset_done(stream_id):
+            if channel is not None:
                 channel.outgoing_reset = True
                 self._finish_close(stream_id, now)
 
@@ -346,7 +346,7 @@ class DataChannels:
         """The peer will not help to close: it is closed here, and its stream is not used again."""
         for stream_id in event.stream_ids:
             channel = self._table.by_id.get(stream_id)
-            if channel is not None and self._link.reset_done(stream_id):
+            if channel is not None:
                 self._closed(channel, reusable=False)
 
     def _finish_close(self, stream_id: int, now: float) -> None:
@@ -359,7 +359,7 @@ class DataChannels:
         self._closed(channel)
         if channel.refuse_next:
             self._held.take(stream_id)
-            self._inbound.refuse(stream_id)
+            self._inbound.refuse(stream_id).incoming_reset = channel.next_was_reset
         elif stream_id in self._held:
             self._inbound.replay(stream_id, now)
 

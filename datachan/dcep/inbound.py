@@ -90,8 +90,8 @@ class Inbound:
             return
         if channel.incoming_reset:
             # The channel after this one is closed already too, before we have seen the last of this one.
-            if stream_id in self._held and not self._held.add_reset(stream_id):
-                channel.refuse_next = True
+            if channel.refuse_next or (stream_id in self._held and not self._held.add_reset(stream_id)):
+                channel.refuse_next = channel.next_was_reset = True
             return
         channel.incoming_reset = True
         if channel.state is ChannelState.CONNECTING:
@@ -109,8 +109,6 @@ class Inbound:
 
     def fail(self, channel: Channel, reason: str) -> None:
         """Close a channel because of what the peer did."""
-        if channel.state is ChannelState.CLOSING or channel.state is ChannelState.CLOSED:
-            return
         self._close(channel)
         self.tell(ChannelFailed(channel, reason))
 
@@ -145,13 +143,13 @@ class Inbound:
         return event.ppid in USER_PPIDS and event.stream_id < (self._table.limit or 0)
 
     def _hold(self, event: MessageReceived, channel: Channel | None) -> None:
-        if self._held.add(event):
-            return
         if channel is None:
-            self._held.take(event.stream_id)
-            self.refuse(event.stream_id)
-        else:
+            if not self._held.add(event):
+                self._held.take(event.stream_id)
+                self.refuse(event.stream_id)
+        elif channel.refuse_next or not self._held.add(event):
             channel.refuse_next = True
+            channel.next_was_reset = False
 
     def _take(self, event: MessageReceived, channel: Channel | None, now: float) -> bool:
         """Take a message; True when the user gets it and will say when it is consumed."""

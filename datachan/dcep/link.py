@@ -23,7 +23,6 @@ class Link:
         self.shutting_down = False
         self._association: Association | None = None
         self._to_reset: dict[int, None] = {}
-        self._resetting: set[int] = set()
 
     def attach(self, association: Association) -> None:
         """Use this one."""
@@ -39,7 +38,6 @@ class Link:
         """Forget what was under way."""
         self.shutting_down = False
         self._to_reset.clear()
-        self._resetting.clear()
 
     def send(self, channel: Channel, ppid: int, payload: bytes, user_bytes: int, now: float) -> None:
         """Send a message of the user with the channel's reliability.
@@ -91,7 +89,7 @@ class Link:
 
     def reset(self, stream_id: int) -> None:
         """Reset our stream at the next `flush_resets`, after what is queued on it."""
-        if not self.shutting_down and stream_id not in self._resetting:
+        if not self.shutting_down:
             self._to_reset[stream_id] = None
 
     def flush_resets(self, now: float) -> None:
@@ -104,14 +102,6 @@ class Link:
             self._association.reset_streams(stream_ids, now)
         except (InvalidState, InvalidStream):
             return
-        self._resetting.update(stream_ids)
-
-    def reset_done(self, stream_id: int) -> bool:
-        """Note that a reset came to an end; whether it was asked for here."""
-        if stream_id not in self._resetting:
-            return False
-        self._resetting.discard(stream_id)
-        return True
 
     def consumed(self, size: int, now: float) -> None:
         """Give back bytes of the receiver window."""

@@ -367,3 +367,77 @@ def test_opens_that_came_together_with_an_abort_do_no_harm() -> None:
     pair.a.drain(pair.now)
     (announced,) = pair.a.of(ChannelAnnounced)
     assert kinds(pair.a, announced.channel) == ["ChannelAnnounced", "ChannelFailed", "ChannelClosed"]
+
+
+def test_what_is_wanted_of_an_association_that_is_gone_before_it_was_told_does_no_harm() -> None:
+    pair = connected()
+    channel, remote = pair.open()
+    closing, _ = pair.open()
+    pair.send(pair.z, remote, "hello")
+    pair.settle()
+    # The ABORT has been read, its event has not.
+    pair.z.machine.association.abort(pair.now, "gone")
+    pair.a.machine.association.receive_datagrams(pair.z.machine.association.datagrams_to_send(pair.now), pair.now)
+    made = pair.a.machine.channels.create("made")
+    pair.send(pair.a, made, "lost")
+    pair.close(pair.a, closing)
+    pair.a.machine.channels.flush(pair.now)
+    pair.drain()
+    pair.a.machine.handle_timeout(pair.now)
+    pair.settle()
+    for end in (channel, closing, made):
+        assert "gone" in failures(pair.a, end)[0]
+        assert end.state is ChannelState.CLOSED
+
+
+def test_sending_while_the_peers_shutdown_has_not_been_told_is_refused_like_on_a_closing_channel() -> None:
+    pair = connected()
+    channel, _ = pair.open()
+    pair.z.machine.association.shutdown(pair.now)
+    pair.a.machine.association.receive_datagrams(pair.z.machine.association.datagrams_to_send(pair.now), pair.now)
+    with pytest.raises(ChannelNotOpen, match="shutdown"):
+        pair.send(pair.a, channel, "late")
+    assert channel.buffered_amount == 0
+    opening = pair.a.machine.channels.create("too late")
+    pair.settle()
+    assert opening.state is ChannelState.CLOSED
+
+
+def test_messages_of_a_channel_whose_association_shuts_down_as_it_comes_up_are_lost_with_it() -> None:
+    pair = ChannelPair()
+    channel = pair.a.machine.channels.create("x")
+    pair.send(pair.a, channel, "lost")
+    pair.a.machine.association.connect(pair.now)
+    pair.a.machine.association.shutdown(pair.now)
+    pair.settle()
+    assert messages(pair.z) == []
+    assert kinds(pair.a, channel)[-1] == "ChannelClosed"
+
+
+def test_how_often_a_peer_may_use_a_stream_that_waits_is_bounded() -> None:
+    pair = connected(z_options={"outbound_streams": 2}, a_limits=ChannelLimits(max_held_messages=2))
+    first, mine = pair.open(pair.z)
+    pair.network.to_a.drop(having(ReconfigResponse), count=1)
+    pair.close(pair.z, first)
+    pair.run_until(lambda: first.state is ChannelState.CLOSED)
+    second = pair.z.machine.channels.create("second")
+    pair.send(pair.z, second, "fills it up")
+    pair.close(pair.z, second)
+    pair.settle(60)
+    assert was_closed(pair.a, mine) == was_closed(pair.z, second) == 1
+    assert len(pair.a.of(ChannelAnnounced)) == 1
+    pair.open(pair.z, label="third")
+
+
+def test_a_reused_stream_whose_messages_overtake_their_open_waits_too() -> None:
+    pair = connected(z_options={"outbound_streams": 2})
+    first, mine = pair.open(pair.z)
+    pair.network.to_a.drop(having(ReconfigResponse), count=1)
+    pair.close(pair.z, first)
+    pair.run_until(lambda: first.state is ChannelState.CLOSED)
+    pair.z.machine.association.send(1, b"early", ppid=51, now=pair.now, unordered=True)
+    pair.z.machine.association.send(1, OpenMessage(label="second").serialize(), ppid=50, now=pair.now)
+    pair.settle(60)
+    assert was_closed(pair.a, mine) == 1
+    assert messages(pair.a, pair.a.of(ChannelAnnounced)[1].channel) == ["early"]
+    assert pair.a.machine.channels.bytes_held == 0

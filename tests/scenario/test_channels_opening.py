@@ -446,3 +446,15 @@ def test_a_restart_closes_every_channel_and_new_ones_can_be_made() -> None:
     assert was_closed(pair.a, channel) == 1
     again, _ = pair.open()
     assert again.id == 0
+
+
+def test_streams_we_cannot_answer_on_are_ignored() -> None:
+    # A may send on 3 streams, Z on all.
+    pair = connected(a_options={"outbound_streams": 3})
+    for ppid, data in ((DCEP, OpenMessage(label="x").serialize()), (STRING, b"x"), (99, b"x")):
+        pair.z.machine.association.send(5, data, ppid=ppid, now=pair.now)
+    pair.settle()
+    assert pair.a.events == []
+    assert pair.a.machine.channels.bytes_held == 0
+    assert pair.a.machine.association.stats().receive_buffered == 0
+    pair.open(pair.z)
