@@ -20,7 +20,15 @@ from OpenSSL import SSL
 
 from datachan.dtls.certificate import Certificate, Fingerprint
 from datachan.dtls.errors import InvalidState, MessageTooLarge
-from datachan.dtls.records import MAX_MESSAGE, Batch, batches_untrusted, pack_records, split_records
+from datachan.dtls.records import (
+    MAX_MESSAGE,
+    NONCE_AND_TAG_LENGTH,
+    TAG_LENGTH,
+    Batch,
+    batches_untrusted,
+    pack_records,
+    split_records,
+)
 from datachan.dtls.verifier import PeerVerifier
 
 # RFC 8827, 6.5: "Implementations MUST favor cipher suites which support Forward
@@ -41,6 +49,9 @@ _DTLS_1_2: Final = 0xFEFD
 # What OpenSSL reads from a memory BIO at once is a little more than one record of 2**14 bytes; what straddles is lost.
 _READ_LIMIT: Final = 16384
 _BIO_READ_SIZE: Final = 65536
+# Application data that overtakes the last flight is kept here, because OpenSSL before 4.0.3 keeps but the first of it.
+_MAX_EARLY_BATCHES: Final = 8
+
 # More than a record grows by header, explicit nonce and tag (37 bytes with AES-GCM).
 _RECORD_OVERHEAD: Final = 64
 
@@ -147,6 +158,8 @@ class DtlsConnection:
         self._max_undelivered = max_undelivered
         self._undelivered = 0
         self._heard_of_peer = False
+        self._early: list[Batch] = []
+        self._shortest_sealed = NONCE_AND_TAG_LENGTH
         self._events: list[DtlsEvent] = []
         self._messages: list[bytes] = []
         self._output: list[bytes] = []
@@ -178,17 +191,16 @@ class DtlsConnection:
         """
         if self.state is DtlsState.CLOSED or self.state is DtlsState.FAILED:
             return
-        for batch in batches_untrusted(datagrams, _READ_LIMIT):
-            if self.state is DtlsState.CONNECTED:
-                self._tls.bio_write(batch.data)
-                self._read_messages(batch, now)
-            elif self.state is DtlsState.NEW or self.state is DtlsState.CONNECTING:
+        for batch in batches_untrusted(datagrams, _READ_LIMIT, self._shortest_sealed):
+            if self._handshake_deadline is None:
+                self._open(batch, now)
+            elif batch.others:
                 self.state = DtlsState.CONNECTING
                 self._heard_of_peer = True
                 self._tls.bio_write(batch.data)
                 self._do_handshake(now)
-            else:
-                return
+            elif len(self._early) < _MAX_EARLY_BATCHES:
+                self._early.append(batch)
 
     def handle_timeout(self, now: float) -> None:
         """Do what is due: retransmit a flight, or give the handshake up.
@@ -316,13 +328,21 @@ class DtlsConnection:
         self.version = self._tls.get_protocol_version_name()
         name = self._tls.get_cipher_name() or ""
         self.cipher = _CIPHER_SUITES.get(name, name)
+        if "GCM" not in name or self.version != "DTLSv1.2":
+            self._shortest_sealed = TAG_LENGTH
         self._events.append(DtlsConnected(self.version, self.cipher))
         self._rearm(now)
-        # Application data may stand behind the last flight, or have overtaken it and been kept by OpenSSL.
-        self._read_messages(Batch(b"", 0, True), now)
+        # Application data may stand right behind the last flight, or have overtaken it.
+        early, self._early = self._early, []
+        for batch in (Batch(b"", 0, True), *early):
+            self._open(batch, now)
 
-    def _read_messages(self, batch: Batch, now: float) -> None:
+    def _open(self, batch: Batch, now: float) -> None:
         """Read what a batch brought: as many times as it has application records, to the end if it has others."""
+        if self.state is not DtlsState.CONNECTED:
+            return
+        if batch.data:
+            self._tls.bio_write(batch.data)
         recv = self._tls.recv
         messages: list[bytes] = []
         try:

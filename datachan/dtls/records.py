@@ -20,6 +20,10 @@ APPLICATION_DATA: Final = 23
 MAX_MESSAGE: Final = 16384
 MAX_CIPHERTEXT: Final = MAX_MESSAGE + 256
 
+# What sealing adds at least: a tag, and with AES-GCM in DTLS 1.2 an explicit nonce before it (RFC 5288, 3).
+TAG_LENGTH: Final = 16
+NONCE_AND_TAG_LENGTH: Final = 8 + TAG_LENGTH
+
 # RFC 7983, 7: datagrams whose first byte is 20 to 63 are DTLS.
 _FIRST_TYPE: Final = 20
 _LAST_TYPE: Final = 63
@@ -39,12 +43,14 @@ def is_unified_header(first_byte: int) -> bool:
     return first_byte & _UNIFIED_MASK == _UNIFIED
 
 
-def record_end_untrusted(data: bytes, start: int) -> int:
+def record_end_untrusted(data: bytes, start: int, shortest_sealed: int = TAG_LENGTH) -> int:
     """Find where the record that begins at `start` ends.
 
     Args:
         data: a datagram, or several records back to back.
         start: where the record's header begins; less than ``len(data)``.
+        shortest_sealed: how many bytes follow the header of a sealed record at least. OpenSSL before 4.0.3 ends the
+            session when a record is too short for what sealing adds, instead of dropping it: anybody could do that.
 
     Returns:
         The index one past the record, or 0 when there is no whole record: too short, too long or not DTLS. A datagram
@@ -59,7 +65,10 @@ def record_end_untrusted(data: bytes, start: int) -> int:
         return 0
     length = data[start + 11] << 8 | data[start + 12]
     end = start + HEADER_LENGTH + length
-    return end if end <= len(data) and length <= MAX_CIPHERTEXT else 0
+    if end > len(data) or length > MAX_CIPHERTEXT:
+        return 0
+    is_sealed = data[start + 3] or data[start + 4]  # all epochs but the first
+    return 0 if is_sealed and length < shortest_sealed else end
 
 
 def _unified_record_end_untrusted(data: bytes, start: int, first: int) -> int:
@@ -70,12 +79,14 @@ def _unified_record_end_untrusted(data: bytes, start: int, first: int) -> int:
     if not first & _UNIFIED_LENGTH:
         # RFC 9147, 4: "The length field MAY be omitted by clearing the L bit, which means that the
         # record consumes the entire rest of the datagram in the lower level transport."
-        return len(data) if header_end < len(data) and len(data) - header_end <= MAX_CIPHERTEXT else 0
+        return len(data) if TAG_LENGTH <= len(data) - header_end <= MAX_CIPHERTEXT else 0
     if header_end + 2 > len(data):
         return 0
     length = data[header_end] << 8 | data[header_end + 1]
     end = header_end + 2 + length
-    return end if end <= len(data) and length <= MAX_CIPHERTEXT else 0
+    # RFC 9147, 4.2.3: "This procedure requires the ciphertext length to be at least 16
+    # bytes.  Receivers MUST reject shorter records as if they had failed deprotection"
+    return end if end <= len(data) and TAG_LENGTH <= length <= MAX_CIPHERTEXT else 0
 
 
 def split_records(data: bytes) -> list[bytes]:
@@ -144,7 +155,7 @@ class Batch:
         return f"Batch({len(self.data)} bytes, application_records={self.application_records}, others={self.others})"
 
 
-def batches_untrusted(datagrams: Iterable[bytes], limit: int) -> list[Batch]:
+def batches_untrusted(datagrams: Iterable[bytes], limit: int, shortest_sealed: int = TAG_LENGTH) -> list[Batch]:
     """Gather the whole records of some datagrams into batches of at most `limit` bytes.
 
     A datagram may be a coalesced buffer of several (UDP_GRO): records delimit themselves. What is no whole record is
@@ -153,16 +164,18 @@ def batches_untrusted(datagrams: Iterable[bytes], limit: int) -> list[Batch]:
     Args:
         datagrams: as they came from the network.
         limit: how many bytes a batch may have; a single record may be longer and then goes alone.
+        shortest_sealed: as for `record_end_untrusted`.
     """
     batches: list[Batch] = []
     parts: list[bytes] = []
     size = 0
     hidden = False
+    shortest = HEADER_LENGTH + shortest_sealed
     for datagram in datagrams:
         length = len(datagram)
         # Nearly every datagram is one record of application data: those are joined, all others go by themselves.
         if (
-            length > HEADER_LENGTH
+            length >= shortest
             and datagram[0] == APPLICATION_DATA
             and datagram[1] == 0xFE
             and (datagram[11] << 8 | datagram[12]) + HEADER_LENGTH == length
@@ -180,7 +193,7 @@ def batches_untrusted(datagrams: Iterable[bytes], limit: int) -> list[Batch]:
             size += length
             hidden = is_hidden
         else:
-            _cut_untrusted(datagram, limit, batches)
+            _cut_untrusted(datagram, limit, shortest_sealed, batches)
     if parts:
         batches.append(Batch(b"".join(parts), 0 if hidden else len(parts), hidden))
     return batches
@@ -195,13 +208,13 @@ def _is_one_unified_record_untrusted(datagram: bytes) -> bool:
     )
 
 
-def _cut_untrusted(datagram: bytes, limit: int, batches: list[Batch]) -> None:
+def _cut_untrusted(datagram: bytes, limit: int, shortest_sealed: int, batches: list[Batch]) -> None:
     """Cut a datagram of any make into batches of whole records."""
     size = len(datagram)
     batch_start = start = count = 0
     others = False
     while start < size:
-        end = record_end_untrusted(datagram, start)
+        end = record_end_untrusted(datagram, start, shortest_sealed)
         if not end:
             break
         if end - batch_start > limit and start > batch_start:

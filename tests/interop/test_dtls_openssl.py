@@ -14,8 +14,9 @@ from select import select
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
 
 from datachan.dtls import Certificate, DtlsClosed, DtlsConnected, DtlsConnection, DtlsState
 
@@ -150,6 +151,22 @@ def test_openssl_as_client_with_an_rsa_certificate(tmp_path: Path) -> None:
     with ExitStack() as stack:
         endpoint, process = serve_openssl(tmp_path, stack, certificate=rsa_certificate())
         assert_hears(endpoint, process, b"any key will do\n")
+
+
+def test_openssl_as_client_with_a_certificate_of_an_authority(tmp_path: Path) -> None:
+    """Only the peer's own certificate has a fingerprint; what comes with it does not matter."""
+    name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority")]), datetime.now(UTC)
+    authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    builder = x509.CertificateBuilder(name, name, authority_key.public_key(), 1, now, now + timedelta(days=1))
+    authority = builder.add_extension(x509.BasicConstraints(True, None), True).sign(authority_key, hashes.SHA256())
+    builder = x509.CertificateBuilder(name, x509.Name([]), key.public_key(), 2, now, now + timedelta(days=1))
+    certificate = Certificate(builder.sign(authority_key, hashes.SHA256()), key)
+    chain = tmp_path / "chain.pem"
+    chain.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
+    with ExitStack() as stack:
+        endpoint, process = serve_openssl(tmp_path, stack, "-cert_chain", str(chain), certificate=certificate)
+        assert endpoint.dtls.remote_certificate_der == certificate.der
+        assert_hears(endpoint, process, b"with a chain\n")
 
 
 @pytest.mark.parametrize("suite", ["ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305"])

@@ -212,6 +212,29 @@ def test_lost_records_are_simply_not_there() -> None:
     assert pair.z.messages() == messages[::2]
 
 
+@pytest.mark.parametrize("content_type", [20, 21, 22, 23, 26, 0x2F])
+@pytest.mark.parametrize("epoch", [0, 1, 2])
+def test_a_forged_record_of_any_length_breaks_nothing(content_type: int, epoch: int) -> None:
+    """OpenSSL before 4.0.3 ends a session over a record shorter than its seal."""
+    pair = connected_pair()
+    for length in range(60):
+        head = bytes([content_type]) + b"\xfe\xfd" + epoch.to_bytes(2, "big") + (7).to_bytes(6, "big")
+        pair.z.receive_datagrams([head + length.to_bytes(2, "big") + bytes(length)], NOW)
+    pair.a.send_messages([b"still here"])
+    pair.a_to_z()
+    assert pair.z.messages() == [b"still here"]
+    assert pair.z.events() == []
+
+
+def test_messages_before_close_notify_in_one_coalesced_buffer_are_delivered() -> None:
+    pair = connected_pair()
+    pair.a.send_messages([b"one", b"two"])
+    pair.a.close(NOW)
+    pair.a_to_z(lambda datagrams: [b"".join(datagrams)])
+    assert pair.z.messages() == [b"one", b"two"]
+    assert pair.z.events() == [DtlsClosed(by_peer=True)]
+
+
 @settings(deadline=None)
 @given(st.lists(st.binary(max_size=2000), max_size=20))
 def test_whatever_bytes_come_nothing_raises_and_nothing_breaks(datagrams: list[bytes]) -> None:

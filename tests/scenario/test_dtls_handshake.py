@@ -210,6 +210,21 @@ def test_data_that_overtakes_the_finished_is_delivered_after_it() -> None:
     assert pair.a.messages() == [b"one", b"two"]
 
 
+def test_data_that_overtakes_the_finished_is_kept_up_to_a_bound() -> None:
+    pair = Pair()
+    pair.a_to_z()
+    pair.z_to_a()
+    pair.a_to_z()
+    finished = pair.z.datagrams_to_send(NOW)
+    messages = [n.to_bytes(2, "big") * 586 for n in range(1000)]
+    pair.z.send_messages(messages)
+    pair.a.receive_datagrams(pair.z.datagrams_to_send(NOW), NOW)
+    pair.a.receive_datagrams(finished, NOW)
+    received = pair.a.messages()
+    assert 50 < len(received) <= 8 * 16384 // 1172
+    assert received == messages[: len(received)]
+
+
 def test_data_in_one_batch_with_the_finished_is_delivered() -> None:
     pair = Pair()
     pair.a_to_z()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,14 +36,14 @@ def unified(content: bytes = b"y" * 40, *, long_sequence: bool = True, length: b
 
 
 ANY_RECORD = st.one_of(
-    st.builds(record, st.binary(max_size=60), st.integers(20, 26)),
-    st.builds(unified, st.binary(min_size=1, max_size=60), long_sequence=st.booleans()),
+    st.builds(record, st.binary(min_size=16, max_size=60), st.integers(20, 26)),
+    st.builds(unified, st.binary(min_size=16, max_size=60), long_sequence=st.booleans()),
 )
 
 
 @pytest.mark.parametrize(
     "whole",
-    [record(), record(b""), record(version=0xFEFF), unified(), unified(long_sequence=False)],
+    [record(), record(b"", epoch=0), record(version=0xFEFF), unified(), unified(long_sequence=False)],
     ids=lambda r: r[:3].hex(),
 )
 def test_a_record_ends_where_its_length_says(whole: bytes) -> None:
@@ -76,6 +78,17 @@ def test_a_record_longer_than_any_may_be_is_no_record() -> None:
     assert record_end_untrusted(record(bytes(MAX_CIPHERTEXT)), 0)
     assert record_end_untrusted(record(bytes(MAX_CIPHERTEXT + 1)), 0) == 0
     assert batches_untrusted([record(bytes(MAX_CIPHERTEXT + 1))], LIMIT) == []
+
+
+@pytest.mark.parametrize("make", [record, unified, lambda content: unified(content, length=False)])
+def test_a_sealed_record_shorter_than_its_seal_is_no_record(make: Callable[[bytes], bytes]) -> None:
+    assert record_end_untrusted(make(bytes(16)), 0)
+    assert record_end_untrusted(make(bytes(15)), 0) == 0
+    assert record_end_untrusted(record(bytes(24)), 0, 24)
+    assert record_end_untrusted(record(bytes(23)), 0, 24) == 0
+    assert record_end_untrusted(record(bytes(1), epoch=0), 0, 24)
+    assert batches_untrusted([record(bytes(23))], LIMIT, 24) == []
+    assert len(batches_untrusted([record(bytes(24))], LIMIT, 24)) == 1
 
 
 @given(st.lists(ANY_RECORD))
