@@ -158,11 +158,10 @@ class Batch:
 def batches_untrusted(datagrams: Iterable[bytes], limit: int, shortest_sealed: int = TAG_LENGTH) -> list[Batch]:
     """Gather the whole records of some datagrams into batches of at most `limit` bytes.
 
-    A datagram may be a coalesced buffer of several (UDP_GRO): records delimit themselves. What is no whole record is
-    left out, with the rest of its datagram; it would swallow the records after it.
+    What is no whole record is left out, with the rest of its datagram; it would swallow the records after it.
 
     Args:
-        datagrams: as they came from the network.
+        datagrams: as they came from the network, also several coalesced into one (UDP_GRO).
         limit: how many bytes a batch may have; a single record may be longer and then goes alone.
         shortest_sealed: as for `record_end_untrusted`.
     """
@@ -186,8 +185,7 @@ def batches_untrusted(datagrams: Iterable[bytes], limit: int, shortest_sealed: i
             joins = is_hidden = _is_one_unified_record_untrusted(datagram)
         if parts and (size + length > limit or is_hidden is not hidden or not joins):
             batches.append(Batch(b"".join(parts), 0 if hidden else len(parts), hidden))
-            parts.clear()
-            size = 0
+            parts, size = [], 0
         if joins:
             parts.append(datagram)
             size += length
