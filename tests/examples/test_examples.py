@@ -1,0 +1,169 @@
+"""Each example, run as a user runs it: as programs of their own, through a server of its own."""
+
+import asyncio
+import hashlib
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from .processes import EXAMPLES, run, serve
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[str]:
+    async with serve() as address:
+        yield address
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+async def test_is_short_and_explains_itself(example: Path) -> None:
+    assert len(example.read_text().splitlines()) < 100
+    async with run(example, "--help") as program:
+        assert await program.ends() == 0
+        assert "usage:" in program.printed
+
+
+@pytest.mark.parametrize("example", ["chat.py", "send_file.py", "telemetry.py"])
+async def test_says_in_one_line_that_the_server_cannot_be_reached(example: str, tmp_path: Path) -> None:
+    command = {"chat.py": ["room"], "send_file.py": ["receive", "room"], "telemetry.py": ["watch", "room"]}[example]
+    async with run(EXAMPLES / example, "--server", "http://127.0.0.1:1", *command) as program:
+        assert await program.ends() == 1
+        assert program.printed.startswith("error: ")
+        assert len(program.printed.splitlines()) == 1
+
+
+async def test_chat_carries_lines_both_ways_and_ends_for_both(server: str) -> None:
+    chat = EXAMPLES / "chat.py"
+    async with run(chat, "kitchen", "--name", "Ada", "--server", server) as ada:
+        await ada.prints("You are alone in kitchen")
+        async with run(chat, "kitchen", "--name", "Zoë", "--server", server) as zoe:
+            await ada.prints("Connected with Zoë")
+            await zoe.prints("Connected with Ada")
+            ada.type("good morning")
+            await zoe.prints("Ada: good morning")
+            zoe.type("grüß dich\x1b[2J")
+            await ada.prints("Zoë: grüß dich\N{REPLACEMENT CHARACTER}\\[2J")
+            zoe.type("the last line arrives, too")
+            zoe.end_input()
+            await ada.prints("Zoë: the last line arrives, too")
+            await ada.prints("The chat has ended")
+            assert await zoe.ends() == 0
+        assert await ada.ends() == 0
+
+
+async def test_chat_ends_for_both_when_one_presses_ctrl_c(server: str) -> None:
+    chat = EXAMPLES / "chat.py"
+    async with (
+        run(chat, "kitchen", "--server", server) as ada,
+        run(chat, "kitchen", "--server", server) as zoe,
+    ):
+        await ada.prints("Connected")
+        await zoe.prints("Connected")
+        assert await ada.interrupted() == 130
+        await zoe.prints("The chat has ended")
+        assert await zoe.ends() == 0
+
+
+async def test_send_file_delivers_the_same_bytes(server: str, tmp_path: Path) -> None:
+    source, folder = tmp_path / "source" / "holiday.bin", tmp_path / "folder"
+    source.parent.mkdir()
+    folder.mkdir()
+    source.write_bytes(os.urandom(3_000_000))
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    command = (EXAMPLES / "send_file.py", "--server", server)
+    async with run(*command, "send", source) as sender:
+        room = (await sender.prints(r"send_file\.py receive (\S+)"))[1]
+        async with run(*command, "receive", room, "--folder", folder) as receiver:
+            await receiver.prints(f"Stored .*holiday.bin, SHA-256 {digest}")
+            await sender.prints(f"Sent holiday.bin, 3000000 bytes, SHA-256 {digest}")
+            assert await receiver.ends() == 0
+        assert await sender.ends() == 0
+    assert os.listdir(folder) == ["holiday.bin"]
+    assert (folder / "holiday.bin").read_bytes() == source.read_bytes()
+
+
+async def test_send_file_replaces_nothing_unless_asked(server: str, tmp_path: Path) -> None:
+    source, folder = tmp_path / "source.txt", tmp_path / "folder"
+    source.write_text("new")
+    folder.mkdir()
+    (folder / "source.txt").write_text("old")
+    command = (EXAMPLES / "send_file.py", "--server", server)
+    async with (
+        run(*command, "send", source, "room-1") as sender,
+        run(*command, "receive", "room-1", "--folder", folder) as receiver,
+    ):
+        await sender.prints("error: there is a file of this name already")
+        await receiver.prints("error: there is a file of this name already")
+        assert await sender.ends() == await receiver.ends() == 1
+    assert (folder / "source.txt").read_text() == "old"
+    async with (
+        run(*command, "send", source, "room-2") as sender,
+        run(*command, "receive", "room-2", "--folder", folder, "--overwrite") as receiver,
+    ):
+        assert await sender.ends() == await receiver.ends() == 0
+    assert (folder / "source.txt").read_text() == "new"
+
+
+async def test_send_file_leaves_nothing_behind_when_one_presses_ctrl_c(server: str, tmp_path: Path) -> None:
+    source, folder = tmp_path / "large.bin", tmp_path / "folder"
+    folder.mkdir()
+    with source.open("wb") as file:
+        file.truncate(2_000_000_000)
+    command = (EXAMPLES / "send_file.py", "--server", server)
+    async with (
+        run(*command, "send", source, "room-1") as sender,
+        run(*command, "receive", "room-1", "--folder", folder) as receiver,
+    ):
+        await receiver.prints("Receiving large.bin")
+        assert await receiver.interrupted() == 130
+        await sender.prints("error: the receiver cancelled the transfer")
+        assert await sender.ends() == 1
+    assert os.listdir(folder) == []
+
+
+async def test_echo_server_answers_a_program(tmp_path: Path) -> None:
+    async with run(EXAMPLES / "echo_server.py", "--port", "0") as echo:
+        url = (await echo.prints(r"call (http://\S+)"))[1]
+        async with run(EXAMPLES / "echo_client.py", "--url", url, "hello", "how are you") as client:
+            await client.prints(r"hello +\d+\.\d ms")
+            await client.prints(r"how are you +\d+\.\d ms")
+            assert await client.ends() == 0
+        await echo.prints("A call is closed")
+        assert await echo.interrupted() == 0
+
+
+async def test_the_echo_client_can_call_the_server_of_the_package_too(server: str) -> None:
+    async with run(EXAMPLES / "echo_client.py", "--url", f"{server}/api/v1/peers/echo", "hello") as client:
+        await client.prints(r"hello +\d+\.\d ms")
+        assert await client.ends() == 0
+
+
+async def test_telemetry_arrives_at_fifty_hertz(server: str) -> None:
+    command = (EXAMPLES / "telemetry.py", "--server", server)
+    async with run(*command, "watch", "greenhouse") as watcher, run(*command, "send", "greenhouse") as robot:
+        loop = asyncio.get_running_loop()
+        await robot.prints("Sending 50 samples a second")
+        await watcher.prints(r"height \+0\.000  received 1 ")
+        start = loop.time()
+        await watcher.prints("received 101 ")
+        assert loop.time() - start > 1.9  # 100 samples take two seconds; how much longer is the machine's business
+        robot.process.send_signal(signal.SIGINT)
+        match = await watcher.prints(r"Received (\d+) of (\d+) samples")
+        assert int(match[1]) >= 101
+        assert await robot.ends() == 130
+        assert await watcher.ends() == 0
+
+
+async def test_telemetry_ends_in_order_after_a_count(server: str) -> None:
+    command = (EXAMPLES / "telemetry.py", "--server", server)
+    async with (
+        run(*command, "watch", "greenhouse") as watcher,
+        run(*command, "send", "greenhouse", "--count", "25") as robot,
+    ):
+        await robot.prints("Sent samples: 25")
+        match = await watcher.prints(r"Received (\d+) of (\d+) samples")
+        assert match[1] == match[2] == "25"  # nothing is lost on the loopback interface
+        assert await robot.ends() == await watcher.ends() == 0
