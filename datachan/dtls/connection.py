@@ -445,6 +445,8 @@ def _openssl_connection(certificate: Certificate, is_client: bool, verifier: Pee
     # it with a "no_renegotiation" alert if offered."
     context.set_options(SSL.OP_NO_QUERY_MTU | SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    # RFC 5764, 4.1.1. Nothing here uses SRTP, but aiortc takes no session without a profile, data channels only or not.
+    context.set_tlsext_use_srtp(b"SRTP_AES128_CM_SHA1_80:SRTP_AEAD_AES_128_GCM")
     context.use_certificate(certificate.x509)
     context.use_privatekey(certificate.private_key)
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, verifier.openssl_callback)
