@@ -8,6 +8,7 @@ travels in the State Cookie.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -85,6 +86,8 @@ class Association:
         self.writer = PacketWriter(options)
         self.sealer = CookieSealer(entropy(32))
         self.tcb: Tcb | None = None
+        # (local, peer's) tag of associations that ended: their State Cookies, still fresh, may come again.
+        self.ended: deque[tuple[int, int]] = deque(maxlen=8)
         self.local_tag = 0
         self.local_initial_tsn = 0
         self.preservative = 0.0
@@ -329,6 +332,8 @@ class Association:
 
     def make_tcb(self, content: StateCookieContent, cookie: bytes = b"") -> Tcb:
         """Build the TCB for a peer now known."""
+        if self.tcb is not None:
+            self.ended.append((self.tcb.local_tag, self.tcb.peer_tag))
         self.local_tag = content.local_tag
         self.local_initial_tsn = content.local_initial_tsn
         self.tcb = Tcb(self.options, content, self.queue, (self.new_tag(), self.new_tag()), cookie)
@@ -387,6 +392,8 @@ class Association:
         undelivered = {id(message): message for message in [*lost, *self.queue.clear()]}
         for message in undelivered.values():
             self.fail(message, "the association ended")
+        if tcb is not None:
+            self.ended.append((tcb.local_tag, tcb.peer_tag))
         self.state = _S.CLOSED
         self.tcb = None
         self.t1.stop()

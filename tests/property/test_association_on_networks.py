@@ -10,7 +10,7 @@ import random
 import pytest
 
 from datachan.sctp.events import AssociationClosed, AssociationEstablished, AssociationLost, MessageReceived
-from datachan.sctp.wire.chunks import AbortChunk, ShutdownChunk, ShutdownCompleteChunk
+from datachan.sctp.wire.chunks import AbortChunk, CookieEchoChunk, ShutdownChunk, ShutdownCompleteChunk
 from tests.sim.associations import (
     PATIENT,
     Traffic,
@@ -142,6 +142,26 @@ def test_a_late_packet_after_the_end_does_not_turn_a_graceful_end_into_a_loss() 
     assert isinstance(pair.network.to_a.passages[-1].packet.chunks[0], AbortChunk)  # type: ignore[union-attr]
     assert not pair.a.of(AssociationLost)
     assert pair.a.of(AssociationClosed)
+
+
+def test_a_late_copy_of_the_cookie_echo_does_not_bring_an_ended_association_back() -> None:
+    pair = associations(Network(0, Conditions(latency=0.02)))
+    consume(pair.z)
+    pair.a.machine.connect(pair.now)
+    pair.a.machine.send(0, b"once", ppid=51, now=pair.now)
+    pair.run_until(lambda: bool(pair.a.of(AssociationEstablished)))
+    pair.a.machine.shutdown(pair.now)
+    pair.run_until_idle()
+    [echo] = [
+        passage.datagram
+        for passage in pair.network.to_z.passages
+        if passage.packet and isinstance(passage.packet.chunks[0], CookieEchoChunk)
+    ]
+    pair.network.to_z.inject(echo, pair.now + 1.0)
+    pair.run_until_idle()
+    assert is_closed(pair.z)
+    assert len(pair.z.of(AssociationEstablished)) == 1
+    assert [event.data for event in pair.z.of(MessageReceived)] == [b"once"]
 
 
 def test_stream_sequence_numbers_wrap() -> None:

@@ -26,7 +26,7 @@ from .pair import Pair, Peer
 from .seeds import entropy
 
 # Chance shall not end an association that a little patience would have saved: limits far above the defaults.
-PATIENT: dict[str, Any] = {"max_init_retransmits": 40, "association_max_retrans": 60, "rto_max": 30.0}
+PATIENT: dict[str, Any] = {"max_init_retransmits": 40, "association_max_retrans": 60, "rto_max": 60.0}
 
 Entropy = Callable[[int], Callable[[int], bytes]]
 
