@@ -5,23 +5,21 @@ which gathering adds, and `_add_remote_candidate`, which takes a resolved addres
 """
 
 import asyncio
-import struct
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, cast
+from typing import Final, Protocol, cast
 
 from aioice import Candidate, Connection, TransportPolicy, stun
 from aioice.ice import CandidatePair, StunProtocol, candidate_pair_priority
 
 from datachan.ice.consent import Consent
-from datachan.ice.endpoints import BatchTransport, RelayEndpoint, TransportAddress
+from datachan.ice.endpoints import RelayEndpoint, TransportAddress
+from datachan.ice.protocol import IceProtocol
 
 # RFC 8445, 6.1.2.5 limits the pairs to check to 100 by default; so many candidates are kept of a peer.
 MAX_REMOTE_CANDIDATES: Final = 100
-_MAX_PROVEN_ADDRESSES: Final = 256
-_MAX_REMEMBERED_REQUESTS: Final = 256
 # With nothing heard on the selected pair for so long, a worse pair that the peer nominates is taken.
-_SILENCE_BEFORE_WORSE_PAIR: Final = 7.0
+SILENCE_BEFORE_WORSE_PAIR: Final = 7.0
 
 
 @dataclass
@@ -61,102 +59,6 @@ class AgentObserver(Protocol):
 
     def path_lost(self) -> None:
         """The socket or allocation under the selected pair is gone."""
-
-
-class IceProtocol(StunProtocol):
-    """One local socket or allocation: STUN goes to aioice, all else to the agent, in batches."""
-
-    receiver: "Agent"
-
-    def __init__(self, agent: "Agent") -> None:
-        super().__init__(agent)
-        self.full = False
-        self.on_writable: Callable[[], None] | None = None
-        self.proven: dict[TransportAddress, None] = {}
-        self._requests: dict[TransportAddress, stun.Message] = {}
-
-    # from the transport below
-
-    def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
-        """Take one datagram from an asyncio transport."""
-        self.datagrams_received([cast(bytes, data)], (addr[0], addr[1]))
-
-    def datagrams_received(self, datagrams: list[bytes], address: TransportAddress) -> None:
-        """Take datagrams from one address; STUN first, for a check may be what proves the address."""
-        # RFC 7983, 7: the first byte is 0 to 3 for STUN and 20 to 63 for DTLS.
-        data = [datagram for datagram in datagrams if datagram and 20 <= datagram[0] <= 63]
-        if len(data) < len(datagrams):
-            for datagram in datagrams:
-                if datagram and datagram[0] <= 3:
-                    self._stun_untrusted(datagram, address)
-        if data:
-            self.receiver.datagrams_received(data, address, self)
-
-    def _stun_untrusted(self, datagram: bytes, address: TransportAddress) -> None:
-        try:
-            super().datagram_received(datagram, address)
-        except (struct.error, KeyError, IndexError):
-            return  # aioice unpacks attributes without asking how long they are
-
-    def pause_writing(self) -> None:
-        """As asyncio's."""
-        self.full = True
-
-    def resume_writing(self) -> None:
-        """As asyncio's."""
-        self.full = False
-        if self.on_writable is not None:
-            self.on_writable()
-
-    # towards the transport below
-
-    def prove(self, address: TransportAddress) -> None:
-        """Remember that the peer, with its password, has spoken from this address."""
-        if address not in self.proven:
-            if len(self.proven) >= _MAX_PROVEN_ADDRESSES:
-                del self.proven[next(iter(self.proven))]
-            self.proven[address] = None
-
-    def send_stun(self, message: stun.Message, addr: TransportAddress) -> None:
-        """Send STUN, and remember requests, so that they can be repeated."""
-        if message.message_class == stun.Class.REQUEST:
-            if len(self._requests) >= _MAX_REMEMBERED_REQUESTS:
-                self._requests.clear()
-            self._requests[addr] = message
-        super().send_stun(message, addr)
-
-    def repeat_request(self, address: TransportAddress) -> None:
-        """Send the request to this address that waits for an answer once more."""
-        message = self._requests.get(address)
-        if message is not None and message.transaction_id in self.transactions:
-            super().send_stun(message, address)
-
-    def send_many(self, datagrams: Sequence[bytes], address: TransportAddress) -> None:
-        """Send a batch."""
-        transport = self.transport
-        if isinstance(transport, BatchTransport):
-            transport.send_many(datagrams, address)
-        else:
-            for datagram in datagrams:
-                transport.sendto(datagram, address)
-
-    @property
-    def discarded(self) -> int:
-        """How many datagrams the transport could not send."""
-        transport = self.transport
-        return transport.discarded if isinstance(transport, BatchTransport) else 0
-
-    @property
-    def writable(self) -> bool:
-        """Whether the transport takes datagrams now."""
-        transport = self.transport
-        return transport.writable if isinstance(transport, BatchTransport) else not self.full
-
-    def set_writable_callback(self, callback: Callable[[], None] | None) -> None:
-        """Name who is told that `writable` has become True."""
-        self.on_writable = callback
-        if isinstance(self.transport, BatchTransport):
-            self.transport.set_writable_callback(callback)
 
 
 Gather = Callable[["Agent", list[str]], Awaitable[list[Candidate]]]
@@ -256,7 +158,7 @@ class Agent(Connection):
         if current is None or self.consent is None:
             return True
         last_sign = max(self._last_heard, self.consent.granted_at)
-        if asyncio.get_running_loop().time() - last_sign > _SILENCE_BEFORE_WORSE_PAIR:
+        if asyncio.get_running_loop().time() - last_sign > SILENCE_BEFORE_WORSE_PAIR:
             return True
         return self._priority(pair) > self._priority(current)
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from aioice import Candidate, stun, turn
 from aioice.candidate import candidate_foundation, candidate_priority
 
-from datachan.ice.agent import Agent, IceProtocol
+from datachan.ice.agent import Agent
 from datachan.ice.endpoints import (
     RelayEndpoint,
     TransportAddress,
@@ -24,6 +24,7 @@ from datachan.ice.endpoints import (
     connect_turn_stream,
     connect_turn_udp,
 )
+from datachan.ice.protocol import IceProtocol
 from datachan.ice.servers import ServerAddress
 from datachan.udp import has_reader_support
 

@@ -22,14 +22,16 @@ from typing import Final
 from aioice import Candidate
 from aioice.ice import CandidatePair
 
-from datachan.ice.agent import MAX_REMOTE_CANDIDATES, Agent, IceProtocol, PairCounters
+from datachan.ice.agent import MAX_REMOTE_CANDIDATES, Agent
 from datachan.ice.conversion import from_aioice, to_aioice
 from datachan.ice.gathering import Gatherer
 from datachan.ice.mdns import is_mdns_name
+from datachan.ice.protocol import IceProtocol
+from datachan.ice.reports import describe_kinds, pair_stats, selected_pair
 from datachan.ice.resolver import MdnsResolver, shared_resolver
 from datachan.ice.servers import IceServer, server_addresses
 from datachan.ice.states import IceError, IceState
-from datachan.ice.stats import CandidatePairStats, IceStats, SelectedPair
+from datachan.ice.stats import IceStats, SelectedPair
 from datachan.ice.transport import DatagramTransport, Receiver, WritableCallback
 from datachan.sdp import IceCandidate
 
@@ -319,8 +321,8 @@ class IceTransport(DatagramTransport):
         pairs = self._agent.pairs
         answered = sum(1 for counters in pairs.values() if counters.responses_received)
         parts = [
-            f"local candidates: {_kinds(self._local_candidates)}",
-            f"remote candidates: {_kinds(self._remote_candidates)}",
+            f"local candidates: {describe_kinds(self._local_candidates)}",
+            f"remote candidates: {describe_kinds(self._remote_candidates)}",
             f"{len(pairs)} pairs checked, {answered} answered",
         ]
         unresolved = sorted({key.split(" ")[0] for key in self._resolving})
@@ -360,7 +362,7 @@ class IceTransport(DatagramTransport):
             self._protocol.set_writable_callback(self._now_writable)
         self._stop_trying()
         if self.on_selected_pair_change is not None:
-            self.on_selected_pair_change(_selected(pair))
+            self.on_selected_pair_change(selected_pair(pair))
         if self._state is not IceState.COMPLETED:
             self._set_state(IceState.CONNECTED)
         self._selected_or_over.set()
@@ -437,7 +439,7 @@ class IceTransport(DatagramTransport):
     def selected_pair(self) -> SelectedPair | None:
         """The pair in use."""
         pair = self._agent.selected
-        return None if pair is None else _selected(pair)
+        return None if pair is None else selected_pair(pair)
 
     def stats(self) -> IceStats:
         """A snapshot."""
@@ -453,7 +455,7 @@ class IceTransport(DatagramTransport):
             packets_discarded_on_receive=self._discarded_on_receive,
             local_candidates=tuple(self._local_candidates),
             remote_candidates=tuple(self._remote_candidates),
-            pairs=tuple(_pair_stats(pair, counters, pair is selected) for pair, counters in pairs),
+            pairs=tuple(pair_stats(pair, counters, pair is selected) for pair, counters in pairs),
         )
 
     async def close(self) -> None:
@@ -492,33 +494,3 @@ def _is_address(text: str) -> bool:
 
 def _is_loopback(text: str) -> bool:
     return _is_address(text) and ipaddress.ip_address(text).is_loopback
-
-
-def _kinds(candidates: Sequence[IceCandidate]) -> str:
-    """Such as "2 host, 1 relay"."""
-    counts: dict[str, int] = {}
-    for candidate in candidates:
-        kind = candidate.type if candidate.transport == "udp" else f"{candidate.type} over {candidate.transport}"
-        if candidate.is_mdns:
-            kind += " (mDNS)"
-        counts[kind] = counts.get(kind, 0) + 1
-    return ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "none"
-
-
-def _selected(pair: CandidatePair) -> SelectedPair:
-    return SelectedPair(from_aioice(pair.local_candidate), from_aioice(pair.remote_candidate))
-
-
-def _pair_stats(pair: CandidatePair, counters: PairCounters, selected: bool) -> CandidatePairStats:
-    return CandidatePairStats(
-        local=from_aioice(pair.local_candidate),
-        remote=from_aioice(pair.remote_candidate),
-        state=pair.state.name.lower().replace("_", "-"),
-        nominated=pair.nominated,
-        selected=selected,
-        requests_sent=counters.requests_sent,
-        responses_received=counters.responses_received,
-        consent_requests_sent=counters.consent_requests_sent,
-        total_round_trip_time=counters.total_round_trip_time,
-        current_round_trip_time=counters.current_round_trip_time,
-    )

@@ -1,0 +1,42 @@
+"""Puts what the agent knows into words and values: for statistics, and for the sentence that says why ICE failed."""
+
+from collections.abc import Sequence
+
+from aioice.ice import CandidatePair
+
+from datachan.ice.agent import PairCounters
+from datachan.ice.conversion import from_aioice
+from datachan.ice.stats import CandidatePairStats, SelectedPair
+from datachan.sdp import IceCandidate
+
+
+def describe_kinds(candidates: Sequence[IceCandidate]) -> str:
+    """How many of which kind, such as "2 host, 1 relay"."""
+    counts: dict[str, int] = {}
+    for candidate in candidates:
+        kind = candidate.type if candidate.transport == "udp" else f"{candidate.type} over {candidate.transport}"
+        if candidate.is_mdns:
+            kind += " (mDNS)"
+        counts[kind] = counts.get(kind, 0) + 1
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "none"
+
+
+def selected_pair(pair: CandidatePair) -> SelectedPair:
+    """A pair of the agent, as it is shown outside."""
+    return SelectedPair(from_aioice(pair.local_candidate), from_aioice(pair.remote_candidate))
+
+
+def pair_stats(pair: CandidatePair, counters: PairCounters, selected: bool) -> CandidatePairStats:
+    """What is known of a pair of the agent."""
+    return CandidatePairStats(
+        local=from_aioice(pair.local_candidate),
+        remote=from_aioice(pair.remote_candidate),
+        state=pair.state.name.lower().replace("_", "-"),
+        nominated=pair.nominated,
+        selected=selected,
+        requests_sent=counters.requests_sent,
+        responses_received=counters.responses_received,
+        consent_requests_sent=counters.consent_requests_sent,
+        total_round_trip_time=counters.total_round_trip_time,
+        current_round_trip_time=counters.current_round_trip_time,
+    )

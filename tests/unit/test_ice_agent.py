@@ -1,0 +1,231 @@
+"""The controlled agent against a controlling peer made by hand: which nominated pair it uses, and what it answers."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aioice import stun
+
+from datachan.ice import IceState, agent
+from datachan.udp import UdpSocket
+from tests.unit.ice_pair import DTLS, Watched
+
+PASSWORD = "p" * 24
+TIE_BREAKER = 1 << 63
+
+
+class HandmadeAddress:
+    """One address of a controlling peer: sends the checks a test wants, answers those it gets, keeps all else."""
+
+    def __init__(self, watched: Watched) -> None:
+        self._ice = watched.ice
+        [local] = watched.ice.local_candidates
+        self._there = (local.address, local.port)
+        self._socket = UdpSocket.bind("127.0.0.1")
+        self._socket.set_receiver(self._received)
+        self.answers_checks = True
+        self.forbids = False
+        self.data: list[bytes] = []
+        self.checks = 0
+        self.responses: list[stun.Message] = []
+        self._something = asyncio.Event()
+
+    @property
+    def port(self) -> int:
+        port: int = self._socket.local_address[1]
+        return port
+
+    def check(self, *, priority: int, nominate: bool = True, **attributes: Any) -> None:
+        request = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
+        request.attributes["USERNAME"] = f"{self._ice.username_fragment}:peer"
+        request.attributes["PRIORITY"] = priority
+        request.attributes["ICE-CONTROLLING"] = TIE_BREAKER
+        if nominate:
+            request.attributes["USE-CANDIDATE"] = None
+        request.attributes.update(attributes)
+        request.add_message_integrity(self._ice.password.encode())
+        self._socket.send([bytes(request)], self._there)
+
+    def send(self, *datagrams: bytes) -> None:
+        self._socket.send(datagrams, self._there)
+
+    def _received(self, datagrams: list[bytes], _: Any) -> None:
+        for datagram in datagrams:
+            if datagram[0] >= 20:
+                self.data.append(datagram)
+                continue
+            message = stun.parse_message(datagram)
+            if message.message_class == stun.Class.REQUEST:
+                self.checks += 1
+                if self.answers_checks:
+                    self._answer(message)
+            else:
+                self.responses.append(message)
+        self._something.set()
+
+    def _answer(self, request: stun.Message) -> None:
+        kind = stun.Class.ERROR if self.forbids else stun.Class.RESPONSE
+        response = stun.Message(stun.Method.BINDING, kind, request.transaction_id)
+        if self.forbids:
+            response.attributes["ERROR-CODE"] = (403, "Forbidden")
+        else:
+            response.attributes["XOR-MAPPED-ADDRESS"] = self._there
+        response.add_message_integrity(PASSWORD.encode())
+        self._socket.send([bytes(response)], self._there)
+
+    async def until(self, condition: Any) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                self._something.clear()
+                await self._something.wait()
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class Scene:
+    def __init__(self) -> None:
+        self.z = Watched(controlling=False, host_addresses=["127.0.0.1"])
+        self.addresses: list[HandmadeAddress] = []
+        self.starting: asyncio.Task[None] | None = None
+
+    async def begin(self) -> None:
+        await self.z.ice.gather()
+        self.z.ice.set_remote("peer", PASSWORD)
+        self.z.listen()
+        self.starting = asyncio.create_task(self.z.ice.start())
+        await self.z.until(lambda: self.z.ice.state is IceState.CHECKING)
+
+    def address(self) -> HandmadeAddress:
+        self.addresses.append(HandmadeAddress(self.z))
+        return self.addresses[-1]
+
+    def selected_port(self) -> int | None:
+        pair = self.z.ice.selected_pair
+        return None if pair is None else pair.remote.port
+
+    async def until_selected(self, address: HandmadeAddress) -> None:
+        async with asyncio.timeout(10):
+            while self.selected_port() != address.port:
+                await asyncio.sleep(0.005)
+
+    async def close(self) -> None:
+        await self.z.ice.close()
+        if self.starting is not None:
+            await asyncio.gather(self.starting, return_exceptions=True)
+        for address in self.addresses:
+            address.close()
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    scene = Scene()
+    await scene.begin()
+    yield scene
+    await scene.close()
+
+
+async def test_follows_a_nomination_of_higher_priority(scene: Scene) -> None:
+    first, second = scene.address(), scene.address()
+    told: list[int] = []
+    scene.z.ice.on_selected_pair_change = lambda pair: told.append(pair.remote.port)
+    first.check(priority=1000)
+    await scene.until_selected(first)
+    second.check(priority=2000)
+    await scene.until_selected(second)
+    assert told == [first.port, second.port]
+    scene.z.ice.send_datagrams([DTLS + b"to the second"])
+    await second.until(lambda: second.data == [DTLS + b"to the second"])
+    assert first.data == []
+
+
+async def test_a_pair_of_lower_priority_does_not_replace_one_that_lives(scene: Scene) -> None:
+    first, second = scene.address(), scene.address()
+    first.check(priority=2000)
+    await scene.until_selected(first)
+    second.check(priority=1000)
+    await second.until(lambda: second.checks and second.responses)
+    second.send(DTLS + b"marker")
+    await scene.z.until(lambda: scene.z.received == [DTLS + b"marker"])
+    assert scene.selected_port() == first.port
+
+
+async def test_a_pair_of_lower_priority_replaces_one_that_has_fallen_silent(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent, "SILENCE_BEFORE_WORSE_PAIR", 0.05)
+    first, second = scene.address(), scene.address()
+    first.check(priority=2000)
+    await scene.until_selected(first)
+    loop = asyncio.get_running_loop()
+    silent_since = loop.time()
+    while scene.selected_port() != second.port:
+        second.check(priority=1000)  # a browser repeats it until the other end has followed
+        await asyncio.sleep(0.02)
+        assert loop.time() < silent_since + 10
+    assert loop.time() >= silent_since + 0.05
+
+
+async def test_data_counts_from_where_a_check_was_answered_even_before_nomination(scene: Scene) -> None:
+    first = scene.address()
+    first.send(DTLS + b"too early")
+    async with asyncio.timeout(10):
+        while scene.z.ice.stats().packets_discarded_on_receive == 0:
+            await asyncio.sleep(0.005)
+    first.check(priority=1000, nominate=False)
+    first.send(DTLS + b"in time")
+    await scene.z.until(lambda: bool(scene.z.received))
+    assert scene.z.received == [DTLS + b"in time"]
+    assert scene.z.ice.state is IceState.CHECKING
+    assert scene.z.ice.stats().packets_discarded_on_receive == 1
+
+
+async def test_its_own_check_is_repeated_when_the_peers_arrives_rather_than_seconds_later(scene: Scene) -> None:
+    first = scene.address()
+    first.answers_checks = False
+    first.check(priority=1000)
+    await first.until(lambda: first.checks == 1)
+    first.answers_checks = True
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    first.check(priority=1000)
+    await scene.until_selected(first)
+    # aioice's own retransmission comes half a second after the first.
+    assert loop.time() - started < 0.4
+
+
+async def test_a_check_for_another_user_is_refused_and_its_address_not_trusted(scene: Scene) -> None:
+    first = scene.address()
+    first.check(priority=1000, USERNAME="somebody:else")
+    await first.until(lambda: bool(first.responses))
+    assert first.responses[0].error_code == 401
+    first.send(DTLS + b"untrusted")
+    second = scene.address()
+    second.check(priority=1000)
+    second.send(DTLS + b"trusted")
+    await scene.z.until(lambda: bool(scene.z.received))
+    assert scene.z.received == [DTLS + b"trusted"]
+
+
+async def test_a_peer_with_ever_new_addresses_costs_bounded_memory(scene: Scene) -> None:
+    first = scene.address()
+    first.check(priority=1 << 30)
+    await scene.until_selected(first)
+    for _ in range(130):
+        scene.address().check(priority=1000, nominate=False)
+    last = scene.addresses[-1]
+    await last.until(lambda: bool(last.responses))
+    assert len(scene.z.ice.stats().pairs) <= 100
+    assert scene.selected_port() == first.port
+
+
+async def test_consent_that_the_peer_takes_back_ends_the_path(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datachan.ice.consent.INTERVAL", 0.05)
+    first = scene.address()
+    first.check(priority=1000)
+    await scene.until_selected(first)
+    first.forbids = True
+    await scene.z.until(lambda: scene.z.ice.state is IceState.FAILED)
+    assert "revoked" in str(scene.z.ice.failure)
+    assert not scene.z.ice.writable
