@@ -132,6 +132,7 @@ class Stack:
         self._connected = False
         self._closed = False
         self._close_wanted = False
+        self._all_delivered = False
         channels.attach(self.association, is_dtls_client, now)
 
     # -- what the user asks for ----------------------------------------------------------------------------------------
@@ -179,6 +180,7 @@ class Stack:
         self.dtls.handle_timeout(now)
         self._after_dtls(now)
         if self._connected and not self._closed:
+            self._all_delivered = self.association.state is AssociationState.SHUTDOWN_ACK_SENT
             self.association.handle_timeout(now)
             self._after_association(now)
 
@@ -257,6 +259,10 @@ class Stack:
     def _rare(self, event: Event, now: float) -> None:
         if isinstance(event, AssociationEstablished):
             self._tell(StackConnected(min(event.inbound_streams, event.outbound_streams)))
+        elif isinstance(event, AssociationLost) and self._all_delivered:
+            # Both sides have acknowledged everything when a SHUTDOWN ACK is sent. The SHUTDOWN COMPLETE and the
+            # close_notify behind it were lost, and who sent them is gone.
+            event = AssociationClosed()
         self.channels.handle_event(event, now)
         if isinstance(event, AssociationClosed):
             by_peer = not self._close_wanted
@@ -270,7 +276,7 @@ class Stack:
             self.channels.close_all(event.reason)
             self._finish(StackClosed(event.reason, False, False), now)
             return
-        # Both sides have acknowledged everything when a SHUTDOWN ACK is sent; the SHUTDOWN COMPLETE may be lost.
+        # Of the peer's last two datagrams the first was lost, the SHUTDOWN COMPLETE.
         graceful = self.association.state is AssociationState.SHUTDOWN_ACK_SENT
         self.channels.close_all()
         self._finish(StackClosed("the peer closed the DTLS connection", graceful, event.by_peer), now)

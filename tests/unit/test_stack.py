@@ -264,6 +264,21 @@ def _last_datagrams_without_the_first(machines: Pair) -> list[bytes]:
     return [close_notify]
 
 
+def test_a_peer_that_is_gone_after_everything_was_delivered_has_closed_gracefully() -> None:
+    machines = connected()
+    _, remote = opened(machines)
+    machines.a.machine.close(machines.now)
+    machines.run_until(lambda: machines.z.machine.association.state is AssociationState.SHUTDOWN_ACK_SENT)
+    machines.network.to_z.conditions = Conditions(loss=1.0)
+    machines.run_until_idle()
+    assert closed(machines.z) == StackClosed("the peer closed it, and everything was delivered", True, True)
+    assert [type(event).__name__ for event in machines.z.events if getattr(event, "channel", None) is remote] == [
+        "ChannelAnnounced",
+        "ChannelClosing",
+        "ChannelClosed",
+    ]
+
+
 def test_closing_before_anybody_answered_ends_at_once() -> None:
     machine = stack(0, 1)
     channel = machine.channels.create("x")
