@@ -31,7 +31,7 @@ from datachan.ice.reports import describe_kinds, pair_stats, selected_pair
 from datachan.ice.resolver import MdnsResolver, shared_resolver
 from datachan.ice.servers import IceServer, server_addresses
 from datachan.ice.states import IceError, IceState
-from datachan.ice.stats import IceStats, SelectedPair
+from datachan.ice.stats import IceStats, SelectedPair, Traffic
 from datachan.ice.transport import DatagramTransport, Receiver, WritableCallback
 from datachan.sdp import IceCandidate
 
@@ -70,6 +70,26 @@ class IceTransport(DatagramTransport):
         ValueError: a server's URL cannot be used.
     """
 
+    on_state_change: Callable[[IceState], None] | None = None
+    on_local_candidate: Callable[[IceCandidate | None], None] | None = None
+    on_selected_pair_change: Callable[[SelectedPair], None] | None = None
+
+    # Where it stands before anything has happened.
+    _state = IceState.NEW
+    _failure: str | None = None
+    _gathering: asyncio.Task[None] | None = None
+    _starting: asyncio.Task[None] | None = None
+    _connecting: asyncio.Task[None] | None = None
+    _closing: asyncio.Task[None] | None = None
+    _deadline: asyncio.TimerHandle | None = None
+    _resolver: MdnsResolver | None = None
+    _remote_ended = False
+    _checks_finished = False
+    _receiver: Receiver | None = None
+    _writable_callback: WritableCallback | None = None
+    _protocol: IceProtocol | None = None
+    _remote_address: tuple[str, int] = ("", 0)
+
     def __init__(
         self,
         *,
@@ -83,9 +103,6 @@ class IceTransport(DatagramTransport):
         patience: float = 39.5,
         mdns: MdnsResolver | None = None,
     ) -> None:
-        self.on_state_change: Callable[[IceState], None] | None = None
-        self.on_local_candidate: Callable[[IceCandidate | None], None] | None = None
-        self.on_selected_pair_change: Callable[[SelectedPair], None] | None = None
         self._gatherer = Gatherer(
             servers=server_addresses(servers),
             relay_only=relay_only,
@@ -106,29 +123,13 @@ class IceTransport(DatagramTransport):
         )
         self._patience = patience
         self._mdns = mdns
-        self._resolver: MdnsResolver | None = None
         self._relay_only = relay_only
-        self._state = IceState.NEW
-        self._failure: str | None = None
-        self._gathering: asyncio.Task[None] | None = None
-        self._starting: asyncio.Task[None] | None = None
-        self._connecting: asyncio.Task[None] | None = None
-        self._closing: asyncio.Task[None] | None = None
-        self._selected_or_over: asyncio.Event = asyncio.Event()
-        self._deadline: asyncio.TimerHandle | None = None
+        self._selected_or_over = asyncio.Event()
         self._local_candidates: list[IceCandidate] = []
         self._remote_candidates: list[IceCandidate] = []
-        self._remote_ended = False
-        self._checks_finished = False
         self._resolving: dict[str, asyncio.Task[None]] = {}
-        self._receiver: Receiver | None = None
-        self._writable_callback: WritableCallback | None = None
         self._early: deque[bytes] = deque(maxlen=_MAX_EARLY_DATAGRAMS)
-        self._protocol: IceProtocol | None = None
-        self._remote_address: tuple[str, int] = ("", 0)
-        self._bytes_sent = self._bytes_received = 0
-        self._packets_sent = self._packets_received = 0
-        self._discarded_on_send = self._discarded_on_receive = 0
+        self._traffic = Traffic()
 
     # who we are
 
@@ -373,15 +374,14 @@ class IceTransport(DatagramTransport):
         if self._receiver is None:
             room = _MAX_EARLY_DATAGRAMS - len(self._early)
             self._early.extend(datagrams[:room])
-            self._discarded_on_receive += max(0, len(datagrams) - room)
+            self._traffic.discarded_on_receive += max(0, len(datagrams) - room)
             return
-        self._packets_received += len(datagrams)
-        self._bytes_received += sum(map(len, datagrams))
+        self._traffic.received(datagrams)
         self._receiver(datagrams)
 
     def data_refused(self, count: int) -> None:
         """Datagrams of somebody else."""
-        self._discarded_on_receive += count
+        self._traffic.discarded_on_receive += count
 
     def liveness_changed(self, alive: bool) -> None:
         """The peer has gone quiet, or speaks again."""
@@ -414,11 +414,10 @@ class IceTransport(DatagramTransport):
         """Send to the peer; without a selected pair datagrams are lost, and counted."""
         protocol = self._protocol
         if protocol is None:
-            self._discarded_on_send += len(datagrams)
+            self._traffic.discarded_on_send += len(datagrams)
             return
         protocol.send_many(datagrams, self._remote_address)
-        self._packets_sent += len(datagrams)
-        self._bytes_sent += sum(map(len, datagrams))
+        self._traffic.sent(datagrams)
 
     @property
     def writable(self) -> bool:
@@ -447,12 +446,12 @@ class IceTransport(DatagramTransport):
         pairs = self._agent.pairs.items()
         refused = sum(protocol.discarded for protocol in self._agent.protocols)
         return IceStats(
-            bytes_sent=self._bytes_sent,
-            bytes_received=self._bytes_received,
-            packets_sent=self._packets_sent,
-            packets_received=self._packets_received,
-            packets_discarded_on_send=self._discarded_on_send + refused,
-            packets_discarded_on_receive=self._discarded_on_receive,
+            bytes_sent=self._traffic.bytes_sent,
+            bytes_received=self._traffic.bytes_received,
+            packets_sent=self._traffic.packets_sent,
+            packets_received=self._traffic.packets_received,
+            packets_discarded_on_send=self._traffic.discarded_on_send + refused,
+            packets_discarded_on_receive=self._traffic.discarded_on_receive,
             local_candidates=tuple(self._local_candidates),
             remote_candidates=tuple(self._remote_candidates),
             pairs=tuple(pair_stats(pair, counters, pair is selected) for pair, counters in pairs),

@@ -1,4 +1,4 @@
-"""The protocol on one local socket or allocation: tells STUN from data, and knows which addresses are proven the peer's."""
+"""The protocol on one local socket or allocation: tells STUN from data, and knows which addresses are proven."""
 
 import struct
 from collections.abc import Callable, Sequence

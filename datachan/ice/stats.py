@@ -1,5 +1,6 @@
 """What an ICE transport counts, in the words of W3C's webrtc-stats; plain values."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from datachan.sdp import IceCandidate
@@ -53,3 +54,25 @@ class IceStats:
     local_candidates: tuple[IceCandidate, ...]
     remote_candidates: tuple[IceCandidate, ...]
     pairs: tuple[CandidatePairStats, ...]
+
+
+@dataclass
+class Traffic:
+    """Running counts of datagrams and their bytes, without STUN."""
+
+    packets_sent: int = 0
+    bytes_sent: int = 0
+    packets_received: int = 0
+    bytes_received: int = 0
+    discarded_on_send: int = 0
+    discarded_on_receive: int = 0
+
+    def sent(self, datagrams: Sequence[bytes]) -> None:
+        """Count a batch that was handed down."""
+        self.packets_sent += len(datagrams)
+        self.bytes_sent += sum(map(len, datagrams))
+
+    def received(self, datagrams: Sequence[bytes]) -> None:
+        """Count a batch that was handed up."""
+        self.packets_received += len(datagrams)
+        self.bytes_received += sum(map(len, datagrams))
