@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from datachan.driver import Driver
+from tests.unit.timers import Timers
 
 
 class Echo:
@@ -72,6 +73,7 @@ class Pipe:
 
 class Scene:
     def __init__(self) -> None:
+        self.timers = Timers()
         self.machine = Echo()
         self.pipe = Pipe()
         self.seen: list[str] = []
@@ -85,11 +87,6 @@ class Scene:
         """Let the loop go round."""
         for _ in range(3):
             await asyncio.sleep(0)
-
-    def timers(self) -> list[asyncio.TimerHandle]:
-        """The timers this scene's driver has set and not cancelled."""
-        scheduled: list[asyncio.TimerHandle] = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
-        return [timer for timer in scheduled if not timer.cancelled() and "Driver" in repr(timer)]
 
 
 @pytest.fixture
@@ -176,17 +173,17 @@ async def test_there_is_one_timer_however_often_the_deadline_moves(scene: Scene)
     for delay in (50.0, 60.0, 70.0, 40.0, 45.0, 30.0):
         scene.machine.deadline = scene.driver.now + delay
         scene.pipe.deliver(b"x")
-        assert len(scene.timers()) == 1
-    assert scene.timers()[0].when() == pytest.approx(scene.machine.deadline)
+        assert len(scene.timers.pending()) == 1
+    assert scene.timers.pending()[0].when() == pytest.approx(scene.machine.deadline)
 
 
 async def test_a_deadline_that_moves_later_does_not_touch_the_timer(scene: Scene) -> None:
     scene.machine.deadline = scene.driver.now + 10
     scene.pipe.deliver(b"x")
-    timer = scene.timers()[0]
+    timer = scene.timers.pending()[0]
     scene.machine.deadline += 10
     scene.pipe.deliver(b"x")
-    assert scene.timers() == [timer]
+    assert scene.timers.pending() == [timer]
 
 
 async def test_a_timer_that_fires_too_early_is_set_again_without_a_timeout(scene: Scene) -> None:
@@ -195,7 +192,7 @@ async def test_a_timer_that_fires_too_early_is_set_again_without_a_timeout(scene
     scene.machine.deadline = scene.driver.now + 30
     await asyncio.sleep(0.02)
     assert scene.machine.timeouts == []
-    assert [timer.when() for timer in scene.timers()] == [scene.machine.deadline]
+    assert [timer.when() for timer in scene.timers.pending()] == [scene.machine.deadline]
 
 
 async def test_without_a_deadline_there_is_no_timer(scene: Scene) -> None:
@@ -203,7 +200,7 @@ async def test_without_a_deadline_there_is_no_timer(scene: Scene) -> None:
     scene.pipe.deliver(b"x")
     scene.machine.deadline = None
     scene.pipe.deliver(b"x")
-    assert scene.timers() == []
+    assert scene.timers.pending() == []
 
 
 async def test_a_handler_that_raises_loses_no_event_and_no_timer(scene: Scene) -> None:
@@ -221,7 +218,7 @@ async def test_a_handler_that_raises_loses_no_event_and_no_timer(scene: Scene) -
     await scene.turn()
     assert scene.seen == ["1", "3"]
     assert [type(error["exception"]) for error in errors] == [ValueError]
-    assert len(scene.timers()) == 1
+    assert len(scene.timers.pending()) == 1
 
 
 async def test_endless_events_leave_the_loop_its_turns(scene: Scene) -> None:
@@ -246,7 +243,7 @@ async def test_close_leaves_nothing_behind(scene: Scene) -> None:
     scene.driver.wake()
     scene.driver.close()
     looked = scene.machine.asked_to_send
-    assert scene.timers() == []
+    assert scene.timers.pending() == []
     assert scene.pipe.receiver is None
     assert scene.pipe.writable_callback is None
     scene.driver.wake()
@@ -274,4 +271,4 @@ async def test_a_handler_may_close_the_driver(scene: Scene) -> None:
     scene.pipe.deliver(b"1", b"2")
     await scene.turn()
     assert scene.seen == ["1"]
-    assert scene.timers() == []
+    assert scene.timers.pending() == []

@@ -20,6 +20,7 @@ from datachan.sdp import IceCandidate
 from datachan.udp import UdpSocket
 from tests.unit.ice_pair import DTLS, Pair, Watched, wired
 from tests.unit.mdns_responder import Link
+from tests.unit.timers import Timers
 
 INTERFACE = (get_host_addresses(use_ipv4=True, use_ipv6=True) or [""])[0]
 MakePair = Callable[..., Pair]
@@ -589,13 +590,13 @@ async def test_a_cancelled_start_goes_on_until_close(make_pair: MakePair) -> Non
 
 async def test_close_leaves_no_task_and_no_timer() -> None:
     before = asyncio.all_tasks()
+    timers = Timers()
     pair = Pair(loopback=True)
     await pair.connect()
+    assert timers.pending(), "consent has none?"
     await pair.close()
     assert asyncio.all_tasks() == before
-    loop: Any = asyncio.get_running_loop()
-    ours = [timer for timer in loop._scheduled if not timer.cancelled() and "datachan" in repr(timer)]
-    assert ours == []
+    assert timers.pending() == []
 
 
 async def test_the_private_names_of_aioice_that_are_used_exist() -> None:
