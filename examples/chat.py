@@ -13,8 +13,7 @@ import threading
 from collections.abc import AsyncIterator
 
 from datachan import RTCDataChannel, RTCPeerConnection
-from datachan.signalling.client import SignallingClient
-from datachan.signalling.connect import connect_through
+from datachan.signalling import SignallingClient, connect_through
 
 
 async def typed_lines() -> AsyncIterator[str]:

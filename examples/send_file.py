@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from datachan import RTCConfiguration, RTCDataChannel, RTCPeerConnection
-from datachan.signalling.client import SignallingClient
-from datachan.signalling.connect import connect_through
+from datachan.signalling import SignallingClient, connect_through
 from datachan.transfer import CHANNEL_LABEL, FileOffer, TransferError, receive_file, send_file
 
 # The one who comes second makes the offer, and only the sender has a channel to offer: ask for data in any case.

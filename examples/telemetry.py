@@ -12,8 +12,7 @@ import math
 import sys
 
 from datachan import RTCConfiguration, RTCDataChannel, RTCPeerConnection
-from datachan.signalling.client import SignallingClient
-from datachan.signalling.connect import connect_through
+from datachan.signalling import SignallingClient, connect_through
 
 RATE = 50  # samples per second
 CONFIGURATION = RTCConfiguration(alwaysNegotiateDataChannels=True)  # whoever comes second

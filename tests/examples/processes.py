@@ -23,11 +23,14 @@ class Program:
     async def prints(self, pattern: str) -> re.Match[str]:
         """Wait until a line matches, and return the match; fail when the program ends first."""
         assert self.process.stdout is not None
-        async with asyncio.timeout(PATIENCE):
-            while line := await self.process.stdout.readline():
-                self.printed += line.decode()
-                if match := re.search(pattern, line.decode()):
-                    return match
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while line := await self.process.stdout.readline():
+                    self.printed += line.decode()
+                    if match := re.search(pattern, line.decode()):
+                        return match
+        except TimeoutError:
+            raise AssertionError(f"has not printed {pattern!r} yet, only:\n{self.printed}") from None
         raise AssertionError(f"ended without printing {pattern!r}:\n{self.printed}")
 
     def type(self, line: str) -> None:
@@ -41,9 +44,13 @@ class Program:
     async def ends(self) -> int:
         """Wait for the end, and return the exit code; a traceback on the way is a failure."""
         assert self.process.stdout is not None
-        async with asyncio.timeout(PATIENCE):
-            self.printed += (await self.process.stdout.read()).decode()
-            code = await self.process.wait()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while line := await self.process.stdout.readline():
+                    self.printed += line.decode()
+                code = await self.process.wait()
+        except TimeoutError:
+            raise AssertionError(f"still runs after printing:\n{self.printed}") from None
         assert "Traceback" not in self.printed, self.printed
         return code
 
