@@ -457,13 +457,15 @@ class RTCPeerConnection(EventTarget):
         before = self._signaling.state
         self._signaling.set("remote", Applied(type=given.type, sdp=given.sdp, parsed=parsed))
         self._signaling_changed(before)
+        if parsed.data is not None:
+            self._open_transports()
+            self._show_sctp(parsed)
         if given.type == "offer":
             return
         if parsed.data is None:
             self._data_refused()
-            return
-        self._show_sctp(parsed)
-        self._connect(is_offerer=True)
+        else:
+            self._connect(is_offerer=True)
 
     def _check_same_transport(self, parsed: SessionDescription) -> None:
         """What cannot change while connected."""
@@ -483,6 +485,8 @@ class RTCPeerConnection(EventTarget):
     def _roll_back(self, side: str) -> None:
         before = self._signaling.state
         self._signaling.roll_back(side)
+        if self._signaling.current_local is None or self._signaling.current_local.parsed.data is None:
+            self._sctp = None
         self._signaling_changed(before)
 
     def _signaling_changed(self, before: str) -> None:

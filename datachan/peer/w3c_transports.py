@@ -152,12 +152,12 @@ class RTCSctpTransport(EventTarget):
         return self._state
 
     @property
-    def maxMessageSize(self) -> float:
+    def maxMessageSize(self) -> float | None:
         """Longest message `RTCDataChannel.send` takes, in bytes; infinity without a limit.
 
-        It is the smaller of what both sides announce in a=max-message-size.
+        It is the smaller of what both sides announce in a=max-message-size; None until both have.
         """
-        return self._transports.max_message_size
+        return None if self._transports.remote is None else self._transports.max_message_size
 
     @property
     def maxChannels(self) -> int | None:
