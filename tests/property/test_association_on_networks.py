@@ -16,6 +16,7 @@ from tests.sim.associations import (
     Traffic,
     associations,
     both_told,
+    check_books,
     consume,
     established,
     is_closed,
@@ -76,6 +77,7 @@ def converse(pair: Pair, chance: random.Random, *, partially: bool) -> tuple[Tra
         for _ in range(chance.randrange(12)):
             send_randomly(chance.choice(traffics), chance, pair.now, partially=partially)
         pair.run(chance.choice([0.0, 0.001, 0.1, 2.0]))
+        check_books(pair)
     for peer in chance.choice([[pair.a], [pair.z], [pair.a, pair.z]]):
         peer.machine.shutdown(pair.now)
     pair.run_until_idle()

@@ -90,6 +90,21 @@ def consume(peer: Peer) -> None:
     peer.on_event = on_event
 
 
+def check_books(pair: Pair) -> None:
+    """Asks every part of both associations that keeps accounts whether they balance.
+
+    Raises:
+        AssertionError: they do not.
+    """
+    for peer in (pair.a, pair.z):
+        peer.machine.queue.check_invariants()
+        tcb = peer.machine.tcb
+        if tcb is not None:
+            tcb.tracker.check_invariants()
+            tcb.reassembly.check_invariants()
+            tcb.sender.outstanding.check_invariants()
+
+
 @dataclass(frozen=True, slots=True)
 class Sent:
     """A message that was given to `send`."""

@@ -215,7 +215,9 @@ class RetransmissionQueue:
             self._abandon_or_drop(message)
         if self.all_acknowledged and self._queue.sendable:
             self.path.decay_when_idle(now)
-            self._burst_left = self._burst_limit()
+            # What the last SACK allowed stays allowed: a peer that acknowledges a whole window at once would otherwise
+            # hold the sender to Max.Burst packets per round trip for ever.
+            self._burst_left = max(self._burst_left, self._burst_limit())
 
     def next_chunk(self, room: int, packet_empty: bool, closing: bool, now: float) -> OutstandingChunk | None:
         """The next chunk to put into the packet being built, or None when none fits or none may be sent.

@@ -1,0 +1,194 @@
+"""What happens in the middle of a life, on random networks: streams are reset and used again, a peer restarts."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from datachan.sctp.association import Association
+from datachan.sctp.events import (
+    AssociationClosed,
+    AssociationEstablished,
+    AssociationLost,
+    AssociationRestarted,
+    IncomingStreamsReset,
+    MessageReceived,
+    OutgoingStreamsReset,
+    SendFailed,
+    StreamResetFailed,
+)
+from datachan.sctp.options import AssociationOptions
+from datachan.sctp.wire.chunks import CookieEchoChunk, InitAckChunk, InitChunk
+from tests.sim.associations import (
+    PATIENT,
+    Traffic,
+    associations,
+    both_told,
+    check_books,
+    consume,
+    established,
+    is_closed,
+    rough_conditions,
+)
+from tests.sim.network import Network
+from tests.sim.pair import Pair
+from tests.sim.seeds import entropy, entropy_near_the_wrap, seeds
+
+STREAMS = [0, 1, 2]
+
+
+def rough_pair(seed: int, chance: random.Random, **options: object) -> Pair:
+    network = Network(seed, rough_conditions(chance), rough_conditions(chance))
+    source = chance.choice([entropy, entropy_near_the_wrap])
+    pair = established(network, seed=seed, source=source, **PATIENT, **options)
+    consume(pair.a)
+    consume(pair.z)
+    return pair
+
+
+@seeds(60)
+def test_streams_can_be_reset_and_used_again_and_no_message_is_lost(seed: int) -> None:
+    chance = random.Random(seed)
+    pair = rough_pair(seed, chance)
+    traffics = Traffic(pair.a, pair.z, chance), Traffic(pair.z, pair.a, chance)
+    # Per direction, how many messages had been sent on a stream at each of its resets.
+    resets: list[dict[int, list[int]]] = [{stream: [] for stream in STREAMS} for _ in traffics]
+    for _ in range(chance.randrange(2, 7)):
+        for direction, traffic in enumerate(traffics):
+            for _ in range(chance.randrange(6)):
+                traffic.send(pair.now, int(2 ** chance.uniform(2, 13)), chance.choice(STREAMS))
+            chosen = chance.sample(STREAMS, chance.randrange(3))
+            asked = len(traffic.sender.of(OutgoingStreamsReset))
+            if chosen:
+                traffic.sender.machine.reset_streams(chosen, pair.now)
+                for stream in chosen:
+                    resets[direction][stream].append(sum(sent.stream_id == stream for sent in traffic.sent))
+                pair.run_until(lambda traffic=traffic, asked=asked, chosen=chosen: done(traffic, asked, chosen))  # type: ignore[misc]
+        pair.run(chance.choice([0.0, 0.1, 2.0]))
+        check_books(pair)
+    pair.a.machine.shutdown(pair.now)
+    pair.run_until_idle()
+    for direction, traffic in enumerate(traffics):
+        assert not traffic.sender.of(AssociationLost)
+        assert not traffic.sender.of(StreamResetFailed)
+        traffic.check_finished()
+        assert seen_resets(traffic) == resets[direction]
+
+
+def done(traffic: Traffic, asked: int, chosen: list[int]) -> bool:
+    """Whether all chosen streams have been reset since."""
+    reset = [stream for event in traffic.sender.of(OutgoingStreamsReset)[asked:] for stream in event.stream_ids]
+    return sorted(reset) == sorted(chosen)
+
+
+def seen_resets(traffic: Traffic) -> dict[int, list[int]]:
+    """How many messages of each stream had arrived when the receiver was told of its reset."""
+    seen: dict[int, list[int]] = {stream: [] for stream in STREAMS}
+    arrived = dict.fromkeys(STREAMS, 0)
+    for event in traffic.receiver.events:
+        if isinstance(event, MessageReceived):
+            arrived[event.stream_id] += 1
+        elif isinstance(event, IncomingStreamsReset):
+            for stream in event.stream_ids:
+                seen[stream].append(arrived[stream])
+    return seen
+
+
+@seeds(30)
+def test_resets_asked_for_all_at_once_are_all_performed(seed: int) -> None:
+    chance = random.Random(seed)
+    pair = rough_pair(seed, chance)
+    traffic = Traffic(pair.a, pair.z, chance)
+    streams = chance.sample(range(1000), chance.choice([1, 10, 600]))
+    for stream in streams[:20]:
+        traffic.send(pair.now, int(2 ** chance.uniform(2, 13)), stream)
+    for stream in streams:
+        pair.a.machine.reset_streams([stream], pair.now)
+    pair.run_until(lambda: done(traffic, 0, streams))
+    told = [stream for event in pair.z.of(IncomingStreamsReset) for stream in event.stream_ids]
+    assert sorted(told) == sorted(streams)
+    for stream in streams[:20]:
+        traffic.send(pair.now, 10, stream)
+    pair.run_until(traffic.has_arrived)
+    traffic.check_finished()
+
+
+@seeds(30)
+def test_a_peer_that_lost_its_memory_can_begin_again(seed: int) -> None:
+    chance = random.Random(seed)
+    pair = rough_pair(seed, chance)
+    before = Traffic(pair.a, pair.z, chance)
+    for _ in range(chance.randrange(10)):
+        before.send(pair.now, 5000, chance.randrange(3))
+    pair.run(chance.choice([0.0, 0.05, 3.0]))
+    options: AssociationOptions = pair.z.machine.options
+    pair.z.machine = Association(replace(options), entropy(100_000 + seed))
+    forgotten = len(pair.z.events)
+    pair.z.machine.connect(pair.now)
+    pair.run_until(lambda: bool(pair.a.of(AssociationRestarted)))
+    pair.run_until(lambda: any(isinstance(event, AssociationEstablished) for event in pair.z.events[forgotten:]))
+    check_books(pair)
+    # What was under way is reported or arrives in the new association; nothing does both.
+    pair.a.machine.shutdown(pair.now)
+    pair.run_until_idle()
+    assert not pair.a.of(AssociationLost)
+    assert pair.a.of(AssociationClosed)
+    failed = {event.context for event in pair.a.of(SendFailed)}
+    arrived = [
+        int.from_bytes(event.data[:4], "big")
+        for event in pair.z.events[forgotten:]
+        if isinstance(event, MessageReceived)
+    ]
+    earlier = {
+        int.from_bytes(event.data[:4], "big")
+        for event in pair.z.events[:forgotten]
+        if isinstance(event, MessageReceived)
+    }
+    assert len(set(arrived)) == len(arrived)
+    assert not failed.intersection(arrived)
+    assert failed.union(arrived, earlier) == {sent.number for sent in before.sent}
+
+
+@seeds(30)
+def test_both_sides_beginning_at_once_make_one_association(seed: int) -> None:
+    chance = random.Random(seed)
+    network = Network(seed, rough_conditions(chance), rough_conditions(chance))
+    pair = associations(network, seed=seed, **PATIENT)
+    consume(pair.a)
+    consume(pair.z)
+    traffics = Traffic(pair.a, pair.z, chance), Traffic(pair.z, pair.a, chance)
+    for traffic in traffics:
+        if is_closed(traffic.sender):
+            traffic.sender.machine.connect(pair.now)
+        for _ in range(5):
+            traffic.send(pair.now, 3000, chance.randrange(3))
+        pair.run(chance.choice([0.0, 0.001, 0.02, 0.2]))
+    pair.run_until(lambda: both_told(pair, AssociationEstablished) and all(one.has_arrived() for one in traffics))
+    pair.run(10.0)
+    for traffic in traffics:
+        traffic.check_finished()
+        assert len(traffic.sender.of(AssociationEstablished)) == 1
+        assert not traffic.sender.of(AssociationRestarted)
+
+
+@seeds(30)
+def test_zero_checksums_are_used_once_both_agreed_and_never_before(seed: int) -> None:
+    chance = random.Random(seed)
+    # Nothing protects a packet with a zero checksum from corruption here: DTLS would.
+    conditions = replace(rough_conditions(chance), corruption=0.0), replace(rough_conditions(chance), corruption=0.0)
+    agreed = chance.random() < 0.7
+    pair = established(
+        Network(seed, *conditions), seed=seed, zero_checksum=True, z_options={"zero_checksum": agreed}, **PATIENT
+    )
+    consume(pair.z)
+    traffic = Traffic(pair.a, pair.z, chance)
+    for _ in range(20):
+        traffic.send(pair.now, int(2 ** chance.uniform(2, 14)), chance.randrange(3))
+    pair.run_until(traffic.has_arrived)
+    traffic.check_finished()
+    for passage in pair.network.to_z.passages:
+        zero = passage.datagram[8:12] == bytes(4)
+        packet = passage.packet
+        assert packet is not None
+        first = packet.chunks[0]
+        assert zero == (agreed and not isinstance(first, InitChunk | InitAckChunk | CookieEchoChunk)), packet
