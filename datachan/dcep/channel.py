@@ -51,7 +51,6 @@ class Channel:
         "parts",
         "parts_ppid",
         "pending",
-        "prepaid",
         "priority",
         "protocol",
         "refuse_next",
@@ -92,7 +91,6 @@ class Channel:
         self.silent = False  # stands for a stream that was refused: nobody is told of it
         self.refuse_next = False  # what the peer did next on this stream did not fit into our bounds
         self.next_was_reset = False  # and it ended with a reset
-        self.prepaid = 0  # bytes of delivered messages whose window was given back before the application took them
         self.parts: list[bytes] | None = None  # of a message that comes with the deprecated partial PPIDs
         self.parts_ppid = 0
         # Runs of bytes in the stream's send queue, oldest first: [bytes on the wire, whether the user wrote them].

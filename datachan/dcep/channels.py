@@ -221,10 +221,8 @@ class DataChannels:
 
     def consumed(self, channel: Channel, size: int, now: float) -> None:
         """The application took a message: open the receiver window by `ChannelMessage.size`. In any channel state."""
-        prepaid = min(channel.prepaid, size)
-        channel.prepaid -= prepaid
-        if size > prepaid:
-            self._link.consumed(size - prepaid, now)
+        if size:
+            self._link.consumed(size, now)
 
     def close_all(self, reason: str = "") -> None:
         """The association is gone or will never be: every channel closes at once; with a reason, each fails first."""

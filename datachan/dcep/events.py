@@ -20,7 +20,8 @@ class ChannelMessage(ChannelEvent):
         channel: the channel.
         data: `str` or `bytes`, as the peer sent it; may be empty.
         size: what to give to `DataChannels.consumed`, once and only once, when the application has taken the
-            message: until then it counts against the receiver window.
+            message: until then so many bytes count against the receiver window. Not its length: 1 for an empty
+            message, 0 for one that had to wait for its channel, whose bytes were given back when it came.
     """
 
     __slots__ = ("channel", "data", "size")

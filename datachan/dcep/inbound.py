@@ -65,7 +65,7 @@ class Inbound:
         elif self._must_wait(event, channel):
             self._hold(event, channel)
             self._link.consumed(len(event.data), now)
-        elif not self._take(event, channel, now):
+        elif not self._take(event, channel, len(event.data), now):
             self._link.consumed(len(event.data), now)
 
     def replay(self, stream_id: int, now: float) -> None:
@@ -76,8 +76,8 @@ class Inbound:
                 self.stream_reset(stream_id)
             elif self._must_wait(item, channel):
                 self._hold(item, channel)
-            elif self._take(item, channel, now) and channel is not None:
-                channel.prepaid += len(item.data)
+            else:
+                self._take(item, channel, 0, now)
 
     def stream_reset(self, stream_id: int) -> None:
         """The peer reset its stream: what it sent before has arrived, and it wants the channel closed."""
@@ -121,12 +121,10 @@ class Inbound:
         self._link.reset(stream_id)
         return channel
 
-    def drop_parts(self, channel: Channel) -> int:
-        """Forget the parts of an unfinished message; how many bytes they had."""
-        size = sum(map(len, channel.parts or ()))
+    def drop_parts(self, channel: Channel) -> None:
+        """Forget the parts of a message; what of the window they took was given back when they came."""
+        self._held.release(sum(map(len, channel.parts or ())))
         channel.parts = None
-        self._held.release(size)
-        return size
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
@@ -151,8 +149,8 @@ class Inbound:
             channel.refuse_next = True
             channel.next_was_reset = False
 
-    def _take(self, event: MessageReceived, channel: Channel | None, now: float) -> bool:
-        """Take a message; True when the user gets it and will say when it is consumed."""
+    def _take(self, event: MessageReceived, channel: Channel | None, owed: int, now: float) -> bool:
+        """Take a message; True when the user gets it, and gives back what of the window is owed."""
         if channel is None:
             self._on_unused_stream(event, now)
         elif channel.state is ChannelState.CLOSING or channel.state is ChannelState.CLOSED:
@@ -167,7 +165,7 @@ class Inbound:
             self.fail(channel, f"the peer sent a message with PPID {event.ppid}")
         else:
             self._confirm(channel)
-            return self._user_message(event, channel, now)
+            return self._user_message(event, channel, owed)
         return False
 
     def _on_unused_stream(self, event: MessageReceived, now: float) -> None:
@@ -231,19 +229,17 @@ class Inbound:
             channel.state = ChannelState.OPEN
             self.tell(ChannelOpened(channel))
 
-    def _user_message(self, event: MessageReceived, channel: Channel, now: float) -> bool:
+    def _user_message(self, event: MessageReceived, channel: Channel, owed: int) -> bool:
         ppid, data = event.ppid, event.data
         if ppid in _PARTIAL_OF.values():
             self._part(event, channel)
             return False
-        size = len(data)
         if channel.parts:
             if channel.parts_ppid != _PARTIAL_OF.get(ppid):
                 self.fail(channel, "the peer began a message before it ended another")
                 return False
             data = b"".join((*channel.parts, data))
-            channel.prepaid += self.drop_parts(channel)
-            size = len(data)
+            self.drop_parts(channel)
         # RFC 8831, 6.6: "When receiving an SCTP user
         # message with one of these PPIDs, the receiver MUST ignore the SCTP
         # user message and process it as an empty message."
@@ -258,7 +254,7 @@ class Inbound:
             content = ""
         elif ppid == BINARY_EMPTY:
             content = b""
-        self.tell(ChannelMessage(channel, content, size))
+        self.tell(ChannelMessage(channel, content, owed))
         return True
 
     def _part(self, event: MessageReceived, channel: Channel) -> None:
