@@ -1,0 +1,156 @@
+"""The `datachan` command: reads its arguments, runs what they ask for, and turns failures into sentences."""
+
+import argparse
+import asyncio
+import ipaddress
+import logging
+import sys
+from collections.abc import Sequence
+
+import datachan
+from datachan.peer import RTCIceServer
+from datachan.serve import ServeError, ServeOptions, serve
+from datachan.signalling import IceServerOption, ServerOptions
+from datachan.signalling.origins import normalize_origin
+
+EXIT_OK = 0
+EXIT_CANNOT_START = 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 0, 1 when it cannot start, 2 for a wrong command line.
+
+    Args:
+        arguments: The words after `datachan`; those of the process when None.
+    """
+    parser = build_parser()
+    namespace = parser.parse_args(arguments)
+    if namespace.command is None:
+        parser.print_help()
+        return EXIT_OK
+    return run_serve(namespace)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="datachan",
+        description="WebRTC data channels for Python.",
+        epilog="`datachan serve --help` tells the options of the server.",
+    )
+    parser.add_argument("--version", action="version", version=f"datachan {datachan.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    _add_serve(commands)
+    return parser
+
+
+def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "serve",
+        help="start the signalling server with its page and a Python peer to call",
+        description=(
+            "Start the signalling server. It introduces browsers and Python programs to one another in rooms, serves "
+            "a page to try it with, and has an echo peer that can be called. Nothing outside is needed."
+        ),
+        epilog="Open the address it prints. Ctrl+C stops it.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=_port, default=8080, metavar="PORT", help="port to listen on; 0 for a free one (default: 8080)"
+    )
+    parser.add_argument(
+        "--allow-origin",
+        type=_origin,
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="let pages of this origin use the server, too, such as https://example.org; may be repeated",
+    )
+    parser.add_argument(
+        "--ice-server",
+        type=_ice_server,
+        action="append",
+        default=[],
+        metavar="URL[,USER,PASSWORD]",
+        help="STUN or TURN server for the page and the echo peer, such as stun:192.0.2.1:3478; may be repeated "
+        "(default: none, which suffices on one machine or network)",
+    )
+    parser.add_argument(
+        "--max-rooms", type=_positive, default=256, metavar="N", help="rooms at the same time (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--room-capacity", type=_positive, default=8, metavar="N", help="people in one room (default: %(default)s)"
+    )
+    parser.add_argument("--no-echo", action="store_true", help="do not offer the echo peer")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log calls and transfers")
+
+
+def run_serve(namespace: argparse.Namespace) -> int:
+    """Run the server until it is stopped."""
+    logging.basicConfig(
+        level=logging.INFO if namespace.verbose else logging.WARNING, format="%(asctime)s %(name)s: %(message)s"
+    )
+    options = ServeOptions(
+        host=namespace.host,
+        port=namespace.port,
+        echo=not namespace.no_echo,
+        server=ServerOptions(
+            allowed_origins=frozenset(namespace.allow_origin),
+            loopback_only=_is_loopback(namespace.host),
+            ice_servers=tuple(namespace.ice_server),
+            max_rooms=namespace.max_rooms,
+            room_capacity=namespace.room_capacity,
+        ),
+    )
+    try:
+        asyncio.run(serve(options, _announce))
+    except ServeError as error:
+        print(f"datachan: {error}", file=sys.stderr, flush=True)
+        return EXIT_CANNOT_START
+    except KeyboardInterrupt:
+        pass
+    return EXIT_OK
+
+
+def _announce(address: str) -> None:
+    print(f"datachan is ready: {address}\nPress Ctrl+C to stop.", flush=True)
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, not {text!r}")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a number from 1 on is needed, not {text!r}")
+    return int(text)
+
+
+def _origin(text: str) -> str:
+    try:
+        return normalize_origin(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _ice_server(text: str) -> IceServerOption:
+    url, *credentials = text.split(",", 2)
+    if len(credentials) == 1:
+        raise argparse.ArgumentTypeError("a password is missing: URL,USER,PASSWORD")
+    server = IceServerOption(url, *credentials)
+    try:
+        RTCIceServer(server.url, server.username, server.credential).to_ice()
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return server
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,203 @@
+"""What `datachan serve` runs: signalling, the page, the echo peer, and the files it keeps for its callers."""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+
+from datachan.peer import RTCConfiguration, RTCDataChannel, RTCIceServer
+from datachan.signalling import EchoPeer, EchoSession, ServerOptions, SignallingServer
+from datachan.signalling.assets import page_folder
+from datachan.transfer import (
+    CHANNEL_LABEL,
+    FileOffer,
+    ReceivedFile,
+    SentFile,
+    TransferError,
+    answer_file,
+    files_in,
+)
+
+logger = logging.getLogger("datachan.serve")
+
+MAX_FILE_SIZE: Final = 1024 * 1024 * 1024
+"""Bytes of one file the echo peer takes."""
+
+MAX_SHELF_SIZE: Final = 4 * 1024 * 1024 * 1024
+"""Bytes of all files the echo peer keeps at a time."""
+
+MAX_FILES: Final = 100
+"""Files of one call."""
+
+_SHUTDOWN_TIMEOUT: Final = 3.0
+
+
+class ServeError(Exception):
+    """The server cannot start; the message is a sentence for whoever started it."""
+
+
+class FileShelf:
+    """Takes files from callers of the echo peer and hands them back when asked; forgets them when the call ends.
+
+    Args:
+        folder: An existing folder that is nobody else's.
+        when_received: Called with what was stored.
+        max_file_size: Bytes of one file.
+        max_size: Bytes of all files together, counted from when they are accepted.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        when_received: Callable[[ReceivedFile], None] | None = None,
+        max_file_size: int = MAX_FILE_SIZE,
+        max_size: int = MAX_SHELF_SIZE,
+    ) -> None:
+        self._folder = folder
+        self._when_received = when_received
+        self._max_file_size = max_file_size
+        self._max_size = max_size
+        self._sizes: dict[str, dict[str, int]] = {}
+
+    @property
+    def size(self) -> int:
+        """Bytes kept, or promised a place."""
+        return sum(sum(files.values()) for files in self._sizes.values())
+
+    async def serve(self, channel: RTCDataChannel, session: EchoSession) -> None:
+        """Take the file the caller offers on this channel, or send the one it asks for."""
+        folder = self._folder / session.id
+        folder.mkdir(mode=0o700, exist_ok=True)
+        files = self._sizes.setdefault(session.id, {})
+        try:
+            done = await answer_file(
+                channel,
+                folder,
+                choose=files_in(folder),
+                overwrite=True,
+                progress=lambda moved, size: session.touch(),
+                max_size=self._max_file_size,
+                accept=lambda offer: self._reserve(files, offer),
+            )
+        except TransferError as error:
+            logger.info("echo: a file transfer ended: %s", error.reason)
+            return
+        if isinstance(done, ReceivedFile):
+            logger.info("echo: received %s, %d bytes, sha256 %s", done.path.name, done.size, done.sha256)
+            if self._when_received is not None:
+                self._when_received(done)
+        elif isinstance(done, SentFile):
+            logger.info("echo: sent %s, %d bytes, sha256 %s", done.name, done.size, done.sha256)
+
+    def session_ended(self, session_id: str) -> None:
+        """Remove the call's files."""
+        if self._sizes.pop(session_id, None) is not None:
+            shutil.rmtree(self._folder / session_id, ignore_errors=True)
+
+    def _reserve(self, files: dict[str, int], offer: FileOffer) -> bool:
+        others = self.size - files.get(offer.name, 0)
+        if others + offer.size > self._max_size or (offer.name not in files and len(files) >= MAX_FILES):
+            return False
+        files[offer.name] = offer.size
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """What the command line says.
+
+    Attributes:
+        host: The address to listen on.
+        port: 0 for any that is free.
+        echo: Whether there is an echo peer to call.
+        server: The rest.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    echo: bool = True
+    server: ServerOptions = field(default_factory=ServerOptions)
+
+
+async def serve(options: ServeOptions, announce: Callable[[str], None], stop: asyncio.Event | None = None) -> None:
+    """Run the server until it is told to stop, by `stop` or by SIGINT or SIGTERM.
+
+    Args:
+        options: What the command line says.
+        announce: Called with the page's address once it can be opened.
+        stop: Ends the server when it is set; signals are then left alone.
+
+    Raises:
+        ServeError: The server cannot start.
+    """
+    with tempfile.TemporaryDirectory(prefix="datachan-", ignore_cleanup_errors=True) as folder:
+        runner = web.AppRunner(_application(options, Path(folder)), access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT)
+        try:
+            await runner.setup()
+            port = await _listen(runner, options)
+            if stop is None:
+                stop = _stop_on_signals()
+            announce(_address(options.host, port))
+            await stop.wait()
+        finally:
+            await runner.cleanup()
+
+
+def _application(options: ServeOptions, folder: Path) -> web.Application:
+    try:
+        page = page_folder()
+    except FileNotFoundError as error:
+        raise ServeError(str(error)) from None
+    echo = None
+    if options.echo:
+        servers = [RTCIceServer(s.url, s.username, s.credential) for s in options.server.ice_servers]
+        echo = EchoPeer(RTCConfiguration(iceServers=servers), {CHANNEL_LABEL: FileShelf(folder)})
+    return SignallingServer(options.server, echo=echo, page=page).create_app()
+
+
+async def _listen(runner: web.AppRunner, options: ServeOptions) -> int:
+    try:
+        await web.TCPSite(runner, options.host, options.port).start()
+    except OSError as error:
+        raise ServeError(_why_not(error, options)) from error
+    address = runner.addresses[0]
+    return int(address[1])
+
+
+def _why_not(error: OSError, options: ServeOptions) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"Port {options.port} on {options.host} is in use by another program. "
+            "Stop that one, or choose another port with --port."
+        )
+    if error.errno == errno.EACCES:
+        return f"You may not listen on port {options.port}. Choose one above 1023 with --port."
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{options.host} is no address of this machine. Choose another one with --host."
+    return f"Cannot listen on {options.host}, port {options.port}: {error.strerror or error}."
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl+C raises KeyboardInterrupt instead
+            loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def _address(host: str, port: int) -> str:
+    name = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
+    if ":" in name and not name.startswith("["):
+        name = f"[{name}]"
+    return f"http://{name}:{port}/"
