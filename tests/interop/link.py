@@ -1,4 +1,4 @@
-"""A connection between a tab (page.html) and a Python peer, and pairs of channel ends on it; asserts nothing itself."""
+"""A connection between a tab (page.html) and a Python peer, and pairs of channel ends on it."""
 
 import asyncio
 import hashlib
@@ -64,6 +64,14 @@ class Ends:
         """Wait until `count` messages came to the browser; return descriptions of all that ever did."""
         result: list[dict[str, object]] = await self.page.call("received", self.index, count)
         return result
+
+    async def exchange(self, text: str) -> None:
+        """Send a text each way and check that it arrives."""
+        before = await self.page.evaluate(f"channels[{self.index}].received.length")
+        await self.page.call("sendTexts", self.index, [text])
+        assert await self.receive(1) == [text]
+        self.channel.send(text)
+        assert (await self.browser_received(before + 1))[before:] == [describe(text)]
 
     async def opened(self) -> None:
         """Wait until both ends are open."""

@@ -28,13 +28,6 @@ async def both_see_the_same(ends: Ends) -> dict[str, Any]:
     return in_browser
 
 
-async def echo_once(ends: Ends, text: str) -> None:
-    await ends.page.call("sendTexts", ends.index, [text])
-    assert await ends.receive(1) == [text]
-    ends.channel.send(text)
-    assert (await ends.browser_received(1))[-1] == describe(text)
-
-
 async def test_properties_are_the_same_at_both_ends_whoever_opens(link: Link) -> None:
     await link.connect()
     for number, options in enumerate(OPTIONS):
@@ -42,7 +35,7 @@ async def test_properties_are_the_same_at_both_ends_whoever_opens(link: Link) ->
             ends = await opens(f"{opens.__name__} {number}", **options)
             seen = await both_see_the_same(ends)
             assert {name: seen[name] for name in options} == options
-            await echo_once(ends, "works")
+            await ends.exchange("works")
 
 
 async def test_labels_are_the_same_at_both_ends_whoever_opens(link: Link) -> None:
@@ -64,7 +57,7 @@ async def test_negotiated_channels_need_no_announcement(link: Link, options: dic
         taken = number == 0 and link.offerer == "python"
         ends = await link.both_open("agreed", number + 2 if taken else number + 3, **options)
         await both_see_the_same(ends)
-        await echo_once(ends, f"on {number}")
+        await ends.exchange(f"on {number}")
 
 
 async def test_fifty_channels_opened_by_both_sides_work_at_once(link: Link) -> None:
@@ -92,7 +85,7 @@ async def test_channels_created_before_the_connection_open_with_it(link: Link) -
     for ends in (await link.browser_end("early browser", index), await link.python_end(channel, inbox)):
         await ends.opened()
         await both_see_the_same(ends)
-        await echo_once(ends, "early")
+        await ends.exchange("early")
 
 
 async def test_a_channel_closed_by_python_closes_in_the_browser(link: Link) -> None:
@@ -140,7 +133,7 @@ async def test_numbers_of_closed_channels_serve_again(link: Link) -> None:
     for number in range(6):
         opens, closer = (link.browser_opens, "browser") if number % 2 else (link.python_opens, "python")
         ends = await opens(f"round {number}")
-        await echo_once(ends, f"in round {number}")
+        await ends.exchange(f"in round {number}")
         seen.append(ends.channel.id)
         if closer == "python":
             ends.channel.close()
@@ -148,4 +141,4 @@ async def test_numbers_of_closed_channels_serve_again(link: Link) -> None:
             await link.page.call("closeChannel", ends.index)
         await ends.closed()
     assert len(set(seen)) < len(seen)
-    await echo_once(first, "the first is untouched")
+    await first.exchange("the first is untouched")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from datachan import RTCDataChannel
 from datachan.sdp import parse_description_untrusted
 from tests.interop.link import Ends, Link, describe
 
@@ -28,6 +29,13 @@ def announced_limit(sdp: str) -> float:
     data = parse_description_untrusted(sdp).data
     assert data is not None
     return data.max_message_size or float("inf")
+
+
+def python_limit(link: Link) -> float:
+    """Return the longest message that Python will send."""
+    assert link.pc.sctp is not None
+    assert link.pc.sctp.maxMessageSize is not None
+    return link.pc.sctp.maxMessageSize
 
 
 def smaller_limit(link: Link) -> int:
@@ -62,9 +70,9 @@ async def test_every_size_up_to_the_smaller_of_the_two_limits_crosses_both_ways(
 
 async def test_one_byte_more_than_the_browser_takes_is_refused_and_the_channel_lives(link: Link) -> None:
     ends = await link.connect()
-    assert link.pc.sctp is not None
-    limit = announced_limit(link.offer["sdp"] if link.offerer == "browser" else link.answer["sdp"])
-    assert link.pc.sctp.maxMessageSize == limit
+    limit = python_limit(link)
+    # The browser's limit, or Python's own (RTCConfiguration) where that is smaller: Firefox takes a gigabyte.
+    assert 262144 <= limit <= announced_limit(link.offer["sdp"] if link.offerer == "browser" else link.answer["sdp"])
     with pytest.raises(TypeError, match="accepts at most"):
         ends.channel.send(bytes(int(limit) + 1))
     assert ends.channel.bufferedAmount == 0
@@ -127,18 +135,20 @@ async def test_large_messages_on_two_channels_cross_both_ways_at_once(link: Link
 
 async def test_a_reader_that_pauses_makes_the_browser_wait_and_then_gets_everything(link: Link) -> None:
     await link.connect()
-    index = await link.page.call("createChannel", "slow", {})
-    announced: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    announced: asyncio.Future[RTCDataChannel] = asyncio.get_running_loop().create_future()
     link.pc.remove_all_listeners("datachannel")
     link.pc.on("datachannel", announced.set_result)
+    index = await link.page.call("createChannel", "slow", {})
     channel = await asyncio.wait_for(announced, 20)
     await link.page.call("channelState", index, "open")
-    size, count = 100_000, 120
+    size, count = 100_000, 250
     sending = asyncio.create_task(link.page.call("sendRandom", index, [size] * count))
+    assert await link.page.call("stalled", index) > 0
+    assert channel.bytes_received < size * count / 2
     received = [describe(message) async for message in _first(channel, count)]
     assert received == await sending
 
 
-async def _first(channel: Any, count: int) -> AsyncIterator[str | bytes]:
+async def _first(channel: RTCDataChannel, count: int) -> AsyncIterator[str | bytes]:
     for _ in range(count):
         yield await anext(channel)
