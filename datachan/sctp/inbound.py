@@ -127,7 +127,10 @@ def _handle_chunks(association: Association, tcb: Tcb, packet: Packet, chunks: l
             has_data = True
             immediate = immediate or chunk.immediate
             new_data = _handle_data(association, tcb, chunk) or new_data
-        elif not _handle_control(association, tcb, packet, chunk, now):
+        elif _handle_control(association, tcb, packet, chunk, now):
+            # RFC 9260, 5.1, D: "A COOKIE ACK chunk MAY be bundled with any pending DATA chunks", and lets us take them.
+            may_receive_data = association.state in MAY_RECEIVE_DATA
+        else:
             break
         if association.tcb is not tcb:
             return

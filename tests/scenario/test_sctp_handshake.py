@@ -198,6 +198,20 @@ def test_a_collision_in_which_both_inits_cross_and_one_answer_is_lost() -> None:
     assert pair.received_by_a() == [b"works"]
 
 
+def test_data_bundled_with_the_cookie_ack_is_delivered_at_once() -> None:
+    pair = Pair()
+    pair.a.connect(pair.now)
+    pair.to_z(*pair.from_a())
+    pair.to_a(*pair.from_z())
+    pair.to_z(*pair.from_a())
+    pair.z.send(1, b"early", ppid=51, now=pair.now)
+    answer = pair.from_z()
+    assert [names(datagram) for datagram in answer] == [["CookieAck", "Data"]]
+    pair.to_a(*answer)
+    pair.collect()
+    assert pair.received_by_a() == [b"early"]
+
+
 def test_an_init_in_cookie_wait_is_answered_with_the_parameters_of_our_own() -> None:
     pair = Pair()
     pair.a.connect(pair.now)
