@@ -227,9 +227,9 @@ class PeerTransports:
             now=self._now(),
             mtu=MTU,
         )
-        self._driver = Driver(self.stack, self.ice, self._stack_event)
+        # The peer may have been ready first: what it sent meanwhile comes in as soon as there is a driver.
         self.stack.start(self._now())
-        self._driver.wake()
+        self._driver = Driver(self.stack, self.ice, self._stack_event)
 
     def _connect_done(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
