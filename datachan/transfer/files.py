@@ -35,7 +35,7 @@ class PartFile:
         self._file = open(self._part, "xb", buffering=io.DEFAULT_BUFFER_SIZE)  # noqa: SIM115 - closed by commit or discard
         self._committed = False
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray) -> None:
         """Append; a full disk is reported now, not at the end.
 
         Raises:

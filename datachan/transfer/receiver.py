@@ -112,8 +112,7 @@ class Receiving:
         self._accept = accept
         self._folder = Path()
         self._part: PartFile | None = None
-        self._block: list[bytes] = []
-        self._block_size = 0
+        self._block = bytearray()
         self._ended: Ended | None = None
 
     async def run_and_close(
@@ -191,17 +190,14 @@ class Receiving:
         return self._machine.accept()
 
     async def _write(self, data: bytes) -> None:
-        self._block.append(data)
-        self._block_size += len(data)
-        if self._block_size >= BLOCK_SIZE:
+        self._block += data  # not a list: a peer that sends single bytes would fill it with a million objects
+        if len(self._block) >= BLOCK_SIZE:
             await self._flush()
         if self._progress is not None:
             self._progress(self._machine.transferred, self._machine.size)
 
     async def _flush(self) -> None:
-        block = b"".join(self._block)
-        self._block.clear()
-        self._block_size = 0
+        block, self._block = self._block, bytearray()
         if self._part is not None and block:
             await asyncio.to_thread(self._part.write, block)
 
