@@ -1,0 +1,160 @@
+"""What a link does to the datagrams of one direction; it knows no socket and no clock."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import deque
+from dataclasses import asdict, dataclass
+from typing import Final
+
+# One datagram in this many passes before a loss is drawn anew when nothing is ever lost.
+_NEVER: Final = 1 << 62
+
+
+@dataclass(frozen=True)
+class Link:
+    """A link, the same in both directions.
+
+    Attributes:
+        rate: bits per second. Payloads of UDP datagrams are counted, without IP and UDP headers.
+        delay: seconds one way, which is half the round trip.
+        loss: share of datagrams lost at random in each direction, after they took their time on the link.
+        queue: bytes that may wait for the link, the datagram being sent among them; what does not fit is dropped.
+    """
+
+    rate: float
+    delay: float = 0.0
+    loss: float = 0.0
+    queue: int = 1_000_000
+
+
+class Direction:
+    """One direction of a link: when each datagram that enters it comes out, if it does.
+
+    A queue in front of a constant rate is a single number, the time at which the link has sent all it was given.
+
+    Attributes:
+        in_flight: (when it comes out, datagram), in order.
+    """
+
+    __slots__ = (
+        "_bytes_per_second",
+        "_delay",
+        "_free_at",
+        "_loss",
+        "_queue",
+        "_random",
+        "_until_loss",
+        "bytes_delivered",
+        "bytes_offered",
+        "delivered",
+        "in_flight",
+        "longest_queue",
+        "lost",
+        "offered",
+        "overflowed",
+        "time_queued",
+    )
+
+    def __init__(self, link: Link, seed: int) -> None:
+        self._bytes_per_second = link.rate / 8
+        self._delay = link.delay
+        self._queue = link.queue
+        self._loss = link.loss
+        self._random = random.Random(seed)
+        self._free_at = 0.0
+        self._until_loss = self._next_loss()
+        self.in_flight: deque[tuple[float, bytes]] = deque()
+        self.offered = 0
+        self.bytes_offered = 0
+        self.lost = 0
+        self.overflowed = 0
+        self.longest_queue = 0.0
+        self.time_queued = 0.0
+        self.delivered = 0
+        self.bytes_delivered = 0
+
+    def _next_loss(self) -> int:
+        """How many datagrams from here the next lost one is (geometrically distributed, drawn once per loss)."""
+        if self._loss <= 0:
+            return _NEVER
+        if self._loss >= 1:
+            return 1
+        return 1 + int(math.log(1.0 - self._random.random()) / math.log(1.0 - self._loss))
+
+    def offer(self, datagrams: list[bytes], now: float) -> None:
+        """Datagrams enter the link at `now`."""
+        free_at = max(self._free_at, now)
+        per_second = self._bytes_per_second
+        for data in datagrams:
+            size = len(data)
+            self.bytes_offered += size
+            waiting = (free_at - now) * per_second + size
+            if waiting > self._queue:
+                self.overflowed += 1
+                continue
+            if waiting > self.longest_queue:
+                self.longest_queue = waiting
+            self.time_queued += free_at - now
+            free_at += size / per_second
+            self._until_loss -= 1
+            if self._until_loss:
+                self.in_flight.append((free_at + self._delay, data))
+            else:
+                self.lost += 1
+                self._until_loss = self._next_loss()
+        self.offered += len(datagrams)
+        self._free_at = free_at
+
+    def due(self, now: float) -> list[bytes]:
+        """What has come out of the link by `now`."""
+        in_flight = self.in_flight
+        out: list[bytes] = []
+        while in_flight and in_flight[0][0] <= now:
+            data = in_flight.popleft()[1]
+            self.bytes_delivered += len(data)
+            out.append(data)
+        self.delivered += len(out)
+        return out
+
+    def report(self) -> Account:
+        """What happened so far."""
+        carried = self.offered - self.overflowed
+        return Account(
+            offered=self.offered,
+            bytes_offered=self.bytes_offered,
+            delivered=self.delivered,
+            bytes_delivered=self.bytes_delivered,
+            lost=self.lost,
+            overflowed=self.overflowed,
+            longest_queue=round(self.longest_queue),
+            mean_wait=self.time_queued / carried if carried else 0.0,
+        )
+
+
+@dataclass(frozen=True)
+class Account:
+    """What one direction did: datagrams and bytes.
+
+    Attributes:
+        offered, bytes_offered: what entered.
+        delivered, bytes_delivered: what came out.
+        lost: taken by random loss.
+        overflowed: dropped because the queue was full.
+        longest_queue: bytes.
+        mean_wait: seconds in the queue, of the datagrams that were not dropped.
+    """
+
+    offered: int
+    bytes_offered: int
+    delivered: int
+    bytes_delivered: int
+    lost: int
+    overflowed: int
+    longest_queue: int
+    mean_wait: float
+
+    def as_dict(self) -> dict[str, float]:
+        """For JSON."""
+        return asdict(self)
