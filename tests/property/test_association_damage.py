@@ -78,7 +78,8 @@ class Life:
 
     def play(self) -> None:
         """Goes on until the end, or until the packet is captured if there is no change to be made."""
-        for act in (self._begin, self._talk, self._give_up, self._reset, self._idle, self._err, self._end):
+        acts = [self._begin, self._talk, self._give_up, self._reset, self._idle, self._err, self._end]
+        for act in [self._begin, self._talk, self._end] if self.kind == "ABORT" else acts:
             if act():
                 self._pass(3.0)
             if self.captured is not None and self._change is None:

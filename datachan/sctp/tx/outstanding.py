@@ -195,8 +195,9 @@ class OutstandingData:
         """Mark all that is in flight as lost; returns messages that have thereby used up their retransmissions."""
         exhausted: list[OutgoingMessage] = []
         for chunk in self._chunks.values():
+            # A new beginning: also what Fast Retransmit had marked and not sent yet may be marked by it again.
+            chunk.fast_retransmitted = False
             if chunk.state == IN_FLIGHT:
-                chunk.fast_retransmitted = False
                 self._lose(chunk, exhausted)
         return exhausted
 
@@ -307,7 +308,7 @@ class OutstandingData:
             self._count_misses(acked, newest, packets, count_all, info, exhausted)
 
     def _mark_acked(self, intervals: list[Interval], now: float, info: AckInfo) -> tuple[int, list[int]]:
-        """Mark newly acknowledged chunks; returns the highest TSN of them and the lowest TSN per packet."""
+        """Mark newly acknowledged chunks; returns the highest TSN of them and their packets' numbers, ascending."""
         highest = -1
         packets: list[int] = []
         packet = -1
@@ -324,9 +325,10 @@ class OutstandingData:
                 highest = tsn
                 if chunk.packet != packet:
                     packet = chunk.packet
-                    packets.append(tsn)
+                    packets.append(packet)
                 if tsn == self._rtt_tsn:
                     self._measure(chunk, now, info)
+        packets.sort()
         return highest, packets
 
     def _renege(self, tsn: int) -> None:
@@ -351,7 +353,8 @@ class OutstandingData:
 
         RFC 9260, 7.2.4: "For each incoming SACK chunk, miss indications are incremented only for missing TSNs prior to
         the HTNA in the SACK chunk." A peer that acknowledges whole batches sends one SACK for many packets; each packet
-        newly acknowledged above a hole then counts as the indication its own SACK would have been.
+        newly acknowledged above a hole then counts as the indication its own SACK would have been. Only packets sent
+        after the missing chunk was sent last count: what was under way before a retransmission tells nothing about it.
         """
         missing_until = acked[-1][1] if count_all else newest
         previous = self.cumulative_tsn_ack
@@ -362,7 +365,10 @@ class OutstandingData:
                 chunk = self._chunks.get(tsn)
                 if chunk is None or chunk.state != IN_FLIGHT or chunk.fast_retransmitted:
                     continue
-                chunk.misses += max(len(packets) - bisect_right(packets, tsn), 1)
+                indications = len(packets) - bisect_right(packets, chunk.packet)
+                if indications == 0 and chunk.transmissions > 1:
+                    continue
+                chunk.misses += max(indications, 1)
                 if chunk.misses >= MISS_INDICATIONS:
                     chunk.fast_retransmitted = True
                     info.lost = True

@@ -43,6 +43,7 @@ class RetransmissionQueue:
         "_queue",
         "_sack_since_t3",
         "_single_packet",
+        "_timeout_point",
         "abandoned",
         "outstanding",
         "packet",
@@ -69,6 +70,7 @@ class RetransmissionQueue:
         self._a_rwnd = peer_a_rwnd
         self._can_abandon = can_abandon
         self._max_fragment = options.max_packet_size - 12 - DATA_HEADER_LENGTH & ~3
+        self._timeout_point = -1  # the highest TSN sent when T3-rtx expired
         self._exit_point = -1  # Fast Recovery lasts until this TSN is acknowledged
         self._fast_retransmit_now = False  # one packet may ignore cwnd
         self._single_packet = False  # after T3-rtx, until something is acknowledged
@@ -151,7 +153,9 @@ class RetransmissionQueue:
         return info
 
     def _enter_fast_recovery(self) -> None:
-        if self.in_fast_recovery:
+        # What T3-rtx gave up as lost is being sent again in slow start; to lose some of it once more is the same
+        # congestion, for which cwnd has been cut already (as RFC 6582, section 4 has it for TCP).
+        if self.in_fast_recovery or self.outstanding.cumulative_tsn_ack < self._timeout_point:
             return
         self.path.congestion.on_loss()
         self._exit_point = self.outstanding.highest_tsn
