@@ -69,7 +69,7 @@ class PartFile:
     def _claim(self) -> None:
         # A link fails when the name is taken; a rename would replace silently.
         try:
-            os.link(self._part, self.target, follow_symlinks=False)
+            os.link(self._part, self.target)
         except OSError as error:
             if error.errno not in _NO_HARD_LINKS:
                 raise
@@ -78,7 +78,11 @@ class PartFile:
             return
         with open(self.target, "xb"):  # takes the name where the file system has no hard links (FAT, some mounts)
             pass
-        os.replace(self._part, self.target)
+        try:
+            os.replace(self._part, self.target)
+        except OSError:
+            self.target.unlink()
+            raise
 
 
 def require_folder(folder: Path) -> None:

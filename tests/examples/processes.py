@@ -1,6 +1,7 @@
 """Runs programs as a user does, and waits for what they print."""
 
 import asyncio
+import os
 import re
 import signal
 import sys
@@ -61,8 +62,12 @@ class Program:
 
 
 @asynccontextmanager
-async def run(*arguments: str | Path, cwd: Path | None = None) -> AsyncIterator[Program]:
-    """Run `python ARGUMENTS…`; a program that still runs in the end is killed."""
+async def run(*arguments: str | Path, module_path: Path | None = None) -> AsyncIterator[Program]:
+    """Run `python ARGUMENTS…`; a program that still runs in the end is killed.
+
+    Modules in `module_path` go before installed ones.
+    """
+    environment = os.environ | ({} if module_path is None else {"PYTHONPATH": str(module_path)})
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-u",
@@ -72,7 +77,7 @@ async def run(*arguments: str | Path, cwd: Path | None = None) -> AsyncIterator[
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        cwd=cwd,
+        env=environment,
     )
     try:
         yield Program(process)

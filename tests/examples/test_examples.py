@@ -85,6 +85,22 @@ async def test_send_file_delivers_the_same_bytes(server: str, tmp_path: Path) ->
     assert (folder / "holiday.bin").read_bytes() == source.read_bytes()
 
 
+async def test_send_file_shows_percents_where_there_is_no_rich(server: str, tmp_path: Path) -> None:
+    source, folder, modules = tmp_path / "source.txt", tmp_path / "folder", tmp_path / "modules"
+    source.write_text("hello")
+    folder.mkdir()
+    modules.mkdir()
+    (modules / "rich.py").write_text("raise ImportError")
+    command = (EXAMPLES / "send_file.py", "--server", server)
+    async with (
+        run(*command, "send", source, "room-1", module_path=modules) as sender,
+        run(*command, "receive", "room-1", "--folder", folder, module_path=modules) as receiver,
+    ):
+        await sender.prints("100 %")
+        await receiver.prints("100 %")
+        assert await sender.ends() == await receiver.ends() == 0
+
+
 async def test_send_file_replaces_nothing_unless_asked(server: str, tmp_path: Path) -> None:
     source, folder = tmp_path / "source.txt", tmp_path / "folder"
     source.write_text("new")
