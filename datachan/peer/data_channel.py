@@ -308,9 +308,12 @@ class ManagedDataChannel(RTCDataChannel):
         self.emit("close")
 
     def closing_with_connection(self) -> None:
+        """The application closes the whole connection."""
         if self._ready_state in {"connecting", "open"}:
             self._ready_state = "closing"
             self._notify()
+        # Whoever closes reads no more: a peer that still sends must not wait for the window before it can agree.
+        self._inbox.give_back_all()
 
 
 def _plain(data: object) -> str | bytes:

@@ -66,6 +66,12 @@ class Inbox:
             if not reader.done():
                 reader.set_result(None)
 
+    def give_back_all(self) -> None:
+        """Stop counting what lies here; it can still be taken."""
+        for index, (message, size) in enumerate(self._messages):
+            self._messages[index] = (message, 0)
+            self._give_back(size)
+
     def __del__(self) -> None:
         # A channel that was closed and dropped with messages unread must not keep the window shut for the others.
         for _, size in self._messages:

@@ -80,7 +80,7 @@ class RTCPeerConnection(EventTarget):
         self._ice_gathering_state = "new"
         self._negotiation_needed = False
         self._failure: str | None = None
-        self._over = False
+        self._over: str | None = None
         self._teardown: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
@@ -107,8 +107,8 @@ class RTCPeerConnection(EventTarget):
     def connectionState(self) -> str:
         """How the connection is: "new", "connecting", "connected", "disconnected", "failed" or "closed".
 
-        It is "closed" after `close`, and also once the peer has taken leave in order. When it is "failed",
-        `failureReason` says why.
+        It is "closed" after `close`, and also once the peer has left. When it is "failed", or the peer left without
+        delivering everything, `failureReason` says why.
         """
         return self._connection_state
 
@@ -204,7 +204,7 @@ class RTCPeerConnection(EventTarget):
             OperationError: the id is taken, or no id is left.
         """
         self._check_open()
-        if self._over:
+        if self._over is not None:
             raise InvalidStateError(f"the connection is gone: {self._failure or 'the peer closed it'}")
         parameters = channel_parameters(
             label, maxPacketLifeTime, maxRetransmits, ordered, protocol, negotiated, id, priority
@@ -538,7 +538,9 @@ class RTCPeerConnection(EventTarget):
         answer = theirs if is_offerer else ours
         setup = "" if answer.transport is None else answer.transport.setup
         if not transports.started:
-            transports.connect(theirs, controlling=is_offerer, is_dtls_client=(setup == "active") != is_offerer)
+            # RFC 8445, 6.1.1: who talks to a lite agent controls.
+            controlling = is_offerer or theirs.transport.ice_lite
+            transports.connect(theirs, controlling=controlling, is_dtls_client=(setup == "active") != is_offerer)
         else:
             transports.update_remote(theirs)
         transports.add_remote_candidates(
@@ -587,7 +589,7 @@ class RTCPeerConnection(EventTarget):
             if self._sctp is not None:
                 self._sctp._set_state("connected")
         elif isinstance(event, StackClosed) and self._closing is None:
-            self._end(None if event.graceful else event.reason)
+            self._end(None if event.graceful else event.reason, by_peer=event.by_peer)
 
     def _announce(self, channel: RTCDataChannel) -> None:
         self.emit("datachannel", channel)
@@ -600,14 +602,15 @@ class RTCPeerConnection(EventTarget):
     def _fail(self, reason: str) -> None:
         self._end(reason)
 
-    def _end(self, failure: str | None, *, take_leave: bool = False) -> None:
+    def _end(self, failure: str | None, *, by_peer: bool = False, take_leave: bool = False) -> None:
         """The connection is over, though `close` was not called."""
-        if self._over or self._closing is not None:
+        if self._over is not None or self._closing is not None:
             return
-        self._over = True
+        # A peer that leaves, however abruptly, has not failed: a browser's tab that is closed sends an ABORT.
+        self._over = "closed" if failure is None or by_peer else "failed"
         self._failure = failure
         if failure is not None:
-            _log.warning("%r: the connection failed: %s", self, failure)
+            _log.log(logging.INFO if by_peer else logging.WARNING, "%r: the connection ended: %s", self, failure)
         self._channels.end(failure)
         if self._sctp is not None:
             self._sctp._set_state("closed")
@@ -627,8 +630,8 @@ class RTCPeerConnection(EventTarget):
     def _derive_connection_state(self) -> str:
         if self._closing is not None:
             return "closed"
-        if self._over:
-            return "closed" if self._failure is None else "failed"
+        if self._over is not None:
+            return self._over
         if self._transports is None or not self._transports.started:
             return "new"
         if self._ice_connection_state == "disconnected":

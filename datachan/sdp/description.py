@@ -123,6 +123,10 @@ def parse_description_untrusted(text: str) -> SessionDescription:
     data_index = next((i for i, section in enumerate(sections) if _carries_data(section)), None)
     if data_index is not None:
         sections[data_index] = _data_section(session, sections, groups, data_index)
+        # RFC 8841, 10.4: "If the SDP "sctp-port" attribute in the answer contains an attribute value of zero, the
+        # offerer MUST NOT establish an SCTP association."
+        if sections[data_index].sctp_port == 0:
+            data_index = None
     return SessionDescription(
         session_id=session_id,
         session_version=version,

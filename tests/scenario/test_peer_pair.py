@@ -460,19 +460,36 @@ async def test_a_callback_may_close_the_connection() -> None:
         await soon(closed[0])
 
 
-async def test_a_peer_that_vanishes_fails_the_channel_with_a_reason() -> None:
-    async with pair() as p:
+async def test_a_peer_that_gives_up_fails_the_channel_with_a_reason() -> None:
+    async with pair(a_configuration=configuration(closeTimeout=0.1)) as p:
         failed: list[OperationError] = []
         p.z_channel.on("error", failed.append)
-        cancelled = asyncio.ensure_future(p.a.close())
-        await asyncio.sleep(0)
-        p.a_channel.on("message", print)
-        cancelled.cancel()
+        for _ in range(200):
+            p.a_channel.send(bytes(64 * 1024))  # more than Z's window holds, and Z does not read
 
-        await soon(p.z_channel.closed())
         await soon(p.a.close())
+        await soon(p.z_channel.closed())
 
-        assert all(str(error) for error in failed)
+        assert [str(error) for error in failed] == [p.z_channel.closeReason]
+        assert p.z_channel.closeReason
+        assert p.z.failureReason
+        assert p.z.connectionState == "closed"
+
+
+async def test_closing_does_not_wait_for_a_peer_that_waits_for_our_window() -> None:
+    async with pair() as p:
+        for _ in range(200):
+            p.a_channel.send(bytes(64 * 1024))
+        while p.a_channel.bufferedAmount == 200 * 64 * 1024:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)
+
+        began = time.monotonic()
+        await soon(p.z.close())
+
+        assert time.monotonic() - began < 3
+        assert p.z_channel.closeReason is None
+        await soon(p.a_channel.closed())
 
 
 # -- renegotiation

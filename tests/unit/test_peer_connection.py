@@ -9,6 +9,7 @@ from datachan import (
     InvalidStateError,
     OperationError,
     RTCConfiguration,
+    RTCIceTransportPolicy,
     RTCPeerConnection,
     RTCSessionDescription,
     SdpError,
@@ -342,3 +343,13 @@ async def test_a_given_certificate_is_used() -> None:
 async def test_the_configuration_can_be_read_back() -> None:
     async with RTCPeerConnection(RTCConfiguration(maxMessageSize=7)) as pc:
         assert pc.getConfiguration().maxMessageSize == 7
+
+
+async def test_with_relayed_candidates_only_and_no_server_nothing_is_told_of_us() -> None:
+    async with RTCPeerConnection(configuration(iceTransportPolicy=RTCIceTransportPolicy.RELAY)) as pc:
+        pc.createDataChannel("chat")
+        await pc.setLocalDescription()
+
+        assert "a=candidate" not in pc.localDescription.sdp
+        assert "c=IN IP4 0.0.0.0" in pc.localDescription.sdp
+        assert "a=end-of-candidates" in pc.localDescription.sdp

@@ -232,3 +232,7 @@ def test_reads_the_older_form_with_the_port_in_place_of_the_format() -> None:
 
     assert data is not None
     assert data.sctp_port == 5001
+
+
+def test_an_sctp_port_of_zero_means_no_association() -> None:
+    assert parse_description_untrusted(OFFER.replace("sctp-port:5000", "sctp-port:0")).data is None
