@@ -57,6 +57,7 @@ class AssociationStats:
     packets_discarded: int
     data_chunks_sent: int
     retransmissions: int
+    spurious_recoveries: int
     cwnd: int
     ssthresh: int
     flight_size: int
@@ -245,6 +246,7 @@ class Association:
         tcb = self.tcb
         if tcb is None:
             return
+        tcb.sender.handle_timeout(now)
         if tcb.path.t3_rtx.expire(now) and tcb.sender.handle_t3_expired(now):
             self.count_error(tcb)
         if self.tcb is tcb and tcb.reconfig.timer.expire(now):
@@ -264,7 +266,7 @@ class Association:
             return moment
         moment = earliest(moment, earliest(tcb.path.t3_rtx.expires_at, tcb.path.heartbeat.expires_at))
         moment = earliest(moment, earliest(tcb.tracker.sack_timer.expires_at, tcb.reconfig.timer.expires_at))
-        return earliest(moment, tcb.sender.next_expiry())
+        return earliest(moment, tcb.sender.next_timeout())
 
     def datagrams_to_send(self, now: float) -> list[bytes]:
         """The packets that may leave now; an empty list means nothing."""
@@ -300,6 +302,7 @@ class Association:
             packets_discarded=self._packets_discarded,
             data_chunks_sent=writer.data_chunks_sent,
             retransmissions=0 if tcb is None else tcb.sender.retransmissions,
+            spurious_recoveries=0 if tcb is None else tcb.sender.spurious_recoveries,
             cwnd=0 if congestion is None else congestion.cwnd,
             ssthresh=0 if congestion is None else congestion.ssthresh,
             flight_size=0 if tcb is None else tcb.sender.outstanding.flight_size,

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .congestion import ALGORITHMS
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssociationOptions:
@@ -32,6 +34,10 @@ class AssociationOptions:
         sack_delay: how long an acknowledgement may wait (section 6.2: at most 0.5).
         sack_frequency: acknowledge at least every this many packets.
         max_burst: full packets that may leave at once on top of what is acknowledged (section 6.1, rule D).
+        congestion_control: "cubic" (RFC 9438), "newreno" (RFC 9260) or "bbr" (a model of the path, for links that lose
+            packets without being congested).
+        pacing: spread packets over the round trip instead of sending windows in bursts.
+        tail_loss_probe: probe for a lost last packet before T3-rtx would (RFC 8985).
         slow_start_limit: L of section 7.2.1: full packets by which cwnd may grow per SACK in slow start. A receiver
             that acknowledges whole batches needs more than the RFC's 1.
         initial_cwnd: the initial congestion window; 0 for RFC 9260's min(4*MTU, max(2*MTU, 4404)).
@@ -59,14 +65,34 @@ class AssociationOptions:
     sack_delay: float = 0.2
     sack_frequency: int = 2
     max_burst: int = 4
+    congestion_control: str = "cubic"
+    pacing: bool = True
+    tail_loss_probe: bool = True
     slow_start_limit: int = 1
     initial_cwnd: int = 0
     zero_checksum: bool = False
     partial_reliability: bool = True
     stream_reset: bool = True
 
+    def __post_init__(self) -> None:
+        """Refuse what could never work.
 
-def data_channel_options(*, remote_port: int = 5000, max_message_size: int = 0) -> AssociationOptions:
+        Raises:
+            ValueError: an option has no sensible value.
+        """
+        if self.congestion_control not in ALGORITHMS:
+            raise ValueError(f"no congestion control {self.congestion_control!r}; there is {', '.join(ALGORITHMS)}")
+        # RFC 9260, 6.2: "An implementation MUST NOT allow the maximum delay (protocol parameter 'SACK.Delay') to be
+        # configured to be more than 500 ms."
+        if not 0 <= self.sack_delay <= 0.5:
+            raise ValueError(f"sack_delay is {self.sack_delay}; it may be 0 to 0.5 seconds")
+        if self.max_packet_size < 100:
+            raise ValueError(f"max_packet_size is {self.max_packet_size}; SCTP needs at least 100 bytes")
+
+
+def data_channel_options(
+    *, remote_port: int = 5000, max_message_size: int = 0, congestion_control: str = "cubic"
+) -> AssociationOptions:
     """The parameters WebRTC data channels run with (RFC 8831), where they differ from the RFC's.
 
     One path, watched by ICE, with round trips of milliseconds to a second: timeouts are shorter, and since both ends
@@ -75,6 +101,7 @@ def data_channel_options(*, remote_port: int = 5000, max_message_size: int = 0) 
     Args:
         remote_port: from ``a=sctp-port``.
         max_message_size: the longest message accepted, which we announced, in bytes; 0 for no limit.
+        congestion_control: see `AssociationOptions`.
     """
     return AssociationOptions(
         remote_port=remote_port,
@@ -88,5 +115,6 @@ def data_channel_options(*, remote_port: int = 5000, max_message_size: int = 0) 
         sack_delay=0.05,
         max_burst=64,
         slow_start_limit=64,
+        congestion_control=congestion_control,
         zero_checksum=True,
     )

@@ -5,7 +5,7 @@ A Path knows nothing of chunks or streams. WebRTC has one; a multi-homed associa
 
 from __future__ import annotations
 
-from .congestion import CongestionController, NewReno
+from .congestion import CongestionController, make_controller
 from .options import AssociationOptions
 from .timers import Timer
 
@@ -55,7 +55,9 @@ class Path:
         self.heartbeat_sent_at = 0.0
         self.error_count = 0
         self.active = True
-        self.congestion: CongestionController = NewReno(max_payload, options.initial_cwnd, options.slow_start_limit)
+        self.congestion: CongestionController = make_controller(
+            options.congestion_control, max_payload, options.initial_cwnd, options.slow_start_limit
+        )
         self.last_sent: float | None = None
 
     def observe_round_trip(self, measured: float) -> None:

@@ -98,7 +98,7 @@ class PacketWriter:
             # A collision: our COOKIE ECHO is under way while we answer the peer's.
             self._begin()
             self._write_control(tcb, out, now)
-            self._finish(tcb, out)
+            self._finish(tcb, out, now)
         if not self.cookie_echo_due:
             return
         self.cookie_echo_due = False
@@ -111,7 +111,7 @@ class PacketWriter:
         tcb.sender.begin_batch(now)
         self._write_data(tcb, out, False, now, single_packet=True)
         # RFC 9653: a zero checksum never goes with INIT or COOKIE ECHO.
-        self._finish(tcb, out, zero_checksum=False)
+        self._finish(tcb, out, now, zero_checksum=False)
 
     def _write_established(self, state: AssociationState, tcb: Tcb, out: list[bytes], now: float) -> None:
         self._begin()
@@ -120,29 +120,29 @@ class PacketWriter:
             tcb.sender.begin_batch(now)
             forward_tsn = tcb.sender.forward_tsn(self._size, now)
             if forward_tsn is not None:
-                self._put_or_flush(forward_tsn.serialize(), tcb, out)
+                self._put_or_flush(forward_tsn.serialize(), tcb, out, now)
             self._write_data(tcb, out, state is AssociationState.SHUTDOWN_PENDING, now)
-            self._finish(tcb, out)
+            self._finish(tcb, out, now)
             # Nothing could be sent although FORWARD TSN became due while chunks were handed out.
             late = tcb.sender.forward_tsn(self._size, now)
             if late is not None:
                 self._begin()
                 self._put(late.serialize())
-        self._write_shutdown(tcb, out)
+        self._write_shutdown(tcb, out, now)
 
     def _write_control(self, tcb: Tcb, out: list[bytes], now: float) -> None:
         if self.cookie_ack_due:
             self.cookie_ack_due = False
             self._put(_COOKIE_ACK)
         tracker = tcb.tracker
-        if tracker.sack_now or (tracker.sack_timer.running and tcb.sender.sends_soon()):
+        if tracker.sack_now or (tracker.sack_timer.running and tcb.sender.sends_soon(now)):
             self._put_sack(tcb)
         for chunk in self._control:
-            self._put_or_flush(chunk, tcb, out)
+            self._put_or_flush(chunk, tcb, out, now)
         self._control.clear()
         if tcb.reconfig.due:
             for parameters in tcb.reconfig.chunks_to_send(now, tcb.path.rto):
-                self._put_or_flush(ReconfigChunk(parameters).serialize(), tcb, out)
+                self._put_or_flush(ReconfigChunk(parameters).serialize(), tcb, out, now)
 
     def _write_data(
         self, tcb: Tcb, out: list[bytes], closing: bool, now: float, *, single_packet: bool = False
@@ -159,11 +159,11 @@ class PacketWriter:
             if not self._chunks or single_packet:
                 return
             had_data = self._has_data
-            self._finish(tcb, out, zero_checksum=not single_packet and tcb.capabilities.zero_checksum)
-            if not had_data and not sender.sends_soon():
+            self._finish(tcb, out, now, zero_checksum=not single_packet and tcb.capabilities.zero_checksum)
+            if not had_data and not sender.sends_soon(now):
                 return
 
-    def _write_shutdown(self, tcb: Tcb, out: list[bytes]) -> None:
+    def _write_shutdown(self, tcb: Tcb, out: list[bytes], now: float) -> None:
         """SHUTDOWN and SHUTDOWN ACK, never with DATA (section 6.10)."""
         if self.shutdown_due:
             self.shutdown_due = False
@@ -171,7 +171,7 @@ class PacketWriter:
         if self.shutdown_ack_due:
             self.shutdown_ack_due = False
             self._put(ShutdownAckChunk().serialize())
-        self._finish(tcb, out)
+        self._finish(tcb, out, now)
 
     def _put_sack(self, tcb: Tcb) -> None:
         tracker = tcb.tracker
@@ -192,12 +192,12 @@ class PacketWriter:
         self._chunks.append(chunk)
         self._room -= len(chunk)
 
-    def _put_or_flush(self, chunk: bytes, tcb: Tcb, out: list[bytes]) -> None:
+    def _put_or_flush(self, chunk: bytes, tcb: Tcb, out: list[bytes], now: float) -> None:
         if len(chunk) > self._room:
-            self._finish(tcb, out)
+            self._finish(tcb, out, now)
         self._put(chunk)
 
-    def _finish(self, tcb: Tcb, out: list[bytes], zero_checksum: bool | None = None) -> None:
+    def _finish(self, tcb: Tcb, out: list[bytes], now: float, zero_checksum: bool | None = None) -> None:
         """Close the packet being built, if it has anything, and begin the next."""
         if not self._chunks:
             return
@@ -210,7 +210,7 @@ class PacketWriter:
             )
         )
         if self._has_data:
-            tcb.sender.packet_done(self._size - self._room)
+            tcb.sender.packet_done(self._size - self._room, now)
         self._begin()
 
 

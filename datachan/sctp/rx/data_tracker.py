@@ -170,6 +170,9 @@ class DataTracker:
     def _absorb_first_island(self) -> None:
         if self._starts[0] <= self.cumulative_tsn + 1:
             self.cumulative_tsn = max(self.cumulative_tsn, self._ends[0])
+            # RFC 5681, 4.2: a receiver "SHOULD send an immediate ACK when it receives a data segment that fills in all
+            # or part of a gap in the sequence space."
+            self.sack_now = True
             del self._starts[0], self._ends[0]
 
     def check_invariants(self) -> None:

@@ -7,14 +7,12 @@ retransmission queue's decision.
 from __future__ import annotations
 
 import struct
-from bisect import bisect_right
 from heapq import heappop, heappush
 from typing import Final
 
+from .delivery_rate import DeliveryRate
+from .rack import Rack
 from .send_queue import OutgoingMessage
-
-MISS_INDICATIONS: Final = 3
-"""RFC 9260, 7.2.4: a chunk counts as lost at the third miss indication."""
 
 IN_FLIGHT: Final = 0
 ACKED: Final = 1
@@ -41,15 +39,15 @@ class OutstandingChunk:
         sent_at: when it was last sent.
         packet: the number of the packet it was last sent in.
         transmissions: how often it was sent.
-        misses: miss indications.
-        fast_retransmitted: it was marked by Fast Retransmit, which happens to a chunk only once.
+        delivered, delivered_at, first_sent_at: the sender's delivery accounting when it was last sent.
     """
 
     __slots__ = (
-        "fast_retransmitted",
+        "delivered",
+        "delivered_at",
+        "first_sent_at",
         "length",
         "message",
-        "misses",
         "packet",
         "payload",
         "sent_at",
@@ -69,8 +67,9 @@ class OutstandingChunk:
         self.sent_at = now
         self.packet = packet
         self.transmissions = 1
-        self.misses = 0
-        self.fast_retransmitted = False
+        self.delivered = 0
+        self.delivered_at = 0.0
+        self.first_sent_at = 0.0
 
 
 class AckInfo:
@@ -79,18 +78,20 @@ class AckInfo:
     Attributes:
         bytes_acked: chunk bytes acknowledged for the first time.
         cumulative_advanced: whether the Cumulative TSN Ack Point moved.
-        lost: whether chunks were newly marked as lost.
+        bytes_lost: chunk bytes newly found lost.
         round_trip: seconds since the newest chunk acknowledged here for the first time, never retransmitted, was
             sent; None without one.
+        newest: the most recently sent chunk acknowledged here for the first time.
     """
 
-    __slots__ = ("bytes_acked", "cumulative_advanced", "lost", "round_trip")
+    __slots__ = ("bytes_acked", "bytes_lost", "cumulative_advanced", "newest", "round_trip")
 
     def __init__(self) -> None:
         self.bytes_acked = 0
         self.cumulative_advanced = False
-        self.lost = False
+        self.bytes_lost = 0
         self.round_trip: float | None = None
+        self.newest: OutstandingChunk | None = None
 
 
 class OutstandingData:
@@ -102,11 +103,15 @@ class OutstandingData:
         advanced_peer_ack_point: what the peer may take as received (RFC 3758, section 3.5).
         flight_size: chunk bytes in flight.
         flight_payload: user bytes in flight.
+        rack: the loss detector.
+        rate: the delivery accounting.
+        packets_sacked: packets of which a chunk is acknowledged by a Gap Ack Block, since there were none.
     """
 
     __slots__ = (
         "_acked",
         "_chunks",
+        "_flight",
         "_lost",
         "_rtt_tsn",
         "advanced_peer_ack_point",
@@ -114,6 +119,9 @@ class OutstandingData:
         "flight_payload",
         "flight_size",
         "next_tsn",
+        "packets_sacked",
+        "rack",
+        "rate",
     )
 
     def __init__(self, initial_tsn: int) -> None:
@@ -122,7 +130,11 @@ class OutstandingData:
         self.advanced_peer_ack_point = initial_tsn - 1
         self.flight_size = 0
         self.flight_payload = 0
+        self.rack = Rack(initial_tsn)
+        self.rate = DeliveryRate()
+        self.packets_sacked = 0
         self._chunks: dict[int, OutstandingChunk] = {}
+        self._flight: dict[int, OutstandingChunk] = {}  # those in flight, in the order they were sent
         self._acked: list[Interval] = []  # as the last SACK had its Gap Ack Blocks
         self._lost: list[int] = []  # heap of TSNs; may hold some that are no longer lost
         self._rtt_tsn = -1  # the chunk whose round trip is being measured
@@ -163,11 +175,28 @@ class OutstandingData:
         wire = header + fragment + _PADDING[payload & 3] if payload & 3 else header + fragment
         chunk = OutstandingChunk(tsn, message, wire, payload, now, packet)
         self._chunks[tsn] = chunk
-        self.flight_size += chunk.length
-        self.flight_payload += payload
+        self._depart(chunk, now)
         if self._rtt_tsn < 0:
             self._rtt_tsn = tsn
         return chunk
+
+    def _depart(self, chunk: OutstandingChunk, now: float) -> None:
+        """The chunk is in flight from now on."""
+        rate = self.rate
+        if not self._flight:
+            rate.flight_begins(now)
+        chunk.delivered = rate.delivered
+        chunk.delivered_at = rate.delivered_at
+        chunk.first_sent_at = rate.first_sent_at
+        self._flight[chunk.tsn] = chunk
+        self.flight_size += chunk.length
+        self.flight_payload += chunk.payload
+
+    def _land(self, chunk: OutstandingChunk) -> None:
+        """The chunk is in flight no more."""
+        del self._flight[chunk.tsn]
+        self.flight_size -= chunk.length
+        self.flight_payload -= chunk.payload
 
     # -- retransmission ---------------------------------------------------------------------------------------
 
@@ -183,9 +212,7 @@ class OutstandingData:
         chunk.sent_at = now
         chunk.packet = packet
         chunk.transmissions += 1
-        chunk.misses = 0
-        self.flight_size += chunk.length
-        self.flight_payload += chunk.payload
+        self._depart(chunk, now)
         # RFC 9260, 6.3.1, C5: "RTT measurements SHOULD only be made using a DATA chunk with TSN r if no DATA chunk with
         # TSN less than or equal to r was retransmitted since the DATA chunk with TSN r was sent first."
         if chunk.tsn <= self._rtt_tsn:
@@ -194,17 +221,54 @@ class OutstandingData:
     def lose_all(self) -> list[OutgoingMessage]:
         """Mark all that is in flight as lost; returns messages that have thereby used up their retransmissions."""
         exhausted: list[OutgoingMessage] = []
-        for chunk in self._chunks.values():
-            # A new beginning: also what Fast Retransmit had marked and not sent yet may be marked by it again.
-            chunk.fast_retransmitted = False
-            if chunk.state == IN_FLIGHT:
-                self._lose(chunk, exhausted)
+        for chunk in list(self._flight.values()):
+            self._lose(chunk, exhausted)
         return exhausted
+
+    def lose_last(self) -> bool:
+        """Have the chunk with the highest TSN sent again, as a tail loss probe; False when it may not be."""
+        chunk = self._flight.get(self.highest_tsn)
+        if chunk is None:
+            return False
+        limit = chunk.message.max_retransmissions
+        if limit is not None and chunk.transmissions > limit:
+            return False
+        self._lose(chunk, [])
+        return True
+
+    def detect_losses(
+        self, reordering_window: float, now: float, exhausted: list[OutgoingMessage]
+    ) -> tuple[int, float]:
+        """Find what RACK takes as lost (RFC 8985, 6.2, step 5).
+
+        Args:
+            reordering_window: seconds.
+            now: monotonic seconds.
+            exhausted: receives messages lost more often than they may be sent again.
+
+        Returns:
+            Bytes newly lost, and seconds until the rest would be, 0.0 when nothing more is suspected.
+        """
+        rack = self.rack
+        lost: list[OutstandingChunk] = []
+        wait = 0.0
+        for chunk in self._flight.values():
+            if not rack.sent_before(chunk.sent_at, chunk.tsn):
+                break
+            remaining = chunk.sent_at + rack.rtt + reordering_window - now
+            if remaining <= 0:
+                lost.append(chunk)
+            else:
+                wait = remaining
+        total = 0
+        for chunk in lost:
+            total += chunk.length
+            self._lose(chunk, exhausted)
+        return total, wait
 
     def _lose(self, chunk: OutstandingChunk, exhausted: list[OutgoingMessage]) -> None:
         chunk.state = LOST
-        self.flight_size -= chunk.length
-        self.flight_payload -= chunk.payload
+        self._land(chunk)
         heappush(self._lost, chunk.tsn)
         limit = chunk.message.max_retransmissions
         if limit is not None and chunk.transmissions > limit:
@@ -235,52 +299,72 @@ class OutstandingData:
         base = cumulative_tsn_ack
         return [(max(start - base, 1), end - base) for start, end in self._acked if end > base]
 
-    def acknowledge(
-        self,
-        cumulative_tsn_ack: int,
-        gaps: list[Interval],
-        in_fast_recovery: bool,
-        now: float,
-        exhausted: list[OutgoingMessage],
-    ) -> AckInfo:
+    def acknowledge(self, cumulative_tsn_ack: int, gaps: list[Interval], now: float) -> AckInfo:
         """Take in a SACK for which `valid` said True and that is not older than the last one.
 
         Args:
             cumulative_tsn_ack: unwrapped.
             gaps: its Gap Ack Blocks, offsets as on the wire.
-            in_fast_recovery: whether the sender is in Fast Recovery.
             now: monotonic seconds.
-            exhausted: receives messages lost more often than they may be sent again.
         """
         info = AckInfo()
         if cumulative_tsn_ack > self.cumulative_tsn_ack:
             info.cumulative_advanced = True
             self._advance(cumulative_tsn_ack, info, now)
         if gaps or self._acked:
-            self._acknowledge_gaps(gaps, in_fast_recovery and info.cumulative_advanced, now, info, exhausted)
+            self._acknowledge_gaps(gaps, now, info)
+        if info.bytes_acked:
+            self.rate.acknowledged(info.bytes_acked, now)
+            if info.newest is not None:
+                self.rate.first_sent_at = info.newest.sent_at
         return info
 
     def _advance(self, cumulative_tsn_ack: int, info: AckInfo, now: float) -> None:
         """The hot path: remove what the Cumulative TSN Ack covers."""
-        chunks = self._chunks
-        length = payload = in_flight = 0
+        chunks, flight = self._chunks, self._flight
+        in_order = self.rack.fack <= self.cumulative_tsn_ack
+        length = payload = acked = 0
+        newest: OutstandingChunk | None = None
         for tsn in range(self.cumulative_tsn_ack + 1, cumulative_tsn_ack + 1):
             chunk = chunks.pop(tsn, None)
             if chunk is None:
                 continue
             if chunk.state == IN_FLIGHT:
-                in_flight += chunk.length
+                del flight[tsn]
+                length += chunk.length
                 payload += chunk.payload
             elif chunk.state == LOST:
-                length += chunk.length
+                acked += chunk.length
+            else:
+                continue
             if tsn == self._rtt_tsn:
                 self._measure(chunk, now, info)
-        self.flight_size -= in_flight
+            if in_order and chunk.transmissions == 1:
+                newest = chunk
+            else:
+                self._delivered(chunk, now, info)
+        self.flight_size -= length
         self.flight_payload -= payload
-        info.bytes_acked += in_flight + length
+        info.bytes_acked += acked + length
         self.cumulative_tsn_ack = cumulative_tsn_ack
+        if newest is not None:
+            # Sent once each and acknowledged in order: the last one says it all.
+            self._delivered(newest, now, info)
         if self.advanced_peer_ack_point < cumulative_tsn_ack:
             self.advanced_peer_ack_point = cumulative_tsn_ack
+
+    def _delivered(self, chunk: OutstandingChunk, now: float, info: AckInfo) -> None:
+        """Tell RACK of a chunk acknowledged for the first time."""
+        rack = self.rack
+        tsn = chunk.tsn
+        if tsn > rack.fack:
+            rack.fack = tsn
+        elif tsn < rack.fack and chunk.transmissions == 1:
+            rack.reordering_seen = True
+        rack.delivered(chunk.sent_at, tsn, chunk.transmissions > 1, now)
+        newest = info.newest
+        if newest is None or (chunk.sent_at, tsn) > (newest.sent_at, newest.tsn):
+            info.newest = chunk
 
     def _measure(self, chunk: OutstandingChunk, now: float, info: AckInfo) -> None:
         # RFC 9260, 6.3.1, C5: "Karn's algorithm: RTT measurements MUST NOT be made using chunks that were
@@ -289,28 +373,18 @@ class OutstandingData:
             info.round_trip = now - chunk.sent_at
         self._rtt_tsn = -1
 
-    def _acknowledge_gaps(
-        self,
-        gaps: list[Interval],
-        count_all: bool,
-        now: float,
-        info: AckInfo,
-        exhausted: list[OutgoingMessage],
-    ) -> None:
+    def _acknowledge_gaps(self, gaps: list[Interval], now: float, info: AckInfo) -> None:
         base = self.cumulative_tsn_ack
         acked = [(base + start, base + end) for start, end in gaps]
-        newest, packets = self._mark_acked(subtract(acked, self._acked), now, info)
+        self._mark_acked(subtract(acked, self._acked), now, info)
         for start, end in subtract(self._acked, acked):
             for tsn in range(max(start, base + 1), end + 1):
-                self._renege(tsn)
+                self._renege(tsn, now)
         self._acked = acked
-        if acked:
-            self._count_misses(acked, newest, packets, count_all, info, exhausted)
+        if not acked:
+            self.packets_sacked = 0
 
-    def _mark_acked(self, intervals: list[Interval], now: float, info: AckInfo) -> tuple[int, list[int]]:
-        """Mark newly acknowledged chunks; returns the highest TSN of them and their packets' numbers, ascending."""
-        highest = -1
-        packets: list[int] = []
+    def _mark_acked(self, intervals: list[Interval], now: float, info: AckInfo) -> None:
         packet = -1
         for start, end in intervals:
             for tsn in range(start, end + 1):
@@ -318,62 +392,23 @@ class OutstandingData:
                 if chunk is None or chunk.state == ACKED or chunk.state == ABANDONED:
                     continue
                 if chunk.state == IN_FLIGHT:
-                    self.flight_size -= chunk.length
-                    self.flight_payload -= chunk.payload
+                    self._land(chunk)
                 chunk.state = ACKED
                 info.bytes_acked += chunk.length
-                highest = tsn
                 if chunk.packet != packet:
                     packet = chunk.packet
-                    packets.append(packet)
+                    self.packets_sacked += 1
                 if tsn == self._rtt_tsn:
                     self._measure(chunk, now, info)
-        packets.sort()
-        return highest, packets
+                self._delivered(chunk, now, info)
 
-    def _renege(self, tsn: int) -> None:
+    def _renege(self, tsn: int, now: float) -> None:
         """RFC 9260, 6.2.1, D iii: the peer dropped what it had acknowledged: it is outstanding again."""
         chunk = self._chunks.get(tsn)
         if chunk is not None and chunk.state == ACKED:
             chunk.state = IN_FLIGHT
-            chunk.misses = 1
-            self.flight_size += chunk.length
-            self.flight_payload += chunk.payload
-
-    def _count_misses(
-        self,
-        acked: list[Interval],
-        newest: int,
-        packets: list[int],
-        count_all: bool,
-        info: AckInfo,
-        exhausted: list[OutgoingMessage],
-    ) -> None:
-        """Count miss indications for the holes below what was newly acknowledged (section 7.2.4).
-
-        RFC 9260, 7.2.4: "For each incoming SACK chunk, miss indications are incremented only for missing TSNs prior to
-        the HTNA in the SACK chunk." A peer that acknowledges whole batches sends one SACK for many packets; each packet
-        newly acknowledged above a hole then counts as the indication its own SACK would have been. Only packets sent
-        after the missing chunk was sent last count: what was under way before a retransmission tells nothing about it.
-        """
-        missing_until = acked[-1][1] if count_all else newest
-        previous = self.cumulative_tsn_ack
-        for start, end in acked:
-            if previous + 1 > missing_until:
-                break
-            for tsn in range(previous + 1, min(start, missing_until + 1)):
-                chunk = self._chunks.get(tsn)
-                if chunk is None or chunk.state != IN_FLIGHT or chunk.fast_retransmitted:
-                    continue
-                indications = len(packets) - bisect_right(packets, chunk.packet)
-                if indications == 0 and chunk.transmissions > 1:
-                    continue
-                chunk.misses += max(indications, 1)
-                if chunk.misses >= MISS_INDICATIONS:
-                    chunk.fast_retransmitted = True
-                    info.lost = True
-                    self._lose(chunk, exhausted)
-            previous = end
+            chunk.sent_at = now
+            self._depart(chunk, now)
 
     # -- partial reliability (RFC 3758) -----------------------------------------------------------------------
 
@@ -397,8 +432,7 @@ class OutstandingData:
             if chunk is None:
                 continue
             if chunk.state == IN_FLIGHT:
-                self.flight_size -= chunk.length
-                self.flight_payload -= chunk.payload
+                self._land(chunk)
             chunk.state = ABANDONED
             if tsn == self._rtt_tsn:
                 self._rtt_tsn = -1
@@ -444,6 +478,8 @@ class OutstandingData:
         payload = sum(chunk.payload for chunk in self._chunks.values() if chunk.state == IN_FLIGHT)
         if (flight, payload) != (self.flight_size, self.flight_payload):
             raise AssertionError(f"flight {self.flight_size}/{self.flight_payload}, found {flight}/{payload}")
+        if {tsn for tsn, chunk in self._chunks.items() if chunk.state == IN_FLIGHT} != set(self._flight):
+            raise AssertionError("what is in flight is filed wrongly")
         lost = {chunk.tsn for chunk in self._chunks.values() if chunk.state == LOST}
         if not lost <= set(self._lost):
             raise AssertionError(f"lost chunks {lost - set(self._lost)} would never be sent again")

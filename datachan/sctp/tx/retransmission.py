@@ -1,5 +1,5 @@
-"""What DATA may be sent now: windows, Fast Recovery, T3-rtx and zero-window probes (RFC 9260, sections 6.1 to 6.3,
-7.2).
+"""What DATA may be sent now: windows, pacing, loss recovery and probes (RFC 9260, sections 6.1 to 6.3 and 7.2, RFC
+8985).
 
 It joins the send queue, the outstanding chunks and the path. It hands out chunks one by one and never builds a packet;
 it reports what happened and never ends the association.
@@ -7,12 +7,18 @@ it reports what happened and never ends the association.
 
 from __future__ import annotations
 
+from datachan.sctp.congestion import AckSample
 from datachan.sctp.options import AssociationOptions
 from datachan.sctp.path import Path
+from datachan.sctp.serial import unwrap
+from datachan.sctp.timers import Timer, earliest
 from datachan.sctp.wire.chunks import SackChunk
 from datachan.sctp.wire.extensions import ForwardTsnChunk
 
+from .loss_probe import LossProbe
 from .outstanding import AckInfo, Interval, OutstandingChunk, OutstandingData
+from .pacer import Pacer
+from .recovery import Recovery
 from .send_queue import OutgoingMessage, SendQueue
 
 DATA_HEADER_LENGTH = 16
@@ -26,29 +32,37 @@ class RetransmissionQueue:
         path: where they are sent.
         abandoned: messages given up since the caller last looked; it clears the list.
         retransmissions: chunks sent again, for statistics.
-        packet: the number of the packet being built; the writer counts it up.
+        spurious_recoveries: recoveries undone because nothing had been lost, for statistics.
+        packet: the number of the packet being built.
+        recovery: the loss episode, if any.
+        reordering_timer: runs while chunks may be late or lost (RFC 8985, section 6.2).
+        probe: the tail loss probe.
     """
 
     __slots__ = (
         "_a_rwnd",
         "_burst_left",
         "_can_abandon",
-        "_exit_point",
-        "_fast_retransmit_now",
         "_forward_tsn_due",
         "_forward_tsn_sent_at",
         "_max_fragment",
+        "_one_packet_now",
         "_options",
+        "_paced_out",
+        "_pacer",
         "_probing",
         "_queue",
         "_sack_since_t3",
         "_single_packet",
-        "_timeout_point",
         "abandoned",
         "outstanding",
         "packet",
         "path",
+        "probe",
+        "recovery",
+        "reordering_timer",
         "retransmissions",
+        "spurious_recoveries",
     )
 
     def __init__(
@@ -64,15 +78,19 @@ class RetransmissionQueue:
         self.path = path
         self.abandoned: list[OutgoingMessage] = []
         self.retransmissions = 0
+        self.spurious_recoveries = 0
         self.packet = 0
+        self.recovery = Recovery()
+        self.reordering_timer = Timer()
+        self.probe = LossProbe()
         self._options = options
         self._queue = queue
         self._a_rwnd = peer_a_rwnd
         self._can_abandon = can_abandon
         self._max_fragment = options.max_packet_size - 12 - DATA_HEADER_LENGTH & ~3
-        self._timeout_point = -1  # the highest TSN sent when T3-rtx expired
-        self._exit_point = -1  # Fast Recovery lasts until this TSN is acknowledged
-        self._fast_retransmit_now = False  # one packet may ignore cwnd
+        self._pacer = Pacer(self._max_fragment + DATA_HEADER_LENGTH)
+        self._one_packet_now = False  # one packet may ignore cwnd and pace
+        self._paced_out = False  # only the pace holds DATA back
         self._single_packet = False  # after T3-rtx, until something is acknowledged
         self._probing = False
         self._sack_since_t3 = False
@@ -88,14 +106,28 @@ class RetransmissionQueue:
         return max(self._a_rwnd - self.outstanding.flight_payload, 0)
 
     @property
-    def in_fast_recovery(self) -> bool:
-        """Whether Fast Recovery is on (section 7.2.4)."""
-        return self._exit_point >= 0
-
-    @property
     def all_acknowledged(self) -> bool:
         """Whether nothing is outstanding."""
         return not self.outstanding
+
+    def next_timeout(self) -> float | None:
+        """When one of the sender's own timers expires, T3-rtx aside, or held back packets are due."""
+        moment = earliest(self.reordering_timer.expires_at, self.probe.timer.expires_at)
+        moment = earliest(moment, self._queue.next_expiry())
+        return earliest(moment, self._pacer.next_time()) if self._paced_out else moment
+
+    def handle_timeout(self, now: float) -> None:
+        """Do what the sender's own timers are for."""
+        if self.reordering_timer.expire(now):
+            exhausted: list[OutgoingMessage] = []
+            lost = self._detect_losses(now, exhausted)
+            if lost:
+                self._enter_recovery(now, self.outstanding.flight_size + lost)
+            self._give_up(exhausted)
+            self.outstanding.advance_peer_ack_point()
+            self._check_forward_tsn(now)
+        if self.probe.timer.expire(now):
+            self._send_loss_probe(now)
 
     # -- SACK -------------------------------------------------------------------------------------------------
 
@@ -114,25 +146,25 @@ class RetransmissionQueue:
             cumulative_tsn_ack, sack.gap_ack_blocks
         ):
             return None
-        return self._acknowledge(cumulative_tsn_ack, sack.gap_ack_blocks, sack.a_rwnd, now)
+        duplicates = [unwrap(tsn, cumulative_tsn_ack) for tsn in sack.duplicate_tsns]
+        return self._acknowledge(cumulative_tsn_ack, sack.gap_ack_blocks, sack.a_rwnd, duplicates, now)
 
     def handle_cumulative_ack(self, cumulative_tsn_ack: int, now: float) -> AckInfo | None:
         """Take in the Cumulative TSN Ack of a SHUTDOWN chunk, which has no gaps and no window."""
         outstanding = self.outstanding
         if cumulative_tsn_ack < outstanding.cumulative_tsn_ack or not outstanding.valid(cumulative_tsn_ack, []):
             return None
-        info = AckInfo()
-        if cumulative_tsn_ack > outstanding.cumulative_tsn_ack:
-            gaps = outstanding.gaps_above(cumulative_tsn_ack)
-            return self._acknowledge(cumulative_tsn_ack, gaps, self._a_rwnd, now)
-        return info
+        if cumulative_tsn_ack == outstanding.cumulative_tsn_ack:
+            return AckInfo()
+        gaps = outstanding.gaps_above(cumulative_tsn_ack)
+        return self._acknowledge(cumulative_tsn_ack, gaps, self._a_rwnd, [], now)
 
-    def _acknowledge(self, cumulative_tsn_ack: int, gaps: list[Interval], a_rwnd: int, now: float) -> AckInfo:
-        outstanding = self.outstanding
-        path = self.path
+    def _acknowledge(
+        self, cumulative_tsn_ack: int, gaps: list[Interval], a_rwnd: int, duplicates: list[int], now: float
+    ) -> AckInfo:
+        outstanding, path = self.outstanding, self.path
         flight_before = outstanding.flight_size
-        exhausted: list[OutgoingMessage] = []
-        info = outstanding.acknowledge(cumulative_tsn_ack, gaps, self.in_fast_recovery, now, exhausted)
+        info = outstanding.acknowledge(cumulative_tsn_ack, gaps, now)
         self._a_rwnd = a_rwnd
         self._sack_since_t3 = True
         if info.round_trip is not None:
@@ -140,30 +172,86 @@ class RetransmissionQueue:
         if info.bytes_acked:
             self._single_packet = False
             self._probing = False
-            path.congestion.on_acknowledged(info.bytes_acked, flight_before, self.in_fast_recovery)
-        if cumulative_tsn_ack >= self._exit_point:
-            self._exit_point = -1
-        if info.lost:
-            self._enter_fast_recovery()
-        self._give_up(exhausted)
+        if duplicates:
+            self._handle_duplicates(duplicates, cumulative_tsn_ack)
+        repaired = self.probe.acknowledged(cumulative_tsn_ack, duplicates)
+        in_fast_recovery = self.recovery.fast
+        if self.recovery.acknowledged(cumulative_tsn_ack):
+            outstanding.rack.recovery_ended()
+        exhausted: list[OutgoingMessage] = []
+        info.bytes_lost = self._detect_losses(now, exhausted)
+        if info.bytes_acked:
+            path.congestion.on_acknowledged(self._sample(info, flight_before, in_fast_recovery, now))
+        if info.bytes_lost or repaired:
+            self._enter_recovery(now, flight_before)
+        if exhausted:
+            self._give_up(exhausted)
         outstanding.advance_peer_ack_point()
         self._check_forward_tsn(now)
         self._burst_left = max(self._burst_limit(), 2 * info.bytes_acked)
-        self._manage_t3(info, now)
+        if self._options.pacing and path.srtt:
+            self._pacer.set_rate(path.congestion.pacing_rate(path.srtt), path.srtt, now)
+        self._manage_timers(info, now)
         return info
 
-    def _enter_fast_recovery(self) -> None:
-        # What T3-rtx gave up as lost is being sent again in slow start; to lose some of it once more is the same
-        # congestion, for which cwnd has been cut already (as RFC 6582, section 4 has it for TCP).
-        if self.in_fast_recovery or self.outstanding.cumulative_tsn_ack < self._timeout_point:
-            return
-        self.path.congestion.on_loss()
-        self._exit_point = self.outstanding.highest_tsn
-        self._fast_retransmit_now = True
+    def _sample(self, info: AckInfo, flight_before: int, in_fast_recovery: bool, now: float) -> AckSample:
+        outstanding = self.outstanding
+        rate = outstanding.rate
+        sample = AckSample(now, info.bytes_acked, flight_before, outstanding.flight_size)
+        sample.in_recovery = in_fast_recovery
+        sample.round_trip = info.round_trip
+        sample.min_rtt = outstanding.rack.min_rtt
+        sample.delivered = rate.delivered
+        sample.bytes_lost = info.bytes_lost
+        sample.app_limited = rate.app_limited_until > 0
+        newest = info.newest
+        if newest is not None:
+            sample.prior_delivered = newest.delivered
+            elapsed = max(now - newest.delivered_at, newest.sent_at - newest.first_sent_at)
+            if elapsed > 0 and elapsed >= sample.min_rtt:
+                sample.delivery_rate = (rate.delivered - newest.delivered) / elapsed
+        return sample
 
-    def _manage_t3(self, info: AckInfo, now: float) -> None:
+    def _detect_losses(self, now: float, exhausted: list[OutgoingMessage]) -> int:
+        """Bytes newly found lost; the rest under suspicion keeps the reordering timer running."""
+        outstanding = self.outstanding
+        if not outstanding.flight_size:
+            self.reordering_timer.stop()
+            return 0
+        window = outstanding.rack.reordering_window(
+            self.recovery.active, outstanding.packets_sacked, self.path.srtt or outstanding.rack.rtt
+        )
+        lost, wait = outstanding.detect_losses(window, now, exhausted)
+        if wait > 0:
+            self.reordering_timer.start(now, wait)
+        else:
+            self.reordering_timer.stop()
+        return lost
+
+    def _enter_recovery(self, now: float, flight_before: int) -> None:
+        if self.recovery.active:
+            return
+        congestion = self.path.congestion
+        self.recovery.begin(self.outstanding.highest_tsn, fast=True, cwnd=congestion.cwnd, ssthresh=congestion.ssthresh)
+        congestion.on_loss(now, flight_before)
+        # RFC 9260, 7.2.4: "When a Fast Retransmit is being performed, the sender SHOULD ignore the value of cwnd and
+        # SHOULD NOT delay retransmission for this single packet."
+        self._one_packet_now = self.outstanding.has_lost
+        self.probe.cancel()
+
+    def _handle_duplicates(self, duplicates: list[int], cumulative_tsn_ack: int) -> None:
+        """The peer reports what it got twice: were our retransmissions needless?"""
+        outstanding = self.outstanding
+        outstanding.rack.note_duplicates(outstanding.next_tsn, cumulative_tsn_ack)
+        saved = self.recovery.reported_duplicate(duplicates, outstanding.has_lost)
+        if saved is not None:
+            self.path.congestion.on_spurious(*saved)
+            self.spurious_recoveries += 1
+
+    def _manage_timers(self, info: AckInfo, now: float) -> None:
         t3 = self.path.t3_rtx
         if self.all_acknowledged:
+            self.probe.cancel()
             # RFC 9260, 6.3.2, R2: "Whenever all outstanding data sent to an address have been acknowledged, turn off
             # the T3-rtx timer of that address."
             if not self._blocked_by_window():
@@ -175,8 +263,9 @@ class RetransmissionQueue:
             # R3: "Whenever a SACK chunk is received that acknowledges the DATA chunk with the earliest outstanding TSN
             # for that address, restart the T3-rtx timer for that address with its current RTO"
             t3.start(now, self.path.rto)
+            self._schedule_probe(now)
 
-    # -- T3-rtx -----------------------------------------------------------------------------------------------
+    # -- T3-rtx and the loss probe ----------------------------------------------------------------------------
 
     def handle_t3_expired(self, now: float) -> bool:
         """T3-rtx has expired (section 6.3.3).
@@ -186,6 +275,8 @@ class RetransmissionQueue:
         """
         path = self.path
         path.back_off()
+        self.probe.cancel()
+        self.reordering_timer.stop()
         if self.all_acknowledged:
             # The timer ran for the zero-window probe, which may go now.
             self._probing = self._blocked_by_window()
@@ -197,13 +288,17 @@ class RetransmissionQueue:
         self._sack_since_t3 = False
         if not window_closed:
             # "Zero window probing does not affect the calculation of cwnd."
-            path.congestion.on_timeout()
+            congestion = path.congestion
+            self.recovery.begin(
+                self.outstanding.highest_tsn, fast=False, cwnd=congestion.cwnd, ssthresh=congestion.ssthresh
+            )
+            congestion.on_timeout(now, self.outstanding.flight_size)
         self._single_packet = True
-        self._exit_point = -1
         self._give_up(self.outstanding.lose_all())
         self.outstanding.advance_peer_ack_point()
         self._forward_tsn_due = self._can_forward()
         self._burst_left = self._burst_limit()
+        self._one_packet_now = True
         path.t3_rtx.start(now, path.rto)
         return counts
 
@@ -211,10 +306,41 @@ class RetransmissionQueue:
         """COOKIE ECHO is sent again, and the DATA bundled with it: no sign of congestion."""
         self._give_up(self.outstanding.lose_all())
 
+    def _schedule_probe(self, now: float) -> None:
+        """RFC 8985, 7.2: start the probe timer, "unless it is already in fast recovery, RTO recovery, or segments have
+        been SACKed".
+        """
+        outstanding = self.outstanding
+        if not self._options.tail_loss_probe or self.recovery.active or outstanding.packets_sacked:
+            self.probe.timer.stop()
+            return
+        lone = outstanding.flight_size <= self._max_fragment + DATA_HEADER_LENGTH
+        self.probe.schedule(now, self.path.srtt, lone, self.path.t3_rtx.expires_at)
+
+    def _send_loss_probe(self, now: float) -> None:
+        """RFC 8985, 7.3: new data if there is some, else the last chunk again."""
+        outstanding = self.outstanding
+        if not outstanding.flight_size or self.recovery.active or outstanding.has_lost:
+            return
+        if self._probing or self._a_rwnd < self._max_fragment:
+            # The peer has no room: its silence is no sign of loss.
+            return
+        message = self._queue.next_message()
+        if message is not None and min(message.remaining, self._max_fragment) <= self.peer_rwnd:
+            self.probe.sent(outstanding.next_tsn, is_retransmission=False)
+        elif outstanding.lose_last():
+            self.probe.sent(outstanding.highest_tsn, is_retransmission=True)
+        else:
+            return
+        self._one_packet_now = True
+        # RFC 8985, 7.3: after the probe the RTO timer is armed anew.
+        self.path.t3_rtx.start(now, self.path.rto)
+
     # -- handing out chunks -----------------------------------------------------------------------------------
 
     def begin_batch(self, now: float) -> None:
         """A writer is about to ask for chunks: drop what has outlived its lifetime and decay an idle window."""
+        self._paced_out = False
         for message in self._queue.expire(now):
             self._abandon_or_drop(message)
         if self.all_acknowledged and self._queue.sendable:
@@ -236,22 +362,26 @@ class RetransmissionQueue:
         # marked for retransmission (limited by the current cwnd)."
         if self.outstanding.has_lost:
             return self._next_retransmission(room, packet_empty, now)
-        self._fast_retransmit_now = False
         if not self._queue.sendable:
+            self._one_packet_now = False
+            if self.outstanding.flight_size < self.path.congestion.cwnd:
+                self.outstanding.rate.note_app_limited(self.outstanding.flight_size)
             return None
         return self._next_new(room, packet_empty, closing, now)
 
-    def sends_soon(self) -> bool:
-        """Whether there is DATA that the congestion window lets go now."""
+    def sends_soon(self, now: float) -> bool:
+        """Whether there is DATA that the congestion window and the pace let go now."""
         if not self._queue.sendable and not self.outstanding.has_lost:
             return False
-        return self._fast_retransmit_now or self._cwnd_allows()
+        return self._one_packet_now or self._window_allows(now)
 
-    def packet_done(self, length: int) -> None:
+    def packet_done(self, length: int, now: float) -> None:
         """A packet with DATA was finished; `length` chunk bytes were in it."""
         self.packet += 1
         self._burst_left -= length
-        self._fast_retransmit_now = False
+        self._pacer.sent(length)
+        self._one_packet_now = False
+        self._schedule_probe(now)
 
     def _next_retransmission(self, room: int, packet_empty: bool, now: float) -> OutstandingChunk | None:
         outstanding = self.outstanding
@@ -263,9 +393,10 @@ class RetransmissionQueue:
             self._check_forward_tsn(now)
         if chunk is None or chunk.length > room:
             return None
-        if packet_empty and not self._fast_retransmit_now and not self._cwnd_allows():
+        if packet_empty and not self._one_packet_now and not self._window_allows(now):
             return None
         outstanding.resend(chunk, now, self.packet)
+        self.recovery.resent(chunk.tsn)
         self.retransmissions += 1
         t3 = self.path.t3_rtx
         # RFC 9260, 6.1: "the sender MUST restart the timer if the earliest (i.e., lowest TSN) outstanding DATA chunk
@@ -278,11 +409,13 @@ class RetransmissionQueue:
         message = self._queue.next_message()
         if message is None:
             return None
-        remaining = message.remaining
-        size = min(remaining, self._max_fragment)
-        if size + DATA_HEADER_LENGTH > room or (packet_empty and not self._cwnd_allows()):
+        size = min(message.remaining, self._max_fragment)
+        if size + DATA_HEADER_LENGTH > room:
             return None
-        if not packet_empty and size == self._max_fragment:
+        if packet_empty:
+            if not self._one_packet_now and not self._window_allows(now):
+                return None
+        elif size == self._max_fragment:
             return None
         outstanding = self.outstanding
         if size > self.peer_rwnd and not self._may_probe(now):
@@ -294,11 +427,15 @@ class RetransmissionQueue:
             self.path.t3_rtx.start(now, self.path.rto)
         return chunk
 
-    def _cwnd_allows(self) -> bool:
+    def _window_allows(self, now: float) -> bool:
         """RFC 9260, 6.1, B: new data may not be sent with cwnd or more in flight; the last packet may exceed it."""
-        if self._single_packet and self.outstanding.flight_size > 0:
+        flight = self.outstanding.flight_size
+        if flight >= self.path.congestion.cwnd or self._burst_left <= 0:
             return False
-        return self.outstanding.flight_size < self.path.congestion.cwnd and self._burst_left > 0
+        if self._single_packet and flight > 0:
+            return False
+        self._paced_out = not self._pacer.allows(now)
+        return not self._paced_out
 
     def _may_probe(self, now: float) -> bool:
         """Whether a zero window probe may go (section 6.1, A); else T3-rtx runs towards one."""
@@ -324,10 +461,6 @@ class RetransmissionQueue:
         return self._options.max_burst * (self._max_fragment + DATA_HEADER_LENGTH)
 
     # -- partial reliability ----------------------------------------------------------------------------------
-
-    def next_expiry(self) -> float | None:
-        """When the next lifetime of a queued message ends."""
-        return self._queue.next_expiry()
 
     def forward_tsn(self, max_size: int, now: float) -> ForwardTsnChunk | None:
         """The FORWARD TSN to send now, or None (RFC 3758, section 3.5)."""

@@ -1,0 +1,40 @@
+"""How much may be in flight and how fast: congestion controllers behind one base class (RFC 9260, section 7.2).
+
+A controller knows bytes, sizes and times only. It never sees chunks, timers or packets: the data sender tells it what
+was acknowledged or lost, and reads `cwnd` and the pacing rate. Another algorithm is another subclass and a line in
+`make_controller`.
+"""
+
+from __future__ import annotations
+
+from .base import AckSample, CongestionController
+from .bbr import Bbr
+from .cubic import Cubic
+from .newreno import NewReno
+
+__all__ = ["ALGORITHMS", "AckSample", "Bbr", "CongestionController", "Cubic", "NewReno", "make_controller"]
+
+ALGORITHMS = ("newreno", "cubic", "bbr")
+
+
+def make_controller(
+    algorithm: str, max_payload: int, initial_cwnd: int = 0, slow_start_limit: int = 1
+) -> CongestionController:
+    """A controller for one path.
+
+    Args:
+        algorithm: one of `ALGORITHMS`.
+        max_payload: bytes of the largest DATA chunk that fits a packet (PMDCS).
+        initial_cwnd: bytes; 0 for RFC 9260's.
+        slow_start_limit: full packets by which cwnd may grow per SACK in slow start (L of section 7.2.1).
+
+    Raises:
+        ValueError: there is no such algorithm.
+    """
+    if algorithm == "newreno":
+        return NewReno(max_payload, initial_cwnd, slow_start_limit)
+    if algorithm == "cubic":
+        return Cubic(max_payload, initial_cwnd, slow_start_limit)
+    if algorithm == "bbr":
+        return Bbr(max_payload, initial_cwnd)
+    raise ValueError(f"no congestion control {algorithm!r}; there is {', '.join(ALGORITHMS)}")

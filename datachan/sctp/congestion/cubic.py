@@ -1,0 +1,166 @@
+"""CUBIC (RFC 9438) with HyStart++ (RFC 9406): the default.
+
+The window grows with time since the last loss, not per round trip, so that long paths fill as fast as short ones; slow
+start ends when round trips begin to grow, before the queue overflows. W_max, C and the curve are in packets of
+`max_payload`, as in RFC 9438; cwnd is in bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .base import AckSample, CongestionController
+
+BETA_CUBIC: Final = 0.7
+C: Final = 0.4
+ALPHA_CUBIC: Final = 3 * (1 - BETA_CUBIC) / (1 + BETA_CUBIC)
+
+# RFC 9406, 4.3
+MIN_RTT_THRESH: Final = 0.004
+MAX_RTT_THRESH: Final = 0.016
+MIN_RTT_DIVISOR: Final = 8
+N_RTT_SAMPLE: Final = 8
+CSS_GROWTH_DIVISOR: Final = 4
+CSS_ROUNDS: Final = 5
+
+
+class HyStart:
+    """HyStart++: when does slow start become harmful? (RFC 9406, section 4.2)
+
+    Attributes:
+        in_css: in Conservative Slow Start, where the window grows a quarter as fast.
+        ended: it has been decided: congestion avoidance from here on.
+    """
+
+    __slots__ = (
+        "_baseline",
+        "_css_rounds",
+        "_current_min",
+        "_last_min",
+        "_round_ends_at",
+        "_samples",
+        "ended",
+        "in_css",
+    )
+
+    def __init__(self) -> None:
+        self.in_css = False
+        self.ended = False
+        self._round_ends_at = 0
+        self._last_min = float("inf")
+        self._current_min = float("inf")
+        self._samples = 0
+        self._baseline = float("inf")
+        self._css_rounds = 0
+
+    def on_acknowledged(self, sample: AckSample, round_trip: float) -> None:
+        """Take in one round-trip sample; a round ends when what was in flight at its beginning is delivered."""
+        if sample.delivered >= self._round_ends_at:
+            self._new_round(sample)
+        self._current_min = min(self._current_min, round_trip)
+        self._samples += 1
+        if self._samples < N_RTT_SAMPLE or self._last_min == float("inf"):
+            return
+        if not self.in_css:
+            threshold = max(MIN_RTT_THRESH, min(self._last_min / MIN_RTT_DIVISOR, MAX_RTT_THRESH))
+            if self._current_min >= self._last_min + threshold:
+                self._baseline = self._current_min
+                self.in_css = True
+                self._css_rounds = 0
+        elif self._current_min < self._baseline:
+            # The growth was a passing thing: slow start again.
+            self._baseline = float("inf")
+            self.in_css = False
+
+    def _new_round(self, sample: AckSample) -> None:
+        self._round_ends_at = sample.delivered + sample.flight_after
+        self._last_min = self._current_min
+        self._current_min = float("inf")
+        self._samples = 0
+        if self.in_css:
+            self._css_rounds += 1
+            if self._css_rounds >= CSS_ROUNDS:
+                self.ended = True
+
+
+class Cubic(CongestionController):
+    """RFC 9438."""
+
+    __slots__ = ("_epoch_start", "_hystart", "_k", "_slow_start_limit", "_w_est", "_w_max")
+
+    def __init__(self, max_payload: int, initial_cwnd: int = 0, slow_start_limit: int = 1) -> None:
+        super().__init__(max_payload, initial_cwnd)
+        self._slow_start_limit = slow_start_limit
+        self._hystart = HyStart()
+        self._w_max = 0.0
+        self._w_est = 0.0
+        self._k = 0.0
+        self._epoch_start = -1.0
+
+    def on_acknowledged(self, sample: AckSample) -> None:
+        """Grow the window, if it is used."""
+        if sample.in_recovery:
+            return
+        fully_used = sample.flight_before + 2 * self.max_payload > self.cwnd
+        if self.in_slow_start:
+            self._slow_start(sample, fully_used)
+        elif fully_used:
+            self._avoid_congestion(sample)
+        else:
+            # RFC 9438, 5.8: time in which the application did not fill the window does not count as growth.
+            self._epoch_start = -1.0
+
+    def _slow_start(self, sample: AckSample, fully_used: bool) -> None:
+        if sample.round_trip is not None and self.ssthresh >= 1 << 62:
+            self._hystart.on_acknowledged(sample, sample.round_trip)
+            if self._hystart.ended:
+                self.ssthresh = self.cwnd
+                return
+        if fully_used:
+            growth = min(sample.bytes_acked, self._slow_start_limit * self.max_payload)
+            self.cwnd += growth // CSS_GROWTH_DIVISOR if self._hystart.in_css else growth
+
+    def _avoid_congestion(self, sample: AckSample) -> None:
+        packets = self.cwnd / self.max_payload
+        if self._epoch_start < 0:
+            self._begin_epoch(sample.now, packets)
+        rtt = sample.min_rtt
+        t = sample.now - self._epoch_start
+        # RFC 9438, 4.2: W_cubic(t) = C * (t - K)^3 + W_max; the target is the window one round trip from now.
+        target = C * (t + rtt - self._k) ** 3 + self._w_max
+        target = min(max(target, packets), 1.5 * packets)
+        # Section 4.3: the Reno-friendly region.
+        alpha = 1.0 if self._w_est >= self._w_max else ALPHA_CUBIC
+        self._w_est += alpha * (sample.bytes_acked / self.cwnd)
+        if C * (t - self._k) ** 3 + self._w_max < self._w_est:
+            packets = max(packets, self._w_est)
+        else:
+            packets += (target - packets) * (sample.bytes_acked / self.cwnd)
+        self.cwnd = int(packets * self.max_payload)
+
+    def _begin_epoch(self, now: float, packets: float) -> None:
+        self._epoch_start = now
+        self._w_est = packets
+        self._w_max = max(self._w_max, packets)
+        self._k = ((self._w_max - packets) / C) ** (1 / 3)
+
+    def on_loss(self, now: float, flight_size: int) -> None:
+        """Multiplicative decrease with fast convergence (sections 4.6 and 4.7)."""
+        packets = self.cwnd / self.max_payload
+        # RFC 9438, 4.7: a flow that did not reach its last maximum leaves room for others.
+        self._w_max = packets * (1 + BETA_CUBIC) / 2 if packets < self._w_max else packets
+        # Section 4.6: ssthresh follows the flight size, so that an unused window is no reserve.
+        reference = min(self.cwnd, max(flight_size, self.cwnd // 2))
+        self.ssthresh = max(int(reference * BETA_CUBIC), 2 * self.max_payload)
+        self.cwnd = self.ssthresh
+        self._epoch_start = -1.0
+
+    def on_timeout(self, now: float, flight_size: int) -> None:
+        """RFC 9438, 4.8: as on a loss, then slow start from one packet."""
+        self.on_loss(now, flight_size)
+        self.cwnd = self.max_payload
+
+    def on_idle(self, intervals: int) -> None:
+        """Decay an unused window, and begin a new epoch after it."""
+        super().on_idle(intervals)
+        self._epoch_start = -1.0

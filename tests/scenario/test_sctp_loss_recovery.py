@@ -1,0 +1,248 @@
+"""Finding and repairing loss by time: RACK-TLP (RFC 8985), spurious retransmissions undone, pacing; step by step."""
+
+from __future__ import annotations
+
+import pytest
+
+from datachan.sctp.wire.chunks import DataChunk
+
+from .sctp_pair import Pair, S, changed, chunks
+
+FRAGMENT = 1172
+RTT = 0.1
+
+
+def in_flight(packets: int, **options: object) -> tuple[Pair, list[bytes]]:
+    """A pair whose path is measured at RTT, with so many full packets just sent by A."""
+    pair = Pair(changed(initial_cwnd=200_000, max_burst=100, rto_min=0.4, pacing=False, **options)).establish()
+    for _ in range(3):
+        pair.send_a(b"measure")
+        datagrams = pair.from_a()
+        pair.now += RTT
+        pair.to_z(*datagrams)
+        pair.z.handle_timeout(pair.now + 0.2)
+        pair.to_a(*pair.from_z())
+    pair.exchange()
+    pair.send_a(bytes(packets * FRAGMENT))
+    datagrams = pair.from_a()
+    if len(datagrams) != packets:
+        raise RuntimeError(f"{len(datagrams)} packets in flight")
+    return pair, datagrams
+
+
+def tsns(datagrams: list[bytes]) -> list[int]:
+    return [chunk.tsn for chunk in chunks(datagrams, DataChunk)]
+
+
+def test_a_late_packet_gets_a_quarter_round_trip_before_it_counts_as_lost() -> None:
+    pair, datagrams = in_flight(3)
+    pair.now += RTT
+    # The first packet is missing; the two after it arrive.
+    pair.to_z(*datagrams[1:])
+    pair.to_a(*pair.from_z())
+    assert pair.from_a() == []
+    moment = pair.a.next_timeout()
+    assert moment is not None
+    assert moment - pair.now == pytest.approx(RTT / 4, abs=0.002)
+    pair.now = moment
+    pair.a.handle_timeout(pair.now)
+    assert tsns(pair.from_a()) == tsns(datagrams[:1])
+
+
+def test_a_packet_that_was_only_late_is_not_sent_again() -> None:
+    pair, datagrams = in_flight(3)
+    pair.now += RTT
+    pair.to_z(*datagrams[1:])
+    pair.to_a(*pair.from_z())
+    pair.now += RTT / 8
+    pair.to_z(datagrams[0])
+    pair.to_a(*pair.from_z())
+    pair.pass_time(3)
+    assert pair.a.stats().retransmissions == 0
+
+
+def test_a_lost_retransmission_is_found_without_a_timeout() -> None:
+    pair, datagrams = in_flight(10)
+    start = pair.now
+    pair.now += RTT
+    pair.to_z(*datagrams[1:5])
+    pair.to_a(*pair.from_z())
+    assert tsns(pair.from_a()) == tsns(datagrams[:1])  # lost as well
+    pair.now += 0.001
+    pair.to_z(*datagrams[5:])
+    pair.to_a(*pair.from_z())
+    # A sends on; once what it sent after the retransmission arrives, that one counts as lost too.
+    pair.send_a(bytes(4 * FRAGMENT))
+    more = pair.from_a()
+    pair.now += RTT
+    pair.to_z(*more)
+    pair.to_a(*pair.from_z())
+    if not (again := pair.from_a()):
+        again = pair.expire_a()
+    assert tsns(again)[:1] == tsns(datagrams[:1])
+    assert pair.now - start < 0.4  # RTO.Min
+    pair.to_z(*again)
+    pair.exchange()
+    assert pair.received_by_z()[-2:] == [bytes(10 * FRAGMENT), bytes(4 * FRAGMENT)]
+
+
+def test_a_lost_tail_is_probed_for_after_two_round_trips() -> None:
+    pair, datagrams = in_flight(5)
+    pair.now += RTT
+    pair.to_z(*datagrams[:3])
+    pair.to_a(*pair.from_z())
+    acknowledged_at = pair.now
+    probe = pair.expire_a()
+    assert pair.now - acknowledged_at == pytest.approx(2 * RTT, abs=0.01)
+    assert tsns(probe) == tsns(datagrams[4:])
+    pair.now += RTT
+    pair.to_z(*probe)
+    pair.to_a(*pair.from_z())
+    # The probe's SACK shows the other one missing: RACK takes it from here.
+    again = pair.from_a() or pair.expire_a()
+    assert tsns(again) == tsns(datagrams[3:4])
+    pair.to_z(*again)
+    pair.exchange()
+    assert pair.received_by_z()[-1] == bytes(5 * FRAGMENT)
+
+
+def test_new_data_is_the_better_probe() -> None:
+    pair, datagrams = in_flight(3, receive_window=1_000_000)
+    pair.now += RTT
+    pair.to_z(datagrams[0])
+    pair.to_a(*pair.from_z())
+    pair.send_a(b"new")
+    (new,) = pair.from_a()
+    probe = pair.expire_a()
+    assert tsns(probe) == tsns([new])
+
+
+def test_a_probe_answered_by_the_original_costs_no_window() -> None:
+    pair, datagrams = in_flight(3)
+    cwnd = pair.a.stats().cwnd
+    probe = pair.expire_a()
+    assert tsns(probe) == tsns(datagrams[2:])
+    pair.to_z(*datagrams)
+    pair.to_a(*pair.from_z())
+    pair.to_z(*probe)
+    pair.exchange()
+    assert pair.a.stats().cwnd >= cwnd
+
+
+def test_a_probe_that_repaired_a_loss_halves_the_window() -> None:
+    pair, datagrams = in_flight(3, congestion_control="newreno")
+    cwnd = pair.a.stats().cwnd
+    pair.now += RTT
+    pair.to_z(*datagrams[:2])
+    pair.to_a(*pair.from_z())
+    pair.to_z(*pair.expire_a())
+    pair.exchange()
+    pair.send_a(bytes(3 * FRAGMENT))
+    pair.exchange()
+    assert pair.a.stats().cwnd <= cwnd // 2 + 3 * 1200
+
+
+def test_messages_that_may_not_be_sent_again_are_not_used_as_probes() -> None:
+    pair = Pair(changed(rto_min=0.4)).establish()
+    pair.send_a(b"measure")
+    pair.exchange()
+    pair.send_a(b"once", max_retransmissions=0)
+    first = pair.from_a()
+    while pair.a.stats().flight_size:
+        assert tsns(pair.expire_a()) == []
+    assert len(tsns(first)) == 1
+
+
+def test_needless_retransmissions_are_noticed_and_the_window_given_back() -> None:
+    pair, datagrams = in_flight(20)
+    cwnd = pair.a.stats().cwnd
+    pair.now += RTT
+    # Packets 0 and 1 take a detour longer than the reordering window.
+    pair.to_z(*datagrams[2:])
+    pair.to_a(*pair.from_z())
+    again = pair.from_a()
+    assert tsns(again) == tsns(datagrams[:2])
+    assert pair.a.stats().cwnd < cwnd
+    pair.now += RTT / 10
+    pair.to_z(*datagrams[:2])
+    pair.to_a(*pair.from_z())
+    pair.now += RTT
+    pair.to_z(*again)
+    pair.to_a(*pair.from_z())
+    stats = pair.a.stats()
+    assert stats.cwnd >= cwnd
+    assert stats.spurious_recoveries == 1
+
+
+def test_a_timeout_that_was_only_a_delay_is_undone() -> None:
+    pair, datagrams = in_flight(4, tail_loss_probe=False)
+    cwnd = pair.a.stats().cwnd
+    (again,) = pair.expire_a()
+    assert pair.a.stats().cwnd < 1200
+    # Everything was only late.
+    pair.to_z(*datagrams)
+    pair.to_a(*pair.from_z())
+    pair.to_z(again)
+    pair.exchange()
+    assert pair.a.stats().cwnd >= cwnd
+    assert pair.a.state is S.ESTABLISHED
+
+
+def test_a_whole_lost_window_is_recovered_in_order_and_once() -> None:
+    pair, datagrams = in_flight(40)
+    pair.send_a(b"after")
+    pair.from_a()
+    for _ in range(200):
+        pair.pass_time(0.05)
+        if len(pair.received_by_z()) >= 5:
+            break
+    assert pair.received_by_z()[-2:] == [bytes(40 * FRAGMENT), b"after"]
+    assert pair.a.stats().retransmissions <= 2 * (len(datagrams) + 1)
+
+
+def test_pacing_spreads_a_window_over_the_round_trip() -> None:
+    pair = Pair(changed(initial_cwnd=120_000, max_burst=100, rto_min=0.4)).establish()
+    for _ in range(3):
+        pair.send_a(b"measure")
+        datagrams = pair.from_a()
+        pair.now += RTT
+        pair.to_z(*datagrams)
+        pair.z.handle_timeout(pair.now + 0.2)
+        pair.to_a(*pair.from_z())
+    start = pair.now
+    pair.send_a(bytes(90 * FRAGMENT))
+    bursts = [len(pair.from_a())]
+    while sum(bursts) < 90:
+        moment = pair.a.next_timeout()
+        assert moment is not None
+        assert moment > pair.now
+        pair.now = moment
+        pair.a.handle_timeout(pair.now)
+        bursts.append(len(pair.from_a()))
+    assert max(bursts) <= 8
+    # Slow start paces at twice the window per round trip: 90 of 101 packets take not quite half a round trip.
+    assert 0.3 * RTT < pair.now - start < 0.7 * RTT
+
+
+@pytest.mark.parametrize("algorithm", ["newreno", "cubic", "bbr"])
+def test_every_controller_transfers_and_grows(algorithm: str) -> None:
+    pair = Pair(changed(congestion_control=algorithm, slow_start_limit=64, max_burst=64, pacing=False)).establish()
+    pair.send_a(bytes(2_000_000))
+    for _ in range(3000):
+        datagrams = pair.from_a()
+        pair.now += 0.01
+        pair.to_z(*datagrams)
+        answers = pair.from_z()
+        pair.now += 0.01
+        pair.to_a(*answers)
+        pair.a.handle_timeout(pair.now)
+        pair.z.handle_timeout(pair.now)
+        if pair.received_by_z():
+            break
+    assert pair.received_by_z() == [bytes(2_000_000)]
+    assert pair.a.stats().cwnd > 10_000
+
+
+def test_an_unknown_controller_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="newreno, cubic, bbr"):
+        changed(congestion_control="vegas")
