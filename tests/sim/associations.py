@@ -218,9 +218,9 @@ def rough_conditions(chance: random.Random) -> Conditions:
         jitter=chance.choice([0.0, 0.0, 0.005, 0.1]),
         rate=rate,
         queue=chance.choice([0, 6000, 30000]) if rate else 0,
-        loss=chance.choice([0.0, 0.0, 0.01, 0.05, 0.2]),
+        loss=chance.choice([0.0, 0.0, 0.01, 0.05, 0.12]),
         duplication=chance.choice([0.0, 0.0, 0.02, 0.2]),
         reordering=chance.choice([0.0, 0.0, 0.05, 0.3]),
         reordering_delay=chance.choice([0.005, 0.05, 0.5]),
-        corruption=chance.choice([0.0, 0.0, 0.01, 0.1]),
+        corruption=chance.choice([0.0, 0.0, 0.01, 0.04]),
     )

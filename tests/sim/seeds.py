@@ -34,12 +34,15 @@ def entropy(seed: int) -> Callable[[int], bytes]:
 
 
 def entropy_near_the_wrap(seed: int) -> Callable[[int], bytes]:
-    """As `entropy`, but every 32-bit number drawn is within 64 of the end, initial TSNs among them."""
+    """As `entropy`, but the first 64 numbers of 32 bits drawn are the last 64 there are, in disorder.
+
+    Initial TSNs are among them; so are Verification Tags, which must not repeat.
+    """
     chance = random.Random(seed)
+    last = list(range(0xFFFFFFFF - 63, 1 << 32))
+    chance.shuffle(last)
 
     def draw(size: int) -> bytes:
-        if size == 4:
-            return (0xFFFFFFFF - chance.randrange(64)).to_bytes(4, "big")
-        return chance.randbytes(size)
+        return last.pop().to_bytes(4, "big") if size == 4 and last else chance.randbytes(size)
 
     return draw
