@@ -1,0 +1,377 @@
+// The page: a room in the address, a link to everybody in it, one of them on display.
+
+import { PeerLink, SAMPLE_INTERVAL } from "./link.js";
+import { RoomSocket } from "./signalling.js";
+import {
+  $, addEntry, announce, clearProblem, showHead, showLog, showPeople, showProblem, showSamples, STATES, TransferView,
+} from "./view.js";
+
+const ECHO_ID = "echo";
+const QUIET = ["Amber", "Blue", "Bright", "Calm", "Clever", "Gentle", "Green", "Quick", "Quiet", "Silver", "Sunny", "Warm"];
+const NAMES = ["Badger", "Finch", "Fox", "Hare", "Heron", "Lynx", "Otter", "Owl", "Raven", "Robin", "Seal", "Wren"];
+
+let config = null;
+let room = null; // a RoomSocket
+let links = new Map();
+let selected = null;
+const views = new Map(); // a transfer to its TransferView
+let spokenAt = 0;
+
+// -- the room ---------------------------------------------------------------------------------------------------------
+
+function roomInAddress() {
+  const name = decodeURIComponentSafely(location.hash.slice(1));
+  return /^[A-Za-z0-9_-]{1,64}$/.test(name) ? name : null;
+}
+
+function decodeURIComponentSafely(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return "";
+  }
+}
+
+function newRoomName() {
+  const letters = "abcdefghijkmnpqrstuvwxyz23456789"; // without those that look alike
+  return Array.from(crypto.getRandomValues(new Uint8Array(12)), (value) => letters[value % 32]).join("");
+}
+
+function roomLink(name) {
+  return new URL(`#${name}`, location.href.split("#")[0]).href;
+}
+
+function join(name) {
+  clearProblem();
+  remember("name", $("name").value.trim());
+  if (location.hash.slice(1) !== name) history.pushState(null, "", `#${name}`);
+  room = new RoomSocket(config.rooms, name, $("name").value.trim());
+  const joined = room;
+  const during = (handler) => (event) => { if (room === joined) handler(event.detail); };
+  room.addEventListener("welcome", during(welcomed));
+  room.addEventListener("peer-joined", during(({ peer }) => {
+    addLink(peer);
+    announce(`${peer.name} joined the room`);
+  }));
+  room.addEventListener("peer-left", during(({ id }) => peerLeft(id)));
+  room.addEventListener("signal", during(signalled));
+  room.addEventListener("fault", during((message) => {
+    for (const link of links.values()) link.refused(message);
+  }));
+  room.addEventListener("refused", during((message) => {
+    leave();
+    showProblem(message.message);
+  }));
+  room.addEventListener("down", during(() => {
+    $("room-status").textContent = "No connection to the server; trying again …";
+  }));
+  $("room-status").textContent = "Joining …";
+  sessionRemember("joined", name);
+  showRoom(name);
+}
+
+function welcomed(welcome) {
+  $("room-status").textContent = `You are ${room.name}`;
+  // After a break of the signalling everybody has a new id, and we are the newcomer: begin anew.
+  for (const [id, link] of links) {
+    if (link.isEcho) continue;
+    link.hangUp("The connection was made anew.");
+    removeLink(id);
+  }
+  for (const peer of welcome.peers) addLink(peer).call();
+  refresh();
+}
+
+function signalled(message) {
+  const link = links.get(message.from) ?? (message.type === "offer" ? addLink({ id: message.from, name: "Guest" }) : null);
+  if (link === null) return;
+  if (message.type !== "offer") {
+    link.handle(message);
+  } else if (link.state === "connecting" && link.calling && room.id < message.from) {
+    // Both called at the same moment: the smaller id's offer counts, on both sides.
+  } else {
+    link.answer(message);
+  }
+}
+
+function peerLeft(id) {
+  const link = links.get(id);
+  if (link === undefined) return;
+  announce(`${link.name} left the room`);
+  link.gone = true;
+  if (link.state === "connecting") link.hangUp("They left the room.");
+  tidy(link);
+  refresh();
+}
+
+/** Forget who is gone, unless there is something to read or a connection that lives on. */
+function tidy(link) {
+  const over = ["idle", "failed", "closed"].includes(link.state);
+  if (link.gone && over && link.entries.length === 0 && link.transfers.length === 0) removeLink(link.id);
+}
+
+function leave() {
+  room?.leave();
+  room = null;
+  sessionRemember("joined", null);
+  for (const [id, link] of links) {
+    link.hangUp();
+    removeLink(id);
+  }
+  history.pushState(null, "", location.pathname + location.search);
+  $("room-status").textContent = "";
+  showStart();
+  $("main").focus();
+}
+
+// -- links ------------------------------------------------------------------------------------------------------------
+
+function addLink(peer) {
+  const known = links.get(peer.id);
+  if (known !== undefined) return known;
+  const link = new PeerLink(peer, peer.id === ECHO_ID
+    ? { iceServers: config.iceServers, echoPath: config.echo }
+    : { iceServers: config.iceServers, sendSignal: (message) => room?.send(message) });
+  links.set(link.id, link);
+  link.addEventListener("state", () => linkChanged(link));
+  link.addEventListener("entry", ({ detail }) => entryAdded(link, detail));
+  link.addEventListener("transfer", ({ detail }) => transferAdded(link, detail));
+  link.addEventListener("sample", () => sampled(link));
+  if (selected === null) select(link.id);
+  refresh();
+  return link;
+}
+
+function removeLink(id) {
+  links.delete(id);
+  if (selected?.id === id) {
+    selected = null;
+    const next = links.keys().next();
+    if (!next.done) select(next.value);
+  }
+}
+
+function linkChanged(link) {
+  if (link === selected) showHead(link);
+  tidy(link);
+  refresh();
+  if (link !== selected && ["connected", "failed"].includes(link.state)) announce(`${link.name}: ${STATES[link.state]}`);
+}
+
+function entryAdded(link, entry) {
+  if (link === selected) {
+    link.unread = 0;
+    addEntry(link, entry);
+  } else {
+    announce(`Message from ${link.name}`);
+  }
+  refresh();
+}
+
+function transferAdded(link, transfer) {
+  const view = new TransferView(link, transfer, { askBack: (name) => link.requestFile(name) });
+  views.set(transfer, view);
+  transfer.addEventListener("change", () => view.update());
+  transfer.addEventListener("change", () => {
+    if (transfer.direction === "in" && transfer.state === "offered") announce(`${link.name} wants to send ${transfer.name}`);
+  });
+  transfer.addEventListener("ended", () => announce(`${transfer.name}: ${transfer.state}`));
+  if (link === selected) $("transfers").prepend(view.item);
+}
+
+function sampled(link) {
+  if (link !== selected) return;
+  const now = performance.now();
+  const spoken = now - spokenAt > 5000;
+  if (spoken) spokenAt = now;
+  showSamples(link, spoken);
+}
+
+function select(id) {
+  const link = links.get(id);
+  if (link === undefined) return;
+  selected = link;
+  link.unread = 0;
+  showHead(link);
+  showLog(link);
+  $("transfers").replaceChildren(...link.transfers.map((transfer) => views.get(transfer).item).reverse());
+  refresh();
+  showSamples(link, true);
+}
+
+function callEcho() {
+  clearProblem();
+  if (room === null) showRoom(null);
+  const link = addLink({ id: ECHO_ID, name: "Python peer" });
+  if (["idle", "failed", "closed"].includes(link.state)) link.call();
+  select(ECHO_ID);
+  $("talk-title").focus();
+}
+
+// -- what is on display -----------------------------------------------------------------------------------------------
+
+function showStart() {
+  $("start").hidden = false;
+  $("room").hidden = true;
+  const invited = roomInAddress();
+  $("join-title").textContent = invited === null ? "Meet in a room" : "You are invited";
+  $("join-hint").textContent = invited === null
+    ? "Start a room and send its link to whoever shall come."
+    : `Join the room ${invited}. Its people connect to your browser directly, so they learn your address.`;
+  $("join-button").textContent = invited === null ? "Start a room" : "Join the room";
+  document.title = "datachan";
+}
+
+function showRoom(name) {
+  $("start").hidden = true;
+  $("room").hidden = false;
+  $("room-card").hidden = name === null;
+  $("room-name").textContent = name ?? "";
+  $("link-field").value = name === null ? "" : roomLink(name);
+  $("people-empty").textContent = name === null ? "Nobody is here." : "Nobody else is here yet.";
+  document.title = name === null ? "datachan" : `${name} · datachan`;
+  refresh();
+}
+
+function refresh() {
+  showPeople([...links.values()], selected, select);
+  $("talk").hidden = selected === null;
+  $("talk-empty").hidden = selected !== null;
+  $("call-side").hidden = config?.echo == null || links.has(ECHO_ID);
+}
+
+async function copyLink() {
+  const field = $("link-field");
+  try {
+    await navigator.clipboard.writeText(field.value);
+    $("copy-link").textContent = "Copied";
+    announce("The link is copied");
+  } catch {
+    // No clipboard without a secure context: the link is there to be copied by hand.
+    field.focus();
+    field.select();
+    $("copy-link").textContent = "Press Ctrl+C";
+  }
+  setTimeout(() => { $("copy-link").textContent = "Copy link"; }, 2500);
+}
+
+function sendFiles(files) {
+  for (const file of files) selected?.sendFile(file);
+}
+
+function remember(key, value) {
+  try {
+    localStorage.setItem(key, value);
+  } catch {
+    // no storage: asked again next time
+  }
+}
+
+function sessionRemember(key, value) {
+  try {
+    if (value === null) sessionStorage.removeItem(key);
+    else sessionStorage.setItem(key, value);
+  } catch {
+    // no storage: joined by hand after a reload
+  }
+}
+
+function stored(storage, key) {
+  try {
+    return storage().getItem(key);
+  } catch {
+    return null;
+  }
+}
+
+function randomOf(words) {
+  return words[crypto.getRandomValues(new Uint8Array(1))[0] % words.length];
+}
+
+function wire() {
+  $("name").value = stored(() => localStorage, "name") || `${randomOf(QUIET)} ${randomOf(NAMES)}`;
+  $("join").addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (config !== null) join(roomInAddress() ?? newRoomName());
+  });
+  $("call-start").addEventListener("click", callEcho);
+  $("call-side").addEventListener("click", callEcho);
+  $("copy-link").addEventListener("click", copyLink);
+  $("leave").addEventListener("click", leave);
+  $("problem-close").addEventListener("click", clearProblem);
+  $("hang-up").addEventListener("click", () => selected?.hangUp());
+  $("call-again").addEventListener("click", () => selected?.call());
+  $("composer").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const text = $("text").value.trim();
+    if (text !== "" && selected?.say(text)) $("text").value = "";
+  });
+  $("choose").addEventListener("click", () => $("file-input").click());
+  $("file-input").addEventListener("change", () => {
+    sendFiles($("file-input").files);
+    $("file-input").value = "";
+  });
+  wireDrop();
+  addEventListener("hashchange", addressChanged);
+  addEventListener("popstate", addressChanged);
+  addEventListener("themechange", () => selected && showSamples(selected, false));
+  addEventListener("resize", () => selected && showSamples(selected, false));
+  addEventListener("pagehide", () => {
+    for (const link of links.values()) link.hangUp();
+  });
+  setInterval(() => {
+    for (const [transfer, view] of views) if (!transfer.ended) view.update();
+  }, SAMPLE_INTERVAL / 2);
+}
+
+function wireDrop() {
+  const zone = $("conversation");
+  const dragging = (on) => $("files").classList.toggle("dragging", on && selected?.canTalk === true);
+  zone.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    dragging(true);
+  });
+  zone.addEventListener("dragleave", () => dragging(false));
+  zone.addEventListener("drop", (event) => {
+    event.preventDefault();
+    dragging(false);
+    sendFiles(event.dataTransfer.files);
+  });
+}
+
+/** The link of another room was opened in this tab, or Back was pressed. */
+function addressChanged() {
+  const name = roomInAddress();
+  if (room !== null && name !== room.room) {
+    room.leave();
+    room = null;
+    for (const [id, link] of links) {
+      link.hangUp();
+      removeLink(id);
+    }
+    $("room-status").textContent = "";
+    refresh();
+  }
+  if (room === null && (links.size === 0 || name !== null)) showStart();
+}
+
+async function start() {
+  wire();
+  showStart();
+  try {
+    const response = await fetch("config.json");
+    if (!response.ok) throw new Error(String(response.status));
+    config = await response.json();
+  } catch {
+    showProblem("The server does not answer. Start it with `datachan serve`, then reload this page.");
+    return;
+  }
+  $("call-start").disabled = config.echo === null;
+  refresh();
+  const name = roomInAddress();
+  // A reload goes back into the room; whoever opens a link for the first time is asked.
+  if (name !== null && stored(() => sessionStorage, "joined") === name) join(name);
+  document.documentElement.dataset.ready = "true";
+}
+
+start();

@@ -1,0 +1,396 @@
+// The connection to one other side: its peer connection, chat, files, and how well it does. Knows no element of the page.
+
+import { IncomingFile, LABEL as FILE_LABEL, OutgoingFile } from "./transfer.js";
+
+export const SAMPLE_INTERVAL = 500; // milliseconds
+export const SAMPLES = 120; // one minute
+const CALL_TIMEOUT = 30_000;
+const GATHERING_TIMEOUT = 3_000;
+const PING_TIMEOUT = 5_000;
+const MAX_UNANSWERED = 3;
+const MAX_ENTRIES = 500;
+const MAX_TEXT = 16_384;
+
+/**
+ * Events: "state", "entry" (something for the log), "transfer" (a new one), "sample" (new measurements).
+ * `state` is idle, connecting, connected, interrupted, failed or closed; `reason` is a sentence.
+ */
+export class PeerLink extends EventTarget {
+  #pc = null;
+  #session = "";
+  #described = false;
+  #early = [];
+  #timeout = 0;
+  #sampler = 0;
+  #chat = null;
+  #ping = null;
+  #pinged = null;
+  #unanswered = 0;
+  #rtt = null;
+  #bytes = { sent: 0, received: 0, at: 0 };
+  #settled = { sent: 0, received: 0 };
+
+  /**
+   * @param info {id, name}
+   * @param iceServers as RTCConfiguration has them
+   * @param sendSignal sends a message to the room, or null for the echo peer
+   * @param echoPath where the echo peer takes offers, or null
+   */
+  constructor(info, { iceServers, sendSignal = null, echoPath = null }) {
+    super();
+    this.id = info.id;
+    this.name = info.name;
+    this.iceServers = iceServers;
+    this.sendSignal = sendSignal;
+    this.echoPath = echoPath;
+    this.isEcho = echoPath !== null;
+    this.state = "idle";
+    this.reason = "";
+    this.gone = false; // left the room
+    this.calling = false;
+    this.unread = 0;
+    this.entries = [];
+    this.transfers = [];
+    this.rtts = [];
+    this.rates = [];
+    this.facts = {};
+  }
+
+  // -- calls ------------------------------------------------------------------------------------------------------
+
+  async call() {
+    const pc = this.#begin();
+    this.calling = true;
+    this.#session = randomSession();
+    this.#useChat(pc.createDataChannel("chat"));
+    this.#startPing(pc);
+    try {
+      await pc.setLocalDescription();
+      if (this.isEcho) await this.#callEcho(pc);
+      else this.#signal({ type: "offer", sdp: pc.localDescription.sdp });
+    } catch (error) {
+      if (pc === this.#pc) this.#fail(error.sentence ?? `The call could not be made: ${error.message}`);
+    }
+  }
+
+  async answer(offer) {
+    const pc = this.#begin();
+    this.calling = false;
+    this.#session = offer.session;
+    try {
+      await this.#setRemote(pc, { type: "offer", sdp: offer.sdp });
+      await pc.setLocalDescription();
+      if (pc === this.#pc) this.#signal({ type: "answer", sdp: pc.localDescription.sdp });
+    } catch (error) {
+      if (pc !== this.#pc) return;
+      this.#signal({ type: "bye", reason: "the offer cannot be understood" });
+      this.#fail(`The other side's offer cannot be understood: ${error.message}`);
+    }
+  }
+
+  /** Take an answer, a candidate or a bye of the room. */
+  async handle(message) {
+    if (message.session !== this.#session || this.#pc === null) return;
+    const pc = this.#pc;
+    try {
+      if (message.type === "answer" && this.calling && !this.#described) {
+        await this.#setRemote(pc, { type: "answer", sdp: message.sdp });
+      } else if (message.type === "candidate") {
+        if (this.#described) await pc.addIceCandidate(message.candidate ?? undefined);
+        else this.#early.push(message.candidate);
+      } else if (message.type === "bye") {
+        this.#finish("closed", message.reason ? `The other side ended it: ${message.reason}.` : "The other side hung up.");
+      }
+    } catch (error) {
+      // One candidate less is no reason to give up; an answer that cannot be used is.
+      if (message.type === "answer" && pc === this.#pc) this.#fail(`The answer cannot be used: ${error.message}`);
+    }
+  }
+
+  /** The server refused a message of this call. */
+  refused(message) {
+    if (message.session === this.#session && this.state === "connecting") this.#fail(message.message);
+  }
+
+  hangUp(reason = "You hung up.") {
+    if (this.#pc === null) return;
+    this.#signal({ type: "bye", reason: "" });
+    this.#finish("closed", reason);
+  }
+
+  #begin() {
+    this.#drop();
+    const pc = new RTCPeerConnection({ iceServers: this.iceServers });
+    this.#pc = pc;
+    this.#described = false;
+    this.#early = [];
+    this.#unanswered = 0;
+    this.#rtt = null;
+    this.#bytes = { sent: 0, received: 0, at: performance.now() };
+    this.#settled = { sent: 0, received: 0 };
+    this.rtts = [];
+    this.rates = [];
+    this.facts = {};
+    pc.addEventListener("icecandidate", ({ candidate }) => {
+      if (pc === this.#pc && !this.isEcho) {
+        this.#signal({ type: "candidate", candidate: candidate === null ? null : candidate.toJSON() });
+      }
+    });
+    pc.addEventListener("connectionstatechange", () => {
+      if (pc === this.#pc) this.#connectionChanged(pc);
+    });
+    pc.addEventListener("datachannel", ({ channel }) => {
+      if (pc === this.#pc) this.#takeChannel(channel);
+    });
+    this.#timeout = setTimeout(() => this.#fail(
+      this.#described
+        ? "The two sides cannot reach each other. If they are on different networks, the server needs a TURN server (datachan serve --ice-server)."
+        : "Nobody answered. The other side may have gone away: ask them to open the link again.",
+    ), CALL_TIMEOUT);
+    this.#become("connecting");
+    return pc;
+  }
+
+  async #setRemote(pc, description) {
+    await pc.setRemoteDescription(description);
+    this.#described = true;
+    for (const candidate of this.#early.splice(0)) {
+      await pc.addIceCandidate(candidate ?? undefined).catch(() => {}); // one path less
+    }
+  }
+
+  async #callEcho(pc) {
+    await gathered(pc);
+    let response;
+    try {
+      response = await fetch(this.echoPath, {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify({ type: "offer", sdp: pc.localDescription.sdp }),
+      });
+    } catch {
+      throw sentence("The server does not answer. Is `datachan serve` still running? Start it and call again.");
+    }
+    const body = await response.json().catch(() => ({}));
+    if (!response.ok) throw sentence(body.error?.message ?? `The server answered with status ${response.status}.`);
+    if (pc === this.#pc) await this.#setRemote(pc, { type: "answer", sdp: body.sdp });
+  }
+
+  #signal(message) {
+    if (this.sendSignal !== null) this.sendSignal({ ...message, to: this.id, session: this.#session });
+  }
+
+  #connectionChanged(pc) {
+    if (pc.connectionState === "connected") {
+      clearTimeout(this.#timeout);
+      if (this.#sampler === 0) this.#sampler = setInterval(() => this.#sample(), SAMPLE_INTERVAL);
+      this.#become("connected");
+    } else if (pc.connectionState === "disconnected" && this.state === "connected") {
+      this.#become("interrupted", "Nothing comes through at the moment. It may come back by itself.");
+    } else if (pc.connectionState === "failed") {
+      this.#fail(
+        this.state === "connecting"
+          ? "The two sides cannot reach each other. If they are on different networks, the server needs a TURN server (datachan serve --ice-server)."
+          : "The connection was lost: the other side is gone, or the network between changed. Call again.",
+      );
+    } else if (pc.connectionState === "closed") {
+      this.#finish("closed", "The other side hung up.");
+    }
+  }
+
+  #become(state, reason = "") {
+    if (this.state === state && this.reason === reason) return;
+    this.state = state;
+    this.reason = reason;
+    this.dispatchEvent(new Event("state"));
+  }
+
+  #fail(reason) {
+    this.#finish("failed", reason);
+  }
+
+  #finish(state, reason) {
+    this.#drop();
+    this.#become(state, reason);
+  }
+
+  #drop() {
+    clearTimeout(this.#timeout);
+    clearInterval(this.#sampler);
+    this.#sampler = 0;
+    const pc = this.#pc;
+    this.#pc = null;
+    this.#chat = null;
+    this.#ping = null;
+    this.#pinged = null;
+    for (const transfer of this.transfers) transfer.fail("the connection ended before the transfer was complete");
+    pc?.close();
+  }
+
+  // -- channels ---------------------------------------------------------------------------------------------------
+
+  #takeChannel(channel) {
+    if (channel.label === "ping") {
+      channel.addEventListener("message", ({ data }) => {
+        // Only short ones, and only while they leave: an answer to a ping is worth nothing when it is late.
+        if ((data.length ?? data.byteLength ?? data.size) <= 64 && channel.bufferedAmount < 4096) channel.send(data);
+      });
+    } else if (channel.label === FILE_LABEL) {
+      this.#addTransfer(new IncomingFile(channel));
+    } else {
+      this.#useChat(channel);
+    }
+    if (!this.calling && this.#ping === null && channel.label !== FILE_LABEL) this.#startPing(this.#pc);
+  }
+
+  #useChat(channel) {
+    channel.binaryType = "arraybuffer";
+    if (this.#chat === null) {
+      this.#chat = channel;
+      channel.addEventListener("open", () => this.dispatchEvent(new Event("state")));
+      channel.addEventListener("close", () => {
+        if (this.#chat === channel) this.#finish("closed", "The other side hung up.");
+      });
+    }
+    channel.addEventListener("message", ({ data }) => {
+      const size = typeof data === "string" ? data.length : data.byteLength;
+      this.#settled.received += size;
+      this.#addEntry("theirs", typeof data === "string" ? data.slice(0, MAX_TEXT) : `(binary message of ${size} bytes)`);
+      this.unread += 1;
+    });
+  }
+
+  get canTalk() {
+    return this.#chat?.readyState === "open";
+  }
+
+  say(text) {
+    if (!this.canTalk) return false;
+    this.#chat.send(text);
+    this.#settled.sent += text.length;
+    this.#addEntry("mine", text);
+    return true;
+  }
+
+  sendFile(file) {
+    if (!this.canTalk) return;
+    const channel = this.#pc.createDataChannel(FILE_LABEL);
+    this.#addTransfer(new OutgoingFile(channel, file, this.#pc.sctp?.maxMessageSize));
+  }
+
+  /** Ask the other side for a file it has. */
+  requestFile(name) {
+    if (this.canTalk) this.#addTransfer(new IncomingFile(this.#pc.createDataChannel(FILE_LABEL), name));
+  }
+
+  #addTransfer(transfer) {
+    this.transfers.push(transfer);
+    transfer.addEventListener("ended", () => {
+      this.#settled[transfer.direction === "out" ? "sent" : "received"] += transfer.moved;
+    });
+    this.dispatchEvent(new CustomEvent("transfer", { detail: transfer }));
+  }
+
+  #addEntry(kind, text) {
+    this.entries.push({ kind, text });
+    if (this.entries.length > MAX_ENTRIES) this.entries.shift();
+    this.dispatchEvent(new CustomEvent("entry", { detail: this.entries.at(-1) }));
+  }
+
+  // -- measurements -----------------------------------------------------------------------------------------------
+
+  #startPing(pc) {
+    const channel = pc.createDataChannel("ping", { ordered: false, maxRetransmits: 0 });
+    this.#ping = channel;
+    channel.addEventListener("message", ({ data }) => {
+      if (this.#pinged === null || data !== this.#pinged.text) return;
+      this.#rtt = performance.now() - this.#pinged.at;
+      this.#pinged = null;
+      this.#unanswered = 0;
+    });
+  }
+
+  #sendPing(now) {
+    if (this.#pinged !== null) {
+      if (now - this.#pinged.at < PING_TIMEOUT) return;
+      this.#unanswered += 1;
+      this.#pinged = null;
+      this.#rtt = null;
+    }
+    // A peer that does not send pings back is not asked for ever: what it does not read would fill its window.
+    if (this.#unanswered >= MAX_UNANSWERED || this.#ping?.readyState !== "open") return;
+    this.#pinged = { text: String(Math.round(now)), at: now };
+    this.#ping.send(this.#pinged.text);
+  }
+
+  async #sample() {
+    const pc = this.#pc;
+    const now = performance.now();
+    const report = await pc.getStats().catch(() => null);
+    if (pc !== this.#pc || report === null) return;
+    const pair = this.#readStats(report);
+    if (this.#unanswered >= MAX_UNANSWERED) {
+      this.#rtt = pair?.currentRoundTripTime === undefined ? null : pair.currentRoundTripTime * 1000;
+    }
+    const { sent, received } = this.#counted();
+    const elapsed = (now - this.#bytes.at) / 1000;
+    const rate = Math.max(0, (sent - this.#bytes.sent + received - this.#bytes.received) / elapsed);
+    this.#bytes = { sent, received, at: now };
+    this.facts.sent = sent;
+    this.facts.received = received;
+    push(this.rtts, this.#rtt);
+    push(this.rates, rate);
+    this.dispatchEvent(new Event("sample"));
+    this.#sendPing(performance.now());
+  }
+
+  /** Bytes of messages and files that have left or arrived, by kind of their own. */
+  #counted() {
+    let { sent, received } = this.#settled;
+    for (const transfer of this.transfers) {
+      if (transfer.ended) continue;
+      if (transfer.direction === "out") sent += transfer.moved;
+      else received += transfer.moved;
+    }
+    return { sent, received };
+  }
+
+  #readStats(report) {
+    let transport = null;
+    for (const entry of report.values()) if (entry.type === "transport") transport = entry;
+    let pair = report.get(transport?.selectedCandidatePairId) ?? null;
+    for (const entry of report.values()) {
+      if (pair === null && entry.type === "candidate-pair" && (entry.selected || entry.nominated)) pair = entry;
+    }
+    const kind = (id) => report.get(id)?.candidateType;
+    if (pair !== null) {
+      const types = [kind(pair.localCandidateId), kind(pair.remoteCandidateId)];
+      this.facts.path = types.includes("relay") ? "through a relay (TURN)" : types.includes(undefined) ? "" : "direct";
+    }
+    if (transport?.tlsVersion) this.facts.dtls = { FEFD: "DTLS 1.2", FEFC: "DTLS 1.3" }[transport.tlsVersion] ?? "DTLS";
+    this.facts.limit = this.#pc.sctp?.maxMessageSize;
+    return pair;
+  }
+}
+
+function push(samples, value) {
+  samples.push(value);
+  if (samples.length > SAMPLES) samples.shift();
+}
+
+function gathered(pc) {
+  return new Promise((resolve) => {
+    const check = () => pc.iceGatheringState === "complete" && resolve();
+    pc.addEventListener("icegatheringstatechange", check);
+    setTimeout(resolve, GATHERING_TIMEOUT); // with what there is; the other side finds us by our own packets
+    check();
+  });
+}
+
+function sentence(text) {
+  return Object.assign(new Error(text), { sentence: text });
+}
+
+function randomSession() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(9)), (v) => v.toString(16).padStart(2, "0")).join("");
+}

@@ -1,0 +1,86 @@
+// The WebSocket to a room: joins, comes back after a break, and hands on what the server says.
+// docs/signalling.md describes the messages.
+
+const VERSION = 1;
+const FIRST_RETRY = 500; // milliseconds
+const LAST_RETRY = 10_000;
+
+/**
+ * Events: "welcome", "peer-joined", "peer-left", "signal" (offer, answer, candidate, bye), "refused" (the server sent us
+ * away for good), "down" (the connection broke; another attempt follows), "fault" (a message of ours was refused).
+ * The server's message is in `detail`.
+ */
+export class RoomSocket extends EventTarget {
+  #socket = null;
+  #retry = FIRST_RETRY;
+  #timer = 0;
+  #left = false;
+  #joined = false;
+
+  constructor(path, room, name) {
+    super();
+    this.url = new URL(path + encodeURIComponent(room), location.href);
+    this.url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+    this.room = room;
+    this.name = name;
+    this.id = "";
+    this.#connect();
+  }
+
+  send(message) {
+    if (this.#joined && this.#socket.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
+  }
+
+  leave() {
+    this.#left = true;
+    clearTimeout(this.#timer);
+    this.#socket?.close(1000);
+  }
+
+  #connect() {
+    const socket = new WebSocket(this.url);
+    this.#socket = socket;
+    this.#joined = false;
+    socket.addEventListener("open", () => {
+      socket.send(JSON.stringify({ type: "join", version: VERSION, name: this.name }));
+    });
+    socket.addEventListener("message", (event) => this.#receive(event.data));
+    socket.addEventListener("close", () => this.#lost());
+  }
+
+  #receive(text) {
+    let message;
+    try {
+      message = JSON.parse(text);
+    } catch {
+      return;
+    }
+    if (message.type === "welcome") {
+      this.#joined = true;
+      this.#retry = FIRST_RETRY;
+      this.id = message.id;
+      this.#tell("welcome", message);
+    } else if (message.type === "error" && !this.#joined) {
+      this.#left = true;
+      this.#tell("refused", message);
+    } else if (message.type === "error") {
+      this.#tell("fault", message);
+    } else if (["peer-joined", "peer-left"].includes(message.type)) {
+      this.#tell(message.type, message);
+    } else if (["offer", "answer", "candidate", "bye"].includes(message.type)) {
+      this.#tell("signal", message);
+    }
+  }
+
+  #lost() {
+    if (this.#left) return;
+    this.#joined = false;
+    this.#tell("down", { seconds: this.#retry / 1000 });
+    this.#timer = setTimeout(() => this.#connect(), this.#retry);
+    this.#retry = Math.min(LAST_RETRY, this.#retry * 2);
+  }
+
+  #tell(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}

@@ -1,0 +1,254 @@
+// Turns links, log entries and transfers into elements. Text goes in as text, never as markup.
+
+import { drawChart } from "./chart.js";
+import * as format from "./format.js";
+import { SAMPLES } from "./link.js";
+
+export const STATES = {
+  idle: "Not connected",
+  connecting: "Connecting …",
+  connected: "Connected",
+  interrupted: "Interrupted",
+  failed: "Not connected",
+  closed: "Ended",
+};
+
+/** An element with properties and children; strings become text. */
+export function element(name, properties = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(properties)) {
+    if (key === "class") made.className = value;
+    else if (key in made) made[key] = value;
+    else made.setAttribute(key, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+export function $(id) {
+  return document.getElementById(id);
+}
+
+/** Say something to those who do not see the page. */
+export function announce(text) {
+  $("announcer").textContent = "";
+  requestAnimationFrame(() => { $("announcer").textContent = text; });
+}
+
+export function showProblem(text) {
+  $("problem-text").textContent = text;
+  $("problem").hidden = false;
+}
+
+export function clearProblem() {
+  $("problem").hidden = true;
+}
+
+// -- people -----------------------------------------------------------------------------------------------------------
+
+/** Show the links as a list of buttons. Buttons stay the same elements, so that focus is not lost. */
+export function showPeople(links, selected, select) {
+  const list = $("people");
+  const known = new Map(Array.from(list.children, (item) => [item.dataset.id, item]));
+  links.forEach((link, index) => {
+    let item = known.get(link.id);
+    known.delete(link.id);
+    if (item === undefined) {
+      item = element("li", {}, element("button", { type: "button", onclick: () => select(link.id) },
+        element("span", { class: "dot", "aria-hidden": "true" }), element("span", { class: "who" }),
+        element("span", { class: "unread" }), element("span", { class: "how" })));
+      item.dataset.id = link.id;
+    }
+    const button = item.firstElementChild;
+    button.dataset.state = link.state;
+    button.querySelector(".who").textContent = link.name;
+    button.querySelector(".how").textContent = link.gone ? `${STATES[link.state]} · left the room` : STATES[link.state];
+    const unread = button.querySelector(".unread");
+    unread.textContent = link.unread > 0 ? String(link.unread) : "";
+    unread.hidden = link.unread === 0;
+    unread.setAttribute("aria-label", `${link.unread} new messages`);
+    if (link === selected) button.setAttribute("aria-current", "true");
+    else button.removeAttribute("aria-current");
+    if (list.children[index] !== item) list.insertBefore(item, list.children[index] ?? null);
+  });
+  for (const item of known.values()) item.remove();
+  $("people-empty").hidden = links.length > 0;
+}
+
+// -- the conversation -------------------------------------------------------------------------------------------------
+
+export function showHead(link) {
+  $("talk-title").textContent = link.name;
+  const state = $("talk-state");
+  state.dataset.state = link.state;
+  if ($("talk-state-text").textContent !== STATES[link.state]) $("talk-state-text").textContent = STATES[link.state];
+  $("talk-reason").textContent = link.reason;
+  $("talk-reason").hidden = link.reason === "";
+  const alive = ["connecting", "connected", "interrupted"].includes(link.state);
+  $("hang-up").hidden = !alive;
+  $("call-again").hidden = alive || link.gone;
+  $("text").disabled = $("send").disabled = $("choose").disabled = !link.canTalk;
+  $("files").dataset.disabled = String(!link.canTalk);
+  $("text").placeholder = link.canTalk ? "Write a message" : "Not connected";
+}
+
+export function showLog(link) {
+  $("log").replaceChildren();
+  if (link.entries.length === 0) {
+    const hint = link.isEcho ? "Say something: the Python peer answers with the same words." : "No messages yet.";
+    $("log").append(element("p", { class: "placeholder" }, hint));
+  }
+  for (const entry of link.entries) addEntry(link, entry);
+}
+
+export function addEntry(link, entry) {
+  const log = $("log");
+  log.querySelector(".placeholder")?.remove();
+  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
+  const from = element("span", { class: "from" }, entry.kind === "mine" ? "You" : link.name);
+  log.append(element("p", { class: entry.kind === "mine" ? "bubble mine" : "bubble" }, from, entry.text));
+  while (log.children.length > 500) log.firstElementChild.remove();
+  if (atEnd || entry.kind === "mine") log.scrollTop = log.scrollHeight;
+}
+
+// -- files ------------------------------------------------------------------------------------------------------------
+
+/** One transfer in the list, and how to bring it up to date. */
+export class TransferView {
+  #transfer;
+  #link;
+  #bar;
+  #numbers;
+  #outcome;
+  #hash;
+  #actions;
+  #shown = "";
+  #lastMoved = 0;
+  #lastTime = 0;
+  #speed = 0;
+  #url = null;
+
+  constructor(link, transfer, actions) {
+    this.#link = link;
+    this.#transfer = transfer;
+    this.#actions = actions;
+    this.name = element("span", { class: "file-name" }, transfer.name);
+    this.#numbers = element("span", { class: "numbers" });
+    this.#bar = element("progress", { max: 1, value: 0, "aria-label": `Progress of ${transfer.name}` });
+    this.#outcome = element("p", { class: "outcome" });
+    this.#hash = element("p", { class: "hash mono", hidden: true });
+    this.row = element("div", { class: "row" });
+    this.item = element("li", { class: "transfer" },
+      element("div", { class: "title" }, this.name, this.#numbers), this.#bar, this.#outcome, this.#hash, this.row);
+    this.update();
+  }
+
+  /** Follow the transfer; called when it changes and a few times a second while it moves. */
+  update() {
+    const transfer = this.#transfer;
+    this.name.textContent = transfer.name;
+    this.#bar.setAttribute("aria-label", `Progress of ${transfer.name}`);
+    this.#bar.hidden = !["moving", "verifying"].includes(transfer.state);
+    this.#bar.value = transfer.size === 0 ? 1 : transfer.moved / transfer.size;
+    this.#numbers.textContent = this.#numbersText();
+    this.item.dataset.state = transfer.state;
+    if (this.#shown === transfer.state) return;
+    this.#shown = transfer.state;
+    const [text, kind] = this.#outcomeText();
+    this.#outcome.textContent = text;
+    this.#outcome.dataset.kind = kind;
+    this.#hash.textContent = `SHA-256 ${transfer.sha256}`;
+    this.#hash.hidden = transfer.state !== "done";
+    this.#showActions();
+  }
+
+  #numbersText() {
+    const { state, moved, size, started, finished } = this.#transfer;
+    if (state === "moving") {
+      const now = performance.now();
+      if (this.#lastTime === 0) [this.#lastTime, this.#lastMoved] = [started, 0];
+      if (now - this.#lastTime > 200) {
+        const current = (moved - this.#lastMoved) / ((now - this.#lastTime) / 1000);
+        this.#speed = this.#speed === 0 ? current : 0.7 * this.#speed + 0.3 * current;
+        [this.#lastTime, this.#lastMoved] = [now, moved];
+      }
+      const left = this.#speed > 0 ? ` · ${format.seconds((size - moved) / this.#speed)} left` : "";
+      return `${format.bytes(moved)} of ${format.bytes(size)} · ${format.rate(this.#speed)}${left}`;
+    }
+    if (state === "done" && size > 0) {
+      return `${format.bytes(size)} · ${format.rate(size / Math.max(0.001, (finished - started) / 1000))}`;
+    }
+    return size > 0 || state !== "waiting" ? format.bytes(size) : "";
+  }
+
+  #outcomeText() {
+    const { state, direction, reason } = this.#transfer;
+    const other = this.#link.name;
+    switch (state) {
+      case "waiting": return [`Waiting for ${other} …`, ""];
+      case "offered":
+        return [direction === "out" ? `Waiting for ${other} to accept …` : `${other} wants to send you this file.`, ""];
+      case "moving": return [direction === "out" ? "Sending" : "Receiving", ""];
+      case "verifying": return ["Sent. The other side checks it …", ""];
+      case "done":
+        return [`${direction === "out" ? "Sent" : "Received"}. Both sides computed the same SHA-256.`, "good"];
+      case "refused": return [`Declined: ${reason}.`, "bad"];
+      case "cancelled": return [`Cancelled${reason && reason !== "cancelled" ? `: ${reason}` : ""}.`, "bad"];
+      default: return [`Failed: ${reason}. Send it again.`, "bad"];
+    }
+  }
+
+  #showActions() {
+    const transfer = this.#transfer;
+    const { state, direction, name } = transfer;
+    this.row.replaceChildren();
+    const button = (text, act, extra = "") => this.row.append(element(
+      "button", { type: "button", class: `slim ${extra}`, "aria-label": `${text}: ${name}`, onclick: act }, text));
+    if (direction === "in" && state === "offered") {
+      button("Accept", () => transfer.accept(), "primary");
+      button("Decline", () => transfer.reject());
+    } else if (!transfer.ended) {
+      button("Cancel", () => transfer.cancel());
+    } else if (direction === "in" && state === "done") {
+      this.#url ??= URL.createObjectURL(transfer.blob);
+      this.row.append(element("a", { class: "button", href: this.#url, download: name, "aria-label": `Save: ${name}` }, "Save"));
+    } else if (direction === "out" && state === "done" && this.#link.isEcho) {
+      button("Ask for it back", () => this.#actions.askBack(name));
+    }
+    this.row.hidden = this.row.childElementCount === 0;
+  }
+}
+
+// -- measurements -----------------------------------------------------------------------------------------------------
+
+export function showSamples(link, spoken) {
+  const rtt = link.rtts.at(-1) ?? null;
+  const rate = link.rates.at(-1) ?? 0;
+  $("rtt-now").textContent = rtt === null ? "–" : format.milliseconds(rtt);
+  $("rate-now").textContent = link.rates.length === 0 ? "–" : format.rate(rate);
+  drawChart($("rtt-chart"), link.rtts, {
+    count: SAMPLES, format: (value) => `${value} ms`, variable: "--accent", floor: 1,
+  });
+  drawChart($("rate-chart"), link.rates, { count: SAMPLES, format: format.rate, variable: "--rate", floor: 10_000 });
+  if (spoken) {
+    const known = link.rtts.filter((sample) => sample !== null);
+    $("rtt-chart").setAttribute("aria-label", known.length === 0
+      ? "Round-trip time: nothing measured yet"
+      : `Round-trip time over the last minute: between ${format.milliseconds(Math.min(...known))} and ${format.milliseconds(Math.max(...known))}`);
+    $("rate-chart").setAttribute("aria-label",
+      `Throughput over the last minute: at most ${format.rate(Math.max(0, ...link.rates))}`);
+  }
+  showFacts(link.facts);
+}
+
+function showFacts(facts) {
+  const rows = [
+    ["Sent", facts.sent === undefined ? "" : format.bytes(facts.sent)],
+    ["Received", facts.received === undefined ? "" : format.bytes(facts.received)],
+    ["Path", facts.path ?? ""],
+    ["Encryption", facts.dtls ?? ""],
+    ["Longest message", facts.limit === undefined ? "" : Number.isFinite(facts.limit) ? format.bytes(facts.limit) : "no limit"],
+  ];
+  $("facts").replaceChildren(...rows.filter(([, value]) => value !== "").map(([name, value]) =>
+    element("div", {}, element("dt", {}, name), element("dd", {}, value))));
+}
