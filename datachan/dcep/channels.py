@@ -328,7 +328,7 @@ class DataChannels:
     # -- closing -------------------------------------------------------------------------------------------------------
 
     def _incoming_streams_reset(self, event: IncomingStreamsReset, now: float) -> None:
-        # RFC 6525, 4.1: "If no stream numbers are listed", all streams are meant.
+        # RFC 6525, 4.1: "If no streams are listed, then all streams are to be reset."
         for stream_id in event.stream_ids or tuple(self._table.by_id):
             self._inbound.stream_reset(stream_id)
             self._finish_close(stream_id, now)

@@ -1,6 +1,6 @@
 """What an association tells its user: one value per fact, drained with `Association.events()`.
 
-These are the notifications of RFC 9260, section 11.2 ("ULP <- SCTP primitives"). They carry facts only; nothing here
+These are the notifications of RFC 9260, section 11.2, "SCTP-to-ULP". They carry facts only; nothing here
 decides or sends.
 """
 

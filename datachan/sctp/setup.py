@@ -69,8 +69,8 @@ def handle_t1_expired(association: Association, now: float) -> None:
 def handle_init(association: Association, packet: Packet, init: InitChunk, now: float) -> bool:
     """An INIT came; whether it was acceptable."""
     if init.initiate_tag == 0:
-        # RFC 9260, 3.3.2: "If the value of the Initiate Tag field is found to be 0, the receiver MUST silently discard
-        # the packet."
+        # RFC 9260, 3.3.2: "If the value of the Initiate Tag in a received INIT chunk is found to be 0, the receiver
+        # MUST silently discard the packet."
         return False
     state = association.state
     if state is _S.SHUTDOWN_ACK_SENT:

@@ -56,7 +56,7 @@ class Section:
         protocol: as on the m= line.
         formats: as on the m= line.
         mid: its name for BUNDLE and for candidates, or None.
-        bundle_only: whether port 0 means "only inside the BUNDLE group" (RFC 9143, section 6).
+        bundle_only: whether port 0 means that it lives only inside the BUNDLE group (RFC 9143, section 6).
         transport: its transport parameters; None in a section that carries no data channels.
         sctp_port: the peer's SCTP port.
         max_message_size: longest message its author accepts, in bytes; 0 for no limit.

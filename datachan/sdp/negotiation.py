@@ -13,8 +13,8 @@ from .errors import SdpError
 
 # RFC 8840, 4.1.1 and 4.1.3: what the m= and c= lines say while no candidate is known.
 _DISCARD_PORT: Final = 9
-# RFC 8445, 5.1.4: "It is RECOMMENDED that default candidates be chosen based on the likelihood of those candidates to
-# work with the peer that is being contacted."
+# RFC 8839, 4.2.1.2: "Prior to nomination, the "c=" line associated with an "m=" section contains the connection address
+# of the default candidate"; it should be the one that reaches most peers.
 _DEFAULT_ORDER: Final = {"relay": 0, "srflx": 1, "prflx": 2, "host": 3}
 
 

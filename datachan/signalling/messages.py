@@ -271,7 +271,7 @@ def _identifier(fields: Mapping[str, object], key: str) -> str:
 
 def _sdp(fields: Mapping[str, object]) -> str:
     sdp = fields.get("sdp")
-    # RFC 8866, 5: "The \"v=\" line" comes first; whatever does not begin so is no session description at all.
+    # RFC 8866, 5: the v= line comes first; whatever does not begin so is no session description at all.
     if not isinstance(sdp, str) or not sdp.startswith("v=0"):
         raise BadMessage("bad-sdp", "`sdp` must be a session description, beginning with v=0.")
     if len(sdp) > MAX_SDP_LENGTH:

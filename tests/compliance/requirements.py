@@ -1,0 +1,224 @@
+"""Which requirements of the RFCs are cited in our code or tests, which are explained, and which are neither.
+
+A requirement is a sentence with MUST, SHOULD or SHALL. It is cited when a quotation of at least `MIN_WORDS` words
+stands in it, or it in the quotation. It is explained by an entry of exceptions.toml:
+
+    [[explained]]
+    rfc = 9260
+    kind = "scope"                       # one of KINDS
+    sections = ["6.4"]                   # every sentence of these sections, and of those below, that is not cited
+    sentences = ["Indeed ... "]          # or the sentences in which these words stand
+    tests = ["scenario/test_x.py::test_y"]   # which show it; they must exist
+    reason = "..."
+"""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from . import rfc
+from .quotations import Quotation, locate, quotations
+
+ROOT = Path(__file__).parents[2]
+EXCEPTIONS = Path(__file__).with_name("exceptions.toml")
+RFCS = (9260, 3758, 6525, 8260)
+MIN_WORDS = 5
+
+KINDS = {
+    "covered": "held, and shown by the tests named",
+    "built in": "held by the way the code is built; the reason says where",
+    "scope": "about what does not exist here: several paths, IP addresses, ICMP, IANA, other layers",
+    "upper layer": "about the interface to the upper layer, or left to its choice",
+    "replaced": "another RFC's rule, named in the reason, stands in its place",
+    "deviation": "done otherwise on purpose",
+    "not implemented": "missing",
+}
+NEED_TESTS = frozenset({"covered"})
+"""Kinds that must name a test."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """An entry of exceptions.toml."""
+
+    rfc: int
+    kind: str
+    reason: str
+    sections: tuple[str, ...] = ()
+    sentences: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"RFC {self.rfc}, {self.kind}: {' '.join((*self.sections, *self.sentences))[:80]}"
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of each requirement.
+
+    Attributes:
+        cited: those a quotation stands in.
+        explained: those an entry explains, with the entry.
+        open: the rest.
+        complaints: entries that do not hold.
+    """
+
+    cited: list[rfc.Sentence] = field(default_factory=list)
+    explained: list[tuple[rfc.Sentence, Explanation]] = field(default_factory=list)
+    open: list[rfc.Sentence] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+
+def python_files() -> list[Path]:
+    """The files in which a citation counts."""
+    return [
+        path
+        for folder in ("datachan", "tests")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if "compliance" not in path.parts
+    ]
+
+
+@cache
+def all_quotations() -> tuple[Quotation, ...]:
+    """Every quotation in them. Raises UnclosedQuotation."""
+    return tuple(
+        quotation
+        for path in python_files()
+        for quotation in quotations(path.relative_to(ROOT), path.read_text(encoding="utf-8"))
+    )
+
+
+def read_exceptions(text: str) -> list[Explanation]:
+    """The entries of a file as above. Raises KeyError, TOMLDecodeError."""
+    return [
+        Explanation(
+            rfc=entry["rfc"],
+            kind=entry["kind"],
+            reason=" ".join(entry["reason"].split()),
+            sections=tuple(entry.get("sections", ())),
+            sentences=tuple(entry.get("sentences", ())),
+            tests=tuple(entry.get("tests", ())),
+        )
+        for entry in tomllib.loads(text).get("explained", [])
+    ]
+
+
+def cited_places(text: rfc.Rfc, found: tuple[Quotation, ...] | list[Quotation]) -> list[tuple[int, int]]:
+    """Where in an RFC the quotations stand that are long enough to tell which sentence is meant."""
+    places: list[tuple[int, int]] = []
+    for quotation in found:
+        if text.number not in quotation.rfcs:
+            continue
+        for fragment, place in zip(quotation.fragments, locate(quotation, text) or [], strict=False):
+            if len(fragment.split()) >= MIN_WORDS:
+                places.append(place)
+    return places
+
+
+def check(text: rfc.Rfc, found: tuple[Quotation, ...] | list[Quotation], entries: list[Explanation]) -> Report:
+    """Sort the requirements of one RFC."""
+    report = Report()
+    entries = [entry for entry in entries if entry.rfc == text.number]
+    places = cited_places(text, found)
+    by_sentence, by_section = _matches(text, entries, report)
+    for sentence in text.requirements():
+        cited = any(start < sentence.end and sentence.start < end for start, end in places)
+        entry = by_sentence.get(sentence.start) or _of_section(sentence.section, by_section)
+        if cited:
+            report.cited.append(sentence)
+            if entry is not None and entry.kind == "not implemented" and sentence.start in by_sentence:
+                report.complaints.append(f'{entry}: is cited, so implemented after all? "{sentence.text}"')
+        elif entry is not None:
+            report.explained.append((sentence, entry))
+        else:
+            report.open.append(sentence)
+    return report
+
+
+def _matches(
+    text: rfc.Rfc, entries: list[Explanation], report: Report
+) -> tuple[dict[int, Explanation], dict[str, Explanation]]:
+    by_sentence: dict[int, Explanation] = {}
+    by_section: dict[str, Explanation] = {}
+    requirements = text.requirements()
+    for entry in entries:
+        for words in entry.sentences:
+            # With `sections`, only there.
+            meant = [
+                sentence
+                for sentence in requirements
+                if rfc.normalise(words) in sentence.text
+                and (not entry.sections or any(rfc.within(sentence.section, s) for s in entry.sections))
+            ]
+            if not meant:
+                report.complaints.append(f'{entry}: in no requirement of RFC {text.number}: "{words}"')
+            for sentence in meant:
+                if sentence.start in by_sentence:
+                    report.complaints.append(f'{entry}: explained twice: "{sentence.text}"')
+                by_sentence[sentence.start] = entry
+        if entry.sentences:
+            continue
+        for section in entry.sections:
+            if not any(rfc.within(sentence.section, section) for sentence in requirements):
+                report.complaints.append(f"{entry}: no requirement in section {section}")
+            if section in by_section:
+                report.complaints.append(f"{entry}: section {section} is explained twice")
+            by_section[section] = entry
+    return by_sentence, by_section
+
+
+def _of_section(section: str, by_section: dict[str, Explanation]) -> Explanation | None:
+    """The entry of the section itself, else of the nearest one it is in."""
+    while section:
+        if section in by_section:
+            return by_section[section]
+        section = section.rpartition(".")[0]
+    return None
+
+
+def form_complaints(entries: list[Explanation]) -> Iterator[str]:
+    """What is wrong with entries, whatever the RFCs say."""
+    for entry in entries:
+        if entry.kind not in KINDS:
+            yield f"{entry}: the kind is none of {', '.join(KINDS)}"
+        if entry.rfc not in RFCS:
+            yield f"{entry}: no RFC that is checked"
+        if len(entry.reason.split()) < 3:
+            yield f"{entry}: without a reason"
+        if not entry.sections and not entry.sentences:
+            yield f"{entry}: explains nothing"
+        if entry.kind in NEED_TESTS and not entry.tests:
+            yield f"{entry}: names no test"
+        for test in entry.tests:
+            if not test_exists(test):
+                yield f"{entry}: there is no test {test}"
+
+
+def test_exists(name: str) -> bool:
+    """Whether "folder/test_file.py::test_name" (below tests/) is there."""
+    path, _, function = name.partition("::")
+    return function.startswith("test_") and function in _tests_in(ROOT / "tests" / path)
+
+
+test_exists.__test__ = False  # type: ignore[attr-defined]
+
+
+@cache
+def _tests_in(path: Path) -> frozenset[str]:
+    if not path.is_file():
+        return frozenset()
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def reports() -> dict[int, Report]:
+    """The state of this tree, by RFC."""
+    entries = read_exceptions(EXCEPTIONS.read_text(encoding="utf-8"))
+    found = all_quotations()
+    return {number: check(rfc.load(number), found, entries) for number in RFCS}
