@@ -11,6 +11,7 @@ from typing import Any
 from datachan.dtls.certificate import Certificate
 from datachan.ice import IceServer
 from datachan.ice.servers import server_addresses
+from datachan.sctp.congestion import ALGORITHMS
 
 from .errors import ArgumentError, InvalidAccessError
 
@@ -121,6 +122,8 @@ class RTCConfiguration:
         closeTimeout: how long `close` waits for what was sent to be acknowledged, in seconds without any progress.
         iceTimeout: how long ICE looks for a path after the latest candidate, in seconds (RFC 8863).
         hostAddresses: gather exactly these local addresses instead of those of all interfaces.
+        congestionControl: how what we send fits the path: "cubic" (RFC 9438), "newreno" (RFC 9260), or "bbr", which
+            models the path and fills links that lose packets without being congested.
     """
 
     iceServers: list[RTCIceServer] | None = None
@@ -133,6 +136,7 @@ class RTCConfiguration:
     closeTimeout: float = 5.0
     iceTimeout: float = 39.5
     hostAddresses: Sequence[str] | None = None
+    congestionControl: str = "cubic"
 
 
 def check_configuration(configuration: RTCConfiguration | dict[str, Any] | None) -> RTCConfiguration:
@@ -156,6 +160,8 @@ def check_configuration(configuration: RTCConfiguration | dict[str, Any] | None)
         server.to_ice()
     if min(configuration.maxMessageSize, configuration.closeTimeout, configuration.iceTimeout) < 0:
         raise ArgumentError("maxMessageSize, closeTimeout and iceTimeout cannot be negative")
+    if configuration.congestionControl not in ALGORITHMS:
+        raise ArgumentError(f"congestionControl must be one of {', '.join(ALGORITHMS)}")
     for certificate in configuration.certificates:
         _check_certificate(certificate)
     return replace(

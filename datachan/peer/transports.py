@@ -238,7 +238,9 @@ class PeerTransports:
 
     def _sctp_options(self, remote: Section) -> AssociationOptions:
         return data_channel_options(
-            remote_port=remote.sctp_port or 5000, max_message_size=self._configuration.maxMessageSize
+            remote_port=remote.sctp_port or 5000,
+            max_message_size=self._configuration.maxMessageSize,
+            congestion_control=self._configuration.congestionControl,
         )
 
     def _stack_event(self, event: object) -> None:

@@ -82,6 +82,7 @@ def test_policies_may_be_given_as_w3c_strings() -> None:
         RTCConfiguration(iceTransportPolicy="none"),  # type: ignore[arg-type]
         RTCConfiguration(maxMessageSize=-1),
         RTCConfiguration(closeTimeout=-1),
+        RTCConfiguration(congestionControl="reno"),
         {"iceServers": []},
     ],
 )
