@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from types import TracebackType
@@ -13,30 +12,18 @@ from typing import Any
 from datachan.dcep.events import ChannelEvent
 from datachan.dtls.connection import DtlsConnected
 from datachan.ice import IceState
-from datachan.sdp import (
-    IceCandidate,
-    RTCIceCandidate,
-    SdpError,
-    SessionDescription,
-    answer_setup,
-    check_answer,
-    create_answer,
-    create_offer,
-    format_description,
-    parse_description_untrusted,
-    with_candidates,
-)
+from datachan.sdp import IceCandidate, RTCIceCandidate, SessionDescription
 from datachan.stack import StackClosed, StackConnected
 
 from .candidates import read_candidate
-from .channels import ChannelRegistry
 from .configuration import RTCCertificate, RTCConfiguration, check_configuration
+from .connection_state import ConnectionState
 from .data_channel import RTCDataChannel
-from .description import Applied, RTCSessionDescription
-from .emitter import EventTarget
-from .errors import ArgumentError, InvalidModificationError, InvalidStateError, OperationError
+from .description import RTCSessionDescription
+from .errors import InvalidStateError, OperationError
+from .negotiation import check_description
 from .parameters import channel_parameters
-from .signaling import HAVE_LOCAL_OFFER, STABLE, Signaling
+from .signaling import HAVE_LOCAL_OFFER, STABLE
 from .stats import RTCStatsReport, collect_stats
 from .transports import PeerTransports, TransportCallbacks
 from .w3c_transports import RTCSctpTransport
@@ -44,7 +31,7 @@ from .w3c_transports import RTCSctpTransport
 _log = logging.getLogger("datachan.peer")
 
 
-class RTCPeerConnection(EventTarget):
+class RTCPeerConnection(ConnectionState):
     """A connection to one peer, for data channels.
 
     Args:
@@ -63,30 +50,13 @@ class RTCPeerConnection(EventTarget):
     """
 
     def __init__(self, configuration: RTCConfiguration | None = None) -> None:
-        super().__init__()
-        self._configuration = check_configuration(configuration)
-        certificates = self._configuration.certificates
-        self._certificate = certificates[0] if certificates else RTCCertificate.generateCertificate()
-        self._signaling = Signaling()
-        self._channels = ChannelRegistry(self._announce)
+        super().__init__(check_configuration(configuration))
         self._operations = asyncio.Lock()
-        self._transports: PeerTransports | None = None
-        self._sctp: RTCSctpTransport | None = None
-        self._session_id = int.from_bytes(os.urandom(8), "big") >> 1
-        self._session_version = 0
-        self._last_created: dict[str, tuple[str, SessionDescription]] = {}
-        self._connection_state = "new"
-        self._ice_connection_state = "new"
-        self._ice_gathering_state = "new"
+        self._restart_wanted = False
         self._negotiation_needed = False
-        self._failure: str | None = None
-        self._over: str | None = None
         self._teardown: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
-
-    def __repr__(self) -> str:
-        return f"<RTCPeerConnection {self._session_id:x} {self._connection_state}>"
 
     async def __aenter__(self) -> RTCPeerConnection:
         return self
@@ -95,83 +65,6 @@ class RTCPeerConnection(EventTarget):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-
-    # -- states -------------------------------------------------------------------------------------------------
-
-    @property
-    def signalingState(self) -> str:
-        """Where offer and answer stand: W3C's RTCSignalingState."""
-        return self._signaling.state
-
-    @property
-    def connectionState(self) -> str:
-        """How the connection is: "new", "connecting", "connected", "disconnected", "failed" or "closed".
-
-        It is "closed" after `close`, and also once the peer has left. When it is "failed", or the peer left without
-        delivering everything, `failureReason` says why.
-        """
-        return self._connection_state
-
-    @property
-    def iceConnectionState(self) -> str:
-        """How ICE is doing: W3C's RTCIceConnectionState."""
-        return self._ice_connection_state
-
-    @property
-    def iceGatheringState(self) -> str:
-        """How far gathering is: "new", "gathering" or "complete"."""
-        return self._ice_gathering_state
-
-    @property
-    def failureReason(self) -> str | None:
-        """Why the connection failed or ended, in a sentence; None while it did not."""
-        return self._failure
-
-    @property
-    def sctp(self) -> RTCSctpTransport | None:
-        """The transport that data channels share; None until a description with a data section is set."""
-        return self._sctp
-
-    @property
-    def canTrickleIceCandidates(self) -> bool | None:
-        """Whether the peer takes candidates after its description; None before there is one."""
-        remote = self._signaling.remote
-        if remote is None:
-            return None
-        data = remote.parsed.data
-        return data is not None and data.transport is not None and data.transport.trickle
-
-    # -- descriptions -------------------------------------------------------------------------------------------
-
-    @property
-    def localDescription(self) -> RTCSessionDescription | None:
-        """Ours: the pending one, or else the current one, with all candidates found so far."""
-        return self._local(self._signaling.local)
-
-    @property
-    def currentLocalDescription(self) -> RTCSessionDescription | None:
-        """Ours of the last complete negotiation."""
-        return self._local(self._signaling.current_local)
-
-    @property
-    def pendingLocalDescription(self) -> RTCSessionDescription | None:
-        """Ours of the negotiation under way."""
-        return self._local(self._signaling.pending_local)
-
-    @property
-    def remoteDescription(self) -> RTCSessionDescription | None:
-        """The peer's: the pending one, or else the current one, with all candidates added so far."""
-        return _remote(self._signaling.remote)
-
-    @property
-    def currentRemoteDescription(self) -> RTCSessionDescription | None:
-        """The peer's of the last complete negotiation."""
-        return _remote(self._signaling.current_remote)
-
-    @property
-    def pendingRemoteDescription(self) -> RTCSessionDescription | None:
-        """The peer's of the negotiation under way."""
-        return _remote(self._signaling.pending_remote)
 
     # -- channels -----------------------------------------------------------------------------------------------
 
@@ -215,14 +108,17 @@ class RTCPeerConnection(EventTarget):
 
     # -- offer and answer ---------------------------------------------------------------------------------------
 
-    async def createOffer(self) -> RTCSessionDescription:
+    async def createOffer(self, *, iceRestart: bool = False) -> RTCSessionDescription:
         """An offer for the peer. It has a data section once a channel was created.
+
+        Args:
+            iceRestart: look for a new path to the peer; the old one serves until it is found.
 
         Raises:
             InvalidStateError: the connection is closed.
         """
         async with self._operations:
-            return self._create_offer()
+            return self._create_offer(restart=iceRestart)
 
     async def createAnswer(self) -> RTCSessionDescription:
         """An answer to the offer that was set. Audio and video sections are refused.
@@ -262,7 +158,7 @@ class RTCPeerConnection(EventTarget):
             InvalidStateError: a description of that type cannot be set now, or the connection is closed.
             OperationError: it asks for something that is not supported.
         """
-        description = _checked(sessionDescription)
+        description = check_description(sessionDescription)
         async with self._operations:
             self._check_open()
             self._set_remote(description)
@@ -285,7 +181,7 @@ class RTCPeerConnection(EventTarget):
         parsed = read_candidate(candidate)
         async with self._operations:
             self._check_open()
-            remote = self._signaling.remote
+            remote = self._negotiation.signaling.remote
             if remote is None:
                 raise InvalidStateError("a candidate can be added only after setRemoteDescription")
             if not parsed.belongs_to_data(remote.parsed):
@@ -295,6 +191,12 @@ class RTCPeerConnection(EventTarget):
                 self._transports.add_remote_candidates(
                     [] if parsed.candidate is None else [parsed.candidate], complete=parsed.candidate is None
                 )
+
+    def restartIce(self) -> None:
+        """Look for a new path to the peer with the next offer; asks for one with `negotiationneeded`."""
+        if self._transports is not None and self._transports.started and self._over is None and self._closing is None:
+            self._restart_wanted = True
+            self._update_negotiation_needed()
 
     # -- the rest -----------------------------------------------------------------------------------------------
 
@@ -319,7 +221,7 @@ class RTCPeerConnection(EventTarget):
         not delivered is lost. Further calls wait for the first one.
         """
         if self._closing is None:
-            self._signaling.close()
+            self._negotiation.signaling.close()
             self._channels.closing()
             self.emit("signalingstatechange")
             self._closing = asyncio.create_task(self._close())
@@ -334,15 +236,6 @@ class RTCPeerConnection(EventTarget):
     def _check_open(self) -> None:
         if self._closing is not None:
             raise InvalidStateError("the RTCPeerConnection is closed")
-
-    def _local(self, description: Applied | None) -> RTCSessionDescription | None:
-        if description is None:
-            return None
-        parsed = description.parsed
-        if self._transports is not None and parsed.data is not None:
-            ice = self._transports.ice
-            parsed = with_candidates(parsed, ice.local_candidates, complete=self._transports.gathered)
-        return RTCSessionDescription(sdp=format_description(parsed), type=description.type)
 
     def _open_transports(self) -> PeerTransports:
         if self._transports is None:
@@ -360,60 +253,42 @@ class RTCPeerConnection(EventTarget):
             self._channels.transports = self._transports
         return self._transports
 
-    def _create_offer(self) -> RTCSessionDescription:
+    def _create_offer(self, *, restart: bool = False) -> RTCSessionDescription:
         self._check_open()
-        previous = self._signaling.local or self._signaling.remote
-        want_data = (
-            self._channels.created > 0
-            or self._configuration.alwaysNegotiateDataChannels
-            or (previous is not None and previous.parsed.data is not None)
-        )
-        self._session_version += 1
-        description = create_offer(
-            self._open_transports().local_data() if want_data else None,
-            None if previous is None else previous.parsed,
-            session_id=self._session_id,
-            session_version=self._session_version,
-        )
-        return self._created("offer", description)
+        wanted = self._channels.created > 0 or self._configuration.alwaysNegotiateDataChannels
+        if not (wanted or self._negotiation.had_data):
+            return self._negotiation.create_offer(None)
+        transports = self._open_transports()
+        if (restart or self._restart_wanted) and transports.started:
+            transports.prepare_restart()
+        return self._negotiation.create_offer(transports.local_data())
 
     def _create_answer(self) -> RTCSessionDescription:
         self._check_open()
-        offer = self._signaling.pending_remote
-        if offer is None or offer.type != "offer":
-            raise InvalidStateError(f"there is no offer to answer in signaling state {self.signalingState!r}")
-        data = offer.parsed.data
-        setup, local = "active", None
-        if data is not None and data.transport is not None:
-            transports = self._open_transports()
-            setup = answer_setup(data.transport.setup, transports.setup)
-            local = transports.local_data()
-        self._session_version += 1
-        description = create_answer(
-            offer.parsed,
-            local,
-            setup=setup,
-            session_id=self._session_id,
-            session_version=self._session_version,
-        )
-        return self._created("answer", description)
-
-    def _created(self, kind: str, description: SessionDescription) -> RTCSessionDescription:
-        text = format_description(description)
-        self._last_created[kind] = (text, description)
-        return RTCSessionDescription(sdp=text, type=kind)
+        data = self._negotiation.pending_offer.data
+        if data is None or data.transport is None:
+            return self._negotiation.create_answer(None, None)
+        transports = self._open_transports()
+        if transports.is_new_generation(data.transport):
+            # RFC 8839, 4.4.1.1.1: ICE restarts when the ufrag and pwd in the offer change; the answer's change, too.
+            transports.prepare_restart()
+        return self._negotiation.create_answer(transports.local_data(), transports.setup)
 
     def _set_local(self, given: RTCSessionDescription | None) -> bool:
         """Set a local description; whether candidates are to be gathered."""
-        kind = self._implicit_type() if given is None else _checked(given).type
+        negotiation = self._negotiation
+        kind = negotiation.implicit_type() if given is None else check_description(given).type
         if kind == "rollback":
             self._roll_back("local")
             return False
-        self._signaling.check("local", kind)
-        text, description = self._created_before(kind, "" if given is None else given.sdp)
-        was_stable = self._signaling.state
-        self._signaling.set("local", Applied(type=kind, sdp=text, parsed=description))
-        self._signaling_changed(was_stable)
+        negotiation.signaling.check("local", kind)
+        description = negotiation.created_before(kind, "" if given is None else given.sdp)
+        if description is None:
+            (self._create_offer if kind == "offer" else self._create_answer)()
+            description = negotiation.last_created(kind)
+        before = negotiation.signaling.state
+        negotiation.set_local(kind, description)
+        self._signaling_changed(before)
         if description.data is None:
             if kind == "answer":
                 self._data_refused()
@@ -424,38 +299,17 @@ class RTCPeerConnection(EventTarget):
             self._connect(is_offerer=False)
         return True
 
-    def _implicit_type(self) -> str:
-        return "offer" if self.signalingState in {STABLE, HAVE_LOCAL_OFFER, "have-remote-pranswer"} else "answer"
-
-    def _created_before(self, kind: str, sdp: str) -> tuple[str, SessionDescription]:
-        created = "offer" if kind == "offer" else "answer"
-        if not sdp:
-            (self._create_offer if created == "offer" else self._create_answer)()
-            return self._last_created[created]
-        last = self._last_created.get(created)
-        # RFC 8829, 5.4: "The SDP returned from createOffer or createAnswer MUST NOT be changed before passing it to
-        # setLocalDescription."
-        if last is None or last[0].split() != sdp.split():
-            raise InvalidModificationError(f"this is not the {created} that was created last")
-        return last
-
     def _set_remote(self, given: RTCSessionDescription) -> None:
         if given.type == "rollback":
             self._roll_back("remote")
             return
-        parsed = parse_description_untrusted(given.sdp)
-        if given.type == "offer":
-            if self.signalingState == HAVE_LOCAL_OFFER:
-                self._roll_back("local")
-            self._signaling.check("remote", "offer")
-        else:
-            self._signaling.check("remote", given.type)
-            offer = self._signaling.pending_local
-            if offer is not None:
-                check_answer(offer.parsed, parsed)
-        self._check_same_transport(parsed)
-        before = self._signaling.state
-        self._signaling.set("remote", Applied(type=given.type, sdp=given.sdp, parsed=parsed))
+        negotiation = self._negotiation
+        parsed = negotiation.read_remote(given)
+        self._check_transport(given.type, parsed)
+        if given.type == "offer" and negotiation.signaling.state == HAVE_LOCAL_OFFER:
+            self._roll_back("local")
+        before = negotiation.signaling.state
+        negotiation.set_remote(given, parsed)
         self._signaling_changed(before)
         if parsed.data is not None:
             self._open_transports()
@@ -467,8 +321,8 @@ class RTCPeerConnection(EventTarget):
         else:
             self._connect(is_offerer=True)
 
-    def _check_same_transport(self, parsed: SessionDescription) -> None:
-        """What cannot change while connected."""
+    def _check_transport(self, kind: str, parsed: SessionDescription) -> None:
+        """See that a description does not change what cannot change while connected."""
         data, transports = parsed.data, self._transports
         if data is None or data.transport is None or transports is None or transports.remote is None:
             return
@@ -477,22 +331,25 @@ class RTCPeerConnection(EventTarget):
             return
         if data.transport.fingerprints != known.fingerprints:
             raise OperationError("the peer's certificate cannot change while connected")
-        if (data.transport.ice_ufrag, data.transport.ice_pwd) != (known.ice_ufrag, known.ice_pwd):
-            raise OperationError("the peer wants an ICE restart, which is not supported; make a new connection")
         if data.transport.setup == transports.setup:
             raise OperationError("DTLS roles cannot change while connected")
+        if kind != "offer" and transports.is_new_generation(data.transport) != transports.restarting:
+            raise OperationError("the answer restarts ICE and the offer does not, or the other way round")
 
     def _roll_back(self, side: str) -> None:
-        before = self._signaling.state
-        self._signaling.roll_back(side)
-        if self._signaling.current_local is None or self._signaling.current_local.parsed.data is None:
+        signaling = self._negotiation.signaling
+        before = signaling.state
+        signaling.roll_back(side)
+        if self._transports is not None:
+            self._transports.cancel_restart()
+        if signaling.current_local is None or signaling.current_local.parsed.data is None:
             self._sctp = None
         self._signaling_changed(before)
 
     def _signaling_changed(self, before: str) -> None:
-        if self._signaling.state != before:
+        if self.signalingState != before:
             self.emit("signalingstatechange")
-        if self._signaling.state == STABLE:
+        if self.signalingState == STABLE:
             self._negotiation_needed = False
             self._update_negotiation_needed()
 
@@ -501,10 +358,7 @@ class RTCPeerConnection(EventTarget):
             self._sctp = RTCSctpTransport(self._transports, description.data.mid)
 
     def _update_negotiation_needed(self) -> None:
-        current = self._signaling.current_local
-        if self._negotiation_needed or self._signaling.state != STABLE or not self._channels.created:
-            return
-        if current is not None and current.parsed.data is not None:
+        if self._negotiation_needed or self.signalingState != STABLE or not self._needs_negotiation():
             return
         self._negotiation_needed = True
         try:
@@ -512,8 +366,14 @@ class RTCPeerConnection(EventTarget):
         except RuntimeError:  # no loop runs yet, and so nobody can be waiting for the event
             return
 
+    def _needs_negotiation(self) -> bool:
+        if self._restart_wanted:
+            return True
+        current = self._negotiation.signaling.current_local
+        return self._channels.created > 0 and (current is None or current.parsed.data is None)
+
     def _emit_negotiation_needed(self) -> None:
-        if self._negotiation_needed and self._signaling.state == STABLE:
+        if self._negotiation_needed and self.signalingState == STABLE:
             self.emit("negotiationneeded")
 
     # -- private: the connection --------------------------------------------------------------------------------
@@ -521,7 +381,7 @@ class RTCPeerConnection(EventTarget):
     async def _gather(self) -> None:
         if self._transports is None:
             return
-        if self._ice_gathering_state == "new":
+        if not self._transports.gathered and self._ice_gathering_state != "gathering":
             self._ice_gathering_state = "gathering"
             self.emit("icegatheringstatechange")
         await self._transports.gather()
@@ -529,18 +389,21 @@ class RTCPeerConnection(EventTarget):
 
     def _connect(self, *, is_offerer: bool) -> None:
         """Local and remote data sections are known: connect, or hand on what is new."""
-        local, remote, transports = self._signaling.local, self._signaling.remote, self._transports
+        signaling, transports = self._negotiation.signaling, self._transports
+        local, remote = signaling.local, signaling.remote
         if local is None or remote is None or transports is None:
             return
         ours, theirs = local.parsed.data, remote.parsed.data
         if ours is None or theirs is None or ours.transport is None or theirs.transport is None:
             return
-        answer = theirs if is_offerer else ours
-        setup = "" if answer.transport is None else answer.transport.setup
+        answer = theirs.transport if is_offerer else ours.transport
         if not transports.started:
             # RFC 8445, 6.1.1: who talks to a lite agent controls.
             controlling = is_offerer or theirs.transport.ice_lite
-            transports.connect(theirs, controlling=controlling, is_dtls_client=(setup == "active") != is_offerer)
+            transports.connect(theirs, controlling=controlling, is_dtls_client=(answer.setup == "active") != is_offerer)
+        elif transports.restarting:
+            self._restart_wanted = False
+            transports.restart(theirs)
         else:
             transports.update_remote(theirs)
         transports.add_remote_candidates(
@@ -554,14 +417,15 @@ class RTCPeerConnection(EventTarget):
             self._end("the data channel section was refused", take_leave=True)
 
     def _ice_state_changed(self, state: IceState) -> None:
-        if self._closing is not None or self._ice_connection_state == "failed":
+        if self._closing is not None or self._over is not None:
             return
         if state.value != self._ice_connection_state:
             self._ice_connection_state = state.value
             self.emit("iceconnectionstatechange")
             if self._sctp is not None:
                 self._sctp.transport.iceTransport.emit("statechange")
-        if state is IceState.FAILED and self._transports is not None:
+        # While a restart looks for another path there is still hope.
+        if state is IceState.FAILED and self._transports is not None and not self._transports.restarting:
             self._fail(self._transports.ice.failure or "ICE lost the path to the peer")
         self._update_connection_state()
 
@@ -569,7 +433,7 @@ class RTCPeerConnection(EventTarget):
         if candidate is None:
             self._gathered()
             return
-        local = self._signaling.local
+        local = self._negotiation.signaling.local
         index = None if local is None else local.parsed.data_index
         mid = None if local is None or index is None else local.parsed.sections[index].mid
         self.emit("icecandidate", RTCIceCandidate.from_ice(candidate, sdpMid=mid, sdpMLineIndex=index))
@@ -590,9 +454,6 @@ class RTCPeerConnection(EventTarget):
                 self._sctp._set_state("connected")
         elif isinstance(event, StackClosed) and self._closing is None:
             self._end(None if event.graceful else event.reason, by_peer=event.by_peer)
-
-    def _announce(self, channel: RTCDataChannel) -> None:
-        self.emit("datachannel", channel)
 
     def _dtls_changed(self) -> None:
         if self._sctp is not None:
@@ -652,20 +513,3 @@ class RTCPeerConnection(EventTarget):
         self._update_connection_state()
         # Nothing will be emitted any more; what callbacks hold on to may be released.
         self.remove_all_listeners()
-
-
-def _remote(description: Applied | None) -> RTCSessionDescription | None:
-    if description is None:
-        return None
-    return RTCSessionDescription(sdp=description.with_added_candidates(), type=description.type)
-
-
-def _checked(description: RTCSessionDescription) -> RTCSessionDescription:
-    if isinstance(description, Mapping):
-        description = RTCSessionDescription(sdp=description.get("sdp", ""), type=description.get("type", ""))
-    if not hasattr(description, "sdp") or not hasattr(description, "type"):
-        raise ArgumentError(f"a description is an RTCSessionDescription, not {type(description).__name__}")
-    return description
-
-
-__all__ = ["RTCPeerConnection", "SdpError"]

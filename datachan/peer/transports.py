@@ -22,12 +22,15 @@ from datachan.sdp import IceCandidate, LocalData, Section, TransportParameters
 from datachan.stack import Stack, StackClosed
 
 from .configuration import RTCConfiguration, RTCIceTransportPolicy
+from .path import Path
 
 _log = logging.getLogger("datachan.peer")
 
 # The largest UDP payload: IPv6's least MTU minus IPv6, UDP and TURN's channel header, 1280 - 40 - 8 - 4.
 MTU: Final = 1228
 _CLOSE_POLL: Final = 0.25
+OLD_PATH_LIFE: Final = 10.0
+"""Seconds for which the path before an ICE restart is still heard."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,23 +79,22 @@ class PeerTransports:
         self._remote: Section | None = None
         self.stack: Stack | None = None
         self.is_dtls_client: bool | None = None
-        self.ice = IceTransport(
-            controlling=True,
-            servers=[server.to_ice() for server in configuration.iceServers or ()],
-            relay_only=configuration.iceTransportPolicy is RTCIceTransportPolicy.RELAY,
-            host_addresses=configuration.hostAddresses,
-            patience=configuration.iceTimeout,
-        )
+        self.ice = self._make_ice()
         self.ice.on_state_change = callbacks.ice_state_changed
-        self.ice.on_local_candidate = callbacks.local_candidate
+        self._path = Path(self.ice)
+        self._next_ice: IceTransport | None = None
+        self._old_ice: IceTransport | None = None
+        self._old_ice_timer: asyncio.TimerHandle | None = None
+        self._restarting: asyncio.Task[None] | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
 
     # -- before the connection ----------------------------------------------------------------------------------
 
     def local_data(self) -> LocalData:
         """What the description says about us."""
         transport = TransportParameters(
-            ice_ufrag=self.ice.username_fragment,
-            ice_pwd=self.ice.password,
+            ice_ufrag=self._negotiated_ice.username_fragment,
+            ice_pwd=self._negotiated_ice.password,
             fingerprints=(self._certificate.fingerprint("sha-256"),),
             setup="actpass",
             tls_id=self._tls_id,
@@ -103,22 +105,27 @@ class PeerTransports:
         """Find our candidates. To cancel the wait does not cancel the search: the description is set already."""
         self._gathering = True
         try:
-            await self.ice.gather()
+            await self._negotiated_ice.gather()
         except (IceError, OSError) as error:
             self._callbacks.failed(f"no candidates could be gathered: {error}")
 
     @property
     def gathered(self) -> bool:
         """Whether all our candidates are known."""
-        return self.ice.gathered
+        return self._negotiated_ice.gathered
+
+    def local_candidates(self, ufrag: str) -> tuple[list[IceCandidate], bool]:
+        """Our candidates of one ICE generation so far, and whether those are all."""
+        ice = self._next_ice if self._next_ice is not None and self._next_ice.username_fragment == ufrag else self.ice
+        return ice.local_candidates, ice.gathered
 
     def add_remote_candidates(self, candidates: Sequence[IceCandidate], *, complete: bool) -> None:
         """Try these addresses of the peer, too."""
         for candidate in candidates:
             if candidate.usable:
-                self.ice.add_remote_candidate(candidate)
+                self._negotiated_ice.add_remote_candidate(candidate)
         if complete:
-            self.ice.add_remote_candidate(None)
+            self._negotiated_ice.add_remote_candidate(None)
 
     # -- the connection -----------------------------------------------------------------------------------------
 
@@ -155,7 +162,7 @@ class PeerTransports:
         self.is_dtls_client = is_dtls_client
         self.ice.set_controlling(controlling)
         self._connecting = asyncio.create_task(self._connect(remote, is_dtls_client))
-        self._connecting.add_done_callback(self._connect_done)
+        self._connecting.add_done_callback(self._task_done)
 
     def update_remote(self, remote: Section) -> None:
         """The peer described itself anew without a new transport; its limits may have changed."""
@@ -178,6 +185,44 @@ class PeerTransports:
         if self._driver is not None:
             self._driver.wake()
 
+    # -- a new path ---------------------------------------------------------------------------------------------
+
+    @property
+    def restarting(self) -> bool:
+        """Whether a new path is being negotiated or looked for."""
+        return self._next_ice is not None
+
+    def is_new_generation(self, transport: TransportParameters) -> bool:
+        """Whether the peer changed what its checks are recognised by, which means an ICE restart."""
+        known = None if self._remote is None else self._remote.transport
+        return known is not None and (transport.ice_ufrag, transport.ice_pwd) != (known.ice_ufrag, known.ice_pwd)
+
+    def prepare_restart(self) -> None:
+        """Have new credentials for the next description; the present path stays in use."""
+        if self._restarting is not None:
+            self._restarting.cancel()
+            self._drop_next()
+        if self._next_ice is None:
+            self._gathering = False
+            self._next_ice = self._make_ice()
+            # The peer may have its new path before we know its answer.
+            self._path.listen(self._next_ice)
+
+    def cancel_restart(self) -> None:
+        """Forget the new path, if there is one and its negotiation is not complete."""
+        if self._restarting is None:
+            self._drop_next()
+
+    def restart(self, remote: Section) -> None:
+        """Both descriptions are known: look for the new path, and take it once it is found."""
+        if self._next_ice is None:
+            return
+        self._remote = remote
+        # RFC 8445, 7.3.1.1 repairs it, should both believe to be in control.
+        self._next_ice.set_controlling(self.ice.is_controlling)
+        self._restarting = asyncio.create_task(self._restart(self._next_ice, remote))
+        self._restarting.add_done_callback(self._task_done)
+
     # -- the end ------------------------------------------------------------------------------------------------
 
     async def close(self, hurry: asyncio.Event) -> None:
@@ -188,9 +233,10 @@ class PeerTransports:
         Args:
             hurry: once set, there is no more waiting.
         """
-        if self._connecting is not None and not self._connecting.done():
-            self._connecting.cancel()
-            await asyncio.gather(self._connecting, return_exceptions=True)
+        for task in (self._connecting, self._restarting):
+            if task is not None and not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         if self.stack is not None and self._driver is not None and not self._stack_closed.is_set():
             self.stack.close(self._now())
             self._driver.flush()
@@ -207,6 +253,23 @@ class PeerTransports:
 
     # -- private ------------------------------------------------------------------------------------------------
 
+    @property
+    def _negotiated_ice(self) -> IceTransport:
+        """The one that descriptions are about."""
+        return self.ice if self._next_ice is None else self._next_ice
+
+    def _make_ice(self) -> IceTransport:
+        configuration = self._configuration
+        ice = IceTransport(
+            controlling=True,
+            servers=[server.to_ice() for server in configuration.iceServers or ()],
+            relay_only=configuration.iceTransportPolicy is RTCIceTransportPolicy.RELAY,
+            host_addresses=configuration.hostAddresses,
+            patience=configuration.iceTimeout,
+        )
+        ice.on_local_candidate = self._callbacks.local_candidate
+        return ice
+
     async def _connect(self, remote: Section, is_dtls_client: bool) -> None:
         transport = remote.transport
         if transport is None:
@@ -217,6 +280,9 @@ class PeerTransports:
         except (IceError, OSError) as error:
             self._callbacks.failed(str(error) or "no path to the peer was found")
             return
+        self._start_stack(remote, transport, is_dtls_client)
+
+    def _start_stack(self, remote: Section, transport: TransportParameters, is_dtls_client: bool) -> None:
         self.stack = Stack(
             certificate=self._certificate,
             is_dtls_client=is_dtls_client,
@@ -229,9 +295,59 @@ class PeerTransports:
         )
         # The peer may have been ready first: what it sent meanwhile comes in as soon as there is a driver.
         self.stack.start(self._now())
-        self._driver = Driver(self.stack, self.ice, self._stack_event)
+        self._driver = Driver(self.stack, self._path, self._stack_event)
 
-    def _connect_done(self, task: asyncio.Task[None]) -> None:
+    async def _restart(self, ice: IceTransport, remote: Section) -> None:
+        transport = remote.transport
+        if transport is None or self.is_dtls_client is None:
+            return
+        try:
+            ice.set_remote(transport.ice_ufrag, transport.ice_pwd, lite=transport.ice_lite)
+            await ice.start()
+        except (IceError, OSError) as error:
+            _log.warning("the ICE restart found no path: %s", error)
+            self._drop_next()
+            if self.ice.state is IceState.FAILED:
+                self._callbacks.failed(self.ice.failure or str(error))
+            return
+        self._take_next(ice)
+        if self.stack is None:
+            if self._connecting is not None:
+                self._connecting.cancel()
+            self._start_stack(remote, transport, self.is_dtls_client)
+
+    def _take_next(self, ice: IceTransport) -> None:
+        """The new path is found: send over it, and hear the old one until the peer has left it, too."""
+        self._drop_old()
+        self._old_ice, self.ice, self._next_ice, self._restarting = self.ice, ice, None, None
+        self._old_ice.on_state_change = None
+        ice.on_state_change = self._callbacks.ice_state_changed
+        self._path.use(ice)
+        self._old_ice_timer = asyncio.get_running_loop().call_later(OLD_PATH_LIFE, self._drop_old)
+        self._callbacks.ice_state_changed(ice.state)
+
+    def _drop_old(self) -> None:
+        if self._old_ice_timer is not None:
+            self._old_ice_timer.cancel()
+            self._old_ice_timer = None
+        if self._old_ice is not None:
+            self._leave(self._old_ice)
+            self._old_ice = None
+
+    def _drop_next(self) -> None:
+        self._restarting = None
+        if self._next_ice is not None:
+            self._leave(self._next_ice)
+            self._next_ice = None
+
+    def _leave(self, ice: IceTransport) -> None:
+        ice.on_local_candidate = None
+        self._path.forget(ice)
+        task = asyncio.create_task(ice.close())
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("connecting failed unexpectedly", exc_info=error)
             self._callbacks.failed(f"internal error: {error!r}")
@@ -276,9 +392,13 @@ class PeerTransports:
         if self._driver is not None:
             self._driver.close()
         self._stack_closed.set()
+        self._drop_next()
+        self._drop_old()
         await self.ice.close()
         self.ice.on_state_change = None
         self.ice.on_local_candidate = None
+        if self._leaving:
+            await asyncio.gather(*self._leaving, return_exceptions=True)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

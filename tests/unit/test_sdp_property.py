@@ -18,11 +18,12 @@ from datachan.sdp import (
 DATA = Path(__file__).parent.parent / "data" / "sdp"
 OFFERS = [path.read_bytes().decode() for path in sorted(DATA.glob("*.sdp"))]
 WORDS = st.sampled_from(
-    ["v=0", "o=- 1 1 IN IP4 0.0.0.0", "s=-", "t=0 0", "a=group:BUNDLE 0 1", "a=mid:0", "a=mid:1", "a=bundle-only"]
-    + ["m=application 9 UDP/DTLS/SCTP webrtc-datachannel", "m=application 0 DTLS/SCTP 5000", "m=audio 9 X 0", "a="]
-    + ["a=ice-ufrag:abcd", "a=ice-pwd:abcdefghijklmnopqrstuv", "a=setup:actpass", "a=sctp-port:5000", "a=candidate:"]
-    + ["a=fingerprint:sha-256 " + ":".join(["AB"] * 32), "a=end-of-candidates", "a=max-message-size:0", "c=", "a=:"]
-)
+    """v=0|o=- 1 1 IN IP4 0.0.0.0|s=-|t=0 0|c=|a=|a=:|a=group:BUNDLE 0 1|a=mid:0|a=mid:1|a=bundle-only|m=audio 9 X 0
+m=application 9 UDP/DTLS/SCTP webrtc-datachannel|m=application 0 DTLS/SCTP 5000|a=candidate:|a=end-of-candidates
+a=ice-ufrag:abcd|a=ice-pwd:abcdefghijklmnopqrstuv|a=setup:actpass|a=sctp-port:5000|a=max-message-size:0""".replace(
+        "\n", "|"
+    ).split("|")
+) | st.just("a=fingerprint:sha-256 " + ":".join(["AB"] * 32))
 
 
 def read(text: str) -> None:

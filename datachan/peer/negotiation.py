@@ -1,0 +1,151 @@
+"""Offers and answers of one connection: what was created, what was set, what may come next; no transport, no event.
+
+`RTCPeerConnection` says what our side of the data section is and acts on what was agreed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from datachan.sdp import (
+    LocalData,
+    SessionDescription,
+    answer_setup,
+    check_answer,
+    create_answer,
+    create_offer,
+    format_description,
+    parse_description_untrusted,
+)
+
+from .description import Applied, RTCSessionDescription
+from .errors import ArgumentError, InvalidModificationError, InvalidStateError
+from .signaling import HAVE_LOCAL_OFFER, HAVE_REMOTE_PRANSWER, STABLE, Signaling
+
+
+class Negotiation:
+    """The signalling state, and the descriptions created and set so far."""
+
+    def __init__(self) -> None:
+        self.signaling = Signaling()
+        # RFC 8829, 5.2.1: "generating a 64-bit quantity with the highest bit set to zero and the remaining 63 bits
+        # being cryptographically random."
+        self.session_id = int.from_bytes(os.urandom(8), "big") >> 1
+        self._session_version = 0
+        self._last_created: dict[str, tuple[str, SessionDescription]] = {}
+
+    @property
+    def had_data(self) -> bool:
+        """Whether the descriptions so far have a data section."""
+        previous = self.signaling.local or self.signaling.remote
+        return previous is not None and previous.parsed.data is not None
+
+    @property
+    def pending_offer(self) -> SessionDescription:
+        """The peer's offer that waits for an answer.
+
+        Raises:
+            InvalidStateError: there is none.
+        """
+        offer = self.signaling.pending_remote
+        if offer is None or offer.type != "offer":
+            raise InvalidStateError(f"there is no offer to answer in signaling state {self.signaling.state!r}")
+        return offer.parsed
+
+    def implicit_type(self) -> str:
+        """What setLocalDescription without an argument sets (W3C WebRTC, 4.4.2)."""
+        offering = self.signaling.state in {STABLE, HAVE_LOCAL_OFFER, HAVE_REMOTE_PRANSWER}
+        return "offer" if offering else "answer"
+
+    # -- creating -----------------------------------------------------------------------------------------------
+
+    def create_offer(self, local: LocalData | None) -> RTCSessionDescription:
+        """An offer; without local it has no data section."""
+        previous = self.signaling.local or self.signaling.remote
+        self._session_version += 1
+        description = create_offer(
+            local,
+            None if previous is None else previous.parsed,
+            session_id=self.session_id,
+            session_version=self._session_version,
+        )
+        return self._created("offer", description)
+
+    def create_answer(self, local: LocalData | None, setup: str | None) -> RTCSessionDescription:
+        """An answer to the pending offer; without local the data section is refused.
+
+        Args:
+            local: our side of the data section.
+            setup: the DTLS role we have already, "active" or "passive".
+        """
+        offer = self.pending_offer
+        data = offer.data
+        role = answer_setup(data.transport.setup, setup) if data is not None and data.transport is not None else ""
+        self._session_version += 1
+        description = create_answer(
+            offer, local, setup=role, session_id=self.session_id, session_version=self._session_version
+        )
+        return self._created("answer", description)
+
+    def created_before(self, kind: str, sdp: str) -> SessionDescription | None:
+        """What was created last, if sdp is that; None when there is nothing yet and sdp is empty.
+
+        Raises:
+            InvalidModificationError: sdp is something else.
+        """
+        last = self._last_created.get("offer" if kind == "offer" else "answer")
+        if not sdp:
+            return None
+        # RFC 8829, 5.4: "The SDP returned from createOffer or createAnswer MUST NOT be changed before passing it to
+        # setLocalDescription."
+        if last is None or last[0].split() != sdp.split():
+            raise InvalidModificationError(f"this is not the {kind} that was created last")
+        return last[1]
+
+    def last_created(self, kind: str) -> SessionDescription:
+        """What `create_offer` or `create_answer` returned last."""
+        return self._last_created["offer" if kind == "offer" else "answer"][1]
+
+    # -- setting ------------------------------------------------------------------------------------------------
+
+    def set_local(self, kind: str, description: SessionDescription) -> None:
+        """Set our description; `Signaling.check` says beforehand whether that is possible now."""
+        self.signaling.set("local", Applied(type=kind, sdp=format_description(description), parsed=description))
+
+    def read_remote(self, given: RTCSessionDescription) -> SessionDescription:
+        """Read the peer's description and see that it fits; nothing is changed yet.
+
+        Raises:
+            SdpError: it is malformed or does not fit our offer.
+            InvalidStateError: it cannot be set now.
+        """
+        parsed = parse_description_untrusted(given.sdp)
+        crossing = given.type == "offer" and self.signaling.state == HAVE_LOCAL_OFFER
+        if not crossing:
+            self.signaling.check("remote", given.type)
+        if given.type != "offer" and self.signaling.pending_local is not None:
+            check_answer(self.signaling.pending_local.parsed, parsed)
+        return parsed
+
+    def set_remote(self, given: RTCSessionDescription, parsed: SessionDescription) -> None:
+        """Set the peer's description, once `read_remote` and a rollback of ours, if it needs one, are done."""
+        self.signaling.set("remote", Applied(type=given.type, sdp=given.sdp, parsed=parsed))
+
+    def _created(self, kind: str, description: SessionDescription) -> RTCSessionDescription:
+        text = format_description(description)
+        self._last_created[kind] = (text, description)
+        return RTCSessionDescription(sdp=text, type=kind)
+
+
+def check_description(given: RTCSessionDescription | Mapping[str, str]) -> RTCSessionDescription:
+    """What a program passes on from signalling, as an RTCSessionDescription.
+
+    Raises:
+        ArgumentError: it is something else.
+    """
+    if isinstance(given, Mapping):
+        return RTCSessionDescription(sdp=given.get("sdp", ""), type=given.get("type", ""))
+    if not isinstance(getattr(given, "sdp", None), str) or not isinstance(getattr(given, "type", None), str):
+        raise ArgumentError(f"a description is an RTCSessionDescription, not {type(given).__name__}")
+    return given

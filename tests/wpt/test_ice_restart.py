@@ -1,0 +1,127 @@
+"""RTCDataChannel-iceRestart.html."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from datachan import OperationError, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
+from tests.pairs import Pair, event, pair, signal, soon
+
+
+async def ping_pong(one: RTCDataChannel, other: RTCDataChannel) -> None:
+    one.send("hello")
+    assert await soon(anext(other)) == "hello"
+    other.send("hello back")
+    assert await soon(anext(one)) == "hello back"
+
+
+def ufrag(pc: RTCPeerConnection) -> str:
+    return pc.localDescription.sdp.split("a=ice-ufrag:")[1].split("\r\n")[0]
+
+
+def ports(p: Pair) -> tuple[int, int]:
+    selected = p.a.sctp.transport.iceTransport.getSelectedCandidatePair()
+    return selected.local.port, selected.remote.port
+
+
+async def moved(p: Pair, before: tuple[int, int]) -> None:
+    """Wait until A's datagrams take the new path; they are what shows it."""
+    while ports(p) == before:
+        await ping_pong(p.a_channel, p.z_channel)
+
+
+async def test_channels_stay_usable_after_a_restart() -> None:
+    async with pair() as p:
+        await ping_pong(p.a_channel, p.z_channel)
+        before, old_path = (ufrag(p.a), ufrag(p.z)), ports(p)
+
+        p.a.restartIce()
+        await event(p.a, "negotiationneeded")
+        await signal(p.a, p.z)
+        await moved(p, old_path)
+
+        assert ufrag(p.a) != before[0]
+        assert ufrag(p.z) != before[1]
+        assert (p.a.connectionState, p.z.connectionState) == ("connected", "connected")
+        await ping_pong(p.z_channel, p.a_channel)
+
+
+async def test_channels_stay_usable_at_each_step() -> None:
+    async with pair() as p:
+        await ping_pong(p.a_channel, p.z_channel)
+        p.z.restartIce()
+
+        await p.z.setLocalDescription()
+        await ping_pong(p.a_channel, p.z_channel)
+        await p.a.setRemoteDescription(p.z.localDescription)
+        await ping_pong(p.a_channel, p.z_channel)
+        await p.a.setLocalDescription(await p.a.createAnswer())
+        await ping_pong(p.a_channel, p.z_channel)
+        await p.z.setRemoteDescription(p.a.localDescription)
+        await ping_pong(p.a_channel, p.z_channel)
+        p.a_channel.close()
+        await soon(asyncio.gather(p.a_channel.closed(), p.z_channel.closed()))
+
+
+async def test_nothing_under_way_is_lost() -> None:
+    async with pair() as p:
+        received: list[Any] = []
+        p.z_channel.on("message", received.append)
+        old_path = ports(p)
+
+        async def send() -> None:
+            for number in range(400):
+                p.a_channel.send(number.to_bytes(2, "big") * 8192)
+                await p.a_channel.drain()
+                await asyncio.sleep(0)
+
+        sending = asyncio.ensure_future(send())
+        for offerer, answerer in ((p.a, p.z), (p.z, p.a)):
+            await offerer.setLocalDescription(await offerer.createOffer(iceRestart=True))
+            await answerer.setRemoteDescription(offerer.localDescription)
+            await answerer.setLocalDescription()
+            await offerer.setRemoteDescription(answerer.localDescription)
+        await soon(sending)
+        p.a_channel.close()
+        await soon(p.z_channel.closed())
+
+        assert [int.from_bytes(message[:2], "big") for message in received] == list(range(400))
+        assert ports(p) != old_path
+
+
+async def test_a_restart_can_be_taken_back() -> None:
+    async with pair() as p:
+        before = ufrag(p.a)
+        await p.a.setLocalDescription(await p.a.createOffer(iceRestart=True))
+        assert ufrag(p.a) != before
+
+        await p.a.setLocalDescription(RTCSessionDescription(sdp="", type="rollback"))
+
+        assert ufrag(p.a) == before
+        await ping_pong(p.a_channel, p.z_channel)
+        await signal(p.z, p.a)
+        assert ufrag(p.a) == before
+
+
+async def test_an_answer_without_the_restart_is_refused() -> None:
+    async with pair() as p:
+        old_answer = p.z.localDescription
+        await p.a.setLocalDescription(await p.a.createOffer(iceRestart=True))
+
+        with pytest.raises(OperationError, match="restarts ICE"):
+            await p.a.setRemoteDescription(old_answer)
+
+        await ping_pong(p.a_channel, p.z_channel)
+
+
+async def test_closing_in_the_middle_leaves_nothing() -> None:
+    for steps in range(4):
+        async with pair() as p:
+            if steps > 0:
+                await p.a.setLocalDescription(await p.a.createOffer(iceRestart=True))
+            if steps > 1:
+                await p.z.setRemoteDescription(p.a.localDescription)
+                await p.z.setLocalDescription()
+            if steps > 2:
+                await p.a.setRemoteDescription(p.z.localDescription)
