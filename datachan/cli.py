@@ -87,9 +87,9 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run_serve(namespace: argparse.Namespace) -> int:
     """Run the server until it is stopped."""
-    logging.basicConfig(
-        level=logging.INFO if namespace.verbose else logging.WARNING, format="%(asctime)s %(name)s: %(message)s"
-    )
+    # Only our own: the libraries below tell of every packet. Without -v even a caller's broken connection is no news.
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
+    logging.getLogger("datachan").setLevel(logging.INFO if namespace.verbose else logging.ERROR)
     options = ServeOptions(
         host=namespace.host,
         port=namespace.port,

@@ -66,6 +66,7 @@ class Connection:
                 await self._join(room_name)
                 while True:
                     await self._receive()
+                    await asyncio.sleep(0)  # what is buffered comes without a wait; the writers must have their turn
             except _CloseWith as close:
                 self.close(close.code, close.reason)
         finally:

@@ -99,7 +99,8 @@ class Rooms:
         Raises:
             BadMessage: `no-such-peer`: nobody of that id is in the sender's room (anymore).
         """
-        target = self._rooms.get(member.room, {}).get(message.peer)
-        if target is None or target is member:
+        room = self._rooms.get(member.room, {})
+        target = room.get(message.peer)
+        if target is None or target is member or room.get(member.info.id) is not member:
             raise BadMessage("no-such-peer", "Whom the message is for is not in the room, or has left it.")
         target.tell(replace(message, peer=member.info.id))

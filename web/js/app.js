@@ -71,7 +71,7 @@ function join(name) {
 }
 
 function welcomed(welcome) {
-  $("room-status").textContent = `You are ${room.name}`;
+  $("room-status").textContent = "";
   // After a break of the signalling everybody has a new id, and we are the newcomer: begin anew.
   for (const [id, link] of links) {
     if (link.isEcho) continue;
@@ -216,7 +216,7 @@ function showStart() {
   const invited = roomInAddress();
   $("join-title").textContent = invited === null ? "Meet in a room" : "You are invited";
   $("join-hint").textContent = invited === null
-    ? "Start a room and send its link to whoever shall come."
+    ? "Start a room and send its link to the people you want to meet."
     : `Join the room ${invited}. Its people connect to your browser directly, so they learn your address.`;
   $("join-button").textContent = invited === null ? "Start a room" : "Join the room";
   document.title = "datachan";
@@ -227,6 +227,7 @@ function showRoom(name) {
   $("room").hidden = false;
   $("room-card").hidden = name === null;
   $("room-name").textContent = name ?? "";
+  $("own-name").textContent = room?.name ?? "";
   $("link-field").value = name === null ? "" : roomLink(name);
   $("people-empty").textContent = name === null ? "Nobody is here." : "Nobody else is here yet.";
   document.title = name === null ? "datachan" : `${name} · datachan`;

@@ -13,7 +13,8 @@
   function apply() {
     const dark = chosen === null ? system.matches : chosen === "dark";
     root.dataset.theme = dark ? "dark" : "light";
-    document.getElementById("theme")?.setAttribute("aria-pressed", String(dark));
+    const button = document.getElementById("theme");
+    if (button !== null) button.textContent = dark ? "Light theme" : "Dark theme";
     dispatchEvent(new Event("themechange"));
   }
 

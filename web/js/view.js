@@ -87,6 +87,7 @@ export function showHead(link) {
   const alive = ["connecting", "connected", "interrupted"].includes(link.state);
   $("hang-up").hidden = !alive;
   $("call-again").hidden = alive || link.gone;
+  $("call-again").textContent = link.state === "idle" ? "Call" : "Call again";
   $("text").disabled = $("send").disabled = $("choose").disabled = !link.canTalk;
   $("files").dataset.disabled = String(!link.canTalk);
   $("text").placeholder = link.canTalk ? "Write a message" : "Not connected";

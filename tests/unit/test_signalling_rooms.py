@@ -1,0 +1,159 @@
+"""Rooms, limits and origins: pure, so nothing here waits or listens."""
+
+import itertools
+
+import pytest
+
+from datachan.signalling.limits import KeyedLimiter, TokenBucket
+from datachan.signalling.messages import BadMessage, Bye, Offer, PeerInfo, PeerJoined, PeerLeft, Welcome
+from datachan.signalling.options import ServerOptions
+from datachan.signalling.origins import host_is_allowed, normalize_origin, origin_is_allowed
+from datachan.signalling.rooms import Rooms
+
+
+@pytest.fixture
+def rooms():
+    counter = itertools.count(1)
+    return Rooms(lambda: f"id{next(counter)}", max_rooms=2, capacity=3)
+
+
+def test_a_newcomer_is_told_who_is_there_and_they_are_told_of_the_newcomer(rooms):
+    ada, grace = [], []
+    rooms.join("kitchen", "Ada", ada.append)
+    rooms.join("kitchen", "Grace", grace.append)
+    assert ada == [Welcome("id1", "kitchen", 3), PeerJoined(PeerInfo("id2", "Grace"))]
+    assert grace == [Welcome("id2", "kitchen", 3, (PeerInfo("id1", "Ada"),))]
+
+
+def test_those_who_stay_are_told_who_left_and_only_once(rooms):
+    ada, grace = [], []
+    first = rooms.join("kitchen", "Ada", ada.append)
+    rooms.join("kitchen", "Grace", grace.append)
+    rooms.leave(first)
+    rooms.leave(first)
+    assert grace[1:] == [PeerLeft("id1")]
+    assert ada[-1] == PeerJoined(PeerInfo("id2", "Grace"))
+
+
+def test_a_room_ends_with_its_last_member(rooms):
+    member = rooms.join("kitchen", "Ada", lambda message: None)
+    assert (rooms.room_count, rooms.member_count) == (1, 1)
+    rooms.leave(member)
+    assert (rooms.room_count, rooms.member_count) == (0, 0)
+
+
+def test_a_message_is_stamped_with_who_it_is_from(rooms):
+    ada, grace = [], []
+    first = rooms.join("kitchen", "Ada", ada.append)
+    second = rooms.join("kitchen", "Grace", grace.append)
+    rooms.relay(second, Offer(first.info.id, "s", "v=0"))
+    assert ada[-1] == Offer(second.info.id, "s", "v=0")
+    assert len(grace) == 1
+
+
+@pytest.mark.parametrize("target", ["id1", "id3", "nobody"])
+def test_a_message_reaches_nobody_outside_the_room_and_not_the_sender(rooms, target):
+    heard = []
+    sender = rooms.join("kitchen", "Ada", lambda message: None)
+    rooms.join("kitchen", "Grace", heard.append)
+    rooms.join("cellar", "Eve", heard.append)
+    before = list(heard)
+    with pytest.raises(BadMessage) as caught:
+        rooms.relay(sender, Bye(target, "s"))
+    assert caught.value.code == "no-such-peer"
+    assert heard == before
+
+
+def test_a_member_who_left_reaches_nobody(rooms):
+    heard = []
+    sender = rooms.join("kitchen", "Ada", lambda message: None)
+    rooms.join("kitchen", "Grace", heard.append)
+    rooms.leave(sender)
+    with pytest.raises(BadMessage):
+        rooms.relay(sender, Bye("id2", "s"))
+    assert heard[-1] == PeerLeft("id1")
+
+
+def test_a_full_room_lets_nobody_in_until_somebody_leaves(rooms):
+    members = [rooms.join("kitchen", "x", lambda message: None) for _ in range(3)]
+    with pytest.raises(BadMessage) as caught:
+        rooms.join("kitchen", "x", lambda message: None)
+    assert caught.value.code == "room-full"
+    rooms.leave(members[0])
+    rooms.join("kitchen", "x", lambda message: None)
+
+
+def test_there_are_only_so_many_rooms(rooms):
+    rooms.join("a", "x", lambda message: None)
+    rooms.join("b", "x", lambda message: None)
+    rooms.join("b", "x", lambda message: None)
+    with pytest.raises(BadMessage) as caught:
+        rooms.join("c", "x", lambda message: None)
+    assert caught.value.code == "no-more-rooms"
+
+
+def test_a_bucket_allows_a_burst_and_then_a_rate():
+    bucket = TokenBucket(3, 2.0, now=100.0)
+    assert [bucket.take(100.0) for _ in range(4)] == [True, True, True, False]
+    assert [bucket.take(100.5), bucket.take(100.5)] == [True, False]
+    assert [bucket.take(1000.0) for _ in range(4)] == [True, True, True, False]
+
+
+def test_a_clock_that_stands_still_or_goes_back_fills_no_bucket():
+    bucket = TokenBucket(1, 10.0, now=100.0)
+    assert [bucket.take(100.0), bucket.take(99.0), bucket.take(99.05)] == [True, False, False]
+
+
+def test_each_key_has_its_own_bucket_and_only_so_many_are_remembered():
+    limiter = KeyedLimiter(1, 0.001, max_keys=2)
+    assert [limiter.take("a", 0.0), limiter.take("a", 0.0), limiter.take("b", 0.0)] == [True, False, True]
+    limiter.take("a", 0.0)
+    limiter.take("c", 0.0)
+    assert len(limiter) == 2
+    assert limiter.take("a", 0.0) is False
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "allowed"),
+    [
+        (None, "127.0.0.1:8080", True),
+        ("http://127.0.0.1:8080", "127.0.0.1:8080", True),
+        ("https://example.org", "example.org", True),
+        ("HTTPS://Example.ORG", "example.org", True),
+        ("https://friend.example", "127.0.0.1:8080", True),
+        ("http://127.0.0.1:8081", "127.0.0.1:8080", False),
+        ("http://localhost:8080", "127.0.0.1:8080", False),
+        ("https://evil.example", "127.0.0.1:8080", False),
+        ("null", "127.0.0.1:8080", False),
+        ("", "", False),
+        ("http://[", "127.0.0.1:8080", False),
+    ],
+)
+def test_only_our_own_page_and_listed_origins_may_use_the_server(origin, host, allowed):
+    options = ServerOptions(allowed_origins=frozenset({"https://friend.example"}))
+    assert origin_is_allowed(origin, host, options) is allowed
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        ("127.0.0.1:8080", True),
+        ("localhost", True),
+        ("[::1]:8080", True),
+        ("chan.example", True),
+        ("rebound.example:8080", False),
+        ("", False),
+        ("[", False),
+    ],
+)
+def test_a_server_for_this_machine_answers_under_no_other_name(host, allowed):
+    options = ServerOptions(loopback_only=True, allowed_origins=frozenset({"https://chan.example"}))
+    assert host_is_allowed(host, options) is allowed
+    assert host_is_allowed(host, ServerOptions()) is True
+
+
+@pytest.mark.parametrize("text", ["example.org", "ftp://example.org", "https://", "https://example.org/path", ""])
+def test_what_is_no_origin_is_refused(text):
+    with pytest.raises(ValueError, match="origin"):
+        normalize_origin(text)
+    assert normalize_origin("HTTPS://Example.org:444/") == "https://example.org:444"

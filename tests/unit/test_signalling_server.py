@@ -1,0 +1,392 @@
+"""The signalling server as a client sees it: a real aiohttp server on loopback, real WebSockets, raw JSON."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import WSMsgType, web
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from datachan.signalling import ServerOptions, SignallingServer
+from datachan.signalling.assets import page_folder
+from datachan.signalling.messages import MAX_MESSAGE_SIZE
+
+SDP = "v=0\r\n"
+PATIENCE = 10.0
+
+
+class Client:
+    """A WebSocket that speaks JSON and is never patient for longer than `PATIENCE`."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self.socket = socket
+        self.id = ""
+
+    async def say(self, message: object) -> None:
+        await self.socket.send_str(message if isinstance(message, str) else json.dumps(message))
+
+    async def hear(self) -> dict[str, object]:
+        frame = await asyncio.wait_for(self.socket.receive(), PATIENCE)
+        assert frame.type is WSMsgType.TEXT, f"{frame.type!r} {frame.data!r} {frame.extra!r}"
+        message: dict[str, object] = json.loads(frame.data)
+        return message
+
+    async def hear_close(self) -> int | None:
+        """Pass over messages until the server has closed the connection; return the close code."""
+        async with asyncio.timeout(PATIENCE):
+            while (await self.socket.receive()).type is WSMsgType.TEXT:
+                pass
+        return self.socket.close_code
+
+    async def join(self, name: str = "Ada") -> dict[str, object]:
+        await self.say({"type": "join", "version": 1, "name": name})
+        welcome = await self.hear()
+        self.id = str(welcome.get("id"))
+        return welcome
+
+
+class Service:
+    """A running server."""
+
+    def __init__(self, server: SignallingServer, runner: web.AppRunner, session: aiohttp.ClientSession) -> None:
+        self.server = server
+        self.runner = runner
+        self.session = session
+        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        self._clients: list[Client] = []  # a WebSocket nobody holds on to closes by itself
+
+    async def connect(self, room: str = "kitchen", **options: object) -> Client:
+        client = Client(await self.session.ws_connect(f"{self.url}/api/v1/rooms/{room}", **options))
+        self._clients.append(client)
+        return client
+
+    async def joined(self, name: str = "Ada", room: str = "kitchen") -> Client:
+        client = await self.connect(room)
+        assert (await client.join(name))["type"] == "welcome"
+        return client
+
+
+@contextlib.asynccontextmanager
+async def running(options: ServerOptions | None = None, page: Path | None = None) -> AsyncIterator[Service]:
+    server = SignallingServer(options, page=page)
+    runner = web.AppRunner(server.create_app(), shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        async with aiohttp.ClientSession() as session:
+            yield Service(server, runner, session)
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    async with running() as service:
+        yield service
+
+
+async def test_two_who_enter_a_room_learn_of_one_another(service):
+    ada = await service.connect()
+    welcome = await ada.join("Ada")
+    assert welcome == {"type": "welcome", "version": 1, "id": ada.id, "room": "kitchen", "capacity": 8, "peers": []}
+    grace = await service.connect()
+    welcome = await grace.join("Grace")
+    assert welcome["peers"] == [{"id": ada.id, "name": "Ada"}]
+    assert await ada.hear() == {"type": "peer-joined", "peer": {"id": grace.id, "name": "Grace"}}
+    await grace.socket.close()
+    assert await ada.hear() == {"type": "peer-left", "id": grace.id}
+
+
+async def test_descriptions_and_candidates_go_both_ways_in_order(service):
+    ada, grace = await service.joined("Ada"), await service.joined("Grace")
+    await ada.hear()
+    candidate = {"candidate": "candidate:1", "sdpMid": "0", "sdpMLineIndex": 0, "usernameFragment": "abcd"}
+    said = [
+        {"type": "offer", "sdp": SDP},
+        {"type": "candidate", "candidate": candidate},
+        {"type": "candidate", "candidate": None},
+        {"type": "bye", "reason": "enough"},
+    ]
+    for sender, receiver in ((grace, ada), (ada, grace)):
+        for message in said:
+            await sender.say({**message, "to": receiver.id, "session": "s"})
+        assert [await receiver.hear() for _ in said] == [{**m, "from": sender.id, "session": "s"} for m in said]
+
+
+async def test_nobody_can_forge_who_a_message_is_from_or_add_fields_to_it(service):
+    ada, grace = await service.joined("Ada"), await service.joined("Grace")
+    await ada.hear()
+    forged = {"type": "offer", "to": ada.id, "session": "s", "sdp": SDP, "from": ada.id, "admin": True, "__proto__": 1}
+    await grace.say(forged)
+    assert await ada.hear() == {"type": "offer", "from": grace.id, "session": "s", "sdp": SDP}
+
+
+async def test_a_message_reaches_the_one_it_is_for_and_nobody_else(service):
+    ada, grace, alan = [await service.joined(name) for name in ("Ada", "Grace", "Alan")]
+    outside = await service.joined("Eve", room="cellar")
+    await ada.say({"type": "bye", "to": outside.id, "session": "s1"})
+    for expected in ("peer-joined", "peer-joined"):
+        assert (await ada.hear())["type"] == expected
+    assert await ada.hear() == {
+        "type": "error",
+        "code": "no-such-peer",
+        "message": "Whom the message is for is not in the room, or has left it.",
+        "session": "s1",
+    }
+    assert (await grace.hear())["type"] == "peer-joined"
+    await ada.say({"type": "bye", "to": alan.id, "session": "s2"})
+    assert (await alan.hear())["session"] == "s2"
+    await ada.say({"type": "bye", "to": grace.id, "session": "s3"})
+    assert (await grace.hear())["session"] == "s3"
+
+
+async def test_a_full_room_says_so_and_has_room_again_when_somebody_leaves():
+    async with running(ServerOptions(room_capacity=2)) as service:
+        ada, grace = await service.joined("Ada"), await service.joined("Grace")
+        third = await service.connect()
+        assert (await third.join())["code"] == "room-full"
+        assert await third.hear_close() == 1013
+        assert (await ada.hear())["type"] == "peer-joined"
+        await grace.socket.close()
+        assert (await ada.hear())["type"] == "peer-left"
+        await service.joined("Alan")
+
+
+async def test_no_more_rooms_than_allowed():
+    async with running(ServerOptions(max_rooms=1)) as service:
+        await service.joined("Ada")
+        other = await service.connect("cellar")
+        assert (await other.join())["code"] == "no-more-rooms"
+
+
+async def test_no_more_connections_than_allowed():
+    async with running(ServerOptions(max_connections=1)) as service:
+        await service.joined("Ada")
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            await service.connect()
+
+
+async def test_who_does_not_join_in_time_is_sent_away():
+    async with running(ServerOptions(join_timeout=0.05)) as service:
+        client = await service.connect()
+        assert (await client.hear())["code"] == "join-timeout"
+        assert await client.hear_close() == 1008
+
+
+async def test_the_first_message_is_join_and_it_comes_once(service):
+    client = await service.connect()
+    await client.say({"type": "bye", "to": "a", "session": "s"})
+    assert (await client.hear())["code"] == "not-joined"
+    await client.join()
+    await client.say({"type": "join", "version": 1, "name": "Ada"})
+    assert (await client.hear())["code"] == "already-joined"
+
+
+async def test_another_version_of_the_protocol_is_refused(service):
+    client = await service.connect()
+    await client.say({"type": "join", "version": 2})
+    assert (await client.hear())["code"] == "unsupported-version"
+    assert await client.hear_close() == 1008
+
+
+async def test_malformed_messages_get_sentences_and_the_room_goes_on(service):
+    ada, grace = await service.joined("Ada"), await service.joined("Grace")
+    for text, code in (("{", "not-json"), ("[]", "not-an-object"), ('{"type":"dance"}', "unknown-type")):
+        await grace.say(text)
+        error = await grace.hear()
+        assert (error["type"], error["code"]) == ("error", code)
+        assert str(error["message"]).endswith(".")
+    await grace.socket.send_bytes(b"\x00")
+    assert (await grace.hear())["code"] == "not-text"
+    await grace.say({"type": "bye", "to": ada.id, "session": "s"})
+    assert [(await ada.hear())["type"] for _ in range(2)] == ["peer-joined", "bye"]
+
+
+async def test_patience_with_malformed_messages_ends():
+    async with running(ServerOptions(max_faults=3)) as service:
+        client = await service.joined()
+        for _ in range(3):
+            await client.say("{")
+            assert (await client.hear())["code"] == "not-json"
+        assert await client.hear_close() == 1008
+
+
+async def test_a_message_that_is_too_large_gets_a_sentence_and_one_that_is_far_too_large_the_door(service):
+    client = await service.joined()
+    await client.say(" " * (MAX_MESSAGE_SIZE + 1))
+    assert (await client.hear())["code"] == "too-large"
+    await client.say(" " * (5 * MAX_MESSAGE_SIZE))
+    assert await client.hear_close() == 1009
+
+
+async def test_who_sends_too_fast_is_told_and_in_the_end_sent_away():
+    async with running(ServerOptions(message_burst=5, messages_per_second=0.001, max_faults=4)) as service:
+        ada, grace = await service.joined("Ada"), await service.joined("Grace")
+        for number in range(8):
+            await grace.say({"type": "bye", "to": ada.id, "session": f"s{number}"})
+        assert [(await grace.hear())["code"] for _ in range(4)] == ["too-many-messages"] * 4
+        assert await grace.hear_close() == 1008
+        heard = [await ada.hear() for _ in range(6)]
+        assert [message.get("session") for message in heard] == [None, "s0", "s1", "s2", "s3", None]
+
+
+async def test_who_answers_no_ping_is_gone():
+    async with running(ServerOptions(heartbeat=0.2)) as service:
+        ada = await service.joined("Ada")
+        deaf = await service.connect(autoping=False)
+        await deaf.say({"type": "join", "version": 1, "name": "Deaf"})
+        assert (await ada.hear())["type"] == "peer-joined"
+        assert (await ada.hear())["type"] == "peer-left"  # while Ada, who answers, stays
+
+
+async def test_who_does_not_read_is_let_go_and_nobody_waits():
+    async with running(ServerOptions(outbound_messages=20, message_burst=1e6)) as service:
+        ada = await service.joined("Ada")
+        reader, writer = await _raw_member(service)
+        lazy = str((await ada.hear())["peer"]["id"])
+        offer = {"type": "offer", "to": lazy, "session": "s", "sdp": SDP + "x" * 30_000}
+        said = asyncio.create_task(_say_often(ada, offer, 2000))
+        heard = await ada.hear()
+        while heard["type"] == "error":
+            heard = await ada.hear()
+        assert heard == {"type": "peer-left", "id": lazy}
+        await said
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        assert reader is not None
+
+
+async def _say_often(client: Client, message: object, times: int) -> None:
+    with contextlib.suppress(ConnectionError):
+        for _ in range(times):
+            await client.say(message)
+
+
+async def _raw_member(service: Service) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Join without ever reading: aiohttp's client would read on its own."""
+    port = service.runner.addresses[0][1]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+    writer.write(
+        b"GET /api/v1/rooms/kitchen HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    await reader.readuntil(b"\r\n\r\n")
+    join = b'{"type":"join","version":1,"name":"Lazy"}'
+    writer.write(bytes([0x81, 0x80 | len(join)]) + b"\x00\x00\x00\x00" + join)
+    return reader, writer
+
+
+@pytest.mark.parametrize(
+    ("origin", "enters"),
+    [(None, True), ("same", True), ("https://friend.example", True), ("https://evil.example", False), ("null", False)],
+)
+async def test_only_pages_of_allowed_origins_enter(origin, enters):
+    async with running(ServerOptions(allowed_origins=frozenset({"https://friend.example"}))) as service:
+        headers = {} if origin is None else {"Origin": service.url if origin == "same" else origin}
+        if enters:
+            client = await service.connect(headers=headers)
+            assert (await client.join())["type"] == "welcome"
+        else:
+            with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+                await service.connect(headers=headers)
+            assert caught.value.status == 403
+
+
+async def test_a_name_that_resolves_to_this_machine_opens_nothing():
+    async with running(ServerOptions(loopback_only=True)) as service:
+        async with service.session.get(f"{service.url}/healthz") as response:
+            assert response.status == 200
+        headers = {"Host": "rebound.example", "Origin": "http://rebound.example"}
+        async with service.session.get(f"{service.url}/healthz", headers=headers) as response:
+            assert response.status == 421
+            assert (await response.json())["error"]["code"] == "wrong-host"
+
+
+@pytest.mark.parametrize("room", ["", "a%2Fb", "a%20b", "x" * 65, "..%2F..%2Fetc"])
+async def test_a_room_without_a_proper_name_does_not_exist(service, room):
+    with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+        await service.connect(room)
+    assert caught.value.status in {400, 404}
+
+
+async def test_every_refusal_is_json_with_a_code_and_a_sentence(service):
+    for method, path, status in (
+        ("GET", "/nothing", 404),
+        ("GET", "/../pyproject.toml", 404),
+        ("GET", "/api/v1/rooms/kitchen", 400),
+        ("DELETE", "/healthz", 405),
+        ("POST", "/api/v1/peers/echo", 404),
+    ):
+        async with service.session.request(method, service.url + path) as response:
+            assert response.status == status, path
+            error = (await response.json())["error"]
+            assert error["code"]
+            assert error["message"].endswith(".")
+
+
+async def test_health_counts_without_naming(service):
+    await service.joined("Ada", room="secret-room")
+    async with service.session.get(f"{service.url}/healthz") as response:
+        text = await response.text()
+    health = json.loads(text)
+    assert (health["status"], health["rooms"], health["members"]) == ("ok", 1, 1)
+    assert "secret-room" not in text
+    assert "Ada" not in text
+
+
+async def test_the_page_comes_with_a_strict_policy_and_nothing_else_is_served():
+    async with running(page=page_folder()) as service:
+        async with service.session.get(f"{service.url}/") as response:
+            assert response.status == 200
+            assert response.content_type == "text/html"
+            policy = response.headers["Content-Security-Policy"]
+            html = await response.text()
+        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+        assert "unsafe" not in policy
+        for forbidden in ("<style", " style=", "onclick", "onload", "javascript:", "http://", "https://"):
+            assert forbidden not in html
+        async with service.session.get(f"{service.url}/js/app.js") as response:
+            assert response.content_type == "text/javascript"
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_when_the_server_stops_everybody_is_told_and_nothing_is_left():
+    tasks_before = asyncio.all_tasks()
+    async with running() as service:
+        clients = [await service.joined(name) for name in ("Ada", "Grace")]
+        closing = [asyncio.create_task(client.hear_close()) for client in clients]
+        await service.runner.cleanup()
+        assert await asyncio.gather(*closing) == [1001, 1001]
+        assert service.server.rooms.member_count == 0
+    assert asyncio.all_tasks() == tasks_before
+
+
+async def test_garbage_of_every_kind_leaves_the_server_working():
+    texts = st.text(max_size=40) | st.sampled_from(["{}", "null", '{"type":"offer"}', '{"type":"join","version":1}'])
+    async with running(ServerOptions(max_faults=10_000, message_burst=1e6)) as service:
+        ada = await service.joined("Ada")
+        garbage = await service.connect()
+        for text in _examples(texts, 150):
+            await garbage.say(text)
+            assert (await garbage.hear())["type"] in {"error", "welcome"}
+        await ada.say({"type": "bye", "to": "nobody", "session": "s"})
+        while (heard := await ada.hear())["type"] != "error":
+            assert heard["type"] in {"peer-joined", "peer-left"}
+
+
+def _examples(strategy: st.SearchStrategy[str], count: int) -> list[str]:
+    found: list[str] = []
+
+    @settings(max_examples=count, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @given(strategy)
+    def collect(text: str) -> None:
+        found.append(text)
+
+    collect()
+    return found
