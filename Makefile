@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_ARGS ?=
 
-.PHONY: help run test check format bench clean
+.PHONY: help run test check format bench clean compiled pure test-compiled
 .DEFAULT_GOAL := help
 
 help: ## List these targets
@@ -30,6 +30,19 @@ run: $(VENV)/.runtime ## Start the server and its page on http://127.0.0.1:8080 
 
 test: $(STAMP) ## Set up what is needed and run the test suite (PYTEST_ARGS=… is passed on)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+
+compiled: $(STAMP) pure ## Compile the engine with mypyc, in place; needs a C compiler and Python's headers
+	rm -rf build/compiled
+	HATCH_BUILD_HOOKS_ENABLE=1 $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/compiled .
+	$(BIN)/python -c 'import glob, zipfile; wheel = zipfile.ZipFile(glob.glob("build/compiled/*.whl")[0]); wheel.extractall(".", [name for name in wheel.namelist() if name.endswith((".so", ".pyd"))])'
+
+pure: ## Go back to the interpreted engine
+	rm -f *__mypyc*.so *__mypyc*.pyd
+	find datachan/sctp -name '*.so' -delete -o -name '*.pyd' -delete
+
+test-compiled: compiled ## Run the suite, real browsers aside, with the compiled engine
+	DATACHAN_EXPECT_COMPILED=1 $(BIN)/python -m pytest -n 2 --dist loadgroup tests/unit tests/scenario tests/property tests/network $(PYTEST_ARGS)
+	$(MAKE) pure
 
 check: $(STAMP) ## Format, lint, types and layer contracts
 	$(BIN)/ruff format --check .
