@@ -57,9 +57,10 @@ def build_init_ack(
     """Our answer to an acceptable INIT."""
     parameters: list[Parameter] = [StateCookie(cookie), *announce(options)]
     parameters.extend(UnrecognizedParameter(unknown.serialize()) for unknown in to_report(init.parameters))
-    return InitAckChunk(
-        local_tag, options.receive_window, options.outbound_streams, options.inbound_streams, initial_tsn, parameters
-    )
+    # RFC 9260, 3.3.3: "The value of 0 MUST NOT be used, and the value MUST NOT be greater than the MIS value sent in
+    # the INIT chunk."
+    outbound = min(options.outbound_streams, init.inbound_streams)
+    return InitAckChunk(local_tag, options.receive_window, outbound, options.inbound_streams, initial_tsn, parameters)
 
 
 def refuse(init: InitChunk) -> ErrorCause | None:

@@ -268,12 +268,16 @@ def _handle_life_cycle(association: Association, tcb: Tcb, packet: Packet, chunk
     return True
 
 
-_IGNORED = frozenset({INIT, INIT_ACK, COOKIE_ECHO, 12, 13, PAD})
+_IGNORED = frozenset({INIT_ACK, COOKIE_ECHO, 12, 13, PAD})
 """Known types that mean nothing here: set-up chunks out of place (section 5.2), ECNE, CWR, PAD."""
 
 
 def _handle_other(association: Association, chunk: Chunk) -> bool:
     """A chunk we do not know, or did not agree on (section 3.2: the two highest bits of its type)."""
+    if chunk.type == INIT:
+        # RFC 9260, 12.3: "The receiver of an INIT chunk MUST silently discard the INIT chunk and all further chunks if
+        # the INIT chunk is bundled with other chunks or the packet has a non-zero Verification Tag."
+        return False
     if chunk.type in _IGNORED:
         return True
     if chunk.type & 0x40:
@@ -284,6 +288,12 @@ def _handle_other(association: Association, chunk: Chunk) -> bool:
 
 def _handle_sack(association: Association, tcb: Tcb, sack: SackChunk, now: float) -> None:
     cumulative_tsn_ack = unwrap(sack.cumulative_tsn_ack, tcb.sender.outstanding.cumulative_tsn_ack)
+    if tcb.sender.outstanding.never_sent(cumulative_tsn_ack, sack.gap_ack_blocks):
+        # RFC 9260, 12.4: "An SCTP implementation MUST abort the association if it receives a SACK chunk acknowledging a
+        # TSN that has not been sent."
+        words = "a SACK acknowledges a TSN that was not sent"
+        association.abort_with(causes.protocol_violation(words), f"the peer broke the protocol: {words}", by_peer=False)
+        return
     info = tcb.sender.handle_sack(cumulative_tsn_ack, sack, now)
     if info is not None and info.bytes_acked:
         # RFC 9260, 8.1: "The counter used for endpoint failure detection MUST be reset each time a DATA chunk sent to

@@ -86,6 +86,9 @@ class AssociationOptions:
         # configured to be more than 500 ms."
         if not 0 <= self.sack_delay <= 0.5:
             raise ValueError(f"sack_delay is {self.sack_delay}; it may be 0 to 0.5 seconds")
+        # RFC 9260, 3.1: "The Source Port Number 0 MUST NOT be used." "The Destination Port Number 0 MUST NOT be used."
+        if not (0 < self.local_port < 65536 and 0 < self.remote_port < 65536):
+            raise ValueError(f"the ports are {self.local_port} and {self.remote_port}; they may be 1 to 65535")
         if self.max_packet_size < 100:
             raise ValueError(f"max_packet_size is {self.max_packet_size}; SCTP needs at least 100 bytes")
 

@@ -118,7 +118,16 @@ def handle_init_ack(association: Association, init_ack: InitAckChunk, now: float
         # RFC 9260, 5.2.3: "the endpoint SHOULD discard the INIT ACK chunk."
         return
     if init_ack.initiate_tag == 0:
+        # RFC 9260, 3.3.3: "it MUST destroy the TCB and SHOULD send an ABORT chunk with the T bit set."
+        association.writer.add_packet(association.local_tag, AbortChunk([], tag_reflected=True).serialize())
         association.close(AssociationLost("the peer's INIT ACK has an Initiate Tag of 0", by_peer=False, cause_code=0))
+        return
+    if init_ack.a_rwnd < handshake.MIN_A_RWND:
+        # RFC 9260, 3.3.3: "A receiver of an INIT ACK chunk with the a_rwnd value set to a value smaller than 1500 MUST
+        # discard the packet, SHOULD send a packet in response containing an ABORT chunk and using the Initiate Tag as
+        # the Verification Tag, and MUST NOT change the state of any existing association."
+        abort = AbortChunk([causes.invalid_mandatory_parameter()])
+        association.writer.add_packet(init_ack.initiate_tag, abort.serialize())
         return
     cookie = handshake.state_cookie(init_ack)
     refusal = causes.missing_mandatory_parameter([STATE_COOKIE]) if cookie is None else handshake.refuse(init_ack)

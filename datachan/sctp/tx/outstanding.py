@@ -283,6 +283,12 @@ class OutstandingData:
 
     # -- acknowledgement --------------------------------------------------------------------------------------
 
+    def never_sent(self, cumulative_tsn_ack: int, gaps: list[Interval]) -> bool:
+        """Whether a SACK that is not older than the last one acknowledges a TSN that was not sent."""
+        if cumulative_tsn_ack < self.cumulative_tsn_ack:
+            return False
+        return cumulative_tsn_ack >= self.next_tsn or any(cumulative_tsn_ack + end >= self.next_tsn for _, end in gaps)
+
     def valid(self, cumulative_tsn_ack: int, gaps: list[Interval]) -> bool:
         """Whether a SACK speaks only of TSNs that were sent, its Gap Ack Blocks ascending and apart."""
         if cumulative_tsn_ack >= self.next_tsn:

@@ -23,6 +23,10 @@ from .send_queue import OutgoingMessage, SendQueue
 
 DATA_HEADER_LENGTH = 16
 
+MAX_OUTSTANDING = 65535
+"""Chunks between the Cumulative TSN Ack Point and the next TSN. RFC 9260, 6.1: "For each stream, the data sender MUST
+NOT have more than 2^16 - 1 ordered user messages in the current send window." One message is one chunk at least."""
+
 
 class RetransmissionQueue:
     """The data sender of one association.
@@ -45,6 +49,7 @@ class RetransmissionQueue:
         "_can_abandon",
         "_forward_tsn_due",
         "_forward_tsn_sent_at",
+        "_forwarded_to",
         "_max_fragment",
         "_one_packet_now",
         "_options",
@@ -96,6 +101,7 @@ class RetransmissionQueue:
         self._sack_since_t3 = False
         self._forward_tsn_due = False
         self._forward_tsn_sent_at = -1.0e9
+        self._forwarded_to = -1
         self._burst_left = self._burst_limit()
 
     # -- state ------------------------------------------------------------------------------------------------
@@ -418,6 +424,8 @@ class RetransmissionQueue:
         elif size == self._max_fragment:
             return None
         outstanding = self.outstanding
+        if outstanding.next_tsn - outstanding.cumulative_tsn_ack > MAX_OUTSTANDING:
+            return None
         if size > self.peer_rwnd and not self._may_probe(now):
             return None
         fragment = self._queue.take(message, size)
@@ -471,6 +479,7 @@ class RetransmissionQueue:
             return None
         new_cumulative_tsn, streams = self.outstanding.forward_tsn((max_size - 8) // 4)
         self._forward_tsn_sent_at = now
+        self._forwarded_to = new_cumulative_tsn
         # RFC 3758, 3.5, C5: "If a FORWARD TSN is sent, the sender MUST assure that at least one T3-rtx timer is
         # running."
         if not self.path.t3_rtx.running:
@@ -481,8 +490,11 @@ class RetransmissionQueue:
         return self.outstanding.advanced_peer_ack_point > self.outstanding.cumulative_tsn_ack
 
     def _check_forward_tsn(self, now: float) -> None:
-        """C3, with the RFC's advice to wait "a full RTT before sending a duplicate FORWARD TSN"."""
-        if self._can_forward() and now - self._forward_tsn_sent_at >= (self.path.srtt or 0.0):
+        """C3, at once if it says something new, else with "a full RTT before sending a duplicate FORWARD TSN"."""
+        if self._can_forward() and (
+            self.outstanding.advanced_peer_ack_point > self._forwarded_to
+            or now - self._forward_tsn_sent_at >= (self.path.srtt or 0.0)
+        ):
             self._forward_tsn_due = True
 
     def _give_up(self, messages: list[OutgoingMessage]) -> None:

@@ -1,0 +1,126 @@
+"""Limits the RFCs set, at the limit and one beyond: what we may send, and what a peer may not."""
+
+from __future__ import annotations
+
+import pytest
+
+from datachan.sctp.events import AssociationLost
+from datachan.sctp.wire import causes
+from datachan.sctp.wire.chunks import (
+    AbortChunk,
+    DataChunk,
+    HeartbeatChunk,
+    InitAckChunk,
+    InitChunk,
+    SackChunk,
+)
+from datachan.sctp.wire.extensions import ForwardTsnChunk
+from datachan.sctp.wire.parameters import StateCookie
+
+from .sctp_pair import Pair, S, changed, chunks, names, packet, read
+
+# -- setting up -----------------------------------------------------------------------------------------------
+
+
+def test_an_init_ack_asks_for_no_more_streams_than_the_init_accepts() -> None:
+    # RFC 9260, 3.3.3: "the value MUST NOT be greater than the MIS value sent in the INIT chunk."
+    pair = Pair()
+    pair.to_z(packet(0, InitChunk(5, 100_000, 10, 7, 1, [])))
+    (answer,) = chunks(pair.from_z(), InitAckChunk)
+    assert (answer.outbound_streams, answer.inbound_streams) == (7, 65535)
+
+
+def test_an_init_ack_with_tag_zero_ends_the_attempt_and_is_answered_with_a_reflected_abort() -> None:
+    pair = Pair()
+    pair.a.connect(pair.now)
+    tag = chunks(pair.from_a(), InitChunk)[0].initiate_tag
+    pair.to_a(packet(tag, InitAckChunk(0, 100_000, 10, 10, 1, [StateCookie(b"cookie")])))
+    (answer,) = pair.from_a()
+    assert read(answer).verification_tag == tag
+    assert chunks([answer], AbortChunk)[0].tag_reflected
+    assert pair.a.state is S.CLOSED
+
+
+def test_an_init_ack_with_too_small_a_window_is_refused_and_changes_nothing() -> None:
+    pair = Pair()
+    pair.a.connect(pair.now)
+    (init,) = pair.from_a()
+    tag = chunks([init], InitChunk)[0].initiate_tag
+    pair.to_a(packet(tag, InitAckChunk(9, 1499, 10, 10, 1, [StateCookie(b"cookie")])))
+    (answer,) = pair.from_a()
+    assert read(answer).verification_tag == 9
+    assert chunks([answer], AbortChunk)[0].causes[0].code == causes.INVALID_MANDATORY_PARAMETER
+    assert pair.a.state is S.COOKIE_WAIT
+    assert pair.a_saw(AssociationLost) == []
+    # The right answer still makes an association.
+    pair.to_z(init)
+    pair.exchange()
+    assert pair.a.state is S.ESTABLISHED
+
+
+def test_an_init_in_the_middle_of_a_packet_ends_its_processing() -> None:
+    pair = Pair().establish()
+    pair.send_z(b"tag")
+    (datagram,) = pair.from_z()
+    pair.to_a(datagram)
+    tag_of_a = read(datagram).verification_tag
+    pair.exchange()
+    heartbeat = HeartbeatChunk(b"before")
+    pair.to_a(packet(tag_of_a, heartbeat, InitChunk(5, 100_000, 10, 10, 1, []), HeartbeatChunk(b"behind")))
+    assert [names(answer) for answer in pair.from_a()] == [["HeartbeatAck"]]
+
+
+@pytest.mark.parametrize("ports", [{"local_port": 0}, {"remote_port": 0}, {"local_port": 65536}, {"remote_port": -1}])
+def test_port_zero_is_the_callers_mistake(ports: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="the ports are"):
+        changed(**ports)
+
+
+def test_an_acknowledgement_may_be_delayed_by_half_a_second_and_no_more() -> None:
+    assert changed(sack_delay=0.5).sack_delay == 0.5
+    with pytest.raises(ValueError, match="sack_delay"):
+        changed(sack_delay=0.501)
+
+
+# -- data -----------------------------------------------------------------------------------------------------
+
+
+def test_no_more_ordered_messages_are_under_way_than_have_sequence_numbers() -> None:
+    pair = Pair(changed(initial_cwnd=1 << 30, max_burst=1 << 20, pacing=False)).establish()
+    for _ in range(65_600):
+        pair.send_a(b"x")
+    sent = chunks(pair.from_a(), DataChunk)
+    assert len(sent) == 65_535
+    assert len({chunk.ssn for chunk in sent}) == 65_535
+    pair.send_z(b"tag")
+    (datagram,) = pair.from_z()
+    pair.to_a(packet(read(datagram).verification_tag, SackChunk(sent[9].tsn, 1 << 24, [], [])))
+    assert len(chunks(pair.from_a(), DataChunk)) == 10
+
+
+def test_forward_tsn_that_says_something_new_does_not_wait_for_the_next_round_trip() -> None:
+    pair = Pair(changed(initial_cwnd=100_000, max_burst=50, rto_initial=10.0, rto_min=10.0)).establish()
+    # A round trip takes a second.
+    pair.send_a(b"measure")
+    datagrams = pair.from_a()
+    pair.to_z(*datagrams)
+    pair.now += 1.0
+    pair.to_a(*pair.from_z())
+    assert pair.a.stats().srtt == pytest.approx(1.0)
+    first = chunks(datagrams, DataChunk)[0].tsn + 1
+    pair.send_z(b"tag")
+    (datagram,) = pair.from_z()
+    tag_of_a = read(datagram).verification_tag
+    for limit in (0, None, 0, None):
+        pair.send_a(bytes(1000), max_retransmissions=limit)
+    assert len(chunks(pair.from_a(), DataChunk)) == 4
+    # The last arrives, all else is lost: the first and the third are given up, the second is sent again.
+    pair.now += 1.0
+    pair.to_a(packet(tag_of_a, SackChunk((first - 1) & 0xFFFFFFFF, 1 << 20, [(4, 4)], [])))
+    (forward,) = chunks(pair.expire_a(), ForwardTsnChunk)
+    assert forward.new_cumulative_tsn == first & 0xFFFFFFFF
+    # 10 ms later the second has arrived: the third can be skipped, too.
+    pair.now += 0.01
+    pair.to_a(packet(tag_of_a, SackChunk((first + 1) & 0xFFFFFFFF, 1 << 20, [(2, 2)], [])))
+    (forward,) = chunks(pair.from_a(), ForwardTsnChunk)
+    assert forward.new_cumulative_tsn == (first + 2) & 0xFFFFFFFF
