@@ -1,0 +1,140 @@
+"""The command as people use it: what it prints, how it ends; and the server it starts."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import urllib.request
+
+import pytest
+
+import datachan
+from datachan.cli import build_parser, main
+from datachan.serve import ServeError, ServeOptions, serve
+
+PATIENCE = 30.0
+
+
+async def command(*arguments):
+    """Start `python -m datachan` in a process of its own."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-W",
+        "error::ResourceWarning",
+        "-m",
+        "datachan",
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "0"},
+    )
+
+
+def test_without_a_command_the_help_is_shown(capsys):
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    assert "serve" in shown
+    assert "usage: datachan" in shown
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"]])
+def test_help_names_every_option(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    options = (
+        ["--version"] if arguments == ["--help"] else ["--host", "--port", "--allow-origin", "--ice-server", "8080"]
+    )
+    assert all(option in shown for option in options)
+
+
+def test_the_version_is_the_packages(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"datachan {datachan.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--port", "70000"], "a port is a number from 0 to 65535"),
+        (["--port", "http"], "a port is a number from 0 to 65535"),
+        (["--allow-origin", "example.org"], "an origin looks like https://example.org"),
+        (["--ice-server", "http://example.org"], "stun:"),
+        (["--ice-server", "turn:example.org"], "username"),
+        (["--ice-server", "turn:example.org,ada"], "a password is missing"),
+        (["--room-capacity", "0"], "a number from 1 on"),
+    ],
+)
+def test_a_wrong_option_is_explained(arguments, sentence, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["serve", *arguments])
+    assert caught.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_options_are_what_was_said():
+    arguments = ["serve", "--ice-server", "stun:192.0.2.1", "--ice-server", "turn:192.0.2.1,ada,secret,with,commas"]
+    servers = build_parser().parse_args(arguments).ice_server
+    assert [server.to_json() for server in servers] == [
+        {"urls": "stun:192.0.2.1"},
+        {"urls": "turn:192.0.2.1", "username": "ada", "credential": "secret,with,commas"},
+    ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_it_says_where_it_is_serves_the_page_and_stops_on_a_signal(number):
+    process = await command("serve", "--port", "0")
+    async with asyncio.timeout(PATIENCE):
+        line = (await process.stdout.readline()).decode()
+        assert line.startswith("datachan is ready: http://127.0.0.1:")
+        address = line.removeprefix("datachan is ready: ").strip()
+        page = await asyncio.to_thread(_fetch, address)
+        config = await asyncio.to_thread(_fetch, address + "config.json")
+        process.send_signal(number)
+        _, errors = await process.communicate()
+    assert b"<title>datachan</title>" in page
+    assert b'"iceServers": []' in config
+    assert (process.returncode, errors) == (0, b"")
+
+
+def _fetch(address):
+    with urllib.request.urlopen(address, timeout=PATIENCE) as response:
+        return response.read()
+
+
+async def test_a_port_in_use_is_a_sentence_and_status_1():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = await command("serve", "--port", str(port))
+        output, errors = await asyncio.wait_for(process.communicate(), PATIENCE)
+    assert process.returncode == 1
+    assert output == b""
+    assert errors.decode() == (
+        f"datachan: Port {port} on 127.0.0.1 is in use by another program. "
+        "Stop that one, or choose another port with --port.\n"
+    )
+
+
+async def test_an_address_that_is_not_ours_is_a_sentence():
+    host = "192.0.2.77"  # RFC 5737: nobody has it
+    with pytest.raises(ServeError) as caught:
+        await serve(ServeOptions(host=host, port=0), lambda address: None, asyncio.Event())
+    assert host in str(caught.value)
+
+
+async def test_it_stops_when_told_and_leaves_nothing_behind():
+    tasks_before = asyncio.all_tasks()
+    stop = asyncio.Event()
+    announced = []
+
+    def announce(address):
+        announced.append(address)
+        stop.set()
+
+    await asyncio.wait_for(serve(ServeOptions(host="::1", port=0), announce, stop), PATIENCE)
+    assert announced[0].startswith("http://[::1]:")
+    assert asyncio.all_tasks() == tasks_before
