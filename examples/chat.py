@@ -2,7 +2,7 @@
 
 datachan serve                                 once, anywhere both reach
 python examples/chat.py kitchen --name Ada
-python examples/chat.py kitchen --name Zoe
+python examples/chat.py kitchen --name Zoe     or join the room on the server's page
 """
 
 import argparse
@@ -50,7 +50,14 @@ async def chat(options: argparse.Namespace) -> None:
         RTCPeerConnection() as pc,
     ):
         arrived: asyncio.Queue[RTCDataChannel] = asyncio.Queue()
-        pc.on("datachannel", arrived.put_nowait)
+
+        @pc.on("datachannel")
+        def take(channel: RTCDataChannel) -> None:
+            if channel.label == "chat":
+                arrived.put_nowait(channel)
+            elif channel.label == "ping":  # a browser on the server's page measures how long we take
+                channel.on("message", lambda message: channel.readyState == "open" and channel.send(message))
+
         if client.was_here_before:  # who comes second makes the offer, and so the channel
             arrived.put_nowait(pc.createDataChannel("chat"))
         else:

@@ -54,7 +54,7 @@ async def receive(options: argparse.Namespace) -> None:
 
     async with SignallingClient(options.server, options.room) as client, RTCPeerConnection(CONFIGURATION) as pc:
         arrived: asyncio.Queue[RTCDataChannel] = asyncio.Queue()
-        pc.on("datachannel", arrived.put_nowait)
+        pc.on("datachannel", lambda channel: channel.label == CHANNEL_LABEL and arrived.put_nowait(channel))
         print("Waiting for the sender")
         await connect_through(client, pc)
         channel = await arrived.get()
