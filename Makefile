@@ -29,7 +29,7 @@ run: $(VENV)/.runtime ## Start the server and its page on http://127.0.0.1:8080 
 	@$(BIN)/datachan serve --port $(PORT)
 
 test: $(STAMP) ## Set up what is needed and run the test suite (PYTEST_ARGS=… is passed on)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 compiled: $(STAMP) pure ## Compile the engine with mypyc, in place; needs a C compiler and Python's headers
 	rm -rf build/compiled

@@ -6,6 +6,7 @@ import os
 import random
 import zlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -22,6 +23,14 @@ def pytest_configure() -> None:
 
 def pytest_report_header() -> str:
     return f"seed: {os.environ[SEED_VARIABLE]} ({SEED_VARIABLE}=… runs these very numbers again)"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Choose the worker of each test when there are several (pytest-xdist)."""
+    from tests.workers import BrowsersStayTogether  # noqa: PLC0415 - without pytest-xdist it cannot be imported
+
+    return BrowsersStayTogether(config, log)
 
 
 @pytest.fixture

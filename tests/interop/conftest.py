@@ -27,9 +27,9 @@ class Situation:
 
 
 def situations(*networks: str) -> list[object]:
-    """Return parameters for the `browser` fixture; all tests of one browser run in one process (make test)."""
+    """Return parameters for the `browser` fixture; by their names tests/workers.py keeps a browser's tests together."""
     return [
-        pytest.param(Situation(name, network), id=f"{name}-{network}", marks=pytest.mark.xdist_group(name))
+        pytest.param(Situation(name, network), id=f"{name}-{network}")
         for name in browsers.NAMES
         for network in networks or NETWORKS
     ]
