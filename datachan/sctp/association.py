@@ -87,8 +87,8 @@ class Association:
         self.writer = PacketWriter(options)
         self.sealer = CookieSealer(entropy(32))
         self.tcb: Tcb | None = None
-        # (local, peer's) tag of associations that ended: their State Cookies, still fresh, may come again.
-        self.ended: deque[tuple[int, int]] = deque(maxlen=8)
+        # The peer's tags in associations that ended: State Cookies made for them, still fresh, may come late.
+        self.ended: deque[int] = deque(maxlen=8)
         self.local_tag = 0
         self.local_initial_tsn = 0
         self.preservative = 0.0
@@ -336,7 +336,7 @@ class Association:
     def make_tcb(self, content: StateCookieContent, cookie: bytes = b"") -> Tcb:
         """Build the TCB for a peer now known."""
         if self.tcb is not None:
-            self.ended.append((self.tcb.local_tag, self.tcb.peer_tag))
+            self.ended.append(self.tcb.peer_tag)
         self.local_tag = content.local_tag
         self.local_initial_tsn = content.local_initial_tsn
         self.tcb = Tcb(self.options, content, self.queue, (self.new_tag(), self.new_tag()), cookie)
@@ -396,7 +396,7 @@ class Association:
         for message in undelivered.values():
             self.fail(message, "the association ended")
         if tcb is not None:
-            self.ended.append((tcb.local_tag, tcb.peer_tag))
+            self.ended.append(tcb.peer_tag)
         self.state = _S.CLOSED
         self.tcb = None
         self.t1.stop()

@@ -170,7 +170,7 @@ def handle_cookie_echo(association: Association, packet: Packet, echo: CookieEch
         association.writer.add_packet(content.peer_tag, stale.serialize())
         return False
     if association.state is _S.CLOSED:
-        if (content.local_tag, content.peer_tag) in association.ended:
+        if content.peer_tag in association.ended:
             # A late copy of the COOKIE ECHO of an association that is over. It would set up a ghost of it and deliver
             # its first DATA again.
             return False

@@ -18,7 +18,7 @@ from datachan.sctp.events import (
     StreamResetFailed,
 )
 from datachan.sctp.options import AssociationOptions
-from datachan.sctp.wire.chunks import CookieEchoChunk, InitAckChunk, InitChunk
+from datachan.sctp.wire.chunks import CookieEchoChunk, DataChunk, InitAckChunk, InitChunk
 from tests.sim.associations import (
     PATIENT,
     Traffic,
@@ -30,7 +30,7 @@ from tests.sim.associations import (
     is_closed,
     rough_conditions,
 )
-from tests.sim.network import Network
+from tests.sim.network import Conditions, Network
 from tests.sim.pair import Pair
 from tests.sim.seeds import entropy, entropy_near_the_wrap, seeds
 
@@ -192,3 +192,36 @@ def test_zero_checksums_are_used_once_both_agreed_and_never_before(seed: int) ->
         assert packet is not None
         first = packet.chunks[0]
         assert zero == (agreed and not isinstance(first, InitChunk | InitAckChunk | CookieEchoChunk)), packet
+
+
+def test_a_late_cookie_echo_from_before_a_collision_does_not_bring_the_association_back() -> None:
+    pair = associations(Network(0, Conditions(latency=0.02)))
+    pair.a.machine.connect(pair.now)
+    pair.run(0.03)
+    # Z has answered the INIT of A and now begins as well, with another tag.
+    pair.z.machine.connect(pair.now)
+    pair.network.to_z.drop(lambda packet: isinstance(packet.chunks[0], CookieEchoChunk), count=1)
+    pair.run_until(lambda: both_told(pair, AssociationEstablished))
+    [late] = [passage.datagram for passage in pair.network.to_z.passages if passage.fate == "filtered"]
+    pair.a.machine.shutdown(pair.now)
+    pair.run_until_idle()
+    pair.network.to_z.inject(late, pair.now + 1.0)
+    pair.run_until_idle()
+    assert len(pair.z.of(AssociationEstablished)) == 1
+    assert not pair.z.of(AssociationLost)
+
+
+def test_a_message_that_waited_behind_a_lost_one_is_reported_when_the_peer_restarts() -> None:
+    pair = established(Network(0, Conditions(latency=0.02)))
+    traffic = Traffic(pair.a, pair.z, random.Random(0))
+    pair.network.to_z.drop(
+        lambda packet: any(isinstance(chunk, DataChunk) and chunk.ssn == 0 for chunk in packet.chunks)
+    )
+    traffic.send(pair.now, 1172)
+    traffic.send(pair.now, 1172)
+    pair.run(0.3)
+    assert not pair.z.of(MessageReceived)
+    pair.z.machine = Association(AssociationOptions(), entropy(4711))
+    pair.z.machine.connect(pair.now)
+    pair.run_until(lambda: bool(pair.a.of(AssociationRestarted)))
+    assert sorted(event.context for event in pair.a.of(SendFailed)) == [0, 1]

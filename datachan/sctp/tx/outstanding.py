@@ -467,10 +467,13 @@ class OutstandingData:
         return last, [(stream_id, ssn & 0xFFFF) for stream_id, ssn in skipped.items()]
 
     def unacknowledged_messages(self) -> list[OutgoingMessage]:
-        """The messages of which a chunk is not acknowledged, each once, in order."""
+        """The messages of which a chunk is not cumulatively acknowledged, each once, in order.
+
+        What only a Gap Ack Block acknowledged waits at the peer for what is missing, and was never delivered.
+        """
         seen: dict[int, OutgoingMessage] = {}
         for chunk in self._chunks.values():
-            if chunk.state in (IN_FLIGHT, LOST):
+            if chunk.state != ABANDONED:
                 seen.setdefault(id(chunk.message), chunk.message)
         return list(seen.values())
 
