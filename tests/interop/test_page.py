@@ -1,0 +1,324 @@
+"""The page as people use it: clicked through in real Chromium and Firefox, against `datachan serve` itself."""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+
+from datachan.peer import RTCPeerConnection
+from datachan.serve import FileShelf
+from datachan.signalling import EchoPeer, SignallingClient, SignallingServer, connect_through
+from datachan.signalling.assets import page_folder
+from datachan.transfer import ReceivedFile
+from tests.interop.browsers import Browser, FirefoxPage, Page
+from tests.interop.conftest import situations
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.parametrize("browser", situations("as-a-user"), indirect=True, scope="module"),
+]
+
+PATIENCE = 30.0
+FILE_SIZE = 50 * 1024 * 1024
+
+# What a tab can be asked; installed once it has loaded, because the page itself has no handles for tests.
+HELPERS = """(() => {
+  const find = (selector, text) => [...document.querySelectorAll(selector)]
+    .find((e) => e.checkVisibility() && (text === undefined || e.textContent.trim() === text));
+  window.probe = {
+    has: (selector, text) => find(selector, text) !== undefined,
+    text: (selector) => document.querySelector(selector)?.textContent ?? null,
+    click: (selector, text) => { find(selector, text).click(); return true; },
+    type: (id, value) => { document.getElementById(id).value = value; return true; },
+    until: async (test, what) => {
+      const end = performance.now() + 30000;
+      while (!test()) {
+        if (performance.now() > end) throw new Error(`never: ${what}; the page says: ${document.body.innerText}`);
+        await new Promise((resolve) => { setTimeout(resolve, 20); });
+      }
+      return true;
+    },
+    choose: (bytes, name) => {
+      const transfer = new DataTransfer();
+      transfer.items.add(new File([bytes], name));
+      const input = document.getElementById("file-input");
+      input.files = transfer.files;
+      input.dispatchEvent(new Event("change"));
+      return true;
+    },
+    drop: (bytes, name) => {
+      const transfer = new DataTransfer();
+      transfer.items.add(new File([bytes], name));
+      document.getElementById("drop").dispatchEvent(
+        new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+      return true;
+    },
+  };
+  return true;
+})()"""
+
+
+@dataclass
+class Site:
+    """A running server with the page, and what its echo peer has received."""
+
+    url: str
+    received: list[ReceivedFile]
+
+
+class Tab:
+    """One tab with the page in it."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    async def open(self, url: str) -> None:
+        await self.page.goto(url)
+        await self.ready()
+
+    async def ready(self) -> None:
+        await self.page.evaluate(HELPERS)
+        await self.until("document.documentElement.dataset.ready === 'true'")
+
+    async def until(self, condition: str) -> None:
+        await self.page.evaluate(f"probe.until(() => {condition}, {json.dumps(condition)})", timeout=PATIENCE + 5)
+
+    async def until_shown(self, selector: str, text: str) -> None:
+        await self.until(f"probe.has({json.dumps(selector)}, {json.dumps(text)})")
+
+    async def click(self, selector: str, text: str) -> None:
+        await self.page.call("probe.click", selector, text)
+
+    async def join(self, url: str, name: str) -> None:
+        await self.open(url)
+        await self.page.call("probe.type", "name", name)
+        await self.page.evaluate("(document.getElementById('join-button').click(), 1)")
+
+    async def connected(self) -> None:
+        await self.until("probe.text('#talk-state-text') === 'Connected' && !document.getElementById('send').disabled")
+
+    async def say(self, text: str) -> None:
+        await self.page.call("probe.type", "text", text)
+        await self.page.evaluate("(document.getElementById('send').click(), 1)")
+
+    async def hears(self, name: str, text: str) -> None:
+        await self.until_shown(".bubble:not(.mine)", name + text)
+
+    async def call_python(self) -> None:
+        await self.click("button", "Call the Python peer")
+        await self.connected()
+
+    async def newest_transfer(self, state: str) -> str:
+        states = json.dumps([state, "failed", "refused", "cancelled"])
+        await self.until(f"{states}.includes(document.querySelector('.transfer')?.dataset.state)")
+        return str(await self.page.evaluate("document.querySelector('.transfer').innerText"))
+
+
+@pytest.fixture(scope="module")
+def content() -> bytes:
+    return os.urandom(FILE_SIZE)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def site(browser: Browser, tmp_path: Path, content: bytes) -> AsyncIterator[Site]:
+    received: list[ReceivedFile] = []
+    echo = EchoPeer(services={"file": FileShelf(tmp_path, when_received=received.append)})
+    app = SignallingServer(echo=echo, page=page_folder()).create_app()
+
+    async def serve_content(request: web.Request) -> web.Response:
+        return web.Response(body=content)
+
+    app.router.add_get("/content.bin", serve_content)
+    runner = web.AppRunner(app, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield Site(f"http://127.0.0.1:{runner.addresses[0][1]}/", received)
+    finally:
+        await runner.cleanup()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def tab(browser: Browser, site: Site) -> AsyncIterator[Tab]:
+    async with browser.page() as page:
+        yield Tab(page)
+        assert page.logs == []  # no error, and nothing the Content-Security-Policy had to forbid
+
+
+@contextlib.asynccontextmanager
+async def another(browser: Browser) -> AsyncIterator[Tab]:
+    async with browser.page() as page:
+        yield Tab(page)
+        assert page.logs == []
+
+
+async def test_50_megabytes_go_to_python_and_back_with_equal_hashes(site, tab, content):
+    expected = hashlib.sha256(content).hexdigest()
+    await tab.open(site.url)
+    await tab.call_python()
+    await tab.page.evaluate(
+        "fetch('/content.bin').then((answer) => answer.arrayBuffer()).then((bytes) => probe.choose(bytes, 'film.bin'))"
+    )
+    await tab.until("document.querySelector('.transfer progress')?.value > 0")
+    sent = await tab.newest_transfer("done")
+    assert "Both sides computed the same SHA-256" in sent
+    assert expected in sent
+    assert [(file.size, file.sha256) for file in site.received] == [(FILE_SIZE, expected)]
+
+    await tab.click(".transfer button", "Ask for it back")
+    await tab.until("document.querySelectorAll('.transfer').length === 2")
+    back = await tab.newest_transfer("done")
+    assert "Received. Both sides computed the same SHA-256." in back
+    assert expected in back
+    # What the page offers to save is the file itself: the name, and every byte of it.
+    assert await tab.page.evaluate("document.querySelector('.transfer a').download") == "film.bin"
+
+
+async def test_python_answers_in_the_same_words(site, tab):
+    await tab.open(site.url)
+    await tab.call_python()
+    for text in ("Hello", "<b>not bold</b>", "你好 👋"):
+        await tab.say(text)
+        await tab.hears("Python peer", text)
+    assert await tab.page.evaluate("document.querySelector('.log b')") is None
+    await tab.until("/ ms$/.test(probe.text('#rtt-now'))")
+    await tab.until("document.getElementById('rtt-chart').getAttribute('aria-label').includes('between')")
+    await tab.click("#hang-up", "Hang up")
+    await tab.until_shown("#talk-state-text", "Ended")
+    await tab.click("button", "Call again")
+    await tab.connected()
+    await tab.say("again")
+    await tab.hears("Python peer", "again")
+
+
+async def test_two_tabs_meet_talk_and_send_a_file(site, tab, browser):
+    await tab.join(site.url, "Ada")
+    await tab.until("document.getElementById('link-field').value.includes('#')")
+    await tab.until("probe.text('#room-status') === ''")
+    link = await tab.page.evaluate("document.getElementById('link-field').value")
+    async with another(browser) as other:
+        await other.join(link, "Grace")
+        await asyncio.gather(tab.connected(), other.connected())
+        await tab.say("Hello Grace")
+        await other.hears("Ada", "Hello Grace")
+        await other.say("Hello Ada")
+        await tab.hears("Grace", "Hello Ada")
+
+        await tab.page.evaluate("probe.drop(new Uint8Array(300000).fill(7), 'note\\u202e.txt')")
+        assert "Ada wants to send you this file." in await other.newest_transfer("offered")
+        await other.click(".transfer button", "Accept")
+        expected = hashlib.sha256(b"\x07" * 300_000).hexdigest()
+        for side in (tab, other):
+            assert expected in await side.newest_transfer("done")
+        saved = await other.page.evaluate("document.querySelector('.transfer a').download")
+        assert saved == "note.txt"
+
+        await other.page.evaluate("probe.choose(new Uint8Array(10), 'unwanted.txt')")
+        await tab.newest_transfer("offered")
+        await tab.click(".transfer button", "Decline")
+        assert "Declined: declined" in await other.newest_transfer("refused")
+    await tab.until_shown(".people .how", "Ended · left the room")
+
+
+async def test_a_reload_comes_back_into_the_room(site, tab, browser):
+    await tab.join(site.url + "#garden", "Ada")
+    async with another(browser) as other:
+        await other.join(site.url + "#garden", "Grace")
+        await asyncio.gather(tab.connected(), other.connected())
+        await other.page.reload()
+        await other.ready()
+        await other.connected()
+        await other.say("back again")
+        await tab.until(
+            "[...document.querySelectorAll('.people li')].some((item) => /Connected/.test(item.textContent))"
+        )
+        await tab.page.evaluate(
+            "[...document.querySelectorAll('.people button')].find((b) => b.dataset.state === 'connected').click()"
+        )
+        await tab.hears("Grace", "back again")
+
+
+@pytest.mark.parametrize("python_first", [True, False])
+async def test_a_python_program_in_the_room_is_somebody_to_talk_to(site, tab, python_first):
+    if not python_first:
+        await tab.join(site.url + "#workshop", "Ada")
+        await tab.until("probe.text('#room-status') === ''")
+    async with SignallingClient(site.url, "workshop", name="robot") as client, RTCPeerConnection() as pc:
+        incoming = asyncio.get_running_loop().create_future()
+        pc.on("datachannel", lambda channel: channel.label == "chat" and incoming.set_result(channel))
+        if not python_first:
+            incoming.set_result(pc.createDataChannel("chat"))
+        connecting = asyncio.create_task(connect_through(client, pc))
+        if python_first:
+            await tab.join(site.url + "#workshop", "Ada")
+        assert (await connecting).name == "Ada"
+        channel = await asyncio.wait_for(incoming, PATIENCE)
+        await channel.opened()
+        await tab.connected()
+        channel.send("beep")
+        await tab.hears("robot", "beep")
+        await tab.say("Hello robot")
+        assert await asyncio.wait_for(anext(channel), PATIENCE) == "Hello robot"
+
+
+async def test_the_page_computes_sha_256_as_everybody_does(site, tab):
+    await tab.open(site.url)
+    for size in (0, 1, 55, 56, 63, 64, 65, 119, 120, 128, 1000):
+        digest = await tab.page.evaluate(
+            f"""import('/js/sha256.js').then(({{ Sha256 }}) => {{
+              const bytes = Uint8Array.from({{ length: {size} }}, (_, i) => i * 7);
+              const hash = new Sha256();
+              for (let i = 0; i < bytes.length; i += 37) hash.update(bytes.subarray(i, i + 37));
+              return hash.hex();
+            }})"""
+        )
+        assert digest == hashlib.sha256(bytes(i * 7 % 256 for i in range(size))).hexdigest()
+
+
+async def test_trouble_is_explained(site, tab):
+    await tab.open(site.url)
+    await tab.page.evaluate("(window.fetch = () => Promise.reject(new TypeError('gone')), 1)")
+    await tab.click("button", "Call the Python peer")
+    await tab.until("probe.text('#talk-reason').startsWith('The server does not answer.')")
+    assert await tab.page.evaluate("document.getElementById('send').disabled")
+
+
+async def test_the_page_works_without_a_mouse_and_on_a_narrow_screen(site, tab):
+    await tab.open(site.url)
+    await tab.call_python()
+    unnamed = """[...document.querySelectorAll('button, input, canvas, [role]')].filter((e) => e.checkVisibility()
+      && !(e.getAttribute('aria-label') || e.textContent.trim() || e.labels?.length || e.id === 'room-status'))
+      .map((e) => e.outerHTML)"""
+    assert await tab.page.evaluate(unnamed) == []
+    assert await tab.page.evaluate("document.activeElement.id") == "talk-title"
+    await narrow(tab.page, 360)
+    await tab.until("innerWidth === 360")
+    assert await tab.page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+async def narrow(page: Page, width: int) -> None:
+    if isinstance(page, FirefoxPage):
+        viewport = {"width": width, "height": 700}
+        await page.browser.command("browsingContext.setViewport", {"context": page.key, "viewport": viewport})
+    else:
+        metrics = {"width": width, "height": 700, "deviceScaleFactor": 1, "mobile": True}
+        await page.browser.command("Emulation.setDeviceMetricsOverride", metrics, sessionId=page.key)
+
+
+async def test_both_themes_can_be_chosen_and_stay(site, tab):
+    await tab.open(site.url)
+    first = await tab.page.evaluate("document.documentElement.dataset.theme")
+    await tab.page.evaluate("(document.getElementById('theme').click(), 1)")
+    second = await tab.page.evaluate("document.documentElement.dataset.theme")
+    assert {first, second} == {"light", "dark"}
+    await tab.page.reload()
+    await tab.ready()
+    assert await tab.page.evaluate("document.documentElement.dataset.theme") == second
