@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import Any
 
 from datachan.sctp.association import Association
 from datachan.sctp.events import (
@@ -37,7 +38,7 @@ from tests.sim.seeds import entropy, entropy_near_the_wrap, seeds
 STREAMS = [0, 1, 2]
 
 
-def rough_pair(seed: int, chance: random.Random, **options: object) -> Pair:
+def rough_pair(seed: int, chance: random.Random, **options: Any) -> Pair:
     network = Network(seed, rough_conditions(chance), rough_conditions(chance))
     source = chance.choice([entropy, entropy_near_the_wrap])
     pair = established(network, seed=seed, source=source, **PATIENT, **options)

@@ -6,6 +6,7 @@ A failure names its seed; `DATACHAN_SEEDS=<seed>` replays it, `DATACHAN_SEEDS=10
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ from tests.sim.pair import Pair
 from tests.sim.seeds import entropy, entropy_near_the_wrap, seeds
 
 
-def random_pair(seed: int, chance: random.Random, **options: object) -> Pair:
+def random_pair(seed: int, chance: random.Random, **options: Any) -> Pair:
     network = Network(seed, rough_conditions(chance), rough_conditions(chance))
     pair = associations(
         network,
