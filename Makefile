@@ -5,8 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_ARGS ?=
+LINKS_ARGS ?=
 
-.PHONY: help run test check format bench clean compiled pure test-compiled
+.PHONY: help run test check format bench bench-links clean compiled pure test-compiled
 .DEFAULT_GOAL := help
 
 help: ## List these targets
@@ -56,6 +57,10 @@ format: $(STAMP) ## Rewrite the files as ruff wants them
 
 bench: $(STAMP) ## Measure throughput side by side with aiortc
 	$(BIN)/python -m tests.bench
+
+bench-links: $(STAMP) ## Measure goodput through emulated links, side by side with other stacks (LINKS_ARGS=… is passed on)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group links || echo "wrtc has no wheel here: it is not measured"
+	$(BIN)/python -m tests.links.bench $(LINKS_ARGS)
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -1,7 +1,7 @@
 """A link between two processes on this machine: a UDP relay that holds, drops and loses datagrams as a link would.
 
 It has one port facing each peer. Each peer is told the port facing it as the other's only candidate; the first address
-that speaks to a port is the peer that lives there. What any stack sends thus crosses the link, whatever it is written in.
+that speaks to a port is the peer that lives there. What any stack sends thus crosses the link, whatever its language.
 
     python -m tests.links.emulator '{"rate": 1e8, "delay": 0.02, "loss": 0.01, "queue": 500000}'
 

@@ -60,7 +60,7 @@ class Direction:
     def __init__(self, link: Link, seed: int) -> None:
         self._bytes_per_second = link.rate / 8
         self._delay = link.delay
-        self._queue = link.queue
+        self._queue = link.queue + 0.5  # times are not exact to the byte
         self._loss = link.loss
         self._random = random.Random(seed)
         self._free_at = 0.0

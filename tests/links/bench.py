@@ -1,0 +1,201 @@
+"""Goodput of whole stacks through emulated links, side by side; what `make bench-links` runs.
+
+    python -m tests.links.bench --rows wan,lossy --peers datachan,aiortc --runs 3 --seconds 10
+
+Each stack talks to itself, two processes with the emulator between them. Runs are interleaved: all contenders on all
+rows once, then again. The table shows the median of the runs as a share of the link's rate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import statistics
+import sys
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tests.links.contenders import contenders, default_node_modules, host_address
+from tests.links.measure import MESSAGE_SIZE, Contender, Result, measure
+from tests.links.model import Link
+
+
+@dataclass(frozen=True)
+class Row:
+    """A link of the table.
+
+    Attributes:
+        link: what it is.
+        goal: the share of its rate that the model-based controller, or for the sake of fairness (`default_goal`) the
+            default one is to reach.
+    """
+
+    link: Link
+    goal: float
+    default_goal: float | None = None
+
+    @property
+    def goals(self) -> str:
+        """Both goals as the table shows them."""
+        return f"{self.goal:.2f}" + (f" / {self.default_goal:.2f}" if self.default_goal is not None else "")
+
+    def __str__(self) -> str:
+        link = self.link
+        rate = f"{link.rate / 1e9:g} Gbit/s" if link.rate >= 1e9 else f"{link.rate / 1e6:g} Mbit/s"
+        return f"{rate}, {link.delay * 2000:g} ms, {link.loss:.1%}, {link.queue / 1000:g} kB"
+
+
+ROWS: Final = {
+    "wan": Row(Link(100e6, 0.020, 0.0, 500_000), 0.95),
+    "shallow": Row(Link(50e6, 0.020, 0.0, 30_000), 0.85),
+    "lossy": Row(Link(100e6, 0.020, 0.01, 500_000), 0.80, 0.03),
+    "radio": Row(Link(50e6, 0.010, 0.05, 250_000), 0.70, 0.05),
+    "far": Row(Link(50e6, 0.100, 0.001, 1_250_000), 0.90, 0.05),
+    "lan": Row(Link(1e9, 0.0005, 0.0, 1_000_000), 0.60),
+}
+
+
+@dataclass
+class Book:
+    """All results: row and contender to the runs, and what went wrong."""
+
+    results: dict[tuple[str, str], list[Result]] = field(default_factory=lambda: defaultdict(list))
+    failures: list[str] = field(default_factory=list)
+
+    def share(self, row: str, name: str) -> str:
+        """One cell of the table."""
+        results = self.results.get((row, name))
+        return f"{statistics.median(result.share for result in results):.3f}" if results else "–"
+
+    def table(self, rows: list[str], names: list[str]) -> str:
+        """Shares of the link's rate, a column for each contender."""
+        lines = ["| link (rate, round trip, loss, queue) | goal | " + " | ".join(names) + " |"]
+        lines.append("|---" * (2 + len(names)) + "|")
+        for row in rows:
+            cells = [f"{row}: {ROWS[row]}", ROWS[row].goals, *(self.share(row, name) for name in names)]
+            lines.append("| " + " | ".join(cells) + " |")
+        return "\n".join(lines)
+
+    def details(self, rows: list[str], names: list[str]) -> str:
+        """What each measurement cost, and where its datagrams went."""
+        lines = [
+            "| link | peers | Mbit/s (least–most) | CPU s per s | CPU s per GB | overflow | lost | mean queue | late |",
+            "|---|---|--:|--:|--:|--:|--:|--:|--:|",
+        ]
+        lines += [
+            _detail(row, name, self.results[row, name])
+            for row in rows
+            for name in names
+            if self.results.get((row, name))
+        ]
+        return "\n".join(lines)
+
+
+def _detail(row: str, name: str, results: list[Result]) -> str:
+    goodputs = [result.goodput / 1e6 for result in results]
+    cpu = statistics.median(result.cpu / result.seconds for result in results)
+    per_gigabyte = statistics.median(
+        result.cpu / max(result.goodput * result.seconds / 8e9, 1e-9) for result in results
+    )
+    forth = [result.emulator["from_a"] for result in results]
+    offered = sum(account["offered"] for account in forth) or 1
+    wait = statistics.median(account["mean_wait"] for account in forth)
+    late = max(result.emulator["latest"] for result in results)
+    return (
+        f"| {row} | {name} | {statistics.median(goodputs):.1f} ({min(goodputs):.1f}–{max(goodputs):.1f}) | {cpu:.2f} "
+        f"| {per_gigabyte:.1f} | {sum(account['overflowed'] for account in forth) / offered:.2%} "
+        f"| {sum(account['lost'] for account in forth) / offered:.2%} | {wait * 1000:.1f} ms | {late * 1000:.1f} ms |"
+    )
+
+
+async def run(rows: list[str], chosen: list[Contender], arguments: argparse.Namespace, host: str) -> Book:
+    """All measurements, interleaved."""
+    book = Book()
+    total = arguments.runs * len(rows) * len(chosen)
+    number = 0
+    for turn in range(arguments.runs):
+        for row in rows:
+            for contender in chosen:
+                number += 1
+                label = f"[{number}/{total}] {row:8} {contender.name:18}"
+                try:
+                    result = await measure(
+                        contender,
+                        ROWS[row].link,
+                        host=host,
+                        ramp=arguments.ramp,
+                        seconds=arguments.seconds,
+                        seed=arguments.seed + turn,
+                    )
+                except (RuntimeError, TimeoutError, OSError) as error:
+                    book.failures.append(f"{contender.name} on {row}: {error or type(error).__name__}")
+                    print(f"{label} failed: {error or type(error).__name__}", file=sys.stderr, flush=True)
+                    continue
+                book.results[row, contender.name].append(result)
+                print(f"{label} {result.goodput / 1e6:7.1f} Mbit/s {result.share:6.3f}", file=sys.stderr, flush=True)
+    return book
+
+
+def choose(wanted: str, found: list[Contender]) -> list[Contender]:
+    """The contenders asked for; `datachan` stands for all its controllers."""
+    if not wanted:
+        return found
+    names = wanted.split(",")
+    return [item for item in found if item.name in names or item.name.partition("/")[0] in names]
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.links.bench", description=__doc__.partition("\n")[0])
+    parser.add_argument("--rows", default=",".join(ROWS), help="links, by name: %(default)s")
+    parser.add_argument("--peers", default="", help="such as datachan,datachan/bbr,wrtc; all that are installed")
+    parser.add_argument("--seconds", type=float, default=10.0, help="measured time of each run (%(default)s)")
+    parser.add_argument("--ramp", type=float, default=3.0, help="time before that, not measured (%(default)s)")
+    parser.add_argument("--runs", type=int, default=3, help="of which the median is shown (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of the random losses (%(default)s)")
+    parser.add_argument("--json", type=Path, help="also write everything here, with the curves")
+    parser.add_argument("--wrtc-python", default=sys.executable, help="a Python that has wrtc")
+    parser.add_argument("--node-modules", default=default_node_modules(), help="a folder that has node-datachannel")
+    options = parser.parse_args(arguments)
+    unknown = set(options.rows.split(",")) - ROWS.keys()
+    if unknown:
+        parser.error(f"no such row: {', '.join(sorted(unknown))}; there is {', '.join(ROWS)}")
+    return options
+
+
+def main() -> int:
+    """Measure and print; 1 when something asked for could not be measured."""
+    arguments = parse()
+    rows = arguments.rows.split(",")
+    found, missing = contenders(arguments.wrtc_python, arguments.node_modules)
+    chosen = choose(arguments.peers, found)
+    for name, remedy in missing.items():
+        print(f"not installed, not measured: {name} ({remedy})")
+    if not chosen:
+        print(f"nothing to measure: there is {', '.join(item.name for item in found)}")
+        return 1
+    book = asyncio.run(run(rows, chosen, arguments, host_address()))
+    names = [item.name for item in chosen]
+    print(
+        f"\nGoodput as a share of the link's rate: median of {arguments.runs}, each {arguments.seconds:g} s "
+        f"from {arguments.ramp:g} s after the channel opened, messages of {MESSAGE_SIZE} bytes.\n"
+        f"Python {platform.python_version()}, Linux {platform.release()}, {os.cpu_count()} processors.\n"
+    )
+    print(book.table(rows, names))
+    print()
+    print(book.details(rows, names))
+    for failure in book.failures:
+        print(f"failed: {failure}")
+    if arguments.json:
+        everything = {f"{row} {name}": [r.as_dict() for r in runs] for (row, name), runs in book.results.items()}
+        arguments.json.write_text(json.dumps(everything, indent=1))
+    return 1 if book.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

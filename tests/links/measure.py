@@ -1,0 +1,209 @@
+"""One measurement: two peers of a stack, the link between them, and what came through it in a given time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+from tests.links.model import Link
+from tests.links.process import ROOT, Address, Emulator
+
+MESSAGE_SIZE: Final = 65_536
+SETUP_PATIENCE: Final = 30.0
+_LINE_LIMIT: Final = 1 << 20
+_TICKS: Final = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Something to measure.
+
+    Attributes:
+        name: as the table has it.
+        command: the peer program; its role and options, as JSON, are appended.
+        options: what else it is told.
+        environment: what is added to its environment.
+    """
+
+    name: str
+    command: Sequence[str]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one measurement gave.
+
+    Attributes:
+        seconds: how long was measured, after the ramp.
+        goodput: application bits per second.
+        share: goodput as a share of the link's rate.
+        cpu: processor seconds of both peers in that time.
+        emulator: the emulator's account of the whole run.
+        curve: (seconds since the channel opened, application bytes received), some times a second.
+        status: what the peers told about themselves at the end.
+    """
+
+    seconds: float
+    goodput: float
+    share: float
+    cpu: float
+    emulator: dict[str, Any]
+    curve: list[tuple[float, int]]
+    status: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+class PeerProcess:
+    """A peer program that is running."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    @classmethod
+    async def start(cls, contender: Contender, role: str, host: str) -> Self:
+        """Start it in one of the roles of `peers.common`."""
+        options = json.dumps({"message_size": MESSAGE_SIZE, "host": host, **contender.options})
+        environment = {**os.environ, **contender.environment}
+        process = await asyncio.create_subprocess_exec(
+            *contender.command, role, options, cwd=ROOT, env=environment, stdin=PIPE, stdout=PIPE, limit=_LINE_LIMIT
+        )
+        return cls(process)
+
+    def tell(self, message: Any) -> None:
+        """Write a line."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(message).encode() + b"\n")
+
+    async def hear(self, key: str) -> dict[str, Any]:
+        """The next line that has this key; lines of something else in the stack are passed over."""
+        assert self._process.stdout is not None
+        while line := await self._process.stdout.readline():
+            if line.startswith(b"{"):
+                message: dict[str, Any] = json.loads(line)
+                if key in message:
+                    return message
+        raise RuntimeError(f"the peer ended with exit code {await self._process.wait()}")
+
+    async def count(self) -> dict[str, Any]:
+        """What it has received by now."""
+        self.tell("count")
+        return await self.hear("bytes")
+
+    def cpu(self) -> float:
+        """Processor seconds it has used (Linux), all its threads."""
+        try:
+            fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    async def end(self) -> None:
+        """End it."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            await asyncio.wait_for(self._process.wait(), 2)
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+
+
+def through(address: Address, description: dict[str, str]) -> dict[str, str]:
+    """A description whose only candidate is the emulator's port.
+
+    Arguments:
+        address: the port facing the peer that will be given it.
+        description: as its maker wrote it.
+    """
+    host, port = address
+    family = "IP6" if ":" in host else "IP4"
+    candidate = f"a=candidate:1 1 udp 2130706431 {host} {port} typ host"
+    lines = [
+        line
+        for line in description["sdp"].replace("\r\n", "\n").split("\n")
+        if line and not line.startswith(("a=candidate:", "a=end-of-candidates"))
+    ]
+    sdp = "\r\n".join([*lines, candidate, "a=end-of-candidates", ""])
+    sdp = re.sub(r"^m=application \d+", f"m=application {port}", sdp, flags=re.MULTILINE)
+    sdp = re.sub(r"^(m=application [^\r]*\r\n)c=[^\r]*", rf"\g<1>c=IN {family} {host}", sdp, flags=re.MULTILINE)
+    return {"type": description["type"], "sdp": sdp}
+
+
+async def connect(sender: PeerProcess, receiver: PeerProcess, emulator: Emulator) -> float:
+    """One round of offer and answer through the emulator; when the sender found its channel open."""
+    offer = (await sender.hear("description"))["description"]
+    receiver.tell({"description": through(emulator.facing_z, offer)})
+    answer = (await receiver.hear("description"))["description"]
+    sender.tell({"description": through(emulator.facing_a, answer)})
+    opened: float = (await sender.hear("open"))["open"]
+    return opened
+
+
+async def measure(
+    contender: Contender, link: Link, *, host: str, ramp: float, seconds: float, seed: int = 0, step: float = 0.5
+) -> Result:
+    """Let one peer send to the other through a link as fast as it may.
+
+    Arguments:
+        contender: what both peers are.
+        link: what is between them.
+        host: an address of this machine that the stack can use.
+        ramp: seconds after the channel opened that are not measured.
+        seconds: seconds that are.
+        seed: of the random losses.
+        step: seconds between the points of the curve.
+
+    Raises:
+        RuntimeError: a peer ended by itself.
+        TimeoutError: there was no open channel in time.
+    """
+    peers: list[PeerProcess] = []
+    emulator = await asyncio.to_thread(Emulator, link, host, seed)
+    try:
+        sender = await PeerProcess.start(contender, "sender", host)
+        peers.append(sender)
+        receiver = await PeerProcess.start(contender, "receiver", host)
+        peers.append(receiver)
+        async with asyncio.timeout(SETUP_PATIENCE):
+            opened = await connect(sender, receiver, emulator)
+        curve: list[tuple[float, int]] = []
+        await _follow(receiver, curve, opened, ramp, step)
+        cpu = sender.cpu() + receiver.cpu()
+        first = curve[-1]
+        last = await _follow(receiver, curve, opened, ramp + seconds, step)
+        cpu = sender.cpu() + receiver.cpu() - cpu
+        taken = curve[-1][0] - first[0]
+        goodput = (curve[-1][1] - first[1]) * 8 / taken
+        status = {"sender": await sender.count(), "receiver": last}
+        report = await asyncio.to_thread(emulator.report)
+        return Result(taken, goodput, goodput / link.rate, cpu, report, curve, status)
+    finally:
+        for peer in peers:
+            await peer.end()
+        await asyncio.to_thread(emulator.close)
+
+
+async def _follow(
+    receiver: PeerProcess, curve: list[tuple[float, int]], opened: float, until: float, step: float
+) -> dict[str, Any]:
+    """Ask the receiver now and then, and at `until`; its last answer."""
+    while True:
+        elapsed = time.monotonic() - opened
+        await asyncio.sleep(max(0.0, min(step, until - elapsed)))
+        answer = await receiver.count()
+        curve.append((answer["time"] - opened, answer["bytes"]))
+        if curve[-1][0] >= until:
+            return answer

@@ -1,0 +1,61 @@
+"""The benchmark measures what goes through a link, from the signalling to the table."""
+
+import argparse
+import sys
+from dataclasses import replace
+
+import pytest
+
+from tests.links.bench import ROWS, Book, choose, parse, run
+from tests.links.contenders import contenders
+from tests.links.measure import measure
+from tests.links.model import Link
+
+LINK = Link(rate=20e6, delay=0.005, queue=100_000)
+
+
+async def test_datachan_fills_a_modest_link_and_never_more_than_it() -> None:
+    found, _ = contenders(sys.executable, "nowhere")
+    default = next(item for item in found if item.name == "datachan/cubic")
+
+    result = await measure(default, LINK, host="127.0.0.1", ramp=1.0, seconds=2.0)
+
+    assert 0.3 < result.share <= 1.0
+    assert result.cpu > 0
+    assert result.emulator["from_a"]["bytes_delivered"] >= result.curve[-1][1]
+
+
+def test_the_peers_asked_for_are_measured() -> None:
+    found, missing = contenders("no-such-python", "nowhere")
+
+    assert [item.name for item in choose("datachan/bbr", found)] == ["datachan/bbr"]
+    assert {item.name.partition("/")[0] for item in choose("datachan", found)} == {"datachan"}
+    assert choose("", found) == found
+    assert {"wrtc", "node-datachannel"} <= missing.keys()
+
+
+def test_an_unknown_row_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--rows", "wan,moon"])
+
+    assert "moon" in capsys.readouterr().err
+
+
+async def test_a_peer_that_ends_by_itself_is_reported_not_dropped() -> None:
+    found, _ = contenders(sys.executable, "nowhere")
+    broken = replace(found[0], name="broken", options={"controller": "no such thing"})
+    arguments = argparse.Namespace(runs=1, seconds=0.1, ramp=0.1, seed=1)
+
+    book = await run(["wan"], [broken], arguments, "127.0.0.1")
+
+    assert len(book.failures) == 1
+    assert "broken on wan" in book.failures[0]
+    assert book.share("wan", "broken") == "–"
+
+
+def test_the_table_has_a_row_for_each_link_and_a_column_for_each_peer() -> None:
+    table = Book().table(list(ROWS), ["one", "two"]).splitlines()
+
+    assert len(table) == 2 + len(ROWS)
+    assert table[2] == "| wan: 100 Mbit/s, 40 ms, 0.0%, 500 kB | 0.95 | – | – |"
+    assert table[4].startswith("| lossy: 100 Mbit/s, 40 ms, 1.0%, 500 kB | 0.80 / 0.03 |")
