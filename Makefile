@@ -11,7 +11,7 @@ LINKS_ARGS ?=
 .DEFAULT_GOAL := help
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "datachan needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 1; }
@@ -42,7 +42,7 @@ pure: ## Go back to the interpreted engine
 	find datachan/sctp -name '*.so' -delete -o -name '*.pyd' -delete
 
 test-compiled: compiled ## Run the suite, real browsers aside, with the compiled engine
-	DATACHAN_EXPECT_COMPILED=1 $(BIN)/python -m pytest -n 2 --dist loadgroup tests/unit tests/scenario tests/property tests/network $(PYTEST_ARGS)
+	DATACHAN_EXPECT_COMPILED=1 $(BIN)/python -m pytest -n 2 tests/unit tests/scenario tests/property tests/network $(PYTEST_ARGS)
 	$(MAKE) pure
 
 check: $(STAMP) ## Format, lint, types and layer contracts
