@@ -59,7 +59,7 @@ bench: $(STAMP) ## Measure throughput side by side with aiortc
 	$(BIN)/python -m tests.bench
 
 bench-links: $(STAMP) ## Measure goodput through emulated links, side by side with other stacks (LINKS_ARGS=… is passed on)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group links || echo "wrtc has no wheel here: it is not measured"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary wrtc --group links || echo "wrtc has no wheel here: it is not measured"
 	$(BIN)/python -m tests.links.bench $(LINKS_ARGS)
 
 clean: ## Remove the virtual environment and caches
