@@ -89,6 +89,11 @@ class AssociationOptions:
         # RFC 9260, 3.1: "The Source Port Number 0 MUST NOT be used." "The Destination Port Number 0 MUST NOT be used."
         if not (0 < self.local_port < 65536 and 0 < self.remote_port < 65536):
             raise ValueError(f"the ports are {self.local_port} and {self.remote_port}; they may be 1 to 65535")
+        # RFC 9260, 3.3.2: "The Advertised Receiver Window Credit MUST NOT be smaller than 1500."
+        if self.receive_window < 1500:
+            raise ValueError(f"receive_window is {self.receive_window}; it may not be less than 1500 bytes")
+        if not (0 < self.outbound_streams < 65536 and 0 < self.inbound_streams < 65536):
+            raise ValueError(f"{self.outbound_streams} and {self.inbound_streams} streams; there may be 1 to 65535")
         if self.max_packet_size < 100:
             raise ValueError(f"max_packet_size is {self.max_packet_size}; SCTP needs at least 100 bytes")
 

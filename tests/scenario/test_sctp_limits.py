@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datachan.sctp.events import AssociationLost
+from datachan.sctp.events import AssociationLost, PathStatusChanged
 from datachan.sctp.wire import causes
 from datachan.sctp.wire.chunks import (
     AbortChunk,
@@ -70,6 +70,20 @@ def test_an_init_in_the_middle_of_a_packet_ends_its_processing() -> None:
     assert [names(answer) for answer in pair.from_a()] == [["HeartbeatAck"]]
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"receive_window": 1499}, "receive_window"),
+        ({"outbound_streams": 0}, "streams"),
+        ({"inbound_streams": 0}, "streams"),
+        ({"inbound_streams": 65536}, "streams"),
+    ],
+)
+def test_options_the_peer_would_refuse_are_the_callers_mistake(options: dict[str, int], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        changed(**options)
+
+
 @pytest.mark.parametrize("ports", [{"local_port": 0}, {"remote_port": 0}, {"local_port": 65536}, {"remote_port": -1}])
 def test_port_zero_is_the_callers_mistake(ports: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="the ports are"):
@@ -124,3 +138,18 @@ def test_forward_tsn_that_says_something_new_does_not_wait_for_the_next_round_tr
     pair.to_a(packet(tag_of_a, SackChunk((first + 1) & 0xFFFFFFFF, 1 << 20, [(2, 2)], [])))
     (forward,) = chunks(pair.from_a(), ForwardTsnChunk)
     assert forward.new_cumulative_tsn == (first + 2) & 0xFFFFFFFF
+
+
+# -- the path -------------------------------------------------------------------------------------------------
+
+
+def test_a_path_that_answers_again_is_active_again() -> None:
+    pair = Pair(changed(association_max_retrans=8, path_max_retrans=1)).establish()
+    while not pair.a_saw(PathStatusChanged):
+        pair.expire_a()
+    heartbeat: list[bytes] = []
+    while not heartbeat:
+        heartbeat = pair.expire_a()
+    pair.to_z(*heartbeat)
+    pair.exchange()
+    assert pair.a_saw(PathStatusChanged) == [PathStatusChanged(active=False), PathStatusChanged(active=True)]
