@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from . import handshake, inbound, setup, teardown
+from . import inbound, reconfigure, setup, teardown
 from .cookie import CookieSealer, StateCookieContent
 from .errors import BadPacket, InvalidState, InvalidStream
 from .events import (
@@ -20,12 +20,14 @@ from .events import (
     Event,
     MessageReceived,
     PathStatusChanged,
+    ReconfigurationFailed,
     SenderDry,
     SendFailed,
     StreamProgress,
     StreamResetFailed,
 )
 from .options import AssociationOptions
+from .reconfig import MAX_WAITING, Request
 from .rx.reassembly import OVERHEAD
 from .serial import unwrap
 from .states import MAY_HEARTBEAT, SHUTTING_DOWN, TRANSITIONS, AssociationState
@@ -37,6 +39,12 @@ from .wire import causes
 from .wire.causes import ErrorCause
 from .wire.chunks import AbortChunk, HeartbeatChunk
 from .wire.packet import parse_packet_untrusted
+from .wire.parameters import (
+    AddIncomingStreamsRequest,
+    AddOutgoingStreamsRequest,
+    IncomingSsnResetRequest,
+    SsnTsnResetRequest,
+)
 from .writer import PacketWriter, available_window
 
 __all__ = ["Association", "AssociationState", "AssociationStats"]
@@ -181,9 +189,7 @@ class Association:
             InvalidState: there is no association.
             InvalidStream: there is no such stream.
         """
-        tcb = self.tcb
-        if tcb is None or self.state in SHUTTING_DOWN:
-            raise InvalidState(f"the association is {self.state.value}; streams can be reset while it is established")
+        tcb = self._reconfigurable()
         for stream_id in stream_ids:
             if not 0 <= stream_id < tcb.outbound_streams:
                 raise InvalidStream(f"stream {stream_id} is not one of the {tcb.outbound_streams} outbound streams")
@@ -191,6 +197,60 @@ class Association:
             self.pending.append(StreamResetFailed(tuple(stream_ids), "the peer does not support stream reset"))
             return
         tcb.reconfig.want(stream_ids)
+
+    def request_stream_resets(self, stream_ids: Sequence[int], now: float) -> None:
+        """Ask the peer to reset streams it sends on; all of them if none is given (RFC 6525, section 5.1.3).
+
+        `IncomingStreamsReset` tells when it has, `ReconfigurationFailed` that it will not.
+
+        Raises:
+            InvalidState: there is no association.
+            InvalidStream: there is no such stream.
+        """
+        tcb = self._reconfigurable()
+        for stream_id in stream_ids:
+            if not 0 <= stream_id < tcb.inbound_streams:
+                raise InvalidStream(f"stream {stream_id} is not one of the {tcb.inbound_streams} inbound streams")
+        self._request(tcb, IncomingSsnResetRequest(0, tuple(stream_ids)))
+
+    def reset_tsns(self, now: float) -> None:
+        """Begin all SSNs, and the TSNs, of both directions anew, once everything sent is acknowledged (RFC 6525,
+        5.1.4).
+
+        Raises:
+            InvalidState: there is no association.
+        """
+        self._request(self._reconfigurable(), SsnTsnResetRequest(0))
+
+    def add_streams(self, now: float, *, outgoing: int = 0, incoming: int = 0) -> None:
+        """Add streams we send on, or ask the peer to add some it sends on (RFC 6525, sections 5.1.5 and 5.1.6).
+
+        Raises:
+            InvalidState: there is no association.
+            InvalidStream: there would be more than `max_streams`.
+        """
+        tcb = self._reconfigurable()
+        limit = self.options.max_streams
+        if tcb.outbound_streams + outgoing > limit or tcb.inbound_streams + incoming > limit:
+            raise InvalidStream(f"a direction may have {limit} streams at most")
+        if outgoing > 0:
+            self._request(tcb, AddOutgoingStreamsRequest(0, outgoing))
+        if incoming > 0:
+            self._request(tcb, AddIncomingStreamsRequest(0, incoming))
+
+    def _reconfigurable(self) -> Tcb:
+        if self.tcb is None or self.state in SHUTTING_DOWN:
+            raise InvalidState(f"the association is {self.state.value}; streams can change while it is established")
+        return self.tcb
+
+    def _request(self, tcb: Tcb, request: Request) -> None:
+        name = type(request).__name__
+        if not tcb.capabilities.stream_reset:
+            self.pending.append(ReconfigurationFailed(name, "the peer does not support re-configuration"))
+        elif len(tcb.reconfig.waiting) >= MAX_WAITING:
+            self.pending.append(ReconfigurationFailed(name, f"{MAX_WAITING} requests are waiting already"))
+        else:
+            tcb.reconfig.waiting.append(request)
 
     def message_consumed(self, size: int, now: float) -> None:
         """Give back the window of one message whose `MessageReceived` was handled; `size` is the length of its data."""
@@ -272,11 +332,11 @@ class Association:
         """The packets that may leave now; an empty list means nothing."""
         tcb = self.tcb
         if tcb is not None:
-            self._request_resets(tcb)
+            reconfigure.start_next_request(self, tcb)
         packets = self.writer.write(self.state, tcb, now)
         if tcb is not None:
             self._after_writing(tcb, now)
-            self._request_resets(tcb)
+            reconfigure.start_next_request(self, tcb)
             if self.writer.shutdown_due or self.writer.shutdown_ack_due or tcb.reconfig.due:
                 packets.extend(self.writer.write(self.state, tcb, now))
         return packets
@@ -408,19 +468,6 @@ class Association:
         self.pending.append(event)
 
     # -- details ----------------------------------------------------------------------------------------------
-
-    def _request_resets(self, tcb: Tcb) -> None:
-        """Begin the next stream reset, for the streams that have nothing queued any more."""
-        reconfig = tcb.reconfig
-        if not reconfig.wanted or reconfig.request_outstanding or self.state not in MAY_HEARTBEAT:
-            return
-        ready = [stream_id for stream_id in reconfig.wanted if self.queue.idle(stream_id)]
-        if ready:
-            ready = ready[: handshake.streams_per_reset(self.options)]
-            # RFC 6525, 5.1.2, A1: "The sender MUST stop assigning new SSNs to new user data provided by the upper layer
-            # for the affected streams and queue it."
-            self.queue.pause(ready)
-            reconfig.start_request(ready, tcb.sender.outstanding.highest_tsn)
 
     def _after_writing(self, tcb: Tcb, now: float) -> None:
         for message in tcb.sender.abandoned:

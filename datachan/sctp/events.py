@@ -170,6 +170,40 @@ class StreamResetFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class StreamsAdded(Event):
+    """Streams were added (RFC 6525, sections 5.2.5 to 5.2.7); these are the numbers now."""
+
+    inbound_streams: int
+    outbound_streams: int
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationReset(Event):
+    """All streams of both directions began anew with SSN 0, and so did the TSNs (RFC 6525, section 5.2.4).
+
+    Attributes:
+        local_tsn: the next TSN we send, 32 bits.
+        peer_tsn: the next TSN the peer sends, 32 bits.
+    """
+
+    local_tsn: int
+    peer_tsn: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReconfigurationFailed(Event):
+    """The peer refused a request other than the reset of streams we send on.
+
+    Attributes:
+        request: the name of the request parameter.
+        reason: the result of RFC 6525, section 4.4 in words.
+    """
+
+    request: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class PathStatusChanged(Event):
     """The path became active or inactive (NETWORK STATUS CHANGE, section 8.2)."""
 

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import out_of_the_blue, setup, teardown
+from . import out_of_the_blue, reconfigure, setup, teardown
 from .events import (
     AssociationClosed,
     AssociationLost,
-    IncomingStreamsReset,
-    OutgoingStreamsReset,
     RemoteError,
-    StreamResetFailed,
 )
-from .reconfig import RESULTS
 from .rx.reassembly import PeerViolation
 from .serial import unwrap
 from .states import MAY_ANSWER_HEARTBEAT, MAY_RECEIVE_DATA, MAY_RECEIVE_SACK, AssociationState
@@ -42,14 +38,6 @@ from .wire.chunks import (
 )
 from .wire.extensions import PAD, ForwardTsnChunk, ReconfigChunk
 from .wire.packet import Packet
-from .wire.parameters import (
-    AddIncomingStreamsRequest,
-    AddOutgoingStreamsRequest,
-    IncomingSsnResetRequest,
-    OutgoingSsnResetRequest,
-    ReconfigResponse,
-    SsnTsnResetRequest,
-)
 
 if TYPE_CHECKING:
     from .association import Association
@@ -145,12 +133,7 @@ def batch_done(association: Association, now: float) -> None:
     tcb = association.tcb
     if tcb is None:
         return
-    deferred = tcb.reconfig.deferred
-    if deferred is not None:
-        last = unwrap(deferred.last_assigned_tsn, tcb.tracker.cumulative_tsn)
-        request = tcb.reconfig.deferred_reset_due(last, tcb.tracker.cumulative_tsn)
-        if request is not None:
-            _reset_incoming(association, tcb, request)
+    reconfigure.perform_deferred(association, tcb)
     tracker = tcb.tracker
     if tracker.packets_unacknowledged > 0 and not tracker.sack_now and not tracker.sack_timer.running:
         tracker.sack_timer.start(now, association.options.sack_delay)
@@ -243,7 +226,7 @@ def _handle_control(association: Association, tcb: Tcb, packet: Packet, chunk: C
         if association.state in MAY_RECEIVE_DATA:
             _handle_forward_tsn(association, tcb, chunk)
     elif isinstance(chunk, ReconfigChunk) and tcb.capabilities.stream_reset:
-        _handle_reconfig(association, tcb, chunk, now)
+        reconfigure.handle_chunk(association, tcb, chunk, now)
     else:
         return _handle_life_cycle(association, tcb, packet, chunk, now)
     return True
@@ -332,46 +315,3 @@ def _handle_abort(association: Association, chunk: AbortChunk) -> None:
     else:
         reason, code = "the peer aborted without giving a cause", 0
     association.close(AssociationLost(reason, by_peer=True, cause_code=code))
-
-
-# -- RE-CONFIG ------------------------------------------------------------------------------------------------
-
-
-def _handle_reconfig(association: Association, tcb: Tcb, chunk: ReconfigChunk, now: float) -> None:
-    reconfig = tcb.reconfig
-    for parameter in chunk.parameters[:2]:
-        if isinstance(parameter, OutgoingSsnResetRequest):
-            last = unwrap(parameter.last_assigned_tsn, tcb.tracker.cumulative_tsn)
-            request = reconfig.handle_outgoing_reset(parameter, last, tcb.tracker.cumulative_tsn)
-            # RFC 6525, 5.2.1: "a selective acknowledgment (SACK) chunk SHOULD be sent back".
-            tcb.tracker.sack_now = True
-            if request is not None:
-                _reset_incoming(association, tcb, request)
-        elif isinstance(parameter, ReconfigResponse):
-            _handle_reconfig_response(association, tcb, parameter, now)
-        elif isinstance(
-            parameter,
-            IncomingSsnResetRequest | SsnTsnResetRequest | AddOutgoingStreamsRequest | AddIncomingStreamsRequest,
-        ):
-            reconfig.deny(parameter.request_sequence_number)
-
-
-def _reset_incoming(association: Association, tcb: Tcb, request: OutgoingSsnResetRequest) -> None:
-    """RFC 6525, 5.2.2, E3: "If no stream numbers are listed in the parameter, then all incoming streams MUST be reset
-    to 0 as the next expected SSN."
-    """
-    tcb.reassembly.reset_streams(request.stream_ids or None)
-    association.pending.append(IncomingStreamsReset(request.stream_ids))
-
-
-def _handle_reconfig_response(association: Association, tcb: Tcb, response: ReconfigResponse, now: float) -> None:
-    outcome = tcb.reconfig.handle_response(response, now, tcb.path.rto)
-    if outcome is None:
-        return
-    association.clear_errors(tcb)
-    association.queue.resume(outcome.stream_ids, reset=outcome.success)
-    if outcome.success:
-        association.pending.append(OutgoingStreamsReset(outcome.stream_ids))
-    else:
-        reason = RESULTS.get(outcome.result, f"result {outcome.result}")
-        association.pending.append(StreamResetFailed(outcome.stream_ids, f"the peer answered: {reason}"))

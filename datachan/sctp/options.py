@@ -20,6 +20,8 @@ class AssociationOptions:
         max_packet_size: the largest SCTP packet we build, common header included.
         outbound_streams: streams we ask for (OS of INIT).
         inbound_streams: streams we accept (MIS of INIT).
+        max_streams: how many streams either direction may grow to (RFC 6525, sections 5.2.5 and 5.2.6).
+        allow_tsn_reset: let the peer begin TSNs and SSNs anew, which may cost data under way (RFC 6525, section 5.2.4).
         receive_window: bytes the peer may have under way to us (a_rwnd when nothing is buffered).
         max_message_size: longest message accepted from the peer, 0 for no limit. A longer one aborts the
             association before it can fill memory.
@@ -52,6 +54,8 @@ class AssociationOptions:
     max_packet_size: int = 1200
     outbound_streams: int = 65535
     inbound_streams: int = 65535
+    max_streams: int = 65535
+    allow_tsn_reset: bool = True
     receive_window: int = 4 * 1024 * 1024
     max_message_size: int = 0
     rto_initial: float = 1.0
@@ -121,6 +125,8 @@ def data_channel_options(
         association_max_retrans=10,
         path_max_retrans=10,
         sack_delay=0.05,
+        # No WebRTC stack uses it, and data under way would be lost.
+        allow_tsn_reset=False,
         max_burst=64,
         slow_start_limit=64,
         congestion_control=congestion_control,

@@ -1,15 +1,24 @@
-"""Resetting streams (RFC 6525): our one request under way, and the peer's last.
+"""Re-configuring streams (RFC 6525): our one request under way, those that wait for it, and the peer's last.
 
-It knows request sequence numbers and stream identifiers. It says what to send and what was decided; queues, SSNs and
-TSNs belong to others.
+It knows request sequence numbers and parameters. It says what to send and what was decided; queues, SSNs and TSNs
+belong to others, and `reconfigure` carries out what is decided here.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 from .timers import Timer
-from .wire.parameters import OutgoingSsnResetRequest, Parameter, ReconfigResponse
+from .wire.parameters import (
+    AddIncomingStreamsRequest,
+    AddOutgoingStreamsRequest,
+    IncomingSsnResetRequest,
+    OutgoingSsnResetRequest,
+    Parameter,
+    ReconfigResponse,
+    SsnTsnResetRequest,
+)
 
 NOTHING_TO_DO = 0
 PERFORMED = 1
@@ -29,42 +38,69 @@ RESULTS = {
     IN_PROGRESS: "In progress",
 }
 
+MAX_WAITING = 64
+"""Requests that may wait for the one under way, besides resets of outgoing streams."""
+
 _MASK = 0xFFFFFFFF
+
+Request = (
+    OutgoingSsnResetRequest
+    | IncomingSsnResetRequest
+    | SsnTsnResetRequest
+    | AddOutgoingStreamsRequest
+    | AddIncomingStreamsRequest
+)
 
 
 class Outcome:
-    """What became of our request."""
+    """What became of our request.
 
-    __slots__ = ("result", "stream_ids")
+    Attributes:
+        request: as it was sent.
+        result: the number of RFC 6525, table 3.
+        response: the response, or None when a request of the peer's was the answer.
+    """
 
-    def __init__(self, result: int, stream_ids: tuple[int, ...]) -> None:
+    __slots__ = ("request", "response", "result")
+
+    def __init__(self, request: Request, result: int, response: ReconfigResponse | None) -> None:
+        self.request = request
         self.result = result
-        self.stream_ids = stream_ids
+        self.response = response
 
     @property
     def success(self) -> bool:
-        """Whether the streams are reset."""
+        """Whether the peer has done it."""
         return self.result in (NOTHING_TO_DO, PERFORMED)
+
+    @property
+    def reason(self) -> str:
+        """The result in words."""
+        return f"the peer answered: {RESULTS.get(self.result, f'result {self.result}')}"
 
 
 class Reconfiguration:
-    """Both directions of stream reset for one association.
+    """Both directions of re-configuration for one association.
 
     Attributes:
         timer: the Re-configuration Timer.
-        wanted: streams the user wants reset and that are in no request yet.
+        wanted: streams we send on that are to be reset and are in no request yet.
+        waiting: our requests of other kinds that wait for the one under way; their sequence numbers are given later.
+        deferred: the peer's reset of its streams that waits for DATA still under way, or None.
     """
 
     __slots__ = (
-        "_deferred",
-        "_last_result",
+        "_in_reply_to",
+        "_last_response",
         "_next_request",
         "_peer_next_request",
         "_request",
         "_request_due",
         "_responses",
         "_uncounted",
+        "deferred",
         "timer",
+        "waiting",
         "wanted",
     )
 
@@ -75,37 +111,58 @@ class Reconfiguration:
         self._peer_next_request = peer_initial_tsn & _MASK
         self.timer = Timer()
         self.wanted: list[int] = []
-        self._request: OutgoingSsnResetRequest | None = None
+        self.waiting: deque[Request] = deque()
+        self.deferred: OutgoingSsnResetRequest | None = None
+        self._request: Request | None = None
         self._request_due = False
         self._uncounted = False
         self._responses: list[ReconfigResponse] = []
-        self._deferred: OutgoingSsnResetRequest | None = None
-        self._last_result = -1
+        self._last_response: ReconfigResponse | None = None
+        self._in_reply_to = -1  # the peer's Incoming SSN Reset Request that our next reset answers
+
+    # -- our requests -----------------------------------------------------------------------------------------
 
     @property
-    def request_outstanding(self) -> bool:
-        """Whether a request of ours waits for its response."""
-        return self._request is not None
+    def request(self) -> Request | None:
+        """Our request under way."""
+        return self._request
 
     def want(self, stream_ids: Sequence[int]) -> None:
         """Note streams to reset as soon as that is possible."""
-        pending = self._request.stream_ids if self._request is not None else ()
+        request = self._request
+        pending = request.stream_ids if isinstance(request, OutgoingSsnResetRequest) else ()
         for stream_id in stream_ids:
             if stream_id not in self.wanted and stream_id not in pending:
                 self.wanted.append(stream_id)
 
-    def start_request(self, stream_ids: Sequence[int], last_assigned_tsn: int) -> None:
-        """Make the request for these streams, taken out of `wanted` (section 5.1.2)."""
+    def start_reset(self, stream_ids: Sequence[int], last_assigned_tsn: int) -> None:
+        """Make the request to reset these streams, taken out of `wanted` (section 5.1.2)."""
         self.wanted = [stream_id for stream_id in self.wanted if stream_id not in stream_ids]
         # A4: "The Re-configuration Response Sequence Number is the next expected Re-configuration Request Sequence
         # Number of the peer minus 1."
-        self._request = OutgoingSsnResetRequest(
-            self._next_request,
-            (self._peer_next_request - 1) & _MASK,
-            last_assigned_tsn & _MASK,
-            tuple(stream_ids),
-        )
+        answered = (self._peer_next_request - 1) & _MASK if self._in_reply_to < 0 else self._in_reply_to
+        self._in_reply_to = -1
+        self._start(OutgoingSsnResetRequest(self._next_request, answered, last_assigned_tsn & _MASK, tuple(stream_ids)))
+
+    def start_waiting(self) -> Request:
+        """Make the request that waits longest the one under way."""
+        waiting = self.waiting.popleft()
+        number = self._next_request
+        request: Request
+        if isinstance(waiting, IncomingSsnResetRequest):
+            request = IncomingSsnResetRequest(number, waiting.stream_ids)
+        elif isinstance(waiting, AddOutgoingStreamsRequest):
+            request = AddOutgoingStreamsRequest(number, waiting.new_streams)
+        elif isinstance(waiting, AddIncomingStreamsRequest):
+            request = AddIncomingStreamsRequest(number, waiting.new_streams)
+        else:
+            request = SsnTsnResetRequest(number)
+        self._start(request)
+        return request
+
+    def _start(self, request: Request) -> None:
         self._next_request = (self._next_request + 1) & _MASK
+        self._request = request
         self._request_due = True
         self._uncounted = False
 
@@ -129,74 +186,82 @@ class Reconfiguration:
             self._uncounted = True
             self.timer.start(now, rto)
             return None
+        self._request_done()
+        return Outcome(request, response.result, response)
+
+    def answered_by_request(self, response_sequence_number: int) -> Outcome | None:
+        """The peer's Outgoing SSN Reset Request answers our Incoming one (section 5.2.2, E1)."""
+        request = self._request
+        if not isinstance(request, IncomingSsnResetRequest):
+            return None
+        if response_sequence_number != request.request_sequence_number:
+            return None
+        self._request_done()
+        return Outcome(request, PERFORMED, None)
+
+    def _request_done(self) -> None:
         self._request = None
         self._request_due = False
         self.timer.stop()
-        return Outcome(response.result, request.stream_ids)
 
-    def handle_outgoing_reset(
-        self, request: OutgoingSsnResetRequest, last_assigned_tsn: int, cumulative_tsn: int
-    ) -> OutgoingSsnResetRequest | None:
-        """The peer resets streams it sends on (section 5.2.2).
+    # -- the peer's requests ----------------------------------------------------------------------------------
 
-        Args:
-            request: the parameter.
-            last_assigned_tsn: its Sender's Last Assigned TSN, unwrapped.
-            cumulative_tsn: our Cumulative TSN, unwrapped.
+    def accept(self, number: int) -> bool:
+        """Whether a request of the peer is new; an old one is answered as before, a wrong one refused."""
+        if number == self._peer_next_request:
+            if self.deferred is not None:
+                self._respond(ReconfigResponse(number, ALREADY_IN_PROGRESS))
+                return False
+            self._peer_next_request = (number + 1) & _MASK
+            self._last_response = None
+            return True
+        if number != (self._peer_next_request - 1) & _MASK:
+            self._respond(ReconfigResponse(number, BAD_SEQUENCE_NUMBER))
+        elif self._last_response is not None:
+            # RFC 6525, 5.2.1: "the same RE-CONFIG chunk MUST to be sent back in response, as it was earlier."
+            self._respond(self._last_response)
+        elif self._request is not None:
+            self._request_due = True
+        return False
 
-        Returns:
-            The request to perform now, or None.
-        """
-        number = request.request_sequence_number
-        if number == (self._peer_next_request - 1) & _MASK and self._last_result >= 0:
-            # Section 5.2.1: a retransmission is answered as before.
-            self._respond(number, self._last_result)
-            return None
-        if number != self._peer_next_request:
-            self._respond(number, BAD_SEQUENCE_NUMBER)
-            return None
-        if self._deferred is not None:
-            self._respond(number, ALREADY_IN_PROGRESS)
-            return None
-        self._peer_next_request = (number + 1) & _MASK
-        if last_assigned_tsn > cumulative_tsn:
-            self._deferred = request
-            self._finish(number, IN_PROGRESS)
-            return None
-        self._finish(number, PERFORMED)
+    def answer(self, number: int, result: int) -> None:
+        """Respond to a request of the peer, now and whenever it is sent again."""
+        self._finish(ReconfigResponse(number, result))
+
+    def answer_with_tsns(self, number: int, sender_next_tsn: int, receiver_next_tsn: int) -> None:
+        """Respond to an SSN/TSN reset (section 5.1.7, D3 and D4)."""
+        self._finish(ReconfigResponse(number, PERFORMED, sender_next_tsn & _MASK, receiver_next_tsn & _MASK))
+
+    def answer_with_reset(self, number: int) -> None:
+        """Our next reset answers this Incoming SSN Reset Request."""
+        self._in_reply_to = number
+
+    def defer(self, request: OutgoingSsnResetRequest) -> None:
+        """The peer's reset waits for DATA still under way (section 5.2.2, E2)."""
+        self.deferred = request
+        self.answer(request.request_sequence_number, IN_PROGRESS)
+
+    def take_deferred(self) -> OutgoingSsnResetRequest | None:
+        """What it waited for has arrived: the request to perform, answered without being asked again."""
+        request, self.deferred = self.deferred, None
+        if request is not None:
+            self.answer(request.request_sequence_number, PERFORMED)
         return request
 
-    def deferred_reset_due(self, last_assigned_tsn: int, cumulative_tsn: int) -> OutgoingSsnResetRequest | None:
-        """The deferred request, once everything it waits for has arrived; answered without being asked again."""
-        request = self._deferred
-        if request is None or last_assigned_tsn > cumulative_tsn:
-            return None
-        self._deferred = None
-        self._finish(request.request_sequence_number, PERFORMED)
-        return request
+    def _finish(self, response: ReconfigResponse) -> None:
+        self._last_response = response
+        self._respond(response)
+
+    def _respond(self, response: ReconfigResponse) -> None:
+        if len(self._responses) < 2:
+            self._responses.append(response)
+
+    # -- for the writer ---------------------------------------------------------------------------------------
 
     @property
-    def deferred(self) -> OutgoingSsnResetRequest | None:
-        """A request of the peer that waits for DATA still under way."""
-        return self._deferred
-
-    def deny(self, request_sequence_number: int) -> None:
-        """Answer a request of a kind we do not perform."""
-        if request_sequence_number == self._peer_next_request:
-            self._peer_next_request = (request_sequence_number + 1) & _MASK
-            self._finish(request_sequence_number, DENIED)
-        elif request_sequence_number == (self._peer_next_request - 1) & _MASK and self._last_result >= 0:
-            self._respond(request_sequence_number, self._last_result)
-        else:
-            self._respond(request_sequence_number, BAD_SEQUENCE_NUMBER)
-
-    def _finish(self, number: int, result: int) -> None:
-        self._last_result = result
-        self._respond(number, result)
-
-    def _respond(self, number: int, result: int) -> None:
-        if len(self._responses) < 2:
-            self._responses.append(ReconfigResponse(number, result))
+    def due(self) -> bool:
+        """Whether `chunks_to_send` has something."""
+        return bool(self._responses) or self._request_due
 
     def chunks_to_send(self, now: float, rto: float) -> list[list[Parameter]]:
         """The parameters of each RE-CONFIG chunk due now."""
@@ -210,8 +275,3 @@ class Reconfiguration:
             if not self.timer.running:
                 self.timer.start(now, rto)
         return chunks
-
-    @property
-    def due(self) -> bool:
-        """Whether `chunks_to_send` has something."""
-        return bool(self._responses) or self._request_due

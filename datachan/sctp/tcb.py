@@ -101,6 +101,13 @@ class Tcb:
         self.tracker = DataTracker(peer_initial_tsn + TSN_BASE)
         self.reassembly = ReassemblyQueue(options.max_message_size)
 
+    def expect_from(self, options: AssociationOptions, peer_tsn: int) -> None:
+        """The peer's TSNs begin anew with this one, unwrapped (RFC 6525, section 5.2.4); what was incomplete is
+        gone.
+        """
+        self.tracker = DataTracker(peer_tsn)
+        self.reassembly = ReassemblyQueue(options.max_message_size)
+
     def held(self) -> int:
         """Bytes of the peer's data in memory that count against the receiver window, overhead included."""
         assembling, _ = self.reassembly.being_assembled(self.tracker.cumulative_tsn)

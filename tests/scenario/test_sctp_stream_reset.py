@@ -9,11 +9,8 @@ from datachan.sctp.events import IncomingStreamsReset, OutgoingStreamsReset, Str
 from datachan.sctp.wire.chunks import DataChunk
 from datachan.sctp.wire.extensions import ReconfigChunk
 from datachan.sctp.wire.parameters import (
-    AddOutgoingStreamsRequest,
-    IncomingSsnResetRequest,
     OutgoingSsnResetRequest,
     ReconfigResponse,
-    SsnTsnResetRequest,
 )
 
 from .sctp_pair import Pair, changed, chunks, names, packet, read
@@ -166,23 +163,6 @@ def test_other_streams_go_on_during_a_reset() -> None:
     pair.send_a(b"elsewhere", stream_id=2)
     pair.exchange()
     assert pair.received_by_z() == [b"elsewhere"]
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda number: IncomingSsnResetRequest(number, (1,)),
-        SsnTsnResetRequest,
-        lambda number: AddOutgoingStreamsRequest(number, 5),
-    ],
-)
-def test_requests_of_other_kinds_are_denied(make: object) -> None:
-    pair = Pair().establish()
-    pair.send_a(b"x")
-    datagrams = pair.from_a()
-    tag, tsn = read(datagrams[0]).verification_tag, chunks(datagrams, DataChunk)[0].tsn
-    pair.to_z(packet(tag, ReconfigChunk([make(tsn)])))  # type: ignore[operator]
-    assert results(pair.from_z()) == [2]
 
 
 def test_a_request_out_of_sequence_is_refused() -> None:

@@ -38,6 +38,7 @@ class RetransmissionQueue:
         retransmissions: chunks sent again, for statistics.
         spurious_recoveries: recoveries undone because nothing had been lost, for statistics.
         packet: the number of the packet being built.
+        suspended: no new TSNs are given (RFC 6525, section 5.1.4).
         recovery: the loss episode, if any.
         reordering_timer: runs while chunks may be late or lost (RFC 8985, section 6.2).
         probe: the tail loss probe.
@@ -68,6 +69,7 @@ class RetransmissionQueue:
         "reordering_timer",
         "retransmissions",
         "spurious_recoveries",
+        "suspended",
     )
 
     def __init__(
@@ -85,6 +87,7 @@ class RetransmissionQueue:
         self.retransmissions = 0
         self.spurious_recoveries = 0
         self.packet = 0
+        self.suspended = False
         self.recovery = Recovery()
         self.reordering_timer = Timer()
         self.probe = LossProbe()
@@ -103,6 +106,18 @@ class RetransmissionQueue:
         self._forward_tsn_sent_at = -1.0e9
         self._forwarded_to = -1
         self._burst_left = self._burst_limit()
+
+    def restart_at(self, tsn: int) -> None:
+        """TSNs begin anew with this one; what is outstanding counts as acknowledged (RFC 6525, 5.2.4, G2 and G3)."""
+        old = self.outstanding
+        self.outstanding = OutstandingData(tsn)
+        self.outstanding.rack.min_rtt = old.rack.min_rtt
+        self.outstanding.rate = old.rate
+        self.recovery = Recovery()
+        self.probe.cancel()
+        self.reordering_timer.stop()
+        self.path.t3_rtx.stop()
+        self._forward_tsn_due = self._probing = self._one_packet_now = False
 
     # -- state ------------------------------------------------------------------------------------------------
 
@@ -368,7 +383,7 @@ class RetransmissionQueue:
         # marked for retransmission (limited by the current cwnd)."
         if self.outstanding.has_lost:
             return self._next_retransmission(room, packet_empty, now)
-        if not self._queue.sendable:
+        if self.suspended or not self._queue.sendable:
             self._one_packet_now = False
             if self.outstanding.flight_size < self.path.congestion.cwnd:
                 self.outstanding.rate.note_app_limited(self.outstanding.flight_size)
@@ -377,7 +392,7 @@ class RetransmissionQueue:
 
     def sends_soon(self, now: float) -> bool:
         """Whether there is DATA that the congestion window and the pace let go now."""
-        if not self._queue.sendable and not self.outstanding.has_lost:
+        if (self.suspended or not self._queue.sendable) and not self.outstanding.has_lost:
             return False
         return self._one_packet_now or self._window_allows(now)
 

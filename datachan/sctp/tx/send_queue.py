@@ -229,6 +229,15 @@ class SendQueue:
         stream = self._streams.get(stream_id)
         return stream is None or not stream.messages
 
+    def fresh(self, stream_id: int) -> bool:
+        """Whether the next message of the stream gets SSN 0 and nothing is queued on it."""
+        stream = self._streams.get(stream_id)
+        return stream is None or (stream.next_ssn == 0 and not stream.messages)
+
+    def used_streams(self) -> list[int]:
+        """The streams anything was ever queued on."""
+        return list(self._streams)
+
     def pause(self, stream_ids: Sequence[int]) -> None:
         """Hold back what is added to these idle streams, until they are reset."""
         for stream_id in stream_ids:
@@ -245,15 +254,17 @@ class SendQueue:
                 self._activate(stream_id)
 
     def restart(self) -> None:
-        """Every stream begins with SSN 0 again: the association is a new one. A message half sent is sent from its
-        start.
-
-        The caller has dropped the messages of which fragments were taken.
-        """
-        for stream in self._streams.values():
+        """Every stream begins with SSN 0 again. A message half sent is sent from its start."""
+        for stream_id, stream in self._streams.items():
             stream.next_ssn = 0
+            stream.paused = False
             for message in stream.messages:
-                message.ssn = -1
+                stream.buffered += message.offset
+                self.buffered += message.offset
+                message.offset = 0
+                message.ssn = message.first_tsn = message.last_tsn = -1
+            if stream.messages:
+                self._activate(stream_id)
 
     # -- details ----------------------------------------------------------------------------------------------
 
