@@ -331,8 +331,8 @@ class RTCPeerConnection(ConnectionState):
             return
         if data.transport.fingerprints != known.fingerprints:
             raise OperationError("the peer's certificate cannot change while connected")
-        if data.transport.setup == transports.setup:
-            raise OperationError("DTLS roles cannot change while connected")
+        # The a=setup is not looked at: the DTLS association keeps its roles. Firefox, when it is passive, answers our
+        # actpass with active when ICE restarts, and goes on as before.
         if kind != "offer" and transports.is_new_generation(data.transport) != transports.restarting:
             raise OperationError("the answer restarts ICE and the offer does not, or the other way round")
 

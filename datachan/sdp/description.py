@@ -62,6 +62,7 @@ class Section:
         max_message_size: longest message its author accepts, in bytes; 0 for no limit.
         candidates: those already known.
         end_of_candidates: True when no more will follow (RFC 8840, section 8.2).
+        rtcp_mux: whether the transport was offered for media as well, with a=rtcp-mux.
     """
 
     kind: str
@@ -75,6 +76,7 @@ class Section:
     max_message_size: int = DEFAULT_MAX_MESSAGE_SIZE
     candidates: tuple[IceCandidate, ...] = ()
     end_of_candidates: bool = False
+    rtcp_mux: bool = False
 
     @property
     def rejected(self) -> bool:
@@ -186,7 +188,13 @@ def _data_section(
         max_message_size=_max_message_size(media),
         candidates=candidates,
         end_of_candidates=complete,
+        rtcp_mux=tagged is not None and _share_transport(media, tagged) and _has(tagged.attributes, "rtcp-mux"),
     )
+
+
+def _share_transport(media: MediaText, tagged: MediaText) -> bool:
+    own = _first(media.attributes, "ice-ufrag")
+    return own is None or own == _first(tagged.attributes, "ice-ufrag")
 
 
 def _tagged_section(

@@ -90,10 +90,14 @@ def create_answer(
             # RFC 8842, 5.3: "If the answerer receives an offer that does not contain an SDP "tls-id" attribute, the
             # answerer MUST NOT insert a "tls-id" attribute in the answer."
             answer = _without_tls_id(answer)
-        sections[data_index] = answer
+        # RFC 8829, 5.3.1: "if media "m=" sections are bundled into a data "m=" section, then certain TRANSPORT and
+        # IDENTICAL attributes may also appear in the data "m=" section". Firefox's max-bundle insists on it.
+        sections[data_index] = replace(answer, rtcp_mux=theirs.rtcp_mux)
     # RFC 9143, 7.3: "The answerer is only allowed to include a BUNDLE group in an initial BUNDLE answer if the
     # offerer requested the BUNDLE group to be created in the corresponding initial BUNDLE offer". Where the tagged
-    # section is one we refuse (audio and video), the data section is the next that we can tag (7.3.1).
+    # section is one we refuse (audio and video), the data section is the next that we can tag (7.3.1). RFC 8829, 5.3.1
+    # would have us refuse it as well when they share a transport (max-bundle); Firefox takes it all the same, and
+    # Chromium says itself that it does not.
     mid = None if data_index is None else sections[data_index].mid
     bundled = any(mid in group for group in offer.bundle_groups)
     return SessionDescription(
@@ -205,6 +209,8 @@ def _section_lines(section: Section) -> list[str]:
         lines.append(f"a=sctpmap:{section.sctp_port} {DATA_FORMAT} 65535")
     lines.append(f"a=max-message-size:{section.max_message_size}")
     lines += [f"a={format_candidate(candidate)}" for candidate in section.candidates]
+    if section.rtcp_mux:
+        lines.append("a=rtcp-mux")
     if section.end_of_candidates:
         lines.append("a=end-of-candidates")
     return lines

@@ -144,12 +144,13 @@ def test_other_sections_are_refused_in_their_places() -> None:
 
 def test_a_bundle_only_data_section_is_accepted_with_a_port() -> None:
     fingerprint = "a=fingerprint:sha-256 " + ":".join(["0B"] * 32) + "\n"
-    theirs = parse_description_untrusted(HEAD + "a=group:BUNDLE a d\n" + AUDIO + fingerprint + BUNDLE)
+    theirs = parse_description_untrusted(HEAD + "a=group:BUNDLE a d\n" + AUDIO + fingerprint + "a=rtcp-mux\n" + BUNDLE)
 
     ours = answer(theirs)
 
     assert "m=application 9 UDP/DTLS/SCTP webrtc-datachannel" in lines(ours)
     assert "a=bundle-only" not in lines(ours)
+    assert "a=rtcp-mux" in lines(ours), "the transport was offered for audio, too"
 
 
 def test_an_offer_of_audio_alone_is_refused_whole() -> None:
