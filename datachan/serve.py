@@ -79,6 +79,15 @@ class FileShelf:
         folder = self._folder / session.id
         folder.mkdir(mode=0o700, exist_ok=True)
         files = self._sizes.setdefault(session.id, {})
+        promised: list[str] = []
+
+        def accept(offer: FileOffer) -> bool:
+            if not self._has_room(files, offer):
+                return False
+            files[offer.name] = max(offer.size, files.get(offer.name, 0))
+            promised.append(offer.name)
+            return True
+
         try:
             done = await answer_file(
                 channel,
@@ -87,11 +96,14 @@ class FileShelf:
                 overwrite=True,
                 progress=lambda moved, size: session.touch(),
                 max_size=self._max_file_size,
-                accept=lambda offer: self._reserve(files, offer),
+                accept=accept,
             )
         except TransferError as error:
             logger.info("echo: a file transfer ended: %s", error.reason)
             return
+        finally:
+            for name in promised:
+                self._settle(files, folder / name)
         if isinstance(done, ReceivedFile):
             logger.info("echo: received %s, %d bytes, sha256 %s", done.path.name, done.size, done.sha256)
             if self._when_received is not None:
@@ -104,12 +116,16 @@ class FileShelf:
         if self._sizes.pop(session_id, None) is not None:
             shutil.rmtree(self._folder / session_id, ignore_errors=True)
 
-    def _reserve(self, files: dict[str, int], offer: FileOffer) -> bool:
+    def _has_room(self, files: dict[str, int], offer: FileOffer) -> bool:
         others = self.size - files.get(offer.name, 0)
-        if others + offer.size > self._max_size or (offer.name not in files and len(files) >= MAX_FILES):
-            return False
-        files[offer.name] = offer.size
-        return True
+        return others + offer.size <= self._max_size and (offer.name in files or len(files) < MAX_FILES)
+
+    def _settle(self, files: dict[str, int], path: Path) -> None:
+        """Count what is there instead of what was promised: the transfer may have failed."""
+        try:
+            files[path.name] = path.stat().st_size
+        except OSError:
+            files.pop(path.name, None)
 
 
 @dataclass(frozen=True, slots=True)

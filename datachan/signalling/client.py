@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -145,10 +144,16 @@ class SignallingClient:
                 self._note(message)
                 return message
 
-    async def __aiter__(self) -> AsyncIterator[ServerMessage]:
+    def __aiter__(self) -> Self:
         """Iterate over the server's messages until the connection ends."""
-        while (message := await self.receive()) is not None:
-            yield message
+        return self
+
+    async def __anext__(self) -> ServerMessage:
+        """Return the next message, as `receive` does."""
+        message = await self.receive()
+        if message is None:
+            raise StopAsyncIteration
+        return message
 
     def _note(self, message: ServerMessage) -> None:
         if isinstance(message, PeerJoined):

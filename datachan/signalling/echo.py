@@ -37,6 +37,7 @@ class EchoOptions:
         max_message_size: Bytes; announced to the caller, so longer ones are not even sent.
         connect_timeout: Seconds from the answer until the connection must be up.
         idle_timeout: Seconds without any message after which a call is ended.
+        close_timeout: Seconds to wait at the end for a caller who acknowledges nothing.
     """
 
     max_sessions: int = 16
@@ -44,6 +45,7 @@ class EchoOptions:
     max_message_size: int = 16 * 1024 * 1024
     connect_timeout: float = 30.0
     idle_timeout: float = 300.0
+    close_timeout: float = 1.0
 
 
 class ChannelService(Protocol):
@@ -138,7 +140,9 @@ class EchoSession:
         self._options = options
         self._loop = asyncio.get_running_loop()
         base = configuration or RTCConfiguration()
-        self._pc = RTCPeerConnection(replace(base, maxMessageSize=options.max_message_size))
+        self._pc = RTCPeerConnection(
+            replace(base, maxMessageSize=options.max_message_size, closeTimeout=options.close_timeout)
+        )
         self._channel_tasks: set[asyncio.Task[None]] = set()
         self._over = asyncio.Event()
         self._connected = False

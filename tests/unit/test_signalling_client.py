@@ -399,3 +399,25 @@ async def test_the_shelf_holds_only_so_much(tmp_path):
             with pytest.raises(TransferRefused):
                 await send_file(pc.createDataChannel("file"), tmp_path / name)
         assert shelf.size == 600
+
+
+async def test_a_transfer_that_is_broken_off_gives_its_room_back(tmp_path):
+    (tmp_path / "shelf").mkdir()
+    (tmp_path / "big").write_bytes(bytes(20_000_000))
+    shelf = FileShelf(tmp_path / "shelf", max_size=20_000_000)
+    async with connected(EchoPeer(HERE, {"file": shelf}), "chat") as (_, pc, _, _):
+        moving = asyncio.Event()
+        channel = pc.createDataChannel("file")
+        sending = asyncio.create_task(
+            send_file(channel, tmp_path / "big", progress=lambda moved, size: moved and moving.set())
+        )
+        await moving.wait()
+        assert shelf.size == 20_000_000
+        sending.cancel()
+        await channel.closed()
+        async with asyncio.timeout(PATIENCE):
+            while shelf.size:
+                await asyncio.sleep(0.01)
+        (tmp_path / "small").write_bytes(b"small")
+        await send_file(pc.createDataChannel("file"), tmp_path / "small")
+        assert shelf.size == 5

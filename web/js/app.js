@@ -68,6 +68,7 @@ function join(name) {
   $("room-status").textContent = "Joining …";
   sessionRemember("joined", name);
   showRoom(name);
+  $("main").focus();
 }
 
 function welcomed(welcome) {
@@ -169,13 +170,21 @@ function entryAdded(link, entry) {
 }
 
 function transferAdded(link, transfer) {
-  const view = new TransferView(link, transfer, { askBack: (name) => link.requestFile(name) });
+  const view = new TransferView(link, transfer, {
+    askBack: (name) => link.requestFile(name),
+    remove: () => {
+      link.forget(transfer);
+      views.delete(transfer);
+      view.item.remove();
+      $("choose").focus();
+    },
+  });
   views.set(transfer, view);
   transfer.addEventListener("change", () => view.update());
   transfer.addEventListener("change", () => {
     if (transfer.direction === "in" && transfer.state === "offered") announce(`${link.name} wants to send ${transfer.name}`);
   });
-  transfer.addEventListener("ended", () => announce(`${transfer.name}: ${transfer.state}`));
+  transfer.addEventListener("ended", () => announce(`${transfer.name}: ${view.outcome}`));
   if (link === selected) $("transfers").prepend(view.item);
 }
 
@@ -320,6 +329,8 @@ function wire() {
   addEventListener("pagehide", () => {
     for (const link of links.values()) link.hangUp();
   });
+  // Back from the browser's memory of pages: its connections are gone, so begin as after a reload.
+  addEventListener("pageshow", (event) => event.persisted && location.reload());
   setInterval(() => {
     for (const [transfer, view] of views) if (!transfer.ended) view.update();
   }, SAMPLE_INTERVAL / 2);

@@ -10,6 +10,8 @@ const PING_TIMEOUT = 5_000;
 const MAX_UNANSWERED = 3;
 const MAX_ENTRIES = 500;
 const MAX_TEXT = 16_384;
+const MAX_EARLY = 256; // candidates before the description they belong to
+const MAX_OFFERS = 50; // files the other side may have on offer or on the way
 
 /**
  * Events: "state", "entry" (something for the log), "transfer" (a new one), "sample" (new measurements).
@@ -97,7 +99,7 @@ export class PeerLink extends EventTarget {
         await this.#setRemote(pc, { type: "answer", sdp: message.sdp });
       } else if (message.type === "candidate") {
         if (this.#described) await pc.addIceCandidate(message.candidate ?? undefined);
-        else this.#early.push(message.candidate);
+        else if (this.#early.length < MAX_EARLY) this.#early.push(message.candidate);
       } else if (message.type === "bye") {
         this.#finish("closed", message.reason ? `The other side ended it: ${message.reason}.` : "The other side hung up.");
       }
@@ -236,7 +238,9 @@ export class PeerLink extends EventTarget {
         if ((data.length ?? data.byteLength ?? data.size) <= 64 && channel.bufferedAmount < 4096) channel.send(data);
       });
     } else if (channel.label === FILE_LABEL) {
-      this.#addTransfer(new IncomingFile(channel));
+      const open = this.transfers.filter((transfer) => transfer.direction === "in" && !transfer.ended);
+      if (open.length < MAX_OFFERS) this.#addTransfer(new IncomingFile(channel));
+      else channel.close();
     } else {
       this.#useChat(channel);
     }
@@ -281,6 +285,11 @@ export class PeerLink extends EventTarget {
   /** Ask the other side for a file it has. */
   requestFile(name) {
     if (this.canTalk) this.#addTransfer(new IncomingFile(this.#pc.createDataChannel(FILE_LABEL), name));
+  }
+
+  /** Take a transfer that has ended off the list. */
+  forget(transfer) {
+    this.transfers = this.transfers.filter((other) => other !== transfer);
   }
 
   #addTransfer(transfer) {

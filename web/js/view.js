@@ -64,9 +64,8 @@ export function showPeople(links, selected, select) {
     button.querySelector(".who").textContent = link.name;
     button.querySelector(".how").textContent = link.gone ? `${STATES[link.state]} · left the room` : STATES[link.state];
     const unread = button.querySelector(".unread");
-    unread.textContent = link.unread > 0 ? String(link.unread) : "";
+    unread.replaceChildren(String(link.unread), element("span", { class: "visually-hidden" }, " new"));
     unread.hidden = link.unread === 0;
-    unread.setAttribute("aria-label", `${link.unread} new messages`);
     if (link === selected) button.setAttribute("aria-current", "true");
     else button.removeAttribute("aria-current");
     if (list.children[index] !== item) list.insertBefore(item, list.children[index] ?? null);
@@ -163,6 +162,11 @@ export class TransferView {
     this.#showActions();
   }
 
+  /** How it stands, in a sentence. */
+  get outcome() {
+    return this.#outcomeText()[0];
+  }
+
   #numbersText() {
     const { state, moved, size, started, finished } = this.#transfer;
     if (state === "moving") {
@@ -216,7 +220,12 @@ export class TransferView {
     } else if (direction === "out" && state === "done" && this.#link.isEcho) {
       button("Ask for it back", () => this.#actions.askBack(name));
     }
-    this.row.hidden = this.row.childElementCount === 0;
+    if (transfer.ended) {
+      button("Remove", () => {
+        if (this.#url !== null) URL.revokeObjectURL(this.#url);
+        this.#actions.remove();
+      }, "quiet");
+    }
   }
 }
 
