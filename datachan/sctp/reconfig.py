@@ -90,8 +90,8 @@ class Reconfiguration:
     """
 
     __slots__ = (
+        "_answers",
         "_in_reply_to",
-        "_last_response",
         "_next_request",
         "_peer_next_request",
         "_request",
@@ -117,7 +117,7 @@ class Reconfiguration:
         self._request_due = False
         self._uncounted = False
         self._responses: list[ReconfigResponse] = []
-        self._last_response: ReconfigResponse | None = None
+        self._answers: dict[int, ReconfigResponse] = {}  # to the last two requests, as a chunk may hold two
         self._in_reply_to = -1  # the peer's Incoming SSN Reset Request that our next reset answers
 
     # -- our requests -----------------------------------------------------------------------------------------
@@ -213,13 +213,14 @@ class Reconfiguration:
                 self._respond(ReconfigResponse(number, ALREADY_IN_PROGRESS))
                 return False
             self._peer_next_request = (number + 1) & _MASK
-            self._last_response = None
+            self._answers.pop((number - 2) & _MASK, None)
             return True
-        if number != (self._peer_next_request - 1) & _MASK:
-            self._respond(ReconfigResponse(number, BAD_SEQUENCE_NUMBER))
-        elif self._last_response is not None:
+        answer = self._answers.get(number)
+        if answer is not None:
             # RFC 6525, 5.2.1: "the same RE-CONFIG chunk MUST to be sent back in response, as it was earlier."
-            self._respond(self._last_response)
+            self._respond(answer)
+        elif number != (self._peer_next_request - 1) & _MASK:
+            self._respond(ReconfigResponse(number, BAD_SEQUENCE_NUMBER))
         elif self._request is not None:
             self._request_due = True
         return False
@@ -249,7 +250,7 @@ class Reconfiguration:
         return request
 
     def _finish(self, response: ReconfigResponse) -> None:
-        self._last_response = response
+        self._answers[response.response_sequence_number] = response
         self._respond(response)
 
     def _respond(self, response: ReconfigResponse) -> None:

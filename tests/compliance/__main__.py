@@ -1,18 +1,23 @@
-"""`python -m tests.compliance`: the counts, and what has neither citation nor explanation."""
+"""`python -m tests.compliance`: the counts and what is open; `--write` brings the document up to date."""
+
+import sys
 
 from .requirements import reports
-from .table import table
+from .table import details, table, write
 
 
 def main() -> None:
     """Print them."""
     found = reports()
     print(table(found))
+    print(details(found))
     for number, report in found.items():
         for complaint in report.complaints:
-            print(f"\n{complaint}")
+            print(complaint)
         for sentence in report.open:
             print(f"RFC {number}, {sentence.section}: {sentence.text}")
+    if "--write" in sys.argv[1:]:
+        write(found)
 
 
 if __name__ == "__main__":

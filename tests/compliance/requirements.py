@@ -6,8 +6,8 @@ stands in it, or it in the quotation. It is explained by an entry of exceptions.
     [[explained]]
     rfc = 9260
     kind = "scope"                       # one of KINDS
-    sections = ["6.4"]                   # every sentence of these sections, and of those below, that is not cited
-    sentences = ["Indeed ... "]          # or the sentences in which these words stand
+    sections = ["6.4"]                   # every sentence of these sections, and of those below, that is not cited;
+    sentences = ["An endpoint ..."]      # or the sentences in which these words stand, cited or not
     tests = ["scenario/test_x.py::test_y"]   # which show it; they must exist
     reason = "..."
 """
@@ -129,13 +129,14 @@ def check(text: rfc.Rfc, found: tuple[Quotation, ...] | list[Quotation], entries
     by_sentence, by_section = _matches(text, entries, report)
     for sentence in text.requirements():
         cited = any(start < sentence.end and sentence.start < end for start, end in places)
-        entry = by_sentence.get(sentence.start) or _of_section(sentence.section, by_section)
-        if cited:
-            report.cited.append(sentence)
-            if entry is not None and entry.kind == "not implemented" and sentence.start in by_sentence:
-                report.complaints.append(f'{entry}: is cited, so implemented after all? "{sentence.text}"')
-        elif entry is not None:
+        exact = by_sentence.get(sentence.start)
+        if exact is not None and cited and exact.kind == "not implemented":
+            report.complaints.append(f'{exact}: cited, so implemented after all? "{sentence.text}"')
+        entry = exact or (None if cited else _of_section(sentence.section, by_section))
+        if entry is not None:
             report.explained.append((sentence, entry))
+        elif cited:
+            report.cited.append(sentence)
         else:
             report.open.append(sentence)
     return report

@@ -1,18 +1,71 @@
-"""The counts as the table in docs/compliance.md."""
+"""What docs/compliance.md shows of the reports: the counts, what is done otherwise, and what is missing."""
 
 from __future__ import annotations
 
-from .requirements import KINDS, Report
+from .requirements import ROOT, Report
+
+DOCUMENT = ROOT / "docs" / "compliance.md"
+BEGIN = "<!-- from here on generated: python -m tests.compliance --write -->\n"
+
+COLUMNS = {
+    "held": ("covered", "built in"),
+    "out of scope": ("scope", "upper layer"),
+    "replaced": ("replaced",),
+    "deviation": ("deviation",),
+    "not implemented": ("not implemented",),
+}
+
+
+def _count(report: Report, kinds: tuple[str, ...]) -> int:
+    return sum(1 for _, entry in report.explained if entry.kind in kinds)
 
 
 def table(reports: dict[int, Report]) -> str:
-    """A Markdown table with a line for each RFC: its sentences, those cited, and the explained ones by kind."""
-    head = ["RFC", "sentences", "MUST", "cited", *KINDS, "open"]
-    rows = [head, ["---", *["--:"] * (len(head) - 1)]]
+    """A Markdown table with a line for each RFC; what is cited counts as held."""
+    rows = [["RFC", "sentences", "with MUST", *COLUMNS, "neither"]]
+    rows.append(["---", *["--:"] * (len(rows[0]) - 1)])
     for number, report in reports.items():
         sentences = [*report.cited, *(sentence for sentence, _ in report.explained), *report.open]
-        kinds = [sum(1 for _, entry in report.explained if entry.kind == kind) for kind in KINDS]
+        counts = [_count(report, kinds) for kinds in COLUMNS.values()]
+        counts[0] += len(report.cited)
         musts = sum(1 for sentence in sentences if sentence.is_must)
-        numbers = [len(sentences), musts, len(report.cited), *kinds, len(report.open)]
-        rows.append([str(number), *map(str, numbers)])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+        rows.append([str(count) for count in (number, len(sentences), musts, *counts, len(report.open))])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+
+
+def details(reports: dict[int, Report]) -> str:
+    """How the sentences that are held are: cited, or explained by which kind."""
+    return "".join(
+        f"RFC {number}: {len(report.cited)} cited, {_count(report, ('covered',))} covered by tests, "
+        f"{_count(report, ('built in',))} built in\n"
+        for number, report in reports.items()
+    )
+
+
+def reasons(reports: dict[int, Report], kind: str) -> str:
+    """A list of the reasons of one kind, each with its sections and the number of sentences."""
+    lines = []
+    for number, report in reports.items():
+        by_reason: dict[str, list[str]] = {}
+        for sentence, entry in report.explained:
+            if entry.kind == kind:
+                by_reason.setdefault(entry.reason, []).append(sentence.section)
+        for reason, sections in by_reason.items():
+            places = ", ".join(dict.fromkeys(sections))
+            lines.append(f"- RFC {number}, {places} ({len(sections)}): {reason}\n")
+    return "".join(lines)
+
+
+def generated(reports: dict[int, Report]) -> str:
+    """The part of the document behind BEGIN."""
+    return (
+        f"\n{table(reports)}\n## Done otherwise on purpose\n\n{reasons(reports, 'deviation')}"
+        f"\n## Replaced by another RFC\n\n{reasons(reports, 'replaced')}"
+        f"\n## Missing\n\n{reasons(reports, 'not implemented')}"
+    )
+
+
+def write(reports: dict[int, Report]) -> None:
+    """Bring the document up to date."""
+    head = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)[0]
+    DOCUMENT.write_text(head + BEGIN + generated(reports), encoding="utf-8")

@@ -318,3 +318,21 @@ def test_without_an_association_or_the_extension_the_caller_is_told(ask: Callabl
     ask(pair)
     (failure,) = pair.a_saw(ReconfigurationFailed)
     assert "does not support" in failure.reason
+
+
+def test_two_requests_in_one_chunk_are_answered_again_together() -> None:
+    pair = Pair().establish()
+    pair.send_a(b"x")
+    datagrams = pair.from_a()
+    tag, tsn = read(datagrams[0]).verification_tag, chunks(datagrams, DataChunk)[0].tsn
+    pair.to_z(*datagrams)
+    pair.from_z()
+    following = tsn + 1 & 0xFFFFFFFF
+    both = ReconfigChunk([OutgoingSsnResetRequest(tsn, 0, tsn, (1,)), IncomingSsnResetRequest(following, (1,))])
+    pair.to_z(packet(tag, both))
+    answer = pair.from_z()
+    assert results(answer) == [1, 0]
+    # RFC 6525, 5.2.1: "the same RE-CONFIG chunk MUST to be sent back in response, as it was earlier."
+    pair.to_z(packet(tag, both))
+    assert parameters(pair.from_z(), ReconfigResponse) == parameters(answer, ReconfigResponse)
+    assert pair.z_saw(IncomingStreamsReset) == [IncomingStreamsReset((1,))]
