@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import ipaddress
 import logging
 import sys
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ import datachan
 from datachan.peer import RTCIceServer
 from datachan.serve import ServeError, ServeOptions, serve
 from datachan.signalling import IceServerOption, ServerOptions
-from datachan.signalling.origins import normalize_origin
+from datachan.signalling.origins import is_loopback, normalize_origin
 
 EXIT_OK = 0
 EXIT_CANNOT_START = 1
@@ -96,7 +95,7 @@ def run_serve(namespace: argparse.Namespace) -> int:
         echo=not namespace.no_echo,
         server=ServerOptions(
             allowed_origins=frozenset(namespace.allow_origin),
-            loopback_only=_is_loopback(namespace.host),
+            loopback_only=is_loopback(namespace.host),
             ice_servers=tuple(namespace.ice_server),
             max_rooms=namespace.max_rooms,
             room_capacity=namespace.room_capacity,
@@ -145,12 +144,3 @@ def _ice_server(text: str) -> IceServerOption:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return server
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

@@ -1,11 +1,8 @@
 """Knows what a signalling server can be told at its start, and the bounds it keeps; does nothing itself."""
 
 from dataclasses import dataclass, field
-from typing import Final
 
 from datachan.signalling.messages import MAX_MESSAGE_SIZE
-
-LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, slots=True)

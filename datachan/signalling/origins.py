@@ -1,8 +1,9 @@
 """Knows which pages may use the server; knows headers as texts only."""
 
+import ipaddress
 from urllib.parse import urlsplit
 
-from datachan.signalling.options import LOOPBACK_HOSTS, ServerOptions
+from datachan.signalling.options import ServerOptions
 
 
 def origin_is_allowed(origin: str | None, host: str, options: ServerOptions) -> bool:
@@ -24,7 +25,17 @@ def host_is_allowed(host: str, options: ServerOptions) -> bool:
     if not options.loopback_only:
         return True
     name = _hostname(f"//{host}")
-    return name in LOOPBACK_HOSTS or name in {_hostname(origin) for origin in options.allowed_origins}
+    return is_loopback(name or "") or name in {_hostname(origin) for origin in options.allowed_origins}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this name or address can only mean the machine itself."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def normalize_origin(text: str) -> str:
