@@ -412,7 +412,7 @@ class Association:
         """Take in the Cumulative TSN Ack of a SHUTDOWN chunk."""
         tsn = unwrap(cumulative_tsn_ack, tcb.sender.outstanding.cumulative_tsn_ack)
         info = tcb.sender.handle_cumulative_ack(tsn, now)
-        if info is not None and info.bytes_acked:
+        if info is not None and (info.bytes_acked or info.cumulative_advanced):
             self.clear_errors(tcb)
 
     def deliver(self, tcb: Tcb, first: int) -> None:

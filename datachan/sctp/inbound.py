@@ -278,7 +278,8 @@ def _handle_sack(association: Association, tcb: Tcb, sack: SackChunk, now: float
         association.abort_with(causes.protocol_violation(words), f"the peer broke the protocol: {words}", by_peer=False)
         return
     info = tcb.sender.handle_sack(cumulative_tsn_ack, sack, now)
-    if info is not None and info.bytes_acked:
+    if info is not None and (info.bytes_acked or info.cumulative_advanced):
+        # Also when all that is acknowledged was given up: the peer is there.
         # RFC 9260, 8.1: "The counter used for endpoint failure detection MUST be reset each time a DATA chunk sent to
         # that peer endpoint is acknowledged (by the reception of a SACK chunk)."
         association.clear_errors(tcb)

@@ -153,3 +153,18 @@ def test_a_path_that_answers_again_is_active_again() -> None:
     pair.to_z(*heartbeat)
     pair.exchange()
     assert pair.a_saw(PathStatusChanged) == [PathStatusChanged(active=False), PathStatusChanged(active=True)]
+
+
+def test_a_peer_that_acknowledges_only_what_was_given_up_is_no_silent_peer() -> None:
+    pair = Pair(changed(association_max_retrans=2, heartbeat_interval=0.0)).establish()
+    for _ in range(6):
+        pair.send_a(b"once", max_retransmissions=0)
+        assert chunks(pair.from_a(), DataChunk)  # A -> DATA -> /lost/ Z
+        while not (forward := pair.expire_a()):
+            pass
+        assert names(*forward) == ["ForwardTsn"]  # A -> FORWARD TSN -> Z, after T3-rtx
+        pair.to_z(*forward)
+        pair.to_a(*pair.from_z())
+        pair.exchange()
+    assert pair.a.state is S.ESTABLISHED
+    assert pair.a_saw(AssociationLost) == []
