@@ -163,6 +163,10 @@ class Stack:
         if not self._closed:
             self._end(reason or "it was aborted here", now, channel_reason=reason)
 
+    def path_changed(self) -> None:
+        """The datagrams take another path from now on: SCTP learns round trip and window anew."""
+        self.association.path_changed()
+
     # -- the machine ---------------------------------------------------------------------------------------------------
 
     def receive_datagrams(self, datagrams: Sequence[bytes], now: float) -> None:

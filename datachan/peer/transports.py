@@ -323,6 +323,8 @@ class PeerTransports:
         self._old_ice.on_state_change = None
         ice.on_state_change = self._callbacks.ice_state_changed
         self._path.use(ice)
+        if self.stack is not None:
+            self.stack.path_changed()
         self._old_ice_timer = asyncio.get_running_loop().call_later(OLD_PATH_LIFE, self._drop_old)
         self._callbacks.ice_state_changed(ice.state)
 

@@ -264,6 +264,14 @@ class Association:
         if available_window(self.options, tcb) >= tcb.advertised_a_rwnd + self.options.receive_window // 4:
             tcb.tracker.sack_now = True
 
+    def path_changed(self) -> None:
+        """The lower layer moved to another path (another ICE pair): begin with the initial window and no round trip.
+
+        What is in flight stays so; that of it which is lost with the old path is found by the timers.
+        """
+        if self.tcb is not None:
+            self.tcb.sender.path_changed()
+
     def shutdown(self, now: float) -> None:
         """End gracefully: all that is queued on both sides is delivered first (SHUTDOWN, section 9.2)."""
         teardown.start_shutdown(self, now)

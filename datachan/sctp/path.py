@@ -30,6 +30,7 @@ class Path:
     """
 
     __slots__ = (
+        "_max_payload",
         "active",
         "congestion",
         "error_count",
@@ -59,6 +60,21 @@ class Path:
             options.congestion_control, max_payload, options.initial_cwnd, options.slow_start_limit
         )
         self.last_sent: float | None = None
+        self._max_payload = max_payload
+
+    def begin_anew(self) -> None:
+        """The lower layer took another way, of which nothing is known: forget round trip and window.
+
+        RFC 9260, 7.2.5.2: "If such a routing change happens, the congestion control parameters for the affected
+        destination addresses MUST be reset to their initial values."
+        """
+        options = self.options
+        self.srtt = None
+        self.rttvar = 0.0
+        self.rto = options.rto_initial
+        self.congestion = make_controller(
+            options.congestion_control, self._max_payload, options.initial_cwnd, options.slow_start_limit
+        )
 
     def observe_round_trip(self, measured: float) -> None:
         """Update SRTT, RTTVAR and RTO with one measurement in seconds (section 6.3.1)."""

@@ -168,3 +168,32 @@ def test_a_peer_that_acknowledges_only_what_was_given_up_is_no_silent_peer() -> 
         pair.exchange()
     assert pair.a.state is S.ESTABLISHED
     assert pair.a_saw(AssociationLost) == []
+
+
+@pytest.mark.parametrize("algorithm", ["cubic", "newreno", "bbr"])
+def test_another_path_is_begun_with_the_initial_window(algorithm: str) -> None:
+    # RFC 9260, 7.2.5.2: "the congestion control parameters for the affected destination addresses MUST be reset to
+    # their initial values."
+    pair = Pair(changed(congestion_control=algorithm)).establish()
+    initial = pair.a.stats()
+    for _ in range(20):
+        pair.send_a(bytes(20_000))
+        pair.exchange()
+    assert pair.a.stats().cwnd > initial.cwnd
+    assert pair.a.stats().srtt is not None
+    pair.send_a(b"on the way")
+    on_the_way = pair.from_a()
+    pair.a.path_changed()
+    stats = pair.a.stats()
+    assert (stats.cwnd, stats.ssthresh, stats.srtt, stats.rto) == (initial.cwnd, initial.ssthresh, None, 1.0)
+    pair.to_z(*on_the_way)
+    pair.send_a(bytes(100_000))
+    pair.exchange()
+    pair.pass_time(5)
+    assert pair.received_by_z()[-2:] == [b"on the way", bytes(100_000)]
+
+
+def test_a_change_of_the_path_before_there_is_an_association_is_nothing() -> None:
+    pair = Pair()
+    pair.a.path_changed()
+    pair.establish()

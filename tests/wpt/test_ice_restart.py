@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from datachan import OperationError, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
+from datachan.stack import Stack
 from tests.pairs import Pair, event, pair, signal, soon
 
 
@@ -45,6 +46,28 @@ async def test_channels_stay_usable_after_a_restart() -> None:
         assert ufrag(p.z) != before[1]
         assert (p.a.connectionState, p.z.connectionState) == ("connected", "connected")
         await ping_pong(p.z_channel, p.a_channel)
+
+
+async def test_sctp_begins_anew_on_the_new_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Stack] = []
+    path_changed = Stack.path_changed
+
+    def note(stack: Stack) -> None:
+        told.append(stack)
+        path_changed(stack)
+
+    monkeypatch.setattr(Stack, "path_changed", note)
+    async with pair() as p:
+        await ping_pong(p.a_channel, p.z_channel)
+        assert told == []
+        old_path = ports(p)
+        p.a.restartIce()
+        await event(p.a, "negotiationneeded")
+        await signal(p.a, p.z)
+        await moved(p, old_path)
+        while len(told) < 2:
+            await ping_pong(p.z_channel, p.a_channel)
+    assert len(told) == len({id(stack) for stack in told}) == 2
 
 
 async def test_channels_stay_usable_at_each_step() -> None:

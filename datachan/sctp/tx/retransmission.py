@@ -119,6 +119,13 @@ class RetransmissionQueue:
         self.path.t3_rtx.stop()
         self._forward_tsn_due = self._probing = self._one_packet_now = False
 
+    def path_changed(self) -> None:
+        """The packets take another way: its round trip, window and pace are to be learned."""
+        self.path.begin_anew()
+        self.outstanding.rack.min_rtt = float("inf")
+        self.recovery = Recovery()
+        self._pacer = Pacer(self._max_fragment + DATA_HEADER_LENGTH)
+
     # -- state ------------------------------------------------------------------------------------------------
 
     @property
