@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datachan.sctp.errors import BadPacket
 from datachan.sctp.wire.packet import Packet, parse_packet_untrusted
 
+from .queues import CoDel, GilbertElliott
+
 Predicate = Callable[[Packet], bool]
 
 
@@ -26,7 +28,9 @@ class Conditions:
         jitter: up to this many seconds more, without overtaking.
         rate: bytes per second the bottleneck lets through, 0 for no bottleneck.
         queue: bytes that may wait at the bottleneck; what does not fit is dropped at the tail. 0 for no limit.
+        codel: the bottleneck's queue drops as CoDel does (RFC 8289), beside what does not fit into it.
         loss: the probability of a datagram being lost.
+        burst_loss: loss in bursts on top of that, or None.
         duplication: the probability of a datagram coming twice.
         reordering: the probability of a datagram being held back so that later ones overtake it.
         reordering_delay: up to how many seconds it is held back.
@@ -39,7 +43,9 @@ class Conditions:
     jitter: float = 0.0
     rate: float = 0.0
     queue: int = 0
+    codel: bool = False
     loss: float = 0.0
+    burst_loss: GilbertElliott | None = None
     duplication: float = 0.0
     reordering: float = 0.0
     reordering_delay: float = 0.05
@@ -81,6 +87,17 @@ class Passage:
         return as_packet(self.datagram)
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A datagram on its way: when it was sent, what was sent, what it has become, whose it is."""
+
+    time: float
+    sent: bytes
+    datagram: bytes
+    flow: int
+    fate: str
+
+
 class Link:
     """One direction of a network."""
 
@@ -88,7 +105,9 @@ class Link:
         self.conditions = conditions
         self.passages: list[Passage] = []
         self._chance = chance
-        self._under_way: list[tuple[float, int, bytes]] = []
+        self._under_way: list[tuple[float, int, int, bytes]] = []
+        self._codel: CoDel[_Waiting] = CoDel()
+        self._in_burst = False
         self._count = 0
         self._bottleneck_free_at = float("-inf")
         self._latest_arrival = float("-inf")
@@ -107,30 +126,44 @@ class Link:
         """Forgets what `drop` was told."""
         self._filters.clear()
 
-    def send(self, datagrams: Iterable[bytes], now: float) -> None:
-        """Takes datagrams; some will come out of `arrived`, perhaps changed, perhaps twice."""
+    def send(self, datagrams: Iterable[bytes], now: float, flow: int = 0) -> None:
+        """Takes datagrams; some will come out of `arrived`, perhaps changed, perhaps twice.
+
+        Args:
+            datagrams: what is sent.
+            now: the time.
+            flow: whose they are, when several pairs use the link.
+        """
+        self._serve(now)
         for datagram in datagrams:
             datagram = self._replaced(datagram) if self._replacements else datagram
-            self._send(datagram, now)
+            self._send(datagram, now, flow)
             while self._chance.random() < self.conditions.duplication:
-                self._send(datagram, now, "duplicate")
+                self._send(datagram, now, flow, "duplicate")
 
     def inject(self, datagram: bytes, arrival: float) -> None:
         """Puts a datagram on the line that nobody sent, arriving at this time whatever the conditions."""
         self._schedule(datagram, arrival)
 
     def next_arrival(self) -> float | None:
-        """When the next datagram arrives."""
-        return self._under_way[0][0] if self._under_way else None
+        """When the next datagram arrives, or the next one that waits may leave."""
+        arrival = self._under_way[0][0] if self._under_way else None
+        return earliest([arrival, self._bottleneck_free_at]) if self._codel else arrival
 
     def arrived(self, now: float) -> list[bytes]:
         """The datagrams that have arrived by now, in order of arrival."""
-        datagrams = []
-        while self._under_way and self._under_way[0][0] <= now:
-            datagrams.append(heapq.heappop(self._under_way)[2])
-        return datagrams
+        return [datagram for _, _, datagram in self.arrivals(now)]
 
-    def _send(self, datagram: bytes, now: float, fate: str = "") -> None:
+    def arrivals(self, now: float) -> list[tuple[float, int, bytes]]:
+        """As `arrived`, with the time of each datagram's arrival and the flow it belongs to."""
+        self._serve(now)
+        arrivals = []
+        while self._under_way and self._under_way[0][0] <= now:
+            arrival, _, flow, datagram = heapq.heappop(self._under_way)
+            arrivals.append((arrival, flow, datagram))
+        return arrivals
+
+    def _send(self, datagram: bytes, now: float, flow: int, fate: str = "") -> None:
         reason = self._why_dropped(datagram, now)
         if reason:
             self.passages.append(Passage(now, None, datagram, f"{fate} {reason}".strip()))
@@ -141,27 +174,49 @@ class Link:
             changed = bytes([datagram[position] ^ (1 << bit)])
             datagram = datagram[:position] + changed + datagram[position + 1 :]
             fate = f"{fate} corrupt".strip()
-        arrival = self._arrival(len(datagram), now)
-        if self._chance.random() < self.conditions.reordering:
-            arrival += self._chance.uniform(0, self.conditions.reordering_delay)
+        waiting = _Waiting(now, sent, datagram, flow, fate)
+        conditions = self.conditions
+        if conditions.codel and conditions.rate:
+            self._codel.put(waiting, len(datagram), now)
+            self._serve(now)
+            return
+        departure = now
+        if conditions.rate:
+            departure = max(now, self._bottleneck_free_at) + len(datagram) / conditions.rate
+            self._bottleneck_free_at = departure
+        self._travel(waiting, departure)
+
+    def _serve(self, now: float) -> None:
+        """Lets the bottleneck send what it can until now, when its queue is one that decides while it does."""
+        queue = self._codel
+        while queue and self._bottleneck_free_at <= now:
+            moment = max(self._bottleneck_free_at, queue.head_since)
+            next_one = queue.take(moment)
+            for waiting in queue.dropped:
+                self.passages.append(Passage(waiting.time, None, waiting.sent, f"{waiting.fate} CoDel".strip()))
+            queue.dropped.clear()
+            if next_one is None:
+                return
+            waiting, size = next_one
+            self._bottleneck_free_at = moment + size / self.conditions.rate
+            self._travel(waiting, self._bottleneck_free_at)
+
+    def _travel(self, waiting: _Waiting, departure: float) -> None:
+        """The datagram has left the bottleneck; what is left is the way."""
+        conditions, fate = self.conditions, waiting.fate
+        arrival = departure + conditions.latency + self._chance.uniform(0, conditions.jitter)
+        if self._chance.random() < conditions.reordering:
+            arrival += self._chance.uniform(0, conditions.reordering_delay)
             fate = f"{fate} held back".strip()
         else:
             arrival = max(arrival, self._latest_arrival)
             self._latest_arrival = arrival
-        self.passages.append(Passage(now, arrival, sent, fate))
-        self._schedule(datagram, arrival)
+        self.passages.append(Passage(waiting.time, arrival, waiting.sent, fate))
+        self._schedule(waiting.datagram, arrival, waiting.flow)
 
-    def _schedule(self, datagram: bytes, arrival: float) -> None:
+    def _schedule(self, datagram: bytes, arrival: float, flow: int = 0) -> None:
         self._count += 1
-        heapq.heappush(self._under_way, (arrival, self._count, datagram))
-
-    def _arrival(self, size: int, now: float) -> float:
-        conditions = self.conditions
-        departure = now
-        if conditions.rate:
-            departure = max(now, self._bottleneck_free_at) + size / conditions.rate
-            self._bottleneck_free_at = departure
-        return departure + conditions.latency + self._chance.uniform(0, conditions.jitter)
+        heapq.heappush(self._under_way, (arrival, self._count, flow, datagram))
 
     def _why_dropped(self, datagram: bytes, now: float) -> str:
         conditions = self.conditions
@@ -173,6 +228,12 @@ class Link:
             return "outage"
         if self._chance.random() < conditions.loss:
             return "lost"
+        if conditions.burst_loss:
+            self._in_burst = conditions.burst_loss.next_state(self._in_burst, self._chance)
+            if conditions.burst_loss.loses(self._in_burst, self._chance):
+                return "lost in a burst"
+        if conditions.codel:
+            return "queue full" if conditions.queue and self._codel.size + len(datagram) > conditions.queue else ""
         waiting = max(0.0, self._bottleneck_free_at - now) * conditions.rate
         if conditions.rate and conditions.queue and waiting + len(datagram) > conditions.queue:
             return "queue full"

@@ -1,0 +1,122 @@
+"""Bulk transfers through simulated links, the rows of the table of links among them, and how much of the link they use.
+
+The links are those `make bench-links` measures with real sockets (tests/links/bench.py); here the clock is virtual.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from datachan.sctp.association import Association, AssociationState
+from datachan.sctp.events import MessageReceived, StreamProgress
+from datachan.sctp.options import data_channel_options
+from tests.links.bench import ROWS
+
+from .crowd import Crowd
+from .network import Conditions, Network
+from .pair import Pair
+from .seeds import entropy
+
+MESSAGE = bytes(65536)
+AHEAD = 2_000_000
+"""Bytes the application keeps queued."""
+
+
+def conditions(row: str) -> Conditions:
+    """One direction of a link of the table, by its name."""
+    link = ROWS[row].link
+    return Conditions(latency=link.delay, rate=link.rate / 8, queue=link.queue, loss=link.loss)
+
+
+def channel_association(number: int, congestion_control: str = "cubic", **options: Any) -> Association:
+    """An association as data channels have it, with entropy of its own."""
+    chosen = replace(data_channel_options(congestion_control=congestion_control), **options)
+    return Association(chosen, entropy(number))
+
+
+class Bulk:
+    """A transfer without end from A to Z, whose receiver reads at once.
+
+    Attributes:
+        received: bytes of whole messages at Z.
+    """
+
+    def __init__(self, pair: Pair) -> None:
+        self.received = 0
+        self._pair = pair
+        pair.a.on_event = self._at_a
+        pair.z.on_event = self._at_z
+        pair.a.machine.connect(pair.now)
+        self._refill()
+
+    @property
+    def established(self) -> bool:
+        """Whether the handshake is done, as A sees it."""
+        return bool(self._pair.a.machine.state is AssociationState.ESTABLISHED)
+
+    def _refill(self) -> None:
+        a = self._pair.a.machine
+        while a.buffered_amount(1) < AHEAD:
+            a.send(1, MESSAGE, ppid=53, now=self._pair.now)
+
+    def _at_a(self, event: object, now: float) -> None:
+        if isinstance(event, StreamProgress):
+            self._refill()
+
+    def _at_z(self, event: object, now: float) -> None:
+        if isinstance(event, MessageReceived):
+            self.received += len(event.data)
+            self._pair.z.machine.message_consumed(len(event.data), now)
+
+
+def bulk_pair(row: str, congestion_control: str, seed: int = 5) -> tuple[Pair, Bulk]:
+    """A transfer on one link of the table, about to begin."""
+    way = conditions(row)
+    a, z = (channel_association(number, congestion_control) for number in (1, 2))
+    pair = Pair(a, z, Network(seed, way, way))
+    return pair, Bulk(pair)
+
+
+def share_of_link(row: str, congestion_control: str, warm_up: float, seconds: float) -> float:
+    """How much of a link of the table a transfer uses, 0 to 1.
+
+    Args:
+        row: the link's name.
+        congestion_control: at both sides.
+        warm_up: seconds until measuring begins.
+        seconds: how long is measured.
+    """
+    pair, bulk = bulk_pair(row, congestion_control)
+    pair.run(warm_up)
+    before = bulk.received
+    pair.run(seconds)
+    return (bulk.received - before) / seconds / conditions(row).rate
+
+
+def compete(controls: list[str], way: Conditions, stagger: float, warm_up: float, seconds: float) -> list[float]:
+    """Transfers through one bottleneck, each beginning some time after the one before.
+
+    Args:
+        controls: the congestion control of each.
+        way: both directions of the link all of them use.
+        stagger: seconds between beginnings.
+        warm_up: seconds from the last beginning until measuring begins.
+        seconds: how long is measured.
+
+    Returns:
+        The share of the link each of them had.
+    """
+    machines = [
+        (channel_association(2 * number + 1, control), channel_association(2 * number + 2, control))
+        for number, control in enumerate(controls)
+    ]
+    crowd = Crowd(machines, Network(5, way, way))
+    bulks = []
+    for pair in crowd.pairs:
+        bulks.append(Bulk(pair))
+        crowd.run(stagger)
+    crowd.run(warm_up)
+    before = [bulk.received for bulk in bulks]
+    crowd.run(seconds)
+    return [(bulk.received - had) / seconds / way.rate for bulk, had in zip(bulks, before, strict=True)]
