@@ -99,14 +99,19 @@ async def test_either_side_negotiates_again(link: Link) -> None:
 
 async def test_the_browser_restarts_ice(link: Link) -> None:
     ends = await link.connect()
-    before = await link.page.evaluate("pc.localDescription.sdp.match(/a=ice-ufrag:(.*)/)[1]")
+    before, old = await link.page.evaluate("pc.localDescription.sdp.match(/a=ice-ufrag:(.*)/)[1]"), ours(link)
 
     await link.page.evaluate("(candidates.splice(0), pc.restartIce(), 0)")
     await browser_negotiates(link)
     await trickle(link)
 
     assert await link.page.evaluate("pc.localDescription.sdp.match(/a=ice-ufrag:(.*)/)[1]") != before
-    await use_the_new_path(link, ends)
+    assert ours(link) != old
+    # When to change over is for the browser to say: Chromium, when our check reaches it before our answer does, at times
+    # never checks the new pair as long as the old one works.
+    for number in range(5):
+        await ends.exchange(f"whatever the path {number}")
+    assert link.pc.connectionState == "connected"
 
 
 async def test_we_restart_ice(link: Link) -> None:
@@ -119,12 +124,18 @@ async def test_we_restart_ice(link: Link) -> None:
     await use_the_new_path(link, ends)
 
 
+def ours(link: Link) -> str:
+    """The username fragment in our description."""
+    return link.pc.localDescription.sdp.split("a=ice-ufrag:")[1].split("\r\n")[0]
+
+
 async def use_the_new_path(link: Link, ends: Ends) -> None:
-    ufrag = link.pc.localDescription.sdp.split("a=ice-ufrag:")[1].split("\r\n")[0]
+    ufrag = ours(link)
     ice = link.pc.sctp.transport.iceTransport
     async with asyncio.timeout(20):
         while ice.getLocalParameters().usernameFragment != ufrag:
             await ends.exchange("on the way")
+            await asyncio.sleep(0.05)  # it is the browser that decides when
     for number in range(5):
         await ends.exchange(f"on the new path {number}")
     assert link.pc.connectionState == "connected"
