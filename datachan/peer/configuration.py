@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -156,8 +156,7 @@ def check_configuration(configuration: RTCConfiguration | dict[str, Any] | None)
         bundle = RTCBundlePolicy(configuration.bundlePolicy)
     except ValueError as error:
         raise ArgumentError(str(error)) from None
-    for server in configuration.iceServers or ():
-        server.to_ice()
+    servers = [_check_server(server) for server in configuration.iceServers or ()]
     if min(configuration.maxMessageSize, configuration.closeTimeout, configuration.iceTimeout) < 0:
         raise ArgumentError("maxMessageSize, closeTimeout and iceTimeout cannot be negative")
     if configuration.congestionControl not in ALGORITHMS:
@@ -166,11 +165,22 @@ def check_configuration(configuration: RTCConfiguration | dict[str, Any] | None)
         _check_certificate(certificate)
     return replace(
         configuration,
-        iceServers=list(configuration.iceServers or ()),
+        iceServers=servers,
         iceTransportPolicy=policy,
         bundlePolicy=bundle,
         certificates=tuple(configuration.certificates),
     )
+
+
+def _check_server(server: RTCIceServer | Mapping[str, Any]) -> RTCIceServer:
+    """A server, also as the dictionary that W3C has and signalling servers send."""
+    if isinstance(server, Mapping):
+        unknown = set(server) - {"urls", "username", "credential", "credentialType"}
+        if unknown or "urls" not in server:
+            raise ArgumentError("an ICE server has urls, and may have username and credential, and nothing else")
+        server = RTCIceServer(**server)
+    server.to_ice()
+    return server
 
 
 def _check_certificate(certificate: RTCCertificate) -> None:

@@ -107,8 +107,8 @@ async def test_the_browser_restarts_ice(link: Link) -> None:
 
     assert await link.page.evaluate("pc.localDescription.sdp.match(/a=ice-ufrag:(.*)/)[1]") != before
     assert ours(link) != old
-    # When to change over is for the browser to say: Chromium, when our check reaches it before our answer does, at times
-    # never checks the new pair as long as the old one works.
+    # When to change over is for the browser to say: Chromium, when our check reaches it before our answer does, may
+    # never check the new pair as long as the old one works.
     for number in range(5):
         await ends.exchange(f"whatever the path {number}")
     assert link.pc.connectionState == "connected"

@@ -52,9 +52,19 @@ def test_urls_may_be_one_or_several() -> None:
     assert several.to_ice().urls == ("turn:a.example.org", "turns:b.example.org:443?transport=tcp")
 
 
+def test_a_server_may_be_the_dictionary_that_signalling_sends() -> None:
+    given = {"urls": ["turn:turn.example.org"], "username": "u", "credential": "p"}
+
+    checked = check_configuration(RTCConfiguration(iceServers=[given]))  # type: ignore[list-item]
+
+    assert checked.iceServers == [RTCIceServer(["turn:turn.example.org"], "u", "p")]
+
+
 @pytest.mark.parametrize(
     "server",
     [
+        {},
+        {"url": "stun:example.org"},
         RTCIceServer([]),
         RTCIceServer("http://example.org"),
         RTCIceServer("stun:"),
