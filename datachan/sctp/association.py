@@ -259,9 +259,10 @@ class Association:
             return
         tcb.unconsumed = max(tcb.unconsumed - size - OVERHEAD, 0)
         tcb.unconsumed_messages = max(tcb.unconsumed_messages - 1, 0)
+        tcb.window.consumed(size, tcb.path.srtt, now)
         # RFC 9260, 6.2: "send a window update only if the window can be increased by at least a quarter of the receive
         # buffer size of the association."
-        if available_window(self.options, tcb) >= tcb.advertised_a_rwnd + self.options.receive_window // 4:
+        if available_window(self.options, tcb) >= tcb.advertised_a_rwnd + tcb.window.size // 4:
             tcb.tracker.sack_now = True
 
     def path_changed(self) -> None:

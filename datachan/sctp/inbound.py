@@ -153,9 +153,7 @@ def _handle_data(association: Association, tcb: Tcb, chunk: DataChunk) -> bool:
     if not tracker.is_new(tsn):
         return False
     reassembly = tcb.reassembly
-    if reassembly.buffered + tcb.unconsumed >= association.options.receive_window and not _has_room(
-        association, tcb, tsn
-    ):
+    if reassembly.buffered + tcb.unconsumed >= tcb.window.size and not _has_room(association, tcb, tsn):
         tracker.note_dropped()
         return False
     contiguous = tsn == tracker.cumulative_tsn + 1
@@ -187,7 +185,7 @@ def _has_room(association: Association, tcb: Tcb, tsn: int) -> bool:
     RFC 9260, 6.2: "When the receiver's advertised window is 0, the receiver MUST drop any new incoming DATA chunk with
     a TSN larger than the largest TSN received so far." One that fills a gap is kept, up to twice the window.
     """
-    window = association.options.receive_window
+    window = tcb.window.size
     if tcb.held() >= HARD_LIMIT * window:
         return False
     held = tcb.held_payload()

@@ -22,7 +22,8 @@ class AssociationOptions:
         inbound_streams: streams we accept (MIS of INIT).
         max_streams: how many streams either direction may grow to (RFC 6525, sections 5.2.5 and 5.2.6).
         allow_tsn_reset: let the peer begin TSNs and SSNs anew, which may cost data under way (RFC 6525, section 5.2.4).
-        receive_window: bytes the peer may have under way to us (a_rwnd when nothing is buffered).
+        receive_window: bytes the peer may have under way to us (a_rwnd when nothing is buffered), to begin with.
+        max_receive_window: bytes the receiver window may grow to when the path holds more; 0 lets it stay as it is.
         max_message_size: longest message accepted from the peer, 0 for no limit. A longer one aborts the
             association before it can fill memory.
         rto_initial: RTO before the first round trip is measured.
@@ -57,6 +58,7 @@ class AssociationOptions:
     max_streams: int = 65535
     allow_tsn_reset: bool = True
     receive_window: int = 4 * 1024 * 1024
+    max_receive_window: int = 0
     max_message_size: int = 0
     rto_initial: float = 1.0
     rto_min: float = 1.0
@@ -103,7 +105,11 @@ class AssociationOptions:
 
 
 def data_channel_options(
-    *, remote_port: int = 5000, max_message_size: int = 0, congestion_control: str = "cubic"
+    *,
+    remote_port: int = 5000,
+    max_message_size: int = 0,
+    congestion_control: str = "cubic",
+    max_receive_window: int = 16 * 1024 * 1024,
 ) -> AssociationOptions:
     """The parameters WebRTC data channels run with (RFC 8831), where they differ from the RFC's.
 
@@ -114,6 +120,7 @@ def data_channel_options(
         remote_port: from ``a=sctp-port``.
         max_message_size: the longest message accepted, which we announced, in bytes; 0 for no limit.
         congestion_control: see `AssociationOptions`.
+        max_receive_window: see `AssociationOptions`.
     """
     return AssociationOptions(
         remote_port=remote_port,
@@ -127,6 +134,8 @@ def data_channel_options(
         sack_delay=0.05,
         # No WebRTC stack uses it, and data under way would be lost.
         allow_tsn_reset=False,
+        receive_window=2 * 1024 * 1024,
+        max_receive_window=max_receive_window,
         max_burst=64,
         slow_start_limit=64,
         congestion_control=congestion_control,

@@ -13,6 +13,7 @@ from .path import Path
 from .reconfig import Reconfiguration
 from .rx.data_tracker import DataTracker
 from .rx.reassembly import OVERHEAD, ReassemblyQueue
+from .rx.window import ReceiveWindow
 from .tx.retransmission import DATA_HEADER_LENGTH, RetransmissionQueue
 from .tx.send_queue import SendQueue
 from .wire.packet import COMMON_HEADER_LENGTH
@@ -35,6 +36,7 @@ class Tcb:
         reassembly: what came and is not delivered.
         unconsumed: bytes delivered as events and not yet given back, overhead included.
         unconsumed_messages: how many messages that is.
+        window: the receiver window.
         advertised_a_rwnd: the a_rwnd last sent.
         sender: the data sender.
         reconfig: stream resets.
@@ -58,6 +60,7 @@ class Tcb:
         "tracker",
         "unconsumed",
         "unconsumed_messages",
+        "window",
     )
 
     def __init__(
@@ -78,6 +81,7 @@ class Tcb:
         self.path = Path(options, max_payload + DATA_HEADER_LENGTH)
         self.unconsumed = 0
         self.unconsumed_messages = 0
+        self.window = ReceiveWindow(options.receive_window, options.max_receive_window)
         self.advertised_a_rwnd = options.receive_window
         self.cookie = cookie
         self.sender = RetransmissionQueue(

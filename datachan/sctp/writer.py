@@ -220,7 +220,7 @@ def available_window(options: AssociationOptions, tcb: Tcb) -> int:
     RFC 9260, 6.2: "The receiver MUST also have an algorithm for advertising its receive window to avoid receiver silly
     window syndrome (SWS), as described in [RFC1122]."
     """
-    available = options.receive_window - tcb.held()
+    available = tcb.window.size - tcb.held()
     return available if available >= options.max_packet_size else 0
 
 

@@ -22,6 +22,8 @@ MIN_RTT_DIVISOR: Final = 8
 N_RTT_SAMPLE: Final = 8
 CSS_GROWTH_DIVISOR: Final = 4
 CSS_ROUNDS: Final = 5
+RATE_GROWTH: Final = 1.25
+"""In slow start the delivery rate doubles from round to round, until the path is full."""
 
 
 class HyStart:
@@ -36,7 +38,9 @@ class HyStart:
         "_baseline",
         "_css_rounds",
         "_current_min",
+        "_current_rate",
         "_last_min",
+        "_last_rate",
         "_round_ends_at",
         "_samples",
         "ended",
@@ -52,12 +56,15 @@ class HyStart:
         self._samples = 0
         self._baseline = float("inf")
         self._css_rounds = 0
+        self._current_rate = 0.0
+        self._last_rate = 0.0
 
     def on_acknowledged(self, sample: AckSample, round_trip: float) -> None:
         """Take in one round-trip sample; a round ends when what was in flight at its beginning is delivered."""
         if sample.delivered >= self._round_ends_at:
             self._new_round(sample)
         self._current_min = min(self._current_min, round_trip)
+        self._current_rate = max(self._current_rate, sample.delivery_rate)
         self._samples += 1
         if self._samples < N_RTT_SAMPLE or self._last_min == float("inf"):
             return
@@ -67,10 +74,19 @@ class HyStart:
                 self._baseline = self._current_min
                 self.in_css = True
                 self._css_rounds = 0
+                self.ended = self._path_is_full()
         elif self._current_min < self._baseline:
             # The growth was a passing thing: slow start again.
             self._baseline = float("inf")
             self.in_css = False
+
+    def _path_is_full(self) -> bool:
+        """Whether a window that doubled within a round brought hardly more data per second.
+
+        RFC 9406 waits out five rounds in which the window still grows, lest growing round trips be an accident. The
+        delivery rate tells sooner; on a long path those rounds are thousands of lost packets.
+        """
+        return 0 < self._current_rate < RATE_GROWTH * self._last_rate
 
     def _new_round(self, sample: AckSample) -> None:
         self._round_ends_at = sample.delivered + sample.flight_after
@@ -79,8 +95,10 @@ class HyStart:
         self._samples = 0
         if self.in_css:
             self._css_rounds += 1
-            if self._css_rounds >= CSS_ROUNDS:
+            if self._css_rounds >= CSS_ROUNDS or self._path_is_full():
                 self.ended = True
+        self._last_rate = self._current_rate
+        self._current_rate = 0.0
 
 
 class Cubic(CongestionController):

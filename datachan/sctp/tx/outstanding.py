@@ -113,7 +113,7 @@ class OutstandingData:
         "_chunks",
         "_flight",
         "_lost",
-        "_rtt_tsn",
+        "_measured_at",
         "advanced_peer_ack_point",
         "cumulative_tsn_ack",
         "flight_payload",
@@ -137,7 +137,7 @@ class OutstandingData:
         self._flight: dict[int, OutstandingChunk] = {}  # those in flight, in the order they were sent
         self._acked: list[Interval] = []  # as the last SACK had its Gap Ack Blocks
         self._lost: list[int] = []  # heap of TSNs; may hold some that are no longer lost
-        self._rtt_tsn = -1  # the chunk whose round trip is being measured
+        self._measured_at = float("-inf")  # when the last round trip was measured
 
     def __len__(self) -> int:
         return len(self._chunks)
@@ -176,8 +176,6 @@ class OutstandingData:
         chunk = OutstandingChunk(tsn, message, wire, payload, now, packet)
         self._chunks[tsn] = chunk
         self._depart(chunk, now)
-        if self._rtt_tsn < 0:
-            self._rtt_tsn = tsn
         return chunk
 
     def _depart(self, chunk: OutstandingChunk, now: float) -> None:
@@ -213,10 +211,6 @@ class OutstandingData:
         chunk.packet = packet
         chunk.transmissions += 1
         self._depart(chunk, now)
-        # RFC 9260, 6.3.1, C5: "RTT measurements SHOULD only be made using a DATA chunk with TSN r if no DATA chunk with
-        # TSN less than or equal to r was retransmitted since the DATA chunk with TSN r was sent first."
-        if chunk.tsn <= self._rtt_tsn:
-            self._rtt_tsn = -1
 
     def lose_all(self) -> list[OutgoingMessage]:
         """Mark all that is in flight as lost; returns messages that have thereby used up their retransmissions."""
@@ -323,6 +317,7 @@ class OutstandingData:
             self.rate.acknowledged(info.bytes_acked, now)
             if info.newest is not None:
                 self.rate.first_sent_at = info.newest.sent_at
+                self._measure(info.newest, now, info)
         return info
 
     def _advance(self, cumulative_tsn_ack: int, info: AckInfo, now: float) -> None:
@@ -343,8 +338,6 @@ class OutstandingData:
                 acked += chunk.length
             else:
                 continue
-            if tsn == self._rtt_tsn:
-                self._measure(chunk, now, info)
             if in_order and chunk.transmissions == 1:
                 newest = chunk
             else:
@@ -373,11 +366,16 @@ class OutstandingData:
             info.newest = chunk
 
     def _measure(self, chunk: OutstandingChunk, now: float, info: AckInfo) -> None:
-        # RFC 9260, 6.3.1, C5: "Karn's algorithm: RTT measurements MUST NOT be made using chunks that were
-        # retransmitted"
-        if chunk.transmissions == 1:
+        """Measure the round trip of the newest chunk acknowledged, once per round trip (RFC 9260, 6.3.1, C4 and C5).
+
+        C5 would pass over a chunk when a lower one was sent again meanwhile, for a Cumulative TSN Ack alone would not
+        say which of the two arrived. Here the chunk itself is reported, and RTO must follow a queue that builds up
+        just when losses begin.
+        """
+        # C5: "Karn's algorithm: RTT measurements MUST NOT be made using chunks that were retransmitted"
+        if chunk.transmissions == 1 and chunk.sent_at >= self._measured_at:
             info.round_trip = now - chunk.sent_at
-        self._rtt_tsn = -1
+            self._measured_at = now
 
     def _acknowledge_gaps(self, gaps: list[Interval], now: float, info: AckInfo) -> None:
         base = self.cumulative_tsn_ack
@@ -404,8 +402,6 @@ class OutstandingData:
                 if chunk.packet != packet:
                     packet = chunk.packet
                     self.packets_sacked += 1
-                if tsn == self._rtt_tsn:
-                    self._measure(chunk, now, info)
                 self._delivered(chunk, now, info)
 
     def _renege(self, tsn: int, now: float) -> None:
@@ -440,8 +436,6 @@ class OutstandingData:
             if chunk.state == IN_FLIGHT:
                 self._land(chunk)
             chunk.state = ABANDONED
-            if tsn == self._rtt_tsn:
-                self._rtt_tsn = -1
         self.advance_peer_ack_point()
 
     def advance_peer_ack_point(self) -> None:

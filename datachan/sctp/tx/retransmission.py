@@ -212,6 +212,10 @@ class RetransmissionQueue:
             path.congestion.on_acknowledged(self._sample(info, flight_before, in_fast_recovery, now))
         if info.bytes_lost or repaired:
             self._enter_recovery(now, flight_before)
+        if self.recovery.active and not info.bytes_acked and outstanding.has_lost:
+            # A SACK has room for few hundred gaps. When there are more it says nothing new, but one packet has left the
+            # network all the same: one may enter it, or flight_size would never shrink.
+            self._one_packet_now = True
         if exhausted:
             self._give_up(exhausted)
         outstanding.advance_peer_ack_point()
@@ -227,7 +231,6 @@ class RetransmissionQueue:
         rate = outstanding.rate
         sample = AckSample(now, info.bytes_acked, flight_before, outstanding.flight_size)
         sample.in_recovery = in_fast_recovery
-        sample.round_trip = info.round_trip
         sample.min_rtt = outstanding.rack.min_rtt
         sample.delivered = rate.delivered
         sample.bytes_lost = info.bytes_lost
@@ -235,6 +238,9 @@ class RetransmissionQueue:
         newest = info.newest
         if newest is not None:
             sample.prior_delivered = newest.delivered
+            if newest.transmissions == 1:
+                # Controllers look at every SACK; once per round trip is enough for the RTO, not for them.
+                sample.round_trip = now - newest.sent_at
             elapsed = max(now - newest.delivered_at, newest.sent_at - newest.first_sent_at)
             if elapsed > 0 and elapsed >= sample.min_rtt:
                 sample.delivery_rate = (rate.delivered - newest.delivered) / elapsed
