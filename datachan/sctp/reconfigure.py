@@ -20,6 +20,8 @@ from .reconfig import DENIED, NOTHING_TO_DO, PERFORMED, Outcome
 from .serial import unwrap
 from .states import MAY_HEARTBEAT
 from .tcb import Tcb
+from .wire import causes
+from .wire.chunks import ErrorChunk
 from .wire.extensions import ReconfigChunk
 from .wire.parameters import (
     AddIncomingStreamsRequest,
@@ -28,12 +30,28 @@ from .wire.parameters import (
     OutgoingSsnResetRequest,
     ReconfigResponse,
     SsnTsnResetRequest,
+    UnknownParameter,
 )
 
 if TYPE_CHECKING:
     from .association import Association
 
 _MASK = 0xFFFFFFFF
+
+_COMBINATIONS: tuple[list[int], ...] = (
+    [OutgoingSsnResetRequest.type],
+    [IncomingSsnResetRequest.type],
+    [OutgoingSsnResetRequest.type, IncomingSsnResetRequest.type],
+    [SsnTsnResetRequest.type],
+    [AddOutgoingStreamsRequest.type],
+    [AddIncomingStreamsRequest.type],
+    [AddOutgoingStreamsRequest.type, AddIncomingStreamsRequest.type],
+    [ReconfigResponse.type],
+    [OutgoingSsnResetRequest.type, ReconfigResponse.type],
+    [ReconfigResponse.type, ReconfigResponse.type],
+    [],
+)
+"""What may stand together (section 3.1), each sorted by type; nothing is left of parameters that we do not know."""
 
 
 def start_next_request(association: Association, tcb: Tcb) -> None:
@@ -63,8 +81,15 @@ def start_next_request(association: Association, tcb: Tcb) -> None:
 
 
 def handle_chunk(association: Association, tcb: Tcb, chunk: ReconfigChunk, now: float) -> None:
-    """A RE-CONFIG chunk came; section 3.1 allows two parameters at most."""
-    for parameter in chunk.parameters[:2]:
+    """A RE-CONFIG chunk came."""
+    parameters = [parameter for parameter in chunk.parameters if not isinstance(parameter, UnknownParameter)]
+    if sorted(parameter.type for parameter in parameters) not in _COMBINATIONS:
+        # RFC 6525, 3.1: "If a sender transmits an unsupported combination, the receiver SHOULD send an ERROR chunk with
+        # a Protocol Violation cause".
+        error = ErrorChunk([causes.protocol_violation("RE-CONFIG with parameters that do not go together")])
+        association.writer.add_control(error.serialize())
+        return
+    for parameter in parameters:
         if isinstance(parameter, ReconfigResponse):
             outcome = tcb.reconfig.handle_response(parameter, now, tcb.path.rto)
             if outcome is not None:

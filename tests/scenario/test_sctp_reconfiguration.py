@@ -14,7 +14,8 @@ from datachan.sctp.events import (
     ReconfigurationFailed,
     StreamsAdded,
 )
-from datachan.sctp.wire.chunks import DataChunk
+from datachan.sctp.wire import causes
+from datachan.sctp.wire.chunks import DataChunk, ErrorChunk
 from datachan.sctp.wire.extensions import ReconfigChunk
 from datachan.sctp.wire.parameters import (
     AddIncomingStreamsRequest,
@@ -24,6 +25,7 @@ from datachan.sctp.wire.parameters import (
     Parameter,
     ReconfigResponse,
     SsnTsnResetRequest,
+    UnknownParameter,
 )
 
 from .sctp_pair import Pair, S, changed, chunks, packet, read
@@ -336,3 +338,39 @@ def test_two_requests_in_one_chunk_are_answered_again_together() -> None:
     pair.to_z(packet(tag, both))
     assert parameters(pair.from_z(), ReconfigResponse) == parameters(answer, ReconfigResponse)
     assert pair.z_saw(IncomingStreamsReset) == [IncomingStreamsReset((1,))]
+
+
+@pytest.mark.parametrize(
+    "together",
+    [
+        [SsnTsnResetRequest, lambda number: OutgoingSsnResetRequest(number, 0, 0, (1,))],
+        [lambda number: AddOutgoingStreamsRequest(number, 1), lambda number: AddOutgoingStreamsRequest(number, 1)],
+        [lambda number: IncomingSsnResetRequest(number, (1,)), lambda number: ReconfigResponse(number, 1)],
+        [lambda number: ReconfigResponse(number, 1)] * 3,
+    ],
+)
+def test_parameters_that_do_not_go_together_are_a_protocol_violation(
+    together: list[Callable[[int], Parameter]],
+) -> None:
+    pair = Pair(changed(outbound_streams=10, inbound_streams=10)).establish()
+    pair.send_a(b"x")
+    datagrams = pair.from_a()
+    tag, tsn = read(datagrams[0]).verification_tag, chunks(datagrams, DataChunk)[0].tsn
+    pair.to_z(packet(tag, ReconfigChunk([make(tsn) for make in together])))
+    answer = pair.from_z()
+    assert chunks(answer, ErrorChunk)[0].causes[0].code == causes.PROTOCOL_VIOLATION
+    assert chunks(answer, ReconfigChunk) == []
+    assert pair.z.state is S.ESTABLISHED
+    assert pair.z.inbound_streams == 10
+
+
+def test_a_parameter_that_is_not_known_does_not_keep_its_neighbour_from_being_processed() -> None:
+    pair = Pair().establish()
+    pair.send_a(b"x")
+    datagrams = pair.from_a()
+    tag, tsn = read(datagrams[0]).verification_tag, chunks(datagrams, DataChunk)[0].tsn
+    pair.to_z(*datagrams)
+    pair.from_z()
+    reset = OutgoingSsnResetRequest(tsn, 0, tsn, (1,))
+    pair.to_z(packet(tag, ReconfigChunk([UnknownParameter(0xBFF0, b"what?"), reset])))
+    assert results(pair.from_z()) == [1]
