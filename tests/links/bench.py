@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import atexit
 import json
 import os
 import platform
@@ -150,7 +151,9 @@ def run_first() -> bool:
         os.nice(-19)
         autogroup = Path("/proc/self/autogroup")
         if autogroup.exists():
+            before = autogroup.read_text().rpartition(" ")[2]
             autogroup.write_text("-19")
+            atexit.register(autogroup.write_text, before)  # the rest of this terminal's session is in it, too
     except OSError as error:
         print(f"cannot run first: {error}", file=sys.stderr)
         return False
