@@ -16,7 +16,7 @@ from .events import (
     StreamResetFailed,
     StreamsAdded,
 )
-from .reconfig import DENIED, NOTHING_TO_DO, PERFORMED, Outcome
+from .reconfig import ALREADY_IN_PROGRESS, DENIED, NOTHING_TO_DO, PERFORMED, Outcome
 from .serial import unwrap
 from .states import MAY_HEARTBEAT
 from .tcb import Tcb
@@ -185,6 +185,10 @@ def _handle_tsn_reset(association: Association, tcb: Tcb, request: SsnTsnResetRe
         return
     if not association.options.allow_tsn_reset:
         reconfig.answer(request.request_sequence_number, DENIED)
+        return
+    if isinstance(reconfig.request, SsnTsnResetRequest):
+        # Two that cross would each move TSNs the other has just fixed, and never meet again.
+        reconfig.answer(request.request_sequence_number, ALREADY_IN_PROGRESS)
         return
     # G1: "The value SHOULD be the smallest TSN not acknowledged by the receiver of the request plus 2^31."
     receiver_next = tcb.tracker.cumulative_tsn + 1 + (1 << 31)

@@ -36,6 +36,7 @@ from tests.sim.pair import Pair
 from tests.sim.seeds import entropy, entropy_near_the_wrap, seeds
 
 STREAMS = [0, 1, 2]
+KINDS = ["reset outgoing", "reset incoming", "add outgoing", "add incoming"]
 
 
 def rough_pair(seed: int, chance: random.Random, **options: Any) -> Pair:
@@ -226,3 +227,74 @@ def test_a_message_that_waited_behind_a_lost_one_is_reported_when_the_peer_resta
     pair.z.machine.connect(pair.now)
     pair.run_until(lambda: bool(pair.a.of(AssociationRestarted)))
     assert sorted(event.context for event in pair.a.of(SendFailed)) == [0, 1]
+
+
+def reconfigure(machine: Association, chance: random.Random, now: float) -> None:
+    """Makes one request of any kind."""
+    kind = chance.choice(KINDS)
+    if kind == "reset outgoing":
+        machine.reset_streams(chance.sample(STREAMS, chance.randrange(1, 3)), now)
+    elif kind == "reset incoming":
+        machine.request_stream_resets(chance.sample(STREAMS, chance.randrange(3)), now)
+    elif kind == "add outgoing":
+        machine.add_streams(now, outgoing=chance.randrange(3))
+    else:
+        machine.add_streams(now, incoming=chance.randrange(3))
+
+
+@seeds(80)
+def test_reconfigurations_of_all_kinds_from_both_sides_at_once_lose_nothing(seed: int) -> None:
+    chance = random.Random(seed)
+    pair = rough_pair(seed, chance, outbound_streams=10, inbound_streams=10)
+    traffics = Traffic(pair.a, pair.z, chance), Traffic(pair.z, pair.a, chance)
+    for _ in range(chance.randrange(2, 8)):
+        for traffic in traffics:
+            for _ in range(chance.randrange(5)):
+                traffic.send(pair.now, int(2 ** chance.uniform(2, 13)), chance.choice(STREAMS))
+            machine = traffic.sender.machine
+            for _ in range(chance.randrange(3)):
+                reconfigure(machine, chance, pair.now)
+        pair.run(chance.choice([0.0, 0.001, 0.1, 2.0]))
+        check_books(pair)
+    pair.run_until(lambda: all(traffic.has_arrived() for traffic in traffics))
+    pair.run(60.0)
+    assert pair.a.machine.outbound_streams == pair.z.machine.inbound_streams
+    assert pair.z.machine.outbound_streams == pair.a.machine.inbound_streams
+    for traffic in traffics:
+        traffic.send(pair.now, 10, traffic.sender.machine.outbound_streams - 1)
+    for peer in chance.choice([[pair.a], [pair.z], [pair.a, pair.z]]):
+        peer.machine.shutdown(pair.now)
+    pair.run_until_idle()
+    for traffic in traffics:
+        assert not traffic.sender.of(AssociationLost), traffic.sender.of(AssociationLost)
+        traffic.check_finished()
+
+
+@seeds(60)
+def test_resets_of_all_tsns_from_both_sides_leave_an_association_that_works(seed: int) -> None:
+    chance = random.Random(seed)
+    # RFC 6525, 5.1.4: "Only one SSN/TSN Reset Request SHOULD be sent within 30 seconds, which is considered a maximum
+    # segment lifetime": what a network holds back can be of the wrong time, and this one therefore keeps the order.
+    pair = rough_pair(seed, chance)
+    for link in (pair.network.to_a, pair.network.to_z):
+        link.conditions = replace(link.conditions, reordering=0.0, duplication=0.0)
+    traffics = Traffic(pair.a, pair.z, chance), Traffic(pair.z, pair.a, chance)
+    for _ in range(chance.randrange(1, 5)):
+        for traffic in traffics:
+            for _ in range(chance.randrange(4)):
+                traffic.send(pair.now, int(2 ** chance.uniform(2, 13)), chance.choice(STREAMS))
+            if chance.random() < 0.5:
+                traffic.sender.machine.reset_tsns(pair.now)
+        pair.run(31.0)
+        check_books(pair)
+    pair.run(300.0)
+    # RFC 6525, 5.2.4, G3: what was under way counts as acknowledged, and may be lost. What is sent now is not.
+    fresh = [(traffic, len(traffic.sent)) for traffic in traffics]
+    for traffic, _ in fresh:
+        for stream in STREAMS:
+            traffic.send(pair.now, 3000, stream)
+    pair.run(120.0)
+    for traffic, first in fresh:
+        assert not traffic.sender.of(AssociationLost), traffic.sender.of(AssociationLost)
+        assert {sent.number for sent in traffic.received() if sent.number >= first} == {first, first + 1, first + 2}
+        traffic.check()

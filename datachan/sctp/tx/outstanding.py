@@ -279,7 +279,8 @@ class OutstandingData:
 
     def never_sent(self, cumulative_tsn_ack: int, gaps: list[Interval]) -> bool:
         """Whether a SACK that is not older than the last one acknowledges a TSN that was not sent."""
-        if cumulative_tsn_ack < self.cumulative_tsn_ack:
+        # Half the number space away it is a late one from before an SSN/TSN reset, which moves TSNs by 2**31.
+        if cumulative_tsn_ack < self.cumulative_tsn_ack or cumulative_tsn_ack - self.next_tsn > 1 << 30:
             return False
         return cumulative_tsn_ack >= self.next_tsn or any(cumulative_tsn_ack + end >= self.next_tsn for _, end in gaps)
 
