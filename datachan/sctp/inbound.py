@@ -112,6 +112,9 @@ def _handle_chunks(association: Association, tcb: Tcb, packet: Packet, chunks: l
         if isinstance(chunk, DataChunk):
             if not may_receive_data:
                 continue
+            if tcb.sender.suspended and tcb.reconfig.resetting_tsns:
+                tcb.reconfig.hold(chunk)
+                continue
             has_data = True
             immediate = immediate or chunk.immediate
             new_data = _handle_data(association, tcb, chunk) or new_data
@@ -179,6 +182,28 @@ def _handle_data(association: Association, tcb: Tcb, chunk: DataChunk) -> bool:
     return True
 
 
+def _handle_reconfig(association: Association, tcb: Tcb, chunk: ReconfigChunk, now: float) -> None:
+    """A RE-CONFIG chunk; if it answers our SSN/TSN reset, what was held till then is taken in, old before new."""
+    reconfig = tcb.reconfig
+    if reconfig.held:
+        boundary = reconfig.tsn_boundary(chunk.parameters)
+        if boundary is not None:
+            _take_in(association, tcb, reconfig.take_held(boundary))
+            if association.tcb is not tcb:
+                return
+    reconfigure.handle_chunk(association, tcb, chunk, now)
+    if reconfig.held and not reconfig.resetting_tsns:
+        _take_in(association, tcb, reconfig.take_held())
+
+
+def _take_in(association: Association, tcb: Tcb, held: list[DataChunk]) -> None:
+    for chunk in held:
+        if association.tcb is not tcb:
+            return
+        _handle_data(association, tcb, chunk)
+    tcb.tracker.sack_now = True
+
+
 def _has_room(association: Association, tcb: Tcb, tsn: int) -> bool:
     """Whether a chunk may be kept although the window is (nearly) used up.
 
@@ -221,10 +246,10 @@ def _handle_control(association: Association, tcb: Tcb, packet: Packet, chunk: C
         if association.state in MAY_ANSWER_HEARTBEAT:
             association.writer.add_control(HeartbeatAckChunk(chunk.info).serialize())
     elif isinstance(chunk, ForwardTsnChunk) and tcb.capabilities.partial_reliability:
-        if association.state in MAY_RECEIVE_DATA:
+        if association.state in MAY_RECEIVE_DATA and not tcb.reconfig.resetting_tsns:
             _handle_forward_tsn(association, tcb, chunk)
     elif isinstance(chunk, ReconfigChunk) and tcb.capabilities.stream_reset:
-        reconfigure.handle_chunk(association, tcb, chunk, now)
+        _handle_reconfig(association, tcb, chunk, now)
     else:
         return _handle_life_cycle(association, tcb, packet, chunk, now)
     return True

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from .timers import Timer
+from .wire.chunks import DataChunk
 from .wire.parameters import (
     AddIncomingStreamsRequest,
     AddOutgoingStreamsRequest,
@@ -42,6 +43,9 @@ MAX_WAITING = 64
 """Requests that may wait for the one under way, besides resets of outgoing streams."""
 
 _MASK = 0xFFFFFFFF
+
+MAX_HELD = 64
+"""DATA chunks held while TSNs are reset."""
 
 Request = (
     OutgoingSsnResetRequest
@@ -87,6 +91,7 @@ class Reconfiguration:
         wanted: streams we send on that are to be reset and are in no request yet.
         waiting: our requests of other kinds that wait for the one under way; their sequence numbers are given later.
         deferred: the peer's reset of its streams that waits for DATA still under way, or None.
+        held: DATA that came while we reset TSNs: only the response tells which of it is from before.
     """
 
     __slots__ = (
@@ -99,6 +104,7 @@ class Reconfiguration:
         "_responses",
         "_uncounted",
         "deferred",
+        "held",
         "timer",
         "waiting",
         "wanted",
@@ -113,6 +119,7 @@ class Reconfiguration:
         self.wanted: list[int] = []
         self.waiting: deque[Request] = deque()
         self.deferred: OutgoingSsnResetRequest | None = None
+        self.held: list[DataChunk] = []
         self._request: Request | None = None
         self._request_due = False
         self._uncounted = False
@@ -188,6 +195,38 @@ class Reconfiguration:
             return None
         self._request_done()
         return Outcome(request, response.result, response)
+
+    @property
+    def resetting_tsns(self) -> bool:
+        """Whether our SSN/TSN reset waits for its response."""
+        return isinstance(self._request, SsnTsnResetRequest)
+
+    def tsn_boundary(self, parameters: Sequence[Parameter]) -> int | None:
+        """The peer's first TSN after our SSN/TSN reset, if these parameters hold its success."""
+        request = self._request
+        for parameter in parameters:
+            if (
+                isinstance(request, SsnTsnResetRequest)
+                and isinstance(parameter, ReconfigResponse)
+                and parameter.response_sequence_number == request.request_sequence_number
+                and parameter.result in (NOTHING_TO_DO, PERFORMED)
+            ):
+                return parameter.sender_next_tsn
+        return None
+
+    def hold(self, chunk: DataChunk) -> None:
+        """Keep DATA until it is known what it belongs to; what is too much is not acknowledged and comes again."""
+        if len(self.held) < MAX_HELD:
+            self.held.append(chunk)
+
+    def take_held(self, before: int | None = None) -> list[DataChunk]:
+        """Take out what was held, or only what has a TSN before this one (32 bits)."""
+        if before is None:
+            taken, self.held = self.held, []
+            return taken
+        taken = [chunk for chunk in self.held if (chunk.tsn - before) & _MASK >= 1 << 31]
+        self.held = [chunk for chunk in self.held if (chunk.tsn - before) & _MASK < 1 << 31]
+        return taken
 
     def answered_by_request(self, response_sequence_number: int) -> Outcome | None:
         """The peer's Outgoing SSN Reset Request answers our Incoming one (section 5.2.2, E1)."""
