@@ -127,10 +127,11 @@ def data_channel_options(
         max_message_size=max_message_size,
         # Above the 200 ms a peer may delay its SACK; 1 s, the RFC's, makes every lost last packet felt.
         rto_min=0.4,
-        # With 10 retransmissions an outage of a minute is outlived.
+        # An outage of a minute is outlived: it takes ten retransmissions, and heartbeats count as well (RFC 9260, 8.1).
+        # A peer that is gone for good is noticed by ICE, whose consent expires after 30 s.
         rto_max=10.0,
-        association_max_retrans=10,
-        path_max_retrans=10,
+        association_max_retrans=16,
+        path_max_retrans=16,
         sack_delay=0.05,
         # No WebRTC stack uses it, and data under way would be lost.
         allow_tsn_reset=False,

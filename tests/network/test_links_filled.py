@@ -19,7 +19,7 @@ from tests.sim.links import share_of_link
         pytest.param("lan", "cubic", 0.1, 0.1, 0.60, id="lan"),
         pytest.param("lossy", "bbr", 1.0, 2.0, 0.80, id="lossy"),
         pytest.param("radio", "bbr", 1.0, 2.0, 0.70, id="radio"),
-        pytest.param("far", "bbr", 4.0, 2.0, 0.90, id="far"),
+        pytest.param("far", "bbr", 5.0, 2.0, 0.90, id="far"),
     ],
 )
 def test_a_transfer_fills_the_link(row: str, control: str, warm_up: float, seconds: float, goal: float) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from datachan.sctp.association import Association, AssociationState
-from datachan.sctp.events import MessageReceived, StreamProgress
+from datachan.sctp.events import AssociationEstablished, MessageReceived, StreamProgress
 from datachan.sctp.options import data_channel_options
 from tests.links.bench import ROWS
 
@@ -65,6 +65,9 @@ class Bulk:
             self._refill()
 
     def _at_z(self, event: object, now: float) -> None:
+        if isinstance(event, AssociationEstablished):
+            # As DCEP answers; so Z knows the round trip, and its window can grow.
+            self._pair.z.machine.send(1, b"\x02", ppid=50, now=now)
         if isinstance(event, MessageReceived):
             self.received += len(event.data)
             self._pair.z.machine.message_consumed(len(event.data), now)

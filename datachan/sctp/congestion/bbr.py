@@ -3,7 +3,9 @@ sends what fits into their product, so that loss that is not congestion does not
 
 The model follows the first version of draft-cardwell-iccrg-bbr-congestion-control: STARTUP finds the bandwidth, DRAIN
 empties the queue that made, PROBE_BW cycles around the bandwidth, PROBE_RTT lets the shortest round trip show itself.
-Loss beyond what radio links have (`LOSS_THRESHOLD`) is taken as a queue that overflows and bounds what is in flight.
+Loss beyond what radio links have (`LOSS_THRESHOLD`) is taken as a queue that overflows and bounds what is in flight;
+where round trips show that a queue stands, little loss is enough. Without that a flow that fills a short queue, whose
+own loss is small, would never make room for one that comes later and meets the queue full.
 """
 
 from __future__ import annotations
@@ -26,7 +28,15 @@ FULL_BANDWIDTH_ROUNDS: Final = 3
 FULL_BANDWIDTH_GROWTH: Final = 1.25
 LOSS_THRESHOLD: Final = 0.12
 """Share of a round's bytes lost from which on loss is congestion."""
+QUEUE_LOSS_THRESHOLD: Final = 0.02
+"""The same in a round that saw a queue all the time: that queue, not the radio, lost them."""
+STANDING_QUEUE: Final = 1.25
+"""A round's shortest round trip, in shortest round trips of the path, from which on a queue stands."""
 LOSS_BETA: Final = 0.85
+LIMIT_HELD: Final = 16
+"""Rounds a bound on what is in flight stays before it grows again: two cycles, in which others can grow."""
+LIMIT_GROWTH: Final = 4
+"""Packets by which it grows per round."""
 
 
 class Phase(Enum):
@@ -53,6 +63,7 @@ class Bbr(CongestionController):
         "_full_bandwidth",
         "_full_rounds",
         "_inflight_limit",
+        "_limit_held_until",
         "_min_rtt_at",
         "_next_round_delivered",
         "_pacing_gain",
@@ -61,6 +72,7 @@ class Bbr(CongestionController):
         "_round",
         "_round_bytes",
         "_round_lost",
+        "_round_min_rtt",
         "bandwidth",
         "min_rtt",
         "phase",
@@ -83,7 +95,9 @@ class Bbr(CongestionController):
         self._probe_rtt_until = 0.0
         self._round_bytes = 0
         self._round_lost = 0
+        self._round_min_rtt = float("inf")
         self._inflight_limit = float("inf")
+        self._limit_held_until = 0
 
     @property
     def in_slow_start(self) -> bool:
@@ -121,6 +135,8 @@ class Bbr(CongestionController):
     def _update_min_rtt(self, sample: AckSample) -> None:
         expired = sample.now - self._min_rtt_at > MIN_RTT_WINDOW
         measured = sample.round_trip
+        if measured is not None and measured < self._round_min_rtt:
+            self._round_min_rtt = measured
         if measured is not None and (measured <= self.min_rtt or expired):
             self.min_rtt = measured
             self._min_rtt_at = sample.now
@@ -132,13 +148,21 @@ class Bbr(CongestionController):
     def _judge_loss(self) -> None:
         """At the end of a round: was its loss that of a queue overflowing?"""
         total = self._round_bytes + self._round_lost
-        if total > 20 * self.max_payload and self._round_lost > LOSS_THRESHOLD * total:
-            self._inflight_limit = max(LOSS_BETA * min(self._inflight_limit, self.cwnd), self._bdp())
+        # In STARTUP the queue is of our own making; one that stands later says that our share of the path is too large.
+        make_room = self.phase is Phase.PROBE_BW and STANDING_QUEUE * self.min_rtt < self._round_min_rtt < float("inf")
+        threshold = QUEUE_LOSS_THRESHOLD if make_room else LOSS_THRESHOLD
+        if total > 20 * self.max_payload and self._round_lost > threshold * total:
+            floor = self._bdp() * (LOSS_BETA if make_room else 1.0)
+            self._inflight_limit = max(LOSS_BETA * min(self._inflight_limit, self.cwnd), floor)
+            if make_room:
+                self._limit_held_until = self._round + LIMIT_HELD
             if self.phase is Phase.STARTUP and self._round_lost > 2 * LOSS_THRESHOLD * total:
                 self._full_rounds = FULL_BANDWIDTH_ROUNDS
-        elif self._inflight_limit != float("inf"):
-            self._inflight_limit = min(self._inflight_limit * 1.05, 4 * self._bdp() + self._inflight_limit)
+        elif self._inflight_limit != float("inf") and self._round >= self._limit_held_until:
+            # By as much for the small as for the large, or shares would never become equal.
+            self._inflight_limit += LIMIT_GROWTH * self.max_payload + 0.01 * self._inflight_limit
         self._round_bytes = self._round_lost = 0
+        self._round_min_rtt = float("inf")
 
     def _check_full_pipe(self, sample: AckSample) -> None:
         if self.phase is not Phase.STARTUP or sample.app_limited:

@@ -174,7 +174,13 @@ class Cubic(CongestionController):
         self._epoch_start = -1.0
 
     def on_timeout(self, now: float, flight_size: int) -> None:
-        """RFC 9438, 4.8: as on a loss, then slow start from one packet."""
+        """RFC 9438, 4.8: as on a loss, then slow start from one packet.
+
+        When nothing was acknowledged since the last timeout it says nothing new: as in RFC 5681, section 3.1, ssthresh
+        stays, so that a path that was away for seconds is filled as before once it is back.
+        """
+        if self.cwnd <= self.max_payload:
+            return
         self.on_loss(now, flight_size)
         self.cwnd = self.max_payload
 
