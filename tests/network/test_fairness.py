@@ -30,6 +30,7 @@ def test_equal_flows_share_a_bottleneck_equally(control: str, queue: float) -> N
 
 
 @pytest.mark.parametrize("controls", [["newreno", "cubic"], ["cubic", "newreno"]], ids=" then ".join)
+def test_the_default_does_not_starve_a_reno_flow(controls: list[str]) -> None:
     # CUBIC gives back less than half of its window on a loss, and so gets more than half of the link. RFC 9438, 4.3,
     # aims at what Reno would have on paths as short as this one; a quarter of the link, half of Reno's equal share, is
     # where we would call it starved.

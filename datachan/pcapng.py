@@ -1,0 +1,103 @@
+"""Captures that Wireshark opens: pcapng blocks, and the IPv4 and UDP headers SCTP travels in. Bytes out, nothing else.
+
+A file is `section()`, one `interface()`, then a `packet()` for each packet. SCTP goes into it as RFC 6951 carries it,
+over UDP port 9899, which Wireshark decodes by itself: `packet(udp_datagram(sctp_packet, …), seconds)`.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+LINK_TYPE_IPV4: Final = 228
+"""Packets begin with an IPv4 header (LINKTYPE_IPV4)."""
+
+SCTP_OVER_UDP_PORT: Final = 9899
+"""RFC 6951, section 5.1."""
+
+_SECTION_HEADER: Final = 0x0A0D0D0A
+_INTERFACE_DESCRIPTION: Final = 1
+_ENHANCED_PACKET: Final = 6
+_BYTE_ORDER_MAGIC: Final = 0x1A2B3C4D
+_OPTION_COMMENT: Final = 1
+_OPTION_APPLICATION: Final = 4
+_OPTION_NAME: Final = 2
+_PROTOCOL_UDP: Final = 17
+
+
+def section(application: str = "datachan") -> bytes:
+    """The block a file begins with; `application` is what wrote it."""
+    # Version 1.0; the length of the section is not known.
+    body = struct.pack("<IHHq", _BYTE_ORDER_MAGIC, 1, 0, -1) + _options((_OPTION_APPLICATION, application))
+    return _block(_SECTION_HEADER, body)
+
+
+def interface(name: str = "", link_type: int = LINK_TYPE_IPV4) -> bytes:
+    """What the packets that follow were seen on. Times are in microseconds, and packets are never cut."""
+    return _block(_INTERFACE_DESCRIPTION, struct.pack("<HHI", link_type, 0, 0) + _options((_OPTION_NAME, name)))
+
+
+def packet(data: bytes, seconds: float, comment: str = "") -> bytes:
+    """One packet.
+
+    Args:
+        data: from the link's header on.
+        seconds: when it was seen, since 1970 or any other moment, not negative.
+        comment: shown by Wireshark beside the packet.
+    """
+    moment = round(seconds * 1_000_000)
+    header = struct.pack("<IIIII", 0, moment >> 32, moment & 0xFFFFFFFF, len(data), len(data))
+    return _block(_ENHANCED_PACKET, header + _padded(data) + _options((_OPTION_COMMENT, comment)))
+
+
+def udp_datagram(
+    payload: bytes,
+    source: bytes,
+    destination: bytes,
+    source_port: int = SCTP_OVER_UDP_PORT,
+    destination_port: int = SCTP_OVER_UDP_PORT,
+) -> bytes:
+    """The payload in UDP in IPv4, checksums included.
+
+    Args:
+        payload: an SCTP packet, or anything else that fits: 65507 bytes.
+        source: four bytes of address.
+        destination: four bytes of address.
+        source_port: UDP's.
+        destination_port: UDP's.
+    """
+    length = 8 + len(payload)
+    pseudo_header = source + destination + struct.pack("!BBH", 0, _PROTOCOL_UDP, length)
+    udp = struct.pack("!HHHH", source_port, destination_port, length, 0)
+    # RFC 768: "If the computed checksum is zero, it is transmitted as all ones".
+    checksum = internet_checksum(pseudo_header + udp + payload) or 0xFFFF
+    # Version 4, header of five words; don't fragment; 64 hops.
+    ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + length, 0, 0x4000, 64, _PROTOCOL_UDP, 0) + source + destination
+    ip = ip[:10] + struct.pack("!H", internet_checksum(ip)) + ip[12:]
+    return ip + udp[:6] + struct.pack("!H", checksum) + payload
+
+
+def internet_checksum(data: bytes) -> int:
+    """The checksum of RFC 1071: the ones' complement of the ones' complement sum of 16-bit words."""
+    # 2 ** 16 is 1 modulo 2 ** 16 - 1, so that the sum of the words is the whole number's remainder.
+    number = int.from_bytes(data + b"\0" * (len(data) % 2), "big")
+    total = number % 0xFFFF or (0xFFFF if number else 0)
+    return 0xFFFF - total
+
+
+def _block(block_type: int, body: bytes) -> bytes:
+    length = 12 + len(body)
+    return struct.pack("<II", block_type, length) + body + struct.pack("<I", length)
+
+
+def _options(*options: tuple[int, str]) -> bytes:
+    parts = []
+    for code, text in options:
+        if text:
+            value = text.encode()[:0xFFFF]
+            parts.append(struct.pack("<HH", code, len(value)) + _padded(value))
+    return b"".join([*parts, bytes(4)]) if parts else b""
+
+
+def _padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 4)

@@ -1,0 +1,44 @@
+"""What passed a simulated network as a pcapng file: SCTP over UDP port 9899, which Wireshark and tshark open.
+
+What an association sends with a zero checksum (RFC 9653) gets the one it would have had, so that Wireshark checks it.
+Each datagram is in the file once, at the time it was sent, with its fate, if it had one, as a comment.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+from datachan import pcapng
+from datachan.sctp.checksum import crc32c
+
+from .network import Network
+
+ADDRESS_A = bytes([192, 0, 2, 1])
+ADDRESS_Z = bytes([192, 0, 2, 2])
+EPOCH = 1_000_000_000.0
+"""The date of the virtual clock's zero: captures show dates, and clocks in tests may begin below zero."""
+
+
+def with_checksum(packet: bytes) -> bytes:
+    """An SCTP packet whose checksum is zero, with the right one instead."""
+    if len(packet) < 12 or packet[8:12] != bytes(4):
+        return packet
+    return packet[:8] + struct.pack("<I", crc32c(packet)) + packet[12:]
+
+
+def capture(network: Network) -> bytes:
+    """Everything that was sent on this network so far, as a pcapng file."""
+    passages = [(passage, ADDRESS_A, ADDRESS_Z) for passage in network.to_z.passages]
+    passages += [(passage, ADDRESS_Z, ADDRESS_A) for passage in network.to_a.passages]
+    passages.sort(key=lambda entry: entry[0].time)
+    blocks = [pcapng.section("datachan simulated network"), pcapng.interface(f"seed {network.seed}")]
+    for passage, source, destination in passages:
+        datagram = pcapng.udp_datagram(with_checksum(passage.datagram), source, destination)
+        blocks.append(pcapng.packet(datagram, EPOCH + passage.time, passage.fate))
+    return b"".join(blocks)
+
+
+def write_trace(network: Network, path: str | Path) -> None:
+    """Writes `capture` to a file; a test that fails is easier to read in Wireshark."""
+    Path(path).write_bytes(capture(network))
