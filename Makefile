@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_ARGS ?=
 LINKS_ARGS ?=
+SOAK ?= 20000-20999
 
-.PHONY: help run test check format bench bench-links clean compiled pure test-compiled
+.PHONY: help run test soak check format bench bench-links clean compiled pure test-compiled
 .DEFAULT_GOAL := help
 
 help: ## List these targets
@@ -31,6 +32,9 @@ run: $(VENV)/.runtime ## Start the server and its page on http://127.0.0.1:8080 
 
 test: $(STAMP) ## Set up what is needed and run the test suite (PYTEST_ARGS=… is passed on)
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+soak: $(STAMP) ## Run the seeded tests on random networks for many seeds (SOAK=first-last to change)
+	DATACHAN_SEEDS=$(SOAK) nice $(BIN)/python -m pytest -n 2 -q tests/property -k seed-
 
 compiled: $(STAMP) pure ## Compile the engine with mypyc, in place; needs a C compiler and Python's headers
 	rm -rf build/compiled
