@@ -69,7 +69,7 @@ def udp_datagram(
     length = 8 + len(payload)
     pseudo_header = source + destination + struct.pack("!BBH", 0, _PROTOCOL_UDP, length)
     udp = struct.pack("!HHHH", source_port, destination_port, length, 0)
-    # RFC 768: "If the computed checksum is zero, it is transmitted as all ones".
+    # In UDP a checksum field of zero means that there is none; one computed as zero is sent as all ones.
     checksum = internet_checksum(pseudo_header + udp + payload) or 0xFFFF
     # Version 4, header of five words; don't fragment; 64 hops.
     ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + length, 0, 0x4000, 64, _PROTOCOL_UDP, 0) + source + destination

@@ -60,7 +60,7 @@ def test_codel_spaces_drops_as_its_law_says() -> None:
         queue.take(tick / 1000)
         moments += [tick / 1000] * len(queue.dropped)
         queue.dropped.clear()
-    # RFC 8289, 5.3: the next drop comes INTERVAL / sqrt(count) after the last.
+    # The next drop comes INTERVAL / sqrt(count) after the last.
     expected = [0.010 + INTERVAL]
     for count in range(1, 8):
         expected.append(expected[-1] + INTERVAL / count**0.5)
