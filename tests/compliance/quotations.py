@@ -31,7 +31,7 @@ LONGEST_NAME_OF_AN_RFC = 2
 """Words: as short as that it is no quotation even behind an RFC's number ("actpass")."""
 
 _MENTION = re.compile(
-    r"RFC ?(?P<number>\d{4})(?:,? (?:section |sections |appendix )?(?P<section>\d+(?:\.\d+)*|A(?= |,|:|\.))(?!\d))?"
+    r"RFC ?(?P<number>\d{3,4})(?:,? (?:section |sections |appendix )?(?P<section>\d+(?:\.\d+)*|A(?= |,|:|\.))(?!\d))?"
 )
 _OTHER_SOURCE = re.compile(r"\bW3C\b|draft-|\bFACTS\b")
 _OPENS_BEHIND = set(" ([\n")
