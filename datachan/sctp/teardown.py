@@ -74,6 +74,8 @@ def data_arrived(association: Association, tcb: Tcb, now: float) -> None:
     association.writer.shutdown_due = True
     association.t2.stop()
     association.t2.start(now, tcb.path.rto)
+    # The guard is for a shutdown that gets nowhere; a peer that still delivers what it had queued is not to lose it.
+    association.t5_shutdown_guard.start(now, T5_SHUTDOWN_GUARD * association.options.rto_max)
 
 
 def handle_shutdown(association: Association, tcb: Tcb, shutdown: ShutdownChunk, now: float) -> None:

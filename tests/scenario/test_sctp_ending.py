@@ -130,6 +130,29 @@ def test_data_during_shutdown_sent_is_acknowledged_with_shutdown() -> None:
     assert (pair.a.state, pair.z.state) == (S.CLOSED, S.CLOSED)
 
 
+def test_a_peer_that_still_delivers_is_given_time_and_one_that_does_not_is_aborted() -> None:
+    pair = Pair(
+        changed(rto_max=1.0, association_max_retrans=100, initial_cwnd=100_000, heartbeat_interval=0)
+    ).establish()
+    for i in range(12):
+        pair.send_z(bytes([i]) * 1100)
+    slow = pair.from_z()
+    pair.a.shutdown(pair.now)
+    pair.from_a()
+    for datagram in slow:
+        pair.now += 1.0
+        pair.a.handle_timeout(pair.now)
+        pair.to_a(datagram)
+        pair.from_a()
+    assert pair.a.state is S.SHUTDOWN_SENT
+    assert len(pair.received_by_a()) == 12
+    # RFC 9260, 9.2: five times RTO.Max without anything, and the guard timer ends it.
+    pair.now += 5.1
+    pair.a.handle_timeout(pair.now)
+    assert pair.a.state is S.CLOSED
+    assert chunks(pair.from_a(), AbortChunk) != []
+
+
 def test_an_unanswered_shutdown_ends_the_association_all_the_same() -> None:
     pair = Pair(changed(association_max_retrans=2, heartbeat_interval=0)).establish()
     pair.a.shutdown(pair.now)
