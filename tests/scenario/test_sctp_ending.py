@@ -132,7 +132,7 @@ def test_data_during_shutdown_sent_is_acknowledged_with_shutdown() -> None:
 
 def test_a_peer_that_still_delivers_is_given_time_and_one_that_does_not_is_aborted() -> None:
     pair = Pair(
-        changed(rto_max=1.0, association_max_retrans=100, initial_cwnd=100_000, heartbeat_interval=0)
+        changed(rto_max=1.0, association_max_retrans=100, initial_cwnd=100_000, max_burst=20, heartbeat_interval=0)
     ).establish()
     for i in range(12):
         pair.send_z(bytes([i]) * 1100)
