@@ -58,9 +58,10 @@ class CongestionController:
         cwnd: congestion window in bytes.
         ssthresh: slow-start threshold in bytes.
         max_payload: the path's PMDCS: the bytes of the largest DATA chunk that fits a packet.
+        pacing_credit: seconds worth of packets that may be caught up on at once after a late timer.
     """
 
-    __slots__ = ("cwnd", "max_payload", "ssthresh")
+    __slots__ = ("cwnd", "max_payload", "pacing_credit", "ssthresh")
 
     def __init__(self, max_payload: int, initial_cwnd: int = 0) -> None:
         self.max_payload = max_payload
@@ -68,6 +69,7 @@ class CongestionController:
         # 4404)) bytes if the peer address is an IPv4 address"
         self.cwnd = initial_cwnd or min(4 * max_payload, max(2 * max_payload, 4404))
         self.ssthresh = 1 << 62
+        self.pacing_credit = 0.002
 
     @property
     def in_slow_start(self) -> bool:

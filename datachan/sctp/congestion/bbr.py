@@ -58,6 +58,7 @@ class Bbr(CongestionController):
     """
 
     __slots__ = (
+        "_cwnd_before_probe_rtt",
         "_cycle_at",
         "_cycle_index",
         "_full_bandwidth",
@@ -80,6 +81,8 @@ class Bbr(CongestionController):
 
     def __init__(self, max_payload: int, initial_cwnd: int = 0) -> None:
         super().__init__(max_payload, initial_cwnd)
+        # The rate is the model's, with nothing to spare: what a late timer held back has to be caught up on.
+        self.pacing_credit = 0.010
         self.phase = Phase.STARTUP
         self.bandwidth = 0.0
         self.min_rtt = float("inf")
@@ -93,6 +96,7 @@ class Bbr(CongestionController):
         self._cycle_index = 0
         self._cycle_at = 0.0
         self._probe_rtt_until = 0.0
+        self._cwnd_before_probe_rtt = 0
         self._round_bytes = 0
         self._round_lost = 0
         self._round_min_rtt = float("inf")
@@ -109,7 +113,9 @@ class Bbr(CongestionController):
         new_round = sample.prior_delivered >= self._next_round_delivered
         if new_round:
             self._next_round_delivered = sample.delivered
-            self._round += 1
+            if self.phase is not Phase.PROBE_RTT:
+                # Rounds of an emptied path say nothing of its bandwidth, and must not outdate those that did.
+                self._round += 1
         self._round_bytes += sample.bytes_acked
         self._round_lost += sample.bytes_lost
         self._update_bandwidth(sample)
@@ -122,7 +128,8 @@ class Bbr(CongestionController):
 
     def _update_bandwidth(self, sample: AckSample) -> None:
         rate = sample.delivery_rate
-        if rate <= 0 or (sample.app_limited and rate < self.bandwidth):
+        too_little_sent = sample.app_limited or self.phase is Phase.PROBE_RTT
+        if rate <= 0 or (too_little_sent and rate < self.bandwidth):
             return
         rates = self._rates
         while rates and rates[-1][1] <= rate:
@@ -144,6 +151,7 @@ class Bbr(CongestionController):
             self.phase = Phase.PROBE_RTT
             self._pacing_gain = 1.0
             self._probe_rtt_until = 0.0
+            self._cwnd_before_probe_rtt = self.cwnd
 
     def _judge_loss(self) -> None:
         """At the end of a round: was its loss that of a queue overflowing?"""
@@ -211,6 +219,7 @@ class Bbr(CongestionController):
                 self._probe_rtt_until = sample.now + max(PROBE_RTT_DURATION, self.min_rtt)
         elif sample.now >= self._probe_rtt_until:
             self._min_rtt_at = sample.now
+            self.cwnd = max(self.cwnd, self._cwnd_before_probe_rtt)
             self._enter_probe_bw(sample.now)
 
     def _bdp(self) -> float:

@@ -19,16 +19,25 @@ MAX_BURST: Final = 64 * 1024
 class Pacer:
     """Holds packets back until they are due."""
 
-    __slots__ = ("_budget", "_max_packet", "_rate", "_updated_at")
+    __slots__ = ("_budget", "_credit", "_max_packet", "_rate", "_updated_at")
 
     def __init__(self, max_packet: int) -> None:
         self._max_packet = max_packet
         self._rate = 0.0
+        self._credit = BURST_TIME
         self._budget = 0.0
         self._updated_at = 0.0
 
-    def set_rate(self, rate: float, srtt: float | None, now: float) -> None:
-        """Pace at so many bytes per second; paths too short, or not measured yet, are not paced."""
+    def set_rate(self, rate: float, srtt: float | None, credit: float, now: float) -> None:
+        """Pace at so many bytes per second; paths too short, or not measured yet, are not paced.
+
+        Args:
+            rate: bytes per second.
+            srtt: the path's round trip in seconds.
+            credit: seconds worth of packets a late timer may leave to be caught up on.
+            now: monotonic seconds.
+        """
+        self._credit = credit
         if srtt is None or srtt < MIN_ROUND_TRIP:
             self._rate = 0.0
             return
@@ -65,5 +74,6 @@ class Pacer:
 
     def _refill(self, now: float) -> None:
         if now > self._updated_at:
-            self._budget = min(self._budget + (now - self._updated_at) * self._rate, self._burst(self._rate))
+            most = max(self._burst(self._rate), self._credit * self._rate)
+            self._budget = min(self._budget + (now - self._updated_at) * self._rate, most)
             self._updated_at = now

@@ -222,7 +222,8 @@ class RetransmissionQueue:
         self._check_forward_tsn(now)
         self._burst_left = max(self._burst_limit(), 2 * info.bytes_acked)
         if self._options.pacing and path.srtt:
-            self._pacer.set_rate(path.congestion.pacing_rate(path.srtt), path.srtt, now)
+            congestion = path.congestion
+            self._pacer.set_rate(congestion.pacing_rate(path.srtt), path.srtt, congestion.pacing_credit, now)
         self._manage_timers(info, now)
         return info
 
