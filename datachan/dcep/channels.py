@@ -302,6 +302,7 @@ class DataChannels:
 
     def _open(self, channel: Channel, now: float) -> None:
         channel.open_sent = True
+        self._link.opened(channel)
         if channel.negotiated:
             channel.confirmed = True
             if channel.state is ChannelState.CONNECTING:

@@ -206,6 +206,7 @@ class Inbound:
         channel.open_sent = channel.confirmed = True
         self._table.enter(channel, stream_id)
         self.tell(ChannelAnnounced(channel))
+        self._link.opened(channel)
         self._link.control(channel, AckMessage(), now)
         if stream_id in self._held:
             self.replay(stream_id, now)

@@ -72,6 +72,15 @@ class Link:
         except InvalidState:
             return
 
+    def opened(self, channel: Channel) -> None:
+        """A channel has its stream: what we send on it has the channel's priority.
+
+        RFC 8831, 6.4 leaves it to the scheduler what that means; a peer may also say 0, which has no share at all.
+        """
+        if self._association is None or channel.id is None or channel.id >= self._association.outbound_streams:
+            return
+        self._association.set_stream_priority(channel.id, max(channel.priority, 1))
+
     def control(self, channel: Channel, message: OpenMessage | AckMessage, now: float) -> None:
         """Send a message of ours.
 

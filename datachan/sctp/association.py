@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from . import inbound, reconfigure, setup, teardown
 from .cookie import CookieSealer, StateCookieContent
-from .errors import BadPacket, InvalidState, InvalidStream
+from .errors import BadPacket, InvalidState, InvalidStream, SendBufferFull
 from .events import (
     AssociationLost,
     Event,
@@ -28,12 +28,14 @@ from .events import (
 )
 from .options import AssociationOptions
 from .reconfig import MAX_WAITING, Request
-from .rx.reassembly import OVERHEAD
+from .rx.base import OVERHEAD
 from .serial import unwrap
 from .states import MAY_HEARTBEAT, SHUTTING_DOWN, TRANSITIONS, AssociationState
 from .tcb import Tcb
 from .timers import Timer, earliest
+from .tx.policies import PRIORITY, REASONS, AbandonedMessages, AbandonmentCounter
 from .tx.retransmission import RetransmissionQueue
+from .tx.scheduler import MAX_PRIORITY, make_scheduler
 from .tx.send_queue import OutgoingMessage, SendQueue
 from .wire import causes
 from .wire.causes import ErrorCause
@@ -66,6 +68,7 @@ class AssociationStats:
     data_chunks_sent: int
     retransmissions: int
     spurious_recoveries: int
+    abandoned: AbandonedMessages
     cwnd: int
     ssthresh: int
     flight_size: int
@@ -91,7 +94,7 @@ class Association:
         self.options = options
         self.state = _S.CLOSED
         self.entropy = entropy
-        self.queue = SendQueue()
+        self.queue = SendQueue(make_scheduler(options.scheduler))
         self.writer = PacketWriter(options)
         self.sealer = CookieSealer(entropy(32))
         self.tcb: Tcb | None = None
@@ -108,6 +111,7 @@ class Association:
         self.error_count = 0
         self.pending: list[Event] = []
         self._was_dry = True
+        self._abandoned = AbandonmentCounter()
         self._packets_received = 0
         self._bytes_received = 0
         self._packets_discarded = 0
@@ -148,6 +152,7 @@ class Association:
         unordered: bool = False,
         lifetime: float | None = None,
         max_retransmissions: int | None = None,
+        drop_priority: int | None = None,
         context: object = None,
     ) -> None:
         """Queue a message (SEND, section 11.1.5).
@@ -160,23 +165,67 @@ class Association:
             unordered: deliver it as soon as it is whole.
             lifetime: seconds after which it is given up (RFC 3758), or None.
             max_retransmissions: retransmissions of a fragment after which it is given up (RFC 7496), or None.
+            drop_priority: it may be given up, while it is queued, to make room in the send buffer for a message with a
+                smaller number or without one (RFC 7496, section 3.2); 0 is the highest.
             context: given back in `SendFailed`.
 
         Raises:
             InvalidState: the association is shutting down.
             InvalidStream: there is no such stream.
+            SendBufferFull: the option `send_buffer` leaves no room.
             ValueError: `data` is empty.
         """
         if self.state in SHUTTING_DOWN or self.shutdown_wanted:
             raise InvalidState(f"the association is {self.state.value}; nothing new can be sent")
-        if not 0 <= stream_id < self.outbound_streams:
-            raise InvalidStream(f"stream {stream_id} is not one of the {self.outbound_streams} outbound streams")
+        self._check_outbound(stream_id)
         if not data:
             # RFC 9260, 6.2: "An endpoint SHOULD NOT send a DATA chunk with no user data part."
             raise ValueError("an SCTP message holds at least one byte")
+        if self.options.send_buffer:
+            self._make_room(len(data), drop_priority)
         expires_at = None if lifetime is None else now + lifetime
-        self.queue.add(OutgoingMessage(stream_id, ppid, data, unordered, expires_at, max_retransmissions, context))
+        self.queue.add(
+            OutgoingMessage(stream_id, ppid, data, unordered, expires_at, max_retransmissions, context, drop_priority)
+        )
         self._was_dry = False
+
+    def _check_outbound(self, stream_id: int) -> None:
+        if not 0 <= stream_id < self.outbound_streams:
+            raise InvalidStream(f"stream {stream_id} is not one of the {self.outbound_streams} outbound streams")
+
+    def _make_room(self, size: int, drop_priority: int | None) -> None:
+        """Have the send buffer take so many bytes more."""
+        limit, tcb = self.options.send_buffer, self.tcb
+        excess = self.queue.buffered + size - limit
+        if excess <= 0:
+            return
+        begun_too = tcb is not None and tcb.sender.can_abandon
+        victims = None if size > limit else self.queue.room_makers(excess, drop_priority, begun_too=begun_too)
+        if victims is None:
+            raise SendBufferFull(f"{self.queue.buffered} of {limit} bytes are queued; there is no room for {size}")
+        if tcb is not None:
+            tcb.sender.make_room(victims)
+            return
+        for message in victims:
+            message.policy = PRIORITY
+            self.queue.drop(message)
+            self._tell_abandoned(message)
+
+    def set_stream_priority(self, stream_id: int, priority: int) -> None:
+        """Say how important a stream is compared with others, to a scheduler that looks at it (RFC 8260, section 3).
+
+        Args:
+            stream_id: the stream.
+            priority: 1 to 65535, more is more; 256 to begin with. With "wfq" it is the weight.
+
+        Raises:
+            InvalidStream: there is no such stream.
+            ValueError: there is no such priority.
+        """
+        self._check_outbound(stream_id)
+        if not 0 < priority <= MAX_PRIORITY:
+            raise ValueError(f"the priority is {priority}; it may be 1 to {MAX_PRIORITY}")
+        self.queue.set_priority(stream_id, priority)
 
     def buffered_amount(self, stream_id: int) -> int:
         """User bytes of a stream that are queued and not yet sent once."""
@@ -372,6 +421,7 @@ class Association:
             data_chunks_sent=writer.data_chunks_sent,
             retransmissions=0 if tcb is None else tcb.sender.retransmissions,
             spurious_recoveries=0 if tcb is None else tcb.sender.spurious_recoveries,
+            abandoned=self._abandoned.total(),
             cwnd=0 if congestion is None else congestion.cwnd,
             ssthresh=0 if congestion is None else congestion.ssthresh,
             flight_size=0 if tcb is None else tcb.sender.outstanding.flight_size,
@@ -480,13 +530,17 @@ class Association:
 
     def _after_writing(self, tcb: Tcb, now: float) -> None:
         for message in tcb.sender.abandoned:
-            self.fail(message, "its lifetime or its retransmissions ran out")
+            self._tell_abandoned(message)
         tcb.sender.abandoned.clear()
         if self.state in SHUTTING_DOWN:
             teardown.advance(self, tcb, now)
         elif not self._was_dry and tcb.sender.all_acknowledged and self.queue.empty:
             self._was_dry = True
             self.pending.append(SenderDry())
+
+    def _tell_abandoned(self, message: OutgoingMessage) -> None:
+        self._abandoned.count(message.policy, sent=message.first_tsn >= 0)
+        self.fail(message, REASONS[message.policy])
 
     def start_heartbeats(self, tcb: Tcb, now: float) -> None:
         """Wait until the next HEARTBEAT is due.

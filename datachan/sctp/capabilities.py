@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .options import AssociationOptions
-from .wire.extensions import FORWARD_TSN, RE_CONFIG
+from .wire.extensions import FORWARD_TSN, I_DATA, I_FORWARD_TSN, RE_CONFIG
 from .wire.parameters import (
     ForwardTsnSupported,
     Parameter,
@@ -24,23 +24,25 @@ class Capabilities:
     """What may be used in an association.
 
     Attributes:
-        partial_reliability: FORWARD TSN (RFC 3758).
+        partial_reliability: FORWARD TSN (RFC 3758), or with interleaving I-FORWARD-TSN (RFC 8260).
         stream_reset: RE-CONFIG (RFC 6525).
         zero_checksum: we may send packets with a zero checksum (RFC 9653).
+        interleaving: I-DATA in the place of DATA (RFC 8260).
     """
 
     partial_reliability: bool
     stream_reset: bool
     zero_checksum: bool
+    interleaving: bool
 
     def to_bits(self) -> int:
         """As a number, for the State Cookie."""
-        return self.partial_reliability | self.stream_reset << 1 | self.zero_checksum << 2
+        return self.partial_reliability | self.stream_reset << 1 | self.zero_checksum << 2 | self.interleaving << 3
 
     @classmethod
     def from_bits(cls, bits: int) -> Capabilities:
         """The opposite of `to_bits`."""
-        return cls(bool(bits & 1), bool(bits & 2), bool(bits & 4))
+        return cls(bool(bits & 1), bool(bits & 2), bool(bits & 4), bool(bits & 8))
 
 
 def announce(options: AssociationOptions) -> list[Parameter]:
@@ -52,6 +54,10 @@ def announce(options: AssociationOptions) -> list[Parameter]:
         extensions.append(FORWARD_TSN)
     if options.stream_reset:
         extensions.append(RE_CONFIG)
+    if options.interleaving:
+        extensions.append(I_DATA)
+        if options.partial_reliability:
+            extensions.append(I_FORWARD_TSN)
     if extensions:
         parameters.append(SupportedExtensions(tuple(extensions)))
     if options.zero_checksum:
@@ -70,10 +76,18 @@ def negotiate(options: AssociationOptions, peer: Sequence[Parameter]) -> Capabil
             forward_tsn = True
         elif isinstance(parameter, ZeroChecksumAcceptable) and parameter.edmid == SCTP_OVER_DTLS:
             zero_checksum = True
+    # RFC 8260, 2.2.1: "User message interleaving has been negotiated for an association if both endpoints have
+    # indicated I-DATA support."
+    interleaving = options.interleaving and I_DATA in extensions
+    # RFC 8260, 2.3.1: "The partial reliability extension is negotiated and can be used in combination with user message
+    # interleaving only if both endpoints indicated their support of user message interleaving and the I-FORWARD-TSN
+    # chunk."
+    partial = I_FORWARD_TSN in extensions if interleaving else forward_tsn or FORWARD_TSN in extensions
     return Capabilities(
-        partial_reliability=options.partial_reliability and (forward_tsn or FORWARD_TSN in extensions),
+        partial_reliability=options.partial_reliability and partial,
         stream_reset=options.stream_reset and RE_CONFIG in extensions,
         zero_checksum=options.zero_checksum and zero_checksum,
+        interleaving=interleaving,
     )
 
 

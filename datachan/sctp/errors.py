@@ -4,6 +4,7 @@
      ├── InvalidState        the call does not fit the association's state
      ├── InvalidStream       the stream identifier is not one the association has
      ├── MessageTooLarge     the message is longer than the association was told to accept
+     ├── SendBufferFull      the send buffer has no room for the message
      └── BadPacket           bytes from the network are no valid packet; never leaves the engine
 
 All but `BadPacket` are the caller's mistake. What a peer does wrong never raises: it becomes an ERROR or ABORT chunk
@@ -25,6 +26,10 @@ class InvalidStream(SctpError):
 
 class MessageTooLarge(SctpError):
     """The message is longer than the limit set in the options."""
+
+
+class SendBufferFull(SctpError):
+    """The send buffer has no room, and nothing in it may be given up for the message; try again when some has left."""
 
 
 class BadPacket(SctpError):

@@ -10,7 +10,7 @@ from .events import (
     AssociationLost,
     RemoteError,
 )
-from .rx.reassembly import PeerViolation
+from .rx.base import PeerViolation
 from .serial import unwrap
 from .states import MAY_ANSWER_HEARTBEAT, MAY_RECEIVE_DATA, MAY_RECEIVE_SACK, AssociationState
 from .tcb import Tcb
@@ -25,7 +25,6 @@ from .wire.chunks import (
     Chunk,
     CookieAckChunk,
     CookieEchoChunk,
-    DataChunk,
     ErrorChunk,
     HeartbeatAckChunk,
     HeartbeatChunk,
@@ -35,8 +34,9 @@ from .wire.chunks import (
     ShutdownAckChunk,
     ShutdownChunk,
     ShutdownCompleteChunk,
+    UserDataChunk,
 )
-from .wire.extensions import PAD, ForwardTsnChunk, ReconfigChunk
+from .wire.extensions import PAD, ForwardTsnChunk, IForwardTsnChunk, ReconfigChunk
 from .wire.packet import Packet
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _handle_chunks(association: Association, tcb: Tcb, packet: Packet, chunks: l
     has_data = new_data = immediate = False
     may_receive_data = association.state in MAY_RECEIVE_DATA
     for chunk in chunks:
-        if isinstance(chunk, DataChunk):
+        if isinstance(chunk, UserDataChunk):
             if not may_receive_data:
                 continue
             if tcb.sender.suspended and tcb.reconfig.resetting_tsns:
@@ -145,8 +145,14 @@ def batch_done(association: Association, now: float) -> None:
 # -- DATA -----------------------------------------------------------------------------------------------------
 
 
-def _handle_data(association: Association, tcb: Tcb, chunk: DataChunk) -> bool:
-    """One DATA chunk; True when it was new and kept."""
+def _handle_data(association: Association, tcb: Tcb, chunk: UserDataChunk) -> bool:
+    """One DATA or I-DATA chunk; True when it was new and kept."""
+    if chunk.type != tcb.data_type:
+        # RFC 8260, 2.2.3: "If I-DATA support has been negotiated for an association, the reception of a DATA chunk is a
+        # violation of the above rules and therefore the receiver of the DATA chunk MUST abort the association by
+        # sending an ABORT chunk."
+        _abort_for_violation(association, "one of DATA and I-DATA came, and the other was agreed on")
+        return False
     tracker = tcb.tracker
     tsn = unwrap(chunk.tsn, tracker.cumulative_tsn)
     if not chunk.data:
@@ -157,7 +163,7 @@ def _handle_data(association: Association, tcb: Tcb, chunk: DataChunk) -> bool:
         return False
     reassembly = tcb.reassembly
     if reassembly.buffered + tcb.unconsumed >= tcb.window.size and not _has_room(association, tcb, tsn):
-        tracker.note_dropped()
+        _drop(association, tcb, tsn)
         return False
     contiguous = tsn == tracker.cumulative_tsn + 1
     tracker.record(tsn)
@@ -173,9 +179,7 @@ def _handle_data(association: Association, tcb: Tcb, chunk: DataChunk) -> bool:
     try:
         reassembly.add(chunk, tsn, contiguous, pending)
     except PeerViolation as violation:
-        association.abort_with(
-            causes.protocol_violation(str(violation)), f"the peer broke the protocol: {violation}", False
-        )
+        _abort_for_violation(association, str(violation))
         return False
     if len(pending) != before:
         association.deliver(tcb, before)
@@ -196,7 +200,7 @@ def _handle_reconfig(association: Association, tcb: Tcb, chunk: ReconfigChunk, n
         _take_in(association, tcb, reconfig.take_held())
 
 
-def _take_in(association: Association, tcb: Tcb, held: list[DataChunk]) -> None:
+def _take_in(association: Association, tcb: Tcb, held: list[UserDataChunk]) -> None:
     for chunk in held:
         if association.tcb is not tcb:
             return
@@ -217,16 +221,55 @@ def _has_room(association: Association, tcb: Tcb, tsn: int) -> bool:
     return held < window or (tsn < tcb.tracker.highest_tsn and held < 2 * window)
 
 
-def _handle_forward_tsn(association: Association, tcb: Tcb, chunk: ForwardTsnChunk) -> None:
+def _drop(association: Association, tcb: Tcb, tsn: int) -> None:
+    """There is no room for a chunk; with I-DATA, maybe there never will be.
+
+    So it is when all that fills the window are begun messages, none of which may have its next fragment. It takes a
+    sender that interleaves more messages than the window has room for.
+    """
+    tcb.tracker.note_dropped()
+    next_in_order = tsn == tcb.tracker.cumulative_tsn + 1 and not tcb.tracker.has_gaps
+    if tcb.capabilities.interleaving and tcb.unconsumed == 0 and next_in_order:
+        words = "messages that cannot be finished fill the receiver window"
+        association.abort_with(causes.out_of_resource(), words, by_peer=False)
+
+
+def _abort_for_violation(association: Association, words: str) -> None:
+    association.abort_with(causes.protocol_violation(words), f"the peer broke the protocol: {words}", by_peer=False)
+
+
+def _handle_any_forward_tsn(association: Association, tcb: Tcb, chunk: ForwardTsnChunk | IForwardTsnChunk) -> bool:
+    """FORWARD TSN goes with DATA, I-FORWARD-TSN with I-DATA; False when the rest of the packet is not processed."""
+    capabilities = tcb.capabilities
+    if isinstance(chunk, IForwardTsnChunk):
+        if capabilities.interleaving and capabilities.partial_reliability:
+            _handle_forward_tsn(association, tcb, chunk.new_cumulative_tsn, chunk.streams)
+            return True
+    elif not capabilities.interleaving:
+        if not capabilities.partial_reliability:
+            return _handle_other(association, chunk)
+        streams = [(stream_id, False, ssn) for stream_id, ssn in chunk.streams]
+        _handle_forward_tsn(association, tcb, chunk.new_cumulative_tsn, streams)
+        return True
+    # RFC 8260, 2.3.1: "If I-FORWARD-TSN support has been negotiated for an association, the reception of a FORWARD-TSN
+    # chunk is a violation of the above rules and therefore the receiver of the FORWARD-TSN chunk MUST abort the
+    # association by sending an ABORT chunk." And the other way round.
+    _abort_for_violation(association, "a FORWARD TSN came that does not go with the DATA agreed on")
+    return False
+
+
+def _handle_forward_tsn(
+    association: Association, tcb: Tcb, new_cumulative_tsn_32: int, streams: list[tuple[int, bool, int]]
+) -> None:
     tracker = tcb.tracker
-    new_cumulative_tsn = unwrap(chunk.new_cumulative_tsn, tracker.cumulative_tsn)
+    new_cumulative_tsn = unwrap(new_cumulative_tsn_32, tracker.cumulative_tsn)
     if not tracker.forward(new_cumulative_tsn):
         # RFC 3758, 3.6: "The receiver SHOULD send a SACK to its peer (the sender of the FORWARD TSN) since such a
         # duplicate may indicate the previous SACK was lost in the network."
         tracker.sack_now = True
         return
     before = len(association.pending)
-    skipped = [(stream_id, ssn) for stream_id, ssn in chunk.streams if stream_id < tcb.inbound_streams]
+    skipped = [entry for entry in streams if entry[0] < tcb.inbound_streams]
     tcb.reassembly.forward(new_cumulative_tsn, skipped, association.pending)
     association.deliver(tcb, before)
     tracker.packet_done(False, False, association.options.sack_frequency)
@@ -245,9 +288,9 @@ def _handle_control(association: Association, tcb: Tcb, packet: Packet, chunk: C
     elif isinstance(chunk, HeartbeatChunk):
         if association.state in MAY_ANSWER_HEARTBEAT:
             association.writer.add_control(HeartbeatAckChunk(chunk.info).serialize())
-    elif isinstance(chunk, ForwardTsnChunk) and tcb.capabilities.partial_reliability:
+    elif isinstance(chunk, ForwardTsnChunk | IForwardTsnChunk):
         if association.state in MAY_RECEIVE_DATA and not tcb.reconfig.resetting_tsns:
-            _handle_forward_tsn(association, tcb, chunk)
+            return _handle_any_forward_tsn(association, tcb, chunk)
     elif isinstance(chunk, ReconfigChunk) and tcb.capabilities.stream_reset:
         _handle_reconfig(association, tcb, chunk, now)
     else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .congestion import ALGORITHMS
+from .tx.scheduler import SCHEDULERS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,13 @@ class AssociationOptions:
         zero_checksum: announce that packets with a zero checksum are acceptable (RFC 9653); only for a lower
             layer that protects integrity, as DTLS does.
         partial_reliability: announce RFC 3758.
+        scheduler: whose turn it is when several streams have something to send (RFC 8260, section 3): "fcfs" the
+            oldest message, "round-robin", "round-robin-per-packet", "priority" the highest first, "fair-capacity" equal
+            bytes, or "wfq", bytes in proportion to priorities (`Association.set_stream_priority`).
+        send_buffer: user bytes that may be queued and not yet sent once, 0 for no limit. What is beyond is refused,
+            or has messages of lower priority given up (RFC 7496, section 3.2).
+        interleaving: announce I-DATA (RFC 8260): messages of different streams may be mixed, so that a long one holds
+            none of the others up. With a peer that does not announce it too, DATA is used.
         stream_reset: announce RFC 6525.
     """
 
@@ -79,6 +87,9 @@ class AssociationOptions:
     zero_checksum: bool = False
     partial_reliability: bool = True
     stream_reset: bool = True
+    interleaving: bool = True
+    scheduler: str = "round-robin"
+    send_buffer: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what could never work.
@@ -88,6 +99,8 @@ class AssociationOptions:
         """
         if self.congestion_control not in ALGORITHMS:
             raise ValueError(f"no congestion control {self.congestion_control!r}; there is {', '.join(ALGORITHMS)}")
+        if self.scheduler not in SCHEDULERS:
+            raise ValueError(f"no scheduler {self.scheduler!r}; there is {', '.join(SCHEDULERS)}")
         # RFC 9260, 6.2: "An implementation MUST NOT allow the maximum delay (protocol parameter 'SACK.Delay') to be
         # configured to be more than 500 ms."
         if not 0 <= self.sack_delay <= 0.5:
@@ -140,5 +153,8 @@ def data_channel_options(
         max_burst=64,
         slow_start_limit=64,
         congestion_control=congestion_control,
+        # RFC 8260, 3.6: "This scheduler, in combination with user message interleaving, is used for WebRTC data
+        # channels".
+        scheduler="wfq",
         zero_checksum=True,
     )

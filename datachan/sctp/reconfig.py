@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from .timers import Timer
-from .wire.chunks import DataChunk
+from .wire.chunks import UserDataChunk
 from .wire.parameters import (
     AddIncomingStreamsRequest,
     AddOutgoingStreamsRequest,
@@ -119,7 +119,7 @@ class Reconfiguration:
         self.wanted: list[int] = []
         self.waiting: deque[Request] = deque()
         self.deferred: OutgoingSsnResetRequest | None = None
-        self.held: list[DataChunk] = []
+        self.held: list[UserDataChunk] = []
         self._request: Request | None = None
         self._request_due = False
         self._uncounted = False
@@ -214,12 +214,12 @@ class Reconfiguration:
                 return parameter.sender_next_tsn
         return None
 
-    def hold(self, chunk: DataChunk) -> None:
+    def hold(self, chunk: UserDataChunk) -> None:
         """Keep DATA until it is known what it belongs to; what is too much is not acknowledged and comes again."""
         if len(self.held) < MAX_HELD:
             self.held.append(chunk)
 
-    def take_held(self, before: int | None = None) -> list[DataChunk]:
+    def take_held(self, before: int | None = None) -> list[UserDataChunk]:
         """Take out what was held, or only what has a TSN before this one (32 bits)."""
         if before is None:
             taken, self.held = self.held, []

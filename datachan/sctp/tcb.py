@@ -11,11 +11,15 @@ from .handshake import capabilities_of
 from .options import AssociationOptions
 from .path import Path
 from .reconfig import Reconfiguration
+from .rx.base import OVERHEAD, Reassembly
 from .rx.data_tracker import DataTracker
-from .rx.reassembly import OVERHEAD, ReassemblyQueue
+from .rx.interleaved import InterleavedReassembly
+from .rx.reassembly import ReassemblyQueue
 from .rx.window import ReceiveWindow
-from .tx.retransmission import DATA_HEADER_LENGTH, RetransmissionQueue
+from .tx.retransmission import RetransmissionQueue
 from .tx.send_queue import SendQueue
+from .wire.chunks import DATA
+from .wire.extensions import I_DATA
 from .wire.packet import COMMON_HEADER_LENGTH
 
 TSN_BASE = 1 << 32
@@ -30,6 +34,7 @@ class Tcb:
         peer_tag: what we put into ours.
         local_tie_tag, peer_tie_tag: what cookies hold when an INIT comes while this exists (section 5.2.2).
         capabilities: the extensions both sides have.
+        data_type: the type of the chunks user data comes in.
         inbound_streams, outbound_streams: as negotiated.
         path: the one path.
         tracker: which TSNs came.
@@ -47,6 +52,7 @@ class Tcb:
         "advertised_a_rwnd",
         "capabilities",
         "cookie",
+        "data_type",
         "inbound_streams",
         "local_tag",
         "local_tie_tag",
@@ -77,8 +83,8 @@ class Tcb:
         self.capabilities = capabilities_of(content)
         self.inbound_streams = content.inbound_streams
         self.outbound_streams = content.outbound_streams
-        max_payload = options.max_packet_size - COMMON_HEADER_LENGTH - DATA_HEADER_LENGTH & ~3
-        self.path = Path(options, max_payload + DATA_HEADER_LENGTH)
+        self.data_type = I_DATA if self.capabilities.interleaving else DATA
+        self.path = Path(options, options.max_packet_size - COMMON_HEADER_LENGTH & ~3)
         self.unconsumed = 0
         self.unconsumed_messages = 0
         self.window = ReceiveWindow(options.receive_window, options.max_receive_window)
@@ -91,7 +97,10 @@ class Tcb:
             content.local_initial_tsn + TSN_BASE,
             content.peer_a_rwnd,
             self.capabilities.partial_reliability,
+            self.capabilities.interleaving,
         )
+        queue.interleaving = self.capabilities.interleaving
+        queue.peer_window = content.peer_a_rwnd
         self.reconfig = Reconfiguration(content.local_initial_tsn, content.peer_initial_tsn)
         self.begin_receiving(options, content.peer_initial_tsn)
 
@@ -103,14 +112,19 @@ class Tcb:
     def begin_receiving(self, options: AssociationOptions, peer_initial_tsn: int) -> None:
         """Expect DATA from this Initial TSN (32 bits) on."""
         self.tracker = DataTracker(peer_initial_tsn + TSN_BASE)
-        self.reassembly = ReassemblyQueue(options.max_message_size)
+        self.reassembly = self._new_reassembly(options)
+
+    def _new_reassembly(self, options: AssociationOptions) -> Reassembly:
+        if self.capabilities.interleaving:
+            return InterleavedReassembly(options.max_message_size, options.receive_window)
+        return ReassemblyQueue(options.max_message_size)
 
     def expect_from(self, options: AssociationOptions, peer_tsn: int) -> None:
         """The peer's TSNs begin anew with this one, unwrapped (RFC 6525, section 5.2.4); what was incomplete is
         gone.
         """
         self.tracker = DataTracker(peer_tsn)
-        self.reassembly = ReassemblyQueue(options.max_message_size)
+        self.reassembly = self._new_reassembly(options)
 
     def held(self) -> int:
         """Bytes of the peer's data in memory that count against the receiver window, overhead included."""

@@ -24,4 +24,4 @@ from tests.sim.links import share_of_link
 )
 def test_a_transfer_fills_the_link(row: str, control: str, warm_up: float, seconds: float, goal: float) -> None:
     share = share_of_link(row, control, warm_up, seconds)
-    assert goal <= share < 1.05, f"{share:.2f} of the link"
+    assert goal <= share < 1.1, f"{share:.2f} of the link"

@@ -13,7 +13,7 @@ import pytest
 from datachan.sctp.association import AssociationState
 from datachan.sctp.events import AssociationLost, MessageReceived
 from datachan.sctp.options import data_channel_options
-from datachan.sctp.wire.chunks import DataChunk
+from datachan.sctp.wire.chunks import UserDataChunk
 from tests.sim.links import Bulk, channel_association
 from tests.sim.network import Conditions, Network, Passage
 from tests.sim.pair import Pair
@@ -37,7 +37,7 @@ def data_after(pair: Pair, moment: float) -> list[Passage]:
         for passage in pair.network.to_z.passages
         if passage.time >= moment
         and passage.packet is not None
-        and any(isinstance(chunk, DataChunk) for chunk in passage.packet.chunks)
+        and any(isinstance(chunk, UserDataChunk) for chunk in passage.packet.chunks)
     ]
 
 
@@ -73,6 +73,9 @@ def test_probes_are_spaced_as_the_rfc_allows_and_no_wider() -> None:
     moments = [passage.time for passage in data_after(pair, last_sack + 0.001)]
     # From the last transmission of the flight to the first expiry it is one RTO, and then twice as long each time.
     allowed, previous = options.rto_min, last_sack
+    if moments[0] - last_sack < 0.9 * options.rto_min:
+        # A tail loss probe comes first, unless losses are known already, and arms T3-rtx anew (RFC 8985, section 7.3).
+        previous = moments.pop(0)
     for moment in moments:
         assert moment - previous == pytest.approx(allowed, abs=0.002)
         allowed, previous = min(2 * allowed, options.rto_max), moment

@@ -68,9 +68,9 @@ def test_tshark_reads_every_packet_with_good_checksums_and_finds_nothing_malform
         assert (port, ip, udp, sctp, malformed) == ("9899", GOOD, GOOD, GOOD, "")
         assert all(int(severity, 0) < ERROR for severity in severities.split(",") if severity)
         types.update(chunk_types.split(","))
-    # DATA, INIT, INIT ACK, SACK, HEARTBEAT and its answer, SHUTDOWN, COOKIE ECHO, COOKIE ACK, SHUTDOWN COMPLETE,
+    # I-DATA, INIT, INIT ACK, SACK, HEARTBEAT and its answer, SHUTDOWN, COOKIE ECHO, COOKIE ACK, SHUTDOWN COMPLETE,
     # RE-CONFIG.
-    assert {"0", "1", "2", "3", "4", "5", "7", "8", "10", "11", "14", "130"} <= set(types)
+    assert {"64", "1", "2", "3", "4", "5", "7", "8", "10", "11", "14", "130"} <= set(types)
     assert {"lost", "duplicate"} <= {row[-1] for row in seen}
 
 

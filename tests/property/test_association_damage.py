@@ -19,6 +19,7 @@ from datachan.sctp.checksum import crc32c
 from datachan.sctp.events import AssociationClosed, AssociationEstablished, AssociationLost
 from datachan.sctp.wire import causes, chunks, extensions
 from datachan.sctp.wire.chunks import AbortChunk, Chunk, DataChunk, UnknownChunk
+from datachan.sctp.wire.extensions import IDataChunk
 from datachan.sctp.wire.packet import Packet, serialize_packet
 from tests.property.strategies import chunks as any_chunk
 from tests.sim.associations import Traffic, associations, consume, ended, established, is_closed
@@ -34,6 +35,8 @@ FROM_A = {
     "COOKIE ECHO": chunks.COOKIE_ECHO,
     "DATA": chunks.DATA,
     "FORWARD TSN": extensions.FORWARD_TSN,
+    "I-DATA": extensions.I_DATA,
+    "I-FORWARD-TSN": extensions.I_FORWARD_TSN,
     "RE-CONFIG request": extensions.RE_CONFIG,
     "HEARTBEAT": chunks.HEARTBEAT,
     "SHUTDOWN": chunks.SHUTDOWN,
@@ -61,7 +64,12 @@ class Life:
     """
 
     def __init__(self, kind: str, change: Callable[[bytes], bytes] | None) -> None:
-        self.pair = associations(Network(0, Conditions(latency=0.02)), receive_window=20_000, max_message_size=50_000)
+        self.pair = associations(
+            Network(0, Conditions(latency=0.02)),
+            receive_window=20_000,
+            max_message_size=50_000,
+            interleaving=kind.startswith("I-"),
+        )
         self.captured: bytes | None = None
         self.kind = kind
         self._change = change
@@ -123,7 +131,9 @@ class Life:
             return False
 
         def is_abandoned(packet: Packet) -> bool:
-            return any(isinstance(chunk, DataChunk) and chunk.ppid == ABANDONED_PPID for chunk in packet.chunks)
+            return any(
+                isinstance(chunk, DataChunk | IDataChunk) and chunk.ppid == ABANDONED_PPID for chunk in packet.chunks
+            )
 
         self.pair.network.to_z.drop(is_abandoned)
         self.pair.a.machine.send(3, b"late", ppid=ABANDONED_PPID, now=self.pair.now, lifetime=0.5)

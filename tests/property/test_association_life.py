@@ -42,7 +42,8 @@ KINDS = ["reset outgoing", "reset incoming", "add outgoing", "add incoming"]
 def rough_pair(seed: int, chance: random.Random, **options: Any) -> Pair:
     network = Network(seed, rough_conditions(chance), rough_conditions(chance))
     source = chance.choice([entropy, entropy_near_the_wrap])
-    pair = established(network, seed=seed, source=source, **PATIENT, **options)
+    interleaving = chance.random() < 0.6
+    pair = established(network, seed=seed, source=source, interleaving=interleaving, **PATIENT, **options)
     consume(pair.a)
     consume(pair.z)
     return pair
@@ -214,7 +215,7 @@ def test_a_late_cookie_echo_from_before_a_collision_does_not_bring_the_associati
 
 
 def test_a_message_that_waited_behind_a_lost_one_is_reported_when_the_peer_restarts() -> None:
-    pair = established(Network(0, Conditions(latency=0.02)))
+    pair = established(Network(0, Conditions(latency=0.02)), interleaving=False)
     traffic = Traffic(pair.a, pair.z, random.Random(0))
     pair.network.to_z.drop(
         lambda packet: any(isinstance(chunk, DataChunk) and chunk.ssn == 0 for chunk in packet.chunks)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from datachan.sctp.events import AssociationClosed, AssociationLost, MessageReceived
-from datachan.sctp.wire.chunks import Chunk, DataChunk
-from datachan.sctp.wire.extensions import ForwardTsnChunk, ReconfigChunk
+from datachan.sctp.wire.chunks import Chunk, DataChunk, UserDataChunk
+from datachan.sctp.wire.extensions import ForwardTsnChunk, IDataChunk, IForwardTsnChunk, ReconfigChunk
 from datachan.sctp.wire.packet import serialize_packet
 from datachan.sctp.wire.parameters import OutgoingSsnResetRequest
 from tests.sim.associations import PATIENT, Traffic, consume, established, is_closed, rough_conditions
@@ -97,6 +97,25 @@ def test_shutdown_waits_for_a_receiver_that_does_not_read() -> None:
 # -- a peer that keeps no rule -----------------------------------------------------------------------------------------
 
 
+def hostile_i_data(start: int, kind: str) -> Iterator[Chunk]:
+    """I-DATA of such a sender."""
+    payload = bytes(1000)
+    for index in range(4000):
+        match kind:
+            case "I-DATA: a message that never ends":
+                yield IDataChunk(start + index, 0, 0, index, payload, beginning=index == 0, ending=False)
+            case "I-DATA: a message begun on every stream":
+                yield IDataChunk(start + index, index, 0, 51, payload, ending=False)
+            case "I-DATA: tiny beginnings":
+                yield IDataChunk(start + index, index % 7, index, 51, b"x", unordered=True, ending=False)
+            case "I-DATA: fragments in two":
+                yield IDataChunk(start + index, 0, 0, 2 * index + 1, payload, beginning=False, ending=False)
+            case "I-DATA: early messages":
+                yield IDataChunk(start + index, index % 3, 1 + index, 51, payload)
+            case "I-DATA: many long messages at once":
+                yield IDataChunk(start + index, index % 50, 0, index // 50, payload, beginning=index < 50, ending=False)
+
+
 def hostile_data(start: int, kind: str) -> Iterator[Chunk]:
     """DATA of a sender that does not care for the window."""
     payload = bytes(1000)
@@ -129,6 +148,12 @@ KINDS = [
     "beginnings without ends",
     "far ahead",
     "one byte far ahead",
+    "I-DATA: a message that never ends",
+    "I-DATA: a message begun on every stream",
+    "I-DATA: tiny beginnings",
+    "I-DATA: fragments in two",
+    "I-DATA: early messages",
+    "I-DATA: many long messages at once",
 ]
 
 
@@ -145,15 +170,18 @@ def next_tsn(pair: Pair) -> int:
         chunk.tsn
         for passage in pair.network.to_z.passages
         for chunk in (passage.packet.chunks if passage.packet else [])
-        if isinstance(chunk, DataChunk)
+        if isinstance(chunk, UserDataChunk)
     ]
     return max(tsns) + 1
 
 
-def quiet_pair() -> Pair:
+def quiet_pair(interleaving: bool = False) -> Pair:
     """A pair of which A has said one word, and no TSN is about to wrap."""
     pair = established(
-        receive_window=WINDOW, max_message_size=256 * 1024, source=lambda seed: random.Random(seed + 77).randbytes
+        receive_window=WINDOW,
+        max_message_size=256 * 1024,
+        interleaving=interleaving,
+        source=lambda seed: random.Random(seed + 77).randbytes,
     )
     consume(pair.z)
     pair.a.machine.send(0, b"word", ppid=51, now=pair.now)
@@ -165,12 +193,13 @@ def quiet_pair() -> Pair:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_sender_that_does_not_care_for_the_window_cannot_fill_memory(kind: str) -> None:
-    pair = quiet_pair()
+    pair = quiet_pair(kind.startswith("I-DATA"))
     z = pair.z.machine
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
-        for chunk in hostile_data(next_tsn(pair) % (1 << 30), kind):
+        hostile = hostile_i_data if kind.startswith("I-DATA") else hostile_data
+        for chunk in hostile(next_tsn(pair) % (1 << 30), kind):
             z.receive_datagrams([forge(pair, chunk)], pair.now)
             z.datagrams_to_send(pair.now)
             for event in z.events():
@@ -200,6 +229,25 @@ def test_forward_tsn_for_every_stream_costs_little_memory() -> None:
         tracemalloc.stop()
     # At most 65536 streams, whose next SSN has to be known.
     assert after - before < 65536 * 400
+
+
+def test_i_forward_tsn_for_every_stream_costs_little_memory() -> None:
+    pair = quiet_pair(interleaving=True)
+    z = pair.z.machine
+    tsn = next_tsn(pair)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for index in range(600):
+            streams = [((index * 140 + number) & 0xFFFF, index % 2 == 0, index) for number in range(140)]
+            z.receive_datagrams([forge(pair, IForwardTsnChunk(tsn + index & 0xFFFFFFFF, streams))], pair.now)
+            z.datagrams_to_send(pair.now)
+            z.events()
+        after = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    # At most 65536 streams, whose next MIDs have to be known.
+    assert after - before < 65536 * 450
 
 
 def test_reset_requests_for_ever_cost_no_memory() -> None:

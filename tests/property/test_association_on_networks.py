@@ -36,6 +36,7 @@ def random_pair(seed: int, chance: random.Random, **options: Any) -> Pair:
         source=chance.choice([entropy, entropy_near_the_wrap]),
         receive_window=chance.choice([20_000, 100_000, 4_000_000]),
         max_packet_size=chance.choice([576, 1200, 1452]),
+        interleaving=chance.random() < 0.6,
         **PATIENT,
         **options,
     )

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from datachan.sctp.events import Event, MessageReceived
 from datachan.sctp.rx.data_tracker import DataTracker
+from datachan.sctp.rx.interleaved import InterleavedReassembly
 from datachan.sctp.rx.reassembly import ReassemblyQueue
 from datachan.sctp.wire.chunks import DataChunk
+from datachan.sctp.wire.extensions import IDataChunk
 
 INITIAL_TSN = (1 << 33) - 20  # so that the 32-bit TSNs wrap
 
@@ -115,7 +117,7 @@ def test_what_is_skipped_leaves_nothing_behind_and_all_else_arrives(sent: list[M
         missing = chunks[tracker.cumulative_tsn + 1 - INITIAL_TSN][1]
         assert missing.ppid in skipped
         last = max(tsn for tsn, chunk in chunks if chunk.ppid == missing.ppid)
-        stream = [] if missing.unordered else [(missing.stream_id, missing.ssn)]
+        stream = [] if missing.unordered else [(missing.stream_id, False, missing.ssn)]
         assert tracker.forward(last)
         reassembly.forward(last, stream, out)
         tracker.check_invariants()
@@ -127,3 +129,78 @@ def test_what_is_skipped_leaves_nothing_behind_and_all_else_arrives(sent: list[M
         ordered = [event.ppid for event in received if event.stream_id == stream_id and not event.unordered]
         assert ordered == sorted(ordered)
     assert reassembly.buffered == 0
+
+
+# -- I-DATA: the same, with messages of different streams mixed -----------------------------------------------
+
+
+def i_data_chunks_of(sent: list[Message], chance: random.Random) -> list[IDataChunk]:
+    """The I-DATA chunks of these messages: one after the other on a stream, at random between streams."""
+    queues: dict[int, list[IDataChunk]] = {0: [], 1: [], 2: []}
+    next_mid: dict[tuple[int, bool], int] = {}
+    for number, message in enumerate(sent):
+        key = (message.stream_id, message.unordered)
+        mid = next_mid.setdefault(key, 0)
+        next_mid[key] += 1
+        for fsn in range(message.fragments):
+            data = bytes([number, fsn])
+            last = fsn == message.fragments - 1
+            chunk = IDataChunk(0, message.stream_id, mid, fsn or number, data, message.unordered, fsn == 0, last)
+            queues[message.stream_id].append(chunk)
+    result = []
+    while any(queues.values()):
+        result.append(chance.choice([queue for queue in queues.values() if queue]).pop(0))
+    return result
+
+
+@settings(max_examples=200, deadline=None)
+@given(messages, st.randoms(use_true_random=False))
+def test_interleaved_messages_come_out_whatever_the_order_of_arrival(
+    sent: list[Message], chance: random.Random
+) -> None:
+    arriving = i_data_chunks_of(sent, chance)
+    chance.shuffle(arriving)
+    reassembly, out = InterleavedReassembly(0, chance.choice([0, 20_000])), list[Event]()
+    for chunk in arriving:
+        reassembly.add(chunk, 0, False, out)
+        reassembly.check_invariants()
+    check_received(sent, set(), out)
+    assert reassembly.buffered == 0
+    assert reassembly.being_assembled(0) == (0, 0)
+
+
+@settings(max_examples=200, deadline=None)
+@given(messages, st.randoms(use_true_random=False))
+def test_interleaved_messages_skipped_leave_nothing_behind_and_all_else_arrives(
+    sent: list[Message], chance: random.Random
+) -> None:
+    chunks = i_data_chunks_of(sent, chance)
+    skipped = {number for number in range(len(sent)) if chance.random() < 0.4}
+    arriving = [
+        chunk for chunk in chunks if chunk.data[0] not in skipped or (not chunk.ending and chance.random() < 0.5)
+    ]
+    chance.shuffle(arriving)
+    late = {id(chunk) for chunk in arriving if chunk.data[0] in skipped and chance.random() < 0.3}
+    reassembly, out = InterleavedReassembly(0, 20_000), list[Event]()
+    for chunk in arriving:
+        if id(chunk) not in late:
+            reassembly.add(chunk, 0, False, out)
+    for chunk in chunks:
+        if chunk.ending and chunk.data[0] in skipped:
+            reassembly.forward(0, [(chunk.stream_id, chunk.unordered, chunk.mid)], out)
+            reassembly.check_invariants()
+    for chunk in arriving:
+        if id(chunk) in late:
+            reassembly.add(chunk, 0, False, out)
+    check_received(sent, skipped, out)
+    assert reassembly.buffered == 0
+
+
+def check_received(sent: list[Message], skipped: set[int], out: list[Event]) -> None:
+    received = [event for event in out if isinstance(event, MessageReceived)]
+    assert sorted(event.ppid for event in received) == [n for n in range(len(sent)) if n not in skipped]
+    for event in received:
+        assert event.data == whole(event.ppid, sent[event.ppid])
+    for stream_id in range(3):
+        ordered = [event.ppid for event in received if event.stream_id == stream_id and not event.unordered]
+        assert ordered == sorted(ordered)

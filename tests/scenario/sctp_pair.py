@@ -46,7 +46,7 @@ class Pair:
     """A and Z; `now` moves only when a test says so."""
 
     def __init__(self, options: AssociationOptions | None = None, z_options: AssociationOptions | None = None) -> None:
-        options = options or AssociationOptions()
+        options = options or changed()
         self.options = options
         self.a = Association(options, entropy(A_SEED))
         self.z = Association(z_options or options, entropy(Z_SEED))
@@ -158,5 +158,5 @@ class Pair:
 
 
 def changed(**keywords: object) -> AssociationOptions:
-    """The default options with some changed."""
-    return replace(AssociationOptions(), **keywords)  # type: ignore[arg-type]
+    """The default options with some changed; of them interleaving, which has tests of its own."""
+    return replace(AssociationOptions(interleaving=False), **keywords)  # type: ignore[arg-type]

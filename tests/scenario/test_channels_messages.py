@@ -7,7 +7,7 @@ import pytest
 from datachan.dcep.channels import BufferedAmountChanged, Channel, ChannelLimits, ChannelMessage, ChannelState
 from datachan.sctp.errors import MessageTooLarge
 from datachan.sctp.events import SendFailed
-from datachan.sctp.wire.chunks import DataChunk
+from datachan.sctp.wire.chunks import UserDataChunk
 from datachan.sctp.wire.packet import Packet
 from tests.scenario.channel_pair import ChannelPair, connected, failures, kinds, messages
 from tests.sim.network import Conditions, Network
@@ -23,7 +23,7 @@ def raw(pair: ChannelPair, channel: Channel, *messages: tuple[int, bytes]) -> No
 
 
 def has_data(packet: Packet) -> bool:
-    return any(isinstance(chunk, DataChunk) for chunk in packet.chunks)
+    return any(isinstance(chunk, UserDataChunk) for chunk in packet.chunks)
 
 
 def window_is_whole(pair: ChannelPair) -> bool:

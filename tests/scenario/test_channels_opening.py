@@ -19,6 +19,7 @@ from datachan.dcep.channels import (
 )
 from datachan.dcep.messages import OpenMessage
 from datachan.sctp.wire.chunks import DataChunk
+from datachan.sctp.wire.extensions import IDataChunk
 from datachan.sctp.wire.packet import Packet
 from tests.scenario.channel_pair import ChannelPair, connected, failures, kinds, messages, was_closed, was_opened
 from tests.sim.network import Link
@@ -34,12 +35,14 @@ def data_chunks(link: Link, stream_id: int) -> list[tuple[int, bool]]:
         for packet in packets
         if packet is not None
         for chunk in packet.chunks
-        if isinstance(chunk, DataChunk) and chunk.stream_id == stream_id
+        if isinstance(chunk, DataChunk | IDataChunk) and chunk.stream_id == stream_id
     ]
 
 
 def carrying(ppid: int) -> Callable[[Packet], bool]:
-    return lambda packet: any(isinstance(chunk, DataChunk) and chunk.ppid == ppid for chunk in packet.chunks)
+    return lambda packet: any(
+        isinstance(chunk, DataChunk | IDataChunk) and chunk.ppid == ppid for chunk in packet.chunks
+    )
 
 
 # -- in band -----------------------------------------------------------------------------------------------------------

@@ -9,19 +9,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from datachan.sctp.errors import SctpError
 from datachan.sctp.events import Event, MessageReceived
 from datachan.sctp.serial import unwrap16
-from datachan.sctp.wire.chunks import DataChunk
+from datachan.sctp.wire.chunks import DataChunk, UserDataChunk
 
-OVERHEAD = 128
-"""What holding one fragment or message costs besides its bytes: counted, so that tiny ones cannot outgrow the
-window.
-"""
-
-
-class PeerViolation(SctpError):
-    """The peer broke the protocol in a way that ends the association; the text goes into the ABORT."""
+from .base import OVERHEAD, PeerViolation, Reassembly
 
 
 class Run:
@@ -48,38 +40,22 @@ class InboundStream:
         self.waiting: dict[int, MessageReceived] = {}
 
 
-class ReassemblyQueue:
-    """Everything received that the user does not have yet.
+class ReassemblyQueue(Reassembly):
+    """The reassembly of an association that uses DATA."""
 
-    Attributes:
-        buffered: bytes held, overhead included.
-        pieces: how many times the overhead is in that.
-        max_message_size: longest message accepted, 0 for no limit.
-    """
-
-    __slots__ = ("_by_end", "_by_start", "_streams", "buffered", "max_message_size", "pieces")
+    __slots__ = ("_by_end", "_by_start", "_streams")
 
     def __init__(self, max_message_size: int = 0) -> None:
-        self.buffered = 0
-        self.pieces = 0
-        self.max_message_size = max_message_size
+        super().__init__(max_message_size)
         # A run is found by its first TSN and by the TSN behind its last.
         self._by_start: dict[int, Run] = {}
         self._by_end: dict[int, Run] = {}
         self._streams: dict[int, InboundStream] = {}
 
-    def add(self, chunk: DataChunk, tsn: int, contiguous: bool, out: list[Event]) -> None:
-        """Take in a fragment and append the messages it completes, in order, to `out`.
-
-        Args:
-            chunk: a DATA chunk received for the first time.
-            tsn: its unwrapped TSN.
-            contiguous: nothing below this TSN is missing.
-            out: receives the messages.
-
-        Raises:
-            PeerViolation: the fragments do not fit together, or the message exceeds `max_message_size`.
-        """
+    def add(self, chunk: UserDataChunk, tsn: int, contiguous: bool, out: list[Event]) -> None:
+        """Take in a fragment and append the messages it completes, in order, to `out`; see `Reassembly.add`."""
+        if not isinstance(chunk, DataChunk):
+            raise PeerViolation("I-DATA came although it was not agreed on")
         if chunk.beginning and chunk.ending:
             self._check_size(len(chunk.data))
             self._complete(chunk, chunk.data, out)
@@ -190,22 +166,8 @@ class ReassemblyQueue:
             out.append(message)
             stream.next_ssn += 1
 
-    def _hold(self, size: int, pieces: int) -> None:
-        self.buffered += size + OVERHEAD * pieces
-        self.pieces += pieces
-
-    def _check_size(self, size: int) -> None:
-        if self.max_message_size and size > self.max_message_size:
-            raise PeerViolation(f"a message exceeds the {self.max_message_size} bytes announced")
-
-    def forward(self, new_cumulative_tsn: int, skipped: Sequence[tuple[int, int]], out: list[Event]) -> None:
-        """The sender gave up on everything up to a TSN (RFC 3758, section 3.6).
-
-        Args:
-            new_cumulative_tsn: unwrapped.
-            skipped: (stream id, SSN) of the last ordered message given up per stream.
-            out: receives messages that were waiting for those.
-        """
+    def forward(self, new_cumulative_tsn: int, skipped: Sequence[tuple[int, bool, int]], out: list[Event]) -> None:
+        """Drop the messages skipped and deliver what waited for them; see `Reassembly.forward`."""
         # RFC 3758, 3.6: "The receiver MUST remove any partially reassembled message, which is still missing one or more
         # TSNs earlier than or equal to the new cumulative TSN point."
         for run in [run for run in self._by_start.values() if run.start <= new_cumulative_tsn]:
@@ -214,7 +176,7 @@ class ReassemblyQueue:
         orphan = self._by_start.get(new_cumulative_tsn + 1)
         if orphan is not None and not orphan.begins:
             self._discard(orphan)
-        for stream_id, ssn in skipped:
+        for stream_id, _unordered, ssn in skipped:
             stream = self._streams.get(stream_id)
             if stream is None:
                 stream = self._streams[stream_id] = InboundStream()

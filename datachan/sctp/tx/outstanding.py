@@ -21,6 +21,7 @@ ABANDONED: Final = 3
 
 _MASK: Final = 0xFFFFFFFF
 _DATA_HEADER: Final = struct.Struct("!BBHIHHI")
+_I_DATA_HEADER: Final = struct.Struct("!BBHIHHII")
 _PADDING: Final = (b"", b"\0\0\0", b"\0\0", b"\0")
 
 Interval = tuple[int, int]
@@ -98,6 +99,7 @@ class OutstandingData:
     """The chunks between the Cumulative TSN Ack Point and the next TSN.
 
     Attributes:
+        interleaving: chunks are I-DATA (RFC 8260) instead of DATA.
         next_tsn: the TSN the next new chunk gets.
         cumulative_tsn_ack: the peer has everything up to here.
         advanced_peer_ack_point: what the peer may take as received (RFC 3758, section 3.5).
@@ -118,13 +120,15 @@ class OutstandingData:
         "cumulative_tsn_ack",
         "flight_payload",
         "flight_size",
+        "interleaving",
         "next_tsn",
         "packets_sacked",
         "rack",
         "rate",
     )
 
-    def __init__(self, initial_tsn: int) -> None:
+    def __init__(self, initial_tsn: int, interleaving: bool = False) -> None:
+        self.interleaving = interleaving
         self.next_tsn = initial_tsn
         self.cumulative_tsn_ack = initial_tsn - 1
         self.advanced_peer_ack_point = initial_tsn - 1
@@ -169,9 +173,17 @@ class OutstandingData:
         if message.offset == message.size:
             flags |= 1
         message.last_tsn = tsn
-        header = _DATA_HEADER.pack(
-            0, flags, 16 + payload, tsn & _MASK, message.stream_id, message.ssn & 0xFFFF, message.ppid
-        )
+        if self.interleaving:
+            # RFC 8260, 2.1: "If the B bit is set, this field contains the PPID of the user message." "If the B bit is
+            # not set, this field contains the FSN."
+            last = message.ppid if flags & 2 else message.fsn - 1 & _MASK
+            header = _I_DATA_HEADER.pack(
+                64, flags, 20 + payload, tsn & _MASK, message.stream_id, 0, message.ssn & _MASK, last
+            )
+        else:
+            header = _DATA_HEADER.pack(
+                0, flags, 16 + payload, tsn & _MASK, message.stream_id, message.ssn & 0xFFFF, message.ppid
+            )
         wire = header + fragment + _PADDING[payload & 3] if payload & 3 else header + fragment
         chunk = OutstandingChunk(tsn, message, wire, payload, now, packet)
         self._chunks[tsn] = chunk
@@ -418,8 +430,9 @@ class OutstandingData:
     def abandon(self, message: OutgoingMessage) -> None:
         """Treat all chunks of a message "as being finally acked and no longer outstanding" (RFC 3758, 3.5, A2).
 
-        A message of which not every fragment was sent gets one more TSN, never sent: it keeps the next message from
-        following directly on a fragment that is not the last, which receivers take for a violation.
+        A message of which not every fragment was sent gets one more TSN, never sent: a FORWARD TSN that covers it tells
+        the receiver to drop what it has, and keeps the next message from following directly on a fragment that is not
+        the last, which with DATA receivers take for a violation.
         """
         message.abandoned = True
         if message.first_tsn < 0:
@@ -430,9 +443,9 @@ class OutstandingData:
             self._chunks[self.next_tsn] = placeholder
             message.last_tsn = self.next_tsn
             self.next_tsn += 1
-        for tsn in range(message.first_tsn, message.last_tsn + 1):
+        for tsn in range(max(message.first_tsn, self.cumulative_tsn_ack + 1), message.last_tsn + 1):
             chunk = self._chunks.get(tsn)
-            if chunk is None:
+            if chunk is None or chunk.message is not message:
                 continue
             if chunk.state == IN_FLIGHT:
                 self._land(chunk)
@@ -448,18 +461,28 @@ class OutstandingData:
             chunk = self._chunks.get(tsn)
         self.advanced_peer_ack_point = tsn - 1
 
-    def forward_tsn(self, max_streams: int) -> tuple[int, list[tuple[int, int]]]:
-        """The New Cumulative TSN and the streams of a FORWARD TSN, with at most `max_streams` of them (C4)."""
-        skipped: dict[int, int] = {}
+    def forward_tsn(self, max_streams: int) -> tuple[int, list[tuple[int, bool, int]]]:
+        """What a FORWARD TSN says (C4).
+
+        Args:
+            max_streams: it has room for so many of them.
+
+        Returns:
+            The New Cumulative TSN, and (stream id, unordered, number) of the last message given up of each stream. With
+            DATA the number is the 16-bit SSN and unordered messages are not listed; with I-DATA it is the MID.
+        """
+        skipped: dict[tuple[int, bool], int] = {}
         last = self.cumulative_tsn_ack
         for tsn in range(self.cumulative_tsn_ack + 1, self.advanced_peer_ack_point + 1):
             message = self._chunks[tsn].message
-            if not message.unordered:
-                if message.stream_id not in skipped and len(skipped) == max_streams:
+            if self.interleaving or not message.unordered:
+                key = (message.stream_id, message.unordered)
+                if key not in skipped and len(skipped) == max_streams:
                     break
-                skipped[message.stream_id] = max(skipped.get(message.stream_id, -1), message.ssn)
+                skipped[key] = max(skipped.get(key, -1), message.ssn)
             last = tsn
-        return last, [(stream_id, ssn & 0xFFFF) for stream_id, ssn in skipped.items()]
+        mask = _MASK if self.interleaving else 0xFFFF
+        return last, [(stream_id, unordered, number & mask) for (stream_id, unordered), number in skipped.items()]
 
     def unacknowledged_messages(self) -> list[OutgoingMessage]:
         """The messages of which a chunk is not cumulatively acknowledged, each once, in order.

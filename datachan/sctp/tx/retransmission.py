@@ -13,11 +13,12 @@ from datachan.sctp.path import Path
 from datachan.sctp.serial import unwrap
 from datachan.sctp.timers import Timer, earliest
 from datachan.sctp.wire.chunks import SackChunk
-from datachan.sctp.wire.extensions import ForwardTsnChunk
+from datachan.sctp.wire.extensions import I_DATA_HEADER_LENGTH, ForwardTsnChunk, IForwardTsnChunk
 
 from .loss_probe import LossProbe
 from .outstanding import AckInfo, Interval, OutstandingChunk, OutstandingData
 from .pacer import Pacer
+from .policies import LIFETIME, PRIORITY, RETRANSMISSIONS
 from .recovery import Recovery
 from .send_queue import OutgoingMessage, SendQueue
 
@@ -34,6 +35,7 @@ class RetransmissionQueue:
     Attributes:
         outstanding: the chunks sent and not acknowledged.
         path: where they are sent.
+        can_abandon: the peer knows partial reliability.
         abandoned: messages given up since the caller last looked; it clears the list.
         retransmissions: chunks sent again, for statistics.
         spurious_recoveries: recoveries undone because nothing had been lost, for statistics.
@@ -47,10 +49,11 @@ class RetransmissionQueue:
     __slots__ = (
         "_a_rwnd",
         "_burst_left",
-        "_can_abandon",
+        "_by_packets",
         "_forward_tsn_due",
         "_forward_tsn_sent_at",
         "_forwarded_to",
+        "_header_length",
         "_max_fragment",
         "_one_packet_now",
         "_options",
@@ -61,6 +64,7 @@ class RetransmissionQueue:
         "_sack_since_t3",
         "_single_packet",
         "abandoned",
+        "can_abandon",
         "outstanding",
         "packet",
         "path",
@@ -80,8 +84,9 @@ class RetransmissionQueue:
         initial_tsn: int,
         peer_a_rwnd: int,
         can_abandon: bool,
+        interleaving: bool = False,
     ) -> None:
-        self.outstanding = OutstandingData(initial_tsn)
+        self.outstanding = OutstandingData(initial_tsn, interleaving)
         self.path = path
         self.abandoned: list[OutgoingMessage] = []
         self.retransmissions = 0
@@ -94,12 +99,14 @@ class RetransmissionQueue:
         self._options = options
         self._queue = queue
         self._a_rwnd = peer_a_rwnd
-        self._can_abandon = can_abandon
-        self._max_fragment = options.max_packet_size - 12 - DATA_HEADER_LENGTH & ~3
-        self._pacer = Pacer(self._max_fragment + DATA_HEADER_LENGTH)
+        self.can_abandon = can_abandon
+        self._header_length = I_DATA_HEADER_LENGTH if interleaving else DATA_HEADER_LENGTH
+        self._max_fragment = options.max_packet_size - 12 - self._header_length & ~3
+        self._pacer = Pacer(self._max_fragment + self._header_length)
         self._one_packet_now = False  # one packet may ignore cwnd and pace
         self._paced_out = False  # only the pace holds DATA back
         self._single_packet = False  # after T3-rtx, until something is acknowledged
+        self._by_packets = options.scheduler == "round-robin-per-packet"
         self._probing = False
         self._sack_since_t3 = False
         self._forward_tsn_due = False
@@ -110,7 +117,7 @@ class RetransmissionQueue:
     def restart_at(self, tsn: int) -> None:
         """TSNs begin anew with this one; what is outstanding counts as acknowledged (RFC 6525, 5.2.4, G2 and G3)."""
         old = self.outstanding
-        self.outstanding = OutstandingData(tsn)
+        self.outstanding = OutstandingData(tsn, old.interleaving)
         self.outstanding.rack.min_rtt = old.rack.min_rtt
         self.outstanding.rate = old.rate
         self.recovery = Recovery()
@@ -151,7 +158,7 @@ class RetransmissionQueue:
             lost = self._detect_losses(now, exhausted)
             if lost:
                 self._enter_recovery(now, self.outstanding.flight_size + lost)
-            self._give_up(exhausted)
+            self._give_up(exhausted, RETRANSMISSIONS)
             self.outstanding.advance_peer_ack_point()
             self._check_forward_tsn(now)
         if self.probe.timer.expire(now):
@@ -217,7 +224,7 @@ class RetransmissionQueue:
             # network all the same: one may enter it, or flight_size would never shrink.
             self._one_packet_now = True
         if exhausted:
-            self._give_up(exhausted)
+            self._give_up(exhausted, RETRANSMISSIONS)
         outstanding.advance_peer_ack_point()
         self._check_forward_tsn(now)
         self._burst_left = max(self._burst_limit(), 2 * info.bytes_acked)
@@ -329,7 +336,7 @@ class RetransmissionQueue:
             )
             congestion.on_timeout(now, self.outstanding.flight_size)
         self._single_packet = True
-        self._give_up(self.outstanding.lose_all())
+        self._give_up(self.outstanding.lose_all(), RETRANSMISSIONS)
         self.outstanding.advance_peer_ack_point()
         self._forward_tsn_due = self._can_forward()
         self._burst_left = self._burst_limit()
@@ -339,7 +346,7 @@ class RetransmissionQueue:
 
     def lose_all_for_handshake(self) -> None:
         """COOKIE ECHO is sent again, and the DATA bundled with it: no sign of congestion."""
-        self._give_up(self.outstanding.lose_all())
+        self._give_up(self.outstanding.lose_all(), RETRANSMISSIONS)
 
     def _schedule_probe(self, now: float) -> None:
         """RFC 8985, 7.2: start the probe timer, "unless it is already in fast recovery, RTO recovery, or segments have
@@ -349,7 +356,7 @@ class RetransmissionQueue:
         if not self._options.tail_loss_probe or self.recovery.active or outstanding.packets_sacked:
             self.probe.timer.stop()
             return
-        lone = outstanding.flight_size <= self._max_fragment + DATA_HEADER_LENGTH
+        lone = outstanding.flight_size <= self._max_fragment + self._header_length
         self.probe.schedule(now, self.path.srtt, lone, self.path.t3_rtx.expires_at)
 
     def _send_loss_probe(self, now: float) -> None:
@@ -376,8 +383,10 @@ class RetransmissionQueue:
     def begin_batch(self, now: float) -> None:
         """A writer is about to ask for chunks: drop what has outlived its lifetime and decay an idle window."""
         self._paced_out = False
+        if self._by_packets:
+            self._queue.packet_done()
         for message in self._queue.expire(now):
-            self._abandon_or_drop(message)
+            self._abandon_or_drop(message, LIFETIME)
         if self.all_acknowledged and self._queue.sendable:
             self.path.decay_when_idle(now)
             # What the last SACK allowed stays allowed: a peer that acknowledges a whole window at once would otherwise
@@ -413,6 +422,8 @@ class RetransmissionQueue:
     def packet_done(self, length: int, now: float) -> None:
         """A packet with DATA was finished; `length` chunk bytes were in it."""
         self.packet += 1
+        if self._by_packets:
+            self._queue.packet_done()
         self._burst_left -= length
         self._pacer.sent(length)
         self._one_packet_now = False
@@ -422,9 +433,9 @@ class RetransmissionQueue:
         outstanding = self.outstanding
         while (chunk := outstanding.next_lost()) is not None:
             expires_at = chunk.message.expires_at
-            if not self._can_abandon or expires_at is None or now < expires_at:
+            if not self.can_abandon or expires_at is None or now < expires_at:
                 break
-            self._give_up([chunk.message])
+            self._give_up([chunk.message], LIFETIME)
             self._check_forward_tsn(now)
         if chunk is None or chunk.length > room:
             return None
@@ -445,7 +456,7 @@ class RetransmissionQueue:
         if message is None:
             return None
         size = min(message.remaining, self._max_fragment)
-        if size + DATA_HEADER_LENGTH > room:
+        if size + self._header_length > room:
             return None
         if packet_empty:
             if not self._one_packet_now and not self._window_allows(now):
@@ -490,30 +501,35 @@ class RetransmissionQueue:
         """RFC 9260, 6.1: "Reasons for setting the I bit include": SHUTDOWN-PENDING, and filling a window."""
         if closing and not self._queue.buffered:
             return True
-        flight = self.outstanding.flight_size + size + DATA_HEADER_LENGTH
+        flight = self.outstanding.flight_size + size + self._header_length
         return flight >= self.path.congestion.cwnd or self.peer_rwnd < size + self._max_fragment
 
     def _burst_limit(self) -> int:
         """Max.Burst in bytes (section 6.1, D)."""
-        return self._options.max_burst * (self._max_fragment + DATA_HEADER_LENGTH)
+        return self._options.max_burst * (self._max_fragment + self._header_length)
 
     # -- partial reliability ----------------------------------------------------------------------------------
 
-    def forward_tsn(self, max_size: int, now: float) -> ForwardTsnChunk | None:
-        """The FORWARD TSN to send now, or None (RFC 3758, section 3.5)."""
+    def forward_tsn(self, max_size: int, now: float) -> ForwardTsnChunk | IForwardTsnChunk | None:
+        """The FORWARD TSN or I-FORWARD-TSN to send now, or None (RFC 3758, section 3.5)."""
         if not self._forward_tsn_due:
             return None
         self._forward_tsn_due = False
         if not self._can_forward():
             return None
-        new_cumulative_tsn, streams = self.outstanding.forward_tsn((max_size - 8) // 4)
+        interleaving = self.outstanding.interleaving
+        new_cumulative_tsn, streams = self.outstanding.forward_tsn((max_size - 8) // (8 if interleaving else 4))
         self._forward_tsn_sent_at = now
         self._forwarded_to = new_cumulative_tsn
         # RFC 3758, 3.5, C5: "If a FORWARD TSN is sent, the sender MUST assure that at least one T3-rtx timer is
         # running."
         if not self.path.t3_rtx.running:
             self.path.t3_rtx.start(now, self.path.rto)
-        return ForwardTsnChunk(new_cumulative_tsn & 0xFFFFFFFF, streams)
+        if interleaving:
+            return IForwardTsnChunk(new_cumulative_tsn & 0xFFFFFFFF, streams)
+        return ForwardTsnChunk(
+            new_cumulative_tsn & 0xFFFFFFFF, [(stream_id, ssn) for stream_id, _unordered, ssn in streams]
+        )
 
     def _can_forward(self) -> bool:
         return self.outstanding.advanced_peer_ack_point > self.outstanding.cumulative_tsn_ack
@@ -526,15 +542,21 @@ class RetransmissionQueue:
         ):
             self._forward_tsn_due = True
 
-    def _give_up(self, messages: list[OutgoingMessage]) -> None:
+    def make_room(self, messages: list[OutgoingMessage]) -> None:
+        """Give these up for a message of higher priority (RFC 7496, section 3.2)."""
         for message in messages:
-            if self._can_abandon and not message.abandoned:
-                self._abandon_or_drop(message)
+            self._abandon_or_drop(message, PRIORITY)
 
-    def _abandon_or_drop(self, message: OutgoingMessage) -> None:
+    def _give_up(self, messages: list[OutgoingMessage], policy: int) -> None:
+        for message in messages:
+            if self.can_abandon and not message.abandoned:
+                self._abandon_or_drop(message, policy)
+
+    def _abandon_or_drop(self, message: OutgoingMessage, policy: int) -> None:
         started = message.first_tsn >= 0
-        if started and not self._can_abandon:
+        if started and not self.can_abandon:
             return
+        message.policy = policy
         self.outstanding.abandon(message)
         self._queue.drop(message)
         self.abandoned.append(message)

@@ -9,7 +9,11 @@ from collections import deque
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 
+from .policies import LIFETIME
 from .scheduler import RoundRobin, StreamScheduler
+
+FRAGMENT_LIMIT = 1000
+"""A message so long, in bytes, fits any packet; the peer need not collect it from pieces."""
 
 
 class OutgoingMessage:
@@ -20,12 +24,17 @@ class OutgoingMessage:
         ppid: payload protocol identifier, host order.
         data: the message; emptied once its last fragment was taken.
         size: its length in bytes.
+        arrival: its number in the order messages were queued.
         offset: bytes taken so far.
+        fsn: fragments taken so far.
         unordered: the U bit.
         expires_at: when its lifetime ends, or None.
         max_retransmissions: after how many retransmissions of a fragment it is given up, or None.
         context: the user's own, given back with `SendFailed`.
-        ssn: stream sequence number (unwrapped), given when its first fragment is taken; -1 before.
+        drop_priority: it may be given up for one with a smaller number, or for one without (RFC 7496, section 3.2).
+        policy: why it was abandoned, one of `policies`.
+        ssn: stream sequence number or message identifier (unwrapped), given when its first fragment is taken; -1
+            before.
         first_tsn: TSN of its first fragment, once sent.
         last_tsn: TSN of its last fragment so far.
         abandoned: it was given up (RFC 3758).
@@ -33,13 +42,17 @@ class OutgoingMessage:
 
     __slots__ = (
         "abandoned",
+        "arrival",
         "context",
         "data",
+        "drop_priority",
         "expires_at",
         "first_tsn",
+        "fsn",
         "last_tsn",
         "max_retransmissions",
         "offset",
+        "policy",
         "ppid",
         "size",
         "ssn",
@@ -56,16 +69,21 @@ class OutgoingMessage:
         expires_at: float | None,
         max_retransmissions: int | None,
         context: object,
+        drop_priority: int | None = None,
     ) -> None:
         self.stream_id = stream_id
         self.ppid = ppid
         self.data = data
         self.size = len(data)
+        self.arrival = 0
         self.offset = 0
+        self.fsn = 0
         self.unordered = unordered
         self.expires_at = expires_at
         self.max_retransmissions = max_retransmissions
         self.context = context
+        self.drop_priority = drop_priority
+        self.policy = LIFETIME
         self.ssn = -1
         self.first_tsn = -1
         self.last_tsn = -1
@@ -80,12 +98,13 @@ class OutgoingMessage:
 class OutboundStream:
     """One stream we send on."""
 
-    __slots__ = ("buffered", "messages", "next_ssn", "paused", "progress")
+    __slots__ = ("buffered", "messages", "next_ssn", "next_unordered_mid", "paused", "progress")
 
     def __init__(self) -> None:
         self.messages: deque[OutgoingMessage] = deque()
         self.buffered = 0
         self.next_ssn = 0
+        self.next_unordered_mid = 0
         self.paused = False
         self.progress = 0
 
@@ -95,13 +114,38 @@ class SendQueue:
 
     Attributes:
         buffered: user bytes queued on all streams.
+        interleaving: messages of different streams may be mixed (RFC 8260); else one begun is finished first.
+        peer_window: what the peer can hold, in bytes; see `_may_begin`.
     """
 
-    __slots__ = ("_active", "_expiries", "_progressed", "_scheduler", "_serial", "_streams", "buffered")
+    __slots__ = (
+        "_active",
+        "_begun",
+        "_current",
+        "_droppable",
+        "_droppable_limit",
+        "_expiries",
+        "_held_back",
+        "_progressed",
+        "_scheduler",
+        "_serial",
+        "_streams",
+        "buffered",
+        "interleaving",
+        "peer_window",
+    )
 
     def __init__(self, scheduler: StreamScheduler | None = None) -> None:
         self.buffered = 0
+        self.interleaving = False
+        self.peer_window = 0
         self._scheduler = scheduler if scheduler is not None else RoundRobin()
+        self._current: OutgoingMessage | None = None  # begun and to be finished before any other
+        # (-drop_priority, arrival, message), the first to be given up first; some are sent already.
+        self._droppable: list[tuple[int, int, OutgoingMessage]] = []
+        self._droppable_limit = 64
+        self._begun: dict[int, int] = {}  # size of the message begun and not finished, by stream, if long
+        self._held_back: list[int] = []  # streams that wait for one of those to be finished
         self._streams: dict[int, OutboundStream] = {}
         self._active: set[int] = set()
         self._expiries: list[tuple[float, int, OutgoingMessage]] = []
@@ -111,12 +155,15 @@ class SendQueue:
     def add(self, message: OutgoingMessage) -> None:
         """Queue a message at the end of its stream."""
         stream = self._stream(message.stream_id)
+        self._serial += 1
+        message.arrival = self._serial
         stream.messages.append(message)
         stream.buffered += message.size
         self.buffered += message.size
         if message.expires_at is not None:
-            self._serial += 1
-            heappush(self._expiries, (message.expires_at, self._serial, message))
+            heappush(self._expiries, (message.expires_at, message.arrival, message))
+        if message.drop_priority is not None:
+            self._add_droppable(message)
         if not stream.paused:
             self._activate(message.stream_id)
 
@@ -137,8 +184,38 @@ class SendQueue:
 
     def next_message(self) -> OutgoingMessage | None:
         """The message the next fragment comes from."""
-        stream_id = self._scheduler.choose()
-        return None if stream_id is None else self._streams[stream_id].messages[0]
+        if self._current is not None:
+            return self._current
+        while True:
+            stream_id = self._scheduler.choose()
+            if stream_id is None:
+                return None
+            message = self._streams[stream_id].messages[0]
+            if message.offset or message.size <= FRAGMENT_LIMIT or not self._begun or self._may_begin(message.size):
+                return message
+            self._deactivate(stream_id)
+            self._held_back.append(stream_id)
+
+    def _may_begin(self, size: int) -> bool:
+        """Whether a long message may be begun while others are under way.
+
+        The peer collects all of them. If together they need more than its window it can finish none, and waits for
+        ever or gives up: RFC 8260, 2.2.2: "The sender MUST assign TSNs to I-DATA chunks in a way that the receiver can
+        make progress." Who accepts a message longer than the window has room for the window besides.
+        """
+        begun = sum(self._begun.values())
+        longest = max(self._begun.values())
+        if longest <= self.peer_window:
+            return begun + size <= self.peer_window * 7 // 8
+        return begun - longest + size <= self.peer_window // 4
+
+    def packet_done(self) -> None:
+        """What is taken from now on goes into another packet."""
+        self._scheduler.packet_done()
+
+    def set_priority(self, stream_id: int, priority: int) -> None:
+        """Tell the scheduler the priority of a stream."""
+        self._scheduler.set_priority(stream_id, priority)
 
     def take(self, message: OutgoingMessage, size: int) -> bytes:
         """Take the next `size` bytes of what `next_message` returned; its first take gives it its SSN."""
@@ -146,17 +223,31 @@ class SendQueue:
         if message.ssn < 0:
             # RFC 9260, 6.6: "an endpoint does not increment its Stream Sequence Number when transmitting a DATA chunk
             # with U flag set to 1."
-            message.ssn = stream.next_ssn
+            # RFC 8260, 2.1: "The sender uses two counters for each outgoing stream: one for ordered messages and one
+            # for unordered messages."
             if not message.unordered:
+                message.ssn = stream.next_ssn
                 stream.next_ssn += 1
+            elif self.interleaving:
+                message.ssn = stream.next_unordered_mid
+                stream.next_unordered_mid += 1
+            else:
+                message.ssn = stream.next_ssn
         offset = message.offset
         end = offset + size
         fragment = message.data if size == message.size else message.data[offset:end]
         message.offset = end
+        message.fsn += 1
         if end == message.size:
             message.data = b""
             stream.messages.popleft()
-            self._finish_message(message.stream_id, stream)
+            self._finish_message(message, stream, size)
+        elif self.interleaving:
+            if offset == 0:
+                self._begun[message.stream_id] = message.size
+            self._scheduler.taken(message.stream_id, size, message.arrival)
+        else:
+            self._current = message
         self._left(message.stream_id, stream, size)
         return fragment
 
@@ -168,12 +259,15 @@ class SendQueue:
         at_head = stream.messages[0] is message
         stream.messages.remove(message)
         left = message.remaining
+        begun = message.offset > 0
         message.offset = message.size
         message.data = b""
-        if at_head and not stream.paused:
-            self._finish_message(message.stream_id, stream)
-        elif not stream.messages:
+        if begun:
+            self._end_message(message.stream_id)
+        if at_head:
             self._deactivate(message.stream_id)
+            if stream.messages and not stream.paused:
+                self._activate(message.stream_id)
         self._left(message.stream_id, stream, left)
 
     def expire(self, now: float) -> list[OutgoingMessage]:
@@ -190,6 +284,45 @@ class SendQueue:
         while self._expiries and not self._expiries[0][2].remaining:
             heappop(self._expiries)
         return self._expiries[0][0] if self._expiries else None
+
+    def room_makers(self, size: int, drop_priority: int | None, *, begun_too: bool) -> list[OutgoingMessage] | None:
+        """The messages to give up to make room (RFC 7496, section 3.2); None when they do not suffice.
+
+        "User messages sent reliably are considered to have a priority higher than all messages sent with the Priority
+        Policy." Of equals, the oldest goes first.
+
+        Args:
+            size: the bytes needed.
+            drop_priority: that of the message the room is for; None for one that is not to be given up.
+            begun_too: whether a message of which a part was sent may be given up.
+        """
+        chosen: list[OutgoingMessage] = []
+        kept: list[tuple[int, int, OutgoingMessage]] = []
+        while size > 0 and self._droppable:
+            entry = self._droppable[0]
+            if drop_priority is not None and -entry[0] <= drop_priority:
+                break
+            heappop(self._droppable)
+            message = entry[2]
+            if not message.remaining:
+                continue
+            kept.append(entry)
+            if begun_too or not message.offset:
+                chosen.append(message)
+                size -= message.remaining
+        for entry in kept:
+            heappush(self._droppable, entry)
+        return chosen if size <= 0 else None
+
+    def _add_droppable(self, message: OutgoingMessage) -> None:
+        waiting = self._droppable
+        heappush(waiting, (-(message.drop_priority or 0), message.arrival, message))
+        # Messages sent in the meantime leave the heap when they are half of it.
+        if len(waiting) >= self._droppable_limit:
+            waiting = [entry for entry in waiting if entry[2].remaining]
+            heapify(waiting)
+            self._droppable = waiting
+            self._droppable_limit = 2 * len(waiting) + 64
 
     def drain_progress(self) -> list[tuple[int, int]]:
         """(stream id, bytes) that left the queue since the last call."""
@@ -232,7 +365,7 @@ class SendQueue:
     def fresh(self, stream_id: int) -> bool:
         """Whether the next message of the stream gets SSN 0 and nothing is queued on it."""
         stream = self._streams.get(stream_id)
-        return stream is None or (stream.next_ssn == 0 and not stream.messages)
+        return stream is None or not (stream.next_ssn or stream.next_unordered_mid or stream.messages)
 
     def used_streams(self) -> list[int]:
         """The streams anything was ever queued on."""
@@ -249,19 +382,26 @@ class SendQueue:
             stream = self._stream(stream_id)
             stream.paused = False
             if reset:
+                # RFC 8260, 2.3.2: "the two counters (one for the ordered messages, one for the unordered messages) used
+                # for the MIDs MUST be reset to 0."
                 stream.next_ssn = 0
+                stream.next_unordered_mid = 0
             if stream.messages:
                 self._activate(stream_id)
 
     def restart(self) -> None:
         """Every stream begins with SSN 0 again. A message half sent is sent from its start."""
+        self._current = None
+        self._begun.clear()
+        self._held_back.clear()
         for stream_id, stream in self._streams.items():
             stream.next_ssn = 0
+            stream.next_unordered_mid = 0
             stream.paused = False
             for message in stream.messages:
                 stream.buffered += message.offset
                 self.buffered += message.offset
-                message.offset = 0
+                message.offset = message.fsn = 0
                 message.ssn = message.first_tsn = message.last_tsn = -1
             if stream.messages:
                 self._activate(stream_id)
@@ -275,20 +415,34 @@ class SendQueue:
         return stream
 
     def _activate(self, stream_id: int) -> None:
-        if stream_id not in self._active:
+        if stream_id not in self._active and stream_id not in self._held_back:
             self._active.add(stream_id)
-            self._scheduler.activate(stream_id)
+            self._scheduler.activate(stream_id, self._streams[stream_id].messages[0].arrival)
 
     def _deactivate(self, stream_id: int) -> None:
         if stream_id in self._active:
             self._active.remove(stream_id)
             self._scheduler.deactivate(stream_id)
+        elif stream_id in self._held_back:
+            self._held_back.remove(stream_id)
 
-    def _finish_message(self, stream_id: int, stream: OutboundStream) -> None:
-        if stream.messages:
-            self._scheduler.message_finished(stream_id)
-        else:
-            self._deactivate(stream_id)
+    def _finish_message(self, message: OutgoingMessage, stream: OutboundStream, size: int) -> None:
+        """The last fragment, of `size` bytes, was taken."""
+        stream_id = message.stream_id
+        arrival = stream.messages[0].arrival if stream.messages else -1
+        if arrival < 0:
+            self._active.remove(stream_id)
+        self._scheduler.taken(stream_id, size if self.interleaving else message.size, arrival)
+        if size != message.size:
+            self._end_message(stream_id)
+
+    def _end_message(self, stream_id: int) -> None:
+        """A message begun is under way no more."""
+        self._current = None
+        if self._begun.pop(stream_id, 0) and self._held_back:
+            held_back, self._held_back = self._held_back, []
+            for waiting in held_back:
+                self._activate(waiting)
 
     def _left(self, stream_id: int, stream: OutboundStream, size: int) -> None:
         stream.buffered -= size
@@ -307,9 +461,10 @@ class SendQueue:
             total += held
             if held != stream.buffered:
                 raise AssertionError(f"stream {stream_id}: {stream.buffered} bytes accounted, {held} held")
-            if bool(stream.messages) and not stream.paused and stream_id not in self._active:
+            waits = stream_id in self._held_back
+            if bool(stream.messages) and not stream.paused and not waits and stream_id not in self._active:
                 raise AssertionError(f"stream {stream_id} has messages and is not active")
-            if stream_id in self._active and not stream.messages:
+            if (stream_id in self._active or waits) and not stream.messages:
                 raise AssertionError(f"stream {stream_id} is active and has nothing")
         if total != self.buffered:
             raise AssertionError(f"{self.buffered} bytes accounted, {total} held")

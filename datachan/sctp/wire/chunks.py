@@ -114,14 +114,12 @@ class UnknownChunk(Chunk):
         return f"UnknownChunk(type={self.type}, flags={self.flags}, {len(self.body)} bytes)"
 
 
-class DataChunk(Chunk):
-    """User data, a message or a fragment of one (RFC 9260, 3.3.1).
+class UserDataChunk(Chunk):
+    """What DATA and I-DATA chunks have in common: they carry a message or a fragment of one.
 
     Attributes:
         tsn: the transmission sequence number.
         stream_id: the stream.
-        ssn: the stream sequence number; without meaning when unordered.
-        ppid: the payload protocol identifier, host order.
         data: the user data; empty is against the rules and up to the receiver to punish.
         unordered: the U bit.
         beginning: the B bit, the first fragment.
@@ -129,7 +127,26 @@ class DataChunk(Chunk):
         immediate: the I bit, the sender would like its SACK now.
     """
 
-    __slots__ = ("beginning", "data", "ending", "immediate", "ppid", "ssn", "stream_id", "tsn", "unordered")
+    __slots__ = ("beginning", "data", "ending", "immediate", "stream_id", "tsn", "unordered")
+
+    tsn: int
+    stream_id: int
+    data: bytes
+    unordered: bool
+    beginning: bool
+    ending: bool
+    immediate: bool
+
+
+class DataChunk(UserDataChunk):
+    """User data, a message or a fragment of one (RFC 9260, 3.3.1).
+
+    Attributes:
+        ssn: the stream sequence number; without meaning when unordered.
+        ppid: the payload protocol identifier, host order.
+    """
+
+    __slots__ = ("ppid", "ssn")
     type = DATA
 
     def __init__(

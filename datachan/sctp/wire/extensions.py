@@ -17,6 +17,7 @@ from datachan.sctp.wire.chunks import (
     FLAG_IMMEDIATE,
     FLAG_UNORDERED,
     Chunk,
+    UserDataChunk,
     serialize_chunk,
     serialize_parameters,
 )
@@ -78,22 +79,15 @@ class ReconfigChunk(Chunk):
         return f"ReconfigChunk({self.parameters})"
 
 
-class IDataChunk(Chunk):
+class IDataChunk(UserDataChunk):
     """User data of messages that may be interleaved (RFC 8260, 2.1).
 
     Attributes:
-        tsn: the transmission sequence number.
-        stream_id: the stream.
         mid: the message identifier.
         ppid_or_fsn: the payload protocol identifier if `beginning`, else the fragment sequence number.
-        data: the user data.
-        unordered: the U bit.
-        beginning: the B bit.
-        ending: the E bit.
-        immediate: the I bit.
     """
 
-    __slots__ = ("beginning", "data", "ending", "immediate", "mid", "ppid_or_fsn", "stream_id", "tsn", "unordered")
+    __slots__ = ("mid", "ppid_or_fsn")
     type = I_DATA
 
     def __init__(

@@ -1,0 +1,296 @@
+"""Fragments of I-DATA become messages, and ordered messages come out in order, whatever their TSNs.
+
+It knows streams, message and fragment numbers and buffers; not acknowledgements. RFC 8260, 2.2.3: "The receiver MUST
+NOT make any assumption about the TSN assignments of the sender." Of each stream one message is under way at a time, and
+any number of streams at once.
+
+How a message longer than the receiver window arrives, and memory stays bounded: of each message under way only a share
+of the window (`COUNTED_SHARE`) counts against it, so few messages cannot close it and each of them may grow up to the
+limit on the message size. What does not count is bounded as a whole, too (`UNCOUNTED_MESSAGES`, `UNCOUNTED_WINDOWS`);
+beyond that everything counts. A peer that nevertheless closes the window with messages it cannot finish is cut off by
+the association.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from datachan.sctp.events import Event, MessageReceived
+from datachan.sctp.serial import unwrap
+from datachan.sctp.wire.chunks import UserDataChunk
+from datachan.sctp.wire.extensions import IDataChunk
+
+from .base import OVERHEAD, PeerViolation, Reassembly
+
+COUNTED_SHARE = 128
+"""Of a message under way, the window divided by this many counts against it."""
+
+UNCOUNTED_MESSAGES = 2
+"""What of messages under way does not count may be so many longest messages, or"""
+
+UNCOUNTED_WINDOWS = 16
+"""so many receiver windows, whichever is more. Without a limit on the message size there is none here either."""
+
+HORIZON = 1 << 30
+"""How far behind the newest unordered message of a stream one may be. A sender has less than 2**31 in flight."""
+
+_MASK = 0xFFFFFFFF
+
+
+class Partial:
+    """A message of which not every fragment has come.
+
+    Attributes:
+        parts: its fragments from the first on, as far as none is missing.
+        next_fsn: the number of the fragment after those, unwrapped.
+        early: fragments behind a missing one, by number.
+        last_fsn: the number of its last fragment, -1 while unknown.
+        ppid: known once the first fragment is there.
+        size: bytes in `parts` and `early`.
+        uncounted: bytes, overhead included, the receiver window does not count.
+        uncounted_pieces: how many fragments that is.
+    """
+
+    __slots__ = ("early", "last_fsn", "next_fsn", "parts", "ppid", "size", "uncounted", "uncounted_pieces")
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.next_fsn = 0
+        self.early: dict[int, bytes] = {}
+        self.last_fsn = -1
+        self.ppid = 0
+        self.size = 0
+        self.uncounted = 0
+        self.uncounted_pieces = 0
+
+    @property
+    def pieces(self) -> int:
+        """How many fragments are held."""
+        return len(self.parts) + len(self.early)
+
+
+class InterleavedStream:
+    """One stream we receive on.
+
+    Attributes:
+        next_mid: the ordered message to deliver next, unwrapped.
+        first_unordered_mid: unordered messages below this one were skipped, or are far behind; unwrapped.
+        partials: messages under way, by `mid << 1 | unordered`, the MID as on the wire.
+        waiting: whole ordered messages that came too early, by unwrapped MID.
+    """
+
+    __slots__ = ("first_unordered_mid", "next_mid", "partials", "waiting")
+
+    def __init__(self) -> None:
+        self.next_mid = 0
+        self.first_unordered_mid = 0
+        self.partials: dict[int, Partial] = {}
+        self.waiting: dict[int, MessageReceived] = {}
+
+
+class InterleavedReassembly(Reassembly):
+    """The reassembly of an association that uses I-DATA.
+
+    Args:
+        max_message_size: longest message accepted, 0 for no limit.
+        window: the receiver window when nothing is held, in bytes.
+    """
+
+    __slots__ = ("_counted_share", "_streams", "_uncounted", "_uncounted_limit", "_uncounted_pieces")
+
+    def __init__(self, max_message_size: int, window: int) -> None:
+        super().__init__(max_message_size)
+        self._counted_share = window // COUNTED_SHARE
+        self._uncounted_limit = (
+            max(UNCOUNTED_MESSAGES * max_message_size, UNCOUNTED_WINDOWS * window) if max_message_size else 0
+        )
+        self._uncounted = 0
+        self._uncounted_pieces = 0
+        self._streams: dict[int, InterleavedStream] = {}
+
+    def add(self, chunk: UserDataChunk, tsn: int, contiguous: bool, out: list[Event]) -> None:
+        """Take in a fragment and append the messages it completes, in order, to `out`; see `Reassembly.add`."""
+        if not isinstance(chunk, IDataChunk):
+            raise PeerViolation("DATA came although I-DATA was agreed on")
+        stream = self._streams.get(chunk.stream_id)
+        if stream is None:
+            stream = self._streams[chunk.stream_id] = InterleavedStream()
+        partial = stream.partials.get(chunk.mid << 1 | chunk.unordered)
+        if partial is None:
+            if _is_outdated(stream, chunk):
+                return
+            if chunk.beginning and chunk.ending:
+                self._check_size(len(chunk.data))
+                self._complete(stream, chunk, chunk.ppid_or_fsn, chunk.data, out)
+                return
+            partial = stream.partials[chunk.mid << 1 | chunk.unordered] = Partial()
+        data = chunk.data
+        size = partial.size = partial.size + len(data)
+        self.buffered += len(data) + OVERHEAD
+        self.pieces += 1
+        if self.max_message_size and size > self.max_message_size:
+            self._check_size(size)
+        if (
+            partial.next_fsn
+            and chunk.ppid_or_fsn == partial.next_fsn & _MASK
+            and not (partial.early or chunk.ending or chunk.beginning or partial.last_fsn >= 0)
+        ):
+            # The hot path: the next fragment of a message under way.
+            self._append(partial, data)
+            return
+        self._place(partial, chunk)
+        if partial.next_fsn > partial.last_fsn >= 0:
+            self._finish(stream, partial, chunk, out)
+
+    def _place(self, partial: Partial, chunk: IDataChunk) -> None:
+        """Put a fragment where it belongs in its message."""
+        if chunk.beginning:
+            fsn = 0
+            partial.ppid = chunk.ppid_or_fsn
+        else:
+            fsn = unwrap(chunk.ppid_or_fsn, partial.next_fsn)
+        if fsn < partial.next_fsn or fsn in partial.early or (fsn == 0 and not chunk.beginning):
+            raise PeerViolation(f"two fragments with number {fsn & _MASK} of one message on stream {chunk.stream_id}")
+        if chunk.ending:
+            if partial.last_fsn >= 0 or (partial.early and max(partial.early) > fsn):
+                raise PeerViolation(f"a message on stream {chunk.stream_id} ends twice")
+            partial.last_fsn = fsn
+        elif 0 <= partial.last_fsn < fsn:
+            raise PeerViolation(f"a message on stream {chunk.stream_id} goes on behind its end")
+        if fsn != partial.next_fsn:
+            partial.early[fsn] = chunk.data
+            return
+        self._append(partial, chunk.data)
+        while partial.next_fsn in partial.early:
+            self._append(partial, partial.early.pop(partial.next_fsn))
+
+    def _append(self, partial: Partial, data: bytes) -> None:
+        """The message is whole up to the end of this fragment."""
+        parts = partial.parts
+        if partial.size + OVERHEAD * len(parts) - len(data) >= self._counted_share:
+            cost = len(data) + OVERHEAD
+            if not self._uncounted_limit or self._uncounted + cost <= self._uncounted_limit:
+                partial.uncounted += cost
+                partial.uncounted_pieces += 1
+                self._uncounted += cost
+                self._uncounted_pieces += 1
+        parts.append(data)
+        partial.next_fsn += 1
+
+    def _finish(self, stream: InterleavedStream, partial: Partial, chunk: IDataChunk, out: list[Event]) -> None:
+        """Every fragment is there."""
+        del stream.partials[chunk.mid << 1 | chunk.unordered]
+        self._release(partial)
+        self._complete(stream, chunk, partial.ppid, b"".join(partial.parts), out)
+
+    def _complete(self, stream: InterleavedStream, chunk: IDataChunk, ppid: int, data: bytes, out: list[Event]) -> None:
+        message = MessageReceived(chunk.stream_id, ppid, data, chunk.unordered)
+        if chunk.unordered:
+            out.append(message)
+        elif chunk.mid == stream.next_mid & _MASK:
+            out.append(message)
+            stream.next_mid += 1
+            if stream.waiting:
+                self._deliver_waiting(stream, out)
+        else:
+            mid = unwrap(chunk.mid, stream.next_mid)
+            if mid in stream.waiting:
+                raise PeerViolation(f"message identifier {chunk.mid} used twice on stream {chunk.stream_id}")
+            stream.waiting[mid] = message
+            self._hold(len(data), 1)
+
+    def _deliver_waiting(self, stream: InterleavedStream, out: list[Event]) -> None:
+        waiting = stream.waiting
+        while stream.next_mid in waiting:
+            message = waiting.pop(stream.next_mid)
+            self._hold(-len(message.data), -1)
+            out.append(message)
+            stream.next_mid += 1
+
+    def _release(self, partial: Partial) -> None:
+        """Take a message that is no longer under way off the books."""
+        self._hold(-partial.size, -partial.pieces)
+        self._uncounted -= partial.uncounted
+        self._uncounted_pieces -= partial.uncounted_pieces
+
+    # -- partial reliability, stream reset --------------------------------------------------------------------
+
+    def forward(self, new_cumulative_tsn: int, skipped: Sequence[tuple[int, bool, int]], out: list[Event]) -> None:
+        """Drop the messages skipped and deliver what waited for them.
+
+        RFC 8260, 2.3.1: "the principle applied to ordered messages when using FORWARD-TSN chunks is applied to ordered
+        and unordered messages when using I-FORWARD-TSN chunks." A sender processes the messages of a stream one after
+        the other, so nothing before the one named can still come.
+        """
+        for stream_id, unordered, number in skipped:
+            stream = self._streams.get(stream_id)
+            if stream is None:
+                stream = self._streams[stream_id] = InterleavedStream()
+            if unordered:
+                last = unwrap(number, stream.first_unordered_mid)
+                stream.first_unordered_mid = max(stream.first_unordered_mid, last + 1)
+                self._drop_partials(stream, True, last)
+            else:
+                self._skip_ordered(stream, number, out)
+
+    def _skip_ordered(self, stream: InterleavedStream, number: int, out: list[Event]) -> None:
+        last = unwrap(number, stream.next_mid)
+        if last < stream.next_mid:
+            return
+        self._drop_partials(stream, False, last)
+        for early in sorted(mid for mid in stream.waiting if mid <= last):
+            message = stream.waiting.pop(early)
+            self._hold(-len(message.data), -1)
+            out.append(message)
+        stream.next_mid = last + 1
+        self._deliver_waiting(stream, out)
+
+    def _drop_partials(self, stream: InterleavedStream, unordered: bool, last: int) -> None:
+        """Drop what has come of messages up to this unwrapped MID."""
+        keys = [key for key in stream.partials if bool(key & 1) is unordered and unwrap(key >> 1, last) <= last]
+        for key in keys:
+            self._release(stream.partials.pop(key))
+
+    def reset_streams(self, stream_ids: Sequence[int] | None) -> None:
+        """RFC 8260, 2.3.2: "the two counters (one for the ordered messages, one for the unordered messages) used for
+        the MIDs MUST be reset to 0."
+        """
+        for stream_id in list(self._streams) if stream_ids is None else stream_ids:
+            stream = self._streams.pop(stream_id, None)
+            if stream is None:
+                continue
+            self._hold(-sum(len(message.data) for message in stream.waiting.values()), -len(stream.waiting))
+            for partial in stream.partials.values():
+                self._release(partial)
+
+    # -- accounts ---------------------------------------------------------------------------------------------
+
+    def being_assembled(self, cumulative_tsn: int) -> tuple[int, int]:
+        """(bytes, pieces) of messages under way that the receiver window does not count; see the top of the file."""
+        return self._uncounted, self._uncounted_pieces
+
+    def check_invariants(self) -> None:
+        """For tests: raise AssertionError when the books do not balance."""
+        held = pieces = uncounted = 0
+        for stream in self._streams.values():
+            for message in stream.waiting.values():
+                held += len(message.data) + OVERHEAD
+                pieces += 1
+            for partial in stream.partials.values():
+                size = sum(map(len, partial.parts)) + sum(map(len, partial.early.values()))
+                if size != partial.size or partial.next_fsn in partial.early:
+                    raise AssertionError(f"a message of {partial.size} bytes holds {size}")
+                held += size + OVERHEAD * partial.pieces
+                pieces += partial.pieces
+                uncounted += partial.uncounted
+        if (held, pieces, uncounted) != (self.buffered, self.pieces, self._uncounted):
+            raise AssertionError(f"{self.buffered} bytes in {self.pieces} accounted, {held} in {pieces} held")
+
+
+def _is_outdated(stream: InterleavedStream, chunk: IDataChunk) -> bool:
+    """Whether the message was skipped, or delivered without this fragment, which makes it a late one of it."""
+    if chunk.unordered:
+        mid = unwrap(chunk.mid, stream.first_unordered_mid)
+        stream.first_unordered_mid = max(stream.first_unordered_mid, mid - HORIZON)
+        return mid < stream.first_unordered_mid
+    return unwrap(chunk.mid, stream.next_mid) < stream.next_mid
