@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from . import inbound, reconfigure, setup, teardown
+from .addresses import TransportAddress
 from .cookie import CookieSealer, StateCookieContent
 from .errors import BadPacket, InvalidState, InvalidStream, SendBufferFull
 from .events import (
@@ -47,7 +48,7 @@ from .wire.parameters import (
     IncomingSsnResetRequest,
     SsnTsnResetRequest,
 )
-from .writer import PacketWriter, available_window
+from .writer import PacketWriter, Run, available_window
 
 __all__ = ["Association", "AssociationState", "AssociationStats"]
 
@@ -110,6 +111,9 @@ class Association:
         self.t5_shutdown_guard = Timer()
         self.error_count = 0
         self.pending: list[Event] = []
+        # Where the packets being read came from, and where an INIT may go.
+        self.source: TransportAddress | None = None
+        self.init_addresses: list[TransportAddress] = []
         self._was_dry = True
         self._abandoned = AbandonmentCounter()
         self._packets_received = 0
@@ -128,8 +132,13 @@ class Association:
         """Streams we may send on, once known; before, those we ask for."""
         return self.options.outbound_streams if self.tcb is None else self.tcb.outbound_streams
 
-    def connect(self, now: float) -> None:
+    def connect(self, now: float, addresses: Sequence[TransportAddress] = ()) -> None:
         """Start the four-way handshake (ASSOCIATE, section 11.1.2). Both sides may.
+
+        Args:
+            now: monotonic seconds.
+            addresses: where the peer may be, the first to be tried first; none when there is only one way to go. Which
+                addresses the peer has is what its INIT ACK says.
 
         Raises:
             InvalidState: the association is not CLOSED.
@@ -139,6 +148,7 @@ class Association:
         self.local_tag = self.new_tag()
         self.local_initial_tsn = self.new_initial_tsn()
         self.preservative = 0.0
+        self.init_addresses = list(addresses)
         self.enter(_S.COOKIE_WAIT)
         setup.send_init(self, now)
 
@@ -334,8 +344,15 @@ class Association:
 
     # -- the machine ------------------------------------------------------------------------------------------
 
-    def receive_datagrams(self, datagrams: Sequence[bytes], now: float) -> None:
-        """Take in packets from the network. Whatever they hold, nothing is raised."""
+    def receive_datagrams(self, datagrams: Sequence[bytes], now: float, source: TransportAddress | None = None) -> None:
+        """Take in packets from the network. Whatever they hold, nothing is raised.
+
+        Args:
+            datagrams: the packets that came at once.
+            now: monotonic seconds.
+            source: where they came from; None when there is only one way.
+        """
+        self.source = source
         for datagram in datagrams:
             self._packets_received += 1
             self._bytes_received += len(datagram)
@@ -387,17 +404,27 @@ class Association:
         return earliest(moment, tcb.sender.next_timeout())
 
     def datagrams_to_send(self, now: float) -> list[bytes]:
-        """The packets that may leave now; an empty list means nothing."""
+        """The packets that may leave now, for who has only one way to send them; an empty list means nothing."""
+        runs = self.packets_to_send(now)
+        if len(runs) == 1:
+            return runs[0][1]
+        return [packet for _, packets in runs for packet in packets]
+
+    def packets_to_send(self, now: float) -> list[Run]:
+        """The packets that may leave now, each run with the address it goes to, in order.
+
+        The address is None for an association that was never told any.
+        """
         tcb = self.tcb
         if tcb is not None:
             reconfigure.start_next_request(self, tcb)
-        packets = self.writer.write(self.state, tcb, now)
+        runs = self.writer.write(self.state, tcb, now)
         if tcb is not None:
             self._after_writing(tcb, now)
             reconfigure.start_next_request(self, tcb)
             if self.writer.shutdown_due or self.writer.shutdown_ack_due or tcb.reconfig.due:
-                packets.extend(self.writer.write(self.state, tcb, now))
-        return packets
+                runs.extend(self.writer.write(self.state, tcb, now))
+        return runs
 
     def events(self) -> list[Event]:
         """What happened since the last call."""
@@ -452,6 +479,11 @@ class Association:
         """A random Initial TSN."""
         return int.from_bytes(self.entropy(4), "big")
 
+    def init_destination(self) -> TransportAddress | None:
+        """Where the INIT goes this time: to the addresses there are in turn."""
+        addresses = self.init_addresses
+        return addresses[self.t1.expirations % len(addresses)] if addresses else None
+
     def make_tcb(self, content: StateCookieContent, cookie: bytes = b"") -> Tcb:
         """Build the TCB for a peer now known."""
         if self.tcb is not None:
@@ -504,7 +536,7 @@ class Association:
     def abort_with(self, cause: ErrorCause, reason: str, by_peer: bool) -> None:
         """Send an ABORT and end the association."""
         if self.tcb is not None:
-            self.writer.add_packet(self.tcb.peer_tag, AbortChunk([cause]).serialize())
+            self.writer.add_packet(self.tcb.peer_tag, AbortChunk([cause]).serialize(), self.tcb.path.address)
         self.close(AssociationLost(reason, by_peer=by_peer, cause_code=cause.code))
 
     def close(self, event: Event) -> None:

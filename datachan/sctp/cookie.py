@@ -10,7 +10,11 @@ import hmac
 import struct
 from dataclasses import dataclass
 
-_CONTENT = struct.Struct("!ddIIIIIIIHHHHB")
+from .addresses import TransportAddress, address_parameter, ip_of
+from .wire.parameters import IPv4Address, IPv6Address
+
+_CONTENT = struct.Struct("!ddIIIIIIIHHHHBB")
+_PORT = struct.Struct("!HB")
 _MAC_LENGTH = 32
 
 
@@ -28,6 +32,8 @@ class StateCookieContent:
         outbound_streams, inbound_streams: as negotiated.
         source_port, destination_port: of the packet with the INIT.
         capabilities: `Capabilities.to_bits()`.
+        peer_addresses: where the peer can be reached, the source of its INIT first; none when the lower layer has only
+            one way.
     """
 
     created_at: float
@@ -44,6 +50,7 @@ class StateCookieContent:
     source_port: int
     destination_port: int
     capabilities: int
+    peer_addresses: tuple[TransportAddress, ...] = ()
 
     def staleness(self, now: float) -> float:
         """Seconds since it went stale; not positive while it is good."""
@@ -75,15 +82,17 @@ class CookieSealer:
             content.source_port,
             content.destination_port,
             content.capabilities,
+            len(content.peer_addresses),
         )
+        body += b"".join([_pack_address(address) for address in content.peer_addresses])
         return body + self._mac(body)
 
     def open(self, cookie: bytes) -> StateCookieContent | None:
         """The content, or None when we did not make this cookie. Whether it is stale is for the caller to ask."""
-        body, mac = cookie[: _CONTENT.size], cookie[_CONTENT.size :]
-        if len(cookie) != _CONTENT.size + _MAC_LENGTH or not hmac.compare_digest(mac, self._mac(body)):
+        body, mac = cookie[:-_MAC_LENGTH], cookie[-_MAC_LENGTH:]
+        if len(body) < _CONTENT.size or not hmac.compare_digest(mac, self._mac(body)):
             return None
-        fields = _CONTENT.unpack(body)
+        fields = _CONTENT.unpack_from(body)
         return StateCookieContent(
             created_at=fields[0],
             lifespan=fields[1],
@@ -99,7 +108,26 @@ class CookieSealer:
             source_port=fields[11],
             destination_port=fields[12],
             capabilities=fields[13],
+            peer_addresses=tuple(_unpack_addresses(body, fields[14])),
         )
 
     def _mac(self, body: bytes) -> bytes:
         return hmac.digest(self._secret, body, "sha256")
+
+
+def _pack_address(address: TransportAddress) -> bytes:
+    packed = address_parameter(address[0]).address
+    return _PORT.pack(address[1], len(packed)) + packed
+
+
+def _unpack_addresses(body: bytes, count: int) -> list[TransportAddress]:
+    """The addresses behind the fixed fields of a cookie known to be ours."""
+    addresses: list[TransportAddress] = []
+    start = _CONTENT.size
+    for _ in range(count):
+        port, length = _PORT.unpack_from(body, start)
+        start += _PORT.size
+        packed = body[start : start + length]
+        start += length
+        addresses.append((ip_of(IPv4Address(packed) if length == 4 else IPv6Address(packed)), port))
+    return addresses

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from enum import Enum
 
+from .addresses import TransportAddress, to_announce, usable_addresses
 from .capabilities import Capabilities, announce, negotiate, to_report
 from .cookie import StateCookieContent
 from .options import AssociationOptions
@@ -43,7 +44,7 @@ class CookieAction(Enum):
 
 def build_init(options: AssociationOptions, local_tag: int, initial_tsn: int, preservative: float = 0.0) -> InitChunk:
     """Our INIT; `preservative` asks for that many more seconds of cookie life."""
-    parameters = announce(options)
+    parameters = [*announce(options), *to_announce(options.local_addresses, None)]
     if preservative > 0:
         parameters.append(CookiePreservative(int(preservative * 1000)))
     return InitChunk(
@@ -56,6 +57,7 @@ def build_init_ack(
 ) -> InitAckChunk:
     """Our answer to an acceptable INIT."""
     parameters: list[Parameter] = [StateCookie(cookie), *announce(options)]
+    parameters.extend(to_announce(options.local_addresses, init.parameters))
     parameters.extend(UnrecognizedParameter(unknown.serialize()) for unknown in to_report(init.parameters))
     # RFC 9260, 3.3.3: "The value of 0 MUST NOT be used, and the value MUST NOT be greater than the MIS value sent in
     # the INIT chunk."
@@ -113,6 +115,7 @@ def cookie_content(
     tie_tags: tuple[int, int],
     ports: tuple[int, int],
     now: float,
+    source: TransportAddress | None = None,
 ) -> StateCookieContent:
     """What to seal into the cookie that answers an INIT.
 
@@ -124,6 +127,7 @@ def cookie_content(
         tie_tags: (local, peer's) Tie-Tag, zeros when no association exists.
         ports: (source, destination) of the packet with the INIT.
         now: monotonic seconds.
+        source: the address the packet with the INIT came from.
     """
     outbound, inbound = negotiated_streams(options, init)
     return StateCookieContent(
@@ -141,11 +145,17 @@ def cookie_content(
         source_port=ports[0],
         destination_port=ports[1],
         capabilities=negotiate(options, init.parameters).to_bits(),
+        peer_addresses=tuple(usable_addresses(init.parameters, source, options.local_addresses)),
     )
 
 
 def content_of_init_ack(
-    options: AssociationOptions, init_ack: InitAckChunk, local_tag: int, local_initial_tsn: int, now: float
+    options: AssociationOptions,
+    init_ack: InitAckChunk,
+    local_tag: int,
+    local_initial_tsn: int,
+    now: float,
+    source: TransportAddress | None = None,
 ) -> StateCookieContent:
     """The same facts as a cookie holds, on the side that sent the INIT."""
     return cookie_content(
@@ -156,6 +166,7 @@ def content_of_init_ack(
         tie_tags=(0, 0),
         ports=(options.remote_port, options.local_port),
         now=now,
+        source=source,
     )
 
 

@@ -67,7 +67,7 @@ def handle_packet(association: Association, packet: Packet, now: float) -> bool:
     elif association.state is _S.CLOSED:
         answer = out_of_the_blue.respond(packet)
         if answer is not None:
-            association.writer.add_packet(packet.verification_tag, answer.serialize())
+            association.writer.add_packet(packet.verification_tag, answer.serialize(), association.source)
         return False
     elif not _tag_matches(association, packet.verification_tag, first):
         return False

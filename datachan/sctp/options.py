@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .addresses import is_unicast
 from .congestion import ALGORITHMS
 from .tx.scheduler import SCHEDULERS
 
@@ -18,6 +19,8 @@ class AssociationOptions:
     Attributes:
         local_port: our SCTP port.
         remote_port: the peer's SCTP port.
+        local_addresses: our IP addresses, to be listed in INIT and INIT ACK (RFC 9260, section 5.1.2); none are when
+            there is but the one that packets come from.
         max_packet_size: the largest SCTP packet we build, common header included.
         outbound_streams: streams we ask for (OS of INIT).
         inbound_streams: streams we accept (MIS of INIT).
@@ -60,6 +63,7 @@ class AssociationOptions:
 
     local_port: int = 5000
     remote_port: int = 5000
+    local_addresses: tuple[str, ...] = ()
     max_packet_size: int = 1200
     outbound_streams: int = 65535
     inbound_streams: int = 65535
@@ -108,6 +112,8 @@ class AssociationOptions:
         # RFC 9260, 3.1: "The Source Port Number 0 MUST NOT be used." "The Destination Port Number 0 MUST NOT be used."
         if not (0 < self.local_port < 65536 and 0 < self.remote_port < 65536):
             raise ValueError(f"the ports are {self.local_port} and {self.remote_port}; they may be 1 to 65535")
+        if any(not is_unicast(ip) for ip in self.local_addresses):
+            raise ValueError(f"{', '.join(self.local_addresses)}: not all of them are addresses of one host")
         # RFC 9260, 3.3.2: "The Advertised Receiver Window Credit MUST NOT be smaller than 1500."
         if self.receive_window < 1500:
             raise ValueError(f"receive_window is {self.receive_window}; it may not be less than 1500 bytes")

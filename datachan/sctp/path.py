@@ -1,10 +1,11 @@
 """One destination transport address of the peer: its round-trip time, timers, error counter and congestion state.
 
-A Path knows nothing of chunks or streams. WebRTC has one; a multi-homed association would have several.
+A Path knows nothing of chunks or streams. WebRTC has one; a multi-homed association has several.
 """
 
 from __future__ import annotations
 
+from .addresses import TransportAddress
 from .congestion import CongestionController, make_controller
 from .options import AssociationOptions
 from .timers import Timer
@@ -18,6 +19,7 @@ class Path:
     """RFC 9260's destination transport address.
 
     Attributes:
+        address: where its packets go, or None when the lower layer has only one way.
         srtt: smoothed round-trip time in seconds, or None before the first measurement.
         rttvar: its variation in seconds.
         rto: retransmission timeout in seconds, backoff included.
@@ -32,6 +34,7 @@ class Path:
     __slots__ = (
         "_max_payload",
         "active",
+        "address",
         "congestion",
         "error_count",
         "heartbeat",
@@ -45,8 +48,9 @@ class Path:
         "t3_rtx",
     )
 
-    def __init__(self, options: AssociationOptions, max_payload: int) -> None:
+    def __init__(self, options: AssociationOptions, max_payload: int, address: TransportAddress | None = None) -> None:
         self.options = options
+        self.address = address
         self.srtt: float | None = None
         self.rttvar = 0.0
         self.rto = options.rto_initial

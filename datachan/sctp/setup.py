@@ -41,7 +41,7 @@ def send_init(association: Association, now: float) -> None:
         association.options, association.local_tag, association.local_initial_tsn, association.preservative
     )
     # RFC 9260, 8.5.1, A: "The sender MUST set the Verification Tag of the packet to 0."
-    association.writer.add_packet(0, init.serialize())
+    association.writer.add_packet(0, init.serialize(), association.init_destination())
     _start_t1(association, now)
 
 
@@ -79,7 +79,7 @@ def handle_init(association: Association, packet: Packet, init: InitChunk, now: 
         return True
     refusal = handshake.refuse(init)
     if refusal is not None:
-        association.writer.add_packet(init.initiate_tag, AbortChunk([refusal]).serialize())
+        association.writer.add_packet(init.initiate_tag, AbortChunk([refusal]).serialize(), association.source)
         return True
     local_tag, initial_tsn, tie_tags = _answer_parameters(association)
     content = handshake.cookie_content(
@@ -90,11 +90,14 @@ def handle_init(association: Association, packet: Packet, init: InitChunk, now: 
         tie_tags=tie_tags,
         ports=(packet.source_port, packet.destination_port),
         now=now,
+        source=association.source,
     )
     init_ack = handshake.build_init_ack(
         association.options, init, local_tag, initial_tsn, association.sealer.seal(content)
     )
-    association.writer.add_packet(init.initiate_tag, init_ack.serialize())
+    # RFC 9260, 5.1.2: "The packet containing the INIT ACK chunk MUST be sent to the source address of the packet
+    # containing the INIT chunk."
+    association.writer.add_packet(init.initiate_tag, init_ack.serialize(), association.source)
     return True
 
 
@@ -119,7 +122,8 @@ def handle_init_ack(association: Association, init_ack: InitAckChunk, now: float
         return
     if init_ack.initiate_tag == 0:
         # RFC 9260, 3.3.3: "it MUST destroy the TCB and SHOULD send an ABORT chunk with the T bit set."
-        association.writer.add_packet(association.local_tag, AbortChunk([], tag_reflected=True).serialize())
+        abort = AbortChunk([], tag_reflected=True)
+        association.writer.add_packet(association.local_tag, abort.serialize(), association.source)
         association.close(AssociationLost("the peer's INIT ACK has an Initiate Tag of 0", by_peer=False, cause_code=0))
         return
     if init_ack.a_rwnd < handshake.MIN_A_RWND:
@@ -127,18 +131,18 @@ def handle_init_ack(association: Association, init_ack: InitAckChunk, now: float
         # discard the packet, SHOULD send a packet in response containing an ABORT chunk and using the Initiate Tag as
         # the Verification Tag, and MUST NOT change the state of any existing association."
         abort = AbortChunk([causes.invalid_mandatory_parameter()])
-        association.writer.add_packet(init_ack.initiate_tag, abort.serialize())
+        association.writer.add_packet(init_ack.initiate_tag, abort.serialize(), association.source)
         return
     cookie = handshake.state_cookie(init_ack)
     refusal = causes.missing_mandatory_parameter([STATE_COOKIE]) if cookie is None else handshake.refuse(init_ack)
     if refusal is not None or cookie is None:
         cause = refusal if refusal is not None else causes.invalid_mandatory_parameter()
-        association.writer.add_packet(init_ack.initiate_tag, AbortChunk([cause]).serialize())
+        association.writer.add_packet(init_ack.initiate_tag, AbortChunk([cause]).serialize(), association.source)
         reason = f"the peer's INIT ACK cannot be accepted: {causes.describe(cause)}"
         association.close(AssociationLost(reason, by_peer=False, cause_code=cause.code))
         return
     content = handshake.content_of_init_ack(
-        association.options, init_ack, association.local_tag, association.local_initial_tsn, now
+        association.options, init_ack, association.local_tag, association.local_initial_tsn, now, association.source
     )
     association.make_tcb(content, cookie)
     association.enter(_S.COOKIE_ECHOED)
@@ -167,7 +171,7 @@ def handle_cookie_echo(association: Association, packet: Packet, echo: CookieEch
         # RFC 9260, 5.1.5: "the endpoint MUST transmit an ERROR chunk with a "Stale Cookie" error cause to the peer
         # endpoint."
         stale = ErrorChunk([causes.stale_cookie(int(staleness * 1_000_000))])
-        association.writer.add_packet(content.peer_tag, stale.serialize())
+        association.writer.add_packet(content.peer_tag, stale.serialize(), association.source)
         return False
     if association.state is _S.CLOSED:
         if content.peer_tag in association.ended:
@@ -240,7 +244,7 @@ def _restart(association: Association, tcb: Tcb, content: StateCookieContent, no
         # "Cookie Received While Shutting Down" error cause to its peer."
         association.writer.shutdown_ack_due = True
         error = ErrorChunk([causes.cookie_received_while_shutting_down()])
-        association.writer.add_packet(content.peer_tag, error.serialize())
+        association.writer.add_packet(content.peer_tag, error.serialize(), association.source)
         return False
     for message in tcb.sender.outstanding.unacknowledged_messages():
         association.queue.drop(message)

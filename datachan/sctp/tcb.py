@@ -84,7 +84,11 @@ class Tcb:
         self.inbound_streams = content.inbound_streams
         self.outbound_streams = content.outbound_streams
         self.data_type = I_DATA if self.capabilities.interleaving else DATA
-        self.path = Path(options, options.max_packet_size - COMMON_HEADER_LENGTH & ~3)
+        self.path = Path(
+            options,
+            options.max_packet_size - COMMON_HEADER_LENGTH & ~3,
+            content.peer_addresses[0] if content.peer_addresses else None,
+        )
         self.unconsumed = 0
         self.unconsumed_messages = 0
         self.window = ReceiveWindow(options.receive_window, options.max_receive_window)

@@ -106,9 +106,9 @@ def handle_shutdown_ack(association: Association, packet: Packet) -> None:
     if state in (_S.COOKIE_WAIT, _S.COOKIE_ECHOED):
         # RFC 9260, 8.5.1, E: "it is treated as an OOTB packet."
         reflected = ShutdownCompleteChunk(tag_reflected=True)
-        association.writer.add_packet(packet.verification_tag, reflected.serialize())
+        association.writer.add_packet(packet.verification_tag, reflected.serialize(), association.source)
     elif tcb is not None and state in (_S.SHUTDOWN_SENT, _S.SHUTDOWN_ACK_SENT):
-        association.writer.add_packet(tcb.peer_tag, ShutdownCompleteChunk().serialize())
+        association.writer.add_packet(tcb.peer_tag, ShutdownCompleteChunk().serialize(), association.source)
         association.close(AssociationClosed())
 
 

@@ -7,6 +7,7 @@ outbound SCTP packet.  The transmitter MUST transmit DATA chunks within an SCTP 
 
 from __future__ import annotations
 
+from .addresses import TransportAddress
 from .options import AssociationOptions
 from .states import MAY_SEND_DATA, AssociationState
 from .tcb import Tcb
@@ -16,6 +17,10 @@ from .wire.packet import COMMON_HEADER_LENGTH, serialize_packet
 
 _MASK = 0xFFFFFFFF
 _SACK_HEADER_LENGTH = 16
+
+
+Run = tuple[TransportAddress | None, list[bytes]]
+"""Packets for one destination, in order; None when there is only one way to go."""
 
 
 class PacketWriter:
@@ -47,7 +52,7 @@ class PacketWriter:
     def __init__(self, options: AssociationOptions) -> None:
         self._options = options
         self._size = options.max_packet_size - COMMON_HEADER_LENGTH
-        self._complete: list[bytes] = []  # packets that stand alone
+        self._complete: list[tuple[TransportAddress | None, bytes]] = []  # packets that stand alone
         self._control: list[bytes] = []  # chunks that may be bundled
         self._chunks: list[bytes] = []  # the packet being built
         self._room = self._size
@@ -60,11 +65,12 @@ class PacketWriter:
         self.bytes_sent = 0
         self.data_chunks_sent = 0
 
-    def add_packet(self, verification_tag: int, chunk: bytes) -> None:
+    def add_packet(self, verification_tag: int, chunk: bytes, destination: TransportAddress | None) -> None:
         """Send a chunk in a packet of its own, with a checksum: INIT, INIT ACK, ABORT, SHUTDOWN COMPLETE, ERROR."""
         if len(self._complete) < 16:
             options = self._options
-            self._complete.append(serialize_packet(options.local_port, options.remote_port, verification_tag, [chunk]))
+            packet = serialize_packet(options.local_port, options.remote_port, verification_tag, [chunk])
+            self._complete.append((destination, packet))
 
     def add_control(self, chunk: bytes) -> None:
         """Send a chunk, bundled as it fits. More than a few answers to one batch are not owed to anybody."""
@@ -76,19 +82,25 @@ class PacketWriter:
         self._control.clear()
         self.cookie_echo_due = self.cookie_ack_due = self.shutdown_due = self.shutdown_ack_due = False
 
-    def write(self, state: AssociationState, tcb: Tcb | None, now: float) -> list[bytes]:
-        """All packets that may leave now."""
-        out = self._complete
-        self._complete = []
+    def write(self, state: AssociationState, tcb: Tcb | None, now: float) -> list[Run]:
+        """All packets that may leave now, in order, those for one destination together."""
+        runs: list[Run] = []
+        for destination, packet in self._complete:
+            _run_to(destination, runs).append(packet)
+        self._complete.clear()
         if tcb is not None:
+            out: list[bytes] = []
             if state is AssociationState.COOKIE_ECHOED:
                 self._write_cookie_echo(tcb, out, now)
             else:
                 self._write_established(state, tcb, out, now)
-        self.packets_sent += len(out)
-        for packet in out:
-            self.bytes_sent += len(packet)
-        return out
+            if out:
+                runs.append((tcb.path.address, out))
+        for _, packets in runs:
+            self.packets_sent += len(packets)
+            for packet in packets:
+                self.bytes_sent += len(packet)
+        return runs
 
     def _write_cookie_echo(self, tcb: Tcb, out: list[bytes], now: float) -> None:
         """RFC 9260, 5.1, C: COOKIE ECHO "MUST be the first chunk in the packet and, until the COOKIE ACK chunk is
@@ -212,6 +224,13 @@ class PacketWriter:
         if self._has_data:
             tcb.sender.packet_done(self._size - self._room, now)
         self._begin()
+
+
+def _run_to(destination: TransportAddress | None, runs: list[Run]) -> list[bytes]:
+    """The packets of the last run, if it goes there, or of a new one."""
+    if not runs or runs[-1][0] != destination:
+        runs.append((destination, []))
+    return runs[-1][1]
 
 
 def available_window(options: AssociationOptions, tcb: Tcb) -> int:

@@ -1,0 +1,105 @@
+"""Addresses of INIT and INIT ACK: which are taken from a peer, and which of ours are told."""
+
+from __future__ import annotations
+
+import pytest
+
+from datachan.sctp.addresses import (
+    MAX_ADDRESSES,
+    address_parameter,
+    ip_of,
+    listed_addresses,
+    normalise,
+    to_announce,
+    usable_addresses,
+)
+from datachan.sctp.cookie import CookieSealer, StateCookieContent
+from datachan.sctp.options import AssociationOptions
+from datachan.sctp.wire.parameters import IPv6Address, Parameter, SupportedAddressTypes
+
+
+def listing(*ips: str) -> list[Parameter]:
+    return [address_parameter(ip) for ip in ips]
+
+
+@pytest.mark.parametrize("ip", ["192.0.2.7", "2001:db8::7", "127.0.0.3"])
+def test_an_address_survives_its_parameter(ip: str) -> None:
+    assert ip_of(address_parameter(ip)) == ip
+
+
+def test_an_ipv4_address_mapped_into_ipv6_is_that_ipv4_address() -> None:
+    assert normalise("::ffff:192.0.2.7") == "192.0.2.7"
+    assert listed_addresses([IPv6Address(bytes(10) + b"\xff\xff\xc0\x00\x02\x07")]) == ["192.0.2.7"]
+
+
+def test_the_source_comes_first_and_every_address_once() -> None:
+    found = usable_addresses(listing("192.0.2.2", "192.0.2.1", "192.0.2.2"), ("192.0.2.1", 9899))
+    assert found == [("192.0.2.1", 9899), ("192.0.2.2", 9899)]
+
+
+def test_without_a_source_there_are_no_addresses() -> None:
+    assert usable_addresses(listing("192.0.2.2"), None) == []
+
+
+@pytest.mark.parametrize("ip", ["224.0.0.1", "0.0.0.0", "255.255.255.255", "127.0.0.1", "169.254.1.1"])
+def test_an_address_that_does_not_lead_to_the_peer_is_left_out(ip: str) -> None:
+    assert usable_addresses(listing(ip), ("192.0.2.1", 9899)) == [("192.0.2.1", 9899)]
+
+
+def test_on_this_machine_loopback_addresses_lead_to_the_peer() -> None:
+    found = usable_addresses(listing("127.0.0.3"), ("127.0.0.2", 9899))
+    assert found == [("127.0.0.2", 9899), ("127.0.0.3", 9899)]
+
+
+def test_the_other_family_is_used_only_by_who_has_an_address_of_it() -> None:
+    parameters, source = listing("2001:db8::1"), ("192.0.2.1", 9899)
+    assert usable_addresses(parameters, source, ["192.0.2.9"]) == [source]
+    assert usable_addresses(parameters, source, ["2001:db8::9"]) == [source, ("2001:db8::1", 9899)]
+
+
+def test_a_peer_has_only_so_many_addresses() -> None:
+    found = usable_addresses(listing(*[f"192.0.2.{i}" for i in range(1, 200)]), ("192.0.2.1", 9899))
+    assert len(found) == MAX_ADDRESSES
+
+
+def test_init_lists_our_addresses_and_their_types() -> None:
+    assert to_announce([], None) == []
+    types, *addresses = to_announce(["192.0.2.1", "2001:db8::1"], None)
+    assert types == SupportedAddressTypes((5, 6))
+    assert addresses == listing("192.0.2.1", "2001:db8::1")
+
+
+def test_init_ack_lists_only_what_the_peer_can_use() -> None:
+    ours = ["192.0.2.1", "2001:db8::1"]
+    assert to_announce(ours, []) == listing(*ours)
+    assert to_announce(ours, [SupportedAddressTypes((5,))]) == listing("192.0.2.1")
+    # It names IPv4 only but has an IPv6 address all the same.
+    assert to_announce(ours, [SupportedAddressTypes((5,)), *listing("2001:db8::2")]) == listing(*ours)
+
+
+def test_a_cookie_keeps_the_addresses_of_the_peer() -> None:
+    content = StateCookieContent(
+        created_at=1.0,
+        lifespan=60.0,
+        local_tag=1,
+        peer_tag=2,
+        local_tie_tag=0,
+        peer_tie_tag=0,
+        local_initial_tsn=3,
+        peer_initial_tsn=4,
+        peer_a_rwnd=5000,
+        outbound_streams=1,
+        inbound_streams=1,
+        source_port=5000,
+        destination_port=5000,
+        capabilities=0,
+        peer_addresses=(("192.0.2.1", 9899), ("2001:db8::1", 50000)),
+    )
+    sealer = CookieSealer(bytes(32))
+    assert sealer.open(sealer.seal(content)) == content
+    assert sealer.open(sealer.seal(content)[:-1]) is None
+
+
+def test_our_own_addresses_must_be_addresses_of_a_host() -> None:
+    with pytest.raises(ValueError, match=r"224\.0\.0\.1"):
+        AssociationOptions(local_addresses=("224.0.0.1",))
