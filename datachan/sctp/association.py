@@ -364,6 +364,7 @@ class Association:
             if packet.source_port != self.options.remote_port or packet.destination_port != self.options.local_port:
                 self._packets_discarded += 1
                 continue
+            self.writer.packet_received()
             if not inbound.handle_packet(self, packet, now):
                 self._packets_discarded += 1
         inbound.batch_done(self, now)

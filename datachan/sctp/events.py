@@ -67,10 +67,12 @@ class AssociationEstablished(Event):
     Attributes:
         inbound_streams: streams the peer may send on.
         outbound_streams: streams we may send on: min(ours, what the peer accepts).
+        partial_reliability: whether both sides know it (RFC 3758); if not, every message is sent until it arrives.
     """
 
     inbound_streams: int
     outbound_streams: int
+    partial_reliability: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class AssociationRestarted(Event):
 
     inbound_streams: int
     outbound_streams: int
+    partial_reliability: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,9 +75,7 @@ def handle_packet(association: Association, packet: Packet, now: float) -> bool:
     if tcb is None:
         return _handle_before_tcb(association, packet, first, now)
     if association.t2.running:
-        # RFC 9260, 9.2: "The reception of any packet from its peer [...] SHOULD clear the endpoint's retransmission
-        # count".
-        association.t2.expirations = 0
+        teardown.heard_of_peer(association, tcb, now)
     _handle_chunks(association, tcb, packet, chunks, now)
     return True
 
@@ -128,7 +126,7 @@ def _handle_chunks(association: Association, tcb: Tcb, packet: Packet, chunks: l
     if has_data:
         tcb.tracker.packet_done(immediate, not new_data, association.options.sack_frequency)
         if association.state is _S.SHUTDOWN_SENT:
-            teardown.data_arrived(association, tcb, now)
+            teardown.data_arrived(association, now)
 
 
 def batch_done(association: Association, now: float) -> None:
@@ -172,7 +170,7 @@ def _handle_data(association: Association, tcb: Tcb, chunk: UserDataChunk) -> bo
         # immediately send an ERROR chunk with cause set to "Invalid Stream Identifier" (see Section 3.3.10), and
         # discard the DATA chunk."
         error = ErrorChunk([causes.invalid_stream_identifier(chunk.stream_id)])
-        association.writer.add_control(error.serialize())
+        association.writer.add_answer(error.serialize())
         return True
     pending = association.pending
     before = len(pending)
@@ -287,7 +285,7 @@ def _handle_control(association: Association, tcb: Tcb, packet: Packet, chunk: C
         _handle_heartbeat_ack(association, tcb, chunk, now)
     elif isinstance(chunk, HeartbeatChunk):
         if association.state in MAY_ANSWER_HEARTBEAT:
-            association.writer.add_control(HeartbeatAckChunk(chunk.info).serialize())
+            association.writer.add_answer(HeartbeatAckChunk(chunk.info, chunk.others).serialize())
     elif isinstance(chunk, ForwardTsnChunk | IForwardTsnChunk):
         if association.state in MAY_RECEIVE_DATA and not tcb.reconfig.resetting_tsns:
             return _handle_any_forward_tsn(association, tcb, chunk)
@@ -331,7 +329,7 @@ def _handle_other(association: Association, chunk: Chunk) -> bool:
         return True
     if chunk.type & 0x40:
         cause = causes.unrecognized_chunk_type(chunk.serialize())
-        association.writer.add_control(ErrorChunk([cause]).serialize())
+        association.writer.add_answer(ErrorChunk([cause]).serialize())
     return bool(chunk.type & 0x80)
 
 

@@ -99,7 +99,10 @@ class Path:
 
     def count_error(self) -> bool:
         """Count one unanswered retransmission or heartbeat; True when that makes the path inactive (section 8.2)."""
-        self.error_count += 1
+        # RFC 9260, 8.3: once it is inactive, "the endpoint SHOULD continue sending HEARTBEAT chunks on this destination
+        # address but SHOULD stop increasing the counter."
+        if self.active:
+            self.error_count += 1
         if self.active and self.error_count > self.options.path_max_retrans:
             self.active = False
             return True

@@ -116,7 +116,7 @@ class Reconfiguration:
         self._next_request = local_initial_tsn & _MASK
         self._peer_next_request = peer_initial_tsn & _MASK
         self.timer = Timer()
-        self.wanted: list[int] = []
+        self.wanted: dict[int, None] = {}
         self.waiting: deque[Request] = deque()
         self.deferred: OutgoingSsnResetRequest | None = None
         self.held: list[UserDataChunk] = []
@@ -139,12 +139,13 @@ class Reconfiguration:
         request = self._request
         pending = request.stream_ids if isinstance(request, OutgoingSsnResetRequest) else ()
         for stream_id in stream_ids:
-            if stream_id not in self.wanted and stream_id not in pending:
-                self.wanted.append(stream_id)
+            if stream_id not in pending:
+                self.wanted[stream_id] = None
 
     def start_reset(self, stream_ids: Sequence[int], last_assigned_tsn: int) -> None:
         """Make the request to reset these streams, taken out of `wanted` (section 5.1.2)."""
-        self.wanted = [stream_id for stream_id in self.wanted if stream_id not in stream_ids]
+        for stream_id in stream_ids:
+            self.wanted.pop(stream_id, None)
         # A4: "The Re-configuration Response Sequence Number is the next expected Re-configuration Request Sequence
         # Number of the peer minus 1."
         answered = (self._peer_next_request - 1) & _MASK if self._in_reply_to < 0 else self._in_reply_to

@@ -87,7 +87,7 @@ def handle_chunk(association: Association, tcb: Tcb, chunk: ReconfigChunk, now: 
         # RFC 6525, 3.1: "If a sender transmits an unsupported combination, the receiver SHOULD send an ERROR chunk with
         # a Protocol Violation cause".
         error = ErrorChunk([causes.protocol_violation("RE-CONFIG with parameters that do not go together")])
-        association.writer.add_control(error.serialize())
+        association.writer.add_answer(error.serialize())
         return
     for parameter in parameters:
         if isinstance(parameter, ReconfigResponse):

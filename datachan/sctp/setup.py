@@ -148,7 +148,7 @@ def handle_init_ack(association: Association, init_ack: InitAckChunk, now: float
     association.enter(_S.COOKIE_ECHOED)
     unknown = to_report(init_ack.parameters)
     if unknown:
-        association.writer.add_control(ErrorChunk([causes.unrecognized_parameters(unknown)]).serialize())
+        association.writer.add_answer(ErrorChunk([causes.unrecognized_parameters(unknown)]).serialize())
     association.t1.stop()
     association.writer.cookie_echo_due = True
     _start_t1(association, now)
@@ -230,7 +230,10 @@ def _established(association: Association, now: float) -> None:
     association.enter(_S.ESTABLISHED)
     association.t1.stop()
     association.writer.cookie_echo_due = False
-    association.pending.append(AssociationEstablished(tcb.inbound_streams, tcb.outbound_streams))
+    # RFC 3758, 3.3.3: "the local endpoint SHOULD inform its upper layer of the remote endpoint's inability to support
+    # partially reliable data transfer."
+    partial = tcb.capabilities.partial_reliability
+    association.pending.append(AssociationEstablished(tcb.inbound_streams, tcb.outbound_streams, partial))
     association.start_heartbeats(tcb, now)
     if association.shutdown_wanted:
         association.shutdown_wanted = False
@@ -256,7 +259,8 @@ def _restart(association: Association, tcb: Tcb, content: StateCookieContent, no
     new = association.make_tcb(content)
     association.enter(_S.ESTABLISHED)
     association.writer.cookie_ack_due = True
-    association.pending.append(AssociationRestarted(new.inbound_streams, new.outbound_streams))
+    partial = new.capabilities.partial_reliability
+    association.pending.append(AssociationRestarted(new.inbound_streams, new.outbound_streams, partial))
     association.start_heartbeats(new, now)
     return True
 

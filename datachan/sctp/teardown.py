@@ -67,13 +67,23 @@ def handle_t2_expired(association: Association, now: float) -> None:
     association.t2.start(now, tcb.path.rto)
 
 
-def data_arrived(association: Association, tcb: Tcb, now: float) -> None:
+def heard_of_peer(association: Association, tcb: Tcb, now: float) -> None:
+    """RFC 9260, 9.2: "The reception of any packet from its peer (i.e., as the peer sends all of its queued DATA chunks)
+    SHOULD clear the endpoint's retransmission count and restart the T2-shutdown timer".
+
+    That is said of the sender of SHUTDOWN. The sender of SHUTDOWN ACK, for which the peer has nothing more, keeps to
+    its timer and likewise does not give up a peer that is there.
+    """
+    if association.state is _S.SHUTDOWN_SENT:
+        association.t2.start(now, tcb.path.rto)
+    association.t2.expirations = 0
+
+
+def data_arrived(association: Association, now: float) -> None:
     """RFC 9260, 9.2: "While in the SHUTDOWN-SENT state, the SHUTDOWN chunk sender MUST immediately respond to each
     received packet containing one or more DATA chunks with a SHUTDOWN chunk and restart the T2-shutdown timer."
     """
     association.writer.shutdown_due = True
-    association.t2.stop()
-    association.t2.start(now, tcb.path.rto)
     # The guard is for a shutdown that gets nowhere; a peer that still delivers what it had queued is not to lose it.
     association.t5_shutdown_guard.start(now, T5_SHUTDOWN_GUARD * association.options.rto_max)
 

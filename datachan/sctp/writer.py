@@ -17,6 +17,9 @@ from .wire.packet import COMMON_HEADER_LENGTH, serialize_packet
 
 _MASK = 0xFFFFFFFF
 _SACK_HEADER_LENGTH = 16
+_OTHER_ANSWERS = 56
+"""Room for what else may answer a packet of several chunks: COOKIE ACK, two responses to re-configurations, and SHUTDOWN
+or SHUTDOWN ACK."""
 
 
 Run = tuple[TransportAddress | None, list[bytes]]
@@ -27,6 +30,7 @@ class PacketWriter:
     """Turns what is due into packets.
 
     Attributes:
+        answers_room: bytes of chunks the packet being read may still cause to be sent.
         packets_sent: for statistics.
         bytes_sent: likewise.
         data_chunks_sent: likewise, those sent again included.
@@ -40,6 +44,7 @@ class PacketWriter:
         "_options",
         "_room",
         "_size",
+        "answers_room",
         "bytes_sent",
         "cookie_ack_due",
         "cookie_echo_due",
@@ -57,6 +62,7 @@ class PacketWriter:
         self._chunks: list[bytes] = []  # the packet being built
         self._room = self._size
         self._has_data = False
+        self.answers_room = 0
         self.cookie_echo_due = False
         self.cookie_ack_due = False
         self.shutdown_due = False
@@ -70,11 +76,28 @@ class PacketWriter:
         if len(self._complete) < 16:
             options = self._options
             packet = serialize_packet(options.local_port, options.remote_port, verification_tag, [chunk])
-            self._complete.append((destination, packet))
+            # The same chunk twice in a packet is no reason to answer twice.
+            if (destination, packet) not in self._complete:
+                self._complete.append((destination, packet))
 
     def add_control(self, chunk: bytes) -> None:
-        """Send a chunk, bundled as it fits. More than a few answers to one batch are not owed to anybody."""
-        if len(self._control) < 16 and len(chunk) <= self._size:
+        """Send a chunk, bundled as it fits."""
+        self._control.append(chunk)
+
+    def packet_received(self) -> None:
+        """What is answered from now on answers another packet."""
+        self.answers_room = self._size
+
+    def add_answer(self, chunk: bytes) -> None:
+        """Send a chunk that answers one of the packet being read. More than a few to one batch are not owed to anybody.
+
+        RFC 9260, 12.4: "When an SCTP implementation receives a packet containing multiple control or DATA chunks and
+        the processing of the packet would result in sending multiple chunks in response, the sender of the response
+        chunk(s) MUST NOT send more than one packet containing chunks other than DATA chunks."
+        """
+        if len(self._control) < 16 and len(chunk) <= self.answers_room:
+            # A HEARTBEAT may fill its packet, and then comes alone; behind others something is left for what is below.
+            self.answers_room = min(self.answers_room, self._size - _OTHER_ANSWERS) - len(chunk)
             self._control.append(chunk)
 
     def forget(self) -> None:
@@ -179,10 +202,10 @@ class PacketWriter:
         """SHUTDOWN and SHUTDOWN ACK, never with DATA (section 6.10)."""
         if self.shutdown_due:
             self.shutdown_due = False
-            self._put(ShutdownChunk(tcb.tracker.cumulative_tsn & _MASK).serialize())
+            self._put_or_flush(ShutdownChunk(tcb.tracker.cumulative_tsn & _MASK).serialize(), tcb, out, now)
         if self.shutdown_ack_due:
             self.shutdown_ack_due = False
-            self._put(ShutdownAckChunk().serialize())
+            self._put_or_flush(ShutdownAckChunk().serialize(), tcb, out, now)
         self._finish(tcb, out, now)
 
     def _put_sack(self, tcb: Tcb) -> None:

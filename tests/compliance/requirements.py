@@ -15,6 +15,7 @@ stands in it, or it in the quotation. It is explained by an entry of exceptions.
 from __future__ import annotations
 
 import ast
+import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -139,6 +140,10 @@ def check(text: rfc.Rfc, found: tuple[Quotation, ...] | list[Quotation], entries
             report.cited.append(sentence)
         else:
             report.open.append(sentence)
+    used = {id(entry) for _, entry in report.explained}
+    for entry in entries:
+        if id(entry) not in used and not any(words.startswith(f"{entry}:") for words in report.complaints):
+            report.complaints.append(f"{entry}: explains nothing that is not cited")
     return report
 
 
@@ -199,6 +204,42 @@ def form_complaints(entries: list[Explanation]) -> Iterator[str]:
         for test in entry.tests:
             if not test_exists(test):
                 yield f"{entry}: there is no test {test}"
+        for name in named_code(entry.reason):
+            if name not in names_in_the_engine():
+                yield f"{entry}: there is no {name}"
+
+
+def named_code(reason: str) -> list[str]:
+    """What of the engine a reason speaks of: "Class.method" or "module.function"."""
+    modules = {name.partition(".")[0] for name in names_in_the_engine()}
+    return [
+        f"{owner}.{name}"
+        for owner, name in re.findall(r"\b([A-Za-z]\w*)\.(_?[a-z]\w+)\b", reason)
+        if name != "py" and (owner in modules or re.match(r"[A-Z][a-z]+[A-Z]", owner))
+    ]
+
+
+@cache
+def names_in_the_engine() -> frozenset[str]:
+    """Every "Class.method", "Class.attribute" and "module.function" of datachan.sctp."""
+    found: set[str] = set()
+    for path in (ROOT / "datachan" / "sctp").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                found |= {f"{node.name}.{name}" for name in _names_of_class(node)}
+            elif isinstance(node, ast.FunctionDef):
+                found.add(f"{path.stem}.{node.name}")
+    return frozenset(found)
+
+
+def _names_of_class(node: ast.ClassDef) -> Iterator[str]:
+    for part in ast.walk(node):
+        if isinstance(part, ast.FunctionDef):
+            yield part.name
+        elif isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id == "self":
+            yield part.attr
+        elif isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name):
+            yield part.target.id
 
 
 def test_exists(name: str) -> bool:

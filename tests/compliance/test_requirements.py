@@ -16,6 +16,8 @@ from .requirements import (
     Report,
     check,
     form_complaints,
+    named_code,
+    names_in_the_engine,
     read_exceptions,
     reports,
     test_exists,
@@ -149,6 +151,13 @@ def test_an_explanation_of_a_section_without_requirements_is_told() -> None:
     assert "no requirement in section 3" in complaint
 
 
+def test_an_explanation_of_what_is_cited_anyway_is_told() -> None:
+    source = '# RFC 1, 1.1: "The receiver SHOULD read it."'
+    (complaint,) = report(explanation(sections=("1.1",)), source=source).complaints
+    assert "explains nothing that is not cited" in complaint
+    assert report(explanation(sections=("1",)), source=source).complaints == []
+
+
 def test_what_is_explained_twice_is_told() -> None:
     first, second = explanation(sentences=("MUST send a first",)), explanation(sentences=("first chunk",))
     assert "explained twice" in report(first, second).complaints[0]
@@ -171,6 +180,8 @@ def test_something_not_implemented_that_is_cited_is_told() -> None:
         ({"sections": ()}, "explains nothing"),
         ({"kind": "covered"}, "names no test"),
         ({"kind": "covered", "tests": ("scenario/test_sctp_ending.py::test_of_dreams",)}, "there is no test"),
+        ({"reason": "DataTracker.record_nothing sees to it."}, "there is no DataTracker.record_nothing"),
+        ({"reason": "It is teardown.start_shut that does it."}, "there is no teardown.start_shut"),
     ],
 )
 def test_an_entry_of_the_wrong_form_is_told(fields: dict[str, object], words: str) -> None:
@@ -178,6 +189,12 @@ def test_an_entry_of_the_wrong_form_is_told(fields: dict[str, object], words: st
     assert list(form_complaints([explanation(**good)])) == []
     (complaint,) = form_complaints([explanation(**{**good, **fields})])
     assert words in complaint
+
+
+def test_the_code_a_reason_speaks_of_is_found() -> None:
+    words = "SendQueue.take, handshake.refuse, AssociationOptions.rto_min; but not os.urandom, Max.Burst or cookie.py."
+    assert named_code(words) == ["SendQueue.take", "handshake.refuse", "AssociationOptions.rto_min"]
+    assert set(named_code(words)) <= names_in_the_engine()
 
 
 def test_a_test_exists_when_a_function_of_this_name_is_in_the_file() -> None:

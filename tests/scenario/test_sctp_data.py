@@ -448,6 +448,18 @@ def test_heartbeats_watch_an_idle_path() -> None:
     assert pair.a.stats().srtt == pytest.approx(0.08)
 
 
+@pytest.mark.parametrize("info", [b"now", b"then"])
+def test_what_else_a_heartbeat_holds_comes_back_unchanged(info: bytes) -> None:
+    # RFC 9260, 8.3: "a HEARTBEAT ACK chunk that contains the Heartbeat Information TLV, together with any other
+    # received TLVs, copied unchanged from the received HEARTBEAT chunk."
+    pair = Pair().establish()
+    others = bytes.fromhex("80010006 abcd0000 c0020005 01")
+    heartbeat = HeartbeatChunk(info, others)
+    pair.to_a(packet(read_tag_of_a(pair), heartbeat))
+    (answer,) = pair.from_a()
+    assert chunks([answer], HeartbeatAckChunk) == [HeartbeatAckChunk(info, others)]
+
+
 def test_unanswered_heartbeats_end_the_association() -> None:
     pair = Pair(changed(association_max_retrans=3, path_max_retrans=1)).establish()
     for _ in range(8):

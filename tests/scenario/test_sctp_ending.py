@@ -153,6 +153,26 @@ def test_a_peer_that_still_delivers_is_given_time_and_one_that_does_not_is_abort
     assert chunks(pair.from_a(), AbortChunk) != []
 
 
+def test_any_packet_of_the_peer_puts_off_the_next_shutdown_and_forgets_those_before() -> None:
+    # RFC 9260, 9.2: "The reception of any packet from its peer [...] SHOULD clear the endpoint's retransmission count
+    # and restart the T2-shutdown timer".
+    pair = Pair(changed(association_max_retrans=2, heartbeat_interval=0)).establish()
+    tag_of_a, _ = tags(pair)
+    pair.a.shutdown(pair.now)
+    pair.from_a()
+    for _ in range(6):
+        sent = [names(datagram) for datagram in pair.expire_a()]
+        assert sent == [["Shutdown"]]
+        pair.now += 0.9
+        pair.to_a(packet(tag_of_a, HeartbeatChunk(b"I am here")))
+        assert pair.from_a() == []
+        assert pair.a.next_timeout() == pytest.approx(pair.now + pair.a.stats().rto)
+    assert pair.a.state is S.SHUTDOWN_SENT
+    for _ in range(3):
+        pair.expire_a()
+    assert pair.a.state is S.CLOSED
+
+
 def test_an_unanswered_shutdown_ends_the_association_all_the_same() -> None:
     pair = Pair(changed(association_max_retrans=2, heartbeat_interval=0)).establish()
     pair.a.shutdown(pair.now)

@@ -13,9 +13,11 @@ from datachan.sctp.wire.chunks import (
     InitAckChunk,
     InitChunk,
     SackChunk,
+    ShutdownAckChunk,
+    UnknownChunk,
 )
-from datachan.sctp.wire.extensions import ForwardTsnChunk
-from datachan.sctp.wire.parameters import StateCookie
+from datachan.sctp.wire.extensions import ForwardTsnChunk, ReconfigChunk
+from datachan.sctp.wire.parameters import AddOutgoingStreamsRequest, StateCookie
 
 from .sctp_pair import Pair, S, changed, chunks, names, packet, read
 
@@ -197,3 +199,53 @@ def test_a_change_of_the_path_before_there_is_an_association_is_nothing() -> Non
     pair = Pair()
     pair.a.path_changed()
     pair.establish()
+
+
+@pytest.mark.parametrize("unknown", [10, 40, 200])
+def test_one_packet_is_answered_by_one_whatever_it_is_crammed_with(unknown: int) -> None:
+    # RFC 9260, 12.4: "the sender of the response chunk(s) MUST NOT send more than one packet containing chunks other
+    # than DATA chunks."
+    pair = Pair().establish()
+    crammed = [
+        HeartbeatChunk(b"x" * 500),
+        HeartbeatChunk(b"y" * 700),
+        *(UnknownChunk(0xC5, 0, bytes(unknown)) for _ in range(40)),
+        *(ReconfigChunk([AddOutgoingStreamsRequest(number, 1)]) for number in range(5)),
+    ]
+    pair.to_z(packet(pair.z.local_tag, *crammed))
+    (answer,) = pair.from_z()
+    assert len(answer) <= 1200
+    assert "HeartbeatAck" in names(answer)
+    # The next packet has an answer of its own.
+    pair.to_z(packet(pair.z.local_tag, HeartbeatChunk(b"x" * 500)))
+    assert [names(datagram) for datagram in pair.from_z()] == [["HeartbeatAck"]]
+
+
+def test_a_heartbeat_that_fills_its_packet_is_answered() -> None:
+    pair = Pair().establish()
+    heartbeat = HeartbeatChunk(bytes(1200 - 12 - 8))
+    pair.to_z(packet(pair.z.local_tag, heartbeat))
+    assert [names(datagram) for datagram in pair.from_z()] == [["HeartbeatAck"]]
+
+
+def test_many_shutdown_acks_during_the_handshake_are_answered_once() -> None:
+    pair = Pair()
+    pair.a.connect(pair.now)
+    pair.to_z(*pair.from_a())
+    pair.to_a(*pair.from_z())
+    pair.from_a()
+    assert pair.a.state is S.COOKIE_ECHOED
+    pair.to_a(packet(pair.a.local_tag, *([ShutdownAckChunk()] * 50)))
+    assert [names(datagram) for datagram in pair.from_a()] == [["ShutdownComplete"]]
+
+
+def test_an_inactive_path_is_still_asked_and_its_counter_stands_still() -> None:
+    # RFC 9260, 8.3: "After this, the endpoint SHOULD continue sending HEARTBEAT chunks on this destination address but
+    # SHOULD stop increasing the counter."
+    pair = Pair(changed(association_max_retrans=50, path_max_retrans=2)).establish()
+    asked = 0
+    while asked < 12:
+        asked += [names(datagram) for datagram in pair.expire_a()] == [["Heartbeat"]]
+    assert pair.a_saw(PathStatusChanged) == [PathStatusChanged(active=False)]
+    assert pair.a.tcb is not None
+    assert pair.a.tcb.path.error_count == 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datachan.sctp.events import SendFailed, StreamProgress
+from datachan.sctp.events import AssociationEstablished, SendFailed, StreamProgress
 from datachan.sctp.wire.chunks import DataChunk, SackChunk
 from datachan.sctp.wire.extensions import ForwardTsnChunk
 
@@ -172,18 +172,35 @@ def test_an_out_of_date_forward_tsn_is_answered_with_a_sack_and_changes_nothing(
     assert chunks([answer], SackChunk)[0].cumulative_tsn_ack == tsn
 
 
-@pytest.mark.parametrize("ahead", [1 << 21, 1 << 30, (1 << 31) - 1])
-def test_a_forward_tsn_far_ahead_is_not_followed(ahead: int) -> None:
+@pytest.mark.parametrize("ahead", [1 << 21, 1 << 30])
+def test_a_forward_tsn_is_followed_however_far_it_goes(ahead: int) -> None:
+    # RFC 3758, 3.6: "When a FORWARD TSN chunk arrives, the data receiver MUST first update its cumulative TSN point to
+    # the value carried in the FORWARD TSN chunk".
     pair = established()
     pair.send_a(b"second")
     datagrams = pair.from_a()
     tag, tsn = read(datagrams[0]).verification_tag, chunks(datagrams, DataChunk)[0].tsn
-    pair.to_z(packet(tag, ForwardTsnChunk(tsn + ahead & 0xFFFFFFFF, [])), *datagrams)
+    far = tsn - 1 + ahead & 0xFFFFFFFF
+    pair.to_z(packet(tag, ForwardTsnChunk(far, [])), *datagrams)
+    assert pair.received_by_z() == [b"first"]
+    assert chunks(pair.from_z(), SackChunk)[-1].cumulative_tsn_ack == far
+
+
+@pytest.mark.parametrize("behind", [0, 1, 1000])
+def test_a_forward_tsn_from_before_all_tsns_moved_is_out_of_date(behind: int) -> None:
+    # RFC 6525, 5.2.4 moves the TSNs by 2**31.
+    pair = established()
+    pair.send_a(b"second")
+    datagrams = pair.from_a()
+    tag, tsn = read(datagrams[0]).verification_tag, chunks(datagrams, DataChunk)[0].tsn
+    pair.to_z(packet(tag, ForwardTsnChunk(tsn - (1 << 31) - behind & 0xFFFFFFFF, [])), *datagrams)
     assert pair.received_by_z() == [b"first", b"second"]
 
 
 def test_towards_a_peer_without_the_extension_every_message_is_reliable() -> None:
     pair = Pair(None, changed(partial_reliability=False)).establish()
+    for event in pair.a_saw(AssociationEstablished) + pair.z_saw(AssociationEstablished):
+        assert not event.partial_reliability
     pair.send_a(b"important after all", max_retransmissions=0, lifetime=0.1)
     pair.from_a()
     pair.now += 0.5

@@ -47,6 +47,7 @@ KNOWN: list[tuple[Chunk, str]] = [
     (HeartbeatChunk(b"now"), "0400000b 00010007 6e6f77 00"),
     (HeartbeatAckChunk(b"then"), "0500000c 00010008 7468656e"),
     (HeartbeatChunk(b""), "04000008 00010004"),
+    (HeartbeatChunk(b"now", bytes.fromhex("8001000501")), "04000011 00010007 6e6f77 00 8001000501 000000"),
     (AbortChunk(), "06000004"),
     (AbortChunk(tag_reflected=True), "06010004"),
     (AbortChunk([causes.user_initiated_abort("bye")]), "0600000b 000c0007 627965 00"),

@@ -16,7 +16,11 @@ MAX_RANGES = 4096
 """Islands of TSNs above the Cumulative TSN Ack Point: what would open another one is dropped, and so retransmitted."""
 
 MAX_AHEAD = 1 << 20
-"""How far above the Cumulative TSN Ack Point a TSN may be."""
+"""How far above the Cumulative TSN Ack Point the TSN of a chunk may be."""
+
+MAX_FORWARD = 1 << 30
+"""How far ahead a FORWARD TSN may go. One that seems to go further is out of date: an SSN/TSN reset moves TSNs by 2**31
+(RFC 6525, section 5.2.4), so that what is from before it seems to be that far ahead or behind."""
 
 
 class DataTracker:
@@ -98,7 +102,7 @@ class DataTracker:
 
     def forward(self, new_cumulative_tsn: int) -> bool:
         """Take everything up to this TSN as arrived (RFC 3758, section 3.6). False when that is nothing new."""
-        if new_cumulative_tsn <= self.cumulative_tsn or new_cumulative_tsn - self.cumulative_tsn > MAX_AHEAD:
+        if new_cumulative_tsn <= self.cumulative_tsn or new_cumulative_tsn - self.cumulative_tsn > MAX_FORWARD:
             return False
         self.cumulative_tsn = new_cumulative_tsn
         self.highest_tsn = max(self.highest_tsn, new_cumulative_tsn)

@@ -299,16 +299,25 @@ class SackChunk(Chunk):
 
 
 class HeartbeatChunk(Chunk):
-    """Are you there? (RFC 9260, 3.3.5). `info` is the value of the Heartbeat Info parameter."""
+    """Are you there? (RFC 9260, 3.3.5).
 
-    __slots__ = ("info",)
+    Attributes:
+        info: the value of the Heartbeat Info parameter.
+        others: other parameters behind it as bytes, which come back unchanged (section 8.3).
+    """
+
+    __slots__ = ("info", "others")
     type = HEARTBEAT
 
-    def __init__(self, info: bytes) -> None:
+    def __init__(self, info: bytes, others: bytes = b"") -> None:
         self.info = info
+        self.others = others
 
     def serialize(self) -> bytes:
-        return _serialize_parts(self.type, 0, [serialize_tlv(HEARTBEAT_INFO, self.info)], len(self.info))
+        last = len(self.others or self.info)
+        return _serialize_parts(
+            self.type, 0, [serialize_tlv(HEARTBEAT_INFO, self.info), self.others + _PADDING[len(self.others) & 3]], last
+        )
 
 
 class HeartbeatAckChunk(HeartbeatChunk):
@@ -503,7 +512,8 @@ def parse_heartbeat_untrusted(data: bytes, start: int, end: int) -> Chunk:
     if parameter_type != HEARTBEAT_INFO or length < 4 or length > end - start - 4:
         raise BadPacket(f"HEARTBEAT has parameter {parameter_type} of length {length}")
     info = data[start + 8 : start + 4 + length]
-    return HeartbeatChunk(info) if data[start] == HEARTBEAT else HeartbeatAckChunk(info)
+    others = data[start + 4 + length + (-length & 3) : end]
+    return HeartbeatChunk(info, others) if data[start] == HEARTBEAT else HeartbeatAckChunk(info, others)
 
 
 def parse_abort_untrusted(data: bytes, start: int, end: int) -> Chunk:
