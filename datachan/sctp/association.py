@@ -383,7 +383,7 @@ class Association:
         if tcb is None:
             return
         tcb.sender.handle_timeout(now)
-        if tcb.path.t3_rtx.expire(now) and tcb.sender.handle_t3_expired(now):
+        if tcb.path.t3_rtx.expire(now) and tcb.sender.handle_t3_expired(tcb.sender.current, None, now):
             self.count_error(tcb)
         if self.tcb is tcb and tcb.reconfig.timer.expire(now):
             tcb.path.back_off()
@@ -393,6 +393,7 @@ class Association:
             self._heartbeat_expired(tcb, now)
         if tcb.tracker.sack_timer.expire(now):
             tcb.tracker.sack_now = True
+        tcb.sender.expire(now)
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` should be called, in monotonic seconds, or None."""

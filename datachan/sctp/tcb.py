@@ -111,7 +111,7 @@ class Tcb:
     def adopt_sender(self, sender: RetransmissionQueue) -> None:
         """Go on with the DATA, and the path, of an earlier attempt that a stale cookie ended."""
         self.sender = sender
-        self.path = sender.path
+        self.path = sender.current.path
 
     def begin_receiving(self, options: AssociationOptions, peer_initial_tsn: int) -> None:
         """Expect DATA from this Initial TSN (32 bits) on."""

@@ -18,8 +18,8 @@ from .wire.packet import COMMON_HEADER_LENGTH, serialize_packet
 _MASK = 0xFFFFFFFF
 _SACK_HEADER_LENGTH = 16
 _OTHER_ANSWERS = 56
-"""Room for what else may answer a packet of several chunks: COOKIE ACK, two responses to re-configurations, and SHUTDOWN
-or SHUTDOWN ACK."""
+"""Room for what else may answer a packet of several chunks: COOKIE ACK, two responses to re-configurations, and
+SHUTDOWN or SHUTDOWN ACK."""
 
 
 Run = tuple[TransportAddress | None, list[bytes]]

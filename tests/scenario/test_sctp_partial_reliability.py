@@ -219,3 +219,19 @@ def test_a_forward_tsn_that_was_not_agreed_on_is_an_unknown_chunk() -> None:
     assert [names(datagram) for datagram in pair.from_z()] == [["Error"]]
     pair.to_z(*datagrams)
     assert pair.received_by_z() == [b"x"]
+
+
+def test_a_message_whose_life_ends_while_cookie_ack_is_awaited_asks_for_no_more_timeouts() -> None:
+    # A cannot send it: the COOKIE ECHO is under way, and nothing may follow it before COOKIE ACK.
+    pair = Pair()
+    pair.send_a(b"in the packet with COOKIE ECHO")
+    pair.a.connect(pair.now)
+    pair.to_z(*pair.from_a())
+    pair.to_a(*pair.from_z())
+    pair.from_a()
+    pair.send_a(b"too late", lifetime=0.5)
+    pair.expire_a()
+    moment = pair.a.next_timeout()
+    assert moment is not None
+    assert moment > pair.now
+    assert [event.reason for event in pair.a_saw(SendFailed)] == ["its lifetime ended"]

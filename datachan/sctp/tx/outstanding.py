@@ -1,23 +1,16 @@
-"""What was sent and is not yet cumulatively acknowledged, by TSN. It knows chunks, not timers, windows or paths.
+"""What was sent and is not yet cumulatively acknowledged, by TSN, whatever path it went. It knows no timers or windows.
 
-It answers what a SACK changed, which chunks are lost, and how far a FORWARD TSN may go. What to do about it is the
-retransmission queue's decision.
+It answers what a SACK changed and how far a FORWARD TSN may go; each path's `Flight` has what of it is in flight there.
+What to do about it is the retransmission queue's decision.
 """
 
 from __future__ import annotations
 
 import struct
-from heapq import heappop, heappush
 from typing import Final
 
-from .delivery_rate import DeliveryRate
-from .rack import Rack
+from .flight import ABANDONED, ACKED, IN_FLIGHT, LOST, Flight, OutstandingChunk
 from .send_queue import OutgoingMessage
-
-IN_FLIGHT: Final = 0
-ACKED: Final = 1
-LOST: Final = 2
-ABANDONED: Final = 3
 
 _MASK: Final = 0xFFFFFFFF
 _DATA_HEADER: Final = struct.Struct("!BBHIHHI")
@@ -27,72 +20,19 @@ _PADDING: Final = (b"", b"\0\0\0", b"\0\0", b"\0")
 Interval = tuple[int, int]
 
 
-class OutstandingChunk:
-    """The retransmission record of one DATA chunk; the bytes on the wire are made once.
-
-    Attributes:
-        tsn: unwrapped.
-        message: the message it is a fragment of.
-        wire: the serialized chunk, padded.
-        length: len(wire), which counts against cwnd.
-        payload: its user bytes, which count against the peer's window.
-        state: IN_FLIGHT, ACKED (by a Gap Ack Block), LOST (to be sent again) or ABANDONED.
-        sent_at: when it was last sent.
-        packet: the number of the packet it was last sent in.
-        transmissions: how often it was sent.
-        delivered, delivered_at, first_sent_at: the sender's delivery accounting when it was last sent.
-    """
-
-    __slots__ = (
-        "delivered",
-        "delivered_at",
-        "first_sent_at",
-        "length",
-        "message",
-        "packet",
-        "payload",
-        "sent_at",
-        "state",
-        "transmissions",
-        "tsn",
-        "wire",
-    )
-
-    def __init__(self, tsn: int, message: OutgoingMessage, wire: bytes, payload: int, now: float, packet: int) -> None:
-        self.tsn = tsn
-        self.message = message
-        self.wire = wire
-        self.length = len(wire)
-        self.payload = payload
-        self.state = IN_FLIGHT
-        self.sent_at = now
-        self.packet = packet
-        self.transmissions = 1
-        self.delivered = 0
-        self.delivered_at = 0.0
-        self.first_sent_at = 0.0
-
-
 class AckInfo:
-    """What one SACK said.
+    """What one SACK said, all paths together; each path's part is in its `Flight`.
 
     Attributes:
         bytes_acked: chunk bytes acknowledged for the first time.
         cumulative_advanced: whether the Cumulative TSN Ack Point moved.
-        bytes_lost: chunk bytes newly found lost.
-        round_trip: seconds since the newest chunk acknowledged here for the first time, never retransmitted, was
-            sent; None without one.
-        newest: the most recently sent chunk acknowledged here for the first time.
     """
 
-    __slots__ = ("bytes_acked", "bytes_lost", "cumulative_advanced", "newest", "round_trip")
+    __slots__ = ("bytes_acked", "cumulative_advanced")
 
     def __init__(self) -> None:
         self.bytes_acked = 0
         self.cumulative_advanced = False
-        self.bytes_lost = 0
-        self.round_trip: float | None = None
-        self.newest: OutstandingChunk | None = None
 
 
 class OutstandingData:
@@ -103,28 +43,19 @@ class OutstandingData:
         next_tsn: the TSN the next new chunk gets.
         cumulative_tsn_ack: the peer has everything up to here.
         advanced_peer_ack_point: what the peer may take as received (RFC 3758, section 3.5).
-        flight_size: chunk bytes in flight.
         flight_payload: user bytes in flight.
-        rack: the loss detector.
-        rate: the delivery accounting.
-        packets_sacked: packets of which a chunk is acknowledged by a Gap Ack Block, since there were none.
+        flights: one for each path.
     """
 
     __slots__ = (
         "_acked",
         "_chunks",
-        "_flight",
-        "_lost",
-        "_measured_at",
         "advanced_peer_ack_point",
         "cumulative_tsn_ack",
         "flight_payload",
-        "flight_size",
+        "flights",
         "interleaving",
         "next_tsn",
-        "packets_sacked",
-        "rack",
-        "rate",
     )
 
     def __init__(self, initial_tsn: int, interleaving: bool = False) -> None:
@@ -132,16 +63,10 @@ class OutstandingData:
         self.next_tsn = initial_tsn
         self.cumulative_tsn_ack = initial_tsn - 1
         self.advanced_peer_ack_point = initial_tsn - 1
-        self.flight_size = 0
         self.flight_payload = 0
-        self.rack = Rack(initial_tsn)
-        self.rate = DeliveryRate()
-        self.packets_sacked = 0
+        self.flights: list[Flight] = []
         self._chunks: dict[int, OutstandingChunk] = {}
-        self._flight: dict[int, OutstandingChunk] = {}  # those in flight, in the order they were sent
         self._acked: list[Interval] = []  # as the last SACK had its Gap Ack Blocks
-        self._lost: list[int] = []  # heap of TSNs; may hold some that are no longer lost
-        self._measured_at = float("-inf")  # when the last round trip was measured
 
     def __len__(self) -> int:
         return len(self._chunks)
@@ -152,15 +77,14 @@ class OutstandingData:
         return self.next_tsn - 1
 
     @property
-    def has_lost(self) -> bool:
-        """Whether a chunk waits to be sent again."""
-        self._clean_lost()
-        return bool(self._lost)
+    def flight_size(self) -> int:
+        """Chunk bytes in flight on all paths."""
+        return sum([flight.size for flight in self.flights])
 
     def send_new(
-        self, message: OutgoingMessage, fragment: bytes, immediate: bool, now: float, packet: int
+        self, message: OutgoingMessage, fragment: bytes, immediate: bool, now: float, packet: int, flight: Flight
     ) -> OutstandingChunk:
-        """Give a fragment just taken from `message` its TSN and put it in flight."""
+        """Give a fragment just taken from `message` its TSN and put it in flight on a path."""
         tsn = self.next_tsn
         self.next_tsn = tsn + 1
         payload = len(fragment)
@@ -185,55 +109,40 @@ class OutstandingData:
                 0, flags, 16 + payload, tsn & _MASK, message.stream_id, message.ssn & 0xFFFF, message.ppid
             )
         wire = header + fragment + _PADDING[payload & 3] if payload & 3 else header + fragment
-        chunk = OutstandingChunk(tsn, message, wire, payload, now, packet)
+        chunk = OutstandingChunk(tsn, message, wire, payload, now, packet, flight)
         self._chunks[tsn] = chunk
-        self._depart(chunk, now)
+        flight.depart(chunk, now)
+        self.flight_payload += payload
         return chunk
-
-    def _depart(self, chunk: OutstandingChunk, now: float) -> None:
-        """The chunk is in flight from now on."""
-        rate = self.rate
-        if not self._flight:
-            rate.flight_begins(now)
-        chunk.delivered = rate.delivered
-        chunk.delivered_at = rate.delivered_at
-        chunk.first_sent_at = rate.first_sent_at
-        self._flight[chunk.tsn] = chunk
-        self.flight_size += chunk.length
-        self.flight_payload += chunk.payload
 
     def _land(self, chunk: OutstandingChunk) -> None:
         """The chunk is in flight no more."""
-        del self._flight[chunk.tsn]
-        self.flight_size -= chunk.length
+        chunk.flight.land(chunk)
         self.flight_payload -= chunk.payload
 
     # -- retransmission ---------------------------------------------------------------------------------------
 
-    def next_lost(self) -> OutstandingChunk | None:
-        """The lowest chunk waiting to be sent again."""
-        self._clean_lost()
-        return self._chunks[self._lost[0]] if self._lost else None
-
     def resend(self, chunk: OutstandingChunk, now: float, packet: int) -> None:
-        """Put back in flight the chunk that `next_lost` returned."""
-        heappop(self._lost)
+        """Put back in flight the chunk that its flight's `next_lost` returned."""
+        flight = chunk.flight
+        flight.take_lost()
         chunk.state = IN_FLIGHT
         chunk.sent_at = now
         chunk.packet = packet
         chunk.transmissions += 1
-        self._depart(chunk, now)
+        flight.depart(chunk, now)
+        self.flight_payload += chunk.payload
 
-    def lose_all(self) -> list[OutgoingMessage]:
-        """Mark all that is in flight as lost; returns messages that have thereby used up their retransmissions."""
+    def lose_all(self, flight: Flight) -> list[OutgoingMessage]:
+        """Mark all that is in flight on a path as lost; returns messages that have used up their retransmissions."""
         exhausted: list[OutgoingMessage] = []
-        for chunk in list(self._flight.values()):
+        for chunk in list(flight.chunks.values()):
             self._lose(chunk, exhausted)
         return exhausted
 
-    def lose_last(self) -> bool:
+    def lose_last(self, flight: Flight) -> bool:
         """Have the chunk with the highest TSN sent again, as a tail loss probe; False when it may not be."""
-        chunk = self._flight.get(self.highest_tsn)
+        chunk = flight.chunks.get(self.highest_tsn)
         if chunk is None:
             return False
         limit = chunk.message.max_retransmissions
@@ -243,11 +152,12 @@ class OutstandingData:
         return True
 
     def detect_losses(
-        self, reordering_window: float, now: float, exhausted: list[OutgoingMessage]
+        self, flight: Flight, reordering_window: float, now: float, exhausted: list[OutgoingMessage]
     ) -> tuple[int, float]:
-        """Find what RACK takes as lost (RFC 8985, 6.2, step 5).
+        """Have sent again what RACK takes as lost on a path.
 
         Args:
+            flight: that of the path.
             reordering_window: seconds.
             now: monotonic seconds.
             exhausted: receives messages lost more often than they may be sent again.
@@ -255,17 +165,7 @@ class OutstandingData:
         Returns:
             Bytes newly lost, and seconds until the rest would be, 0.0 when nothing more is suspected.
         """
-        rack = self.rack
-        lost: list[OutstandingChunk] = []
-        wait = 0.0
-        for chunk in self._flight.values():
-            if not rack.sent_before(chunk.sent_at, chunk.tsn):
-                break
-            remaining = chunk.sent_at + rack.rtt + reordering_window - now
-            if remaining <= 0:
-                lost.append(chunk)
-            else:
-                wait = remaining
+        lost, wait = flight.overdue(reordering_window, now)
         total = 0
         for chunk in lost:
             total += chunk.length
@@ -275,17 +175,10 @@ class OutstandingData:
     def _lose(self, chunk: OutstandingChunk, exhausted: list[OutgoingMessage]) -> None:
         chunk.state = LOST
         self._land(chunk)
-        heappush(self._lost, chunk.tsn)
+        chunk.flight.await_sending(chunk)
         limit = chunk.message.max_retransmissions
         if limit is not None and chunk.transmissions > limit:
             exhausted.append(chunk.message)
-
-    def _clean_lost(self) -> None:
-        while self._lost:
-            chunk = self._chunks.get(self._lost[0])
-            if chunk is not None and chunk.state == LOST:
-                return
-            heappop(self._lost)
 
     # -- acknowledgement --------------------------------------------------------------------------------------
 
@@ -321,101 +214,96 @@ class OutstandingData:
             now: monotonic seconds.
         """
         info = AckInfo()
+        for flight in self.flights:
+            flight.begin_sack()
         if cumulative_tsn_ack > self.cumulative_tsn_ack:
             info.cumulative_advanced = True
-            self._advance(cumulative_tsn_ack, info, now)
+            self._advance(cumulative_tsn_ack, now)
         if gaps or self._acked:
-            self._acknowledge_gaps(gaps, now, info)
-        if info.bytes_acked:
-            self.rate.acknowledged(info.bytes_acked, now)
-            if info.newest is not None:
-                self.rate.first_sent_at = info.newest.sent_at
-                self._measure(info.newest, now, info)
+            self._acknowledge_gaps(gaps, now)
+        for flight in self.flights:
+            info.bytes_acked += flight.bytes_acked
+            flight.end_sack(now)
         return info
 
-    def _advance(self, cumulative_tsn_ack: int, info: AckInfo, now: float) -> None:
-        """The hot path: remove what the Cumulative TSN Ack covers."""
-        chunks, flight = self._chunks, self._flight
-        in_order = self.rack.fack <= self.cumulative_tsn_ack
+    def _advance(self, cumulative_tsn_ack: int, now: float) -> None:
+        """The hot path: remove what the Cumulative TSN Ack covers, each run of chunks from its path's flight."""
+        chunks = self._chunks
+        flight = self.flights[0]
+        in_flight = flight.chunks
         length = payload = acked = 0
         newest: OutstandingChunk | None = None
+        in_order = flight.rack.fack <= self.cumulative_tsn_ack
         for tsn in range(self.cumulative_tsn_ack + 1, cumulative_tsn_ack + 1):
             chunk = chunks.pop(tsn, None)
             if chunk is None:
                 continue
+            if chunk.flight is not flight:
+                self._advanced(flight, length, acked, newest, now)
+                length = acked = 0
+                newest = None
+                flight = chunk.flight
+                in_flight = flight.chunks
+                in_order = flight.rack.fack <= self.cumulative_tsn_ack
             if chunk.state == IN_FLIGHT:
-                del flight[tsn]
+                del in_flight[tsn]
                 length += chunk.length
                 payload += chunk.payload
             elif chunk.state == LOST:
+                chunk.state = ACKED
                 acked += chunk.length
             else:
                 continue
             if in_order and chunk.transmissions == 1:
                 newest = chunk
             else:
-                self._delivered(chunk, now, info)
-        self.flight_size -= length
+                flight.delivered(chunk, now)
+        self._advanced(flight, length, acked, newest, now)
         self.flight_payload -= payload
-        info.bytes_acked += acked + length
         self.cumulative_tsn_ack = cumulative_tsn_ack
-        if newest is not None:
-            # Sent once each and acknowledged in order: the last one says it all.
-            self._delivered(newest, now, info)
         if self.advanced_peer_ack_point < cumulative_tsn_ack:
             self.advanced_peer_ack_point = cumulative_tsn_ack
 
-    def _delivered(self, chunk: OutstandingChunk, now: float, info: AckInfo) -> None:
-        """Tell RACK of a chunk acknowledged for the first time."""
-        rack = self.rack
-        tsn = chunk.tsn
-        if tsn > rack.fack:
-            rack.fack = tsn
-        elif tsn < rack.fack and chunk.transmissions == 1:
-            rack.reordering_seen = True
-        rack.delivered(chunk.sent_at, tsn, chunk.transmissions > 1, now)
-        newest = info.newest
-        if newest is None or (chunk.sent_at, tsn) > (newest.sent_at, newest.tsn):
-            info.newest = chunk
+    def _advanced(self, flight: Flight, length: int, acked: int, newest: OutstandingChunk | None, now: float) -> None:
+        """So many bytes in flight on a path, and so many that were taken as lost, were acknowledged cumulatively."""
+        flight.size -= length
+        if length or acked:
+            flight.bytes_acked += length + acked
+            flight.progress = True
+        if newest is not None:
+            # Sent once each and acknowledged in order: the last one says it all.
+            flight.delivered(newest, now)
 
-    def _measure(self, chunk: OutstandingChunk, now: float, info: AckInfo) -> None:
-        """Measure the round trip of the newest chunk acknowledged, once per round trip (RFC 9260, 6.3.1, C4 and C5).
-
-        C5 would pass over a chunk when a lower one was sent again meanwhile, for a Cumulative TSN Ack alone would not
-        say which of the two arrived. Here the chunk itself is reported, and RTO must follow a queue that builds up
-        just when losses begin.
-        """
-        # C5: "Karn's algorithm: RTT measurements MUST NOT be made using chunks that were retransmitted"
-        if chunk.transmissions == 1 and chunk.sent_at >= self._measured_at:
-            info.round_trip = now - chunk.sent_at
-            self._measured_at = now
-
-    def _acknowledge_gaps(self, gaps: list[Interval], now: float, info: AckInfo) -> None:
+    def _acknowledge_gaps(self, gaps: list[Interval], now: float) -> None:
         base = self.cumulative_tsn_ack
         acked = [(base + start, base + end) for start, end in gaps]
-        self._mark_acked(subtract(acked, self._acked), now, info)
+        self._mark_acked(subtract(acked, self._acked), now)
         for start, end in subtract(self._acked, acked):
             for tsn in range(max(start, base + 1), end + 1):
                 self._renege(tsn, now)
         self._acked = acked
         if not acked:
-            self.packets_sacked = 0
+            for flight in self.flights:
+                flight.packets_sacked = 0
 
-    def _mark_acked(self, intervals: list[Interval], now: float, info: AckInfo) -> None:
+    def _mark_acked(self, intervals: list[Interval], now: float) -> None:
         packet = -1
         for start, end in intervals:
             for tsn in range(start, end + 1):
                 chunk = self._chunks.get(tsn)
                 if chunk is None or chunk.state == ACKED or chunk.state == ABANDONED:
                     continue
+                flight = chunk.flight
                 if chunk.state == IN_FLIGHT:
+                    if not flight.progress:
+                        flight.progress = next(iter(flight.chunks)) == tsn
                     self._land(chunk)
                 chunk.state = ACKED
-                info.bytes_acked += chunk.length
+                flight.bytes_acked += chunk.length
                 if chunk.packet != packet:
                     packet = chunk.packet
-                    self.packets_sacked += 1
-                self._delivered(chunk, now, info)
+                    flight.packets_sacked += 1
+                flight.delivered(chunk, now)
 
     def _renege(self, tsn: int, now: float) -> None:
         """RFC 9260, 6.2.1, D iii: the peer dropped what it had acknowledged: it is outstanding again."""
@@ -423,7 +311,8 @@ class OutstandingData:
         if chunk is not None and chunk.state == ACKED:
             chunk.state = IN_FLIGHT
             chunk.sent_at = now
-            self._depart(chunk, now)
+            chunk.flight.depart(chunk, now)
+            self.flight_payload += chunk.payload
 
     # -- partial reliability (RFC 3758) -----------------------------------------------------------------------
 
@@ -438,7 +327,7 @@ class OutstandingData:
         if message.first_tsn < 0:
             return
         if message.remaining:
-            placeholder = OutstandingChunk(self.next_tsn, message, b"", 0, 0.0, -1)
+            placeholder = OutstandingChunk(self.next_tsn, message, b"", 0, 0.0, -1, self.flights[0])
             placeholder.state = ABANDONED
             self._chunks[self.next_tsn] = placeholder
             message.last_tsn = self.next_tsn
@@ -501,15 +390,14 @@ class OutstandingData:
 
     def check_invariants(self) -> None:
         """For tests: raise AssertionError when the books do not balance."""
-        flight = sum(chunk.length for chunk in self._chunks.values() if chunk.state == IN_FLIGHT)
-        payload = sum(chunk.payload for chunk in self._chunks.values() if chunk.state == IN_FLIGHT)
-        if (flight, payload) != (self.flight_size, self.flight_payload):
-            raise AssertionError(f"flight {self.flight_size}/{self.flight_payload}, found {flight}/{payload}")
-        if {tsn for tsn, chunk in self._chunks.items() if chunk.state == IN_FLIGHT} != set(self._flight):
-            raise AssertionError("what is in flight is filed wrongly")
-        lost = {chunk.tsn for chunk in self._chunks.values() if chunk.state == LOST}
-        if not lost <= set(self._lost):
-            raise AssertionError(f"lost chunks {lost - set(self._lost)} would never be sent again")
+        payload = 0
+        for flight in self.flights:
+            here = {tsn: chunk for tsn, chunk in self._chunks.items() if chunk.flight is flight}
+            in_flight = {tsn for tsn, chunk in here.items() if chunk.state == IN_FLIGHT}
+            flight.check_invariants(in_flight, {tsn for tsn, chunk in here.items() if chunk.state == LOST})
+            payload += sum(here[tsn].payload for tsn in in_flight)
+        if payload != self.flight_payload:
+            raise AssertionError(f"flight payload {self.flight_payload}, found {payload}")
         if list(self._chunks) != list(range(self.cumulative_tsn_ack + 1, self.next_tsn)):
             raise AssertionError("the outstanding TSNs are not consecutive")
 

@@ -1,0 +1,204 @@
+"""The data sender's part that is about one path: its windows, pace, loss episode and probe.
+
+It decides how much may go this way and when. What goes, and whether it goes this way, is the retransmission queue's
+decision.
+"""
+
+from __future__ import annotations
+
+from datachan.sctp.congestion import AckSample
+from datachan.sctp.options import AssociationOptions
+from datachan.sctp.path import Path
+from datachan.sctp.timers import Timer, earliest
+
+from .flight import Flight
+from .loss_probe import LossProbe
+from .pacer import Pacer
+from .recovery import Recovery
+
+
+class PathSender:
+    """Sending DATA on one path.
+
+    Attributes:
+        path: the destination.
+        flight: what is in flight there.
+        recovery: the loss episode, if any.
+        reordering_timer: runs while chunks may be late or lost (RFC 8985, section 6.2).
+        probe: the tail loss probe.
+        pacer: when the next packet may leave.
+        burst_left: bytes that may leave until the next SACK.
+        one_packet_now: one packet may ignore cwnd and pace.
+        paced_out: only the pace holds DATA back.
+        single_packet: one packet at a time, after T3-rtx, until something is acknowledged.
+        flight_before: bytes in flight before the SACK being taken in.
+    """
+
+    __slots__ = (
+        "_burst_limit",
+        "_max_packet",
+        "_options",
+        "burst_left",
+        "flight",
+        "flight_before",
+        "one_packet_now",
+        "paced_out",
+        "pacer",
+        "path",
+        "probe",
+        "recovery",
+        "reordering_timer",
+        "single_packet",
+    )
+
+    def __init__(self, options: AssociationOptions, path: Path, next_tsn: int, max_packet: int) -> None:
+        self._options = options
+        self._max_packet = max_packet
+        self._burst_limit = options.max_burst * max_packet  # Max.Burst in bytes (RFC 9260, 6.1, D)
+        self.path = path
+        self.flight = Flight(next_tsn)
+        self.recovery = Recovery()
+        self.reordering_timer = Timer()
+        self.probe = LossProbe()
+        self.pacer = Pacer(max_packet)
+        self.burst_left = self._burst_limit
+        self.one_packet_now = False
+        self.paced_out = False
+        self.single_packet = False
+        self.flight_before = 0
+
+    def restart_at(self, tsn: int) -> None:
+        """TSNs begin anew with this one; nothing is outstanding."""
+        old = self.flight
+        self.flight = Flight(tsn)
+        self.flight.rack.min_rtt = old.rack.min_rtt
+        self.flight.rate = old.rate
+        self.recovery = Recovery()
+        self.probe.cancel()
+        self.reordering_timer.stop()
+        self.path.t3_rtx.stop()
+        self.one_packet_now = False
+
+    def path_changed(self) -> None:
+        """The packets take another way: its round trip, window and pace are to be learned."""
+        self.path.begin_anew()
+        self.flight.rack.min_rtt = float("inf")
+        self.recovery = Recovery()
+        self.pacer = Pacer(self._max_packet)
+
+    @property
+    def has_outstanding(self) -> bool:
+        """Whether something is in flight, or waits to be sent again, on this path."""
+        return bool(self.flight.chunks) or self.flight.has_lost
+
+    def next_timeout(self) -> float | None:
+        """When one of its own timers expires, T3-rtx aside, or held back packets are due."""
+        moment = earliest(self.reordering_timer.expires_at, self.probe.timer.expires_at)
+        return earliest(moment, self.pacer.next_time()) if self.paced_out else moment
+
+    # -- what may leave ---------------------------------------------------------------------------------------
+
+    def window_allows(self, now: float) -> bool:
+        """RFC 9260, 6.1, B: new data may not be sent with cwnd or more in flight; the last packet may exceed it."""
+        flight = self.flight.size
+        if flight >= self.path.congestion.cwnd or self.burst_left <= 0:
+            return False
+        if self.single_packet and flight > 0:
+            return False
+        self.paced_out = not self.pacer.allows(now)
+        return not self.paced_out
+
+    def note_app_limited(self) -> None:
+        """There is nothing to send; if the window has room, the path is not what limits."""
+        size = self.flight.size
+        if size < self.path.congestion.cwnd:
+            self.flight.rate.note_app_limited(size)
+
+    def begin_after_idle(self, now: float) -> None:
+        """Something is to be sent while nothing is outstanding."""
+        self.path.decay_when_idle(now)
+        # What the last SACK allowed stays allowed: a peer that acknowledges a whole window at once would otherwise
+        # hold the sender to Max.Burst packets per round trip for ever.
+        self.burst_left = max(self.burst_left, self._burst_limit)
+
+    def packet_done(self, length: int, now: float) -> None:
+        """A packet with DATA was finished; `length` chunk bytes were in it."""
+        self.burst_left -= length
+        self.pacer.sent(length)
+        self.one_packet_now = False
+        self.schedule_probe(now)
+
+    # -- what was acknowledged --------------------------------------------------------------------------------
+
+    def open_burst(self, now: float) -> None:
+        """After a SACK: as much may leave at once as it acknowledged, or Max.Burst; the pace follows the window."""
+        path = self.path
+        self.burst_left = max(self._burst_limit, 2 * self.flight.bytes_acked)
+        if self._options.pacing and path.srtt:
+            congestion = path.congestion
+            self.pacer.set_rate(congestion.pacing_rate(path.srtt), path.srtt, congestion.pacing_credit, now)
+
+    def sample(self, bytes_lost: int, in_fast_recovery: bool, now: float) -> AckSample:
+        """What a SACK, which the flight has taken in, says to the congestion controller."""
+        flight = self.flight
+        rate = flight.rate
+        sample = AckSample(now, flight.bytes_acked, self.flight_before, flight.size)
+        sample.in_recovery = in_fast_recovery
+        sample.min_rtt = flight.rack.min_rtt
+        sample.delivered = rate.delivered
+        sample.bytes_lost = bytes_lost
+        sample.app_limited = rate.app_limited_until > 0
+        newest = flight.newest
+        if newest is not None:
+            sample.prior_delivered = newest.delivered
+            if newest.transmissions == 1:
+                # Controllers look at every SACK; once per round trip is enough for the RTO, not for them.
+                sample.round_trip = now - newest.sent_at
+            elapsed = max(now - newest.delivered_at, newest.sent_at - newest.first_sent_at)
+            if elapsed > 0 and elapsed >= sample.min_rtt:
+                sample.delivery_rate = (rate.delivered - newest.delivered) / elapsed
+        return sample
+
+    # -- loss -------------------------------------------------------------------------------------------------
+
+    def reordering_window(self) -> float:
+        """Seconds that chunks which may only be late are given."""
+        flight = self.flight
+        return flight.rack.reordering_window(
+            self.recovery.active, flight.packets_sacked, self.path.srtt or flight.rack.rtt
+        )
+
+    def enter_recovery(self, highest_tsn: int, flight_before: int, now: float) -> None:
+        """Loss was found; the window answers once an episode."""
+        if self.recovery.active:
+            return
+        congestion = self.path.congestion
+        self.recovery.begin(highest_tsn, fast=True, cwnd=congestion.cwnd, ssthresh=congestion.ssthresh)
+        congestion.on_loss(now, flight_before)
+        # RFC 9260, 7.2.4: "When a Fast Retransmit is being performed, the sender SHOULD ignore the value of cwnd and
+        # SHOULD NOT delay retransmission for this single packet."
+        self.one_packet_now = self.flight.has_lost
+        self.probe.cancel()
+
+    def timed_out(self, highest_tsn: int, now: float) -> None:
+        """T3-rtx says that all in flight is lost: begin again slowly (RFC 9260, sections 6.3.3 and 7.2.3)."""
+        congestion = self.path.congestion
+        self.recovery.begin(highest_tsn, fast=False, cwnd=congestion.cwnd, ssthresh=congestion.ssthresh)
+        congestion.on_timeout(now, self.flight.size)
+
+    def resume_after_timeout(self) -> None:
+        """One packet may leave at once, and then one at a time until something is acknowledged."""
+        self.single_packet = True
+        self.burst_left = self._burst_limit
+        self.one_packet_now = True
+
+    def schedule_probe(self, now: float) -> None:
+        """RFC 8985, 7.2: start the probe timer, "unless it is already in fast recovery, RTO recovery, or segments have
+        been SACKed".
+        """
+        flight = self.flight
+        if not self._options.tail_loss_probe or self.recovery.active or flight.packets_sacked:
+            self.probe.timer.stop()
+            return
+        lone = flight.size <= self._max_packet
+        self.probe.schedule(now, self.path.srtt, lone, self.path.t3_rtx.expires_at)
