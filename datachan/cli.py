@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ from datachan.peer import RTCIceServer
 from datachan.serve import ServeError, ServeOptions, serve
 from datachan.signalling import IceServerOption, ServerOptions
 from datachan.signalling.origins import is_loopback, normalize_origin
+from datachan.tools import DecodeOptions, ToolError, decode
 
 EXIT_OK = 0
 EXIT_CANNOT_START = 1
@@ -27,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if namespace.command is None:
         parser.print_help()
         return EXIT_OK
-    return run_serve(namespace)
+    return int(namespace.run(namespace))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -35,11 +37,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="datachan",
         description="WebRTC data channels for Python.",
-        epilog="`datachan serve --help` tells the options of the server.",
+        epilog="`datachan COMMAND --help` tells the options of a command.",
     )
     parser.add_argument("--version", action="version", version=f"datachan {datachan.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     _add_serve(commands)
+    _add_decode(commands)
     return parser
 
 
@@ -82,6 +85,61 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     parser.add_argument("--no-echo", action="store_true", help="do not offer the echo peer")
     parser.add_argument("-v", "--verbose", action="store_true", help="log calls and transfers")
+    parser.set_defaults(run=run_serve)
+
+
+def _add_decode(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "decode",
+        help="print SCTP packets field by field, from hexadecimal or a capture file",
+        description=(
+            "Print SCTP packets field by field: one given as hexadecimal, with or without spaces, colons and 0x, or "
+            "those of a capture file (pcap, pcapng). Without arguments it reads standard input. What is damaged is "
+            "shown as far as it goes, and where and why that ends."
+        ),
+        epilog="Example: datachan decode 115cc66888e5e376883432df030000108a70484a00019ffa00000000",
+    )
+    parser.add_argument(
+        "input", nargs="*", metavar="HEX|FILE", help='hexadecimal or a capture file; "-" is standard input'
+    )
+    parser.add_argument("-s", "--summary", action="store_true", help="one line per packet")
+    parser.add_argument("--json", action="store_true", help="one JSON object per packet, each on a line")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on as the capture file grows, until Ctrl+C")
+    parser.add_argument(
+        "--port",
+        type=_port,
+        action="append",
+        default=[],
+        metavar="PORT",
+        help="a UDP port that carries SCTP, besides 9899; may be repeated",
+    )
+    parser.set_defaults(run=run_decode)
+
+
+def run_decode(namespace: argparse.Namespace) -> int:
+    """Print what the packets say."""
+    options = DecodeOptions(
+        udp_ports=tuple(namespace.port),
+        json=namespace.json,
+        summary=namespace.summary,
+        follow=namespace.follow,
+        coloured=sys.stdout.isatty() and not os.environ.get("NO_COLOR"),
+    )
+    try:
+        hint = decode(namespace.input, options, sys.stdout, sys.stdin.buffer).hint()
+        sys.stdout.flush()
+    except ToolError as error:
+        sys.stdout.flush()
+        print(f"datachan: {error}", file=sys.stderr)
+        return EXIT_CANNOT_START
+    except KeyboardInterrupt:
+        return EXIT_OK
+    except BrokenPipeError:  # whoever read it has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    if hint:
+        print(f"datachan: {hint}", file=sys.stderr)
+    return EXIT_OK
 
 
 def run_serve(namespace: argparse.Namespace) -> int:

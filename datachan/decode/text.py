@@ -1,0 +1,145 @@
+"""A decoded packet as text for people, as one line, or as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Final
+
+from datachan.decode.names import label
+from datachan.decode.node import Node, Value
+
+_HEADING: Final = frozenset(("type", "code", "flags", "length"))
+_COLUMN: Final = 26
+_INDENT: Final = "  "
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How names, labels and problems look on a terminal; nothing unless colours are wanted."""
+
+    heading: str = ""
+    name: str = ""
+    quiet: str = ""
+    problem: str = ""
+    end: str = ""
+
+    @classmethod
+    def coloured(cls) -> Style:
+        """With the sequences terminals know."""
+        return cls("\033[1m", "\033[1;36m", "\033[2m", "\033[1;31m", "\033[0m")
+
+
+def render(packet: Node, style: Style | None = None) -> str:
+    """All fields, one a line, what is inside something indented below it."""
+    return "\n".join(_packet_lines(packet, style or Style()))
+
+
+def render_summary(packet: Node) -> str:
+    """One line: ports, tag, and each chunk with what matters of it."""
+    ports = f"{packet.get('source_port')} → {packet.get('destination_port')}"
+    parts = [" + ".join([_brief(chunk) for chunk in packet.children]) or "no chunk"]
+    if not packet.sound:
+        parts.append(_first_problem(packet))
+    return f"{ports}  {packet.get('verification_tag')}  " + "  ! ".join(parts)
+
+
+def to_json(packet: Node) -> dict[str, Value]:
+    """As JSON: fields by name, what is inside in lists."""
+    value: dict[str, Value] = {}
+    if packet.kind != "packet":
+        value["name"] = packet.name
+    value.update({field.key: field.value for field in packet.fields})
+    if packet.problem:
+        value["problem"] = packet.problem
+    inside: dict[str, list[Value]] = {"chunks": []} if packet.kind == "packet" else {}
+    for child in packet.children:
+        inside.setdefault(child.kind, []).append(to_json(child))
+    value.update(inside)
+    return value
+
+
+def dump(value: dict[str, Value]) -> str:
+    """One line of JSON."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _packet_lines(packet: Node, style: Style) -> list[str]:
+    lines = [_line(field.key, field.text, style) for field in packet.fields if field.text]
+    if packet.problem:
+        lines.append(_complaint(packet.problem, "", style))
+    for chunk in packet.children:
+        lines += _node_lines(chunk, "", style)
+    return lines
+
+
+def _node_lines(node: Node, indent: str, style: Style) -> list[str]:
+    heading = ", ".join([f"{field.key} {field.text}" for field in node.fields if field.key in _HEADING])
+    detail = f"  ({node.detail})" if node.detail else ""
+    lines = [f"{indent}{style.name}{node.name}{style.end}  {style.quiet}{heading}{style.end}{detail}".rstrip()]
+    inner = indent + _INDENT
+    lines += [
+        inner + _line(field.key, field.text, style, len(inner))
+        for field in node.fields
+        if field.text and field.key not in _HEADING
+    ]
+    if node.problem:
+        lines.append(_complaint(node.problem, inner, style))
+    for child in node.children:
+        lines += _node_lines(child, inner, style)
+    return lines
+
+
+def _line(key: str, text: str, style: Style, indented: int = 0) -> str:
+    return f"{style.quiet}{label(key):<{_COLUMN - indented}}{style.end} {text}"
+
+
+def _complaint(problem: str, indent: str, style: Style) -> str:
+    return f"{indent}{style.problem}! {problem}{style.end}"
+
+
+def _first_problem(node: Node) -> str:
+    if node.problem:
+        return node.problem
+    return next((problem for child in node.children if (problem := _first_problem(child))), "")
+
+
+# Of each chunk what tells it from the others of its type.
+_BRIEF: Final[dict[str, tuple[str, ...]]] = {
+    "DATA": ("tsn", "stream_id", "ssn", "ppid"),
+    "I-DATA": ("tsn", "stream_id", "mid", "ppid", "fsn"),
+    "INIT": ("initiate_tag", "a_rwnd", "outbound_streams", "inbound_streams"),
+    "INIT ACK": ("initiate_tag", "a_rwnd", "outbound_streams", "inbound_streams"),
+    "SACK": ("cumulative_tsn_ack", "a_rwnd", "gap_ack_blocks", "duplicate_tsns"),
+    "SHUTDOWN": ("cumulative_tsn_ack",),
+    "FORWARD TSN": ("new_cumulative_tsn",),
+    "I-FORWARD-TSN": ("new_cumulative_tsn",),
+    "ASCONF": ("serial_number",),
+    "ASCONF-ACK": ("serial_number",),
+}
+_SHORT: Final = {
+    "cumulative_tsn_ack": "ack",
+    "new_cumulative_tsn": "to",
+    "stream_id": "stream",
+    "initiate_tag": "tag",
+    "outbound_streams": "out",
+    "inbound_streams": "in",
+    "gap_ack_blocks": "gaps",
+    "duplicate_tsns": "duplicates",
+    "serial_number": "serial",
+}
+
+
+def _brief(chunk: Node) -> str:
+    words = [chunk.name]
+    for key in _BRIEF.get(chunk.name, ()):
+        value = chunk.get(key)
+        if value is None or value == []:
+            continue
+        shown = len(value) if isinstance(value, list) else value
+        words.append(f"{_SHORT.get(key, label(key))} {shown}")
+    data = chunk.get("user_data")
+    if isinstance(data, str):
+        words.append(f"{len(data) // 2} bytes")
+    inside = ", ".join([child.name for child in chunk.children])
+    return " ".join(words) + (f" ({inside})" if inside else "")

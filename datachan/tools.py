@@ -1,0 +1,275 @@
+"""What `datachan decode` and `datachan trace` do: reads input and files, follows them, runs programs, writes text.
+
+It knows how to get at packets and where text goes; what a packet says, `decode` knows.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, Final, TextIO
+
+from datachan.decode import (
+    BadCapture,
+    CaptureReader,
+    Encapsulated,
+    Frame,
+    NotHexadecimal,
+    Style,
+    decode_packet,
+    find_sctp,
+    parse_hexadecimal,
+    render,
+    render_summary,
+    to_json,
+)
+from datachan.decode.capture import looks_like_capture
+from datachan.decode.links import SCTP_OVER_UDP_PORT, knows_link
+from datachan.decode.node import Value, quoted
+from datachan.decode.text import dump
+
+_CHUNK: Final = 1 << 16
+_PAUSE: Final = 0.1  # seconds between looks at a file that is followed
+_NANOSECONDS: Final = 1_000_000_000
+
+
+class ToolError(Exception):
+    """What was asked for cannot be done; says why in a sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeOptions:
+    """How packets are found and shown.
+
+    Attributes:
+        udp_ports: UDP ports that carry SCTP, besides 9899.
+        json: a JSON object per packet and line.
+        summary: a line per packet.
+        follow: go on when a capture file ends, as it grows.
+        coloured: with colours.
+    """
+
+    udp_ports: tuple[int, ...] = ()
+    json: bool = False
+    summary: bool = False
+    follow: bool = False
+    coloured: bool = False
+
+
+class Printer:
+    """Shows packets one after the other.
+
+    Attributes:
+        shown: how many packets it showed.
+        passed_over: how many frames held no SCTP.
+    """
+
+    def __init__(self, output: TextIO, options: DecodeOptions) -> None:
+        self._output = output
+        self._options = options
+        self._style = Style.coloured() if options.coloured else Style()
+        self._first: int | None = None
+        self._previous: int | None = None
+        self._unknown_links: set[int] = set()
+        self._ports = frozenset((SCTP_OVER_UDP_PORT, *options.udp_ports))
+        self.shown = 0
+        self.passed_over = 0
+
+    def packet(self, data: bytes) -> None:
+        """Show an SCTP packet that came without a frame."""
+        node = decode_packet(data)
+        if self._options.json:
+            self._write(dump(to_json(node)))
+        elif self._options.summary:
+            self._write(render_summary(node))
+        else:
+            self._write(("\n" if self.shown else "") + render(node, self._style))
+        self.shown += 1
+
+    def frame(self, frame: Frame) -> None:
+        """Show the SCTP packet in a frame, if there is one."""
+        found = find_sctp(frame, self._ports)
+        if found is None:
+            self.passed_over += 1
+            if not knows_link(frame.link_type):
+                self._unknown_links.add(frame.link_type)
+            return
+        node = decode_packet(found.data, original_length=found.original_length)
+        if self._options.json:
+            self._write(dump({**_frame_json(frame, found), **to_json(node)}))
+        elif self._options.summary:
+            self._write(f"{frame.number:5}  {self._clock(frame):>10}  {_way(frame, found)}{render_summary(node)}")
+        else:
+            heading = f"{self._style.heading}{self._heading(frame, found)}{self._style.end}"
+            self._write(("\n" if self.shown else "") + heading + "\n" + render(node, self._style))
+        self.shown += 1
+
+    def flush(self) -> None:
+        """Let everything be seen that was shown."""
+        self._output.flush()
+
+    def hint(self) -> str:
+        """What to try when a capture showed nothing; "" when there is nothing to say."""
+        if self.shown:
+            return ""
+        if self._unknown_links:
+            return f"frames of link type {', '.join(map(str, sorted(self._unknown_links)))} cannot be looked into"
+        if self.passed_over:
+            return (
+                f"none of {self.passed_over} frames holds SCTP; if it travels in UDP on another port than 9899, "
+                "name that with --port"
+            )
+        return "the capture is empty"
+
+    def _clock(self, frame: Frame) -> str:
+        """Seconds since the first packet shown."""
+        if frame.time is None:
+            return "-"
+        if self._first is None:
+            self._first = frame.time
+        return f"{(frame.time - self._first) / _NANOSECONDS:.6f}"
+
+    def _heading(self, frame: Frame, found: Encapsulated) -> str:
+        parts = [f"Packet {frame.number}"]
+        if frame.time is not None:
+            since = "" if self._previous is None else f"  +{(frame.time - self._previous) / _NANOSECONDS:.6f} s"
+            self._previous = frame.time
+            moment = datetime.fromtimestamp(frame.time // _NANOSECONDS)
+            parts.append(f"{moment:%Y-%m-%d %H:%M:%S}.{frame.time % _NANOSECONDS // 1000:06d}{since}")
+        parts.append(_way(frame, found).strip())
+        if found.fragment:
+            parts.append("first fragment of an IP packet")
+        if frame.comment:
+            parts.append(quoted(frame.comment))
+        return "  ".join([part for part in parts if part])
+
+    def _write(self, text: str) -> None:
+        self._output.write(text + "\n")
+
+
+def decode(words: Sequence[str], options: DecodeOptions, output: TextIO, source: BinaryIO) -> Printer:
+    """Show what the words stand for: a capture file, hexadecimal, or what comes from `source` for none or "-".
+
+    Raises:
+        ToolError: it is neither, cannot be read, or is damaged; what came before that was shown.
+    """
+    printer = Printer(output, options)
+    if list(words) in ([], ["-"]):
+        _decode_stream(source, printer)
+    elif len(words) == 1 and (options.follow or _is_file(words[0])):
+        _decode_file(Path(words[0]), printer, follow=options.follow)
+    else:
+        _decode_text(" ".join(words), printer, file_meant=len(words) == 1)
+    return printer
+
+
+def _is_file(word: str) -> bool:
+    try:
+        return Path(word).exists()
+    except (OSError, ValueError):  # hexadecimal may be too long for a name
+        return False
+
+
+def _decode_file(path: Path, printer: Printer, *, follow: bool) -> None:
+    while follow and not path.exists():
+        time.sleep(_PAUSE)
+    try:
+        with path.open("rb") as file:
+            head = file.peek(4)[:4] if not follow else b""
+            if follow or looks_like_capture(head):
+                _decode_capture(_chunks(file, follow=follow), printer)
+            else:
+                _decode_text(_as_text(file.read()), printer, file_meant=False)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise ToolError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _decode_stream(source: BinaryIO, printer: Printer) -> None:
+    head = source.read(4)
+    if looks_like_capture(head):
+        _decode_capture(_after(head, source), printer)
+    else:
+        _decode_text(_as_text(head + source.read()), printer, file_meant=False)
+
+
+def _decode_text(text: str, printer: Printer, *, file_meant: bool) -> None:
+    """Decode hexadecimal; packets are apart where a line is empty."""
+    paragraphs = [part for part in re.split(r"\n[ \t\r]*\n", text) if part.strip()]
+    try:
+        packets = [parse_hexadecimal(part) for part in paragraphs or [""]]
+    except NotHexadecimal as error:
+        shown = quoted(text, 40)
+        if file_meant:
+            raise ToolError(f"{shown} is neither a file nor hexadecimal: {error}") from None
+        raise ToolError(f"this is neither a capture file nor hexadecimal: {error}") from None
+    for packet in packets:
+        printer.packet(packet)
+
+
+def _decode_capture(pieces: Iterable[bytes], printer: Printer) -> None:
+    reader = CaptureReader()
+    try:
+        for piece in pieces:
+            for frame in reader.feed(piece):
+                printer.frame(frame)
+            printer.flush()
+    except BadCapture as error:
+        raise ToolError(str(error)) from None
+    if reader.unfinished:
+        raise ToolError(f"the capture ends within a record, of which {reader.unfinished} bytes are there")
+
+
+def _chunks(file: BinaryIO, *, follow: bool) -> Iterator[bytes]:
+    while True:
+        piece = file.read(_CHUNK)
+        if piece:
+            yield piece
+        elif follow:
+            time.sleep(_PAUSE)
+        else:
+            return
+
+
+def _after(head: bytes, source: BinaryIO) -> Iterator[bytes]:
+    yield head
+    # One read of what there is: a capture that comes through a pipe is shown as it comes.
+    while piece := source.read1(_CHUNK) if isinstance(source, io.BufferedReader) else source.read(_CHUNK):
+        yield piece
+
+
+def _as_text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
+
+
+def _way(frame: Frame, found: Encapsulated) -> str:
+    if not found.source:
+        return f"{frame.direction}  " if frame.direction else ""
+    source, destination = found.source, found.destination
+    if found.udp_ports is not None:
+        source, destination = (
+            f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+            for address, port in zip((source, destination), found.udp_ports, strict=True)
+        )
+    return f"{source} → {destination}  "
+
+
+def _frame_json(frame: Frame, found: Encapsulated) -> dict[str, Value]:
+    known = {
+        "direction": frame.direction,
+        "interface": frame.interface,
+        "comment": frame.comment,
+        "source": found.source,
+        "destination": found.destination,
+    }
+    value: dict[str, Value] = {"number": frame.number, "time_ns": frame.time}
+    value.update({key: text for key, text in known.items() if text})
+    if found.udp_ports is not None:
+        value["udp_ports"] = list(found.udp_ports)
+    return value
