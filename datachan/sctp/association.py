@@ -89,15 +89,18 @@ class Association:
     Args:
         options: the protocol parameters.
         entropy: returns that many random bytes; tags, Initial TSNs and the cookie's secret come from it.
+        sealer: what State Cookies are sealed with, where several associations share that.
     """
 
-    def __init__(self, options: AssociationOptions, entropy: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, options: AssociationOptions, entropy: Callable[[int], bytes], sealer: CookieSealer | None = None
+    ) -> None:
         self.options = options
         self.state = _S.CLOSED
         self.entropy = entropy
         self.queue = SendQueue(make_scheduler(options.scheduler))
         self.writer = PacketWriter(options)
-        self.sealer = CookieSealer(entropy(32))
+        self.sealer = CookieSealer(entropy(32)) if sealer is None else sealer
         self.tcb: Tcb | None = None
         # The peer's tags in associations that ended: State Cookies made for them, still fresh, may come late.
         self.ended: deque[int] = deque(maxlen=8)
@@ -131,6 +134,19 @@ class Association:
     def outbound_streams(self) -> int:
         """Streams we may send on, once known; before, those we ask for."""
         return self.options.outbound_streams if self.tcb is None else self.tcb.outbound_streams
+
+    @property
+    def user_data_moved(self) -> int:
+        """A number that grows with each DATA chunk that comes or is sent for the first time."""
+        tcb = self.tcb
+        return 0 if tcb is None else tcb.tracker.highest_tsn + tcb.sender.outstanding.next_tsn
+
+    def peer_addresses(self) -> list[TransportAddress]:
+        """Where the peer is, as far as it is known; before it answered, where it may be."""
+        tcb = self.tcb
+        if tcb is None:
+            return self.init_addresses
+        return [] if tcb.path.address is None else [tcb.path.address]
 
     def connect(self, now: float, addresses: Sequence[TransportAddress] = ()) -> None:
         """Start the four-way handshake (ASSOCIATE, section 11.1.2). Both sides may.

@@ -60,9 +60,18 @@ class StateCookieContent:
 class CookieSealer:
     """Seals cookies and opens its own."""
 
-    __slots__ = ("_secret",)
+    __slots__ = ("_previous", "_secret")
 
     def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+        self._previous = secret
+
+    def rotate(self, secret: bytes) -> None:
+        """Seal with a new secret from now on; cookies sealed with the last one can still be opened.
+
+        RFC 9260, 5.1.3: "The secret key SHOULD be changed reasonably frequently (e.g., hourly)".
+        """
+        self._previous = self._secret
         self._secret = secret
 
     def seal(self, content: StateCookieContent) -> bytes:
@@ -90,7 +99,11 @@ class CookieSealer:
     def open(self, cookie: bytes) -> StateCookieContent | None:
         """The content, or None when we did not make this cookie. Whether it is stale is for the caller to ask."""
         body, mac = cookie[:-_MAC_LENGTH], cookie[-_MAC_LENGTH:]
-        if len(body) < _CONTENT.size or not hmac.compare_digest(mac, self._mac(body)):
+        if len(body) < _CONTENT.size:
+            return None
+        if not hmac.compare_digest(mac, self._mac(body)) and not hmac.compare_digest(
+            mac, hmac.digest(self._previous, body, "sha256")
+        ):
             return None
         fields = _CONTENT.unpack_from(body)
         return StateCookieContent(

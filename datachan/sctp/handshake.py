@@ -9,11 +9,11 @@ from enum import Enum
 
 from .addresses import TransportAddress, to_announce, usable_addresses
 from .capabilities import Capabilities, announce, negotiate, to_report
-from .cookie import StateCookieContent
+from .cookie import CookieSealer, StateCookieContent
 from .options import AssociationOptions
 from .wire import causes
 from .wire.causes import ErrorCause
-from .wire.chunks import InitAckChunk, InitChunk
+from .wire.chunks import AbortChunk, InitAckChunk, InitChunk
 from .wire.packet import COMMON_HEADER_LENGTH
 from .wire.parameters import (
     CookiePreservative,
@@ -63,6 +63,37 @@ def build_init_ack(
     # the INIT chunk."
     outbound = min(options.outbound_streams, init.inbound_streams)
     return InitAckChunk(local_tag, options.receive_window, outbound, options.inbound_streams, initial_tsn, parameters)
+
+
+def answer_init(
+    options: AssociationOptions,
+    sealer: CookieSealer,
+    init: InitChunk,
+    *,
+    local_tag: int,
+    local_initial_tsn: int,
+    tie_tags: tuple[int, int],
+    ports: tuple[int, int],
+    now: float,
+    source: TransportAddress | None,
+) -> InitAckChunk | AbortChunk:
+    """The answer to an INIT with a valid Initiate Tag, to be sent under that tag: an INIT ACK, or an ABORT with the
+    reason why not. Nothing has to be remembered; the arguments are those of `cookie_content`.
+    """
+    refusal = refuse(init)
+    if refusal is not None:
+        return AbortChunk([refusal])
+    content = cookie_content(
+        options,
+        init,
+        local_tag=local_tag,
+        local_initial_tsn=local_initial_tsn,
+        tie_tags=tie_tags,
+        ports=ports,
+        now=now,
+        source=source,
+    )
+    return build_init_ack(options, init, local_tag, local_initial_tsn, sealer.seal(content))
 
 
 def refuse(init: InitChunk) -> ErrorCause | None:

@@ -76,6 +76,8 @@ def handle_packet(association: Association, packet: Packet, now: float) -> bool:
         return _handle_before_tcb(association, packet, first, now)
     if association.t2.running:
         teardown.heard_of_peer(association, tcb, now)
+    if association.source is not None:
+        tcb.follow(association.source)
     _handle_chunks(association, tcb, packet, chunks, now)
     return True
 

@@ -123,6 +123,21 @@ class AssociationOptions:
             raise ValueError(f"max_packet_size is {self.max_packet_size}; SCTP needs at least 100 bytes")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointOptions:
+    """What strangers may cost an endpoint.
+
+    Attributes:
+        max_associations: how many associations there may be.
+        answer_rate: answers to packets of no association, INIT ACKs among them, per second.
+        answer_burst: how many of these may leave at once.
+    """
+
+    max_associations: int = 65536
+    answer_rate: float = 5000.0
+    answer_burst: float = 5000.0
+
+
 def data_channel_options(
     *,
     remote_port: int = 5000,

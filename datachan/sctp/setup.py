@@ -77,13 +77,10 @@ def handle_init(association: Association, packet: Packet, init: InitChunk, now: 
         # RFC 9260, 9.2: "it SHOULD discard the INIT chunk and retransmit the SHUTDOWN ACK chunk."
         association.writer.shutdown_ack_due = True
         return True
-    refusal = handshake.refuse(init)
-    if refusal is not None:
-        association.writer.add_packet(init.initiate_tag, AbortChunk([refusal]).serialize(), association.source)
-        return True
     local_tag, initial_tsn, tie_tags = _answer_parameters(association)
-    content = handshake.cookie_content(
+    answer = handshake.answer_init(
         association.options,
+        association.sealer,
         init,
         local_tag=local_tag,
         local_initial_tsn=initial_tsn,
@@ -92,12 +89,9 @@ def handle_init(association: Association, packet: Packet, init: InitChunk, now: 
         now=now,
         source=association.source,
     )
-    init_ack = handshake.build_init_ack(
-        association.options, init, local_tag, initial_tsn, association.sealer.seal(content)
-    )
     # RFC 9260, 5.1.2: "The packet containing the INIT ACK chunk MUST be sent to the source address of the packet
     # containing the INIT chunk."
-    association.writer.add_packet(init.initiate_tag, init_ack.serialize(), association.source)
+    association.writer.add_packet(init.initiate_tag, answer.serialize(), association.source)
     return True
 
 

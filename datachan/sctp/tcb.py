@@ -6,6 +6,7 @@ struct; the association decides.
 
 from __future__ import annotations
 
+from .addresses import TransportAddress
 from .cookie import StateCookieContent
 from .handshake import capabilities_of
 from .options import AssociationOptions
@@ -107,6 +108,16 @@ class Tcb:
         queue.peer_window = content.peer_a_rwnd
         self.reconfig = Reconfiguration(content.local_initial_tsn, content.peer_initial_tsn)
         self.begin_receiving(options, content.peer_initial_tsn)
+
+    def follow(self, source: TransportAddress) -> None:
+        """A packet with the right tag came from here.
+
+        RFC 6951, 5.4: "the UDP source port MUST be stored as the encapsulation port for the destination address the
+        SCTP packet is received from".
+        """
+        address = self.path.address
+        if address is not None and address[1] != source[1] and address[0] == source[0]:
+            self.path.address = source
 
     def adopt_sender(self, sender: RetransmissionQueue) -> None:
         """Go on with the DATA, and the path, of an earlier attempt that a stale cookie ended."""

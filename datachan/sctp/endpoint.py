@@ -1,0 +1,507 @@
+"""One SCTP port and all its associations as one sans-IO machine (RFC 9260, sections 5.1, 5.2 and 8.4).
+
+It finds the association a packet belongs to: by Verification Tag, which stays when a NAT gives the peer another UDP
+port (RFC 6951, section 5.4), or by the peer's address where there is no tag of ours. What belongs to none is answered
+without being remembered: an INIT by an INIT ACK that carries all state in its cookie, anything else by the rules of
+section 8.4. How many such answers leave per second is bounded. It decides nothing inside an association.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from . import handshake, out_of_the_blue
+from .addresses import TransportAddress, is_unicast
+from .association import Association, AssociationState
+from .cookie import CookieSealer
+from .deadlines import Deadlines
+from .errors import BadPacket, InvalidState
+from .events import Event
+from .options import AssociationOptions, EndpointOptions
+from .wire import causes
+from .wire.chunks import INIT, SHUTDOWN_ACK, AbortChunk, Chunk, CookieEchoChunk, ErrorChunk, InitChunk
+from .wire.packet import Packet, parse_packet_untrusted, serialize_packet
+
+FIRST_ID = 3
+"""Association ids begin here: RFC 6458, section 7.2 has the three below for all, current and future ones."""
+
+MAX_SPENT = 65536
+"""Verification Tags remembered of associations that are over, as long as their State Cookies may be good."""
+
+COOKIE_SECRET_LIFE = 300.0
+"""Seconds after which cookies are sealed with a new secret. The one before it still opens them, so this must not be
+less than a cookie may live."""
+
+_S = AssociationState
+_CONNECTING = frozenset({_S.COOKIE_WAIT, _S.COOKIE_ECHOED})
+
+PeerKey = tuple[str, int, int]
+
+
+class Entry:
+    """One association of an endpoint.
+
+    Attributes:
+        id: what its user calls it.
+        association: the machine.
+        accepted: it counts against the backlog no more.
+        tag: our Verification Tag it is found by.
+        peers: the (IP address, UDP port, SCTP port) it is found by.
+        last_used: when user data last came or went, for `autoclose`.
+        traffic: user data moved so far, to see whether some did.
+    """
+
+    __slots__ = ("accepted", "association", "id", "last_used", "peers", "tag", "traffic")
+
+    def __init__(self, assoc_id: int, association: Association, *, accepted: bool, now: float) -> None:
+        self.id = assoc_id
+        self.association = association
+        self.accepted = accepted
+        self.tag = 0
+        self.peers: tuple[PeerKey, ...] = ()
+        self.last_used = now
+        self.traffic = 0
+
+
+class Endpoint:
+    """One SCTP port with any number of associations.
+
+    After any call drain `packets_to_send` and `events`, then arm one timer with `next_timeout`.
+
+    Args:
+        options: the parameters new associations begin with; `remote_port` is each peer's own. May be exchanged.
+        entropy: returns that many random bytes.
+        limits: what strangers may cost.
+
+    Attributes:
+        backlog: associations that peers set up and nobody has accepted: so many may be; 0 refuses all.
+        autoclose: seconds without user data after which an association is shut down; 0 for never.
+        packets_discarded: for statistics; packets of no association, and unreadable ones.
+        unanswered: for statistics; packets of strangers that got no answer because too many came.
+    """
+
+    def __init__(
+        self, options: AssociationOptions, entropy: Callable[[int], bytes], limits: EndpointOptions | None = None
+    ) -> None:
+        self.options = options
+        self.limits = limits if limits is not None else EndpointOptions()
+        self.backlog = 0
+        self.autoclose = 0.0
+        self.packets_discarded = 0
+        self.unanswered = 0
+        self._entropy = entropy
+        self._sealer = CookieSealer(entropy(32))
+        self._sealed_since: float | None = None
+        self._entries: dict[int, Entry] = {}
+        self._by_tag: dict[int, Entry] = {}
+        self._by_peer: dict[PeerKey, Entry] = {}
+        self._by_host: dict[tuple[str, int], Entry] = {}
+        self._next_id = FIRST_ID
+        self._waiting = 0
+        self._deadlines = Deadlines()
+        self._sending: dict[int, Entry] = {}  # may have packets
+        self._telling: dict[int, Entry] = {}  # may have events
+        self._answers: list[tuple[TransportAddress, bytes]] = []  # to strangers
+        self._tokens = self.limits.answer_burst
+        self._tokens_at = 0.0
+        self._now = 0.0
+        self._spent: dict[int, float] = {}  # tags of ours that were in use, and when that was
+
+    # -- what the user asks for -------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def ids(self) -> list[int]:
+        """The associations there are, the oldest first."""
+        return list(self._entries)
+
+    def association(self, assoc_id: int) -> Association | None:
+        """An association, to call it: what it then has to send and to tell comes out of the endpoint."""
+        entry = self._entries.get(assoc_id)
+        if entry is None:
+            return None
+        self._touch(entry)
+        return entry.association
+
+    def look(self, assoc_id: int) -> Association | None:
+        """An association, to read from it only."""
+        entry = self._entries.get(assoc_id)
+        return None if entry is None else entry.association
+
+    def id_of(self, ip: str, remote_port: int) -> int | None:
+        """The association with a peer at this IP address and SCTP port; of several behind one address, the first."""
+        entry = self._by_host.get((ip, remote_port))
+        return None if entry is None else entry.id
+
+    def connect(
+        self,
+        addresses: Sequence[TransportAddress],
+        now: float,
+        *,
+        remote_port: int,
+        options: AssociationOptions | None = None,
+    ) -> int:
+        """Set up an association with a peer.
+
+        Args:
+            addresses: where it may be, at least one.
+            now: monotonic seconds.
+            remote_port: its SCTP port.
+            options: the parameters of this one, else those of the endpoint.
+
+        Returns:
+            The id of the association.
+
+        Raises:
+            InvalidState: there is an association with it already, or there are too many.
+        """
+        if len(self._entries) >= self.limits.max_associations:
+            raise InvalidState(f"there are {len(self._entries)} associations; there may not be more")
+        if any((ip, udp_port, remote_port) in self._by_peer for ip, udp_port in addresses):
+            raise InvalidState("there is an association with this peer already")
+        chosen = options if options is not None else self.options
+        association = Association(replace(chosen, remote_port=remote_port), self._entropy, self._sealer)
+        entry = self._add(association, accepted=True, now=now)
+        association.connect(now, addresses)
+        self._touch(entry)
+        return entry.id
+
+    def accept(self, assoc_id: int) -> None:
+        """An association a peer set up was taken by the user, and counts against the backlog no more."""
+        entry = self._entries.get(assoc_id)
+        if entry is not None and not entry.accepted:
+            entry.accepted = True
+            self._waiting -= 1
+
+    # -- the machine ------------------------------------------------------------------------------------------
+
+    def receive_datagrams(self, datagrams: Sequence[bytes], now: float, source: TransportAddress) -> None:
+        """Take in packets that came at once from one address. Whatever they hold, nothing is raised."""
+        self._now = now
+        batch: list[bytes] = []
+        current: Entry | None = None
+        for datagram in datagrams:
+            tag = int.from_bytes(datagram[4:8], "big")
+            entry = self._by_tag.get(tag) if tag else None
+            if entry is not current and current is not None:
+                self._receive(current, batch, now, source)
+                batch = []
+                entry = self._by_tag.get(tag) if tag else None
+            current = entry
+            if entry is None:
+                self._receive_strange(datagram, now, source)
+            else:
+                batch.append(datagram)
+        if current is not None:
+            self._receive(current, batch, now, source)
+
+    def handle_timeout(self, now: float) -> None:
+        """Do what is due by `now`."""
+        self._now = now
+        for assoc_id in self._deadlines.due(now):
+            entry = self._entries.get(assoc_id)
+            if entry is None:
+                continue
+            if self.autoclose > 0:
+                self._close_if_idle(entry, now)
+            moment = entry.association.next_timeout()
+            if moment is not None and moment <= now:
+                entry.association.handle_timeout(now)
+                self._touch(entry)
+            else:
+                self._schedule(entry)
+
+    def next_timeout(self) -> float | None:
+        """When `handle_timeout` should be called, in monotonic seconds, or None."""
+        for entry in self._sending.values():
+            self._schedule(entry)
+        return self._deadlines.earliest()
+
+    def packets_to_send(self, now: float) -> list[tuple[TransportAddress, list[bytes]]]:
+        """The packets that may leave now, each run with the address it goes to."""
+        runs: list[tuple[TransportAddress, list[bytes]]] = []
+        for address, packet in self._answers:
+            if runs and runs[-1][0] == address:
+                runs[-1][1].append(packet)
+            else:
+                runs.append((address, [packet]))
+        self._answers.clear()
+        if not self._sending:
+            return runs
+        sending = self._sending
+        self._sending = {}
+        for entry in sending.values():
+            for destination, packets in entry.association.packets_to_send(now):
+                if destination is not None:
+                    runs.append((destination, packets))
+            if self.autoclose > 0:
+                self._note_traffic(entry, now)
+            self._telling[entry.id] = entry
+            self._schedule(entry)
+        return runs
+
+    def events(self) -> list[tuple[int, Event]]:
+        """What happened since the last call, with the association it happened to."""
+        if not self._telling:
+            return []
+        told: list[tuple[int, Event]] = []
+        telling = self._telling
+        self._telling = {}
+        for entry in telling.values():
+            assoc_id = entry.id
+            told.extend([(assoc_id, event) for event in entry.association.events()])
+            if entry.association.state is _S.CLOSED:
+                if entry.id in self._sending:  # its last packets have not left
+                    self._telling[entry.id] = entry
+                else:
+                    self._remove(entry)
+        return told
+
+    # -- packets of associations ------------------------------------------------------------------------------
+
+    def _receive(self, entry: Entry, datagrams: list[bytes], now: float, source: TransportAddress) -> None:
+        association = entry.association
+        association.receive_datagrams(datagrams, now, source)
+        self._index(entry)
+        if self.autoclose > 0:
+            self._note_traffic(entry, now)
+        self._touch(entry)
+
+    def _receive_strange(self, datagram: bytes, now: float, source: TransportAddress) -> None:
+        """A packet with no tag of ours."""
+        try:
+            packet = parse_packet_untrusted(datagram)
+        except BadPacket:
+            self.packets_discarded += 1
+            return
+        # RFC 9260, 8.4: "If the OOTB packet is to or from a non-unicast address, a receiver SHOULD silently discard the
+        # packet."
+        if packet.destination_port != self.options.local_port or not is_unicast(source[0]):
+            self.packets_discarded += 1
+            return
+        first = packet.chunks[0]
+        if packet.verification_tag == 0 or first.type == INIT:
+            # RFC 9260, 8.5.1, A: "When an endpoint receives an SCTP packet with the Verification Tag set to 0, it
+            # SHOULD verify that the packet contains only an INIT chunk.  Otherwise, the receiver MUST silently discard
+            # the packet."
+            if packet.verification_tag == 0 and len(packet.chunks) == 1 and isinstance(first, InitChunk):
+                self._receive_init(packet, first, datagram, now, source)
+            else:
+                self.packets_discarded += 1
+        elif isinstance(first, CookieEchoChunk):
+            self._receive_cookie(packet, first, datagram, now, source)
+        else:
+            self._receive_out_of_the_blue(packet, datagram, now, source)
+
+    def _receive_init(
+        self, packet: Packet, init: InitChunk, datagram: bytes, now: float, source: TransportAddress
+    ) -> None:
+        if not self._may_answer(now):
+            return
+        entry = self._by_peer.get((source[0], source[1], packet.source_port))
+        if entry is not None:
+            self._receive(entry, [datagram], now, source)
+            return
+        if init.initiate_tag == 0:
+            # RFC 9260, 3.3.2: "If the value of the Initiate Tag in a received INIT chunk is found to be 0, the receiver
+            # MUST silently discard the packet."
+            self.packets_discarded += 1
+            return
+        if self.backlog == 0:
+            # RFC 9260, 8.4, rule 3: "If, for whatever reason, the INIT chunk cannot be processed normally and an ABORT
+            # chunk has to be sent in response, the Verification Tag of the packet containing the ABORT chunk MUST be
+            # the Initiate Tag of the received INIT chunk".
+            self._answer(packet, init.initiate_tag, AbortChunk([]), source)
+        elif not self._full():
+            self._rotate_secret(now)
+            answer = handshake.answer_init(
+                self.options,
+                self._sealer,
+                init,
+                local_tag=self._new_tag(),
+                local_initial_tsn=int.from_bytes(self._entropy(4), "big"),
+                tie_tags=(0, 0),
+                ports=(packet.source_port, packet.destination_port),
+                now=now,
+                source=source,
+            )
+            self._answer(packet, init.initiate_tag, answer, source)
+
+    def _receive_cookie(
+        self, packet: Packet, echo: CookieEchoChunk, datagram: bytes, now: float, source: TransportAddress
+    ) -> None:
+        """A State Cookie whose tag is of no association: a new one, or a peer that restarts (section 5.2.4, A)."""
+        content = self._sealer.open(echo.cookie)
+        ports = (packet.source_port, packet.destination_port)
+        if (
+            content is None
+            or content.local_tag != packet.verification_tag
+            or (content.source_port, content.destination_port) != ports
+        ):
+            self.packets_discarded += 1
+            return
+        entry = self._by_peer.get((source[0], source[1], packet.source_port))
+        if entry is not None:
+            self._receive(entry, [datagram], now, source)
+        elif content.staleness(now) > 0:
+            # RFC 9260, 5.1.5: "the endpoint MUST transmit an ERROR chunk with a "Stale Cookie" error cause to the peer
+            # endpoint."
+            if self._may_answer(now):
+                stale = ErrorChunk([causes.stale_cookie(int(content.staleness(now) * 1_000_000))])
+                self._answer(packet, content.peer_tag, stale, source)
+        elif self.backlog == 0:
+            self._answer(packet, content.peer_tag, AbortChunk([]), source)
+        elif content.local_tag in self._spent or self._full():
+            # A copy of one that was used: it would set up a ghost of an association that is over.
+            self.packets_discarded += 1
+        else:
+            # Only now there is something to remember.
+            options = replace(self.options, remote_port=packet.source_port)
+            entry = self._add(Association(options, self._entropy, self._sealer), accepted=False, now=now)
+            self._receive(entry, [datagram], now, source)
+
+    def _receive_out_of_the_blue(self, packet: Packet, datagram: bytes, now: float, source: TransportAddress) -> None:
+        entry = self._by_peer.get((source[0], source[1], packet.source_port))
+        # RFC 9260, 8.5.1, E: "If the receiver is in COOKIE-ECHOED or COOKIE-WAIT state, the procedures in Section 8.4
+        # SHOULD be followed; in other words, it is treated as an OOTB packet."
+        late = packet.chunks[0].type == SHUTDOWN_ACK
+        if entry is not None and not (late and entry.association.state in _CONNECTING):
+            # A wrong tag, or that of the peer itself in an ABORT or SHUTDOWN COMPLETE with the T bit.
+            self._receive(entry, [datagram], now, source)
+            return
+        answer = out_of_the_blue.respond(packet)
+        self.packets_discarded += 1
+        if answer is not None and self._may_answer(now):
+            self._answer(packet, packet.verification_tag, answer, source)
+
+    # -- strangers --------------------------------------------------------------------------------------------
+
+    def _may_answer(self, now: float) -> bool:
+        """Whether one more answer to a stranger may leave: so many per second, and so many at once."""
+        limits = self.limits
+        passed = max(now - self._tokens_at, 0.0)
+        self._tokens = min(self._tokens + passed * limits.answer_rate, limits.answer_burst)
+        self._tokens_at = now
+        if self._tokens < 1:
+            self.unanswered += 1
+            return False
+        self._tokens -= 1
+        return True
+
+    def _answer(self, packet: Packet, tag: int, chunk: Chunk, source: TransportAddress) -> None:
+        answer = serialize_packet(packet.destination_port, packet.source_port, tag, [chunk.serialize()])
+        self._answers.append((source, answer))
+
+    def _rotate_secret(self, now: float) -> None:
+        if self._sealed_since is None:
+            self._sealed_since = now
+        elif now - self._sealed_since >= COOKIE_SECRET_LIFE:
+            self._sealer.rotate(self._entropy(32))
+            self._sealed_since = now
+
+    def _full(self) -> bool:
+        return self._waiting >= self.backlog or len(self._entries) >= self.limits.max_associations
+
+    def _new_tag(self) -> int:
+        """A random Verification Tag that no association has."""
+        tag = 0
+        while tag == 0 or tag in self._by_tag or tag in self._spent:
+            tag = int.from_bytes(self._entropy(4), "big")
+        return tag
+
+    # -- the books --------------------------------------------------------------------------------------------
+
+    def _add(self, association: Association, *, accepted: bool, now: float) -> Entry:
+        entry = Entry(self._next_id, association, accepted=accepted, now=now)
+        self._next_id += 1
+        self._entries[entry.id] = entry
+        if not accepted:
+            self._waiting += 1
+        return entry
+
+    def _touch(self, entry: Entry) -> None:
+        """The association was called, or is about to be."""
+        self._sending[entry.id] = entry
+        self._telling[entry.id] = entry
+        self._index(entry)
+
+    def _schedule(self, entry: Entry) -> None:
+        self._deadlines.wake_by(entry.id, entry.association.next_timeout())
+        if self.autoclose > 0 and entry.association.state is _S.ESTABLISHED:
+            self._deadlines.wake_by(entry.id, entry.last_used + self.autoclose)
+
+    def _index(self, entry: Entry) -> None:
+        """Have the association found by the tag and the addresses it has now."""
+        association = entry.association
+        if association.state is _S.CLOSED:
+            self._unindex(entry)
+            return
+        tag = association.local_tag
+        if tag != entry.tag:
+            self._forget_tag(entry)
+            entry.tag = tag
+            self._by_tag[tag] = entry
+        addresses = association.peer_addresses()
+        if len(addresses) == len(entry.peers) and all(
+            address[0] == peer[0] and address[1] == peer[1]
+            for address, peer in zip(addresses, entry.peers, strict=True)
+        ):
+            return
+        self._forget_peers(entry)
+        remote_port = association.options.remote_port
+        entry.peers = tuple([(ip, udp_port, remote_port) for ip, udp_port in addresses])
+        for peer in entry.peers:
+            self._by_peer.setdefault(peer, entry)
+            self._by_host.setdefault((peer[0], remote_port), entry)
+
+    def _unindex(self, entry: Entry) -> None:
+        self._forget_tag(entry)
+        self._forget_peers(entry)
+
+    def _forget_peers(self, entry: Entry) -> None:
+        for peer in entry.peers:
+            if self._by_peer.get(peer) is entry:
+                del self._by_peer[peer]
+            host = (peer[0], peer[2])
+            if self._by_host.get(host) is entry:
+                del self._by_host[host]
+        entry.peers = ()
+
+    def _forget_tag(self, entry: Entry) -> None:
+        """A copy of the cookie that has this tag sets up nothing any more."""
+        tag = entry.tag
+        if tag == 0 or self._by_tag.get(tag) is not entry:
+            return
+        del self._by_tag[tag]
+        entry.tag = 0
+        spent = self._spent
+        spent[tag] = self._now
+        oldest = next(iter(spent))
+        longest_life = self.options.valid_cookie_life + handshake.LONGEST_PRESERVATIVE
+        while len(spent) > MAX_SPENT or spent[oldest] + longest_life < self._now:
+            del spent[oldest]
+            oldest = next(iter(spent))
+
+    def _remove(self, entry: Entry) -> None:
+        """The association is over and everybody knows."""
+        self._unindex(entry)
+        del self._entries[entry.id]
+        self._deadlines.forget(entry.id)
+        if not entry.accepted:
+            self._waiting -= 1
+
+    # -- autoclose --------------------------------------------------------------------------------------------
+
+    def _note_traffic(self, entry: Entry, now: float) -> None:
+        traffic = entry.association.user_data_moved
+        if traffic != entry.traffic:
+            entry.traffic = traffic
+            entry.last_used = now
+
+    def _close_if_idle(self, entry: Entry, now: float) -> None:
+        self._note_traffic(entry, now)
+        if now >= entry.last_used + self.autoclose and entry.association.state is _S.ESTABLISHED:
+            entry.association.shutdown(now)
+            self._touch(entry)
