@@ -21,9 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tests.links.contenders import contenders, default_node_modules, host_address
-from tests.links.measure import MESSAGE_SIZE, Contender, Result, measure
+from tests.links.measure import MESSAGE_SIZE, Result, measure
 from tests.links.model import Link
+from tests.stacks.installed import by_controller, default_node_modules, host_address, others
+from tests.stacks.process import Contender
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,12 @@ def run_first() -> bool:
     return True
 
 
+def contenders(wrtc_python: str, node_modules: str) -> tuple[list[Contender], dict[str, str]]:
+    """All that can be measured, datachan with each controller, and why the others cannot."""
+    found, missing = others(wrtc_python, node_modules)
+    return [*by_controller(), *found], missing
+
+
 def choose(wanted: str, found: list[Contender]) -> list[Contender]:
     """The contenders asked for; `datachan` stands for all its controllers."""
     if not wanted:
@@ -180,7 +187,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--first", action="store_true", help="let the peers run before all else on this machine (root)")
     parser.add_argument("--json", type=Path, help="also write everything here, with the curves")
     parser.add_argument("--wrtc-python", default=sys.executable, help="a Python that has wrtc")
-    parser.add_argument("--node-modules", default=default_node_modules(), help="a folder that has node-datachannel")
+    parser.add_argument("--node-modules", default=default_node_modules(), help="a folder that has the stacks for Node")
     options = parser.parse_args(arguments)
     unknown = set(options.rows.split(",")) - ROWS.keys()
     if unknown:

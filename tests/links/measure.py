@@ -3,40 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import re
 import time
-from asyncio.subprocess import PIPE, Process
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Final, Self
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 from tests.links.model import Link
-from tests.links.process import ROOT, Address, Emulator
+from tests.links.process import Address, Emulator
+from tests.stacks.process import SETUP_PATIENCE, Contender, PeerProcess
 
 MESSAGE_SIZE: Final = 65_536
-SETUP_PATIENCE: Final = 30.0
-_LINE_LIMIT: Final = 1 << 20
-_TICKS: Final = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
-
-
-@dataclass(frozen=True)
-class Contender:
-    """Something to measure.
-
-    Attributes:
-        name: as the table has it.
-        command: the peer program; its role and options, as JSON, are appended.
-        options: what else it is told.
-        environment: what is added to its environment.
-    """
-
-    name: str
-    command: Sequence[str]
-    options: Mapping[str, Any] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,61 +40,6 @@ class Result:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
-
-
-class PeerProcess:
-    """A peer program that is running."""
-
-    def __init__(self, process: Process) -> None:
-        self._process = process
-
-    @classmethod
-    async def start(cls, contender: Contender, role: str, host: str) -> Self:
-        """Start it in one of the roles of `peers.common`."""
-        options = json.dumps({"message_size": MESSAGE_SIZE, "host": host, **contender.options})
-        environment = {**os.environ, **contender.environment}
-        process = await asyncio.create_subprocess_exec(
-            *contender.command, role, options, cwd=ROOT, env=environment, stdin=PIPE, stdout=PIPE, limit=_LINE_LIMIT
-        )
-        return cls(process)
-
-    def tell(self, message: Any) -> None:
-        """Write a line."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(message).encode() + b"\n")
-
-    async def hear(self, key: str) -> dict[str, Any]:
-        """The next line that has this key; lines of something else in the stack are passed over."""
-        assert self._process.stdout is not None
-        while line := await self._process.stdout.readline():
-            if line.startswith(b"{"):
-                message: dict[str, Any] = json.loads(line)
-                if key in message:
-                    return message
-        raise RuntimeError(f"the peer ended with exit code {await self._process.wait()}")
-
-    async def count(self) -> dict[str, Any]:
-        """What it has received by now."""
-        self.tell("count")
-        return await self.hear("bytes")
-
-    def cpu(self) -> float:
-        """Processor seconds it has used (Linux), all its threads."""
-        try:
-            fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return 0.0
-        return (int(fields[11]) + int(fields[12])) / _TICKS
-
-    async def end(self) -> None:
-        """End it."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        try:
-            await asyncio.wait_for(self._process.wait(), 2)
-        except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
 
 
 def through(address: Address, description: dict[str, str]) -> dict[str, str]:
@@ -173,9 +94,10 @@ async def measure(
     peers: list[PeerProcess] = []
     emulator = await asyncio.to_thread(Emulator, link, host, seed)
     try:
-        sender = await PeerProcess.start(contender, "sender", host)
+        options = {"message_size": MESSAGE_SIZE, "host": host}
+        sender = await PeerProcess.start(contender, "sender", options)
         peers.append(sender)
-        receiver = await PeerProcess.start(contender, "receiver", host)
+        receiver = await PeerProcess.start(contender, "receiver", options)
         peers.append(receiver)
         async with asyncio.timeout(SETUP_PATIENCE):
             opened = await connect(sender, receiver, emulator)

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.links.bench import ROWS, Book, choose, parse, run
-from tests.links.contenders import contenders
+from tests.links.bench import ROWS, Book, choose, contenders, parse, run
 from tests.links.measure import measure
 from tests.links.model import Link
 

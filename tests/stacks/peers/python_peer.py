@@ -1,6 +1,6 @@
 """A peer in one of the Python stacks, whose names are W3C's: datachan, aiortc, and wrtc (libwebrtc).
 
-python -m tests.links.peers.python_peer STACK ROLE '{"message_size": 65536, "host": …, "controller": …}'
+python -m tests.stacks.peers.python_peer STACK ROLE '{"message_size": 65536, "host": …, "controller": …}'
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import importlib
 import json
 import sys
 from abc import abstractmethod
+from functools import partial
 from typing import Any
 
-from tests.links.peers.common import HIGH_WATER, LOW_WATER, Description, Peer, run
+from tests.stacks.peers.common import HIGH_WATER, LOW_WATER, Description, Peer, run
 
 
 class PythonPeer(Peer):
@@ -27,36 +28,42 @@ class PythonPeer(Peer):
         super().__init__()
         self.module = module
         self.connection = connection
-        self.channel: Any = None
-        self.room = asyncio.Event()
+        self.channels: dict[str, Any] = {}
+        self._expected = 0
+        self._opened = 0
+        self._rooms: dict[str, asyncio.Event] = {}
         connection.on("datachannel", self.announced)
 
     def announced(self, channel: Any) -> None:
-        """The other side opened its channel."""
+        """The other side opened a channel."""
         self.use(channel)
         self.channel_open.set()
 
     def use(self, channel: Any) -> None:
-        """Listen to the channel."""
-        self.channel = channel
-        channel.on("message", self.count)
+        """Listen to a channel."""
+        label = channel.label
+        self.channels[label] = channel
+        room = self._rooms[label] = asyncio.Event()
+        channel.bufferedAmountLowThreshold = LOW_WATER
+        channel.on("bufferedamountlow", lambda *_: room.set())
+        channel.on("message", partial(self.message, label))
 
-    def count(self, message: Any) -> None:
+    def message(self, label: str, message: Any) -> None:
         """A message arrived."""
-        self.received += len(message)
+        self.arrived(label, message)
 
-    async def offer(self) -> Description:
-        self.use(self.connection.createDataChannel("bench"))
-        self.channel.on("open", self._opened)
-        self.channel.bufferedAmountLowThreshold = LOW_WATER
-        self.channel.on("bufferedamountlow", self._has_room)
+    async def offer(self, labels: list[str]) -> Description:
+        self._expected = len(labels)
+        for label in labels:
+            channel = self.connection.createDataChannel(label)
+            self.use(channel)
+            channel.on("open", self._channel_opened)
         return await self._describe(await self.connection.createOffer())
 
-    def _opened(self, *_: object) -> None:
-        self.channel_open.set()
-
-    def _has_room(self, *_: object) -> None:
-        self.room.set()
+    def _channel_opened(self, *_: object) -> None:
+        self._opened += 1
+        if self._opened == self._expected:
+            self.channel_open.set()
 
     async def answer(self, offer: Description) -> Description:
         await self.connection.setRemoteDescription(self.description(offer))
@@ -79,11 +86,17 @@ class PythonPeer(Peer):
     async def gathered(self) -> None:
         """Wait until the local description has all candidates."""
 
-    async def send(self, message: bytes) -> None:
-        self.channel.send(message)
-        while self.channel.bufferedAmount > HIGH_WATER:
-            self.room.clear()
-            await self.room.wait()
+    def send_now(self, label: str, message: bytes) -> None:
+        self.channels[label].send(message)
+
+    async def room(self, label: str) -> None:
+        channel, room = self.channels[label], self._rooms[label]
+        while channel.bufferedAmount > HIGH_WATER:
+            room.clear()
+            await room.wait()
+
+    async def close(self) -> None:
+        await self.connection.close()
 
 
 class DatachanPeer(PythonPeer):
@@ -98,15 +111,21 @@ class DatachanPeer(PythonPeer):
     async def gathered(self) -> None:
         """Its setLocalDescription has waited already."""
 
-    async def send(self, message: bytes) -> None:
-        self.channel.send(message)
-        await self.channel.drain()
+    async def room(self, label: str) -> None:
+        await self.channels[label].drain()
+
+    def status(self) -> dict[str, Any]:
+        association = importlib.import_module("datachan.sctp.association")
+        return {"compiled": not association.__file__.endswith(".py")}
 
 
 class AiortcPeer(PythonPeer):
     """aiortc."""
 
     def __init__(self, module: Any, options: dict[str, Any]) -> None:
+        # It has no other way to be told its addresses, and passes over 127.0.0.1 by itself.
+        ice = importlib.import_module("aioice.ice")
+        ice.get_host_addresses = lambda use_ipv4, use_ipv6: [options["host"]]  # type: ignore[attr-defined]
         super().__init__(module, module.RTCPeerConnection(module.RTCConfiguration(iceServers=[])))
 
     async def gathered(self) -> None:
@@ -126,8 +145,8 @@ class WrtcPeer(PythonPeer):
     def announced(self, event: Any) -> None:
         super().announced(event.channel)
 
-    def count(self, event: Any) -> None:
-        super().count(event.data)
+    def message(self, label: str, event: Any) -> None:
+        self.arrived(label, event.data)
 
     def description(self, description: Description) -> Any:
         return self.module.RTCSessionDescriptionInit(type=description["type"], sdp=description["sdp"])
@@ -151,7 +170,8 @@ STACKS: dict[str, tuple[str, type[DatachanPeer] | type[AiortcPeer] | type[WrtcPe
 async def main(stack: str, role: str, options: dict[str, Any]) -> None:
     """Be that peer."""
     module_name, peer = STACKS[stack]
-    await run(peer(importlib.import_module(module_name), options), role, options["message_size"])
+    module = importlib.import_module(module_name)
+    await run(lambda: peer(module, options), role, options)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,87 @@
+"""Which stacks can be measured on this machine, and which not, and why."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import ifaddr
+
+from datachan.sctp.congestion import ALGORITHMS
+from tests.stacks.process import ROOT, Contender
+
+# -P: the folder it is started in does not count, PYTHONPATH does, so that another build can go first.
+_PYTHON_PEER: Final = ("-P", "-m", "tests.stacks.peers.python_peer")
+_NODE_PEER: Final = Path(__file__).parent / "peers" / "node_peer.js"
+NODE_STACKS: Final = ("node-datachannel", "@roamhq/wrtc", "werift")
+
+
+def datachan(name: str, folder: Path | None = None, **options: object) -> Contender:
+    """datachan itself; from another folder when one is given."""
+    return Contender(name, [sys.executable, *_PYTHON_PEER, "datachan"], options, _python_path(folder))
+
+
+def by_controller() -> list[Contender]:
+    """datachan with each congestion controller."""
+    return [datachan(f"datachan/{algorithm}", controller=algorithm) for algorithm in ALGORITHMS]
+
+
+def others(wrtc_python: str, node_modules: str) -> tuple[list[Contender], dict[str, str]]:
+    """The other stacks: all that can be measured, and why the rest cannot.
+
+    Arguments:
+        wrtc_python: the Python that has wrtc.
+        node_modules: the folder that has the stacks for Node.
+    """
+    found: list[Contender] = []
+    missing: dict[str, str] = {}
+    if _has_module(wrtc_python, "webrtc"):
+        found.append(Contender("wrtc", [wrtc_python, *_PYTHON_PEER, "wrtc"], environment=_python_path()))
+    else:
+        missing["wrtc"] = "pip install wrtc, or --wrtc-python PYTHON that has it"
+    node = shutil.which("node")
+    for stack in NODE_STACKS:
+        if node and (Path(node_modules) / stack).is_dir():
+            environment = {"NODE_PATH": str(Path(node_modules).absolute())}
+            found.append(Contender(stack, [node, "--expose-gc", str(_NODE_PEER), stack], environment=environment))
+        else:
+            missing[stack] = f"npm install --prefix DIRECTORY {stack}, then --node-modules DIRECTORY/node_modules"
+    if find_spec("aiortc"):
+        found.append(Contender("aiortc", [sys.executable, *_PYTHON_PEER, "aiortc"], environment=_python_path()))
+    else:
+        missing["aiortc"] = "pip install aiortc"
+    return found, missing
+
+
+def _python_path(folder: Path | None = None) -> dict[str, str]:
+    """This folder's modules, and before them another's."""
+    folders = [str(ROOT)] if folder is None else [str(folder), str(ROOT)]
+    return {"PYTHONPATH": os.pathsep.join(folders)}
+
+
+def _has_module(python: str, module: str) -> bool:
+    """Whether that Python can import it; libraries that cannot be loaded here count as missing, too."""
+    command = [python, "-c", f"import {module}"]
+    try:
+        return subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def default_node_modules() -> str:
+    """Where the stacks for Node are looked for unless told."""
+    return os.environ.get("NODE_PATH", "node_modules")
+
+
+def host_address() -> str:
+    """An address of this machine that every stack uses: some pass over 127.0.0.1."""
+    for adapter in ifaddr.get_adapters():
+        for address in adapter.ips:
+            if isinstance(address.ip, str) and not address.ip.startswith("127."):
+                return address.ip
+    return "127.0.0.1"

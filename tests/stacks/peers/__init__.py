@@ -1,0 +1,1 @@
+"""One program per language, each able to be either end of a measurement; `common` has their protocol."""

@@ -1,0 +1,285 @@
+// A peer in one of the stacks for Node; its lines and tasks are those of common.py.
+//
+//     NODE_PATH=…/node_modules node node_peer.js STACK ROLE '{"message_size": 65536, "host": …}'
+"use strict";
+
+const fs = require("node:fs");
+const os = require("node:os");
+const readline = require("node:readline");
+
+const HIGH_WATER = 4 << 20;
+const LOW_WATER = 1 << 20;
+const BULK = "bench";
+const PING = "ping";
+const BURST_BYTES = 64 * 1024;
+const WARM_UP = 10;
+
+const say = (value) => process.stdout.write(JSON.stringify(value) + "\n");
+const now = () => Number(process.hrtime.bigint()) / 1e9;
+const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+
+// What a channel has to offer: send(buffer), amount(), onMessage(f), onRoom(f), onOpen(f), label.
+
+class NodeDatachannel {
+  constructor(options) {
+    const { PeerConnection } = require("node-datachannel");
+    this.connection = new PeerConnection("peer", { iceServers: [], bindAddress: options.host });
+    this.complete = new Promise((resolve) => {
+      this.connection.onGatheringStateChange((state) => state === "complete" && resolve());
+    });
+    this.connection.onDataChannel((channel) => this.announced(this.adapt(channel)));
+  }
+
+  adapt(channel) {
+    channel.setBufferedAmountLowThreshold(LOW_WATER);
+    return {
+      label: channel.getLabel(),
+      send: (buffer) => channel.sendMessageBinary(buffer),
+      amount: () => channel.bufferedAmount(),
+      onMessage: (f) => channel.onMessage(f),
+      onRoom: (f) => channel.onBufferedAmountLow(f),
+      onOpen: (f) => channel.onOpen(f),
+    };
+  }
+
+  create(label) {
+    return this.adapt(this.connection.createDataChannel(label));
+  }
+
+  async describe() {
+    await this.complete;
+    const { type, sdp } = this.connection.localDescription();
+    return { type, sdp };
+  }
+
+  async offer() {
+    return this.describe(); // it describes itself once there is a channel
+  }
+
+  async answer(offer) {
+    await this.accept(offer);
+    return this.describe();
+  }
+
+  async accept({ type, sdp }) {
+    this.connection.setRemoteDescription(sdp, type);
+  }
+}
+
+class W3c {
+  constructor(RTCPeerConnection, configuration) {
+    this.connection = new RTCPeerConnection(configuration);
+    this.complete = new Promise((resolve) => {
+      const look = () => this.connection.iceGatheringState === "complete" && resolve();
+      this.connection.onicegatheringstatechange = look;
+    });
+    this.connection.ondatachannel = ({ channel }) => this.announced(this.adapt(channel));
+  }
+
+  adapt(channel) {
+    channel.binaryType = "arraybuffer";
+    channel.bufferedAmountLowThreshold = LOW_WATER;
+    return {
+      label: channel.label,
+      send: (buffer) => channel.send(buffer),
+      amount: () => channel.bufferedAmount,
+      onMessage: (f) => (channel.onmessage = ({ data }) => f(data)),
+      onRoom: (f) => (channel.onbufferedamountlow = f),
+      onOpen: (f) => (channel.readyState === "open" ? f() : (channel.onopen = f)),
+    };
+  }
+
+  create(label) {
+    return this.adapt(this.connection.createDataChannel(label));
+  }
+
+  async describe(description) {
+    await this.connection.setLocalDescription(description);
+    await this.complete;
+    const { type, sdp } = this.connection.localDescription;
+    return { type, sdp };
+  }
+
+  async offer() {
+    return this.describe(await this.connection.createOffer());
+  }
+
+  async answer(offer) {
+    await this.accept(offer);
+    return this.describe(await this.connection.createAnswer());
+  }
+
+  async accept(description) {
+    await this.connection.setRemoteDescription(description);
+  }
+}
+
+class Roamhq extends W3c {
+  constructor() {
+    super(require("@roamhq/wrtc").RTCPeerConnection, { iceServers: [] });
+  }
+
+  adapt(channel) {
+    const adapted = super.adapt(channel);
+    // It never says that its buffer has run low.
+    adapted.onRoom = (f) => setInterval(() => channel.bufferedAmount <= LOW_WATER && f(), 1);
+    return adapted;
+  }
+}
+
+class Werift extends W3c {
+  constructor(options) {
+    const configuration = { iceServers: [], iceAdditionalHostAddresses: [options.host] };
+    super(require("werift").RTCPeerConnection, configuration);
+  }
+
+  adapt(channel) {
+    const adapted = super.adapt(channel);
+    adapted.send = (buffer) => channel.send(Buffer.from(buffer));
+    adapted.onRoom = (f) => channel.bufferedAmountLow.subscribe(f);
+    adapted.onOpen = (f) =>
+      channel.readyState === "open" ? f() : channel.stateChanged.subscribe((state) => state === "open" && f());
+    adapted.onMessage = (f) => channel.onMessage.subscribe(f);
+    return adapted;
+  }
+}
+
+const STACKS = { "node-datachannel": NodeDatachannel, "@roamhq/wrtc": Roamhq, werift: Werift };
+
+const stack = process.argv[2];
+const role = process.argv[3];
+const options = JSON.parse(process.argv[4]);
+
+class Peer {
+  constructor() {
+    this.bytes = 0;
+    this.messages = 0;
+    this.roundTrips = [];
+    this.channels = new Map();
+    this.stack = new STACKS[stack](options);
+    this.open = new Promise((resolve) => (this.opened = resolve));
+    this.stack.announced = (channel) => {
+      this.use(channel);
+      this.opened();
+    };
+  }
+
+  use(channel) {
+    this.channels.set(channel.label, channel);
+    channel.onMessage((data) => this.arrived(channel, data));
+  }
+
+  create(labels) {
+    let left = labels.length;
+    for (const label of labels) {
+      const channel = this.stack.create(label);
+      this.use(channel);
+      channel.onOpen(() => --left === 0 && this.opened());
+    }
+  }
+
+  arrived(channel, data) {
+    if (channel.label !== PING) {
+      this.bytes += data.byteLength ?? data.length;
+      this.messages += 1;
+    } else if (this.payload) {
+      this.roundTrips.push(now() - this.sentAt);
+      this.ping();
+    } else {
+      channel.send(data);
+    }
+  }
+
+  ping() {
+    this.sentAt = now();
+    this.channels.get(PING).send(this.payload);
+  }
+
+  stream() {
+    const channel = this.channels.get(BULK);
+    const message = Buffer.alloc(options.message_size);
+    const burst = Math.max(Math.floor(BURST_BYTES / message.length), 1);
+    const fill = () => {
+      while (channel.amount() <= HIGH_WATER) {
+        for (let i = 0; i < burst; i++) channel.send(message);
+      }
+    };
+    channel.onRoom(fill);
+    fill();
+  }
+}
+
+async function work(peer, task) {
+  await peer.open;
+  if (task.includes("ping")) {
+    peer.payload = Buffer.alloc(options.ping_size);
+    peer.ping();
+  }
+  if (task.includes("stream")) peer.stream();
+}
+
+async function play(lines) {
+  const peer = new Peer();
+  if (role === "sender") {
+    peer.create(options.labels ?? [BULK]);
+    say({ description: await peer.stack.offer() });
+    const { description } = JSON.parse((await lines.next()).value);
+    const given = now();
+    await peer.stack.accept(description);
+    await peer.open;
+    say({ open: now(), took: now() - given });
+  } else {
+    const { description } = JSON.parse((await lines.next()).value);
+    say({ description: await peer.stack.answer(description) });
+  }
+  work(peer, options.task || (role === "sender" ? "stream" : "count"));
+  for await (const line of lines) {
+    if (JSON.parse(line) === "pings") {
+      say({ pings: peer.roundTrips });
+      peer.roundTrips = [];
+    } else {
+      say({ bytes: peer.bytes, messages: peer.messages, time: now() });
+    }
+  }
+}
+
+function memory() {
+  if (global.gc) global.gc();
+  return os.platform() === "linux" ? Number(fs.readFileSync("/proc/self/statm", "utf8").split(" ")[1]) * 4096 : 0;
+}
+
+async function pair(kept) {
+  const a = new Peer();
+  const z = new Peer();
+  kept.push(a, z);
+  a.create([BULK]);
+  await a.stack.accept(await z.stack.answer(await a.stack.offer()));
+  await a.open;
+}
+
+async function pairs() {
+  const kept = [];
+  for (let i = 0; i < WARM_UP; i++) await pair(kept);
+  const before = memory();
+  const took = [];
+  for (let i = 0; i < options.pairs; i++) {
+    const begun = now();
+    await pair(kept);
+    took.push(now() - begun);
+  }
+  const perConnection = (memory() - before) / (2 * options.pairs);
+  await sleep(1);
+  const begun = now();
+  const cpu = process.cpuUsage();
+  await sleep(options.idle);
+  const used = process.cpuUsage(cpu);
+  const share = (used.user + used.system) / 1e6 / (now() - begun);
+  say({ pairs: took, memory: perConnection, idle_share: share, connections: kept.length });
+}
+
+if (role === "pairs") {
+  pairs().then(() => process.exit(0));
+} else {
+  const lines = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+  play(lines).then(() => process.exit(0));
+}
