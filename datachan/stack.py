@@ -35,6 +35,8 @@ _NOT_ESTABLISHED: Final = (AssociationState.CLOSED, AssociationState.COOKIE_WAIT
 # What an association says while it writes, and nobody answers.
 _COMMON: Final = (StreamProgress, SenderDry)
 _ROUNDS: Final = 4
+# A whole window is not sealed before its first packet leaves: the peer opens these while the next ones are made.
+_PACKETS_AT_ONCE: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,7 @@ class Stack:
             # association.max.retrans."
             path_max_retrans=sctp_options.association_max_retrans,
             zero_checksum=zero_checksum,
+            packets_at_once=_PACKETS_AT_ONCE,
         )
         self.association = Association(options, entropy)
         self.channels = channels
@@ -199,7 +202,7 @@ class Stack:
         return min(of_dtls, of_sctp)
 
     def datagrams_to_send(self, now: float) -> list[bytes]:
-        """Drain the UDP payloads to send."""
+        """The UDP payloads to send, a part of them when there are many; an empty list means nothing."""
         if not self._started:
             return []
         for _ in range(_ROUNDS):

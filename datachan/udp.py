@@ -32,6 +32,8 @@ _ANCILLARY_BYTES: Final = 64
 # What one wake-up reads at most before other callbacks get their turn.
 _READS_PER_WAKE_UP: Final = 256
 _BYTES_PER_WAKE_UP: Final = 1 << 20
+# And what is handed on at once: the peer, which waits for the answer, goes on while the rest is read.
+_BYTES_PER_BATCH: Final = 120_000
 
 _NO_BUFFERS_DELAY: Final = 0.001
 _SEGMENT_REFUSED: Final = (errno.EINVAL, errno.EMSGSIZE)
@@ -149,7 +151,7 @@ class UdpSocket:
     def _readable(self) -> None:
         batch: list[bytes] = []
         source: Address | None = None
-        taken = 0
+        taken = pending = 0
         receive = self._sock.recvmsg
         for _ in range(_READS_PER_WAKE_UP):
             try:
@@ -174,6 +176,12 @@ class UdpSocket:
             taken += len(data)
             if taken >= _BYTES_PER_WAKE_UP:
                 break
+            pending += len(data)
+            if pending >= _BYTES_PER_BATCH:
+                self._deliver(batch, source)
+                if self._receiver is None:
+                    return
+                batch, pending = [], 0
         self._deliver(batch, source)
 
     def _deliver(self, batch: list[bytes], source: Address | None) -> None:

@@ -195,7 +195,7 @@ class PacketWriter:
                 return
             had_data = self._has_data
             self._finish(tcb, out, now, zero_checksum=not single_packet and tcb.capabilities.zero_checksum)
-            if not had_data and not sender.sends_soon(now):
+            if len(out) == self._options.packets_at_once or (not had_data and not sender.sends_soon(now)):
                 return
 
     def _write_shutdown(self, tcb: Tcb, out: list[bytes], now: float) -> None:

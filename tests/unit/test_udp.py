@@ -376,3 +376,15 @@ async def test_a_run_of_equal_datagrams_leaves_in_one_call(refusing: Any, make_s
     assert len(await inbox.wait_for(56)) == 56
     # 54 times 1200 is what one datagram's length allows; the shorter one opens a run of its own.
     assert system.calls == [54, 1, 1]
+
+
+async def test_a_long_run_is_handed_on_in_parts_so_that_answers_need_not_wait_for_its_end(
+    make_socket: MakeSocket,
+) -> None:
+    a, z = make_socket(), make_socket()
+    sent = numbered([1200] * 800)
+    a.send(sent, z.local_address)
+    inbox = Inbox(z)  # by now, everything waits in the system's buffer
+
+    assert await inbox.wait_for(800) == sent
+    assert max(inbox.batches) * 1200 < 240_000
