@@ -87,6 +87,19 @@ class Driver(Generic[Event]):
         if self._wake is None and not self._closed and not self._running:
             self._wake = self._loop.call_soon(self._woken)
 
+    def send_now(self) -> None:
+        """As `wake`, and what the machine wants to send leaves at once if this is the first call in this turn.
+
+        Events wait for the turn to come all the same: nobody who sends expects to be called back before it returns.
+        """
+        if self._wake is not None or self._closed or self._running:
+            return
+        self._wake = self._loop.call_soon(self._woken)
+        if self._transport.writable:
+            datagrams = self._machine.datagrams_to_send(self._loop.time())
+            if datagrams:
+                self._transport.send_datagrams(datagrams)
+
     def flush(self) -> None:
         """Look after the machine at once rather than at the next turn of the loop; for a last word before `close`."""
         self._run()

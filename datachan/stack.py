@@ -177,6 +177,7 @@ class Stack:
         self.packets_received += len(datagrams)
         self.bytes_received += sum(map(len, datagrams))
         if not self._closed:
+            self.channels.flush(now)
             self.dtls.receive_datagrams(datagrams, now)
             self._after_dtls(now)
 
@@ -251,13 +252,13 @@ class Stack:
     def _after_association(self, now: float) -> bool:
         """Take the association's events; whether there may be something new to send because of them."""
         busy = False
-        handle = self.channels.handle_event
+        handle_message = self.channels.handle_message
         for event in self.association.events():
             if isinstance(event, MessageReceived):
-                handle(event, now)
+                handle_message(event, now)
                 busy = True
             elif isinstance(event, _COMMON):
-                handle(event, now)
+                self.channels.handle_event(event, now)
             else:
                 self._rare(event, now)
                 busy = True

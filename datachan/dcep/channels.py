@@ -219,10 +219,13 @@ class DataChannels:
         if channel.open_sent and channel.id is not None:
             self._link.reset(channel.id)
 
-    def consumed(self, channel: Channel, size: int, now: float) -> None:
-        """The application took a message: open the receiver window by `ChannelMessage.size`. In any channel state."""
+    def consumed(self, size: int) -> None:
+        """The application took a message, of whatever channel: open the receiver window by `ChannelMessage.size`.
+
+        The association hears of it at the next `flush`.
+        """
         if size:
-            self._link.consumed(size, now)
+            self._link.consumed(size)
 
     def close_all(self, reason: str = "") -> None:
         """The association is gone or will never be: every channel closes at once; with a reason, each fails first."""
@@ -257,6 +260,12 @@ class DataChannels:
         self._is_dtls_client = is_dtls_client
         self._ended = ""
 
+    def handle_message(self, event: MessageReceived, now: float) -> None:
+        """Take the most frequent event of the association, which is all that `handle_event` would do with it."""
+        if self._table.waiting:
+            self.flush(now)
+        self._inbound.message(event, now)
+
     def handle_event(self, event: Event, now: float) -> None:
         """Take one event of the association."""
         if self._table.waiting:
@@ -266,7 +275,11 @@ class DataChannels:
             handler(event, now)
 
     def flush(self, now: float) -> None:
-        """Open what `create` could not (it knows no time), and reset together what was closed together."""
+        """Tell the association what waits for a moment like this, as the calls that asked for it know no time.
+
+        Channels are opened, what was closed together is reset together, and what was consumed opens the window.
+        """
+        self._link.flush_consumed(now)
         if self._established and self._table.waiting:
             waiting, self._table.waiting = self._table.waiting, []
             for channel in waiting:

@@ -64,9 +64,9 @@ class Inbound:
             self.events.append(ChannelMessage(channel, event.data, len(event.data)))
         elif self._must_wait(event, channel):
             self._hold(event, channel)
-            self._link.consumed(len(event.data), now)
+            self._link.consumed(len(event.data))
         elif not self._take(event, channel, len(event.data), now):
-            self._link.consumed(len(event.data), now)
+            self._link.consumed(len(event.data))
 
     def replay(self, stream_id: int, now: float) -> None:
         """Take what was held of a stream; its bytes were given back to the window when they came."""

@@ -21,6 +21,8 @@ class Link:
 
     def __init__(self) -> None:
         self.shutting_down = False
+        self._consumed_bytes = 0
+        self._consumed_messages = 0
         self._association: Association | None = None
         self._to_reset: dict[int, None] = {}
 
@@ -37,6 +39,7 @@ class Link:
     def restart(self) -> None:
         """Forget what was under way."""
         self.shutting_down = False
+        self._consumed_bytes = self._consumed_messages = 0
         self._to_reset.clear()
 
     def send(self, channel: Channel, ppid: int, payload: bytes, user_bytes: int, now: float) -> None:
@@ -112,7 +115,15 @@ class Link:
         except (InvalidState, InvalidStream):
             return
 
-    def consumed(self, size: int, now: float) -> None:
-        """Give back bytes of the receiver window."""
+    def consumed(self, size: int) -> None:
+        """Give back the bytes of a message to the receiver window at the next `flush_consumed`."""
+        self._consumed_bytes += size
+        self._consumed_messages += 1
+
+    def flush_consumed(self, now: float) -> None:
+        """Give back together what was consumed since."""
+        if not self._consumed_messages:
+            return
         if self._association is not None:
-            self._association.message_consumed(size, now)
+            self._association.message_consumed(self._consumed_bytes, now, self._consumed_messages)
+        self._consumed_bytes = self._consumed_messages = 0

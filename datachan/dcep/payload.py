@@ -25,6 +25,8 @@ def encode_payload(data: str | bytes) -> tuple[int, bytes, int]:
     Raises:
         TypeError: the data is neither text nor bytes.
     """
+    if data and type(data) is bytes:
+        return BINARY, data, len(data)
     if isinstance(data, str):
         payload, ppid, empty = encode_text(data), STRING, STRING_EMPTY
     elif isinstance(data, (bytes, bytearray, memoryview)):

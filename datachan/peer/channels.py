@@ -82,17 +82,18 @@ class ChannelRegistry:
     def send(self, channel: Channel, data: str | bytes) -> None:
         """Queue a message."""
         self.core.send(channel, data, _now())
-        self._look_after()
+        if self.transports is None or not self.transports.send_now():
+            self._look_after()
 
     def close_channel(self, channel: Channel) -> None:
         """Deliver what is queued on a channel, then close it."""
         self.core.close(channel, _now())
         self._look_after()
 
-    def consumed(self, channel: Channel, size: int) -> None:
+    def consumed(self, size: int) -> None:
         """A message was read: reopen the window."""
         if not self._ended and self.transports is not None and self.transports.running:
-            self.core.consumed(channel, size, _now())
+            self.core.consumed(size)
             self.transports.wake()
 
     # -- what happens -------------------------------------------------------------------------------------------
@@ -101,10 +102,9 @@ class ChannelRegistry:
         """Tell the channel it happened to."""
         if isinstance(event, ChannelMessage):
             face = self._faces.get(event.channel)
-            if face is None:
-                self.consumed(event.channel, event.size)
-            else:
-                face.deliver(event.data, event.size)
+            if face is None or face.deliver(event.data, event.size):
+                # Whoever drives the channels looks after them anyway once this event is handled.
+                self.core.consumed(event.size)
         elif isinstance(event, ChannelAnnounced):
             self._announced(event.channel)
         elif isinstance(event, ChannelClosed):

@@ -33,7 +33,7 @@ class ChannelHost(Protocol):
     def close_channel(self, channel: Channel) -> None:
         """Deliver what is queued, then close."""
 
-    def consumed(self, channel: Channel, size: int) -> None:
+    def consumed(self, size: int) -> None:
         """A message that took this much of the window has been read."""
 
 
@@ -61,7 +61,7 @@ class RTCDataChannel(EventTarget):
         self._failure: str | None = None
         self._waiters: set[asyncio.Future[None]] = set()
         self._flush_handle: asyncio.Handle | None = None
-        self._inbox = Inbox(lambda size: host.consumed(channel, size))
+        self._inbox = Inbox(host.consumed)
         self.messages_sent = 0
         self.bytes_sent = 0
         self.messages_received = 0
@@ -270,14 +270,14 @@ class ManagedDataChannel(RTCDataChannel):
         if self._ready_state == "open":
             self.emit("open")
 
-    def deliver(self, data: str | bytes, size: int) -> None:
+    def deliver(self, data: str | bytes, size: int) -> bool:
+        """Hand over a message; whether somebody took it, or else it lies in the inbox."""
         self.messages_received += 1
         self.bytes_received += size
-        if not self._inbox and self.listeners("message"):
-            self._host.consumed(self._channel, size)
-            self.emit("message", data)
-        else:
-            self._inbox.put(data, size)
+        if not self._inbox and self.emit("message", data):
+            return True
+        self._inbox.put(data, size)
+        return False
 
     def buffered_amount_changed(self) -> None:
         before, self._buffered_amount = self._buffered_amount, self._channel.buffered_amount

@@ -9,7 +9,6 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
-from datachan.dcep.events import ChannelEvent
 from datachan.dtls.connection import DtlsConnected
 from datachan.ice import IceState
 from datachan.sdp import IceCandidate, RTCIceCandidate, SessionDescription
@@ -247,6 +246,7 @@ class RTCPeerConnection(ConnectionState):
                     ice_state_changed=self._ice_state_changed,
                     local_candidate=self._local_candidate,
                     stack_event=self._stack_event,
+                    channel_event=self._channels.handle,
                     failed=self._fail,
                 ),
             )
@@ -445,9 +445,7 @@ class RTCPeerConnection(ConnectionState):
             self.emit("icecandidate", None)
 
     def _stack_event(self, event: object) -> None:
-        if isinstance(event, ChannelEvent):
-            self._channels.handle(event)
-        elif isinstance(event, DtlsConnected):
+        if isinstance(event, DtlsConnected):
             self._dtls_changed()
         elif isinstance(event, StackConnected):
             if self._sctp is not None:

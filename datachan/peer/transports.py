@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from datachan.dcep.channels import DataChannels
+from datachan.dcep.events import ChannelEvent
 from datachan.driver import Driver
 from datachan.dtls.certificate import Certificate
 from datachan.dtls.connection import DtlsState
@@ -40,13 +41,15 @@ class TransportCallbacks:
     Attributes:
         ice_state_changed: ICE found, lost or gave up a path.
         local_candidate: a candidate of ours is known; None: there are no more.
-        stack_event: DTLS, SCTP or a channel has something to say.
+        stack_event: DTLS or SCTP has something to say.
+        channel_event: a channel has something to say.
         failed: no connection was made, or it is gone; the reason is a sentence.
     """
 
     ice_state_changed: Callable[[IceState], None]
     local_candidate: Callable[[IceCandidate | None], None]
     stack_event: Callable[[object], None]
+    channel_event: Callable[[ChannelEvent], None]
     failed: Callable[[str], None]
 
 
@@ -58,6 +61,9 @@ class PeerTransports:
         certificate: who we are.
         channels: the data channels; they exist before the association does.
         callbacks: who is told.
+
+    Attributes:
+        max_message_size: longest message that may be sent: the smaller of what both sides announce, in bytes.
     """
 
     def __init__(
@@ -71,6 +77,7 @@ class PeerTransports:
         self._certificate = certificate
         self._channels = channels
         self._callbacks = callbacks
+        self.max_message_size = self._longest(65536)
         self._tls_id = os.urandom(16).hex()
         self._gathering = False
         self._connecting: asyncio.Task[None] | None = None
@@ -158,7 +165,7 @@ class PeerTransports:
 
     def connect(self, remote: Section, *, controlling: bool, is_dtls_client: bool) -> None:
         """Start connecting to the one who wrote the section."""
-        self._remote = remote
+        self._set_remote(remote)
         self.is_dtls_client = is_dtls_client
         self.ice.set_controlling(controlling)
         self._connecting = asyncio.create_task(self._connect(remote, is_dtls_client))
@@ -166,12 +173,13 @@ class PeerTransports:
 
     def update_remote(self, remote: Section) -> None:
         """The peer described itself anew without a new transport; its limits may have changed."""
-        self._remote = remote
+        self._set_remote(remote)
 
-    @property
-    def max_message_size(self) -> float:
-        """Longest message that may be sent: the smaller of what both sides announce, in bytes."""
-        theirs = self._remote.max_message_size if self._remote is not None else 65536
+    def _set_remote(self, remote: Section) -> None:
+        self._remote = remote
+        self.max_message_size = self._longest(remote.max_message_size)
+
+    def _longest(self, theirs: int) -> float:
         limits = [limit for limit in (theirs, self._configuration.maxMessageSize) if limit > 0]
         return min(limits, default=float("inf"))
 
@@ -184,6 +192,13 @@ class PeerTransports:
         """The channels were called directly: look after what they want to send and say."""
         if self._driver is not None:
             self._driver.wake()
+
+    def send_now(self) -> bool:
+        """A message was queued: see that it leaves, if there is a way; whether there is."""
+        if self._driver is None or self._stack_closed.is_set():
+            return False
+        self._driver.send_now()
+        return True
 
     # -- a new path ---------------------------------------------------------------------------------------------
 
@@ -362,6 +377,9 @@ class PeerTransports:
         )
 
     def _stack_event(self, event: object) -> None:
+        if isinstance(event, ChannelEvent):
+            self._callbacks.channel_event(event)
+            return
         if isinstance(event, StackClosed):
             self._stack_closed.set()
         self._callbacks.stack_event(event)

@@ -327,13 +327,19 @@ class Association:
         else:
             tcb.reconfig.waiting.append(request)
 
-    def message_consumed(self, size: int, now: float) -> None:
-        """Give back the window of one message whose `MessageReceived` was handled; `size` is the length of its data."""
+    def message_consumed(self, size: int, now: float, messages: int = 1) -> None:
+        """Give back the window of messages whose `MessageReceived` was handled.
+
+        Args:
+            size: the length of their data, together.
+            now: monotonic seconds.
+            messages: how many they are.
+        """
         tcb = self.tcb
         if tcb is None:
             return
-        tcb.unconsumed = max(tcb.unconsumed - size - OVERHEAD, 0)
-        tcb.unconsumed_messages = max(tcb.unconsumed_messages - 1, 0)
+        tcb.unconsumed = max(tcb.unconsumed - size - OVERHEAD * messages, 0)
+        tcb.unconsumed_messages = max(tcb.unconsumed_messages - messages, 0)
         tcb.window.consumed(size, tcb.path.srtt, now)
         # RFC 9260, 6.2: "send a window update only if the window can be increased by at least a quarter of the receive
         # buffer size of the association."

@@ -71,8 +71,8 @@ async def test_a_long_message_from_the_browser_lets_a_ping_pass(link: Link) -> N
     )
     assert await ping.receive(1) == ["ping"]
     assert await bulk.receive(count) == [bytes([i]) * size for i in range(count)]
-    # Chromium's network thread runs beside the page: some of its long messages, short ones, are gone before the page has
-    # come to the ping. It passes all that wait.
+    # Chromium's network thread runs beside the page: some of its long messages, short ones, are gone before the page
+    # has come to the ping. It passes all that wait.
     assert arrivals.index("ping") <= (0 if name_of(link) == "firefox" else count // 4)
 
 

@@ -65,7 +65,7 @@ class ChannelMachine:
         if self.reads:
             for event in events:
                 if isinstance(event, ChannelMessage):
-                    self.channels.consumed(event.channel, event.size, self.now)
+                    self.channels.consumed(event.size)
         return events
 
     def _after(self, now: float) -> None:

@@ -328,7 +328,7 @@ def test_a_lost_association_closes_every_channel_with_the_reason() -> None:
     with pytest.raises(ChannelNotOpen):
         pair.send(pair.a, of_a, "x")
     pair.close(pair.a, of_a)
-    pair.a.machine.channels.consumed(of_a, 10, pair.now)
+    pair.a.machine.channels.consumed(10)
     pair.a.machine.channels.close_all("again")
     assert was_closed(pair.a, of_a) == 1
 

@@ -207,7 +207,7 @@ def test_unread_messages_close_the_window_and_reading_opens_it() -> None:
     assert channel.buffered_amount > 0
     pair.z.machine.reads = True
     for event in stalled:
-        pair.z.machine.channels.consumed(event.channel, event.size, pair.now)
+        pair.z.machine.channels.consumed(event.size)
     pair.settle(60)
     assert messages(pair.z, remote) == sent
     assert window_is_whole(pair)
@@ -223,7 +223,8 @@ def test_messages_read_after_the_channel_closed_are_given_back_too() -> None:
     assert remote.state is ChannelState.CLOSED
     assert not window_is_whole(pair)
     for event in pair.z.of(ChannelMessage):
-        pair.z.machine.channels.consumed(event.channel, event.size, pair.now)
+        pair.z.machine.channels.consumed(event.size)
+    pair.settle()
     assert window_is_whole(pair)
 
 

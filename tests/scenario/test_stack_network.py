@@ -61,7 +61,7 @@ def connected(network: Network, seed: int) -> Pair:
 def read_everything(peer: Peer) -> None:
     def read(event: object, now: float) -> None:
         if isinstance(event, ChannelMessage):
-            peer.machine.channels.consumed(event.channel, event.size, now)
+            peer.machine.channels.consumed(event.size)
 
     peer.on_event = read
 

@@ -128,6 +128,40 @@ async def test_many_wakes_are_one_look(scene: Scene) -> None:
     assert scene.machine.asked_to_send == before + 1
 
 
+async def test_the_first_message_of_a_turn_leaves_in_the_call_that_sends_it_and_the_others_together(
+    scene: Scene,
+) -> None:
+    await scene.turn()
+    for message in (b"1", b"2", b"3"):
+        scene.machine.outgoing.append(message)
+        scene.driver.send_now()
+        assert scene.pipe.sent == [[b"1"]]
+    await scene.turn()
+    assert scene.pipe.sent == [[b"1"], [b"2", b"3"]]
+
+
+async def test_sending_at_once_calls_nobody_back(scene: Scene) -> None:
+    await scene.turn()
+    scene.machine.outgoing.append(b"1")
+    scene.machine.happened.append("it left")
+    scene.driver.send_now()
+    assert (scene.pipe.sent, scene.seen) == ([[b"1"]], [])
+    await scene.turn()
+    assert scene.seen == ["it left"]
+
+
+async def test_sending_at_once_waits_for_a_transport_that_is_not_writable(scene: Scene) -> None:
+    await scene.turn()
+    scene.pipe.writable = False
+    scene.machine.outgoing.append(b"1")
+    scene.driver.send_now()
+    assert scene.pipe.sent == []
+    scene.pipe.writable = True
+    assert scene.pipe.writable_callback is not None
+    scene.pipe.writable_callback()
+    assert scene.pipe.sent == [[b"1"]]
+
+
 async def test_what_a_handler_asks_of_the_machine_goes_out_in_the_same_turn(scene: Scene) -> None:
     scene.handler = lambda event: scene.machine.outgoing.append(b"because of " + event.encode())
     scene.pipe.deliver(b"1")

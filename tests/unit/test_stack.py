@@ -166,9 +166,7 @@ def test_graceful_close_delivers_what_is_queued() -> None:
         machines.a.machine.channels.send(channel, message, machines.now)
     machines.a.machine.close(machines.now)
     machines.z.on_event = lambda event, now: (
-        machines.z.machine.channels.consumed(event.channel, event.size, now)
-        if isinstance(event, ChannelMessage)
-        else None
+        machines.z.machine.channels.consumed(event.size) if isinstance(event, ChannelMessage) else None
     )
     machines.run_until(lambda: bool(machines.a.of(StackClosed) and machines.z.of(StackClosed)))
     assert data(machines.z) == sent
