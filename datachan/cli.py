@@ -12,7 +12,7 @@ from datachan.peer import RTCIceServer
 from datachan.serve import ServeError, ServeOptions, serve
 from datachan.signalling import IceServerOption, ServerOptions
 from datachan.signalling.origins import is_loopback, normalize_origin
-from datachan.tools import DecodeOptions, ToolError, decode
+from datachan.tools import DecodeOptions, ToolError, decode, trace
 
 EXIT_OK = 0
 EXIT_CANNOT_START = 1
@@ -43,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     _add_serve(commands)
     _add_decode(commands)
+    _add_trace(commands)
     return parser
 
 
@@ -116,17 +117,48 @@ def _add_decode(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.set_defaults(run=run_decode)
 
 
+def _add_trace(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "trace",
+        help="run a program that uses datachan, and capture its packets for Wireshark",
+        description=(
+            "Run a program that uses datachan, and capture every SCTP packet it sends and receives, as it is outside "
+            "DTLS. Wireshark and `datachan decode` read the capture. Setting the environment variable DATACHAN_TRACE "
+            "to FILE does the same."
+        ),
+        epilog="Examples: datachan trace run.pcapng datachan serve      datachan trace - program.py",
+    )
+    parser.add_argument("-s", "--summary", action="store_true", help='with "-": one line per packet')
+    parser.add_argument("--json", action="store_true", help='with "-": one JSON object per packet, each on a line')
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        help='the capture, written anew; a folder, for a file per process; or "-" to print packets as they come',
+    )
+    parser.add_argument(
+        "words",
+        nargs=argparse.REMAINDER,
+        metavar="COMMAND",
+        help="the program and its arguments; a program.py is run with this Python",
+    )
+    parser.set_defaults(run=run_trace, port=[], follow=False, parser=parser)
+
+
+def run_trace(namespace: argparse.Namespace) -> int:
+    """Run a program and capture what it sends and receives."""
+    if not namespace.words:
+        namespace.parser.error("a COMMAND to run is missing")
+    try:
+        return trace(namespace.file, namespace.words, _decode_options(namespace), sys.stdout, sys.stderr)
+    except ToolError as error:
+        print(f"datachan: {error}", file=sys.stderr)
+        return EXIT_CANNOT_START
+
+
 def run_decode(namespace: argparse.Namespace) -> int:
     """Print what the packets say."""
-    options = DecodeOptions(
-        udp_ports=tuple(namespace.port),
-        json=namespace.json,
-        summary=namespace.summary,
-        follow=namespace.follow,
-        coloured=sys.stdout.isatty() and not os.environ.get("NO_COLOR"),
-    )
     try:
-        hint = decode(namespace.input, options, sys.stdout, sys.stdin.buffer).hint()
+        hint = decode(namespace.input, _decode_options(namespace), sys.stdout, sys.stdin.buffer).hint()
         sys.stdout.flush()
     except ToolError as error:
         sys.stdout.flush()
@@ -140,6 +172,16 @@ def run_decode(namespace: argparse.Namespace) -> int:
     if hint:
         print(f"datachan: {hint}", file=sys.stderr)
     return EXIT_OK
+
+
+def _decode_options(namespace: argparse.Namespace) -> DecodeOptions:
+    return DecodeOptions(
+        udp_ports=tuple(namespace.port),
+        json=namespace.json,
+        summary=namespace.summary,
+        follow=namespace.follow,
+        coloured=sys.stdout.isatty() and not os.environ.get("NO_COLOR"),
+    )
 
 
 def run_serve(namespace: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Captures that Wireshark opens: pcapng blocks, and the IPv4 and UDP headers SCTP travels in. Bytes out, nothing else.
+"""Captures that Wireshark opens: pcapng blocks, and the IP and UDP headers SCTP travels in. Bytes out, nothing else.
 
 A file is `section()`, one `interface()`, then a `packet()` for each packet. SCTP goes into it as RFC 6951 carries it,
 over UDP port 9899, which Wireshark decodes by itself: `packet(udp_datagram(sctp_packet, …), seconds)`.
@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import struct
 from typing import Final
+
+LINK_TYPE_RAW: Final = 101
+"""Packets begin with an IPv4 or IPv6 header (LINKTYPE_RAW)."""
 
 LINK_TYPE_IPV4: Final = 228
 """Packets begin with an IPv4 header (LINKTYPE_IPV4)."""
@@ -22,32 +25,44 @@ _BYTE_ORDER_MAGIC: Final = 0x1A2B3C4D
 _OPTION_COMMENT: Final = 1
 _OPTION_APPLICATION: Final = 4
 _OPTION_NAME: Final = 2
+_OPTION_FLAGS: Final = 2
+_INBOUND: Final = 1
+_OUTBOUND: Final = 2
 _PROTOCOL_UDP: Final = 17
 
 
 def section(application: str = "datachan") -> bytes:
     """The block a file begins with; `application` is what wrote it."""
     # Version 1.0; the length of the section is not known.
-    body = struct.pack("<IHHq", _BYTE_ORDER_MAGIC, 1, 0, -1) + _options((_OPTION_APPLICATION, application))
+    body = struct.pack("<IHHq", _BYTE_ORDER_MAGIC, 1, 0, -1) + _options((_OPTION_APPLICATION, application.encode()))
     return _block(_SECTION_HEADER, body)
 
 
 def interface(name: str = "", link_type: int = LINK_TYPE_IPV4) -> bytes:
     """What the packets that follow were seen on. Times are in microseconds, and packets are never cut."""
-    return _block(_INTERFACE_DESCRIPTION, struct.pack("<HHI", link_type, 0, 0) + _options((_OPTION_NAME, name)))
+    return _block(
+        _INTERFACE_DESCRIPTION, struct.pack("<HHI", link_type, 0, 0) + _options((_OPTION_NAME, name.encode()))
+    )
 
 
-def packet(data: bytes, seconds: float, comment: str = "") -> bytes:
+def packet(
+    data: bytes, seconds: float, comment: str = "", *, interface: int = 0, outgoing: bool | None = None
+) -> bytes:
     """One packet.
 
     Args:
         data: from the link's header on.
         seconds: when it was seen, since 1970 or any other moment, not negative.
         comment: shown by Wireshark beside the packet.
+        interface: which one of the section it was seen on, counted from 0.
+        outgoing: whether it was sent; None does not say.
     """
     moment = round(seconds * 1_000_000)
-    header = struct.pack("<IIIII", 0, moment >> 32, moment & 0xFFFFFFFF, len(data), len(data))
-    return _block(_ENHANCED_PACKET, header + _padded(data) + _options((_OPTION_COMMENT, comment)))
+    flags = b"" if outgoing is None else struct.pack("<I", _OUTBOUND if outgoing else _INBOUND)
+    header = struct.pack("<IIIII", interface, moment >> 32, moment & 0xFFFFFFFF, len(data), len(data))
+    return _block(
+        _ENHANCED_PACKET, header + _padded(data) + _options((_OPTION_COMMENT, comment.encode()), (_OPTION_FLAGS, flags))
+    )
 
 
 def udp_datagram(
@@ -57,24 +72,29 @@ def udp_datagram(
     source_port: int = SCTP_OVER_UDP_PORT,
     destination_port: int = SCTP_OVER_UDP_PORT,
 ) -> bytes:
-    """The payload in UDP in IPv4, checksums included.
+    """The payload in UDP in IPv4 or IPv6, checksums included.
 
     Args:
-        payload: an SCTP packet, or anything else that fits: 65507 bytes.
-        source: four bytes of address.
-        destination: four bytes of address.
+        payload: an SCTP packet, or anything else that fits: 65507 bytes, in IPv6 65527.
+        source: an address, four bytes or sixteen.
+        destination: likewise.
         source_port: UDP's.
         destination_port: UDP's.
     """
     length = 8 + len(payload)
+    # IPv4 has a zero, the protocol and 16 bits of length; in IPv6 it is more zeros around the same, of the same sum.
     pseudo_header = source + destination + struct.pack("!BBH", 0, _PROTOCOL_UDP, length)
     udp = struct.pack("!HHHH", source_port, destination_port, length, 0)
     # In UDP a checksum field of zero means that there is none; one computed as zero is sent as all ones.
     checksum = internet_checksum(pseudo_header + udp + payload) or 0xFFFF
+    udp = udp[:6] + struct.pack("!H", checksum)
+    if len(source) > 4:
+        # Version 6; 64 hops.
+        return struct.pack("!IHBB", 0x60000000, length, _PROTOCOL_UDP, 64) + source + destination + udp + payload
     # Version 4, header of five words; don't fragment; 64 hops.
     ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + length, 0, 0x4000, 64, _PROTOCOL_UDP, 0) + source + destination
     ip = ip[:10] + struct.pack("!H", internet_checksum(ip)) + ip[12:]
-    return ip + udp[:6] + struct.pack("!H", checksum) + payload
+    return ip + udp + payload
 
 
 def internet_checksum(data: bytes) -> int:
@@ -90,11 +110,11 @@ def _block(block_type: int, body: bytes) -> bytes:
     return struct.pack("<II", block_type, length) + body + struct.pack("<I", length)
 
 
-def _options(*options: tuple[int, str]) -> bytes:
+def _options(*options: tuple[int, bytes]) -> bytes:
     parts = []
-    for code, text in options:
-        if text:
-            value = text.encode()[:0xFFFF]
+    for code, value in options:
+        if value:
+            value = value[:0xFFFF]
             parts.append(struct.pack("<HH", code, len(value)) + _padded(value))
     return b"".join([*parts, bytes(4)]) if parts else b""
 

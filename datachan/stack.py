@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from datachan.dcep.channels import ChannelEvent, DataChannels
 from datachan.dtls.certificate import Certificate, Fingerprint
@@ -68,6 +68,16 @@ class StackClosed:
 StackEvent = DtlsEvent | ChannelEvent | StackConnected | StackClosed
 
 
+class PacketTap(Protocol):
+    """Who sees SCTP packets as they are outside DTLS, such as `datachan.trace.Tap`."""
+
+    def sent(self, packets: Sequence[bytes]) -> None:
+        """These are sealed next."""
+
+    def received(self, packets: Sequence[bytes]) -> None:
+        """These were opened."""
+
+
 class Stack:
     """SCTP over DTLS (RFC 8261) with data channels.
 
@@ -91,6 +101,7 @@ class Stack:
         mtu: largest UDP payload in bytes.
         handshake_timeout: seconds DTLS may take.
         zero_checksum: announce RFC 9653, as DTLS protects each packet better than a checksum does.
+        tap: sees every SCTP packet; None when nobody looks.
 
     Raises:
         ValueError: the MTU is too small for DTLS.
@@ -109,6 +120,7 @@ class Stack:
         mtu: int = 1200,
         handshake_timeout: float = 30.0,
         zero_checksum: bool = True,
+        tap: PacketTap | None = None,
     ) -> None:
         self.dtls = DtlsConnection(
             certificate=certificate,
@@ -130,6 +142,7 @@ class Stack:
         self.association = Association(options, entropy)
         self.channels = channels
         self.packets_sent = self.packets_received = self.bytes_sent = self.bytes_received = 0
+        self._tap = tap
         self._events: list[StackEvent] = []
         self._started = False
         self._connected = False
@@ -230,6 +243,8 @@ class Stack:
     def _seal(self, now: float) -> None:
         packets = self.association.datagrams_to_send(now)
         if packets:
+            if self._tap is not None:
+                self._tap.sent(packets)
             self.dtls.send_messages(packets)
 
     def _after_dtls(self, now: float) -> None:
@@ -243,6 +258,8 @@ class Stack:
                 self.association.connect(now)
         messages = self.dtls.messages()
         if messages:
+            if self._tap is not None:
+                self._tap.received(messages)
             self.association.receive_datagrams(messages, now)
             self._after_association(now)
         for event in events:

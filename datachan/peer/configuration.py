@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -124,6 +125,8 @@ class RTCConfiguration:
         hostAddresses: gather exactly these local addresses instead of those of all interfaces.
         congestionControl: how what we send fits the path: "cubic" (RFC 9438), "newreno" (RFC 9260), or "bbr", which
             models the path and fills links that lose packets without being congested.
+        trace: a pcapng file, or a folder for one, to capture every SCTP packet in, as it is outside DTLS. None leaves
+            it to the environment variable DATACHAN_TRACE.
     """
 
     iceServers: list[RTCIceServer] | None = None
@@ -137,6 +140,7 @@ class RTCConfiguration:
     iceTimeout: float = 39.5
     hostAddresses: Sequence[str] | None = None
     congestionControl: str = "cubic"
+    trace: str | os.PathLike[str] | None = None
 
 
 def check_configuration(configuration: RTCConfiguration | dict[str, Any] | None) -> RTCConfiguration:

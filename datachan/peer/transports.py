@@ -21,8 +21,10 @@ from datachan.ice import IceError, IceState, IceTransport
 from datachan.sctp.options import AssociationOptions, data_channel_options
 from datachan.sdp import IceCandidate, LocalData, Section, TransportParameters
 from datachan.stack import Stack, StackClosed
+from datachan.trace import Tap, open_tap
 
 from .configuration import RTCConfiguration, RTCIceTransportPolicy
+from .errors import ArgumentError
 from .path import Path
 
 _log = logging.getLogger("datachan.peer")
@@ -79,6 +81,7 @@ class PeerTransports:
         self._callbacks = callbacks
         self.max_message_size = self._longest(65536)
         self._tls_id = os.urandom(16).hex()
+        self._tap = self._open_tap()
         self._gathering = False
         self._connecting: asyncio.Task[None] | None = None
         self._driver: Driver[object] | None = None
@@ -273,6 +276,19 @@ class PeerTransports:
         """The one that descriptions are about."""
         return self.ice if self._next_ice is None else self._next_ice
 
+    def _open_tap(self) -> Tap | None:
+        try:
+            return open_tap(self._configuration.trace, f"RTCPeerConnection {self._tls_id[:8]}")
+        except OSError as error:
+            raise ArgumentError(f"no capture can be written: {error}") from None
+
+    def _locate_tap(self) -> None:
+        """Say in the capture where packets travel now."""
+        pair = self.ice.selected_pair
+        if self._tap is not None and pair is not None:
+            local, remote = pair.local, pair.remote
+            self._tap.set_addresses((local.address, local.port), (remote.address, remote.port))
+
     def _make_ice(self) -> IceTransport:
         configuration = self._configuration
         ice = IceTransport(
@@ -283,6 +299,8 @@ class PeerTransports:
             patience=configuration.iceTimeout,
         )
         ice.on_local_candidate = self._callbacks.local_candidate
+        if self._tap is not None:
+            ice.on_selected_pair_change = lambda pair: self._locate_tap()
         return ice
 
     async def _connect(self, remote: Section, is_dtls_client: bool) -> None:
@@ -307,6 +325,7 @@ class PeerTransports:
             entropy=os.urandom,
             now=self._now(),
             mtu=MTU,
+            tap=self._tap,
         )
         # The peer may have been ready first: what it sent meanwhile comes in as soon as there is a driver.
         self.stack.start(self._now())
@@ -338,6 +357,7 @@ class PeerTransports:
         self._old_ice.on_state_change = None
         ice.on_state_change = self._callbacks.ice_state_changed
         self._path.use(ice)
+        self._locate_tap()
         if self.stack is not None:
             self.stack.path_changed()
         self._old_ice_timer = asyncio.get_running_loop().call_later(OLD_PATH_LIFE, self._drop_old)
@@ -417,6 +437,8 @@ class PeerTransports:
         await self.ice.close()
         self.ice.on_state_change = None
         self.ice.on_local_candidate = None
+        if self._tap is not None:
+            self._tap.close()
         if self._leaving:
             await asyncio.gather(*self._leaving, return_exceptions=True)
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
-import shutil
 import struct
-import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -18,12 +15,11 @@ from datachan.sctp.options import data_channel_options
 from tests.sim.associations import Traffic, consume, established
 from tests.sim.network import Conditions, Network
 from tests.sim.trace import capture, with_checksum, write_trace
+from tests.tshark import ERROR, GOOD, fields
 
 OPTIONS = {name: getattr(data_channel_options(), name) for name in data_channel_options().__slots__}
 FIELDS = ["udp.dstport", "ip.checksum.status", "udp.checksum.status", "sctp.checksum.status", "sctp.chunk_type"]
 FIELDS += ["_ws.malformed", "_ws.expert.severity", "frame.comment"]
-GOOD = "1"
-ERROR = 0x00800000
 
 
 def conversation() -> Network:
@@ -43,25 +39,10 @@ def conversation() -> Network:
     return pair.network
 
 
-def rows(path: Path) -> list[list[str]]:
-    """What tshark says about each packet."""
-    tshark = shutil.which("tshark")
-    if tshark is None:
-        if os.environ.get("DATACHAN_REQUIRE_PEERS") == "1":
-            pytest.fail("tshark is missing (Debian: apt install tshark)")
-        pytest.skip("tshark is not installed")
-    checks = ["sctp.checksum:CRC 32c", "udp.check_checksum:TRUE", "ip.check_checksum:TRUE"]
-    command = [tshark, "-r", str(path), "-T", "fields", "-E", "separator=|", "-E", "occurrence=a"]
-    command += [part for check in checks for part in ("-o", check)]
-    command += [part for field in FIELDS for part in ("-e", field)]
-    output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=100).stdout
-    return [line.split("|") for line in output.splitlines()]
-
-
 def test_tshark_reads_every_packet_with_good_checksums_and_finds_nothing_malformed(tmp_path: Path) -> None:
     network = conversation()
     write_trace(network, tmp_path / "trace.pcapng")
-    seen = rows(tmp_path / "trace.pcapng")
+    seen = fields(tmp_path / "trace.pcapng", FIELDS)
     assert len(seen) == len(network.to_z.passages) + len(network.to_a.passages)
     types: Counter[str] = Counter()
     for port, ip, udp, sctp, chunk_types, malformed, severities, _ in seen:
@@ -81,7 +62,7 @@ def test_tshark_sees_that_a_packet_was_damaged(tmp_path: Path) -> None:
     network = Network(1)
     network.to_z.send([bytes(packet)], 0.0)
     write_trace(network, tmp_path / "trace.pcapng")
-    [[_, ip, udp, sctp, *_]] = rows(tmp_path / "trace.pcapng")
+    [[_, ip, udp, sctp, *_]] = fields(tmp_path / "trace.pcapng", FIELDS)
     assert (ip, udp) == (GOOD, GOOD)
     assert sctp != GOOD
 

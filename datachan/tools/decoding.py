@@ -1,7 +1,4 @@
-"""What `datachan decode` and `datachan trace` do: reads input and files, follows them, runs programs, writes text.
-
-It knows how to get at packets and where text goes; what a packet says, `decode` knows.
-"""
+"""`datachan decode`: finds packets in arguments, streams and capture files, and shows them."""
 
 from __future__ import annotations
 
@@ -250,14 +247,14 @@ def _as_text(data: bytes) -> str:
 
 def _way(frame: Frame, found: Encapsulated) -> str:
     if not found.source:
-        return f"{frame.direction}  " if frame.direction else ""
+        return f"{frame.direction:8}  " if frame.direction else ""
     source, destination = found.source, found.destination
     if found.udp_ports is not None:
         source, destination = (
             f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
             for address, port in zip((source, destination), found.udp_ports, strict=True)
         )
-    return f"{source} → {destination}  "
+    return f"{source} → {destination}  " + (f"{frame.direction:8}  " if frame.direction else "")
 
 
 def _frame_json(frame: Frame, found: Encapsulated) -> dict[str, Value]:

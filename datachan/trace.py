@@ -1,0 +1,245 @@
+"""Captures of what this process sends and receives: pcapng files that Wireshark opens and dissects.
+
+It knows files and how packets look in them; who sends them, and where they are tapped, is the business of others.
+SCTP is shown as RFC 6951 has it, in UDP and IP, also where it travelled inside DTLS: what is captured can be read.
+
+- A file belongs to one process at a time, and its connections share it, each as an interface of its own. Who finds the
+  file taken writes beside it, with the process id in the name.
+- A file is never cut short: a process adds a section behind what is there.
+- Every batch is written at once and nothing is buffered, so that the capture is whole whatever becomes of the process.
+- A checksum left out (RFC 9653) is put in: Wireshark would find it wrong. Any other stays as it was on the wire.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import struct
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from datachan import pcapng
+from datachan.sctp.checksum import crc32c
+
+if sys.platform != "win32":
+    import fcntl
+
+_log = logging.getLogger("datachan.trace")
+
+VARIABLE: Final = "DATACHAN_TRACE"
+"""The environment variable that names a file, or a folder, to write captures to."""
+
+Address = tuple[str, int]
+
+# RFC 5737: for documentation; shown as long as the real ones are not known.
+_HERE: Final[Address] = ("192.0.2.1", pcapng.SCTP_OVER_UDP_PORT)
+_THERE: Final[Address] = ("192.0.2.2", pcapng.SCTP_OVER_UDP_PORT)
+_SECTION: Final = b"\x0a\x0d\x0d\x0a"
+_NO_CHECKSUM: Final = bytes(4)
+_COMMON_HEADER: Final = 12
+_LONGEST: Final = 65507 - 20  # what fits into UDP in IPv4 and in IPv6
+
+_files: dict[tuple[int, str], _CaptureFile] = {}
+_lock: Final = threading.Lock()
+
+
+class Tap:
+    """Where the packets of one endpoint or connection go into the capture.
+
+    `close` it in the end. The methods never raise: a capture that cannot be written on is given up, with a warning.
+    """
+
+    def __init__(self, file: _CaptureFile, name: str) -> None:
+        self._file = file
+        self._interface = file.add_interface(name)
+        self._local, self._remote = _HERE, _THERE
+        self._closed = False
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._file.path
+
+    def set_addresses(self, local: Address, remote: Address) -> None:
+        """Say between which UDP addresses the packets that follow travel, unless they say so themselves."""
+        self._local, self._remote = local, remote
+
+    def sent(self, packets: Sequence[bytes], local: Address | None = None, remote: Address | None = None) -> None:
+        """These SCTP packets leave."""
+        self._write(packets, local or self._local, remote or self._remote, outgoing=True)
+
+    def received(self, packets: Sequence[bytes], local: Address | None = None, remote: Address | None = None) -> None:
+        """These SCTP packets have come."""
+        self._write(packets, local or self._local, remote or self._remote, outgoing=False)
+
+    def close(self) -> None:
+        """No more packets come; the last one of a file closes it."""
+        if not self._closed:
+            self._closed = True
+            self._file.release()
+
+    def _write(self, packets: Sequence[bytes], local: Address, remote: Address, *, outgoing: bool) -> None:
+        seconds = self._file.now()
+        local, remote = _shown(local, remote)
+        (source, source_port), (destination, destination_port) = (local, remote) if outgoing else (remote, local)
+        addresses = _packed(source, destination)
+        blocks = []
+        for packet in packets:
+            datagram = pcapng.udp_datagram(_checked(packet[:_LONGEST]), *addresses, source_port, destination_port)
+            blocks.append(pcapng.packet(datagram, seconds, interface=self._interface, outgoing=outgoing))
+        self._file.write(b"".join(blocks))
+
+
+def open_tap(path: str | os.PathLike[str] | None, name: str) -> Tap | None:
+    """A tap of a connection or endpoint; None when nobody asked for a capture.
+
+    Args:
+        path: a file, or a folder in which each process writes a file of its own; None for what the environment variable
+            DATACHAN_TRACE says.
+        name: what the capture calls it.
+
+    Raises:
+        OSError: nothing can be written there, or what is there is no capture. Of the environment's path it is only
+            logged.
+    """
+    if path is not None:
+        return Tap(_open(os.fspath(path)), name)
+    path = os.environ.get(VARIABLE)
+    if not path:
+        return None
+    try:
+        return Tap(_open(path), name)
+    except OSError as error:
+        _log.warning("%s: no capture is written: %s", VARIABLE, error)
+        return None
+
+
+class _CaptureFile:
+    """One file, open as long as somebody uses it."""
+
+    def __init__(self, key: tuple[int, str], path: str) -> None:
+        self._key = key
+        self._users = 0
+        self._interfaces = 0
+        # Times only grow, whatever is done to the clock meanwhile.
+        self._epoch = time.time() - time.monotonic()
+        self._file, self.path = _open_file(path)
+        self.write(pcapng.section(f"datachan {os.path.basename(sys.argv[0]) or 'python'} {os.getpid()}"))
+
+    def now(self) -> float:
+        return self._epoch + time.monotonic()
+
+    def add_interface(self, name: str) -> int:
+        with _lock:
+            number = self._interfaces
+            self._interfaces += 1
+            self.write(pcapng.interface(name, pcapng.LINK_TYPE_RAW))
+        return number
+
+    def write(self, blocks: bytes) -> None:
+        """Write whole blocks."""
+        if self._file < 0:
+            return
+        try:
+            written = os.write(self._file, blocks)
+        except OSError as error:
+            self._give_up(error.strerror or str(error))
+        else:
+            if written < len(blocks):
+                self._give_up("there is no room left")
+
+    def use(self) -> _CaptureFile:
+        self._users += 1
+        return self
+
+    def release(self) -> None:
+        with _lock:
+            self._users -= 1
+            if self._users == 0:
+                _files.pop(self._key, None)
+                self._close()
+
+    def _give_up(self, reason: str) -> None:
+        _log.warning("the capture %s ends here: %s", self.path, reason)
+        self._close()
+
+    def _close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def _open(path: str) -> _CaptureFile:
+    key = os.getpid(), os.path.realpath(path) + (os.sep if path.endswith(os.sep) else "")
+    with _lock:
+        if key not in _files:
+            _files[key] = _CaptureFile(key, path)
+        return _files[key].use()
+
+
+def _open_file(text: str) -> tuple[int, Path]:
+    """Open the file, or the one beside it when another process has it; descriptor and path."""
+    path = Path(text)
+    if path.is_dir() or text.endswith(os.sep):
+        path.mkdir(parents=True, exist_ok=True)
+        program = Path(sys.argv[0]).stem.strip("-_") or "python"
+        path /= f"{program}-{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.pcapng"
+    for candidate in (path, path.with_stem(f"{path.stem}-{os.getpid()}")):
+        # Nobody else may read it: it holds what DTLS was to hide.
+        file = os.open(candidate, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0), 0o600)
+        try:
+            if _lock_file(file):
+                head = os.read(file, 4)
+                if head not in (b"", _SECTION):
+                    raise FileExistsError(f"{candidate} is there and is no pcapng file")
+                return file, candidate
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)
+    raise OSError(f"{path} is being written by another process")
+
+
+def _lock_file(file: int) -> bool:
+    """Whether the file is ours alone; on Windows processes have to be told different files."""
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def _checked(packet: bytes) -> bytes:
+    """The packet with the checksum it would have, if it has none."""
+    if packet[8:_COMMON_HEADER] != _NO_CHECKSUM or len(packet) < _COMMON_HEADER:
+        return packet
+    return packet[:8] + struct.pack("<I", crc32c(packet)) + packet[_COMMON_HEADER:]
+
+
+def _shown(local: Address, remote: Address) -> tuple[Address, Address]:
+    """The addresses as the capture has them: Wireshark takes for SCTP what has port 9899 on one side."""
+    if pcapng.SCTP_OVER_UDP_PORT in (local[1], remote[1]):
+        return local, remote
+    return (local[0], pcapng.SCTP_OVER_UDP_PORT), remote
+
+
+def _packed(source: str, destination: str) -> tuple[bytes, bytes]:
+    """Both addresses as bytes, of the same family."""
+    try:
+        one, other = ipaddress.ip_address(source.partition("%")[0]), ipaddress.ip_address(destination.partition("%")[0])
+    except ValueError:  # a name
+        one, other = ipaddress.ip_address(_HERE[0]), ipaddress.ip_address(_THERE[0])
+    if one.version == other.version:
+        return one.packed, other.packed
+    return _as_ipv6(one.packed), _as_ipv6(other.packed)
+
+
+def _as_ipv6(packed: bytes) -> bytes:
+    return packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed
