@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 LINKS_ARGS ?=
 SOAK ?= 20000-20999
 
@@ -59,8 +60,10 @@ format: $(STAMP) ## Rewrite the files as ruff wants them
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## Measure throughput side by side with aiortc
-	$(BIN)/python -m tests.bench
+bench: $(STAMP) ## Measure everything side by side with every other stack that is installed (BENCH_ARGS=… is passed on)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary wrtc --group links || echo "wrtc has no wheel here: it is not measured"
+	@mkdir -p build/bench
+	$(BIN)/python -m tests.bench --json build/bench/result.json --plot build/bench/result.png $(BENCH_ARGS)
 
 bench-links: $(STAMP) ## Measure goodput through emulated links, side by side with other stacks (LINKS_ARGS=… is passed on)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary wrtc --group links || echo "wrtc has no wheel here: it is not measured"

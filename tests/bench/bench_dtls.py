@@ -7,6 +7,7 @@ same two ways, the floor under ours.
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -147,11 +148,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=1172, help="bytes per message")
     parser.add_argument("--repeat", type=int, default=15, help="runs; the best one counts")
+    parser.add_argument("--json", action="store_true", help="print the microseconds as JSON instead of a table")
     arguments = parser.parse_args()
     size, repeat, count = arguments.size, arguments.repeat, 1300
     rows = bare(size, count, repeat)
     for batch in (1, 13, 64, 1300):
         rows[f"DtlsConnection, {batch} per call"] = ours(size, count // batch * batch, batch, repeat)
+    if arguments.json:
+        print(json.dumps({"size": size, **rows}))
+        return
     naive_out, naive_in = rows["OpenSSL, one by one, probing"]
     print(f"{size} bytes per message, microseconds per record, best of {repeat}")
     print(f"{'':34}{'out':>7}{'':>8}{'in':>7}")

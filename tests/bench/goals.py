@@ -1,0 +1,94 @@
+"""What is to be reached, and whether it is: each goal compares medians of one invocation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Final
+
+COMPILED: Final = "datachan compiled"
+PURE: Final = "datachan"
+DTLS: Final = "DTLS alone"
+WRTC: Final = "wrtc"
+AIORTC: Final = "aiortc"
+
+
+class Medians:
+    """The median of each figure of each contender.
+
+    Args:
+        results: contender and figure to what its runs gave.
+    """
+
+    def __init__(self, results: Mapping[tuple[str, str], list[float]]) -> None:
+        self._medians = {key: median(values) for key, values in results.items() if values}
+
+    def __call__(self, contender: str, figure: str) -> float:
+        """A median; raises KeyError when it was not measured."""
+        return self._medians[contender, figure]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One line of the table.
+
+    Attributes:
+        words: what it is about.
+        wanted: the goal in words.
+        measure: gives what counts.
+        unit: behind the number.
+        least, most: its bounds; `most` may depend on another figure.
+    """
+
+    words: str
+    wanted: str
+    measure: Callable[[Medians], float]
+    unit: str = "×"
+    least: float | None = None
+    most: float | Callable[[Medians], float] | None = None
+
+    def judge(self, medians: Medians) -> tuple[str, str]:
+        """What was measured, and "yes" or "no"; dashes when a part of it was not measured."""
+        try:
+            value = self.measure(medians)
+            most = self.most(medians) if callable(self.most) else self.most
+        except KeyError:
+            return "–", "–"
+        met = (self.least is None or value >= self.least) and (most is None or value <= most)
+        return f"{rounded(value)} {self.unit}".strip(), "yes" if met else "no"
+
+
+def rounded(value: float) -> str:
+    """A number with as many digits as mean something."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _ratio(one: str, other: str, figure: str) -> Callable[[Medians], float]:
+    return lambda m: m(one, figure) / m(other, figure)
+
+
+def _value(contender: str, figure: str) -> Callable[[Medians], float]:
+    return lambda m: m(contender, figure)
+
+
+GOALS: Final = (
+    Goal("throughput, compiled", "≥ 1.3 × wrtc", _ratio(COMPILED, WRTC, "throughput"), least=1.3),
+    Goal("throughput, compiled", "≥ 15 × aiortc", _ratio(COMPILED, AIORTC, "throughput"), least=15),
+    Goal("throughput, interpreted", "≥ 0.9 × wrtc", _ratio(PURE, WRTC, "throughput"), least=0.9),
+    Goal("throughput, compiled", "≥ 0.45 × DTLS alone", _ratio(COMPILED, DTLS, "throughput"), least=0.45),
+    Goal("100-byte messages, compiled", "≥ 200,000/s", _value(COMPILED, "small"), "/s", least=200_000),
+    Goal("round trip, idle, p50", "≤ wrtc's", _ratio(COMPILED, WRTC, "ping p50"), most=1.0),
+    Goal(
+        "round trip, idle, p99",
+        "≤ 2 × its p50",
+        lambda m: m(COMPILED, "ping p99") / m(COMPILED, "ping p50"),
+        most=2.0,
+    ),
+    Goal("round trip under load, p50", "≤ 5 ms", _value(COMPILED, "loaded p50"), "ms", most=5.0),
+    Goal("open after the answer", "≤ 10 ms", _value(COMPILED, "open"), "ms", most=10.0),
+    Goal("a pair in one process", "≤ 15 ms", _value(COMPILED, "pair"), "ms", most=15.0),
+    Goal("memory per idle connection", "≤ 150 kB", _value(COMPILED, "memory"), "kB", most=150.0),
+    Goal("CPU of 200 idle connections", "≤ 2 % of a core", _value(COMPILED, "idle"), "%", most=2.0),
+    Goal("CPU per 100 MB", "≤ wrtc's", _ratio(COMPILED, WRTC, "cpu"), most=1.0),
+)

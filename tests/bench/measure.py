@@ -1,0 +1,137 @@
+"""The measurements of `make bench`: each runs two peers of one stack, or one process with many, and gives figures."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import Awaitable, Callable, Mapping
+from statistics import median, quantiles
+from typing import Any, Final
+
+from tests.stacks.peers.common import BULK, PING
+from tests.stacks.process import ROOT, Contender, PeerProcess, connected
+
+Figures = dict[str, float]
+
+MESSAGE_SIZE: Final = 65_536
+SMALL_SIZE: Final = 100
+PING_SIZE: Final = 64
+# Seconds from the open channel on that are not measured: windows grow, caches fill.
+RAMP: Final = 1.0
+PAIRS: Final = 100
+# What is done for consent comes every five seconds or so: two of them are in it.
+IDLE: Final = 10.0
+_PAIRS_PATIENCE: Final = 120.0
+
+
+async def _transfer(contender: Contender, host: str, seconds: float, size: int, *, back: bool = False) -> Figures:
+    """Messages of one size, as many as go through; `back` from the side that answered to the one that offered."""
+    common = {"host": host, "message_size": size}
+    tasks = ("count", "stream") if back else ("stream", "count")
+    async with connected(contender, {**common, "task": tasks[0]}, {**common, "task": tasks[1]}) as (a, z, opened):
+        receiver = a if back else z
+        await asyncio.sleep(RAMP)
+        before, cpu = await receiver.count(), a.cpu() + z.cpu()
+        await asyncio.sleep(seconds)
+        after, cpu = await receiver.count(), a.cpu() + z.cpu() - cpu
+        _check_build(contender, after)
+    taken = after["time"] - before["time"]
+    moved = after["bytes"] - before["bytes"]
+    if not moved:
+        raise RuntimeError("nothing arrived")
+    return {
+        "rate": moved / taken / 1e6,
+        "messages": (after["messages"] - before["messages"]) / taken,
+        "cpu": cpu / moved * 100e6,
+        "open": opened["took"] * 1e3,
+    }
+
+
+def _check_build(contender: Contender, status: Mapping[str, Any]) -> None:
+    """Raise when the build measured is not the one that was meant."""
+    if "compiled" in status and status["compiled"] is not ("compiled" in contender.name):
+        raise RuntimeError(f"{contender.name} ran another build")
+
+
+async def bulk(contender: Contender, host: str, seconds: float) -> Figures:
+    """64 KiB messages from the offerer to the answerer."""
+    run = await _transfer(contender, host, seconds, MESSAGE_SIZE)
+    return {"throughput": run["rate"], "cpu": run["cpu"], "open": run["open"]}
+
+
+async def back(contender: Contender, host: str, seconds: float) -> Figures:
+    """64 KiB messages from the answerer to the offerer."""
+    run = await _transfer(contender, host, seconds, MESSAGE_SIZE, back=True)
+    return {"throughput back": run["rate"], "open": run["open"]}
+
+
+async def small(contender: Contender, host: str, seconds: float) -> Figures:
+    """100-byte messages, ordered."""
+    run = await _transfer(contender, host, seconds, SMALL_SIZE)
+    return {"small": run["messages"], "open": run["open"]}
+
+
+async def _pings(contender: Contender, host: str, seconds: float, task: str) -> list[float]:
+    """Milliseconds of each round trip."""
+    options = {"host": host, "ping_size": PING_SIZE, "message_size": MESSAGE_SIZE, "labels": [BULK, PING]}
+    async with connected(contender, {**options, "task": task}, {**options, "task": "count"}) as (sender, _, _):
+        await asyncio.sleep(RAMP)
+        await sender.pings()
+        await asyncio.sleep(seconds)
+        return [seconds * 1e3 for seconds in await sender.pings()]
+
+
+async def ping(contender: Contender, host: str, seconds: float) -> Figures:
+    """Round trips of a lone message."""
+    return {f"ping {name}": value for name, value in _spread(await _pings(contender, host, seconds, "ping")).items()}
+
+
+async def loaded(contender: Contender, host: str, seconds: float) -> Figures:
+    """The same while another channel is kept full."""
+    round_trips = await _pings(contender, host, seconds, "stream+ping")
+    return {f"loaded {name}": value for name, value in _spread(round_trips).items()}
+
+
+def _spread(values: list[float]) -> Figures:
+    if len(values) < 2:
+        raise RuntimeError(f"{len(values)} pings came back")
+    return {"p50": median(values), "p99": quantiles(values, n=100, method="inclusive")[98]}
+
+
+async def pairs(contender: Contender, host: str, seconds: float) -> Figures:
+    """Many connections in one process: what setting one up takes, and what it costs while idle."""
+    options = {"host": host, "pairs": PAIRS, "idle": IDLE}
+    process = await PeerProcess.start(contender, "pairs", options)
+    try:
+        async with asyncio.timeout(_PAIRS_PATIENCE):
+            told = await process.hear("pairs")
+    finally:
+        await process.end()
+    return {
+        "pair": median(told["pairs"]) * 1e3,
+        "memory": told["memory"] / 1e3,
+        "idle": told["idle_share"] * 100 * 200 / told["connections"],
+    }
+
+
+async def dtls() -> Figures:
+    """MB/s of pyOpenSSL's record layer alone, called in batches: that of the slower of its two sides."""
+    command = [sys.executable, "-m", "tests.bench.bench_dtls", "--json"]
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=PIPE)
+    out, _ = await process.communicate()
+    told = json.loads(out)
+    return {"throughput": told["size"] / max(told["OpenSSL, 13 per batch"])}
+
+
+Measurement = Callable[[Contender, str, float], Awaitable[Figures]]
+
+ROWS: Final[dict[str, Measurement]] = {
+    "bulk": bulk,
+    "back": back,
+    "small": small,
+    "ping": ping,
+    "loaded": loaded,
+    "pairs": pairs,
+}

@@ -1,0 +1,117 @@
+"""The benchmark measures what it says: each row gives its figures, goals are judged by them, builds are told apart."""
+
+import argparse
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from tests.bench.__main__ import contenders, in_turns, parse, run
+from tests.bench.goals import GOALS, Goal, Medians
+from tests.bench.measure import PAIRS, ROWS
+from tests.bench.report import FIGURES, goals_table, medians_table, plot
+from tests.stacks.installed import datachan
+from tests.stacks.process import Contender
+
+HOST = "127.0.0.1"
+
+
+@pytest.mark.parametrize("row", ["bulk", "back", "small", "ping", "loaded"])
+async def test_each_row_measures_datachan(row: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.bench.measure.RAMP", 0.2)
+
+    figures = await ROWS[row](datachan("datachan"), HOST, 0.3)
+
+    assert figures
+    assert all(value > 0 for name, value in figures.items() if name != "cpu")
+    assert set(figures) <= {figure for figure, _, _ in FIGURES}
+
+
+async def test_pairs_are_connected_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.bench.measure.PAIRS", 5)
+    monkeypatch.setattr("tests.bench.measure.IDLE", 0.1)
+
+    figures = await ROWS["pairs"](datachan("datachan"), HOST, 0.1)
+
+    assert PAIRS == 100
+    assert figures["pair"] > 0
+    assert set(figures) == {"pair", "memory", "idle"}
+
+
+async def test_a_stack_that_does_not_run_is_reported_and_the_others_go_on() -> None:
+    broken = Contender("broken", [sys.executable, "-c", "raise SystemExit(3)"])
+    arguments = argparse.Namespace(runs=1, seconds=0.1)
+
+    book = await run([broken], ["ping"], arguments)
+
+    assert len(book.failures) == 1
+    assert "exit code 3" in book.failures[0]
+
+
+async def test_another_build_than_the_one_named_is_not_passed_off_as_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.bench.measure.RAMP", 0.1)
+
+    with pytest.raises(RuntimeError, match="another build"):
+        await ROWS["bulk"](datachan("datachan compiled"), HOST, 0.1)
+
+
+def test_the_stacks_take_turns() -> None:
+    one, other = datachan("one"), datachan("other")
+
+    assert [item.name for turn in range(3) for item in in_turns([one, other], turn)] == [
+        "one", "other", "other", "one", "one", "other",
+    ]  # fmt: skip
+
+
+def test_what_is_not_installed_is_named_with_its_remedy() -> None:
+    arguments = parse(["--no-compiled", "--wrtc-python", "no-such-python", "--node-modules", "nowhere"])
+
+    found, missing = contenders(arguments)
+
+    assert "datachan" in {item.name for item in found}
+    assert {"wrtc", "node-datachannel", "@roamhq/wrtc", "werift"} <= missing.keys()
+
+
+def test_an_unknown_row_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--rows", "bulk,magic"])
+
+    assert "magic" in capsys.readouterr().err
+
+
+def test_goals_are_met_or_not_or_not_measured() -> None:
+    goal = Goal("ratio", "≥ 2 × z", lambda m: m("a", "f") / m("z", "f"), least=2)
+
+    assert goal.judge(Medians({("a", "f"): [4.0, 4.2, 9.0], ("z", "f"): [2.0]})) == ("2.10 ×", "yes")
+    assert goal.judge(Medians({("a", "f"): [3.0], ("z", "f"): [2.0]})) == ("1.50 ×", "no")
+    assert goal.judge(Medians({("a", "f"): [3.0]})) == ("–", "–")
+    assert Goal("most", "", lambda m: m("a", "f"), "ms", most=5.0).judge(Medians({("a", "f"): [5.1]}))[1] == "no"
+
+
+def test_tables_show_medians_with_their_spread_and_each_goal() -> None:
+    results = defaultdict(list, {("datachan", "throughput"): [100.0, 120.0, 110.0], ("wrtc", "throughput"): [80.0]})
+
+    table = medians_table(results, ["datachan", "wrtc"])
+
+    assert table.splitlines()[2] == "| 64 KiB messages, offerer to answerer, MB/s | 110 (100–120) | 80.0 |"
+    assert len(table.splitlines()) == 3
+    assert len(goals_table(results).splitlines()) == 2 + len(GOALS)
+
+
+def test_the_plot_is_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    results = defaultdict(list, {("datachan", "throughput"): [100.0, 120.0], ("wrtc", "ping p50"): [0.1]})
+
+    plot(results, ["datachan", "wrtc"], "here", tmp_path / "plot.png")
+
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_record_layer_alone_is_told_as_json() -> None:
+    command = [sys.executable, "-m", "tests.bench.bench_dtls", "--json", "--repeat", "1"]
+
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert '"OpenSSL, 13 per batch"' in told
