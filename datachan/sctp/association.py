@@ -8,6 +8,7 @@ travels in the State Cookie.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from .events import (
     AssociationLost,
     Event,
     MessageReceived,
+    PathMtuChanged,
     PathStatusChanged,
     ReconfigurationFailed,
     SenderDry,
@@ -346,13 +348,40 @@ class Association:
         if available_window(self.options, tcb) >= tcb.advertised_a_rwnd + tcb.window.size // 4:
             tcb.tracker.sack_now = True
 
-    def path_changed(self) -> None:
+    def path_changed(self, max_packet_size: int = 0, packet_overhead: int = 0) -> None:
         """The lower layer moved to another path (another ICE pair): begin with the initial window and no round trip.
 
         What is in flight stays so; that of it which is lost with the old path is found by the timers.
+
+        RFC 8261, 6.1: "If the SCTP layer is notified about a path change by its lower layers, SCTP SHOULD retest the
+        path MTU and reset the congestion state to the initial state."
+
+        Args:
+            max_packet_size: as the option; 0 for the same as before. Without path MTU discovery it stays as it was.
+            packet_overhead: likewise.
+        """
+        options = self.options
+        if options.path_mtu_discovery:
+            self.options = options = dataclasses.replace(
+                options,
+                max_packet_size=max_packet_size or options.max_packet_size,
+                packet_overhead=packet_overhead or options.packet_overhead,
+            )
+        if self.tcb is not None:
+            self.tcb.sender.path_changed(options)
+
+    @property
+    def dont_fragment(self) -> bool:
+        """Whether the lower layer must carry packets in one piece or drop them; else it may also fragment them."""
+        return self.tcb is not None and self.tcb.path.pmtu.dont_fragment
+
+    def packet_too_long(self, length: int, now: float) -> None:
+        """The lower layer could not send a packet of so many bytes, for it is longer than the path's first link takes.
+
+        With path MTU discovery that is an answer like any other.
         """
         if self.tcb is not None:
-            self.tcb.sender.path_changed()
+            self.tcb.path.pmtu.too_long(length, now)
 
     def shutdown(self, now: float) -> None:
         """End gracefully: all that is queued on both sides is delivered first (SHUTDOWN, section 9.2)."""
@@ -442,6 +471,7 @@ class Association:
         tcb = self.tcb
         if tcb is not None:
             reconfigure.start_next_request(self, tcb)
+            self._search_paths(tcb, now)
         runs = self.writer.write(self.state, tcb, now)
         if tcb is not None:
             self._after_writing(tcb, now)
@@ -481,7 +511,7 @@ class Association:
             peer_rwnd=0 if tcb is None else tcb.sender.peer_rwnd,
             srtt=None if tcb is None else tcb.path.srtt,
             rto=options.rto_initial if tcb is None else tcb.path.rto,
-            mtu=options.max_packet_size,
+            mtu=options.first_packet_size if tcb is None else tcb.path.pmtu.size,
         )
 
     # -- used by setup, inbound and teardown ------------------------------------------------------------------
@@ -597,6 +627,18 @@ class Association:
     def _tell_abandoned(self, message: OutgoingMessage) -> None:
         self._abandoned.count(message.policy, sent=message.first_tsn >= 0)
         self.fail(message, REASONS[message.policy])
+
+    def _search_paths(self, tcb: Tcb, now: float) -> None:
+        """Follow what path MTU discovery found, and send the probes it wants."""
+        for sender in tcb.sender.senders:
+            path, pmtu = sender.path, sender.path.pmtu
+            if pmtu.size != sender.packet_size:
+                tcb.sender.packet_size_changed(sender)
+                self.pending.append(PathMtuChanged(pmtu.size))
+            if pmtu.due and self.state in MAY_HEARTBEAT:
+                nonce = self.entropy(8)
+                self.writer.add_probe(tcb.peer_tag, nonce, pmtu.probe_size, path.address)
+                pmtu.sent(nonce, path.rto, now)
 
     def start_heartbeats(self, tcb: Tcb, now: float) -> None:
         """Wait until the next HEARTBEAT is due.

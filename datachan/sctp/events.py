@@ -214,5 +214,16 @@ class PathStatusChanged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PathMtuChanged(Event):
+    """Path MTU discovery found that packets may be longer, or must be shorter (RFC 8899).
+
+    Attributes:
+        mtu: the largest SCTP packet from now on, common header included.
+    """
+
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
 class SenderDry(Event):
     """Everything sent so far has been acknowledged by the peer and nothing is queued."""

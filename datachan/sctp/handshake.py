@@ -226,7 +226,7 @@ def judge_cookie(
 
 def streams_per_reset(options: AssociationOptions) -> int:
     """How many stream identifiers an Outgoing SSN Reset Request may list and still fit a packet."""
-    return min(MAX_STREAMS_PER_RESET, (options.max_packet_size - COMMON_HEADER_LENGTH - 4 - 16) // 2)
+    return min(MAX_STREAMS_PER_RESET, (options.first_packet_size - COMMON_HEADER_LENGTH - 4 - 16) // 2)
 
 
 def capabilities_of(cookie: StateCookieContent) -> Capabilities:

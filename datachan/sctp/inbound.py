@@ -36,7 +36,7 @@ from .wire.chunks import (
     ShutdownCompleteChunk,
     UserDataChunk,
 )
-from .wire.extensions import PAD, ForwardTsnChunk, IForwardTsnChunk, ReconfigChunk
+from .wire.extensions import ForwardTsnChunk, IForwardTsnChunk, PadChunk, ReconfigChunk
 from .wire.packet import Packet
 
 if TYPE_CHECKING:
@@ -291,6 +291,8 @@ def _handle_control(association: Association, tcb: Tcb, packet: Packet, chunk: C
     elif isinstance(chunk, ForwardTsnChunk | IForwardTsnChunk):
         if association.state in MAY_RECEIVE_DATA and not tcb.reconfig.resetting_tsns:
             return _handle_any_forward_tsn(association, tcb, chunk)
+    elif isinstance(chunk, PadChunk):
+        tcb.sender.peer_searches(now)
     elif isinstance(chunk, ReconfigChunk) and tcb.capabilities.stream_reset:
         _handle_reconfig(association, tcb, chunk, now)
     else:
@@ -317,8 +319,8 @@ def _handle_life_cycle(association: Association, tcb: Tcb, packet: Packet, chunk
     return True
 
 
-_IGNORED = frozenset({INIT_ACK, COOKIE_ECHO, 12, 13, PAD})
-"""Known types that mean nothing here: set-up chunks out of place (section 5.2), ECNE, CWR, PAD."""
+_IGNORED = frozenset({INIT_ACK, COOKIE_ECHO, 12, 13})
+"""Known types that mean nothing here: set-up chunks out of place (section 5.2), ECNE, CWR."""
 
 
 def _handle_other(association: Association, chunk: Chunk) -> bool:
@@ -352,6 +354,13 @@ def _handle_sack(association: Association, tcb: Tcb, sack: SackChunk, now: float
 
 
 def _handle_heartbeat_ack(association: Association, tcb: Tcb, chunk: HeartbeatAckChunk, now: float) -> None:
+    for sender in tcb.sender.senders:
+        if sender.path.pmtu.acknowledged(chunk.info, now):
+            # RFC 8899, 6.2.1.2: "A successful probe updates the association and path counters, but an unsuccessful
+            # probe is discounted (assumed to be a result of choosing too large a PLPMTU)."
+            sender.path.observe_round_trip(now - sender.path.pmtu.probe_sent_at)
+            association.clear_errors(tcb)
+            return
     path = tcb.path
     if path.heartbeat_nonce and chunk.info == path.heartbeat_nonce:
         path.observe_round_trip(now - path.heartbeat_sent_at)

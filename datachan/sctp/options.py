@@ -21,7 +21,13 @@ class AssociationOptions:
         remote_port: the peer's SCTP port.
         local_addresses: our IP addresses, to be listed in INIT and INIT ACK (RFC 9260, section 5.1.2); none are when
             there is but the one that packets come from.
-        max_packet_size: the largest SCTP packet we build, common header included.
+        max_packet_size: the largest SCTP packet we build, common header included (MAX_PLPMTU of RFC 8899).
+        base_packet_size: with path MTU discovery, how long packets are until the path is known to take more
+            (BASE_PLPMTU); without it, packets are of `max_packet_size` from the beginning.
+        path_mtu_discovery: look for the largest packet each path takes (RFC 8899). Only for a lower layer that heeds
+            `Association.dont_fragment`.
+        packet_overhead: bytes that lower layers put around a packet, IP header included: with them the search goes by
+            the usual MTUs of networks.
         outbound_streams: streams we ask for (OS of INIT).
         inbound_streams: streams we accept (MIS of INIT).
         max_streams: how many streams either direction may grow to (RFC 6525, sections 5.2.5 and 5.2.6).
@@ -67,6 +73,9 @@ class AssociationOptions:
     remote_port: int = 5000
     local_addresses: tuple[str, ...] = ()
     max_packet_size: int = 1200
+    base_packet_size: int = 1200
+    path_mtu_discovery: bool = False
+    packet_overhead: int = 28
     outbound_streams: int = 65535
     inbound_streams: int = 65535
     max_streams: int = 65535
@@ -122,8 +131,14 @@ class AssociationOptions:
             raise ValueError(f"receive_window is {self.receive_window}; it may not be less than 1500 bytes")
         if not (0 < self.outbound_streams < 65536 and 0 < self.inbound_streams < 65536):
             raise ValueError(f"{self.outbound_streams} and {self.inbound_streams} streams; there may be 1 to 65535")
-        if self.max_packet_size < 100:
-            raise ValueError(f"max_packet_size is {self.max_packet_size}; SCTP needs at least 100 bytes")
+        if min(self.max_packet_size, self.base_packet_size) < 100:
+            sizes = f"max_packet_size is {self.max_packet_size} and base_packet_size {self.base_packet_size}"
+            raise ValueError(f"{sizes}; SCTP needs at least 100 bytes")
+
+    @property
+    def first_packet_size(self) -> int:
+        """The largest packet before the path is known."""
+        return min(self.base_packet_size, self.max_packet_size) if self.path_mtu_discovery else self.max_packet_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""One destination transport address of the peer: its round-trip time, timers, error counter and congestion state.
+"""One destination transport address of the peer: round-trip time, timers, error counter, congestion state, PMTU.
 
 A Path knows nothing of chunks or streams. WebRTC has one; a multi-homed association has several.
 """
@@ -8,11 +8,18 @@ from __future__ import annotations
 from .addresses import TransportAddress
 from .congestion import CongestionController, make_controller
 from .options import AssociationOptions
+from .pmtu import PathMtu
 from .timers import Timer
+from .wire.packet import COMMON_HEADER_LENGTH
 
 RTO_ALPHA = 1 / 8  # RFC 9260, 16
 RTO_BETA = 1 / 4
 CLOCK_GRANULARITY = 0.001  # G of RFC 9260, 6.3.1: RTTVAR is never less
+
+
+def max_payload(packet_size: int) -> int:
+    """PMDCS: the bytes of the largest chunk that fits a packet."""
+    return packet_size - COMMON_HEADER_LENGTH & ~3
 
 
 class Path:
@@ -29,10 +36,11 @@ class Path:
         active: False after `path_max_retrans` of them.
         congestion: the congestion controller.
         last_sent: when DATA was last sent here, or None.
+        pmtu: how long packets may be here, and the search for more.
     """
 
     __slots__ = (
-        "_max_payload",
+        "_useful_packet",
         "active",
         "address",
         "congestion",
@@ -42,13 +50,14 @@ class Path:
         "heartbeat_sent_at",
         "last_sent",
         "options",
+        "pmtu",
         "rto",
         "rttvar",
         "srtt",
         "t3_rtx",
     )
 
-    def __init__(self, options: AssociationOptions, max_payload: int, address: TransportAddress | None = None) -> None:
+    def __init__(self, options: AssociationOptions, peer_a_rwnd: int, address: TransportAddress | None = None) -> None:
         self.options = options
         self.address = address
         self.srtt: float | None = None
@@ -60,25 +69,33 @@ class Path:
         self.heartbeat_sent_at = 0.0
         self.error_count = 0
         self.active = True
-        self.congestion: CongestionController = make_controller(
-            options.congestion_control, max_payload, options.initial_cwnd, options.slow_start_limit
-        )
+        # A packet that is a large part of the peer's window would only wait for it.
+        self._useful_packet = peer_a_rwnd // 8
+        largest = min(options.max_packet_size, self._useful_packet)
+        self.pmtu = PathMtu(options.first_packet_size, largest, options.packet_overhead)
+        self.congestion: CongestionController = self._new_controller()
         self.last_sent: float | None = None
-        self._max_payload = max_payload
 
-    def begin_anew(self) -> None:
-        """The lower layer took another way, of which nothing is known: forget round trip and window.
+    def _new_controller(self) -> CongestionController:
+        options = self.options
+        return make_controller(
+            options.congestion_control, max_payload(self.pmtu.size), options.initial_cwnd, options.slow_start_limit
+        )
+
+    def begin_anew(self, options: AssociationOptions) -> None:
+        """The lower layer took another way, of which nothing is known: forget round trip, window and PMTU.
+
+        Args:
+            options: how long packets may be there is taken from them.
 
         RFC 9260, 7.2.5.2: "If such a routing change happens, the congestion control parameters for the affected
         destination addresses MUST be reset to their initial values."
         """
-        options = self.options
         self.srtt = None
         self.rttvar = 0.0
-        self.rto = options.rto_initial
-        self.congestion = make_controller(
-            options.congestion_control, self._max_payload, options.initial_cwnd, options.slow_start_limit
-        )
+        self.rto = self.options.rto_initial
+        self.pmtu.begin_anew(min(options.max_packet_size, self._useful_packet), options.packet_overhead)
+        self.congestion = self._new_controller()
 
     def observe_round_trip(self, measured: float) -> None:
         """Update SRTT, RTTVAR and RTO with one measurement in seconds (section 6.3.1)."""

@@ -21,7 +21,6 @@ from .tx.retransmission import RetransmissionQueue
 from .tx.send_queue import SendQueue
 from .wire.chunks import DATA
 from .wire.extensions import I_DATA
-from .wire.packet import COMMON_HEADER_LENGTH
 
 TSN_BASE = 1 << 32
 """Added to the 32-bit Initial TSNs, so that unwrapped TSNs stay positive."""
@@ -85,11 +84,8 @@ class Tcb:
         self.inbound_streams = content.inbound_streams
         self.outbound_streams = content.outbound_streams
         self.data_type = I_DATA if self.capabilities.interleaving else DATA
-        self.path = Path(
-            options,
-            options.max_packet_size - COMMON_HEADER_LENGTH & ~3,
-            content.peer_addresses[0] if content.peer_addresses else None,
-        )
+        first = content.peer_addresses[0] if content.peer_addresses else None
+        self.path = Path(options, content.peer_a_rwnd, first)
         self.unconsumed = 0
         self.unconsumed_messages = 0
         self.window = ReceiveWindow(options.receive_window, options.max_receive_window)

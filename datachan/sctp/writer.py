@@ -11,8 +11,8 @@ from .addresses import TransportAddress
 from .options import AssociationOptions
 from .states import MAY_SEND_DATA, AssociationState
 from .tcb import Tcb
-from .wire.chunks import CookieEchoChunk, SackChunk, ShutdownAckChunk, ShutdownChunk
-from .wire.extensions import ReconfigChunk
+from .wire.chunks import CookieEchoChunk, HeartbeatChunk, SackChunk, ShutdownAckChunk, ShutdownChunk
+from .wire.extensions import PadChunk, ReconfigChunk
 from .wire.packet import COMMON_HEADER_LENGTH, serialize_packet
 
 _MASK = 0xFFFFFFFF
@@ -56,7 +56,7 @@ class PacketWriter:
 
     def __init__(self, options: AssociationOptions) -> None:
         self._options = options
-        self._size = options.max_packet_size - COMMON_HEADER_LENGTH
+        self._size = options.first_packet_size - COMMON_HEADER_LENGTH  # what chunks have of a packet
         self._complete: list[tuple[TransportAddress | None, bytes]] = []  # packets that stand alone
         self._control: list[bytes] = []  # chunks that may be bundled
         self._chunks: list[bytes] = []  # the packet being built
@@ -79,6 +79,18 @@ class PacketWriter:
             # The same chunk twice in a packet is no reason to answer twice.
             if (destination, packet) not in self._complete:
                 self._complete.append((destination, packet))
+
+    def add_probe(self, verification_tag: int, nonce: bytes, size: int, destination: TransportAddress | None) -> None:
+        """Send a packet of that size, to see whether it arrives.
+
+        RFC 8899, 6.2.1.2: "Probe packets consist of an SCTP common header followed by a HEARTBEAT chunk and a PAD
+        chunk."
+        """
+        options = self._options
+        heartbeat = HeartbeatChunk(nonce).serialize()
+        padding = PadChunk(size - COMMON_HEADER_LENGTH - len(heartbeat)).serialize()
+        packet = serialize_packet(options.local_port, options.remote_port, verification_tag, [heartbeat, padding])
+        self._complete.append((destination, packet))
 
     def add_control(self, chunk: bytes) -> None:
         """Send a chunk, bundled as it fits."""
@@ -113,6 +125,7 @@ class PacketWriter:
         self._complete.clear()
         if tcb is not None:
             out: list[bytes] = []
+            self._size = tcb.path.pmtu.size - COMMON_HEADER_LENGTH
             if state is AssociationState.COOKIE_ECHOED:
                 self._write_cookie_echo(tcb, out, now)
             else:
@@ -263,7 +276,7 @@ def available_window(options: AssociationOptions, tcb: Tcb) -> int:
     window syndrome (SWS), as described in [RFC1122]."
     """
     available = tcb.window.size - tcb.held()
-    return available if available >= options.max_packet_size else 0
+    return available if available >= options.first_packet_size else 0
 
 
 _COOKIE_ACK = b"\x0b\x00\x00\x04"

@@ -25,9 +25,9 @@ class LaneLink:
         """What passed the link, of all flows."""
         return self._share.link.passages
 
-    def send(self, datagrams: Iterable[bytes], now: float) -> None:
+    def send(self, datagrams: Iterable[bytes], now: float, *, dont_fragment: bool = False) -> None:
         """As `Link.send`."""
-        self._share.link.send(datagrams, now, self._flow)
+        self._share.link.send(datagrams, now, self._flow, dont_fragment=dont_fragment)
 
     def next_arrival(self) -> float | None:
         """When something happens on the link, whoever it is for."""

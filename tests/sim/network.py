@@ -36,6 +36,8 @@ class Conditions:
         reordering_delay: up to how many seconds it is held back.
         corruption: the probability of one bit being flipped.
         mtu: longer datagrams are dropped, 0 for no limit.
+        fragments: longer ones whose sender allows it are carried in fragments instead.
+        shrinks: (time, mtu): from then on the MTU is that.
         outages: (start, end) times between which everything is dropped.
     """
 
@@ -51,6 +53,8 @@ class Conditions:
     reordering_delay: float = 0.05
     corruption: float = 0.0
     mtu: int = 0
+    fragments: bool = False
+    shrinks: tuple[float, int] | None = None
     outages: tuple[tuple[float, float], ...] = ()
 
 
@@ -108,6 +112,7 @@ class Link:
         self._under_way: list[tuple[float, int, int, bytes]] = []
         self._codel: CoDel[_Waiting] = CoDel()
         self._in_burst = False
+        self._whole = False
         self._count = 0
         self._bottleneck_free_at = float("-inf")
         self._latest_arrival = float("-inf")
@@ -126,15 +131,17 @@ class Link:
         """Forgets what `drop` was told."""
         self._filters.clear()
 
-    def send(self, datagrams: Iterable[bytes], now: float, flow: int = 0) -> None:
+    def send(self, datagrams: Iterable[bytes], now: float, flow: int = 0, *, dont_fragment: bool = False) -> None:
         """Takes datagrams; some will come out of `arrived`, perhaps changed, perhaps twice.
 
         Args:
             datagrams: what is sent.
             now: the time.
             flow: whose they are, when several pairs use the link.
+            dont_fragment: whether they must stay whole.
         """
         self._serve(now)
+        self._whole = dont_fragment
         for datagram in datagrams:
             datagram = self._replaced(datagram) if self._replacements else datagram
             self._send(datagram, now, flow)
@@ -222,7 +229,10 @@ class Link:
         conditions = self.conditions
         if self._is_filtered(datagram):
             return "filtered"
-        if conditions.mtu and len(datagram) > conditions.mtu:
+        mtu = conditions.mtu
+        if conditions.shrinks is not None and now >= conditions.shrinks[0]:
+            mtu = conditions.shrinks[1]
+        if mtu and len(datagram) > mtu and (self._whole or not conditions.fragments):
             return "too big"
         if any(start <= now < end for start, end in conditions.outages):
             return "outage"

@@ -58,7 +58,7 @@ class Peer:
             events = self.machine.events()
             if not datagrams and not events:
                 return
-            self.out.send(datagrams, now)
+            self.out.send(datagrams, now, dont_fragment=getattr(self.machine, "dont_fragment", False))
             for event in events:
                 self.events.append(event)
                 self.on_event(event, now)

@@ -114,6 +114,9 @@ class CongestionController:
         return (2.0 if self.in_slow_start else 1.25) * self.cwnd / srtt
 
     def set_max_payload(self, max_payload: int) -> None:
-        """The path's packets became larger or smaller."""
-        self.cwnd = max(self.cwnd, max_payload)
+        """The path's packets became larger or smaller.
+
+        RFC 8899, 3: "An update to the PLPMTU (or MPS) MUST NOT increase the congestion window measured in bytes
+        [RFC4821]."
+        """
         self.max_payload = max_payload

@@ -28,6 +28,10 @@ class Pacer:
         self._budget = 0.0
         self._updated_at = 0.0
 
+    def set_max_packet(self, max_packet: int) -> None:
+        """Packets are so long from now on, at most."""
+        self._max_packet = max_packet
+
     def set_rate(self, rate: float, srtt: float | None, credit: float, now: float) -> None:
         """Pace at so many bytes per second; paths too short, or not measured yet, are not paced.
 

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from datachan.sctp.congestion import AckSample
 from datachan.sctp.options import AssociationOptions
-from datachan.sctp.path import Path
+from datachan.sctp.path import Path, max_payload
 from datachan.sctp.timers import Timer, earliest
+from datachan.sctp.wire.packet import COMMON_HEADER_LENGTH
 
 from .flight import Flight
 from .loss_probe import LossProbe
 from .pacer import Pacer
 from .recovery import Recovery
+
+_LOST_TOO_OFTEN = 3
+"""A chunk lost so often may be too long for the path."""
 
 
 class PathSender:
@@ -22,6 +26,8 @@ class PathSender:
 
     Attributes:
         path: the destination.
+        packet_size: the largest packet that is built, common header included.
+        max_packet: how many bytes chunks may have in it.
         flight: what is in flight there.
         recovery: the loss episode, if any.
         reordering_timer: runs while chunks may be late or lost (RFC 8985, section 6.2).
@@ -36,14 +42,16 @@ class PathSender:
 
     __slots__ = (
         "_burst_limit",
-        "_max_packet",
+        "_fragmented_until",
         "_options",
         "burst_left",
         "flight",
         "flight_before",
+        "max_packet",
         "one_packet_now",
         "paced_out",
         "pacer",
+        "packet_size",
         "path",
         "probe",
         "recovery",
@@ -51,16 +59,18 @@ class PathSender:
         "single_packet",
     )
 
-    def __init__(self, options: AssociationOptions, path: Path, next_tsn: int, max_packet: int) -> None:
+    def __init__(self, options: AssociationOptions, path: Path, next_tsn: int) -> None:
         self._options = options
-        self._max_packet = max_packet
-        self._burst_limit = options.max_burst * max_packet  # Max.Burst in bytes (RFC 9260, 6.1, D)
+        self.packet_size = path.pmtu.size
+        self.max_packet = max_payload(self.packet_size)
+        self._burst_limit = options.max_burst * self.max_packet  # Max.Burst in bytes (RFC 9260, 6.1, D)
+        self._fragmented_until = -1  # chunks up to this TSN may be too long for a packet
         self.path = path
         self.flight = Flight(next_tsn)
         self.recovery = Recovery()
         self.reordering_timer = Timer()
         self.probe = LossProbe()
-        self.pacer = Pacer(max_packet)
+        self.pacer = Pacer(self.max_packet)
         self.burst_left = self._burst_limit
         self.one_packet_now = False
         self.paced_out = False
@@ -78,13 +88,33 @@ class PathSender:
         self.reordering_timer.stop()
         self.path.t3_rtx.stop()
         self.one_packet_now = False
+        self.path.pmtu.held = False
 
-    def path_changed(self) -> None:
-        """The packets take another way: its round trip, window and pace are to be learned."""
-        self.path.begin_anew()
+    def path_changed(self, options: AssociationOptions) -> None:
+        """The packets take another way: its round trip, window, pace and PMTU are to be learned."""
+        self.path.begin_anew(options)
         self.flight.rack.min_rtt = float("inf")
         self.recovery = Recovery()
-        self.pacer = Pacer(self._max_packet)
+        self.pacer = Pacer(self.max_packet)
+
+    def packet_size_changed(self, last_tsn: int) -> None:
+        """The path takes longer packets, or only shorter ones.
+
+        What has its TSN keeps its size. A chunk that has become too long goes alone, in a packet that may be fragmented
+        on its way.
+
+        Args:
+            last_tsn: the highest TSN outstanding, or -1 when nothing is.
+        """
+        pmtu = self.path.pmtu
+        if pmtu.size < self.packet_size:
+            self._fragmented_until = last_tsn
+            pmtu.held = last_tsn >= 0
+        self.packet_size = pmtu.size
+        self.max_packet = max_payload(pmtu.size)
+        self._burst_limit = self._options.max_burst * self.max_packet
+        self.pacer.set_max_packet(self.max_packet)
+        self.path.congestion.set_max_payload(self.max_packet)
 
     @property
     def has_outstanding(self) -> bool:
@@ -94,6 +124,7 @@ class PathSender:
     def next_timeout(self) -> float | None:
         """When one of its own timers expires, T3-rtx aside, or held back packets are due."""
         moment = earliest(self.reordering_timer.expires_at, self.probe.timer.expires_at)
+        moment = earliest(moment, self.path.pmtu.timer.expires_at)
         return earliest(moment, self.pacer.next_time()) if self.paced_out else moment
 
     # -- what may leave ---------------------------------------------------------------------------------------
@@ -128,7 +159,20 @@ class PathSender:
         self.one_packet_now = False
         self.schedule_probe(now)
 
+    def resent(self, length: int, transmissions: int, now: float) -> None:
+        """A chunk of `length` bytes was sent for that many times."""
+        if transmissions > _LOST_TOO_OFTEN:
+            self.path.pmtu.suspect(length + COMMON_HEADER_LENGTH, now)
+
     # -- what was acknowledged --------------------------------------------------------------------------------
+
+    def data_acknowledged(self, cumulative_tsn_ack: int) -> None:
+        """A SACK acknowledged something that was sent on this path."""
+        self.single_packet = False
+        pmtu = self.path.pmtu
+        pmtu.data_acknowledged()
+        if pmtu.held and cumulative_tsn_ack >= self._fragmented_until:
+            pmtu.held = False
 
     def open_burst(self, now: float) -> None:
         """After a SACK: as much may leave at once as it acknowledged, or Max.Burst; the pace follows the window."""
@@ -185,6 +229,7 @@ class PathSender:
         congestion = self.path.congestion
         self.recovery.begin(highest_tsn, fast=False, cwnd=congestion.cwnd, ssthresh=congestion.ssthresh)
         congestion.on_timeout(now, self.flight.size)
+        self.path.pmtu.data_timed_out()
 
     def resume_after_timeout(self) -> None:
         """One packet may leave at once, and then one at a time until something is acknowledged."""
@@ -200,5 +245,5 @@ class PathSender:
         if not self._options.tail_loss_probe or self.recovery.active or flight.packets_sacked:
             self.probe.timer.stop()
             return
-        lone = flight.size <= self._max_packet
+        lone = flight.size <= self.max_packet
         self.probe.schedule(now, self.path.srtt, lone, self.path.t3_rtx.expires_at)

@@ -51,6 +51,7 @@ class RetransmissionQueue:
         "_header_length",
         "_max_fragment",
         "_options",
+        "_packet_room",
         "_probing",
         "_queue",
         "_sack_since_t3",
@@ -87,7 +88,8 @@ class RetransmissionQueue:
         self._a_rwnd = peer_a_rwnd
         self.can_abandon = can_abandon
         self._header_length = I_DATA_HEADER_LENGTH if interleaving else DATA_HEADER_LENGTH
-        self._max_fragment = options.max_packet_size - 12 - self._header_length & ~3
+        self._packet_room = 0  # what chunks may have of the packets of every path
+        self._max_fragment = 0
         self._by_packets = options.scheduler == "round-robin-per-packet"
         self._probing = False
         self._sack_since_t3 = False
@@ -99,10 +101,29 @@ class RetransmissionQueue:
 
     def add_path(self, path: Path) -> PathSender:
         """Another destination; nothing goes there yet."""
-        sender = PathSender(self._options, path, self.outstanding.next_tsn, self._max_fragment + self._header_length)
+        sender = PathSender(self._options, path, self.outstanding.next_tsn)
         self.senders.append(sender)
         self.outstanding.flights.append(sender.flight)
+        self._fit_fragments()
         return sender
+
+    def _fit_fragments(self) -> None:
+        """RFC 9260, 7.3: "The sender SHOULD track an AMDCS that will be the smallest PMDCS discovered for all of the
+        peer's destination addresses.  When fragmenting messages into multiple parts, this AMDCS SHOULD be used to
+        calculate the size of each DATA chunk."
+        """
+        self._packet_room = min([sender.max_packet for sender in self.senders])
+        self._max_fragment = self._packet_room - self._header_length
+
+    def packet_size_changed(self, sender: PathSender) -> None:
+        """A path takes longer packets, or only shorter ones."""
+        sender.packet_size_changed(self.outstanding.highest_tsn if self.outstanding else -1)
+        self._fit_fragments()
+
+    def peer_searches(self, now: float) -> None:
+        """The peer looks for the largest packet, and can read what it looks for."""
+        for sender in self.senders:
+            sender.path.pmtu.peer_searches(now)
 
     def restart_at(self, tsn: int) -> None:
         """TSNs begin anew with this one; what is outstanding counts as acknowledged (RFC 6525, 5.2.4, G2 and G3)."""
@@ -112,9 +133,9 @@ class RetransmissionQueue:
             self.outstanding.flights.append(sender.flight)
         self._forward_tsn_due = self._probing = False
 
-    def path_changed(self) -> None:
-        """The packets take another way, of which nothing is known."""
-        self.current.path_changed()
+    def path_changed(self, options: AssociationOptions) -> None:
+        """The packets take another way, of which nothing is known but what the options say."""
+        self.current.path_changed(options)
 
     # -- state ------------------------------------------------------------------------------------------------
 
@@ -138,6 +159,7 @@ class RetransmissionQueue:
     def handle_timeout(self, now: float) -> None:
         """Do what the sender's own timers are for."""
         for sender in self.senders:
+            sender.path.pmtu.handle_timeout(now)
             if sender.reordering_timer.expire(now):
                 self._reordering_timeout(sender, now)
             if sender.probe.timer.expire(now):
@@ -225,7 +247,7 @@ class RetransmissionQueue:
         if flight.round_trip is not None:
             sender.path.observe_round_trip(flight.round_trip)
         if flight.bytes_acked:
-            sender.single_packet = False
+            sender.data_acknowledged(cumulative_tsn_ack)
         repaired = sender.probe.acknowledged(cumulative_tsn_ack, duplicates)
         in_fast_recovery = recovery.fast
         if recovery.acknowledged(cumulative_tsn_ack):
@@ -408,6 +430,11 @@ class RetransmissionQueue:
         if self._by_packets:
             self._queue.packet_done()
         self.writing.packet_done(length, now)
+        if length >= self._packet_room - (self._packet_room >> 3):
+            # A full packet: with larger ones there would be fewer.
+            for sender in self.senders:
+                if sender.path.pmtu.waiting:
+                    sender.path.pmtu.wanted(now)
 
     def _next_retransmission(
         self, lost: OutstandingChunk, room: int, packet_empty: bool, now: float
@@ -421,12 +448,13 @@ class RetransmissionQueue:
             self._give_up([chunk.message], LIFETIME)
             self._check_forward_tsn(now)
             chunk = writing.flight.next_lost()
-        if chunk is None or chunk.length > room:
+        if chunk is None or (chunk.length > room and (chunk.length <= writing.max_packet or not packet_empty)):
             return None
         if packet_empty and not writing.one_packet_now and not writing.window_allows(now):
             return None
         self.outstanding.resend(chunk, now, self.packet)
         writing.recovery.resent(chunk.tsn)
+        writing.resent(chunk.length, chunk.transmissions, now)
         self.retransmissions += 1
         path = writing.path
         # RFC 9260, 6.1: "the sender MUST restart the timer if the earliest (i.e., lowest TSN) outstanding DATA chunk

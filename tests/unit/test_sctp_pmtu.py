@@ -1,0 +1,276 @@
+"""The search for the largest packet, without a network: what is probed, when, and what the answers do."""
+
+import pytest
+
+from datachan.sctp.pmtu import (
+    BASE,
+    CONFIRMING,
+    DISABLED,
+    MAX_PROBES,
+    PMTU_RAISE_TIMER,
+    SEARCH_COMPLETE,
+    SEARCHING,
+    PathMtu,
+)
+
+OVERHEAD = 28
+ETHERNET = 1500 - OVERHEAD
+RTO = 0.4
+
+
+class Road:
+    """A path that takes packets up to some size, with a round trip of 10 ms, and a search on it."""
+
+    def __init__(self, takes: int, *, maximum: int = 16384, base: int = 1200) -> None:
+        self.takes = takes
+        self.now = 0.0
+        self.pmtu = PathMtu(base, maximum, OVERHEAD)
+        self.probed: list[int] = []
+        self.times: list[float] = []
+
+    def search(self) -> int:
+        """Let a full packet leave, then answer probes until there are no more."""
+        self.pmtu.wanted(self.now)
+        self.answer()
+        return self.pmtu.size
+
+    def answer(self) -> None:
+        pmtu = self.pmtu
+        while pmtu.due or (pmtu.timer.expires_at is not None and pmtu.state in (SEARCHING, CONFIRMING)):
+            if pmtu.due:
+                nonce = len(self.probed).to_bytes(8, "big")
+                self.probed.append(pmtu.probe_size)
+                self.times.append(self.now)
+                pmtu.sent(nonce, RTO, self.now)
+                if self.probed[-1] <= self.takes:
+                    self.now += 0.01
+                    assert pmtu.acknowledged(nonce, self.now)
+                    continue
+            self.expire()
+
+    def expire(self) -> None:
+        expires_at = self.pmtu.timer.expires_at
+        assert expires_at is not None
+        self.now = expires_at
+        self.pmtu.handle_timeout(self.now)
+
+
+def test_begins_at_the_base_size_and_waits_for_a_reason() -> None:
+    pmtu = PathMtu(1200, 16384, OVERHEAD)
+    assert (pmtu.size, pmtu.state, pmtu.waiting, pmtu.due) == (1200, BASE, True, False)
+    assert pmtu.timer.expires_at is None
+
+
+@pytest.mark.parametrize("maximum", [0, 1199, 1200])
+def test_does_nothing_where_nothing_can_be_gained(maximum: int) -> None:
+    road = Road(9000, maximum=maximum)
+    assert road.search() == 1200
+    road.pmtu.peer_searches(0.0)
+    road.pmtu.data_timed_out()
+    road.pmtu.data_timed_out()
+    road.pmtu.suspect(1200, 5.0)
+    road.pmtu.too_long(1200, 5.0)
+    assert (road.pmtu.state, road.probed, road.pmtu.dont_fragment) == (DISABLED, [], False)
+
+
+def test_one_probe_is_enough_where_the_interface_tells() -> None:
+    road = Road(ETHERNET, maximum=ETHERNET)
+    assert road.search() == ETHERNET
+    assert road.probed == [ETHERNET]
+    assert road.pmtu.timer.expires_at is None  # there is no more to be had, ever
+
+
+def test_no_more_than_ethernet_before_the_peer_has_shown_that_it_can_read_more() -> None:
+    road = Road(16384)
+    assert road.search() == ETHERNET
+    assert max(road.probed) == ETHERNET
+    road.pmtu.peer_searches(road.now)
+    road.answer()
+    assert road.pmtu.size == 16384
+    assert road.probed == [ETHERNET, 16384]
+
+
+def test_a_peer_that_searches_is_reason_enough() -> None:
+    road = Road(16384)
+    road.pmtu.peer_searches(road.now)
+    road.answer()
+    assert (road.pmtu.size, road.probed) == (16384, [16384])
+
+
+@pytest.mark.parametrize("mtu", [1280, 1340, 1400, 1420, 1480, 1492, 1500, 4464, 9000, 9216, 16384 + OVERHEAD])
+def test_finds_every_usual_mtu_exactly(mtu: int) -> None:
+    road = Road(mtu - OVERHEAD)
+    road.pmtu.peer_searches(road.now)
+    road.answer()
+    assert road.pmtu.size == mtu - OVERHEAD
+    assert road.probed[1:] == sorted(road.probed[1:])
+
+
+@pytest.mark.parametrize("mtu", [1229, 1300, 1439, 1499, 3000, 8999])
+def test_finds_the_largest_usual_size_below_an_odd_mtu(mtu: int) -> None:
+    road = Road(mtu - OVERHEAD)
+    road.pmtu.peer_searches(road.now)
+    road.answer()
+    assert 0.66 * mtu - OVERHEAD <= road.pmtu.size <= mtu - OVERHEAD
+
+
+def test_gives_up_after_so_many_probes_in_a_row_whatever_their_size() -> None:
+    road = Road(1200)
+    assert road.search() == 1200
+    assert (len(road.probed), road.pmtu.state) == (MAX_PROBES, SEARCH_COMPLETE)
+    assert road.probed[0] == ETHERNET
+    assert set(road.probed[1:]) == {1280 - OVERHEAD}
+
+
+def test_lost_probes_are_a_second_apart_at_least() -> None:
+    road = Road(1200)
+    road.search()
+    assert road.times == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_a_probe_lost_by_chance_costs_no_size() -> None:
+    road = Road(0)
+    road.pmtu.wanted(0.0)
+    road.pmtu.sent(b"lost", RTO, 0.0)
+    road.takes = ETHERNET
+    road.answer()
+    assert road.pmtu.size == ETHERNET
+
+
+def test_the_answer_to_another_probe_says_nothing() -> None:
+    pmtu = PathMtu(1200, 16384, OVERHEAD)
+    assert not pmtu.acknowledged(b"", 0.0)
+    pmtu.wanted(0.0)
+    pmtu.sent(b"one", RTO, 0.0)
+    assert not pmtu.acknowledged(b"two", 0.1)
+    assert not pmtu.acknowledged(b"", 0.1)
+    pmtu.handle_timeout(1.0)
+    assert not pmtu.acknowledged(b"one", 1.1)  # too late: that probe counts as lost
+    assert pmtu.size == 1200
+
+
+def test_searches_again_after_ten_minutes_but_only_when_there_is_data() -> None:
+    road = Road(1420 - OVERHEAD)
+    road.search()
+    probes = len(road.probed)
+    road.takes = ETHERNET
+    road.pmtu.wanted(road.now + 1)
+    assert not road.pmtu.due
+    finished = road.now
+    road.expire()
+    assert road.now == finished + PMTU_RAISE_TIMER
+    assert not road.pmtu.due
+    assert road.pmtu.timer.expires_at is None
+    assert road.search() == ETHERNET
+    assert road.probed[probes:] == [ETHERNET]
+
+
+def test_an_answer_ends_the_count_of_timeouts() -> None:
+    road = Road(ETHERNET)
+    road.search()
+    for _ in range(5):
+        road.pmtu.data_timed_out()
+        road.pmtu.data_acknowledged()
+    assert road.pmtu.size == ETHERNET
+
+
+def test_two_timeouts_in_a_row_are_a_black_hole() -> None:
+    road = Road(ETHERNET)
+    road.search()
+    road.pmtu.data_timed_out()
+    assert road.pmtu.size == ETHERNET
+    road.pmtu.data_timed_out()
+    assert (road.pmtu.size, road.pmtu.state) == (1200, BASE)
+
+
+def test_timeouts_at_the_base_size_are_no_black_hole() -> None:
+    road = Road(1200)
+    road.search()
+    for _ in range(4):
+        road.pmtu.data_timed_out()
+    assert (road.pmtu.size, road.pmtu.state) == (1200, SEARCH_COMPLETE)
+
+
+def test_does_not_search_while_what_is_too_long_is_under_way() -> None:
+    road = Road(ETHERNET)
+    road.search()
+    road.pmtu.data_timed_out()
+    road.pmtu.data_timed_out()
+    road.pmtu.held = True
+    road.pmtu.wanted(road.now)
+    assert not road.pmtu.due
+    assert not road.pmtu.dont_fragment
+    road.pmtu.held = False
+    assert road.search() == ETHERNET
+
+
+def test_a_size_that_only_probes_get_through_with_is_left_alone_after_the_second_time() -> None:
+    road = Road(ETHERNET)
+    for _ in range(2):
+        assert road.search() == ETHERNET
+        road.pmtu.data_timed_out()
+        road.pmtu.data_timed_out()
+    assert road.search() == 1492 - OVERHEAD
+    road.expire()
+    assert road.search() == ETHERNET
+
+
+@pytest.mark.parametrize(("takes", "left"), [(ETHERNET, ETHERNET), (1200, 1200)])
+def test_suspicion_is_settled_by_a_probe_of_the_present_size(takes: int, left: int) -> None:
+    road = Road(ETHERNET)
+    road.search()
+    road.now += 5
+    road.takes = takes
+    before = len(road.probed)
+    road.pmtu.suspect(ETHERNET, road.now)
+    assert road.pmtu.state == CONFIRMING
+    road.answer()
+    assert road.pmtu.size == left
+    assert road.probed[before:] == [ETHERNET] * (1 if left == ETHERNET else MAX_PROBES)
+
+
+def test_short_packets_raise_no_suspicion() -> None:
+    road = Road(ETHERNET)
+    road.search()
+    road.pmtu.suspect(1200, road.now + 5)
+    assert not road.pmtu.due
+
+
+def test_what_the_system_refuses_is_not_tried_again() -> None:
+    road = Road(1420 - OVERHEAD, maximum=ETHERNET)
+    road.pmtu.wanted(0.0)
+    while road.pmtu.due and road.pmtu.probe_size > road.takes:
+        road.pmtu.sent(b"refused", RTO, 0.0)
+        road.pmtu.too_long(road.pmtu.probe_size, 0.0)
+    road.answer()
+    assert road.pmtu.size == 1420 - OVERHEAD
+    assert road.now < 1.0  # without a single timeout
+
+
+def test_the_system_that_refuses_the_present_size_sends_it_back_to_the_base() -> None:
+    road = Road(ETHERNET)
+    road.search()
+    road.pmtu.too_long(1100, road.now)
+    assert road.pmtu.size == ETHERNET
+    road.pmtu.too_long(ETHERNET - 4, road.now)
+    assert road.pmtu.size == 1200
+
+
+def test_packets_stay_whole_while_probing_and_above_the_base() -> None:
+    road = Road(ETHERNET)
+    assert not road.pmtu.dont_fragment
+    road.pmtu.wanted(0.0)
+    road.pmtu.sent(b"probe", RTO, 0.0)
+    assert road.pmtu.dont_fragment
+    road.pmtu.acknowledged(b"probe", 0.1)
+    assert road.pmtu.dont_fragment
+    road.pmtu.held = True
+    assert not road.pmtu.dont_fragment
+
+
+def test_another_path_begins_at_the_base() -> None:
+    road = Road(ETHERNET)
+    road.search()
+    road.pmtu.begin_anew(1400, 48)
+    assert (road.pmtu.size, road.pmtu.state, road.pmtu.timer.expires_at) == (1200, BASE, None)
+    assert road.search() == 1400
