@@ -1,9 +1,9 @@
 """One SCTP association as a sans-IO machine: datagrams and time in, datagrams and events out (RFC 9260).
 
 This is where decisions are taken: chunks are dispatched here, states change here, and every timer is read here. What it
-decides from is kept elsewhere: the data sender in `tx`, the data receiver in `rx`, one path in `path`, the handshake's
-rules in `handshake`. Everything leaves through the one writer. While CLOSED it keeps no state of an INIT: all of it
-travels in the State Cookie.
+decides from is kept elsewhere: the data sender in `tx`, the data receiver in `rx`, each destination in `path`, the
+handshake's rules in `handshake`. Everything leaves through the one writer. While CLOSED it keeps no state of an INIT:
+all of it travels in the State Cookie.
 """
 
 from __future__ import annotations
@@ -11,18 +11,16 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from . import inbound, reconfigure, setup, teardown
+from . import fault_management, inbound, reconfigure, setup, teardown
 from .addresses import TransportAddress
 from .cookie import CookieSealer, StateCookieContent
-from .errors import BadPacket, InvalidState, InvalidStream, SendBufferFull
+from .errors import BadPacket, InvalidAddress, InvalidState, InvalidStream, SendBufferFull
 from .events import (
     AssociationLost,
     Event,
     MessageReceived,
     PathMtuChanged,
-    PathStatusChanged,
     ReconfigurationFailed,
     SenderDry,
     SendFailed,
@@ -30,19 +28,21 @@ from .events import (
     StreamResetFailed,
 )
 from .options import AssociationOptions
+from .path import Path
 from .reconfig import MAX_WAITING, Request
 from .rx.base import OVERHEAD
 from .serial import unwrap
 from .states import MAY_HEARTBEAT, SHUTTING_DOWN, TRANSITIONS, AssociationState
+from .stats import AssociationStats, look_at
 from .tcb import Tcb
 from .timers import Timer, earliest
-from .tx.policies import PRIORITY, REASONS, AbandonedMessages, AbandonmentCounter
+from .tx.policies import PRIORITY, REASONS, AbandonmentCounter
 from .tx.retransmission import RetransmissionQueue
 from .tx.scheduler import MAX_PRIORITY, make_scheduler
 from .tx.send_queue import OutgoingMessage, SendQueue
 from .wire import causes
 from .wire.causes import ErrorCause
-from .wire.chunks import AbortChunk, HeartbeatChunk
+from .wire.chunks import AbortChunk
 from .wire.packet import parse_packet_untrusted
 from .wire.parameters import (
     AddIncomingStreamsRequest,
@@ -58,35 +58,10 @@ _S = AssociationState
 _MASK = 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
-class AssociationStats:
-    """A look at an association; sizes in bytes, times in seconds."""
-
-    state: AssociationState
-    packets_sent: int
-    packets_received: int
-    bytes_sent: int
-    bytes_received: int
-    packets_discarded: int
-    data_chunks_sent: int
-    retransmissions: int
-    spurious_recoveries: int
-    abandoned: AbandonedMessages
-    cwnd: int
-    ssthresh: int
-    flight_size: int
-    buffered: int
-    receive_buffered: int
-    peer_rwnd: int
-    srtt: float | None
-    rto: float
-    mtu: int
-
-
 class Association:
-    """One SCTP association with one peer over one path.
+    """One SCTP association with one peer, by one or several of its addresses.
 
-    After any call drain `datagrams_to_send` and `events`, then arm one timer with `next_timeout`.
+    After any call drain `packets_to_send` and `events`, then arm one timer with `next_timeout`.
 
     Args:
         options: the protocol parameters.
@@ -119,11 +94,12 @@ class Association:
         # Where the packets being read came from, and where an INIT may go.
         self.source: TransportAddress | None = None
         self.init_addresses: list[TransportAddress] = []
+        self.probes = fault_management.VerificationRate(options.heartbeat_max_burst)
         self._was_dry = True
-        self._abandoned = AbandonmentCounter()
-        self._packets_received = 0
-        self._bytes_received = 0
-        self._packets_discarded = 0
+        self.abandoned = AbandonmentCounter()
+        self.packets_received = 0
+        self.bytes_received = 0
+        self.packets_discarded = 0
 
     # -- what the user asks for -------------------------------------------------------------------------------
 
@@ -148,7 +124,7 @@ class Association:
         tcb = self.tcb
         if tcb is None:
             return self.init_addresses
-        return [] if tcb.path.address is None else [tcb.path.address]
+        return [path.address for path in tcb.paths.all if path.address is not None]
 
     def connect(self, now: float, addresses: Sequence[TransportAddress] = ()) -> None:
         """Start the four-way handshake (ASSOCIATE, section 11.1.2). Both sides may.
@@ -348,6 +324,79 @@ class Association:
         if available_window(self.options, tcb) >= tcb.advertised_a_rwnd + tcb.window.size // 4:
             tcb.tracker.sack_now = True
 
+    # -- several addresses -----------------------------------------------------------------------------------
+
+    @property
+    def primary_address(self) -> TransportAddress | None:
+        """The address data goes to while it can be reached; None when there is only one way."""
+        return None if self.tcb is None else self.tcb.paths.primary.address
+
+    def set_primary(self, address: TransportAddress) -> None:
+        """Have data go to this address of the peer while it can be reached (SETPRIMARY, section 11.1.6).
+
+        Raises:
+            InvalidState: there is no association.
+            InvalidAddress: it is not an address of the peer, or not yet known to be (section 5.4).
+        """
+        tcb, path = self._path_at(address)
+        if not path.confirmed:
+            raise InvalidAddress(f"{address[0]} is not yet known to be the peer's")
+        tcb.paths.primary = path
+        fault_management.choose(self, tcb)
+
+    def set_path_parameters(
+        self,
+        address: TransportAddress | None,
+        now: float,
+        *,
+        heartbeat_interval: float | None = None,
+        max_retrans: int | None = None,
+    ) -> None:
+        """Change how one address of the peer is watched, or every one (CHANGEHEARTBEAT, SETFAILURETHRESHOLD).
+
+        Args:
+            address: which; None for all of them.
+            now: monotonic seconds.
+            heartbeat_interval: seconds between heartbeats while it is idle, the RTO aside; 0 turns them off.
+            max_retrans: unanswered retransmissions and heartbeats that make it inactive.
+
+        Raises:
+            InvalidState: there is no association.
+            InvalidAddress: it is not an address of the peer.
+        """
+        tcb = self._established_tcb()
+        for path in tcb.paths.all if address is None else [self._path_at(address)[1]]:
+            if max_retrans is not None:
+                path.max_retrans = max_retrans
+            if heartbeat_interval is not None:
+                path.heartbeat_interval = heartbeat_interval
+                if not path.heartbeat_nonce and self.state in MAY_HEARTBEAT:
+                    fault_management.wait_for_heartbeat(self, path, now)
+
+    def request_heartbeat(self, address: TransportAddress, now: float) -> None:
+        """Send a HEARTBEAT to an address of the peer at once (REQUESTHEARTBEAT, section 11.1.9).
+
+        Raises:
+            InvalidState: there is no association, or it ends.
+            InvalidAddress: it is not an address of the peer.
+        """
+        _, path = self._path_at(address)
+        if self.state not in MAY_HEARTBEAT:
+            raise InvalidState(f"the association is {self.state.value}; heartbeats are sent while it is established")
+        fault_management.send_heartbeat(self, path, now)
+
+    def _established_tcb(self) -> Tcb:
+        if self.tcb is None:
+            raise InvalidState("there is no association yet, or no longer")
+        return self.tcb
+
+    def _path_at(self, address: TransportAddress) -> tuple[Tcb, Path]:
+        tcb = self._established_tcb()
+        path = tcb.paths.at(address)
+        if path is None:
+            raise InvalidAddress(f"{address[0]} is not an address of the peer")
+        return tcb, path
+
     def path_changed(self, max_packet_size: int = 0, packet_overhead: int = 0) -> None:
         """The lower layer moved to another path (another ICE pair): begin with the initial window and no round trip.
 
@@ -405,19 +454,19 @@ class Association:
         """
         self.source = source
         for datagram in datagrams:
-            self._packets_received += 1
-            self._bytes_received += len(datagram)
+            self.packets_received += 1
+            self.bytes_received += len(datagram)
             try:
                 packet = parse_packet_untrusted(datagram, zero_checksum_acceptable=self.options.zero_checksum)
             except BadPacket:
-                self._packets_discarded += 1
+                self.packets_discarded += 1
                 continue
             if packet.source_port != self.options.remote_port or packet.destination_port != self.options.local_port:
-                self._packets_discarded += 1
+                self.packets_discarded += 1
                 continue
             self.writer.packet_received()
             if not inbound.handle_packet(self, packet, now):
-                self._packets_discarded += 1
+                self.packets_discarded += 1
         inbound.batch_done(self, now)
 
     def handle_timeout(self, now: float) -> None:
@@ -434,14 +483,13 @@ class Association:
         if tcb is None:
             return
         tcb.sender.handle_timeout(now)
-        if tcb.path.t3_rtx.expire(now) and tcb.sender.handle_t3_expired(tcb.sender.current, None, now):
-            self.count_error(tcb)
+        fault_management.t3_expired(self, tcb, now)
         if self.tcb is tcb and tcb.reconfig.timer.expire(now):
             tcb.path.back_off()
             if tcb.reconfig.handle_timeout():
-                self.count_error(tcb)
-        if self.tcb is tcb and tcb.path.heartbeat.expire(now):
-            self._heartbeat_expired(tcb, now)
+                fault_management.count_error(self, tcb, tcb.path)
+        if self.tcb is tcb:
+            fault_management.heartbeats_expired(self, tcb, now)
         if tcb.tracker.sack_timer.expire(now):
             tcb.tracker.sack_now = True
         tcb.sender.expire(now)
@@ -452,7 +500,8 @@ class Association:
         tcb = self.tcb
         if tcb is None:
             return moment
-        moment = earliest(moment, earliest(tcb.path.t3_rtx.expires_at, tcb.path.heartbeat.expires_at))
+        for path in tcb.paths.all:
+            moment = earliest(moment, earliest(path.t3_rtx.expires_at, path.heartbeat.expires_at))
         moment = earliest(moment, earliest(tcb.tracker.sack_timer.expires_at, tcb.reconfig.timer.expires_at))
         return earliest(moment, tcb.sender.next_timeout())
 
@@ -489,30 +538,8 @@ class Association:
         return events
 
     def stats(self) -> AssociationStats:
-        """Counters and the state of the path."""
-        tcb, writer, options = self.tcb, self.writer, self.options
-        congestion = None if tcb is None else tcb.path.congestion
-        return AssociationStats(
-            state=self.state,
-            packets_sent=writer.packets_sent,
-            packets_received=self._packets_received,
-            bytes_sent=writer.bytes_sent,
-            bytes_received=self._bytes_received,
-            packets_discarded=self._packets_discarded,
-            data_chunks_sent=writer.data_chunks_sent,
-            retransmissions=0 if tcb is None else tcb.sender.retransmissions,
-            spurious_recoveries=0 if tcb is None else tcb.sender.spurious_recoveries,
-            abandoned=self._abandoned.total(),
-            cwnd=0 if congestion is None else congestion.cwnd,
-            ssthresh=0 if congestion is None else congestion.ssthresh,
-            flight_size=0 if tcb is None else tcb.sender.outstanding.flight_size,
-            buffered=self.queue.buffered,
-            receive_buffered=0 if tcb is None else tcb.reassembly.buffered + tcb.unconsumed,
-            peer_rwnd=0 if tcb is None else tcb.sender.peer_rwnd,
-            srtt=None if tcb is None else tcb.path.srtt,
-            rto=options.rto_initial if tcb is None else tcb.path.rto,
-            mtu=options.first_packet_size if tcb is None else tcb.path.pmtu.size,
-        )
+        """Counters, and the state of the association and its paths."""
+        return look_at(self)
 
     # -- used by setup, inbound and teardown ------------------------------------------------------------------
 
@@ -544,7 +571,13 @@ class Association:
             self.ended.append(self.tcb.peer_tag)
         self.local_tag = content.local_tag
         self.local_initial_tsn = content.local_initial_tsn
-        self.tcb = Tcb(self.options, content, self.queue, (self.new_tag(), self.new_tag()), cookie)
+        # RFC 9260, 5.4: "Any addresses passed to the sender of the INIT chunk by its upper layer in the request to
+        # initialize an association are automatically considered to be CONFIRMED." "For the receiver of the COOKIE ECHO
+        # chunk, the only CONFIRMED address is the address to which the packet containing the INIT ACK chunk was sent."
+        confirmed = [ip for ip, _ in content.peer_addresses[:1]]
+        if cookie and self.init_addresses:
+            confirmed = [ip for ip, _ in self.init_addresses]
+        self.tcb = Tcb(self.options, content, self.queue, (self.new_tag(), self.new_tag()), cookie, confirmed)
         if self.unfinished_sender is not None:
             self.tcb.adopt_sender(self.unfinished_sender)
             self.unfinished_sender = None
@@ -558,7 +591,7 @@ class Association:
         tsn = unwrap(cumulative_tsn_ack, tcb.sender.outstanding.cumulative_tsn_ack)
         info = tcb.sender.handle_cumulative_ack(tsn, now)
         if info is not None and (info.bytes_acked or info.cumulative_advanced):
-            self.clear_errors(tcb)
+            fault_management.data_acknowledged(self, tcb)
 
     def deliver(self, tcb: Tcb, first: int) -> None:
         """Account for the messages appended to `pending` from index `first` on."""
@@ -572,20 +605,6 @@ class Association:
         self.pending.append(
             SendFailed(message.stream_id, message.ppid, message.size, message.first_tsn >= 0, message.context, reason)
         )
-
-    def count_error(self, tcb: Tcb) -> None:
-        """One retransmission or heartbeat went unanswered (sections 8.1 and 8.2)."""
-        if tcb.path.count_error():
-            self.pending.append(PathStatusChanged(active=False))
-        self.error_count += 1
-        if self.error_count > self.options.association_max_retrans:
-            self.close(AssociationLost("the peer does not answer any more", by_peer=False, cause_code=0))
-
-    def clear_errors(self, tcb: Tcb) -> None:
-        """The peer answered."""
-        self.error_count = 0
-        if tcb.path.clear_errors():
-            self.pending.append(PathStatusChanged(active=True))
 
     def abort_with(self, cause: ErrorCause, reason: str, by_peer: bool) -> None:
         """Send an ABORT and end the association."""
@@ -625,7 +644,7 @@ class Association:
             self.pending.append(SenderDry())
 
     def _tell_abandoned(self, message: OutgoingMessage) -> None:
-        self._abandoned.count(message.policy, sent=message.first_tsn >= 0)
+        self.abandoned.count(message.policy, sent=message.first_tsn >= 0)
         self.fail(message, REASONS[message.policy])
 
     def _search_paths(self, tcb: Tcb, now: float) -> None:
@@ -635,36 +654,7 @@ class Association:
             if pmtu.size != sender.packet_size:
                 tcb.sender.packet_size_changed(sender)
                 self.pending.append(PathMtuChanged(pmtu.size))
-            if pmtu.due and self.state in MAY_HEARTBEAT:
+            if pmtu.due and path.confirmed and self.state in MAY_HEARTBEAT:
                 nonce = self.entropy(8)
                 self.writer.add_probe(tcb.peer_tag, nonce, pmtu.probe_size, path.address)
                 pmtu.sent(nonce, path.rto, now)
-
-    def start_heartbeats(self, tcb: Tcb, now: float) -> None:
-        """Wait until the next HEARTBEAT is due.
-
-        RFC 9260, 8.3: "it is RECOMMENDED that a HEARTBEAT chunk is sent once per RTO of that destination address plus
-        the protocol parameter 'HB.interval', with jittering of +/- 50% of the RTO value".
-        """
-        tcb.path.heartbeat_nonce = b""
-        if self.options.heartbeat_interval > 0:
-            jitter = int.from_bytes(self.entropy(2), "big") / 65536 - 0.5
-            tcb.path.heartbeat.start(now, self.options.heartbeat_interval + tcb.path.rto * (1 + jitter))
-
-    def _heartbeat_expired(self, tcb: Tcb, now: float) -> None:
-        path = tcb.path
-        if self.state not in MAY_HEARTBEAT:
-            return
-        if path.heartbeat_nonce:
-            path.back_off()
-            self.count_error(tcb)
-            if self.tcb is tcb:
-                self.start_heartbeats(tcb, now)
-            return
-        if path.last_sent is not None and now - path.last_sent < self.options.heartbeat_interval:
-            self.start_heartbeats(tcb, path.last_sent)
-            return
-        path.heartbeat_nonce = self.entropy(8)
-        path.heartbeat_sent_at = now
-        path.heartbeat.start(now, path.rto)
-        self.writer.add_control(HeartbeatChunk(path.heartbeat_nonce).serialize())

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from . import handshake, out_of_the_blue
-from .addresses import TransportAddress, is_unicast
+from .addresses import TransportAddress, is_unicast, usable_addresses
 from .association import Association, AssociationState
 from .cookie import CookieSealer
 from .deadlines import Deadlines
@@ -300,7 +300,7 @@ class Endpoint:
     ) -> None:
         if not self._may_answer(now):
             return
-        entry = self._by_peer.get((source[0], source[1], packet.source_port))
+        entry = self._holder_of(init, packet.source_port, source)
         if entry is not None:
             self._receive(entry, [datagram], now, source)
             return
@@ -328,6 +328,19 @@ class Endpoint:
                 source=source,
             )
             self._answer(packet, init.initiate_tag, answer, source)
+
+    def _holder_of(self, init: InitChunk, remote_port: int, source: TransportAddress) -> Entry | None:
+        """The association with the peer that an INIT comes from, if there is one.
+
+        RFC 9260, 5.1.2, D: "An INIT or INIT ACK chunk MUST be treated as belonging to an already established
+        association (or one in the process of being established) if the use of any of the valid address parameters
+        contained within the chunk would identify an existing TCB."
+        """
+        for ip, udp_port in usable_addresses(init.parameters, source, self.options.local_addresses):
+            entry = self._by_peer.get((ip, udp_port, remote_port))
+            if entry is not None:
+                return entry
+        return None
 
     def _receive_cookie(
         self, packet: Packet, echo: CookieEchoChunk, datagram: bytes, now: float, source: TransportAddress

@@ -2,6 +2,7 @@
 
     SctpError
      ├── InvalidState        the call does not fit the association's state
+     ├── InvalidAddress      the address is not one of the peer's, or not one of ours
      ├── InvalidStream       the stream identifier is not one the association has
      ├── MessageTooLarge     the message is longer than the association was told to accept
      ├── SendBufferFull      the send buffer has no room for the message
@@ -18,6 +19,10 @@ class SctpError(Exception):
 
 class InvalidState(SctpError):
     """The call does not fit the state the association is in."""
+
+
+class InvalidAddress(SctpError):
+    """The address is not one that the association has, or may have."""
 
 
 class InvalidStream(SctpError):

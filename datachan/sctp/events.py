@@ -7,6 +7,9 @@ decides or sends.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
+
+from .addresses import TransportAddress
 
 
 class Event:
@@ -206,11 +209,31 @@ class ReconfigurationFailed(Event):
     reason: str
 
 
+class PathStatus(Enum):
+    """What became of an address of the peer (RFC 6458, section 6.1.2)."""
+
+    AVAILABLE = "available"
+    UNREACHABLE = "unreachable"
+    POTENTIALLY_FAILED = "potentially failed"
+    CONFIRMED = "confirmed"
+    ADDED = "added"
+    REMOVED = "removed"
+    MADE_PRIMARY = "made primary"
+
+
 @dataclass(frozen=True, slots=True)
 class PathStatusChanged(Event):
-    """The path became active or inactive (NETWORK STATUS CHANGE, section 8.2)."""
+    """Something became of an address of the peer (NETWORK STATUS CHANGE, section 8.2).
 
-    active: bool
+    Attributes:
+        address: which; None when there is only one way to the peer.
+        status: AVAILABLE and UNREACHABLE are the active and inactive of RFC 9260; with quick failover
+            POTENTIALLY_FAILED comes between them. CONFIRMED: the address is the peer's own (section 5.4). ADDED,
+            REMOVED and MADE_PRIMARY are the peer's wish (RFC 5061).
+    """
+
+    address: TransportAddress | None
+    status: PathStatus
 
 
 @dataclass(frozen=True, slots=True)

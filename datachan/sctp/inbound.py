@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import out_of_the_blue, reconfigure, setup, teardown
+from . import fault_management, out_of_the_blue, reconfigure, setup, teardown
 from .events import (
     AssociationClosed,
     AssociationLost,
@@ -74,10 +74,14 @@ def handle_packet(association: Association, packet: Packet, now: float) -> bool:
     tcb = association.tcb
     if tcb is None:
         return _handle_before_tcb(association, packet, first, now)
+    if association.source is not None:
+        # A packet from an address that the peer does not have belongs to no association of ours.
+        path = tcb.paths.heard_from(association.source)
+        if path is None:
+            return False
+        association.writer.answer_to = path.address if path.confirmed else None
     if association.t2.running:
         teardown.heard_of_peer(association, tcb, now)
-    if association.source is not None:
-        tcb.follow(association.source)
     _handle_chunks(association, tcb, packet, chunks, now)
     return True
 
@@ -126,9 +130,27 @@ def _handle_chunks(association: Association, tcb: Tcb, packet: Packet, chunks: l
         if association.tcb is not tcb:
             return
     if has_data:
+        note_sack_path(association, tcb, new_data)
         tcb.tracker.packet_done(immediate, not new_data, association.options.sack_frequency)
         if association.state is _S.SHUTDOWN_SENT:
             teardown.data_arrived(association, now)
+
+
+def note_sack_path(association: Association, tcb: Tcb, new_data: bool) -> None:
+    """DATA came: remember whither to acknowledge it.
+
+    RFC 9260, 6.7: "When its peer is multi-homed, the SCTP endpoint SHOULD always try to send the SACK chunk to the same
+    destination address from which the last DATA chunk was received."
+
+    RFC 9260, 6.4: "receiving a duplicate from a multi-homed endpoint might indicate that the return path (as specified
+    in the source address of the DATA chunk) for the SACK chunk is broken." Then it is the next path's turn.
+    """
+    if tcb.paths.single:
+        return
+    path = tcb.paths.at(association.source)
+    if path is not None and not new_data:
+        path = tcb.paths.alternate(tcb.sack_path or path)
+    tcb.sack_path = path if path is not None and path.confirmed else None
 
 
 def batch_done(association: Association, now: float) -> None:
@@ -284,10 +306,11 @@ def _handle_control(association: Association, tcb: Tcb, packet: Packet, chunk: C
         if association.state in MAY_RECEIVE_SACK:
             _handle_sack(association, tcb, chunk, now)
     elif isinstance(chunk, HeartbeatAckChunk):
-        _handle_heartbeat_ack(association, tcb, chunk, now)
+        fault_management.heartbeat_acknowledged(association, tcb, chunk, now)
     elif isinstance(chunk, HeartbeatChunk):
         if association.state in MAY_ANSWER_HEARTBEAT:
-            association.writer.add_answer(HeartbeatAckChunk(chunk.info, chunk.others).serialize())
+            answer = HeartbeatAckChunk(chunk.info, chunk.others).serialize()
+            association.writer.add_answer(answer, association.source)
     elif isinstance(chunk, ForwardTsnChunk | IForwardTsnChunk):
         if association.state in MAY_RECEIVE_DATA and not tcb.reconfig.resetting_tsns:
             return _handle_any_forward_tsn(association, tcb, chunk)
@@ -348,24 +371,7 @@ def _handle_sack(association: Association, tcb: Tcb, sack: SackChunk, now: float
     info = tcb.sender.handle_sack(cumulative_tsn_ack, sack, now)
     if info is not None and (info.bytes_acked or info.cumulative_advanced):
         # Also when all that is acknowledged was given up: the peer is there.
-        # RFC 9260, 8.1: "The counter used for endpoint failure detection MUST be reset each time a DATA chunk sent to
-        # that peer endpoint is acknowledged (by the reception of a SACK chunk)."
-        association.clear_errors(tcb)
-
-
-def _handle_heartbeat_ack(association: Association, tcb: Tcb, chunk: HeartbeatAckChunk, now: float) -> None:
-    for sender in tcb.sender.senders:
-        if sender.path.pmtu.acknowledged(chunk.info, now):
-            # RFC 8899, 6.2.1.2: "A successful probe updates the association and path counters, but an unsuccessful
-            # probe is discounted (assumed to be a result of choosing too large a PLPMTU)."
-            sender.path.observe_round_trip(now - sender.path.pmtu.probe_sent_at)
-            association.clear_errors(tcb)
-            return
-    path = tcb.path
-    if path.heartbeat_nonce and chunk.info == path.heartbeat_nonce:
-        path.observe_round_trip(now - path.heartbeat_sent_at)
-        association.clear_errors(tcb)
-        association.start_heartbeats(tcb, now)
+        fault_management.data_acknowledged(association, tcb)
 
 
 def _handle_error(association: Association, chunk: ErrorChunk, now: float) -> None:

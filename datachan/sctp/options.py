@@ -42,7 +42,11 @@ class AssociationOptions:
         max_init_retransmits: INIT or COOKIE ECHO retransmissions before we give up.
         association_max_retrans: consecutive unanswered retransmissions before the peer counts as unreachable.
         path_max_retrans: the same for the path, after which it is inactive.
+        potentially_failed_max_retrans: errors above which a path counts as potentially failed: data goes to another
+            path at once, and heartbeats say what becomes of it (quick failover). None waits until it is inactive, as
+            RFC 9260 has it.
         heartbeat_interval: added to the RTO between heartbeats on an idle path; 0 turns them off.
+        heartbeat_max_burst: addresses not yet verified that are probed per RTO (section 5.4).
         valid_cookie_life: how long a State Cookie we issued is good for.
         sack_delay: how long an acknowledgement may wait (section 6.2: at most 0.5).
         sack_frequency: acknowledge at least every this many packets.
@@ -89,7 +93,9 @@ class AssociationOptions:
     max_init_retransmits: int = 8
     association_max_retrans: int = 10
     path_max_retrans: int = 5
+    potentially_failed_max_retrans: int | None = None
     heartbeat_interval: float = 30.0
+    heartbeat_max_burst: int = 1
     valid_cookie_life: float = 60.0
     sack_delay: float = 0.2
     sack_frequency: int = 2

@@ -32,8 +32,13 @@ class Path:
         rto: retransmission timeout in seconds, backoff included.
         t3_rtx: the retransmission timer of DATA.
         heartbeat: when the next HEARTBEAT is due, or its answer is overdue.
+        number: which of the peer's addresses it is; the path indicator in HEARTBEATs.
+        confirmed: the peer has shown that the address is its own (section 5.4).
+        potentially_failed: it is active, but has errors enough for data to go elsewhere (quick failover).
+        heartbeat_interval: added to the RTO between heartbeats while it is idle, in seconds; 0 turns them off.
+        max_retrans: errors that make it inactive.
         error_count: consecutive unanswered retransmissions and heartbeats.
-        active: False after `path_max_retrans` of them.
+        active: False after `max_retrans` of them.
         congestion: the congestion controller.
         last_sent: when DATA was last sent here, or None.
         pmtu: how long packets may be here, and the search for more.
@@ -43,14 +48,19 @@ class Path:
         "_useful_packet",
         "active",
         "address",
+        "confirmed",
         "congestion",
         "error_count",
         "heartbeat",
+        "heartbeat_interval",
         "heartbeat_nonce",
         "heartbeat_sent_at",
         "last_sent",
+        "max_retrans",
+        "number",
         "options",
         "pmtu",
+        "potentially_failed",
         "rto",
         "rttvar",
         "srtt",
@@ -67,8 +77,13 @@ class Path:
         self.heartbeat = Timer()
         self.heartbeat_nonce: bytes = b""
         self.heartbeat_sent_at = 0.0
+        self.heartbeat_interval = options.heartbeat_interval
+        self.max_retrans = options.path_max_retrans
+        self.number = 0
         self.error_count = 0
         self.active = True
+        self.confirmed = True
+        self.potentially_failed = False
         # A packet that is a large part of the peer's window would only wait for it.
         self._useful_packet = peer_a_rwnd // 8
         largest = min(options.max_packet_size, self._useful_packet)
@@ -114,23 +129,49 @@ class Path:
         """RFC 9260, 6.3.3, E2: "set RTO = RTO * 2 ("back off the timer")" up to RTO.Max."""
         self.rto = min(self.rto * 2, self.options.rto_max)
 
+    @property
+    def in_question(self) -> bool:
+        """Whether it is to be asked once per RTO if it is there: not yet verified, or maybe failed; until inactive."""
+        return self.active and (not self.confirmed or self.potentially_failed)
+
+    @property
+    def rank(self) -> int:
+        """How far it is from being of use for data: 0 when nothing is wrong with it."""
+        if not self.confirmed:
+            return 1 << 30
+        if not self.active:
+            return 1 << 20
+        return self.error_count if self.potentially_failed else 0
+
+    @property
+    def heartbeat_info(self) -> bytes:
+        """The Heartbeat Info of the HEARTBEAT under way."""
+        return self.heartbeat_nonce + self.number.to_bytes(4, "big")
+
     def count_error(self) -> bool:
-        """Count one unanswered retransmission or heartbeat; True when that makes the path inactive (section 8.2)."""
-        # RFC 9260, 8.3: once it is inactive, "the endpoint SHOULD continue sending HEARTBEAT chunks on this destination
-        # address but SHOULD stop increasing the counter."
-        if self.active:
-            self.error_count += 1
-        if self.active and self.error_count > self.options.path_max_retrans:
+        """Count one unanswered retransmission or heartbeat; True when that makes the path inactive (section 8.2).
+
+        RFC 9260, 8.3: "After this, the endpoint SHOULD continue sending HEARTBEAT chunks on this destination address
+        but SHOULD stop increasing the counter."
+        """
+        if not self.active:
+            return False
+        self.error_count += 1
+        if self.error_count > self.max_retrans:
             self.active = False
+            self.potentially_failed = False
             return True
+        limit = self.options.potentially_failed_max_retrans
+        self.potentially_failed = limit is not None and self.error_count > limit
         return False
 
     def clear_errors(self) -> bool:
-        """The peer answered on this path; True when that makes an inactive path active."""
+        """The peer answered on this path; True when that makes available one that was not."""
         self.error_count = 0
-        if self.active:
+        if self.active and not self.potentially_failed:
             return False
         self.active = True
+        self.potentially_failed = False
         return True
 
     def decay_when_idle(self, now: float) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import handshake
+from . import fault_management, handshake
 from .events import (
     AssociationReset,
     IncomingStreamsReset,
@@ -93,7 +93,7 @@ def handle_chunk(association: Association, tcb: Tcb, chunk: ReconfigChunk, now: 
         if isinstance(parameter, ReconfigResponse):
             outcome = tcb.reconfig.handle_response(parameter, now, tcb.path.rto)
             if outcome is not None:
-                association.clear_errors(tcb)
+                fault_management.heard(association, tcb, tcb.path)
                 _conclude(association, tcb, outcome)
             continue
         # RFC 6525, 5.2.1: "a selective acknowledgment (SACK) chunk SHOULD be sent back".
@@ -131,7 +131,7 @@ def _handle_outgoing_reset(association: Association, tcb: Tcb, request: Outgoing
     reconfig = tcb.reconfig
     outcome = reconfig.answered_by_request(request.response_sequence_number)
     if outcome is not None:
-        association.clear_errors(tcb)
+        fault_management.heard(association, tcb, tcb.path)
     if not reconfig.accept(request.request_sequence_number):
         return
     cumulative_tsn = tcb.tracker.cumulative_tsn

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import handshake, teardown
+from . import fault_management, handshake, teardown
+from .addresses import TransportAddress, address_parameter, usable_addresses
 from .capabilities import to_report
 from .cookie import StateCookieContent
 from .events import AssociationEstablished, AssociationLost, AssociationRestarted, RemoteError
@@ -62,6 +63,8 @@ def handle_t1_expired(association: Association, now: float) -> None:
         send_init(association, now)
     elif association.state is _S.COOKIE_ECHOED and association.tcb is not None:
         association.tcb.sender.lose_all_for_handshake()
+        tcb = association.tcb
+        tcb.echo_path = tcb.paths.alternate(tcb.echo_path) or tcb.echo_path
         association.writer.cookie_echo_due = True
         _start_t1(association, now)
 
@@ -77,6 +80,19 @@ def handle_init(association: Association, packet: Packet, init: InitChunk, now: 
         # RFC 9260, 9.2: "it SHOULD discard the INIT chunk and retransmit the SHUTDOWN ACK chunk."
         association.writer.shutdown_ack_due = True
         return True
+    destination = association.source
+    if association.state is _S.COOKIE_WAIT and association.init_addresses:
+        destination = _collision_destination(association, init)
+        if destination is None:
+            return False
+    added = _added_addresses(association, init)
+    if added:
+        # RFC 9260, 5.2.2: "If new addresses are added to the association, the endpoint MUST respond with an ABORT
+        # chunk, copying the 'Initiate Tag' of the unexpected INIT chunk into the 'Verification Tag' of the outbound
+        # packet carrying the ABORT chunk."
+        restart = causes.restart_with_new_addresses([address_parameter(ip) for ip in added])
+        association.writer.add_packet(init.initiate_tag, AbortChunk([restart]).serialize(), association.source)
+        return True
     local_tag, initial_tsn, tie_tags = _answer_parameters(association)
     answer = handshake.answer_init(
         association.options,
@@ -91,8 +107,30 @@ def handle_init(association: Association, packet: Packet, init: InitChunk, now: 
     )
     # RFC 9260, 5.1.2: "The packet containing the INIT ACK chunk MUST be sent to the source address of the packet
     # containing the INIT chunk."
-    association.writer.add_packet(init.initiate_tag, answer.serialize(), association.source)
+    association.writer.add_packet(init.initiate_tag, answer.serialize(), destination)
     return True
+
+
+def _collision_destination(association: Association, init: InitChunk) -> TransportAddress | None:
+    """Where to answer an INIT that meets ours under way, or None when it is to be left unanswered.
+
+    RFC 9260, 5.2.1: "The packet containing the INIT ACK chunk MUST only be sent to an address passed by the upper layer
+    in the request to initialize the association." "The packet containing the INIT ACK chunk MUST only be sent to an
+    address reported in the incoming INIT chunk."
+    """
+    wanted = {ip for ip, _ in association.init_addresses}
+    for address in usable_addresses(init.parameters, association.source, association.options.local_addresses):
+        if address[0] in wanted:
+            return address
+    return None
+
+
+def _added_addresses(association: Association, init: InitChunk) -> list[str]:
+    """The addresses that an INIT adds to an association that exists, or is being set up, with another peer's state."""
+    tcb = association.tcb
+    if tcb is None:
+        return []
+    return tcb.paths.unknown(usable_addresses(init.parameters, association.source, association.options.local_addresses))
 
 
 def _answer_parameters(association: Association) -> tuple[int, int, tuple[int, int]]:
@@ -138,8 +176,12 @@ def handle_init_ack(association: Association, init_ack: InitAckChunk, now: float
     content = handshake.content_of_init_ack(
         association.options, init_ack, association.local_tag, association.local_initial_tsn, now, association.source
     )
-    association.make_tcb(content, cookie)
+    tcb = association.make_tcb(content, cookie)
     association.enter(_S.COOKIE_ECHOED)
+    if not tcb.path.confirmed:
+        # RFC 9260, 5.4: "A COOKIE ECHO chunk MAY be sent to an UNCONFIRMED address, but it MUST be bundled with a
+        # HEARTBEAT chunk including a nonce".
+        fault_management.send_heartbeat(association, tcb.path, now)
     unknown = to_report(init_ack.parameters)
     if unknown:
         association.writer.add_answer(ErrorChunk([causes.unrecognized_parameters(unknown)]).serialize())
@@ -207,8 +249,21 @@ def _handle_unexpected_cookie(association: Association, content: StateCookieCont
 
 def establish(association: Association, now: float) -> None:
     """Enter ESTABLISHED from the handshake's states, and answer with COOKIE ACK."""
-    association.writer.cookie_ack_due = True
+    answer_cookie(association, now)
     _established(association, now)
+
+
+def answer_cookie(association: Association, now: float) -> None:
+    """Send COOKIE ACK to where COOKIE ECHO came from.
+
+    RFC 9260, 5.4: "A COOKIE ACK chunk MAY be sent to an UNCONFIRMED address, but it MUST be bundled with a HEARTBEAT
+    chunk including a nonce."
+    """
+    association.writer.cookie_ack_due = True
+    association.writer.cookie_ack_to = association.source
+    path = None if association.tcb is None else association.tcb.paths.at(association.source)
+    if path is not None and not path.confirmed:
+        fault_management.send_heartbeat(association, path, now)
 
 
 def handle_cookie_ack(association: Association, now: float) -> None:
@@ -228,7 +283,7 @@ def _established(association: Association, now: float) -> None:
     # partially reliable data transfer."
     partial = tcb.capabilities.partial_reliability
     association.pending.append(AssociationEstablished(tcb.inbound_streams, tcb.outbound_streams, partial))
-    association.start_heartbeats(tcb, now)
+    fault_management.begin(association, tcb, now)
     if association.shutdown_wanted:
         association.shutdown_wanted = False
         teardown.start_shutdown(association, now)
@@ -252,10 +307,10 @@ def _restart(association: Association, tcb: Tcb, content: StateCookieContent, no
     association.writer.forget()
     new = association.make_tcb(content)
     association.enter(_S.ESTABLISHED)
-    association.writer.cookie_ack_due = True
+    answer_cookie(association, now)
     partial = new.capabilities.partial_reliability
     association.pending.append(AssociationRestarted(new.inbound_streams, new.outbound_streams, partial))
-    association.start_heartbeats(new, now)
+    fault_management.begin(association, new, now)
     return True
 
 

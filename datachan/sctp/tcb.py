@@ -6,11 +6,13 @@ struct; the association decides.
 
 from __future__ import annotations
 
-from .addresses import TransportAddress
+from collections.abc import Sequence
+
 from .cookie import StateCookieContent
 from .handshake import capabilities_of
 from .options import AssociationOptions
 from .path import Path
+from .paths import Paths
 from .reconfig import Reconfiguration
 from .rx.base import OVERHEAD, Reassembly
 from .rx.data_tracker import DataTracker
@@ -36,7 +38,11 @@ class Tcb:
         capabilities: the extensions both sides have.
         data_type: the type of the chunks user data comes in.
         inbound_streams, outbound_streams: as negotiated.
-        path: the one path.
+        paths: the addresses of the peer.
+        path: that of them to which new data goes.
+        sack_path: where DATA last came from; None when that is not known.
+        echo_path: where COOKIE ECHO goes.
+        shutdown_path: where SHUTDOWN and SHUTDOWN ACK go, once the first was not answered.
         tracker: which TSNs came.
         reassembly: what came and is not delivered.
         unconsumed: bytes delivered as events and not yet given back, overhead included.
@@ -53,16 +59,20 @@ class Tcb:
         "capabilities",
         "cookie",
         "data_type",
+        "echo_path",
         "inbound_streams",
         "local_tag",
         "local_tie_tag",
         "outbound_streams",
         "path",
+        "paths",
         "peer_tag",
         "peer_tie_tag",
         "reassembly",
         "reconfig",
+        "sack_path",
         "sender",
+        "shutdown_path",
         "tracker",
         "unconsumed",
         "unconsumed_messages",
@@ -76,6 +86,7 @@ class Tcb:
         queue: SendQueue,
         tie_tags: tuple[int, int],
         cookie: bytes = b"",
+        confirmed: Sequence[str] = (),
     ) -> None:
         self.local_tag = content.local_tag
         self.peer_tag = content.peer_tag
@@ -84,8 +95,11 @@ class Tcb:
         self.inbound_streams = content.inbound_streams
         self.outbound_streams = content.outbound_streams
         self.data_type = I_DATA if self.capabilities.interleaving else DATA
-        first = content.peer_addresses[0] if content.peer_addresses else None
-        self.path = Path(options, content.peer_a_rwnd, first)
+        self.paths = Paths(_make_paths(options, content, confirmed))
+        self.path = self.paths.primary
+        self.echo_path = self.path
+        self.sack_path: Path | None = None
+        self.shutdown_path: Path | None = None
         self.unconsumed = 0
         self.unconsumed_messages = 0
         self.window = ReceiveWindow(options.receive_window, options.max_receive_window)
@@ -100,25 +114,20 @@ class Tcb:
             self.capabilities.partial_reliability,
             self.capabilities.interleaving,
         )
+        for path in self.paths.all:
+            if path is not self.path:
+                self.sender.add_path(path)
         queue.interleaving = self.capabilities.interleaving
         queue.peer_window = content.peer_a_rwnd
         self.reconfig = Reconfiguration(content.local_initial_tsn, content.peer_initial_tsn)
         self.begin_receiving(options, content.peer_initial_tsn)
 
-    def follow(self, source: TransportAddress) -> None:
-        """A packet with the right tag came from here.
-
-        RFC 6951, 5.4: "the UDP source port MUST be stored as the encapsulation port for the destination address the
-        SCTP packet is received from".
-        """
-        address = self.path.address
-        if address is not None and address[1] != source[1] and address[0] == source[0]:
-            self.path.address = source
-
     def adopt_sender(self, sender: RetransmissionQueue) -> None:
-        """Go on with the DATA, and the path, of an earlier attempt that a stale cookie ended."""
+        """Go on with the DATA, and the paths, of an earlier attempt that a stale cookie ended."""
         self.sender = sender
         self.path = sender.current.path
+        self.paths = Paths([path_sender.path for path_sender in sender.senders])
+        self.paths.primary = self.echo_path = self.path
 
     def begin_receiving(self, options: AssociationOptions, peer_initial_tsn: int) -> None:
         """Expect DATA from this Initial TSN (32 bits) on."""
@@ -146,3 +155,14 @@ class Tcb:
         """The same without overhead: what the peer, which knows nothing of it, counts."""
         _, assembling = self.reassembly.being_assembled(self.tracker.cumulative_tsn)
         return self.held() - OVERHEAD * (self.reassembly.pieces - assembling + self.unconsumed_messages)
+
+
+def _make_paths(options: AssociationOptions, content: StateCookieContent, confirmed: Sequence[str]) -> list[Path]:
+    """One path to each address, or the only one there is."""
+    if not content.peer_addresses:
+        return [Path(options, content.peer_a_rwnd)]
+    paths = [Path(options, content.peer_a_rwnd, address) for address in content.peer_addresses]
+    for number, path in enumerate(paths):
+        path.number = number
+        path.confirmed = path.address is not None and path.address[0] in confirmed
+    return paths

@@ -61,7 +61,9 @@ def handle_t2_expired(association: Association, now: float) -> None:
         # endpoint unreachable to the upper layer".
         association.close(AssociationLost("the peer did not answer the shutdown", by_peer=False, cause_code=0))
         return
-    tcb.path.back_off()
+    path = tcb.shutdown_path or tcb.path
+    path.back_off()
+    tcb.shutdown_path = tcb.paths.alternate(path) or path
     association.writer.shutdown_due = association.state is _S.SHUTDOWN_SENT
     association.writer.shutdown_ack_due = association.state is _S.SHUTDOWN_ACK_SENT
     association.t2.start(now, tcb.path.rto)

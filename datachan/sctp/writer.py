@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from .addresses import TransportAddress
 from .options import AssociationOptions
+from .path import Path
 from .states import MAY_SEND_DATA, AssociationState
 from .tcb import Tcb
+from .tx.path_sender import PathSender
 from .wire.chunks import CookieEchoChunk, HeartbeatChunk, SackChunk, ShutdownAckChunk, ShutdownChunk
 from .wire.extensions import PadChunk, ReconfigChunk
 from .wire.packet import COMMON_HEADER_LENGTH, serialize_packet
@@ -30,7 +32,9 @@ class PacketWriter:
     """Turns what is due into packets.
 
     Attributes:
+        answer_to: where the packet being read came from, if answers may go there.
         answers_room: bytes of chunks the packet being read may still cause to be sent.
+        cookie_ack_to: where COOKIE ACK goes.
         packets_sent: for statistics.
         bytes_sent: likewise.
         data_chunks_sent: likewise, those sent again included.
@@ -44,9 +48,11 @@ class PacketWriter:
         "_options",
         "_room",
         "_size",
+        "answer_to",
         "answers_room",
         "bytes_sent",
         "cookie_ack_due",
+        "cookie_ack_to",
         "cookie_echo_due",
         "data_chunks_sent",
         "packets_sent",
@@ -58,13 +64,16 @@ class PacketWriter:
         self._options = options
         self._size = options.first_packet_size - COMMON_HEADER_LENGTH  # what chunks have of a packet
         self._complete: list[tuple[TransportAddress | None, bytes]] = []  # packets that stand alone
-        self._control: list[bytes] = []  # chunks that may be bundled
+        # Chunks that may be bundled, and where they go; None for where data goes.
+        self._control: list[tuple[TransportAddress | None, bytes]] = []
         self._chunks: list[bytes] = []  # the packet being built
         self._room = self._size
         self._has_data = False
         self.answers_room = 0
+        self.answer_to: TransportAddress | None = None
         self.cookie_echo_due = False
         self.cookie_ack_due = False
+        self.cookie_ack_to: TransportAddress | None = None
         self.shutdown_due = False
         self.shutdown_ack_due = False
         self.packets_sent = 0
@@ -92,15 +101,16 @@ class PacketWriter:
         packet = serialize_packet(options.local_port, options.remote_port, verification_tag, [heartbeat, padding])
         self._complete.append((destination, packet))
 
-    def add_control(self, chunk: bytes) -> None:
-        """Send a chunk, bundled as it fits."""
-        self._control.append(chunk)
+    def add_control(self, chunk: bytes, destination: TransportAddress | None = None) -> None:
+        """Send a chunk, bundled as it fits, to that address or where data goes."""
+        self._control.append((destination, chunk))
 
     def packet_received(self) -> None:
         """What is answered from now on answers another packet."""
         self.answers_room = self._size
+        self.answer_to = None
 
-    def add_answer(self, chunk: bytes) -> None:
+    def add_answer(self, chunk: bytes, destination: TransportAddress | None = None) -> None:
         """Send a chunk that answers one of the packet being read. More than a few to one batch are not owed to anybody.
 
         RFC 9260, 12.4: "When an SCTP implementation receives a packet containing multiple control or DATA chunks and
@@ -110,7 +120,10 @@ class PacketWriter:
         if len(self._control) < 16 and len(chunk) <= self.answers_room:
             # A HEARTBEAT may fill its packet, and then comes alone; behind others something is left for what is below.
             self.answers_room = min(self.answers_room, self._size - _OTHER_ANSWERS) - len(chunk)
-            self._control.append(chunk)
+            # RFC 9260, 6.4: "An endpoint SHOULD transmit reply chunks (e.g., INIT ACK, COOKIE ACK, and HEARTBEAT ACK)
+            # in response to control chunks to the same destination transport address from which it received the control
+            # chunk to which it is replying."
+            self._control.append((destination or self.answer_to, chunk))
 
     def forget(self) -> None:
         """The association is gone: of what is pending, only complete packets are still sent."""
@@ -124,71 +137,133 @@ class PacketWriter:
             _run_to(destination, runs).append(packet)
         self._complete.clear()
         if tcb is not None:
-            out: list[bytes] = []
-            self._size = tcb.path.pmtu.size - COMMON_HEADER_LENGTH
             if state is AssociationState.COOKIE_ECHOED:
-                self._write_cookie_echo(tcb, out, now)
+                self._write_cookie_echo(tcb, runs, now)
+            elif tcb.paths.single:
+                out: list[bytes] = []
+                self._write_established(state, tcb, tcb.path, out, True, now)
+                if out:
+                    runs.append((tcb.path.address, out))
             else:
-                self._write_established(state, tcb, out, now)
-            if out:
-                runs.append((tcb.path.address, out))
+                self._write_paths(state, tcb, runs, now)
         for _, packets in runs:
             self.packets_sent += len(packets)
             for packet in packets:
                 self.bytes_sent += len(packet)
         return runs
 
-    def _write_cookie_echo(self, tcb: Tcb, out: list[bytes], now: float) -> None:
+    def _write_paths(self, state: AssociationState, tcb: Tcb, runs: list[Run], now: float) -> None:
+        """What goes to each of several addresses; last the one to which new data goes."""
+        sender = tcb.sender
+        current = sender.current
+        turns = [turn for turn in sender.senders if turn is not current and self._has_work(tcb, turn)]
+        first = True
+        for turn in (*turns, current):
+            sender.writing = turn
+            out: list[bytes] = []
+            self._write_established(state, tcb, turn.path, out, first, now)
+            first = False
+            if out:
+                runs.append((turn.path.address, out))
+
+    def _has_work(self, tcb: Tcb, turn: PathSender) -> bool:
+        path = turn.path
+        if turn.flight.has_lost or (tcb.tracker.sack_now and path is tcb.sack_path):
+            return True
+        if path is tcb.shutdown_path and (self.shutdown_due or self.shutdown_ack_due):
+            return True
+        if self.cookie_ack_due and path is tcb.paths.at(self.cookie_ack_to):
+            return True
+        return any(tcb.paths.at(destination) is path for destination, _ in self._control)
+
+    def _take_control(self, tcb: Tcb, path: Path) -> list[bytes]:
+        """The chunks waiting that go on this path; what has no destination, or one that is no more, goes with data."""
+        if tcb.paths.single:
+            chunks = [chunk for _, chunk in self._control]
+            self._control.clear()
+            return chunks
+        chunks = []
+        others: list[tuple[TransportAddress | None, bytes]] = []
+        for destination, chunk in self._control:
+            if (tcb.paths.at(destination) or tcb.path) is path:
+                chunks.append(chunk)
+            else:
+                others.append((destination, chunk))
+        self._control = others
+        return chunks
+
+    def _write_cookie_echo(self, tcb: Tcb, runs: list[Run], now: float) -> None:
         """RFC 9260, 5.1, C: COOKIE ECHO "MUST be the first chunk in the packet and, until the COOKIE ACK chunk is
         returned, the sender MUST NOT send any other packets to the peer."
         """
         if self.cookie_ack_due:
             # A collision: our COOKIE ECHO is under way while we answer the peer's.
+            path = tcb.paths.at(self.cookie_ack_to) or tcb.path
+            answers: list[bytes] = []
             self._begin()
-            self._write_control(tcb, out, now)
-            self._finish(tcb, out, now)
+            self._write_control(tcb, path, answers, now)
+            self._finish(tcb, answers, now)
+            runs.append((path.address, answers))
         if not self.cookie_echo_due:
             return
         self.cookie_echo_due = False
+        self._size = tcb.echo_path.pmtu.size - COMMON_HEADER_LENGTH
         self._begin()
         self._put(CookieEchoChunk(tcb.cookie).serialize())
-        for chunk in self._control:
+        for _, chunk in self._control:
             if len(chunk) <= self._room:
                 self._put(chunk)
         self._control.clear()
         tcb.sender.begin_batch(now)
-        self._write_data(tcb, out, False, now, single_packet=True)
+        out: list[bytes] = []
+        if tcb.echo_path is tcb.path and tcb.path.confirmed:
+            self._write_data(tcb, out, False, now, single_packet=True)
         # RFC 9653: a zero checksum never goes with INIT or COOKIE ECHO.
         self._finish(tcb, out, now, zero_checksum=False)
+        runs.append((tcb.echo_path.address, out))
 
-    def _write_established(self, state: AssociationState, tcb: Tcb, out: list[bytes], now: float) -> None:
+    def _write_established(
+        self, state: AssociationState, tcb: Tcb, path: Path, out: list[bytes], first: bool, now: float
+    ) -> None:
+        """All that goes on one path; `first` of those written now."""
+        self._size = path.pmtu.size - COMMON_HEADER_LENGTH
         self._begin()
-        self._write_control(tcb, out, now)
+        self._write_control(tcb, path, out, now)
         if state in MAY_SEND_DATA:
-            tcb.sender.begin_batch(now)
-            forward_tsn = tcb.sender.forward_tsn(self._size, now)
-            if forward_tsn is not None:
-                self._put_or_flush(forward_tsn.serialize(), tcb, out, now)
-            self._write_data(tcb, out, state is AssociationState.SHUTDOWN_PENDING, now)
-            self._finish(tcb, out, now)
-            # Nothing could be sent although FORWARD TSN became due while chunks were handed out.
-            late = tcb.sender.forward_tsn(self._size, now)
-            if late is not None:
-                self._begin()
-                self._put(late.serialize())
-        self._write_shutdown(tcb, out, now)
+            if first:
+                tcb.sender.begin_batch(now)
+            # RFC 9260, 5.4: "An endpoint MUST NOT send any chunks to an UNCONFIRMED address".
+            if path.confirmed:
+                self._write_data_of(state, tcb, path, out, now)
+        if path is (tcb.shutdown_path or tcb.path):
+            self._write_shutdown(tcb, out, now)
+        self._finish(tcb, out, now)
 
-    def _write_control(self, tcb: Tcb, out: list[bytes], now: float) -> None:
-        if self.cookie_ack_due:
+    def _write_data_of(self, state: AssociationState, tcb: Tcb, path: Path, out: list[bytes], now: float) -> None:
+        """FORWARD TSN, which goes where new data goes, and DATA."""
+        forward_tsn = tcb.sender.forward_tsn(self._size, now) if path is tcb.path else None
+        if forward_tsn is not None:
+            self._put_or_flush(forward_tsn.serialize(), tcb, out, now)
+        self._write_data(tcb, out, state is AssociationState.SHUTDOWN_PENDING, now)
+        self._finish(tcb, out, now)
+        # Nothing could be sent although FORWARD TSN became due while chunks were handed out.
+        late = tcb.sender.forward_tsn(self._size, now) if path is tcb.path else None
+        if late is not None:
+            self._begin()
+            self._put(late.serialize())
+
+    def _write_control(self, tcb: Tcb, path: Path, out: list[bytes], now: float) -> None:
+        if self.cookie_ack_due and (tcb.paths.at(self.cookie_ack_to) or tcb.path) is path:
             self.cookie_ack_due = False
             self._put(_COOKIE_ACK)
         tracker = tcb.tracker
-        if tracker.sack_now or (tracker.sack_timer.running and tcb.sender.sends_soon(now)):
+        if (tcb.sack_path or tcb.path) is path and (
+            tracker.sack_now or (tracker.sack_timer.running and tcb.sender.sends_soon(now))
+        ):
             self._put_sack(tcb)
-        for chunk in self._control:
+        for chunk in self._take_control(tcb, path):
             self._put_or_flush(chunk, tcb, out, now)
-        self._control.clear()
-        if tcb.reconfig.due:
+        if tcb.reconfig.due and path is tcb.path:
             for parameters in tcb.reconfig.chunks_to_send(now, tcb.path.rto):
                 self._put_or_flush(ReconfigChunk(parameters).serialize(), tcb, out, now)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datachan.sctp.events import AssociationLost, PathStatusChanged, SenderDry, SendFailed, StreamProgress
+from datachan.sctp.events import AssociationLost, PathStatus, PathStatusChanged, SenderDry, SendFailed, StreamProgress
 from datachan.sctp.wire import causes
 from datachan.sctp.wire.chunks import (
     AbortChunk,
@@ -213,7 +213,7 @@ def test_a_silent_peer_is_given_up_after_association_max_retrans() -> None:
     assert pair.a.state is S.CLOSED
     assert pair.a_saw(AssociationLost)[0].by_peer is False
     assert [(event.context, event.sent) for event in pair.a_saw(SendFailed)] == [(42, True)]
-    assert pair.a_saw(PathStatusChanged) == [PathStatusChanged(active=False)]
+    assert pair.a_saw(PathStatusChanged) == [PathStatusChanged(None, PathStatus.UNREACHABLE)]
 
 
 def test_round_trips_set_the_rto_within_its_bounds() -> None:
@@ -475,7 +475,7 @@ def test_unanswered_heartbeats_end_the_association() -> None:
         if pair.a.next_timeout() is not None:
             pair.expire_a()
     assert pair.a.state is S.CLOSED
-    assert pair.a_saw(PathStatusChanged) == [PathStatusChanged(active=False)]
+    assert pair.a_saw(PathStatusChanged) == [PathStatusChanged(None, PathStatus.UNREACHABLE)]
 
 
 def test_a_heartbeat_ack_that_answers_nothing_is_ignored() -> None:

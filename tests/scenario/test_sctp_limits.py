@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datachan.sctp.events import AssociationLost, PathStatusChanged
+from datachan.sctp.events import AssociationLost, PathStatus, PathStatusChanged
 from datachan.sctp.wire import causes
 from datachan.sctp.wire.chunks import (
     AbortChunk,
@@ -154,7 +154,10 @@ def test_a_path_that_answers_again_is_active_again() -> None:
         heartbeat = pair.expire_a()
     pair.to_z(*heartbeat)
     pair.exchange()
-    assert pair.a_saw(PathStatusChanged) == [PathStatusChanged(active=False), PathStatusChanged(active=True)]
+    assert pair.a_saw(PathStatusChanged) == [
+        PathStatusChanged(None, PathStatus.UNREACHABLE),
+        PathStatusChanged(None, PathStatus.AVAILABLE),
+    ]
 
 
 def test_a_peer_that_acknowledges_only_what_was_given_up_is_no_silent_peer() -> None:
@@ -246,6 +249,6 @@ def test_an_inactive_path_is_still_asked_and_its_counter_stands_still() -> None:
     asked = 0
     while asked < 12:
         asked += [names(datagram) for datagram in pair.expire_a()] == [["Heartbeat"]]
-    assert pair.a_saw(PathStatusChanged) == [PathStatusChanged(active=False)]
+    assert pair.a_saw(PathStatusChanged) == [PathStatusChanged(None, PathStatus.UNREACHABLE)]
     assert pair.a.tcb is not None
     assert pair.a.tcb.path.error_count == 3

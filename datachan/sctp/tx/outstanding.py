@@ -180,6 +180,13 @@ class OutstandingData:
         if limit is not None and chunk.transmissions > limit:
             exhausted.append(chunk.message)
 
+    def disown(self, flight: Flight, heir: Flight) -> None:
+        """A path is no more: what was sent there, and is not in flight any longer, counts as sent on another one."""
+        for chunk in self._chunks.values():
+            if chunk.flight is flight:
+                chunk.flight = heir
+        self.flights.remove(flight)
+
     # -- acknowledgement --------------------------------------------------------------------------------------
 
     def never_sent(self, cumulative_tsn_ack: int, gaps: list[Interval]) -> bool:

@@ -125,6 +125,30 @@ class RetransmissionQueue:
         for sender in self.senders:
             sender.path.pmtu.peer_searches(now)
 
+    def sender_on(self, path: Path) -> PathSender | None:
+        """The sender of a path."""
+        for sender in self.senders:
+            if sender.path is path:
+                return sender
+        return None
+
+    def use(self, path: Path) -> None:
+        """New data goes to this path from now on."""
+        sender = self.sender_on(path)
+        if sender is not None:
+            self.current = self.writing = sender
+
+    def remove_path(self, path: Path) -> None:
+        """A destination is no more, and is not the current one: what is outstanding there is sent on that."""
+        sender = self.sender_on(path)
+        if sender is None or sender is self.current:
+            return
+        self._give_up(self.outstanding.lose_all(sender.flight), RETRANSMISSIONS)
+        self.hand_over_lost(sender, self.current)
+        self.outstanding.disown(sender.flight, self.current.flight)
+        path.t3_rtx.stop()
+        self.senders.remove(sender)
+
     def restart_at(self, tsn: int) -> None:
         """TSNs begin anew with this one; what is outstanding counts as acknowledged (RFC 6525, 5.2.4, G2 and G3)."""
         self.outstanding = OutstandingData(tsn, self.outstanding.interleaving)

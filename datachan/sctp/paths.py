@@ -1,0 +1,93 @@
+"""The destination transport addresses of one peer: which is primary, where data goes, what stands in for it.
+
+It knows the states of paths and chooses among them. What makes a path fail or recover is the business of
+`fault_management`; what is in flight where, that of the data sender.
+"""
+
+from __future__ import annotations
+
+from .addresses import TransportAddress
+from .path import Path
+
+
+class Paths:
+    """The paths to one peer, at least one.
+
+    Attributes:
+        all: every path.
+        primary: the one the user, or the peer, wants data to go to.
+    """
+
+    __slots__ = ("_by_ip", "all", "primary")
+
+    def __init__(self, paths: list[Path]) -> None:
+        self.all = paths
+        self._by_ip: dict[str, Path] = {path.address[0]: path for path in paths if path.address is not None}
+        self.primary = paths[0]
+        for path in paths:
+            if path.confirmed:
+                self.primary = path
+                break
+
+    @property
+    def single(self) -> bool:
+        """Whether there is only one."""
+        return len(self.all) == 1
+
+    def at(self, address: TransportAddress | None) -> Path | None:
+        """The path to that IP address, whatever the UDP port."""
+        return None if address is None else self._by_ip.get(address[0])
+
+    def heard_from(self, address: TransportAddress) -> Path | None:
+        """The path a packet with the right Verification Tag came from, None when the peer does not have that address.
+
+        RFC 6951, 5.4: "the UDP source port MUST be stored as the encapsulation port for the destination address the
+        SCTP packet is received from".
+        """
+        path = self._by_ip.get(address[0])
+        if path is not None and path.address != address:
+            path.address = address
+        return path
+
+    def unknown(self, addresses: list[TransportAddress]) -> list[str]:
+        """The IP addresses among these that the peer does not have."""
+        return [ip for ip, _ in addresses if ip not in self._by_ip]
+
+    def add(self, path: Path) -> None:
+        """The peer has one more address."""
+        self.all.append(path)
+        if path.address is not None:
+            self._by_ip[path.address[0]] = path
+
+    def remove(self, path: Path) -> None:
+        """The peer has given an address up; it is not the only one."""
+        self.all.remove(path)
+        if path.address is not None:
+            del self._by_ip[path.address[0]]
+        if path is self.primary:
+            self.primary = self.choose(path)
+
+    def choose(self, current: Path) -> Path:
+        """Where new data goes.
+
+        RFC 9260, 8.2: "If more than one alternate address is active when the primary path is marked inactive, only ONE
+        transport address SHOULD be chosen and used as the new destination transport address." So the one in use is
+        kept while nothing is better.
+        """
+        best = self.primary
+        for path in (current, *self.all):
+            if path in self.all and path.rank < best.rank:
+                best = path
+        return best
+
+    def alternate(self, path: Path) -> Path | None:
+        """Where to send again what timed out on a path: the best of the others, or None when it is the only one.
+
+        Among equals the next one, so that all have their turn when none answers.
+        """
+        position = self.all.index(path) + 1
+        best: Path | None = None
+        for other in [*self.all[position:], *self.all[: position - 1]]:
+            if other.confirmed and (best is None or other.rank < best.rank):
+                best = other
+        return best

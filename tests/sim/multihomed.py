@@ -1,0 +1,184 @@
+"""Two multi-homed associations with a network of its own between each pair of their addresses, on a virtual clock.
+
+A has the addresses 192.0.2.1, 198.51.100.1, ..., Z the same ending in 2. What goes to the n-th address of Z leaves from
+the n-th address of A, through the n-th network, as routing tables would have it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from datachan.sctp.addresses import TransportAddress
+from datachan.sctp.association import Association
+from datachan.sctp.events import PathStatus, PathStatusChanged
+from datachan.sctp.options import AssociationOptions
+
+from .network import Conditions, Link, Network, earliest
+from .pair import SPINS_ALLOWED, Stuck
+from .seeds import entropy
+
+PREFIXES = ("192.0.2", "198.51.100", "203.0.113", "10.9.8")
+PORT = 9899
+
+
+def address(path: int, host: int) -> TransportAddress:
+    """The address of A (host 1) or Z (host 2) on a path, counted from 0."""
+    return (f"{PREFIXES[path]}.{host}", PORT)
+
+
+class MultiHomedPeer:
+    """One association, what it told, and where its packets go.
+
+    Attributes:
+        machine: the association.
+        events: all it told, in order.
+        on_event: called with each event and the time; may call the machine.
+        sent: (time, path) of each packet sent.
+    """
+
+    def __init__(self, name: str, machine: Association, host: int, out: list[Link], incoming: list[Link]) -> None:
+        self.name = name
+        self.machine = machine
+        self.out = out
+        self.incoming = incoming
+        self.events: list[Any] = []
+        self.on_event: Callable[[Any, float], None] = lambda event, now: None
+        self.sent: list[tuple[float, int]] = []
+        self._host = host
+        self._theirs = {address(path, 3 - host): path for path in range(len(out))}
+
+    def of(self, kind: type) -> list[Any]:
+        """The events of this kind so far."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def statuses(self, path: int) -> list[PathStatus]:
+        """What became of the peer's address on a path."""
+        wanted = address(path, 3 - self._host)
+        return [event.status for event in self.of(PathStatusChanged) if event.address == wanted]
+
+    def drain(self, now: float) -> None:
+        """Sends what the machine wants to send and notes its events, until there is no more."""
+        for _ in range(SPINS_ALLOWED):
+            runs = self.machine.packets_to_send(now)
+            events = self.machine.events()
+            if not runs and not events:
+                return
+            for destination, packets in runs:
+                path = self._theirs[destination] if destination else 0
+                self.sent += [(now, path)] * len(packets)
+                self.out[path].send(packets, now)
+            for event in events:
+                self.events.append(event)
+                self.on_event(event, now)
+        raise Stuck(f"{self.name} never runs dry")
+
+    def receive(self, now: float) -> None:
+        """Takes in what has arrived, from each address as one batch."""
+        for path, link in enumerate(self.incoming):
+            datagrams = link.arrived(now)
+            if datagrams:
+                self.machine.receive_datagrams(datagrams, now, address(path, 3 - self._host))
+                self.drain(now)
+
+
+class MultiHomedPair:
+    """A and Z, several networks between them, and a clock.
+
+    Args:
+        conditions: those of each path, both ways.
+        seed: of networks and entropy.
+        a_options: options of A alone.
+        z_options: options of Z alone.
+        **options: options of both.
+    """
+
+    def __init__(
+        self,
+        conditions: Sequence[Conditions],
+        seed: int = 0,
+        *,
+        a_options: dict[str, Any] | None = None,
+        z_options: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        self.seed = seed
+        chance = random.Random(seed)
+        self.networks = [Network(chance.getrandbits(32), one) for one in conditions]
+        self.now = 0.0
+        self._spins = 0
+        to_z = [network.to_z for network in self.networks]
+        to_a = [network.to_a for network in self.networks]
+        self.a = MultiHomedPeer("A", self._machine(1, {**options, **(a_options or {})}), 1, to_z, to_a)
+        self.z = MultiHomedPeer("Z", self._machine(2, {**options, **(z_options or {})}), 2, to_a, to_z)
+
+    def _machine(self, host: int, options: dict[str, Any]) -> Association:
+        local = tuple(address(path, host)[0] for path in range(len(self.networks)))
+        chosen = AssociationOptions(**{"local_addresses": local, **options})
+        return Association(chosen, entropy(2 * self.seed + host))
+
+    def connect(self, *paths: int) -> None:
+        """A connects to the addresses Z has on these paths; the first if none is named."""
+        self.a.machine.connect(self.now, [address(path, 2) for path in paths or (0,)])
+
+    def cut(self, path: int) -> None:
+        """Nothing passes on this path any more."""
+        for link in (self.networks[path].to_z, self.networks[path].to_a):
+            link.drop()
+
+    def mend(self, path: int) -> None:
+        """It does again."""
+        for link in (self.networks[path].to_z, self.networks[path].to_a):
+            link.stop_dropping()
+
+    def next_wakeup(self) -> float | None:
+        """When the next thing happens."""
+        moments = [network.next_arrival() for network in self.networks]
+        moments += [self.a.machine.next_timeout(), self.z.machine.next_timeout()]
+        return earliest(moments)
+
+    def step(self, until: float | None = None) -> bool:
+        """Jumps to the next wakeup and does what is due; False when there is none, or none before `until`."""
+        self.a.drain(self.now)
+        self.z.drain(self.now)
+        wakeup = self.next_wakeup()
+        if wakeup is None or (until is not None and wakeup > until):
+            if until is not None:
+                self.now = max(self.now, until)
+            return False
+        self._spins = 0 if wakeup > self.now else self._spins + 1
+        if self._spins > SPINS_ALLOWED:
+            raise Stuck(self._explain("the clock does not move on"))
+        self.now = max(self.now, wakeup)
+        for peer in (self.a, self.z):
+            peer.receive(self.now)
+            timeout = peer.machine.next_timeout()
+            if timeout is not None and timeout <= self.now:
+                peer.machine.handle_timeout(self.now)
+                peer.drain(self.now)
+        return True
+
+    def run(self, seconds: float) -> None:
+        """Lets this much time pass."""
+        end = self.now + seconds
+        while self.step(end):
+            pass
+
+    def run_until(self, condition: Callable[[], bool], limit: float = 3600.0) -> None:
+        """Lets time pass until the condition holds.
+
+        Raises:
+            Stuck: it did not hold within `limit` seconds, or nothing will ever happen any more.
+        """
+        end = self.now + limit
+        while not condition():
+            if not self.step(end) and not condition():
+                raise Stuck(self._explain(f"the condition did not hold within {limit} seconds"))
+
+    def _explain(self, what: str) -> str:
+        traces = "\n".join(f"path {n}:\n{network.trace(20)}" for n, network in enumerate(self.networks))
+        return (
+            f"{what} (seed {self.seed}, time {self.now:.6f})\n{traces}\n"
+            f"A told: {self.a.events[-8:]}\nZ told: {self.z.events[-8:]}"
+        )
