@@ -42,7 +42,9 @@ def address_parameter(ip: str) -> IPv4Address | IPv6Address:
     Raises:
         ValueError: it is no IP address.
     """
-    address = ip_address(ip)
+    # RFC 9260, 3.3.2.1.2: "A sender MUST NOT use an IPv4-mapped IPv6 address [RFC4291] but SHOULD instead use an IPv4
+    # Address parameter for an IPv4 address."
+    address = ip_address(normalise(ip))
     return IPv4Address(address.packed) if isinstance(address, IPv4) else IPv6Address(address.packed)
 
 

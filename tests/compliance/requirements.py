@@ -33,7 +33,7 @@ MIN_WORDS = 5
 KINDS = {
     "covered": "held, and shown by the tests named",
     "built in": "held by the way the code is built; the reason says where",
-    "scope": "about what does not exist here: several paths, IP addresses, ICMP, IANA, other layers",
+    "scope": "about what does not exist here: ICMP, IANA, other layers",
     "upper layer": "about the interface to the upper layer, or left to its choice",
     "replaced": "another RFC's rule, named in the reason, stands in its place",
     "deviation": "done otherwise on purpose",

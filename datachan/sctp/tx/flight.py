@@ -78,6 +78,7 @@ class Flight:
         size: their bytes.
         rack: the loss detector.
         rate: the delivery accounting.
+        lost: TSNs of chunks that wait to be sent again, a heap; may hold some that no longer do.
         packets_sacked: packets of which a chunk is acknowledged by a Gap Ack Block, since there were none.
         bytes_acked: chunk bytes that the last SACK acknowledged for the first time.
         newest: the most recently sent chunk among them.
@@ -86,11 +87,11 @@ class Flight:
     """
 
     __slots__ = (
-        "_lost",
         "_measured_at",
         "_waiting",
         "bytes_acked",
         "chunks",
+        "lost",
         "newest",
         "packets_sacked",
         "progress",
@@ -111,7 +112,7 @@ class Flight:
         self.round_trip: float | None = None
         self.progress = False
         self._waiting: dict[int, OutstandingChunk] = {}  # to be sent again; may hold some that are no longer lost
-        self._lost: list[int] = []  # heap of their TSNs
+        self.lost: list[int] = []
         self._measured_at = float("-inf")  # when the last round trip was measured
 
     # -- sending ----------------------------------------------------------------------------------------------
@@ -141,7 +142,7 @@ class Flight:
 
     def next_lost(self) -> OutstandingChunk | None:
         """The lowest chunk waiting to be sent again on this path."""
-        lost = self._lost
+        lost = self.lost
         while lost:
             chunk = self._waiting.get(lost[0])
             if chunk is not None and chunk.state == LOST:
@@ -151,13 +152,13 @@ class Flight:
 
     def take_lost(self) -> None:
         """The chunk that `next_lost` returned is being sent."""
-        self._waiting.pop(heappop(self._lost), None)
+        self._waiting.pop(heappop(self.lost), None)
 
     def await_sending(self, chunk: OutstandingChunk) -> None:
         """A chunk, lost here or elsewhere, is to be sent again on this path."""
         chunk.flight = self
         self._waiting[chunk.tsn] = chunk
-        heappush(self._lost, chunk.tsn)
+        heappush(self.lost, chunk.tsn)
 
     def hand_over_lost(self, other: Flight) -> None:
         """What waits to be sent again on this path is to go on another one."""
@@ -165,7 +166,7 @@ class Flight:
             if chunk.state == LOST:
                 other.await_sending(chunk)
         self._waiting.clear()
-        self._lost.clear()
+        self.lost.clear()
 
     def overdue(self, reordering_window: float, now: float) -> tuple[list[OutstandingChunk], float]:
         """What RACK takes as lost (RFC 8985, 6.2, step 5).
@@ -242,5 +243,5 @@ class Flight:
             raise AssertionError(f"flight {self.size}, found {size}")
         if in_flight != set(self.chunks):
             raise AssertionError("what is in flight is filed wrongly")
-        if not lost <= set(self._lost) & set(self._waiting):
-            raise AssertionError(f"lost chunks {lost - set(self._lost)} would never be sent again")
+        if not lost <= set(self.lost) & set(self._waiting):
+            raise AssertionError(f"lost chunks {lost - set(self.lost)} would never be sent again")

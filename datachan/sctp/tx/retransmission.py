@@ -431,7 +431,7 @@ class RetransmissionQueue:
         writing = self.writing
         # RFC 9260, 6.1, C: "before sending new DATA chunks, the sender MUST first transmit any DATA chunks that are
         # marked for retransmission (limited by the current cwnd)."
-        lost = writing.flight.next_lost()
+        lost = writing.flight.next_lost() if writing.flight.lost else None
         if lost is not None:
             return self._next_retransmission(lost, room, packet_empty, now)
         if self.suspended or not self._queue.sendable or writing is not self.current:

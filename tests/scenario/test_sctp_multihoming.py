@@ -1,0 +1,465 @@
+"""Two multi-homed associations, A and Z, with a network between each pair of their addresses."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+
+import pytest
+
+from datachan.sctp.addresses import address_parameter
+from datachan.sctp.association import Association, AssociationState
+from datachan.sctp.errors import InvalidAddress, InvalidState
+from datachan.sctp.events import (
+    AssociationClosed,
+    AssociationEstablished,
+    AssociationLost,
+    AssociationRestarted,
+    PathStatus,
+    SenderDry,
+)
+from datachan.sctp.options import AssociationOptions
+from datachan.sctp.stats import PathState, PathStats
+from datachan.sctp.wire.causes import RESTART_WITH_NEW_ADDRESSES
+from datachan.sctp.wire.chunks import (
+    AbortChunk,
+    Chunk,
+    CookieAckChunk,
+    CookieEchoChunk,
+    DataChunk,
+    HeartbeatAckChunk,
+    HeartbeatChunk,
+    InitAckChunk,
+    InitChunk,
+    SackChunk,
+    ShutdownChunk,
+)
+from datachan.sctp.wire.packet import Packet
+from tests.sim.associations import Traffic, consume
+from tests.sim.multihomed import PORT, MultiHomedPair, MultiHomedPeer, address
+from tests.sim.network import PERFECT, Conditions, Link, as_packet
+from tests.sim.seeds import entropy
+
+from .sctp_pair import chunks, packet
+
+S = AssociationState
+ONLY_DATA = {"interleaving": False}
+
+
+def established(paths: int = 2, **options: object) -> MultiHomedPair:
+    """A and Z, all their paths verified."""
+    pair = MultiHomedPair([PERFECT] * paths, **{**ONLY_DATA, **options})  # type: ignore[arg-type]
+    consume(pair.a)  # type: ignore[arg-type]
+    consume(pair.z)  # type: ignore[arg-type]
+    pair.connect()
+    pair.run_until(lambda: all(verified(peer, paths) for peer in (pair.a, pair.z)), 60)
+    return pair
+
+
+def verified(peer: MultiHomedPeer, paths: int) -> bool:
+    found = peer.machine.stats().paths
+    return len(found) == paths and all(path.state is PathState.ACTIVE for path in found)
+
+
+def traffic(pair: MultiHomedPair) -> Traffic:
+    return Traffic(pair.a, pair.z, random.Random(pair.seed))  # type: ignore[arg-type]
+
+
+def path_of(peer: MultiHomedPeer, path: int) -> PathStats:
+    """The path to the n-th address of the other side."""
+    return peer.machine.stats().paths[path]
+
+
+def carried(link: Link, kind: type[Chunk]) -> list[float]:
+    """When chunks of a kind were sent over a link."""
+    return [passage.time for passage in link.passages if holds(passage.packet, kind)]
+
+
+def holds(packet: Packet | None, kind: type[Chunk]) -> bool:
+    return packet is not None and any(type(chunk) is kind for chunk in packet.chunks)
+
+
+# -- addresses, and whether they are the peer's -----------------------------------------------------------------
+
+
+def test_both_sides_learn_each_others_addresses() -> None:
+    pair = established(3)
+    assert pair.a.machine.peer_addresses() == [address(n, 2) for n in range(3)]
+    assert pair.z.machine.peer_addresses() == [address(n, 1) for n in range(3)]
+    assert pair.a.machine.primary_address == address(0, 2)
+
+
+def test_an_address_is_verified_before_anything_else_goes_there() -> None:
+    pair = established(3)
+    for network in pair.networks[1:]:
+        for link in (network.to_z, network.to_a):
+            seen = [chunk for passage in link.passages for chunk in passage.packet.chunks]  # type: ignore[union-attr]
+            assert {type(chunk) for chunk in seen} == {HeartbeatChunk, HeartbeatAckChunk}
+    assert pair.a.statuses(0) == []
+    assert pair.a.statuses(1) == pair.a.statuses(2) == [PathStatus.CONFIRMED]
+
+
+def test_addresses_are_verified_one_per_rto() -> None:
+    # RFC 9260, 5.4: "The number of packets containing HEARTBEAT chunks sent at each RTO SHOULD be limited by the
+    # 'HB.Max.Burst' parameter."
+    pair = established(4)
+    times = sorted(time for network in pair.networks[1:] for time in carried(network.to_z, HeartbeatChunk))
+    assert len(times) == 3
+    assert all(later - earlier >= 1.0 for earlier, later in pairwise(times))
+
+
+def test_an_address_that_is_not_the_peers_gets_heartbeats_only_and_costs_the_association_nothing() -> None:
+    pair = MultiHomedPair([PERFECT] * 2, path_max_retrans=3, association_max_retrans=4)
+    pair.cut(1)
+    pair.connect()
+    messages = traffic(pair)
+    pair.run(5)
+    for _ in range(20):
+        messages.send(pair.now, 3000)
+    pair.run(200)
+    messages.check_finished()
+    assert pair.a.statuses(1) == [PathStatus.UNREACHABLE]
+    assert path_of(pair.a, 1).state is PathState.UNCONFIRMED
+    assert pair.a.machine.state is S.ESTABLISHED
+    sent = [chunk for passage in pair.networks[1].to_z.passages for chunk in passage.packet.chunks]  # type: ignore[union-attr]
+    assert {type(chunk) for chunk in sent} == {HeartbeatChunk}
+
+
+def test_a_heartbeat_ack_for_another_nonce_verifies_nothing() -> None:
+    pair = MultiHomedPair([PERFECT] * 2, **ONLY_DATA)
+    pair.cut(1)
+    pair.connect()
+    pair.run(0.5)
+    tcb = pair.a.machine.tcb
+    assert tcb is not None
+    forged = packet(tcb.local_tag, HeartbeatAckChunk(bytes(12)))
+    pair.a.machine.receive_datagrams([forged], pair.now, address(1, 2))
+    pair.run(0.1)
+    assert path_of(pair.a, 1).state is PathState.UNCONFIRMED
+
+
+def test_every_address_the_user_named_is_taken_as_the_peers() -> None:
+    pair = MultiHomedPair([PERFECT] * 2)
+    pair.connect(0, 1)
+    pair.run(0.2)
+    assert [path.state for path in pair.a.machine.stats().paths] == [PathState.ACTIVE, PathState.ACTIVE]
+    assert PathStatus.CONFIRMED not in pair.a.statuses(1)
+
+
+def test_the_handshake_goes_another_way_when_the_first_is_closed() -> None:
+    pair = MultiHomedPair([PERFECT] * 2)
+    pair.cut(0)
+    pair.connect(0, 1)
+    pair.run_until(lambda: bool(pair.z.of(AssociationEstablished)), 10)
+    assert pair.a.machine.primary_address == address(1, 2)
+
+
+def test_cookie_echo_goes_another_way_when_it_is_not_answered() -> None:
+    # A -> Z  INIT, Z -> A INIT ACK, A -> Z COOKIE ECHO /lost/, and again over the other path.
+    pair = MultiHomedPair([PERFECT] * 2)
+    pair.networks[0].to_z.drop(lambda packet: holds(packet, CookieEchoChunk))
+    pair.connect(0, 1)
+    pair.run_until(lambda: bool(pair.a.of(AssociationEstablished)), 10)
+    assert len(carried(pair.networks[1].to_z, CookieEchoChunk)) == 1
+    # Z has not verified that path: COOKIE ACK goes there together with a HEARTBEAT.
+    (answer,) = [p.packet for p in pair.networks[1].to_a.passages if holds(p.packet, CookieAckChunk)]
+    assert holds(answer, HeartbeatChunk)
+
+
+def test_cookie_echo_to_an_address_the_user_did_not_name_has_a_heartbeat_with_it() -> None:
+    a = Association(AssociationOptions(), entropy(1))
+    z = Association(AssociationOptions(), entropy(2))
+    a.connect(0.0, [address(0, 2)])
+    ((_, init),) = a.packets_to_send(0.0)
+    z.receive_datagrams(init, 0.0, address(0, 1))
+    ((_, init_ack),) = z.packets_to_send(0.0)
+    a.receive_datagrams(init_ack, 0.0, address(1, 2))
+    ((destination, (echo,)),) = a.packets_to_send(0.0)
+    assert destination == address(1, 2)
+    found = as_packet(echo)
+    assert found is not None
+    assert [type(chunk) for chunk in found.chunks] == [CookieEchoChunk, HeartbeatChunk]
+
+
+def test_packets_from_an_address_the_peer_does_not_have_are_discarded() -> None:
+    pair = established()
+    tcb = pair.a.machine.tcb
+    assert tcb is not None
+    abort = packet(tcb.local_tag, AbortChunk([]))
+    pair.a.machine.receive_datagrams([abort], pair.now, ("192.0.2.99", PORT))
+    assert pair.a.machine.state is S.ESTABLISHED
+    pair.a.machine.receive_datagrams([abort], pair.now, address(1, 2))
+    assert pair.a.machine.state is S.CLOSED
+
+
+def test_the_udp_port_of_each_path_follows_the_peer() -> None:
+    pair = established()
+    tcb = pair.z.machine.tcb
+    assert tcb is not None
+    heartbeat = packet(tcb.local_tag, HeartbeatChunk(b"who am I now"))
+    pair.z.machine.receive_datagrams([heartbeat], pair.now, (address(1, 1)[0], 40000))
+    ((destination, _),) = pair.z.machine.packets_to_send(pair.now)
+    assert destination == (address(1, 1)[0], 40000)
+    assert pair.z.machine.peer_addresses() == [address(0, 1), (address(1, 1)[0], 40000)]
+
+
+# -- where things go --------------------------------------------------------------------------------------------
+
+
+def test_all_data_goes_to_the_primary_path_and_is_acknowledged_from_there() -> None:
+    pair = established()
+    messages = traffic(pair)
+    for _ in range(50):
+        messages.send(pair.now, 5000)
+    pair.run(20)
+    messages.check_finished()
+    assert not carried(pair.networks[1].to_z, DataChunk)
+    assert not carried(pair.networks[1].to_a, SackChunk)
+
+
+def test_the_user_chooses_another_primary_path() -> None:
+    pair = established()
+    messages = traffic(pair)
+    messages.send(pair.now, 1000)
+    pair.run(1)
+    pair.a.machine.set_primary(address(1, 2))
+    moment = pair.now
+    for _ in range(20):
+        messages.send(pair.now, 5000)
+    pair.run(20)
+    messages.check_finished()
+    assert max(carried(pair.networks[0].to_z, DataChunk)) < moment
+    # The SACKs come back the same way.
+    assert carried(pair.networks[1].to_a, SackChunk)
+    assert max(carried(pair.networks[0].to_a, SackChunk)) < moment
+    assert (path_of(pair.a, 1).primary, path_of(pair.a, 1).current) == (True, True)
+
+
+def test_only_an_address_that_is_the_peers_can_be_primary() -> None:
+    with pytest.raises(InvalidState):
+        Association(AssociationOptions(), entropy(1)).set_primary(address(0, 2))
+    pair = MultiHomedPair([PERFECT] * 2)
+    pair.cut(1)
+    pair.connect()
+    pair.run(1)
+    with pytest.raises(InvalidAddress, match=r"192\.0\.2\.77"):
+        pair.a.machine.set_primary(("192.0.2.77", PORT))
+    with pytest.raises(InvalidAddress, match="not yet known"):
+        pair.a.machine.set_primary(address(1, 2))
+
+
+def test_a_chunk_that_timed_out_goes_another_way_and_new_data_the_primary() -> None:
+    # RFC 9260, 6.4: "when its peer is multi-homed, an endpoint SHOULD try to retransmit a chunk that timed out to an
+    # active destination transport address that is different from the last destination address to which the chunk was
+    # sent."
+    pair = established(tail_loss_probe=False)
+    messages = traffic(pair)
+    pair.networks[0].to_z.drop(lambda packet: holds(packet, DataChunk), count=1)
+    messages.send(pair.now, 500)
+    pair.run_until(lambda: bool(pair.a.of(SenderDry)), 10)
+    messages.check_finished()
+    assert len(carried(pair.networks[1].to_z, DataChunk)) == 1
+    messages.send(pair.now, 500)
+    pair.run(1)
+    assert len(carried(pair.networks[1].to_z, DataChunk)) == 1
+    assert pair.a.statuses(0) == []
+
+
+def test_a_fast_retransmission_goes_the_same_way_again() -> None:
+    # RFC 9260, 6.4: "When its peer is multi-homed, an endpoint SHOULD send fast retransmissions to the same destination
+    # transport address to which the original data was sent."
+    pair = established()
+    messages = traffic(pair)
+    for _ in range(20):
+        messages.send(pair.now, 4000)
+    pair.run(1)
+    pair.networks[0].to_z.drop(lambda packet: holds(packet, DataChunk), count=1)
+    for _ in range(20):
+        messages.send(pair.now, 4000)
+    pair.run(5)
+    messages.check_finished()
+    assert pair.a.machine.stats().retransmissions > 0
+    assert not carried(pair.networks[1].to_z, DataChunk)
+
+
+def test_a_second_path_that_is_faster_makes_nothing_look_lost() -> None:
+    # What is in flight on the slow path when the fast one takes over is late, not lost.
+    pair = MultiHomedPair([Conditions(latency=0.3), Conditions(latency=0.005)], **ONLY_DATA)
+    consume(pair.z)  # type: ignore[arg-type]
+    pair.connect()
+    pair.run(10)
+    messages = traffic(pair)
+    for _ in range(30):
+        messages.send(pair.now, 4000)
+    pair.run(1.0)
+    assert path_of(pair.a, 0).flight_size > 0
+    pair.a.machine.set_primary(address(1, 2))
+    for _ in range(30):
+        messages.send(pair.now, 4000)
+    pair.run(10)
+    messages.check_finished()
+    assert carried(pair.networks[1].to_z, DataChunk)
+    assert pair.a.machine.stats().retransmissions == 0
+
+
+def test_each_path_has_its_own_round_trip_and_window() -> None:
+    pair = MultiHomedPair([Conditions(latency=0.1), Conditions(latency=0.01)])
+    consume(pair.z)  # type: ignore[arg-type]
+    pair.connect()
+    pair.run(5)
+    before = path_of(pair.a, 1).cwnd
+    messages = traffic(pair)
+    for _ in range(60):
+        messages.send(pair.now, 10000)
+    pair.run(10)
+    slow, fast = pair.a.machine.stats().paths
+    assert slow.srtt == pytest.approx(0.2, rel=0.3)
+    assert fast.srtt == pytest.approx(0.02, rel=0.3)
+    assert slow.cwnd > before == fast.cwnd
+
+
+def test_a_duplicate_has_the_sack_sent_another_way() -> None:
+    # RFC 9260, 6.4: "it MAY be beneficial to vary the destination address and not use the source address of the DATA
+    # chunk."
+    pair = established()
+    pair.networks[0].to_a.drop(lambda packet: holds(packet, SackChunk))
+    messages = traffic(pair)
+    messages.send(pair.now, 500)
+    pair.run_until(lambda: bool(pair.a.of(SenderDry)), 30)
+    messages.check_finished()
+    assert carried(pair.networks[1].to_a, SackChunk)
+
+
+# -- failure ----------------------------------------------------------------------------------------------------
+
+
+def test_each_idle_path_is_watched() -> None:
+    pair = established(heartbeat_interval=5.0)
+    pair.run(60)
+    for network in pair.networks:
+        times = carried(network.to_z, HeartbeatChunk)[1:]
+        assert len(times) >= 8
+        assert all(5.0 <= later - earlier <= 5.0 + 1.5 + 0.1 for earlier, later in pairwise(times))
+
+
+def test_heartbeats_change_for_one_path_alone() -> None:
+    pair = established(heartbeat_interval=5.0)
+    pair.a.machine.set_path_parameters(address(1, 2), pair.now, heartbeat_interval=0, max_retrans=2)
+    begin = pair.now
+    pair.run(60)
+    assert [time for time in carried(pair.networks[0].to_z, HeartbeatChunk) if time > begin]
+    assert not [time for time in carried(pair.networks[1].to_z, HeartbeatChunk) if time > begin]
+    pair.a.machine.request_heartbeat(address(1, 2), pair.now)
+    pair.run(1)
+    assert len([time for time in carried(pair.networks[1].to_z, HeartbeatChunk) if time > begin]) == 1
+    assert (path_of(pair.a, 1).heartbeat_interval, path_of(pair.a, 1).max_retrans) == (0, 2)
+    with pytest.raises(InvalidAddress):
+        pair.a.machine.set_path_parameters(("192.0.2.77", PORT), pair.now, max_retrans=1)
+
+
+def test_an_idle_path_that_fails_is_reported_and_costs_the_association_nothing() -> None:
+    # RFC 9260, 8.1: "Unacknowledged HEARTBEAT chunks observed on paths different from the path currently used for data
+    # transfer SHOULD NOT increment the association error counter".
+    pair = established(heartbeat_interval=2.0, path_max_retrans=3, association_max_retrans=2)
+    pair.cut(1)
+    pair.run(200)
+    assert pair.a.statuses(1) == [PathStatus.CONFIRMED, PathStatus.UNREACHABLE]
+    assert path_of(pair.a, 1).error_count == 4
+    assert pair.a.machine.state is S.ESTABLISHED
+    pair.mend(1)
+    pair.run(300)
+    assert pair.a.statuses(1) == [PathStatus.CONFIRMED, PathStatus.UNREACHABLE, PathStatus.AVAILABLE]
+    assert path_of(pair.a, 1).error_count == 0
+
+
+def test_when_no_path_is_left_the_association_ends() -> None:
+    pair = established(association_max_retrans=4, rto_max=4.0)
+    traffic(pair).send(pair.now, 500)
+    pair.cut(0)
+    pair.cut(1)
+    pair.run_until(lambda: bool(pair.a.of(AssociationLost)), 120)
+    # What timed out tries both ways meanwhile.
+    assert carried(pair.networks[1].to_z, DataChunk)
+    assert len(carried(pair.networks[0].to_z, DataChunk)) > 1
+
+
+def test_shutdown_goes_another_way_when_it_is_not_answered() -> None:
+    pair = established()
+    pair.cut(0)
+    pair.a.machine.shutdown(pair.now)
+    pair.run_until(lambda: bool(pair.a.of(AssociationClosed)), 30)
+    assert carried(pair.networks[1].to_z, ShutdownChunk)
+
+
+# -- restart and collision --------------------------------------------------------------------------------------
+
+
+def restarted_a(pair: MultiHomedPair, *extra: str) -> tuple[Association, list[bytes]]:
+    """A begins anew, with more addresses if some are given; its INIT."""
+    local = tuple(address(n, 1)[0] for n in range(2)) + extra
+    a = Association(AssociationOptions(local_addresses=local, **ONLY_DATA), entropy(77))  # type: ignore[arg-type]
+    a.connect(pair.now, [address(0, 2)])
+    ((_, init),) = a.packets_to_send(pair.now)
+    return a, init
+
+
+def test_a_peer_that_restarts_with_its_addresses_is_taken_up_again() -> None:
+    pair = established()
+    a, init = restarted_a(pair)
+    pair.z.machine.receive_datagrams(init, pair.now, address(0, 1))
+    ((_, init_ack),) = pair.z.machine.packets_to_send(pair.now)
+    a.receive_datagrams(init_ack, pair.now, address(0, 2))
+    ((_, echo),) = a.packets_to_send(pair.now)
+    pair.z.machine.receive_datagrams(echo, pair.now, address(0, 1))
+    pair.z.drain(pair.now)
+    assert pair.z.of(AssociationRestarted)
+    # Only the address that its cookie went to is known to be its own.
+    assert [path.state for path in pair.z.machine.stats().paths] == [PathState.ACTIVE, PathState.UNCONFIRMED]
+
+
+def test_a_restart_with_new_addresses_is_refused() -> None:
+    # RFC 9260, 5.2.2: "If new addresses are added to the association, the endpoint MUST respond with an ABORT chunk".
+    pair = established()
+    _, init = restarted_a(pair, "203.0.113.66")
+    pair.z.machine.receive_datagrams(init, pair.now, address(0, 1))
+    ((destination, answer),) = pair.z.machine.packets_to_send(pair.now)
+    (abort,) = chunks(answer, AbortChunk)
+    assert destination == address(0, 1)
+    assert [cause.code for cause in abort.causes] == [RESTART_WITH_NEW_ADDRESSES]
+    assert abort.causes[0].info == address_parameter("203.0.113.66").serialize()
+    assert pair.z.machine.state is S.ESTABLISHED
+    assert pair.z.machine.peer_addresses() == [address(n, 1) for n in range(2)]
+
+
+def test_an_init_that_meets_ours_is_answered_where_our_user_wanted_to_go() -> None:
+    # RFC 9260, 5.2.1: "The packet containing the INIT ACK chunk MUST only be sent to an address passed by the upper
+    # layer in the request to initialize the association."
+    pair = MultiHomedPair([PERFECT] * 2)
+    pair.connect(0)
+    pair.a.machine.packets_to_send(pair.now)
+    z = Association(AssociationOptions(local_addresses=tuple(address(n, 2)[0] for n in range(2))), entropy(9))
+    z.connect(pair.now, [address(1, 1)])
+    ((_, init),) = z.packets_to_send(pair.now)
+    pair.a.machine.receive_datagrams(init, pair.now, address(1, 2))
+    ((destination, answer),) = pair.a.machine.packets_to_send(pair.now)
+    assert destination == address(0, 2)
+    assert chunks(answer, InitAckChunk)
+    # And one from a host it did not mean not at all.
+    stranger = Association(AssociationOptions(), entropy(10))
+    stranger.connect(pair.now, [address(0, 1)])
+    ((_, init),) = stranger.packets_to_send(pair.now)
+    assert chunks(init, InitChunk)
+    pair.a.machine.receive_datagrams(init, pair.now, ("203.0.113.200", PORT))
+    assert pair.a.machine.packets_to_send(pair.now) == []
+
+
+def test_both_sides_may_begin_at_once() -> None:
+    pair = MultiHomedPair([PERFECT] * 2)
+    pair.connect(0)
+    pair.z.machine.connect(pair.now, [address(1, 1)])
+    pair.run_until(lambda: all(peer.of(AssociationEstablished) for peer in (pair.a, pair.z)), 30)
+    messages = traffic(pair)
+    for _ in range(10):
+        messages.send(pair.now, 2000)
+    pair.run(10)
+    messages.check_finished()
