@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sim.links import share_of_link
+from tests.sim.host import Load
+from tests.sim.links import bulk_pair, share_of_link
 
 
 @pytest.mark.parametrize(
@@ -25,3 +26,24 @@ from tests.sim.links import share_of_link
 def test_a_transfer_fills_the_link(row: str, control: str, warm_up: float, seconds: float, goal: float) -> None:
     share = share_of_link(row, control, warm_up, seconds)
     assert goal <= share < 1.1, f"{share:.2f} of the link"
+
+
+@pytest.mark.parametrize(("control", "goal"), [("cubic", 0.80), ("newreno", 0.75), ("bbr", 0.85)])
+def test_a_short_queue_is_no_trouble_for_a_process_that_is_not_always_on_time(control: str, goal: float) -> None:
+    # Every tenth of a second either process stalls for about as long as the queue lasts: what was held back must
+    # neither be lost nor overflow it.
+    load = Load(stall_every=0.1, stall=0.004)
+    share = share_of_link("shallow", control, 2.0, 3.0, load=load)
+    assert goal <= share < 1.1, f"{share:.2f} of the link"
+
+
+def test_a_window_that_overflows_a_long_queue_is_not_sent_over_and_over() -> None:
+    # Slow start on a gigabit ends with a full queue of eight shortest round trips, and a thousand packets lost in it.
+    pair, bulk = bulk_pair("lan", "cubic")
+    pair.run(0.1)
+
+    link = pair.network.to_z.passages
+    carried = [passage for passage in link if passage.arrival is not None]
+    assert len(carried) < len(link)
+    assert len(link) - len(carried) < 0.2 * len(link)
+    assert bulk.received > 0.8 * sum(len(passage.datagram) for passage in carried)

@@ -14,6 +14,7 @@ from datachan.sctp.options import data_channel_options
 from tests.links.bench import ROWS
 
 from .crowd import Crowd
+from .host import Host, Load
 from .network import Conditions, Network
 from .pair import Pair
 from .seeds import entropy
@@ -73,15 +74,18 @@ class Bulk:
             self._pair.z.machine.message_consumed(len(event.data), now)
 
 
-def bulk_pair(row: str, congestion_control: str, seed: int = 5) -> tuple[Pair, Bulk]:
-    """A transfer on one link of the table, about to begin."""
+def bulk_pair(row: str, congestion_control: str, seed: int = 5, load: Load | None = None) -> tuple[Pair, Bulk]:
+    """A transfer on one link of the table, about to begin, on machines under this load."""
     way = conditions(row)
     a, z = (channel_association(number, congestion_control) for number in (1, 2))
-    pair = Pair(a, z, Network(seed, way, way))
+    hosts = (None, None) if load is None else (Host(load, 2 * seed), Host(load, 2 * seed + 1))
+    pair = Pair(a, z, Network(seed, way, way), hosts=hosts)
     return pair, Bulk(pair)
 
 
-def share_of_link(row: str, congestion_control: str, warm_up: float, seconds: float) -> float:
+def share_of_link(
+    row: str, congestion_control: str, warm_up: float, seconds: float, seed: int = 5, load: Load | None = None
+) -> float:
     """How much of a link of the table a transfer uses, 0 to 1.
 
     Args:
@@ -89,8 +93,10 @@ def share_of_link(row: str, congestion_control: str, warm_up: float, seconds: fl
         congestion_control: at both sides.
         warm_up: seconds until measuring begins.
         seconds: how long is measured.
+        seed: of the link's and the machines' chance.
+        load: what keeps the machines from being on time; None for nothing.
     """
-    pair, bulk = bulk_pair(row, congestion_control)
+    pair, bulk = bulk_pair(row, congestion_control, seed, load)
     pair.run(warm_up)
     before = bulk.received
     pair.run(seconds)

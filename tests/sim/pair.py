@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from .host import Host
 from .network import Link, Network, earliest
 
 
@@ -37,27 +38,55 @@ class Peer:
         machine: the machine.
         events: all its events, in order.
         on_event: called with each event and the time; may call the machine.
+        host: what it runs on; None is always on time.
     """
 
-    def __init__(self, name: str, machine: Any, out: Link, incoming: Link) -> None:
+    def __init__(self, name: str, machine: Any, out: Link, incoming: Link, host: Host | None) -> None:
         self.name = name
         self.machine = machine
         self.out = out
         self.incoming = incoming
         self.events: list[Any] = []
         self.on_event: Callable[[Any, float], None] = lambda event, now: None
+        self.host = host
 
     def of(self, kind: type) -> list[Any]:
         """The events of this kind so far."""
         return [event for event in self.events if isinstance(event, kind)]
 
-    def drain(self, now: float) -> None:
-        """Sends what the machine wants to send and notes its events, until there is no more."""
+    def next_wakeup(self) -> float | None:
+        """When it will look at what came and at its timer."""
+        arrival, timeout = self.incoming.next_arrival(), self.machine.next_timeout()
+        return earliest([arrival, timeout]) if self.host is None else self.host.looks_at(arrival, timeout)
+
+    def turn(self, now: float) -> None:
+        """Takes in what has arrived and does what is due, if it looks by now."""
+        host = self.host
+        if host is not None:
+            wakeup = self.next_wakeup()
+            if wakeup is None or wakeup > now:
+                return
+        datagrams = self.incoming.arrived(now)
+        count = len(datagrams)
+        if datagrams:
+            self.machine.receive_datagrams(datagrams, now)
+            count += self.drain(now)
+        timeout = self.machine.next_timeout()
+        if timeout is not None and timeout <= now:
+            self.machine.handle_timeout(now)
+            count += self.drain(now)
+        if host is not None:
+            host.worked(now, count)
+
+    def drain(self, now: float) -> int:
+        """Sends what the machine wants to send and notes its events, until there is no more; how many were sent."""
+        sent = 0
         for _ in range(SPINS_ALLOWED):
             datagrams = self.machine.datagrams_to_send(now)
             events = self.machine.events()
             if not datagrams and not events:
-                return
+                return sent
+            sent += len(datagrams)
             self.out.send(datagrams, now, dont_fragment=getattr(self.machine, "dont_fragment", False))
             for event in events:
                 self.events.append(event)
@@ -73,12 +102,20 @@ class Pair:
         z: the machine of Z.
         network: what is between them; a perfect one when left out.
         now: where the clock begins.
+        hosts: what A and Z run on; both are always on time when left out.
     """
 
-    def __init__(self, a: Machine, z: Machine, network: Network | None = None, now: float = 0.0) -> None:
+    def __init__(
+        self,
+        a: Machine,
+        z: Machine,
+        network: Network | None = None,
+        now: float = 0.0,
+        hosts: tuple[Host | None, Host | None] = (None, None),
+    ) -> None:
         self.network = network or Network()
-        self.a = Peer("A", a, self.network.to_z, self.network.to_a)
-        self.z = Peer("Z", z, self.network.to_a, self.network.to_z)
+        self.a = Peer("A", a, self.network.to_z, self.network.to_a, hosts[0])
+        self.z = Peer("Z", z, self.network.to_a, self.network.to_z, hosts[1])
         self.now = now
         self._spins = 0
 
@@ -89,7 +126,7 @@ class Pair:
 
     def next_wakeup(self) -> float | None:
         """When something will happen, or None when nothing ever will."""
-        return earliest([self.network.next_arrival(), self.a.machine.next_timeout(), self.z.machine.next_timeout()])
+        return earliest([self.a.next_wakeup(), self.z.next_wakeup()])
 
     def step(self, until: float | None = None) -> bool:
         """Jumps to the next wakeup and does what is due.
@@ -110,15 +147,8 @@ class Pair:
         if self._spins > SPINS_ALLOWED:
             raise Stuck(self._explain("the clock does not move on"))
         self.now = max(self.now, wakeup)
-        for peer in (self.a, self.z):
-            datagrams = peer.incoming.arrived(self.now)
-            if datagrams:
-                peer.machine.receive_datagrams(datagrams, self.now)
-                peer.drain(self.now)
-            timeout = peer.machine.next_timeout()
-            if timeout is not None and timeout <= self.now:
-                peer.machine.handle_timeout(self.now)
-                peer.drain(self.now)
+        self.a.turn(self.now)
+        self.z.turn(self.now)
         return True
 
     def run(self, seconds: float) -> None:

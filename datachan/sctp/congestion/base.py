@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+SLOW_START_PACE: Final = 2.0
+PACE: Final = 1.05
+"""Windows per round trip at which packets leave: enough to grow by, and to catch up on what was held back."""
+
+USED_PERIOD: Final = 1.0
+"""Seconds for which the largest flight counts as the window that was used (the sampling period of RFC 7661)."""
+
 
 class AckSample:
     """What one SACK says to a congestion controller.
@@ -108,10 +117,11 @@ class CongestionController:
     def pacing_rate(self, srtt: float) -> float:
         """Bytes per second to spread packets over; `srtt` is positive.
 
-        Twice the window per round trip while it doubles, a little more than the window afterwards, as Linux has it: the
-        pace never limits a window that grows.
+        Twice the window per round trip while it doubles, hardly more than the window afterwards and while loss is
+        repaired, when it is as large as ssthresh: after every stall of either host the window leaves in a train with a
+        gap behind it, and a train much faster than the path overflows a short queue though the path is not full.
         """
-        return (2.0 if self.in_slow_start else 1.25) * self.cwnd / srtt
+        return (SLOW_START_PACE if self.cwnd < self.ssthresh else PACE) * self.cwnd / srtt
 
     def set_max_payload(self, max_payload: int) -> None:
         """The path's packets became larger or smaller.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .base import AckSample, CongestionController
+from .base import USED_PERIOD, AckSample, CongestionController
 
 BETA_CUBIC: Final = 0.7
 C: Final = 0.4
@@ -104,7 +104,7 @@ class HyStart:
 class Cubic(CongestionController):
     """RFC 9438."""
 
-    __slots__ = ("_epoch_start", "_hystart", "_k", "_slow_start_limit", "_w_est", "_w_max")
+    __slots__ = ("_epoch_start", "_hystart", "_k", "_slow_start_limit", "_used", "_used_at", "_w_est", "_w_max")
 
     def __init__(self, max_payload: int, initial_cwnd: int = 0, slow_start_limit: int = 1) -> None:
         super().__init__(max_payload, initial_cwnd)
@@ -114,12 +114,18 @@ class Cubic(CongestionController):
         self._w_est = 0.0
         self._k = 0.0
         self._epoch_start = -1.0
+        self._used = 0
+        self._used_at = 0.0
 
     def on_acknowledged(self, sample: AckSample) -> None:
         """Grow the window, if it is used."""
+        if sample.flight_before >= self._used or sample.now - self._used_at > USED_PERIOD:
+            self._used = sample.flight_before
+            self._used_at = sample.now
         if sample.in_recovery:
             return
-        fully_used = sample.flight_before + 2 * self.max_payload > self.cwnd
+        # Not this SACK alone: while a host stalls, or the pace holds back what a stall left over, the flight is small.
+        fully_used = self._used + 2 * self.max_payload > self.cwnd
         if self.in_slow_start:
             self._slow_start(sample, fully_used)
         elif fully_used:
@@ -167,8 +173,10 @@ class Cubic(CongestionController):
         packets = self.cwnd / self.max_payload
         # RFC 9438, 4.7: a flow that did not reach its last maximum leaves room for others.
         self._w_max = packets * (1 + BETA_CUBIC) / 2 if packets < self._w_max else packets
-        # Section 4.6: ssthresh follows the flight size, so that an unused window is no reserve.
-        reference = min(self.cwnd, max(flight_size, self.cwnd // 2))
+        # Section 4.6: ssthresh follows the flight size, so that an unused window is no reserve. A flight that is small
+        # only because one of the hosts stalled, and came back to a burst that lost something, is no reason to give more
+        # away.
+        reference = min(self.cwnd, max(flight_size, self._used, self.cwnd // 2))
         self.ssthresh = max(int(reference * BETA_CUBIC), 2 * self.max_payload)
         self.cwnd = self.ssthresh
         self._epoch_start = -1.0

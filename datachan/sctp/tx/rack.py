@@ -12,6 +12,9 @@ DUP_THRESH: Final = 3
 MIN_RTT_WINDOW: Final = 300.0
 """Seconds after which the minimum round trip is measured anew, so that a longer path is noticed."""
 
+SURELY_TOO_SOON: Final = 0.75
+"""Share of the present round trip before which nobody can have answered a retransmission."""
+
 REORDERING_PERSISTS: Final = 16
 """Recoveries without a duplicate report after which an inflated reordering window shrinks again (RFC 8985, 6.2)."""
 
@@ -29,6 +32,8 @@ class Rack:
     """
 
     __slots__ = (
+        "_certain_at",
+        "_certain_rtt",
         "_dsack_round",
         "_min_rtt_at",
         "_persist",
@@ -49,6 +54,8 @@ class Rack:
         self.fack = initial_tsn - 1
         self.reordering_seen = False
         self._min_rtt_at = 0.0
+        self._certain_rtt = 0.0  # of the latest chunk that was sent once
+        self._certain_at = 0.0
         self._reo_wnd_mult = 1
         self._dsack_round = -1
         self._persist = REORDERING_PERSISTS
@@ -59,15 +66,27 @@ class Rack:
         if retransmitted:
             # RFC 8985, 6.2: ignore a segment that was retransmitted, if "The segment was last retransmitted less than
             # RACK.min_rtt ago."
-            if rtt < self.min_rtt:
+            if rtt < self.min_rtt or self._too_soon(rtt, now):
                 return
-        elif rtt < self.min_rtt or now - self._min_rtt_at > MIN_RTT_WINDOW:
-            self.min_rtt = rtt
-            self._min_rtt_at = now
+        else:
+            if rtt < self.min_rtt or now - self._min_rtt_at > MIN_RTT_WINDOW:
+                self.min_rtt = rtt
+                self._min_rtt_at = now
+            self._certain_rtt = rtt
+            self._certain_at = now
         self.rtt = rtt
         if sent_at > self.xmit_ts or (sent_at == self.xmit_ts and tsn > self.end_tsn):
             self.xmit_ts = sent_at
             self.end_tsn = tsn
+
+    def _too_soon(self, rtt: float, now: float) -> bool:
+        """Whether what was acknowledged this long after it was sent again is rather what was sent at first.
+
+        Where a queue stands, many shortest round trips pass between the two. Taken for the retransmission's, the
+        acknowledgement would make lost all that was sent before that and is still in the queue; sent again in vain, it
+        would do the same in its turn. TCP has timestamps to tell; here, what chunks sent once take at present does.
+        """
+        return rtt < SURELY_TOO_SOON * self._certain_rtt and now - self._certain_at < 2 * self._certain_rtt
 
     def note_duplicates(self, next_tsn: int, cumulative_tsn_ack: int) -> None:
         """The peer reported duplicate TSNs: retransmissions were spurious, so wait longer (RACK_update_reo_wnd)."""
