@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
+Datagram = TypeVar("Datagram")  # bytes; or with where they come from and go to, if the machine knows addresses
 Event = TypeVar("Event")
 Event_co = TypeVar("Event_co", covariant=True)
 
@@ -17,10 +18,10 @@ Event_co = TypeVar("Event_co", covariant=True)
 _ROUNDS = 32
 
 
-class Machine(Protocol[Event_co]):
+class Machine(Protocol[Datagram, Event_co]):
     """The one shape of a sans-IO machine; `now` is in seconds of the event loop's monotonic clock."""
 
-    def receive_datagrams(self, datagrams: Sequence[bytes], now: float) -> None:
+    def receive_datagrams(self, datagrams: Sequence[Datagram], now: float) -> None:
         """Take in what the peer sent."""
 
     def handle_timeout(self, now: float) -> None:
@@ -29,20 +30,20 @@ class Machine(Protocol[Event_co]):
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called."""
 
-    def datagrams_to_send(self, now: float) -> Sequence[bytes]:
+    def datagrams_to_send(self, now: float) -> Sequence[Datagram]:
         """Drain what is to be sent."""
 
     def events(self) -> Sequence[Event_co]:
         """Drain what happened."""
 
 
-class Transport(Protocol):
+class Transport(Protocol[Datagram]):
     """What a driver needs of a transport; `datachan.ice.transport.DatagramTransport` has it."""
 
-    def set_receiver(self, receiver: Callable[[list[bytes]], None] | None) -> None:
+    def set_receiver(self, receiver: Callable[[list[Datagram]], None] | None) -> None:
         """Name who gets each batch."""
 
-    def send_datagrams(self, datagrams: Sequence[bytes]) -> None:
+    def send_datagrams(self, datagrams: Sequence[Datagram]) -> None:
         """Send a batch."""
 
     @property
@@ -53,7 +54,7 @@ class Transport(Protocol):
         """Name who is told that `writable` has become True."""
 
 
-class Driver(Generic[Event]):
+class Driver(Generic[Datagram, Event]):
     """Drives a machine over a transport, from construction until `close`.
 
     Arguments:
@@ -63,7 +64,9 @@ class Driver(Generic[Event]):
             the other events still come, and the error reaches the event loop's exception handler.
     """
 
-    def __init__(self, machine: Machine[Event], transport: Transport, on_event: Callable[[Event], Any]) -> None:
+    def __init__(
+        self, machine: Machine[Datagram, Event], transport: Transport[Datagram], on_event: Callable[[Event], Any]
+    ) -> None:
         self._machine = machine
         self._transport = transport
         self._on_event = on_event
@@ -121,7 +124,7 @@ class Driver(Generic[Event]):
         self._wake = None
         self._run()
 
-    def _received(self, datagrams: list[bytes]) -> None:
+    def _received(self, datagrams: list[Datagram]) -> None:
         if self._closed:
             return
         self._machine.receive_datagrams(datagrams, self._loop.time())

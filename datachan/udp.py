@@ -405,6 +405,18 @@ class MulticastSocket(UdpSocket):
                 self._discard(1, error)
 
 
+def source_address(address: Address) -> str | None:
+    """The address of this host that the system's routes would send from to a numeric address; None without a route."""
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(address)  # sends nothing
+            found: str = probe.getsockname()[0]
+        except OSError:
+            return None
+        return found
+
+
 def _bind_shared(sock: socket.socket, port: int) -> bool:
     """Bind to a port together with others, or to another one; whether it is that port."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

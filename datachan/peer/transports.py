@@ -84,7 +84,7 @@ class PeerTransports:
         self._tap = self._open_tap()
         self._gathering = False
         self._connecting: asyncio.Task[None] | None = None
-        self._driver: Driver[object] | None = None
+        self._driver: Driver[bytes, object] | None = None
         self._stack_closed = asyncio.Event()
         self._remote: Section | None = None
         self.stack: Stack | None = None

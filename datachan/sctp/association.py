@@ -37,13 +37,14 @@ from .stats import AssociationStats, look_at
 from .tcb import Tcb
 from .timers import Timer, earliest
 from .tx.policies import PRIORITY, REASONS, AbandonmentCounter
-from .tx.retransmission import RetransmissionQueue
+from .tx.retransmission import DATA_HEADER_LENGTH, RetransmissionQueue
 from .tx.scheduler import MAX_PRIORITY, make_scheduler
 from .tx.send_queue import OutgoingMessage, SendQueue
 from .wire import causes
 from .wire.causes import ErrorCause
 from .wire.chunks import AbortChunk
-from .wire.packet import parse_packet_untrusted
+from .wire.extensions import I_DATA_HEADER_LENGTH
+from .wire.packet import COMMON_HEADER_LENGTH, parse_packet_untrusted
 from .wire.parameters import (
     AddIncomingStreamsRequest,
     AddOutgoingStreamsRequest,
@@ -112,6 +113,16 @@ class Association:
     def outbound_streams(self) -> int:
         """Streams we may send on, once known; before, those we ask for."""
         return self.options.outbound_streams if self.tcb is None else self.tcb.outbound_streams
+
+    @property
+    def max_fragment(self) -> int:
+        """Most user bytes of a message that go into one packet."""
+        if self.tcb is not None:
+            return self.tcb.sender.max_fragment
+        options = self.options
+        header = I_DATA_HEADER_LENGTH if options.interleaving else DATA_HEADER_LENGTH
+        size = (options.first_packet_size - COMMON_HEADER_LENGTH & ~3) - header
+        return min(size, options.max_fragment) if options.max_fragment else size
 
     @property
     def user_data_moved(self) -> int:

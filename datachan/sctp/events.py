@@ -19,7 +19,7 @@ class Event:
 
 
 class MessageReceived(Event):
-    """A whole user message arrived (DATA ARRIVE, section 11.2.1).
+    """A user message arrived (DATA ARRIVE, section 11.2.1), whole unless parts of messages were asked for.
 
     Its bytes count against the advertised receiver window until `Association.message_consumed` gives them back.
 
@@ -28,19 +28,28 @@ class MessageReceived(Event):
         ppid: the payload protocol identifier, host order.
         data: the message.
         unordered: whether it was sent with the U bit.
+        ssn: its number in the stream as on the wire: an SSN, or with I-DATA a MID.
+        tsn: that of its first DATA chunk, as on the wire.
+        last: False for a part of a message that goes on (`AssociationOptions.partial_delivery_point`).
     """
 
-    __slots__ = ("data", "ppid", "stream_id", "unordered")
+    __slots__ = ("data", "last", "ppid", "ssn", "stream_id", "tsn", "unordered")
 
-    def __init__(self, stream_id: int, ppid: int, data: bytes, unordered: bool) -> None:
+    def __init__(
+        self, stream_id: int, ppid: int, data: bytes, unordered: bool, ssn: int = 0, tsn: int = 0, last: bool = True
+    ) -> None:
         self.stream_id = stream_id
         self.ppid = ppid
         self.data = data
         self.unordered = unordered
+        self.ssn = ssn
+        self.tsn = tsn
+        self.last = last
 
     def __repr__(self) -> str:
         kind = "unordered" if self.unordered else "ordered"
-        return f"MessageReceived(stream_id={self.stream_id}, ppid={self.ppid}, {len(self.data)} bytes, {kind})"
+        part = "" if self.last else ", to be continued"
+        return f"MessageReceived(stream_id={self.stream_id}, ppid={self.ppid}, {len(self.data)} bytes, {kind}{part})"
 
 
 class StreamProgress(Event):

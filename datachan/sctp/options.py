@@ -28,6 +28,9 @@ class AssociationOptions:
             `Association.dont_fragment`.
         packet_overhead: bytes that lower layers put around a packet, IP header included: with them the search goes by
             the usual MTUs of networks.
+        max_fragment: most user bytes of a message that go into one packet, 0 for as many as fit.
+        delay_small_packets: hold back a packet that is not full while anything is unacknowledged, as Nagle's algorithm
+            does; for users who write in small pieces and do not wait for answers.
         outbound_streams: streams we ask for (OS of INIT).
         inbound_streams: streams we accept (MIS of INIT).
         max_streams: how many streams either direction may grow to (RFC 6525, sections 5.2.5 and 5.2.6).
@@ -40,6 +43,7 @@ class AssociationOptions:
         rto_min: RTO never falls below this.
         rto_max: RTO never rises above this.
         max_init_retransmits: INIT or COOKIE ECHO retransmissions before we give up.
+        max_init_timeout: the longest wait before INIT or COOKIE ECHO is sent again; 0 for `rto_max`.
         association_max_retrans: consecutive unanswered retransmissions before the peer counts as unreachable.
         path_max_retrans: the same for the path, after which it is inactive.
         potentially_failed_max_retrans: errors above which a path counts as potentially failed: data goes to another
@@ -80,6 +84,8 @@ class AssociationOptions:
     base_packet_size: int = 1200
     path_mtu_discovery: bool = False
     packet_overhead: int = 28
+    max_fragment: int = 0
+    delay_small_packets: bool = False
     outbound_streams: int = 65535
     inbound_streams: int = 65535
     max_streams: int = 65535
@@ -91,6 +97,7 @@ class AssociationOptions:
     rto_min: float = 1.0
     rto_max: float = 60.0
     max_init_retransmits: int = 8
+    max_init_timeout: float = 0.0
     association_max_retrans: int = 10
     path_max_retrans: int = 5
     potentially_failed_max_retrans: int | None = None
@@ -137,6 +144,10 @@ class AssociationOptions:
             raise ValueError(f"receive_window is {self.receive_window}; it may not be less than 1500 bytes")
         if not (0 < self.outbound_streams < 65536 and 0 < self.inbound_streams < 65536):
             raise ValueError(f"{self.outbound_streams} and {self.inbound_streams} streams; there may be 1 to 65535")
+        if self.max_fragment < 0 or self.max_init_timeout < 0:
+            raise ValueError(
+                f"max_fragment is {self.max_fragment}, max_init_timeout {self.max_init_timeout}; not below 0"
+            )
         if min(self.max_packet_size, self.base_packet_size) < 100:
             sizes = f"max_packet_size is {self.max_packet_size} and base_packet_size {self.base_packet_size}"
             raise ValueError(f"{sizes}; SCTP needs at least 100 bytes")

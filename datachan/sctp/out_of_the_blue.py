@@ -5,19 +5,44 @@ It keeps nothing and decides from the packet alone.
 
 from __future__ import annotations
 
+from .errors import BadPacket
 from .wire.causes import STALE_COOKIE
 from .wire.chunks import (
     ABORT,
     COOKIE_ACK,
     ERROR,
+    INIT,
     SHUTDOWN_ACK,
     SHUTDOWN_COMPLETE,
     AbortChunk,
     Chunk,
     ErrorChunk,
+    InitChunk,
     ShutdownCompleteChunk,
 )
-from .wire.packet import Packet
+from .wire.packet import Packet, parse_packet_untrusted, serialize_packet
+
+
+def refuse_untrusted(datagram: bytes) -> bytes | None:
+    """The answer to a packet for an SCTP port that nobody has, or None to keep silent."""
+    try:
+        packet = parse_packet_untrusted(datagram)
+    except BadPacket:
+        return None
+    first = packet.chunks[0]
+    answer: Chunk | None
+    tag = packet.verification_tag
+    if isinstance(first, InitChunk) and first.type == INIT:
+        # Rule 3: "the Verification Tag of the packet containing the ABORT chunk MUST be the Initiate Tag of the
+        # received INIT chunk, and the T bit of the ABORT chunk has to be set to 0".
+        if tag != 0 or len(packet.chunks) != 1 or first.initiate_tag == 0:
+            return None
+        tag, answer = first.initiate_tag, AbortChunk([])
+    else:
+        answer = respond(packet) if tag else None
+    if answer is None:
+        return None
+    return serialize_packet(packet.destination_port, packet.source_port, tag, [answer.serialize()])
 
 
 def respond(packet: Packet) -> Chunk | None:

@@ -48,7 +48,8 @@ def send_init(association: Association, now: float) -> None:
 
 def _start_t1(association: Association, now: float) -> None:
     options = association.options
-    association.t1.start(now, min(options.rto_initial * 2.0**association.t1.expirations, options.rto_max))
+    longest = options.max_init_timeout or options.rto_max
+    association.t1.start(now, min(options.rto_initial * 2.0**association.t1.expirations, longest))
 
 
 def handle_t1_expired(association: Association, now: float) -> None:

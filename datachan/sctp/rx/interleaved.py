@@ -184,7 +184,7 @@ class InterleavedReassembly(Reassembly):
         self._complete(stream, chunk, partial.ppid, b"".join(partial.parts), out)
 
     def _complete(self, stream: InterleavedStream, chunk: IDataChunk, ppid: int, data: bytes, out: list[Event]) -> None:
-        message = MessageReceived(chunk.stream_id, ppid, data, chunk.unordered)
+        message = MessageReceived(chunk.stream_id, ppid, data, chunk.unordered, chunk.mid, chunk.tsn)
         if chunk.unordered:
             out.append(message)
         elif chunk.mid == stream.next_mid & _MASK:

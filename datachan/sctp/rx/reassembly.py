@@ -138,7 +138,7 @@ class ReassemblyQueue(Reassembly):
         self._complete(run.first, b"".join(run.parts), out)
 
     def _complete(self, first: DataChunk, data: bytes, out: list[Event]) -> None:
-        message = MessageReceived(first.stream_id, first.ppid, data, first.unordered)
+        message = MessageReceived(first.stream_id, first.ppid, data, first.unordered, first.ssn, first.tsn)
         if first.unordered:
             out.append(message)
             return

@@ -99,6 +99,11 @@ class RetransmissionQueue:
         self.senders: list[PathSender] = []
         self.current = self.writing = self.add_path(path)
 
+    @property
+    def max_fragment(self) -> int:
+        """Most user bytes of a message that go into one packet."""
+        return self._max_fragment
+
     def add_path(self, path: Path) -> PathSender:
         """Another destination; nothing goes there yet."""
         sender = PathSender(self._options, path, self.outstanding.next_tsn)
@@ -113,7 +118,9 @@ class RetransmissionQueue:
         calculate the size of each DATA chunk."
         """
         self._packet_room = min([sender.max_packet for sender in self.senders])
-        self._max_fragment = self._packet_room - self._header_length
+        size = self._packet_room - self._header_length
+        limit = self._options.max_fragment
+        self._max_fragment = min(size, limit) if limit else size
 
     def packet_size_changed(self, sender: PathSender) -> None:
         """A path takes longer packets, or only shorter ones."""
@@ -513,6 +520,10 @@ class RetransmissionQueue:
         if not path.t3_rtx.running:
             path.t3_rtx.start(now, path.rto)
         return chunk
+
+    def _waits_for_more(self) -> bool:
+        """Nagle's algorithm: a packet that is not full waits until it is, or until nothing is unacknowledged."""
+        return not self.all_acknowledged and self._queue.buffered < self._max_fragment
 
     def _may_probe(self, now: float) -> bool:
         """Whether a zero window probe may go (section 6.1, A); else T3-rtx runs towards one."""

@@ -1,0 +1,127 @@
+"""An endpoint at work on asyncio: one SCTP port on UDP, its associations, and the sockets that share it.
+
+A listening socket, the sockets it accepted and those peeled off from it live on one binding; the last to go closes it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+from datachan.driver import Driver
+from datachan.sctp.addresses import TransportAddress
+from datachan.sctp.association import Association
+from datachan.sctp.endpoint import Endpoint
+from datachan.sctp.events import AssociationEstablished, Event
+from datachan.sctp.options import AssociationOptions
+
+from .ancillary import Address
+from .association import SocketAssociation
+from .inbox import Inbox
+from .ports import Ports, Run
+from .settings import Settings
+
+Told = tuple[int, Event]
+
+
+class EndpointMachine:
+    """An endpoint in the one shape the driver runs."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self.handle_timeout = endpoint.handle_timeout
+        self.next_timeout = endpoint.next_timeout
+        self.events: Callable[[], Sequence[Told]] = endpoint.events
+        self.datagrams_to_send: Callable[[float], Sequence[Run]] = endpoint.packets_to_send
+
+    def receive_datagrams(self, datagrams: Sequence[Run], now: float) -> None:
+        """Take in what came, each run with its source."""
+        for source, packets in datagrams:
+            self._endpoint.receive_datagrams(packets, now, source)
+
+
+class Binding:
+    """One SCTP port of this host in use.
+
+    Args:
+        ports: the port and its addresses; they belong to the binding from now on.
+        options: the parameters of associations to come.
+
+    Attributes:
+        endpoint: the machine.
+        ports: its transport.
+        associations: those there are, by id.
+        incoming: makes something of an association a peer has set up.
+    """
+
+    def __init__(self, ports: Ports, options: AssociationOptions) -> None:
+        self.ports = ports
+        self.endpoint = Endpoint(options, os.urandom)
+        self.associations: dict[int, SocketAssociation] = {}
+        self.incoming: Callable[[int, Address], SocketAssociation] | None = None
+        self._users = 1
+        self._driver: Driver[Run, Told] = Driver(EndpointMachine(self.endpoint), ports, self._told)
+
+    @property
+    def now(self) -> float:
+        """The time to call the machine with."""
+        return self._driver.now
+
+    def call(self, assoc_id: int) -> Association | None:
+        """The engine's association, to call it; None when it is over."""
+        found = self.endpoint.association(assoc_id)
+        if found is not None:
+            self._driver.wake()
+        return found
+
+    def connect(
+        self, addresses: Sequence[TransportAddress], port: int, inbox: Inbox, settings: Settings
+    ) -> SocketAssociation:
+        """Begin to set up an association.
+
+        Raises:
+            InvalidState: there is one with this peer already.
+        """
+        assoc_id = self.endpoint.connect(addresses, self.now, remote_port=port, options=settings.options)
+        association = SocketAssociation(assoc_id, self, inbox, settings, (addresses[0][0], port))
+        self.associations[assoc_id] = association
+        self._driver.wake()
+        return association
+
+    def association_ended(self, association: SocketAssociation) -> None:
+        """It is over; nobody finds it by its id any more."""
+        self.associations.pop(association.id, None)
+
+    def share(self) -> Binding:
+        """One more socket uses it."""
+        self._users += 1
+        return self
+
+    def release(self) -> None:
+        """A socket uses it no more. The last one's associations are aborted, if there still are any."""
+        self._users -= 1
+        if self._users:
+            return
+        for association in list(self.associations.values()):
+            association.inbox = None
+            association.abort("the socket was closed")
+        self._driver.flush()
+        self._driver.close()
+        self.ports.close()
+
+    def flush(self) -> None:
+        """Send what there is at once."""
+        self._driver.flush()
+
+    def _told(self, told: Told) -> None:
+        assoc_id, event = told
+        association = self.associations.get(assoc_id)
+        if association is None:
+            found = self.endpoint.look(assoc_id)
+            if self.incoming is None or found is None or not isinstance(event, AssociationEstablished):
+                return
+            addresses = found.peer_addresses()
+            host = addresses[0][0] if addresses else ""
+            association = self.incoming(assoc_id, (host, found.options.remote_port))
+            self.associations[assoc_id] = association
+        association.handle(event)

@@ -1,0 +1,330 @@
+"""UDP sockets of this program and the SCTP ports behind them: who gets which packet, and which socket one leaves by.
+
+Sockets of one event loop share a UDP socket when they are bound to the same address and UDP port, each with an SCTP
+port of its own, as all of a host share the one encapsulation port of a kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import random
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from datachan.sctp.addresses import TransportAddress, normalise
+from datachan.sctp.out_of_the_blue import refuse_untrusted
+from datachan.udp import Address, UdpSocket, source_address
+
+Run = tuple[TransportAddress, list[bytes]]
+Receiver = Callable[[list[Run]], None]
+
+EPHEMERAL_PORTS: Final = range(49152, 65536)
+RECEIVE_BUFFER: Final = 4 << 20
+SEND_BUFFER: Final = 1 << 20
+
+_WILDCARDS: Final = {"0.0.0.0", "::"}
+
+
+class SharedSocket:
+    """One UDP socket, and the receivers of the SCTP ports behind it."""
+
+    def __init__(self, registry: Registry, host: str, socket: UdpSocket) -> None:
+        self.socket = socket
+        self.host = host
+        self.udp_port: int = socket.local_address[1]
+        self._registry = registry
+        self._receivers: dict[int, Receiver] = {}
+        self._writers: list[Callable[[], None]] = []
+        self._six = ":" in host
+        self._sources: dict[Address, TransportAddress] = {}
+        socket.set_receiver(self._received)
+        socket.set_writable_callback(self._writable)
+
+    @property
+    def ports(self) -> set[int]:
+        """The SCTP ports in use."""
+        return set(self._receivers)
+
+    def open(self, port: int, receiver: Receiver, writable: Callable[[], None]) -> None:
+        """Take an SCTP port.
+
+        Raises:
+            OSError: it is taken.
+        """
+        if port in self._receivers:
+            raise OSError(errno.EADDRINUSE, f"SCTP port {port} is in use: {os.strerror(errno.EADDRINUSE)}")
+        self._receivers[port] = receiver
+        self._writers.append(writable)
+
+    def release(self, port: int, writable: Callable[[], None]) -> None:
+        """Give an SCTP port back; the last one closes the socket."""
+        self._receivers.pop(port, None)
+        if writable in self._writers:
+            self._writers.remove(writable)
+        if not self._receivers:
+            self._registry.forget(self)
+            self.socket.close()
+
+    def send(self, packets: Sequence[bytes], target: TransportAddress) -> None:
+        """Send packets; what the system has no room for is lost, as on any network."""
+        host = target[0]
+        if self._six and ":" not in host:
+            host = f"::ffff:{host}"
+        try:
+            self.socket.send(packets, (host, target[1]))
+        except BufferError:
+            self.socket.discarded += len(packets)
+
+    def _received(self, datagrams: list[bytes], address: Address) -> None:
+        source = self._sources.get(address)
+        if source is None:
+            if len(self._sources) >= 1024:
+                self._sources.clear()
+            source = self._sources[address] = (normalise(address[0]), address[1])
+        first = datagrams[0][2:4]
+        if all(datagram[2:4] == first for datagram in datagrams):
+            self._hand_over(int.from_bytes(first, "big"), source, datagrams)
+            return
+        for datagram in datagrams:
+            self._hand_over(int.from_bytes(datagram[2:4], "big"), source, [datagram])
+
+    def _hand_over(self, port: int, source: TransportAddress, datagrams: list[bytes]) -> None:
+        receiver = self._receivers.get(port)
+        if receiver is not None:
+            receiver([(source, datagrams)])
+            return
+        # Nobody has this port; to say so to the first packet of a batch is enough.
+        answer = refuse_untrusted(datagrams[0])
+        if answer is not None:
+            self.send([answer], source)
+
+    def _writable(self) -> None:
+        for writable in list(self._writers):
+            writable()
+
+
+class Registry:
+    """The UDP sockets of one event loop."""
+
+    def __init__(self) -> None:
+        self._sockets: dict[tuple[str, int], SharedSocket] = {}
+
+    def get(self, host: str, udp_port: int) -> SharedSocket:
+        """The socket bound to this address, a new one if there is none yet.
+
+        Args:
+            host: an IP address of this host, or a wildcard.
+            udp_port: 0 has the system choose one.
+
+        Raises:
+            OSError: the address is not one of this host's, or another program has the port.
+        """
+        if udp_port:
+            wildcard = "::" if ":" in host else "0.0.0.0"
+            for key in ((host, udp_port), (wildcard, udp_port)):
+                if key in self._sockets:
+                    return self._sockets[key]
+        socket = UdpSocket.bind(host, udp_port, receive_buffer=RECEIVE_BUFFER, send_buffer=SEND_BUFFER)
+        shared = SharedSocket(self, host, socket)
+        self._sockets[(host, shared.udp_port)] = shared
+        return shared
+
+    def ephemeral(self, host: str) -> SharedSocket:
+        """The socket, on a port the system chose, of those who only connect from this address."""
+        shared = self._sockets.get((host, 0))
+        if shared is None:
+            shared = self._sockets[(host, 0)] = self.get(host, 0)
+        return shared
+
+    def forget(self, shared: SharedSocket) -> None:
+        """A socket is closed."""
+        for key in ((shared.host, shared.udp_port), (shared.host, 0)):
+            if self._sockets.get(key) is shared:
+                del self._sockets[key]
+
+
+_registries: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Registry] = weakref.WeakKeyDictionary()
+
+
+def registry() -> Registry:
+    """That of the running event loop."""
+    loop = asyncio.get_running_loop()
+    found = _registries.get(loop)
+    if found is None:
+        found = _registries[loop] = Registry()
+    return found
+
+
+class Ports:
+    """One SCTP port on one or several addresses of this host, all with the same UDP port: an endpoint's transport.
+
+    Attributes:
+        port: the SCTP port.
+        sockets: one for each address.
+    """
+
+    def __init__(self, port: int, sockets: list[SharedSocket]) -> None:
+        self.port = port
+        self.sockets: list[SharedSocket] = []
+        self._receiver: Receiver | None = None
+        self._writable_callback: Callable[[], None] | None = None
+        self._chosen: dict[str, SharedSocket] = {}  # of each peer's address, the socket it was heard at or goes by
+        self._turn = 0
+        try:
+            for shared in sockets:
+                self.add(shared)
+        except OSError:
+            self.close()
+            raise
+
+    @classmethod
+    def bind(cls, hosts: Sequence[str], port: int, udp_port: int | None) -> Ports:
+        """Take an SCTP port.
+
+        Args:
+            hosts: IP addresses of this host, at least one.
+            port: the SCTP port; 0 has a free one chosen.
+            udp_port: the UDP port; 0 has the system choose one, None is one shared by all that only connect.
+
+        Raises:
+            OSError: a port is taken, or an address is not one of this host's.
+        """
+        known = registry()
+        sockets: list[SharedSocket] = []
+        try:
+            for host in hosts:
+                if udp_port is None:
+                    sockets.append(known.ephemeral(host))
+                else:
+                    sockets.append(known.get(host, udp_port))
+                    udp_port = sockets[-1].udp_port
+            return cls(port or free_port(sockets), sockets)
+        finally:
+            for shared in sockets:  # what was opened for this and is not used
+                if not shared.ports:
+                    shared.release(0, _nothing)
+
+    @property
+    def hosts(self) -> list[str]:
+        """The addresses it is bound to."""
+        return [shared.host for shared in self.sockets]
+
+    @property
+    def udp_port(self) -> int:
+        """The UDP port."""
+        return self.sockets[0].udp_port
+
+    def add(self, shared: SharedSocket) -> None:
+        """Use one more address."""
+        shared.open(self.port, self._received, self._writable)
+        self.sockets.append(shared)
+
+    def bind_too(self, hosts: Sequence[str]) -> None:
+        """Use more addresses, with the same UDP port; all of them or none.
+
+        Raises:
+            OSError: the port is taken there, or an address is not one of this host's.
+        """
+        added: list[str] = []
+        try:
+            for host in hosts:
+                if host not in self.hosts:
+                    shared = registry().get(host, self.udp_port)
+                    try:
+                        self.add(shared)
+                    finally:
+                        if not shared.ports:
+                            shared.release(0, _nothing)
+                    added.append(host)
+        except OSError:
+            for host in added:
+                self.remove(host)
+            raise
+        self._chosen.clear()
+
+    def remove(self, host: str) -> None:
+        """Use an address no more."""
+        for shared in self.sockets:
+            if shared.host == host:
+                self.sockets.remove(shared)
+                shared.release(self.port, self._writable)
+                self._chosen.clear()
+                return
+
+    def close(self) -> None:
+        """Give everything back."""
+        for shared in self.sockets:
+            shared.release(self.port, self._writable)
+        self.sockets.clear()
+
+    # -- what a driver wants of a transport -------------------------------------------------------------------
+
+    def set_receiver(self, receiver: Receiver | None) -> None:
+        """Name who gets each batch."""
+        self._receiver = receiver
+
+    @property
+    def writable(self) -> bool:
+        """Whether datagrams are taken now."""
+        return all(shared.socket.writable for shared in self.sockets)
+
+    def set_writable_callback(self, callback: Callable[[], None] | None) -> None:
+        """Name who is told that `writable` has become True."""
+        self._writable_callback = callback
+
+    def send_datagrams(self, datagrams: Sequence[Run]) -> None:
+        """Send each run to its address."""
+        if len(self.sockets) == 1:
+            shared = self.sockets[0]
+            for target, packets in datagrams:
+                shared.send(packets, target)
+            return
+        for target, packets in datagrams:
+            self._choose(target).send(packets, target)
+
+    def source_for(self, target: TransportAddress) -> str:
+        """The address of ours that a peer is sent to from."""
+        host = self._choose(target).host
+        return source_address(target) or host if host in _WILDCARDS else host
+
+    def _received(self, runs: list[Run]) -> None:
+        if self._receiver is not None:
+            self._receiver(runs)
+
+    def _choose(self, target: TransportAddress) -> SharedSocket:
+        """The socket to send by: the one the system's routes name; else those of the family in turn."""
+        chosen = self._chosen.get(target[0])
+        if chosen is None:
+            six = ":" in target[0]
+            fitting = [shared for shared in self.sockets if (":" in shared.host) == six] or self.sockets
+            preferred = source_address(target)
+            chosen = next((shared for shared in fitting if shared.host == preferred), None)
+            if chosen is None:
+                chosen = fitting[self._turn % len(fitting)]
+                self._turn += 1
+            if len(self._chosen) >= 65536:
+                self._chosen.clear()
+            self._chosen[target[0]] = chosen
+        return chosen
+
+    def _writable(self) -> None:
+        if self._writable_callback is not None and self.writable:
+            self._writable_callback()
+
+
+def free_port(sockets: Sequence[SharedSocket]) -> int:
+    """An SCTP port nobody has on any of these."""
+    taken = {port for shared in sockets for port in shared.ports}
+    start = random.randrange(len(EPHEMERAL_PORTS))
+    for step in range(len(EPHEMERAL_PORTS)):
+        port = EPHEMERAL_PORTS[(start + step) % len(EPHEMERAL_PORTS)]
+        if port not in taken:
+            return port
+    raise OSError(errno.EADDRINUSE, "every ephemeral SCTP port is in use")
+
+
+def _nothing() -> None:
+    """What is called back by nobody."""

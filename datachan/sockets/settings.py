@@ -1,0 +1,69 @@
+"""What a socket, or one association of it, was told to be like. Values; nothing acts here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from datachan.sctp.options import AssociationOptions
+
+from .ancillary import InitMsg, PrInfo, SndInfo
+from .constants import UDP_ENCAPSULATION_PORT
+
+PACKET_SIZE: Final = 1400
+"""The largest SCTP packet to begin with, in bytes: what fits most tunnels with UDP and IP around it."""
+
+
+def default_options() -> AssociationOptions:
+    """The parameters of an association as `datachan.sockets` has them, where they differ from the engine's."""
+    return AssociationOptions(
+        max_packet_size=PACKET_SIZE,
+        outbound_streams=10,
+        inbound_streams=2048,
+        receive_window=256 * 1024,
+        max_receive_window=4 * 1024 * 1024,
+        max_message_size=16 * 1024 * 1024,
+        send_buffer=2 * 1024 * 1024,
+        # RFC 8260, 4.3.1: "Since the default fragment interleave level is not 2, user message interleaving is disabled
+        # per default."
+        interleaving=False,
+        slow_start_limit=8,
+        max_burst=16,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What can be set for a socket and then for each association.
+
+    Attributes:
+        options: the protocol parameters.
+        remote_udp_port: the UDP port of peers we connect to.
+        sndinfo: how messages are sent that do not say it (SCTP_DEFAULT_SNDINFO).
+        prinfo: when these are given up (SCTP_DEFAULT_PRINFO).
+        context: what received messages carry (SCTP_CONTEXT).
+        subscribed: the types of the notifications that are wanted.
+        fragments: whether a message may be longer than a packet (SCTP_DISABLE_FRAGMENTS, the other way round).
+    """
+
+    options: AssociationOptions = field(default_factory=default_options)
+    remote_udp_port: int = UDP_ENCAPSULATION_PORT
+    sndinfo: SndInfo = field(default_factory=SndInfo)
+    prinfo: PrInfo = field(default_factory=PrInfo)
+    context: object = None
+    subscribed: frozenset[type] = frozenset()
+    fragments: bool = True
+
+
+def with_init(options: AssociationOptions, init: InitMsg) -> AssociationOptions:
+    """These options, as an SCTP_INITMSG changes them."""
+    changes: dict[str, int | float] = {}
+    if init.num_ostreams:
+        changes["outbound_streams"] = init.num_ostreams
+    if init.max_instreams:
+        changes["inbound_streams"] = init.max_instreams
+    if init.max_attempts:
+        changes["max_init_retransmits"] = init.max_attempts
+    if init.max_init_timeo:
+        changes["max_init_timeout"] = init.max_init_timeo / 1000
+    return replace(options, **changes) if changes else options  # type: ignore[arg-type]

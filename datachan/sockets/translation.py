@@ -1,0 +1,57 @@
+"""From what the engine tells to the notifications of RFC 6458. Nothing is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from datachan.sctp import events as engine
+
+from . import notifications as told
+from .constants import AssocResetFlag, AssocState, StreamChangeFlag, StreamResetFlag
+
+if TYPE_CHECKING:
+    from .association import SocketAssociation
+
+
+def notification_for(association: SocketAssociation, event: engine.Event) -> Iterator[told.Notification]:
+    """The notifications an event of an association is worth, apart from those of its end."""
+    assoc_id = association.id
+    if isinstance(event, engine.AssociationEstablished | engine.AssociationRestarted):
+        restarted = isinstance(event, engine.AssociationRestarted)
+        state = AssocState.SCTP_RESTART if restarted else AssocState.SCTP_COMM_UP
+        yield told.AssocChange(state, 0, event.outbound_streams, event.inbound_streams, assoc_id)
+    elif isinstance(event, engine.ShutdownReceived):
+        yield told.ShutdownEvent(assoc_id)
+    elif isinstance(event, engine.SendFailed):
+        yield association.sent_as(event)
+    elif isinstance(event, engine.SenderDry):
+        yield told.SenderDryEvent(assoc_id)
+    elif isinstance(event, engine.RemoteError):
+        if event.by_peer:
+            yield told.RemoteError(event.cause_code, event.description, assoc_id)
+    else:
+        yield from _reconfiguration(assoc_id, event)
+
+
+def _reconfiguration(assoc_id: int, event: engine.Event) -> Iterator[told.Notification]:
+    """RFC 6525, section 6.1."""
+    if isinstance(event, engine.IncomingStreamsReset):
+        yield told.StreamResetEvent(StreamResetFlag.SCTP_STREAM_RESET_INCOMING_SSN, event.stream_ids, assoc_id)
+    elif isinstance(event, engine.OutgoingStreamsReset):
+        yield told.StreamResetEvent(StreamResetFlag.SCTP_STREAM_RESET_OUTGOING_SSN, event.stream_ids, assoc_id)
+    elif isinstance(event, engine.StreamResetFailed):
+        flags = StreamResetFlag.SCTP_STREAM_RESET_OUTGOING_SSN | StreamResetFlag.SCTP_STREAM_RESET_DENIED
+        yield told.StreamResetEvent(flags, event.stream_ids, assoc_id)
+    elif isinstance(event, engine.AssociationReset):
+        yield told.AssocResetEvent(AssocResetFlag(0), event.local_tsn, event.peer_tsn, assoc_id)
+    elif isinstance(event, engine.StreamsAdded):
+        yield told.StreamChangeEvent(StreamChangeFlag(0), event.inbound_streams, event.outbound_streams, assoc_id)
+    elif isinstance(event, engine.ReconfigurationFailed):
+        if event.request == "SsnTsnResetRequest":
+            yield told.AssocResetEvent(AssocResetFlag.SCTP_ASSOC_RESET_DENIED, 0, 0, assoc_id)
+        elif event.request == "IncomingSsnResetRequest":
+            flags = StreamResetFlag.SCTP_STREAM_RESET_INCOMING_SSN | StreamResetFlag.SCTP_STREAM_RESET_DENIED
+            yield told.StreamResetEvent(flags, (), assoc_id)
+        else:
+            yield told.StreamChangeEvent(StreamChangeFlag.SCTP_STREAM_CHANGE_DENIED, 0, 0, assoc_id)
