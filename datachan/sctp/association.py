@@ -242,6 +242,22 @@ class Association:
             raise ValueError(f"the priority is {priority}; it may be 1 to {MAX_PRIORITY}")
         self.queue.set_priority(stream_id, priority)
 
+    def change_options(self, options: AssociationOptions) -> None:
+        """Go on with other parameters: RTO bounds, retransmission limits, SACK delay, bursts, scheduler and so on.
+
+        What the handshake settled stays as it is: ports and addresses, streams, extensions; likewise the congestion
+        control, the packet size, and what each path was told of its own (`set_path_parameters`).
+
+        Args:
+            options: a changed copy of the present ones.
+        """
+        if options.scheduler != self.options.scheduler:
+            self.queue.change_scheduler(make_scheduler(options.scheduler))
+        self.options = options
+        self.writer.change_options(options)
+        if self.tcb is not None:
+            self.tcb.change_options(options)
+
     def buffered_amount(self, stream_id: int) -> int:
         """User bytes of a stream that are queued and not yet sent once."""
         return self.queue.buffered_amount(stream_id)

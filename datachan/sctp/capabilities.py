@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from .options import AssociationOptions
 from .wire.extensions import FORWARD_TSN, I_DATA, I_FORWARD_TSN, RE_CONFIG
 from .wire.parameters import (
+    AdaptationIndication,
     ForwardTsnSupported,
     Parameter,
     SupportedExtensions,
@@ -62,7 +63,17 @@ def announce(options: AssociationOptions) -> list[Parameter]:
         parameters.append(SupportedExtensions(tuple(extensions)))
     if options.zero_checksum:
         parameters.append(ZeroChecksumAcceptable(SCTP_OVER_DTLS))
+    if options.adaptation_indication is not None:
+        parameters.append(AdaptationIndication(options.adaptation_indication))
     return parameters
+
+
+def adaptation_of(peer: Sequence[Parameter]) -> int:
+    """The peer's Adaptation Layer Indication, -1 without one."""
+    for parameter in peer:
+        if isinstance(parameter, AdaptationIndication):
+            return parameter.code_point
+    return -1
 
 
 def negotiate(options: AssociationOptions, peer: Sequence[Parameter]) -> Capabilities:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from .addresses import TransportAddress, address_parameter, ip_of
 from .wire.parameters import IPv4Address, IPv6Address
 
-_CONTENT = struct.Struct("!ddIIIIIIIHHHHBB")
+_CONTENT = struct.Struct("!ddIIIIIIIHHHHqBB")
 _PORT = struct.Struct("!HB")
 _MAC_LENGTH = 32
 
@@ -32,6 +32,7 @@ class StateCookieContent:
         outbound_streams, inbound_streams: as negotiated.
         source_port, destination_port: of the packet with the INIT.
         capabilities: `Capabilities.to_bits()`.
+        adaptation: the peer's Adaptation Layer Indication, -1 without one.
         peer_addresses: where the peer can be reached, the source of its INIT first; none when the lower layer has only
             one way.
     """
@@ -50,6 +51,7 @@ class StateCookieContent:
     source_port: int
     destination_port: int
     capabilities: int
+    adaptation: int = -1
     peer_addresses: tuple[TransportAddress, ...] = ()
 
     def staleness(self, now: float) -> float:
@@ -90,6 +92,7 @@ class CookieSealer:
             content.inbound_streams,
             content.source_port,
             content.destination_port,
+            content.adaptation,
             content.capabilities,
             len(content.peer_addresses),
         )
@@ -120,8 +123,9 @@ class CookieSealer:
             inbound_streams=fields[10],
             source_port=fields[11],
             destination_port=fields[12],
-            capabilities=fields[13],
-            peer_addresses=tuple(_unpack_addresses(body, fields[14])),
+            adaptation=fields[13],
+            capabilities=fields[14],
+            peer_addresses=tuple(_unpack_addresses(body, fields[15])),
         )
 
     def _mac(self, body: bytes) -> bytes:

@@ -52,6 +52,30 @@ class MessageReceived(Event):
         return f"MessageReceived(stream_id={self.stream_id}, ppid={self.ppid}, {len(self.data)} bytes, {kind}{part})"
 
 
+@dataclass(frozen=True, slots=True)
+class PartialDeliveryAborted(Event):
+    """The peer gave a message up of which parts were handed up already; the rest will not come.
+
+    Attributes:
+        stream_id: its stream.
+        ssn: its number in the stream.
+    """
+
+    stream_id: int
+    ssn: int
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptationIndicated(Event):
+    """The peer's Adaptation Layer Indication (RFC 5061, section 4.2.6), told once the association is established.
+
+    Attributes:
+        code: 32 bits that mean something to the two applications.
+    """
+
+    code: int
+
+
 class StreamProgress(Event):
     """Bytes of a stream left the send queue: sent for the first time, or dropped because they were abandoned.
 

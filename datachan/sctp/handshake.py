@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import Enum
 
 from .addresses import TransportAddress, to_announce, usable_addresses
-from .capabilities import Capabilities, announce, negotiate, to_report
+from .capabilities import Capabilities, adaptation_of, announce, negotiate, to_report
 from .cookie import CookieSealer, StateCookieContent
 from .options import AssociationOptions
 from .wire import causes
@@ -176,6 +176,7 @@ def cookie_content(
         source_port=ports[0],
         destination_port=ports[1],
         capabilities=negotiate(options, init.parameters).to_bits(),
+        adaptation=adaptation_of(init.parameters),
         peer_addresses=tuple(usable_addresses(init.parameters, source, options.local_addresses)),
     )
 

@@ -39,6 +39,9 @@ class AssociationOptions:
         max_receive_window: bytes the receiver window may grow to when the path holds more; 0 lets it stay as it is.
         max_message_size: longest message accepted from the peer, 0 for no limit. A longer one aborts the
             association before it can fill memory.
+        partial_delivery_point: hand up a message in parts of at least so many bytes while the rest is still to come;
+            0 hands up whole messages only. Then `max_message_size` is for what is held of a message.
+        adaptation_indication: announce this Adaptation Layer Indication (RFC 5061, section 4.2.6), 32 bits, or None.
         rto_initial: RTO before the first round trip is measured.
         rto_min: RTO never falls below this.
         rto_max: RTO never rises above this.
@@ -93,6 +96,8 @@ class AssociationOptions:
     receive_window: int = 4 * 1024 * 1024
     max_receive_window: int = 0
     max_message_size: int = 0
+    partial_delivery_point: int = 0
+    adaptation_indication: int | None = None
     rto_initial: float = 1.0
     rto_min: float = 1.0
     rto_max: float = 60.0

@@ -11,7 +11,7 @@ from . import fault_management, handshake, teardown
 from .addresses import TransportAddress, address_parameter, usable_addresses
 from .capabilities import to_report
 from .cookie import StateCookieContent
-from .events import AssociationEstablished, AssociationLost, AssociationRestarted, RemoteError
+from .events import AdaptationIndicated, AssociationEstablished, AssociationLost, AssociationRestarted, RemoteError
 from .handshake import CookieAction
 from .states import AssociationState
 from .tcb import Tcb
@@ -284,6 +284,8 @@ def _established(association: Association, now: float) -> None:
     # partially reliable data transfer."
     partial = tcb.capabilities.partial_reliability
     association.pending.append(AssociationEstablished(tcb.inbound_streams, tcb.outbound_streams, partial))
+    if tcb.adaptation >= 0:
+        association.pending.append(AdaptationIndicated(tcb.adaptation))
     fault_management.begin(association, tcb, now)
     if association.shutdown_wanted:
         association.shutdown_wanted = False
@@ -311,6 +313,8 @@ def _restart(association: Association, tcb: Tcb, content: StateCookieContent, no
     answer_cookie(association, now)
     partial = new.capabilities.partial_reliability
     association.pending.append(AssociationRestarted(new.inbound_streams, new.outbound_streams, partial))
+    if new.adaptation >= 0:
+        association.pending.append(AdaptationIndicated(new.adaptation))
     fault_management.begin(association, new, now)
     return True
 

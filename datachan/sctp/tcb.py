@@ -36,6 +36,7 @@ class Tcb:
         peer_tag: what we put into ours.
         local_tie_tag, peer_tie_tag: what cookies hold when an INIT comes while this exists (section 5.2.2).
         capabilities: the extensions both sides have.
+        adaptation: the peer's Adaptation Layer Indication, -1 without one.
         data_type: the type of the chunks user data comes in.
         inbound_streams, outbound_streams: as negotiated.
         paths: the addresses of the peer.
@@ -55,6 +56,7 @@ class Tcb:
     """
 
     __slots__ = (
+        "adaptation",
         "advertised_a_rwnd",
         "capabilities",
         "cookie",
@@ -92,6 +94,7 @@ class Tcb:
         self.peer_tag = content.peer_tag
         self.local_tie_tag, self.peer_tie_tag = tie_tags
         self.capabilities = capabilities_of(content)
+        self.adaptation = content.adaptation
         self.inbound_streams = content.inbound_streams
         self.outbound_streams = content.outbound_streams
         self.data_type = I_DATA if self.capabilities.interleaving else DATA
@@ -129,6 +132,15 @@ class Tcb:
         self.paths = Paths([path_sender.path for path_sender in sender.senders])
         self.paths.primary = self.echo_path = self.path
 
+    def change_options(self, options: AssociationOptions) -> None:
+        """Go on with other parameters; see `Association.change_options`."""
+        self.sender.change_options(options)
+        for path in self.paths.all:
+            path.options = options
+        self.window.limit = max(self.window.size, options.max_receive_window)
+        self.reassembly.max_message_size = options.max_message_size
+        self.reassembly.partial_delivery_point = options.partial_delivery_point
+
     def begin_receiving(self, options: AssociationOptions, peer_initial_tsn: int) -> None:
         """Expect DATA from this Initial TSN (32 bits) on."""
         self.tracker = DataTracker(peer_initial_tsn + TSN_BASE)
@@ -136,8 +148,10 @@ class Tcb:
 
     def _new_reassembly(self, options: AssociationOptions) -> Reassembly:
         if self.capabilities.interleaving:
-            return InterleavedReassembly(options.max_message_size, options.receive_window)
-        return ReassemblyQueue(options.max_message_size)
+            return InterleavedReassembly(
+                options.max_message_size, options.receive_window, options.partial_delivery_point
+            )
+        return ReassemblyQueue(options.max_message_size, options.partial_delivery_point)
 
     def expect_from(self, options: AssociationOptions, peer_tsn: int) -> None:
         """The peer's TSNs begin anew with this one, unwrapped (RFC 6525, section 5.2.4); what was incomplete is

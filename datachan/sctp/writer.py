@@ -80,6 +80,10 @@ class PacketWriter:
         self.bytes_sent = 0
         self.data_chunks_sent = 0
 
+    def change_options(self, options: AssociationOptions) -> None:
+        """Go on with other parameters."""
+        self._options = options
+
     def add_packet(self, verification_tag: int, chunk: bytes, destination: TransportAddress | None) -> None:
         """Send a chunk in a packet of its own, with a checksum: INIT, INIT ACK, ABORT, SHUTDOWN COMPLETE, ERROR."""
         if len(self._complete) < 16:

@@ -28,15 +28,19 @@ class Reassembly:
     Attributes:
         buffered: bytes held, overhead included.
         pieces: how many times the overhead is in that.
-        max_message_size: longest message accepted, 0 for no limit.
+        max_message_size: longest message accepted, 0 for no limit. Of one that is handed up in parts, what is held
+            counts.
+        partial_delivery_point: so many bytes of a message whose turn it is are handed up although it goes on; 0 waits
+            for whole messages.
     """
 
-    __slots__ = ("buffered", "max_message_size", "pieces")
+    __slots__ = ("buffered", "max_message_size", "partial_delivery_point", "pieces")
 
-    def __init__(self, max_message_size: int = 0) -> None:
+    def __init__(self, max_message_size: int = 0, partial_delivery_point: int = 0) -> None:
         self.buffered = 0
         self.pieces = 0
         self.max_message_size = max_message_size
+        self.partial_delivery_point = partial_delivery_point
 
     def add(self, chunk: UserDataChunk, tsn: int, contiguous: bool, out: list[Event]) -> None:
         """Take in a fragment and append the messages it completes, in order, to `out`.

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from datachan.sctp.events import Event, MessageReceived
+from datachan.sctp.events import Event, MessageReceived, PartialDeliveryAborted
 from datachan.sctp.serial import unwrap
 from datachan.sctp.wire.chunks import UserDataChunk
 from datachan.sctp.wire.extensions import IDataChunk
@@ -49,9 +49,10 @@ class Partial:
         size: bytes in `parts` and `early`.
         uncounted: bytes, overhead included, the receiver window does not count.
         uncounted_pieces: how many fragments that is.
+        given: its beginning was handed up already.
     """
 
-    __slots__ = ("early", "last_fsn", "next_fsn", "parts", "ppid", "size", "uncounted", "uncounted_pieces")
+    __slots__ = ("early", "given", "last_fsn", "next_fsn", "parts", "ppid", "size", "uncounted", "uncounted_pieces")
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
@@ -62,6 +63,7 @@ class Partial:
         self.size = 0
         self.uncounted = 0
         self.uncounted_pieces = 0
+        self.given = False
 
     @property
     def pieces(self) -> int:
@@ -94,12 +96,13 @@ class InterleavedReassembly(Reassembly):
     Args:
         max_message_size: longest message accepted, 0 for no limit.
         window: the receiver window when nothing is held, in bytes.
+        partial_delivery_point: see `Reassembly`.
     """
 
     __slots__ = ("_counted_share", "_streams", "_uncounted", "_uncounted_limit", "_uncounted_pieces")
 
-    def __init__(self, max_message_size: int, window: int) -> None:
-        super().__init__(max_message_size)
+    def __init__(self, max_message_size: int, window: int, partial_delivery_point: int = 0) -> None:
+        super().__init__(max_message_size, partial_delivery_point)
         self._counted_share = window // COUNTED_SHARE
         self._uncounted_limit = (
             max(UNCOUNTED_MESSAGES * max_message_size, UNCOUNTED_WINDOWS * window) if max_message_size else 0
@@ -137,10 +140,28 @@ class InterleavedReassembly(Reassembly):
         ):
             # The hot path: the next fragment of a message under way.
             self._append(partial, data)
+            if self.partial_delivery_point and size >= self.partial_delivery_point:
+                self._give_part(stream, partial, chunk, out)
             return
         self._place(partial, chunk)
         if partial.next_fsn > partial.last_fsn >= 0:
             self._finish(stream, partial, chunk, out)
+        elif self.partial_delivery_point and size >= self.partial_delivery_point:
+            self._give_part(stream, partial, chunk, out)
+
+    def _give_part(self, stream: InterleavedStream, partial: Partial, chunk: IDataChunk, out: list[Event]) -> None:
+        """Hand up what there is, up to the first gap, of a message that goes on, if it is its turn."""
+        if not partial.parts or not (chunk.unordered or chunk.mid == stream.next_mid & _MASK):
+            return
+        data = b"".join(partial.parts)
+        self._hold(-len(data), -len(partial.parts))
+        self._uncounted -= partial.uncounted
+        self._uncounted_pieces -= partial.uncounted_pieces
+        partial.uncounted = partial.uncounted_pieces = 0
+        partial.size -= len(data)
+        partial.parts = []
+        partial.given = True
+        out.append(MessageReceived(chunk.stream_id, partial.ppid, data, chunk.unordered, chunk.mid, chunk.tsn, False))
 
     def _place(self, partial: Partial, chunk: IDataChunk) -> None:
         """Put a fragment where it belongs in its message."""
@@ -229,15 +250,15 @@ class InterleavedReassembly(Reassembly):
             if unordered:
                 last = unwrap(number, stream.first_unordered_mid)
                 stream.first_unordered_mid = max(stream.first_unordered_mid, last + 1)
-                self._drop_partials(stream, True, last)
+                self._drop_partials(stream_id, stream, True, last, out)
             else:
-                self._skip_ordered(stream, number, out)
+                self._skip_ordered(stream_id, stream, number, out)
 
-    def _skip_ordered(self, stream: InterleavedStream, number: int, out: list[Event]) -> None:
+    def _skip_ordered(self, stream_id: int, stream: InterleavedStream, number: int, out: list[Event]) -> None:
         last = unwrap(number, stream.next_mid)
         if last < stream.next_mid:
             return
-        self._drop_partials(stream, False, last)
+        self._drop_partials(stream_id, stream, False, last, out)
         for early in sorted(mid for mid in stream.waiting if mid <= last):
             message = stream.waiting.pop(early)
             self._hold(-len(message.data), -1)
@@ -245,11 +266,16 @@ class InterleavedReassembly(Reassembly):
         stream.next_mid = last + 1
         self._deliver_waiting(stream, out)
 
-    def _drop_partials(self, stream: InterleavedStream, unordered: bool, last: int) -> None:
+    def _drop_partials(
+        self, stream_id: int, stream: InterleavedStream, unordered: bool, last: int, out: list[Event]
+    ) -> None:
         """Drop what has come of messages up to this unwrapped MID."""
         keys = [key for key in stream.partials if bool(key & 1) is unordered and unwrap(key >> 1, last) <= last]
         for key in keys:
-            self._release(stream.partials.pop(key))
+            partial = stream.partials.pop(key)
+            self._release(partial)
+            if partial.given:
+                out.append(PartialDeliveryAborted(stream_id, key >> 1))
 
     def reset_streams(self, stream_ids: Sequence[int] | None) -> None:
         """RFC 8260, 2.3.2: "the two counters (one for the ordered messages, one for the unordered messages) used for

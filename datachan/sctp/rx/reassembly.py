@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from datachan.sctp.events import Event, MessageReceived
+from datachan.sctp.events import Event, MessageReceived, PartialDeliveryAborted
 from datachan.sctp.serial import unwrap16
 from datachan.sctp.wire.chunks import DataChunk, UserDataChunk
 
@@ -17,14 +17,15 @@ from .base import OVERHEAD, PeerViolation, Reassembly
 
 
 class Run:
-    """Consecutive TSNs of one message, not yet whole."""
+    """Consecutive TSNs of one message, not yet whole; `given` when its beginning was handed up already."""
 
-    __slots__ = ("begins", "end", "first", "parts", "size", "start")
+    __slots__ = ("begins", "end", "first", "given", "parts", "size", "start")
 
     def __init__(self, chunk: DataChunk, tsn: int) -> None:
         self.start = tsn
         self.end = tsn
         self.begins = chunk.beginning
+        self.given = False
         self.first = chunk
         self.parts: deque[bytes] = deque((chunk.data,))
         self.size = len(chunk.data)
@@ -45,8 +46,8 @@ class ReassemblyQueue(Reassembly):
 
     __slots__ = ("_by_end", "_by_start", "_streams")
 
-    def __init__(self, max_message_size: int = 0) -> None:
-        super().__init__(max_message_size)
+    def __init__(self, max_message_size: int = 0, partial_delivery_point: int = 0) -> None:
+        super().__init__(max_message_size, partial_delivery_point)
         # A run is found by its first TSN and by the TSN behind its last.
         self._by_start: dict[int, Run] = {}
         self._by_end: dict[int, Run] = {}
@@ -81,8 +82,26 @@ class ReassemblyQueue(Reassembly):
             return
         if tsn + 1 in self._by_start:
             self._join_right(run, out)
-        else:
-            self._by_end[tsn + 1] = run
+            return
+        self._by_end[tsn + 1] = run
+        if self.partial_delivery_point and run.size >= self.partial_delivery_point:
+            self._give_part(run, out)
+
+    def _give_part(self, run: Run, out: list[Event]) -> None:
+        """Hand up what there is of a message that goes on, if it is its turn."""
+        first = run.first
+        if not run.begins or not run.parts:
+            return
+        if not first.unordered:
+            stream = self._streams.get(first.stream_id)
+            if first.ssn != (0 if stream is None else stream.next_ssn & 0xFFFF):
+                return
+        self._hold(-run.size, -len(run.parts))
+        data = b"".join(run.parts)
+        run.parts = deque()
+        run.size = 0
+        run.given = True
+        out.append(MessageReceived(first.stream_id, first.ppid, data, first.unordered, first.ssn, first.tsn, False))
 
     def _begin(self, chunk: DataChunk, tsn: int, contiguous: bool, out: list[Event]) -> None:
         following = None if chunk.ending else self._by_start.get(tsn + 1)
@@ -126,8 +145,10 @@ class ReassemblyQueue(Reassembly):
         self._check_size(run.size)
         if ended:
             self._finish(run, out)
-        else:
-            self._by_end[run.end + 1] = run
+            return
+        self._by_end[run.end + 1] = run
+        if self.partial_delivery_point and run.size >= self.partial_delivery_point:
+            self._give_part(run, out)
 
     def _finish(self, run: Run, out: list[Event]) -> None:
         """The run has its last fragment; deliver it if it has its first too."""
@@ -173,6 +194,8 @@ class ReassemblyQueue(Reassembly):
         for run in [run for run in self._by_start.values() if run.start <= new_cumulative_tsn]:
             if not run.begins or run.end < new_cumulative_tsn:
                 self._discard(run)
+                if run.given:
+                    out.append(PartialDeliveryAborted(run.first.stream_id, run.first.ssn))
         orphan = self._by_start.get(new_cumulative_tsn + 1)
         if orphan is not None and not orphan.begins:
             self._discard(orphan)

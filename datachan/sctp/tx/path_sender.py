@@ -77,6 +77,11 @@ class PathSender:
         self.single_packet = False
         self.flight_before = 0
 
+    def change_options(self, options: AssociationOptions) -> None:
+        """Go on with other parameters."""
+        self._options = options
+        self._burst_limit = options.max_burst * self.max_packet
+
     def restart_at(self, tsn: int) -> None:
         """TSNs begin anew with this one; nothing is outstanding."""
         old = self.flight

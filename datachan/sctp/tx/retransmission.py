@@ -104,6 +104,14 @@ class RetransmissionQueue:
         """Most user bytes of a message that go into one packet."""
         return self._max_fragment
 
+    def change_options(self, options: AssociationOptions) -> None:
+        """Go on with other parameters."""
+        self._options = options
+        self._by_packets = options.scheduler == "round-robin-per-packet"
+        for sender in self.senders:
+            sender.change_options(options)
+        self._fit_fragments()
+
     def add_path(self, path: Path) -> PathSender:
         """Another destination; nothing goes there yet."""
         sender = PathSender(self._options, path, self.outstanding.next_tsn)
@@ -503,6 +511,8 @@ class RetransmissionQueue:
             return None
         current = self.current
         if packet_empty:
+            if self._options.delay_small_packets and not closing and self._waits_for_more():
+                return None
             if not current.one_packet_now and not current.window_allows(now):
                 return None
         elif size == self._max_fragment:

@@ -77,6 +77,10 @@ class StreamScheduler:
         """Give a stream a priority; the schedulers that look at it say what it means."""
         self._priorities[stream_id] = priority
 
+    def take_over(self, other: StreamScheduler) -> None:
+        """Know the priorities another scheduler was told."""
+        self._priorities = other._priorities
+
     def priority(self, stream_id: int) -> int:
         """The priority of a stream."""
         return self._priorities.get(stream_id, DEFAULT_PRIORITY)

@@ -213,6 +213,13 @@ class SendQueue:
         """What is taken from now on goes into another packet."""
         self._scheduler.packet_done()
 
+    def change_scheduler(self, scheduler: StreamScheduler) -> None:
+        """Have another scheduler choose from now on; it is to know of the priorities given so far."""
+        scheduler.take_over(self._scheduler)
+        self._scheduler = scheduler
+        for stream_id in self._active:
+            scheduler.activate(stream_id, self._streams[stream_id].messages[0].arrival)
+
     def set_priority(self, stream_id: int, priority: int) -> None:
         """Tell the scheduler the priority of a stream."""
         self._scheduler.set_priority(stream_id, priority)
