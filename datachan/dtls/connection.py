@@ -20,6 +20,7 @@ from OpenSSL import SSL
 
 from datachan.dtls.certificate import Certificate, Fingerprint
 from datachan.dtls.errors import InvalidState, MessageTooLarge
+from datachan.dtls.openssl import seal, unseal
 from datachan.dtls.records import (
     MAX_MESSAGE,
     NONCE_AND_TAG_LENGTH,
@@ -275,11 +276,7 @@ class DtlsConnection:
             raise ValueError("a DTLS message cannot be empty")
         if self.version == "DTLSv1.2":
             # One read for all records: a memory BIO joins them, their headers part them again.
-            send = self._tls.send
-            size = 0
-            for message in messages:
-                size += send(message)
-            self._output += split_records(self._tls.bio_read(size + _RECORD_OVERHEAD * len(messages)))
+            self._output += split_records(seal(self._tls, messages, _RECORD_OVERHEAD))
         else:
             # The records of DTLS 1.3 need not say where they end.
             for message in messages:
@@ -341,14 +338,11 @@ class DtlsConnection:
         """Read what a batch brought: as many times as it has application records, to the end if it has others."""
         if self.state is not DtlsState.CONNECTED:
             return
-        if batch.data:
-            self._tls.bio_write(batch.data)
         recv = self._tls.recv
         messages: list[bytes] = []
         try:
             # A read that finds nothing costs more than one that finds something, so the probing one is saved.
-            for _ in range(batch.application_records):
-                messages.append(recv(_READ_LIMIT))  # noqa: PERF401 (what came before an exception is kept)
+            unseal(self._tls, batch.data, batch.application_records, _READ_LIMIT, messages)
             while batch.others:
                 messages.append(recv(_READ_LIMIT))
         except SSL.WantReadError:

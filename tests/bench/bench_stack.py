@@ -1,0 +1,189 @@
+"""What a message costs in either peer, from `send` to the datagram and from the datagram to the callback, no socket.
+
+    python -m tests.bench.bench_stack [--size 100] [--count 20000] [--profile send|receive]
+
+One process and no system calls: it repeats well also while other programs run. Two builds are compared by running it
+in turns with PYTHONPATH set to either. Best of some repetitions, in microseconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import cProfile
+import os
+import pstats
+from collections.abc import Callable
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Any
+
+from datachan.dcep.events import ChannelEvent
+from datachan.dtls import Certificate
+from datachan.peer.channels import ChannelRegistry
+from datachan.sctp.options import data_channel_options
+from datachan.stack import Stack
+
+QUEUED = 1 << 20  # what the application has in a channel at a time, in bytes
+
+
+class Transports:
+    """What a registry asks of the connection below it."""
+
+    running = True
+    max_message_size = float("inf")
+
+    def send_now(self) -> bool:
+        return True
+
+    def wake(self) -> None:
+        return
+
+
+class End:
+    """One peer without its socket, with the time it has used."""
+
+    def __init__(self, certificate: Certificate, theirs: Certificate, *, is_client: bool) -> None:
+        self.registry: Any = ChannelRegistry(self.announced)
+        self.registry.transports = Transports()
+        self.stack = Stack(
+            certificate=certificate,
+            is_dtls_client=is_client,
+            remote_fingerprints=[theirs.fingerprint()],
+            channels=self.registry.core,
+            sctp_options=data_channel_options(),
+            entropy=os.urandom,
+            now=perf_counter(),
+        )
+        self.used = 0.0
+        self.packets = 0
+        self.on_message: Callable[[bytes], None] = lambda message: None
+        self.channel: Any = None
+
+    def announced(self, channel: Any) -> None:
+        self.channel = channel
+        channel.on("message", self.heard)
+
+    def heard(self, message: bytes) -> None:
+        self.on_message(message)
+
+    def take(self, datagrams: list[bytes], profile: cProfile.Profile | None = None) -> list[bytes]:
+        """Take what came, tell the application, and give what is to be sent."""
+        if profile is not None:
+            profile.enable()
+        begun = perf_counter()
+        stack = self.stack
+        if datagrams:
+            stack.receive_datagrams(datagrams, begun)
+        due = stack.next_timeout()
+        if due is not None and due <= begun:
+            stack.handle_timeout(begun)
+        for event in stack.events():
+            if isinstance(event, ChannelEvent):
+                self.registry.handle(event)
+        answer = stack.datagrams_to_send(begun)
+        self.used += perf_counter() - begun
+        if profile is not None:
+            profile.disable()
+        self.packets += len(answer)
+        return answer
+
+
+def connected() -> tuple[End, End]:
+    """Two ends with an open channel."""
+    certificates = [Certificate.generate(datetime.now(UTC)) for _ in range(2)]
+    a = End(certificates[0], certificates[1], is_client=True)
+    z = End(certificates[1], certificates[0], is_client=False)
+    a.channel = a.registry.create("bench")
+    for end in (a, z):
+        end.stack.start(perf_counter())
+    shuttle(a, z, lambda: a.channel.readyState == "open" and z.channel is not None)
+    return a, z
+
+
+def shuttle(a: End, z: End, done: Callable[[], bool], profiles: dict[str, cProfile.Profile] | None = None) -> None:
+    """Carry datagrams to and fro, a hundred at a time, until it is done."""
+    profiles = profiles or {}
+    to_z: list[bytes] = []
+    to_a: list[bytes] = []
+    while not done():
+        to_z += a.take(to_a, profiles.get("send"))
+        part, to_z = to_z[:100], to_z[100:]
+        to_a = z.take(part, profiles.get("receive"))
+
+
+def transfer(size: int, count: int, profiles: dict[str, cProfile.Profile] | None = None) -> tuple[float, float]:
+    """Microseconds a message takes at its sender and at its receiver."""
+    a, z = connected()
+    received = 0
+
+    def count_it(message: bytes) -> None:
+        nonlocal received
+        received += 1
+
+    z.on_message = count_it
+    message = bytes(size)
+    at_once = max(QUEUED // 4 // size, 1)
+    for end in (a, z):
+        end.used = 0.0
+    sent = 0
+    while sent < count:
+        begun = perf_counter()
+        if profiles and "send" in profiles:
+            profiles["send"].enable()
+        for _ in range(at_once):
+            a.channel.send(message)
+        if profiles and "send" in profiles:
+            profiles["send"].disable()
+        a.used += perf_counter() - begun
+        sent += at_once
+        shuttle(a, z, lambda: a.channel.bufferedAmount < QUEUED, profiles)
+    shuttle(a, z, lambda: received >= sent, profiles)
+    return a.used / sent * 1e6, z.used / sent * 1e6
+
+
+def pings(count: int, size: int = 64) -> float:
+    """Microseconds of a round trip, both ends together."""
+    a, z = connected()
+    z.on_message = z.channel.send
+    came = 0
+
+    def again(message: bytes) -> None:
+        nonlocal came
+        came += 1
+        a.channel.send(message)
+
+    a.channel.on("message", again)
+    a.channel.send(bytes(size))
+    begun = perf_counter()
+    shuttle(a, z, lambda: came >= count)
+    return (perf_counter() - begun) / count * 1e6
+
+
+async def main() -> None:
+    """Print the table, or a profile."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--size", type=int, default=0, help="bytes per message; 65536, 1100 and 100 unless told")
+    parser.add_argument("--megabytes", type=float, default=3.0, help="moved in each repetition")
+    parser.add_argument("--repeat", type=int, default=5, help="repetitions, of which the best counts")
+    parser.add_argument("--profile", choices=["send", "receive"], help="print where that side spends its time")
+    arguments = parser.parse_args()
+    for size in [arguments.size] if arguments.size else [65536, 1100, 100]:
+        count = max(int(arguments.megabytes * 1e6) // size, 1)
+        if arguments.profile:
+            profile = cProfile.Profile()
+            transfer(size, count, {arguments.profile: profile})
+            pstats.Stats(profile).sort_stats("tottime").print_stats(35)
+            continue
+        runs = [transfer(size, count) for _ in range(arguments.repeat)]
+        send, receive = min(run[0] for run in runs), min(run[1] for run in runs)
+        print(
+            f"{size:6} B: send {send:7.2f}, receive {receive:7.2f} us per message; "
+            f"{size / send:6.1f} and {size / receive:6.1f} MB/s, {1e6 / max(send, receive):9.0f} messages/s at most"
+        )
+    if not arguments.profile:
+        print(f"ping of 64 B: {min(pings(2000) for _ in range(arguments.repeat)):.1f} us of work per round trip")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,80 @@
+"""Records through OpenSSL directly, and through pyOpenSSL's public methods where that is not possible: the same."""
+
+import pytest
+from OpenSSL import SSL
+
+from datachan.dtls import openssl
+from datachan.dtls.openssl import is_direct, seal, unseal
+from tests.bench.bench_dtls import bare_connections
+
+MESSAGES = [b"a", bytes(1172), b"\xff" * 16384]
+OVERHEAD = 64
+
+
+@pytest.fixture(params=["direct", "public"])
+def connections(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> tuple[SSL.Connection, SSL.Connection]:
+    if request.param == "public":
+        monkeypatch.setattr(openssl, "_NAMES", ("_no_such_name",))
+    client, server = bare_connections()
+    assert is_direct(client) is (request.param == "direct")  # with the pyOpenSSL that is installed
+    return client, server
+
+
+def test_what_is_sealed_can_be_opened(connections: tuple[SSL.Connection, SSL.Connection]) -> None:
+    client, server = connections
+    opened: list[bytes] = []
+
+    for message in MESSAGES:
+        unseal(server, seal(client, [message], OVERHEAD), 1, 16384, opened)
+
+    assert opened == MESSAGES
+
+
+def test_records_come_back_to_back_and_in_order(connections: tuple[SSL.Connection, SSL.Connection]) -> None:
+    client, server = connections
+    sent = [bytes([number]) * 100 for number in range(50)]
+    opened: list[bytes] = []
+
+    unseal(server, seal(client, sent, OVERHEAD), 50, 16384, opened)
+
+    assert opened == sent
+
+
+def test_any_bytes_like_object_can_be_sealed(connections: tuple[SSL.Connection, SSL.Connection]) -> None:
+    client, server = connections
+    opened: list[bytes] = []
+
+    unseal(server, seal(client, [bytearray(b"one"), memoryview(b"two")], OVERHEAD), 2, 16384, opened)
+
+    assert opened == [b"one", b"two"]
+
+
+def test_a_record_that_does_not_authenticate_ends_the_reading_and_keeps_what_came_before(
+    connections: tuple[SSL.Connection, SSL.Connection],
+) -> None:
+    client, server = connections
+    good, bad = seal(client, [b"good"], OVERHEAD), bytearray(seal(client, [b"bad"], OVERHEAD))
+    bad[-1] ^= 1
+    opened: list[bytes] = []
+
+    with pytest.raises(SSL.WantReadError):
+        unseal(server, good + bytes(bad), 2, 16384, opened)
+
+    assert opened == [b"good"]
+    unseal(server, seal(client, [b"next"], OVERHEAD), 1, 16384, opened)
+    assert opened == [b"good", b"next"]
+
+
+def test_the_end_of_the_session_is_told_by_both(connections: tuple[SSL.Connection, SSL.Connection]) -> None:
+    client, server = connections
+    client.shutdown()
+    opened: list[bytes] = []
+
+    with pytest.raises(SSL.ZeroReturnError):
+        unseal(server, client.bio_read(65536), 1, 16384, opened)
+    with pytest.raises(SSL.Error):
+        seal(client, [b"too late"], OVERHEAD)
+
+    assert opened == []
