@@ -21,6 +21,7 @@ from datachan.sctp.events import (
     AssociationLost,
     Event,
     MessageReceived,
+    PathMtuChanged,
     SenderDry,
     StreamProgress,
 )
@@ -36,7 +37,7 @@ _NOT_ESTABLISHED: Final = (AssociationState.CLOSED, AssociationState.COOKIE_WAIT
 _COMMON: Final = (StreamProgress, SenderDry)
 _ROUNDS: Final = 4
 # A whole window is not sealed before its first packet leaves: the peer opens these while the next ones are made.
-_PACKETS_AT_ONCE: Final = 128
+_BYTES_AT_ONCE: Final = 150_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,12 @@ class StackClosed:
     by_peer: bool
 
 
-StackEvent = DtlsEvent | ChannelEvent | StackConnected | StackClosed
+StackEvent = DtlsEvent | ChannelEvent | StackConnected | PathMtuChanged | StackClosed
+
+
+def largest_packet(mtu: int) -> int:
+    """The largest SCTP packet whose DTLS record fits a datagram of that many bytes."""
+    return min(mtu - RECORD_OVERHEAD, _MAX_RECORD) & ~3
 
 
 class PacketTap(Protocol):
@@ -95,10 +101,14 @@ class Stack:
         is_dtls_client: the role from ``a=setup``; the client's channels have even ids.
         remote_fingerprints: from ``a=fingerprint``.
         channels: may hold channels already.
-        sctp_options: max_packet_size is lowered to what fits, path_max_retrans and zero_checksum are set as fits DTLS.
+        sctp_options: max_packet_size is lowered to what fits (with path MTU discovery `max_mtu` decides),
+            path_max_retrans and zero_checksum are set as fits DTLS.
         entropy: gives that many random bytes.
         now: seconds. The time for the handshake begins.
-        mtu: largest UDP payload in bytes.
+        mtu: largest UDP payload in bytes; with path MTU discovery, the largest that needs no proof.
+        max_mtu: the largest that path MTU discovery may find (RFC 8899); None for no discovery. Then the transport must
+            heed `dont_fragment`.
+        overhead: bytes of the headers around a UDP payload, IP's included.
         handshake_timeout: seconds DTLS may take.
         zero_checksum: announce RFC 9653, as DTLS protects each packet better than a checksum does.
         tap: sees every SCTP packet; None when nobody looks.
@@ -118,6 +128,8 @@ class Stack:
         entropy: Callable[[int], bytes],
         now: float,
         mtu: int = 1200,
+        max_mtu: int | None = None,
+        overhead: int = 28,
         handshake_timeout: float = 30.0,
         zero_checksum: bool = True,
         tap: PacketTap | None = None,
@@ -132,12 +144,17 @@ class Stack:
         )
         options = dataclasses.replace(
             sctp_options,
-            max_packet_size=min(sctp_options.max_packet_size, mtu - RECORD_OVERHEAD, _MAX_RECORD) & ~3,
+            base_packet_size=min(sctp_options.max_packet_size, largest_packet(mtu)),
+            max_packet_size=min(sctp_options.max_packet_size, largest_packet(mtu))
+            if max_mtu is None
+            else largest_packet(max(mtu, max_mtu)),
+            path_mtu_discovery=max_mtu is not None,
+            packet_overhead=overhead + RECORD_OVERHEAD,
             # RFC 8261, 6.1: "it is RECOMMENDED to set the SCTP parameter path.max.retrans to
             # association.max.retrans."
             path_max_retrans=sctp_options.association_max_retrans,
             zero_checksum=zero_checksum,
-            packets_at_once=_PACKETS_AT_ONCE,
+            bytes_at_once=_BYTES_AT_ONCE,
         )
         self.association = Association(options, entropy)
         self.channels = channels
@@ -179,9 +196,24 @@ class Stack:
         if not self._closed:
             self._end(reason or "it was aborted here", now, channel_reason=reason)
 
-    def path_changed(self) -> None:
-        """The datagrams take another path from now on: SCTP learns round trip and window anew."""
-        self.association.path_changed()
+    def path_changed(self, max_mtu: int = 0, overhead: int = 28) -> None:
+        """The datagrams take another path from now on: SCTP learns round trip, window and MTU anew.
+
+        Args:
+            max_mtu: as for the constructor; 0 when nothing is to be found there.
+            overhead: likewise.
+        """
+        base = self.association.options.base_packet_size
+        self.association.path_changed(max(largest_packet(max_mtu), base), overhead + RECORD_OVERHEAD)
+
+    @property
+    def dont_fragment(self) -> bool:
+        """Whether datagrams must arrive whole or not at all, now; else they may be fragmented on their way."""
+        return self.association.dont_fragment
+
+    def datagram_too_long(self, length: int, now: float) -> None:
+        """The transport could not send a datagram of so many bytes."""
+        self.association.packet_too_long(length - RECORD_OVERHEAD, now)
 
     # -- the machine ---------------------------------------------------------------------------------------------------
 
@@ -232,7 +264,7 @@ class Stack:
         return datagrams
 
     def events(self) -> list[StackEvent]:
-        """Drain what happened: events of DTLS and of channels, `StackConnected`, `StackClosed`."""
+        """Drain what happened: events of DTLS and of channels, `StackConnected`, `PathMtuChanged`, `StackClosed`."""
         events: list[StackEvent] = self._events
         events += self.channels.events()
         self._events = []
@@ -282,6 +314,9 @@ class Stack:
         return busy
 
     def _rare(self, event: Event, now: float) -> None:
+        if isinstance(event, PathMtuChanged):
+            self._tell(event)
+            return
         if isinstance(event, AssociationEstablished):
             self._tell(StackConnected(min(event.inbound_streams, event.outbound_streams)))
         elif isinstance(event, AssociationLost) and self._all_delivered:

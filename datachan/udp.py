@@ -3,8 +3,9 @@
 On Linux a run of equal-sized datagrams leaves in one system call (UDP_SEGMENT, "GSO") and arrives in one (UDP_GRO).
 Where the system cannot do that, the same datagrams go one by one: callers see no difference but speed.
 
-What the system will not take now (EAGAIN, ENOBUFS) waits in a bounded queue. What it refuses for good (no route, larger
-than it can carry) is counted in `discarded` and reported through `on_error`: UDP promises no more.
+What the system will not take now (EAGAIN, ENOBUFS) waits in a bounded queue. What it refuses for good (no route) is
+counted in `discarded` and reported through `on_error`: UDP promises no more. That a datagram is longer than the first
+link takes is no error, but an answer to who looks for the longest there may be: `on_too_long` gets it.
 """
 
 import asyncio
@@ -29,6 +30,18 @@ _MAX_RUN_BYTES: Final = 65_000
 _MAX_DATAGRAM: Final = 65_535
 _ANCILLARY_BYTES: Final = 64
 
+# linux/in.h and linux/in6.h, for which the socket module has no names either. PROBE sends with DF and heeds no MTU but
+# the interface's: RFC 8899, 4.5: "A PL implementing this specification MUST suspend network layer processing of
+# outgoing packets that enforces a PMTU [RFC1191][RFC8201] for each flow utilizing DPLPMTUD". DONT sends without DF.
+_IP_MTU_DISCOVER: Final = 10
+_IP_MTU: Final = 14
+_IPV6_MTU_DISCOVER: Final = 23
+_IPV6_MTU: Final = 24
+_PMTUDISC_DONT: Final = 0
+_PMTUDISC_PROBE: Final = 3
+# Every IPv6 link takes so much (RFC 8200, section 5). IPv6 routers make no fragments, so those we make have to fit.
+_IPV6_LEAST_MTU: Final = 1280
+
 # What one wake-up reads at most before other callbacks get their turn.
 _READS_PER_WAKE_UP: Final = 256
 _BYTES_PER_WAKE_UP: Final = 1 << 20
@@ -47,6 +60,24 @@ def has_reader_support(loop: asyncio.AbstractEventLoop) -> bool:
     )
 
 
+def route_mtu(local: str, remote: Address) -> int | None:
+    """How long an IP packet the route from a local address to a remote one takes, as far as this host knows.
+
+    That is the interface's MTU, or less where the system has heard of a smaller one farther on. None where the system
+    does not tell, or cannot keep datagrams whole.
+    """
+    six = ":" in local
+    with socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        if not _set_discovery(sock, _PMTUDISC_PROBE):
+            return None
+        try:
+            sock.bind((local, 0))
+            sock.connect(remote)
+            return sock.getsockopt(*((socket.IPPROTO_IPV6, _IPV6_MTU) if six else (socket.IPPROTO_IP, _IP_MTU)))
+        except OSError:
+            return None
+
+
 class UdpSocket:
     """A bound UDP socket that reads and writes batches.
 
@@ -60,6 +91,7 @@ class UdpSocket:
         gso, gro: whether sending, receiving in runs is in use.
         sent, received, discarded: datagrams; discarded ones were refused by the system, or still queued when closing.
         on_error: called with the OSError for which datagrams were discarded.
+        on_too_long: called with the length of a datagram that was not sent because the first link takes none so long.
     """
 
     def __init__(self, sock: socket.socket, *, offload: bool = True, max_queued: int = 4096) -> None:
@@ -84,6 +116,8 @@ class UdpSocket:
         self.received = 0
         self.discarded = 0
         self.on_error: Callable[[OSError], None] | None = None
+        self.on_too_long: Callable[[int], None] | None = None
+        self._fragments: bool | None = None  # whether datagrams may be fragmented; None leaves it to the system
 
     @classmethod
     def bind(
@@ -135,6 +169,14 @@ class UdpSocket:
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._closed
+
+    def allow_fragmentation(self, allowed: bool) -> None:
+        """Say whether datagrams may be fragmented on their way, from now on; before, the system's settings say it."""
+        if allowed is self._fragments or self._closed:
+            return
+        self._fragments = allowed
+        self._largest_segment = 0xFFFF
+        _set_discovery(self._sock, _PMTUDISC_DONT if allowed else _PMTUDISC_PROBE)
 
     # receiving
 
@@ -259,7 +301,7 @@ class UdpSocket:
                 if error.errno == errno.ECONNREFUSED and reported != done:
                     reported = done  # about an earlier datagram, and reported once: this run was not sent yet
                 elif len(run) < 2 or not self._offload_refused(error, len(run[0])):
-                    self._discard(len(run), error)
+                    self._discard(run, error)
                     done = end
                 continue
             self.sent += end - done
@@ -298,9 +340,11 @@ class UdpSocket:
             return True
         return False
 
-    def _discard(self, count: int, error: OSError) -> None:
-        self.discarded += count
-        if self.on_error is not None:
+    def _discard(self, run: Sequence[bytes], error: OSError) -> None:
+        self.discarded += len(run)
+        if error.errno == errno.EMSGSIZE and self.on_too_long is not None:
+            self.on_too_long(len(run[0]))
+        elif self.on_error is not None:
             self.on_error(error)
 
     def _wait_for_buffers(self) -> None:
@@ -402,7 +446,7 @@ class MulticastSocket(UdpSocket):
                 self._sock.sendto(datagram, self._group)
                 self.sent += 1
             except OSError as error:
-                self._discard(1, error)
+                self._discard([datagram], error)
 
 
 def source_address(address: Address) -> str | None:
@@ -477,6 +521,21 @@ def _has_option(sock: socket.socket, option: int) -> bool:
 def _switch_on(sock: socket.socket, option: int) -> bool:
     try:
         sock.setsockopt(_SOL_UDP, option, 1)
+    except OSError:
+        return False
+    return True
+
+
+def _set_discovery(sock: socket.socket, mode: int) -> bool:
+    """Set how the system treats packets longer than a path takes; whether it can."""
+    if sys.platform != "linux":
+        return False
+    try:
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, mode)
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU, _IPV6_LEAST_MTU if mode == _PMTUDISC_DONT else 0)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, mode)
     except OSError:
         return False
     return True

@@ -8,7 +8,7 @@ from datachan.ice.ice_transport import IceTransport
 from datachan.ice.servers import IceServer
 from datachan.ice.states import IceError, IceState
 from datachan.ice.stats import CandidatePairStats, IceStats, SelectedPair
-from datachan.ice.transport import DatagramTransport
+from datachan.ice.transport import DatagramTransport, PathLimits
 
 __all__ = [
     "CandidatePairStats",
@@ -18,5 +18,6 @@ __all__ = [
     "IceState",
     "IceStats",
     "IceTransport",
+    "PathLimits",
     "SelectedPair",
 ]

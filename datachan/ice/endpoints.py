@@ -11,7 +11,8 @@ from typing import Any, Final, Protocol, cast
 
 from aioice import stun, turn
 
-from datachan.udp import UdpSocket
+from datachan.ice.transport import PathLimits
+from datachan.udp import UdpSocket, route_mtu
 
 TransportAddress = tuple[str, int]
 
@@ -19,6 +20,12 @@ _RECEIVE_BUFFER: Final = 4 << 20
 _SEND_BUFFER: Final = 1 << 20
 _PENDING_PER_PEER: Final = 64
 _STREAM_HIGH_WATER: Final = 1 << 20
+_IPV4_HEADER: Final = 20
+_IPV6_HEADER: Final = 40
+_UDP_HEADER: Final = 8
+_CHANNEL_DATA_HEADER: Final = 4
+# IPv4's Total Length ends there; loopback's MTU does not.
+_MAX_PACKET: Final = 65535
 # RFC 8656, 9: "The Permission Lifetime MUST be 300 seconds (= 5 minutes)." A channel lasts ten, but binding it again is
 # what renews the permission, too.
 CHANNEL_REFRESH: Final = 240.0
@@ -62,6 +69,18 @@ class BatchTransport(asyncio.DatagramTransport):
     @abstractmethod
     def set_writable_callback(self, callback: Callable[[], None] | None) -> None:
         """Name who is told that `writable` has become True."""
+
+    @abstractmethod
+    def limits(self, address: TransportAddress) -> PathLimits | None:
+        """How long datagrams to an address may be; None where they cannot be kept whole."""
+
+    @abstractmethod
+    def allow_fragmentation(self, allowed: bool) -> None:
+        """As `DatagramTransport` has it."""
+
+    @abstractmethod
+    def set_too_long_callback(self, callback: Callable[[int], None] | None) -> None:
+        """As `DatagramTransport` has it."""
 
 
 class UdpEndpoint(BatchTransport):
@@ -122,6 +141,21 @@ class UdpEndpoint(BatchTransport):
     def set_writable_callback(self, callback: Callable[[], None] | None) -> None:
         """As `UdpSocket.set_writable_callback`."""
         self._socket.set_writable_callback(callback)
+
+    def limits(self, address: TransportAddress) -> PathLimits | None:
+        """What the route takes, less the headers."""
+        local = self._socket.local_address[0]
+        mtu = route_mtu(local, address)
+        headers = (_IPV6_HEADER if ":" in local else _IPV4_HEADER) + _UDP_HEADER
+        return None if mtu is None else PathLimits(min(mtu, _MAX_PACKET) - headers, headers)
+
+    def allow_fragmentation(self, allowed: bool) -> None:
+        """As `UdpSocket.allow_fragmentation`."""
+        self._socket.allow_fragmentation(allowed)
+
+    def set_too_long_callback(self, callback: Callable[[int], None] | None) -> None:
+        """As `UdpSocket.on_too_long`."""
+        self._socket.on_too_long = callback
 
     def is_closing(self) -> bool:
         """Whether `close` was called."""
@@ -258,6 +292,26 @@ class RelayEndpoint(BatchTransport):
         if isinstance(self._link, BatchTransport):
             self._link.set_writable_callback(callback)
         self._client.on_link_writable = callback
+
+    def limits(self, address: TransportAddress) -> PathLimits | None:
+        """What the route to the server takes, if that is UDP. How long packets are behind it only probes can tell."""
+        link = self._link
+        server = link.get_extra_info("peername") if isinstance(link, BatchTransport) else None
+        limits = None if server is None else link.limits(server)
+        if limits is None:
+            return None
+        return PathLimits(limits.max_datagram - _CHANNEL_DATA_HEADER, limits.overhead + _CHANNEL_DATA_HEADER)
+
+    def allow_fragmentation(self, allowed: bool) -> None:
+        """As `DatagramTransport` has it, as far as the server."""
+        if isinstance(self._link, BatchTransport):
+            self._link.allow_fragmentation(allowed)
+
+    def set_too_long_callback(self, callback: Callable[[int], None] | None) -> None:
+        """As `DatagramTransport` has it."""
+        if isinstance(self._link, BatchTransport):
+            wrapped = None if callback is None else lambda length: callback(length - _CHANNEL_DATA_HEADER)
+            self._link.set_too_long_callback(wrapped)
 
     def sendto(self, data: Any, addr: Any = None) -> None:
         """Send one datagram to a peer of the allocation."""

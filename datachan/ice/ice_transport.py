@@ -32,7 +32,7 @@ from datachan.ice.resolver import MdnsResolver, shared_resolver
 from datachan.ice.servers import IceServer, server_addresses
 from datachan.ice.states import IceError, IceState
 from datachan.ice.stats import IceStats, SelectedPair, Traffic
-from datachan.ice.transport import DatagramTransport, Receiver, WritableCallback
+from datachan.ice.transport import DatagramTransport, PathLimits, Receiver, WritableCallback
 from datachan.sdp import IceCandidate
 
 _ICE_CHARS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -87,6 +87,8 @@ class IceTransport(DatagramTransport):
     _checks_finished = False
     _receiver: Receiver | None = None
     _writable_callback: WritableCallback | None = None
+    _fragments: bool | None = None
+    _too_long_callback: Callable[[int], None] | None = None
     _protocol: IceProtocol | None = None
     _remote_address: tuple[str, int] = ("", 0)
 
@@ -357,10 +359,14 @@ class IceTransport(DatagramTransport):
             return
         if self._protocol is not None:
             self._protocol.set_writable_callback(None)
+            self._protocol.set_too_long_callback(None)
         self._protocol = pair.protocol if isinstance(pair.protocol, IceProtocol) else None
         self._remote_address = pair.remote_addr
         if self._protocol is not None:
             self._protocol.set_writable_callback(self._now_writable)
+            self._protocol.set_too_long_callback(self._too_long)
+            if self._fragments is not None:
+                self._protocol.allow_fragmentation(self._fragments)
         self._stop_trying()
         if self.on_selected_pair_change is not None:
             self.on_selected_pair_change(selected_pair(pair))
@@ -431,6 +437,25 @@ class IceTransport(DatagramTransport):
     def _now_writable(self) -> None:
         if self._writable_callback is not None and self.writable:
             self._writable_callback()
+
+    @property
+    def limits(self) -> PathLimits | None:
+        """As `DatagramTransport` has it, for the selected pair."""
+        return None if self._protocol is None else self._protocol.limits(self._remote_address)
+
+    def allow_fragmentation(self, allowed: bool) -> None:
+        """As `DatagramTransport` has it; also for pairs selected later."""
+        self._fragments = allowed
+        if self._protocol is not None:
+            self._protocol.allow_fragmentation(allowed)
+
+    def set_too_long_callback(self, callback: Callable[[int], None] | None) -> None:
+        """As `DatagramTransport` has it."""
+        self._too_long_callback = callback
+
+    def _too_long(self, length: int) -> None:
+        if self._too_long_callback is not None:
+            self._too_long_callback(length)
 
     # what is known
 

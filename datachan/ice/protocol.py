@@ -8,6 +8,7 @@ from aioice import stun
 from aioice.ice import StunProtocol
 
 from datachan.ice.endpoints import BatchTransport, TransportAddress
+from datachan.ice.transport import PathLimits
 
 if TYPE_CHECKING:
     from datachan.ice.agent import Agent
@@ -104,6 +105,21 @@ class IceProtocol(StunProtocol):
         """Whether the transport takes datagrams now."""
         transport = self.transport
         return transport.writable if isinstance(transport, BatchTransport) else not self.full
+
+    def limits(self, address: TransportAddress) -> PathLimits | None:
+        """How long datagrams to an address may be; None where they cannot be kept whole."""
+        transport = self.transport
+        return transport.limits(address) if isinstance(transport, BatchTransport) else None
+
+    def allow_fragmentation(self, allowed: bool) -> None:
+        """Say whether datagrams may be fragmented."""
+        if isinstance(self.transport, BatchTransport):
+            self.transport.allow_fragmentation(allowed)
+
+    def set_too_long_callback(self, callback: Callable[[int], None] | None) -> None:
+        """Name who is told of datagrams longer than the first link takes."""
+        if isinstance(self.transport, BatchTransport):
+            self.transport.set_too_long_callback(callback)
 
     def set_writable_callback(self, callback: Callable[[], None] | None) -> None:
         """Name who is told that `writable` has become True."""

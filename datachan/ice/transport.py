@@ -2,9 +2,23 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 Receiver = Callable[[list[bytes]], None]
 WritableCallback = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PathLimits:
+    """How long datagrams may be on a path, as far as this end of it is concerned.
+
+    Attributes:
+        max_datagram: bytes the first link carries in one piece.
+        overhead: bytes of all headers around a datagram, IP's included.
+    """
+
+    max_datagram: int
+    overhead: int
 
 
 class DatagramTransport(ABC):
@@ -33,6 +47,19 @@ class DatagramTransport(ABC):
     @abstractmethod
     def set_writable_callback(self, callback: WritableCallback | None) -> None:
         """Name the callable that is called each time `writable` turns from False to True."""
+
+    @property
+    @abstractmethod
+    def limits(self) -> PathLimits | None:
+        """How long datagrams may be here; None while there is no path, or where they cannot be kept whole."""
+
+    @abstractmethod
+    def allow_fragmentation(self, allowed: bool) -> None:
+        """Say whether datagrams may be fragmented on their way, or must arrive whole or not at all."""
+
+    @abstractmethod
+    def set_too_long_callback(self, callback: Callable[[int], None] | None) -> None:
+        """Name who is told the length of a datagram that the first link did not take."""
 
     @abstractmethod
     async def close(self) -> None:

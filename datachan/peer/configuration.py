@@ -125,6 +125,8 @@ class RTCConfiguration:
         hostAddresses: gather exactly these local addresses instead of those of all interfaces.
         congestionControl: how what we send fits the path: "cubic" (RFC 9438), "newreno" (RFC 9260), or "bbr", which
             models the path and fills links that lose packets without being congested.
+        pathMtuDiscovery: let packets grow to what the path takes, where the system can send them whole (RFC 8899);
+            without it they stay below 1,280 bytes, IP header included.
         trace: a pcapng file, or a folder for one, to capture every SCTP packet in, as it is outside DTLS. None leaves
             it to the environment variable DATACHAN_TRACE.
     """
@@ -140,6 +142,7 @@ class RTCConfiguration:
     iceTimeout: float = 39.5
     hostAddresses: Sequence[str] | None = None
     congestionControl: str = "cubic"
+    pathMtuDiscovery: bool = True
     trace: str | os.PathLike[str] | None = None
 
 

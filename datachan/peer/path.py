@@ -14,11 +14,18 @@ from datachan.ice import DatagramTransport
 class Path:
     """What a driver takes for its transport.
 
+    Attributes:
+        keep_whole: says whether what is sent now must not be fragmented; None leaves it to the system.
+
     Args:
         transport: the one to use at first.
     """
 
+    keep_whole: Callable[[], bool] | None = None
+
     def __init__(self, transport: DatagramTransport) -> None:
+        self._whole: bool | None = None
+        self._too_long_callback: Callable[[int], None] | None = None
         self._active = transport
         self._heard = [transport]
         self._receiver: Callable[[list[bytes]], None] | None = None
@@ -32,7 +39,10 @@ class Path:
     def use(self, transport: DatagramTransport) -> None:
         """Send over this one from now on; the others are still heard."""
         self._active.set_writable_callback(None)
+        self._active.set_too_long_callback(None)
         self._active = transport
+        self._whole = None
+        transport.set_too_long_callback(self._too_long_callback)
         if transport not in self._heard:
             self.listen(transport)
         transport.set_writable_callback(self._writable_callback)
@@ -55,7 +65,15 @@ class Path:
 
     def send_datagrams(self, datagrams: Sequence[bytes]) -> None:
         """Send a batch."""
+        if self.keep_whole is not None and (whole := self.keep_whole()) is not self._whole:
+            self._whole = whole
+            self._active.allow_fragmentation(not whole)
         self._active.send_datagrams(datagrams)
+
+    def set_too_long_callback(self, callback: Callable[[int], None] | None) -> None:
+        """Name who is told of datagrams longer than the first link takes."""
+        self._too_long_callback = callback
+        self._active.set_too_long_callback(callback)
 
     @property
     def writable(self) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from datachan.dtls.connection import DtlsConnected
 from datachan.ice import IceState
+from datachan.sctp.events import PathMtuChanged
 from datachan.sdp import IceCandidate, RTCIceCandidate, SessionDescription
 from datachan.stack import StackClosed, StackConnected
 
@@ -450,6 +451,9 @@ class RTCPeerConnection(ConnectionState):
         elif isinstance(event, StackConnected):
             if self._sctp is not None:
                 self._sctp._set_state("connected")
+        elif isinstance(event, PathMtuChanged):
+            if self._sctp is not None:
+                self._sctp.emit("mtuchange")
         elif isinstance(event, StackClosed) and self._closing is None:
             self._end(None if event.graceful else event.reason, by_peer=event.by_peer)
 

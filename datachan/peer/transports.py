@@ -17,7 +17,7 @@ from datachan.dcep.events import ChannelEvent
 from datachan.driver import Driver
 from datachan.dtls.certificate import Certificate
 from datachan.dtls.connection import DtlsState
-from datachan.ice import IceError, IceState, IceTransport
+from datachan.ice import IceError, IceState, IceTransport, PathLimits
 from datachan.sctp.options import AssociationOptions, data_channel_options
 from datachan.sdp import IceCandidate, LocalData, Section, TransportParameters
 from datachan.stack import Stack, StackClosed
@@ -31,6 +31,7 @@ _log = logging.getLogger("datachan.peer")
 
 # The largest UDP payload: IPv6's least MTU minus IPv6, UDP and TURN's channel header, 1280 - 40 - 8 - 4.
 MTU: Final = 1228
+_NO_LIMITS: Final = PathLimits(0, 28)  # a path on which no search for larger packets is possible
 _CLOSE_POLL: Final = 0.25
 OLD_PATH_LIFE: Final = 10.0
 """Seconds for which the path before an ICE restart is still heard."""
@@ -299,9 +300,15 @@ class PeerTransports:
             patience=configuration.iceTimeout,
         )
         ice.on_local_candidate = self._callbacks.local_candidate
-        if self._tap is not None:
-            ice.on_selected_pair_change = lambda pair: self._locate_tap()
+        ice.on_selected_pair_change = lambda pair: self._path_changed() if ice is self.ice else None
         return ice
+
+    def _path_changed(self) -> None:
+        """What is sent takes another path from now on."""
+        self._locate_tap()
+        if self.stack is not None:
+            limits = self.ice.limits or _NO_LIMITS
+            self.stack.path_changed(limits.max_datagram, limits.overhead)
 
     async def _connect(self, remote: Section, is_dtls_client: bool) -> None:
         transport = remote.transport
@@ -316,6 +323,7 @@ class PeerTransports:
         self._start_stack(remote, transport, is_dtls_client)
 
     def _start_stack(self, remote: Section, transport: TransportParameters, is_dtls_client: bool) -> None:
+        limits = self.ice.limits or _NO_LIMITS
         self.stack = Stack(
             certificate=self._certificate,
             is_dtls_client=is_dtls_client,
@@ -325,8 +333,14 @@ class PeerTransports:
             entropy=os.urandom,
             now=self._now(),
             mtu=MTU,
+            max_mtu=limits.max_datagram if self._configuration.pathMtuDiscovery else None,
+            overhead=limits.overhead,
             tap=self._tap,
         )
+        if self._configuration.pathMtuDiscovery:
+            stack = self.stack
+            self._path.keep_whole = lambda: stack.dont_fragment
+            self._path.set_too_long_callback(lambda length: stack.datagram_too_long(length, self._now()))
         # The peer may have been ready first: what it sent meanwhile comes in as soon as there is a driver.
         self.stack.start(self._now())
         self._driver = Driver(self.stack, self._path, self._stack_event)
@@ -357,9 +371,7 @@ class PeerTransports:
         self._old_ice.on_state_change = None
         ice.on_state_change = self._callbacks.ice_state_changed
         self._path.use(ice)
-        self._locate_tap()
-        if self.stack is not None:
-            self.stack.path_changed()
+        self._path_changed()
         self._old_ice_timer = asyncio.get_running_loop().call_later(OLD_PATH_LIFE, self._drop_old)
         self._callbacks.ice_state_changed(ice.state)
 

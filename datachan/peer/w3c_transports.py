@@ -132,7 +132,7 @@ class RTCDtlsTransport(EventTarget):
 
 
 class RTCSctpTransport(EventTarget):
-    """The SCTP transport: what data channels share. Event: `statechange`."""
+    """The SCTP transport: what data channels share. Events: `statechange`, `mtuchange`."""
 
     def __init__(self, transports: PeerTransports, mid: str | None) -> None:
         super().__init__()
@@ -158,6 +158,12 @@ class RTCSctpTransport(EventTarget):
         It is the smaller of what both sides announce in a=max-message-size; None until both have.
         """
         return None if self._transports.remote is None else self._transports.max_message_size
+
+    @property
+    def mtu(self) -> int | None:
+        """The largest SCTP packet that is sent now, in bytes, common header included; None before SCTP begins."""
+        stack = self._transports.stack
+        return None if stack is None else stack.association.stats().mtu
 
     @property
     def maxChannels(self) -> int | None:

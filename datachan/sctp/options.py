@@ -76,8 +76,8 @@ class AssociationOptions:
         interleaving: announce I-DATA (RFC 8260): messages of different streams may be mixed, so that a long one holds
             none of the others up. With a peer that does not announce it too, DATA is used.
         stream_reset: announce RFC 6525.
-        packets_at_once: about how many packets with DATA one call gives, so that the first can leave while the next
-            are made; there may be more for the next call. 0 gives all.
+        bytes_at_once: about how many bytes of packets with DATA one call gives, so that the first can leave while the
+            next are made; there may be more for the next call. 0 gives all.
     """
 
     local_port: int = 5000
@@ -123,7 +123,7 @@ class AssociationOptions:
     interleaving: bool = True
     scheduler: str = "round-robin"
     send_buffer: int = 0
-    packets_at_once: int = 0
+    bytes_at_once: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what could never work.

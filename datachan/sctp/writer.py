@@ -46,6 +46,7 @@ class PacketWriter:
         "_control",
         "_has_data",
         "_options",
+        "_packets_at_once",
         "_room",
         "_size",
         "answer_to",
@@ -68,6 +69,7 @@ class PacketWriter:
         self._control: list[tuple[TransportAddress | None, bytes]] = []
         self._chunks: list[bytes] = []  # the packet being built
         self._room = self._size
+        self._packets_at_once = 0
         self._has_data = False
         self.answers_room = 0
         self.answer_to: TransportAddress | None = None
@@ -230,7 +232,10 @@ class PacketWriter:
         self, state: AssociationState, tcb: Tcb, path: Path, out: list[bytes], first: bool, now: float
     ) -> None:
         """All that goes on one path; `first` of those written now."""
-        self._size = path.pmtu.size - COMMON_HEADER_LENGTH
+        packet_size = path.pmtu.size
+        self._size = packet_size - COMMON_HEADER_LENGTH
+        at_once = self._options.bytes_at_once
+        self._packets_at_once = max(1, at_once // packet_size) if at_once else 0
         self._begin()
         self._write_control(tcb, path, out, now)
         if state in MAY_SEND_DATA:
@@ -287,7 +292,7 @@ class PacketWriter:
                 return
             had_data = self._has_data
             self._finish(tcb, out, now, zero_checksum=not single_packet and tcb.capabilities.zero_checksum)
-            if len(out) == self._options.packets_at_once or (not had_data and not sender.sends_soon(now)):
+            if len(out) == self._packets_at_once or (not had_data and not sender.sends_soon(now)):
                 return
 
     def _write_shutdown(self, tcb: Tcb, out: list[bytes], now: float) -> None:

@@ -593,3 +593,43 @@ async def test_statistics_count_what_happened() -> None:
         assert report[selected.remoteCandidateId].address == "127.0.0.1"
         assert report[transport.localCertificateId].fingerprint in p.a.localDescription.sdp
         assert report[transport.remoteCertificateId].fingerprint in p.z.localDescription.sdp
+
+
+# -- path MTU discovery
+
+
+async def fill(p: object, size: int = 3_000_000) -> None:
+    message = bytes(60_000)
+    for _ in range(size // len(message)):
+        p.a_channel.send(message)  # type: ignore[attr-defined]
+        assert await soon(anext(p.z_channel)) == message  # type: ignore[attr-defined]
+
+
+@pytest.mark.skipif("sys.platform != 'linux'", reason="packets can be kept whole on Linux only")
+async def test_on_loopback_packets_grow_to_what_a_dtls_record_holds_and_the_application_is_told() -> None:
+    async with pair() as p:
+        changes: list[int | None] = []
+        p.a.sctp.on("mtuchange", lambda: changes.append(p.a.sctp.mtu))
+        assert p.a.sctp.mtu < 1200
+        await fill(p)
+        assert changes[-1] == p.a.sctp.mtu == 16384
+        assert changes == sorted(changes)
+        (stats,) = [entry for entry in (await p.a.getStats()).values() if entry.type == "sctp-transport"]
+        assert stats.mtu == 16384
+
+
+async def test_without_discovery_packets_stay_short() -> None:
+    settings = configuration(pathMtuDiscovery=False)
+    async with pair(a_configuration=settings, z_configuration=settings) as p:
+        await fill(p, 600_000)
+        assert p.a.sctp.mtu < 1200
+        assert p.z.sctp.mtu < 1200
+
+
+async def test_a_short_conversation_probes_nothing() -> None:
+    async with pair() as p:
+        for _ in range(50):
+            p.a_channel.send("short")
+            assert await soon(anext(p.z_channel)) == "short"
+        assert p.a.sctp.mtu < 1200
+        assert p.a._transports.stack.bytes_sent < 30_000

@@ -56,7 +56,7 @@ def test_messages_of_any_size_arrive_whole(size: int) -> None:
 
 
 def test_a_window_can_be_had_in_parts_so_that_the_first_leaves_while_the_rest_is_made() -> None:
-    pair = Pair(changed(packets_at_once=4, slow_start_limit=100, max_burst=100, initial_cwnd=20_000)).establish()
+    pair = Pair(changed(bytes_at_once=4800, slow_start_limit=100, max_burst=100, initial_cwnd=20_000)).establish()
     pair.send_a(bytes(12 * FRAGMENT))
     parts = [pair.from_a() for _ in range(5)]
     assert [len(part) for part in parts] == [4, 4, 4, 0, 0]

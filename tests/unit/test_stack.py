@@ -11,6 +11,7 @@ from datachan.dcep.channels import Channel, ChannelAnnounced, ChannelClosed, Cha
 from datachan.dtls.certificate import Certificate
 from datachan.dtls.connection import DtlsConnected, DtlsFailed, DtlsState
 from datachan.sctp.association import AssociationState
+from datachan.sctp.events import PathMtuChanged
 from datachan.sctp.options import AssociationOptions
 from datachan.stack import RECORD_OVERHEAD, Stack, StackClosed, StackConnected
 from tests.sim.network import Conditions, Network
@@ -321,3 +322,73 @@ def test_a_peer_that_falls_silent_is_noticed() -> None:
     assert closed(machines.a).reason
     assert not closed(machines.a).by_peer
     assert channel.state is ChannelState.CLOSED
+
+
+# -- path MTU discovery ------------------------------------------------------------------------------------------------
+
+
+def bulk(machines: Pair, size: int) -> None:
+    channel, _ = opened(machines)
+    message = bytes(60_000)
+    for _ in range(size // len(message)):
+        machines.a.machine.channels.send(channel, message, machines.now)
+    machines.run_until(lambda: len(data(machines.z)) == size // len(message))
+    assert set(data(machines.z)) == {message}
+
+
+@pytest.mark.parametrize("path", [1280, 1500, 9000, 65535])
+def test_datagrams_grow_to_what_the_path_takes_and_no_record_is_longer_than_dtls_allows(path: int) -> None:
+    """IPv6, and a relay's four bytes: the least room there may be from the first packet on."""
+    overhead = 40 + 8 + 4
+    network = Network(0, Conditions(latency=0.005, mtu=path - overhead))
+    machines = connected(network, mtu=1228, max_mtu=path - overhead, overhead=overhead)
+    bulk(machines, 2_400_000)
+    lengths = [len(passage.datagram) for passage in network.to_z.passages]
+    assert not [passage for passage in network.to_z.passages if passage.fate == "too big"]
+    assert max(lengths) <= min(path - overhead, 16384 + RECORD_OVERHEAD)
+    assert max(lengths) > min(path - overhead, 16384 + RECORD_OVERHEAD) - 16
+    sizes = [event.mtu for event in machines.a.of(PathMtuChanged)]
+    assert sizes == sorted(sizes)
+    assert machines.a.machine.association.stats().mtu == max(lengths) - RECORD_OVERHEAD
+
+
+def test_a_transport_that_cannot_keep_datagrams_whole_gets_none_that_may_not_fit() -> None:
+    machines = connected(mtu=1228, max_mtu=0)
+    bulk(machines, 600_000)
+    assert max(len(passage.datagram) for passage in machines.network.to_z.passages) <= 1228
+    assert not machines.a.machine.dont_fragment
+
+
+def test_the_first_link_that_refuses_a_datagram_ends_a_search_as_a_loss_would_but_at_once() -> None:
+    machines = connected(mtu=1228, max_mtu=1472)
+    a = machines.a.machine
+    channel, _ = opened(machines)
+    a.channels.send(channel, bytes(60_000), machines.now)
+    refused = []
+    for _ in range(200):
+        datagrams = a.datagrams_to_send(machines.now)
+        taken = [datagram for datagram in datagrams if len(datagram) <= 1400]
+        for datagram in datagrams:
+            if len(datagram) > 1400:
+                refused.append(len(datagram))
+                a.datagram_too_long(len(datagram), machines.now)
+        machines.a.out.send(taken, machines.now, dont_fragment=a.dont_fragment)
+        machines.a.events += a.events()
+        if not datagrams and not machines.step(machines.now + 1.0):
+            break
+    assert refused == sorted(set(refused), reverse=True)
+    assert a.association.stats().mtu == (1420 - 28 - RECORD_OVERHEAD) & ~3
+    assert machines.now < 1.5
+
+
+def test_on_another_path_the_search_begins_anew() -> None:
+    machines = connected(mtu=1228, max_mtu=9000)
+    bulk(machines, 1_200_000)
+    assert machines.a.machine.association.stats().mtu > 8000
+    machines.a.machine.path_changed(1400, 48)
+    machines.run(0.0)
+    assert machines.a.machine.association.stats().mtu == 1228 - RECORD_OVERHEAD & ~3
+    channel = machines.a.machine.channels.create("y")
+    machines.a.machine.channels.send(channel, bytes(200_000), machines.now)
+    machines.run(5.0)
+    assert machines.a.machine.association.stats().mtu == 1400 - RECORD_OVERHEAD & ~3

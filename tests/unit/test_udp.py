@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from datachan.udp import MulticastSocket, UdpSocket, has_reader_support
+from datachan.udp import MulticastSocket, UdpSocket, has_reader_support, route_mtu
 
 HOSTS = ["127.0.0.1", "::1"]
 
@@ -388,3 +388,59 @@ async def test_a_long_run_is_handed_on_in_parts_so_that_answers_need_not_wait_fo
 
     assert await inbox.wait_for(800) == sent
     assert max(inbox.batches) * 1200 < 240_000
+
+
+# -- how long datagrams may be -----------------------------------------------------------------------------------------
+
+on_linux = pytest.mark.skipif("sys.platform != 'linux'", reason="only on Linux can it be said and asked")
+IP_MTU_DISCOVER = {"127.0.0.1": (socket.IPPROTO_IP, 10), "::1": (socket.IPPROTO_IPV6, 23)}
+
+
+@on_linux
+@pytest.mark.parametrize("host", HOSTS)
+async def test_fragmentation_is_forbidden_and_allowed_and_left_alone_before(host: str) -> None:
+    raw = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    raw.bind((host, 0))
+    sock = UdpSocket(raw)
+    untouched = raw.getsockopt(*IP_MTU_DISCOVER[host])
+    seen = []
+    for allowed in (False, True, True, False):
+        sock.allow_fragmentation(allowed)
+        seen.append(raw.getsockopt(*IP_MTU_DISCOVER[host]))
+    assert (untouched, seen) == (1, [3, 0, 0, 3])
+    sock.close()
+    sock.allow_fragmentation(True)  # nothing any more
+
+
+@on_linux
+@pytest.mark.parametrize("host", HOSTS)
+async def test_the_route_tells_its_mtu(host: str) -> None:
+    assert (route_mtu(host, (host, 9)) or 0) >= 65535
+
+
+@on_linux
+async def test_no_route_has_no_mtu() -> None:
+    assert route_mtu("127.0.0.1", ("192.0.2.1", 9)) is None
+    assert route_mtu("192.0.2.77", ("192.0.2.1", 9)) is None
+
+
+async def test_a_datagram_too_long_for_the_link_is_an_answer_and_no_error(refusing: Any) -> None:
+    out, _ = refusing(errno.EMSGSIZE)
+    out.gso = False
+    errors: list[OSError] = []
+    lengths: list[int] = []
+    out.on_error = errors.append
+    out.on_too_long = lengths.append
+    out.send([bytes(1472), bytes(100)], ("127.0.0.1", 9))
+    assert (lengths, errors) == ([1472], [])
+    assert (out.discarded, out.sent) == (1, 1)
+
+
+async def test_large_segments_are_tried_again_after_the_path_changed(refusing: Any) -> None:
+    out, system = refusing(errno.EMSGSIZE, only_runs=True)
+    if not out.gso:
+        pytest.skip("this system has no UDP_SEGMENT")
+    out.send([bytes(9000)] * 4, ("127.0.0.1", 9))
+    out.allow_fragmentation(False)
+    out.send([bytes(9000)] * 4, ("127.0.0.1", 9))
+    assert system.calls == [1, 1, 1, 1, 4]
