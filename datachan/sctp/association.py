@@ -85,6 +85,8 @@ class Association:
         self.local_tag = 0
         self.local_initial_tsn = 0
         self.preservative = 0.0
+        # When INIT or COOKIE ECHO was sent; None when it was sent more than once and its answer measures nothing.
+        self.handshake_sent_at: float | None = None
         self.shutdown_wanted = False
         self.unfinished_sender: RetransmissionQueue | None = None
         self.t1 = Timer()

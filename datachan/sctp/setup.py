@@ -13,6 +13,7 @@ from .capabilities import to_report
 from .cookie import StateCookieContent
 from .events import AdaptationIndicated, AssociationEstablished, AssociationLost, AssociationRestarted, RemoteError
 from .handshake import CookieAction
+from .path import Path
 from .states import AssociationState
 from .tcb import Tcb
 from .wire import causes
@@ -43,6 +44,8 @@ def send_init(association: Association, now: float) -> None:
     )
     # RFC 9260, 8.5.1, A: "The sender MUST set the Verification Tag of the packet to 0."
     association.writer.add_packet(0, init.serialize(), association.init_destination())
+    sent_before = association.t1.expirations > 0 or association.preservative > 0
+    association.handshake_sent_at = None if sent_before else now
     _start_t1(association, now)
 
 
@@ -67,6 +70,7 @@ def handle_t1_expired(association: Association, now: float) -> None:
         tcb = association.tcb
         tcb.echo_path = tcb.paths.alternate(tcb.echo_path) or tcb.echo_path
         association.writer.cookie_echo_due = True
+        association.handshake_sent_at = None
         _start_t1(association, now)
 
 
@@ -178,6 +182,8 @@ def handle_init_ack(association: Association, init_ack: InitAckChunk, now: float
         association.options, init_ack, association.local_tag, association.local_initial_tsn, now, association.source
     )
     tcb = association.make_tcb(content, cookie)
+    _measure(association, _answered_path(association, tcb), now)
+    association.handshake_sent_at = now
     association.enter(_S.COOKIE_ECHOED)
     if not tcb.path.confirmed:
         # RFC 9260, 5.4: "A COOKIE ECHO chunk MAY be sent to an UNCONFIRMED address, but it MUST be bundled with a
@@ -189,6 +195,33 @@ def handle_init_ack(association: Association, init_ack: InitAckChunk, now: float
     association.t1.stop()
     association.writer.cookie_echo_due = True
     _start_t1(association, now)
+
+
+def _measure(association: Association, path: Path, now: float) -> None:
+    """The answer to our INIT or COOKIE ECHO came: the first round trips there are.
+
+    RFC 9260, 8.3 counts what "can be used for updating path RTT (usually including first transmission DATA, INIT,
+    COOKIE ECHO, or HEARTBEAT chunks, etc.)". Who only receives has no others, and its window could not grow.
+    """
+    sent_at = association.handshake_sent_at
+    if sent_at is not None and now > sent_at:
+        path.observe_round_trip(now - sent_at)
+
+
+def _measure_cookie(association: Association, content: StateCookieContent, now: float) -> None:
+    """The cookie of our INIT ACK came back, which likewise took a round trip.
+
+    Of the COOKIE ECHO we cannot know whether it is the first, except that a second one comes after the peer's T1-cookie
+    timer.
+    """
+    round_trip = now - content.created_at
+    if association.tcb is not None and 0 < round_trip < association.options.rto_initial:
+        _answered_path(association, association.tcb).observe_round_trip(round_trip)
+
+
+def _answered_path(association: Association, tcb: Tcb) -> Path:
+    """The path the packet being read came by."""
+    return tcb.paths.at(association.source) or tcb.path
 
 
 def handle_cookie_echo(association: Association, packet: Packet, echo: CookieEchoChunk, now: float) -> bool:
@@ -216,6 +249,7 @@ def handle_cookie_echo(association: Association, packet: Packet, echo: CookieEch
             # its first DATA again.
             return False
         association.make_tcb(content)
+        _measure_cookie(association, content, now)
         establish(association, now)
         return True
     return _handle_unexpected_cookie(association, content, now)
@@ -240,6 +274,8 @@ def _handle_unexpected_cookie(association: Association, content: StateCookieCont
             tcb.peer_tag = content.peer_tag
             if association.state is _S.COOKIE_ECHOED:
                 tcb.begin_receiving(association.options, content.peer_initial_tsn)
+        if association.state is not _S.ESTABLISHED:
+            _measure_cookie(association, content, now)
         establish(association, now)
         return True
     if action is CookieAction.DUPLICATE:
@@ -269,7 +305,9 @@ def answer_cookie(association: Association, now: float) -> None:
 
 def handle_cookie_ack(association: Association, now: float) -> None:
     """The peer has the cookie (section 5.1, E)."""
-    if association.state is _S.COOKIE_ECHOED:
+    tcb = association.tcb
+    if association.state is _S.COOKIE_ECHOED and tcb is not None:
+        _measure(association, tcb.echo_path, now)
         _established(association, now)
 
 
@@ -280,6 +318,7 @@ def _established(association: Association, now: float) -> None:
     association.enter(_S.ESTABLISHED)
     association.t1.stop()
     association.writer.cookie_echo_due = False
+    tcb.sender.cookie_acknowledged(now)
     # RFC 3758, 3.3.3: "the local endpoint SHOULD inform its upper layer of the remote endpoint's inability to support
     # partially reliable data transfer."
     partial = tcb.capabilities.partial_reliability
@@ -309,6 +348,7 @@ def _restart(association: Association, tcb: Tcb, content: StateCookieContent, no
     association.t5_shutdown_guard.stop()
     association.writer.forget()
     new = association.make_tcb(content)
+    _measure_cookie(association, content, now)
     association.enter(_S.ESTABLISHED)
     answer_cookie(association, now)
     partial = new.capabilities.partial_reliability

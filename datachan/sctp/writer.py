@@ -227,6 +227,7 @@ class PacketWriter:
         # RFC 9653: a zero checksum never goes with INIT or COOKIE ECHO.
         self._finish(tcb, out, now, zero_checksum=False)
         runs.append((tcb.echo_path.address, out))
+        tcb.sender.wait_for_cookie_ack()
 
     def _write_established(
         self, state: AssociationState, tcb: Tcb, path: Path, out: list[bytes], first: bool, now: float

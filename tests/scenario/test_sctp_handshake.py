@@ -437,3 +437,68 @@ def read_tag_of(pair: Pair) -> int:
     pair.to_z(*datagrams)
     pair.exchange()
     return read(datagrams[0]).verification_tag
+
+
+# -- the first round trips ------------------------------------------------------------------------------------
+
+
+def walk(pair: Pair, lost: int | None = None) -> None:
+    """The handshake over a path of 30 ms each way; one of A's packets, 0 or 1, is lost the first time."""
+    pair.a.connect(pair.now)
+    for step in range(2):
+        datagrams = pair.from_a()
+        if step == lost:
+            datagrams = pair.expire_a()
+        pair.now += 0.03
+        pair.to_z(*datagrams)
+        datagrams = pair.from_z()
+        pair.now += 0.03
+        pair.to_a(*datagrams)
+    assert pair.a.state is pair.z.state is S.ESTABLISHED
+
+
+def test_the_handshake_measures_the_round_trip_on_both_sides() -> None:
+    # RFC 9260, 8.3: "that can be used for updating path RTT (usually including first transmission DATA, INIT, COOKIE
+    # ECHO, or HEARTBEAT chunks, etc.)"
+    pair = Pair()
+    walk(pair)
+    assert pair.a.stats().srtt == pytest.approx(0.06)
+    assert pair.z.stats().srtt == pytest.approx(0.06)
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_what_was_sent_twice_measures_nothing(lost: int) -> None:
+    # RFC 9260, 6.3.1, C5: "Karn's algorithm: RTT measurements MUST NOT be made using chunks that were retransmitted
+    # (and thus for which it is ambiguous whether the reply was for the first instance of the chunk or for a later
+    # instance)."
+    pair = Pair()
+    walk(pair, lost)
+    # Whichever was lost, the other measures for A. Z cannot know that it has the second COOKIE ECHO before it, except
+    # that its cookie was away for longer than a T1-cookie timer.
+    assert pair.a.stats().srtt == pytest.approx(0.06)
+    assert pair.z.stats().srtt == (None if lost == 1 else pytest.approx(0.06))
+
+
+def test_data_that_goes_with_the_cookie_has_its_timer_once_that_is_acknowledged() -> None:
+    pair = Pair(changed(rto_min=0.1))
+    pair.send_a(b"early")
+    pair.a.connect(pair.now)
+    pair.to_z(*pair.from_a())
+    pair.now += 0.05
+    pair.to_a(*pair.from_z())
+    pair.from_a()
+    # The path is measured at 50 ms, but COOKIE ECHO and its DATA wait for T1-cookie.
+    assert pair.a.next_timeout() == pytest.approx(pair.now + 1.0)
+    again = pair.expire_a()
+    assert [names(datagram) for datagram in again] == [["CookieEcho", "Data"]]
+    assert pair.a.stats().cwnd == 4404
+    pair.to_z(*again)
+    answers = pair.from_z()
+    # COOKIE ACK without its SACK: the DATA is asked after.
+    pair.to_a(packet(pair.a.local_tag, CookieAckChunk()))
+    moment = pair.a.next_timeout()
+    assert moment is not None
+    assert moment - pair.now < 0.5
+    pair.to_a(*answers)
+    pair.exchange()
+    assert pair.received_by_z() == [b"early"]

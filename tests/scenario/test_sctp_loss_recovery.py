@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from datachan.sctp.wire.chunks import DataChunk
+from datachan.sctp.wire.chunks import DataChunk, SackChunk
 
-from .sctp_pair import Pair, S, changed, chunks
+from .sctp_pair import Pair, S, changed, chunks, packet
 
 FRAGMENT = 1172
 RTT = 0.1
@@ -246,3 +246,45 @@ def test_every_controller_transfers_and_grows(algorithm: str) -> None:
 def test_an_unknown_controller_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="newreno, cubic, bbr"):
         changed(congestion_control="vegas")
+
+
+def sack(pair: Pair, cumulative_tsn_ack: int, blocks: list[tuple[int, int]]) -> None:
+    """Gives A a SACK."""
+    pair.to_a(packet(pair.a.local_tag, SackChunk(cumulative_tsn_ack & 0xFFFFFFFF, 1_000_000, blocks, [])))
+
+
+def test_what_a_sack_has_no_room_for_is_not_taken_for_dropped() -> None:
+    # RFC 9260, 6.7: "This single SACK chunk MUST report the Gap Ack Blocks from the lowest to highest TSNs, within the
+    # size limit set by the PMTU, and leave the remaining highest TSN numbers unacknowledged."
+    pair, datagrams = in_flight(60)
+    before = tsns(datagrams)[0] - 1
+    pair.now += RTT
+    # Every second packet is lost; of the others those sent last overtake the first. The peer reports 20 at most.
+    sack(pair, before, [(offset, offset) for offset in range(22, 61, 2)])
+    measured = pair.a.stats().srtt
+    assert measured == pytest.approx(RTT)
+    pair.now += 0.001
+    sack(pair, before, [(offset, offset) for offset in range(2, 41, 2)])
+    # Half of them have arrived and half are lost: nothing of it is in flight again.
+    assert pair.a.stats().flight_size == 0
+    assert len(pair.from_a()) == 30
+    pair.now += 0.001
+    sack(pair, before, [(offset, offset) for offset in range(2, 61, 2)])
+    assert pair.a.stats().srtt == measured
+    sack(pair, before + 60, [])
+    assert (pair.a.stats().flight_size, pair.a.stats().retransmissions) == (0, 30)
+
+
+def test_what_was_acknowledged_taken_back_and_acknowledged_again_measures_nothing() -> None:
+    pair, datagrams = in_flight(10, congestion_control="bbr")
+    before = tsns(datagrams)[0] - 1
+    pair.now += RTT
+    sack(pair, before, [(2, 10)])
+    stats = pair.a.stats()
+    sack(pair, before, [(2, 2)])
+    assert pair.a.stats().flight_size == stats.flight_size + 8 * (FRAGMENT + 16)
+    pair.now += 0.001
+    sack(pair, before, [(2, 10)])
+    again = pair.a.stats()
+    assert (again.srtt, again.flight_size) == (stats.srtt, stats.flight_size)
+    assert again.cwnd <= stats.cwnd

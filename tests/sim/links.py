@@ -39,12 +39,17 @@ def channel_association(number: int, congestion_control: str = "cubic", **option
 class Bulk:
     """A transfer without end from A to Z, whose receiver reads at once.
 
+    Args:
+        pair: A and Z, not connected yet.
+        answers: Z sends one message at the beginning, as DCEP does; else never any data.
+
     Attributes:
         received: bytes of whole messages at Z.
     """
 
-    def __init__(self, pair: Pair) -> None:
+    def __init__(self, pair: Pair, *, answers: bool = True) -> None:
         self.received = 0
+        self._answers = answers
         self._pair = pair
         pair.a.on_event = self._at_a
         pair.z.on_event = self._at_z
@@ -66,25 +71,33 @@ class Bulk:
             self._refill()
 
     def _at_z(self, event: object, now: float) -> None:
-        if isinstance(event, AssociationEstablished):
-            # As DCEP answers; so Z knows the round trip, and its window can grow.
+        if isinstance(event, AssociationEstablished) and self._answers:
             self._pair.z.machine.send(1, b"\x02", ppid=50, now=now)
         if isinstance(event, MessageReceived):
             self.received += len(event.data)
             self._pair.z.machine.message_consumed(len(event.data), now)
 
 
-def bulk_pair(row: str, congestion_control: str, seed: int = 5, load: Load | None = None) -> tuple[Pair, Bulk]:
-    """A transfer on one link of the table, about to begin, on machines under this load."""
+def bulk_pair(
+    row: str, congestion_control: str, seed: int = 5, load: Load | None = None, *, answers: bool = True
+) -> tuple[Pair, Bulk]:
+    """A transfer on one link of the table, about to begin, on machines under this load; see `Bulk` for `answers`."""
     way = conditions(row)
     a, z = (channel_association(number, congestion_control) for number in (1, 2))
     hosts = (None, None) if load is None else (Host(load, 2 * seed), Host(load, 2 * seed + 1))
     pair = Pair(a, z, Network(seed, way, way), hosts=hosts)
-    return pair, Bulk(pair)
+    return pair, Bulk(pair, answers=answers)
 
 
 def share_of_link(
-    row: str, congestion_control: str, warm_up: float, seconds: float, seed: int = 5, load: Load | None = None
+    row: str,
+    congestion_control: str,
+    warm_up: float,
+    seconds: float,
+    seed: int = 5,
+    load: Load | None = None,
+    *,
+    answers: bool = True,
 ) -> float:
     """How much of a link of the table a transfer uses, 0 to 1.
 
@@ -95,8 +108,9 @@ def share_of_link(
         seconds: how long is measured.
         seed: of the link's and the machines' chance.
         load: what keeps the machines from being on time; None for nothing.
+        answers: see `Bulk`.
     """
-    pair, bulk = bulk_pair(row, congestion_control, seed, load)
+    pair, bulk = bulk_pair(row, congestion_control, seed, load, answers=answers)
     pair.run(warm_up)
     before = bulk.received
     pair.run(seconds)

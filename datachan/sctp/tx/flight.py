@@ -18,6 +18,8 @@ ACKED: Final = 1
 LOST: Final = 2
 ABANDONED: Final = 3
 
+TAKEN_BACK: Final = -2
+
 
 class OutstandingChunk:
     """The retransmission record of one DATA chunk; the bytes on the wire are made once.
@@ -30,7 +32,8 @@ class OutstandingChunk:
         payload: its user bytes, which count against the peer's window.
         state: IN_FLIGHT, ACKED (by a Gap Ack Block), LOST (to be sent again) or ABANDONED.
         sent_at: when it was last sent.
-        packet: the number of the packet it was last sent in.
+        packet: the number of the packet it was last sent in; TAKEN_BACK when it was acknowledged since, and the peer took
+            that back.
         transmissions: how often it was sent.
         flight: that of the path it was last sent on, or is to be sent on again.
         delivered, delivered_at, first_sent_at: the sender's delivery accounting when it was last sent.

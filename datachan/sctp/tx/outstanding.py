@@ -9,8 +9,12 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from .flight import ABANDONED, ACKED, IN_FLIGHT, LOST, Flight, OutstandingChunk
+from .flight import ABANDONED, ACKED, IN_FLIGHT, LOST, TAKEN_BACK, Flight, OutstandingChunk
 from .send_queue import OutgoingMessage
+
+MANY_BLOCKS: Final = 16
+"""Gap Ack Blocks of a SACK, from which on what it does not speak of any more is not taken for dropped: the receiver may
+have had no room for the blocks of higher TSNs. Browsers report no more than 20."""
 
 _MASK: Final = 0xFFFFFFFF
 _DATA_HEADER: Final = struct.Struct("!BBHIHHI")
@@ -261,7 +265,9 @@ class OutstandingData:
                 acked += chunk.length
             else:
                 continue
-            if in_order and chunk.transmissions == 1:
+            if chunk.packet == TAKEN_BACK:
+                acked -= chunk.length
+            elif in_order and chunk.transmissions == 1:
                 newest = chunk
             else:
                 flight.delivered(chunk, now)
@@ -275,6 +281,7 @@ class OutstandingData:
         """So many bytes in flight on a path, and so many that were taken as lost, were acknowledged cumulatively."""
         flight.size -= length
         if length or acked:
+            # What was acknowledged before, and taken back since, counts for -length in `acked`.
             flight.bytes_acked += length + acked
             flight.progress = True
         if newest is not None:
@@ -284,6 +291,10 @@ class OutstandingData:
     def _acknowledge_gaps(self, gaps: list[Interval], now: float) -> None:
         base = self.cumulative_tsn_ack
         acked = [(base + start, base + end) for start, end in gaps]
+        if len(gaps) >= MANY_BLOCKS:
+            # RFC 9260, 6.7: a SACK reports what fits "and leave the remaining highest TSN numbers unacknowledged."
+            highest = acked[-1][1]
+            acked += [(max(start, highest + 1), end) for start, end in self._acked if end > highest]
         self._mark_acked(subtract(acked, self._acked), now)
         for start, end in subtract(self._acked, acked):
             for tsn in range(max(start, base + 1), end + 1):
@@ -306,6 +317,8 @@ class OutstandingData:
                         flight.progress = next(iter(flight.chunks)) == tsn
                     self._land(chunk)
                 chunk.state = ACKED
+                if chunk.packet == TAKEN_BACK:
+                    continue
                 flight.bytes_acked += chunk.length
                 if chunk.packet != packet:
                     packet = chunk.packet
@@ -313,11 +326,15 @@ class OutstandingData:
                 flight.delivered(chunk, now)
 
     def _renege(self, tsn: int, now: float) -> None:
-        """RFC 9260, 6.2.1, D iii: the peer dropped what it had acknowledged: it is outstanding again."""
+        """RFC 9260, 6.2.1, D iii: the peer dropped what it had acknowledged: it is outstanding again.
+
+        If it acknowledges it once more, it had it all the time, which says nothing of the path.
+        """
         chunk = self._chunks.get(tsn)
         if chunk is not None and chunk.state == ACKED:
             chunk.state = IN_FLIGHT
             chunk.sent_at = now
+            chunk.packet = TAKEN_BACK
             chunk.flight.depart(chunk, now)
             self.flight_payload += chunk.payload
 

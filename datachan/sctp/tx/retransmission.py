@@ -403,6 +403,19 @@ class RetransmissionQueue:
         for sender in self.senders:
             self._give_up(self.outstanding.lose_all(sender.flight), RETRANSMISSIONS)
 
+    def wait_for_cookie_ack(self) -> None:
+        """DATA went with the COOKIE ECHO: until that is acknowledged T1-cookie is the timer of both."""
+        for sender in self.senders:
+            sender.path.t3_rtx.stop()
+            sender.probe.timer.stop()
+
+    def cookie_acknowledged(self, now: float) -> None:
+        """From now on DATA has a timer of its own."""
+        for sender in self.senders:
+            if sender.has_outstanding and not sender.path.t3_rtx.running:
+                sender.path.t3_rtx.start(now, sender.path.rto)
+                sender.schedule_probe(now)
+
     def _send_loss_probe(self, sender: PathSender, now: float) -> None:
         """RFC 8985, 7.3: new data if there is some, else the last chunk again."""
         outstanding = self.outstanding
