@@ -123,7 +123,12 @@ class Path:
             self.rttvar += RTO_BETA * (abs(self.srtt - measured) - self.rttvar)
             self.srtt += RTO_ALPHA * (measured - self.srtt)
         self.rttvar = max(self.rttvar, CLOCK_GRANULARITY)
+        before = self.rto
         self.rto = min(max(self.srtt + 4 * self.rttvar, self.options.rto_min), self.options.rto_max)
+        if self.rto > before:
+            # T3-rtx that is running was started for a faster path. When a queue fills, the loss that ends this is sent
+            # again with an RTO from before: its answer would come a moment too late.
+            self.t3_rtx.postpone(self.rto - before)
 
     def back_off(self) -> None:
         """RFC 9260, 6.3.3, E2: "set RTO = RTO * 2 ("back off the timer")" up to RTO.Max."""

@@ -26,6 +26,11 @@ class Timer:
         """(Re)start the timer; the count of expirations stays."""
         self.expires_at = now + duration
 
+    def postpone(self, seconds: float) -> None:
+        """Let it expire so much later, if it runs."""
+        if self.expires_at is not None:
+            self.expires_at += seconds
+
     def stop(self) -> None:
         """Stop the timer and forget its expirations."""
         self.expires_at = None

@@ -51,7 +51,7 @@ def test_a_window_that_overflows_a_long_queue_is_not_sent_over_and_over() -> Non
 
 @pytest.mark.parametrize("seed", [5, 6, 7])
 def test_the_window_of_who_only_receives_grows_to_the_path(seed: int) -> None:
-    # Without any data back the round trip is known by the handshake alone, and the window it begins with, 2 MiB, is less
-    # than path and queue hold.
+    # Without any data back the round trip is known by the handshake alone; and the window it begins with, 2 MiB, is
+    # less than path and queue hold.
     share = share_of_link("far", "bbr", 5.0, 2.0, seed=seed, answers=False)
     assert 0.90 <= share < 1.1, f"{share:.2f} of the link"

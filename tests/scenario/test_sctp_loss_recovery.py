@@ -288,3 +288,17 @@ def test_what_was_acknowledged_taken_back_and_acknowledged_again_measures_nothin
     again = pair.a.stats()
     assert (again.srtt, again.flight_size) == (stats.srtt, stats.flight_size)
     assert again.cwnd <= stats.cwnd
+
+
+def test_t3_rtx_that_runs_waits_as_long_as_a_path_needs_that_has_become_slower() -> None:
+    pair, datagrams = in_flight(3)
+    started = pair.now
+    t3 = pair.a.tcb.path.t3_rtx  # type: ignore[union-attr]
+    assert t3.expires_at == pytest.approx(started + 0.4)
+    # A queue has filled: the answer takes four times as long. The first packet is missing.
+    pair.now += 4 * RTT - 0.01
+    pair.to_z(*datagrams[1:])
+    pair.to_a(*pair.from_z())
+    rto = pair.a.stats().rto
+    assert rto > 0.42
+    assert t3.expires_at == pytest.approx(started + rto)
