@@ -32,8 +32,8 @@ class OutstandingChunk:
         payload: its user bytes, which count against the peer's window.
         state: IN_FLIGHT, ACKED (by a Gap Ack Block), LOST (to be sent again) or ABANDONED.
         sent_at: when it was last sent.
-        packet: the number of the packet it was last sent in; TAKEN_BACK when it was acknowledged since and the peer took
-            that back.
+        packet: the number of the packet it was last sent in; TAKEN_BACK when it was acknowledged since and
+            the peer took that back.
         transmissions: how often it was sent.
         flight: that of the path it was last sent on, or is to be sent on again.
         delivered, delivered_at, first_sent_at: the sender's delivery accounting when it was last sent.
