@@ -14,22 +14,21 @@ from collections.abc import Callable, Sequence
 
 from . import fault_management, inbound, reconfigure, setup, teardown
 from .addresses import TransportAddress
+from .auth import RANDOM_LENGTH, KeyRing
 from .cookie import CookieSealer, StateCookieContent
 from .errors import BadPacket, InvalidAddress, InvalidState, InvalidStream, SendBufferFull
 from .events import (
     AssociationLost,
+    AuthenticationChanged,
+    AuthenticationIndication,
     Event,
     MessageReceived,
-    PathMtuChanged,
-    ReconfigurationFailed,
     SenderDry,
     SendFailed,
     StreamProgress,
-    StreamResetFailed,
 )
 from .options import AssociationOptions
 from .path import Path
-from .reconfig import MAX_WAITING, Request
 from .rx.base import OVERHEAD
 from .serial import unwrap
 from .states import MAY_HEARTBEAT, SHUTTING_DOWN, TRANSITIONS, AssociationState
@@ -45,12 +44,6 @@ from .wire.causes import ErrorCause
 from .wire.chunks import AbortChunk
 from .wire.extensions import I_DATA_HEADER_LENGTH
 from .wire.packet import COMMON_HEADER_LENGTH, parse_packet_untrusted
-from .wire.parameters import (
-    AddIncomingStreamsRequest,
-    AddOutgoingStreamsRequest,
-    IncomingSsnResetRequest,
-    SsnTsnResetRequest,
-)
 from .writer import PacketWriter, Run, available_window
 
 __all__ = ["Association", "AssociationState", "AssociationStats"]
@@ -63,6 +56,9 @@ class Association:
     """One SCTP association with one peer, by one or several of its addresses.
 
     After any call drain `packets_to_send` and `events`, then arm one timer with `next_timeout`.
+
+    Attributes:
+        keys: the shared keys that chunks are signed with (RFC 4895).
 
     Args:
         options: the protocol parameters.
@@ -84,6 +80,8 @@ class Association:
         self.ended: deque[int] = deque(maxlen=8)
         self.local_tag = 0
         self.local_initial_tsn = 0
+        self.local_random = b""
+        self.keys = KeyRing(options.shared_keys, options.active_key)
         self.preservative = 0.0
         # When INIT or COOKIE ECHO was sent; None when it was sent more than once and its answer measures nothing.
         self.handshake_sent_at: float | None = None
@@ -155,6 +153,7 @@ class Association:
         self.local_tag = self.new_tag()
         self.local_initial_tsn = self.new_initial_tsn()
         self.preservative = 0.0
+        self.local_random = self.new_random()
         self.init_addresses = list(addresses)
         self.enter(_S.COOKIE_WAIT)
         setup.send_init(self, now)
@@ -170,6 +169,7 @@ class Association:
         lifetime: float | None = None,
         max_retransmissions: int | None = None,
         drop_priority: int | None = None,
+        auth_key: int | None = None,
         context: object = None,
     ) -> None:
         """Queue a message (SEND, section 11.1.5).
@@ -184,12 +184,14 @@ class Association:
             max_retransmissions: retransmissions of a fragment after which it is given up (RFC 7496), or None.
             drop_priority: it may be given up, while it is queued, to make room in the send buffer for a message with a
                 smaller number or without one (RFC 7496, section 3.2); 0 is the highest.
+            auth_key: the Shared Key Identifier to sign it with, if DATA is signed (RFC 4895); None for the active one.
             context: given back in `SendFailed`.
 
         Raises:
             InvalidState: the association is shutting down.
             InvalidStream: there is no such stream.
             SendBufferFull: the option `send_buffer` leaves no room.
+            UnknownKey: there is no such shared key, or it was deactivated.
             ValueError: `data` is empty.
         """
         if self.state in SHUTTING_DOWN or self.shutdown_wanted:
@@ -201,9 +203,12 @@ class Association:
         if self.options.send_buffer:
             self._make_room(len(data), drop_priority)
         expires_at = None if lifetime is None else now + lifetime
-        self.queue.add(
-            OutgoingMessage(stream_id, ppid, data, unordered, expires_at, max_retransmissions, context, drop_priority)
+        message = OutgoingMessage(
+            stream_id, ppid, data, unordered, expires_at, max_retransmissions, context, drop_priority
         )
+        if auth_key is not None or self.keys.active:
+            message.key_id = self.keys.usable(self.keys.active if auth_key is None else auth_key)
+        self.queue.add(message)
         self._was_dry = False
 
     def _check_outbound(self, stream_id: int) -> None:
@@ -271,14 +276,7 @@ class Association:
             InvalidState: there is no association.
             InvalidStream: there is no such stream.
         """
-        tcb = self._reconfigurable()
-        for stream_id in stream_ids:
-            if not 0 <= stream_id < tcb.outbound_streams:
-                raise InvalidStream(f"stream {stream_id} is not one of the {tcb.outbound_streams} outbound streams")
-        if not tcb.capabilities.stream_reset:
-            self.pending.append(StreamResetFailed(tuple(stream_ids), "the peer does not support stream reset"))
-            return
-        tcb.reconfig.want(stream_ids)
+        reconfigure.want_reset(self, stream_ids)
 
     def request_stream_resets(self, stream_ids: Sequence[int], now: float) -> None:
         """Ask the peer to reset streams it sends on; all of them if none is given (RFC 6525, section 5.1.3).
@@ -289,11 +287,7 @@ class Association:
             InvalidState: there is no association.
             InvalidStream: there is no such stream.
         """
-        tcb = self._reconfigurable()
-        for stream_id in stream_ids:
-            if not 0 <= stream_id < tcb.inbound_streams:
-                raise InvalidStream(f"stream {stream_id} is not one of the {tcb.inbound_streams} inbound streams")
-        self._request(tcb, IncomingSsnResetRequest(0, tuple(stream_ids)))
+        reconfigure.want_incoming_reset(self, stream_ids)
 
     def reset_tsns(self, now: float) -> None:
         """Begin all SSNs, and the TSNs, of both directions anew, once everything sent is acknowledged (RFC 6525,
@@ -302,7 +296,7 @@ class Association:
         Raises:
             InvalidState: there is no association.
         """
-        self._request(self._reconfigurable(), SsnTsnResetRequest(0))
+        reconfigure.want_tsn_reset(self)
 
     def add_streams(self, now: float, *, outgoing: int = 0, incoming: int = 0) -> None:
         """Add streams we send on, or ask the peer to add some it sends on (RFC 6525, sections 5.1.5 and 5.1.6).
@@ -311,28 +305,7 @@ class Association:
             InvalidState: there is no association.
             InvalidStream: there would be more than `max_streams`.
         """
-        tcb = self._reconfigurable()
-        limit = self.options.max_streams
-        if tcb.outbound_streams + outgoing > limit or tcb.inbound_streams + incoming > limit:
-            raise InvalidStream(f"a direction may have {limit} streams at most")
-        if outgoing > 0:
-            self._request(tcb, AddOutgoingStreamsRequest(0, outgoing))
-        if incoming > 0:
-            self._request(tcb, AddIncomingStreamsRequest(0, incoming))
-
-    def _reconfigurable(self) -> Tcb:
-        if self.tcb is None or self.state in SHUTTING_DOWN:
-            raise InvalidState(f"the association is {self.state.value}; streams can change while it is established")
-        return self.tcb
-
-    def _request(self, tcb: Tcb, request: Request) -> None:
-        name = type(request).__name__
-        if not tcb.capabilities.stream_reset:
-            self.pending.append(ReconfigurationFailed(name, "the peer does not support re-configuration"))
-        elif len(tcb.reconfig.waiting) >= MAX_WAITING:
-            self.pending.append(ReconfigurationFailed(name, f"{MAX_WAITING} requests are waiting already"))
-        else:
-            tcb.reconfig.waiting.append(request)
+        reconfigure.want_streams(self, outgoing, incoming)
 
     def message_consumed(self, size: int, now: float, messages: int = 1) -> None:
         """Give back the window of messages whose `MessageReceived` was handled.
@@ -352,6 +325,12 @@ class Association:
         # buffer size of the association."
         if available_window(self.options, tcb) >= tcb.advertised_a_rwnd + tcb.window.size // 4:
             tcb.tracker.sack_now = True
+
+    @property
+    def peer_authenticated_chunks(self) -> tuple[int, ...]:
+        """The chunk types the peer accepts only if they are signed."""
+        auth = None if self.tcb is None else self.tcb.auth
+        return () if auth is None else tuple(sorted(auth.peer_chunks))
 
     # -- several addresses -----------------------------------------------------------------------------------
 
@@ -549,7 +528,7 @@ class Association:
         tcb = self.tcb
         if tcb is not None:
             reconfigure.start_next_request(self, tcb)
-            self._search_paths(tcb, now)
+            fault_management.search_paths(self, tcb, now)
         runs = self.writer.write(self.state, tcb, now)
         if tcb is not None:
             self._after_writing(tcb, now)
@@ -585,6 +564,10 @@ class Association:
             tag = int.from_bytes(self.entropy(4), "big")
         return tag
 
+    def new_random(self) -> bytes:
+        """A Random Number for keys, if chunks are to be authenticated."""
+        return self.entropy(RANDOM_LENGTH) if self.options.authentication else b""
+
     def new_initial_tsn(self) -> int:
         """A random Initial TSN."""
         return int.from_bytes(self.entropy(4), "big")
@@ -606,7 +589,8 @@ class Association:
         confirmed = [ip for ip, _ in content.peer_addresses[:1]]
         if cookie and self.init_addresses:
             confirmed = [ip for ip, _ in self.init_addresses]
-        self.tcb = Tcb(self.options, content, self.queue, (self.new_tag(), self.new_tag()), cookie, confirmed)
+        ties = (self.new_tag(), self.new_tag())
+        self.tcb = Tcb(self.options, content, self.queue, self.keys, ties, cookie, confirmed)
         if self.unfinished_sender is not None:
             self.tcb.adopt_sender(self.unfinished_sender)
             self.unfinished_sender = None
@@ -638,7 +622,9 @@ class Association:
     def abort_with(self, cause: ErrorCause, reason: str, by_peer: bool) -> None:
         """Send an ABORT and end the association."""
         if self.tcb is not None:
-            self.writer.add_packet(self.tcb.peer_tag, AbortChunk([cause]).serialize(), self.tcb.path.address)
+            self.writer.add_packet(
+                self.tcb.peer_tag, AbortChunk([cause]).serialize(), self.tcb.path.address, self.tcb.auth
+            )
         self.close(AssociationLost(reason, by_peer=by_peer, cause_code=cause.code))
 
     def close(self, event: Event) -> None:
@@ -666,6 +652,9 @@ class Association:
         for message in tcb.sender.abandoned:
             self._tell_abandoned(message)
         tcb.sender.abandoned.clear()
+        if self.keys.retiring:
+            for key_id in self.keys.release(tcb.sender.keys_in_use()):
+                self.pending.append(AuthenticationChanged(key_id, AuthenticationIndication.FREE_KEY))
         if self.state in SHUTTING_DOWN:
             teardown.advance(self, tcb, now)
         elif not self._was_dry and tcb.sender.all_acknowledged and self.queue.empty:
@@ -675,15 +664,3 @@ class Association:
     def _tell_abandoned(self, message: OutgoingMessage) -> None:
         self.abandoned.count(message.policy, sent=message.first_tsn >= 0)
         self.fail(message, REASONS[message.policy])
-
-    def _search_paths(self, tcb: Tcb, now: float) -> None:
-        """Follow what path MTU discovery found, and send the probes it wants."""
-        for sender in tcb.sender.senders:
-            path, pmtu = sender.path, sender.path.pmtu
-            if pmtu.size != sender.packet_size:
-                tcb.sender.packet_size_changed(sender)
-                self.pending.append(PathMtuChanged(pmtu.size))
-            if pmtu.due and path.confirmed and self.state in MAY_HEARTBEAT:
-                nonce = self.entropy(8)
-                self.writer.add_probe(tcb.peer_tag, nonce, pmtu.probe_size, path.address)
-                pmtu.sent(nonce, path.rto, now)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from . import auth
 from .options import AssociationOptions
-from .wire.extensions import FORWARD_TSN, I_DATA, I_FORWARD_TSN, RE_CONFIG
+from .wire.extensions import ASCONF, ASCONF_ACK, AUTH, FORWARD_TSN, I_DATA, I_FORWARD_TSN, RE_CONFIG
 from .wire.parameters import (
     AdaptationIndication,
     ForwardTsnSupported,
@@ -29,21 +30,32 @@ class Capabilities:
         stream_reset: RE-CONFIG (RFC 6525).
         zero_checksum: we may send packets with a zero checksum (RFC 9653).
         interleaving: I-DATA in the place of DATA (RFC 8260).
+        authentication: AUTH (RFC 4895).
+        dynamic_addresses: ASCONF (RFC 5061).
     """
 
     partial_reliability: bool
     stream_reset: bool
     zero_checksum: bool
     interleaving: bool
+    authentication: bool = False
+    dynamic_addresses: bool = False
 
     def to_bits(self) -> int:
         """As a number, for the State Cookie."""
-        return self.partial_reliability | self.stream_reset << 1 | self.zero_checksum << 2 | self.interleaving << 3
+        return (
+            self.partial_reliability
+            | self.stream_reset << 1
+            | self.zero_checksum << 2
+            | self.interleaving << 3
+            | self.authentication << 4
+            | self.dynamic_addresses << 5
+        )
 
     @classmethod
     def from_bits(cls, bits: int) -> Capabilities:
         """The opposite of `to_bits`."""
-        return cls(bool(bits & 1), bool(bits & 2), bool(bits & 4), bool(bits & 8))
+        return cls(bool(bits & 1), bool(bits & 2), bool(bits & 4), bool(bits & 8), bool(bits & 16), bool(bits & 32))
 
 
 def announce(options: AssociationOptions) -> list[Parameter]:
@@ -59,6 +71,10 @@ def announce(options: AssociationOptions) -> list[Parameter]:
         extensions.append(I_DATA)
         if options.partial_reliability:
             extensions.append(I_FORWARD_TSN)
+    if options.authentication:
+        extensions.append(AUTH)
+    if options.dynamic_addresses:
+        extensions += [ASCONF, ASCONF_ACK]
     if extensions:
         parameters.append(SupportedExtensions(tuple(extensions)))
     if options.zero_checksum:
@@ -66,14 +82,6 @@ def announce(options: AssociationOptions) -> list[Parameter]:
     if options.adaptation_indication is not None:
         parameters.append(AdaptationIndication(options.adaptation_indication))
     return parameters
-
-
-def adaptation_of(peer: Sequence[Parameter]) -> int:
-    """The peer's Adaptation Layer Indication, -1 without one."""
-    for parameter in peer:
-        if isinstance(parameter, AdaptationIndication):
-            return parameter.code_point
-    return -1
 
 
 def negotiate(options: AssociationOptions, peer: Sequence[Parameter]) -> Capabilities:
@@ -94,12 +102,26 @@ def negotiate(options: AssociationOptions, peer: Sequence[Parameter]) -> Capabil
     # interleaving only if both endpoints indicated their support of user message interleaving and the I-FORWARD-TSN
     # chunk."
     partial = I_FORWARD_TSN in extensions if interleaving else forward_tsn or FORWARD_TSN in extensions
+    authentication = options.authentication and auth.random_number(peer) is not None and auth.chosen_algorithm(peer) > 0
+    # RFC 5061, 4.2.7: "An implementation supporting this extension MUST list the ASCONF,the ASCONF-ACK, and the AUTH
+    # chunks in its INIT and INIT-ACK parameters."
+    asconf = ASCONF in extensions and ASCONF_ACK in extensions
     return Capabilities(
         partial_reliability=options.partial_reliability and partial,
         stream_reset=options.stream_reset and RE_CONFIG in extensions,
         zero_checksum=options.zero_checksum and zero_checksum,
         interleaving=interleaving,
+        authentication=authentication,
+        dynamic_addresses=options.dynamic_addresses and authentication and asconf,
     )
+
+
+def adaptation_of(peer: Sequence[Parameter]) -> int:
+    """The Adaptation Layer Indication of the peer, -1 without one (RFC 5061, section 4.2.6)."""
+    for parameter in peer:
+        if isinstance(parameter, AdaptationIndication):
+            return parameter.code_point
+    return -1
 
 
 def to_report(peer: Sequence[Parameter]) -> list[UnknownParameter]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from .addresses import TransportAddress, address_parameter, ip_of
 from .wire.parameters import IPv4Address, IPv6Address
 
-_CONTENT = struct.Struct("!ddIIIIIIIHHHHqBB")
+_CONTENT = struct.Struct("!ddIIIIIIIHHHHqBBBH")
 _PORT = struct.Struct("!HB")
 _MAC_LENGTH = 32
 
@@ -35,6 +35,8 @@ class StateCookieContent:
         adaptation: the peer's Adaptation Layer Indication, -1 without one.
         peer_addresses: where the peer can be reached, the source of its INIT first; none when the lower layer has only
             one way.
+        local_random: our Random Number, if chunks are authenticated (RFC 4895, section 6.1).
+        peer_key_vector: what the peer contributes to keys.
     """
 
     created_at: float
@@ -53,6 +55,8 @@ class StateCookieContent:
     capabilities: int
     adaptation: int = -1
     peer_addresses: tuple[TransportAddress, ...] = ()
+    local_random: bytes = b""
+    peer_key_vector: bytes = b""
 
     def staleness(self, now: float) -> float:
         """Seconds since it went stale; not positive while it is good."""
@@ -95,7 +99,10 @@ class CookieSealer:
             content.adaptation,
             content.capabilities,
             len(content.peer_addresses),
+            len(content.local_random),
+            len(content.peer_key_vector),
         )
+        body += content.local_random + content.peer_key_vector
         body += b"".join([_pack_address(address) for address in content.peer_addresses])
         return body + self._mac(body)
 
@@ -109,6 +116,8 @@ class CookieSealer:
         ):
             return None
         fields = _CONTENT.unpack_from(body)
+        random_end = _CONTENT.size + fields[16]
+        vector_end = random_end + fields[17]
         return StateCookieContent(
             created_at=fields[0],
             lifespan=fields[1],
@@ -125,7 +134,9 @@ class CookieSealer:
             destination_port=fields[12],
             adaptation=fields[13],
             capabilities=fields[14],
-            peer_addresses=tuple(_unpack_addresses(body, fields[15])),
+            peer_addresses=tuple(_unpack_addresses(body, fields[15], vector_end)),
+            local_random=body[_CONTENT.size : random_end],
+            peer_key_vector=body[random_end:vector_end],
         )
 
     def _mac(self, body: bytes) -> bytes:
@@ -137,10 +148,9 @@ def _pack_address(address: TransportAddress) -> bytes:
     return _PORT.pack(address[1], len(packed)) + packed
 
 
-def _unpack_addresses(body: bytes, count: int) -> list[TransportAddress]:
-    """The addresses behind the fixed fields of a cookie known to be ours."""
+def _unpack_addresses(body: bytes, count: int, start: int) -> list[TransportAddress]:
+    """The addresses at the end of a cookie known to be ours."""
     addresses: list[TransportAddress] = []
-    start = _CONTENT.size
     for _ in range(count):
         port, length = _PORT.unpack_from(body, start)
         start += _PORT.size

@@ -14,6 +14,7 @@ from dataclasses import replace
 from . import handshake, out_of_the_blue
 from .addresses import TransportAddress, is_unicast, usable_addresses
 from .association import Association, AssociationState
+from .auth import RANDOM_LENGTH
 from .cookie import CookieSealer
 from .deadlines import Deadlines
 from .errors import BadPacket, InvalidState
@@ -326,6 +327,7 @@ class Endpoint:
                 ports=(packet.source_port, packet.destination_port),
                 now=now,
                 source=source,
+                local_random=self._entropy(RANDOM_LENGTH) if self.options.authentication else b"",
             )
             self._answer(packet, init.initiate_tag, answer, source)
 

@@ -6,6 +6,7 @@
      ├── InvalidStream       the stream identifier is not one the association has
      ├── MessageTooLarge     the message is longer than the association was told to accept
      ├── SendBufferFull      the send buffer has no room for the message
+     ├── UnknownKey          there is no such key for authentication
      └── BadPacket           bytes from the network are no valid packet; never leaves the engine
 
 All but `BadPacket` are the caller's mistake. What a peer does wrong never raises: it becomes an ERROR or ABORT chunk
@@ -35,6 +36,10 @@ class MessageTooLarge(SctpError):
 
 class SendBufferFull(SctpError):
     """The send buffer has no room, and nothing in it may be given up for the message; try again when some has left."""
+
+
+class UnknownKey(SctpError):
+    """There is no shared key with this identifier, or it was deactivated."""
 
 
 class BadPacket(SctpError):

@@ -280,6 +280,28 @@ class PathMtuChanged(Event):
     mtu: int
 
 
+class AuthenticationIndication(Enum):
+    """What became of keys (RFC 6458, section 6.1.8)."""
+
+    NEW_KEY = "new key"
+    NO_AUTH = "no authentication"
+    FREE_KEY = "free key"
+
+
+@dataclass(frozen=True, slots=True)
+class AuthenticationChanged(Event):
+    """Something became of the keys that chunks are authenticated with (RFC 4895).
+
+    Attributes:
+        key_id: the Shared Key Identifier.
+        indication: NEW_KEY: the peer signs with another key than before. NO_AUTH: the peer does not support
+            authentication. FREE_KEY: a deactivated key is in use no more.
+    """
+
+    key_id: int
+    indication: AuthenticationIndication
+
+
 @dataclass(frozen=True, slots=True)
 class SenderDry(Event):
     """Everything sent so far has been acknowledged by the peer and nothing is queued."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .events import AssociationLost, PathStatus, PathStatusChanged
+from .events import AssociationLost, PathMtuChanged, PathStatus, PathStatusChanged
 from .path import Path
 from .states import MAY_HEARTBEAT
 from .tcb import Tcb
@@ -174,6 +174,19 @@ def heartbeat_acknowledged(association: Association, tcb: Tcb, chunk: HeartbeatA
             choose(association, tcb)
             wait_for_heartbeat(association, path, now)
             return
+
+
+def search_paths(association: Association, tcb: Tcb, now: float) -> None:
+    """Follow what path MTU discovery found, and send the probes it wants."""
+    for sender in tcb.sender.senders:
+        path, pmtu = sender.path, sender.path.pmtu
+        if pmtu.size != sender.packet_size:
+            tcb.sender.packet_size_changed(sender)
+            association.pending.append(PathMtuChanged(pmtu.size))
+        if pmtu.due and path.confirmed and association.state in MAY_HEARTBEAT:
+            nonce = association.entropy(8)
+            association.writer.add_probe(tcb.peer_tag, nonce, pmtu.probe_size, path.address)
+            pmtu.sent(nonce, path.rto, now)
 
 
 class VerificationRate:

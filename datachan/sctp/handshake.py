@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from enum import Enum
 
+from . import auth
 from .addresses import TransportAddress, to_announce, usable_addresses
 from .capabilities import Capabilities, adaptation_of, announce, negotiate, to_report
 from .cookie import CookieSealer, StateCookieContent
@@ -42,9 +43,13 @@ class CookieAction(Enum):
     DISCARD = "none"
 
 
-def build_init(options: AssociationOptions, local_tag: int, initial_tsn: int, preservative: float = 0.0) -> InitChunk:
+def build_init(
+    options: AssociationOptions, local_tag: int, initial_tsn: int, local_random: bytes, preservative: float = 0.0
+) -> InitChunk:
     """Our INIT; `preservative` asks for that many more seconds of cookie life."""
     parameters = [*announce(options), *to_announce(options.local_addresses, None)]
+    if options.authentication:
+        parameters += auth.announce(local_random, options.listed_chunks)
     if preservative > 0:
         parameters.append(CookiePreservative(int(preservative * 1000)))
     return InitChunk(
@@ -53,11 +58,13 @@ def build_init(options: AssociationOptions, local_tag: int, initial_tsn: int, pr
 
 
 def build_init_ack(
-    options: AssociationOptions, init: InitChunk, local_tag: int, initial_tsn: int, cookie: bytes
+    options: AssociationOptions, init: InitChunk, local_tag: int, initial_tsn: int, local_random: bytes, cookie: bytes
 ) -> InitAckChunk:
     """Our answer to an acceptable INIT."""
     parameters: list[Parameter] = [StateCookie(cookie), *announce(options)]
     parameters.extend(to_announce(options.local_addresses, init.parameters))
+    if options.authentication:
+        parameters += auth.announce(local_random, options.listed_chunks)
     parameters.extend(UnrecognizedParameter(unknown.serialize()) for unknown in to_report(init.parameters))
     # RFC 9260, 3.3.3: "The value of 0 MUST NOT be used, and the value MUST NOT be greater than the MIS value sent in
     # the INIT chunk."
@@ -76,11 +83,12 @@ def answer_init(
     ports: tuple[int, int],
     now: float,
     source: TransportAddress | None,
+    local_random: bytes,
 ) -> InitAckChunk | AbortChunk:
     """The answer to an INIT with a valid Initiate Tag, to be sent under that tag: an INIT ACK, or an ABORT with the
     reason why not. Nothing has to be remembered; the arguments are those of `cookie_content`.
     """
-    refusal = refuse(init)
+    refusal = refuse(options, init)
     if refusal is not None:
         return AbortChunk([refusal])
     content = cookie_content(
@@ -92,11 +100,12 @@ def answer_init(
         ports=ports,
         now=now,
         source=source,
+        local_random=local_random,
     )
-    return build_init_ack(options, init, local_tag, local_initial_tsn, sealer.seal(content))
+    return build_init_ack(options, init, local_tag, local_initial_tsn, local_random, sealer.seal(content))
 
 
-def refuse(init: InitChunk) -> ErrorCause | None:
+def refuse(options: AssociationOptions, init: InitChunk) -> ErrorCause | None:
     """Why this INIT or INIT ACK cannot be accepted (sections 3.3.2, 3.3.3 and 5.1.2), or None if it can."""
     if init.outbound_streams == 0 or init.inbound_streams == 0 or init.a_rwnd < MIN_A_RWND:
         return causes.invalid_mandatory_parameter()
@@ -105,7 +114,7 @@ def refuse(init: InitChunk) -> ErrorCause | None:
             # RFC 9260, 5.1.2, B: "the endpoint MUST immediately send an ABORT chunk and MAY include an "Unresolvable
             # Address" error cause to its peer."
             return causes.unresolvable_address(parameter)
-    return None
+    return auth.refuse(init.parameters, options.authenticated_chunks) if options.authentication else None
 
 
 def state_cookie(init_ack: InitAckChunk) -> bytes | None:
@@ -147,6 +156,7 @@ def cookie_content(
     ports: tuple[int, int],
     now: float,
     source: TransportAddress | None = None,
+    local_random: bytes = b"",
 ) -> StateCookieContent:
     """What to seal into the cookie that answers an INIT.
 
@@ -159,8 +169,10 @@ def cookie_content(
         ports: (source, destination) of the packet with the INIT.
         now: monotonic seconds.
         source: the address the packet with the INIT came from.
+        local_random: the Random Number of our INIT ACK, if we ask for authentication.
     """
     outbound, inbound = negotiated_streams(options, init)
+    capabilities = negotiate(options, init.parameters)
     return StateCookieContent(
         created_at=now,
         lifespan=cookie_lifespan(options, init),
@@ -175,9 +187,11 @@ def cookie_content(
         inbound_streams=inbound,
         source_port=ports[0],
         destination_port=ports[1],
-        capabilities=negotiate(options, init.parameters).to_bits(),
+        capabilities=capabilities.to_bits(),
         adaptation=adaptation_of(init.parameters),
         peer_addresses=tuple(usable_addresses(init.parameters, source, options.local_addresses)),
+        local_random=local_random if capabilities.authentication else b"",
+        peer_key_vector=auth.key_vector(init.parameters) if capabilities.authentication else b"",
     )
 
 
@@ -188,6 +202,7 @@ def content_of_init_ack(
     local_initial_tsn: int,
     now: float,
     source: TransportAddress | None = None,
+    local_random: bytes = b"",
 ) -> StateCookieContent:
     """The same facts as a cookie holds, on the side that sent the INIT."""
     return cookie_content(
@@ -199,6 +214,7 @@ def content_of_init_ack(
         ports=(options.remote_port, options.local_port),
         now=now,
         source=source,
+        local_random=local_random,
     )
 
 

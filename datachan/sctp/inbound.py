@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import fault_management, out_of_the_blue, reconfigure, setup, teardown
+from .auth import HMAC_IDENTIFIERS, Authenticator
 from .events import (
     AssociationClosed,
     AssociationLost,
+    AuthenticationChanged,
+    AuthenticationIndication,
     RemoteError,
 )
 from .rx.base import PeerViolation
@@ -36,7 +39,7 @@ from .wire.chunks import (
     ShutdownCompleteChunk,
     UserDataChunk,
 )
-from .wire.extensions import ForwardTsnChunk, IForwardTsnChunk, PadChunk, ReconfigChunk
+from .wire.extensions import AuthChunk, ForwardTsnChunk, IForwardTsnChunk, PadChunk, ReconfigChunk
 from .wire.packet import Packet
 
 if TYPE_CHECKING:
@@ -51,7 +54,15 @@ messages fills memory faster than its window; what it may send by its window is 
 
 def handle_packet(association: Association, packet: Packet, now: float) -> bool:
     """Take in one packet; False when it was discarded."""
-    first = packet.chunks[0]
+    chunks = packet.chunks
+    signed = isinstance(chunks[0], AuthChunk)
+    if signed:
+        # RFC 4895, 6.3: what a packet is, is told by what follows: it "MUST use the chunks after the AUTH chunk to look
+        # up an existing association."
+        if len(chunks) == 1:
+            return False
+        chunks = chunks[1:]
+    first = chunks[0]
     if packet.verification_tag == 0 or first.type == INIT:
         # RFC 9260, 8.5.1, A: "When an endpoint receives an SCTP packet with the Verification Tag set to 0, it SHOULD
         # verify that the packet contains only an INIT chunk.  Otherwise, the receiver MUST silently discard the
@@ -59,21 +70,37 @@ def handle_packet(association: Association, packet: Packet, now: float) -> bool:
         if packet.verification_tag != 0 or len(packet.chunks) != 1 or not isinstance(first, InitChunk):
             return False
         return first.type == INIT and setup.handle_init(association, packet, first, now)
-    chunks = packet.chunks
     if isinstance(first, CookieEchoChunk):
-        if not setup.handle_cookie_echo(association, packet, first, now):
-            return False
-        chunks = chunks[1:]
-    elif association.state is _S.CLOSED:
+        return _handle_cookie_echo(association, packet, first, now)
+    if association.state is _S.CLOSED:
         answer = out_of_the_blue.respond(packet)
         if answer is not None:
             association.writer.add_packet(packet.verification_tag, answer.serialize(), association.source)
         return False
-    elif not _tag_matches(association, packet.verification_tag, first):
+    if not _tag_matches(association, packet.verification_tag, first):
         return False
     tcb = association.tcb
+    if signed and (tcb is None or tcb.auth is None):
+        # RFC 4895, 5: "the AUTH-chunk format requires the receiver to ignore the chunk if it is not understood and
+        # silently discard all chunks that follow."
+        return False
     if tcb is None:
         return _handle_before_tcb(association, packet, first, now)
+    if tcb.auth is not None:
+        chunks = _admit(association, tcb.auth, packet.chunks)
+    return bool(chunks) and _handle_admitted(association, tcb, packet, chunks, now)
+
+
+def _handle_cookie_echo(association: Association, packet: Packet, echo: CookieEchoChunk, now: float) -> bool:
+    """A packet that begins with COOKIE ECHO, AUTH aside."""
+    chunks = _admit(association, setup.authenticator_for(association, echo), packet.chunks)
+    if not chunks or chunks[0] is not echo or not setup.handle_cookie_echo(association, packet, echo, now):
+        return False
+    tcb = association.tcb
+    return tcb is not None and _handle_admitted(association, tcb, packet, chunks[1:], now)
+
+
+def _handle_admitted(association: Association, tcb: Tcb, packet: Packet, chunks: list[Chunk], now: float) -> bool:
     if association.source is not None:
         # A packet from an address that the peer does not have belongs to no association of ours.
         path = tcb.paths.heard_from(association.source)
@@ -84,6 +111,24 @@ def handle_packet(association: Association, packet: Packet, now: float) -> bool:
         teardown.heard_of_peer(association, tcb, now)
     _handle_chunks(association, tcb, packet, chunks, now)
     return True
+
+
+def _admit(association: Association, auth: Authenticator | None, chunks: list[Chunk]) -> list[Chunk]:
+    """The chunks of a packet that may be looked at, where chunks are authenticated."""
+    if auth is None:
+        return chunks
+    for chunk in chunks:
+        if isinstance(chunk, AuthChunk) and chunk.hmac_id not in HMAC_IDENTIFIERS:
+            # RFC 4895, 6.3: "the AUTH chunk and all the chunks after it MUST be discarded and an ERROR chunk SHOULD be
+            # sent with the error cause defined in Section 4.1."
+            error = ErrorChunk([causes.unsupported_hmac_identifier(chunk.hmac_id)])
+            association.writer.add_answer(error.serialize())
+            break
+    before = auth.peer_key
+    admitted = auth.admit(chunks)
+    if auth.peer_key != before:
+        association.pending.append(AuthenticationChanged(auth.peer_key, AuthenticationIndication.NEW_KEY))
+    return admitted
 
 
 def _tag_matches(association: Association, tag: int, first: Chunk) -> bool:

@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from .addresses import is_unicast
 from .congestion import ALGORITHMS
 from .tx.scheduler import SCHEDULERS
+from .wire.extensions import ASCONF, ASCONF_ACK
+
+_NEVER_SIGNED = frozenset({1, 2, 14, 15})
+"""INIT, INIT ACK, SHUTDOWN COMPLETE and AUTH."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +80,14 @@ class AssociationOptions:
         interleaving: announce I-DATA (RFC 8260): messages of different streams may be mixed, so that a long one holds
             none of the others up. With a peer that does not announce it too, DATA is used.
         stream_reset: announce RFC 6525.
+        authentication: announce RFC 4895; chunks are signed if the peer wants it, too.
+        authenticated_chunks: the chunk types we accept only if they are signed; needs `authentication`. A peer that
+            cannot sign is refused.
+        shared_keys: (Shared Key Identifier, key) of the endpoint pair shared keys. Without any there is one, 0, which
+            is empty: that keeps out who did not see the handshake.
+        active_key: the Shared Key Identifier that is signed with.
+        dynamic_addresses: announce RFC 5061: addresses may change while the association lasts; needs
+            `authentication`.
         bytes_at_once: about how many bytes of packets with DATA one call gives, so that the first can leave while the
             next are made; there may be more for the next call. 0 gives all.
     """
@@ -120,10 +132,22 @@ class AssociationOptions:
     zero_checksum: bool = False
     partial_reliability: bool = True
     stream_reset: bool = True
+    authentication: bool = False
+    authenticated_chunks: tuple[int, ...] = ()
+    shared_keys: tuple[tuple[int, bytes], ...] = ()
+    active_key: int = 0
+    dynamic_addresses: bool = False
     interleaving: bool = True
     scheduler: str = "round-robin"
     send_buffer: int = 0
     bytes_at_once: int = 0
+
+    @property
+    def listed_chunks(self) -> tuple[int, ...]:
+        """The chunk types of our CHUNKS parameter (RFC 4895, section 3.2)."""
+        # RFC 5061, 4.1.1: "If this chunk is received unauthenticated it MUST be silently discarded".
+        asconf = (ASCONF, ASCONF_ACK) if self.dynamic_addresses else ()
+        return tuple(dict.fromkeys((*self.authenticated_chunks, *asconf)))
 
     def __post_init__(self) -> None:
         """Refuse what could never work.
@@ -142,6 +166,7 @@ class AssociationOptions:
         # RFC 9260, 3.1: "The Source Port Number 0 MUST NOT be used." "The Destination Port Number 0 MUST NOT be used."
         if not (0 < self.local_port < 65536 and 0 < self.remote_port < 65536):
             raise ValueError(f"the ports are {self.local_port} and {self.remote_port}; they may be 1 to 65535")
+        self._check_authentication()
         if any(not is_unicast(ip) for ip in self.local_addresses):
             raise ValueError(f"{', '.join(self.local_addresses)}: not all of them are addresses of one host")
         # RFC 9260, 3.3.2: "The Advertised Receiver Window Credit MUST NOT be smaller than 1500."
@@ -161,6 +186,16 @@ class AssociationOptions:
     def first_packet_size(self) -> int:
         """The largest packet before the path is known."""
         return min(self.base_packet_size, self.max_packet_size) if self.path_mtu_discovery else self.max_packet_size
+
+    def _check_authentication(self) -> None:
+        if (self.authenticated_chunks or self.dynamic_addresses) and not self.authentication:
+            raise ValueError("authenticated_chunks and dynamic_addresses need authentication")
+        # RFC 4895, 3.2: "The chunk types for INIT, INIT-ACK, SHUTDOWN-COMPLETE, and AUTH chunks MUST NOT be listed in
+        # the CHUNKS parameter."
+        if any(not 0 <= kind < 256 or kind in _NEVER_SIGNED for kind in self.authenticated_chunks):
+            raise ValueError(f"{self.authenticated_chunks}: not all of these chunk types can be authenticated")
+        if self.active_key != 0 and self.active_key not in dict(self.shared_keys):
+            raise ValueError(f"active_key is {self.active_key}; there is no such shared key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,9 +5,11 @@ The sequence numbers and the request under way are kept in `reconfig`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from . import fault_management, handshake
+from .errors import InvalidState, InvalidStream
 from .events import (
     AssociationReset,
     IncomingStreamsReset,
@@ -16,9 +18,9 @@ from .events import (
     StreamResetFailed,
     StreamsAdded,
 )
-from .reconfig import ALREADY_IN_PROGRESS, DENIED, NOTHING_TO_DO, PERFORMED, Outcome
+from .reconfig import ALREADY_IN_PROGRESS, DENIED, MAX_WAITING, NOTHING_TO_DO, PERFORMED, Outcome, Request
 from .serial import unwrap
-from .states import MAY_HEARTBEAT
+from .states import MAY_HEARTBEAT, SHUTTING_DOWN
 from .tcb import Tcb
 from .wire import causes
 from .wire.chunks import ErrorChunk
@@ -52,6 +54,66 @@ _COMBINATIONS: tuple[list[int], ...] = (
     [],
 )
 """What may stand together (section 3.1), each sorted by type; nothing is left of parameters that we do not know."""
+
+
+# -- what the user wants --------------------------------------------------------------------------------------
+
+
+def want_reset(association: Association, stream_ids: Sequence[int]) -> None:
+    """Reset streams we send on, once what is queued on them has been sent."""
+    tcb = _reconfigurable(association)
+    for stream_id in stream_ids:
+        if not 0 <= stream_id < tcb.outbound_streams:
+            raise InvalidStream(f"stream {stream_id} is not one of the {tcb.outbound_streams} outbound streams")
+    if not tcb.capabilities.stream_reset:
+        association.pending.append(StreamResetFailed(tuple(stream_ids), "the peer does not support stream reset"))
+        return
+    tcb.reconfig.want(stream_ids)
+
+
+def want_incoming_reset(association: Association, stream_ids: Sequence[int]) -> None:
+    """Ask the peer to reset streams it sends on."""
+    tcb = _reconfigurable(association)
+    for stream_id in stream_ids:
+        if not 0 <= stream_id < tcb.inbound_streams:
+            raise InvalidStream(f"stream {stream_id} is not one of the {tcb.inbound_streams} inbound streams")
+    _request(association, tcb, IncomingSsnResetRequest(0, tuple(stream_ids)))
+
+
+def want_tsn_reset(association: Association) -> None:
+    """Begin all SSNs and TSNs anew."""
+    _request(association, _reconfigurable(association), SsnTsnResetRequest(0))
+
+
+def want_streams(association: Association, outgoing: int, incoming: int) -> None:
+    """Add streams we send on, or ask the peer to add some it sends on."""
+    tcb = _reconfigurable(association)
+    limit = association.options.max_streams
+    if tcb.outbound_streams + outgoing > limit or tcb.inbound_streams + incoming > limit:
+        raise InvalidStream(f"a direction may have {limit} streams at most")
+    if outgoing > 0:
+        _request(association, tcb, AddOutgoingStreamsRequest(0, outgoing))
+    if incoming > 0:
+        _request(association, tcb, AddIncomingStreamsRequest(0, incoming))
+
+
+def _reconfigurable(association: Association) -> Tcb:
+    if association.tcb is None or association.state in SHUTTING_DOWN:
+        raise InvalidState(f"the association is {association.state.value}; streams can change while it is established")
+    return association.tcb
+
+
+def _request(association: Association, tcb: Tcb, request: Request) -> None:
+    name = type(request).__name__
+    if not tcb.capabilities.stream_reset:
+        association.pending.append(ReconfigurationFailed(name, "the peer does not support re-configuration"))
+    elif len(tcb.reconfig.waiting) >= MAX_WAITING:
+        association.pending.append(ReconfigurationFailed(name, f"{MAX_WAITING} requests are waiting already"))
+    else:
+        tcb.reconfig.waiting.append(request)
+
+
+# -- the next of our requests ---------------------------------------------------------------------------------
 
 
 def start_next_request(association: Association, tcb: Tcb) -> None:

@@ -9,13 +9,22 @@ from typing import TYPE_CHECKING
 
 from . import fault_management, handshake, teardown
 from .addresses import TransportAddress, address_parameter, usable_addresses
+from .auth import Authenticator
 from .capabilities import to_report
 from .cookie import StateCookieContent
-from .events import AdaptationIndicated, AssociationEstablished, AssociationLost, AssociationRestarted, RemoteError
+from .events import (
+    AdaptationIndicated,
+    AssociationEstablished,
+    AssociationLost,
+    AssociationRestarted,
+    AuthenticationChanged,
+    AuthenticationIndication,
+    RemoteError,
+)
 from .handshake import CookieAction
 from .path import Path
 from .states import AssociationState
-from .tcb import Tcb
+from .tcb import Tcb, authenticator_of
 from .wire import causes
 from .wire.chunks import (
     AbortChunk,
@@ -40,7 +49,11 @@ the measured RTT"."""
 def send_init(association: Association, now: float) -> None:
     """Send our INIT, for the first time or again, and start T1-init."""
     init = handshake.build_init(
-        association.options, association.local_tag, association.local_initial_tsn, association.preservative
+        association.options,
+        association.local_tag,
+        association.local_initial_tsn,
+        association.local_random,
+        association.preservative,
     )
     # RFC 9260, 8.5.1, A: "The sender MUST set the Verification Tag of the packet to 0."
     association.writer.add_packet(0, init.serialize(), association.init_destination())
@@ -99,6 +112,10 @@ def handle_init(association: Association, packet: Packet, init: InitChunk, now: 
         association.writer.add_packet(init.initiate_tag, AbortChunk([restart]).serialize(), association.source)
         return True
     local_tag, initial_tsn, tie_tags = _answer_parameters(association)
+    # RFC 4895, 6.1: "In case of INIT collision, the rules governing the handling of this Random Number follow the same
+    # pattern as those for the Verification Tag".
+    collision = association.state in (_S.COOKIE_WAIT, _S.COOKIE_ECHOED)
+    local_random = association.local_random if collision else association.new_random()
     answer = handshake.answer_init(
         association.options,
         association.sealer,
@@ -109,6 +126,7 @@ def handle_init(association: Association, packet: Packet, init: InitChunk, now: 
         ports=(packet.source_port, packet.destination_port),
         now=now,
         source=association.source,
+        local_random=local_random,
     )
     # RFC 9260, 5.1.2: "The packet containing the INIT ACK chunk MUST be sent to the source address of the packet
     # containing the INIT chunk."
@@ -171,7 +189,11 @@ def handle_init_ack(association: Association, init_ack: InitAckChunk, now: float
         association.writer.add_packet(init_ack.initiate_tag, abort.serialize(), association.source)
         return
     cookie = handshake.state_cookie(init_ack)
-    refusal = causes.missing_mandatory_parameter([STATE_COOKIE]) if cookie is None else handshake.refuse(init_ack)
+    refusal = (
+        causes.missing_mandatory_parameter([STATE_COOKIE])
+        if cookie is None
+        else handshake.refuse(association.options, init_ack)
+    )
     if refusal is not None or cookie is None:
         cause = refusal if refusal is not None else causes.invalid_mandatory_parameter()
         association.writer.add_packet(init_ack.initiate_tag, AbortChunk([cause]).serialize(), association.source)
@@ -179,7 +201,13 @@ def handle_init_ack(association: Association, init_ack: InitAckChunk, now: float
         association.close(AssociationLost(reason, by_peer=False, cause_code=cause.code))
         return
     content = handshake.content_of_init_ack(
-        association.options, init_ack, association.local_tag, association.local_initial_tsn, now, association.source
+        association.options,
+        init_ack,
+        association.local_tag,
+        association.local_initial_tsn,
+        now,
+        association.source,
+        association.local_random,
     )
     tcb = association.make_tcb(content, cookie)
     _measure(association, _answered_path(association, tcb), now)
@@ -222,6 +250,22 @@ def _measure_cookie(association: Association, content: StateCookieContent, now: 
 def _answered_path(association: Association, tcb: Tcb) -> Path:
     """The path the packet being read came by."""
     return tcb.paths.at(association.source) or tcb.path
+
+
+def authenticator_for(association: Association, echo: CookieEchoChunk) -> Authenticator | None:
+    """What judges the packet of a COOKIE ECHO, or None when nothing does.
+
+    RFC 4895, 6.3: "the receiver MUST authenticate the chunks in the packet by using the RANDOM parameters, CHUNKS
+    parameters and HMAC_ALGO parameters obtained from the COOKIE-ECHO chunk, and possibly a local shared secret". "If
+    the receiver has an STCB, it MUST process the AUTH chunk as described above using the STCB from the existing
+    association".
+    """
+    if association.tcb is not None:
+        return association.tcb.auth
+    if not association.options.authentication:
+        return None
+    content = association.sealer.open(echo.cookie)
+    return None if content is None else authenticator_of(association.options, content, association.keys)
 
 
 def handle_cookie_echo(association: Association, packet: Packet, echo: CookieEchoChunk, now: float) -> bool:
@@ -272,6 +316,7 @@ def _handle_unexpected_cookie(association: Association, content: StateCookieCont
             association.make_tcb(content)
         else:
             tcb.peer_tag = content.peer_tag
+            tcb.authenticate(association.options, content, association.keys)
             if association.state is _S.COOKIE_ECHOED:
                 tcb.begin_receiving(association.options, content.peer_initial_tsn)
         if association.state is not _S.ESTABLISHED:
@@ -322,6 +367,7 @@ def _established(association: Association, now: float) -> None:
     # RFC 3758, 3.3.3: "the local endpoint SHOULD inform its upper layer of the remote endpoint's inability to support
     # partially reliable data transfer."
     partial = tcb.capabilities.partial_reliability
+    _tell_of_peer(association, tcb)
     association.pending.append(AssociationEstablished(tcb.inbound_streams, tcb.outbound_streams, partial))
     if tcb.adaptation >= 0:
         association.pending.append(AdaptationIndicated(tcb.adaptation))
@@ -329,6 +375,12 @@ def _established(association: Association, now: float) -> None:
     if association.shutdown_wanted:
         association.shutdown_wanted = False
         teardown.start_shutdown(association, now)
+
+
+def _tell_of_peer(association: Association, tcb: Tcb) -> None:
+    """What the peer's INIT or INIT ACK said to our user."""
+    if association.options.authentication and tcb.auth is None:
+        association.pending.append(AuthenticationChanged(0, AuthenticationIndication.NO_AUTH))
 
 
 def _restart(association: Association, tcb: Tcb, content: StateCookieContent, now: float) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .auth import Authenticator, KeyRing, make_authenticator
 from .cookie import StateCookieContent
 from .handshake import capabilities_of
 from .options import AssociationOptions
@@ -35,6 +36,7 @@ class Tcb:
         local_tag: what the peer puts into its packets.
         peer_tag: what we put into ours.
         local_tie_tag, peer_tie_tag: what cookies hold when an INIT comes while this exists (section 5.2.2).
+        auth: what signs and checks chunks, if both sides want that.
         capabilities: the extensions both sides have.
         adaptation: the peer's Adaptation Layer Indication, -1 without one.
         data_type: the type of the chunks user data comes in.
@@ -58,6 +60,7 @@ class Tcb:
     __slots__ = (
         "adaptation",
         "advertised_a_rwnd",
+        "auth",
         "capabilities",
         "cookie",
         "data_type",
@@ -86,6 +89,7 @@ class Tcb:
         options: AssociationOptions,
         content: StateCookieContent,
         queue: SendQueue,
+        keys: KeyRing,
         tie_tags: tuple[int, int],
         cookie: bytes = b"",
         confirmed: Sequence[str] = (),
@@ -98,6 +102,7 @@ class Tcb:
         self.inbound_streams = content.inbound_streams
         self.outbound_streams = content.outbound_streams
         self.data_type = I_DATA if self.capabilities.interleaving else DATA
+        self.auth: Authenticator | None = None
         self.paths = Paths(_make_paths(options, content, confirmed))
         self.path = self.paths.primary
         self.echo_path = self.path
@@ -117,6 +122,7 @@ class Tcb:
             self.capabilities.partial_reliability,
             self.capabilities.interleaving,
         )
+        self.authenticate(options, content, keys)
         for path in self.paths.all:
             if path is not self.path:
                 self.sender.add_path(path)
@@ -124,6 +130,12 @@ class Tcb:
         queue.peer_window = content.peer_a_rwnd
         self.reconfig = Reconfiguration(content.local_initial_tsn, content.peer_initial_tsn)
         self.begin_receiving(options, content.peer_initial_tsn)
+
+    def authenticate(self, options: AssociationOptions, content: StateCookieContent, keys: KeyRing) -> None:
+        """Sign and check what both sides have agreed to."""
+        self.auth = authenticator_of(options, content, keys)
+        if self.auth is not None:
+            self.sender.reserve(self.auth.reserve, self.auth.signs(self.data_type))
 
     def adopt_sender(self, sender: RetransmissionQueue) -> None:
         """Go on with the DATA, and the paths, of an earlier attempt that a stale cookie ended."""
@@ -180,3 +192,10 @@ def _make_paths(options: AssociationOptions, content: StateCookieContent, confir
         path.number = number
         path.confirmed = path.address is not None and path.address[0] in confirmed
     return paths
+
+
+def authenticator_of(options: AssociationOptions, content: StateCookieContent, keys: KeyRing) -> Authenticator | None:
+    """What the two sides have agreed to sign and check with, or None."""
+    if not content.peer_key_vector:
+        return None
+    return make_authenticator(keys, content.local_random, options.listed_chunks, content.peer_key_vector)

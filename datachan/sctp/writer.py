@@ -8,6 +8,7 @@ outbound SCTP packet.  The transmitter MUST transmit DATA chunks within an SCTP 
 from __future__ import annotations
 
 from .addresses import TransportAddress
+from .auth import Authenticator
 from .options import AssociationOptions
 from .path import Path
 from .states import MAY_SEND_DATA, AssociationState
@@ -41,13 +42,16 @@ class PacketWriter:
     """
 
     __slots__ = (
+        "_auth",
         "_chunks",
         "_complete",
         "_control",
         "_has_data",
         "_options",
         "_packets_at_once",
+        "_reserved",
         "_room",
+        "_signed",
         "_size",
         "answer_to",
         "answers_room",
@@ -67,6 +71,9 @@ class PacketWriter:
         self._complete: list[tuple[TransportAddress | None, bytes]] = []  # packets that stand alone
         # Chunks that may be bundled, and where they go; None for where data goes.
         self._control: list[tuple[TransportAddress | None, bytes]] = []
+        self._auth: Authenticator | None = None
+        self._reserved = 0  # bytes of each packet kept for an AUTH chunk
+        self._signed = False  # the packet being built gets one
         self._chunks: list[bytes] = []  # the packet being built
         self._room = self._size
         self._packets_at_once = 0
@@ -86,11 +93,22 @@ class PacketWriter:
         """Go on with other parameters."""
         self._options = options
 
-    def add_packet(self, verification_tag: int, chunk: bytes, destination: TransportAddress | None) -> None:
-        """Send a chunk in a packet of its own, with a checksum: INIT, INIT ACK, ABORT, SHUTDOWN COMPLETE, ERROR."""
+    def add_packet(
+        self,
+        verification_tag: int,
+        chunk: bytes,
+        destination: TransportAddress | None,
+        auth: Authenticator | None = None,
+    ) -> None:
+        """Send a chunk in a packet of its own, with a checksum: INIT, INIT ACK, ABORT, SHUTDOWN COMPLETE, ERROR; signed
+        if `auth` says that the peer wants it so.
+        """
         if len(self._complete) < 16:
             options = self._options
-            packet = serialize_packet(options.local_port, options.remote_port, verification_tag, [chunk])
+            chunks = [chunk]
+            if auth is not None and auth.signs(chunk[0]):
+                chunks = [auth.sign(chunks, auth.active_key), chunk]
+            packet = serialize_packet(options.local_port, options.remote_port, verification_tag, chunks)
             # The same chunk twice in a packet is no reason to answer twice.
             if (destination, packet) not in self._complete:
                 self._complete.append((destination, packet))
@@ -143,6 +161,8 @@ class PacketWriter:
             _run_to(destination, runs).append(packet)
         self._complete.clear()
         if tcb is not None:
+            self._auth = tcb.auth
+            self._reserved = 0 if tcb.auth is None else tcb.auth.reserve
             if state is AssociationState.COOKIE_ECHOED:
                 self._write_cookie_echo(tcb, runs, now)
             elif tcb.paths.single:
@@ -213,7 +233,7 @@ class PacketWriter:
         if not self.cookie_echo_due:
             return
         self.cookie_echo_due = False
-        self._size = tcb.echo_path.pmtu.size - COMMON_HEADER_LENGTH
+        self._size = tcb.echo_path.pmtu.size - COMMON_HEADER_LENGTH - self._reserved
         self._begin()
         self._put(CookieEchoChunk(tcb.cookie).serialize())
         for _, chunk in self._control:
@@ -234,7 +254,7 @@ class PacketWriter:
     ) -> None:
         """All that goes on one path; `first` of those written now."""
         packet_size = path.pmtu.size
-        self._size = packet_size - COMMON_HEADER_LENGTH
+        self._size = packet_size - COMMON_HEADER_LENGTH - self._reserved
         at_once = self._options.bytes_at_once
         self._packets_at_once = max(1, at_once // packet_size) if at_once else 0
         self._begin()
@@ -320,21 +340,37 @@ class PacketWriter:
         self._chunks = []
         self._room = self._size
         self._has_data = False
+        self._signed = False
 
     def _put(self, chunk: bytes) -> None:
         self._chunks.append(chunk)
         self._room -= len(chunk)
+        if self._auth is not None and not self._signed and self._auth.signs(chunk[0]):
+            self._signed = True
+            self._room -= self._auth.overhead - self._reserved
 
     def _put_or_flush(self, chunk: bytes, tcb: Tcb, out: list[bytes], now: float) -> None:
-        if len(chunk) > self._room:
+        needed = len(chunk)
+        if self._auth is not None and not self._signed and self._auth.signs(chunk[0]):
+            needed += self._auth.overhead - self._reserved
+        if needed > self._room:
             self._finish(tcb, out, now)
         self._put(chunk)
+
+    def _sign(self, auth: Authenticator, tcb: Tcb) -> None:
+        """RFC 4895, 6.2: "To send chunks in an authenticated way, the sender MUST include these chunks after an AUTH
+        chunk." Here that is all of the packet.
+        """
+        key_id = tcb.sender.packet_key if self._has_data and auth.signs(tcb.data_type) else auth.active_key
+        self._chunks.insert(0, auth.sign(self._chunks, key_id))
 
     def _finish(self, tcb: Tcb, out: list[bytes], now: float, zero_checksum: bool | None = None) -> None:
         """Close the packet being built, if it has anything, and begin the next."""
         if not self._chunks:
             return
         options = self._options
+        if self._signed and self._auth is not None:
+            self._sign(self._auth, tcb)
         if zero_checksum is None:
             zero_checksum = tcb.capabilities.zero_checksum
         out.append(

@@ -23,6 +23,8 @@ from datachan.sctp.wire.chunks import (
     UnknownChunk,
 )
 from datachan.sctp.wire.extensions import (
+    AsconfAckChunk,
+    AsconfChunk,
     ForwardTsnChunk,
     IDataChunk,
     IForwardTsnChunk,
@@ -32,9 +34,13 @@ from datachan.sctp.wire.extensions import (
 from datachan.sctp.wire.parameters import (
     AdaptationIndication,
     AddIncomingStreamsRequest,
+    AddIpAddress,
     AddOutgoingStreamsRequest,
+    ChunkList,
     CookiePreservative,
+    DeleteIpAddress,
     EcnCapable,
+    ErrorCauseIndication,
     ForwardTsnSupported,
     HostNameAddress,
     IncomingSsnResetRequest,
@@ -42,9 +48,13 @@ from datachan.sctp.wire.parameters import (
     IPv6Address,
     OutgoingSsnResetRequest,
     Parameter,
+    Random,
     ReconfigResponse,
+    RequestedHmacAlgorithms,
+    SetPrimaryAddress,
     SsnTsnResetRequest,
     StateCookie,
+    SuccessIndication,
     SupportedAddressTypes,
     SupportedExtensions,
     UnknownParameter,
@@ -59,12 +69,23 @@ short_bytes = st.binary(max_size=30)
 stream_ids = st.lists(u16, max_size=6).map(tuple)
 
 # Types without a meaning here, and whose high bits let the reader go on.
-skippable_parameter_types = st.integers(0x8009, 0xFFFF).filter(lambda value: value not in {0xC000, 0xC006})
-skippable_chunk_types = st.integers(0x80, 0xFF).filter(lambda value: value not in {130, 132, 192, 194})
+skippable_parameter_types = st.integers(0x8009, 0xFFFF).filter(lambda value: not 0xC000 <= value <= 0xC006)
+skippable_chunk_types = st.integers(0x80, 0xFF).filter(lambda value: value not in {128, 130, 132, 192, 193, 194})
+
+ipv4_addresses = st.builds(IPv4Address, st.binary(min_size=4, max_size=4))
+ipv6_addresses = st.builds(IPv6Address, st.binary(min_size=16, max_size=16))
+addresses = st.one_of(ipv4_addresses, ipv6_addresses)
 
 parameters: st.SearchStrategy[Parameter] = st.one_of(
-    st.builds(IPv4Address, st.binary(min_size=4, max_size=4)),
-    st.builds(IPv6Address, st.binary(min_size=16, max_size=16)),
+    addresses,
+    st.builds(Random, short_bytes),
+    st.builds(ChunkList, st.lists(u8, max_size=9).map(tuple)),
+    st.builds(RequestedHmacAlgorithms, stream_ids),
+    st.builds(AddIpAddress, u32, addresses),
+    st.builds(DeleteIpAddress, u32, addresses),
+    st.builds(SetPrimaryAddress, u32, addresses),
+    st.builds(ErrorCauseIndication, u32, short_bytes),
+    st.builds(SuccessIndication, u32),
     st.builds(StateCookie, short_bytes),
     st.builds(UnrecognizedParameter, short_bytes),
     st.builds(CookiePreservative, u32),
@@ -111,4 +132,6 @@ chunks: st.SearchStrategy[Chunk] = st.one_of(
     st.builds(IDataChunk, u32, u16, u32, u32, short_bytes, st.booleans(), st.booleans(), st.booleans(), st.booleans()),
     st.builds(IForwardTsnChunk, u32, st.lists(st.tuples(u16, st.booleans(), u32), max_size=5)),
     st.builds(PadChunk, st.integers(4, 40)),
+    st.builds(AsconfChunk, u32, addresses, parameter_lists),
+    st.builds(AsconfAckChunk, u32, parameter_lists),
 )

@@ -29,16 +29,28 @@ from datachan.sctp.wire.chunks import (
     ShutdownCompleteChunk,
     UnknownChunk,
 )
-from datachan.sctp.wire.extensions import ForwardTsnChunk, IDataChunk, IForwardTsnChunk, PadChunk, ReconfigChunk
+from datachan.sctp.wire.extensions import (
+    AsconfAckChunk,
+    AsconfChunk,
+    AuthChunk,
+    ForwardTsnChunk,
+    IDataChunk,
+    IForwardTsnChunk,
+    PadChunk,
+    ReconfigChunk,
+)
 from datachan.sctp.wire.packet import parse_packet_untrusted, serialize_packet
 from datachan.sctp.wire.parameters import (
+    AddIpAddress,
     CookiePreservative,
+    ErrorCauseIndication,
     ForwardTsnSupported,
     IncomingSsnResetRequest,
     IPv4Address,
     OutgoingSsnResetRequest,
     ReconfigResponse,
     StateCookie,
+    SuccessIndication,
     SupportedExtensions,
     UnknownParameter,
     ZeroChecksumAcceptable,
@@ -78,6 +90,9 @@ SAMPLES: list[Chunk] = [
     IDataChunk(1, 2, 3, 51, b"hey"),
     IForwardTsnChunk(9, [(1, False, 2), (3, True, 4)]),
     PadChunk(10),
+    AsconfChunk(9, IPv4Address(bytes(4)), [AddIpAddress(1, IPv4Address(bytes(4)))]),
+    AsconfAckChunk(9, [SuccessIndication(1), ErrorCauseIndication(2, b"")]),
+    AuthChunk(1, 3, bytes(32)),
 ]
 
 

@@ -5,6 +5,9 @@ import pytest
 from datachan.sctp.errors import BadPacket
 from datachan.sctp.wire.chunks import Chunk
 from datachan.sctp.wire.extensions import (
+    AsconfAckChunk,
+    AsconfChunk,
+    AuthChunk,
     ForwardTsnChunk,
     IDataChunk,
     IForwardTsnChunk,
@@ -12,7 +15,14 @@ from datachan.sctp.wire.extensions import (
     ReconfigChunk,
 )
 from datachan.sctp.wire.packet import parse_packet_untrusted, serialize_packet
-from datachan.sctp.wire.parameters import OutgoingSsnResetRequest, ReconfigResponse
+from datachan.sctp.wire.parameters import (
+    AddIpAddress,
+    ErrorCauseIndication,
+    IPv4Address,
+    OutgoingSsnResetRequest,
+    ReconfigResponse,
+    SuccessIndication,
+)
 
 KNOWN: list[tuple[Chunk, str]] = [
     (ForwardTsnChunk(9, []), "c0000008 00000009"),
@@ -31,6 +41,18 @@ KNOWN: list[tuple[Chunk, str]] = [
     (IDataChunk(1, 2, 3, 51, b""), "40030014 00000001 0002 0000 00000003 00000033"),
     (IForwardTsnChunk(9, []), "c2000008 00000009"),
     (IForwardTsnChunk(9, [(1, False, 2), (3, True, 4)]), "c2000018 00000009 0001000000000002 0003000100000004"),
+    (AuthChunk(5, 3, bytes(range(32))), f"0f000028 0005 0003 {bytes(range(32)).hex()}"),
+    (AuthChunk(0, 1, b"abcde"), "0f00000d 0000 0001 6162636465 000000"),
+    (
+        AsconfChunk(9, IPv4Address(b"\xc0\0\2\2"), [AddIpAddress(1, IPv4Address(b"\xc0\0\2\1"))]),
+        "c1000020 00000009 00050008 c0000202 c0010010 00000001 00050008 c0000201",
+    ),
+    (AsconfAckChunk(9, []), "80000008 00000009"),
+    (AsconfAckChunk(9, [SuccessIndication(1)]), "80000010 00000009 c0050008 00000001"),
+    (
+        AsconfAckChunk(9, [ErrorCauseIndication(1, bytes.fromhex("00a4 0005 78"))]),
+        "80000015 00000009 c003000d 00000001 00a4000578 000000",
+    ),
     (PadChunk(4), "84000004"),
     (PadChunk(10), "8400000a 000000000000 0000"),
 ]
@@ -54,6 +76,11 @@ def test_each_chunk_has_the_bytes_of_its_rfc(chunk: Chunk, hexadecimal: str) -> 
 @pytest.mark.parametrize(
     "hexadecimal",
     [
+        "0f000006 0000",
+        "c1000004",
+        "c1000008 00000009",
+        "c1000010 00000009 c0050008 00000001",  # ASCONF that does not begin with an address
+        "80000006 0000",
         "c0000004",
         "c000000a 00000009 0001",
         "82000006 0010",

@@ -6,9 +6,13 @@ from datachan.sctp.errors import BadPacket
 from datachan.sctp.wire.parameters import (
     AdaptationIndication,
     AddIncomingStreamsRequest,
+    AddIpAddress,
     AddOutgoingStreamsRequest,
+    ChunkList,
     CookiePreservative,
+    DeleteIpAddress,
     EcnCapable,
+    ErrorCauseIndication,
     ForwardTsnSupported,
     HostNameAddress,
     IncomingSsnResetRequest,
@@ -16,9 +20,13 @@ from datachan.sctp.wire.parameters import (
     IPv6Address,
     OutgoingSsnResetRequest,
     Parameter,
+    Random,
     ReconfigResponse,
+    RequestedHmacAlgorithms,
+    SetPrimaryAddress,
     SsnTsnResetRequest,
     StateCookie,
+    SuccessIndication,
     SupportedAddressTypes,
     SupportedExtensions,
     UnknownParameter,
@@ -51,6 +59,19 @@ KNOWN = [
     (SupportedExtensions((130, 192)), "80080006 82c0 0000"),
     (ForwardTsnSupported(), "c0000004"),
     (AdaptationIndication(0xDEADBEEF), "c0060008 deadbeef"),
+    (Random(b"abcde"), "80020009 6162636465 000000"),
+    (ChunkList((0xC1, 0x80, 0)), "80030007 c18000 00"),
+    (RequestedHmacAlgorithms((3, 1)), "80040008 00030001"),
+    (RequestedHmacAlgorithms((1,)), "80040006 0001 0000"),
+    # The example of RFC 5061, 4.2.1.
+    (AddIpAddress(0x01023474, IPv4Address(b"\xc0\0\2\1")), "c0010010 01023474 00050008 c0000201"),
+    (DeleteIpAddress(0x01023476, IPv4Address(b"\xc0\0\2\1")), "c0020010 01023476 00050008 c0000201"),
+    (
+        ErrorCauseIndication(0x01023476, bytes.fromhex("00a00014c0020010010234760005 0008c0000201")),
+        "c003001c 01023476 00a00014 c0020010 01023476 00050008 c0000201",
+    ),
+    (SetPrimaryAddress(7, IPv6Address(bytes(15) + b"\1")), f"c004001c 00000007 00060014 {bytes(15).hex()}01"),
+    (SuccessIndication(7), "c0050008 00000007"),
     (UnknownParameter(0xC123, b"xyz"), "c1230007 78797a 00"),
 ]
 
@@ -85,6 +106,14 @@ def test_each_parameter_has_the_bytes_of_its_rfc(parameter: Parameter, hexadecim
         "80000008 00000000",
         "80010004",
         "c0000005 00",
+        "80040005 00",
+        "c0010008 00000001",
+        "c001000c 00000001 00050004",  # an address request without, with half, and with two addresses
+        "c001000f 00000001 00050007 c0000200",
+        "c0010018 00000001 00050008 c0000201 00050008 c0000202",
+        "c0010018 00000001 c0010010 00000001 00050008 c0000201",  # one in the other
+        "c0030006 0000",
+        "c0050004",
     ],
 )
 def test_a_known_parameter_of_the_wrong_length_is_refused(hexadecimal: str) -> None:

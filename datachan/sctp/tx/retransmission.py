@@ -31,6 +31,7 @@ class RetransmissionQueue:
 
     Attributes:
         outstanding: the chunks sent and not acknowledged.
+        packet_key: the Shared Key Identifier of the DATA in the packet being built, if DATA is signed.
         current: the path that new data goes to.
         senders: all paths.
         writing: the path whose packets are being built.
@@ -54,12 +55,15 @@ class RetransmissionQueue:
         "_packet_room",
         "_probing",
         "_queue",
+        "_reserved",
         "_sack_since_t3",
+        "_signing",
         "abandoned",
         "can_abandon",
         "current",
         "outstanding",
         "packet",
+        "packet_key",
         "retransmissions",
         "senders",
         "spurious_recoveries",
@@ -90,6 +94,9 @@ class RetransmissionQueue:
         self._header_length = I_DATA_HEADER_LENGTH if interleaving else DATA_HEADER_LENGTH
         self._packet_room = 0  # what chunks may have of the packets of every path
         self._max_fragment = 0
+        self._reserved = 0  # bytes of every packet that are for other things
+        self._signing = False
+        self.packet_key = 0
         self._by_packets = options.scheduler == "round-robin-per-packet"
         self._probing = False
         self._sack_since_t3 = False
@@ -125,10 +132,16 @@ class RetransmissionQueue:
         peer's destination addresses.  When fragmenting messages into multiple parts, this AMDCS SHOULD be used to
         calculate the size of each DATA chunk."
         """
-        self._packet_room = min([sender.max_packet for sender in self.senders])
+        self._packet_room = min([sender.max_packet for sender in self.senders]) - self._reserved
         size = self._packet_room - self._header_length
         limit = self._options.max_fragment
         self._max_fragment = min(size, limit) if limit else size
+
+    def reserve(self, size: int, signing: bool) -> None:
+        """Leave so many bytes of every packet free; if DATA is signed, a packet has DATA of one key only."""
+        self._reserved = size
+        self._signing = signing
+        self._fit_fragments()
 
     def packet_size_changed(self, sender: PathSender) -> None:
         """A path takes longer packets, or only shorter ones."""
@@ -500,7 +513,10 @@ class RetransmissionQueue:
             self._give_up([chunk.message], LIFETIME)
             self._check_forward_tsn(now)
             chunk = writing.flight.next_lost()
-        if chunk is None or (chunk.length > room and (chunk.length <= writing.max_packet or not packet_empty)):
+        limit = writing.max_packet - self._reserved
+        if chunk is None or (chunk.length > room and (chunk.length <= limit or not packet_empty)):
+            return None
+        if self._signing and not self._fits_key(chunk.message, packet_empty):
             return None
         if packet_empty and not writing.one_packet_now and not writing.window_allows(now):
             return None
@@ -533,6 +549,8 @@ class RetransmissionQueue:
         outstanding = self.outstanding
         if outstanding.next_tsn - outstanding.cumulative_tsn_ack > MAX_OUTSTANDING:
             return None
+        if self._signing and not self._fits_key(message, packet_empty):
+            return None
         if size > self.peer_rwnd and not self._may_probe(now):
             return None
         fragment = self._queue.take(message, size)
@@ -547,6 +565,17 @@ class RetransmissionQueue:
     def _waits_for_more(self) -> bool:
         """Nagle's algorithm: a packet that is not full waits until it is, or until nothing is unacknowledged."""
         return not self.all_acknowledged and self._queue.buffered < self._max_fragment
+
+    def _fits_key(self, message: OutgoingMessage, packet_empty: bool) -> bool:
+        """Whether a message is signed with the key of the packet; the first in it says which that is."""
+        if packet_empty:
+            self.packet_key = message.key_id
+        return message.key_id == self.packet_key
+
+    def keys_in_use(self) -> set[int]:
+        """The keys that messages not yet acknowledged are signed with."""
+        messages = [*self.outstanding.unacknowledged_messages(), *self._queue.messages()]
+        return {message.key_id for message in messages}
 
     def _may_probe(self, now: float) -> bool:
         """Whether a zero window probe may go (section 6.1, A); else T3-rtx runs towards one."""

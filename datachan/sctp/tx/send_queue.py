@@ -32,6 +32,7 @@ class OutgoingMessage:
         max_retransmissions: after how many retransmissions of a fragment it is given up, or None.
         context: the user's own, given back with `SendFailed`.
         drop_priority: it may be given up for one with a smaller number, or for one without (RFC 7496, section 3.2).
+        key_id: the Shared Key Identifier its chunks are signed with, if they are (RFC 4895).
         policy: why it was abandoned, one of `policies`.
         ssn: stream sequence number or message identifier (unwrapped), given when its first fragment is taken; -1
             before.
@@ -49,6 +50,7 @@ class OutgoingMessage:
         "expires_at",
         "first_tsn",
         "fsn",
+        "key_id",
         "last_tsn",
         "max_retransmissions",
         "offset",
@@ -83,6 +85,7 @@ class OutgoingMessage:
         self.max_retransmissions = max_retransmissions
         self.context = context
         self.drop_priority = drop_priority
+        self.key_id = 0
         self.policy = LIFETIME
         self.ssn = -1
         self.first_tsn = -1
@@ -355,9 +358,13 @@ class SendQueue:
             self.drop(message)
         return dropped
 
+    def messages(self) -> list[OutgoingMessage]:
+        """The messages that were not wholly taken."""
+        return [message for stream in self._streams.values() for message in stream.messages]
+
     def clear(self) -> list[OutgoingMessage]:
         """Drop everything and return the messages that were not wholly taken."""
-        dropped = [message for stream in self._streams.values() for message in stream.messages]
+        dropped = self.messages()
         for message in dropped:
             self.drop(message)
         return dropped

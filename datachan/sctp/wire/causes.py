@@ -26,6 +26,12 @@ COOKIE_RECEIVED_WHILE_SHUTTING_DOWN: Final = 10
 RESTART_WITH_NEW_ADDRESSES: Final = 11
 USER_INITIATED_ABORT: Final = 12
 PROTOCOL_VIOLATION: Final = 13
+DELETE_LAST_ADDRESS: Final = 0x00A0
+RESOURCE_SHORTAGE: Final = 0x00A1
+DELETE_SOURCE_ADDRESS: Final = 0x00A2
+ILLEGAL_ASCONF_ACK: Final = 0x00A3
+NO_AUTHORIZATION: Final = 0x00A4
+UNSUPPORTED_HMAC_IDENTIFIER: Final = 0x0105
 
 CAUSE_NAMES: Final[dict[int, str]] = {
     INVALID_STREAM_IDENTIFIER: "Invalid Stream Identifier",
@@ -41,6 +47,12 @@ CAUSE_NAMES: Final[dict[int, str]] = {
     RESTART_WITH_NEW_ADDRESSES: "Restart of an Association with New Addresses",
     USER_INITIATED_ABORT: "User-Initiated Abort",
     PROTOCOL_VIOLATION: "Protocol Violation",
+    DELETE_LAST_ADDRESS: "Request to Delete Last Remaining IP Address",
+    RESOURCE_SHORTAGE: "Operation Refused Due to Resource Shortage",
+    DELETE_SOURCE_ADDRESS: "Request to Delete Source IP Address",
+    ILLEGAL_ASCONF_ACK: "Association Aborted Due to Illegal ASCONF-ACK",
+    NO_AUTHORIZATION: "Request Refused - No Authorization",
+    UNSUPPORTED_HMAC_IDENTIFIER: "Unsupported HMAC Identifier",
 }
 
 _HEADER: Final = struct.Struct("!HH")
@@ -129,6 +141,21 @@ def user_initiated_abort(reason: str) -> ErrorCause:
 def protocol_violation(text: str) -> ErrorCause:
     """The peer broke a rule for which there is no other cause (3.3.10.13)."""
     return ErrorCause(PROTOCOL_VIOLATION, text.encode("utf-8", "replace")[:_LONGEST_TEXT])
+
+
+def unsupported_hmac_identifier(identifier: int) -> ErrorCause:
+    """An AUTH chunk was made with an algorithm we did not ask for (RFC 4895, 4.1)."""
+    return ErrorCause(UNSUPPORTED_HMAC_IDENTIFIER, struct.pack("!H", identifier))
+
+
+def refused_request(code: int, request: Parameter) -> ErrorCause:
+    """This request of ASCONF was refused (RFC 5061, 4.3)."""
+    return ErrorCause(code, request.serialize())
+
+
+def illegal_asconf_ack() -> ErrorCause:
+    """An ASCONF-ACK answered what was never asked (RFC 5061, 4.3.4)."""
+    return ErrorCause(ILLEGAL_ASCONF_ACK)
 
 
 def parse_causes_untrusted(data: bytes, start: int, end: int) -> list[ErrorCause]:

@@ -1,4 +1,4 @@
-"""The chunks of SCTP's extensions (RFC 3758, 4820, 6525, 8260): bytes to values and back.
+"""The chunks of SCTP's extensions (RFC 3758, 4820, 4895, 5061, 6525, 8260): bytes to values and back.
 
 As in chunks.py, numbers are as on the wire and nothing is known of an association. A chunk being known here does not
 mean that its use was negotiated; to an association that did not negotiate it, it is unrecognized.
@@ -21,19 +21,24 @@ from datachan.sctp.wire.chunks import (
     serialize_chunk,
     serialize_parameters,
 )
-from datachan.sctp.wire.parameters import Parameter, parse_parameters_untrusted
+from datachan.sctp.wire.parameters import IPv4Address, IPv6Address, Parameter, parse_parameters_untrusted
 
+AUTH: Final = 15
 I_DATA: Final = 64
+ASCONF_ACK: Final = 128
 RE_CONFIG: Final = 130
 PAD: Final = 132
+ASCONF: Final = 193
 FORWARD_TSN: Final = 192
 I_FORWARD_TSN: Final = 194
 
 I_DATA_HEADER_LENGTH: Final = 20
+AUTH_HEADER_LENGTH: Final = 8
 
 _I_DATA: Final = struct.Struct("!BBHIHHII")
 _HEADER_U32: Final = struct.Struct("!BBHI")
 _SKIPPED: Final = struct.Struct("!HH")
+_AUTH: Final = struct.Struct("!BBHHH")
 _I_SKIPPED: Final = struct.Struct("!HHI")
 _PADDING: Final = (b"", b"\0\0\0", b"\0\0", b"\0")
 
@@ -166,6 +171,85 @@ class IForwardTsnChunk(Chunk):
         return f"IForwardTsnChunk(new_cumulative_tsn={self.new_cumulative_tsn}, streams={self.streams})"
 
 
+class AuthChunk(Chunk):
+    """What follows it in the packet is authentic, if `hmac` is right (RFC 4895, 5.1).
+
+    Attributes:
+        key_id: the Shared Key Identifier.
+        hmac_id: the HMAC Identifier.
+        hmac: the HMAC.
+        covered: when read: what it is made of, the chunk with zeros in the place of the HMAC and all that follows.
+    """
+
+    __slots__ = ("covered", "hmac", "hmac_id", "key_id")
+    type = AUTH
+
+    def __init__(self, key_id: int, hmac_id: int, hmac: bytes, covered: bytes = b"") -> None:
+        self.key_id = key_id
+        self.hmac_id = hmac_id
+        self.hmac = hmac
+        self.covered = covered
+
+    def serialize(self) -> bytes:
+        header = _AUTH.pack(AUTH, 0, AUTH_HEADER_LENGTH + len(self.hmac), self.key_id, self.hmac_id)
+        return header + self.hmac + _PADDING[len(self.hmac) & 3]
+
+    def __repr__(self) -> str:
+        return f"AuthChunk(key_id={self.key_id}, hmac_id={self.hmac_id}, {len(self.hmac)} bytes)"
+
+
+class AsconfChunk(Chunk):
+    """Changes to the sender's addresses (RFC 5061, 4.1.1).
+
+    Attributes:
+        sequence_number: as on the wire.
+        address: an address of the sender that the association has; 0.0.0.0 or :: when it has none to name.
+        parameters: the requests.
+    """
+
+    __slots__ = ("address", "parameters", "sequence_number")
+    type = ASCONF
+
+    def __init__(
+        self, sequence_number: int, address: IPv4Address | IPv6Address, parameters: Sequence[Parameter]
+    ) -> None:
+        self.sequence_number = sequence_number
+        self.address = address
+        self.parameters = list(parameters)
+
+    def serialize(self) -> bytes:
+        return _serialize_numbered(ASCONF, self.sequence_number, [self.address, *self.parameters])
+
+    def __repr__(self) -> str:
+        return f"AsconfChunk(sequence_number={self.sequence_number}, {self.address}, {self.parameters})"
+
+
+class AsconfAckChunk(Chunk):
+    """What became of an ASCONF (RFC 5061, 4.1.2); a request that has no response was carried out."""
+
+    __slots__ = ("parameters", "sequence_number")
+    type = ASCONF_ACK
+
+    def __init__(self, sequence_number: int, parameters: Sequence[Parameter]) -> None:
+        self.sequence_number = sequence_number
+        self.parameters = list(parameters)
+
+    def serialize(self) -> bytes:
+        return _serialize_numbered(ASCONF_ACK, self.sequence_number, self.parameters)
+
+    def __repr__(self) -> str:
+        return f"AsconfAckChunk(sequence_number={self.sequence_number}, {self.parameters})"
+
+
+def _serialize_numbered(chunk_type: int, number: int, parameters: Sequence[Parameter]) -> bytes:
+    """A chunk of a number and parameters; RFC 9260, 3.2: the length has no padding of the last of them."""
+    wire = [parameter.serialize() for parameter in parameters]
+    length = 8 + sum([len(part) for part in wire])
+    if parameters:
+        length += 4 + len(parameters[-1].value_bytes()) - len(wire[-1])
+    return _HEADER_U32.pack(chunk_type, 0, length, number) + b"".join(wire)
+
+
 class PadChunk(Chunk):
     """Bytes to be ignored (RFC 4820, 3). `length` is that of the whole chunk in bytes, 4 to 65535."""
 
@@ -222,6 +306,33 @@ def parse_i_forward_tsn_untrusted(data: bytes, start: int, end: int) -> Chunk:
         (stream_id, flags & 1 != 0, mid) for stream_id, flags, mid in _I_SKIPPED.iter_unpack(data[start + 8 : end])
     ]
     return IForwardTsnChunk(new_cumulative_tsn, streams)
+
+
+def parse_auth_untrusted(data: bytes, start: int, end: int) -> Chunk:
+    """An AUTH chunk, with all that follows it in the packet."""
+    if end - start < AUTH_HEADER_LENGTH:
+        raise BadPacket(f"AUTH has length {end - start}")
+    _type, _flags, _length, key_id, hmac_id = _AUTH.unpack_from(data, start)
+    hmac = data[start + AUTH_HEADER_LENGTH : end]
+    covered = data[start : start + AUTH_HEADER_LENGTH] + bytes(len(hmac)) + data[end:]
+    return AuthChunk(key_id, hmac_id, hmac, covered)
+
+
+def parse_asconf_untrusted(data: bytes, start: int, end: int) -> Chunk:
+    """An ASCONF chunk."""
+    if end - start < 8:
+        raise BadPacket(f"ASCONF has length {end - start}")
+    parameters = parse_parameters_untrusted(data, start + 8, end)
+    if not parameters or not isinstance(parameters[0], IPv4Address | IPv6Address):
+        raise BadPacket("ASCONF does not begin with an address")
+    return AsconfChunk(_HEADER_U32.unpack_from(data, start)[3], parameters[0], parameters[1:])
+
+
+def parse_asconf_ack_untrusted(data: bytes, start: int, end: int) -> Chunk:
+    """An ASCONF-ACK chunk."""
+    if end - start < 8:
+        raise BadPacket(f"ASCONF-ACK has length {end - start}")
+    return AsconfAckChunk(_HEADER_U32.unpack_from(data, start)[3], parse_parameters_untrusted(data, start + 8, end))
 
 
 def parse_pad_untrusted(_data: bytes, start: int, end: int) -> Chunk:

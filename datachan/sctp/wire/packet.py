@@ -39,9 +39,12 @@ _PARSERS: Final[dict[int, Callable[[bytes, int, int], Chunk]]] = {
     wire.ECNE: wire.parse_ecne_untrusted,
     wire.CWR: wire.parse_ecne_untrusted,
     wire.SHUTDOWN_COMPLETE: wire.parse_shutdown_complete_untrusted,
+    extensions.AUTH: extensions.parse_auth_untrusted,
     extensions.I_DATA: extensions.parse_i_data_untrusted,
+    extensions.ASCONF_ACK: extensions.parse_asconf_ack_untrusted,
     extensions.RE_CONFIG: extensions.parse_reconfig_untrusted,
     extensions.PAD: extensions.parse_pad_untrusted,
+    extensions.ASCONF: extensions.parse_asconf_untrusted,
     extensions.FORWARD_TSN: extensions.parse_forward_tsn_untrusted,
     extensions.I_FORWARD_TSN: extensions.parse_i_forward_tsn_untrusted,
 }

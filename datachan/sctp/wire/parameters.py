@@ -1,4 +1,4 @@
-"""The optional parameters of INIT, INIT ACK and RE-CONFIG (RFC 9260, 3.2.1): bytes to values and back.
+"""The optional parameters of INIT, INIT ACK, RE-CONFIG and ASCONF (RFC 9260, 3.2.1): bytes to values and back.
 
 Knows the form of each parameter, not what it means for an association. A type it does not know becomes an
 `UnknownParameter`, which tells what its two high bits ask for.
@@ -29,8 +29,16 @@ ADD_OUTGOING_STREAMS_REQUEST: Final = 17
 ADD_INCOMING_STREAMS_REQUEST: Final = 18
 ECN_CAPABLE: Final = 0x8000
 ZERO_CHECKSUM_ACCEPTABLE: Final = 0x8001
+RANDOM: Final = 0x8002
+CHUNK_LIST: Final = 0x8003
+HMAC_ALGO: Final = 0x8004
 SUPPORTED_EXTENSIONS: Final = 0x8008
 FORWARD_TSN_SUPPORTED: Final = 0xC000
+ADD_IP_ADDRESS: Final = 0xC001
+DELETE_IP_ADDRESS: Final = 0xC002
+ERROR_CAUSE_INDICATION: Final = 0xC003
+SET_PRIMARY_ADDRESS: Final = 0xC004
+SUCCESS_INDICATION: Final = 0xC005
 ADAPTATION_INDICATION: Final = 0xC006
 
 _HEADER: Final = struct.Struct("!HH")
@@ -209,6 +217,104 @@ class AdaptationIndication(Parameter):
 
     def value_bytes(self) -> bytes:
         return _U32.pack(self.code_point)
+
+
+@dataclass(frozen=True, slots=True)
+class Random(Parameter):
+    """A random number that keys are made of; 32 bytes if it is to be used (RFC 4895, 3.1)."""
+
+    type = RANDOM
+    number: bytes
+
+    def value_bytes(self) -> bytes:
+        return self.number
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkList(Parameter):
+    """The chunk types the sender accepts only if they are authenticated (RFC 4895, 3.2)."""
+
+    type = CHUNK_LIST
+    chunk_types: tuple[int, ...]
+
+    def value_bytes(self) -> bytes:
+        return bytes(self.chunk_types)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedHmacAlgorithms(Parameter):
+    """The HMAC Identifiers the peer must use one of, the best first (RFC 4895, 3.3)."""
+
+    type = HMAC_ALGO
+    identifiers: tuple[int, ...]
+
+    def value_bytes(self) -> bytes:
+        return _pack_u16s(self.identifiers)
+
+
+@dataclass(frozen=True, slots=True)
+class AddressRequest(Parameter):
+    """The base of the requests of ASCONF, each about one address (RFC 5061, 4.2).
+
+    Attributes:
+        correlation_id: what the response to it has, too.
+        address: an address of the sender; 0.0.0.0 or :: for the one the packet comes from.
+    """
+
+    correlation_id: int
+    address: IPv4Address | IPv6Address
+
+    def value_bytes(self) -> bytes:
+        return _U32.pack(self.correlation_id) + self.address.serialize()
+
+
+@dataclass(frozen=True, slots=True)
+class AddIpAddress(AddressRequest):
+    """The sender has one more address (RFC 5061, 4.2.1)."""
+
+    type = ADD_IP_ADDRESS
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteIpAddress(AddressRequest):
+    """The sender gives an address up (RFC 5061, 4.2.2)."""
+
+    type = DELETE_IP_ADDRESS
+
+
+@dataclass(frozen=True, slots=True)
+class SetPrimaryAddress(AddressRequest):
+    """The sender wants to be sent to at this address (RFC 5061, 4.2.4)."""
+
+    type = SET_PRIMARY_ADDRESS
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorCauseIndication(Parameter):
+    """A request of ASCONF was refused (RFC 5061, 4.2.3).
+
+    Attributes:
+        correlation_id: that of the request.
+        causes: error causes, serialized.
+    """
+
+    type = ERROR_CAUSE_INDICATION
+    correlation_id: int
+    causes: bytes
+
+    def value_bytes(self) -> bytes:
+        return _U32.pack(self.correlation_id) + self.causes
+
+
+@dataclass(frozen=True, slots=True)
+class SuccessIndication(Parameter):
+    """A request of ASCONF was carried out (RFC 5061, 4.2.5)."""
+
+    type = SUCCESS_INDICATION
+    correlation_id: int
+
+    def value_bytes(self) -> bytes:
+        return _U32.pack(self.correlation_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,6 +505,49 @@ def _parse_adaptation_untrusted(value: bytes) -> Parameter:
     return AdaptationIndication(_u32_untrusted(value))
 
 
+def _parse_random_untrusted(value: bytes) -> Parameter:
+    return Random(value)
+
+
+def _parse_chunk_list_untrusted(value: bytes) -> Parameter:
+    return ChunkList(tuple(value))
+
+
+def _parse_hmac_algo_untrusted(value: bytes) -> Parameter:
+    return RequestedHmacAlgorithms(_u16s_untrusted(value, 0))
+
+
+def _parse_address_request_untrusted(value: bytes) -> tuple[int, IPv4Address | IPv6Address]:
+    # Read here and not as any parameter: a request in a request in a request would never end.
+    if value[4:8] == b"\x00\x05\x00\x08" and len(value) == 12:
+        return _U32.unpack_from(value)[0], IPv4Address(value[8:])
+    if value[4:8] == b"\x00\x06\x00\x14" and len(value) == 24:
+        return _U32.unpack_from(value)[0], IPv6Address(value[8:])
+    raise BadPacket("an address request has no address, or more than one")
+
+
+def _parse_add_ip_untrusted(value: bytes) -> Parameter:
+    return AddIpAddress(*_parse_address_request_untrusted(value))
+
+
+def _parse_delete_ip_untrusted(value: bytes) -> Parameter:
+    return DeleteIpAddress(*_parse_address_request_untrusted(value))
+
+
+def _parse_set_primary_untrusted(value: bytes) -> Parameter:
+    return SetPrimaryAddress(*_parse_address_request_untrusted(value))
+
+
+def _parse_error_cause_indication_untrusted(value: bytes) -> Parameter:
+    if len(value) < 4:
+        raise BadPacket("an error cause indication has no correlation id")
+    return ErrorCauseIndication(_U32.unpack_from(value)[0], value[4:])
+
+
+def _parse_success_indication_untrusted(value: bytes) -> Parameter:
+    return SuccessIndication(_u32_untrusted(value))
+
+
 def _parse_outgoing_reset_untrusted(value: bytes) -> Parameter:
     stream_ids = _u16s_untrusted(value, 12)
     request, response, last_tsn = _U32_U32_U32.unpack_from(value)
@@ -445,6 +594,14 @@ _PARSERS: Final[dict[int, Callable[[bytes], Parameter]]] = {
     FORWARD_TSN_SUPPORTED: _parse_forward_tsn_supported_untrusted,
     SUPPORTED_EXTENSIONS: _parse_supported_extensions_untrusted,
     ZERO_CHECKSUM_ACCEPTABLE: _parse_zero_checksum_untrusted,
+    RANDOM: _parse_random_untrusted,
+    CHUNK_LIST: _parse_chunk_list_untrusted,
+    HMAC_ALGO: _parse_hmac_algo_untrusted,
+    ADD_IP_ADDRESS: _parse_add_ip_untrusted,
+    DELETE_IP_ADDRESS: _parse_delete_ip_untrusted,
+    ERROR_CAUSE_INDICATION: _parse_error_cause_indication_untrusted,
+    SET_PRIMARY_ADDRESS: _parse_set_primary_untrusted,
+    SUCCESS_INDICATION: _parse_success_indication_untrusted,
     ADAPTATION_INDICATION: _parse_adaptation_untrusted,
     OUTGOING_SSN_RESET_REQUEST: _parse_outgoing_reset_untrusted,
     INCOMING_SSN_RESET_REQUEST: _parse_incoming_reset_untrusted,
