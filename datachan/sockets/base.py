@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -47,6 +48,8 @@ class SctpSocket(ABC):
             only connect when it is not; 0 has the system choose one.
         remote_udp_port: the UDP port of peers to connect to.
         options: the protocol parameters to begin with, those of `default_options` if not given.
+        trace: a pcapng file, or a folder for one, to capture every packet in. None leaves it to the environment
+            variable DATACHAN_TRACE.
     """
 
     _single: ClassVar[bool]
@@ -58,6 +61,7 @@ class SctpSocket(ABC):
         udp_port: int | None = None,
         remote_udp_port: int = UDP_ENCAPSULATION_PORT,
         options: AssociationOptions | None = None,
+        trace: str | os.PathLike[str] | None = None,
     ) -> None:
         if family not in (socket.AF_INET, socket.AF_INET6):
             raise OSError(errno.EAFNOSUPPORT, f"there is no SCTP for address family {family}")
@@ -67,6 +71,7 @@ class SctpSocket(ABC):
         self.recvnxtinfo = False
         self._settings = Settings(options=options or default_options(), remote_udp_port=remote_udp_port)
         self._udp_port = udp_port
+        self._trace = trace
         self._binding: Binding | None = None
         self._inbox = Inbox(self._stop_notifications, single=self._single)
         self._closed = False
@@ -106,7 +111,7 @@ class SctpSocket(ABC):
             self._bind_too(hosts)
 
     def _bind(self, hosts: Sequence[str], port: int, udp_port: int | None) -> Binding:
-        ports = Ports.bind(hosts, port, udp_port)
+        ports = Ports.bind(hosts, port, udp_port, self._trace)
         self._binding = Binding(ports, self._settings.options)
         self._apply_addresses(self._binding)
         return self._binding

@@ -12,10 +12,12 @@ import os
 import random
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from datachan.sctp.addresses import TransportAddress, normalise
 from datachan.sctp.out_of_the_blue import refuse_untrusted
+from datachan.trace import Tap, open_tap
 from datachan.udp import Address, UdpSocket, source_address
 
 Run = tuple[TransportAddress, list[bytes]]
@@ -25,6 +27,7 @@ EPHEMERAL_PORTS: Final = range(49152, 65536)
 RECEIVE_BUFFER: Final = 4 << 20
 SEND_BUFFER: Final = 1 << 20
 
+_MOST_ROUTED: Final = 1024
 _WILDCARDS: Final = {"0.0.0.0", "::"}
 
 
@@ -164,15 +167,18 @@ class Ports:
     Attributes:
         port: the SCTP port.
         sockets: one for each address.
+        tap: sees every packet; None when nobody looks.
     """
 
-    def __init__(self, port: int, sockets: list[SharedSocket]) -> None:
+    def __init__(self, port: int, sockets: list[SharedSocket], tap: Tap | None = None) -> None:
         self.port = port
+        self.tap = tap
         self.sockets: list[SharedSocket] = []
         self._receiver: Receiver | None = None
         self._writable_callback: Callable[[], None] | None = None
         self._chosen: dict[str, SharedSocket] = {}  # of each peer's address, the socket it was heard at or goes by
         self._turn = 0
+        self._routed: dict[str, str] = {}  # of each peer's address, ours in the capture
         try:
             for shared in sockets:
                 self.add(shared)
@@ -181,16 +187,19 @@ class Ports:
             raise
 
     @classmethod
-    def bind(cls, hosts: Sequence[str], port: int, udp_port: int | None) -> Ports:
+    def bind(
+        cls, hosts: Sequence[str], port: int, udp_port: int | None, trace: str | os.PathLike[str] | None = None
+    ) -> Ports:
         """Take an SCTP port.
 
         Args:
             hosts: IP addresses of this host, at least one.
             port: the SCTP port; 0 has a free one chosen.
             udp_port: the UDP port; 0 has the system choose one, None is one shared by all that only connect.
+            trace: where to capture packets, as `open_tap` takes it.
 
         Raises:
-            OSError: a port is taken, or an address is not one of this host's.
+            OSError: a port is taken, an address is not one of this host's, or no capture can be written.
         """
         known = registry()
         sockets: list[SharedSocket] = []
@@ -201,7 +210,8 @@ class Ports:
                 else:
                     sockets.append(known.get(host, udp_port))
                     udp_port = sockets[-1].udp_port
-            return cls(port or free_port(sockets), sockets)
+            port = port or free_port(sockets)
+            return cls(port, sockets, open_tap(trace, f"SCTP port {port}"))
         finally:
             for shared in sockets:  # what was opened for this and is not used
                 if not shared.ports:
@@ -219,7 +229,8 @@ class Ports:
 
     def add(self, shared: SharedSocket) -> None:
         """Use one more address."""
-        shared.open(self.port, self._received, self._writable)
+        receiver = self._received if self.tap is None else partial(self._tap_received, self.tap, shared)
+        shared.open(self.port, receiver, self._writable)
         self.sockets.append(shared)
 
     def bind_too(self, hosts: Sequence[str]) -> None:
@@ -259,6 +270,8 @@ class Ports:
         for shared in self.sockets:
             shared.release(self.port, self._writable)
         self.sockets.clear()
+        if self.tap is not None:
+            self.tap.close()
 
     # -- what a driver wants of a transport -------------------------------------------------------------------
 
@@ -277,6 +290,9 @@ class Ports:
 
     def send_datagrams(self, datagrams: Sequence[Run]) -> None:
         """Send each run to its address."""
+        if self.tap is not None:
+            for target, packets in datagrams:
+                self.tap.sent(packets, self._local_address(self._choose(target), target), target)
         if len(self.sockets) == 1:
             shared = self.sockets[0]
             for target, packets in datagrams:
@@ -289,6 +305,22 @@ class Ports:
         """The address of ours that a peer is sent to from."""
         host = self._choose(target).host
         return source_address(target) or host if host in _WILDCARDS else host
+
+    def _tap_received(self, tap: Tap, shared: SharedSocket, runs: list[Run]) -> None:
+        for source, packets in runs:
+            tap.received(packets, self._local_address(shared, source), source)
+        self._received(runs)
+
+    def _local_address(self, shared: SharedSocket, peer: TransportAddress) -> TransportAddress:
+        """Where packets of a peer come to; a socket bound to all addresses is taken to be at the one routed to it."""
+        if shared.host not in _WILDCARDS:
+            return shared.host, shared.udp_port
+        host = self._routed.get(peer[0])
+        if host is None:
+            if len(self._routed) >= _MOST_ROUTED:
+                self._routed.clear()
+            host = self._routed[peer[0]] = source_address(peer) or shared.host
+        return host, shared.udp_port
 
     def _received(self, runs: list[Run]) -> None:
         if self._receiver is not None:

@@ -1,0 +1,82 @@
+"""Captures of sockets: the option and the environment variable, seen by Wireshark's eyes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from datachan.decode import CaptureReader, find_sctp
+from datachan.sockets import SndInfo, sctpsocket_tcp
+from datachan.trace import VARIABLE
+from tests.tshark import assert_flawless, fields
+
+from .conftest import HOST, Opened
+
+
+@pytest.fixture(autouse=True)
+def untraced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+
+
+async def talk(opened: Opened, **arguments: object) -> None:
+    client, server = await opened.pair(**arguments)
+    for index in range(5):
+        await client.send(b"message %d" % index)
+        assert await server.recv(100) == b"message %d" % index
+        await server.sendmsg(b"OK" * 2000, [SndInfo(sid=index)])
+        assert len(await client.recv(10_000)) == 4000
+    await client.close()
+    assert await server.recv(100) == b""
+    await server.close()
+
+
+async def test_an_option_captures_every_association_of_a_port(opened: Opened, tmp_path: Path) -> None:
+    path = tmp_path / "run.pcapng"
+    listener = await opened.listener(trace=path)
+    for _ in range(2):
+        client = await opened.client(listener)
+        accepted, _ = await listener.accept()
+        await opened.add(accepted)
+        await client.send(b"hello")
+        assert await accepted.recv(100) == b"hello"
+        await client.close()
+        assert await accepted.recv(100) == b""
+    await listener.close()
+    types = assert_flawless(path)
+    assert {"0", "1", "2", "3", "7", "8", "10", "11", "14"} <= set(types)
+    assert types["1"] == 2
+    frames = list(CaptureReader().feed(path.read_bytes()))
+    assert {frame.interface for frame in frames} == {f"SCTP port {listener.getsockname()[1]}"}
+    assert {frame.direction for frame in frames} == {"sent", "received"}
+    for frame in frames:
+        found = find_sctp(frame)
+        assert found is not None
+        assert {found.source, found.destination} == {HOST}
+
+
+async def test_the_variable_captures_all_sockets(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.pcapng"
+    monkeypatch.setenv(VARIABLE, str(path))
+    await talk(opened)
+    types = assert_flawless(path)
+    assert types["0"] >= 2 * (5 + 5)  # both ends are here
+    assert len(set(map(tuple, fields(path, ["frame.interface_id"])))) == 2
+
+
+async def test_without_either_nothing_is_written(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    await talk(opened)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_capture_that_cannot_be_written_is_an_error_of_the_one_who_asked(tmp_path: Path) -> None:
+    async with sctpsocket_tcp(udp_port=0, trace=tmp_path / "missing" / "run.pcapng") as sock:
+        with pytest.raises(FileNotFoundError):
+            sock.bind((HOST, 0))
+        with pytest.raises(FileNotFoundError):
+            sock.bind((HOST, 0))
