@@ -67,3 +67,21 @@ def test_the_last_packet_lost_costs_one_timeout_at_most() -> None:
     pair.run(1.0)
     pair.network.to_z.drop(count=1)
     assert seconds_for(pair, 100, message=100) < 1.2
+
+
+def test_a_window_that_ran_dry_is_filled_again_within_a_round_trip() -> None:
+    # 100 Mbit/s and 100 ms hold 1.25 MB, which is far more than Max.Burst packets for each round trip.
+    conditions = Conditions(latency=0.05, rate=12.5e6, queue=1_250_000)
+    pair = established(Network(7, conditions, Conditions(latency=0.05)), **OPTIONS)
+    consume(pair.z)
+    a = pair.a.machine
+    for _ in range(400):
+        a.send(1, bytes(65_536), ppid=53, now=pair.now)
+    pair.run_until(lambda: a.buffered_amount(1) == 0 and a.stats().flight_size == 0)
+    window = min(a.stats().cwnd, 1_250_000)
+    assert window > 500_000
+    pair.run(0.05)
+    for _ in range(100):
+        a.send(1, bytes(65_536), ppid=53, now=pair.now)
+    pair.run(0.11)
+    assert a.stats().flight_size > 0.7 * window

@@ -28,6 +28,11 @@ class Pacer:
         self._budget = 0.0
         self._updated_at = 0.0
 
+    @property
+    def active(self) -> bool:
+        """Whether packets are spread at all."""
+        return self._rate > 0
+
     def set_max_packet(self, max_packet: int) -> None:
         """Packets are so long from now on, at most."""
         self._max_packet = max_packet

@@ -134,6 +134,15 @@ class PathSender:
 
     # -- what may leave ---------------------------------------------------------------------------------------
 
+    def begin_batch(self) -> None:
+        """A writer is about to ask for packets."""
+        self.paced_out = False
+        if self.pacer.active:
+            # RFC 9260, 6.1, D: "When the time comes for the sender to transmit new DATA chunks, the protocol parameter
+            # 'Max.Burst' SHOULD be used to limit the number of packets sent." Here the pace says when it comes; a
+            # window that was drained would else be filled by Max.Burst packets per round trip only.
+            self.burst_left = max(self.burst_left, self._burst_limit)
+
     def window_allows(self, now: float) -> bool:
         """RFC 9260, 6.1, B: new data may not be sent with cwnd or more in flight; the last packet may exceed it."""
         flight = self.flight.size

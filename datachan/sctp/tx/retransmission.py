@@ -453,7 +453,7 @@ class RetransmissionQueue:
     def begin_batch(self, now: float) -> None:
         """A writer is about to ask for chunks: drop what has outlived its lifetime and decay an idle window."""
         for sender in self.senders:
-            sender.paced_out = False
+            sender.begin_batch()
         if self._by_packets:
             self._queue.packet_done()
         self.expire(now)
