@@ -21,12 +21,14 @@ class Link:
         delay: seconds one way, which is half the round trip.
         loss: share of datagrams lost at random in each direction, after they took their time on the link.
         queue: bytes that may wait for the link, the datagram being sent among them; what does not fit is dropped.
+        mtu: longest UDP payload it carries; a longer one is dropped without a word. Ethernet's over IPv4.
     """
 
     rate: float
     delay: float = 0.0
     loss: float = 0.0
     queue: int = 1_000_000
+    mtu: int = 1472
 
 
 class Direction:
@@ -43,6 +45,7 @@ class Direction:
         "_delay",
         "_free_at",
         "_loss",
+        "_mtu",
         "_queue",
         "_random",
         "_until_loss",
@@ -55,6 +58,7 @@ class Direction:
         "offered",
         "overflowed",
         "time_queued",
+        "too_long",
     )
 
     def __init__(self, link: Link, seed: int) -> None:
@@ -62,6 +66,7 @@ class Direction:
         self._delay = link.delay
         self._queue = link.queue + 0.5  # times are not exact to the byte
         self._loss = link.loss
+        self._mtu = link.mtu
         self._random = random.Random(seed)
         self._free_at = 0.0
         self._until_loss = self._next_loss()
@@ -70,6 +75,7 @@ class Direction:
         self.bytes_offered = 0
         self.lost = 0
         self.overflowed = 0
+        self.too_long = 0
         self.longest_queue = 0.0
         self.time_queued = 0.0
         self.delivered = 0
@@ -90,6 +96,9 @@ class Direction:
         for data in datagrams:
             size = len(data)
             self.bytes_offered += size
+            if size > self._mtu:
+                self.too_long += 1
+                continue
             waiting = (free_at - now) * per_second + size
             if waiting > self._queue:
                 self.overflowed += 1
@@ -120,7 +129,7 @@ class Direction:
 
     def report(self) -> Account:
         """What happened so far."""
-        carried = self.offered - self.overflowed
+        carried = self.offered - self.overflowed - self.too_long
         return Account(
             offered=self.offered,
             bytes_offered=self.bytes_offered,
@@ -128,6 +137,7 @@ class Direction:
             bytes_delivered=self.bytes_delivered,
             lost=self.lost,
             overflowed=self.overflowed,
+            too_long=self.too_long,
             longest_queue=round(self.longest_queue),
             mean_wait=self.time_queued / carried if carried else 0.0,
         )
@@ -142,6 +152,7 @@ class Account:
         delivered, bytes_delivered: what came out.
         lost: taken by random loss.
         overflowed: dropped because the queue was full.
+        too_long: dropped because they were longer than the link's MTU.
         longest_queue: bytes.
         mean_wait: seconds in the queue, of the datagrams that were not dropped.
     """
@@ -152,6 +163,7 @@ class Account:
     bytes_delivered: int
     lost: int
     overflowed: int
+    too_long: int
     longest_queue: int
     mean_wait: float
 

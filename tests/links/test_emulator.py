@@ -62,6 +62,15 @@ def test_what_does_not_fit_the_queue_is_dropped_at_its_tail() -> None:
     assert direction.report().longest_queue == 10 * SIZE
 
 
+def test_what_is_longer_than_the_link_carries_is_dropped_and_takes_no_room() -> None:
+    direction = Direction(Link(rate=9.6e6, queue=2 * SIZE, mtu=SIZE), seed=1)
+
+    direction.offer([bytes(SIZE + 1), bytes(SIZE), bytes(SIZE), bytes(SIZE + 1)], 0.0)
+
+    assert [len(data) for _, data in direction.in_flight] == [SIZE, SIZE]
+    assert (direction.report().too_long, direction.report().overflowed) == (2, 0)
+
+
 def test_the_queue_drains_at_the_rate_of_the_link() -> None:
     # Twice as much as the link carries comes in: half of it is dropped once the queue is full.
     direction = Direction(Link(rate=9.6e6, queue=10 * SIZE), seed=1)
