@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.bench import build
 from tests.bench.goals import COMPILED, DTLS, PURE
-from tests.bench.measure import ROWS, Figures, dtls
+from tests.bench.measure import OURS, ROWS, Figures, dtls
 from tests.bench.report import goals_table, machine, medians_table, plot
 from tests.stacks.installed import datachan, default_node_modules, host_address, others
 from tests.stacks.process import Contender
@@ -71,6 +71,8 @@ async def run(chosen: Sequence[Contender], rows: Sequence[str], arguments: argpa
                 book.enter(DTLS, await dtls())
                 continue
             for contender in in_turns(chosen, turn):
+                if row in OURS and not contender.name.startswith(PURE):
+                    continue
                 label = f"run {turn + 1} of {arguments.runs}: {row:7} {contender.name:18}"
                 try:
                     figures = await ROWS[row](contender, host, arguments.seconds)

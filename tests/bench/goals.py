@@ -77,6 +77,12 @@ GOALS: Final = (
     Goal("throughput, compiled", "≥ 15 × aiortc", _ratio(COMPILED, AIORTC, "throughput"), least=15),
     Goal("throughput, interpreted", "≥ 0.9 × wrtc", _ratio(PURE, WRTC, "throughput"), least=0.9),
     Goal("throughput, compiled", "≥ 0.45 × DTLS alone", _ratio(COMPILED, DTLS, "throughput"), least=0.45),
+    Goal(
+        "throughput, compiled, path MTU discovery",
+        "≥ 3 × wrtc",
+        lambda m: m(COMPILED, "large") / m(WRTC, "throughput"),
+        least=3.0,
+    ),
     Goal("100-byte messages, compiled", "≥ 200,000/s", _value(COMPILED, "small"), "/s", least=200_000),
     Goal("round trip, idle, p50", "≤ wrtc's", _ratio(COMPILED, WRTC, "ping p50"), most=1.0),
     Goal(

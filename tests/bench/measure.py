@@ -7,6 +7,7 @@ import json
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from statistics import median, quantiles
 from typing import Any, Final
 
@@ -23,6 +24,8 @@ RAMP: Final = 1.0
 PAIRS: Final = 100
 # What is done for consent comes every five seconds or so: two of them are in it.
 IDLE: Final = 10.0
+# Rows for datachan alone.
+OURS: Final = frozenset({"large"})
 _PAIRS_PATIENCE: Final = 120.0
 
 
@@ -65,6 +68,12 @@ async def back(contender: Contender, host: str, seconds: float) -> Figures:
     """64 KiB messages from the answerer to the offerer."""
     run = await _transfer(contender, host, seconds, MESSAGE_SIZE, back=True)
     return {"throughput back": run["rate"], "open": run["open"]}
+
+
+async def large(contender: Contender, host: str, seconds: float) -> Figures:
+    """64 KiB messages, with path MTU discovery; for datachan alone."""
+    searching = replace(contender, options={**contender.options, "discovery": True})
+    return {"large": (await _transfer(searching, host, seconds, MESSAGE_SIZE))["rate"]}
 
 
 async def small(contender: Contender, host: str, seconds: float) -> Figures:
@@ -130,6 +139,7 @@ Measurement = Callable[[Contender, str, float], Awaitable[Figures]]
 ROWS: Final[dict[str, Measurement]] = {
     "bulk": bulk,
     "back": back,
+    "large": large,
     "small": small,
     "ping": ping,
     "loaded": loaded,

@@ -21,6 +21,7 @@ FIGURES: Final = (
     ("throughput", "64 KiB messages, offerer to answerer", "MB/s"),
     ("throughput back", "the same, answerer to offerer", "MB/s"),
     ("cpu", "CPU per 100 MB, both sides", "s"),
+    ("large", "64 KiB messages, path MTU discovery", "MB/s"),
     ("small", "100-byte messages, ordered", "/s"),
     ("ping p50", "round trip of 64 bytes, idle, p50", "ms"),
     ("ping p99", "the same, p99", "ms"),

@@ -18,7 +18,7 @@ from tests.stacks.process import Contender
 HOST = "127.0.0.1"
 
 
-@pytest.mark.parametrize("row", ["bulk", "back", "small", "ping", "loaded"])
+@pytest.mark.parametrize("row", ["bulk", "back", "large", "small", "ping", "loaded"])
 async def test_each_row_measures_datachan(row: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.bench.measure.RAMP", 0.2)
 

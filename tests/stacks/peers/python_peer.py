@@ -104,6 +104,8 @@ class DatachanPeer(PythonPeer):
 
     def __init__(self, module: Any, options: dict[str, Any]) -> None:
         configuration = module.RTCConfiguration(hostAddresses=[options["host"]])
+        # Packets of 1200 bytes, as the other stacks send, unless it is told otherwise.
+        configuration.pathMtuDiscovery = bool(options.get("discovery"))
         if options.get("controller"):
             configuration.congestionControl = options["controller"]
         super().__init__(module, module.RTCPeerConnection(configuration))
