@@ -125,6 +125,11 @@ class Association:
         return min(size, options.max_fragment) if options.max_fragment else size
 
     @property
+    def all_acknowledged(self) -> bool:
+        """Whether nothing is queued, and the peer has acknowledged everything sent."""
+        return self.queue.empty and (self.tcb is None or self.tcb.sender.all_acknowledged)
+
+    @property
     def user_data_moved(self) -> int:
         """A number that grows with each DATA chunk that comes or is sent for the first time."""
         tcb = self.tcb

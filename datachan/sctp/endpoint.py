@@ -176,6 +176,12 @@ class Endpoint:
             entry.accepted = True
             self._waiting -= 1
 
+    def set_autoclose(self, seconds: float) -> None:
+        """Shut down associations without user data for so long, of those there are and those to come; 0 for never."""
+        self.autoclose = seconds
+        for entry in self._entries.values():
+            self._schedule(entry)
+
     # -- the machine ------------------------------------------------------------------------------------------
 
     def receive_datagrams(self, datagrams: Sequence[bytes], now: float, source: TransportAddress) -> None:

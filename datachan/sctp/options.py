@@ -39,6 +39,8 @@ class AssociationOptions:
         inbound_streams: streams we accept (MIS of INIT).
         max_streams: how many streams either direction may grow to (RFC 6525, sections 5.2.5 and 5.2.6).
         allow_tsn_reset: let the peer begin TSNs and SSNs anew, which may cost data under way (RFC 6525, section 5.2.4).
+        allow_stream_reset: let the peer reset streams, and ask us to (RFC 6525, sections 5.2.2 and 5.2.3).
+        allow_added_streams: let the peer add streams, and ask us to (RFC 6525, sections 5.2.5 and 5.2.6).
         receive_window: bytes the peer may have under way to us (a_rwnd when nothing is buffered), to begin with.
         max_receive_window: bytes the receiver window may grow to when the path holds more; 0 lets it stay as it is.
         max_message_size: longest message accepted from the peer, 0 for no limit. A longer one aborts the
@@ -105,6 +107,8 @@ class AssociationOptions:
     inbound_streams: int = 65535
     max_streams: int = 65535
     allow_tsn_reset: bool = True
+    allow_stream_reset: bool = True
+    allow_added_streams: bool = True
     receive_window: int = 4 * 1024 * 1024
     max_receive_window: int = 0
     max_message_size: int = 0

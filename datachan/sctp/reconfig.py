@@ -91,6 +91,8 @@ class Reconfiguration:
         wanted: streams we send on that are to be reset and are in no request yet.
         waiting: our requests of other kinds that wait for the one under way; their sequence numbers are given later.
         deferred: the peer's reset of its streams that waits for DATA still under way, or None.
+        invited_reset: the peer agreed to reset streams it sends on, because we asked for it.
+        invited_streams: how many streams it agreed to add, likewise.
         held: DATA that came while we reset TSNs: only the response tells which of it is from before.
     """
 
@@ -105,6 +107,8 @@ class Reconfiguration:
         "_uncounted",
         "deferred",
         "held",
+        "invited_reset",
+        "invited_streams",
         "timer",
         "waiting",
         "wanted",
@@ -120,6 +124,8 @@ class Reconfiguration:
         self.waiting: deque[Request] = deque()
         self.deferred: OutgoingSsnResetRequest | None = None
         self.held: list[UserDataChunk] = []
+        self.invited_reset = False
+        self.invited_streams = 0
         self._request: Request | None = None
         self._request_due = False
         self._uncounted = False

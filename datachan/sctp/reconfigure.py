@@ -196,6 +196,11 @@ def _handle_outgoing_reset(association: Association, tcb: Tcb, request: Outgoing
         fault_management.heard(association, tcb, tcb.path)
     if not reconfig.accept(request.request_sequence_number):
         return
+    invited = outcome is not None or reconfig.invited_reset
+    reconfig.invited_reset = False
+    if not association.options.allow_stream_reset and not invited:
+        reconfig.answer(request.request_sequence_number, DENIED)
+        return
     cumulative_tsn = tcb.tracker.cumulative_tsn
     if unwrap(request.last_assigned_tsn, cumulative_tsn) > cumulative_tsn:
         reconfig.defer(request)
@@ -219,7 +224,7 @@ def _handle_incoming_reset(association: Association, tcb: Tcb, request: Incoming
     if not reconfig.accept(number):
         return
     wanted = request.stream_ids or tuple(association.queue.used_streams())
-    if any(stream_id >= tcb.outbound_streams for stream_id in wanted):
+    if not association.options.allow_stream_reset or any(stream_id >= tcb.outbound_streams for stream_id in wanted):
         reconfig.answer(number, DENIED)
         return
     own = reconfig.request
@@ -264,12 +269,20 @@ def _handle_add_outgoing(association: Association, tcb: Tcb, request: AddOutgoin
     reconfig = tcb.reconfig
     if not reconfig.accept(request.request_sequence_number):
         return
-    if request.new_streams == 0 or tcb.inbound_streams + request.new_streams > association.options.max_streams:
+    invited = request.new_streams <= reconfig.invited_streams
+    if not _may_add(association, tcb.inbound_streams, request.new_streams, invited=invited):
         reconfig.answer(request.request_sequence_number, DENIED)
         return
     reconfig.answer(request.request_sequence_number, PERFORMED)
+    reconfig.invited_streams = max(reconfig.invited_streams - request.new_streams, 0)
     tcb.inbound_streams += request.new_streams
     association.pending.append(StreamsAdded(tcb.inbound_streams, tcb.outbound_streams))
+
+
+def _may_add(association: Association, present: int, more: int, *, invited: bool) -> bool:
+    """Whether so many streams may be added to so many; `invited`: we asked the peer to."""
+    options = association.options
+    return more > 0 and present + more <= options.max_streams and (invited or options.allow_added_streams)
 
 
 def _handle_add_incoming(association: Association, tcb: Tcb, request: AddIncomingStreamsRequest) -> None:
@@ -277,7 +290,7 @@ def _handle_add_incoming(association: Association, tcb: Tcb, request: AddIncomin
     reconfig = tcb.reconfig
     if not reconfig.accept(request.request_sequence_number):
         return
-    if request.new_streams == 0 or tcb.outbound_streams + request.new_streams > association.options.max_streams:
+    if not _may_add(association, tcb.outbound_streams, request.new_streams, invited=False):
         reconfig.answer(request.request_sequence_number, DENIED)
         return
     reconfig.answer(request.request_sequence_number, PERFORMED)
@@ -299,6 +312,10 @@ def _conclude(association: Association, tcb: Tcb, outcome: Outcome) -> None:
         _conclude_tsn_reset(association, tcb, outcome)
     elif not outcome.success:
         association.pending.append(ReconfigurationFailed(type(request).__name__, outcome.reason))
+    elif isinstance(request, IncomingSsnResetRequest):
+        tcb.reconfig.invited_reset = outcome.response is not None and outcome.result == PERFORMED
+    elif isinstance(request, AddIncomingStreamsRequest):
+        tcb.reconfig.invited_streams += request.new_streams
     elif isinstance(request, AddOutgoingStreamsRequest):
         # RFC 6525, 5.2.7, H6: the streams may be used "until the peer has responded with a positive acknowledgment."
         tcb.outbound_streams += request.new_streams

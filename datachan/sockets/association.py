@@ -9,16 +9,18 @@ import asyncio
 import errno
 import os
 from collections import deque
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from datachan.sctp import events as engine
+from datachan.sctp.addresses import TransportAddress, normalise
 from datachan.sctp.association import Association
 from datachan.sctp.errors import InvalidState, InvalidStream, SendBufferFull
 from datachan.sctp.states import SHUTTING_DOWN
 
 from . import notifications as told
 from .ancillary import Address, PrInfo, SndInfo
-from .constants import AssocState, PrPolicy, SendFailedFlag, SendFlag
+from .constants import AssocState, PartialDeliveryIndication, PrPolicy, SendFailedFlag, SendFlag
 from .inbox import Inbox
 from .settings import Settings
 from .translation import notification_for
@@ -54,6 +56,7 @@ class SocketAssociation:
 
     __slots__ = (
         "_changed",
+        "_parts",
         "_senders",
         "address",
         "binding",
@@ -78,6 +81,7 @@ class SocketAssociation:
         self.streams = (0, 0)
         self._senders: deque[asyncio.Future[None]] | None = None
         self._changed: list[asyncio.Future[None]] | None = None
+        self._parts: dict[int, int] | None = None  # streams with a message received in part, and its number
 
     def live(self) -> Association:
         """The engine's association, to call it.
@@ -90,19 +94,44 @@ class SocketAssociation:
             raise self.failure or BrokenPipeError(errno.EPIPE, "the association has been closed")
         return found
 
+    def look(self) -> Association | None:
+        """The engine's association, to read from it only; None when it is over."""
+        return self.binding.endpoint.look(self.id)
+
+    def transport_address(self, address: Address) -> TransportAddress:
+        """An address of the peer with its UDP port.
+
+        Raises:
+            OSError: it is not one of the peer's.
+        """
+        live = self.look()
+        for known in () if live is None else live.peer_addresses():
+            if known[0] == normalise(address[0]):
+                return known
+        raise OSError(errno.EINVAL, f"{address[0]} is no address of the peer")
+
+    def change_options(self, changes: dict[str, Any]) -> None:
+        """Go on with other protocol parameters."""
+        self.settings = replace(self.settings, options=replace(self.settings.options, **changes))
+        if not self.ended:
+            live = self.live()
+            live.change_options(replace(live.options, **changes))
+
     # -- what happens -----------------------------------------------------------------------------------------
 
     def handle(self, event: engine.Event) -> None:
         """The engine tells something."""
         if isinstance(event, engine.MessageReceived):
-            if self.inbox is None:
-                self.consumed(len(event.data))
-            else:
-                self.inbox.put_message(self, event)
+            self._received(event)
+            return
+        if isinstance(event, engine.PartialDeliveryAborted):
+            self._break_off(event.stream_id)
             return
         if isinstance(event, engine.StreamProgress):
             self._let_senders_try()
             return
+        if isinstance(event, engine.AssociationRestarted | engine.AssociationReset):
+            self._break_off_all()
         if isinstance(event, engine.AssociationEstablished | engine.AssociationRestarted):
             self.established = True
             self.streams = (event.inbound_streams, event.outbound_streams)
@@ -119,6 +148,32 @@ class SocketAssociation:
             self.notify(notification)
         if isinstance(event, engine.ShutdownReceived):
             self._let_senders_try()
+
+    def _received(self, event: engine.MessageReceived) -> None:
+        if self.inbox is None:
+            self.consumed(len(event.data))
+            return
+        if not event.last:
+            if self._parts is None:
+                self._parts = {}
+            self._parts[event.stream_id] = event.ssn
+        elif self._parts:
+            self._parts.pop(event.stream_id, None)
+        self.inbox.put_message(self, event)
+
+    def _break_off(self, stream_id: int) -> None:
+        """The rest of a message that was received in part will not come."""
+        number = self._parts.pop(stream_id, None) if self._parts else None
+        if number is None or self.inbox is None:
+            return
+        aborted = PartialDeliveryIndication.SCTP_PARTIAL_DELIVERY_ABORTED
+        notification = told.PartialDeliveryEvent(aborted, stream_id, number & 0xFFFF, self.id)
+        wanted = told.PartialDeliveryEvent in self.settings.subscribed
+        self.inbox.put_broken(self, stream_id, notification if wanted else None)
+
+    def _break_off_all(self) -> None:
+        for stream_id in list(self._parts or ()):
+            self._break_off(stream_id)
 
     def notify(self, notification: told.Notification) -> None:
         """Put a notification in line with the data, if it is subscribed."""
@@ -151,11 +206,10 @@ class SocketAssociation:
     def _end(self, failure: OSError | None, change: told.AssocChange) -> None:
         self.failure = failure
         self.ended = True
+        self._break_off_all()
         self.notify(change)
-        if self.inbox is not None:
-            self.inbox.break_off(self)
-            if self.inbox.single:
-                self.inbox.end()
+        if self.inbox is not None and self.inbox.single:
+            self.inbox.end()
         self._let_senders_try(everybody=True)
         self.binding.association_ended(self)
         self._wake()

@@ -10,20 +10,22 @@ import errno
 import os
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from datachan.sctp.addresses import TransportAddress, normalise
 from datachan.sctp.errors import InvalidState
 from datachan.sctp.options import AssociationOptions
 
+from . import sockopts
 from .ancillary import Address, Ancillary, AuthInfo, DstAddr, InitMsg, Message, NxtInfo, PrInfo, RcvInfo, SndInfo
 from .association import SocketAssociation
 from .binding import Binding
 from .constants import (
     UDP_ENCAPSULATION_PORT,
+    AssocId,
     BindxAction,
     MessageFlag,
     NextFlag,
@@ -32,14 +34,16 @@ from .constants import (
 )
 from .inbox import Inbox, Item
 from .notifications import Notification
+from .options import SocketOption
 from .ports import Ports
+from .pysctp import PySctpNames
 from .settings import Settings, default_options, with_init
 
 MSG_DONTWAIT: Final = 0x10000
 """A flag of `SndInfo` and `sctp_send`: raise BlockingIOError rather than wait for room in the send buffer."""
 
 
-class SctpSocket(ABC):
+class SctpSocket(PySctpNames, ABC):
     """The base of both kinds of sockets.
 
     Args:
@@ -444,6 +448,123 @@ class SctpSocket(ABC):
 
     def _use_key(self, info: AuthInfo) -> None:
         raise OSError(errno.EOPNOTSUPP, f"there is no shared key {info.keynumber}")
+
+    # -- options ----------------------------------------------------------------------------------------------
+
+    def setsockopt(self, option: SocketOption, value: object, assoc_id: int = 0) -> None:
+        """Set an option (RFC 6458, section 8).
+
+        Args:
+            option: one of `SocketOption`.
+            value: of the class that `options` has for it; a number or flag where there is none.
+            assoc_id: on a one-to-many socket: an association, or SCTP_FUTURE_ASSOC for those to come,
+                SCTP_CURRENT_ASSOC for those there are, SCTP_ALL_ASSOC for both. On a one-to-one socket it is ignored.
+
+        Raises:
+            OSError: there is no such option or association, or the value has no sense.
+        """
+        self._check_open()
+        sockopts.set_value(self, option, value, assoc_id)
+
+    def getsockopt(self, option: SocketOption, assoc_id: int = 0, address: Address | None = None) -> Any:
+        """The value of an option.
+
+        Args:
+            option: one of `SocketOption`.
+            assoc_id: on a one-to-many socket the association; 0 for what those to come begin with.
+            address: of the peer, for options that are about one.
+
+        Raises:
+            OSError: there is no such option or association.
+        """
+        self._check_open()
+        return sockopts.get(self, option, assoc_id, address)
+
+    def _settings_changed(self) -> None:
+        """Associations to come are to be like that."""
+        if self._binding is not None and self._listens:
+            options = self._binding.endpoint.options
+            wanted = self._settings.options
+            self._binding.endpoint.options = replace(
+                wanted, local_port=options.local_port, local_addresses=options.local_addresses
+            )
+
+    def _targets(self, assoc_id: int) -> tuple[bool, list[SocketAssociation]]:
+        """Whether an option is for associations to come, and for which of those there are."""
+        if self._single or assoc_id == AssocId.SCTP_ALL_ASSOC:
+            return True, self._associations()
+        if assoc_id == AssocId.SCTP_FUTURE_ASSOC:
+            return True, []
+        if assoc_id == AssocId.SCTP_CURRENT_ASSOC:
+            return False, self._associations()
+        chosen = self._chosen(assoc_id)
+        return False, [] if chosen is None else [chosen]
+
+    def _change_options(self, assoc_id: int, changes: dict[str, Any]) -> None:
+        future, present = self._targets(assoc_id)
+        options = replace(self._settings.options, **changes)  # refuses what has no sense before anything changes
+        if future:
+            self._settings = replace(self._settings, options=options)
+            self._settings_changed()
+        for association in present:
+            association.change_options(changes)
+
+    def _change_settings(self, assoc_id: int, changes: dict[str, Any]) -> None:
+        future, present = self._targets(assoc_id)
+        if future:
+            self._settings = replace(self._settings, **changes)
+        for association in present:
+            association.settings = replace(association.settings, **changes)
+
+    def _change_subscriptions(
+        self, assoc_id: int, changed: Callable[[frozenset[type]], frozenset[type]]
+    ) -> list[SocketAssociation]:
+        """Subscribe and unsubscribe; the associations it is for."""
+        future, present = self._targets(assoc_id)
+        if future:
+            self._settings = replace(self._settings, subscribed=changed(self._settings.subscribed))
+        for association in present:
+            association.settings = replace(association.settings, subscribed=changed(association.settings.subscribed))
+        return present
+
+    @abstractmethod
+    def _chosen(self, assoc_id: int) -> SocketAssociation | None:
+        """The association an option is about, None for those to come."""
+
+    @abstractmethod
+    def _at(self, address: Address) -> SocketAssociation | None:
+        """The association with the peer at an address."""
+
+    @property
+    @abstractmethod
+    def _listens(self) -> bool:
+        """Whether associations that peers set up come to this socket."""
+
+    def _get_autoclose(self) -> float:
+        return 0.0 if self._binding is None else self._binding.endpoint.autoclose
+
+    @abstractmethod
+    def _set_autoclose(self, seconds: float) -> None:
+        """Shut associations down that are idle for so long."""
+
+    def getladdrs(self, assoc_id: int = 0) -> list[Address]:
+        """Our own addresses (RFC 6458, section 9.5); of a socket bound to all of them, the wildcard."""
+        self._check_open()
+        if self._binding is None:
+            return []
+        return [(host, self._binding.ports.port) for host in self._binding.ports.hosts]
+
+    def getpaddrs(self, assoc_id: int = 0) -> list[Address]:
+        """The addresses of the peer (RFC 6458, section 9.3).
+
+        Raises:
+            OSError: there is no such association.
+        """
+        association = self._chosen(assoc_id)
+        live = None if association is None else association.look()
+        if association is None or live is None:
+            return []
+        return [(host, association.address[1]) for host, _ in live.peer_addresses()]
 
     # -- the end ----------------------------------------------------------------------------------------------
 

@@ -23,17 +23,26 @@ MAX_NOTIFICATIONS: Final = 1000
 
 
 class Item:
-    """A message, or a notification; and how far it was read."""
+    """A message, or a notification, or neither; and how far it was read.
 
-    __slots__ = ("association", "message", "notification", "offset")
+    Attributes:
+        broken: the stream of a message received in part of which the rest will not come, or -1.
+    """
+
+    __slots__ = ("association", "broken", "message", "notification", "offset")
 
     def __init__(
-        self, association: SocketAssociation, message: MessageReceived | None, notification: Notification | None
+        self,
+        association: SocketAssociation,
+        message: MessageReceived | None,
+        notification: Notification | None,
+        broken: int = -1,
     ) -> None:
         self.association = association
         self.message = message
         self.notification = notification
         self.offset = 0
+        self.broken = broken
 
 
 class Inbox:
@@ -56,13 +65,20 @@ class Inbox:
         self.ended = False
         self._items: deque[Item] = deque()
         self._notifications = 0
-        self._partial: tuple[SocketAssociation, int] | None = None  # a message of which the rest is still to come
+        # Messages of which the rest is still to come: (association id, stream) and (number in the stream, unordered).
+        self._partial: dict[tuple[int, int], tuple[int, bool]] = {}
         self._readers: deque[asyncio.Future[None]] = deque()
         self._stopped = stopped
 
     def put_message(self, association: SocketAssociation, message: MessageReceived) -> None:
         """A message came, or a part of one."""
         self._items.append(Item(association, message, None))
+        self._wake()
+
+    def put_broken(self, association: SocketAssociation, stream_id: int, notification: Notification | None) -> None:
+        """The rest of a message that was received in part will not come."""
+        self._items.append(Item(association, None, notification, stream_id))
+        self._notifications += 1
         self._wake()
 
     def put_notification(self, association: SocketAssociation, notification: Notification) -> None:
@@ -83,10 +99,11 @@ class Inbox:
 
     def peek(self) -> Item | None:
         """What is to be read next, if it is there."""
-        for item in self._items:
-            if self._readable(item):
-                return item
-        return None
+        while True:
+            found = next((item for item in self._items if self._readable(item)), None)
+            if found is None or found.message is not None or found.notification is not None:
+                return found
+            self.take(found)  # nobody wants to know, but it ends a message
 
     def take(self, item: Item) -> None:
         """Remove what `peek` returned."""
@@ -97,17 +114,13 @@ class Inbox:
         message = item.message
         if message is None:
             self._notifications -= 1
+            if item.broken >= 0:
+                self._partial.pop((item.association.id, item.broken), None)
         elif message.last:
-            self._partial = None
+            self._partial.pop((item.association.id, message.stream_id), None)
         else:
-            self._partial = (item.association, message.stream_id)
+            self._partial[(item.association.id, message.stream_id)] = (message.ssn, message.unordered)
         if self._items:
-            self._wake()
-
-    def break_off(self, association: SocketAssociation) -> None:
-        """The rest of a message that was received in part will not come."""
-        if self._partial is not None and self._partial[0] is association:
-            self._partial = None
             self._wake()
 
     async def wait(self) -> None:
@@ -130,9 +143,9 @@ class Inbox:
         if taken:
             self._items = deque([item for item in self._items if item.association is not association])
             self._notifications -= sum(item.message is None for item in taken)
-        if self._partial is not None and self._partial[0] is association:
-            self._partial = None
-            self._wake()
+        for key in [key for key in self._partial if key[0] == association.id]:
+            del self._partial[key]
+        self._wake()
         return taken
 
     def adopt(self, items: list[Item]) -> None:
@@ -146,19 +159,21 @@ class Inbox:
         taken = list(self._items)
         self._items.clear()
         self._notifications = 0
-        self._partial = None
+        self._partial.clear()
         return taken
 
     def _readable(self, item: Item) -> bool:
-        """Whether this may be read while a message was received in part (RFC 6458, section 8.1.20)."""
-        if self._partial is None or self.interleave >= 2:
+        """Whether this may be read while there are messages received in part (RFC 6458, section 8.1.20)."""
+        if not self._partial:
             return True
-        association, stream_id = self._partial
-        if item.association is not association:
-            return self.interleave == 1
-        if item.message is None:
-            return self.interleave == 1
-        return item.message.stream_id == stream_id
+        assoc_id, message = item.association.id, item.message
+        stream_id = item.broken if message is None else message.stream_id
+        begun = self._partial.get((assoc_id, stream_id))
+        if begun is not None:
+            return message is None or (message.ssn, message.unordered) == begun
+        if self.interleave == 0:
+            return False
+        return self.interleave == 2 or message is None or all(known != assoc_id for known, _ in self._partial)
 
     def _wake(self) -> None:
         while self._readers:

@@ -6,10 +6,12 @@ import errno
 from collections.abc import Sequence
 from dataclasses import replace
 
+from datachan.sctp.addresses import normalise
+
 from .ancillary import Address, PrInfo, SndInfo
 from .association import SocketAssociation
 from .base import SctpSocket
-from .constants import SCTP_ALL_ASSOC, SendFlag
+from .constants import SCTP_ALL_ASSOC, AssocId, SendFlag
 from .one_to_one import sctpsocket_tcp
 from .settings import Settings
 
@@ -151,6 +153,21 @@ class sctpsocket_udp(SctpSocket):  # noqa: N801 - PySCTP's name
 
     def _named(self, assoc_id: int) -> list[SocketAssociation]:
         return self._associations() if assoc_id == SCTP_ALL_ASSOC else [self._by_id(assoc_id)]
+
+    def _chosen(self, assoc_id: int) -> SocketAssociation | None:
+        return None if assoc_id == AssocId.SCTP_FUTURE_ASSOC else self._by_id(assoc_id)
+
+    def _at(self, address: Address) -> SocketAssociation | None:
+        binding = self._bound()
+        assoc_id = binding.endpoint.id_of(normalise(address[0]), address[1])
+        return None if assoc_id is None else binding.associations.get(assoc_id)
+
+    @property
+    def _listens(self) -> bool:
+        return True
+
+    def _set_autoclose(self, seconds: float) -> None:
+        self._bound().endpoint.set_autoclose(seconds)
 
     def _associations(self) -> list[SocketAssociation]:
         if self._binding is None:

@@ -216,6 +216,19 @@ class sctpsocket_tcp(SctpSocket):  # noqa: N801 - PySCTP's name
             raise association.failure
         return Message(b"", MessageFlag(0), association.address, association.id)
 
+    def _chosen(self, assoc_id: int) -> SocketAssociation | None:
+        return self._association
+
+    def _at(self, address: Address) -> SocketAssociation | None:
+        return self._association
+
+    @property
+    def _listens(self) -> bool:
+        return self._accepted is not None or self._association is None
+
+    def _set_autoclose(self, seconds: float) -> None:
+        raise OSError(errno.EOPNOTSUPP, "SCTP_AUTOCLOSE is for one-to-many sockets")
+
     def _associations(self) -> list[SocketAssociation]:
         return [] if self._association is None else [self._association]
 

@@ -27,6 +27,10 @@ def default_options() -> AssociationOptions:
         # RFC 8260, 4.3.1: "Since the default fragment interleave level is not 2, user message interleaving is disabled
         # per default."
         interleaving=False,
+        # RFC 6525, 6.3: "The default is to deny all incoming requests."
+        allow_stream_reset=False,
+        allow_tsn_reset=False,
+        allow_added_streams=False,
         slow_start_limit=8,
         max_burst=16,
     )

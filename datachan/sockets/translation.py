@@ -8,10 +8,20 @@ from typing import TYPE_CHECKING
 from datachan.sctp import events as engine
 
 from . import notifications as told
-from .constants import AssocResetFlag, AssocState, StreamChangeFlag, StreamResetFlag
+from .constants import AddrState, AssocResetFlag, AssocState, StreamChangeFlag, StreamResetFlag
 
 if TYPE_CHECKING:
     from .association import SocketAssociation
+
+_ADDR_STATES = {
+    engine.PathStatus.AVAILABLE: AddrState.SCTP_ADDR_AVAILABLE,
+    engine.PathStatus.UNREACHABLE: AddrState.SCTP_ADDR_UNREACHABLE,
+    engine.PathStatus.REMOVED: AddrState.SCTP_ADDR_REMOVED,
+    engine.PathStatus.ADDED: AddrState.SCTP_ADDR_ADDED,
+    engine.PathStatus.MADE_PRIMARY: AddrState.SCTP_ADDR_MADE_PRIM,
+    engine.PathStatus.CONFIRMED: AddrState.SCTP_ADDR_CONFIRMED,
+    engine.PathStatus.POTENTIALLY_FAILED: AddrState.SCTP_ADDR_POTENTIALLY_FAILED,
+}
 
 
 def notification_for(association: SocketAssociation, event: engine.Event) -> Iterator[told.Notification]:
@@ -27,6 +37,11 @@ def notification_for(association: SocketAssociation, event: engine.Event) -> Ite
         yield association.sent_as(event)
     elif isinstance(event, engine.SenderDry):
         yield told.SenderDryEvent(assoc_id)
+    elif isinstance(event, engine.PathStatusChanged):
+        host = association.address[0] if event.address is None else event.address[0]
+        yield told.PaddrChange((host, association.address[1]), _ADDR_STATES[event.status], 0, assoc_id)
+    elif isinstance(event, engine.AdaptationIndicated):
+        yield told.AdaptationEvent(event.code, assoc_id)
     elif isinstance(event, engine.RemoteError):
         if event.by_peer:
             yield told.RemoteError(event.cause_code, event.description, assoc_id)

@@ -1,0 +1,158 @@
+"""Messages received in parts (SCTP_PARTIAL_DELIVERY_POINT), and what may come between the parts."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from datachan.sctp.events import MessageReceived
+from datachan.sockets import (
+    MSG_EOR,
+    SCTP_FRAGMENT_INTERLEAVE,
+    SCTP_INTERLEAVING_SUPPORTED,
+    SCTP_PARTIAL_DELIVERY_ABORTED,
+    SCTP_PARTIAL_DELIVERY_POINT,
+    SCTP_REMOTE_UDP_ENCAPS_PORT,
+    PartialDeliveryEvent,
+    UdpEncaps,
+)
+from datachan.sockets.inbox import Inbox
+from datachan.sockets.notifications import ShutdownEvent
+
+
+async def whole(sock) -> bytes:
+    """A message from its parts."""
+    parts = []
+    while True:
+        message = await sock.recvmsg(1 << 20)
+        parts.append(message.data)
+        if message.flags & MSG_EOR:
+            return b"".join(parts)
+
+
+async def test_a_long_message_comes_in_parts_and_ends_with_eor(opened) -> None:
+    client, server = await opened.pair()
+    server.setsockopt(SCTP_PARTIAL_DELIVERY_POINT, 20_000)
+    data = bytes(range(256)) * 4000
+    sending = asyncio.create_task(client.send(data))
+    first = await server.recvmsg(1 << 20)
+    assert 20_000 <= len(first.data) < 100_000
+    assert not first.flags & MSG_EOR
+    assert first.data + await whole(server) == data
+    await sending
+
+
+async def test_a_message_longer_than_is_accepted_whole_comes_in_parts(opened) -> None:
+    listener = await opened.listener()
+    listener.setsockopt(SCTP_PARTIAL_DELIVERY_POINT, 50_000)
+    client = await opened.client(listener)
+    client.sndbuf = 40 << 20
+    server, _ = await listener.accept()
+    async with server:
+        sending = asyncio.create_task(client.send(bytes(20 << 20)))
+        assert len(await whole(server)) == 20 << 20
+        await sending
+
+
+async def test_parts_of_different_streams_mix_only_where_they_are_told_apart(opened) -> None:
+    sockets = [await opened.listener(), await opened.client()]
+    for sock in sockets:
+        sock.setsockopt(SCTP_FRAGMENT_INTERLEAVE, 2)
+        sock.setsockopt(SCTP_INTERLEAVING_SUPPORTED, True)
+        sock.setsockopt(SCTP_PARTIAL_DELIVERY_POINT, 5000)
+    listener, client = sockets
+    client.setsockopt(SCTP_REMOTE_UDP_ENCAPS_PORT, UdpEncaps(None, listener.udp_port))
+    await client.connect(listener.getsockname())
+    server, _ = await listener.accept()
+    async with server:
+        await asyncio.gather(*[client.sctp_send(bytes([stream]) * 100_000, stream=stream) for stream in (1, 2)])
+        received: dict[int, bytes] = {1: b"", 2: b""}
+        order = []
+        while any(len(data) < 100_000 for data in received.values()):
+            message = await server.recvmsg(1 << 20)
+            received[message.rcvinfo.sid] += message.data
+            order.append(message.rcvinfo.sid)
+        assert received == {stream: bytes([stream]) * 100_000 for stream in (1, 2)}
+        assert order != sorted(order)
+        assert order != sorted(order, reverse=True)
+
+
+async def test_a_message_that_will_never_be_whole_is_told(opened) -> None:
+    client, server = await opened.pair()
+    server.setsockopt(SCTP_PARTIAL_DELIVERY_POINT, 5000)
+    server.events.partial_delivery = True
+    await client.sctp_send(bytes(1 << 20), stream=3)
+    await server.recvmsg(1 << 20)
+    client.abort()
+    while (message := await server.recvmsg(1 << 20)).notification is None:
+        assert not message.flags & MSG_EOR
+    assert message.notification == PartialDeliveryEvent(SCTP_PARTIAL_DELIVERY_ABORTED, 3, 0, message.assoc_id)
+    with pytest.raises(ConnectionResetError):
+        await server.recvmsg()
+
+
+class Peer:
+    """An association as far as an inbox knows it."""
+
+    def __init__(self, number: int) -> None:
+        self.id = number
+
+
+A, B = Peer(1), Peer(2)
+
+
+def part(stream: int, data: bytes, *, last: bool = False, ssn: int = 0) -> MessageReceived:
+    return MessageReceived(stream, 0, data, False, ssn, 0, last)
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        # What came, in this order: a part of A1, of A2, a message of B, a notification, the rest of A1, the rest of A2.
+        (0, [b"A1", b"1", b"A2", b"2", b"B", b"!"]),
+        (1, [b"A1", b"B", b"!", b"1", b"A2", b"2"]),
+        (2, [b"A1", b"A2", b"B", b"!", b"1", b"2"]),
+    ],
+)
+def test_the_levels_of_interleaving(level: int, expected: list[bytes]) -> None:
+    inbox = Inbox(lambda: None, single=False)
+    inbox.interleave = level
+    inbox.put_message(A, part(1, b"A1"))
+    inbox.put_message(A, part(2, b"A2"))
+    inbox.put_message(B, part(1, b"B", last=True))
+    inbox.put_notification(B, ShutdownEvent(2))
+    inbox.put_message(A, part(1, b"1", last=True))
+    inbox.put_message(A, part(2, b"2", last=True))
+    seen = []
+    while (item := inbox.peek()) is not None:
+        inbox.take(item)
+        seen.append(b"!" if item.message is None else item.message.data)
+    assert seen == expected
+
+
+def test_another_message_of_the_stream_waits_for_the_end_of_the_one_begun() -> None:
+    inbox = Inbox(lambda: None, single=True)
+    inbox.interleave = 2
+    inbox.put_message(A, part(1, b"begun"))
+    inbox.take(inbox.peek())
+    inbox.put_message(A, part(1, b"another", last=True, ssn=1))
+    assert inbox.peek() is None
+    inbox.put_message(A, part(1, b"end", last=True))
+    inbox.take(inbox.peek())
+    assert inbox.peek().message.data == b"another"
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_message_broken_off_lets_the_others_through(wanted: bool) -> None:
+    inbox = Inbox(lambda: None, single=True)
+    inbox.put_message(A, part(1, b"begun"))
+    inbox.take(inbox.peek())
+    inbox.put_message(A, part(2, b"other", last=True))
+    assert inbox.peek() is None
+    told = PartialDeliveryEvent(SCTP_PARTIAL_DELIVERY_ABORTED, 1, 0, 1)
+    inbox.put_broken(A, 1, told if wanted else None)
+    if wanted:
+        assert inbox.peek().notification == told
+        inbox.take(inbox.peek())
+    assert inbox.peek().message.data == b"other"
