@@ -12,11 +12,11 @@ import dataclasses
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from . import fault_management, inbound, reconfigure, setup, teardown
+from . import address_changes, fault_management, inbound, reconfigure, setup, teardown
 from .addresses import TransportAddress
 from .auth import RANDOM_LENGTH, KeyRing
 from .cookie import CookieSealer, StateCookieContent
-from .errors import BadPacket, InvalidAddress, InvalidState, InvalidStream, SendBufferFull
+from .errors import BadPacket, InvalidState, InvalidStream, SendBufferFull
 from .events import (
     AssociationLost,
     AuthenticationChanged,
@@ -28,10 +28,9 @@ from .events import (
     StreamProgress,
 )
 from .options import AssociationOptions
-from .path import Path
 from .rx.base import OVERHEAD
 from .serial import unwrap
-from .states import MAY_HEARTBEAT, SHUTTING_DOWN, TRANSITIONS, AssociationState
+from .states import SHUTTING_DOWN, TRANSITIONS, AssociationState
 from .stats import AssociationStats, look_at
 from .tcb import Tcb
 from .timers import Timer, earliest
@@ -44,6 +43,7 @@ from .wire.causes import ErrorCause
 from .wire.chunks import AbortChunk
 from .wire.extensions import I_DATA_HEADER_LENGTH
 from .wire.packet import COMMON_HEADER_LENGTH, parse_packet_untrusted
+from .wire.parameters import ADD_IP_ADDRESS, DELETE_IP_ADDRESS, SET_PRIMARY_ADDRESS
 from .writer import PacketWriter, Run, available_window
 
 __all__ = ["Association", "AssociationState", "AssociationStats"]
@@ -58,6 +58,7 @@ class Association:
     After any call drain `packets_to_send` and `events`, then arm one timer with `next_timeout`.
 
     Attributes:
+        local_addresses: our IP addresses that the peer knows, if there are several.
         keys: the shared keys that chunks are signed with (RFC 4895).
 
     Args:
@@ -81,6 +82,7 @@ class Association:
         self.local_tag = 0
         self.local_initial_tsn = 0
         self.local_random = b""
+        self.local_addresses = list(options.local_addresses)
         self.keys = KeyRing(options.shared_keys, options.active_key)
         self.preservative = 0.0
         # When INIT or COOKIE ECHO was sent; None when it was sent more than once and its answer measures nothing.
@@ -351,11 +353,7 @@ class Association:
             InvalidState: there is no association.
             InvalidAddress: it is not an address of the peer, or not yet known to be (section 5.4).
         """
-        tcb, path = self._path_at(address)
-        if not path.confirmed:
-            raise InvalidAddress(f"{address[0]} is not yet known to be the peer's")
-        tcb.paths.primary = path
-        fault_management.choose(self, tcb)
+        fault_management.set_primary(self, address)
 
     def set_path_parameters(
         self,
@@ -377,14 +375,7 @@ class Association:
             InvalidState: there is no association.
             InvalidAddress: it is not an address of the peer.
         """
-        tcb = self._established_tcb()
-        for path in tcb.paths.all if address is None else [self._path_at(address)[1]]:
-            if max_retrans is not None:
-                path.max_retrans = max_retrans
-            if heartbeat_interval is not None:
-                path.heartbeat_interval = heartbeat_interval
-                if not path.heartbeat_nonce and self.state in MAY_HEARTBEAT:
-                    fault_management.wait_for_heartbeat(self, path, now)
+        fault_management.set_parameters(self, address, now, heartbeat_interval, max_retrans)
 
     def request_heartbeat(self, address: TransportAddress, now: float) -> None:
         """Send a HEARTBEAT to an address of the peer at once (REQUESTHEARTBEAT, section 11.1.9).
@@ -393,22 +384,46 @@ class Association:
             InvalidState: there is no association, or it ends.
             InvalidAddress: it is not an address of the peer.
         """
-        _, path = self._path_at(address)
-        if self.state not in MAY_HEARTBEAT:
-            raise InvalidState(f"the association is {self.state.value}; heartbeats are sent while it is established")
-        fault_management.send_heartbeat(self, path, now)
+        fault_management.request_heartbeat(self, address, now)
 
-    def _established_tcb(self) -> Tcb:
-        if self.tcb is None:
-            raise InvalidState("there is no association yet, or no longer")
-        return self.tcb
+    def add_address(self, ip: str) -> None:
+        """Tell the peer of one more address of ours (RFC 5061, section 4.2.1). `LocalAddressChanged` says what came of
+        it; before it was accepted no packet may come from there.
 
-    def _path_at(self, address: TransportAddress) -> tuple[Tcb, Path]:
-        tcb = self._established_tcb()
-        path = tcb.paths.at(address)
-        if path is None:
-            raise InvalidAddress(f"{address[0]} is not an address of the peer")
-        return tcb, path
+        Args:
+            ip: the address; 0.0.0.0 or :: for the one the request will come from.
+
+        Raises:
+            InvalidState: there is no association, or the peer does not support it.
+            InvalidAddress: it is no address of one host.
+        """
+        address_changes.want(self, ADD_IP_ADDRESS, ip)
+
+    def delete_address(self, ip: str) -> None:
+        """Give an address of ours up (RFC 5061, section 4.2.2). From now on no packet may come from there;
+        `LocalAddressChanged` says when none will go there any more.
+
+        Args:
+            ip: the address; 0.0.0.0 or :: for all but the one the request will come from.
+
+        Raises:
+            InvalidState: there is no association, or the peer does not support it.
+            InvalidAddress: the peer does not know it, or knows no other.
+        """
+        address_changes.want(self, DELETE_IP_ADDRESS, ip)
+
+    def request_peer_primary(self, ip: str) -> None:
+        """Ask the peer to send to this address of ours (RFC 5061, section 4.2.4).
+
+        Raises:
+            InvalidState: there is no association, or the peer does not support it.
+            InvalidAddress: the peer does not know it.
+        """
+        address_changes.want(self, SET_PRIMARY_ADDRESS, ip)
+
+    def source_addresses(self) -> list[str]:
+        """Our addresses that packets may come from now; none when there is but one, which nobody named."""
+        return address_changes.source_addresses(self)
 
     def path_changed(self, max_packet_size: int = 0, packet_overhead: int = 0) -> None:
         """The lower layer moved to another path (another ICE pair): begin with the initial window and no round trip.
@@ -501,6 +516,8 @@ class Association:
             tcb.path.back_off()
             if tcb.reconfig.handle_timeout():
                 fault_management.count_error(self, tcb, tcb.path)
+        if self.tcb is tcb and tcb.asconf.t4.expire(now):
+            address_changes.t4_expired(self, tcb, now)
         if self.tcb is tcb:
             fault_management.heartbeats_expired(self, tcb, now)
         if tcb.tracker.sack_timer.expire(now):
@@ -516,6 +533,7 @@ class Association:
         for path in tcb.paths.all:
             moment = earliest(moment, earliest(path.t3_rtx.expires_at, path.heartbeat.expires_at))
         moment = earliest(moment, earliest(tcb.tracker.sack_timer.expires_at, tcb.reconfig.timer.expires_at))
+        moment = earliest(moment, tcb.asconf.t4.expires_at)
         return earliest(moment, tcb.sender.next_timeout())
 
     def datagrams_to_send(self, now: float) -> list[bytes]:
@@ -533,6 +551,7 @@ class Association:
         tcb = self.tcb
         if tcb is not None:
             reconfigure.start_next_request(self, tcb)
+            address_changes.start_next(self, tcb, now)
             fault_management.search_paths(self, tcb, now)
         runs = self.writer.write(self.state, tcb, now)
         if tcb is not None:

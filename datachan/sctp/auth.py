@@ -13,7 +13,16 @@ from .errors import InvalidState, UnknownKey
 from .wire import causes
 from .wire.causes import ErrorCause
 from .wire.chunks import DATA, INIT, INIT_ACK, SACK, SHUTDOWN_COMPLETE, Chunk
-from .wire.extensions import AUTH, AUTH_HEADER_LENGTH, FORWARD_TSN, I_DATA, I_FORWARD_TSN, AuthChunk
+from .wire.extensions import (
+    ASCONF,
+    ASCONF_ACK,
+    AUTH,
+    AUTH_HEADER_LENGTH,
+    FORWARD_TSN,
+    I_DATA,
+    I_FORWARD_TSN,
+    AuthChunk,
+)
 from .wire.parameters import (
     HMAC_ALGO,
     RANDOM,
@@ -151,6 +160,7 @@ class Authenticator:
         "_first",
         "_keys",
         "_last",
+        "_signed",
         "hmac_id",
         "local_chunks",
         "overhead",
@@ -176,6 +186,8 @@ class Authenticator:
         self._first, self._last = vectors
         self.local_chunks = local_chunks
         self.peer_chunks = peer_chunks
+        # RFC 5061, 4.1.1: "This chunk MUST be sent in an authenticated way", whatever the peer lists.
+        self._signed = peer_chunks | {ASCONF, ASCONF_ACK}
         self.hmac_id = hmac_id
         self._digest, length = _DIGESTS[hmac_id]
         self.overhead = AUTH_HEADER_LENGTH + length
@@ -187,8 +199,8 @@ class Authenticator:
         return self.overhead if self.peer_chunks & _FILLING else 0
 
     def signs(self, chunk_type: int) -> bool:
-        """Whether the peer accepts this chunk type only if it is authenticated."""
-        return chunk_type in self.peer_chunks
+        """Whether this chunk type is signed: the peer accepts it only so, or it always is."""
+        return chunk_type in self._signed
 
     def sign(self, chunks: Sequence[bytes], key_id: int) -> bytes:
         """The AUTH chunk to put before these chunks."""

@@ -280,6 +280,31 @@ class PathMtuChanged(Event):
     mtu: int
 
 
+class AddressChange(Enum):
+    """What was to become of an address of ours (RFC 5061)."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    MADE_PRIMARY = "made primary"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalAddressChanged(Event):
+    """The peer answered our request to change our addresses (RFC 5061).
+
+    Attributes:
+        address: the address asked for.
+        change: what was asked.
+        accepted: the peer did it.
+        reason: why not, in words; empty when it did.
+    """
+
+    address: str
+    change: AddressChange
+    accepted: bool
+    reason: str
+
+
 class AuthenticationIndication(Enum):
     """What became of keys (RFC 6458, section 6.1.8)."""
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .addresses import TransportAddress
+from .errors import InvalidAddress, InvalidState
 from .events import AssociationLost, PathMtuChanged, PathStatus, PathStatusChanged
 from .path import Path
 from .states import MAY_HEARTBEAT
@@ -17,6 +19,62 @@ if TYPE_CHECKING:
     from .association import Association
 
 _NONCE_LENGTH = 8
+
+
+# -- what the user wants --------------------------------------------------------------------------------------
+
+
+def set_primary(association: Association, address: TransportAddress) -> None:
+    """Have data go to this address while it can be reached."""
+    tcb, path = _path_at(association, address)
+    if not path.confirmed:
+        raise InvalidAddress(f"{address[0]} is not yet known to be the peer's")
+    tcb.paths.primary = path
+    tcb.paths.wished = None
+    choose(association, tcb)
+
+
+def set_parameters(
+    association: Association,
+    address: TransportAddress | None,
+    now: float,
+    heartbeat_interval: float | None,
+    max_retrans: int | None,
+) -> None:
+    """Change how one path, or every one, is watched."""
+    tcb = _established(association)
+    for path in tcb.paths.all if address is None else [_path_at(association, address)[1]]:
+        if max_retrans is not None:
+            path.max_retrans = max_retrans
+        if heartbeat_interval is not None:
+            path.heartbeat_interval = heartbeat_interval
+            if not path.heartbeat_nonce and association.state in MAY_HEARTBEAT:
+                wait_for_heartbeat(association, path, now)
+
+
+def request_heartbeat(association: Association, address: TransportAddress, now: float) -> None:
+    """Send a HEARTBEAT at once."""
+    _, path = _path_at(association, address)
+    if association.state not in MAY_HEARTBEAT:
+        raise InvalidState(f"the association is {association.state.value}; heartbeats are sent while it is established")
+    send_heartbeat(association, path, now)
+
+
+def _established(association: Association) -> Tcb:
+    if association.tcb is None:
+        raise InvalidState("there is no association yet, or no longer")
+    return association.tcb
+
+
+def _path_at(association: Association, address: TransportAddress) -> tuple[Tcb, Path]:
+    tcb = _established(association)
+    path = tcb.paths.at(address)
+    if path is None:
+        raise InvalidAddress(f"{address[0]} is not an address of the peer")
+    return tcb, path
+
+
+# -- errors, and where data goes ------------------------------------------------------------------------------
 
 
 def begin(association: Association, tcb: Tcb, now: float) -> None:
@@ -89,6 +147,18 @@ def choose(association: Association, tcb: Tcb) -> None:
     tcb.sender.use(path)
     if failed is not None and failed.path.rank > path.rank and failed.flight.has_lost:
         tcb.sender.hand_over_lost(failed, tcb.sender.current)
+
+
+def make_primary(association: Association, tcb: Tcb, path: Path) -> None:
+    """The peer wants data to go to this address of its own; it does so once that is verified."""
+    if not path.confirmed:
+        tcb.paths.wished = path
+        return
+    tcb.paths.wished = None
+    if path is not tcb.paths.primary:
+        tcb.paths.primary = path
+        _tell(association, path, PathStatus.MADE_PRIMARY)
+        choose(association, tcb)
 
 
 def _tell(association: Association, path: Path, status: PathStatus) -> None:
@@ -170,6 +240,8 @@ def heartbeat_acknowledged(association: Association, tcb: Tcb, chunk: HeartbeatA
             if not path.confirmed:
                 path.confirmed = True
                 _tell(association, path, PathStatus.CONFIRMED)
+                if path is tcb.paths.wished:
+                    make_primary(association, tcb, path)
             heard(association, tcb, path)
             choose(association, tcb)
             wait_for_heartbeat(association, path, now)

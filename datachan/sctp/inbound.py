@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import fault_management, out_of_the_blue, reconfigure, setup, teardown
+from . import address_changes, fault_management, out_of_the_blue, reconfigure, setup, teardown
+from .addresses import ip_of
 from .auth import HMAC_IDENTIFIERS, Authenticator
 from .events import (
     AssociationClosed,
@@ -39,13 +40,24 @@ from .wire.chunks import (
     ShutdownCompleteChunk,
     UserDataChunk,
 )
-from .wire.extensions import AuthChunk, ForwardTsnChunk, IForwardTsnChunk, PadChunk, ReconfigChunk
+from .wire.extensions import (
+    ASCONF,
+    AsconfAckChunk,
+    AsconfChunk,
+    AuthChunk,
+    ForwardTsnChunk,
+    IForwardTsnChunk,
+    PadChunk,
+    ReconfigChunk,
+)
 from .wire.packet import Packet
 
 if TYPE_CHECKING:
     from .association import Association
 
 _S = AssociationState
+
+_ASCONF_TYPE = bytes([ASCONF])
 
 HARD_LIMIT = 3
 """Memory, overhead included, that the peer may ever fill, as a multiple of the receiver window. A peer that sends tiny
@@ -104,13 +116,28 @@ def _handle_admitted(association: Association, tcb: Tcb, packet: Packet, chunks:
     if association.source is not None:
         # A packet from an address that the peer does not have belongs to no association of ours.
         path = tcb.paths.heard_from(association.source)
-        if path is None:
+        if path is None and not _names_known_address(tcb, chunks):
             return False
-        association.writer.answer_to = path.address if path.confirmed else None
+        association.writer.answer_to = path.address if path is not None and path.confirmed else None
     if association.t2.running:
         teardown.heard_of_peer(association, tcb, now)
     _handle_chunks(association, tcb, packet, chunks, now)
+    if tcb.asconf.answers and association.tcb is tcb:
+        address_changes.send_answers(association, tcb)
     return True
+
+
+def _names_known_address(tcb: Tcb, chunks: list[Chunk]) -> bool:
+    """Whether a packet comes from a new address of the peer, and says so.
+
+    RFC 5061, 5.2, D2: "If the association is not found, use the address found in the Address Parameter TLV combined
+    with the port number found in the SCTP common header."
+    """
+    return tcb.capabilities.dynamic_addresses and any(
+        isinstance(chunk, AsconfChunk)
+        and (tcb.paths.at((ip_of(chunk.address), 0)) is not None or ip_of(chunk.address) in address_changes.WILDCARDS)
+        for chunk in chunks
+    )
 
 
 def _admit(association: Association, auth: Authenticator | None, chunks: list[Chunk]) -> list[Chunk]:
@@ -363,6 +390,10 @@ def _handle_control(association: Association, tcb: Tcb, packet: Packet, chunk: C
         tcb.sender.peer_searches(now)
     elif isinstance(chunk, ReconfigChunk) and tcb.capabilities.stream_reset:
         _handle_reconfig(association, tcb, chunk, now)
+    elif isinstance(chunk, AsconfChunk) and tcb.capabilities.dynamic_addresses:
+        address_changes.handle_asconf(association, tcb, chunk, now)
+    elif isinstance(chunk, AsconfAckChunk) and tcb.capabilities.dynamic_addresses:
+        address_changes.handle_ack(association, tcb, chunk)
     else:
         return _handle_life_cycle(association, tcb, packet, chunk, now)
     return True
@@ -423,6 +454,10 @@ def _handle_error(association: Association, chunk: ErrorChunk, now: float) -> No
     for cause in chunk.causes[:8]:
         if cause.code == causes.STALE_COOKIE:
             setup.handle_stale_cookie(association, now)
+            continue
+        tcb = association.tcb
+        if tcb is not None and cause.code == causes.UNRECOGNIZED_CHUNK_TYPE and cause.info[:1] == _ASCONF_TYPE:
+            address_changes.not_understood(association, tcb)
         else:
             association.pending.append(RemoteError(cause.code, causes.describe(cause), by_peer=True))
 

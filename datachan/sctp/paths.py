@@ -16,13 +16,15 @@ class Paths:
     Attributes:
         all: every path.
         primary: the one the user, or the peer, wants data to go to.
+        wished: the one that shall be primary once it is verified.
     """
 
-    __slots__ = ("_by_ip", "all", "primary")
+    __slots__ = ("_by_ip", "all", "primary", "wished")
 
     def __init__(self, paths: list[Path]) -> None:
         self.all = paths
         self._by_ip: dict[str, Path] = {path.address[0]: path for path in paths if path.address is not None}
+        self.wished: Path | None = None
         self.primary = paths[0]
         for path in paths:
             if path.confirmed:
@@ -64,8 +66,10 @@ class Paths:
         self.all.remove(path)
         if path.address is not None:
             del self._by_ip[path.address[0]]
+        if path is self.wished:
+            self.wished = None
         if path is self.primary:
-            self.primary = self.choose(path)
+            self.primary = min(self.all, key=_rank)
 
     def choose(self, current: Path) -> Path:
         """Where new data goes.
@@ -91,3 +95,7 @@ class Paths:
             if other.confirmed and (best is None or other.rank < best.rank):
                 best = other
         return best
+
+
+def _rank(path: Path) -> int:
+    return path.rank

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .addresses import TransportAddress
+from .asconf import AddressConfiguration
 from .auth import Authenticator, KeyRing, make_authenticator
 from .cookie import StateCookieContent
 from .handshake import capabilities_of
@@ -36,6 +38,7 @@ class Tcb:
         local_tag: what the peer puts into its packets.
         peer_tag: what we put into ours.
         local_tie_tag, peer_tie_tag: what cookies hold when an INIT comes while this exists (section 5.2.2).
+        asconf: changes of addresses under way.
         auth: what signs and checks chunks, if both sides want that.
         capabilities: the extensions both sides have.
         adaptation: the peer's Adaptation Layer Indication, -1 without one.
@@ -58,8 +61,10 @@ class Tcb:
     """
 
     __slots__ = (
+        "_peer_a_rwnd",
         "adaptation",
         "advertised_a_rwnd",
+        "asconf",
         "auth",
         "capabilities",
         "cookie",
@@ -108,6 +113,7 @@ class Tcb:
         self.echo_path = self.path
         self.sack_path: Path | None = None
         self.shutdown_path: Path | None = None
+        self._peer_a_rwnd = content.peer_a_rwnd
         self.unconsumed = 0
         self.unconsumed_messages = 0
         self.window = ReceiveWindow(options.receive_window, options.max_receive_window)
@@ -129,7 +135,29 @@ class Tcb:
         queue.interleaving = self.capabilities.interleaving
         queue.peer_window = content.peer_a_rwnd
         self.reconfig = Reconfiguration(content.local_initial_tsn, content.peer_initial_tsn)
+        self.asconf = AddressConfiguration(content.local_initial_tsn, content.peer_initial_tsn)
         self.begin_receiving(options, content.peer_initial_tsn)
+
+    def new_path(self, options: AssociationOptions, address: TransportAddress) -> Path:
+        """The peer has one more address, not verified yet."""
+        path = Path(options, self._peer_a_rwnd, address)
+        path.number = max([known.number for known in self.paths.all]) + 1
+        path.confirmed = False
+        self.paths.add(path)
+        self.sender.add_path(path)
+        return path
+
+    def remove_path(self, path: Path) -> None:
+        """The peer has given up an address, which is not its only one: data goes elsewhere."""
+        self.paths.remove(path)
+        if path is self.path:
+            self.path = self.paths.primary
+            self.sender.use(self.path)
+        self.sender.remove_path(path)
+        if path is self.sack_path:
+            self.sack_path = None
+        if path is self.shutdown_path:
+            self.shutdown_path = None
 
     def authenticate(self, options: AssociationOptions, content: StateCookieContent, keys: KeyRing) -> None:
         """Sign and check what both sides have agreed to."""

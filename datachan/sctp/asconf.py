@@ -1,0 +1,198 @@
+"""Changes of addresses under way (RFC 5061): sequence numbers, what was asked and answered. It decides nothing.
+
+One ASCONF at a time may be unacknowledged; what is asked for meanwhile waits, and then goes together in one chunk.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+
+from .addresses import address_parameter
+from .path import Path
+from .timers import Timer
+from .wire.extensions import AsconfAckChunk, AsconfChunk
+from .wire.parameters import (
+    ADD_IP_ADDRESS,
+    DELETE_IP_ADDRESS,
+    SET_PRIMARY_ADDRESS,
+    AddIpAddress,
+    AddressRequest,
+    DeleteIpAddress,
+    ErrorCauseIndication,
+    SetPrimaryAddress,
+    SuccessIndication,
+)
+
+MAX_WAITING = 32
+"""Requests that may wait."""
+
+MAX_TOGETHER = 8
+"""Requests in one chunk: with the longest addresses they still fit the smallest packet."""
+
+MAX_ANSWERS = 8
+"""ASCONF-ACKs kept in case they got lost."""
+
+_MASK = 0xFFFFFFFF
+_HALF = 1 << 31
+
+
+class Outcome:
+    """What became of one of our requests.
+
+    Attributes:
+        kind: the type of its parameter.
+        ip: the address it was about.
+        causes: serialized error causes of its refusal; empty when it was carried out.
+        accepted: it was carried out.
+    """
+
+    __slots__ = ("accepted", "causes", "ip", "kind")
+
+    def __init__(self, kind: int, ip: str, accepted: bool, causes: bytes = b"") -> None:
+        self.kind = kind
+        self.ip = ip
+        self.accepted = accepted
+        self.causes = causes
+
+
+class AddressConfiguration:
+    """The ASCONF state of one association.
+
+    Attributes:
+        t4: runs while an ASCONF is unacknowledged.
+        path: where the ASCONF under way was sent last.
+        unsupported: types of requests the peer does not know.
+        waiting: (type, address) of requests not yet sent.
+        answers: serialized ASCONF-ACKs that the packet being read is owed.
+    """
+
+    __slots__ = (
+        "_answered",
+        "_asked",
+        "_next_correlation",
+        "_next_number",
+        "_peer_number",
+        "_wire",
+        "answers",
+        "path",
+        "t4",
+        "unsupported",
+        "waiting",
+    )
+
+    def __init__(self, local_initial_tsn: int, peer_initial_tsn: int) -> None:
+        self.t4 = Timer()
+        self.path: Path | None = None
+        self.unsupported: set[int] = set()
+        self.waiting: deque[tuple[int, str]] = deque()
+        self.answers: list[bytes] = []
+        # RFC 5061, 5.1, A2: "The Sequence Number MUST be initialized at the start of the association to the same value
+        # as the Initial Transmission Sequence Number (TSN)".
+        self._next_number = local_initial_tsn
+        self._next_correlation = 0
+        self._peer_number = (peer_initial_tsn - 1) & _MASK
+        self._asked: list[tuple[int, int, str]] = []  # (correlation id, type, address) of those under way
+        self._wire = b""
+        self._answered: OrderedDict[int, bytes] = OrderedDict()
+
+    # -- what we ask for --------------------------------------------------------------------------------------
+
+    @property
+    def under_way(self) -> bool:
+        """Whether an ASCONF is unacknowledged."""
+        return bool(self._wire)
+
+    def pending(self) -> list[tuple[int, str]]:
+        """(type, address) of all that was asked for and is not answered."""
+        return [(kind, ip) for _, kind, ip in self._asked] + list(self.waiting)
+
+    def build(self, own_ip: str) -> bytes:
+        """The next ASCONF, of what waits.
+
+        Args:
+            own_ip: an address of ours that the peer knows, or the wildcard.
+        """
+        requests: list[AddressRequest] = []
+        while self.waiting and len(requests) < MAX_TOGETHER:
+            kind, ip = self.waiting.popleft()
+            correlation = self._next_correlation
+            self._next_correlation = correlation + 1 & _MASK
+            self._asked.append((correlation, kind, ip))
+            requests.append(_request(kind, correlation, ip))
+        self._wire = AsconfChunk(self._next_number, address_parameter(own_ip), requests).serialize()
+        self._next_number = self._next_number + 1 & _MASK
+        return self._wire
+
+    @property
+    def wire(self) -> bytes:
+        """The ASCONF under way.
+
+        RFC 5061, 5.1, B4: "An endpoint MUST NOT add new parameters to this chunk; it MUST be the same (including its
+        Sequence Number) as the last ASCONF sent."
+        """
+        return self._wire
+
+    def is_illegal(self, number: int) -> bool:
+        """Whether an ASCONF-ACK answers what was never asked (RFC 5061, 5.3, F0)."""
+        return (number - self._next_number) & _MASK < _HALF
+
+    def acknowledged(self, ack: AsconfAckChunk) -> list[Outcome] | None:
+        """Take in an ASCONF-ACK; None when it is not for the ASCONF under way."""
+        if not self._wire or ack.sequence_number != (self._next_number - 1) & _MASK:
+            return None
+        errors = {p.correlation_id: p.causes for p in ack.parameters if isinstance(p, ErrorCauseIndication)}
+        successes = {p.correlation_id for p in ack.parameters if isinstance(p, SuccessIndication)}
+        outcomes: list[Outcome] = []
+        failed = False
+        for correlation, kind, ip in self._asked:
+            causes = errors.get(correlation)
+            failed = failed or causes is not None
+            # RFC 5061, 5.1, A7: "All TLVs after the failed response are considered unsuccessful unless a specific
+            # success indication is present for the parameter."
+            accepted = causes is None and (not failed or correlation in successes)
+            outcomes.append(Outcome(kind, ip, accepted, causes or b""))
+        self._conclude()
+        return outcomes
+
+    def give_up(self) -> list[Outcome]:
+        """The peer does not know ASCONF: nothing that was asked for will be done."""
+        outcomes = [Outcome(kind, ip, False) for kind, ip in self.pending()]
+        self.unsupported = {ADD_IP_ADDRESS, DELETE_IP_ADDRESS, SET_PRIMARY_ADDRESS}
+        self.waiting.clear()
+        self._conclude()
+        return outcomes
+
+    def _conclude(self) -> None:
+        self._asked = []
+        self._wire = b""
+        self.path = None
+        self.t4.stop()
+
+    # -- what the peer asks for -------------------------------------------------------------------------------
+
+    def is_next(self, number: int) -> bool:
+        """Whether an ASCONF is the next one (RFC 5061, 5.2, E1); an answer to an older one is repeated (E2)."""
+        if number == (self._peer_number + 1) & _MASK:
+            self._peer_number = number
+            return True
+        cached = self._answered.get(number)
+        if cached is not None:
+            self.answers.append(cached)
+        return False
+
+    def answer(self, ack: AsconfAckChunk) -> None:
+        """The answer to the ASCONF that was the next one."""
+        wire = ack.serialize()
+        self.answers.append(wire)
+        self._answered[ack.sequence_number] = wire
+        if len(self._answered) > MAX_ANSWERS:
+            self._answered.popitem(last=False)
+
+
+def _request(kind: int, correlation: int, ip: str) -> AddressRequest:
+    address = address_parameter(ip)
+    if kind == ADD_IP_ADDRESS:
+        return AddIpAddress(correlation, address)
+    if kind == DELETE_IP_ADDRESS:
+        return DeleteIpAddress(correlation, address)
+    return SetPrimaryAddress(correlation, address)
