@@ -95,9 +95,9 @@ class UdpEndpoint(BatchTransport):
         sock.set_receiver(self._received)
 
     @classmethod
-    def bind(cls, host: str, protocol: BatchProtocol) -> "UdpEndpoint":
-        """Bind a free port of a local address; raises OSError."""
-        return cls(UdpSocket.bind(host, receive_buffer=_RECEIVE_BUFFER, send_buffer=_SEND_BUFFER), protocol)
+    def bind(cls, host: str, port: int, protocol: BatchProtocol) -> "UdpEndpoint":
+        """Bind a port of a local address, any free one if it is 0; raises OSError."""
+        return cls(UdpSocket.bind(host, port, receive_buffer=_RECEIVE_BUFFER, send_buffer=_SEND_BUFFER), protocol)
 
     @classmethod
     def connect(cls, address: TransportAddress, protocol: BatchProtocol) -> "UdpEndpoint":

@@ -5,7 +5,9 @@ deadline for all; a server that does not answer costs that much and no more.
 """
 
 import asyncio
+import errno
 import ipaddress
+import random
 import socket
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
@@ -43,6 +45,7 @@ class Gatherer:
         loopback: whether to offer loopback addresses; None: when there is no other.
         peer_offers_loopback: asked at gathering time; with `loopback` None, a peer's loopback candidate is met by ours.
         host_addresses: exactly these instead of the interfaces'.
+        ports: the first and the last port sockets may be bound to; None: whatever the system gives.
         fast_path: UdpSocket or asyncio's own endpoints.
         timeout: seconds for all servers together.
         on_candidate: called with each candidate as it is found.
@@ -59,6 +62,7 @@ class Gatherer:
         loopback: bool | None,
         peer_offers_loopback: Callable[[], bool],
         host_addresses: Sequence[str] | None,
+        ports: tuple[int, int] | None,
         fast_path: bool,
         timeout: float,
         on_candidate: Callable[[Candidate], None],
@@ -68,6 +72,7 @@ class Gatherer:
         self._loopback = loopback
         self._peer_offers_loopback = peer_offers_loopback
         self._host_addresses = host_addresses
+        self._ports = ports
         self._fast_path = fast_path
         self._timeout = timeout
         self._on_candidate = on_candidate
@@ -115,15 +120,8 @@ class Gatherer:
 
     async def _open_host(self, agent: Agent, address: str, preference: int) -> IceProtocol | None:
         protocol = IceProtocol(agent)
-        loop = asyncio.get_running_loop()
         try:
-            if self._fast_path and has_reader_support(loop):
-                UdpEndpoint.bind(address, protocol)
-            else:
-                transport, _ = await loop.create_datagram_endpoint(lambda: protocol, local_addr=(address, 0))
-                sock = transport.get_extra_info("socket")
-                if sock is not None:
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, turn.UDP_SOCKET_BUFFER_SIZE)
+            await self._bind(protocol, address)
         except OSError as error:
             self.problems.append(f"could not bind {address} ({error.strerror or error})")
             return None
@@ -132,6 +130,28 @@ class Gatherer:
         agent.add_protocol(protocol)
         self._add(protocol.local_candidate)
         return protocol
+
+    async def _bind(self, protocol: IceProtocol, address: str) -> None:
+        """Open a socket on one of the ports. Raises OSError when none of them can be had."""
+        tried = _in_random_turn(self._ports) if self._ports is not None else [0]
+        for port in tried:
+            try:
+                await self._bind_port(protocol, address, port)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or port == tried[-1]:
+                    raise
+            else:
+                return
+
+    async def _bind_port(self, protocol: IceProtocol, address: str, port: int) -> None:
+        loop = asyncio.get_running_loop()
+        if self._fast_path and has_reader_support(loop):
+            UdpEndpoint.bind(address, port, protocol)
+            return
+        transport, _ = await loop.create_datagram_endpoint(lambda: protocol, local_addr=(address, port))
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, turn.UDP_SOCKET_BUFFER_SIZE)
 
     # servers
 
@@ -227,6 +247,13 @@ class Gatherer:
         if (candidate.type, candidate.host, candidate.port, candidate.related_address) not in known:
             self._found.append(candidate)
             self._on_candidate(candidate)
+
+
+def _in_random_turn(ports: tuple[int, int]) -> list[int]:
+    """All ports of a range, from any of them on: many processes that share it seldom ask for the same one."""
+    first, last = ports
+    start = random.randint(first, last)
+    return [*range(start, last + 1), *range(first, start)]
 
 
 def _interleave(addresses: Sequence[str]) -> list[str]:

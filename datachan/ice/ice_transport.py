@@ -56,6 +56,7 @@ class IceTransport(DatagramTransport):
         loopback: whether 127.0.0.1 and ::1 are offered; None: when there is no other address, or the peer offered one
             before `gather`.
         host_addresses: exactly these local addresses instead of those of all interfaces.
+        ports: the first and the last port our sockets may be bound to; None leaves them to the system.
         fast_path: batches through `datachan.udp`; False takes asyncio's own datagram endpoints.
         gather_timeout: seconds for all STUN and TURN servers together.
         patience: seconds from `start` (or the latest remote candidate) until ICE gives up (RFC 8863).
@@ -100,6 +101,7 @@ class IceTransport(DatagramTransport):
         relay_only: bool = False,
         loopback: bool | None = None,
         host_addresses: Sequence[str] | None = None,
+        ports: tuple[int, int] | None = None,
         fast_path: bool = True,
         gather_timeout: float = 5.0,
         patience: float = 39.5,
@@ -111,6 +113,7 @@ class IceTransport(DatagramTransport):
             loopback=loopback,
             peer_offers_loopback=self._peer_offers_loopback,
             host_addresses=host_addresses,
+            ports=ports,
             fast_path=fast_path,
             timeout=gather_timeout,
             on_candidate=self._candidate_found,

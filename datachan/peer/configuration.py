@@ -123,6 +123,8 @@ class RTCConfiguration:
         closeTimeout: how long `close` waits for what was sent to be acknowledged, in seconds without any progress.
         iceTimeout: how long ICE looks for a path after the latest candidate, in seconds (RFC 8863).
         hostAddresses: gather exactly these local addresses instead of those of all interfaces.
+        portRange: the first and the last local UDP port to use, such as a firewall lets through. Each connection takes
+            one per local address; programs may share a range. None leaves the ports to the system.
         congestionControl: how what we send fits the path: "cubic" (RFC 9438), "newreno" (RFC 9260), or "bbr", which
             models the path and fills links that lose packets without being congested.
         pathMtuDiscovery: let packets grow to what the path takes, where the system can send them whole (RFC 8899);
@@ -141,6 +143,7 @@ class RTCConfiguration:
     closeTimeout: float = 5.0
     iceTimeout: float = 39.5
     hostAddresses: Sequence[str] | None = None
+    portRange: tuple[int, int] | None = None
     congestionControl: str = "cubic"
     pathMtuDiscovery: bool = True
     trace: str | os.PathLike[str] | None = None
@@ -166,6 +169,7 @@ def check_configuration(configuration: RTCConfiguration | dict[str, Any] | None)
     servers = [_check_server(server) for server in configuration.iceServers or ()]
     if min(configuration.maxMessageSize, configuration.closeTimeout, configuration.iceTimeout) < 0:
         raise ArgumentError("maxMessageSize, closeTimeout and iceTimeout cannot be negative")
+    _check_port_range(configuration.portRange)
     if configuration.congestionControl not in ALGORITHMS:
         raise ArgumentError(f"congestionControl must be one of {', '.join(ALGORITHMS)}")
     for certificate in configuration.certificates:
@@ -177,6 +181,13 @@ def check_configuration(configuration: RTCConfiguration | dict[str, Any] | None)
         bundlePolicy=bundle,
         certificates=tuple(configuration.certificates),
     )
+
+
+def _check_port_range(ports: tuple[int, int] | None) -> None:
+    if ports is None:
+        return
+    if len(ports) != 2 or not all(isinstance(port, int) for port in ports) or not 0 < ports[0] <= ports[1] < 65536:
+        raise ArgumentError("portRange is the first and the last port, from 1 to 65535")
 
 
 def _check_server(server: RTCIceServer | Mapping[str, Any]) -> RTCIceServer:

@@ -297,6 +297,7 @@ class PeerTransports:
             servers=[server.to_ice() for server in configuration.iceServers or ()],
             relay_only=configuration.iceTransportPolicy is RTCIceTransportPolicy.RELAY,
             host_addresses=configuration.hostAddresses,
+            ports=configuration.portRange,
             patience=configuration.iceTimeout,
         )
         ice.on_local_candidate = self._callbacks.local_candidate

@@ -3,11 +3,16 @@
 import asyncio
 import hashlib
 import os
+import re
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientSession, TCPConnector
+
+from datachan import RTCPeerConnection, RTCSessionDescription
+from tests.unit.test_ice_gathering import free_range
 
 from .processes import EXAMPLES, run, serve
 
@@ -155,6 +160,36 @@ async def test_the_echo_client_can_call_the_server_of_the_package_too(server: st
     async with run(EXAMPLES / "echo_client.py", "--url", f"{server}/api/v1/peers/echo", "hello") as client:
         await client.prints(r"hello +\d+\.\d ms")
         assert await client.ends() == 0
+
+
+async def test_several_workers_answer_on_one_port_and_share_a_range_for_data() -> None:
+    ports = free_range(40)
+    arguments = ("--port", "0", "--workers", "2", "--ports", f"{ports[0]}-{ports[1]}")
+    # A connection that is kept alive would always lead to the same worker.
+    session = ClientSession(connector=TCPConnector(force_close=True))
+    async with run(EXAMPLES / "workers.py", *arguments) as service, session:
+        url = (await service.prints(r"Call (http://\S+)"))[1]
+        workers = {(await service.prints(r"Worker (\d+) listens"))[1] for _ in range(2)}
+        answered = set()
+        for _ in range(60):  # the system deals the calls out as it likes
+            if answered == workers:
+                break
+            async with asyncio.timeout(20), RTCPeerConnection() as pc:
+                channel = pc.createDataChannel("echo")
+                await pc.setLocalDescription()
+                async with session.post(url, json=pc.localDescription.toJSON()) as response:
+                    answer = await response.json()
+                candidates = re.findall(r"^a=candidate:\S+ 1 udp \d+ \S+ (\d+) typ host", answer["sdp"], re.MULTILINE)
+                assert candidates
+                assert all(ports[0] <= int(port) <= ports[1] for port in candidates)
+                await pc.setRemoteDescription(RTCSessionDescription(**answer))
+                await channel.opened()
+                channel.send("hello")
+                worker, words = re.fullmatch(r"worker (\d+): (.*)", await anext(aiter(channel))).groups()
+                assert words == "hello"
+                answered.add(worker)
+        assert answered == workers
+        assert await service.interrupted() == 0
 
 
 async def test_telemetry_arrives_at_fifty_hertz(server: str) -> None:

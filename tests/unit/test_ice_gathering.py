@@ -1,6 +1,8 @@
 """Gathering against servers that answer, lie or stay silent, all of them small and local."""
 
 import asyncio
+import contextlib
+import socket
 import struct
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -208,3 +210,41 @@ def test_what_is_no_channel_data_of_a_known_channel_is_dropped(turn_client: Any,
     client, upstairs = turn_client
     client.datagrams_received([junk, channel_data(0x4000, b"good")], SERVER)
     assert upstairs.batches == [([b"good"], FIRST)]
+
+
+def free_range(length: int) -> tuple[int, int]:
+    """Ports that were free a moment ago, one behind the other."""
+    while True:
+        with contextlib.ExitStack() as stack:
+            first = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            try:
+                for number in range(port + 1, port + length):
+                    stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)).bind(("127.0.0.1", number))
+            except OSError:
+                continue
+            return port, port + length - 1
+
+
+@pytest.mark.parametrize("fast_path", [True, False])
+async def test_sockets_share_a_range_of_ports_until_it_is_used_up(fast_path: bool) -> None:
+    ports = free_range(3)
+    made = [
+        IceTransport(controlling=True, host_addresses=["127.0.0.1"], ports=ports, fast_path=fast_path) for _ in "123"
+    ]
+    try:
+        for ice in made:
+            await ice.gather()
+        assert sorted(ice.local_candidates[0].port for ice in made) == list(range(ports[0], ports[1] + 1))
+
+        found, _, failure = await gathered(host_addresses=["127.0.0.1"], ports=ports, fast_path=fast_path)
+
+        assert found == []
+        assert "could not bind 127.0.0.1" in failure
+        await made.pop().close()
+        found, _, _ = await gathered(host_addresses=["127.0.0.1"], ports=ports, fast_path=fast_path)
+        assert [ports[0] <= candidate.port <= ports[1] for candidate in found] == [True]
+    finally:
+        for ice in made:
+            await ice.close()

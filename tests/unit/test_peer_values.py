@@ -92,6 +92,10 @@ def test_policies_may_be_given_as_w3c_strings() -> None:
         RTCConfiguration(iceTransportPolicy="none"),  # type: ignore[arg-type]
         RTCConfiguration(maxMessageSize=-1),
         RTCConfiguration(closeTimeout=-1),
+        RTCConfiguration(portRange=(0, 100)),
+        RTCConfiguration(portRange=(2000, 1999)),
+        RTCConfiguration(portRange=(60000, 65536)),
+        RTCConfiguration(portRange=(60000,)),  # type: ignore[arg-type]
         RTCConfiguration(congestionControl="reno"),
         {"iceServers": []},
     ],

@@ -1,0 +1,99 @@
+"""An echo service on all processors: one process each, one port for calls, and one range of ports for data.
+
+python examples/workers.py --workers 2 --ports 50000-50999
+python examples/echo_client.py hello             the answer names the worker
+
+Every worker listens on the same TCP port (the system deals the callers out) and takes UDP ports from the same range, so
+that a firewall has one hole for calls and one for data, however many workers there are.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import socket
+import sys
+from multiprocessing import get_context
+
+from aiohttp import web
+
+from datachan import PeerError, RTCConfiguration, RTCPeerConnection, RTCSessionDescription, SdpError
+
+
+async def answer(request: web.Request, ports: tuple[int, int], calls: set[RTCPeerConnection]) -> web.Response:
+    if request.content_type != "application/json":  # which no page of another origin can send without asking
+        raise web.HTTPUnsupportedMediaType
+    pc = RTCPeerConnection(RTCConfiguration(portRange=ports))
+    calls.add(pc)
+
+    @pc.on("datachannel")
+    def opened(channel) -> None:
+        channel.on("message", lambda message: channel.send(f"worker {os.getpid()}: {message}"))
+
+    @pc.on("connectionstatechange")
+    async def changed() -> None:
+        if pc.connectionState in {"closed", "failed"}:
+            calls.discard(pc)
+            await pc.close()
+
+    try:
+        await pc.setRemoteDescription(RTCSessionDescription(**await request.json()))
+        await pc.setLocalDescription(await pc.createAnswer())
+    except (PeerError, SdpError, TypeError, ValueError) as error:
+        calls.discard(pc)
+        await pc.close()
+        raise web.HTTPBadRequest(text=str(error)) from error
+    return web.json_response(pc.localDescription.toJSON())
+
+
+async def work(host: str, port: int, ports: tuple[int, int]) -> None:
+    calls: set[RTCPeerConnection] = set()
+    ended = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    app = web.Application()
+    app.router.add_post("/offer", lambda request: answer(request, ports, calls))
+    runner = web.AppRunner(app, handle_signals=False)
+    await runner.setup()
+    await web.TCPSite(runner, host, port, reuse_port=True).start()
+    print(f"Worker {os.getpid()} listens", flush=True)
+    await ended.wait()
+    await asyncio.gather(*(pc.close() for pc in tuple(calls)))
+    await runner.cleanup()
+
+
+def run_worker(host: str, port: int, ports: tuple[int, int]) -> None:
+    asyncio.run(work(host, port, ports))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Echo messages, in as many processes as there are processors.")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8081, help="for calls; 0 for any (default: %(default)s)")
+    parser.add_argument("--ports", default="50000-50999", help="for data, first-last (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default: %(default)s)")
+    options = parser.parse_args()
+    first, _, last = options.ports.partition("-")
+    with socket.socket() as placeholder:  # holds the port, and does not listen on it
+        placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            placeholder.bind((options.host, options.port))
+        except OSError as error:
+            sys.exit(f"error: {error}")
+        arguments = (options.host, placeholder.getsockname()[1], (int(first), int(last)))
+        workers = [get_context("spawn").Process(target=run_worker, args=arguments) for _ in range(options.workers)]
+        for worker in workers:
+            worker.start()
+        print(f"Call http://{options.host}:{arguments[1]}/offer", flush=True)
+        try:
+            for worker in workers:
+                worker.join()
+        except KeyboardInterrupt:
+            for worker in workers:
+                worker.terminate()
+                worker.join()
+            print("Stopped")
+
+
+if __name__ == "__main__":
+    main()
