@@ -1,0 +1,198 @@
+"""A pair of sockets with three loopback addresses each: what one path after the other being cut does to them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
+
+import pytest
+
+from datachan.sockets import (
+    SCTP_ACTIVE,
+    SCTP_ADDR_AVAILABLE,
+    SCTP_ADDR_CONFIRMED,
+    SCTP_ADDR_POTENTIALLY_FAILED,
+    SCTP_GET_PEER_ADDR_INFO,
+    SCTP_PEER_ADDR_PARAMS,
+    SCTP_PEER_ADDR_THLDS,
+    SCTP_PRIMARY_ADDR,
+    SCTP_RTOINFO,
+    SCTP_STATUS,
+    SPP_HB_DEMAND,
+    SPP_HB_ENABLE,
+    PaddrChange,
+    PaddrParams,
+    PaddrThresholds,
+    RtoInfo,
+    sctpsocket_tcp,
+)
+from datachan.udp import UdpSocket
+
+from .conftest import Opened
+
+SERVER = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
+CLIENT = ("127.0.0.5", "127.0.0.6", "127.0.0.7")
+
+
+class Cuts:
+    """Addresses that nothing comes from or gets to."""
+
+    def __init__(self) -> None:
+        self.addresses: set[str] = set()
+
+
+@pytest.fixture
+def cuts(monkeypatch: pytest.MonkeyPatch) -> Cuts:
+    """Has every UDP socket drop what goes from or to an address that is cut."""
+    cut = Cuts()
+    send = UdpSocket.send
+
+    def filtered(self: UdpSocket, datagrams: Sequence[bytes], address: tuple[str, int]) -> None:
+        if address[0] not in cut.addresses and self.local_address[0] not in cut.addresses:
+            send(self, datagrams, address)
+
+    monkeypatch.setattr(UdpSocket, "send", filtered)
+    return cut
+
+
+async def pair(opened: Opened) -> tuple[sctpsocket_tcp, sctpsocket_tcp]:
+    """A client and the server's socket for it, both with quick failover and timers for a path of microseconds."""
+    listener = await opened.add(sctpsocket_tcp(udp_port=0))
+    listener.bindx([(host, 0) for host in SERVER])
+    client = await opened.add(sctpsocket_tcp(udp_port=0, remote_udp_port=listener.udp_port))
+    client.bindx([(host, 0) for host in CLIENT])
+    for sock in (listener, client):
+        sock.setsockopt(SCTP_RTOINFO, RtoInfo(initial=200, min=200, max=1000))
+        sock.setsockopt(SCTP_PEER_ADDR_THLDS, PaddrThresholds(pathmaxrxt=5, pathpfthld=0))
+        sock.setsockopt(SCTP_PEER_ADDR_PARAMS, PaddrParams(hbinterval=200, flags=SPP_HB_ENABLE))
+        sock.events.address = True
+    listener.listen()
+    port = listener.getsockname()[1]
+    await client.connectx([(host, port) for host in SERVER])
+    accepted, _ = await listener.accept()
+    return client, await opened.add(accepted)
+
+
+async def changes(sock: sctpsocket_tcp) -> AsyncIterator[PaddrChange]:
+    """The address changes a socket tells of; its messages are passed over."""
+    async for message in sock:
+        if isinstance(message.notification, PaddrChange):
+            yield message.notification
+
+
+async def until(sock: sctpsocket_tcp, state: int, *hosts: str) -> None:
+    """Waits until the addresses have been reported to be in a state."""
+    missing = set(hosts)
+    async with asyncio.timeout(10):
+        async for change in changes(sock):
+            if change.state == state:
+                missing.discard(change.addr[0])
+            if not missing:
+                return
+
+
+async def test_both_sides_know_and_verify_all_addresses(opened: Opened) -> None:
+    client, server = await pair(opened)
+    assert [host for host, _ in client.getpaddrs()] == list(SERVER)
+    assert sorted(host for host, _ in server.getpaddrs()) == list(CLIENT)
+    assert [host for host, _ in server.getladdrs()] == list(SERVER)
+    # The client's user named the server's; the client's are verified by heartbeats, but for the one INIT came from.
+    known = server.getpaddrs()[0][0]
+    await until(server, SCTP_ADDR_CONFIRMED, *[host for host in CLIENT if host != known])
+    for host in CLIENT:
+        info = server.getsockopt(SCTP_GET_PEER_ADDR_INFO, address=(host, client.getsockname()[1]))
+        assert info.state == SCTP_ACTIVE
+
+
+async def test_the_primary_address_is_chosen_and_watched(opened: Opened) -> None:
+    client, server = await pair(opened)
+    port = client.getpaddrs()[0][1]
+    client.setsockopt(SCTP_PRIMARY_ADDR, (SERVER[2], port))
+    assert client.getsockopt(SCTP_PRIMARY_ADDR)[0] == SERVER[2]
+    assert client.getsockopt(SCTP_STATUS).primary.address[0] == SERVER[2]
+    await client.send(b"over the third")
+    assert await server.recv(100) == b"over the third"
+    params = PaddrParams((SERVER[1], port), 0, 7, flags=SPP_HB_DEMAND | SPP_HB_ENABLE)
+    client.setsockopt(SCTP_PEER_ADDR_PARAMS, params)
+    assert client.getsockopt(SCTP_PEER_ADDR_PARAMS, address=(SERVER[1], port)).pathmaxrxt == 7
+    assert client.getsockopt(SCTP_PEER_ADDR_PARAMS, address=(SERVER[0], port)).pathmaxrxt == 5
+    with pytest.raises(OSError, match="no address of the peer"):
+        client.setsockopt(SCTP_PRIMARY_ADDR, ("127.0.0.99", port))
+
+
+class Transfer:
+    """From client to server, until the primary path has been cut, another one has carried a second's worth of messages,
+    and the first one is back.
+
+    Attributes:
+        arrivals: (time, number) of each message.
+        told: what the client was told of the primary address.
+        cut_at: when that was cut.
+    """
+
+    def __init__(self, client: sctpsocket_tcp, server: sctpsocket_tcp, cuts: Cuts) -> None:
+        self.arrivals: list[tuple[float, int]] = []
+        self.told: list[int] = []
+        self.cut_at = 0.0
+        self._client, self._server, self._cuts = client, server, cuts
+        self._mend_at = float("inf")
+        self._back = False
+
+    async def run(self) -> None:
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+            for task in (self._send(), self._receive(), self._watch()):
+                group.create_task(task)
+
+    async def _send(self) -> None:
+        number = 0
+        while not self._back:
+            await self._client.send(number.to_bytes(4, "big") + bytes(5000))
+            number += 1
+        await self._client.send(b"last")
+
+    async def _receive(self) -> None:
+        async for message in self._server:
+            if message.notification is not None:
+                continue
+            if message.data == b"last":
+                return
+            now = time.monotonic()
+            self.arrivals.append((now, int.from_bytes(message.data[:4], "big")))
+            if len(self.arrivals) == 200:
+                self.cut_at = now
+                self._cuts.addresses.add(SERVER[0])
+            elif now > self._mend_at:
+                self._cuts.addresses.clear()
+
+    async def _watch(self) -> None:
+        async for change in changes(self._client):
+            if change.addr[0] != SERVER[0]:
+                continue
+            self.told.append(change.state)
+            if change.state == SCTP_ADDR_POTENTIALLY_FAILED:
+                self._mend_at = time.monotonic() + 1.0
+            elif change.state == SCTP_ADDR_AVAILABLE:
+                self._back = True
+                return
+
+
+async def test_a_transfer_survives_its_primary_path_and_returns_to_it(opened: Opened, cuts: Cuts) -> None:
+    client, server = await pair(opened)
+    transfer = Transfer(client, server, cuts)
+    await transfer.run()
+    assert [number for _, number in transfer.arrivals] == list(range(len(transfer.arrivals)))
+    since = [transfer.cut_at, *[moment for moment, _ in transfer.arrivals if moment > transfer.cut_at]]
+    assert max(later - earlier for earlier, later in pairwise(since)) < 1.0
+    assert transfer.told == [SCTP_ADDR_POTENTIALLY_FAILED, SCTP_ADDR_AVAILABLE]
+    await client.send(b"by the first again")
+    assert client.getsockopt(SCTP_STATUS).primary.address[0] == SERVER[0]
+
+
+async def test_a_connection_is_set_up_by_the_address_that_answers(opened: Opened, cuts: Cuts) -> None:
+    cuts.addresses.add(SERVER[0])
+    client, server = await pair(opened)
+    await client.send(b"by the second")
+    assert await server.recv(100) == b"by the second"
+    assert client.getsockopt(SCTP_PRIMARY_ADDR)[0] == SERVER[1]
