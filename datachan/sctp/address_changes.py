@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import fault_management
-from .addresses import MAX_ADDRESSES, TransportAddress, address_type, ip_of, is_unicast, normalise
+from .addresses import MAX_ADDRESSES, TransportAddress, address_type, ip_of, is_unicast, leads_to_peer, normalise
 from .asconf import MAX_WAITING, Outcome
 from .errors import BadPacket, InvalidAddress, InvalidState
 from .events import AddressChange, LocalAddressChanged, PathStatus, PathStatusChanged
@@ -265,7 +265,7 @@ def _add(association: Association, tcb: Tcb, ip: str, now: float) -> int:
     if tcb.paths.at(address) is not None:
         return 0
     types = {address_type(known) for known in (*association.local_addresses, source[0])}
-    if not is_unicast(address[0]) or address_type(address[0]) not in types:
+    if not leads_to_peer(address[0], source) or address_type(address[0]) not in types:
         return causes.UNRESOLVABLE_ADDRESS
     if len(tcb.paths.all) >= MAX_ADDRESSES:
         return causes.RESOURCE_SHORTAGE

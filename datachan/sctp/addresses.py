@@ -84,14 +84,13 @@ def usable_addresses(
     if source is None:
         return []
     addresses = [source]
-    reach = _reach(source[0])
     # RFC 9260, 5.1.2: "If an SCTP endpoint that only supports either IPv4 or IPv6 receives IPv4 and IPv6 addresses in
     # an INIT or INIT ACK chunk from its peer, it MUST use all the addresses belonging to the supported address family.
     # The other addresses MAY be ignored."
     types = {address_type(ip) for ip in (source[0], *local)}
     for ip in listed_addresses(parameters):
         address = (ip, source[1])
-        usable = address_type(ip) in types and is_unicast(ip) and _reach(ip) >= reach
+        usable = address_type(ip) in types and leads_to_peer(ip, source)
         if usable and address not in addresses and len(addresses) < MAX_ADDRESSES:
             addresses.append(address)
     return addresses
@@ -114,6 +113,11 @@ def to_announce(local: Sequence[str], parameters: Sequence[Parameter] | None) ->
     if supported:
         supported.update(address_type(ip) for ip in listed_addresses(parameters))
     return [address_parameter(ip) for ip in local if not supported or address_type(ip) in supported]
+
+
+def leads_to_peer(ip: str, source: TransportAddress) -> bool:
+    """Whether an address that a peer at `source` calls its own may lead there, and not somewhere near to us."""
+    return is_unicast(ip) and _reach(ip) >= _reach(source[0])
 
 
 def is_unicast(ip: str) -> bool:

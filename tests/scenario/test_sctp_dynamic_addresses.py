@@ -441,13 +441,19 @@ def test_requests_that_make_no_sense_are_refused() -> None:
     net = Net().establish()
     unknown = UnknownParameter(0xC0FF, b"\0\0\0\5....")
     ack = net.ask(
-        add(1, "224.0.0.1"), add(2, "2001:db8::1"), SetPrimaryAddress(3, address_parameter(A3)), delete(4, A3), unknown
+        add(1, "224.0.0.1"),
+        add(2, "2001:db8::1"),
+        SetPrimaryAddress(3, address_parameter(A3)),
+        delete(4, A3),
+        unknown,
+        add(6, "127.0.0.1"),
     )
     assert refusals(ack) == {
         1: UNRESOLVABLE_ADDRESS,
         2: UNRESOLVABLE_ADDRESS,
         3: UNRESOLVABLE_ADDRESS,
         5: UNRECOGNIZED_PARAMETERS,
+        6: UNRESOLVABLE_ADDRESS,
     }
 
 

@@ -66,7 +66,9 @@ class MultiHomedPeer:
             if not runs and not events:
                 return
             for destination, packets in runs:
-                path = self._theirs[destination] if destination else 0
+                path = self._theirs.get(destination, -1) if destination else 0
+                if path < 0:
+                    continue  # an address that is on no network
                 self.sent += [(now, path)] * len(packets)
                 self.out[path].send(packets, now)
             for event in events:
