@@ -8,8 +8,10 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 LINKS_ARGS ?=
 SOAK ?= 20000-20999
+FUZZ_SECONDS ?= 10
+FUZZ_ARGS ?=
 
-.PHONY: help run test soak check format bench bench-links clean compiled pure test-compiled
+.PHONY: help run test soak fuzz check format bench bench-links clean compiled pure test-compiled
 .DEFAULT_GOAL := help
 
 help: ## List these targets
@@ -36,6 +38,10 @@ test: $(STAMP) ## Set up what is needed and run the test suite (PYTEST_ARGS=… 
 
 soak: $(STAMP) ## Run the seeded tests on random networks for many seeds (SOAK=first-last to change)
 	DATACHAN_SEEDS=$(SOAK) nice $(BIN)/python -m pytest -n 2 -q tests/property -k seed-
+
+fuzz: $(STAMP) ## Fuzz everything that reads untrusted input, FUZZ_SECONDS each (FUZZ_ARGS=… is passed on)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary atheris atheris || echo "atheris has no wheel here: inputs are changed by chance"
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
 
 compiled: $(STAMP) pure ## Compile the engine with mypyc, in place; needs a C compiler and Python's headers
 	rm -rf build/compiled

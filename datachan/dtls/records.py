@@ -48,7 +48,7 @@ def record_end_untrusted(data: bytes, start: int, shortest_sealed: int = TAG_LEN
 
     Args:
         data: a datagram, or several records back to back.
-        start: where the record's header begins; less than ``len(data)``.
+        start: where the record's header begins.
         shortest_sealed: how many bytes follow the header of a sealed record at least. OpenSSL before 4.0.3 ends the
             session when a record is too short for what sealing adds, instead of dropping it: anybody could do that.
 
@@ -56,6 +56,8 @@ def record_end_untrusted(data: bytes, start: int, shortest_sealed: int = TAG_LEN
         The index one past the record, or 0 when there is no whole record: too short, too long or not DTLS. A datagram
         that arrived so is ignored from there on, as RFC 9147, 4.5.2 has it, rather than raising.
     """
+    if start >= len(data):
+        return 0
     first = data[start]
     if first < _FIRST_TYPE or first > _LAST_TYPE:
         return 0

@@ -1,109 +1,117 @@
-"""Arbitrary and nearly right input for everything that reads what a peer sent.
+"""Arbitrary and nearly right input for everything that reads what a peer sent, and for live associations.
 
-The package is searched for public functions that end in `_untrusted`: a new one is fuzzed as soon as it exists. Their
-private helpers are reached through them.
+The targets and the corpus are those of `python -m tests.fuzz`: what it found, or how it reached code, is played again
+here; hypothesis looks a little further.
 """
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import pkgutil
 import random
-import struct
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from crc32c import crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import datachan
-from datachan.sctp.options import data_channel_options
-from tests.sim.associations import Traffic, check_books, consume, established
-from tests.sim.network import Conditions, Network
+from datachan.sctp.errors import BadPacket
+from tests.fuzz import corpus, living
+from tests.fuzz.mutation import mutated
+from tests.fuzz.targets import TARGETS, reader, untrusted_functions
 
-DATA = Path(__file__).parent.parent / "data" / "sdp"
-OPTIONS = {name: getattr(data_channel_options(), name) for name in data_channel_options().__slots__}
-CORPUS = [path.read_text() for path in sorted(DATA.glob("*.sdp"))]
-BYTES = st.binary(max_size=300) | st.builds(
-    lambda head, rest: head + rest, st.binary(min_size=4, max_size=8), st.binary(max_size=80)
-)
+LIVE = [name for name in TARGETS if name.startswith("live.")]
+READERS = [name for name in TARGETS if name not in LIVE]
 
 
-def found() -> Iterator[tuple[str, Callable[..., Any]]]:
-    for module in pkgutil.walk_packages(datachan.__path__, "datachan."):
-        if module.name.endswith("__main__"):
-            continue
-        for name, function in inspect.getmembers(importlib.import_module(module.name), inspect.isroutine):
-            if name.endswith("_untrusted") and not name.startswith("_") and function.__module__ == module.name:
-                yield f"{module.name}.{name}", function
+def near(name: str) -> st.SearchStrategy[bytes]:
+    """Bytes of any kind, and inputs of the corpus with a few changes."""
+    kept = corpus.load(name)
+    changed = st.randoms(use_true_random=False).map(lambda chance: mutated(kept, chance))
+    return st.binary(max_size=300) | changed
 
 
-FUNCTIONS = dict(found())
+def test_the_functions_are_found_and_something_is_kept_of_most() -> None:
+    names = [name for name, _ in untrusted_functions()]
+    assert {"sctp", "dcep", "dtls", "ice", "sdp", "signalling", "transfer"} <= {name.split(".")[0] for name in names}
+    assert sum(1 for name in TARGETS if corpus.load(name)) > 0.8 * len(TARGETS)
 
 
-@st.composite
-def damaged_text(draw: st.DrawFn) -> str:
-    """A browser's description with a few characters gone, doubled or changed."""
-    text = draw(st.sampled_from(CORPUS))
-    for _ in range(draw(st.integers(1, 4))):
-        at = draw(st.integers(0, len(text)))
-        text = text[:at] + draw(st.text(max_size=4)) + text[at + draw(st.integers(0, 12)) :]
-    return text
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_corpus_holds_no_finding(name: str) -> None:
+    for data in corpus.load(name):
+        TARGETS[name](data)
 
 
-def arguments(function: Callable[..., Any], data: st.DataObject) -> list[Any]:
-    """What the function takes, by the names and types of its parameters."""
-    names = list(inspect.signature(function).parameters)
-    if names[0] == "text":
-        return [data.draw(st.text(max_size=300) | damaged_text())]
-    if names[0] == "datagrams":
-        return [data.draw(st.lists(BYTES, max_size=4)), 16_384]
-    given_bytes = data.draw(BYTES)
-    if names[1:3] == ["start", "end"]:
-        # A chunk or a list: the caller has seen that four bytes of header are there.
-        return [given_bytes.ljust(4, b"\0"), 0, max(len(given_bytes), 4)]
-    # A record's caller has seen that one begins there.
-    return [given_bytes or b"\x16", 0] if names[1:2] == ["start"] else [given_bytes]
-
-
-def test_the_functions_are_found() -> None:
-    modules = {name.split(".")[1] for name in FUNCTIONS}
-    assert {"sctp", "dcep", "dtls", "ice", "sdp", "signalling", "transfer"} <= modules
-
-
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", READERS)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_whatever_comes_is_read_or_refused_with_an_error_of_our_own(name: str, data: st.DataObject) -> None:
-    function = FUNCTIONS[name]
-    given_arguments = arguments(function, data)
-    try:
-        function(*given_arguments)
-    except Exception as error:
-        if not type(error).__module__.startswith("datachan."):
-            raise
+    TARGETS[name](data.draw(near(name)))
 
 
-@settings(max_examples=80, deadline=None)
-@given(
-    bodies=st.lists(st.tuples(st.sampled_from([*range(16), 64, 130, 132, 192, 193, 194, 255]), BYTES), max_size=8),
-    seed=st.integers(0, 1 << 16),
-)
-def test_a_live_association_survives_any_chunks_that_carry_its_tag(bodies: list[tuple[int, bytes]], seed: int) -> None:
-    pair = established(Network(seed, Conditions(latency=0.01)), seed=seed, **OPTIONS)
-    consume(pair.z)
-    traffic = Traffic(pair.a, pair.z, random.Random(seed))
-    traffic.send(pair.now, 5000)
-    [header] = {p.datagram[:8] for p in pair.network.to_z.passages if p.datagram[4:8] != bytes(4)}
-    for kind, body in bodies:
-        chunk = struct.pack("!BBH", kind, body[0] if body else 0, 4 + len(body)) + body + bytes(-len(body) % 4)
-        packet = header + bytes(4) + chunk
-        packet = header + struct.pack("<I", crc32c(packet)) + chunk
-        pair.network.to_z.inject(packet, pair.now)
-    pair.run(1.0)
-    check_books(pair)
-    assert pair.z.machine.stats().receive_buffered < 1_000_000
+@pytest.mark.parametrize("name", LIVE)
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_a_live_association_survives_whatever_its_peer_and_its_user_do(name: str, data: st.DataObject) -> None:
+    TARGETS[name](data.draw(near(name)))
+
+
+# -- the fuzzer itself --------------------------------------------------------------------------------------------
+
+
+def test_the_programs_of_the_corpus_lead_into_all_kinds_of_ends() -> None:
+    told: set[str] = set()
+    for name in LIVE:
+        for data in corpus.load(name):
+            life = living.Life(living.Program(data), interleaving=name == "live.interleaved")
+            life.play()
+            told |= {type(event).__name__ for event in life.victim.machine.sctp_events}
+    assert {"AssociationEstablished", "AssociationLost", "AssociationClosed", "MessageReceived"} <= told
+    assert {"IncomingStreamsReset", "StreamsAdded", "RemoteError"} <= told
+
+
+def test_books_that_do_not_balance_are_a_finding() -> None:
+    life = living.Life(living.Program(b"\0"), interleaving=True)
+    life.play()
+    assert life.association.tcb is not None
+    life.association.tcb.reassembly.buffered += 1
+    with pytest.raises(AssertionError, match="accounted"):
+        life.judge()
+
+
+def test_an_error_that_is_not_ours_is_a_finding() -> None:
+    def refuses(data: bytes) -> None:
+        raise BadPacket("not what I expected")
+
+    def stumbles(data: bytes) -> None:
+        _ = data[7]
+
+    reader(refuses)(b"short")
+    with pytest.raises(IndexError):
+        reader(stumbles)(b"short")
+
+
+def test_a_corpus_is_read_as_it_was_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus, "FOLDER", tmp_path)
+    assert corpus.load("some.target") == []
+    assert corpus.store("some.target", [b"\1\2", b"", b"\1\2", b"\xff"]) == 3
+    assert corpus.load("some.target") == [b"", b"\xff", b"\1\2"]
+    corpus.unpack("some.target", tmp_path / "files")
+    assert sorted(corpus.read_folder(tmp_path / "files")) == [b"", b"\1\2", b"\xff"]
+
+
+def test_only_what_reaches_something_new_is_needed() -> None:
+    target = TARGETS["dcep.messages.parse_message_untrusted"]
+    kept = corpus.load("dcep.messages.parse_message_untrusted")
+    again = corpus.needed(target, [*kept, *(data + b"\0" for data in kept if len(data) > 30)])
+    assert again == kept
+
+
+def test_mutations_repeat_by_seed() -> None:
+    kept = [b"hello", b"world"]
+
+    def some(seed: int) -> list[bytes]:
+        chance = random.Random(seed)
+        return [mutated(kept, chance) for _ in range(50)]
+
+    assert some(1) == some(1) != some(2)
+    assert len(set(some(1))) > 40

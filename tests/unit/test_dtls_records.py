@@ -50,6 +50,8 @@ def test_a_record_ends_where_its_length_says(whole: bytes) -> None:
     assert record_end_untrusted(whole, 0) == len(whole)
     assert record_end_untrusted(whole + b"more", 0) == len(whole)
     assert record_end_untrusted(b"before" + whole + b"more", 6) == 6 + len(whole)
+    # Behind the last one there is none, and in nothing neither.
+    assert record_end_untrusted(whole, len(whole)) == record_end_untrusted(b"", 0) == 0
 
 
 @pytest.mark.parametrize("whole", [record(), unified(), unified(long_sequence=False)], ids=lambda r: r[:3].hex())
