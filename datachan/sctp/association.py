@@ -177,6 +177,7 @@ class Association:
         max_retransmissions: int | None = None,
         drop_priority: int | None = None,
         auth_key: int | None = None,
+        destination: TransportAddress | None = None,
         context: object = None,
     ) -> None:
         """Queue a message (SEND, section 11.1.5).
@@ -192,6 +193,8 @@ class Association:
             drop_priority: it may be given up, while it is queued, to make room in the send buffer for a message with a
                 smaller number or without one (RFC 7496, section 3.2); 0 is the highest.
             auth_key: the Shared Key Identifier to sign it with, if DATA is signed (RFC 4895); None for the active one.
+            destination: the address of the peer it is to go to while that can be reached; None for the primary one.
+                What was given to send before and waits for its path holds it up.
             context: given back in `SendFailed`.
 
         Raises:
@@ -199,6 +202,7 @@ class Association:
             InvalidStream: there is no such stream.
             SendBufferFull: the option `send_buffer` leaves no room.
             UnknownKey: there is no such shared key, or it was deactivated.
+            InvalidAddress: `destination` is not an address of the peer.
             ValueError: `data` is empty.
         """
         if self.state in SHUTTING_DOWN or self.shutdown_wanted:
@@ -215,6 +219,8 @@ class Association:
         )
         if auth_key is not None or self.keys.active:
             message.key_id = self.keys.usable(self.keys.active if auth_key is None else auth_key)
+        if destination is not None:
+            fault_management.direct(self, message, destination)
         self.queue.add(message)
         self._was_dry = False
 

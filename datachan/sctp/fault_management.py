@@ -13,6 +13,7 @@ from .events import AssociationLost, PathMtuChanged, PathStatus, PathStatusChang
 from .path import Path
 from .states import MAY_HEARTBEAT
 from .tcb import Tcb
+from .tx.send_queue import OutgoingMessage
 from .wire.chunks import HeartbeatAckChunk, HeartbeatChunk
 
 if TYPE_CHECKING:
@@ -32,6 +33,12 @@ def set_primary(association: Association, address: TransportAddress) -> None:
     tcb.paths.primary = path
     tcb.paths.wished = None
     choose(association, tcb)
+
+
+def direct(association: Association, message: OutgoingMessage, address: TransportAddress) -> None:
+    """Have a message go to this address while it can be reached."""
+    tcb, message.path = _path_at(association, address)
+    tcb.sender.directed = True
 
 
 def set_parameters(

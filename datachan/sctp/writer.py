@@ -191,6 +191,21 @@ class PacketWriter:
             first = False
             if out:
                 runs.append((turn.path.address, out))
+        if sender.directed:
+            self._write_directed(state, tcb, runs, now)
+
+    def _write_directed(self, state: AssociationState, tcb: Tcb, runs: list[Run], now: float) -> None:
+        """Messages whose users want them on other paths, in the order of their turns."""
+        sender = tcb.sender
+        packet = -1
+        while packet != sender.packet:
+            packet = sender.packet
+            sender.writing = sender.next_target()
+            out: list[bytes] = []
+            self._write_established(state, tcb, sender.writing.path, out, False, now)
+            if out:
+                runs.append((sender.writing.path.address, out))
+        sender.writing = sender.current
 
     def _has_work(self, tcb: Tcb, turn: PathSender) -> bool:
         path = turn.path

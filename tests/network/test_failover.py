@@ -201,7 +201,12 @@ def test_on_rough_paths_that_fail_and_recover_everything_arrives_once_and_in_ord
     for _ in range(40):
         for messages in (there, back):
             lifetime = chance.choice([None, None, None, 1.0])
-            messages.send(pair.now, chance.choice([20, 2000, 30_000]), chance.randrange(3), lifetime=lifetime)
+            known = messages.sender.machine.peer_addresses()
+            wanted = (
+                {"destination": chance.choice(known)} if messages.sender.machine.tcb and chance.random() < 0.2 else {}
+            )
+            size, stream = chance.choice([20, 2000, 30_000]), chance.randrange(3)
+            messages.send(pair.now, size, stream, lifetime=lifetime, **wanted)
         if chance.random() < 0.2 and len(dead) < len(ways) - 1:
             path = chance.randrange(len(ways))
             dead.add(path)

@@ -15,6 +15,7 @@ from datachan.sctp.events import (
     AssociationEstablished,
     AssociationLost,
     AssociationRestarted,
+    MessageReceived,
     PathStatus,
     SenderDry,
 )
@@ -35,7 +36,7 @@ from datachan.sctp.wire.chunks import (
     ShutdownChunk,
 )
 from datachan.sctp.wire.packet import Packet
-from tests.sim.associations import Traffic, consume
+from tests.sim.associations import Sent, Traffic, consume
 from tests.sim.multihomed import PORT, MultiHomedPair, MultiHomedPeer, address
 from tests.sim.network import PERFECT, Conditions, Link, as_packet
 from tests.sim.seeds import entropy
@@ -233,6 +234,36 @@ def test_the_user_chooses_another_primary_path() -> None:
     assert carried(pair.networks[1].to_a, SackChunk)
     assert max(carried(pair.networks[0].to_a, SackChunk)) < moment
     assert (path_of(pair.a, 1).primary, path_of(pair.a, 1).current) == (True, True)
+
+
+def test_a_message_goes_where_its_user_wants_it() -> None:
+    pair = established(3)
+    messages = traffic(pair)
+    begin = pair.now
+    for number in range(30):
+        destination = None if number % 3 == 0 else address(number % 3, 2)
+        data = number.to_bytes(4, "big") + bytes(3000)
+        messages.sent.append(Sent(number, 0, 0, data, unordered=False, reliable=True))
+        pair.a.machine.send(0, data, ppid=0, now=pair.now, destination=destination)
+    pair.run(5)
+    messages.check_finished()
+    for network in pair.networks:
+        assert len([time for time in carried(network.to_z, DataChunk) if time >= begin]) >= 25
+    with pytest.raises(InvalidAddress):
+        pair.a.machine.send(0, b"nowhere", ppid=0, now=pair.now, destination=("192.0.2.77", PORT))
+
+
+def test_a_message_for_a_path_that_is_inactive_goes_by_another() -> None:
+    # RFC 9260, 6.4.1: "where the SCTP user explicitly requests to send data to an inactive destination transport
+    # address before reporting an error to its ULP, the SCTP endpoint SHOULD try to send the data to an alternate
+    # active destination transport address if one exists."
+    pair = established(path_max_retrans=1, heartbeat_interval=1.0)
+    pair.cut(1)
+    pair.run_until(lambda: pair.a.statuses(1)[-1] is PathStatus.UNREACHABLE, 60)
+    pair.a.machine.send(0, b"wherever", ppid=0, now=pair.now, destination=address(1, 2))
+    pair.run(1)
+    assert [event.data for event in pair.z.of(MessageReceived)] == [b"wherever"]
+    assert not carried(pair.networks[1].to_z, DataChunk)
 
 
 def test_only_an_address_that_is_the_peers_can_be_primary() -> None:

@@ -141,6 +141,7 @@ class Traffic:
         unordered: bool = False,
         lifetime: float | None = None,
         max_retransmissions: int | None = None,
+        **more: Any,
     ) -> None:
         """Sends one message of this size; at least four bytes, which tell its number."""
         number = len(self.sent)
@@ -157,6 +158,7 @@ class Traffic:
             lifetime=lifetime,
             max_retransmissions=max_retransmissions,
             context=number,
+            **more,
         )
 
     def received(self) -> list[Sent]:

@@ -33,6 +33,7 @@ class RetransmissionQueue:
         outstanding: the chunks sent and not acknowledged.
         packet_key: the Shared Key Identifier of the DATA in the packet being built, if DATA is signed.
         current: the path that new data goes to.
+        directed: there have been messages that their user wants on a path of his choice.
         senders: all paths.
         writing: the path whose packets are being built.
         can_abandon: the peer knows partial reliability.
@@ -61,6 +62,7 @@ class RetransmissionQueue:
         "abandoned",
         "can_abandon",
         "current",
+        "directed",
         "outstanding",
         "packet",
         "packet_key",
@@ -97,6 +99,7 @@ class RetransmissionQueue:
         self._reserved = 0  # bytes of every packet that are for other things
         self._signing = False
         self.packet_key = 0
+        self.directed = False
         self._by_packets = options.scheduler == "round-robin-per-packet"
         self._probing = False
         self._sack_since_t3 = False
@@ -437,7 +440,7 @@ class RetransmissionQueue:
         if self._probing or self._a_rwnd < self._max_fragment:
             # The peer has no room: its silence is no sign of loss.
             return
-        message = self._queue.next_message() if sender is self.current else None
+        message = self._queue.next_message() if sender is self.next_target() else None
         if message is not None and min(message.remaining, self._max_fragment) <= self.peer_rwnd:
             sender.probe.sent(outstanding.next_tsn, is_retransmission=False)
         elif outstanding.lose_last(sender.flight):
@@ -475,7 +478,7 @@ class RetransmissionQueue:
         lost = writing.flight.next_lost() if writing.flight.lost else None
         if lost is not None:
             return self._next_retransmission(lost, room, packet_empty, now)
-        if self.suspended or not self._queue.sendable or writing is not self.current:
+        if self.suspended or not self._queue.sendable or (writing is not self.current and not self.directed):
             writing.one_packet_now = False
             writing.note_app_limited()
             return None
@@ -484,7 +487,7 @@ class RetransmissionQueue:
     def sends_soon(self, now: float) -> bool:
         """Whether there is DATA that the congestion window and the pace let go now, on the path being written."""
         writing = self.writing
-        new = self._queue.sendable and not self.suspended and writing is self.current
+        new = self._queue.sendable and not self.suspended and writing is self.next_target()
         if not new and not writing.flight.has_lost:
             return False
         return writing.one_packet_now or writing.window_allows(now)
@@ -536,13 +539,13 @@ class RetransmissionQueue:
         if message is None:
             return None
         size = min(message.remaining, self._max_fragment)
-        if size + self._header_length > room:
+        target = self._target_of(message) if self.directed else self.current
+        if size + self._header_length > room or target is not self.writing:
             return None
-        current = self.current
         if packet_empty:
             if self._options.delay_small_packets and not closing and self._waits_for_more():
                 return None
-            if not current.one_packet_now and not current.window_allows(now):
+            if not target.one_packet_now and not target.window_allows(now):
                 return None
         elif size == self._max_fragment:
             return None
@@ -554,13 +557,28 @@ class RetransmissionQueue:
         if size > self.peer_rwnd and not self._may_probe(now):
             return None
         fragment = self._queue.take(message, size)
-        immediate = self._wants_sack_now(size, closing)
-        chunk = outstanding.send_new(message, fragment, immediate, now, self.packet, current.flight)
-        path = current.path
+        immediate = self._wants_sack_now(target, size, closing)
+        chunk = outstanding.send_new(message, fragment, immediate, now, self.packet, target.flight)
+        path = target.path
         path.last_sent = now
         if not path.t3_rtx.running:
             path.t3_rtx.start(now, path.rto)
         return chunk
+
+    def next_target(self) -> PathSender:
+        """The path that new data goes to next."""
+        message = self._queue.next_message() if self.directed else None
+        return self.current if message is None else self._target_of(message)
+
+    def _target_of(self, message: OutgoingMessage) -> PathSender:
+        """Where a message goes.
+
+        RFC 9260, 6.4.1: "where the SCTP user explicitly requests to send data to an inactive destination transport
+        address before reporting an error to its ULP, the SCTP endpoint SHOULD try to send the data to an alternate
+        active destination transport address if one exists."
+        """
+        wanted = None if message.path is None else self.sender_on(message.path)
+        return wanted if wanted is not None and wanted.path.rank == 0 else self.current
 
     def _waits_for_more(self) -> bool:
         """Nagle's algorithm: a packet that is not full waits until it is, or until nothing is unacknowledged."""
@@ -590,13 +608,12 @@ class RetransmissionQueue:
         message = self._queue.next_message()
         return message is not None and min(message.remaining, self._max_fragment) > self.peer_rwnd
 
-    def _wants_sack_now(self, size: int, closing: bool) -> bool:
+    def _wants_sack_now(self, target: PathSender, size: int, closing: bool) -> bool:
         """RFC 9260, 6.1: "Reasons for setting the I bit include": SHUTDOWN-PENDING, and filling a window."""
         if closing and not self._queue.buffered:
             return True
-        current = self.current
-        flight = current.flight.size + size + self._header_length
-        return flight >= current.path.congestion.cwnd or self.peer_rwnd < size + self._max_fragment
+        flight = target.flight.size + size + self._header_length
+        return flight >= target.path.congestion.cwnd or self.peer_rwnd < size + self._max_fragment
 
     # -- partial reliability ----------------------------------------------------------------------------------
 

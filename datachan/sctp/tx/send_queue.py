@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 
+from datachan.sctp.path import Path
+
 from .policies import LIFETIME
 from .scheduler import RoundRobin, StreamScheduler
 
@@ -33,6 +35,7 @@ class OutgoingMessage:
         context: the user's own, given back with `SendFailed`.
         drop_priority: it may be given up for one with a smaller number, or for one without (RFC 7496, section 3.2).
         key_id: the Shared Key Identifier its chunks are signed with, if they are (RFC 4895).
+        path: where its user wants it to go; None where data goes.
         policy: why it was abandoned, one of `policies`.
         ssn: stream sequence number or message identifier (unwrapped), given when its first fragment is taken; -1
             before.
@@ -54,6 +57,7 @@ class OutgoingMessage:
         "last_tsn",
         "max_retransmissions",
         "offset",
+        "path",
         "policy",
         "ppid",
         "size",
@@ -86,6 +90,7 @@ class OutgoingMessage:
         self.context = context
         self.drop_priority = drop_priority
         self.key_id = 0
+        self.path: Path | None = None
         self.policy = LIFETIME
         self.ssn = -1
         self.first_tsn = -1
