@@ -181,7 +181,7 @@ def _auth(node: Node, reader: Reader) -> None:
 
 
 def _asconf(node: Node, reader: Reader) -> None:
-    node.add("serial_number", reader.u32())
+    node.add("sequence_number", reader.u32())
     decode_parameters(node, reader)
 
 

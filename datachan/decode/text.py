@@ -114,8 +114,8 @@ _BRIEF: Final[dict[str, tuple[str, ...]]] = {
     "SHUTDOWN": ("cumulative_tsn_ack",),
     "FORWARD TSN": ("new_cumulative_tsn",),
     "I-FORWARD-TSN": ("new_cumulative_tsn",),
-    "ASCONF": ("serial_number",),
-    "ASCONF-ACK": ("serial_number",),
+    "ASCONF": ("sequence_number",),
+    "ASCONF-ACK": ("sequence_number",),
 }
 _SHORT: Final = {
     "cumulative_tsn_ack": "ack",
@@ -126,7 +126,7 @@ _SHORT: Final = {
     "inbound_streams": "in",
     "gap_ack_blocks": "gaps",
     "duplicate_tsns": "duplicates",
-    "serial_number": "serial",
+    "sequence_number": "number",
 }
 
 

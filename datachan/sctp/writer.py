@@ -51,8 +51,8 @@ class PacketWriter:
         "_packets_at_once",
         "_reserved",
         "_room",
+        "_signed",
         "_size",
-        "_to_sign",
         "answer_to",
         "answers_room",
         "bytes_sent",
@@ -73,7 +73,7 @@ class PacketWriter:
         self._control: list[tuple[TransportAddress | None, bytes]] = []
         self._auth: Authenticator | None = None
         self._reserved = 0  # bytes of each packet kept for an AUTH chunk
-        self._to_sign = False  # the packet being built gets one
+        self._signed = False  # the packet being built gets one
         self._chunks: list[bytes] = []  # the packet being built
         self._room = self._size
         self._packets_at_once = 0
@@ -355,18 +355,18 @@ class PacketWriter:
         self._chunks = []
         self._room = self._size
         self._has_data = False
-        self._to_sign = False
+        self._signed = False
 
     def _put(self, chunk: bytes) -> None:
         self._chunks.append(chunk)
         self._room -= len(chunk)
-        if self._auth is not None and not self._to_sign and self._auth.signs(chunk[0]):
-            self._to_sign = True
+        if self._auth is not None and not self._signed and self._auth.signs(chunk[0]):
+            self._signed = True
             self._room -= self._auth.overhead - self._reserved
 
     def _put_or_flush(self, chunk: bytes, tcb: Tcb, out: list[bytes], now: float) -> None:
         needed = len(chunk)
-        if self._auth is not None and not self._to_sign and self._auth.signs(chunk[0]):
+        if self._auth is not None and not self._signed and self._auth.signs(chunk[0]):
             needed += self._auth.overhead - self._reserved
         if needed > self._room:
             self._finish(tcb, out, now)
@@ -384,7 +384,7 @@ class PacketWriter:
         if not self._chunks:
             return
         options = self._options
-        if self._to_sign and self._auth is not None:
+        if self._signed and self._auth is not None:
             self._sign(self._auth, tcb)
         if zero_checksum is None:
             zero_checksum = tcb.capabilities.zero_checksum

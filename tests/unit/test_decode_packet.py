@@ -174,7 +174,7 @@ def test_the_chunks_of_authentication_and_address_changes() -> None:
     asconf = bytes.fromhex("c100 0030 00000007 0005 0008 c0000201 c001 0010 00000001 0005 0008 c0000202")
     asconf += bytes.fromhex("c004 0010 00000002 0005 0008 c0000202")
     [chunk] = decoded(asconf)
-    assert chunk["serial_number"] == 7
+    assert chunk["sequence_number"] == 7
     assert [one["name"] for one in chunk["parameters"]] == ["IPv4 Address", "Add IP Address", "Set Primary IP Address"]
     assert chunk["parameters"][1]["parameters"][0]["address"] == "192.0.2.2"
     ack = bytes.fromhex("8000 0020 00000007 c005 0008 00000001 c003 0010 00000002 00a2 0008 c0020004")

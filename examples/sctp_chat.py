@@ -1,0 +1,99 @@
+"""A chat of many over SCTP: one socket, one send for everybody, and HEARTBEATs that find out who is gone.
+
+python examples/sctp_chat.py server
+python examples/sctp_chat.py join --name Ada        a line is for everybody; Ctrl-D leaves
+
+One socket is enough for the server: SCTP_SENDALL sends a message to everybody who has an association with it.
+"""
+
+import argparse
+import asyncio
+import getpass
+import sys
+import threading
+from collections.abc import AsyncIterator
+
+from datachan import sockets as sctp
+
+
+async def typed_lines() -> AsyncIterator[str]:
+    """Give the lines typed, until the end of input (Ctrl-D)."""
+    loop = asyncio.get_running_loop()
+    lines: asyncio.Queue[str | None] = asyncio.Queue()
+
+    def read() -> None:
+        with open(0, closefd=False) as terminal:
+            for line in terminal:
+                loop.call_soon_threadsafe(lines.put_nowait, line.rstrip("\n"))
+        loop.call_soon_threadsafe(lines.put_nowait, None)
+
+    threading.Thread(target=read, daemon=True).start()  # a blocked read must not hold up the end of the program
+    while (line := await lines.get()) is not None:
+        yield line
+
+
+async def serve(options: argparse.Namespace) -> None:
+    names: dict[int, str] = {}
+    async with sctp.sctpsocket_udp(udp_port=options.udp_port) as sock:
+        # A HEARTBEAT a second; three without an answer, and who was there is gone.
+        sock.set_rtoinfo(sctp.RtoInfo(initial=500, min=500, max=1000))
+        sock.set_paddrparams(sctp.PaddrParams(hbinterval=1000, pathmaxrxt=3))
+        sock.set_assocparams(sctp.AssocParams(assocmaxrxt=3))
+        sock.events.association = True
+        sock.bind((options.host, options.port))
+        sock.listen()
+        print(f"Listening on {options.host}, SCTP port {options.port}, UDP port {sock.udp_port}")
+        async for message in sock:
+            change, who = message.notification, message.assoc_id
+            if isinstance(change, sctp.AssocChange):
+                if change.state is sctp.AssocState.SCTP_COMM_UP or who not in names:
+                    continue
+                line = (
+                    f"* {names.pop(who)} {'left' if change.state is sctp.AssocState.SCTP_SHUTDOWN_COMP else 'is gone'}"
+                )
+            else:
+                text = "".join(c for c in message.data.decode(errors="replace") if c.isprintable())
+                line = f"{names[who]}: {text}" if who in names else f"* {text} is here"
+                names.setdefault(who, text)
+            print(line)
+            # To everybody. One whose queue is full misses it rather than holding the others up.
+            await sock.sendmsg(line.encode(), [sctp.SndInfo(flags=sctp.SendFlag.SCTP_SENDALL | sctp.MSG_DONTWAIT)])
+
+
+async def join(options: argparse.Namespace) -> None:
+    async def show() -> None:
+        async for message in sock:
+            print(message.data.decode())
+
+    async with sctp.sctpsocket_tcp(remote_udp_port=options.udp_port) as sock:
+        async with asyncio.timeout(5):
+            await sock.connect((options.host, options.port))
+        await sock.send(options.name.encode())
+        showing = asyncio.create_task(show())
+        async for line in typed_lines():
+            if line:
+                await sock.send(line.encode())
+        sock.shutdown()  # what was said still arrives, and what the others say until then
+        await showing
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="A chat of many over SCTP.")
+    parser.add_argument("role", choices=["server", "join"])
+    parser.add_argument("--name", default=getpass.getuser(), help="what the others are shown (default: %(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="the server's address (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=4446, help="its SCTP port (default: %(default)s)")
+    parser.add_argument("--udp-port", type=int, default=9899, help="its UDP port (default: %(default)s)")
+    options = parser.parse_args()
+    try:
+        asyncio.run(serve(options) if options.role == "server" else join(options))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except TimeoutError:
+        sys.exit(f"error: nobody answers at {options.host}, UDP port {options.udp_port}")
+    except OSError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
