@@ -106,6 +106,11 @@ class AddressConfiguration:
         """(type, address) of all that was asked for and is not answered."""
         return [(kind, ip) for _, kind, ip in self._asked] + list(self.waiting)
 
+    @property
+    def deleting(self) -> bool:
+        """Whether an address of ours is being given up."""
+        return any(kind == DELETE_IP_ADDRESS for kind, _ in self.pending())
+
     def build(self, own_ip: str) -> bytes:
         """The next ASCONF, of what waits.
 

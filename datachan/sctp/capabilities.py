@@ -124,6 +124,12 @@ def adaptation_of(peer: Sequence[Parameter]) -> int:
     return -1
 
 
+def asks_for_unsigned_asconf(peer: Sequence[Parameter]) -> bool:
+    """Whether a peer announces ASCONF and cannot sign it."""
+    listed = any(isinstance(parameter, SupportedExtensions) and ASCONF in parameter.chunk_types for parameter in peer)
+    return listed and auth.random_number(peer) is None
+
+
 def to_report(peer: Sequence[Parameter]) -> list[UnknownParameter]:
     """The unknown parameters whose type asks for a report (RFC 9260, section 3.2.1)."""
     return [parameter for parameter in peer if isinstance(parameter, UnknownParameter) and parameter.report]

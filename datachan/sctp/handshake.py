@@ -9,7 +9,7 @@ from enum import Enum
 
 from . import auth
 from .addresses import TransportAddress, to_announce, usable_addresses
-from .capabilities import Capabilities, adaptation_of, announce, negotiate, to_report
+from .capabilities import Capabilities, adaptation_of, announce, asks_for_unsigned_asconf, negotiate, to_report
 from .cookie import CookieSealer, StateCookieContent
 from .options import AssociationOptions
 from .wire import causes
@@ -114,6 +114,11 @@ def refuse(options: AssociationOptions, init: InitChunk) -> ErrorCause | None:
             # RFC 9260, 5.1.2, B: "the endpoint MUST immediately send an ABORT chunk and MAY include an "Unresolvable
             # Address" error cause to its peer."
             return causes.unresolvable_address(parameter)
+    if options.dynamic_addresses and asks_for_unsigned_asconf(init.parameters):
+        # RFC 5061, 6: "If an SCTP endpoint that supports this extension receives an INIT that indicates that the peer
+        # supports the ASCONF extension but does NOT support the [RFC4895] extension, the receiver of such an INIT MUST
+        # send an ABORT in response." Of an INIT-ACK it says the same.
+        return causes.protocol_violation("ASCONF without AUTH")
     return auth.refuse(init.parameters, options.authenticated_chunks) if options.authentication else None
 
 

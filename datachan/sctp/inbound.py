@@ -471,6 +471,11 @@ def _handle_abort(association: Association, chunk: AbortChunk) -> None:
         # blue. Both sides had everything before we sent SHUTDOWN ACK: it is the graceful end.
         association.close(AssociationClosed())
         return
+    if chunk.tag_reflected and association.tcb is not None and association.tcb.asconf.deleting:
+        # RFC 5061, 5.3.1: "during the deletion of an IP address, an Abort MUST be ignored if the destination address of
+        # the Abort message is that of a destination being deleted." It answers a packet that the peer no longer knew
+        # the source of, and so reflects the tag.
+        return
     if chunk.causes:
         cause = chunk.causes[0]
         reason, code = f"the peer aborted: {causes.describe(cause)}", cause.code

@@ -27,7 +27,7 @@ from .quotations import Quotation, locate, quotations
 
 ROOT = Path(__file__).parents[2]
 EXCEPTIONS = Path(__file__).with_name("exceptions.toml")
-RFCS = (9260, 3758, 6525, 8260)
+RFCS = (9260, 3758, 4895, 5061, 6525, 8260)
 MIN_WORDS = 5
 
 KINDS = {

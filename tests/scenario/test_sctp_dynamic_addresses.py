@@ -31,7 +31,7 @@ from datachan.sctp.wire.causes import (
     parse_causes_untrusted,
     unrecognized_chunk_type,
 )
-from datachan.sctp.wire.chunks import AbortChunk, Chunk, DataChunk, ErrorChunk
+from datachan.sctp.wire.chunks import AbortChunk, Chunk, DataChunk, ErrorChunk, InitAckChunk, InitChunk
 from datachan.sctp.wire.extensions import AsconfAckChunk, AsconfChunk, AuthChunk
 from datachan.sctp.wire.packet import serialize_packet
 from datachan.sctp.wire.parameters import (
@@ -39,6 +39,7 @@ from datachan.sctp.wire.parameters import (
     DeleteIpAddress,
     ErrorCauseIndication,
     Parameter,
+    Random,
     SetPrimaryAddress,
     UnknownParameter,
 )
@@ -374,6 +375,45 @@ def test_a_peer_that_does_not_understand_after_all_is_not_asked_again() -> None:
     assert [event.accepted for event in net.a.of(LocalAddressChanged)] == [False]
     with pytest.raises(InvalidState):
         net.a.machine.add_address(A3)
+
+
+def test_a_peer_that_would_not_sign_is_refused() -> None:
+    # RFC 5061, 6: "An implementation that receives an INIT-ACK that indicates that the peer does not support the
+    # [RFC4895] extension MUST NOT send the COOKIE-ECHO to establish the association."
+    for first in (InitChunk, InitAckChunk):
+        net = Net()
+        net.a.machine.connect(net.now, [(Z1, UDP)])
+        (packet,) = net.a.machine.packets_to_send(net.now)[0][1]
+        other = net.z
+        if first is InitAckChunk:
+            net.z.machine.receive_datagrams([packet], net.now, (A1, UDP))
+            (packet,) = net.z.machine.packets_to_send(net.now)[0][1]
+            other = net.a
+        found = read(packet)
+        (init,) = found.chunks
+        assert type(init) is first
+        init.parameters = [p for p in init.parameters if not isinstance(p, Random)]
+        tag = found.verification_tag
+        stripped = serialize_packet(PORT, PORT, tag, [init.serialize()])
+        other.machine.receive_datagrams([stripped], net.now, (Z1 if other is net.a else A1, UDP))
+        ((_, packets),) = other.machine.packets_to_send(net.now)
+        assert names(packets[0]) == ["Abort"]
+        assert other.machine.state is S.CLOSED
+
+
+def test_while_an_address_is_deleted_an_abort_for_a_late_packet_from_it_ends_nothing() -> None:
+    # RFC 5061, 5.3.1: "an Abort MUST be ignored if the destination address of the Abort message is that of a
+    # destination being deleted."
+    net = Net(Host(A_SEED, A1, A2), Host(Z_SEED, Z1, Z2)).establish()
+    tcb = net.a.machine.tcb
+    assert tcb is not None
+    abort = serialize_packet(PORT, PORT, tcb.peer_tag, [AbortChunk([], tag_reflected=True).serialize()])
+    net.a.machine.delete_address(A1)
+    net.a.machine.receive_datagrams([abort], net.now, (Z1, UDP))
+    assert net.a.machine.state is S.ESTABLISHED
+    net.settle()
+    net.a.machine.receive_datagrams([abort], net.now, (Z1, UDP))
+    assert net.a.machine.state is S.CLOSED
 
 
 # -- what the peer wants ----------------------------------------------------------------------------------------
