@@ -98,6 +98,7 @@ class Endpoint:
         self._by_tag: dict[int, Entry] = {}
         self._by_peer: dict[PeerKey, Entry] = {}
         self._by_host: dict[tuple[str, int], Entry] = {}
+        self._by_address: dict[TransportAddress, Entry] = {}  # kept only while we have several addresses
         self._next_id = FIRST_ID
         self._waiting = 0
         self._deadlines = Deadlines()
@@ -135,6 +136,11 @@ class Endpoint:
         """The association with a peer at this IP address and SCTP port; of several behind one address, the first."""
         entry = self._by_host.get((ip, remote_port))
         return None if entry is None else entry.id
+
+    def sources_for(self, target: TransportAddress) -> list[str]:
+        """Our addresses that packets to this one may come from (RFC 5061, section 5.3); any if none is listed."""
+        entry = self._by_address.get(target)
+        return [] if entry is None else entry.association.source_addresses()
 
     def connect(
         self,
@@ -476,6 +482,9 @@ class Endpoint:
         for peer in entry.peers:
             self._by_peer.setdefault(peer, entry)
             self._by_host.setdefault((peer[0], remote_port), entry)
+        if association.options.local_addresses:
+            for address in addresses:
+                self._by_address.setdefault(address, entry)
 
     def _unindex(self, entry: Entry) -> None:
         self._forget_tag(entry)
@@ -488,6 +497,8 @@ class Endpoint:
             host = (peer[0], peer[2])
             if self._by_host.get(host) is entry:
                 del self._by_host[host]
+            if self._by_address.get((peer[0], peer[1])) is entry:
+                del self._by_address[(peer[0], peer[1])]
         entry.peers = ()
 
     def _forget_tag(self, entry: Entry) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from datachan.sctp import events as engine
 from datachan.sctp.addresses import TransportAddress, normalise
 from datachan.sctp.association import Association
-from datachan.sctp.errors import InvalidState, InvalidStream, SendBufferFull
+from datachan.sctp.errors import InvalidState, InvalidStream, SendBufferFull, UnknownKey
 from datachan.sctp.states import SHUTTING_DOWN
 
 from . import notifications as told
@@ -272,13 +272,13 @@ class SocketAssociation:
 
     # -- sending ----------------------------------------------------------------------------------------------
 
-    async def send(self, data: bytes, info: SndInfo, prinfo: PrInfo) -> None:
+    async def send(self, data: bytes, info: SndInfo, prinfo: PrInfo, key: int | None = None) -> None:
         """Send one message; wait while the send buffer is full, behind those who wait already.
 
         Raises:
             OSError: it cannot be sent.
         """
-        if not self._senders and self.try_send(data, info, prinfo):
+        if not self._senders and self.try_send(data, info, prinfo, key):
             return
         if self._senders is None:
             self._senders = deque()
@@ -288,7 +288,7 @@ class SocketAssociation:
         try:
             while True:
                 await turn
-                if self.try_send(data, info, prinfo):
+                if self.try_send(data, info, prinfo, key):
                     return
                 turn = senders[0] = asyncio.get_running_loop().create_future()
         finally:
@@ -298,7 +298,7 @@ class SocketAssociation:
                 if first:
                     self._let_senders_try()
 
-    def try_send(self, data: bytes, info: SndInfo, prinfo: PrInfo) -> bool:
+    def try_send(self, data: bytes, info: SndInfo, prinfo: PrInfo, key: int | None = None) -> bool:
         """Send one message if there is room for it.
 
         Raises:
@@ -323,12 +323,13 @@ class SocketAssociation:
                 max_retransmissions=value if prinfo.policy == PrPolicy.SCTP_PR_SCTP_RTX else None,
                 drop_priority=value if prinfo.policy == PrPolicy.SCTP_PR_SCTP_PRIO else None,
                 context=Sent(info, data if wanted else b""),
+                auth_key=key,
             )
         except SendBufferFull:
             return False
         except InvalidState:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
-        except (InvalidStream, ValueError) as error:
+        except (InvalidStream, UnknownKey, ValueError) as error:
             raise OSError(errno.EINVAL, str(error)) from None
         return True
 

@@ -43,6 +43,30 @@ MSG_DONTWAIT: Final = 0x10000
 """A flag of `SndInfo` and `sctp_send`: raise BlockingIOError rather than wait for room in the send buffer."""
 
 
+class How:
+    """How a message is sent: what came with it, and the settings for where that says nothing."""
+
+    __slots__ = ("further", "info", "key", "prinfo", "settings")
+
+    def __init__(self, ancillary: Iterable[Ancillary], settings: Settings) -> None:
+        self.info: SndInfo | None = None
+        self.prinfo: PrInfo | None = None
+        self.key: int | None = None
+        self.further: list[str] = []
+        self.settings = settings
+        for item in ancillary:
+            if isinstance(item, SndInfo):
+                self.info = item
+            elif isinstance(item, PrInfo):
+                self.prinfo = item
+            elif isinstance(item, InitMsg):
+                self.settings = replace(settings, options=with_init(settings.options, item))
+            elif isinstance(item, DstAddr):
+                self.further.append(item.host)
+            elif isinstance(item, AuthInfo):
+                self.key = item.keynumber
+
+
 class SctpSocket(PySctpNames, ABC):
     """The base of both kinds of sockets.
 
@@ -96,6 +120,9 @@ class SctpSocket(PySctpNames, ABC):
     def bindx(self, addresses: Sequence[Address], action: int = BindxAction.SCTP_BINDX_ADD_ADDR) -> None:
         """Bind to several addresses of this host, which must have the same port (RFC 6458, section 9.1).
 
+        Called again it adds addresses, or removes them. Associations that live learn of it where both sides have
+        SCTP_ASCONF_SUPPORTED on.
+
         Raises:
             OSError: as `bind`; or the ports differ.
         """
@@ -122,21 +149,21 @@ class SctpSocket(PySctpNames, ABC):
 
     def _bind_too(self, hosts: Sequence[str]) -> None:
         binding = self._bound()
-        binding.ports.bind_too(hosts)
+        binding.add_addresses(hosts)
         self._apply_addresses(binding)
 
     def _unbind(self, hosts: Sequence[str]) -> None:
         binding = self._bound()
         if not set(hosts) < set(binding.ports.hosts):
             raise OSError(errno.EINVAL, "one address at least must stay, and only those that are there can go")
-        for host in hosts:
-            binding.ports.remove(host)
-        self._apply_addresses(binding)
+        binding.remove_addresses(hosts)
+        self._apply_addresses(binding, gone=hosts)
 
-    def _apply_addresses(self, binding: Binding) -> None:
-        """Have INIT and INIT ACK list our addresses, if there are several."""
-        hosts = binding.ports.hosts
-        listed = tuple(hosts) if len(hosts) > 1 else ()
+    def _apply_addresses(self, binding: Binding, gone: Sequence[str] = ()) -> None:
+        """Have INIT and INIT ACK list our addresses, if there are several or may be."""
+        hosts = [host for host in binding.ports.hosts if host not in gone]
+        several = len(hosts) > 1 or (self._settings.options.dynamic_addresses and hosts[0] not in ("::", "0.0.0.0"))
+        listed = tuple(hosts) if several else ()
         options = replace(self._settings.options, local_port=binding.ports.port, local_addresses=listed)
         self._settings = replace(self._settings, options=options)
         binding.endpoint.options = options
@@ -341,25 +368,7 @@ class SctpSocket(PySctpNames, ABC):
             OSError: it cannot be sent.
         """
         self._check_open()
-        info: SndInfo | None = None
-        prinfo: PrInfo | None = None
-        init: InitMsg | None = None
-        further: list[str] = []
-        for item in ancillary:
-            if isinstance(item, SndInfo):
-                info = item
-            elif isinstance(item, PrInfo):
-                prinfo = item
-            elif isinstance(item, InitMsg):
-                init = item
-            elif isinstance(item, DstAddr):
-                further.append(item.host)
-            elif isinstance(item, AuthInfo):
-                self._use_key(item)
-        settings = (
-            self._settings if init is None else replace(self._settings, options=with_init(self._settings.options, init))
-        )
-        await self._send(bytes(data), info, prinfo, to, settings, further)
+        await self._send(bytes(data), How(ancillary, self._settings), to)
         return len(data)
 
     async def send(self, data: bytes) -> int:
@@ -417,37 +426,24 @@ class SctpSocket(PySctpNames, ABC):
         return await self.recvmsg(maxlen)
 
     @abstractmethod
-    async def _send(
-        self,
-        data: bytes,
-        info: SndInfo | None,
-        prinfo: PrInfo | None,
-        to: Address | None,
-        settings: Settings,
-        further: list[str],
-    ) -> None:
+    async def _send(self, data: bytes, how: How, to: Address | None) -> None:
         """Find the association, or set one up, and send."""
 
-    async def _send_on(
-        self, association: SocketAssociation, data: bytes, info: SndInfo | None, prinfo: PrInfo | None
-    ) -> None:
+    async def _send_on(self, association: SocketAssociation, data: bytes, how: How) -> None:
         """Send on one association, or end it."""
-        info = association.settings.sndinfo if info is None else info
-        prinfo = association.settings.prinfo if prinfo is None else prinfo
+        info = association.settings.sndinfo if how.info is None else how.info
+        prinfo = association.settings.prinfo if how.prinfo is None else how.prinfo
         if info.flags & SendFlag.SCTP_ABORT:
             association.abort(data.decode("utf-8", "replace"))
             return
         if data or not info.flags & SendFlag.SCTP_EOF:
             if info.flags & MSG_DONTWAIT:
-                if not association.try_send(data, info, prinfo):
+                if not association.try_send(data, info, prinfo, how.key):
                     raise BlockingIOError(errno.EAGAIN, "the send buffer is full")
             else:
-                await association.send(data, info, prinfo)
+                await association.send(data, info, prinfo, how.key)
         if info.flags & SendFlag.SCTP_EOF:
             association.shutdown()
-
-    def _use_key(self, info: AuthInfo) -> None:
-        raise OSError(errno.EOPNOTSUPP, f"there is no shared key {info.keynumber}")
 
     # -- options ----------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from datachan.driver import Driver
 from datachan.sctp.addresses import TransportAddress
 from datachan.sctp.association import Association
 from datachan.sctp.endpoint import Endpoint
-from datachan.sctp.events import AssociationEstablished, Event
+from datachan.sctp.events import AddressChange, AssociationEstablished, Event, LocalAddressChanged
 from datachan.sctp.options import AssociationOptions
 
 from .ancillary import Address
@@ -60,6 +60,8 @@ class Binding:
         self.associations: dict[int, SocketAssociation] = {}
         self.incoming: Callable[[int, Address], SocketAssociation] | None = None
         self._users = 1
+        self._leaving: dict[str, set[int]] = {}  # addresses given up, and the associations whose peers still have them
+        ports.sources_for = self.endpoint.sources_for
         self._driver: Driver[Run, Told] = Driver(EndpointMachine(self.endpoint), ports, self._told)
 
     @property
@@ -91,6 +93,57 @@ class Binding:
     def association_ended(self, association: SocketAssociation) -> None:
         """It is over; nobody finds it by its id any more."""
         self.associations.pop(association.id, None)
+        for host in list(self._leaving):
+            self._left(host, association.id)
+
+    # -- addresses of ours that come and go (RFC 5061) --------------------------------------------------------
+
+    def add_addresses(self, hosts: Sequence[str]) -> None:
+        """Use more addresses; peers that can do with them are told.
+
+        Raises:
+            OSError: as `Ports.bind_too`.
+        """
+        self.ports.bind_too(hosts)
+        for assoc_id in self._changeable():
+            live = self.call(assoc_id)
+            for host in hosts:
+                if live is not None:
+                    live.add_address(host)
+
+    def remove_addresses(self, hosts: Sequence[str]) -> None:
+        """Use addresses no more: at once, or when the peers that know them have agreed."""
+        for host in hosts:
+            waiting = set()
+            for assoc_id in self._changeable():
+                live = self.call(assoc_id)
+                if live is not None and host in live.source_addresses():
+                    live.delete_address(host)
+                    waiting.add(assoc_id)
+            if waiting:
+                self._leaving[host] = waiting
+            else:
+                self.ports.remove(host)
+        self.ports.choose_anew()
+
+    def _changeable(self) -> list[int]:
+        """The associations whose peers can take part."""
+        found = []
+        for assoc_id in self.associations:
+            live = self.endpoint.look(assoc_id)
+            if live is not None and live.tcb is not None and live.tcb.capabilities.dynamic_addresses:
+                found.append(assoc_id)
+        return found
+
+    def _left(self, host: str, assoc_id: int) -> None:
+        """A peer sends to an address of ours no more."""
+        waiting = self._leaving.get(host)
+        if waiting is None:
+            return
+        waiting.discard(assoc_id)
+        if not waiting:
+            del self._leaving[host]
+            self.ports.remove(host)
 
     def share(self) -> Binding:
         """One more socket uses it."""
@@ -124,4 +177,9 @@ class Binding:
             host = addresses[0][0] if addresses else ""
             association = self.incoming(assoc_id, (host, found.options.remote_port))
             self.associations[assoc_id] = association
+        if isinstance(event, LocalAddressChanged):
+            self.ports.choose_anew()
+            if event.change is AddressChange.REMOVED:
+                self._left(event.address, assoc_id)
+            return
         association.handle(event)

@@ -8,12 +8,11 @@ from dataclasses import replace
 
 from datachan.sctp.addresses import normalise
 
-from .ancillary import Address, PrInfo, SndInfo
+from .ancillary import Address, SndInfo
 from .association import SocketAssociation
-from .base import SctpSocket
+from .base import How, SctpSocket
 from .constants import SCTP_ALL_ASSOC, AssocId, SendFlag
 from .one_to_one import sctpsocket_tcp
-from .settings import Settings
 
 EVERYBODY = 1 << 30
 
@@ -96,28 +95,21 @@ class sctpsocket_udp(SctpSocket):  # noqa: N801 - PySCTP's name
         peeled._adopt(association)
         return peeled
 
-    async def _send(
-        self,
-        data: bytes,
-        info: SndInfo | None,
-        prinfo: PrInfo | None,
-        to: Address | None,
-        settings: Settings,
-        further: list[str],
-    ) -> None:
-        chosen = settings.sndinfo if info is None else info
+    async def _send(self, data: bytes, how: How, to: Address | None) -> None:
+        chosen = how.settings.sndinfo if how.info is None else how.info
         if chosen.flags & SendFlag.SCTP_SENDALL or chosen.assoc_id == SCTP_ALL_ASSOC:
-            await self._send_to_all(data, replace(chosen, flags=chosen.flags & ~SendFlag.SCTP_SENDALL), prinfo)
+            how.info = replace(chosen, flags=chosen.flags & ~SendFlag.SCTP_SENDALL)
+            await self._send_to_all(data, how)
             return
         if chosen.assoc_id:
             association = self._by_id(chosen.assoc_id)
         elif to is not None:
-            association = await self._with(to, chosen, settings, further)
+            association = await self._with(to, chosen, how)
         else:
             raise OSError(errno.EDESTADDRREQ, "a message needs an address or the id of an association")
-        await self._send_on(association, data, info, prinfo)
+        await self._send_on(association, data, how)
 
-    async def _with(self, to: Address, info: SndInfo, settings: Settings, further: list[str]) -> SocketAssociation:
+    async def _with(self, to: Address, info: SndInfo, how: How) -> SocketAssociation:
         """The association with this peer; without one it is set up (RFC 6458, section 7.5)."""
         hosts = await self._resolve(to)
         binding = self._bound()
@@ -128,15 +120,15 @@ class sctpsocket_udp(SctpSocket):  # noqa: N801 - PySCTP's name
                 return association
         if info.flags & (SendFlag.SCTP_EOF | SendFlag.SCTP_ABORT):
             raise OSError(errno.ENOTCONN, f"there is no association with {to[0]} port {to[1]}")
-        return await self._connect([to], settings, further)
+        return await self._connect([to], how.settings, how.further)
 
-    async def _send_to_all(self, data: bytes, info: SndInfo, prinfo: PrInfo | None) -> None:
+    async def _send_to_all(self, data: bytes, how: How) -> None:
         """Send to all that are established; with MSG_DONTWAIT those whose send buffer is full are left out."""
         for association in self._associations():
             if not association.established:
                 continue
             try:
-                await self._send_on(association, data, info, prinfo)
+                await self._send_on(association, data, how)
             except BlockingIOError:
                 continue
             except OSError:

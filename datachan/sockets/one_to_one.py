@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Self
 
-from .ancillary import Address, Message, PrInfo, SndInfo
+from .ancillary import Address, Message
 from .association import SocketAssociation
-from .base import SctpSocket
+from .base import How, SctpSocket
 from .binding import Binding
 from .constants import MessageFlag
 from .settings import Settings
@@ -190,16 +190,8 @@ class sctpsocket_tcp(SctpSocket):  # noqa: N801 - PySCTP's name
             raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
         return self._association
 
-    async def _send(
-        self,
-        data: bytes,
-        info: SndInfo | None,
-        prinfo: PrInfo | None,
-        to: Address | None,
-        settings: Settings,
-        further: list[str],
-    ) -> None:
-        await self._send_on(self._connected(), data, info, prinfo)
+    async def _send(self, data: bytes, how: How, to: Address | None) -> None:
+        await self._send_on(self._connected(), data, how)
 
     async def recvmsg(self, maxlen: int = 65536) -> Message:
         """See `SctpSocket.recvmsg`. At the end of the association a message without data.

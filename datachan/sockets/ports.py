@@ -167,6 +167,7 @@ class Ports:
     Attributes:
         port: the SCTP port.
         sockets: one for each address.
+        sources_for: says which of them packets to an address may come from; any if it lists none.
         tap: sees every packet; None when nobody looks.
     """
 
@@ -176,7 +177,10 @@ class Ports:
         self.sockets: list[SharedSocket] = []
         self._receiver: Receiver | None = None
         self._writable_callback: Callable[[], None] | None = None
-        self._chosen: dict[str, SharedSocket] = {}  # of each peer's address, the socket it was heard at or goes by
+        self.sources_for: Callable[[TransportAddress], Sequence[str]] | None = None
+        self._chosen: dict[
+            TransportAddress, SharedSocket
+        ] = {}  # of each peer's address, the socket it was heard at or goes by
         self._turn = 0
         self._routed: dict[str, str] = {}  # of each peer's address, ours in the capture
         try:
@@ -265,6 +269,11 @@ class Ports:
                 self._chosen.clear()
                 return
 
+    def choose_anew(self) -> None:
+        """What packets may come from has changed."""
+        self._chosen.clear()
+        self._routed.clear()
+
     def close(self) -> None:
         """Give everything back."""
         for shared in self.sockets:
@@ -328,10 +337,12 @@ class Ports:
 
     def _choose(self, target: TransportAddress) -> SharedSocket:
         """The socket to send by: the one the system's routes name; else those of the family in turn."""
-        chosen = self._chosen.get(target[0])
+        chosen = self._chosen.get(target)
         if chosen is None:
             six = ":" in target[0]
+            allowed = self.sources_for(target) if self.sources_for is not None else ()
             fitting = [shared for shared in self.sockets if (":" in shared.host) == six] or self.sockets
+            fitting = [shared for shared in fitting if shared.host in allowed] or fitting
             preferred = source_address(target)
             chosen = next((shared for shared in fitting if shared.host == preferred), None)
             if chosen is None:
@@ -339,7 +350,7 @@ class Ports:
                 self._turn += 1
             if len(self._chosen) >= 65536:
                 self._chosen.clear()
-            self._chosen[target[0]] = chosen
+            self._chosen[target] = chosen
         return chosen
 
     def _writable(self) -> None:

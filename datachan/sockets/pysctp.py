@@ -194,3 +194,7 @@ class PySctpNames:
     def set_primary(self, assoc_id: int, addr: Address) -> None:
         """Have data go to this address of the peer while it can be reached (SCTP_PRIMARY_ADDR)."""
         self.setsockopt(SocketOption.SCTP_PRIMARY_ADDR, addr, assoc_id)
+
+    def set_peer_primary(self, assoc_id: int, addr: Address) -> None:
+        """Ask the peer to send to this address of ours (SCTP_SET_PEER_PRIMARY_ADDR)."""
+        self.setsockopt(SocketOption.SCTP_SET_PEER_PRIMARY_ADDR, addr, assoc_id)

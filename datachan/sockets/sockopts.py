@@ -11,12 +11,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from datachan.sctp.errors import InvalidAddress, InvalidState, InvalidStream
+from datachan.sctp.errors import InvalidAddress, InvalidState, InvalidStream, UnknownKey
 from datachan.sctp.options import AssociationOptions
 from datachan.sctp.states import AssociationState
 from datachan.sctp.stats import PathState as EnginePathState
 from datachan.sctp.stats import PathStats
 
+from . import authopts
 from .ancillary import Address, InitMsg
 from .constants import AssocId, PathState, PrPolicy, Scheduler, StatusState
 from .notifications import NOTIFICATIONS, NotificationsStoppedEvent, SenderDryEvent
@@ -92,7 +93,7 @@ def set_value(sock: SctpSocket, option: SocketOption, value: object, assoc_id: i
         raise OSError(errno.ENOPROTOOPT, f"{option} cannot be set")
     try:
         setter(sock, value, assoc_id)
-    except (ValueError, InvalidAddress, InvalidStream) as error:
+    except (ValueError, InvalidAddress, InvalidStream, UnknownKey) as error:
         raise OSError(errno.EINVAL, str(error)) from None
     except InvalidState as error:
         raise OSError(errno.ENOTCONN, str(error)) from None
@@ -632,6 +633,9 @@ _PAIRS: dict[SocketOption, tuple[Getter, Setter]] = {
     _O.SCTP_PR_SUPPORTED: (_get_pr_supported, _set_pr_supported),
     _O.SCTP_INTERLEAVING_SUPPORTED: (_get_interleaving, _set_interleaving),
     _O.SCTP_STREAM_SCHEDULER: (_get_scheduler, _set_scheduler),
+    _O.SCTP_AUTH_SUPPORTED: (authopts.get_supported, authopts.set_supported),
+    _O.SCTP_AUTH_ACTIVE_KEY: (authopts.get_active, authopts.set_active),
+    _O.SCTP_ASCONF_SUPPORTED: (authopts.get_asconf, authopts.set_asconf),
 }
 _GETTERS: dict[SocketOption, Getter] = {
     **{option: getter for option, (getter, _) in _PAIRS.items()},
@@ -640,6 +644,9 @@ _GETTERS: dict[SocketOption, Getter] = {
     _O.SCTP_GET_ASSOC_NUMBER: _get_number,
     _O.SCTP_GET_ASSOC_ID_LIST: _get_ids,
     _O.SCTP_PR_ASSOC_STATUS: _get_pr_status,
+    _O.SCTP_HMAC_IDENT: authopts.get_hmacs,
+    _O.SCTP_PEER_AUTH_CHUNKS: authopts.get_peer_chunks,
+    _O.SCTP_LOCAL_AUTH_CHUNKS: authopts.get_local_chunks,
 }
 _SETTERS: dict[SocketOption, Setter] = {
     **{option: setter for option, (_, setter) in _PAIRS.items()},
@@ -647,4 +654,9 @@ _SETTERS: dict[SocketOption, Setter] = {
     _O.SCTP_RESET_ASSOC: _set_reset_assoc,
     _O.SCTP_ADD_STREAMS: _set_add_streams,
     _O.SCTP_STREAM_SCHEDULER_VALUE: _set_stream_value,
+    _O.SCTP_AUTH_CHUNK: authopts.set_chunk,
+    _O.SCTP_AUTH_KEY: authopts.set_key,
+    _O.SCTP_AUTH_DEACTIVATE_KEY: authopts.deactivate,
+    _O.SCTP_AUTH_DELETE_KEY: authopts.delete,
+    _O.SCTP_SET_PEER_PRIMARY_ADDR: authopts.set_peer_primary,
 }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from datachan.sctp import events as engine
 
 from . import notifications as told
-from .constants import AddrState, AssocResetFlag, AssocState, StreamChangeFlag, StreamResetFlag
+from .constants import AddrState, AssocResetFlag, AssocState, AuthIndication, StreamChangeFlag, StreamResetFlag
 
 if TYPE_CHECKING:
     from .association import SocketAssociation
@@ -21,6 +21,12 @@ _ADDR_STATES = {
     engine.PathStatus.MADE_PRIMARY: AddrState.SCTP_ADDR_MADE_PRIM,
     engine.PathStatus.CONFIRMED: AddrState.SCTP_ADDR_CONFIRMED,
     engine.PathStatus.POTENTIALLY_FAILED: AddrState.SCTP_ADDR_POTENTIALLY_FAILED,
+}
+
+_AUTH_INDICATIONS = {
+    engine.AuthenticationIndication.NEW_KEY: AuthIndication.SCTP_AUTH_NEW_KEY,
+    engine.AuthenticationIndication.NO_AUTH: AuthIndication.SCTP_AUTH_NO_AUTH,
+    engine.AuthenticationIndication.FREE_KEY: AuthIndication.SCTP_AUTH_FREE_KEY,
 }
 
 
@@ -40,6 +46,8 @@ def notification_for(association: SocketAssociation, event: engine.Event) -> Ite
     elif isinstance(event, engine.PathStatusChanged):
         host = association.address[0] if event.address is None else event.address[0]
         yield told.PaddrChange((host, association.address[1]), _ADDR_STATES[event.status], 0, assoc_id)
+    elif isinstance(event, engine.AuthenticationChanged):
+        yield told.AuthenticationEvent(event.key_id, _AUTH_INDICATIONS[event.indication], assoc_id)
     elif isinstance(event, engine.AdaptationIndicated):
         yield told.AdaptationEvent(event.code, assoc_id)
     elif isinstance(event, engine.RemoteError):
