@@ -34,7 +34,7 @@ from .constants import (
 )
 from .inbox import Inbox, Item
 from .notifications import Notification
-from .options import SocketOption
+from .options import SocketOption, UdpEncaps
 from .ports import Ports
 from .pysctp import PySctpNames
 from .settings import Settings, default_options, with_init
@@ -228,6 +228,15 @@ class SctpSocket(PySctpNames, ABC):
     def udp_port(self) -> int:
         """The local UDP port; 0 while it is not bound."""
         return 0 if self._binding is None else self._binding.ports.udp_port
+
+    @property
+    def remote_udp_port(self) -> int:
+        """The UDP port of peers to connect to; may be set."""
+        return self._settings.remote_udp_port
+
+    @remote_udp_port.setter
+    def remote_udp_port(self, port: int) -> None:
+        self.setsockopt(SocketOption.SCTP_REMOTE_UDP_ENCAPS_PORT, UdpEncaps(None, port))
 
     def getsockname(self) -> Address:
         """The (host, SCTP port) the socket is bound to."""
@@ -433,6 +442,8 @@ class SctpSocket(PySctpNames, ABC):
         """Send on one association, or end it."""
         info = association.settings.sndinfo if how.info is None else how.info
         prinfo = association.settings.prinfo if how.prinfo is None else how.prinfo
+        if info.flags & SendFlag.SCTP_ADDR_OVER:
+            raise OSError(errno.EOPNOTSUPP, "data goes by the primary path; set_primary changes it")
         if info.flags & SendFlag.SCTP_ABORT:
             association.abort(data.decode("utf-8", "replace"))
             return

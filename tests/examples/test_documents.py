@@ -8,7 +8,7 @@ import pytest
 
 from .processes import ROOT, run, serve
 
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "tutorial.md")
+DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "tutorial.md", ROOT / "docs" / "sockets.md")
 DEFAULT_SERVER = "http://127.0.0.1:8080"
 
 

@@ -1,4 +1,4 @@
-"""Several addresses: bound, connected to, watched, and changed while the association lasts; keys that prove who asks."""
+"""Several addresses: bound, connected to, watched, changed while the association lasts; and keys to prove who it is."""
 
 from __future__ import annotations
 
