@@ -272,13 +272,22 @@ class SocketAssociation:
 
     # -- sending ----------------------------------------------------------------------------------------------
 
-    async def send(self, data: bytes, info: SndInfo, prinfo: PrInfo, key: int | None = None) -> None:
-        """Send one message; wait while the send buffer is full, behind those who wait already.
+    async def send(
+        self,
+        data: bytes,
+        info: SndInfo,
+        prinfo: PrInfo,
+        key: int | None = None,
+        over: TransportAddress | None = None,
+    ) -> None:
+        """Send one message, to the address `over` instead of the primary one if it is given.
+
+        Waits while the send buffer is full, behind those who wait already.
 
         Raises:
             OSError: it cannot be sent.
         """
-        if not self._senders and self.try_send(data, info, prinfo, key):
+        if not self._senders and self.try_send(data, info, prinfo, key, over):
             return
         if self._senders is None:
             self._senders = deque()
@@ -288,7 +297,7 @@ class SocketAssociation:
         try:
             while True:
                 await turn
-                if self.try_send(data, info, prinfo, key):
+                if self.try_send(data, info, prinfo, key, over):
                     return
                 turn = senders[0] = asyncio.get_running_loop().create_future()
         finally:
@@ -298,7 +307,14 @@ class SocketAssociation:
                 if first:
                     self._let_senders_try()
 
-    def try_send(self, data: bytes, info: SndInfo, prinfo: PrInfo, key: int | None = None) -> bool:
+    def try_send(
+        self,
+        data: bytes,
+        info: SndInfo,
+        prinfo: PrInfo,
+        key: int | None = None,
+        over: TransportAddress | None = None,
+    ) -> bool:
         """Send one message if there is room for it.
 
         Raises:
@@ -324,6 +340,7 @@ class SocketAssociation:
                 drop_priority=value if prinfo.policy == PrPolicy.SCTP_PR_SCTP_PRIO else None,
                 context=Sent(info, data if wanted else b""),
                 auth_key=key,
+                destination=over,
             )
         except SendBufferFull:
             return False

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Final, Self
 from datachan.sctp.addresses import TransportAddress, normalise
 from datachan.sctp.errors import InvalidState
 from datachan.sctp.options import AssociationOptions
+from datachan.sctp.stats import AssociationStats
 
 from . import sockopts
 from .ancillary import Address, Ancillary, AuthInfo, DstAddr, InitMsg, Message, NxtInfo, PrInfo, RcvInfo, SndInfo
@@ -46,9 +47,10 @@ MSG_DONTWAIT: Final = 0x10000
 class How:
     """How a message is sent: what came with it, and the settings for where that says nothing."""
 
-    __slots__ = ("further", "info", "key", "prinfo", "settings")
+    __slots__ = ("further", "info", "key", "prinfo", "settings", "to")
 
-    def __init__(self, ancillary: Iterable[Ancillary], settings: Settings) -> None:
+    def __init__(self, ancillary: Iterable[Ancillary], settings: Settings, to: Address | None) -> None:
+        self.to = to
         self.info: SndInfo | None = None
         self.prinfo: PrInfo | None = None
         self.key: int | None = None
@@ -377,7 +379,7 @@ class SctpSocket(PySctpNames, ABC):
             OSError: it cannot be sent.
         """
         self._check_open()
-        await self._send(bytes(data), How(ancillary, self._settings), to)
+        await self._send(bytes(data), How(ancillary, self._settings, to))
         return len(data)
 
     async def send(self, data: bytes) -> int:
@@ -435,24 +437,25 @@ class SctpSocket(PySctpNames, ABC):
         return await self.recvmsg(maxlen)
 
     @abstractmethod
-    async def _send(self, data: bytes, how: How, to: Address | None) -> None:
+    async def _send(self, data: bytes, how: How) -> None:
         """Find the association, or set one up, and send."""
 
     async def _send_on(self, association: SocketAssociation, data: bytes, how: How) -> None:
         """Send on one association, or end it."""
         info = association.settings.sndinfo if how.info is None else how.info
         prinfo = association.settings.prinfo if how.prinfo is None else how.prinfo
-        if info.flags & SendFlag.SCTP_ADDR_OVER:
-            raise OSError(errno.EOPNOTSUPP, "data goes by the primary path; set_primary changes it")
+        over = None
+        if info.flags & SendFlag.SCTP_ADDR_OVER and how.to is not None and association.established:
+            over = association.transport_address(how.to)
         if info.flags & SendFlag.SCTP_ABORT:
             association.abort(data.decode("utf-8", "replace"))
             return
         if data or not info.flags & SendFlag.SCTP_EOF:
             if info.flags & MSG_DONTWAIT:
-                if not association.try_send(data, info, prinfo, how.key):
+                if not association.try_send(data, info, prinfo, how.key, over):
                     raise BlockingIOError(errno.EAGAIN, "the send buffer is full")
             else:
-                await association.send(data, info, prinfo, how.key)
+                await association.send(data, info, prinfo, how.key, over)
         if info.flags & SendFlag.SCTP_EOF:
             association.shutdown()
 
@@ -553,6 +556,18 @@ class SctpSocket(PySctpNames, ABC):
     @abstractmethod
     def _set_autoclose(self, seconds: float) -> None:
         """Shut associations down that are idle for so long."""
+
+    def stats(self, assoc_id: int = 0) -> AssociationStats:
+        """Counters and sizes of an association, times in seconds; more than SCTP_STATUS tells.
+
+        Raises:
+            OSError: there is no such association.
+        """
+        association = self._chosen(assoc_id)
+        live = None if association is None else association.look()
+        if live is None:
+            raise OSError(errno.EINVAL, "there is no association to ask about")
+        return live.stats()
 
     def getladdrs(self, assoc_id: int = 0) -> list[Address]:
         """Our own addresses (RFC 6458, section 9.5); of a socket bound to all of them, the wildcard."""

@@ -95,7 +95,7 @@ class sctpsocket_udp(SctpSocket):  # noqa: N801 - PySCTP's name
         peeled._adopt(association)
         return peeled
 
-    async def _send(self, data: bytes, how: How, to: Address | None) -> None:
+    async def _send(self, data: bytes, how: How) -> None:
         chosen = how.settings.sndinfo if how.info is None else how.info
         if chosen.flags & SendFlag.SCTP_SENDALL or chosen.assoc_id == SCTP_ALL_ASSOC:
             how.info = replace(chosen, flags=chosen.flags & ~SendFlag.SCTP_SENDALL)
@@ -103,8 +103,8 @@ class sctpsocket_udp(SctpSocket):  # noqa: N801 - PySCTP's name
             return
         if chosen.assoc_id:
             association = self._by_id(chosen.assoc_id)
-        elif to is not None:
-            association = await self._with(to, chosen, how)
+        elif how.to is not None:
+            association = await self._with(how.to, chosen, how)
         else:
             raise OSError(errno.EDESTADDRREQ, "a message needs an address or the id of an association")
         await self._send_on(association, data, how)

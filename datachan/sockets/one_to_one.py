@@ -190,7 +190,7 @@ class sctpsocket_tcp(SctpSocket):  # noqa: N801 - PySCTP's name
             raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
         return self._association
 
-    async def _send(self, data: bytes, how: How, to: Address | None) -> None:
+    async def _send(self, data: bytes, how: How) -> None:
         await self._send_on(self._connected(), data, how)
 
     async def recvmsg(self, maxlen: int = 65536) -> Message:

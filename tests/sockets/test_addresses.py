@@ -12,6 +12,7 @@ from datachan.sockets import (
     SCTP_ADDR_ADDED,
     SCTP_ADDR_CONFIRMED,
     SCTP_ADDR_MADE_PRIM,
+    SCTP_ADDR_OVER,
     SCTP_ADDR_REMOVED,
     SCTP_ASCONF_SUPPORTED,
     SCTP_AUTH_ACTIVE_KEY,
@@ -79,6 +80,20 @@ async def test_the_primary_address_can_be_another(opened) -> None:
     assert client.get_status().primary.address == (THERE[1], port)
     await client.send(b"that way")
     assert await accepted.recv(10) == b"that way"
+
+
+async def test_one_message_can_go_to_another_address(opened) -> None:
+    listener, client, accepted = await multihomed(opened)
+    port = listener.getsockname()[1]
+    before = {path.address[0]: path.cwnd for path in client.stats().paths}
+    for _ in range(20):
+        await client.sctp_send(bytes(5000), to=(THERE[2], port), flags=SCTP_ADDR_OVER)
+        assert len(await accepted.recv(1 << 16)) == 5000
+    await asyncio.sleep(0)
+    grown = {path.address[0] for path in client.stats().paths if path.cwnd > before[path.address[0]]}
+    assert grown == {THERE[2]}
+    with pytest.raises(OSError, match="no address"):
+        await client.sctp_send(b"x", to=("127.0.0.9", port), flags=SCTP_ADDR_OVER)
 
 
 async def test_addresses_are_confirmed_one_after_the_other(opened) -> None:

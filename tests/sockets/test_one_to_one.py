@@ -14,7 +14,6 @@ from datachan.sockets import (
     MSG_EOF,
     MSG_EOR,
     MSG_UNORDERED,
-    SCTP_ADDR_OVER,
     SndInfo,
     sctpsocket_tcp,
 )
@@ -300,12 +299,6 @@ async def test_a_stream_that_is_not_there_is_an_error(opened) -> None:
     with pytest.raises(OSError, match="stream 10") as caught:
         await client.sendmsg(b"x", [SndInfo(sid=10)])
     assert caught.value.errno == errno.EINVAL
-
-
-async def test_a_destination_for_one_message_cannot_be_chosen(opened) -> None:
-    client, _ = await opened.pair()
-    with pytest.raises(OSError, match="primary path"):
-        await client.sctp_send(b"x", flags=SCTP_ADDR_OVER)
 
 
 async def test_calls_that_need_an_association_say_so(opened) -> None:
