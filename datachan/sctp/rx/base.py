@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datachan.sctp.errors import SctpError
-from datachan.sctp.events import Event
+from datachan.sctp.events import Event, MessageReceived
 from datachan.sctp.wire.chunks import UserDataChunk
 
 OVERHEAD = 128
@@ -20,6 +20,21 @@ window.
 
 class PeerViolation(SctpError):
     """The peer broke the protocol in a way that ends the association; the text goes into the ABORT."""
+
+
+class OrderedStream:
+    """One stream we receive on, as far as the order of its messages goes.
+
+    Attributes:
+        next_number: the ordered message to deliver next: its SSN or MID, unwrapped.
+        waiting: whole ordered messages that came too early, by that number.
+    """
+
+    __slots__ = ("next_number", "waiting")
+
+    def __init__(self) -> None:
+        self.next_number = 0
+        self.waiting: dict[int, MessageReceived] = {}
 
 
 class Reassembly:
@@ -77,6 +92,45 @@ class Reassembly:
 
     def check_invariants(self) -> None:
         """For tests: raise AssertionError when the books do not balance."""
+
+    def _deliver_next(self, stream: OrderedStream, message: MessageReceived, out: list[Event]) -> None:
+        """It is this message's turn, and perhaps that of some that waited for it."""
+        out.append(message)
+        stream.next_number += 1
+        if stream.waiting:
+            self._deliver_waiting(stream, out)
+
+    def _let_wait(self, stream: OrderedStream, number: int, message: MessageReceived) -> None:
+        """A message came before its turn. Raises PeerViolation when its number is taken."""
+        if number in stream.waiting:
+            raise PeerViolation(f"sequence number {message.ssn} used twice on stream {message.stream_id}")
+        stream.waiting[number] = message
+        self._hold(len(message.data), 1)
+
+    def _deliver_waiting(self, stream: OrderedStream, out: list[Event]) -> None:
+        while stream.next_number in stream.waiting:
+            self._release_waiting(stream, stream.next_number, out)
+            stream.next_number += 1
+
+    def _skip_to(self, stream: OrderedStream, last: int, out: list[Event]) -> None:
+        """What is missing up to this number will not come.
+
+        RFC 3758, 3.6: "immediately make available for delivery stream sequence numbers earlier than or equal to the
+        stream sequence number listed inside the FORWARD TSN."
+        """
+        for early in sorted(number for number in stream.waiting if number <= last):
+            self._release_waiting(stream, early, out)
+        stream.next_number = last + 1
+        self._deliver_waiting(stream, out)
+
+    def _release_waiting(self, stream: OrderedStream, number: int, out: list[Event]) -> None:
+        message = stream.waiting.pop(number)
+        self._hold(-len(message.data), -1)
+        out.append(message)
+
+    def _forget_waiting(self, stream: OrderedStream) -> None:
+        """The stream begins anew."""
+        self._hold(-sum(len(message.data) for message in stream.waiting.values()), -len(stream.waiting))
 
     def _hold(self, size: int, pieces: int) -> None:
         self.buffered += size + OVERHEAD * pieces

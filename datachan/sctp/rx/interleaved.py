@@ -20,7 +20,7 @@ from datachan.sctp.serial import unwrap
 from datachan.sctp.wire.chunks import UserDataChunk
 from datachan.sctp.wire.extensions import IDataChunk
 
-from .base import OVERHEAD, PeerViolation, Reassembly
+from .base import OVERHEAD, OrderedStream, PeerViolation, Reassembly
 
 COUNTED_SHARE = 128
 """Of a message under way, the window divided by this many counts against it."""
@@ -71,23 +71,20 @@ class Partial:
         return len(self.parts) + len(self.early)
 
 
-class InterleavedStream:
-    """One stream we receive on.
+class InterleavedStream(OrderedStream):
+    """One stream we receive on, with messages under way.
 
     Attributes:
-        next_mid: the ordered message to deliver next, unwrapped.
         first_unordered_mid: unordered messages below this one were skipped, or are far behind; unwrapped.
         partials: messages under way, by `mid << 1 | unordered`, the MID as on the wire.
-        waiting: whole ordered messages that came too early, by unwrapped MID.
     """
 
-    __slots__ = ("first_unordered_mid", "next_mid", "partials", "waiting")
+    __slots__ = ("first_unordered_mid", "partials")
 
     def __init__(self) -> None:
-        self.next_mid = 0
+        super().__init__()
         self.first_unordered_mid = 0
         self.partials: dict[int, Partial] = {}
-        self.waiting: dict[int, MessageReceived] = {}
 
 
 class InterleavedReassembly(Reassembly):
@@ -151,7 +148,7 @@ class InterleavedReassembly(Reassembly):
 
     def _give_part(self, stream: InterleavedStream, partial: Partial, chunk: IDataChunk, out: list[Event]) -> None:
         """Hand up what there is, up to the first gap, of a message that goes on, if it is its turn."""
-        if not partial.parts or not (chunk.unordered or chunk.mid == stream.next_mid & _MASK):
+        if not partial.parts or not (chunk.unordered or chunk.mid == stream.next_number & _MASK):
             return
         data = b"".join(partial.parts)
         self._hold(-len(data), -len(partial.parts))
@@ -208,25 +205,10 @@ class InterleavedReassembly(Reassembly):
         message = MessageReceived(chunk.stream_id, ppid, data, chunk.unordered, chunk.mid, chunk.tsn)
         if chunk.unordered:
             out.append(message)
-        elif chunk.mid == stream.next_mid & _MASK:
-            out.append(message)
-            stream.next_mid += 1
-            if stream.waiting:
-                self._deliver_waiting(stream, out)
+        elif chunk.mid == stream.next_number & _MASK:
+            self._deliver_next(stream, message, out)
         else:
-            mid = unwrap(chunk.mid, stream.next_mid)
-            if mid in stream.waiting:
-                raise PeerViolation(f"message identifier {chunk.mid} used twice on stream {chunk.stream_id}")
-            stream.waiting[mid] = message
-            self._hold(len(data), 1)
-
-    def _deliver_waiting(self, stream: InterleavedStream, out: list[Event]) -> None:
-        waiting = stream.waiting
-        while stream.next_mid in waiting:
-            message = waiting.pop(stream.next_mid)
-            self._hold(-len(message.data), -1)
-            out.append(message)
-            stream.next_mid += 1
+            self._let_wait(stream, unwrap(chunk.mid, stream.next_number), message)
 
     def _release(self, partial: Partial) -> None:
         """Take a message that is no longer under way off the books."""
@@ -255,16 +237,11 @@ class InterleavedReassembly(Reassembly):
                 self._skip_ordered(stream_id, stream, number, out)
 
     def _skip_ordered(self, stream_id: int, stream: InterleavedStream, number: int, out: list[Event]) -> None:
-        last = unwrap(number, stream.next_mid)
-        if last < stream.next_mid:
+        last = unwrap(number, stream.next_number)
+        if last < stream.next_number:
             return
         self._drop_partials(stream_id, stream, False, last, out)
-        for early in sorted(mid for mid in stream.waiting if mid <= last):
-            message = stream.waiting.pop(early)
-            self._hold(-len(message.data), -1)
-            out.append(message)
-        stream.next_mid = last + 1
-        self._deliver_waiting(stream, out)
+        self._skip_to(stream, last, out)
 
     def _drop_partials(
         self, stream_id: int, stream: InterleavedStream, unordered: bool, last: int, out: list[Event]
@@ -285,7 +262,7 @@ class InterleavedReassembly(Reassembly):
             stream = self._streams.pop(stream_id, None)
             if stream is None:
                 continue
-            self._hold(-sum(len(message.data) for message in stream.waiting.values()), -len(stream.waiting))
+            self._forget_waiting(stream)
             for partial in stream.partials.values():
                 self._release(partial)
 
@@ -319,4 +296,4 @@ def _is_outdated(stream: InterleavedStream, chunk: IDataChunk) -> bool:
         mid = unwrap(chunk.mid, stream.first_unordered_mid)
         stream.first_unordered_mid = max(stream.first_unordered_mid, mid - HORIZON)
         return mid < stream.first_unordered_mid
-    return unwrap(chunk.mid, stream.next_mid) < stream.next_mid
+    return unwrap(chunk.mid, stream.next_number) < stream.next_number

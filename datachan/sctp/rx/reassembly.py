@@ -13,7 +13,7 @@ from datachan.sctp.events import Event, MessageReceived, PartialDeliveryAborted
 from datachan.sctp.serial import unwrap16
 from datachan.sctp.wire.chunks import DataChunk, UserDataChunk
 
-from .base import OVERHEAD, PeerViolation, Reassembly
+from .base import OVERHEAD, OrderedStream, PeerViolation, Reassembly
 
 
 class Run:
@@ -31,16 +31,6 @@ class Run:
         self.size = len(chunk.data)
 
 
-class InboundStream:
-    """One stream we receive on: the next SSN to deliver and the messages that came too early."""
-
-    __slots__ = ("next_ssn", "waiting")
-
-    def __init__(self) -> None:
-        self.next_ssn = 0
-        self.waiting: dict[int, MessageReceived] = {}
-
-
 class ReassemblyQueue(Reassembly):
     """The reassembly of an association that uses DATA."""
 
@@ -51,7 +41,7 @@ class ReassemblyQueue(Reassembly):
         # A run is found by its first TSN and by the TSN behind its last.
         self._by_start: dict[int, Run] = {}
         self._by_end: dict[int, Run] = {}
-        self._streams: dict[int, InboundStream] = {}
+        self._streams: dict[int, OrderedStream] = {}
 
     def add(self, chunk: UserDataChunk, tsn: int, contiguous: bool, out: list[Event]) -> None:
         """Take in a fragment and append the messages it completes, in order, to `out`; see `Reassembly.add`."""
@@ -94,7 +84,7 @@ class ReassemblyQueue(Reassembly):
             return
         if not first.unordered:
             stream = self._streams.get(first.stream_id)
-            if first.ssn != (0 if stream is None else stream.next_ssn & 0xFFFF):
+            if first.ssn != (0 if stream is None else stream.next_number & 0xFFFF):
                 return
         self._hold(-run.size, -len(run.parts))
         data = b"".join(run.parts)
@@ -165,27 +155,12 @@ class ReassemblyQueue(Reassembly):
             return
         stream = self._streams.get(first.stream_id)
         if stream is None:
-            stream = self._streams[first.stream_id] = InboundStream()
-        if first.ssn == stream.next_ssn & 0xFFFF:
-            out.append(message)
-            stream.next_ssn += 1
-            if stream.waiting:
-                self._deliver_waiting(stream, out)
-            return
-        # A TSN is never taken twice, so this SSN is ahead: it may be so by up to 2**16 - 1.
-        ssn = stream.next_ssn + (first.ssn - stream.next_ssn & 0xFFFF)
-        if ssn in stream.waiting:
-            raise PeerViolation(f"stream sequence number {first.ssn} used twice on stream {first.stream_id}")
-        stream.waiting[ssn] = message
-        self._hold(len(data), 1)
-
-    def _deliver_waiting(self, stream: InboundStream, out: list[Event]) -> None:
-        waiting = stream.waiting
-        while stream.next_ssn in waiting:
-            message = waiting.pop(stream.next_ssn)
-            self._hold(-len(message.data), -1)
-            out.append(message)
-            stream.next_ssn += 1
+            stream = self._streams[first.stream_id] = OrderedStream()
+        if first.ssn == stream.next_number & 0xFFFF:
+            self._deliver_next(stream, message, out)
+        else:
+            # A TSN is never taken twice, so this SSN is ahead: it may be so by up to 2**16 - 1.
+            self._let_wait(stream, stream.next_number + (first.ssn - stream.next_number & 0xFFFF), message)
 
     def forward(self, new_cumulative_tsn: int, skipped: Sequence[tuple[int, bool, int]], out: list[Event]) -> None:
         """Drop the messages skipped and deliver what waited for them; see `Reassembly.forward`."""
@@ -202,21 +177,10 @@ class ReassemblyQueue(Reassembly):
         for stream_id, _unordered, ssn in skipped:
             stream = self._streams.get(stream_id)
             if stream is None:
-                stream = self._streams[stream_id] = InboundStream()
-            self._skip(stream, ssn, out)
-
-    def _skip(self, stream: InboundStream, ssn: int, out: list[Event]) -> None:
-        last_skipped = unwrap16(ssn, stream.next_ssn)
-        if last_skipped < stream.next_ssn:
-            return
-        # RFC 3758, 3.6: "immediately make available for delivery stream sequence numbers earlier than or equal to the
-        # stream sequence number listed inside the FORWARD TSN."
-        for early in sorted(number for number in stream.waiting if number <= last_skipped):
-            message = stream.waiting.pop(early)
-            self._hold(-len(message.data), -1)
-            out.append(message)
-        stream.next_ssn = last_skipped + 1
-        self._deliver_waiting(stream, out)
+                stream = self._streams[stream_id] = OrderedStream()
+            last_skipped = unwrap16(ssn, stream.next_number)
+            if last_skipped >= stream.next_number:
+                self._skip_to(stream, last_skipped, out)
 
     def _discard(self, run: Run) -> None:
         self._by_start.pop(run.start, None)
@@ -228,7 +192,7 @@ class ReassemblyQueue(Reassembly):
         for stream_id in list(self._streams) if stream_ids is None else stream_ids:
             stream = self._streams.pop(stream_id, None)
             if stream is not None:
-                self._hold(-sum(len(message.data) for message in stream.waiting.values()), -len(stream.waiting))
+                self._forget_waiting(stream)
 
     def being_assembled(self, cumulative_tsn: int) -> tuple[int, int]:
         """(bytes, pieces) of the one message that is whole up to the cumulative TSN and goes on behind it.

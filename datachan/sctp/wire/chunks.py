@@ -137,6 +137,20 @@ class UserDataChunk(Chunk):
     ending: bool
     immediate: bool
 
+    def flag_bits(self) -> int:
+        """The flags as on the wire."""
+        return (
+            (FLAG_ENDING if self.ending else 0)
+            | (FLAG_BEGINNING if self.beginning else 0)
+            | (FLAG_UNORDERED if self.unordered else 0)
+            | (FLAG_IMMEDIATE if self.immediate else 0)
+        )
+
+    def content(self) -> str:
+        """How much there is of what, for people."""
+        flags = ("U" if self.unordered else "") + ("B" if self.beginning else "") + ("E" if self.ending else "")
+        return f"{len(self.data)} bytes, {flags}{'I' if self.immediate else ''}"
+
 
 class DataChunk(UserDataChunk):
     """User data, a message or a fragment of one (RFC 9260, 3.3.1).
@@ -172,22 +186,14 @@ class DataChunk(UserDataChunk):
         self.immediate = immediate
 
     def serialize(self) -> bytes:
-        flags = (
-            (FLAG_ENDING if self.ending else 0)
-            | (FLAG_BEGINNING if self.beginning else 0)
-            | (FLAG_UNORDERED if self.unordered else 0)
-            | (FLAG_IMMEDIATE if self.immediate else 0)
-        )
         data = self.data
         size = len(data)
-        header = _DATA.pack(DATA, flags, 16 + size, self.tsn, self.stream_id, self.ssn, self.ppid)
+        header = _DATA.pack(DATA, self.flag_bits(), 16 + size, self.tsn, self.stream_id, self.ssn, self.ppid)
         return header + data + _PADDING[size & 3] if size & 3 else header + data
 
     def __repr__(self) -> str:
-        flags = ("U" if self.unordered else "") + ("B" if self.beginning else "") + ("E" if self.ending else "")
         return (
-            f"DataChunk(tsn={self.tsn}, stream_id={self.stream_id}, ssn={self.ssn}, ppid={self.ppid}, "
-            f"{len(self.data)} bytes, {flags}{'I' if self.immediate else ''})"
+            f"DataChunk(tsn={self.tsn}, stream_id={self.stream_id}, ssn={self.ssn}, ppid={self.ppid}, {self.content()})"
         )
 
 

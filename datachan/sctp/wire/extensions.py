@@ -128,21 +128,16 @@ class IDataChunk(UserDataChunk):
         return 0 if self.beginning else self.ppid_or_fsn
 
     def serialize(self) -> bytes:
-        flags = (
-            (FLAG_ENDING if self.ending else 0)
-            | (FLAG_BEGINNING if self.beginning else 0)
-            | (FLAG_UNORDERED if self.unordered else 0)
-            | (FLAG_IMMEDIATE if self.immediate else 0)
-        )
         data = self.data
-        header = _I_DATA.pack(I_DATA, flags, 20 + len(data), self.tsn, self.stream_id, 0, self.mid, self.ppid_or_fsn)
+        header = _I_DATA.pack(
+            I_DATA, self.flag_bits(), 20 + len(data), self.tsn, self.stream_id, 0, self.mid, self.ppid_or_fsn
+        )
         return header + data + _PADDING[len(data) & 3]
 
     def __repr__(self) -> str:
-        flags = ("U" if self.unordered else "") + ("B" if self.beginning else "") + ("E" if self.ending else "")
         return (
             f"IDataChunk(tsn={self.tsn}, stream_id={self.stream_id}, mid={self.mid}, ppid_or_fsn={self.ppid_or_fsn}, "
-            f"{len(self.data)} bytes, {flags}{'I' if self.immediate else ''})"
+            f"{self.content()})"
         )
 
 
