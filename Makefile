@@ -7,11 +7,12 @@ STAMP := $(VENV)/.installed
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 LINKS_ARGS ?=
+SCALE_ARGS ?=
 SOAK ?= 20000-20999
 FUZZ_SECONDS ?= 10
 FUZZ_ARGS ?=
 
-.PHONY: help run test soak fuzz check format bench bench-links clean compiled pure test-compiled
+.PHONY: help run test soak fuzz check format bench bench-scale bench-links clean compiled pure test-compiled
 .DEFAULT_GOAL := help
 
 help: ## List these targets
@@ -70,6 +71,9 @@ bench: $(STAMP) ## Measure everything side by side with every other stack that i
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary wrtc --group links || echo "wrtc has no wheel here: it is not measured"
 	@mkdir -p build/bench
 	$(BIN)/python -m tests.bench --json build/bench/result.json --plot build/bench/result.png $(BENCH_ARGS)
+
+bench-scale: $(STAMP) ## Measure a thousand connections of one process: memory, processor, throughput (SCALE_ARGS=… is passed on)
+	PYTHONPATH=. $(BIN)/python -P -m tests.bench.scale $(SCALE_ARGS)
 
 bench-links: $(STAMP) ## Measure goodput through emulated links, side by side with other stacks (LINKS_ARGS=… is passed on)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary wrtc --group links || echo "wrtc has no wheel here: it is not measured"

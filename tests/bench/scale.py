@@ -1,0 +1,215 @@
+"""Many connections of one process: `make bench-scale`, or `python -m tests.bench.scale --help`.
+
+The process measured holds one end of each, another process the other ends. It tells what connections cost while they
+are idle, memory and processor, and what 1, 10 and 100 of them carry together, as fast as the one process can.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import resource
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import datachan.sctp.association
+from datachan import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
+from tests.bench.report import machine
+from tests.stacks.process import ROOT
+
+MESSAGE: Final = bytes(65_536)
+# So many are being set up at a time; one after the other would measure round trips.
+_AT_A_TIME: Final = 8
+_WARM_UP: Final = 10
+
+
+def connection() -> RTCPeerConnection:
+    """A connection that stays on this machine, and packets as every path takes them."""
+    return RTCPeerConnection(RTCConfiguration(hostAddresses=["127.0.0.1"], pathMtuDiscovery=False))
+
+
+class Other:
+    """The process with the other ends, over its standard streams."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._turn = asyncio.Lock()
+        self._made: list[RTCPeerConnection] = []
+
+    async def ask(self, question: Any) -> Any:
+        """Write a line and read one."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        async with self._turn:
+            self._process.stdin.write(json.dumps(question).encode() + b"\n")
+            line = await self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the process with the other ends has ended")
+        return json.loads(line)
+
+    async def connect(self) -> RTCDataChannel:
+        """One more connection; its channel, open."""
+        pc = connection()
+        self._made.append(pc)
+        channel = pc.createDataChannel("bench")
+        await pc.setLocalDescription()
+        await pc.setRemoteDescription(RTCSessionDescription(**await self.ask(pc.localDescription.toJSON())))
+        await channel.opened()
+        return channel
+
+    async def connect_many(self, count: int) -> list[RTCDataChannel]:
+        """So many more."""
+        channels: list[RTCDataChannel] = []
+        while len(channels) < count:
+            part = min(_AT_A_TIME, count - len(channels))
+            channels += await asyncio.gather(*(self.connect() for _ in range(part)))
+        return channels
+
+    async def close(self) -> None:
+        """Close our ends, and with them the others."""
+        await asyncio.gather(*(pc.close() for pc in self._made))
+
+
+@asynccontextmanager
+async def other() -> AsyncIterator[Other]:
+    """Run the process with the other ends."""
+    command = [sys.executable, "-P", "-m", "tests.bench.scale", "--other"]
+    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, limit=1 << 20)
+    ends = Other(process)
+    try:
+        yield ends
+    finally:
+        await ends.close()
+        process.kill()
+        await process.wait()
+
+
+async def be_the_other() -> None:
+    """Answer offers, and say how many bytes have come on all connections when asked."""
+    lines = asyncio.StreamReader(limit=1 << 20)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    received = 0
+    kept = []
+
+    def take(message: str | bytes) -> None:
+        nonlocal received
+        received += len(message)
+
+    while line := await lines.readline():
+        offer = json.loads(line)
+        told: Any = {"bytes": received, "time": time.monotonic()}
+        if offer is not None:
+            pc = connection()
+            kept.append(pc)
+            pc.on("datachannel", lambda channel: channel.on("message", take))
+            await pc.setRemoteDescription(RTCSessionDescription(**offer))
+            await pc.setLocalDescription()
+            told = pc.localDescription.toJSON()
+        print(json.dumps(told), flush=True)
+
+
+def memory() -> int:
+    """Bytes this process has in use (Linux)."""
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def idle(count: int, seconds: float) -> dict[str, float]:
+    """What so many idle connections cost this process: kB each, percent of a core together; and to set up, ms each."""
+    async with other() as ends:
+        kept = await ends.connect_many(_WARM_UP)
+        before, begun = memory(), time.perf_counter()
+        kept += await ends.connect_many(count - len(kept))
+        took = time.perf_counter() - begun
+        made = count - _WARM_UP
+        each = (memory() - before) / made
+        await asyncio.sleep(1.0)
+        begun, cpu = time.perf_counter(), time.process_time()
+        await asyncio.sleep(seconds)
+        share = (time.process_time() - cpu) / (time.perf_counter() - begun)
+    return {"setup": took / made * 1e3, "memory": each / 1e3, "cpu": share * 100}
+
+
+async def throughput(count: int, seconds: float) -> float:
+    """MB/s that so many connections carry together."""
+    async with other() as ends:
+        channels = await ends.connect_many(count)
+
+        async def fill(channel: RTCDataChannel) -> None:
+            while True:
+                channel.send(MESSAGE)
+                await channel.drain()
+                await asyncio.sleep(0)
+
+        senders = [asyncio.create_task(fill(channel)) for channel in channels]
+        await asyncio.sleep(1.0)
+        before = await ends.ask(None)
+        await asyncio.sleep(seconds)
+        after = await ends.ask(None)
+        for sender in senders:
+            sender.cancel()
+        await asyncio.gather(*senders, return_exceptions=True)
+    return float((after["bytes"] - before["bytes"]) / (after["time"] - before["time"]) / 1e6)
+
+
+def raise_file_limit() -> None:
+    """Each connection has a socket."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if hard == resource.RLIM_INFINITY else hard
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+async def report(count: int, seconds: float, sizes: Sequence[int]) -> str:
+    """Measure everything; the table."""
+    costs = await idle(count, seconds)
+    compiled = not str(datachan.sctp.association.__file__).endswith(".py")
+    lines = [
+        machine(),
+        f"one process, the other ends in another, both {'compiled' if compiled else 'interpreted'}, over loopback",
+        "",
+        "| | |",
+        "|---|--:|",
+        f"| memory per idle connection, of {count} | {costs['memory']:.0f} kB |",
+        f"| CPU of {count} idle connections | {costs['cpu']:.1f} % of a core |",
+        f"| setting one up, {_AT_A_TIME} at a time, both processes on this machine | {costs['setup']:.1f} ms |",
+    ]
+    for size in sizes:
+        words = "1 connection" if size == 1 else f"{size} connections together"
+        lines.append(f"| throughput of {words}, 64 KiB messages | {await throughput(size, seconds):.0f} MB/s |")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.scale", description=__doc__.partition("\n")[0])
+    parser.add_argument("--connections", type=int, default=1000, help="idle ones (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="measured time of each figure (%(default)s)")
+    parser.add_argument("--throughput", default="1,10,100", help="connections that send together (%(default)s)")
+    parser.add_argument("--compiled", action="store_true", help="measure the compiled engine, built if need be")
+    parser.add_argument("--other", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    raise_file_limit()
+    if options.other:
+        asyncio.run(be_the_other())
+        return
+    if options.compiled:
+        from tests.bench import build  # noqa: PLC0415 (the compiled package is to be imported, not this one)
+
+        os.environ["PYTHONPATH"] = f"{build.compiled()}{os.pathsep}{ROOT}"
+        rest = [item for item in arguments or sys.argv[1:] if item != "--compiled"]
+        os.execv(sys.executable, [sys.executable, "-P", "-m", "tests.bench.scale", *rest])
+    sizes = [int(size) for size in options.throughput.split(",") if size]
+    print(asyncio.run(report(options.connections, options.seconds, sizes)))
+
+
+if __name__ == "__main__":
+    main()
