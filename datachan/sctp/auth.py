@@ -160,7 +160,7 @@ class Authenticator:
         "_first",
         "_keys",
         "_last",
-        "_signed",
+        "_signed_types",
         "hmac_id",
         "local_chunks",
         "overhead",
@@ -187,7 +187,7 @@ class Authenticator:
         self.local_chunks = local_chunks
         self.peer_chunks = peer_chunks
         # RFC 5061, 4.1.1: "This chunk MUST be sent in an authenticated way", whatever the peer lists.
-        self._signed = peer_chunks | {ASCONF, ASCONF_ACK}
+        self._signed_types = peer_chunks | {ASCONF, ASCONF_ACK}
         self.hmac_id = hmac_id
         self._digest, length = _DIGESTS[hmac_id]
         self.overhead = AUTH_HEADER_LENGTH + length
@@ -200,7 +200,7 @@ class Authenticator:
 
     def signs(self, chunk_type: int) -> bool:
         """Whether this chunk type is signed: the peer accepts it only so, or it always is."""
-        return chunk_type in self._signed
+        return chunk_type in self._signed_types
 
     def sign(self, chunks: Sequence[bytes], key_id: int) -> bytes:
         """The AUTH chunk to put before these chunks."""

@@ -47,11 +47,11 @@ class PacketWriter:
         "_complete",
         "_control",
         "_has_data",
+        "_is_signed",
         "_options",
         "_packets_at_once",
         "_reserved",
         "_room",
-        "_signed",
         "_size",
         "answer_to",
         "answers_room",
@@ -73,7 +73,7 @@ class PacketWriter:
         self._control: list[tuple[TransportAddress | None, bytes]] = []
         self._auth: Authenticator | None = None
         self._reserved = 0  # bytes of each packet kept for an AUTH chunk
-        self._signed = False  # the packet being built gets one
+        self._is_signed = False  # the packet being built gets one
         self._chunks: list[bytes] = []  # the packet being built
         self._room = self._size
         self._packets_at_once = 0
@@ -355,18 +355,18 @@ class PacketWriter:
         self._chunks = []
         self._room = self._size
         self._has_data = False
-        self._signed = False
+        self._is_signed = False
 
     def _put(self, chunk: bytes) -> None:
         self._chunks.append(chunk)
         self._room -= len(chunk)
-        if self._auth is not None and not self._signed and self._auth.signs(chunk[0]):
-            self._signed = True
+        if self._auth is not None and not self._is_signed and self._auth.signs(chunk[0]):
+            self._is_signed = True
             self._room -= self._auth.overhead - self._reserved
 
     def _put_or_flush(self, chunk: bytes, tcb: Tcb, out: list[bytes], now: float) -> None:
         needed = len(chunk)
-        if self._auth is not None and not self._signed and self._auth.signs(chunk[0]):
+        if self._auth is not None and not self._is_signed and self._auth.signs(chunk[0]):
             needed += self._auth.overhead - self._reserved
         if needed > self._room:
             self._finish(tcb, out, now)
@@ -384,7 +384,7 @@ class PacketWriter:
         if not self._chunks:
             return
         options = self._options
-        if self._signed and self._auth is not None:
+        if self._is_signed and self._auth is not None:
             self._sign(self._auth, tcb)
         if zero_checksum is None:
             zero_checksum = tcb.capabilities.zero_checksum

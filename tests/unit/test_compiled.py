@@ -1,13 +1,22 @@
 """Which engine runs: interpreted from the source tree, or compiled by mypyc."""
 
+import ast
 import os
+from pathlib import Path
 
 import pytest
 
+import datachan.sctp
 from datachan.sctp import association, inbound, writer
 from datachan.sctp.rx import reassembly
 from datachan.sctp.tx import outstanding, retransmission
 from datachan.sctp.wire import packet
+
+# Words that begin with two underscores to C compilers; mypyc puts one underscore before the name of an attribute.
+C_WORDS = {
+    "_alignof", "_asm", "_attribute", "_complex", "_const", "_extension", "_imag", "_inline", "_label", "_real",
+    "_restrict", "_signed", "_thread", "_typeof", "_volatile",
+}  # fmt: skip
 
 HOT = [association, inbound, writer, reassembly, outstanding, retransmission, packet]
 
@@ -16,3 +25,13 @@ HOT = [association, inbound, writer, reassembly, outstanding, retransmission, pa
 @pytest.mark.parametrize("module", HOT, ids=lambda module: module.__name__)
 def test_the_compiled_engine_is_the_one_that_is_tested(module: object) -> None:
     assert str(module.__file__).endswith((".so", ".pyd"))  # type: ignore[attr-defined]
+
+
+def test_no_attribute_is_a_word_of_c_once_it_is_compiled() -> None:
+    found = {
+        (path.name, node.attr)
+        for path in Path(datachan.sctp.__path__[0]).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in C_WORDS
+    }
+    assert not found
