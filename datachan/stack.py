@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from datachan.dcep.channels import ChannelEvent, DataChannels
 from datachan.dtls.certificate import Certificate, Fingerprint
 from datachan.dtls.connection import DtlsClosed, DtlsConnected, DtlsConnection, DtlsEvent, DtlsFailed, DtlsState
+from datachan.sctp import snap
 from datachan.sctp.association import Association, AssociationState
 from datachan.sctp.events import (
     AssociationClosed,
@@ -74,6 +75,36 @@ def largest_packet(mtu: int) -> int:
     return min(mtu - RECORD_OVERHEAD, _MAX_RECORD) & ~3
 
 
+def session_options(sctp_options: AssociationOptions, zero_checksum: bool = True) -> AssociationOptions:
+    """The options of SCTP over DTLS: what an INIT says is in them, too."""
+    return dataclasses.replace(
+        sctp_options,
+        # RFC 8261, 6.1: "it is RECOMMENDED to set the SCTP parameter path.max.retrans to
+        # association.max.retrans."
+        path_max_retrans=sctp_options.association_max_retrans,
+        zero_checksum=zero_checksum,
+        bytes_at_once=_BYTES_AT_ONCE,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInits:
+    """Both sides' INIT chunks, when signalling carried them (draft-hancke-tsvwg-snap).
+
+    Attributes:
+        local: ours, made by `make` with the options that the stack gets.
+        remote: the peer's, which `datachan.sctp.snap.read_init_untrusted` has accepted.
+    """
+
+    local: bytes
+    remote: bytes
+
+    @staticmethod
+    def make(sctp_options: AssociationOptions, entropy: Callable[[int], bytes], zero_checksum: bool = True) -> bytes:
+        """An INIT of ours, to be shown to the peer."""
+        return snap.make_init(session_options(sctp_options, zero_checksum), entropy)
+
+
 class PacketTap(Protocol):
     """Who sees SCTP packets as they are outside DTLS, such as `datachan.trace.Tap`."""
 
@@ -111,6 +142,7 @@ class Stack:
         overhead: bytes of the headers around a UDP payload, IP's included.
         handshake_timeout: seconds DTLS may take.
         zero_checksum: announce RFC 9653, as DTLS protects each packet better than a checksum does.
+        inits: both INITs, if the association is to be established as soon as DTLS is; None for the four-way handshake.
         tap: sees every SCTP packet; None when nobody looks.
 
     Raises:
@@ -132,6 +164,7 @@ class Stack:
         overhead: int = 28,
         handshake_timeout: float = 30.0,
         zero_checksum: bool = True,
+        inits: SessionInits | None = None,
         tap: PacketTap | None = None,
     ) -> None:
         self.dtls = DtlsConnection(
@@ -143,23 +176,19 @@ class Stack:
             handshake_timeout=handshake_timeout,
         )
         options = dataclasses.replace(
-            sctp_options,
+            session_options(sctp_options, zero_checksum),
             base_packet_size=min(sctp_options.max_packet_size, largest_packet(mtu)),
             max_packet_size=min(sctp_options.max_packet_size, largest_packet(mtu))
             if max_mtu is None
             else largest_packet(max(mtu, max_mtu)),
             path_mtu_discovery=max_mtu is not None,
             packet_overhead=overhead + RECORD_OVERHEAD,
-            # RFC 8261, 6.1: "it is RECOMMENDED to set the SCTP parameter path.max.retrans to
-            # association.max.retrans."
-            path_max_retrans=sctp_options.association_max_retrans,
-            zero_checksum=zero_checksum,
-            bytes_at_once=_BYTES_AT_ONCE,
         )
         self.association = Association(options, entropy)
         self.channels = channels
         self.packets_sent = self.packets_received = self.bytes_sent = self.bytes_received = 0
         self._tap = tap
+        self._inits = inits
         self._events: list[StackEvent] = []
         self._started = False
         self._connected = False
@@ -287,7 +316,13 @@ class Stack:
                 # RFC 8261, 6.1: "A DTLS connection MUST be established before an SCTP association
                 # can be set up."
                 self._connected = True
-                self.association.connect(now)
+                if self._inits is None:
+                    self.association.connect(now)
+                else:
+                    # draft-hancke-tsvwg-snap: "both endpoints SHOULD consider the SCTP association to be in the
+                    # ESTABLISHED state, as described in Section 4 of RFC9260, once the DTLS handshake finishes."
+                    self.association.connect_negotiated(self._inits.local, self._inits.remote, now)
+                    self._after_association(now)
         messages = self.dtls.messages()
         if messages:
             if self._tap is not None:

@@ -129,6 +129,8 @@ class RTCConfiguration:
             models the path and fills links that lose packets without being congested.
         pathMtuDiscovery: let packets grow to what the path takes, where the system can send them whole (RFC 8899);
             without it they stay below 1,280 bytes, IP header included.
+        snap: show our SCTP INIT in the description, and take the peer's from its, which saves two round trips
+            (draft-hancke-tsvwg-snap). Peers that do not know of it ignore it.
         trace: a pcapng file, or a folder for one, to capture every SCTP packet in, as it is outside DTLS. None leaves
             it to the environment variable DATACHAN_TRACE.
     """
@@ -146,6 +148,7 @@ class RTCConfiguration:
     portRange: tuple[int, int] | None = None
     congestionControl: str = "cubic"
     pathMtuDiscovery: bool = True
+    snap: bool = True
     trace: str | os.PathLike[str] | None = None
 
 

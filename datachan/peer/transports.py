@@ -20,7 +20,7 @@ from datachan.dtls.connection import DtlsState
 from datachan.ice import IceError, IceState, IceTransport, PathLimits
 from datachan.sctp.options import AssociationOptions, data_channel_options
 from datachan.sdp import IceCandidate, LocalData, Section, TransportParameters
-from datachan.stack import Stack, StackClosed
+from datachan.stack import SessionInits, Stack, StackClosed
 from datachan.trace import Tap, open_tap
 
 from .configuration import RTCConfiguration, RTCIceTransportPolicy
@@ -88,6 +88,8 @@ class PeerTransports:
         self._driver: Driver[bytes, object] | None = None
         self._stack_closed = asyncio.Event()
         self._remote: Section | None = None
+        self._local_init: bytes | None = None
+        self._inits: SessionInits | None = None
         self.stack: Stack | None = None
         self.is_dtls_client: bool | None = None
         self.ice = self._make_ice()
@@ -110,7 +112,19 @@ class PeerTransports:
             setup="actpass",
             tls_id=self._tls_id,
         )
-        return LocalData(transport=transport, max_message_size=self._configuration.maxMessageSize)
+        return LocalData(
+            transport=transport, max_message_size=self._configuration.maxMessageSize, sctp_init=self._shown_init()
+        )
+
+    def _shown_init(self) -> bytes | None:
+        """Our INIT, as long as the association may still be set up with it, or when it was."""
+        # draft-hancke-tsvwg-snap: "Attempting to add an sctp-init attribute to an existing SCTP association results in
+        # an error."
+        if not self._configuration.snap or (self.started and self._inits is None):
+            return None
+        if self._local_init is None:
+            self._local_init = SessionInits.make(self._sctp_options(5000), os.urandom)
+        return self._local_init
 
     async def gather(self) -> None:
         """Find our candidates. To cancel the wait does not cancel the search: the description is set already."""
@@ -170,6 +184,8 @@ class PeerTransports:
     def connect(self, remote: Section, *, controlling: bool, is_dtls_client: bool) -> None:
         """Start connecting to the one who wrote the section."""
         self._set_remote(remote)
+        if self._local_init is not None and remote.sctp_init:
+            self._inits = SessionInits(self._local_init, remote.sctp_init)
         self.is_dtls_client = is_dtls_client
         self.ice.set_controlling(controlling)
         self._connecting = asyncio.create_task(self._connect(remote, is_dtls_client))
@@ -330,12 +346,13 @@ class PeerTransports:
             is_dtls_client=is_dtls_client,
             remote_fingerprints=transport.fingerprints,
             channels=self._channels,
-            sctp_options=self._sctp_options(remote),
+            sctp_options=self._sctp_options(remote.sctp_port or 5000),
             entropy=os.urandom,
             now=self._now(),
             mtu=MTU,
             max_mtu=limits.max_datagram if self._configuration.pathMtuDiscovery else None,
             overhead=limits.overhead,
+            inits=self._inits,
             tap=self._tap,
         )
         if self._configuration.pathMtuDiscovery:
@@ -402,9 +419,9 @@ class PeerTransports:
             _log.error("connecting failed unexpectedly", exc_info=error)
             self._callbacks.failed(f"internal error: {error!r}")
 
-    def _sctp_options(self, remote: Section) -> AssociationOptions:
+    def _sctp_options(self, remote_port: int) -> AssociationOptions:
         return data_channel_options(
-            remote_port=remote.sctp_port or 5000,
+            remote_port=remote_port,
             max_message_size=self._configuration.maxMessageSize,
             congestion_control=self._configuration.congestionControl,
         )

@@ -12,7 +12,7 @@ import dataclasses
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from . import address_changes, fault_management, inbound, reconfigure, setup, teardown
+from . import address_changes, fault_management, inbound, reconfigure, setup, snap, teardown
 from .addresses import TransportAddress
 from .auth import RANDOM_LENGTH, KeyRing
 from .cookie import CookieSealer, StateCookieContent
@@ -164,6 +164,24 @@ class Association:
         self.init_addresses = list(addresses)
         self.enter(_S.COOKIE_WAIT)
         setup.send_init(self, now)
+
+    def connect_negotiated(self, local_init: bytes, remote_init: bytes, now: float) -> None:
+        """Be established at once: both sides have each other's INIT already (draft-hancke-tsvwg-snap).
+
+        Only over a lower layer that has proved who the peer is. The peer must do the same.
+
+        Args:
+            local_init: ours, from `snap.make_init` with the options of this association.
+            remote_init: the peer's.
+            now: monotonic seconds.
+
+        Raises:
+            InvalidState: the association is not CLOSED.
+            BadPacket: an INIT is none; `snap.read_init_untrusted` says so beforehand.
+        """
+        if self.state is not _S.CLOSED:
+            raise InvalidState(f"the association is {self.state.value}; only a closed one can connect")
+        snap.establish(self, local_init, remote_init, now)
 
     def send(
         self,

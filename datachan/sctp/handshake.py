@@ -202,14 +202,14 @@ def cookie_content(
 
 def content_of_init_ack(
     options: AssociationOptions,
-    init_ack: InitAckChunk,
+    init_ack: InitChunk,
     local_tag: int,
     local_initial_tsn: int,
     now: float,
     source: TransportAddress | None = None,
     local_random: bytes = b"",
 ) -> StateCookieContent:
-    """The same facts as a cookie holds, on the side that sent the INIT."""
+    """The same facts as a cookie holds, on the side that sent the INIT, or where both INITs travelled in signalling."""
     return cookie_content(
         options,
         init_ack,

@@ -332,7 +332,7 @@ def _handle_unexpected_cookie(association: Association, content: StateCookieCont
 def establish(association: Association, now: float) -> None:
     """Enter ESTABLISHED from the handshake's states, and answer with COOKIE ACK."""
     answer_cookie(association, now)
-    _established(association, now)
+    established(association, now)
 
 
 def answer_cookie(association: Association, now: float) -> None:
@@ -353,10 +353,11 @@ def handle_cookie_ack(association: Association, now: float) -> None:
     tcb = association.tcb
     if association.state is _S.COOKIE_ECHOED and tcb is not None:
         _measure(association, tcb.echo_path, now)
-        _established(association, now)
+        established(association, now)
 
 
-def _established(association: Association, now: float) -> None:
+def established(association: Association, now: float) -> None:
+    """Enter ESTABLISHED and tell, unless that is done."""
     tcb = association.tcb
     if tcb is None or association.state not in (_S.CLOSED, _S.COOKIE_WAIT, _S.COOKIE_ECHOED):
         return

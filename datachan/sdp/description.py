@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from typing import Final
 
 from datachan.dtls.certificate import Fingerprint
 from datachan.dtls.errors import BadFingerprint
+from datachan.sctp.errors import BadPacket
+from datachan.sctp.snap import read_init_untrusted
 
 from .candidate import IceCandidate, parse_candidate_untrusted
 from .errors import SdpError
@@ -62,6 +65,8 @@ class Section:
         max_message_size: longest message its author accepts, in bytes; 0 for no limit.
         candidates: those already known.
         end_of_candidates: True when no more will follow (RFC 8840, section 8.2).
+        sctp_init: the INIT chunk of a=sctp-init (draft-hancke-tsvwg-snap); empty when there is one that cannot be used,
+            None when there is none.
         rtcp_mux: whether the transport was offered for media as well, with a=rtcp-mux.
     """
 
@@ -76,6 +81,7 @@ class Section:
     max_message_size: int = DEFAULT_MAX_MESSAGE_SIZE
     candidates: tuple[IceCandidate, ...] = ()
     end_of_candidates: bool = False
+    sctp_init: bytes | None = None
     rtcp_mux: bool = False
 
     @property
@@ -188,6 +194,7 @@ def _data_section(
         max_message_size=_max_message_size(media),
         candidates=candidates,
         end_of_candidates=complete,
+        sctp_init=_sctp_init(media),
         rtcp_mux=tagged is not None and _share_transport(media, tagged) and _has(tagged.attributes, "rtcp-mux"),
     )
 
@@ -271,6 +278,18 @@ def _max_message_size(media: MediaText) -> int:
     if attribute is None:
         return DEFAULT_MAX_MESSAGE_SIZE
     return parse_number(attribute.value, "a=max-message-size", 0, 10**20 - 1, attribute.line)
+
+
+def _sctp_init(media: MediaText) -> bytes | None:
+    attribute = _find(media.attributes, "sctp-init")
+    if attribute is None:
+        return None
+    try:
+        init = base64.b64decode(attribute.value, validate=True)
+        read_init_untrusted(init)
+    except (BadPacket, ValueError):
+        return b""
+    return init
 
 
 def _candidates(media: MediaText, session: SessionText) -> tuple[tuple[IceCandidate, ...], bool]:

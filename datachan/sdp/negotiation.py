@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,11 +27,13 @@ class LocalData:
         transport: our credentials and fingerprints; its `setup` is replaced by what the negotiation gives.
         sctp_port: our SCTP port.
         max_message_size: longest message we accept, in bytes; 0 for no limit.
+        sctp_init: our INIT chunk, for peers that take it from here (draft-hancke-tsvwg-snap), or None.
     """
 
     transport: TransportParameters
     sctp_port: int = 5000
     max_message_size: int
+    sctp_init: bytes | None = None
 
 
 def create_offer(
@@ -90,6 +93,11 @@ def create_answer(
             # RFC 8842, 5.3: "If the answerer receives an offer that does not contain an SDP "tls-id" attribute, the
             # answerer MUST NOT insert a "tls-id" attribute in the answer."
             answer = _without_tls_id(answer)
+        if not theirs.sctp_init:
+            # draft-hancke-tsvwg-snap: "An endpoint not supporting the extension described in this document MUST NOT
+            # include a "a=sctp-init" attribute in its answer." Nor does one that found no valid INIT in the offer: both
+            # sides then set SCTP up with packets.
+            answer = replace(answer, sctp_init=None)
         # RFC 8829, 5.3.1: "if media "m=" sections are bundled into a data "m=" section, then certain TRANSPORT and
         # IDENTICAL attributes may also appear in the data "m=" section". Firefox's max-bundle insists on it.
         sections[data_index] = replace(answer, rtcp_mux=theirs.rtcp_mux)
@@ -144,6 +152,10 @@ def check_answer(offer: SessionDescription, answer: SessionDescription) -> None:
     ours_data, theirs_data = offer.data, answer.data
     if ours_data is None or theirs_data is None or theirs_data.transport is None or ours_data.transport is None:
         return
+    if ours_data.sctp_init and theirs_data.sctp_init == b"":
+        # draft-hancke-tsvwg-snap: "If the series of bytes is not a valid SCTP INIT chunk this results in an error." The
+        # peer takes the association for established; to set it up with packets would be a restart.
+        raise SdpError("a=sctp-init in the answer holds no usable SCTP INIT chunk")
     setup, offered = theirs_data.transport.setup, ours_data.transport.setup
     if setup == "actpass":
         # RFC 8829, 5.3.1: "The role value in the answer MUST be "active" or "passive"."
@@ -208,6 +220,8 @@ def _section_lines(section: Section) -> list[str]:
     else:
         lines.append(f"a=sctpmap:{section.sctp_port} {DATA_FORMAT} 65535")
     lines.append(f"a=max-message-size:{section.max_message_size}")
+    if section.sctp_init:
+        lines.append(f"a=sctp-init:{base64.b64encode(section.sctp_init).decode()}")
     lines += [f"a={format_candidate(candidate)}" for candidate in section.candidates]
     if section.rtcp_mux:
         lines.append("a=rtcp-mux")
@@ -236,6 +250,7 @@ def _data_section(
         transport=replace(local.transport, setup=setup),
         sctp_port=local.sctp_port,
         max_message_size=local.max_message_size,
+        sctp_init=local.sctp_init if DATA_FORMAT in formats else None,
     )
 
 

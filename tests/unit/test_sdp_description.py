@@ -106,7 +106,7 @@ def test_what_a_section_says_itself_goes_before_what_the_session_says() -> None:
 
 
 def test_unknown_attributes_and_lines_are_ignored() -> None:
-    text = OFFER.replace("a=mid:0\n", "a=mid:0\na=sctp-init:AQAA\na=x-new\nb=AS:30\nz=0 0\n")
+    text = OFFER.replace("a=mid:0\n", "a=mid:0\na=sctp-novelty:AQAA\na=x-new\nb=AS:30\nz=0 0\n")
 
     assert parse_description_untrusted(text) == parse_description_untrusted(OFFER)
 

@@ -499,7 +499,7 @@ def parse_sack_untrusted(data: bytes, start: int, end: int) -> Chunk:
     return SackChunk(cumulative_tsn_ack, a_rwnd, blocks, list(numbers[2 * gaps :]))
 
 
-def parse_init_untrusted(data: bytes, start: int, end: int) -> Chunk:
+def parse_init_untrusted(data: bytes, start: int, end: int) -> InitChunk:
     """An INIT or INIT ACK chunk."""
     if end - start < 20:
         raise BadPacket(f"INIT has length {end - start}")
