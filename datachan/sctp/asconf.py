@@ -5,7 +5,7 @@ One ASCONF at a time may be unacknowledged; what is asked for meanwhile waits, a
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 
 from .addresses import address_parameter
 from .path import Path
@@ -84,7 +84,7 @@ class AddressConfiguration:
         self.t4 = Timer()
         self.path: Path | None = None
         self.unsupported: set[int] = set()
-        self.waiting: deque[tuple[int, str]] = deque()
+        self.waiting: list[tuple[int, str]] = []
         self.answers: list[bytes] = []
         # RFC 5061, 5.1, A2: "The Sequence Number MUST be initialized at the start of the association to the same value
         # as the Initial Transmission Sequence Number (TSN)".
@@ -104,7 +104,7 @@ class AddressConfiguration:
 
     def pending(self) -> list[tuple[int, str]]:
         """(type, address) of all that was asked for and is not answered."""
-        return [(kind, ip) for _, kind, ip in self._asked] + list(self.waiting)
+        return [(kind, ip) for _, kind, ip in self._asked] + self.waiting
 
     @property
     def deleting(self) -> bool:
@@ -119,7 +119,7 @@ class AddressConfiguration:
         """
         requests: list[AddressRequest] = []
         while self.waiting and len(requests) < MAX_TOGETHER:
-            kind, ip = self.waiting.popleft()
+            kind, ip = self.waiting.pop(0)
             correlation = self._next_correlation
             self._next_correlation = correlation + 1 & _MASK
             self._asked.append((correlation, kind, ip))

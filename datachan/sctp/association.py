@@ -9,7 +9,6 @@ all of it travels in the State Cookie.
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from . import address_changes, fault_management, inbound, reconfigure, setup, snap, teardown
@@ -48,6 +47,9 @@ from .writer import PacketWriter, Run, available_window
 
 __all__ = ["Association", "AssociationState", "AssociationStats"]
 
+MAX_ENDED = 8
+"""Associations that ended, of which the peer's Verification Tag is remembered."""
+
 _S = AssociationState
 _MASK = 0xFFFFFFFF
 
@@ -67,6 +69,39 @@ class Association:
         sealer: what State Cookies are sealed with, where several associations share that.
     """
 
+    __slots__ = (
+        "_was_dry",
+        "abandoned",
+        "bytes_received",
+        "ended",
+        "entropy",
+        "error_count",
+        "handshake_sent_at",
+        "init_addresses",
+        "keys",
+        "local_addresses",
+        "local_initial_tsn",
+        "local_random",
+        "local_tag",
+        "options",
+        "packets_discarded",
+        "packets_received",
+        "pending",
+        "preservative",
+        "probes",
+        "queue",
+        "sealer",
+        "shutdown_wanted",
+        "source",
+        "state",
+        "t1",
+        "t2",
+        "t5_shutdown_guard",
+        "tcb",
+        "unfinished_sender",
+        "writer",
+    )
+
     def __init__(
         self, options: AssociationOptions, entropy: Callable[[int], bytes], sealer: CookieSealer | None = None
     ) -> None:
@@ -78,7 +113,7 @@ class Association:
         self.sealer = CookieSealer(entropy(32)) if sealer is None else sealer
         self.tcb: Tcb | None = None
         # The peer's tags in associations that ended: State Cookies made for them, still fresh, may come late.
-        self.ended: deque[int] = deque(maxlen=8)
+        self.ended: list[int] = []
         self.local_tag = 0
         self.local_initial_tsn = 0
         self.local_random = b""
@@ -628,7 +663,7 @@ class Association:
     def make_tcb(self, content: StateCookieContent, cookie: bytes = b"") -> Tcb:
         """Build the TCB for a peer now known."""
         if self.tcb is not None:
-            self.ended.append(self.tcb.peer_tag)
+            self._remember(self.tcb)
         self.local_tag = content.local_tag
         self.local_initial_tsn = content.local_initial_tsn
         # RFC 9260, 5.4: "Any addresses passed to the sender of the INIT chunk by its upper layer in the request to
@@ -646,6 +681,10 @@ class Association:
         for message in self.queue.beyond(self.tcb.outbound_streams):
             self.fail(message, "the peer accepts fewer streams")
         return self.tcb
+
+    def _remember(self, tcb: Tcb) -> None:
+        """This one is over, and its cookie is to set up nothing again."""
+        self.ended = [*self.ended[1 - MAX_ENDED :], tcb.peer_tag]
 
     def acknowledge_cumulatively(self, tcb: Tcb, cumulative_tsn_ack: int, now: float) -> None:
         """Take in the Cumulative TSN Ack of a SHUTDOWN chunk."""
@@ -683,7 +722,7 @@ class Association:
         for message in undelivered.values():
             self.fail(message, "the association ended")
         if tcb is not None:
-            self.ended.append(tcb.peer_tag)
+            self._remember(tcb)
         self.state = _S.CLOSED
         self.tcb = None
         self.t1.stop()

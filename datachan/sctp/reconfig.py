@@ -6,7 +6,6 @@ belong to others, and `reconfigure` carries out what is decided here.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 
 from .timers import Timer
@@ -121,7 +120,7 @@ class Reconfiguration:
         self._peer_next_request = peer_initial_tsn & _MASK
         self.timer = Timer()
         self.wanted: dict[int, None] = {}
-        self.waiting: deque[Request] = deque()
+        self.waiting: list[Request] = []
         self.deferred: OutgoingSsnResetRequest | None = None
         self.held: list[UserDataChunk] = []
         self.invited_reset = False
@@ -160,7 +159,7 @@ class Reconfiguration:
 
     def start_waiting(self) -> Request:
         """Make the request that waits longest the one under way."""
-        waiting = self.waiting.popleft()
+        waiting = self.waiting.pop(0)
         number = self._next_request
         request: Request
         if isinstance(waiting, IncomingSsnResetRequest):
