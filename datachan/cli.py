@@ -2,20 +2,24 @@
 
 import argparse
 import asyncio
+import json
 import logging
 import os
+import secrets
 import sys
 from collections.abc import Sequence
 
 import datachan
-from datachan.peer import RTCIceServer
+from datachan.peer import RTCConfiguration, RTCIceServer
 from datachan.serve import ServeError, ServeOptions, serve
 from datachan.signalling import IceServerOption, ServerOptions
 from datachan.signalling.origins import is_loopback, normalize_origin
 from datachan.tools import DecodeOptions, ToolError, decode, trace
+from datachan.tools.bench import MAX_SECONDS, BenchError, Report, answer, between_hosts, on_this_machine
 
 EXIT_OK = 0
 EXIT_CANNOT_START = 1
+EXIT_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_serve(commands)
     _add_decode(commands)
     _add_trace(commands)
+    _add_bench(commands)
     return parser
 
 
@@ -144,6 +149,68 @@ def _add_trace(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.set_defaults(run=run_trace, port=[], follow=False, parser=parser)
 
 
+def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "bench",
+        help="measure the path between two hosts: throughput both ways, round trips idle and under load",
+        description=(
+            "Measure what data channels carry between two hosts: throughput both ways, round trips with nothing else "
+            "on the path and during those transfers. Start it without ROOM on one host; it prints what to type on the "
+            "other. They meet through a signalling server (`datachan serve`), and measure the direct path."
+        ),
+        epilog="Examples: datachan bench --local      datachan bench --server http://192.0.2.7:8080",
+    )
+    parser.add_argument("room", nargs="?", metavar="ROOM", help="what the other host has printed")
+    parser.add_argument("--local", action="store_true", help="measure with a second process here; no server is needed")
+    parser.add_argument(
+        "--server", default="http://127.0.0.1:8080", metavar="URL", help="signalling server (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seconds", type=_seconds, default=4.0, metavar="N", help="time for each direction (default: 4)"
+    )
+    parser.add_argument(
+        "--ice-server",
+        type=_ice_server,
+        action="append",
+        default=[],
+        metavar="URL[,USER,PASSWORD]",
+        help="STUN or TURN server, such as stun:192.0.2.1:3478; may be repeated (default: none)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
+    parser.add_argument("--answer", action="store_true", help=argparse.SUPPRESS)
+    parser.set_defaults(run=run_bench)
+
+
+def run_bench(namespace: argparse.Namespace) -> int:
+    """Measure with another host, or with a second process here."""
+    servers = [RTCIceServer(item.url, item.username, item.credential) for item in namespace.ice_server]
+    configuration = RTCConfiguration(iceServers=servers)
+    room = namespace.room or f"bench-{secrets.token_hex(4)}"
+
+    def waiting() -> None:
+        words = f"On the other host:  datachan bench {room} --server {namespace.server}"
+        print(words, file=sys.stderr, flush=True)
+
+    async def measure() -> Report | None:
+        if namespace.answer:
+            await answer(configuration)
+            return None
+        if namespace.local:
+            return await on_this_machine(namespace.seconds, configuration)
+        return await between_hosts(namespace.server, room, namespace.seconds, configuration, waiting)
+
+    try:
+        report = asyncio.run(measure())
+    except BenchError as error:
+        print(f"datachan: {error}", file=sys.stderr)
+        return EXIT_CANNOT_START
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    if report is not None:
+        print(json.dumps(report.as_dict()) if namespace.json else report, flush=True)
+    return EXIT_OK
+
+
 def run_trace(namespace: argparse.Namespace) -> int:
     """Run a program and capture what it sends and receives."""
     if not namespace.words:
@@ -219,6 +286,16 @@ def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, not {text!r}")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= MAX_SECONDS:
+        raise argparse.ArgumentTypeError(f"a number of seconds up to {MAX_SECONDS:g} is needed, not {text!r}")
+    return seconds
 
 
 def _positive(text: str) -> int:

@@ -1,7 +1,7 @@
-"""What `datachan decode` and `datachan trace` do: reads input and files, follows them, runs programs, writes text.
+"""What `datachan decode`, `trace` and `bench` do: reads input and files, follows them, runs programs, writes text.
 
 It knows how to get at packets and where text goes; what a packet says, `decode` knows, and how a capture comes about,
-`trace`.
+`trace`. `bench` measures with channels of its own.
 """
 
 from datachan.tools.decoding import DecodeOptions, Printer, ToolError, decode

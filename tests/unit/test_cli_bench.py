@@ -1,0 +1,106 @@
+"""`datachan bench` as people use it, on one machine and between two, and what the other side may not do to it."""
+
+import asyncio
+import json
+import re
+
+import pytest
+
+from datachan import RTCPeerConnection
+from datachan.cli import main
+from datachan.tools.bench import LABELS, MAX_SECONDS, BenchError, Report, Side, report_untrusted
+from tests.examples.processes import run, serve
+from tests.pairs import configuration, connected, signal, soon
+
+FIGURES = {
+    "sent": 1.0,
+    "received": 2.0,
+    "idle": [3.0, 4.0],
+    "sending": [5.0, 6.0],
+    "receiving": [7.0, 8.0],
+    "local": "host 192.0.2.1:5000",
+    "remote": "host 192.0.2.2:6000",
+    "packet_size": 1400,
+}
+
+
+async def test_one_command_measures_two_processes_of_this_machine() -> None:
+    async with run("-m", "datachan", "bench", "--local", "--seconds", "0.3", "--json") as program:
+        assert await program.ends() == 0
+    told = json.loads(program.printed)
+    assert told.keys() == FIGURES.keys()
+    assert told["sent"] > 0
+    assert told["received"] > 0
+    assert 0 < told["idle"][0] <= told["idle"][1]
+    assert told["packet_size"] >= 1100
+
+
+async def test_two_programs_meet_and_both_tell_the_same_from_their_side() -> None:
+    async with serve() as server, run("-m", "datachan", "bench", "--server", server) as first:
+        room = (await first.prints(r"datachan bench (bench-\w+) --server"))[1]
+        arguments = (room, "--server", server, "--seconds", "0.3")
+        async with run("-m", "datachan", "bench", *arguments) as second:
+            assert await second.ends() == 0
+        assert await first.ends() == 0
+    figure = r"from here +([\d.]+) MB/s\nto here +([\d.]+) MB/s"
+    here, there = re.search(figure, first.printed), re.search(figure, second.printed)
+    assert here
+    assert there
+    assert here.groups() == there.groups()[::-1]
+
+
+def test_without_a_server_it_says_so_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--server", "http://127.0.0.1:1"]) == 1
+    assert "cannot be reached" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "x", "nan", str(MAX_SECONDS + 1)])
+def test_a_time_that_makes_no_sense_is_refused(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["bench", "--local", "--seconds", seconds])
+    assert "seconds" in capsys.readouterr().err
+
+
+def test_the_other_side_sees_the_report_turned_round() -> None:
+    assert report_untrusted(FIGURES) == Report(
+        2.0, 1.0, (3.0, 4.0), (7.0, 8.0), (5.0, 6.0), "host 192.0.2.2:6000", "host 192.0.2.1:5000", 1400
+    )
+
+
+@pytest.mark.parametrize("told", [None, [], {}, {**FIGURES, "idle": [1]}, {**FIGURES, "sent": "fast"}])
+def test_a_report_that_is_none_is_refused(told: object) -> None:
+    with pytest.raises(BenchError):
+        report_untrusted(told)
+
+
+def test_what_could_drive_the_terminal_is_replaced() -> None:
+    assert "\x1b" not in str(report_untrusted({**FIGURES, "local": "\x1b[2J" * 1000}))
+
+
+async def test_nonsense_from_the_driver_is_passed_over_and_its_leaving_is_told() -> None:
+    async with RTCPeerConnection(configuration()) as a, RTCPeerConnection(configuration()) as z:
+        ours = {label: a.createDataChannel(label, negotiated=True, id=n) for n, label in enumerate(LABELS)}
+        theirs = {label: z.createDataChannel(label, negotiated=True, id=n) for n, label in enumerate(LABELS)}
+        await signal(a, z)
+        await connected(a, z)
+        for channel in (*ours.values(), *theirs.values()):
+            await soon(channel.opened())
+        obeying = asyncio.create_task(Side(z, theirs).obey())
+        control = ours["control"]
+        for nonsense in (
+            "",
+            "{",
+            "[]",
+            "null",
+            "[" * 100_000,
+            b"\xff",
+            '{"do": "stream", "seconds": 1e9}',
+            '{"do": 1}',
+        ):
+            control.send(nonsense)
+        control.send(json.dumps({"do": "count"}))
+
+        assert json.loads(await soon(anext(aiter(control))))["bytes"] == 0
+        control.close()
+        with pytest.raises(BenchError, match="left"):
+            await soon(obeying)
