@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.__main__ import contenders, in_turns, parse, run
+from tests.bench.bench_setup import open_time, pairs_in_a_row
 from tests.bench.goals import GOALS, Goal, Medians
 from tests.bench.measure import PAIRS, ROWS
 from tests.bench.report import FIGURES, goals_table, medians_table, plot
@@ -115,3 +116,9 @@ def test_the_record_layer_alone_is_told_as_json() -> None:
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     assert '"OpenSSL, 13 per batch"' in told
+
+
+async def test_setting_up_is_measured_from_the_answer_and_from_nothing() -> None:
+    opened, pair = await open_time(2), await pairs_in_a_row(2)
+    assert 0 < opened < 5000
+    assert 0 < pair < 5000
