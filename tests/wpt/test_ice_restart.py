@@ -52,9 +52,9 @@ async def test_sctp_begins_anew_on_the_new_path(monkeypatch: pytest.MonkeyPatch)
     told: list[Stack] = []
     path_changed = Stack.path_changed
 
-    def note(stack: Stack) -> None:
+    def note(stack: Stack, *limits: int) -> None:
         told.append(stack)
-        path_changed(stack)
+        path_changed(stack, *limits)
 
     monkeypatch.setattr(Stack, "path_changed", note)
     async with pair() as p:
