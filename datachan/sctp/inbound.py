@@ -118,7 +118,8 @@ def _handle_admitted(association: Association, tcb: Tcb, packet: Packet, chunks:
         path = tcb.paths.heard_from(association.source)
         if path is None and not _names_known_address(tcb, chunks):
             return False
-        association.writer.answer_to = path.address if path is not None and path.confirmed else None
+        # RFC 9260, 6.4 wants answers to go where the question came from. Where nothing arrives, they would be lost.
+        association.writer.answer_to = path.address if path is not None and path.rank == 0 else None
     if association.t2.running:
         teardown.heard_of_peer(association, tcb, now)
     _handle_chunks(association, tcb, packet, chunks, now)
@@ -222,7 +223,7 @@ def note_sack_path(association: Association, tcb: Tcb, new_data: bool) -> None:
     path = tcb.paths.at(association.source)
     if path is not None and not new_data:
         path = tcb.paths.alternate(tcb.sack_path or path)
-    tcb.sack_path = path if path is not None and path.confirmed else None
+    tcb.sack_path = path if path is not None and path.rank == 0 else None
 
 
 def batch_done(association: Association, now: float) -> None:

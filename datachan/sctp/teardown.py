@@ -120,7 +120,8 @@ def handle_shutdown_ack(association: Association, packet: Packet) -> None:
         reflected = ShutdownCompleteChunk(tag_reflected=True)
         association.writer.add_packet(packet.verification_tag, reflected.serialize(), association.source)
     elif tcb is not None and state in (_S.SHUTDOWN_SENT, _S.SHUTDOWN_ACK_SENT):
-        association.writer.add_packet(tcb.peer_tag, ShutdownCompleteChunk().serialize(), association.source)
+        destination = association.writer.answer_to or tcb.path.address
+        association.writer.add_packet(tcb.peer_tag, ShutdownCompleteChunk().serialize(), destination)
         association.close(AssociationClosed())
 
 

@@ -33,6 +33,7 @@ from datachan.sctp.wire.chunks import (
     InitAckChunk,
     InitChunk,
     SackChunk,
+    ShutdownAckChunk,
     ShutdownChunk,
 )
 from datachan.sctp.wire.packet import Packet
@@ -420,6 +421,25 @@ def test_shutdown_goes_another_way_when_it_is_not_answered() -> None:
     pair.a.machine.shutdown(pair.now)
     pair.run_until(lambda: bool(pair.a.of(AssociationClosed)), 30)
     assert carried(pair.networks[1].to_z, ShutdownChunk)
+
+
+def test_nothing_is_answered_by_a_path_on_which_nothing_arrives() -> None:
+    # A peer whose packets come from an address that ours do not reach, as when only one direction is cut.
+    pair = established(path_max_retrans=1, heartbeat_interval=1.0, rto_max=2.0)
+    pair.networks[0].to_z.drop()
+    pair.run_until(lambda: PathStatus.UNREACHABLE in pair.a.statuses(0), 60)
+    tcb, machine = pair.a.machine.tcb, pair.a.machine
+    assert tcb is not None
+    data = DataChunk(pair.z.machine.local_initial_tsn, 0, 0, 0, b"x")
+    machine.receive_datagrams([packet(tcb.local_tag, data)], pair.now, address(0, 2))
+    assert [there for there, _ in machine.packets_to_send(pair.now)] == [address(1, 2)]
+    # A HEARTBEAT is answered where it came from all the same: that is what it asks.
+    machine.receive_datagrams([packet(tcb.local_tag, HeartbeatChunk(b"?"))], pair.now, address(0, 2))
+    assert [there for there, _ in machine.packets_to_send(pair.now)] == [address(0, 2)]
+    machine.shutdown(pair.now)
+    machine.packets_to_send(pair.now)
+    machine.receive_datagrams([packet(tcb.local_tag, ShutdownAckChunk())], pair.now, address(0, 2))
+    assert [there for there, _ in machine.packets_to_send(pair.now)] == [address(1, 2)]
 
 
 # -- restart and collision --------------------------------------------------------------------------------------
