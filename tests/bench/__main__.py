@@ -14,8 +14,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.bench import build
-from tests.bench.goals import COMPILED, DTLS, PURE
+from tests.bench import browsers, build
+from tests.bench.goals import AIORTC, COMPILED, DTLS, PURE
 from tests.bench.measure import OURS, ROWS, Figures, dtls
 from tests.bench.report import goals_table, machine, medians_table, plot
 from tests.stacks.installed import datachan, default_node_modules, host_address, others
@@ -62,6 +62,13 @@ def in_turns(chosen: Sequence[Contender], turn: int) -> Iterator[Contender]:
     return iter(chosen) if turn % 2 == 0 else reversed(chosen)
 
 
+async def run_browsers(chosen: Sequence[Contender], host: str, seconds: float, book: Book) -> None:
+    """Browsers, each with itself, with our fastest build and with aiortc."""
+    ours = [item for item in chosen if item.name.startswith(PURE)][:1]
+    stacks = [*ours, *(item for item in chosen if item.name == AIORTC)]
+    book.failures += await browsers.measure(stacks, host, seconds, book.enter)
+
+
 async def run(chosen: Sequence[Contender], rows: Sequence[str], arguments: argparse.Namespace) -> Book:
     """All measurements, interleaved."""
     book, host = Book(), host_address()
@@ -69,6 +76,9 @@ async def run(chosen: Sequence[Contender], rows: Sequence[str], arguments: argpa
         for row in rows:
             if row == "dtls":
                 book.enter(DTLS, await dtls())
+                continue
+            if row == "browsers":
+                await run_browsers(chosen, host, arguments.seconds, book)
                 continue
             for contender in in_turns(chosen, turn):
                 if row in OURS and not contender.name.startswith(PURE):
@@ -88,7 +98,7 @@ async def run(chosen: Sequence[Contender], rows: Sequence[str], arguments: argpa
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    everything = [*ROWS, "dtls"]
+    everything = [*ROWS, "dtls", "browsers"]
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", default=",".join(everything), help="what is measured (%(default)s)")
     parser.add_argument("--peers", default="", help="such as 'datachan,wrtc'; all that are installed")
@@ -118,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     rows = options.rows.split(",")
     book = asyncio.run(run(chosen, rows, options))
-    names = [item.name for item in chosen] + ([DTLS] if "dtls" in rows else [])
+    names = list(dict.fromkeys([item.name for item in chosen] + [name for name, _ in book.results]))
     how = f"two processes over loopback, medians of {options.runs} × {options.seconds:g} s (least–most)"
     print(f"{about}\n{how}\n\n{medians_table(book.results, names)}\n\n{goals_table(book.results)}")
     for failure in book.failures:

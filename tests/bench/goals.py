@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Final
 
@@ -72,6 +73,18 @@ def _value(contender: str, figure: str) -> Callable[[Medians], float]:
     return lambda m: m(contender, figure)
 
 
+def _browser_goals(browser: str) -> Iterator[Goal]:
+    """Both directions: at least what the browser moves to its like, and twice what aiortc does with it."""
+    for direction, figure in ((f"to {browser}", f"{browser} receives"), (f"from {browser}", f"{browser} sends")):
+        own = partial(_with_browser, browser=browser, figure=figure)
+        yield Goal(direction, "≥ its own to itself", own, least=1.0)
+        yield Goal(direction, "≥ 2 × aiortc", _ratio(COMPILED, AIORTC, figure), least=2.0)
+
+
+def _with_browser(medians: Medians, browser: str, figure: str) -> float:
+    return medians(COMPILED, figure) / medians(browser, f"{browser} sends")
+
+
 GOALS: Final = (
     Goal("throughput, compiled", "≥ 1.3 × wrtc", _ratio(COMPILED, WRTC, "throughput"), least=1.3),
     Goal("throughput, compiled", "≥ 15 × aiortc", _ratio(COMPILED, AIORTC, "throughput"), least=15),
@@ -97,4 +110,6 @@ GOALS: Final = (
     Goal("memory per idle connection", "≤ 150 kB", _value(COMPILED, "memory"), "kB", most=150.0),
     Goal("CPU of 200 idle connections", "≤ 2 % of a core", _value(COMPILED, "idle"), "%", most=2.0),
     Goal("CPU per 100 MB", "≤ wrtc's", _ratio(COMPILED, WRTC, "cpu"), most=1.0),
+    *_browser_goals("chromium"),
+    *_browser_goals("firefox"),
 )

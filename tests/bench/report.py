@@ -31,6 +31,10 @@ FIGURES: Final = (
     ("pair", "a pair set up in one process", "ms"),
     ("memory", "memory per idle connection", "kB"),
     ("idle", "CPU of 200 idle connections", "% of a core"),
+    ("chromium receives", "to Chromium, 64 KiB messages", "MB/s"),
+    ("chromium sends", "from Chromium", "MB/s"),
+    ("firefox receives", "to Firefox, 64 KiB messages", "MB/s"),
+    ("firefox sends", "from Firefox", "MB/s"),
 )
 
 

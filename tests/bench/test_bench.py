@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench import browsers
 from tests.bench.__main__ import contenders, in_turns, parse, run
 from tests.bench.bench_setup import open_time, pairs_in_a_row
 from tests.bench.goals import GOALS, Goal, Medians
 from tests.bench.measure import PAIRS, ROWS
 from tests.bench.report import FIGURES, goals_table, medians_table, plot
-from tests.stacks.installed import datachan
+from tests.stacks.installed import datachan, host_address
 from tests.stacks.process import Contender
 
 HOST = "127.0.0.1"
@@ -108,6 +109,25 @@ def test_the_plot_is_drawn(tmp_path: Path) -> None:
     plot(results, ["datachan", "wrtc"], "here", tmp_path / "plot.png")
 
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+async def test_a_browser_takes_and_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    if browsers.find("chromium") is None:
+        pytest.skip("chromium is not installed")
+    monkeypatch.setattr(browsers, "NAMES", ("chromium",))
+    monkeypatch.setattr(browsers, "RAMP", 0.5)
+    figures: dict[tuple[str, str], float] = {}
+
+    def enter(name: str, told: dict[str, float]) -> None:
+        figures.update({(name, figure): value for figure, value in told.items()})
+
+    failures = await browsers.measure([datachan("datachan")], host_address(), 0.5, enter)
+
+    assert failures == []
+    assert set(figures) == {
+        ("chromium", "chromium sends"), ("datachan", "chromium receives"), ("datachan", "chromium sends"),
+    }  # fmt: skip
+    assert all(figures.values())
 
 
 def test_the_record_layer_alone_is_told_as_json() -> None:

@@ -1,0 +1,89 @@
+"""Throughput to and from real browsers: a stack's process and a tab, or two tabs of one browser."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from tests.bench.measure import MESSAGE_SIZE, Figures
+from tests.interop.browsers import NAMES, Browser, BrowserError, Page, find, launch
+from tests.interop.link import serve_page
+from tests.stacks.process import SETUP_PATIENCE, Contender, PeerProcess
+
+SCRIPT: Final = (Path(__file__).parent / "browsers.js").read_text()
+# Browsers take longer to get going than other stacks.
+RAMP: Final = 2.0
+
+Enter = Callable[[str, Figures], None]
+
+
+async def _rate(count: Callable[[], Any], seconds: float) -> float:
+    """MB/s by the receiver's own count and clock."""
+    await asyncio.sleep(RAMP)
+    before = await count()
+    await asyncio.sleep(seconds)
+    after = await count()
+    return float((after["bytes"] - before["bytes"]) / (after["time"] - before["time"]) / 1e6)
+
+
+async def _prepared(page: Page, url: str) -> None:
+    await page.goto(url)
+    await page.evaluate(SCRIPT)
+
+
+async def between_tabs(browser: Browser, url: str, seconds: float) -> float:
+    """MB/s from one tab to another."""
+    async with browser.page() as one, browser.page() as other:
+        for page in (one, other):
+            await _prepared(page, url)
+        answer = await other.call("bench.answer", await one.call("bench.offer", MESSAGE_SIZE), 0)
+        await one.call("bench.accept", answer)
+        return await _rate(lambda: other.call("bench.count"), seconds)
+
+
+async def with_stack(browser: Browser, url: str, contender: Contender, host: str, seconds: float, *, to: bool) -> float:
+    """MB/s between a stack, which offers, and a tab; `to` the tab or from it."""
+    options = {"host": host, "message_size": MESSAGE_SIZE, "task": "stream" if to else "count"}
+    peer = await PeerProcess.start(contender, "sender", options)
+    try:
+        async with browser.page() as page, asyncio.timeout(SETUP_PATIENCE + RAMP + seconds):
+            await _prepared(page, url)
+            offer = (await peer.hear("description"))["description"]
+            answer = await page.call("bench.answer", offer, 0 if to else MESSAGE_SIZE)
+            peer.tell({"description": answer})
+            await peer.hear("open")
+            return await _rate((lambda: page.call("bench.count")) if to else peer.count, seconds)
+    finally:
+        await peer.end()
+
+
+async def measure(chosen: Sequence[Contender], host: str, seconds: float, enter: Enter) -> list[str]:
+    """Measure each browser that is installed with itself and with each stack; what went wrong.
+
+    Arguments:
+        chosen: the stacks.
+        host: an address of this machine.
+        seconds: measured time of each transfer.
+        enter: takes the figures, by the name of the browser or the stack.
+    """
+    failures: list[str] = []
+    for name in NAMES:
+        if find(name) is None:
+            failures.append(f"{name} is not installed")
+            continue
+        async with launch(name, loopback=True) as browser, serve_page() as url:
+            try:
+                enter(name, {f"{name} sends": await between_tabs(browser, url, seconds)})
+            except (BrowserError, TimeoutError) as error:
+                failures.append(f"{name} with itself: {error or type(error).__name__}")
+            for contender in chosen:
+                for figure, to in ((f"{name} receives", True), (f"{name} sends", False)):
+                    try:
+                        rate = await with_stack(browser, url, contender, host, seconds, to=to)
+                    except (BrowserError, RuntimeError, TimeoutError) as error:
+                        failures.append(f"{contender.name}, {figure}: {error or type(error).__name__}")
+                    else:
+                        enter(contender.name, {figure: rate})
+    return failures
