@@ -89,7 +89,9 @@ class SocketAssociation:
         Raises:
             OSError: it is over.
         """
-        found = self.binding.call(self.id)
+        return self._not_over(self.binding.call(self.id))
+
+    def _not_over(self, found: Association | None) -> Association:
         if found is None or self.ended:
             raise self.failure or BrokenPipeError(errno.EPIPE, "the association has been closed")
         return found
@@ -320,7 +322,7 @@ class SocketAssociation:
         Raises:
             OSError: it cannot be sent.
         """
-        association = self.live()
+        association = self._not_over(self.binding.call_to_send(self.id))
         limit = association.options.send_buffer
         if limit and len(data) > limit:
             raise OSError(errno.EMSGSIZE, f"{len(data)} bytes do not fit the send buffer of {limit}")
@@ -348,6 +350,7 @@ class SocketAssociation:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
         except (InvalidStream, UnknownKey, ValueError) as error:
             raise OSError(errno.EINVAL, str(error)) from None
+        self.binding.send_now()
         return True
 
     @property

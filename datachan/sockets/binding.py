@@ -76,6 +76,14 @@ class Binding:
             self._driver.wake()
         return found
 
+    def call_to_send(self, assoc_id: int) -> Association | None:
+        """The same, to give it a message; `send_now` has to follow."""
+        return self.endpoint.association(assoc_id)
+
+    def send_now(self) -> None:
+        """Have leave at once what was given to send, if nothing else was in this turn of the loop."""
+        self._driver.send_now()
+
     def connect(
         self, addresses: Sequence[TransportAddress], port: int, inbox: Inbox, settings: Settings
     ) -> SocketAssociation:
