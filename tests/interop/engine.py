@@ -38,6 +38,7 @@ class Engine:
         self.events: list[Event] = []
         self.on_message: Callable[[MessageReceived], None] | None = None
         self.lose: Callable[[bytes], bool] | None = None  # whether a datagram, in either direction, is lost
+        self.cut_off: set[str] = set()  # addresses of the peer that nothing reaches any more
         self._timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
 
@@ -118,6 +119,8 @@ class Engine:
             sock = next(iter(self._sockets.values()))
             if self.tap is not None:
                 self.tap.sent(packets, sock.local_address[:2], (host, port))
+            if host in self.cut_off:
+                continue
             sock.send([one for one in packets if self.lose is None or not self.lose(one)], (host, port))
         for assoc_id, event in self.endpoint.events():
             busy = True

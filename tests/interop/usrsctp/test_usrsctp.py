@@ -38,7 +38,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextlib.asynccontextmanager
 async def association(
-    program: Path, role: str, ours: dict[str, Any] | None = None, **theirs: int
+    program: Path, role: str, ours: dict[str, Any] | None = None, **theirs: Any
 ) -> AsyncIterator[tuple[Engine, Usrsctp, AssociationEstablished]]:
     """An established association; `role` is usrsctp's."""
     options = {"outbound_streams": 64, "inbound_streams": 64, "rto_min": 0.1, "rto_initial": 0.3, **(ours or {})}
