@@ -5,8 +5,6 @@ One ASCONF at a time may be unacknowledged; what is asked for meanwhile waits, a
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from .addresses import address_parameter
 from .path import Path
 from .timers import Timer
@@ -83,7 +81,7 @@ class AddressConfiguration:
     def __init__(self, local_initial_tsn: int, peer_initial_tsn: int) -> None:
         self.t4 = Timer()
         self.path: Path | None = None
-        self.unsupported: set[int] = set()
+        self.unsupported: frozenset[int] = frozenset()
         self.waiting: list[tuple[int, str]] = []
         self.answers: list[bytes] = []
         # RFC 5061, 5.1, A2: "The Sequence Number MUST be initialized at the start of the association to the same value
@@ -93,7 +91,7 @@ class AddressConfiguration:
         self._peer_number = (peer_initial_tsn - 1) & _MASK
         self._asked: list[tuple[int, int, str]] = []  # (correlation id, type, address) of those under way
         self._wire = b""
-        self._answered: OrderedDict[int, bytes] = OrderedDict()
+        self._answered: dict[int, bytes] = {}  # the oldest first
 
     # -- what we ask for --------------------------------------------------------------------------------------
 
@@ -162,7 +160,7 @@ class AddressConfiguration:
     def give_up(self) -> list[Outcome]:
         """The peer does not know ASCONF: nothing that was asked for will be done."""
         outcomes = [Outcome(kind, ip, False) for kind, ip in self.pending()]
-        self.unsupported = {ADD_IP_ADDRESS, DELETE_IP_ADDRESS, SET_PRIMARY_ADDRESS}
+        self.unsupported = frozenset({ADD_IP_ADDRESS, DELETE_IP_ADDRESS, SET_PRIMARY_ADDRESS})
         self.waiting.clear()
         self._conclude()
         return outcomes
@@ -191,7 +189,7 @@ class AddressConfiguration:
         self.answers.append(wire)
         self._answered[ack.sequence_number] = wire
         if len(self._answered) > MAX_ANSWERS:
-            self._answered.popitem(last=False)
+            del self._answered[next(iter(self._answered))]
 
 
 def _request(kind: int, correlation: int, ip: str) -> AddressRequest:

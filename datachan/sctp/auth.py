@@ -68,8 +68,8 @@ class KeyRing:
         # Identifier zero with an empty endpoint pair shared key."
         self.keys: dict[int, bytes] = {0: b"", **dict(keys)}
         self.active = active
-        self.deactivated: set[int] = set()
-        self.retiring: set[int] = set()
+        self.deactivated: frozenset[int] = frozenset()
+        self.retiring: frozenset[int] = frozenset()
 
     def set_key(self, key_id: int, key: bytes) -> None:
         """Set an endpoint pair shared key, or another one in its place; the peer has to have it, too.
@@ -84,8 +84,8 @@ class KeyRing:
         if not 0 <= key_id < 65536:
             raise ValueError(f"the Shared Key Identifier is {key_id}; it may be 0 to 65535")
         self.keys[key_id] = key
-        self.deactivated.discard(key_id)
-        self.retiring.discard(key_id)
+        self.deactivated -= {key_id}
+        self.retiring -= {key_id}
 
     def activate(self, key_id: int) -> None:
         """Sign with this key what is given to send from now on.
@@ -105,8 +105,8 @@ class KeyRing:
         self.usable(key_id)
         if key_id == self.active:
             raise InvalidState(f"key {key_id} is the active one")
-        self.deactivated.add(key_id)
-        self.retiring.add(key_id)
+        self.deactivated |= {key_id}
+        self.retiring |= {key_id}
 
     def delete(self, key_id: int) -> None:
         """Forget a key that was deactivated and is in use no more; what the peer signs with it is then discarded.
@@ -120,7 +120,7 @@ class KeyRing:
         if key_id not in self.deactivated or key_id in self.retiring:
             raise InvalidState(f"key {key_id} is in use")
         del self.keys[key_id]
-        self.deactivated.discard(key_id)
+        self.deactivated -= {key_id}
 
     def release(self, used: set[int]) -> list[int]:
         """Of the deactivated keys, those that were in use until now and are no more; `used` are those that are."""

@@ -183,7 +183,7 @@ def test_keys_are_set_activated_deactivated_and_deleted() -> None:
         keys.activate(1)
     with pytest.raises(InvalidState):
         keys.delete(1)
-    keys.retiring.clear()
+    assert keys.release(set()) == [1]
     keys.delete(1)
     with pytest.raises(UnknownKey):
         keys.delete(1)
