@@ -401,6 +401,8 @@ def _restart(association: Association, tcb: Tcb, content: StateCookieContent, no
     association.t5_shutdown_guard.stop()
     association.writer.forget()
     new = association.make_tcb(content)
+    # What the user has not taken is in memory still, whatever the peer has forgotten.
+    new.unconsumed, new.unconsumed_messages = tcb.unconsumed, tcb.unconsumed_messages
     _measure_cookie(association, content, now)
     association.enter(_S.ESTABLISHED)
     answer_cookie(association, now)

@@ -53,14 +53,26 @@ class Inbox:
         single: it is that of one association and ends with it.
 
     Attributes:
+        size: bytes of messages that wait to be read.
         interleave: the level of SCTP_FRAGMENT_INTERLEAVE, 0 to 2 (RFC 6458, section 8.1.20).
         ended: there will be nothing more; readers find that out when all is read.
     """
 
-    __slots__ = ("_items", "_notifications", "_partial", "_readers", "_stopped", "ended", "interleave", "single")
+    __slots__ = (
+        "_items",
+        "_notifications",
+        "_partial",
+        "_readers",
+        "_stopped",
+        "ended",
+        "interleave",
+        "single",
+        "size",
+    )
 
     def __init__(self, stopped: Callable[[], None], *, single: bool) -> None:
         self.single = single
+        self.size = 0
         self.interleave = 0 if single else 1
         self.ended = False
         self._items: deque[Item] = deque()
@@ -73,6 +85,7 @@ class Inbox:
     def put_message(self, association: SocketAssociation, message: MessageReceived) -> None:
         """A message came, or a part of one."""
         self._items.append(Item(association, message, None))
+        self.size += len(message.data)
         self._wake()
 
     def put_broken(self, association: SocketAssociation, stream_id: int, notification: Notification | None) -> None:
@@ -112,6 +125,8 @@ class Inbox:
         else:
             self._items.remove(item)
         message = item.message
+        if message is not None:
+            self.size -= len(message.data)
         if message is None:
             self._notifications -= 1
             if item.broken >= 0:
@@ -143,6 +158,7 @@ class Inbox:
         if taken:
             self._items = deque([item for item in self._items if item.association is not association])
             self._notifications -= sum(item.message is None for item in taken)
+            self.size -= _bytes_in(taken)
         for key in [key for key in self._partial if key[0] == association.id]:
             del self._partial[key]
         self._wake()
@@ -152,12 +168,14 @@ class Inbox:
         """Put in what `remove` took out of another one."""
         self._items.extend(items)
         self._notifications += sum(item.message is None for item in items)
+        self.size += _bytes_in(items)
         self._wake_all()
 
     def clear(self) -> list[Item]:
         """Take out everything."""
         taken = list(self._items)
         self._items.clear()
+        self.size = 0
         self._notifications = 0
         self._partial.clear()
         return taken
@@ -187,3 +205,7 @@ class Inbox:
             if not reader.done():
                 reader.set_result(None)
         self._readers.clear()
+
+
+def _bytes_in(items: list[Item]) -> int:
+    return sum(len(item.message.data) for item in items if item.message is not None)

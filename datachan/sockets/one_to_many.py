@@ -16,6 +16,9 @@ from .one_to_one import sctpsocket_tcp
 
 EVERYBODY = 1 << 30
 
+MAX_UNREAD = 64 << 20
+"""Bytes of unread messages, of all associations together, from which on no new one is let in."""
+
 
 class sctpsocket_udp(SctpSocket):  # noqa: N801 - PySCTP's name
     """A one-to-many socket; for the arguments see `SctpSocket`."""
@@ -32,7 +35,12 @@ class sctpsocket_udp(SctpSocket):  # noqa: N801 - PySCTP's name
     def _incoming(self, assoc_id: int, address: Address) -> SocketAssociation:
         binding = self._bound()
         binding.endpoint.accept(assoc_id)
-        return SocketAssociation(assoc_id, binding, self._inbox, self._settings, address)
+        if self._inbox.size < MAX_UNREAD:
+            return SocketAssociation(assoc_id, binding, self._inbox, self._settings, address)
+        # Each association has a window for what is not read; what those that ended have left is in nobody's.
+        refused = SocketAssociation(assoc_id, binding, None, self._settings, address)
+        refused.abort("too much is waiting to be read")
+        return refused
 
     async def connect(self, address: Address) -> int:
         """Set up an association with a peer in advance.

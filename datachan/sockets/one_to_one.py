@@ -10,11 +10,13 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Self
 
+from datachan.sctp.options import AssociationOptions
+
 from .ancillary import Address, Message
 from .association import SocketAssociation
 from .base import How, SctpSocket
 from .binding import Binding
-from .constants import MessageFlag
+from .constants import UDP_ENCAPSULATION_PORT, MessageFlag
 from .settings import Settings
 
 
@@ -26,13 +28,20 @@ class sctpsocket_tcp(SctpSocket):  # noqa: N801 - PySCTP's name
 
     _single = True
 
-    def __init__(self, family: int = socket.AF_INET, **arguments: object) -> None:
-        super().__init__(family, **arguments)  # type: ignore[arg-type]
+    def __init__(
+        self,
+        family: int = socket.AF_INET,
+        *,
+        udp_port: int | None = None,
+        remote_udp_port: int = UDP_ENCAPSULATION_PORT,
+        options: AssociationOptions | None = None,
+        trace: str | os.PathLike[str] | None = None,
+    ) -> None:
+        super().__init__(family, udp_port=udp_port, remote_udp_port=remote_udp_port, options=options, trace=trace)
         self._association: SocketAssociation | None = None
         self._connecting = False
         self._accepted: deque[sctpsocket_tcp] | None = None  # while it listens
         self._acceptors: deque[asyncio.Future[None]] = deque()
-        self._ended_reading = False
 
     @classmethod
     def _of(cls, binding: Binding, family: int, settings: Settings) -> Self:

@@ -27,6 +27,7 @@ class Net:
         told: (endpoint's address, association id, event), in order.
         sent: (source, destination, packet), in order.
         passes: whether a packet is delivered.
+        consume: whether messages are taken, and their window given back.
         source_of: the address a packet seems to come from, as a NAT has it.
     """
 
@@ -38,6 +39,7 @@ class Net:
         self.passes: Callable[[TransportAddress, TransportAddress, bytes], bool] = lambda source, to, packet: True
         self.source_of: Callable[[TransportAddress], TransportAddress] = lambda source: source
         self.target_of: Callable[[TransportAddress], TransportAddress] = lambda target: target
+        self.consume = True
         self.random = Random(seed)
 
     def add(
@@ -100,7 +102,7 @@ class Net:
         for address, endpoint in self.endpoints.items():
             for assoc_id, event in endpoint.events():
                 self.told.append((address, assoc_id, event))
-                if isinstance(event, MessageReceived):
+                if self.consume and isinstance(event, MessageReceived):
                     association = endpoint.association(assoc_id)
                     if association is not None:
                         association.message_consumed(len(event.data), self.now)

@@ -179,6 +179,22 @@ def test_a_peer_that_restarts_keeps_its_place() -> None:
     assert net.messages_at(CLIENT) == [b"welcome back"]
 
 
+def test_a_peer_that_restarts_again_and_again_gets_no_more_than_one_window() -> None:
+    net = Net()
+    net.server(receive_window=50_000)
+    held = 0
+    for _ in range(10):
+        client = net.client()
+        assoc_id = net.connect(client)
+        for _ in range(40):
+            send(net, client, assoc_id, bytes(1000))
+        net.consume = False
+        net.settle()
+        held = sum(len(event.data) for event in net.events_at(SERVER, MessageReceived))
+    assert len(net.events_at(SERVER, AssociationRestarted)) == 9
+    assert held <= 50_000 + 10 * 1000
+
+
 def test_a_peer_that_lost_its_state_is_told_by_an_abort() -> None:
     net, server, _, _ = connected()
     net.client()

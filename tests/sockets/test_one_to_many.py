@@ -17,6 +17,7 @@ from datachan.sockets import (
     InitMsg,
     PrInfo,
     SndInfo,
+    one_to_many,
 )
 
 from .conftest import HOST
@@ -206,3 +207,23 @@ async def test_a_hundred_peers_at_once(opened) -> None:
     assert await asyncio.gather(*[talk(number) for number in range(100)]) == [b"%d" % number for number in range(100)]
     await server.close()
     await serving
+
+
+async def test_nobody_is_let_in_while_too_much_is_unread(opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(one_to_many, "MAX_UNREAD", 100_000)
+    server = await opened.many()
+    for _ in range(2):
+        client = await opened.client(server)
+        await client.send(bytes(60_000))
+        await client.close()  # its message stays
+
+    async def come_late() -> None:
+        late = await opened.client(server)
+        await late.recv(1)
+
+    with pytest.raises(ConnectionResetError, match="waiting to be read"):
+        await come_late()
+    assert len(await server.recv(1 << 20)) == 60_000
+    welcome = await opened.client(server)
+    await welcome.send(b"there is room again")
+    assert [len(await server.recv(1 << 20)) for _ in range(2)] == [60_000, 19]
