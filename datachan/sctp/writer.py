@@ -50,6 +50,7 @@ class PacketWriter:
         "_is_signed",
         "_options",
         "_packets_at_once",
+        "_probes",
         "_reserved",
         "_room",
         "_size",
@@ -77,6 +78,7 @@ class PacketWriter:
         self._chunks: list[bytes] = []  # the packet being built
         self._room = self._size
         self._packets_at_once = 0
+        self._probes: list[tuple[TransportAddress | None, bytes]] = []
         self._has_data = False
         self.answers_room = 0
         self.answer_to: TransportAddress | None = None
@@ -123,7 +125,7 @@ class PacketWriter:
         heartbeat = HeartbeatChunk(nonce).serialize()
         padding = PadChunk(size - COMMON_HEADER_LENGTH - len(heartbeat)).serialize()
         packet = serialize_packet(options.local_port, options.remote_port, verification_tag, [heartbeat, padding])
-        self._complete.append((destination, packet))
+        self._probes.append((destination, packet))
 
     def add_control(self, chunk: bytes, destination: TransportAddress | None = None) -> None:
         """Send a chunk, bundled as it fits, to that address or where data goes."""
@@ -172,6 +174,10 @@ class PacketWriter:
                     runs.append((tcb.path.address, out))
             else:
                 self._write_paths(state, tcb, runs, now)
+        # Last: a shorter packet behind a probe could leave in one piece with it (UDP_SEGMENT), and be lost with it.
+        for destination, packet in self._probes:
+            _run_to(destination, runs).append(packet)
+        self._probes.clear()
         for _, packets in runs:
             self.packets_sent += len(packets)
             for packet in packets:

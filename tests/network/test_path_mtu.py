@@ -15,7 +15,7 @@ from datachan.sctp.wire.chunks import HeartbeatAckChunk
 from datachan.sctp.wire.extensions import PadChunk
 from datachan.sctp.wire.packet import serialize_packet
 from tests.sim.associations import Traffic, check_books, consume, established
-from tests.sim.network import Conditions, Network
+from tests.sim.network import Conditions, Network, as_packet
 from tests.sim.pair import Pair
 from tests.sim.seeds import seeds
 
@@ -252,3 +252,22 @@ def longest_silence(pair: Pair, since: float) -> float:
             times.append(arrival)
         seen |= tsns
     return max(later - earlier for earlier, later in pairwise(times))
+
+
+def test_nothing_leaves_behind_a_probe_that_could_be_lost_with_it() -> None:
+    """A shorter datagram behind a longer one leaves in one piece with it where the system has UDP_SEGMENT."""
+    pair = pair_on(path(9000))
+    seen = 0
+    send = pair.a.out.send
+
+    def watch(datagrams: list[bytes], now: float, **options: Any) -> None:
+        nonlocal seen
+        for index, datagram in enumerate(datagrams):
+            if "PadChunk" in str(as_packet(datagram)):
+                seen += 1
+                assert index == len(datagrams) - 1
+        send(datagrams, now, **options)
+
+    pair.a.out.send = watch  # type: ignore[method-assign, assignment]
+    transfer(pair, 2_000_000)
+    assert seen >= 2
