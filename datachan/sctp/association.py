@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from . import address_changes, fault_management, inbound, reconfigure, setup, snap, teardown
 from .addresses import TransportAddress
 from .auth import RANDOM_LENGTH, KeyRing
-from .cookie import CookieSealer, StateCookieContent
-from .errors import BadPacket, InvalidState, InvalidStream, SendBufferFull
+from .cookie import CookieSealer
+from .errors import BadPacket, InvalidState, InvalidStream
 from .events import (
     AssociationLost,
     AuthenticationChanged,
@@ -28,12 +28,12 @@ from .events import (
 )
 from .options import AssociationOptions
 from .rx.base import OVERHEAD
-from .serial import unwrap
+from .send_buffer import make_room
 from .states import SHUTTING_DOWN, TRANSITIONS, AssociationState
 from .stats import AssociationStats, look_at
 from .tcb import Tcb
 from .timers import Timer, earliest
-from .tx.policies import PRIORITY, REASONS, AbandonmentCounter
+from .tx.policies import REASONS, AbandonmentCounter
 from .tx.retransmission import DATA_HEADER_LENGTH, RetransmissionQueue
 from .tx.scheduler import MAX_PRIORITY, make_scheduler
 from .tx.send_queue import OutgoingMessage, SendQueue
@@ -265,7 +265,7 @@ class Association:
             # RFC 9260, 6.2: "An endpoint SHOULD NOT send a DATA chunk with no user data part."
             raise ValueError("an SCTP message holds at least one byte")
         if self.options.send_buffer:
-            self._make_room(len(data), drop_priority)
+            make_room(self, len(data), drop_priority)
         expires_at = None if lifetime is None else now + lifetime
         message = OutgoingMessage(
             stream_id, ppid, data, unordered, expires_at, max_retransmissions, context, drop_priority
@@ -280,24 +280,6 @@ class Association:
     def _check_outbound(self, stream_id: int) -> None:
         if not 0 <= stream_id < self.outbound_streams:
             raise InvalidStream(f"stream {stream_id} is not one of the {self.outbound_streams} outbound streams")
-
-    def _make_room(self, size: int, drop_priority: int | None) -> None:
-        """Have the send buffer take so many bytes more."""
-        limit, tcb = self.options.send_buffer, self.tcb
-        excess = self.queue.buffered + size - limit
-        if excess <= 0:
-            return
-        begun_too = tcb is not None and tcb.sender.can_abandon
-        victims = None if size > limit else self.queue.room_makers(excess, drop_priority, begun_too=begun_too)
-        if victims is None:
-            raise SendBufferFull(f"{self.queue.buffered} of {limit} bytes are queued; there is no room for {size}")
-        if tcb is not None:
-            tcb.sender.make_room(victims)
-            return
-        for message in victims:
-            message.policy = PRIORITY
-            self.queue.drop(message)
-            self._tell_abandoned(message)
 
     def set_stream_priority(self, stream_id: int, priority: int) -> None:
         """Say how important a stream is compared with others, to a scheduler that looks at it (RFC 8260, section 3).
@@ -655,43 +637,9 @@ class Association:
         """A random Initial TSN."""
         return int.from_bytes(self.entropy(4), "big")
 
-    def init_destination(self) -> TransportAddress | None:
-        """Where the INIT goes this time: to the addresses there are in turn."""
-        addresses = self.init_addresses
-        return addresses[self.t1.expirations % len(addresses)] if addresses else None
-
-    def make_tcb(self, content: StateCookieContent, cookie: bytes = b"") -> Tcb:
-        """Build the TCB for a peer now known."""
-        if self.tcb is not None:
-            self._remember(self.tcb)
-        self.local_tag = content.local_tag
-        self.local_initial_tsn = content.local_initial_tsn
-        # RFC 9260, 5.4: "Any addresses passed to the sender of the INIT chunk by its upper layer in the request to
-        # initialize an association are automatically considered to be CONFIRMED." "For the receiver of the COOKIE ECHO
-        # chunk, the only CONFIRMED address is the address to which the packet containing the INIT ACK chunk was sent."
-        confirmed = [ip for ip, _ in content.peer_addresses[:1]]
-        if cookie and self.init_addresses:
-            confirmed = [ip for ip, _ in self.init_addresses]
-        ties = (self.new_tag(), self.new_tag())
-        self.tcb = Tcb(self.options, content, self.queue, self.keys, ties, cookie, confirmed)
-        if self.unfinished_sender is not None:
-            self.tcb.adopt_sender(self.unfinished_sender)
-            self.unfinished_sender = None
-        self.error_count = 0
-        for message in self.queue.beyond(self.tcb.outbound_streams):
-            self.fail(message, "the peer accepts fewer streams")
-        return self.tcb
-
-    def _remember(self, tcb: Tcb) -> None:
+    def remember(self, tcb: Tcb) -> None:
         """This one is over, and its cookie is to set up nothing again."""
         self.ended = [*self.ended[1 - MAX_ENDED :], tcb.peer_tag]
-
-    def acknowledge_cumulatively(self, tcb: Tcb, cumulative_tsn_ack: int, now: float) -> None:
-        """Take in the Cumulative TSN Ack of a SHUTDOWN chunk."""
-        tsn = unwrap(cumulative_tsn_ack, tcb.sender.outstanding.cumulative_tsn_ack)
-        info = tcb.sender.handle_cumulative_ack(tsn, now)
-        if info is not None and (info.bytes_acked or info.cumulative_advanced):
-            fault_management.data_acknowledged(self, tcb)
 
     def deliver(self, tcb: Tcb, first: int) -> None:
         """Account for the messages appended to `pending` from index `first` on."""
@@ -722,7 +670,7 @@ class Association:
         for message in undelivered.values():
             self.fail(message, "the association ended")
         if tcb is not None:
-            self._remember(tcb)
+            self.remember(tcb)
         self.state = _S.CLOSED
         self.tcb = None
         self.t1.stop()
@@ -737,7 +685,7 @@ class Association:
 
     def _after_writing(self, tcb: Tcb, now: float) -> None:
         for message in tcb.sender.abandoned:
-            self._tell_abandoned(message)
+            self.tell_abandoned(message)
         tcb.sender.abandoned.clear()
         if self.keys.retiring:
             for key_id in self.keys.release(tcb.sender.keys_in_use()):
@@ -748,6 +696,6 @@ class Association:
             self._was_dry = True
             self.pending.append(SenderDry())
 
-    def _tell_abandoned(self, message: OutgoingMessage) -> None:
+    def tell_abandoned(self, message: OutgoingMessage) -> None:
         self.abandoned.count(message.policy, sent=message.first_tsn >= 0)
         self.fail(message, REASONS[message.policy])

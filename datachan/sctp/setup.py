@@ -56,10 +56,40 @@ def send_init(association: Association, now: float) -> None:
         association.preservative,
     )
     # RFC 9260, 8.5.1, A: "The sender MUST set the Verification Tag of the packet to 0."
-    association.writer.add_packet(0, init.serialize(), association.init_destination())
+    association.writer.add_packet(0, init.serialize(), _init_destination(association))
     sent_before = association.t1.expirations > 0 or association.preservative > 0
     association.handshake_sent_at = None if sent_before else now
     _start_t1(association, now)
+
+
+def _init_destination(association: Association) -> TransportAddress | None:
+    """Where the INIT goes this time: to the addresses there are in turn."""
+    addresses = association.init_addresses
+    return addresses[association.t1.expirations % len(addresses)] if addresses else None
+
+
+def make_tcb(association: Association, content: StateCookieContent, cookie: bytes = b"") -> Tcb:
+    """Build the TCB for a peer now known."""
+    if association.tcb is not None:
+        association.remember(association.tcb)
+    association.local_tag = content.local_tag
+    association.local_initial_tsn = content.local_initial_tsn
+    # RFC 9260, 5.4: "Any addresses passed to the sender of the INIT chunk by its upper layer in the request to
+    # initialize an association are automatically considered to be CONFIRMED." "For the receiver of the COOKIE ECHO
+    # chunk, the only CONFIRMED address is the address to which the packet containing the INIT ACK chunk was sent."
+    confirmed = [ip for ip, _ in content.peer_addresses[:1]]
+    if cookie and association.init_addresses:
+        confirmed = [ip for ip, _ in association.init_addresses]
+    ties = (association.new_tag(), association.new_tag())
+    tcb = Tcb(association.options, content, association.queue, association.keys, ties, cookie, confirmed)
+    association.tcb = tcb
+    if association.unfinished_sender is not None:
+        tcb.adopt_sender(association.unfinished_sender)
+        association.unfinished_sender = None
+    association.error_count = 0
+    for message in association.queue.beyond(tcb.outbound_streams):
+        association.fail(message, "the peer accepts fewer streams")
+    return tcb
 
 
 def _start_t1(association: Association, now: float) -> None:
@@ -209,7 +239,7 @@ def handle_init_ack(association: Association, init_ack: InitAckChunk, now: float
         association.source,
         association.local_random,
     )
-    tcb = association.make_tcb(content, cookie)
+    tcb = make_tcb(association, content, cookie)
     _measure(association, _answered_path(association, tcb), now)
     association.handshake_sent_at = now
     association.enter(_S.COOKIE_ECHOED)
@@ -292,7 +322,7 @@ def handle_cookie_echo(association: Association, packet: Packet, echo: CookieEch
             # A late copy of the COOKIE ECHO of an association that is over. It would set up a ghost of it and deliver
             # its first DATA again.
             return False
-        association.make_tcb(content)
+        make_tcb(association, content)
         _measure_cookie(association, content, now)
         establish(association, now)
         return True
@@ -313,7 +343,7 @@ def _handle_unexpected_cookie(association: Association, content: StateCookieCont
         return _restart(association, tcb, content, now)
     if action is CookieAction.COLLISION:
         if tcb is None:
-            association.make_tcb(content)
+            make_tcb(association, content)
         else:
             tcb.peer_tag = content.peer_tag
             tcb.authenticate(association.options, content, association.keys)
@@ -400,7 +430,7 @@ def _restart(association: Association, tcb: Tcb, content: StateCookieContent, no
     association.t2.stop()
     association.t5_shutdown_guard.stop()
     association.writer.forget()
-    new = association.make_tcb(content)
+    new = make_tcb(association, content)
     # What the user has not taken is in memory still, whatever the peer has forgotten.
     new.unconsumed, new.unconsumed_messages = tcb.unconsumed, tcb.unconsumed_messages
     _measure_cookie(association, content, now)

@@ -64,5 +64,5 @@ def establish(association: Association, local: bytes, remote: bytes, now: float)
     """
     ours, theirs = read_init_untrusted(local), read_init_untrusted(remote)
     content = handshake.content_of_init_ack(association.options, theirs, ours.initiate_tag, ours.initial_tsn, now)
-    association.make_tcb(content)
+    setup.make_tcb(association, content)
     setup.established(association, now)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from . import fault_management
 from .events import AssociationClosed, AssociationLost, ShutdownReceived
+from .serial import unwrap
 from .states import AssociationState
 from .tcb import Tcb
 from .wire.chunks import ShutdownChunk, ShutdownCompleteChunk
@@ -97,7 +99,7 @@ def handle_shutdown(association: Association, tcb: Tcb, shutdown: ShutdownChunk,
         # "If a SHUTDOWN chunk is received in the COOKIE-WAIT or COOKIE ECHOED state, the SHUTDOWN chunk SHOULD be
         # silently discarded."
         return
-    association.acknowledge_cumulatively(tcb, shutdown.cumulative_tsn_ack, now)
+    _acknowledge(association, tcb, shutdown.cumulative_tsn_ack, now)
     if state in (_S.ESTABLISHED, _S.SHUTDOWN_PENDING):
         association.enter(_S.SHUTDOWN_RECEIVED)
         association.pending.append(ShutdownReceived())
@@ -110,6 +112,14 @@ def handle_shutdown(association: Association, tcb: Tcb, shutdown: ShutdownChunk,
         association.writer.shutdown_ack_due = True
     else:
         advance(association, tcb, now)
+
+
+def _acknowledge(association: Association, tcb: Tcb, cumulative_tsn_ack: int, now: float) -> None:
+    """Take in the Cumulative TSN Ack of a SHUTDOWN chunk."""
+    tsn = unwrap(cumulative_tsn_ack, tcb.sender.outstanding.cumulative_tsn_ack)
+    info = tcb.sender.handle_cumulative_ack(tsn, now)
+    if info is not None and (info.bytes_acked or info.cumulative_advanced):
+        fault_management.data_acknowledged(association, tcb)
 
 
 def handle_shutdown_ack(association: Association, packet: Packet) -> None:

@@ -1,0 +1,39 @@
+"""Room in the send buffer: what may be given up for a message that is more important (RFC 7496, section 3.2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .errors import SendBufferFull
+from .tx.policies import PRIORITY
+
+if TYPE_CHECKING:
+    from .association import Association
+
+
+def make_room(association: Association, size: int, drop_priority: int | None) -> None:
+    """Have the send buffer take so many bytes more.
+
+    Args:
+        association: whose.
+        size: how many.
+        drop_priority: of the message they are of.
+
+    Raises:
+        SendBufferFull: it cannot, whatever may be given up.
+    """
+    limit, tcb = association.options.send_buffer, association.tcb
+    excess = association.queue.buffered + size - limit
+    if excess <= 0:
+        return
+    begun_too = tcb is not None and tcb.sender.can_abandon
+    victims = None if size > limit else association.queue.room_makers(excess, drop_priority, begun_too=begun_too)
+    if victims is None:
+        raise SendBufferFull(f"{association.queue.buffered} of {limit} bytes are queued; there is no room for {size}")
+    if tcb is not None:
+        tcb.sender.make_room(victims)
+        return
+    for message in victims:
+        message.policy = PRIORITY
+        association.queue.drop(message)
+        association.tell_abandoned(message)
