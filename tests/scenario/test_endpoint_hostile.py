@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import tracemalloc
 from random import Random
@@ -95,14 +96,16 @@ def test_a_hundred_thousand_inits_leave_no_memory_behind() -> None:
         assert server.events() == []
 
     pour()
+    gc.collect()
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    for _ in range(40):
+    for _ in range(20):
         pour()
+    gc.collect()
     kept = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
-    assert kept < len(flood) * 40 // 2  # not even half a byte of each
-    for _ in range(159):
+    assert kept < 20 * len(flood)  # not even a byte of each
+    for _ in range(179):
         pour()
     assert len(server) == 0
     assert server.next_timeout() is None
@@ -264,3 +267,26 @@ def test_among_many_only_those_with_something_to_do_are_asked() -> None:
         return counted
 
     assert calls(200) <= calls(2) + 2
+
+
+def test_an_idle_association_is_small() -> None:
+    net = Net()
+    count = 100
+    server = net.server(backlog=count + 1)
+    net.connect(net.client(count))
+    net.settle()
+    net.sent.clear()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for number in range(count):
+        net.connect(net.client(number))
+    net.settle()
+    assert len(server) == count + 1
+    for number in range(count):
+        del net.endpoints[client_at(number)]
+    net.told.clear()
+    net.sent.clear()
+    gc.collect()
+    each = (tracemalloc.get_traced_memory()[0] - before) / count
+    tracemalloc.stop()
+    assert each < 14_000
