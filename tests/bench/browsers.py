@@ -20,7 +20,10 @@ Enter = Callable[[str, Figures], None]
 
 
 async def _rate(count: Callable[[], Any], seconds: float) -> float:
-    """MB/s by the receiver's own count and clock."""
+    """MB/s by the receiver's own count and clock, from some time after the first message on."""
+    async with asyncio.timeout(SETUP_PATIENCE):
+        while not (await count())["bytes"]:
+            await asyncio.sleep(0.05)
     await asyncio.sleep(RAMP)
     before = await count()
     await asyncio.sleep(seconds)
@@ -48,7 +51,7 @@ async def with_stack(browser: Browser, url: str, contender: Contender, host: str
     options = {"host": host, "message_size": MESSAGE_SIZE, "task": "stream" if to else "count"}
     peer = await PeerProcess.start(contender, "sender", options)
     try:
-        async with browser.page() as page, asyncio.timeout(SETUP_PATIENCE + RAMP + seconds):
+        async with browser.page() as page, asyncio.timeout(2 * SETUP_PATIENCE + RAMP + seconds):
             await _prepared(page, url)
             offer = (await peer.hear("description"))["description"]
             answer = await page.call("bench.answer", offer, 0 if to else MESSAGE_SIZE)
