@@ -19,7 +19,8 @@ import asyncio
 from datachan import RTCConfiguration, RTCPeerConnection
 
 async def main():
-    here = RTCConfiguration(hostAddresses=["127.0.0.1"])
+    # Without SNAP, so that the handshake is to be seen.
+    here = RTCConfiguration(hostAddresses=["127.0.0.1"], snap=False)
     async with RTCPeerConnection(here) as z, RTCPeerConnection(here) as a:
         channel = a.createDataChannel("chat")
         await a.setLocalDescription()
