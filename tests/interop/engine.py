@@ -49,6 +49,12 @@ class Engine:
         return association
 
     @property
+    def all_decided(self) -> bool:
+        """Whether every message sent has been acknowledged or given up, and the peer knows."""
+        tcb = self.association.tcb
+        return self.association.queue.empty and tcb is not None and not len(tcb.sender.outstanding)
+
+    @property
     def now(self) -> float:
         return self._loop.time()
 
@@ -98,6 +104,7 @@ class Engine:
             self._timer = None
         if deadline is not None:
             self._timer = self._loop.call_at(deadline, self._expired)
+        self._changed.set()
 
     def close(self) -> None:
         for assoc_id in self.endpoint.ids():
@@ -138,7 +145,6 @@ class Engine:
             (self.on_message or self.messages.append)(event)
         else:
             self.events.append(event)
-        self._changed.set()
 
     def _received(self, host: str, datagrams: list[bytes], source: tuple[str, int]) -> None:
         if self.tap is not None:

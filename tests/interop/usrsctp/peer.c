@@ -25,7 +25,7 @@ static uint32_t crc_table[256];
 static struct { uint32_t crc; size_t length; } partial[STREAMS];
 static uint32_t stream_crc[STREAMS];
 static unsigned long long total_bytes, total_messages;
-static int quiet, echoing;
+static int client, quiet, echoing;
 static unsigned char *echo_data;
 static struct socket *volatile peer;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -131,6 +131,7 @@ static void tell(const union sctp_notification *news, size_t length) {
 		const struct sctp_assoc_change *change = &news->sn_assoc_change;
 		static const char *states[] = {"", "up", "lost", "restart", "closed", "refused"};
 		int count = snprintf(text, sizeof text, "%s %u %u", states[change->sac_state], change->sac_inbound_streams, change->sac_outbound_streams);
+		if (change->sac_state == SCTP_COMM_UP && client) say("connected");
 		if (change->sac_state == SCTP_COMM_UP)
 			for (size_t i = 0; i < change->sac_length - sizeof *change; i++) {
 				static const char *names[] = {"", "pr", "auth", "asconf", "multibuf", "reconfig", "interleaving"};
@@ -275,10 +276,12 @@ static void obey(const char *order, int sctp_port) {
 	else if (!strncmp(order, "remove-address ", 15)) change_address(order + 15, SCTP_BINDX_REM_ADDR, sctp_port);
 	else if (!strncmp(order, "peer-primary ", 13)) set_peer_primary(order + 13, sctp_port, SCTP_SET_PEER_PRIMARY_ADDR);
 	else if (!strncmp(order, "primary ", 8)) set_peer_primary(order + 8, sctp_port, SCTP_PRIMARY_ADDR);
-	else if (!strncmp(order, "shutdown", 8)) usrsctp_shutdown(peer, SHUT_WR);
+	else if (!strncmp(order, "shutdown", 8)) {
+		if (usrsctp_shutdown(peer, SHUT_WR) < 0) say("error shutdown: %s", strerror(errno));
+	}
 	else if (!strncmp(order, "abort", 5)) {
 		struct sctp_sndinfo info = {.snd_flags = SCTP_ABORT};
-		usrsctp_sendv(peer, "bye", 3, NULL, 0, &info, sizeof info, SCTP_SENDV_SNDINFO, 0);
+		if (usrsctp_sendv(peer, "bye", 3, NULL, 0, &info, sizeof info, SCTP_SENDV_SNDINFO, 0) < 0) say("error abort: %s", strerror(errno));
 	} else say("error order: %s", order);
 }
 
@@ -317,11 +320,12 @@ int main(int count, char **words) {
 		say("listening");
 		peer = usrsctp_accept(sock, NULL, NULL);
 		if (peer == NULL) fail("accept");
+		say("connected");
 	} else {
+		client = 1; /* connectx only begins; it tells "connected" with SCTP_COMM_UP, before which it refuses to abort */
 		peer = sock;
 		if (usrsctp_connectx(sock, (struct sockaddr *)remote, remotes, NULL) < 0) fail("connect");
 	}
-	say("connected");
 	pthread_t thread;
 	pthread_create(&thread, NULL, receive, peer);
 	char order[256];

@@ -78,10 +78,12 @@ class Usrsctp:
             raise AssertionError(f"has not told {pattern!r}, only {self.lines[-30:]}") from None
         raise AssertionError(f"ended without telling {pattern!r}: {self.lines[-30:]}")
 
-    async def kill(self) -> None:
-        """End it without a word."""
-        self._process.kill()
-        await self._process.wait()
+    async def end(self) -> list[str]:
+        """End it without a word to its peer; returns the lines nobody has read."""
+        if self._process.returncode is None:
+            self._process.kill()
+        unheard, _ = await self._process.communicate()
+        return unheard.decode().splitlines()[-30:]
 
     async def ask(self, text: str, pattern: str) -> re.Match[str]:
         self.order(text)
@@ -106,12 +108,13 @@ async def usrsctp(
     process = await asyncio.create_subprocess_exec(
         str(program), *arguments, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
+    peer = Usrsctp(process, port)
     try:
-        peer = Usrsctp(process, port)
         if role == "server":
             await peer.tells("listening")
         yield peer
+    except BaseException as error:
+        error.add_note(f"usrsctp has told, and been heard: {peer.lines[-30:]}; and unheard: {await peer.end()}")
+        raise
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+        await peer.end()

@@ -40,19 +40,31 @@ async def running(
         await process.communicate()
 
 
+@asynccontextmanager
+async def connected(ours: int, theirs: int, port: int) -> AsyncIterator[sctpsocket_tcp]:
+    """Our socket, connected to a server that says nowhere when it listens: until then it refuses or hears nothing."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            async with sctpsocket_tcp(udp_port=ours, remote_udp_port=theirs) as sock:
+                sock.bind((HOST, 0))
+                try:
+                    await sock.connect((HOST, port))
+                except ConnectionRefusedError:
+                    continue
+                yield sock
+                return
+
+
 async def test_its_echo_server_answers_on_every_stream_it_takes() -> None:
     ours, theirs = free_port(), free_port()
-    async with running("echo_server", theirs, ours), sctpsocket_tcp(udp_port=ours, remote_udp_port=theirs) as sock:
-        sock.bind((HOST, 0))
-        async with asyncio.timeout(PATIENCE):
-            await sock.connect((HOST, ECHO_PORT))  # INIT is sent again until it listens
-            for stream in range(10):
-                message = bytes([stream]) * (1 + 700 * stream)
-                await sock.sendmsg(message, [SndInfo(sid=stream, ppid=stream)])
-                answer = await sock.recvmsg()
-                assert answer.data == message
-                assert answer.rcvinfo is not None
-                assert (answer.rcvinfo.sid, answer.rcvinfo.ppid) == (stream, stream)
+    async with running("echo_server", theirs, ours), connected(ours, theirs, ECHO_PORT) as sock:
+        for stream in range(10):
+            message = bytes([stream]) * (1 + 700 * stream)
+            await sock.sendmsg(message, [SndInfo(sid=stream, ppid=stream)])
+            answer = await sock.recvmsg()
+            assert answer.data == message
+            assert answer.rcvinfo is not None
+            assert (answer.rcvinfo.sid, answer.rcvinfo.ppid) == (stream, stream)
 
 
 async def test_its_client_talks_to_our_listener() -> None:
@@ -88,18 +100,12 @@ async def test_a_hundred_megabytes_come_from_its_throughput_test() -> None:
 async def test_a_hundred_megabytes_go_to_its_throughput_test() -> None:
     ours, theirs = free_port(), free_port()
     arguments = ("-E", theirs, "-U", ours, "-p", PORT)
-    async with (
-        running("tsctp", *arguments, output=PIPE) as server,
-        sctpsocket_tcp(udp_port=ours, remote_udp_port=theirs) as sock,
-    ):
-        sock.bind((HOST, 0))
-        async with asyncio.timeout(PATIENCE):
-            await sock.connect((HOST, PORT))
-            reading = asyncio.create_task(_until(server, str(SIZE * COUNT)))
-            for _ in range(COUNT):
-                await sock.send(bytes(SIZE))
-            await sock.close()
-            await reading
+    async with running("tsctp", *arguments, output=PIPE) as server, connected(ours, theirs, PORT) as sock:
+        reading = asyncio.create_task(_until(server, str(SIZE * COUNT)))
+        for _ in range(COUNT):
+            await sock.send(bytes(SIZE))
+        await sock.close()
+        await reading
 
 
 async def _until(process: asyncio.subprocess.Process, text: str) -> None:

@@ -137,7 +137,7 @@ async def test_given_up_messages_are_skipped_and_what_follows_comes(
         for index in range(count):
             engine.send(1, pattern(index, 1, 3000), unordered=unordered, max_retransmissions=0)
         engine.send(2, b"the last", 99)
-        await engine.until(lambda: engine.association.queue.empty)
+        await engine.until(lambda: engine.all_decided)
         await peer.tells(rf"message 2 99 8 0 {crc(b'the last')}")
         engine.send(1, b"after", 100, unordered=unordered)
         engine.wake()
@@ -205,6 +205,7 @@ async def test_either_side_asks_the_other_to_reset_a_stream(program: Path, role:
         engine.association.request_stream_resets([6], engine.now)
         assert (await engine.event(IncomingStreamsReset)).stream_ids == (6,)
         assert not engine.of(ReconfigurationFailed)
+        await peer.tells("reset outgoing 6")  # until then it refuses to send on the stream
         peer.order("send 6 0 10 1 0 0 0")
         await engine.receive(1)
 
@@ -290,7 +291,7 @@ async def test_interleaved_messages_that_are_given_up(program: Path, seed: int) 
         engine.lose = lambda datagram: chance.random() < 0.2
         for index in range(100):
             engine.send(index % 4, pattern(index, 1, 5000), unordered=index % 2 == 1, max_retransmissions=0)
-        await engine.until(lambda: engine.association.queue.empty)
+        await engine.until(lambda: engine.all_decided)
         engine.lose = None
         for stream in range(4):
             engine.send(stream, b"the last", 99, unordered=stream % 2 == 1)
@@ -352,7 +353,7 @@ async def test_a_client_that_begins_again_is_recognised(program: Path) -> None:
         engine.send(1, b"before")
         engine.wake()
         await peer.tells("message 1 .*")
-        await peer.kill()
+        await peer.end()
         async with usrsctp(program, "client", engine.port, port=peer.port) as again:
             await again.tells("connected")
             await engine.event(AssociationRestarted)
