@@ -554,9 +554,7 @@ class Association:
         tcb.sender.handle_timeout(now)
         fault_management.t3_expired(self, tcb, now)
         if self.tcb is tcb and tcb.reconfig.timer.expire(now):
-            tcb.path.back_off()
-            if tcb.reconfig.handle_timeout():
-                fault_management.count_error(self, tcb, tcb.path)
+            reconfigure.timer_expired(self, tcb, now)
         if self.tcb is tcb and tcb.asconf.t4.expire(now):
             address_changes.t4_expired(self, tcb, now)
         if self.tcb is tcb:

@@ -107,6 +107,7 @@ def t3_expired(association: Association, tcb: Tcb, now: float) -> None:
             count_error(association, tcb, path)
             if association.tcb is not tcb:
                 return
+            ask_round_trip(association, path, now)
 
 
 def count_error(association: Association, tcb: Tcb, path: Path, *, of_association: bool = True) -> None:
@@ -131,8 +132,11 @@ def heard(association: Association, tcb: Tcb, path: Path) -> None:
         choose(association, tcb)
 
 
-def data_acknowledged(association: Association, tcb: Tcb) -> None:
+def data_acknowledged(association: Association, tcb: Tcb, now: float) -> None:
     """A SACK acknowledged something."""
+    path = tcb.path
+    if path.backed_off and now - path.question_sent_at >= (path.srtt or path.rto):
+        ask_round_trip(association, path, now)
     # RFC 9260, 8.1: "The counter used for endpoint failure detection MUST be reset each time a DATA chunk sent to that
     # peer endpoint is acknowledged (by the reception of a SACK chunk)."
     association.error_count = 0
@@ -233,6 +237,30 @@ def send_heartbeat(association: Association, path: Path, now: float) -> None:
     association.writer.add_control(HeartbeatChunk(path.heartbeat_info).serialize(), path.address)
 
 
+def ask_round_trip(association: Association, path: Path, now: float) -> None:
+    """Measure a path whose RTO is backed off; that there is no answer means nothing.
+
+    What is sent again cannot be measured, so that the RTO of a transfer that has nothing new to send would stay backed
+    off. RFC 9260, 6.3.3: "once a new RTT measurement is obtained (which can happen only when new data has been sent and
+    acknowledged, per rule C5, or for a measurement made from a HEARTBEAT chunk; see Section 8.3), the computation in
+    rule C3 is performed, including the computation of RTO, which might result in "collapsing" RTO back down".
+    """
+    if association.state not in MAY_HEARTBEAT or not path.confirmed:
+        return
+    path.question = association.entropy(_NONCE_LENGTH)
+    path.question_sent_at = now
+    association.writer.add_control(HeartbeatChunk(path.question).serialize(), path.address)
+
+
+def _round_trip_answered(path: Path, now: float) -> None:
+    """The answer to `ask_round_trip`: what is outstanding was sent before, and need not wait any longer than that."""
+    path.question = b""
+    backed_off = path.backed_off
+    path.observe_round_trip(now - path.question_sent_at)
+    if backed_off and path.t3_rtx.running:
+        path.t3_rtx.start(now, path.rto)
+
+
 def heartbeat_acknowledged(association: Association, tcb: Tcb, chunk: HeartbeatAckChunk, now: float) -> None:
     """A HEARTBEAT ACK came; what it does not give back as it was sent says nothing."""
     for path in tcb.paths.all:
@@ -240,6 +268,10 @@ def heartbeat_acknowledged(association: Association, tcb: Tcb, chunk: HeartbeatA
             # RFC 8899, 6.2.1.2: "A successful probe updates the association and path counters, but an unsuccessful
             # probe is discounted (assumed to be a result of choosing too large a PLPMTU)."
             path.observe_round_trip(now - path.pmtu.probe_sent_at)
+            heard(association, tcb, path)
+            return
+        if path.question and chunk.info == path.question:
+            _round_trip_answered(path, now)
             heard(association, tcb, path)
             return
         if path.heartbeat_nonce and chunk.info == path.heartbeat_info:

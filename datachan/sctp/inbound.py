@@ -448,7 +448,7 @@ def _handle_sack(association: Association, tcb: Tcb, sack: SackChunk, now: float
     info = tcb.sender.handle_sack(cumulative_tsn_ack, sack, now)
     if info is not None and (info.bytes_acked or info.cumulative_advanced):
         # Also when all that is acknowledged was given up: the peer is there.
-        fault_management.data_acknowledged(association, tcb)
+        fault_management.data_acknowledged(association, tcb, now)
 
 
 def _handle_error(association: Association, chunk: ErrorChunk, now: float) -> None:

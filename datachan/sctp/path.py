@@ -30,8 +30,11 @@ class Path:
         srtt: smoothed round-trip time in seconds, or None before the first measurement.
         rttvar: its variation in seconds.
         rto: retransmission timeout in seconds, backoff included.
+        backed_off: its RTO was doubled, and no round trip was measured since.
         t3_rtx: the retransmission timer of DATA.
         heartbeat: when the next HEARTBEAT is due, or its answer is overdue.
+        question: the nonce of a HEARTBEAT sent only to measure the round trip, or empty when none is under way.
+        question_sent_at: when that was.
         number: which of the peer's addresses it is; the path indicator in HEARTBEATs.
         confirmed: the peer has shown that the address is its own (section 5.4).
         potentially_failed: it is active, but has errors enough for data to go elsewhere (quick failover).
@@ -48,6 +51,7 @@ class Path:
         "_useful_packet",
         "active",
         "address",
+        "backed_off",
         "confirmed",
         "congestion",
         "error_count",
@@ -61,6 +65,8 @@ class Path:
         "options",
         "pmtu",
         "potentially_failed",
+        "question",
+        "question_sent_at",
         "rto",
         "rttvar",
         "srtt",
@@ -73,10 +79,13 @@ class Path:
         self.srtt: float | None = None
         self.rttvar = 0.0
         self.rto = options.rto_initial
+        self.backed_off = False
         self.t3_rtx = Timer()
         self.heartbeat = Timer()
         self.heartbeat_nonce: bytes = b""
         self.heartbeat_sent_at = 0.0
+        self.question: bytes = b""
+        self.question_sent_at = 0.0
         self.heartbeat_interval = options.heartbeat_interval
         self.max_retrans = options.path_max_retrans
         self.number = 0
@@ -109,6 +118,7 @@ class Path:
         self.srtt = None
         self.rttvar = 0.0
         self.rto = self.options.rto_initial
+        self.backed_off = False
         self.pmtu.begin_anew(min(options.max_packet_size, self._useful_packet), options.packet_overhead)
         self.congestion = self._new_controller()
 
@@ -122,6 +132,7 @@ class Path:
         else:
             self.rttvar += RTO_BETA * (abs(self.srtt - measured) - self.rttvar)
             self.srtt += RTO_ALPHA * (measured - self.srtt)
+        self.backed_off = False
         self.rttvar = max(self.rttvar, CLOCK_GRANULARITY)
         before = self.rto
         self.rto = min(max(self.srtt + 4 * self.rttvar, self.options.rto_min), self.options.rto_max)
@@ -133,6 +144,7 @@ class Path:
     def back_off(self) -> None:
         """RFC 9260, 6.3.3, E2: "set RTO = RTO * 2 ("back off the timer")" up to RTO.Max."""
         self.rto = min(self.rto * 2, self.options.rto_max)
+        self.backed_off = True
 
     @property
     def in_question(self) -> bool:

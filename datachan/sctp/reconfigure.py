@@ -113,6 +113,16 @@ def _request(association: Association, tcb: Tcb, request: Request) -> None:
         tcb.reconfig.waiting.append(request)
 
 
+def timer_expired(association: Association, tcb: Tcb, now: float) -> None:
+    """Our request went unanswered, or the peer asked for time and it is over (RFC 6525, section 5.1.1)."""
+    path = tcb.path
+    path.back_off()
+    if tcb.reconfig.handle_timeout():
+        fault_management.count_error(association, tcb, path)
+    if association.tcb is tcb:
+        fault_management.ask_round_trip(association, path, now)
+
+
 # -- the next of our requests ---------------------------------------------------------------------------------
 
 

@@ -119,7 +119,7 @@ def _acknowledge(association: Association, tcb: Tcb, cumulative_tsn_ack: int, no
     tsn = unwrap(cumulative_tsn_ack, tcb.sender.outstanding.cumulative_tsn_ack)
     info = tcb.sender.handle_cumulative_ack(tsn, now)
     if info is not None and (info.bytes_acked or info.cumulative_advanced):
-        fault_management.data_acknowledged(association, tcb)
+        fault_management.data_acknowledged(association, tcb, now)
 
 
 def handle_shutdown_ack(association: Association, packet: Packet) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datachan.sctp.wire.chunks import DataChunk, SackChunk
+from datachan.sctp.wire.chunks import DataChunk, HeartbeatAckChunk, HeartbeatChunk, SackChunk
 
 from .sctp_pair import Pair, S, changed, chunks, packet
 
@@ -177,7 +177,7 @@ def test_needless_retransmissions_are_noticed_and_the_window_given_back() -> Non
 def test_a_timeout_that_was_only_a_delay_is_undone() -> None:
     pair, datagrams = in_flight(4, tail_loss_probe=False)
     cwnd = pair.a.stats().cwnd
-    (again,) = pair.expire_a()
+    [_, again] = pair.expire_a()  # the first asks for the round trip
     assert pair.a.stats().cwnd < 1200
     # Everything was only late.
     pair.to_z(*datagrams)
@@ -302,3 +302,59 @@ def test_t3_rtx_that_runs_waits_as_long_as_a_path_needs_that_has_become_slower()
     rto = pair.a.stats().rto
     assert rto > 0.42
     assert t3.expires_at == pytest.approx(started + rto)
+
+
+def timed_out(pair: Pair, times: int) -> list[bytes]:
+    """What A sends when T3-rtx expires for the last of so many times, nothing having arrived meanwhile."""
+    sent: list[bytes] = []
+    while pair.a.tcb.path.t3_rtx.expirations < times:  # type: ignore[union-attr]
+        sent = pair.expire_a()
+    return sent
+
+
+def test_what_is_sent_again_after_timeouts_measures_the_path_and_ends_the_backoff() -> None:
+    pair, _ = in_flight(1)
+    before = pair.a.stats()
+    sent = timed_out(pair, 4)
+    assert pair.a.stats().rto == pytest.approx(before.rto * 16)
+    assert tsns(sent)
+    assert len(chunks(sent, HeartbeatChunk)) == 1
+    pair.now += RTT
+    pair.to_z(*sent)
+    pair.send_a(b"the last message")
+    pair.from_a()  # lost
+    pair.to_a(*pair.from_z())
+    after = pair.a.stats()
+    assert after.srtt == pytest.approx(RTT, abs=0.01)
+    assert after.rto == pytest.approx(before.rto)
+    # What is outstanding waits no longer than anything sent now.
+    assert pair.a.tcb.path.t3_rtx.expires_at == pytest.approx(pair.now + after.rto)  # type: ignore[union-attr]
+
+
+def test_progress_without_a_measurement_asks_again_once_per_round_trip() -> None:
+    pair, datagrams = in_flight(4)
+    first = tsns(datagrams)[0]
+    timed_out(pair, 2)
+    asked = []
+    for progress in range(3):
+        pair.now += RTT * 0.6
+        sack(pair, first + progress, [])
+        asked.append(len(chunks(pair.from_a(), HeartbeatChunk)))
+    assert asked == [0, 1, 0]
+    assert pair.a.tcb.path.backed_off  # type: ignore[union-attr]
+
+
+def test_an_answer_to_an_earlier_question_measures_nothing() -> None:
+    pair, _ = in_flight(1)
+    first = timed_out(pair, 1)
+    timed_out(pair, 3)
+    rto = pair.a.stats().rto
+    pair.to_a(packet(pair.a.local_tag, *[HeartbeatAckChunk(chunk.info) for chunk in chunks(first, HeartbeatChunk)]))
+    pair.to_a(packet(pair.a.local_tag, HeartbeatAckChunk(b"")))
+    assert pair.a.stats().rto == rto
+
+
+def test_questions_that_stay_unanswered_are_no_errors_of_their_own() -> None:
+    pair, _ = in_flight(1)
+    timed_out(pair, 3)
+    assert pair.a.stats().paths[0].error_count == 3

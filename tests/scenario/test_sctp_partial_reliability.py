@@ -205,7 +205,7 @@ def test_towards_a_peer_without_the_extension_every_message_is_reliable() -> Non
     pair.from_a()
     pair.now += 0.5
     again = pair.expire_a()
-    assert [names(datagram) for datagram in again] == [["Data"]]
+    assert [names(datagram) for datagram in again] == [["Heartbeat", "Data"]]
     pair.to_z(*again)
     assert pair.received_by_z() == [b"important after all"]
 
