@@ -74,15 +74,7 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar="ORIGIN",
         help="let pages of this origin use the server, too, such as https://example.org; may be repeated",
     )
-    parser.add_argument(
-        "--ice-server",
-        type=_ice_server,
-        action="append",
-        default=[],
-        metavar="URL[,USER,PASSWORD]",
-        help="STUN or TURN server for the page and the echo peer, such as stun:192.0.2.1:3478; may be repeated "
-        "(default: none, which suffices on one machine or network)",
-    )
+    _add_ice_server(parser, "STUN or TURN server for the page and the echo peer")
     parser.add_argument(
         "--max-rooms", type=_positive, default=256, metavar="N", help="rooms at the same time (default: %(default)s)"
     )
@@ -168,17 +160,22 @@ def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--seconds", type=_seconds, default=4.0, metavar="N", help="time for each direction (default: 4)"
     )
+    _add_ice_server(parser, "STUN or TURN server")
+    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
+    parser.add_argument("--answer", action="store_true", help=argparse.SUPPRESS)
+    parser.set_defaults(run=run_bench)
+
+
+def _add_ice_server(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument(
         "--ice-server",
         type=_ice_server,
         action="append",
         default=[],
         metavar="URL[,USER,PASSWORD]",
-        help="STUN or TURN server, such as stun:192.0.2.1:3478; may be repeated (default: none)",
+        help=f"{what}, such as stun:192.0.2.1:3478; may be repeated "
+        "(default: none, which suffices on one machine or network)",
     )
-    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
-    parser.add_argument("--answer", action="store_true", help=argparse.SUPPRESS)
-    parser.set_defaults(run=run_bench)
 
 
 def run_bench(namespace: argparse.Namespace) -> int:
@@ -202,8 +199,7 @@ def run_bench(namespace: argparse.Namespace) -> int:
     try:
         report = asyncio.run(measure())
     except BenchError as error:
-        print(f"datachan: {error}", file=sys.stderr)
-        return EXIT_CANNOT_START
+        return _cannot(error)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     if report is not None:
@@ -218,8 +214,7 @@ def run_trace(namespace: argparse.Namespace) -> int:
     try:
         return trace(namespace.file, namespace.words, _decode_options(namespace), sys.stdout, sys.stderr)
     except ToolError as error:
-        print(f"datachan: {error}", file=sys.stderr)
-        return EXIT_CANNOT_START
+        return _cannot(error)
 
 
 def run_decode(namespace: argparse.Namespace) -> int:
@@ -229,8 +224,7 @@ def run_decode(namespace: argparse.Namespace) -> int:
         sys.stdout.flush()
     except ToolError as error:
         sys.stdout.flush()
-        print(f"datachan: {error}", file=sys.stderr)
-        return EXIT_CANNOT_START
+        return _cannot(error)
     except KeyboardInterrupt:
         return EXIT_OK
     except BrokenPipeError:  # whoever read it has seen enough
@@ -271,11 +265,16 @@ def run_serve(namespace: argparse.Namespace) -> int:
     try:
         asyncio.run(serve(options, _announce))
     except ServeError as error:
-        print(f"datachan: {error}", file=sys.stderr, flush=True)
-        return EXIT_CANNOT_START
+        return _cannot(error)
     except KeyboardInterrupt:
         pass
     return EXIT_OK
+
+
+def _cannot(error: Exception) -> int:
+    """Say why it cannot be done; the exit status."""
+    print(f"datachan: {error}", file=sys.stderr, flush=True)
+    return EXIT_CANNOT_START
 
 
 def _announce(address: str) -> None:

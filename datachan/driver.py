@@ -98,10 +98,7 @@ class Driver(Generic[Datagram, Event]):
         if self._wake is not None or self._closed or self._running:
             return
         self._wake = self._loop.call_soon(self._woken)
-        if self._transport.writable:
-            datagrams = self._machine.datagrams_to_send(self._loop.time())
-            if datagrams:
-                self._transport.send_datagrams(datagrams)
+        self._send()
 
     def flush(self) -> None:
         """Look after the machine at once rather than at the next turn of the loop; for a last word before `close`."""
@@ -157,17 +154,21 @@ class Driver(Generic[Datagram, Event]):
 
     def _round(self) -> bool:
         """Drain the machine once; whether something was there."""
-        busy = False
-        if self._transport.writable:
-            datagrams = self._machine.datagrams_to_send(self._loop.time())
-            if datagrams:
-                busy = True
-                self._transport.send_datagrams(datagrams)
+        busy = self._send()
         self._events.extend(self._machine.events())
         while self._events and not self._closed:
             busy = True
             self._on_event(self._events.popleft())
         return busy and not self._closed
+
+    def _send(self) -> bool:
+        """Send what the machine wants to send, if the transport takes it; whether that was anything."""
+        if not self._transport.writable:
+            return False
+        datagrams = self._machine.datagrams_to_send(self._loop.time())
+        if datagrams:
+            self._transport.send_datagrams(datagrams)
+        return bool(datagrams)
 
     def _set_timer(self) -> None:
         """Set the one timer.

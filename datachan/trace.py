@@ -15,7 +15,6 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
-import struct
 import sys
 import threading
 import time
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from datachan import pcapng
-from datachan.sctp.checksum import crc32c
+from datachan.sctp.wire.packet import with_checksum
 
 if sys.platform != "win32":
     import fcntl
@@ -41,8 +40,6 @@ Address = tuple[str, int]
 _HERE: Final[Address] = ("192.0.2.1", pcapng.SCTP_OVER_UDP_PORT)
 _THERE: Final[Address] = ("192.0.2.2", pcapng.SCTP_OVER_UDP_PORT)
 _SECTION: Final = b"\x0a\x0d\x0d\x0a"
-_NO_CHECKSUM: Final = bytes(4)
-_COMMON_HEADER: Final = 12
 _LONGEST: Final = 65507 - 20  # what fits into UDP in IPv4 and in IPv6
 
 _files: dict[tuple[int, str], _CaptureFile] = {}
@@ -91,7 +88,7 @@ class Tap:
         addresses = _packed(source, destination)
         blocks = []
         for packet in packets:
-            datagram = pcapng.udp_datagram(_checked(packet[:_LONGEST]), *addresses, source_port, destination_port)
+            datagram = pcapng.udp_datagram(with_checksum(packet[:_LONGEST]), *addresses, source_port, destination_port)
             blocks.append(pcapng.packet(datagram, seconds, interface=self._interface, outgoing=outgoing))
         self._file.write(b"".join(blocks))
 
@@ -214,13 +211,6 @@ def _lock_file(file: int) -> bool:
         except BlockingIOError:
             return False
     return True
-
-
-def _checked(packet: bytes) -> bytes:
-    """The packet with the checksum it would have, if it has none."""
-    if packet[8:_COMMON_HEADER] != _NO_CHECKSUM or len(packet) < _COMMON_HEADER:
-        return packet
-    return packet[:8] + struct.pack("<I", crc32c(packet)) + packet[_COMMON_HEADER:]
 
 
 def _shown(local: Address, remote: Address) -> tuple[Address, Address]:

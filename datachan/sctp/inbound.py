@@ -442,8 +442,7 @@ def _handle_sack(association: Association, tcb: Tcb, sack: SackChunk, now: float
     if tcb.sender.outstanding.never_sent(cumulative_tsn_ack, sack.gap_ack_blocks):
         # RFC 9260, 12.4: "An SCTP implementation MUST abort the association if it receives a SACK chunk acknowledging a
         # TSN that has not been sent."
-        words = "a SACK acknowledges a TSN that was not sent"
-        association.abort_with(causes.protocol_violation(words), f"the peer broke the protocol: {words}", by_peer=False)
+        _abort_for_violation(association, "a SACK acknowledges a TSN that was not sent")
         return
     info = tcb.sender.handle_sack(cumulative_tsn_ack, sack, now)
     if info is not None and (info.bytes_acked or info.cumulative_advanced):

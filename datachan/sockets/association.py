@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from datachan.sctp import events as engine
 from datachan.sctp.addresses import TransportAddress, normalise
 from datachan.sctp.association import Association
+from datachan.sctp.capabilities import Capabilities
 from datachan.sctp.errors import InvalidState, InvalidStream, SendBufferFull, UnknownKey
 from datachan.sctp.states import SHUTTING_DOWN
 
@@ -99,6 +100,12 @@ class SocketAssociation:
     def look(self) -> Association | None:
         """The engine's association, to read from it only; None when it is over."""
         return self.binding.endpoint.look(self.id)
+
+    @property
+    def agreed(self) -> Capabilities | None:
+        """The extensions agreed on with the peer; None before and when it is over."""
+        live = self.look()
+        return None if live is None or live.tcb is None else live.tcb.capabilities
 
     def transport_address(self, address: Address) -> TransportAddress:
         """An address of the peer with its UDP port.

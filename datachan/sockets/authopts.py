@@ -21,29 +21,12 @@ if TYPE_CHECKING:
 
 
 def _change_future(sock: SctpSocket, **changes: Any) -> None:
-    sock._settings = replace(sock._settings, options=replace(sock._settings.options, **changes))
-    sock._settings_changed()
-
-
-def get_supported(sock: SctpSocket, association: SocketAssociation | None, _: Address | None) -> bool:
-    """Whether chunks are authenticated in an association, or would be."""
-    live = None if association is None else association.look()
-    if live is not None and live.tcb is not None:
-        return live.tcb.auth is not None
-    return sock._settings.options.authentication
+    sock._change_future_options(replace(sock._settings.options, **changes))
 
 
 def set_supported(sock: SctpSocket, value: object, assoc_id: int) -> None:
     """Announce it, to peers of associations to come."""
     _change_future(sock, authentication=bool(value))
-
-
-def get_asconf(sock: SctpSocket, association: SocketAssociation | None, _: Address | None) -> bool:
-    """Whether addresses may change in an association, or would."""
-    live = None if association is None else association.look()
-    if live is not None and live.tcb is not None:
-        return live.tcb.capabilities.dynamic_addresses
-    return sock._settings.options.dynamic_addresses
 
 
 def set_asconf(sock: SctpSocket, value: object, assoc_id: int) -> None:

@@ -514,10 +514,14 @@ class SctpSocket(PySctpNames, ABC):
         future, present = self._targets(assoc_id)
         options = replace(self._settings.options, **changes)  # refuses what has no sense before anything changes
         if future:
-            self._settings = replace(self._settings, options=options)
-            self._settings_changed()
+            self._change_future_options(options)
         for association in present:
             association.change_options(changes)
+
+    def _change_future_options(self, options: AssociationOptions) -> None:
+        """For associations to come."""
+        self._settings = replace(self._settings, options=options)
+        self._settings_changed()
 
     def _change_settings(self, assoc_id: int, changes: dict[str, Any]) -> None:
         future, present = self._targets(assoc_id)

@@ -197,8 +197,7 @@ def _get_initmsg(sock: SctpSocket, association: SocketAssociation | None, _: Add
 
 def _set_initmsg(sock: SctpSocket, value: InitMsg, assoc_id: int) -> None:
     """Effective for associations to come (RFC 6458, section 8.1.3)."""
-    sock._settings = replace(sock._settings, options=with_init(sock._settings.options, value))
-    sock._settings_changed()
+    sock._change_future_options(with_init(sock._settings.options, value))
 
 
 def _parameter(name: str) -> tuple[Getter, Setter]:
@@ -334,11 +333,14 @@ def _set_delivery_point(sock: SctpSocket, value: int, assoc_id: int) -> None:
     _change(sock, AssocId.SCTP_ALL_ASSOC, partial_delivery_point=value)
 
 
-def _get_interleaving(sock: SctpSocket, association: SocketAssociation | None, _: Address | None) -> bool:
-    live = None if association is None else association.look()
-    if live is not None and live.tcb is not None:
-        return live.tcb.capabilities.interleaving
-    return sock._settings.options.interleaving
+def _agreed(extension: str) -> Getter:
+    """Whether an association has an extension, by its name in `Capabilities` and in the options, or would have it."""
+
+    def get(sock: SctpSocket, association: SocketAssociation | None, _: Address | None) -> bool:
+        agreed = None if association is None else association.agreed
+        return bool(getattr(sock._settings.options if agreed is None else agreed, extension))
+
+    return get
 
 
 def _set_interleaving(sock: SctpSocket, value: object, assoc_id: int) -> None:
@@ -347,8 +349,7 @@ def _set_interleaving(sock: SctpSocket, value: object, assoc_id: int) -> None:
         # RFC 8260, 4.3.1: "Setting the interleaving level to at least 2 before enabling the negotiation of user message
         # interleaving should work on all platforms."
         raise PermissionError(errno.EPERM, "interleaving needs SCTP_FRAGMENT_INTERLEAVE to be 2 first")
-    sock._settings = replace(sock._settings, options=replace(sock._settings.options, interleaving=bool(value)))
-    sock._settings_changed()
+    sock._change_future_options(replace(sock._settings.options, interleaving=bool(value)))
 
 
 def _subscribed(sock: SctpSocket, association: SocketAssociation | None, _: Address | None) -> frozenset[type]:
@@ -551,16 +552,8 @@ def _set_stream_value(sock: SctpSocket, value: StreamValue, assoc_id: int) -> No
 # -- partial reliability --------------------------------------------------------------------------------------
 
 
-def _get_pr_supported(sock: SctpSocket, association: SocketAssociation | None, _: Address | None) -> bool:
-    live = None if association is None else association.look()
-    if live is not None and live.tcb is not None:
-        return live.tcb.capabilities.partial_reliability
-    return sock._settings.options.partial_reliability
-
-
 def _set_pr_supported(sock: SctpSocket, value: object, assoc_id: int) -> None:
-    sock._settings = replace(sock._settings, options=replace(sock._settings.options, partial_reliability=bool(value)))
-    sock._settings_changed()
+    sock._change_future_options(replace(sock._settings.options, partial_reliability=bool(value)))
 
 
 def _get_pr_status(
@@ -630,12 +623,12 @@ _PAIRS: dict[SocketOption, tuple[Getter, Setter]] = {
     _O.SCTP_DEFAULT_PRINFO: _setting("prinfo"),
     _O.SCTP_ENABLE_STREAM_RESET: (_get_enable_reset, _set_enable_reset),
     _O.SCTP_REMOTE_UDP_ENCAPS_PORT: (_get_encaps, _set_encaps),
-    _O.SCTP_PR_SUPPORTED: (_get_pr_supported, _set_pr_supported),
-    _O.SCTP_INTERLEAVING_SUPPORTED: (_get_interleaving, _set_interleaving),
+    _O.SCTP_PR_SUPPORTED: (_agreed("partial_reliability"), _set_pr_supported),
+    _O.SCTP_INTERLEAVING_SUPPORTED: (_agreed("interleaving"), _set_interleaving),
     _O.SCTP_STREAM_SCHEDULER: (_get_scheduler, _set_scheduler),
-    _O.SCTP_AUTH_SUPPORTED: (authopts.get_supported, authopts.set_supported),
+    _O.SCTP_AUTH_SUPPORTED: (_agreed("authentication"), authopts.set_supported),
     _O.SCTP_AUTH_ACTIVE_KEY: (authopts.get_active, authopts.set_active),
-    _O.SCTP_ASCONF_SUPPORTED: (authopts.get_asconf, authopts.set_asconf),
+    _O.SCTP_ASCONF_SUPPORTED: (_agreed("dynamic_addresses"), authopts.set_asconf),
 }
 _GETTERS: dict[SocketOption, Getter] = {
     **{option: getter for option, (getter, _) in _PAIRS.items()},

@@ -12,9 +12,10 @@ import pytest
 from datachan import pcapng
 from datachan.sctp.events import OutgoingStreamsReset
 from datachan.sctp.options import data_channel_options
+from datachan.sctp.wire.packet import with_checksum
 from tests.sim.associations import Traffic, consume, established
 from tests.sim.network import Conditions, Network
-from tests.sim.trace import capture, with_checksum, write_trace
+from tests.sim.trace import capture, write_trace
 from tests.tshark import ERROR, GOOD, fields
 
 OPTIONS = {name: getattr(data_channel_options(), name) for name in data_channel_options().__slots__}

@@ -6,11 +6,10 @@ Each datagram is in the file once, at the time it was sent, with its fate, if it
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 
 from datachan import pcapng
-from datachan.sctp.checksum import crc32c
+from datachan.sctp.wire.packet import with_checksum
 
 from .network import Network
 
@@ -18,13 +17,6 @@ ADDRESS_A = bytes([192, 0, 2, 1])
 ADDRESS_Z = bytes([192, 0, 2, 2])
 EPOCH = 1_000_000_000.0
 """The date of the virtual clock's zero: captures show dates, and clocks in tests may begin below zero."""
-
-
-def with_checksum(packet: bytes) -> bytes:
-    """An SCTP packet whose checksum is zero, with the right one instead."""
-    if len(packet) < 12 or packet[8:12] != bytes(4):
-        return packet
-    return packet[:8] + struct.pack("<I", crc32c(packet)) + packet[12:]
 
 
 def capture(network: Network) -> bytes:

@@ -147,6 +147,13 @@ def serialize_packet(
     return header + checksum + body
 
 
+def with_checksum(packet: bytes) -> bytes:
+    """A packet sent without a checksum (RFC 9653) as it would be with one; any other as it is."""
+    if len(packet) < COMMON_HEADER_LENGTH or packet[8:COMMON_HEADER_LENGTH] != _NO_CHECKSUM:
+        return packet
+    return packet[:8] + _CHECKSUM.pack(crc32c(packet)) + packet[COMMON_HEADER_LENGTH:]
+
+
 def _checksum_of(header: bytes, body: bytes) -> bytes:
     """The checksum field, with which the packet is `header + checksum + body` (RFC 9260, 6.8)."""
     return _CHECKSUM.pack(crc32c(body, crc32c(header + _NO_CHECKSUM)))
