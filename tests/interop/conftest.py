@@ -1,7 +1,8 @@
 """Fixtures for tests with real peers: a browser in a network of its own, and tabs in it."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -42,26 +43,36 @@ def missing(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+@contextmanager
+def network(commands: str) -> Iterator[None]:
+    """A network of our own, made by these commands; where none can be made the peer counts as missing."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(namespaces.namespace(commands))
+        except namespaces.NamespaceUnavailable as error:
+            missing(str(error))
+        yield
+
+
+@asynccontextmanager
+async def running(situation: Situation, flags: Sequence[str] = ()) -> AsyncIterator[browsers.Browser]:
+    """A browser in a network namespace, which the test's own process enters too."""
+    if browsers.find(situation.browser) is None:
+        missing(f"{situation.browser} is not installed (apt install chromium firefox-esr)")
+    with network(NETWORKS[situation.network]):
+        async with browsers.launch(situation.browser, loopback=situation.on_loopback, flags=flags) as browser:
+            yield browser
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=situations())
 async def browser(request: pytest.FixtureRequest) -> AsyncIterator[browsers.Browser]:
-    """Run a browser in a network namespace, which the test's own process enters too.
+    """A browser, as `running` has it.
 
     A module that wants one network only says
     `@pytest.mark.parametrize("browser", situations("as-a-user"), indirect=True, scope="module")`.
     """
-    situation: Situation = request.param
-    if browsers.find(situation.browser) is None:
-        missing(f"{situation.browser} is not installed (apt install chromium firefox-esr)")
-    try:
-        inside = namespaces.namespace(NETWORKS[situation.network])
-        inside.__enter__()
-    except namespaces.NamespaceUnavailable as error:
-        missing(str(error))
-    try:
-        async with browsers.launch(situation.browser, loopback=situation.on_loopback) as running:
-            yield running
-    finally:
-        inside.__exit__(None, None, None)
+    async with running(request.param) as browser:
+        yield browser
 
 
 @pytest_asyncio.fixture(loop_scope="module", params=["browser", "python"], ids="{}-offers".format)

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.interop import browsers, namespaces
-from tests.interop.conftest import Situation, missing, situations
+from tests.interop import browsers
+from tests.interop.conftest import Situation, running, situations
 from tests.interop.link import Ends, Link, describe
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -19,20 +19,10 @@ MANY = {"chromium": 40, "firefox": 3}
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=situations("as-a-user"))
 async def browser(request: pytest.FixtureRequest) -> AsyncIterator[browsers.Browser]:
-    """A browser that announces I-DATA, in a network namespace that the test's own process enters too."""
+    """A browser that announces I-DATA."""
     situation: Situation = request.param
-    if browsers.find(situation.browser) is None:
-        missing(f"{situation.browser} is not installed (apt install chromium firefox-esr)")
-    try:
-        inside = namespaces.namespace(namespaces.AS_A_USER)
-        inside.__enter__()
-    except namespaces.NamespaceUnavailable as error:
-        missing(str(error))
-    try:
-        async with browsers.launch(situation.browser, flags=SWITCH[situation.browser]) as running:
-            yield running
-    finally:
-        inside.__exit__(None, None, None)
+    async with running(situation, SWITCH[situation.browser]) as browser:
+        yield browser
 
 
 def name_of(link: Link) -> str:

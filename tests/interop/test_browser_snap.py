@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.interop import browsers, namespaces
-from tests.interop.conftest import missing
+from tests.interop import browsers
+from tests.interop.conftest import Situation, running
 from tests.interop.link import Link, describe
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -15,18 +15,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[browsers.Browser]:
     """A Chromium that offers and answers a=sctp-init."""
-    if browsers.find("chromium") is None:
-        missing("chromium is not installed (apt install chromium)")
-    try:
-        inside = namespaces.namespace(namespaces.AS_A_USER)
-        inside.__enter__()
-    except namespaces.NamespaceUnavailable as error:
-        missing(str(error))
-    try:
-        async with browsers.launch("chromium", flags=["--enable-features=WebRtcSctpSnap"]) as running:
-            yield running
-    finally:
-        inside.__exit__(None, None, None)
+    async with running(Situation("chromium", "as-a-user"), ["--enable-features=WebRtcSctpSnap"]) as browser:
+        yield browser
 
 
 async def test_the_association_is_established_without_a_handshake_and_carries_messages_both_ways(link: Link) -> None:

@@ -16,7 +16,7 @@ from datachan.sctp.events import PathStatus, PathStatusChanged
 from datachan.sctp.options import AssociationOptions
 
 from .network import Conditions, Link, Network, earliest
-from .pair import SPINS_ALLOWED, Stuck
+from .pair import SPINS_ALLOWED, Stuck, VirtualClock
 from .seeds import entropy
 
 PREFIXES = ("192.0.2", "198.51.100", "203.0.113", "10.9.8")
@@ -76,16 +76,20 @@ class MultiHomedPeer:
                 self.on_event(event, now)
         raise Stuck(f"{self.name} never runs dry")
 
-    def receive(self, now: float) -> None:
-        """Takes in what has arrived, from each address as one batch."""
+    def turn(self, now: float) -> None:
+        """Takes in what has arrived, from each address as one batch, and does what is due."""
         for path, link in enumerate(self.incoming):
             datagrams = link.arrived(now)
             if datagrams:
                 self.machine.receive_datagrams(datagrams, now, address(path, 3 - self._host))
                 self.drain(now)
+        timeout = self.machine.next_timeout()
+        if timeout is not None and timeout <= now:
+            self.machine.handle_timeout(now)
+            self.drain(now)
 
 
-class MultiHomedPair:
+class MultiHomedPair(VirtualClock):
     """A and Z, several networks between them, and a clock.
 
     Args:
@@ -105,11 +109,10 @@ class MultiHomedPair:
         z_options: dict[str, Any] | None = None,
         **options: Any,
     ) -> None:
+        super().__init__()
         self.seed = seed
         chance = random.Random(seed)
         self.networks = [Network(chance.getrandbits(32), one) for one in conditions]
-        self.now = 0.0
-        self._spins = 0
         to_z = [network.to_z for network in self.networks]
         to_a = [network.to_a for network in self.networks]
         self.a = MultiHomedPeer("A", self._machine(1, {**options, **(a_options or {})}), 1, to_z, to_a)
@@ -135,50 +138,19 @@ class MultiHomedPair:
             link.stop_dropping()
 
     def next_wakeup(self) -> float | None:
-        """When the next thing happens."""
         moments = [network.next_arrival() for network in self.networks]
         moments += [self.a.machine.next_timeout(), self.z.machine.next_timeout()]
         return earliest(moments)
 
-    def step(self, until: float | None = None) -> bool:
-        """Jumps to the next wakeup and does what is due; False when there is none, or none before `until`."""
+    def drain(self) -> None:
         self.a.drain(self.now)
         self.z.drain(self.now)
-        wakeup = self.next_wakeup()
-        if wakeup is None or (until is not None and wakeup > until):
-            if until is not None:
-                self.now = max(self.now, until)
-            return False
-        self._spins = 0 if wakeup > self.now else self._spins + 1
-        if self._spins > SPINS_ALLOWED:
-            raise Stuck(self._explain("the clock does not move on"))
-        self.now = max(self.now, wakeup)
-        for peer in (self.a, self.z):
-            peer.receive(self.now)
-            timeout = peer.machine.next_timeout()
-            if timeout is not None and timeout <= self.now:
-                peer.machine.handle_timeout(self.now)
-                peer.drain(self.now)
-        return True
 
-    def run(self, seconds: float) -> None:
-        """Lets this much time pass."""
-        end = self.now + seconds
-        while self.step(end):
-            pass
+    def turn(self) -> None:
+        self.a.turn(self.now)
+        self.z.turn(self.now)
 
-    def run_until(self, condition: Callable[[], bool], limit: float = 3600.0) -> None:
-        """Lets time pass until the condition holds.
-
-        Raises:
-            Stuck: it did not hold within `limit` seconds, or nothing will ever happen any more.
-        """
-        end = self.now + limit
-        while not condition():
-            if not self.step(end) and not condition():
-                raise Stuck(self._explain(f"the condition did not hold within {limit} seconds"))
-
-    def _explain(self, what: str) -> str:
+    def explain(self, what: str) -> str:
         traces = "\n".join(f"path {n}:\n{network.trace(20)}" for n, network in enumerate(self.networks))
         return (
             f"{what} (seed {self.seed}, time {self.now:.6f})\n{traces}\n"

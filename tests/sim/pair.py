@@ -6,6 +6,7 @@ the asyncio shell: hand over a batch, or the time; then drain what it wants to s
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -94,39 +95,32 @@ class Peer:
         raise Stuck(f"{self.name} never runs dry")
 
 
-class Pair:
-    """A and Z, a network between them, and a clock.
+class VirtualClock(ABC):
+    """Jumps from one wakeup to the next.
 
-    Args:
-        a: the machine of A.
-        z: the machine of Z.
-        network: what is between them; a perfect one when left out.
-        now: where the clock begins.
-        hosts: what A and Z run on; both are always on time when left out.
+    Attributes:
+        now: seconds.
     """
 
-    def __init__(
-        self,
-        a: Machine,
-        z: Machine,
-        network: Network | None = None,
-        now: float = 0.0,
-        hosts: tuple[Host | None, Host | None] = (None, None),
-    ) -> None:
-        self.network = network or Network()
-        self.a = Peer("A", a, self.network.to_z, self.network.to_a, hosts[0])
-        self.z = Peer("Z", z, self.network.to_a, self.network.to_z, hosts[1])
+    def __init__(self, now: float = 0.0) -> None:
         self.now = now
         self._spins = 0
 
+    @abstractmethod
     def drain(self) -> None:
         """Sends and notes everything the machines have for us; call it after having called a machine directly."""
-        self.a.drain(self.now)
-        self.z.drain(self.now)
 
+    @abstractmethod
     def next_wakeup(self) -> float | None:
         """When something will happen, or None when nothing ever will."""
-        return earliest([self.a.next_wakeup(), self.z.next_wakeup()])
+
+    @abstractmethod
+    def turn(self) -> None:
+        """Does what is due now."""
+
+    @abstractmethod
+    def explain(self, what: str) -> str:
+        """What is wrong, with all that one needs to find out why."""
 
     def step(self, until: float | None = None) -> bool:
         """Jumps to the next wakeup and does what is due.
@@ -145,10 +139,9 @@ class Pair:
             return False
         self._spins = 0 if wakeup > self.now else self._spins + 1
         if self._spins > SPINS_ALLOWED:
-            raise Stuck(self._explain("the clock does not move on"))
+            raise Stuck(self.explain("the clock does not move on"))
         self.now = max(self.now, wakeup)
-        self.a.turn(self.now)
-        self.z.turn(self.now)
+        self.turn()
         return True
 
     def run(self, seconds: float) -> None:
@@ -174,13 +167,49 @@ class Pair:
                 self.drain()
                 if condition():
                     return
-                raise Stuck(self._explain(f"the condition did not hold within {limit} seconds"))
+                raise Stuck(self.explain(f"the condition did not hold within {limit} seconds"))
+
+
+class Pair(VirtualClock):
+    """A and Z, a network between them, and a clock.
+
+    Args:
+        a: the machine of A.
+        z: the machine of Z.
+        network: what is between them; a perfect one when left out.
+        now: where the clock begins.
+        hosts: what A and Z run on; both are always on time when left out.
+    """
+
+    def __init__(
+        self,
+        a: Machine,
+        z: Machine,
+        network: Network | None = None,
+        now: float = 0.0,
+        hosts: tuple[Host | None, Host | None] = (None, None),
+    ) -> None:
+        self.network = network or Network()
+        self.a = Peer("A", a, self.network.to_z, self.network.to_a, hosts[0])
+        self.z = Peer("Z", z, self.network.to_a, self.network.to_z, hosts[1])
+        super().__init__(now)
+
+    def drain(self) -> None:
+        self.a.drain(self.now)
+        self.z.drain(self.now)
+
+    def next_wakeup(self) -> float | None:
+        return earliest([self.a.next_wakeup(), self.z.next_wakeup()])
+
+    def turn(self) -> None:
+        self.a.turn(self.now)
+        self.z.turn(self.now)
 
     def run_until_idle(self, limit: float = 3600.0) -> None:
         """Lets time pass until nothing is under way and no timer is armed."""
         self.run_until(lambda: self.next_wakeup() is None, limit)
 
-    def _explain(self, what: str) -> str:
+    def explain(self, what: str) -> str:
         return (
             f"{what} (network seed {self.network.seed}, time {self.now:.6f})\n"
             f"{self.network.trace()}\n"

@@ -14,8 +14,7 @@ import pytest
 
 from datachan.sctp.events import LocalAddressChanged, PathStatus, PathStatusChanged
 from datachan.sctp.wire.extensions import ASCONF, ASCONF_ACK
-from tests.interop import namespaces
-from tests.interop.conftest import missing
+from tests.interop.conftest import network
 from tests.interop.usrsctp.process import build, crc, pattern
 from tests.interop.usrsctp.test_usrsctp import ROLES, association
 
@@ -32,13 +31,8 @@ DYNAMIC: dict[str, Any] = {
 def addresses() -> Iterator[None]:
     """A network of our own: usrsctp takes only addresses that an interface has."""
     commands = ["ip link set lo up", *[f"ip address add 127.0.0.{last}/8 dev lo" for last in range(2, 9)]]
-    try:
-        inside = namespaces.namespace("\n".join(commands))
-        inside.__enter__()
-    except namespaces.NamespaceUnavailable as error:
-        missing(str(error))
-    yield
-    inside.__exit__(None, None, None)
+    with network("\n".join(commands)):
+        yield
 
 
 @pytest.fixture(scope="module")
