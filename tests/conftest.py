@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import os
 import random
+import signal
 import zlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -17,7 +18,12 @@ TURNS_OF_GRACE = 3
 
 
 def pytest_configure() -> None:
-    """Choose the seed of this run, in the environment so that the worker processes have it too."""
+    """Choose the seed of this run, in the environment so that the worker processes have it too.
+
+    A job in the background of a shell script ignores Ctrl+C, and so would the programs that tests start and interrupt.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.setdefault(SEED_VARIABLE, str(random.SystemRandom().randrange(1 << 32)))
 
 
