@@ -6,9 +6,11 @@
  * Names: streams, idata, auth, asconf, reconfig, pr (0 or 1), heartbeat and rto_max (milliseconds), path_max_retrans.
  */
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -285,6 +287,23 @@ static void obey(const char *order, int sctp_port) {
 	} else say("error order: %s", order);
 }
 
+/* usrsctp's thread for changes of addresses waits for a signal without looking whether there is work already: what is
+   asked of it before it waits is never done. A started thread that sleeps (state S in /proc) waits. */
+static int iterator_waits(void) {
+	DIR *threads = opendir("/proc/self/task");
+	int waits = 0;
+	for (struct dirent *thread; threads != NULL && !waits && (thread = readdir(threads)) != NULL;) {
+		char path[300], text[512] = "";
+		snprintf(path, sizeof path, "/proc/self/task/%s/stat", thread->d_name);
+		FILE *stat = fopen(path, "r");
+		if (stat == NULL) continue;
+		waits = fgets(text, sizeof text, stat) != NULL && strstr(text, "(SCTP iterator) S") != NULL;
+		fclose(stat);
+	}
+	if (threads != NULL) closedir(threads);
+	return waits;
+}
+
 int main(int count, char **words) {
 	struct sockaddr_in local[16], remote[16];
 	if (count < 6) return 2;
@@ -305,6 +324,7 @@ int main(int count, char **words) {
 		for (int bit = 0; bit < 8; bit++) crc_table[i] = crc_table[i] & 1 ? 0xedb88320 ^ (crc_table[i] >> 1) : crc_table[i] >> 1;
 	}
 	usrsctp_init(udp_port, NULL, NULL);
+	while (!iterator_waits()) sched_yield();
 	usrsctp_sysctl_set_sctp_blackhole(2);
 	usrsctp_sysctl_set_sctp_sendspace(1 << 21);
 	usrsctp_sysctl_set_sctp_recvspace(1 << 21);
