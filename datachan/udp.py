@@ -91,7 +91,7 @@ class UdpSocket:
         gso, gro: whether sending, receiving in runs is in use.
         sent, received, discarded: datagrams; discarded ones were refused by the system, or still queued when closing.
         on_error: called with the OSError for which datagrams were discarded.
-        on_too_long: called with the length of a datagram that was not sent because the first link takes none so long.
+        on_too_long: called with a datagram that was not sent, as the first link takes none so long, and its address.
     """
 
     def __init__(self, sock: socket.socket, *, offload: bool = True, max_queued: int = 4096) -> None:
@@ -100,7 +100,7 @@ class UdpSocket:
         self.local_address: Address = sock.getsockname()
         self._loop = asyncio.get_running_loop()
         self._max_queued = max_queued
-        self._queue: deque[tuple[Sequence[bytes], Address | None]] = deque()
+        self._queue: deque[tuple[Sequence[bytes], Address | None, bool | None]] = deque()
         self._queued = 0
         self._retry: asyncio.TimerHandle | None = None
         self._watching_writes = False
@@ -116,7 +116,7 @@ class UdpSocket:
         self.received = 0
         self.discarded = 0
         self.on_error: Callable[[OSError], None] | None = None
-        self.on_too_long: Callable[[int], None] | None = None
+        self.on_too_long: Callable[[bytes, Address | None], None] | None = None
         self._fragments: bool | None = None  # whether datagrams may be fragmented; None leaves it to the system
 
     @classmethod
@@ -171,7 +171,7 @@ class UdpSocket:
         return self._closed
 
     def allow_fragmentation(self, allowed: bool) -> None:
-        """Say whether datagrams may be fragmented on their way, from now on; before, the system's settings say it."""
+        """Say whether datagrams may be fragmented on their way, those sent from now on; before, the system says it."""
         if allowed is self._fragments or self._closed:
             return
         self._fragments = allowed
@@ -273,7 +273,7 @@ class UdpSocket:
             self._enqueue(datagrams[done:], address)
 
     def _enqueue(self, datagrams: Sequence[bytes], address: Address | None) -> None:
-        self._queue.append((datagrams, address))
+        self._queue.append((datagrams, address, self._fragments))
         self._queued += len(datagrams)
         if self._retry is None and not self._watching_writes:
             self._watching_writes = True
@@ -301,7 +301,7 @@ class UdpSocket:
                 if error.errno == errno.ECONNREFUSED and reported != done:
                     reported = done  # about an earlier datagram, and reported once: this run was not sent yet
                 elif len(run) < 2 or not self._offload_refused(error, len(run[0])):
-                    self._discard(run, error)
+                    self._discard(run, address, error)
                     done = end
                 continue
             self.sent += end - done
@@ -340,10 +340,10 @@ class UdpSocket:
             return True
         return False
 
-    def _discard(self, run: Sequence[bytes], error: OSError) -> None:
+    def _discard(self, run: Sequence[bytes], address: Address | None, error: OSError) -> None:
         self.discarded += len(run)
         if error.errno == errno.EMSGSIZE and self.on_too_long is not None:
-            self.on_too_long(len(run[0]))
+            self.on_too_long(run[0], address)
         elif self.on_error is not None:
             self.on_error(error)
 
@@ -359,11 +359,13 @@ class UdpSocket:
 
     def _flush(self) -> None:
         while self._queue:
-            datagrams, address = self._queue.popleft()
+            datagrams, address, fragments = self._queue.popleft()
             self._queued -= len(datagrams)
+            if fragments is not None:
+                self.allow_fragmentation(fragments)
             done = self._transmit(datagrams, address)
             if done < len(datagrams):
-                self._queue.appendleft((datagrams[done:], address))
+                self._queue.appendleft((datagrams[done:], address, fragments))
                 self._queued += len(datagrams) - done
                 if self._retry is None and not self._watching_writes and not self._closed:
                     self._watching_writes = True
@@ -446,7 +448,7 @@ class MulticastSocket(UdpSocket):
                 self._sock.sendto(datagram, self._group)
                 self.sent += 1
             except OSError as error:
-                self._discard([datagram], error)
+                self._discard([datagram], self._group, error)
 
 
 def source_address(address: Address) -> str | None:

@@ -154,8 +154,8 @@ class UdpEndpoint(BatchTransport):
         self._socket.allow_fragmentation(allowed)
 
     def set_too_long_callback(self, callback: Callable[[int], None] | None) -> None:
-        """As `UdpSocket.on_too_long`."""
-        self._socket.on_too_long = callback
+        """Name who is told how long a datagram was that `UdpSocket.on_too_long` is about."""
+        self._socket.on_too_long = None if callback is None else lambda datagram, _: callback(len(datagram))
 
     def is_closing(self) -> bool:
         """Whether `close` was called."""

@@ -23,17 +23,16 @@ from .events import (
     Event,
     MessageReceived,
     SenderDry,
-    SendFailed,
     StreamProgress,
 )
 from .options import AssociationOptions
 from .rx.base import OVERHEAD
-from .send_buffer import make_room
+from .send_buffer import make_room, report_abandoned, report_failed
 from .states import SHUTTING_DOWN, TRANSITIONS, AssociationState
 from .stats import AssociationStats, look_at
 from .tcb import Tcb
 from .timers import Timer, earliest
-from .tx.policies import REASONS, AbandonmentCounter
+from .tx.policies import AbandonmentCounter
 from .tx.retransmission import DATA_HEADER_LENGTH, RetransmissionQueue
 from .tx.scheduler import MAX_PRIORITY, make_scheduler
 from .tx.send_queue import OutgoingMessage, SendQueue
@@ -491,15 +490,27 @@ class Association:
     @property
     def dont_fragment(self) -> bool:
         """Whether the lower layer must carry packets in one piece or drop them; else it may also fragment them."""
-        return self.tcb is not None and self.tcb.path.pmtu.dont_fragment
+        return self.dont_fragment_to(None)
 
-    def packet_too_long(self, length: int, now: float) -> None:
+    def dont_fragment_to(self, address: TransportAddress | None) -> bool:
+        """`dont_fragment` for packets to one of the peer's addresses."""
+        path = fault_management.path_to(self, address)
+        return path is not None and path.pmtu.dont_fragment
+
+    def packet_too_long(self, length: int, now: float, address: TransportAddress | None = None, link: int = 0) -> None:
         """The lower layer could not send a packet of so many bytes, for it is longer than the path's first link takes.
 
         With path MTU discovery that is an answer like any other.
+
+        Args:
+            length: bytes.
+            now: monotonic seconds.
+            address: where it was to go; None where there is only one way.
+            link: bytes of the longest packet it takes, 0 if that is not known.
         """
-        if self.tcb is not None:
-            self.tcb.path.pmtu.too_long(length, now)
+        path = fault_management.path_to(self, address)
+        if path is not None:
+            path.pmtu.too_long(length, now, link)
 
     def shutdown(self, now: float) -> None:
         """End gracefully: all that is queued on both sides is delivered first (SHUTDOWN, section 9.2)."""
@@ -566,14 +577,7 @@ class Association:
     def next_timeout(self) -> float | None:
         """When `handle_timeout` should be called, in monotonic seconds, or None."""
         moment = earliest(earliest(self.t1.expires_at, self.t2.expires_at), self.t5_shutdown_guard.expires_at)
-        tcb = self.tcb
-        if tcb is None:
-            return moment
-        for path in tcb.paths.all:
-            moment = earliest(moment, earliest(path.t3_rtx.expires_at, path.heartbeat.expires_at))
-        moment = earliest(moment, earliest(tcb.tracker.sack_timer.expires_at, tcb.reconfig.timer.expires_at))
-        moment = earliest(moment, tcb.asconf.t4.expires_at)
-        return earliest(moment, tcb.sender.next_timeout())
+        return moment if self.tcb is None else earliest(moment, self.tcb.next_timeout())
 
     def datagrams_to_send(self, now: float) -> list[bytes]:
         """The packets that may leave now, for who has only one way to send them; an empty list means nothing."""
@@ -646,12 +650,6 @@ class Association:
                 tcb.unconsumed += len(event.data) + OVERHEAD
                 tcb.unconsumed_messages += 1
 
-    def fail(self, message: OutgoingMessage, reason: str) -> None:
-        """Tell the user that a message was given up."""
-        self.pending.append(
-            SendFailed(message.stream_id, message.ppid, message.size, message.first_tsn >= 0, message.context, reason)
-        )
-
     def abort_with(self, cause: ErrorCause, reason: str, by_peer: bool) -> None:
         """Send an ABORT and end the association."""
         if self.tcb is not None:
@@ -666,7 +664,7 @@ class Association:
         lost = [] if tcb is None else tcb.sender.outstanding.unacknowledged_messages()
         undelivered = {id(message): message for message in [*lost, *self.queue.clear()]}
         for message in undelivered.values():
-            self.fail(message, "the association ended")
+            report_failed(self, message, "the association ended")
         if tcb is not None:
             self.remember(tcb)
         self.state = _S.CLOSED
@@ -683,7 +681,7 @@ class Association:
 
     def _after_writing(self, tcb: Tcb, now: float) -> None:
         for message in tcb.sender.abandoned:
-            self.tell_abandoned(message)
+            report_abandoned(self, message)
         tcb.sender.abandoned.clear()
         if self.keys.retiring:
             for key_id in self.keys.release(tcb.sender.keys_in_use()):
@@ -693,7 +691,3 @@ class Association:
         elif not self._was_dry and tcb.sender.all_acknowledged and self.queue.empty:
             self._was_dry = True
             self.pending.append(SenderDry())
-
-    def tell_abandoned(self, message: OutgoingMessage) -> None:
-        self.abandoned.count(message.policy, sent=message.first_tsn >= 0)
-        self.fail(message, REASONS[message.policy])

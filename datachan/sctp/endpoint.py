@@ -232,6 +232,25 @@ class Endpoint:
             self._schedule(entry)
         return self._deadlines.earliest()
 
+    def dont_fragment(self, destination: TransportAddress, packet: bytes) -> bool:
+        """Whether one of `packets_to_send` must arrive in one piece or not at all; else it may also be fragmented."""
+        entry = self._by_peer.get((destination[0], destination[1], _destination_port(packet)))
+        return entry is not None and entry.association.dont_fragment_to(destination)
+
+    def packet_too_long(self, destination: TransportAddress, packet: bytes, now: float, link: int = 0) -> None:
+        """One of `packets_to_send` was not sent, for it is longer than the path's first link takes.
+
+        Args:
+            destination: where it was to go.
+            packet: the packet.
+            now: monotonic seconds.
+            link: bytes of the longest packet it takes, 0 if that is not known.
+        """
+        entry = self._by_peer.get((destination[0], destination[1], _destination_port(packet)))
+        if entry is not None:
+            entry.association.packet_too_long(len(packet), now, destination, link)
+            self._touch(entry)
+
     def packets_to_send(self, now: float) -> list[tuple[TransportAddress, list[bytes]]]:
         """The packets that may leave now, each run with the address it goes to."""
         runs: list[tuple[TransportAddress, list[bytes]]] = []
@@ -537,3 +556,7 @@ class Endpoint:
         if now >= entry.last_used + self.autoclose and entry.association.state is _S.ESTABLISHED:
             entry.association.shutdown(now)
             self._touch(entry)
+
+
+def _destination_port(packet: bytes) -> int:
+    return int.from_bytes(packet[2:4], "big")

@@ -81,6 +81,14 @@ def _path_at(association: Association, address: TransportAddress) -> tuple[Tcb, 
     return tcb, path
 
 
+def path_to(association: Association, address: TransportAddress | None) -> Path | None:
+    """The path to an address, or the current one; None when there is none."""
+    tcb = association.tcb
+    if tcb is None or address is None:
+        return None if tcb is None else tcb.path
+    return tcb.paths.at(address)
+
+
 # -- errors, and where data goes ------------------------------------------------------------------------------
 
 

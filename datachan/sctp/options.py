@@ -30,7 +30,8 @@ class AssociationOptions:
             (BASE_PLPMTU); without it, packets are of `max_packet_size` from the beginning.
         path_mtu_discovery: look for the largest packet each path takes (RFC 8899). Only for a lower layer that heeds
             `Association.dont_fragment`.
-        packet_overhead: bytes that lower layers put around a packet, IP header included: with them the search goes by
+        packet_overhead: bytes that lower layers put around a packet, the IP header included (IPv4's, where packets are
+            sent to several addresses, some of which may be IPv6): with them the search goes by
             the usual MTUs of networks.
         max_fragment: most user bytes of a message that go into one packet, 0 for as many as fit.
         delay_small_packets: hold back a packet that is not full while anything is unacknowledged, as Nagle's algorithm

@@ -16,6 +16,8 @@ RTO_ALPHA = 1 / 8  # RFC 9260, 16
 RTO_BETA = 1 / 4
 CLOCK_GRANULARITY = 0.001  # G of RFC 9260, 6.3.1: RTTVAR is never less
 
+_IPV6_IS_LONGER = 20  # its header, than IPv4's
+
 
 def max_payload(packet_size: int) -> int:
     """PMDCS: the bytes of the largest chunk that fits a packet."""
@@ -96,9 +98,12 @@ class Path:
         # A packet that is a large part of the peer's window would only wait for it.
         self._useful_packet = peer_a_rwnd // 8
         largest = min(options.max_packet_size, self._useful_packet)
-        self.pmtu = PathMtu(options.first_packet_size, largest, options.packet_overhead)
+        self.pmtu = PathMtu(options.first_packet_size, largest, self._overhead(options))
         self.congestion: CongestionController = self._new_controller()
         self.last_sent: float | None = None
+
+    def _overhead(self, options: AssociationOptions) -> int:
+        return options.packet_overhead + (_IPV6_IS_LONGER if self.address is not None and ":" in self.address[0] else 0)
 
     def _new_controller(self) -> CongestionController:
         options = self.options
@@ -119,7 +124,7 @@ class Path:
         self.rttvar = 0.0
         self.rto = self.options.rto_initial
         self.backed_off = False
-        self.pmtu.begin_anew(min(options.max_packet_size, self._useful_packet), options.packet_overhead)
+        self.pmtu.begin_anew(min(options.max_packet_size, self._useful_packet), self._overhead(options))
         self.congestion = self._new_controller()
 
     def observe_round_trip(self, measured: float) -> None:

@@ -69,6 +69,7 @@ class PathMtu:
         "_ceiling",
         "_hole",
         "_leapt_to",
+        "_link",
         "_maximum",
         "_nonce",
         "_overhead",
@@ -99,6 +100,7 @@ class PathMtu:
         self._overhead = overhead
         self._ceiling = 1 << 16  # sizes from here on are known not to come through
         self._hole = 1 << 16  # the size in use when the last black hole was met
+        self._link = 0  # what the first link takes, if that is known
         self._fall_back()
 
     def _fall_back(self) -> None:
@@ -173,6 +175,7 @@ class PathMtu:
             self.waiting = True
             self._leapt_to = 0
             self._ceiling = self._hole = 1 << 16
+            self._link = 0
             return
         self._nonce = b""
         self.probe_count += 1
@@ -209,7 +212,7 @@ class PathMtu:
 
     def _sizes(self) -> list[int]:
         """All sizes worth a probe, ascending."""
-        usual = [mtu - self._overhead & ~3 for mtu in USUAL_MTUS]
+        usual = sorted({self._link, *[mtu - self._overhead & ~3 for mtu in USUAL_MTUS]})
         return [size for size in usual if self._base < size < self._maximum] + [self._maximum]
 
     def _top(self) -> int:
@@ -248,11 +251,12 @@ class PathMtu:
             self.probe_size = self.size
             self.due = True
 
-    def too_long(self, length: int, now: float) -> None:
-        """The system refused a packet of this length without sending it."""
+    def too_long(self, length: int, now: float, link: int = 0) -> None:
+        """The system refused a packet of this length without sending it; it takes `link`, or 0 if it did not say."""
         if self.state == DISABLED or length <= self._base:
             return
-        self._ceiling = min(self._ceiling, length)
+        self._link = link & ~3 if 0 < link < length else 0
+        self._ceiling = min(self._ceiling, self._link + 4 if self._link else length)
         if length <= self.size:
             self._black_hole()
         elif self._nonce and length >= self.probe_size:

@@ -1,11 +1,13 @@
-"""Room in the send buffer: what may be given up for a message that is more important (RFC 7496, section 3.2)."""
+"""Messages given up: for room in the send buffer (RFC 7496, section 3.2), and how the user is told of any of them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from .errors import SendBufferFull
-from .tx.policies import PRIORITY
+from .events import SendFailed
+from .tx.policies import PRIORITY, REASONS
+from .tx.send_queue import OutgoingMessage
 
 if TYPE_CHECKING:
     from .association import Association
@@ -36,4 +38,17 @@ def make_room(association: Association, size: int, drop_priority: int | None) ->
     for message in victims:
         message.policy = PRIORITY
         association.queue.drop(message)
-        association.tell_abandoned(message)
+        report_abandoned(association, message)
+
+
+def report_abandoned(association: Association, message: OutgoingMessage) -> None:
+    """Count a message given up by its policy of partial reliability, and tell the user."""
+    association.abandoned.count(message.policy, sent=message.first_tsn >= 0)
+    report_failed(association, message, REASONS[message.policy])
+
+
+def report_failed(association: Association, message: OutgoingMessage, reason: str) -> None:
+    """Tell the user that a message was given up."""
+    association.pending.append(
+        SendFailed(message.stream_id, message.ppid, message.size, message.first_tsn >= 0, message.context, reason)
+    )

@@ -23,6 +23,7 @@ from .events import (
 )
 from .handshake import CookieAction
 from .path import Path
+from .send_buffer import report_failed
 from .states import AssociationState
 from .tcb import Tcb, authenticator_of
 from .wire import causes
@@ -88,7 +89,7 @@ def make_tcb(association: Association, content: StateCookieContent, cookie: byte
         association.unfinished_sender = None
     association.error_count = 0
     for message in association.queue.beyond(tcb.outbound_streams):
-        association.fail(message, "the peer accepts fewer streams")
+        report_failed(association, message, "the peer accepts fewer streams")
     return tcb
 
 
@@ -425,7 +426,7 @@ def _restart(association: Association, tcb: Tcb, content: StateCookieContent, no
         return False
     for message in tcb.sender.outstanding.unacknowledged_messages():
         association.queue.drop(message)
-        association.fail(message, "the peer restarted the association")
+        report_failed(association, message, "the peer restarted the association")
     association.queue.restart()
     association.t2.stop()
     association.t5_shutdown_guard.stop()

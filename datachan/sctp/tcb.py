@@ -22,6 +22,7 @@ from .rx.data_tracker import DataTracker
 from .rx.interleaved import InterleavedReassembly
 from .rx.reassembly import ReassemblyQueue
 from .rx.window import ReceiveWindow
+from .timers import earliest
 from .tx.retransmission import RetransmissionQueue
 from .tx.send_queue import SendQueue
 from .wire.chunks import DATA
@@ -180,6 +181,14 @@ class Tcb:
         self.window.limit = max(self.window.size, options.max_receive_window)
         self.reassembly.max_message_size = options.max_message_size
         self.reassembly.partial_delivery_point = options.partial_delivery_point
+
+    def next_timeout(self) -> float | None:
+        """When the earliest timer of its parts expires, in monotonic seconds, or None."""
+        moment = earliest(self.tracker.sack_timer.expires_at, self.reconfig.timer.expires_at)
+        moment = earliest(moment, self.asconf.t4.expires_at)
+        for path in self.paths.all:
+            moment = earliest(moment, earliest(path.t3_rtx.expires_at, path.heartbeat.expires_at))
+        return earliest(moment, self.sender.next_timeout())
 
     def begin_receiving(self, options: AssociationOptions, peer_initial_tsn: int) -> None:
         """Expect DATA from this Initial TSN (32 bits) on."""

@@ -185,9 +185,22 @@ class SctpSocket(PySctpNames, ABC):
         if host == "localhost":
             return "::1" if six else "127.0.0.1"
         try:
-            return normalise(host)
+            own = normalise(host)
         except ValueError:
             raise OSError(errno.EADDRNOTAVAIL, f"{host!r} is no IP address to bind to") from None
+        return self._of_family(own)
+
+    def _of_family(self, host: str) -> str:
+        """An IP address that the socket can reach, or have.
+
+        Raises:
+            OSError: it is IPv6, which IPv4 sockets cannot.
+        """
+        if ":" in host and self.family == socket.AF_INET:
+            raise OSError(
+                errno.EAFNOSUPPORT, f"{host} is IPv6: a socket with family=AF_INET6 takes it, and IPv4 as well"
+            )
+        return host
 
     async def _resolve(self, address: Address) -> list[str]:
         """The IP addresses of a host."""
@@ -195,11 +208,12 @@ class SctpSocket(PySctpNames, ABC):
         if not 0 < port < 65536:
             raise OSError(errno.EINVAL, f"{port} is no SCTP port")
         try:
-            return [normalise(host)]
+            numeric = normalise(host)
         except ValueError:
             loop = asyncio.get_running_loop()
             found = await loop.getaddrinfo(host or "localhost", None, family=self.family, type=socket.SOCK_DGRAM)
             return list(dict.fromkeys(normalise(str(entry[4][0])) for entry in found))
+        return [self._of_family(numeric)]
 
     async def _connect(
         self, addresses: Sequence[Address], settings: Settings, further: Iterable[str] = ()
@@ -210,7 +224,7 @@ class SctpSocket(PySctpNames, ABC):
         hosts: list[str] = []
         for address in addresses:
             hosts += (await self._resolve(address))[: None if len(addresses) == 1 else 1]
-        hosts += [normalise(host) for host in further]
+        hosts += [self._of_family(normalise(host)) for host in further]
         self._check_open()
         binding = self._bound()
         # The binding's own port and addresses came after the settings.

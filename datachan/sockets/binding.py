@@ -62,6 +62,8 @@ class Binding:
         self._users = 1
         self._leaving: dict[str, set[int]] = {}  # addresses given up, and the associations whose peers still have them
         ports.sources_for = self.endpoint.sources_for
+        ports.dont_fragment = self.endpoint.dont_fragment
+        ports.on_too_long = self._too_long
         self._driver: Driver[Run, Told] = Driver(EndpointMachine(self.endpoint), ports, self._told)
 
     @property
@@ -173,6 +175,10 @@ class Binding:
     def flush(self) -> None:
         """Send what there is at once."""
         self._driver.flush()
+
+    def _too_long(self, target: TransportAddress, packet: bytes) -> None:
+        self.endpoint.packet_too_long(target, packet, self.now, self.ports.longest_packet(target))
+        self._driver.wake()
 
     def _told(self, told: Told) -> None:
         assoc_id, event = told

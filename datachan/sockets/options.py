@@ -72,6 +72,8 @@ class PaddrFlag(IntFlag):
     SPP_HB_ENABLE = 0x01
     SPP_HB_DISABLE = 0x02
     SPP_HB_DEMAND = 0x04
+    SPP_PMTUD_ENABLE = 0x08
+    SPP_PMTUD_DISABLE = 0x10
     SPP_HB_TIME_IS_ZERO = 0x80
 
 
@@ -126,7 +128,8 @@ class PaddrParams:
         address: which; None for all there are and will be.
         hbinterval: between heartbeats while it is idle, in milliseconds; 0 leaves it as it is.
         pathmaxrxt: unanswered retransmissions that make it inactive; 0 leaves it as it is.
-        pathmtu: bytes for chunks in a packet; can be set for associations to come only, 0 leaves it as it is.
+        pathmtu: bytes for chunks in a packet. It is set with SPP_PMTUD_DISABLE, for associations to come; 0 is for a
+            size that every path takes.
         flags: any of `PaddrFlag`.
     """
 
@@ -334,6 +337,13 @@ class UdpEncaps:
     SCTP_ASCONF_SUPPORTED,
     SCTP_SET_PEER_PRIMARY_ADDR,
 ) = SocketOption
-SPP_HB_ENABLE, SPP_HB_DISABLE, SPP_HB_DEMAND, SPP_HB_TIME_IS_ZERO = PaddrFlag
+(
+    SPP_HB_ENABLE,
+    SPP_HB_DISABLE,
+    SPP_HB_DEMAND,
+    SPP_PMTUD_ENABLE,
+    SPP_PMTUD_DISABLE,
+    SPP_HB_TIME_IS_ZERO,
+) = PaddrFlag
 SCTP_STREAM_RESET_INCOMING, SCTP_STREAM_RESET_OUTGOING = ResetFlag
 SCTP_ENABLE_RESET_STREAM_REQ, SCTP_ENABLE_RESET_ASSOC_REQ, SCTP_ENABLE_CHANGE_ASSOC_REQ = EnableFlag

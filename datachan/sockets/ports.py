@@ -18,16 +18,19 @@ from typing import Final
 from datachan.sctp.addresses import TransportAddress, normalise
 from datachan.sctp.out_of_the_blue import refuse_untrusted
 from datachan.trace import Tap, open_tap
-from datachan.udp import Address, UdpSocket, source_address
+from datachan.udp import Address, UdpSocket, route_mtu, source_address
 
 Run = tuple[TransportAddress, list[bytes]]
 Receiver = Callable[[list[Run]], None]
+TooLong = Callable[[TransportAddress, bytes], None]
 
 EPHEMERAL_PORTS: Final = range(49152, 65536)
 RECEIVE_BUFFER: Final = 4 << 20
 SEND_BUFFER: Final = 1 << 20
 
 _MOST_ROUTED: Final = 1024
+_HEADERS_4: Final = 20 + 8  # IP and UDP
+_HEADERS_6: Final = 40 + 8
 _WILDCARDS: Final = {"0.0.0.0", "::"}
 
 
@@ -40,10 +43,12 @@ class SharedSocket:
         self.udp_port: int = socket.local_address[1]
         self._registry = registry
         self._receivers: dict[int, Receiver] = {}
+        self._too_long: dict[int, TooLong] = {}
         self._writers: list[Callable[[], None]] = []
         self._six = ":" in host
         self._sources: dict[Address, TransportAddress] = {}
         socket.set_receiver(self._received)
+        socket.on_too_long = self._was_too_long
         socket.set_writable_callback(self._writable)
 
     @property
@@ -51,8 +56,14 @@ class SharedSocket:
         """The SCTP ports in use."""
         return set(self._receivers)
 
-    def open(self, port: int, receiver: Receiver, writable: Callable[[], None]) -> None:
+    def open(self, port: int, receiver: Receiver, writable: Callable[[], None], too_long: TooLong) -> None:
         """Take an SCTP port.
+
+        Args:
+            port: the SCTP port.
+            receiver: gets the packets for it.
+            writable: called when the socket has become writable.
+            too_long: called with a packet from it that was longer than the first link takes, and where it was to go.
 
         Raises:
             OSError: it is taken.
@@ -60,33 +71,46 @@ class SharedSocket:
         if port in self._receivers:
             raise OSError(errno.EADDRINUSE, f"SCTP port {port} is in use: {os.strerror(errno.EADDRINUSE)}")
         self._receivers[port] = receiver
+        self._too_long[port] = too_long
         self._writers.append(writable)
 
     def release(self, port: int, writable: Callable[[], None]) -> None:
         """Give an SCTP port back; the last one closes the socket."""
         self._receivers.pop(port, None)
+        self._too_long.pop(port, None)
         if writable in self._writers:
             self._writers.remove(writable)
         if not self._receivers:
             self._registry.forget(self)
             self.socket.close()
 
-    def send(self, packets: Sequence[bytes], target: TransportAddress) -> None:
-        """Send packets; what the system has no room for is lost, as on any network."""
+    def send(self, packets: Sequence[bytes], target: TransportAddress, *, whole: bool = False) -> None:
+        """Send packets, if so wanted whole or not at all; what the system has no room for is lost, as on a network."""
         host = target[0]
         if self._six and ":" not in host:
             host = f"::ffff:{host}"
+        self.socket.allow_fragmentation(not whole)
         try:
             self.socket.send(packets, (host, target[1]))
         except BufferError:
             self.socket.discarded += len(packets)
 
-    def _received(self, datagrams: list[bytes], address: Address) -> None:
+    def _was_too_long(self, packet: bytes, address: Address | None) -> None:
+        too_long = self._too_long.get(int.from_bytes(packet[:2], "big"))
+        if too_long is not None and address is not None:
+            too_long(self._peer(address), packet)
+
+    def _peer(self, address: Address) -> TransportAddress:
+        """An address as the system has it, as the engine has it."""
         source = self._sources.get(address)
         if source is None:
             if len(self._sources) >= 1024:
                 self._sources.clear()
             source = self._sources[address] = (normalise(address[0]), address[1])
+        return source
+
+    def _received(self, datagrams: list[bytes], address: Address) -> None:
+        source = self._peer(address)
         first = datagrams[0][2:4]
         if all(datagram[2:4] == first for datagram in datagrams):
             self._hand_over(int.from_bytes(first, "big"), source, datagrams)
@@ -168,6 +192,8 @@ class Ports:
         port: the SCTP port.
         sockets: one for each address.
         sources_for: says which of them packets to an address may come from; any if it lists none.
+        dont_fragment: says whether a packet to an address must arrive in one piece or not at all.
+        on_too_long: called with the address and the packet that was not sent because the first link takes none so long.
         tap: sees every packet; None when nobody looks.
     """
 
@@ -178,6 +204,8 @@ class Ports:
         self._receiver: Receiver | None = None
         self._writable_callback: Callable[[], None] | None = None
         self.sources_for: Callable[[TransportAddress], Sequence[str]] | None = None
+        self.dont_fragment: Callable[[TransportAddress, bytes], bool] | None = None
+        self.on_too_long: TooLong | None = None
         self._chosen: dict[
             TransportAddress, SharedSocket
         ] = {}  # of each peer's address, the socket it was heard at or goes by
@@ -234,7 +262,7 @@ class Ports:
     def add(self, shared: SharedSocket) -> None:
         """Use one more address."""
         receiver = self._received if self.tap is None else partial(self._tap_received, self.tap, shared)
-        shared.open(self.port, receiver, self._writable)
+        shared.open(self.port, receiver, self._writable, self._was_too_long)
         self.sockets.append(shared)
 
     def bind_too(self, hosts: Sequence[str]) -> None:
@@ -305,15 +333,27 @@ class Ports:
         if len(self.sockets) == 1:
             shared = self.sockets[0]
             for target, packets in datagrams:
-                shared.send(packets, target)
+                shared.send(packets, target, whole=self._whole(target, packets))
             return
         for target, packets in datagrams:
-            self._choose(target).send(packets, target)
+            self._choose(target).send(packets, target, whole=self._whole(target, packets))
+
+    def _whole(self, target: TransportAddress, packets: list[bytes]) -> bool:
+        return self.dont_fragment is not None and self.dont_fragment(target, packets[0])
+
+    def _was_too_long(self, target: TransportAddress, packet: bytes) -> None:
+        if self.on_too_long is not None:
+            self.on_too_long(target, packet)
 
     def source_for(self, target: TransportAddress) -> str:
         """The address of ours that a peer is sent to from."""
         host = self._choose(target).host
         return source_address(target) or host if host in _WILDCARDS else host
+
+    def longest_packet(self, target: TransportAddress) -> int:
+        """Bytes of the longest packet that the first link on the way to a peer takes, 0 if the system does not tell."""
+        mtu = route_mtu(self._choose(target).host, target)
+        return 0 if mtu is None else mtu - (_HEADERS_6 if ":" in target[0] else _HEADERS_4)
 
     def _tap_received(self, tap: Tap, shared: SharedSocket, runs: list[Run]) -> None:
         for source, packets in runs:

@@ -10,14 +10,15 @@ from datachan.sctp.options import AssociationOptions
 from .ancillary import InitMsg, PrInfo, SndInfo
 from .constants import UDP_ENCAPSULATION_PORT
 
-PACKET_SIZE: Final = 1400
-"""The largest SCTP packet to begin with, in bytes: what fits most tunnels with UDP and IP around it."""
+LARGEST_PACKET: Final = 65_484
+"""The largest SCTP packet, in bytes: what fits UDP in IPv6, and IPv4."""
 
 
 def default_options() -> AssociationOptions:
     """The parameters of an association as `datachan.sockets` has them, where they differ from the engine's."""
     return AssociationOptions(
-        max_packet_size=PACKET_SIZE,
+        path_mtu_discovery=True,
+        max_packet_size=LARGEST_PACKET,
         outbound_streams=10,
         inbound_streams=2048,
         receive_window=256 * 1024,

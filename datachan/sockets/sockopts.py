@@ -16,6 +16,7 @@ from datachan.sctp.options import AssociationOptions
 from datachan.sctp.states import AssociationState
 from datachan.sctp.stats import PathState as EnginePathState
 from datachan.sctp.stats import PathStats
+from datachan.sctp.wire.packet import COMMON_HEADER_LENGTH
 
 from . import authopts
 from .ancillary import Address, InitMsg
@@ -40,7 +41,7 @@ from .options import (
     StreamValue,
     UdpEncaps,
 )
-from .settings import with_init
+from .settings import LARGEST_PACKET, with_init
 
 if TYPE_CHECKING:
     from .association import SocketAssociation
@@ -434,12 +435,29 @@ def _get_paddrinfo(sock: SctpSocket, association: SocketAssociation | None, addr
 def _get_paddrparams(sock: SctpSocket, association: SocketAssociation | None, address: Address | None) -> PaddrParams:
     if association is None:
         options = sock._settings.options
-        interval, retrans, mtu = options.heartbeat_interval, options.path_max_retrans, options.max_packet_size
+        interval, retrans, mtu = options.heartbeat_interval, options.path_max_retrans, options.first_packet_size
     else:
-        path = _find_path(association, address)
+        options, path = association.settings.options, _find_path(association, address)
         interval, retrans, mtu = path.heartbeat_interval, path.max_retrans, path.mtu
     flags = PaddrFlag.SPP_HB_ENABLE if interval > 0 else PaddrFlag.SPP_HB_DISABLE
-    return PaddrParams(address, _milliseconds(interval), retrans, mtu - 12, flags)
+    flags |= PaddrFlag.SPP_PMTUD_ENABLE if options.path_mtu_discovery else PaddrFlag.SPP_PMTUD_DISABLE
+    return PaddrParams(address, _milliseconds(interval), retrans, mtu - COMMON_HEADER_LENGTH, flags)
+
+
+def _packet_size(options: AssociationOptions, value: PaddrParams) -> dict[str, Any]:
+    """What changes with path MTU discovery switched on or off.
+
+    RFC 6458, 8.1.12: "If a positive value is provided and SPP_PMTUD_DISABLE is set in the spp_flags field, the given
+    value is used as the Path MTU. If SPP_PMTUD_ENABLE is set in the spp_flags field, the spp_pathmtu field is ignored."
+    """
+    if value.flags & PaddrFlag.SPP_PMTUD_ENABLE:
+        return {"path_mtu_discovery": True, "max_packet_size": LARGEST_PACKET}
+    if value.flags & PaddrFlag.SPP_PMTUD_DISABLE:
+        size = value.pathmtu + COMMON_HEADER_LENGTH if value.pathmtu else options.base_packet_size
+        return {"path_mtu_discovery": False, "max_packet_size": size}
+    if value.pathmtu:
+        raise OSError(errno.EINVAL, "pathmtu is found out; SPP_PMTUD_DISABLE has it be what is given")
+    return {}
 
 
 def _set_paddrparams(sock: SctpSocket, value: PaddrParams, assoc_id: int) -> None:
@@ -450,18 +468,17 @@ def _set_paddrparams(sock: SctpSocket, value: PaddrParams, assoc_id: int) -> Non
     elif value.flags & PaddrFlag.SPP_HB_TIME_IS_ZERO:
         interval = 0.001
     association = sock._chosen(assoc_id)
+    options = sock._settings.options if association is None else association.settings.options
+    changes = _packet_size(options, value)
     if association is None:
-        changes: dict[str, Any] = {}
         if interval is not None:
             changes["heartbeat_interval"] = interval
         if value.pathmaxrxt:
             changes["path_max_retrans"] = value.pathmaxrxt
-        if value.pathmtu:
-            changes["max_packet_size"] = value.pathmtu + 12
         _change(sock, assoc_id, **changes)
         return
-    if value.pathmtu:
-        raise OSError(errno.EOPNOTSUPP, "the packet size can be set for associations to come")
+    if any(getattr(options, name) != wanted for name, wanted in changes.items()):
+        raise OSError(errno.EOPNOTSUPP, "path MTU discovery and the packet size can be set for associations to come")
     live, now = association.live(), association.binding.now
     target = None if value.address is None else association.transport_address(value.address)
     live.set_path_parameters(target, now, heartbeat_interval=interval, max_retrans=value.pathmaxrxt or None)

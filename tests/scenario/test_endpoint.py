@@ -352,3 +352,41 @@ def test_an_idle_association_is_closed_and_a_busy_one_is_not() -> None:
     assert len(net.events_at(client_at(1), AssociationClosed)) == 1
     net.advance(11)
     assert len(server) == 0
+
+
+OVERHEAD = 28
+LINK = 2000 - OVERHEAD
+
+
+def test_packets_grow_to_what_the_first_link_takes() -> None:
+    net = Net()
+    refused: list[int] = []
+
+    def passes(source: tuple[str, int], to: tuple[str, int], datagram: bytes) -> bool:
+        if len(datagram) <= LINK:
+            return True
+        assert net.endpoints[source].dont_fragment(to, datagram)
+        refused.append(len(datagram))
+        net.endpoints[source].packet_too_long(to, datagram, net.now, LINK)
+        return False
+
+    net.passes = passes
+    options = {"path_mtu_discovery": True, "max_packet_size": 9000, "packet_overhead": OVERHEAD}
+    both = [net.client(**options), net.server(**options)]
+    net.connect(both[0])
+    net.settle()
+    for _ in range(10):
+        for endpoint in both:
+            send(net, endpoint, endpoint.ids()[0], bytes(50_000))
+        net.advance(1.0)
+    for endpoint in both:
+        assert endpoint.association(endpoint.ids()[0]).stats().mtu == LINK
+    assert len(refused) == len(both)  # one probe each, and never again
+
+
+def test_who_is_no_peer_is_told_nothing_of_packets_that_are_too_long() -> None:
+    net, server, _, _ = connected()
+    stranger = packet(1, ShutdownCompleteChunk())
+    assert not server.dont_fragment(client_at(3), stranger)
+    server.packet_too_long(client_at(3), stranger, net.now, LINK)
+    net.settle()

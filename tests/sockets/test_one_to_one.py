@@ -205,6 +205,15 @@ async def test_an_ipv6_socket_reaches_an_ipv4_peer(opened) -> None:
         assert await accepted.recv(10) == b"four"
 
 
+async def test_an_ipv4_socket_says_at_once_that_it_reaches_no_ipv6_peer(opened) -> None:
+    sock = await opened.add(sctpsocket_tcp(udp_port=0))
+    with pytest.raises(OSError, match="AF_INET6") as caught:
+        await sock.connect(("::1", 4444))
+    assert caught.value.errno == errno.EAFNOSUPPORT
+    with pytest.raises(OSError, match="AF_INET6"):
+        sock.bind(("::1", 4444))
+
+
 async def test_a_port_in_use_is_refused(opened) -> None:
     listener = await opened.listener()
     other = await opened.add(sctpsocket_tcp(udp_port=listener.udp_port))

@@ -247,6 +247,27 @@ def test_what_the_system_refuses_is_not_tried_again() -> None:
     assert road.now < 1.0  # without a single timeout
 
 
+def test_what_the_system_says_it_takes_is_tried_next() -> None:
+    pmtu = PathMtu(1200, 16384, OVERHEAD)
+    pmtu.peer_searches(0.0)
+    assert (pmtu.due, pmtu.probe_size) == (True, 16384)
+    pmtu.sent(bytes(8), RTO, 0.0)
+    pmtu.too_long(16384, 0.0, 9301)
+    assert (pmtu.due, pmtu.probe_size) == (True, 9300)
+    pmtu.sent(bytes(8), RTO, 0.0)
+    assert pmtu.acknowledged(bytes(8), 0.01)
+    assert (pmtu.size, pmtu.state) == (9300, SEARCH_COMPLETE)
+
+
+@pytest.mark.parametrize("link", [0, 16384, 20000])
+def test_what_cannot_be_true_of_the_link_is_not_believed(link: int) -> None:
+    pmtu = PathMtu(1200, 16384, OVERHEAD)
+    pmtu.peer_searches(0.0)
+    pmtu.sent(bytes(8), RTO, 0.0)
+    pmtu.too_long(16384, 0.0, link)
+    assert (pmtu.due, pmtu.probe_size) == (True, 12288 - OVERHEAD)
+
+
 def test_the_system_that_refuses_the_present_size_sends_it_back_to_the_base() -> None:
     road = Road(ETHERNET)
     road.search()

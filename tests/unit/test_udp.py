@@ -428,11 +428,11 @@ async def test_a_datagram_too_long_for_the_link_is_an_answer_and_no_error(refusi
     out, _ = refusing(errno.EMSGSIZE)
     out.gso = False
     errors: list[OSError] = []
-    lengths: list[int] = []
+    refused: list[tuple[bytes, Any]] = []
     out.on_error = errors.append
-    out.on_too_long = lengths.append
+    out.on_too_long = lambda datagram, address: refused.append((datagram, address))
     out.send([bytes(1472), bytes(100)], ("127.0.0.1", 9))
-    assert (lengths, errors) == ([1472], [])
+    assert (refused, errors) == ([(bytes(1472), ("127.0.0.1", 9))], [])
     assert (out.discarded, out.sent) == (1, 1)
 
 
