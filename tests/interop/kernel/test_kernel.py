@@ -37,6 +37,7 @@ FOLDER = HERE.parents[2] / "build" / "kernel-sctp"
 TOOLS = ("qemu-system-x86_64", "busybox", "cpio", "gcc", "apt-get", "dpkg-deb")
 ECHO_PORT = 5001
 PATIENCE = 15.0
+BOOT_PATIENCE = 90.0  # about ten seconds while nothing else runs
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -62,10 +63,10 @@ class Guest:
         self._process = process
         self._told = ""
 
-    async def tells(self, pattern: str) -> re.Match[str]:
+    async def tells(self, pattern: str, patience: float = PATIENCE) -> re.Match[str]:
         """The next line that holds this."""
         assert self._process.stdout is not None
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience):
             while line := (await self._process.stdout.readline()).decode(errors="replace"):
                 self._told += line
                 if match := re.search(pattern, line):
@@ -90,7 +91,9 @@ async def running(folder: Path, *arguments: str) -> AsyncIterator[Guest]:
         *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     try:
-        yield Guest(process, port)
+        guest = Guest(process, port)
+        await guest.tells("KS ready", BOOT_PATIENCE)
+        yield guest
     finally:
         if process.returncode is None:
             process.kill()
