@@ -6,6 +6,10 @@ Where the system cannot do that, the same datagrams go one by one: callers see n
 What the system will not take now (EAGAIN, ENOBUFS) waits in a bounded queue. What it refuses for good (no route) is
 counted in `discarded` and reported through `on_error`: UDP promises no more. That a datagram is longer than the first
 link takes is no error, but an answer to who looks for the longest there may be: `on_too_long` gets it.
+
+A socket bound to every address of the host answers who speaks to it first from the address that one sent to
+(IP_PKTINFO), which the system's routes, asked alone, need not choose: NATs and firewalls let nothing else through. To
+whom it speaks first, and elsewhere than on Linux, the routes choose, and may change their mind when the host moves.
 """
 
 import asyncio
@@ -28,7 +32,7 @@ _UDP_GRO: Final = 104
 _MAX_SEGMENTS: Final = 64
 _MAX_RUN_BYTES: Final = 65_000
 _MAX_DATAGRAM: Final = 65_535
-_ANCILLARY_BYTES: Final = 64
+_ANCILLARY_BYTES: Final = 128
 
 # linux/in.h and linux/in6.h, for which the socket module has no names either. PROBE sends with DF and heeds no MTU but
 # the interface's: RFC 8899, 4.5: "A PL implementing this specification MUST suspend network layer processing of
@@ -39,6 +43,13 @@ _IPV6_MTU_DISCOVER: Final = 23
 _IPV6_MTU: Final = 24
 _PMTUDISC_DONT: Final = 0
 _PMTUDISC_PROBE: Final = 3
+# struct in_pktinfo: interface, local address, destination in the header; in6_pktinfo: address, interface.
+_IP_PKTINFO: Final = 8
+_IPV6_RECVPKTINFO: Final = 49
+_IPV6_PKTINFO: Final = 50
+_WILDCARDS: Final = ("0.0.0.0", "::", "")
+_MOST_LEARNT: Final = 65_536
+_SOURCE_REFUSED: Final = (errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH)
 # Every IPv6 link takes so much (RFC 8200, section 5). IPv6 routers make no fragments, so those we make have to fit.
 _IPV6_LEAST_MTU: Final = 1280
 
@@ -118,6 +129,10 @@ class UdpSocket:
         self.on_error: Callable[[OSError], None] | None = None
         self.on_too_long: Callable[[bytes, Address | None], None] | None = None
         self._fragments: bool | None = None  # whether datagrams may be fragmented; None leaves it to the system
+        self._learns = False
+        # Of peers, by host and port, the control message that has a datagram come from where they sent to; None of
+        # those spoken to first.
+        self._answer_from: dict[Address, tuple[int, int, bytes] | None] = {}
 
     @classmethod
     def bind(
@@ -126,7 +141,7 @@ class UdpSocket:
         """Bind to an address of this host.
 
         Arguments:
-            host: an IPv4 or IPv6 address.
+            host: an IPv4 or IPv6 address; 0.0.0.0 or :: for every one there is and will be.
             port: 0 lets the system choose.
             offload: as in the constructor.
             receive_buffer: bytes for SO_RCVBUF; the system may give less; 0 leaves its default.
@@ -139,10 +154,12 @@ class UdpSocket:
         try:
             _set_buffers(sock, receive_buffer, send_buffer)
             sock.bind((host, port))
-            return cls(sock, offload=offload)
+            bound = cls(sock, offload=offload)
         except BaseException:
             sock.close()
             raise
+        bound._learns = host in _WILDCARDS and _tell_destinations(sock)
+        return bound
 
     @classmethod
     def connect(cls, address: Address, *, offload: bool = True, receive_buffer: int = 0) -> "UdpSocket":
@@ -211,6 +228,8 @@ class UdpSocket:
                     return
                 batch, source = [], address
             size = _segment_size(ancillary) if ancillary else 0
+            if self._learns:
+                self._learn_source(address, ancillary)
             if 0 < size < len(data):
                 batch += [data[start : start + size] for start in range(0, len(data), size)]
             else:
@@ -225,6 +244,32 @@ class UdpSocket:
                     return
                 batch, pending = [], 0
         self._deliver(batch, source)
+
+    def source_of(self, address: Address) -> str | None:
+        """The address of this host that datagrams to an address come from, as far as the socket decides that."""
+        told = self._answer_from.get(address[:2])
+        if told is None:
+            return None
+        level, _, value = told
+        if level == socket.IPPROTO_IP:
+            return socket.inet_ntop(socket.AF_INET, value[4:8])
+        return socket.inet_ntop(socket.AF_INET6, value[:16])
+
+    def _learn_source(self, address: Address, ancillary: Sequence[tuple[int, int, bytes]]) -> None:
+        told = _destination(ancillary)
+        if told is not None and self._answer_from.get(address[:2], ()) not in (None, told):
+            self._remember_source(address, told)
+
+    def _source(self, address: Address) -> tuple[int, int, bytes] | None:
+        """What has a datagram come from where this peer sent to; the routes choose if it has not."""
+        if address[:2] not in self._answer_from:
+            self._remember_source(address, None)
+        return self._answer_from[address[:2]]
+
+    def _remember_source(self, address: Address, told: tuple[int, int, bytes] | None) -> None:
+        if len(self._answer_from) >= _MOST_LEARNT:  # it is learnt anew of who goes on sending
+            self._answer_from.clear()
+        self._answer_from[address[:2]] = told
 
     def _deliver(self, batch: list[bytes], source: Address | None) -> None:
         if batch and source is not None and self._receiver is not None:
@@ -284,21 +329,23 @@ class UdpSocket:
         done = 0
         total = len(datagrams)
         reported = -1
+        source = self._source(address) if self._learns and address is not None else None
         while done < total:
             end = self._run_end(datagrams, done)
             run = datagrams[done:end]
+            control = self._segmenting(len(run[0])) if end - done > 1 else ()
             try:
-                if end - done > 1:
-                    self._sock.sendmsg(run, self._segmenting(len(run[0])), 0, address)
-                else:
-                    self._sock.sendmsg(run, (), 0, address)
+                self._sock.sendmsg(run, control if source is None else [*control, source], 0, address)
             except (BlockingIOError, InterruptedError):
                 return done
             except OSError as error:
                 if error.errno == errno.ENOBUFS:
                     self._wait_for_buffers()
                     return done
-                if error.errno == errno.ECONNREFUSED and reported != done:
+                if source is not None and address is not None and error.errno in _SOURCE_REFUSED:
+                    source = None  # this host may have lost that address
+                    self._remember_source(address, None)
+                elif error.errno == errno.ECONNREFUSED and reported != done:
                     reported = done  # about an earlier datagram, and reported once: this run was not sent yet
                 elif len(run) < 2 or not self._offload_refused(error, len(run[0])):
                     self._discard(run, address, error)
@@ -541,6 +588,34 @@ def _set_discovery(sock: socket.socket, mode: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _tell_destinations(sock: socket.socket) -> bool:
+    """Have the system tell with each datagram which address it was sent to; whether it does."""
+    if sys.platform != "linux":
+        return False
+    try:
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+    except OSError:
+        return False
+    return True
+
+
+def _destination(ancillary: Sequence[tuple[int, int, bytes]]) -> tuple[int, int, bytes] | None:
+    """The control message that has an answer come from where a datagram was sent to; None for one sent to a group.
+
+    The interface is left to the routes, but for link-local addresses, which mean nothing without one.
+    """
+    for level, kind, value in ancillary:
+        if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
+            return level, kind, bytes(4) + value[4:8] + bytes(4)
+        if level == socket.IPPROTO_IPV6 and kind == _IPV6_PKTINFO and value[0] != 0xFF:
+            linked = value[0] == 0xFE and value[1] & 0xC0 == 0x80
+            return level, kind, value if linked else value[:16] + bytes(4)
+    return None
 
 
 def _set_buffers(sock: socket.socket, receive: int, send: int) -> None:

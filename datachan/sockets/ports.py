@@ -86,14 +86,20 @@ class SharedSocket:
 
     def send(self, packets: Sequence[bytes], target: TransportAddress, *, whole: bool = False) -> None:
         """Send packets, if so wanted whole or not at all; what the system has no room for is lost, as on a network."""
-        host = target[0]
-        if self._six and ":" not in host:
-            host = f"::ffff:{host}"
         self.socket.allow_fragmentation(not whole)
         try:
-            self.socket.send(packets, (host, target[1]))
+            self.socket.send(packets, self._address(target))
         except BufferError:
             self.socket.discarded += len(packets)
+
+    def source_for(self, target: TransportAddress) -> str:
+        """The address of ours that packets to a peer come from, a wildcard if only the routes know."""
+        source = self.socket.source_of(self._address(target))
+        return self.host if source is None else normalise(source)
+
+    def _address(self, peer: TransportAddress) -> Address:
+        """A peer's address as the system takes it."""
+        return (f"::ffff:{peer[0]}", peer[1]) if self._six and ":" not in peer[0] else peer
 
     def _was_too_long(self, packet: bytes, address: Address | None) -> None:
         too_long = self._too_long.get(int.from_bytes(packet[:2], "big"))
@@ -347,7 +353,7 @@ class Ports:
 
     def source_for(self, target: TransportAddress) -> str:
         """The address of ours that a peer is sent to from."""
-        host = self._choose(target).host
+        host = self._choose(target).source_for(target)
         return source_address(target) or host if host in _WILDCARDS else host
 
     def longest_packet(self, target: TransportAddress) -> int:
@@ -361,9 +367,10 @@ class Ports:
         self._received(runs)
 
     def _local_address(self, shared: SharedSocket, peer: TransportAddress) -> TransportAddress:
-        """Where packets of a peer come to; a socket bound to all addresses is taken to be at the one routed to it."""
-        if shared.host not in _WILDCARDS:
-            return shared.host, shared.udp_port
+        """Where packets of a peer come to; where nobody knows which of all addresses that is, the one routed to it."""
+        own = shared.source_for(peer)
+        if own not in _WILDCARDS:
+            return own, shared.udp_port
         host = self._routed.get(peer[0])
         if host is None:
             if len(self._routed) >= _MOST_ROUTED:

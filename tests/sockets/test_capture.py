@@ -55,6 +55,22 @@ async def test_an_option_captures_every_association_of_a_port(opened: Opened, tm
         assert {found.source, found.destination} == {HOST}
 
 
+async def test_a_socket_bound_to_every_address_answers_from_the_one_asked(opened: Opened, tmp_path: Path) -> None:
+    path = tmp_path / "run.pcapng"
+    listener = await opened.add(sctpsocket_tcp(udp_port=0, trace=path))
+    listener.bind(("", 4444))
+    listener.listen()
+    client = await opened.add(sctpsocket_tcp(remote_udp_port=listener.udp_port))
+    await client.connect(("127.0.0.2", 4444))
+    accepted, _ = await listener.accept()
+    await opened.add(accepted)
+    await accepted.send(b"from there")
+    assert await client.recv(100) == b"from there"
+    assert client.getpaddrs() == [("127.0.0.2", 4444)]
+    found = [find_sctp(frame) for frame in CaptureReader().feed(path.read_bytes()) if frame.direction == "sent"]
+    assert {each.source for each in found if each is not None} == {"127.0.0.2"}
+
+
 async def test_the_variable_captures_all_sockets(
     opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

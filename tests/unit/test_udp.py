@@ -3,14 +3,17 @@
 import asyncio
 import errno
 import socket
+import subprocess
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
 
 from datachan.udp import MulticastSocket, UdpSocket, has_reader_support, route_mtu
+from tests.interop.conftest import network
 
 HOSTS = ["127.0.0.1", "::1"]
+on_linux = pytest.mark.skipif("sys.platform != 'linux'", reason="only on Linux can it be said and asked")
 
 
 class Inbox:
@@ -392,7 +395,6 @@ async def test_a_long_run_is_handed_on_in_parts_so_that_answers_need_not_wait_fo
 
 # -- how long datagrams may be -----------------------------------------------------------------------------------------
 
-on_linux = pytest.mark.skipif("sys.platform != 'linux'", reason="only on Linux can it be said and asked")
 IP_MTU_DISCOVER = {"127.0.0.1": (socket.IPPROTO_IP, 10), "::1": (socket.IPPROTO_IPV6, 23)}
 
 
@@ -444,3 +446,86 @@ async def test_large_segments_are_tried_again_after_the_path_changed(refusing: A
     out.allow_fragmentation(False)
     out.send([bytes(9000)] * 4, ("127.0.0.1", 9))
     assert system.calls == [1, 1, 1, 1, 4]
+
+
+async def ask(client: UdpSocket, host: str, server: UdpSocket, count: int = 1) -> Any:
+    """Send a server something at one of its addresses; the client's address as the server has it."""
+    inbox = Inbox(server)
+    client.send([bytes(1200)] * count, (host, server.local_address[1]))
+    await inbox.wait_for(count)
+    (source,) = inbox.sources
+    return source
+
+
+@on_linux
+@pytest.mark.parametrize("count", [1, 20], ids=["one datagram", "a run"])
+@pytest.mark.parametrize("wildcard", ["0.0.0.0", "::"])
+async def test_who_asks_at_an_address_is_answered_from_there(
+    make_socket: MakeSocket, wildcard: str, count: int
+) -> None:
+    server, client = make_socket(wildcard), make_socket()
+    inbox = Inbox(client)
+    for number, host in enumerate(["127.0.0.2", "127.0.0.3", "127.0.0.2"], 1):
+        source = await ask(client, host, server, count)
+        assert (server.source_of(source) or "").removeprefix("::ffff:") == host
+        inbox.sources.clear()
+        server.send([bytes(1200)] * count, source)
+        await inbox.wait_for(number * count)
+        assert inbox.sources == {(host, server.local_address[1])}
+
+
+@on_linux
+async def test_who_asks_at_an_ipv6_address_is_answered_from_there() -> None:
+    with network("ip link set lo up\nip address add fd00::2/128 dev lo nodad\nip address add fd00::3/128 dev lo nodad"):
+        server, client = UdpSocket.bind("::"), UdpSocket.bind("::")
+        inbox = Inbox(client)
+        for number, host in enumerate(["fd00::3", "::1", "fd00::2"], 1):
+            source = await ask(client, host, server)
+            assert server.source_of(source) == host
+            inbox.sources.clear()
+            server.send([b"answer"], source)
+            await inbox.wait_for(number)
+            assert inbox.sources == {(host, server.local_address[1])}
+        server.close()
+        client.close()
+
+
+@on_linux
+async def test_to_whom_a_socket_speaks_first_the_routes_choose(make_socket: MakeSocket) -> None:
+    server, client = make_socket("0.0.0.0"), make_socket()
+    inbox = Inbox(client)
+    server.send([b"first"], client.local_address)
+    await inbox.wait_for(1)
+    source = await ask(client, "127.0.0.2", server)
+    assert server.source_of(source) is None
+    server.send([b"second"], source)
+    await inbox.wait_for(2)
+    assert inbox.sources == {("127.0.0.1", server.local_address[1])}
+
+
+@on_linux
+async def test_an_address_the_host_has_lost_is_not_answered_from() -> None:
+    with network("ip link set lo up\nip address add 192.0.2.1/32 dev lo"):
+        server, client = UdpSocket.bind("0.0.0.0"), UdpSocket.bind("127.0.0.1")
+        inbox = Inbox(client)
+        source = await ask(client, "192.0.2.1", server)
+        subprocess.run(["ip", "address", "delete", "192.0.2.1/32", "dev", "lo"], check=True)
+        server.send([bytes(1200)] * 20, source)
+        await inbox.wait_for(20)
+        assert inbox.sources == {("127.0.0.1", server.local_address[1])}
+        assert server.discarded == 0
+        assert server.gso
+        server.close()
+        client.close()
+
+
+@on_linux
+async def test_so_many_peers_are_known_and_no_more(make_socket: MakeSocket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datachan.udp._MOST_LEARNT", 10)
+    server = make_socket("0.0.0.0")
+    clients = [make_socket() for _ in range(25)]
+    for client in clients:
+        source = await ask(client, "127.0.0.2", server)
+        assert server.source_of(source) == "127.0.0.2"
+    known = [client for client in clients if server.source_of(client.local_address) is not None]
+    assert 0 < len(known) <= 10
