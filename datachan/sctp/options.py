@@ -30,9 +30,8 @@ class AssociationOptions:
             (BASE_PLPMTU); without it, packets are of `max_packet_size` from the beginning.
         path_mtu_discovery: look for the largest packet each path takes (RFC 8899). Only for a lower layer that heeds
             `Association.dont_fragment`.
-        packet_overhead: bytes that lower layers put around a packet, the IP header included (IPv4's, where packets are
-            sent to several addresses, some of which may be IPv6): with them the search goes by
-            the usual MTUs of networks.
+        packet_overhead: bytes that lower layers put around a packet, the IP header included: with them the search goes
+            by the usual MTUs of networks. Where addresses are known it is IPv4's, to which IPv6 paths add the rest.
         max_fragment: most user bytes of a message that go into one packet, 0 for as many as fit.
         delay_small_packets: hold back a packet that is not full while anything is unacknowledged, as Nagle's algorithm
             does; for users who write in small pieces and do not wait for answers.
