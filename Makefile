@@ -72,7 +72,7 @@ bench: $(STAMP) ## Measure everything side by side with every other stack that i
 	@mkdir -p build/bench
 	$(BIN)/python -m tests.bench --json build/bench/result.json --plot build/bench/result.png $(BENCH_ARGS)
 
-bench-scale: $(STAMP) ## Measure a thousand connections of one process: memory, processor, throughput (SCALE_ARGS=… is passed on)
+bench-scale: $(STAMP) ## Measure a thousand connections of one process, ten thousand associations of a socket (SCALE_ARGS=… is passed on)
 	PYTHONPATH=. $(BIN)/python -P -m tests.bench.scale $(SCALE_ARGS)
 
 bench-links: $(STAMP) ## Measure goodput through emulated links, side by side with other stacks (LINKS_ARGS=… is passed on)

@@ -52,9 +52,13 @@ class SharedSocket:
         socket.set_writable_callback(self._writable)
 
     @property
-    def ports(self) -> set[int]:
-        """The SCTP ports in use."""
-        return set(self._receivers)
+    def used(self) -> bool:
+        """Whether an SCTP port of it is in use."""
+        return bool(self._receivers)
+
+    def has(self, port: int) -> bool:
+        """Whether this SCTP port is in use."""
+        return port in self._receivers
 
     def open(self, port: int, receiver: Receiver, writable: Callable[[], None], too_long: TooLong) -> None:
         """Take an SCTP port.
@@ -252,7 +256,7 @@ class Ports:
             return cls(port, sockets, open_tap(trace, f"SCTP port {port}"))
         finally:
             for shared in sockets:  # what was opened for this and is not used
-                if not shared.ports:
+                if not shared.used:
                     shared.release(0, _nothing)
 
     @property
@@ -285,7 +289,7 @@ class Ports:
                     try:
                         self.add(shared)
                     finally:
-                        if not shared.ports:
+                        if not shared.used:
                             shared.release(0, _nothing)
                     added.append(host)
         except OSError:
@@ -407,11 +411,10 @@ class Ports:
 
 def free_port(sockets: Sequence[SharedSocket]) -> int:
     """An SCTP port nobody has on any of these."""
-    taken = {port for shared in sockets for port in shared.ports}
     start = random.randrange(len(EPHEMERAL_PORTS))
     for step in range(len(EPHEMERAL_PORTS)):
         port = EPHEMERAL_PORTS[(start + step) % len(EPHEMERAL_PORTS)]
-        if port not in taken:
+        if not any(shared.has(port) for shared in sockets):
             return port
     raise OSError(errno.EADDRINUSE, "every ephemeral SCTP port is in use")
 

@@ -1,14 +1,14 @@
 """Many connections of one process: `make bench-scale`, or `python -m tests.bench.scale --help`.
 
 The process measured holds one end of each, another process the other ends. It tells what connections cost while they
-are idle, memory and processor, and what 1, 10 and 100 of them carry together, as fast as the one process can.
+are idle, memory and processor, and what 1, 10 and 100 of them carry together, as fast as the one process can. And what
+associations of one SCTP socket cost, of which there may be many more.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import json
 import os
 import resource
@@ -17,11 +17,12 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, Final
 
 import datachan.sctp.association
 from datachan import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
+from tests.bench import associations
+from tests.bench.memory import in_use
 from tests.bench.report import machine
 from tests.stacks.process import ROOT
 
@@ -116,21 +117,15 @@ async def be_the_other() -> None:
         print(json.dumps(told), flush=True)
 
 
-def memory() -> int:
-    """Bytes this process has in use (Linux)."""
-    gc.collect()
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 async def idle(count: int, seconds: float) -> dict[str, float]:
     """What so many idle connections cost this process: kB each, percent of a core together; and to set up, ms each."""
     async with other() as ends:
         kept = await ends.connect_many(_WARM_UP)
-        before, begun = memory(), time.perf_counter()
+        before, begun = in_use(), time.perf_counter()
         kept += await ends.connect_many(count - len(kept))
         took = time.perf_counter() - begun
         made = count - _WARM_UP
-        each = (memory() - before) / made
+        each = (in_use() - before) / made
         await asyncio.sleep(1.0)
         begun, cpu = time.perf_counter(), time.process_time()
         await asyncio.sleep(seconds)
@@ -193,6 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.scale", description=__doc__.partition("\n")[0])
     parser.add_argument("--connections", type=int, default=1000, help="idle ones (%(default)s)")
     parser.add_argument("--seconds", type=float, default=10.0, help="measured time of each figure (%(default)s)")
+    parser.add_argument("--associations", type=int, default=10_000, help="on one SCTP socket, 0 for none (%(default)s)")
     parser.add_argument("--throughput", default="1,10,100", help="connections that send together (%(default)s)")
     parser.add_argument("--compiled", action="store_true", help="measure the compiled engine, built if need be")
     parser.add_argument("--other", action="store_true", help=argparse.SUPPRESS)
@@ -209,6 +205,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.execv(sys.executable, [sys.executable, "-P", "-m", "tests.bench.scale", *rest])
     sizes = [int(size) for size in options.throughput.split(",") if size]
     print(asyncio.run(report(options.connections, options.seconds, sizes)))
+    if options.associations:
+        print("\n".join(associations.rows(options.associations)))
 
 
 if __name__ == "__main__":

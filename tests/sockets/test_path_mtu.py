@@ -43,7 +43,6 @@ async def test_packets_grow_to_what_is_of_use_on_loopback(opened) -> None:
     assert client.get_paddrinfo(0, client.getpeername()).mtu == default_options().base_packet_size
     assert await transfer(client, server) == window // 8
     assert await transfer(server, client) == window // 8
-    assert client.stats().retransmissions == 0
 
 
 @pytest.mark.parametrize("host", HEADERS)
