@@ -8,6 +8,7 @@ this host as 10.0.2.2.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import re
 import shutil
 import subprocess
@@ -48,10 +49,13 @@ def machine() -> Path:
     lacking = [tool for tool in TOOLS if shutil.which(tool) is None]
     if lacking or not Path("/usr/include/netinet/sctp.h").exists():
         pytest.skip("no virtual machine (apt install qemu-system-x86 seabios busybox-static cpio gcc libsctp-dev)")
-    if not (FOLDER / "initrd.gz").exists():
-        done = subprocess.run([HERE / "build.sh", FOLDER], check=False, capture_output=True, text=True, timeout=100)
-        if done.returncode:
-            pytest.skip(f"the virtual machine cannot be built here: {done.stderr.strip().splitlines()[-1:]}")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with (FOLDER / "lock").open("w") as lock:  # both workers of the suite may come here at once
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (FOLDER / "initrd.gz").exists():
+            done = subprocess.run([HERE / "build.sh", FOLDER], check=False, capture_output=True, text=True, timeout=100)
+            if done.returncode:
+                pytest.skip(f"the virtual machine cannot be built here: {done.stderr.strip().splitlines()[-1:]}")
     return FOLDER
 
 
