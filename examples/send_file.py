@@ -38,7 +38,7 @@ def progress_bar() -> Iterator[Callable[[int, int], None]]:
 
 
 async def send(options: argparse.Namespace) -> None:
-    room = options.room or secrets.token_urlsafe(9)
+    room = options.room or secrets.token_hex(9)  # nothing that a command line takes for an option
     async with SignallingClient(options.server, room) as client, RTCPeerConnection(CONFIGURATION) as pc:
         print(f"On the other side: send_file.py receive {room}")
         await connect_through(client, pc)

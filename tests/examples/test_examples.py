@@ -80,7 +80,7 @@ async def test_send_file_delivers_the_same_bytes(server: str, tmp_path: Path) ->
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     command = (EXAMPLES / "send_file.py", "--server", server)
     async with run(*command, "send", source) as sender:
-        room = (await sender.prints(r"send_file\.py receive (\S+)"))[1]
+        room = (await sender.prints(r"send_file\.py receive ([0-9a-f]+)$"))[1]  # no name that begins with a dash
         async with run(*command, "receive", room, "--folder", folder) as receiver:
             await receiver.prints(f"Stored .*holiday.bin, SHA-256 {digest}")
             await sender.prints(f"Sent holiday.bin, 3000000 bytes, SHA-256 {digest}")
