@@ -14,6 +14,7 @@ whom it speaks first, and elsewhere than on Linux, the routes choose, and may ch
 
 import asyncio
 import errno
+import ipaddress
 import socket
 import struct
 import sys
@@ -32,6 +33,9 @@ _UDP_GRO: Final = 104
 _MAX_SEGMENTS: Final = 64
 _MAX_RUN_BYTES: Final = 65_000
 _MAX_DATAGRAM: Final = 65_535
+_IPV4_HEADER: Final = 20
+_IPV6_HEADER: Final = 40
+_UDP_HEADER: Final = 8
 _ANCILLARY_BYTES: Final = 128
 
 # linux/in.h and linux/in6.h, for which the socket module has no names either. PROBE sends with DF and heeds no MTU but
@@ -47,7 +51,6 @@ _PMTUDISC_PROBE: Final = 3
 _IP_PKTINFO: Final = 8
 _IPV6_RECVPKTINFO: Final = 49
 _IPV6_PKTINFO: Final = 50
-_WILDCARDS: Final = ("0.0.0.0", "::", "")
 _MOST_LEARNT: Final = 65_536
 _SOURCE_REFUSED: Final = (errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH)
 # Every IPv6 link takes so much (RFC 8200, section 5). IPv6 routers make no fragments, so those we make have to fit.
@@ -69,6 +72,11 @@ def has_reader_support(loop: asyncio.AbstractEventLoop) -> bool:
     return type(loop).add_reader is not asyncio.AbstractEventLoop.add_reader and not (
         sys.platform == "win32" and "Proactor" in type(loop).__name__
     )
+
+
+def header_length(host: str) -> int:
+    """Bytes of IP and UDP headers in a packet to, or from, this address."""
+    return (_IPV6_HEADER if ":" in host else _IPV4_HEADER) + _UDP_HEADER
 
 
 def route_mtu(local: str, remote: Address) -> int | None:
@@ -121,7 +129,7 @@ class UdpSocket:
         self._ancillary: dict[int, list[tuple[int, int, bytes]]] = {}
         linux = sys.platform == "linux"
         self.gso = offload and linux and _has_option(sock, _UDP_SEGMENT)
-        self.gro = offload and linux and _switch_on(sock, _UDP_GRO)
+        self.gro = offload and linux and _switch_on(sock, _SOL_UDP, _UDP_GRO)
         self._largest_segment = 0xFFFF
         self.sent = 0
         self.received = 0
@@ -158,7 +166,7 @@ class UdpSocket:
         except BaseException:
             sock.close()
             raise
-        bound._learns = host in _WILDCARDS and _tell_destinations(sock)
+        bound._learns = ipaddress.ip_address(bound.local_address[0]).is_unspecified and _tell_destinations(sock)
         return bound
 
     @classmethod
@@ -567,9 +575,9 @@ def _has_option(sock: socket.socket, option: int) -> bool:
     return True
 
 
-def _switch_on(sock: socket.socket, option: int) -> bool:
+def _switch_on(sock: socket.socket, level: int, option: int) -> bool:
     try:
-        sock.setsockopt(_SOL_UDP, option, 1)
+        sock.setsockopt(level, option, 1)
     except OSError:
         return False
     return True
@@ -594,14 +602,9 @@ def _tell_destinations(sock: socket.socket) -> bool:
     """Have the system tell with each datagram which address it was sent to; whether it does."""
     if sys.platform != "linux":
         return False
-    try:
-        if sock.family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
-        else:
-            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-    except OSError:
-        return False
-    return True
+    if sock.family == socket.AF_INET6:
+        return _switch_on(sock, socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO)
+    return _switch_on(sock, socket.IPPROTO_IP, _IP_PKTINFO)
 
 
 def _destination(ancillary: Sequence[tuple[int, int, bytes]]) -> tuple[int, int, bytes] | None:

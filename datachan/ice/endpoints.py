@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol, cast
 from aioice import stun, turn
 
 from datachan.ice.transport import PathLimits
-from datachan.udp import UdpSocket, route_mtu
+from datachan.udp import UdpSocket, header_length, route_mtu
 
 TransportAddress = tuple[str, int]
 
@@ -20,9 +20,6 @@ _RECEIVE_BUFFER: Final = 4 << 20
 _SEND_BUFFER: Final = 1 << 20
 _PENDING_PER_PEER: Final = 64
 _STREAM_HIGH_WATER: Final = 1 << 20
-_IPV4_HEADER: Final = 20
-_IPV6_HEADER: Final = 40
-_UDP_HEADER: Final = 8
 _CHANNEL_DATA_HEADER: Final = 4
 # IPv4's Total Length ends there; loopback's MTU does not.
 _MAX_PACKET: Final = 65535
@@ -146,7 +143,7 @@ class UdpEndpoint(BatchTransport):
         """What the route takes, less the headers."""
         local = self._socket.local_address[0]
         mtu = route_mtu(local, address)
-        headers = (_IPV6_HEADER if ":" in local else _IPV4_HEADER) + _UDP_HEADER
+        headers = header_length(local)
         return None if mtu is None else PathLimits(min(mtu, _MAX_PACKET) - headers, headers)
 
     def allow_fragmentation(self, allowed: bool) -> None:

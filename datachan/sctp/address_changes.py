@@ -8,7 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import fault_management
-from .addresses import MAX_ADDRESSES, TransportAddress, address_type, ip_of, is_unicast, leads_to_peer, normalise
+from .addresses import (
+    MAX_ADDRESSES,
+    WILDCARDS,
+    TransportAddress,
+    address_type,
+    ip_of,
+    is_unicast,
+    leads_to_peer,
+    normalise,
+)
 from .asconf import MAX_WAITING, Outcome
 from .errors import BadPacket, InvalidAddress, InvalidState
 from .events import AddressChange, LocalAddressChanged, PathStatus, PathStatusChanged
@@ -35,9 +44,6 @@ if TYPE_CHECKING:
     from .association import Association
 
 _S = AssociationState
-
-WILDCARDS = frozenset({"0.0.0.0", "::"})
-"""Mean the source address of the packet: to be added or made primary; or all but that one, to be deleted."""
 
 _MAY_CHANGE = frozenset({_S.ESTABLISHED, _S.SHUTDOWN_PENDING, _S.SHUTDOWN_RECEIVED, _S.SHUTDOWN_SENT})
 """RFC 5061, 5.1.1, C4: "Both ASCONF and ASCONF-ACK Chunks MUST NOT be sent in any SCTP state except ESTABLISHED,

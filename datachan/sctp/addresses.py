@@ -23,6 +23,10 @@ from .wire.parameters import (
 TransportAddress = tuple[str, int]
 """An IP address as `normalise` writes it, and a UDP port."""
 
+WILDCARDS = frozenset({"0.0.0.0", "::"})
+"""To bind to, every address of this host. In an ASCONF they mean the source address of the packet: to be added or made
+primary; or all but that one, to be deleted."""
+
 MAX_ADDRESSES = 16
 """Addresses of one peer. More than these are ignored: each costs memory, heartbeats and room in the State Cookie."""
 

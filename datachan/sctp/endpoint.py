@@ -234,7 +234,7 @@ class Endpoint:
 
     def dont_fragment(self, destination: TransportAddress, packet: bytes) -> bool:
         """Whether one of `packets_to_send` must arrive in one piece or not at all; else it may also be fragmented."""
-        entry = self._by_peer.get((destination[0], destination[1], _destination_port(packet)))
+        entry = self._sender_of(destination, packet)
         return entry is not None and entry.association.dont_fragment_to(destination)
 
     def packet_too_long(self, destination: TransportAddress, packet: bytes, now: float, link: int = 0) -> None:
@@ -246,10 +246,13 @@ class Endpoint:
             now: monotonic seconds.
             link: bytes of the longest packet it takes, 0 if that is not known.
         """
-        entry = self._by_peer.get((destination[0], destination[1], _destination_port(packet)))
+        entry = self._sender_of(destination, packet)
         if entry is not None:
             entry.association.packet_too_long(len(packet), now, destination, link)
             self._touch(entry)
+
+    def _sender_of(self, destination: TransportAddress, packet: bytes) -> Entry | None:
+        return self._by_peer.get((destination[0], destination[1], int.from_bytes(packet[2:4], "big")))
 
     def packets_to_send(self, now: float) -> list[tuple[TransportAddress, list[bytes]]]:
         """The packets that may leave now, each run with the address it goes to."""
@@ -556,7 +559,3 @@ class Endpoint:
         if now >= entry.last_used + self.autoclose and entry.association.state is _S.ESTABLISHED:
             entry.association.shutdown(now)
             self._touch(entry)
-
-
-def _destination_port(packet: bytes) -> int:
-    return int.from_bytes(packet[2:4], "big")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import address_changes, fault_management, out_of_the_blue, reconfigure, setup, teardown
-from .addresses import ip_of
+from .addresses import WILDCARDS, ip_of
 from .auth import HMAC_IDENTIFIERS, Authenticator
 from .events import (
     AssociationClosed,
@@ -136,7 +136,7 @@ def _names_known_address(tcb: Tcb, chunks: list[Chunk]) -> bool:
     """
     return tcb.capabilities.dynamic_addresses and any(
         isinstance(chunk, AsconfChunk)
-        and (tcb.paths.at((ip_of(chunk.address), 0)) is not None or ip_of(chunk.address) in address_changes.WILDCARDS)
+        and (tcb.paths.at((ip_of(chunk.address), 0)) is not None or ip_of(chunk.address) in WILDCARDS)
         for chunk in chunks
     )
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, ClassVar, Final, Self
 
-from datachan.sctp.addresses import TransportAddress, normalise
+from datachan.sctp.addresses import WILDCARDS, TransportAddress, normalise
 from datachan.sctp.errors import InvalidState
 from datachan.sctp.options import AssociationOptions
 from datachan.sctp.stats import AssociationStats
@@ -164,7 +164,7 @@ class SctpSocket(PySctpNames, ABC):
     def _apply_addresses(self, binding: Binding, gone: Sequence[str] = ()) -> None:
         """Have INIT and INIT ACK list our addresses, if there are several or may be."""
         hosts = [host for host in binding.ports.hosts if host not in gone]
-        several = len(hosts) > 1 or (self._settings.options.dynamic_addresses and hosts[0] not in ("::", "0.0.0.0"))
+        several = len(hosts) > 1 or (self._settings.options.dynamic_addresses and hosts[0] not in WILDCARDS)
         listed = tuple(hosts) if several else ()
         options = replace(self._settings.options, local_port=binding.ports.port, local_addresses=listed)
         self._settings = replace(self._settings, options=options)

@@ -13,12 +13,12 @@ import random
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
-from datachan.sctp.addresses import TransportAddress, normalise
+from datachan.sctp.addresses import WILDCARDS, TransportAddress, normalise
 from datachan.sctp.out_of_the_blue import refuse_untrusted
 from datachan.trace import Tap, open_tap
-from datachan.udp import Address, UdpSocket, route_mtu, source_address
+from datachan.udp import Address, UdpSocket, header_length, route_mtu, source_address
 
 Run = tuple[TransportAddress, list[bytes]]
 Receiver = Callable[[list[Run]], None]
@@ -29,62 +29,59 @@ RECEIVE_BUFFER: Final = 4 << 20
 SEND_BUFFER: Final = 1 << 20
 
 _MOST_ROUTED: Final = 1024
-_HEADERS_4: Final = 20 + 8  # IP and UDP
-_HEADERS_6: Final = 40 + 8
-_WILDCARDS: Final = {"0.0.0.0", "::"}
+
+
+class User(NamedTuple):
+    """Who has an SCTP port of a UDP socket.
+
+    Attributes:
+        receiver: gets the packets for it.
+        writable: called when the socket has become writable.
+        too_long: called with a packet from it that was longer than the first link takes, and where it was to go.
+    """
+
+    receiver: Receiver
+    writable: Callable[[], None]
+    too_long: TooLong
 
 
 class SharedSocket:
-    """One UDP socket, and the receivers of the SCTP ports behind it."""
+    """One UDP socket, and the users of the SCTP ports behind it."""
 
     def __init__(self, registry: Registry, host: str, socket: UdpSocket) -> None:
         self.socket = socket
         self.host = host
         self.udp_port: int = socket.local_address[1]
         self._registry = registry
-        self._receivers: dict[int, Receiver] = {}
-        self._too_long: dict[int, TooLong] = {}
-        self._writers: list[Callable[[], None]] = []
+        self._users: dict[int, User] = {}
         self._six = ":" in host
         self._sources: dict[Address, TransportAddress] = {}
         socket.set_receiver(self._received)
         socket.on_too_long = self._was_too_long
         socket.set_writable_callback(self._writable)
 
-    @property
-    def used(self) -> bool:
-        """Whether an SCTP port of it is in use."""
-        return bool(self._receivers)
-
     def has(self, port: int) -> bool:
         """Whether this SCTP port is in use."""
-        return port in self._receivers
+        return port in self._users
 
-    def open(self, port: int, receiver: Receiver, writable: Callable[[], None], too_long: TooLong) -> None:
+    def open(self, port: int, user: User) -> None:
         """Take an SCTP port.
-
-        Args:
-            port: the SCTP port.
-            receiver: gets the packets for it.
-            writable: called when the socket has become writable.
-            too_long: called with a packet from it that was longer than the first link takes, and where it was to go.
 
         Raises:
             OSError: it is taken.
         """
-        if port in self._receivers:
+        if port in self._users:
             raise OSError(errno.EADDRINUSE, f"SCTP port {port} is in use: {os.strerror(errno.EADDRINUSE)}")
-        self._receivers[port] = receiver
-        self._too_long[port] = too_long
-        self._writers.append(writable)
+        self._users[port] = user
 
-    def release(self, port: int, writable: Callable[[], None]) -> None:
+    def release(self, port: int) -> None:
         """Give an SCTP port back; the last one closes the socket."""
-        self._receivers.pop(port, None)
-        self._too_long.pop(port, None)
-        if writable in self._writers:
-            self._writers.remove(writable)
-        if not self._receivers:
+        self._users.pop(port, None)
+        self.close_unused()
+
+    def close_unused(self) -> None:
+        """Close the socket if no SCTP port of it is in use."""
+        if not self._users:
             self._registry.forget(self)
             self.socket.close()
 
@@ -106,9 +103,9 @@ class SharedSocket:
         return (f"::ffff:{peer[0]}", peer[1]) if self._six and ":" not in peer[0] else peer
 
     def _was_too_long(self, packet: bytes, address: Address | None) -> None:
-        too_long = self._too_long.get(int.from_bytes(packet[:2], "big"))
-        if too_long is not None and address is not None:
-            too_long(self._peer(address), packet)
+        user = self._users.get(int.from_bytes(packet[:2], "big"))
+        if user is not None and address is not None:
+            user.too_long(self._peer(address), packet)
 
     def _peer(self, address: Address) -> TransportAddress:
         """An address as the system has it, as the engine has it."""
@@ -129,9 +126,9 @@ class SharedSocket:
             self._hand_over(int.from_bytes(datagram[2:4], "big"), source, [datagram])
 
     def _hand_over(self, port: int, source: TransportAddress, datagrams: list[bytes]) -> None:
-        receiver = self._receivers.get(port)
-        if receiver is not None:
-            receiver([(source, datagrams)])
+        user = self._users.get(port)
+        if user is not None:
+            user.receiver([(source, datagrams)])
             return
         # Nobody has this port; to say so to the first packet of a batch is enough.
         answer = refuse_untrusted(datagrams[0])
@@ -139,8 +136,8 @@ class SharedSocket:
             self.send([answer], source)
 
     def _writable(self) -> None:
-        for writable in list(self._writers):
-            writable()
+        for user in list(self._users.values()):
+            user.writable()
 
 
 class Registry:
@@ -256,8 +253,7 @@ class Ports:
             return cls(port, sockets, open_tap(trace, f"SCTP port {port}"))
         finally:
             for shared in sockets:  # what was opened for this and is not used
-                if not shared.used:
-                    shared.release(0, _nothing)
+                shared.close_unused()
 
     @property
     def hosts(self) -> list[str]:
@@ -272,7 +268,7 @@ class Ports:
     def add(self, shared: SharedSocket) -> None:
         """Use one more address."""
         receiver = self._received if self.tap is None else partial(self._tap_received, self.tap, shared)
-        shared.open(self.port, receiver, self._writable, self._was_too_long)
+        shared.open(self.port, User(receiver, self._writable, self._was_too_long))
         self.sockets.append(shared)
 
     def bind_too(self, hosts: Sequence[str]) -> None:
@@ -289,8 +285,7 @@ class Ports:
                     try:
                         self.add(shared)
                     finally:
-                        if not shared.used:
-                            shared.release(0, _nothing)
+                        shared.close_unused()
                     added.append(host)
         except OSError:
             for host in added:
@@ -303,7 +298,7 @@ class Ports:
         for shared in self.sockets:
             if shared.host == host:
                 self.sockets.remove(shared)
-                shared.release(self.port, self._writable)
+                shared.release(self.port)
                 self._chosen.clear()
                 return
 
@@ -315,7 +310,7 @@ class Ports:
     def close(self) -> None:
         """Give everything back."""
         for shared in self.sockets:
-            shared.release(self.port, self._writable)
+            shared.release(self.port)
         self.sockets.clear()
         if self.tap is not None:
             self.tap.close()
@@ -340,13 +335,10 @@ class Ports:
         if self.tap is not None:
             for target, packets in datagrams:
                 self.tap.sent(packets, self._local_address(self._choose(target), target), target)
-        if len(self.sockets) == 1:
-            shared = self.sockets[0]
-            for target, packets in datagrams:
-                shared.send(packets, target, whole=self._whole(target, packets))
-            return
+        only = self.sockets[0] if len(self.sockets) == 1 else None
         for target, packets in datagrams:
-            self._choose(target).send(packets, target, whole=self._whole(target, packets))
+            shared = only or self._choose(target)
+            shared.send(packets, target, whole=self._whole(target, packets))
 
     def _whole(self, target: TransportAddress, packets: list[bytes]) -> bool:
         return self.dont_fragment is not None and self.dont_fragment(target, packets[0])
@@ -358,12 +350,12 @@ class Ports:
     def source_for(self, target: TransportAddress) -> str:
         """The address of ours that a peer is sent to from."""
         host = self._choose(target).source_for(target)
-        return source_address(target) or host if host in _WILDCARDS else host
+        return source_address(target) or host if host in WILDCARDS else host
 
     def longest_packet(self, target: TransportAddress) -> int:
         """Bytes of the longest packet that the first link on the way to a peer takes, 0 if the system does not tell."""
         mtu = route_mtu(self._choose(target).host, target)
-        return 0 if mtu is None else mtu - (_HEADERS_6 if ":" in target[0] else _HEADERS_4)
+        return 0 if mtu is None else mtu - header_length(target[0])
 
     def _tap_received(self, tap: Tap, shared: SharedSocket, runs: list[Run]) -> None:
         for source, packets in runs:
@@ -373,7 +365,7 @@ class Ports:
     def _local_address(self, shared: SharedSocket, peer: TransportAddress) -> TransportAddress:
         """Where packets of a peer come to; where nobody knows which of all addresses that is, the one routed to it."""
         own = shared.source_for(peer)
-        if own not in _WILDCARDS:
+        if own not in WILDCARDS:
             return own, shared.udp_port
         host = self._routed.get(peer[0])
         if host is None:
@@ -417,7 +409,3 @@ def free_port(sockets: Sequence[SharedSocket]) -> int:
         if not any(shared.has(port) for shared in sockets):
             return port
     raise OSError(errno.EADDRINUSE, "every ephemeral SCTP port is in use")
-
-
-def _nothing() -> None:
-    """What is called back by nobody."""

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from datachan.sockets import SndInfo, sctpsocket_tcp, sctpsocket_udp
-from tests.bench.memory import in_use
+from tests.stacks.peers.common import memory_in_use, standard_input
 
 HOST: Final = "127.0.0.1"
 _AT_A_TIME: Final = 50
@@ -48,11 +48,11 @@ async def measure(count: int) -> dict[str, float]:
         try:
             await order(f"connect {_WARM_UP}")
             await order("talk")
-            before, begun = in_use(), time.perf_counter()
+            before, begun = memory_in_use(), time.perf_counter()
             await order(f"connect {count - _WARM_UP}")
-            took, idle = time.perf_counter() - begun, in_use()
+            took, idle = time.perf_counter() - begun, memory_in_use()
             await order("talk")
-            used = in_use()
+            used = memory_in_use()
             there = len(server.associations())
         finally:
             echoing.cancel()
@@ -77,8 +77,7 @@ async def _echo(server: sctpsocket_udp) -> None:
 
 async def be_the_peers(port: int, udp_port: int) -> None:
     """Connect, and talk on all associations, as told."""
-    lines = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    lines = await standard_input()
     peers: list[sctpsocket_tcp] = []
 
     async def connect() -> None:

@@ -22,8 +22,8 @@ from typing import Any, Final
 import datachan.sctp.association
 from datachan import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
 from tests.bench import associations
-from tests.bench.memory import in_use
 from tests.bench.report import machine
+from tests.stacks.peers.common import memory_in_use, standard_input
 from tests.stacks.process import ROOT
 
 MESSAGE: Final = bytes(65_536)
@@ -95,8 +95,7 @@ async def other() -> AsyncIterator[Other]:
 
 async def be_the_other() -> None:
     """Answer offers, and say how many bytes have come on all connections when asked."""
-    lines = asyncio.StreamReader(limit=1 << 20)
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    lines = await standard_input()
     received = 0
     kept = []
 
@@ -121,11 +120,11 @@ async def idle(count: int, seconds: float) -> dict[str, float]:
     """What so many idle connections cost this process: kB each, percent of a core together; and to set up, ms each."""
     async with other() as ends:
         kept = await ends.connect_many(_WARM_UP)
-        before, begun = in_use(), time.perf_counter()
+        before, begun = memory_in_use(), time.perf_counter()
         kept += await ends.connect_many(count - len(kept))
         took = time.perf_counter() - begun
         made = count - _WARM_UP
-        each = (in_use() - before) / made
+        each = (memory_in_use() - before) / made
         await asyncio.sleep(1.0)
         begun, cpu = time.perf_counter(), time.process_time()
         await asyncio.sleep(seconds)

@@ -122,13 +122,19 @@ def say(message: dict[str, Any]) -> None:
     print(json.dumps(message), flush=True)
 
 
+async def standard_input() -> asyncio.StreamReader:
+    """The lines this process is told."""
+    lines = asyncio.StreamReader(limit=1 << 20)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    return lines
+
+
 async def run(make: Callable[[], Peer], role: str, options: dict[str, Any]) -> None:
     """Play a role until standard input ends."""
     if role == "pairs":
         await pairs(make, options)
         return
-    lines = asyncio.StreamReader(limit=1 << 20)
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    lines = await standard_input()
     peer = make()
     task: str = options.get("task") or ("stream" if role == "sender" else "count")
     if role == "sender":
@@ -174,12 +180,12 @@ async def pairs(make: Callable[[], Peer], options: dict[str, Any]) -> None:
     kept: list[Peer] = []
     for _ in range(_WARM_UP):
         await _pair(make, kept)
-    before, took = _memory(), []
+    before, took = memory_in_use(), []
     for _ in range(options["pairs"]):
         begun = time.perf_counter()
         await _pair(make, kept)
         took.append(time.perf_counter() - begun)
-    memory = (_memory() - before) / (2 * options["pairs"])
+    memory = (memory_in_use() - before) / (2 * options["pairs"])
     await asyncio.sleep(1.0)
     begun, cpu = time.perf_counter(), time.process_time()
     await asyncio.sleep(options["idle"])
@@ -195,7 +201,7 @@ async def _pair(make: Callable[[], Peer], kept: list[Peer]) -> None:
     await a.channel_open.wait()
 
 
-def _memory() -> int:
+def memory_in_use() -> int:
     """Bytes of memory this process has in use (Linux); 0 where that cannot be known."""
     gc.collect()
     try:
