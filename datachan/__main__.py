@@ -1,5 +1,7 @@
 """`python -m datachan` is the `datachan` command."""
 
+from __future__ import annotations
+
 import sys
 
 from datachan.cli import main

@@ -1,5 +1,7 @@
 """The `datachan` command: reads its arguments, runs what they ask for, and turns failures into sentences."""
 
+from __future__ import annotations
+
 import argparse
 import asyncio
 import json
@@ -8,18 +10,19 @@ import os
 import secrets
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 import datachan
 from datachan.peer import RTCConfiguration, RTCIceServer
 from datachan.serve import ServeError, ServeOptions, serve
-from datachan.signalling import IceServerOption, ServerOptions
-from datachan.signalling.origins import is_loopback, normalize_origin
+from datachan.signaling import IceServerOption, ServerOptions
+from datachan.signaling.origins import is_loopback, normalize_origin
 from datachan.tools import DecodeOptions, ToolError, decode, trace
 from datachan.tools.bench import MAX_SECONDS, BenchError, Report, answer, between_hosts, on_this_machine
 
-EXIT_OK = 0
-EXIT_CANNOT_START = 1
-EXIT_INTERRUPTED = 130
+EXIT_OK: Final = 0
+EXIT_CANNOT_START: Final = 1
+EXIT_INTERRUPTED: Final = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,12 +55,12 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "serve",
-        help="start the signalling server with its page and a Python peer to call",
+        help="start the signaling server with its page and a Python peer to call",
         description=(
-            "Start the signalling server. It introduces browsers and Python programs to one another in rooms, serves "
+            "Start the signaling server. It introduces browsers and Python programs to one another in rooms, serves "
             "a page to try it with, and has an echo peer that can be called. Nothing outside is needed."
         ),
         epilog="Open the address it prints. Ctrl+C stops it.",
@@ -86,7 +89,7 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.set_defaults(run=run_serve)
 
 
-def _add_decode(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_decode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "decode",
         help="print SCTP packets field by field, from hexadecimal or a capture file",
@@ -114,7 +117,7 @@ def _add_decode(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.set_defaults(run=run_decode)
 
 
-def _add_trace(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_trace(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "trace",
         help="run a program that uses datachan, and capture its packets for Wireshark",
@@ -141,21 +144,21 @@ def _add_trace(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.set_defaults(run=run_trace, port=[], follow=False, parser=parser)
 
 
-def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "bench",
         help="measure the path between two hosts: throughput both ways, round trips idle and under load",
         description=(
             "Measure what data channels carry between two hosts: throughput both ways, round trips with nothing else "
             "on the path and during those transfers. Start it without ROOM on one host; it prints what to type on the "
-            "other. They meet through a signalling server (`datachan serve`), and measure the direct path."
+            "other. They meet through a signaling server (`datachan serve`), and measure the direct path."
         ),
         epilog="Examples: datachan bench --local      datachan bench --server http://192.0.2.7:8080",
     )
     parser.add_argument("room", nargs="?", metavar="ROOM", help="what the other host has printed")
     parser.add_argument("--local", action="store_true", help="measure with a second process here; no server is needed")
     parser.add_argument(
-        "--server", default="http://127.0.0.1:8080", metavar="URL", help="signalling server (default: %(default)s)"
+        "--server", default="http://127.0.0.1:8080", metavar="URL", help="signaling server (default: %(default)s)"
     )
     parser.add_argument(
         "--seconds", type=_seconds, default=4.0, metavar="N", help="time for each direction (default: 4)"
@@ -241,7 +244,7 @@ def _decode_options(namespace: argparse.Namespace) -> DecodeOptions:
         json=namespace.json,
         summary=namespace.summary,
         follow=namespace.follow,
-        coloured=sys.stdout.isatty() and not os.environ.get("NO_COLOR"),
+        colored=sys.stdout.isatty() and not os.environ.get("NO_COLOR"),
     )
 
 

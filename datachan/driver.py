@@ -5,17 +5,19 @@ takes them, its events are handed up, and the one timer is set. A transport that
 the machine, where their number is bounded and where a newer state may still replace them.
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 Datagram = TypeVar("Datagram")  # bytes; or with where they come from and go to, if the machine knows addresses
 Event = TypeVar("Event")
 Event_co = TypeVar("Event_co", covariant=True)
 
 # How often one call may go round (events whose handlers make more events) before the loop gets its turn.
-_ROUNDS = 32
+_ROUNDS: Final = 32
 
 
 class Machine(Protocol[Datagram, Event_co]):
@@ -173,7 +175,7 @@ class Driver(Generic[Datagram, Event]):
     def _set_timer(self) -> None:
         """Set the one timer.
 
-        A timer that is too early is left alone: acknowledgements move the deadline with every batch, always later, and
+        A timer that is too early is left alone: acknowledgments move the deadline with every batch, always later, and
         one needless wake-up is cheaper than cancelling each time.
         """
         deadline = self._machine.next_timeout()

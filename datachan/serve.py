@@ -1,4 +1,6 @@
-"""What `datachan serve` runs: signalling, the page, the echo peer, and the files it keeps for its callers."""
+"""What `datachan serve` runs: signaling, the page, the echo peer, and the files it keeps for its callers."""
+
+from __future__ import annotations
 
 import asyncio
 import contextlib
@@ -15,8 +17,8 @@ from typing import Final
 from aiohttp import web
 
 from datachan.peer import RTCConfiguration, RTCDataChannel, RTCIceServer
-from datachan.signalling import EchoPeer, EchoSession, ServerOptions, SignallingServer
-from datachan.signalling.assets import page_folder
+from datachan.signaling import EchoPeer, EchoSession, ServerOptions, SignalingServer
+from datachan.signaling.assets import page_folder
 from datachan.transfer import (
     CHANNEL_LABEL,
     FileOffer,
@@ -178,7 +180,7 @@ def _application(options: ServeOptions, folder: Path) -> web.Application:
     if options.echo:
         servers = [RTCIceServer(s.url, s.username, s.credential) for s in options.server.ice_servers]
         echo = EchoPeer(RTCConfiguration(iceServers=servers), {CHANNEL_LABEL: FileShelf(folder)})
-    return SignallingServer(options.server, echo=echo, page=page).create_app()
+    return SignalingServer(options.server, echo=echo, page=page).create_app()
 
 
 async def _listen(runner: web.AppRunner, options: ServeOptions) -> int:

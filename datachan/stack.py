@@ -89,7 +89,7 @@ def session_options(sctp_options: AssociationOptions, zero_checksum: bool = True
 
 @dataclass(frozen=True, slots=True)
 class SessionInits:
-    """Both sides' INIT chunks, when signalling carried them (draft-hancke-tsvwg-snap).
+    """Both sides' INIT chunks, when signaling carried them (draft-hancke-tsvwg-snap).
 
     Attributes:
         local: ours, made by `make` with the options that the stack gets.

@@ -12,6 +12,8 @@ A socket bound to every address of the host answers who speaks to it first from 
 whom it speaks first, and elsewhere than on Linux, the routes choose, and may change their mind when the host moves.
 """
 
+from __future__ import annotations
+
 import asyncio
 import errno
 import ipaddress
@@ -145,7 +147,7 @@ class UdpSocket:
     @classmethod
     def bind(
         cls, host: str, port: int = 0, *, offload: bool = True, receive_buffer: int = 0, send_buffer: int = 0
-    ) -> "UdpSocket":
+    ) -> UdpSocket:
         """Bind to an address of this host.
 
         Arguments:
@@ -170,7 +172,7 @@ class UdpSocket:
         return bound
 
     @classmethod
-    def connect(cls, address: Address, *, offload: bool = True, receive_buffer: int = 0) -> "UdpSocket":
+    def connect(cls, address: Address, *, offload: bool = True, receive_buffer: int = 0) -> UdpSocket:
         """Talk to one numeric address only; then `send` needs no address. Raises OSError when there is no route."""
         sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_DGRAM)
         try:
@@ -468,7 +470,7 @@ class MulticastSocket(UdpSocket):
         self.shares_port = shares_port
 
     @classmethod
-    def join(cls, group: str, port: int, interfaces: Sequence[str]) -> "MulticastSocket":
+    def join(cls, group: str, port: int, interfaces: Sequence[str]) -> MulticastSocket:
         """Join a group, side by side with other programs on the same port.
 
         Arguments:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import AsyncIterator
 
 from datachan import RTCDataChannel, RTCPeerConnection
-from datachan.signalling import SignallingClient, connect_through
+from datachan.signaling import SignalingClient, connect_through
 
 
 async def typed_lines() -> AsyncIterator[str]:
@@ -46,7 +46,7 @@ async def send(channel: RTCDataChannel) -> None:
 
 async def chat(options: argparse.Namespace) -> None:
     async with (
-        SignallingClient(options.server, options.room, name=options.name) as client,
+        SignalingClient(options.server, options.room, name=options.name) as client,
         RTCPeerConnection() as pc,
     ):
         arrived: asyncio.Queue[RTCDataChannel] = asyncio.Queue()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from datachan import RTCConfiguration, RTCDataChannel, RTCPeerConnection
-from datachan.signalling import SignallingClient, connect_through
+from datachan.signaling import SignalingClient, connect_through
 from datachan.transfer import CHANNEL_LABEL, FileOffer, TransferError, receive_file, send_file
 
 # The one who comes second makes the offer, and only the sender has a channel to offer: ask for data in any case.
@@ -39,7 +39,7 @@ def progress_bar() -> Iterator[Callable[[int, int], None]]:
 
 async def send(options: argparse.Namespace) -> None:
     room = options.room or secrets.token_hex(9)  # nothing that a command line takes for an option
-    async with SignallingClient(options.server, room) as client, RTCPeerConnection(CONFIGURATION) as pc:
+    async with SignalingClient(options.server, room) as client, RTCPeerConnection(CONFIGURATION) as pc:
         print(f"On the other side: send_file.py receive {room}")
         await connect_through(client, pc)
         with progress_bar() as progress:
@@ -52,7 +52,7 @@ async def receive(options: argparse.Namespace) -> None:
         print(f"Receiving {offer.name}, {offer.size} bytes")
         return True
 
-    async with SignallingClient(options.server, options.room) as client, RTCPeerConnection(CONFIGURATION) as pc:
+    async with SignalingClient(options.server, options.room) as client, RTCPeerConnection(CONFIGURATION) as pc:
         arrived: asyncio.Queue[RTCDataChannel] = asyncio.Queue()
         pc.on("datachannel", lambda channel: channel.label == CHANNEL_LABEL and arrived.put_nowait(channel))
         print("Waiting for the sender")

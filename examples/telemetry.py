@@ -12,14 +12,14 @@ import math
 import sys
 
 from datachan import RTCConfiguration, RTCDataChannel, RTCPeerConnection
-from datachan.signalling import SignallingClient, connect_through
+from datachan.signaling import SignalingClient, connect_through
 
 RATE = 50  # samples per second
 CONFIGURATION = RTCConfiguration(alwaysNegotiateDataChannels=True)  # whoever comes second
 
 
 async def send(options: argparse.Namespace) -> None:
-    async with SignallingClient(options.server, options.room) as client, RTCPeerConnection(CONFIGURATION) as pc:
+    async with SignalingClient(options.server, options.room) as client, RTCPeerConnection(CONFIGURATION) as pc:
         channel = pc.createDataChannel("telemetry", ordered=False, maxRetransmits=0)
         await connect_through(client, pc)
         await channel.opened()
@@ -38,7 +38,7 @@ async def send(options: argparse.Namespace) -> None:
 
 
 async def watch(options: argparse.Namespace) -> None:
-    async with SignallingClient(options.server, options.room) as client, RTCPeerConnection(CONFIGURATION) as pc:
+    async with SignalingClient(options.server, options.room) as client, RTCPeerConnection(CONFIGURATION) as pc:
         arrived: asyncio.Queue[RTCDataChannel] = asyncio.Queue()
         pc.on("datachannel", arrived.put_nowait)
         await connect_through(client, pc)

@@ -1,5 +1,7 @@
 """What every test gets: a seed that can be replayed, and the promise that it leaves no asyncio task behind."""
 
+from __future__ import annotations
+
 import asyncio
 import inspect
 import os
@@ -47,7 +49,7 @@ def seed(request: pytest.FixtureRequest) -> int:
     return number
 
 
-async def _tasks_left(before: set["asyncio.Task[object]"]) -> list[str]:
+async def _tasks_left(before: set[asyncio.Task[object]]) -> list[str]:
     left = asyncio.all_tasks() - before
     for _ in range(TURNS_OF_GRACE):
         left = {task for task in left if not task.done() and task is not asyncio.current_task()}

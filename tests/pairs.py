@@ -1,5 +1,7 @@
 """Two peer connections in one event loop, A and Z, for the tests of the peer API."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager

@@ -3,6 +3,8 @@
 (pytest-xdist's own `--dist loadgroup` marks groups in the tests' ids, which pytest 9.2 no longer lets it change.)
 """
 
+from __future__ import annotations
+
 import re
 
 from xdist.scheduler.loadscope import LoadScopeScheduling

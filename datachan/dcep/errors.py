@@ -10,6 +10,8 @@
 All but `BadDcepMessage` are the caller's mistake. What a peer does wrong closes the channel and becomes an event.
 """
 
+from __future__ import annotations
+
 
 class DcepError(Exception):
     """The root of everything `datachan.dcep` raises."""

@@ -5,6 +5,8 @@ this one takes a packet that is damaged, cut short or full of what nobody knows,
 and where and why that ends. Whatever the bytes are, nothing is raised but `NotHexadecimal` and `BadCapture`.
 """
 
+from __future__ import annotations
+
 from datachan.decode.capture import BadCapture, CaptureReader, Frame
 from datachan.decode.hexadecimal import NotHexadecimal, parse_hexadecimal
 from datachan.decode.links import Encapsulated, find_sctp

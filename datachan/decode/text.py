@@ -16,7 +16,7 @@ _INDENT: Final = "  "
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How names, labels and problems look on a terminal; nothing unless colours are wanted."""
+    """How names, labels and problems look on a terminal; nothing unless colors are wanted."""
 
     heading: str = ""
     name: str = ""
@@ -25,7 +25,7 @@ class Style:
     end: str = ""
 
     @classmethod
-    def coloured(cls) -> Style:
+    def colored(cls) -> Style:
         """With the sequences terminals know."""
         return cls("\033[1m", "\033[1;36m", "\033[2m", "\033[1;31m", "\033[0m")
 

@@ -2,12 +2,14 @@
 
     certificate.py   who we are and who the peer must be: self-signed certificates, fingerprints (RFC 8122)
     records.py       where one record ends and the next begins (RFC 6347, 4.1; RFC 9147, 4)
-    verifier.py      the one decision of trust: does this certificate match what signalling promised
+    verifier.py      the one decision of trust: does this certificate match what signaling promised
     connection.py    OpenSSL as a machine of the house's shape: datagrams in, messages out
 
 Certificates prove nothing by themselves here: no authority is asked, no name, no date. The fingerprint that came by way
-of signalling is the whole check (RFC 8827, 6.5; RFC 8842, 5.1), and nothing is delivered before it has passed.
+of signaling is the whole check (RFC 8827, 6.5; RFC 8842, 5.1), and nothing is delivered before it has passed.
 """
+
+from __future__ import annotations
 
 from datachan.dtls.certificate import Certificate, Fingerprint
 from datachan.dtls.connection import (

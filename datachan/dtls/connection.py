@@ -82,7 +82,7 @@ class DtlsEvent:
 
 @dataclass(frozen=True, slots=True)
 class DtlsConnected(DtlsEvent):
-    """The handshake is done and the peer is who signalling said it is.
+    """The handshake is done and the peer is who signaling said it is.
 
     Attributes:
         version: ``DTLSv1.2`` or ``DTLSv1.3``.
@@ -124,7 +124,7 @@ class DtlsConnection:
     Args:
         certificate: who we are.
         is_client: whether we send the ClientHello (``a=setup:active``).
-        remote_fingerprints: what signalling said of the peer's certificate. Nothing is delivered unless it matches.
+        remote_fingerprints: what signaling said of the peer's certificate. Nothing is delivered unless it matches.
         now: monotonic seconds. The handshake begins here.
         mtu: how many bytes a datagram of the handshake may have, without IP and UDP headers.
         handshake_timeout: seconds until an unfinished handshake fails.

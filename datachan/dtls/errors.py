@@ -7,6 +7,8 @@ DtlsError
  └── BadCertificate    a PEM text does not hold a certificate and its private key
 """
 
+from __future__ import annotations
+
 
 class DtlsError(Exception):
     """The root of everything `datachan.dtls` raises."""

@@ -19,7 +19,7 @@ _NAMES: Final = ("_ssl", "_from_ssl", "_into_ssl")
 _ffi: Any = Binding.ffi
 _lib: Any = Binding.lib
 _buffer: Any = _ffi.new_allocator(should_clear_after_alloc=False)
-_CHARS: Any = _ffi.typeof("char[]")
+_CHARS: Final[Any] = _ffi.typeof("char[]")
 _HAS_FUNCTIONS: Final = all(hasattr(_lib, name) for name in ("SSL_write", "SSL_read", "BIO_read", "BIO_write"))
 
 

@@ -1,4 +1,4 @@
-"""The one decision of trust: does the peer's certificate match a fingerprint that signalling promised."""
+"""The one decision of trust: does the peer's certificate match a fingerprint that signaling promised."""
 
 from __future__ import annotations
 

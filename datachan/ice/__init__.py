@@ -4,6 +4,8 @@
 knows what is inside the datagrams beyond their first byte, which tells STUN from everything else (RFC 7983).
 """
 
+from __future__ import annotations
+
 from datachan.ice.ice_transport import IceTransport
 from datachan.ice.servers import IceServer
 from datachan.ice.states import IceError, IceState

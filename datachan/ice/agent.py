@@ -4,6 +4,8 @@ aioice does the checking and nominating. Of its private names two are used, both
 which gathering adds, and `_add_remote_candidate`, which takes a resolved address apart from the candidate's name.
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass

@@ -4,6 +4,8 @@ aioice gives each consent check half a second and closes after six such failures
 live transfers that way. Here an answer counts however late it comes, and only thirty seconds without any end consent.
 """
 
+from __future__ import annotations
+
 import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -58,7 +60,7 @@ class Consent:
         address: tuple[str, int],
         password: bytes,
         build_request: Callable[[], stun.Message],
-        counters: "PairCounters",
+        counters: PairCounters,
         on_revoked: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
@@ -119,7 +121,7 @@ class Consent:
         """Whether the peer gave a sign of life lately; data and its own checks count for this, not for consent."""
         return now - max(last_heard, self.granted_at) < SILENCE
 
-    def answered(self, check: "_ConsentCheck", message: stun.Message, address: tuple[str, int]) -> None:
+    def answered(self, check: _ConsentCheck, message: stun.Message, address: tuple[str, int]) -> None:
         """Take an answer to a check, if it is one."""
         # RFC 7675, 5.1: "receiving a matching, authenticated, non-error STUN binding response from the remote peer's
         # transport address"
@@ -148,7 +150,7 @@ class Consent:
         for check in [check for check in self._outstanding.values() if check.sent_at < before]:
             self._remove(check)
 
-    def _remove(self, check: "_ConsentCheck") -> None:
+    def _remove(self, check: _ConsentCheck) -> None:
         self._outstanding.pop(check.transaction_id, None)
         self._protocol.transactions.pop(check.transaction_id, None)
 

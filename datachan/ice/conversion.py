@@ -1,5 +1,7 @@
 """Our candidates to aioice's and back; nothing but fields."""
 
+from __future__ import annotations
+
 from aioice import Candidate
 
 from datachan.sdp import IceCandidate

@@ -3,6 +3,8 @@
 aioice's protocols are written to asyncio's transports, so these are such; what they carry they do not look at.
 """
 
+from __future__ import annotations
+
 import asyncio
 import struct
 from abc import abstractmethod
@@ -92,12 +94,12 @@ class UdpEndpoint(BatchTransport):
         sock.set_receiver(self._received)
 
     @classmethod
-    def bind(cls, host: str, port: int, protocol: BatchProtocol) -> "UdpEndpoint":
+    def bind(cls, host: str, port: int, protocol: BatchProtocol) -> UdpEndpoint:
         """Bind a port of a local address, any free one if it is 0; raises OSError."""
         return cls(UdpSocket.bind(host, port, receive_buffer=_RECEIVE_BUFFER, send_buffer=_SEND_BUFFER), protocol)
 
     @classmethod
-    def connect(cls, address: TransportAddress, protocol: BatchProtocol) -> "UdpEndpoint":
+    def connect(cls, address: TransportAddress, protocol: BatchProtocol) -> UdpEndpoint:
         """Connect to a numeric address; raises OSError."""
         return cls(UdpSocket.connect(address, receive_buffer=_RECEIVE_BUFFER), protocol)
 

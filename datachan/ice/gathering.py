@@ -4,6 +4,8 @@ aioice asks one STUN and one TURN server, over IPv4. Here all that are configure
 deadline for all; a server that does not answer costs that much and no more.
 """
 
+from __future__ import annotations
+
 import asyncio
 import errno
 import ipaddress

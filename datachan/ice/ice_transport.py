@@ -11,6 +11,8 @@ reachable host candidates a pair is selected within two round trips of the later
 after CONNECTED, when aioice's loop has noticed; nothing waits for that.
 """
 
+from __future__ import annotations
+
 import asyncio
 import ipaddress
 import secrets

@@ -4,6 +4,8 @@ Chromium's answers carry an NSEC record with a compressed name, which strict par
 message. Here a record that is not an address is stepped over by its length, unread.
 """
 
+from __future__ import annotations
+
 import ipaddress
 import re
 import struct
@@ -109,7 +111,7 @@ def _read_name(message: bytes, position: int) -> tuple[str, int]:
                 raise MdnsError("a pointer ends past the message")
             target = (size & ~_POINTER) << 8 | message[position + 1]
             after = position + 2 if after is None else after
-            # RFC 1035, 4.1.4 points to "a prior occurance": always backwards, or it could go round for ever.
+            # RFC 1035, 4.1.4 points to "a prior occurrence": always backwards, or it could go round for ever.
             if target >= lowest:
                 raise MdnsError("a pointer that does not point back")
             position = lowest = target

@@ -1,5 +1,7 @@
 """The protocol on one local socket or allocation: tells STUN from data, and knows which addresses are proven."""
 
+from __future__ import annotations
+
 import struct
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -20,9 +22,9 @@ _MAX_REMEMBERED_REQUESTS: Final = 256
 class IceProtocol(StunProtocol):
     """One local socket or allocation: STUN goes to aioice, all else to the agent, in batches."""
 
-    receiver: "Agent"
+    receiver: Agent
 
-    def __init__(self, agent: "Agent") -> None:
+    def __init__(self, agent: Agent) -> None:
         super().__init__(agent)
         self.full = False
         self.on_writable: Callable[[], None] | None = None

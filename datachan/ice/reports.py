@@ -1,5 +1,7 @@
 """Puts what the agent knows into words and values: for statistics, and for the sentence that says why ICE failed."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 from aioice.ice import CandidatePair

@@ -4,6 +4,8 @@ What an answer says is only a place to send checks to, and checks are authentica
 answers or the caller stops waiting: a browser may answer late (Firefox does so once it has applied our answer).
 """
 
+from __future__ import annotations
+
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
@@ -165,7 +167,7 @@ class _Query:
             self._timer = None
 
 
-_shared: "WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[MdnsResolver, int]]" = WeakKeyDictionary()
+_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[MdnsResolver, int]] = WeakKeyDictionary()
 
 
 @asynccontextmanager

@@ -1,5 +1,7 @@
 """What a STUN or TURN server's URL says (RFC 7064, RFC 7065); it knows how to read one and asks no server anything."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final

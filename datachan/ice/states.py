@@ -1,5 +1,7 @@
 """The states an ICE transport goes through, as W3C names them, and the one error it raises."""
 
+from __future__ import annotations
+
 from enum import Enum
 
 

@@ -1,5 +1,7 @@
 """What an ICE transport counts, in the words of W3C's webrtc-stats; plain values."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 

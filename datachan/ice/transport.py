@@ -1,5 +1,7 @@
 """What the layers above may expect of a path for datagrams; it knows neither ICE nor sockets nor what is carried."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -4,6 +4,8 @@
 are the application's side of `datachan.dcep`. The rest are values: configuration, descriptions, candidates, statistics.
 """
 
+from __future__ import annotations
+
 from datachan.sdp import RTCIceCandidate, SdpError
 
 from .configuration import (

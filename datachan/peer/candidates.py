@@ -13,7 +13,7 @@ from .errors import ArgumentError, OperationError
 
 @dataclass(frozen=True)
 class AddedCandidate:
-    """A candidate from signalling; without a candidate it says that there are no more."""
+    """A candidate from signaling; without a candidate it says that there are no more."""
 
     candidate: IceCandidate | None
     mid: str | None = None
@@ -50,7 +50,7 @@ class AddedCandidate:
 
 
 def read_candidate(given: RTCIceCandidate | IceCandidate | Mapping[str, Any] | str | None) -> AddedCandidate:
-    """Read what a program passes on from signalling.
+    """Read what a program passes on from signaling.
 
     Raises:
         ArgumentError: it is of a wrong type, or does not say which section it belongs to.

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from datachan.dtls.certificate import Certificate
 from datachan.ice import IceServer
@@ -16,7 +16,7 @@ from datachan.sctp.congestion import ALGORITHMS
 
 from .errors import ArgumentError, InvalidAccessError
 
-DEFAULT_MAX_MESSAGE_SIZE = 64 * 1024 * 1024
+DEFAULT_MAX_MESSAGE_SIZE: Final = 64 * 1024 * 1024
 
 
 class RTCIceTransportPolicy(enum.Enum):
@@ -81,7 +81,7 @@ class RTCDtlsFingerprint:
 
 
 class RTCCertificate:
-    """A certificate and its private key, by which the peer recognises us."""
+    """A certificate and its private key, by which the peer recognizes us."""
 
     def __init__(self, certificate: Certificate) -> None:
         self._certificate = certificate
@@ -194,7 +194,7 @@ def _check_port_range(ports: tuple[int, int] | None) -> None:
 
 
 def _check_server(server: RTCIceServer | Mapping[str, Any]) -> RTCIceServer:
-    """A server, also as the dictionary that W3C has and signalling servers send."""
+    """A server, also as the dictionary that W3C has and signaling servers send."""
     if isinstance(server, Mapping):
         unknown = set(server) - {"urls", "username", "credential", "credentialType"}
         if unknown or "urls" not in server:

@@ -1,4 +1,4 @@
-"""RTCDataChannel: one channel as the application sees it; it knows nothing of streams, transports or signalling.
+"""RTCDataChannel: one channel as the application sees it; it knows nothing of streams, transports or signaling.
 
 The channel proper lives in `datachan.dcep`; this is its face: W3C's states and events, `async for` and `drain`.
 """

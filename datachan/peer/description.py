@@ -15,7 +15,7 @@ TYPES: Final = ("offer", "pranswer", "answer", "rollback")
 
 @dataclass
 class RTCSessionDescription:
-    """An offer or an answer, as it goes over signalling.
+    """An offer or an answer, as it goes over signaling.
 
     Attributes:
         sdp: its text.

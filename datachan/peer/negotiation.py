@@ -21,11 +21,11 @@ from datachan.sdp import (
 
 from .description import Applied, RTCSessionDescription
 from .errors import ArgumentError, InvalidModificationError, InvalidStateError
-from .signaling import HAVE_LOCAL_OFFER, HAVE_REMOTE_PRANSWER, STABLE, Signaling
+from .signaling_state import HAVE_LOCAL_OFFER, HAVE_REMOTE_PRANSWER, STABLE, Signaling
 
 
 class Negotiation:
-    """The signalling state, and the descriptions created and set so far."""
+    """The signaling state, and the descriptions created and set so far."""
 
     def __init__(self) -> None:
         self.signaling = Signaling()
@@ -139,7 +139,7 @@ class Negotiation:
 
 
 def check_description(given: RTCSessionDescription | Mapping[str, str]) -> RTCSessionDescription:
-    """What a program passes on from signalling, as an RTCSessionDescription.
+    """What a program passes on from signaling, as an RTCSessionDescription.
 
     Raises:
         ArgumentError: it is something else.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from .data_channel import PRIORITIES
 from .errors import ArgumentError
 
-_LONGEST_NAME = 65535
-_LARGEST_ID = 65534
+_LONGEST_NAME: Final = 65535
+_LARGEST_ID: Final = 65534
 
 
 def channel_parameters(

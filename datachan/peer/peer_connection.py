@@ -23,7 +23,7 @@ from .description import RTCSessionDescription
 from .errors import InvalidStateError, OperationError
 from .negotiation import check_description
 from .parameters import channel_parameters
-from .signaling import HAVE_LOCAL_OFFER, STABLE
+from .signaling_state import HAVE_LOCAL_OFFER, STABLE
 from .stats import RTCStatsReport, collect_stats
 from .transports import PeerTransports, TransportCallbacks
 from .w3c_transports import RTCSctpTransport
@@ -166,7 +166,7 @@ class RTCPeerConnection(ConnectionState):
     async def addIceCandidate(
         self, candidate: RTCIceCandidate | IceCandidate | Mapping[str, Any] | str | None = None
     ) -> None:
-        """Add a candidate that came over signalling after the description.
+        """Add a candidate that came over signaling after the description.
 
         Args:
             candidate: an RTCIceCandidate, the dictionary a browser sends, or its text. None and the empty text

@@ -228,7 +228,7 @@ class PeerTransports:
         return self._next_ice is not None
 
     def is_new_generation(self, transport: TransportParameters) -> bool:
-        """Whether the peer changed what its checks are recognised by, which means an ICE restart."""
+        """Whether the peer changed what its checks are recognized by, which means an ICE restart."""
         known = None if self._remote is None else self._remote.transport
         return known is not None and (transport.ice_ufrag, transport.ice_pwd) != (known.ice_ufrag, known.ice_pwd)
 

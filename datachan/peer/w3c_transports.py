@@ -15,7 +15,7 @@ from .transports import PeerTransports
 
 @dataclass(frozen=True)
 class RTCIceParameters:
-    """What recognises one side's ICE checks.
+    """What recognizes one side's ICE checks.
 
     Attributes:
         usernameFragment: the name.
@@ -83,11 +83,11 @@ class RTCIceTransport(EventTarget):
         return RTCIceCandidatePair(RTCIceCandidate.from_ice(pair.local), RTCIceCandidate.from_ice(pair.remote))
 
     def getLocalParameters(self) -> RTCIceParameters:
-        """What the peer recognises us by."""
+        """What the peer recognizes us by."""
         return RTCIceParameters(self._ice.username_fragment, self._ice.password)
 
     def getRemoteParameters(self) -> RTCIceParameters | None:
-        """What we recognise the peer by; None before its description is set."""
+        """What we recognize the peer by; None before its description is set."""
         remote = self._transports.remote
         if remote is None or remote.transport is None:
             return None

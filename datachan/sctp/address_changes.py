@@ -5,7 +5,7 @@ The sequence numbers and the ASCONF under way are kept in `asconf`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from . import fault_management
 from .addresses import (
@@ -16,7 +16,7 @@ from .addresses import (
     ip_of,
     is_unicast,
     leads_to_peer,
-    normalise,
+    normalize,
 )
 from .asconf import MAX_WAITING, Outcome
 from .errors import BadPacket, InvalidAddress, InvalidState
@@ -45,11 +45,11 @@ if TYPE_CHECKING:
 
 _S = AssociationState
 
-_MAY_CHANGE = frozenset({_S.ESTABLISHED, _S.SHUTDOWN_PENDING, _S.SHUTDOWN_RECEIVED, _S.SHUTDOWN_SENT})
+_MAY_CHANGE: Final = frozenset({_S.ESTABLISHED, _S.SHUTDOWN_PENDING, _S.SHUTDOWN_RECEIVED, _S.SHUTDOWN_SENT})
 """RFC 5061, 5.1.1, C4: "Both ASCONF and ASCONF-ACK Chunks MUST NOT be sent in any SCTP state except ESTABLISHED,
 SHUTDOWN-PENDING, SHUTDOWN-RECEIVED, and SHUTDOWN-SENT." """
 
-_CHANGES = {
+_CHANGES: Final = {
     ADD_IP_ADDRESS: AddressChange.ADDED,
     DELETE_IP_ADDRESS: AddressChange.REMOVED,
     SET_PRIMARY_ADDRESS: AddressChange.MADE_PRIMARY,
@@ -74,7 +74,7 @@ def want(association: Association, kind: int, ip: str) -> None:
     if len(tcb.asconf.waiting) >= MAX_WAITING:
         raise InvalidState(f"{MAX_WAITING} requests are waiting already")
     try:
-        ip = normalise(ip)
+        ip = normalize(ip)
     except ValueError as error:
         raise InvalidAddress(str(error)) from None
     if ip not in WILDCARDS:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address as IPv4
 from ipaddress import IPv6Address as IPv6
 from ipaddress import ip_address
+from typing import Final
 
 from .wire.parameters import (
     IPV4_ADDRESS,
@@ -21,17 +22,17 @@ from .wire.parameters import (
 )
 
 TransportAddress = tuple[str, int]
-"""An IP address as `normalise` writes it, and a UDP port."""
+"""An IP address as `normalize` writes it, and a UDP port."""
 
-WILDCARDS = frozenset({"0.0.0.0", "::"})
+WILDCARDS: Final = frozenset({"0.0.0.0", "::"})
 """To bind to, every address of this host. In an ASCONF they mean the source address of the packet: to be added or made
 primary; or all but that one, to be deleted."""
 
-MAX_ADDRESSES = 16
+MAX_ADDRESSES: Final = 16
 """Addresses of one peer. More than these are ignored: each costs memory, heartbeats and room in the State Cookie."""
 
 
-def normalise(ip: str) -> str:
+def normalize(ip: str) -> str:
     """The one way to write an IP address; an IPv4 address mapped into IPv6 becomes IPv4 again.
 
     Raises:
@@ -48,7 +49,7 @@ def address_parameter(ip: str) -> IPv4Address | IPv6Address:
     """
     # RFC 9260, 3.3.2.1.2: "A sender MUST NOT use an IPv4-mapped IPv6 address [RFC4291] but SHOULD instead use an IPv4
     # Address parameter for an IPv4 address."
-    address = ip_address(normalise(ip))
+    address = ip_address(normalize(ip))
     return IPv4Address(address.packed) if isinstance(address, IPv4) else IPv6Address(address.packed)
 
 

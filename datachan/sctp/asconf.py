@@ -5,6 +5,8 @@ One ASCONF at a time may be unacknowledged; what is asked for meanwhile waits, a
 
 from __future__ import annotations
 
+from typing import Final
+
 from .addresses import address_parameter
 from .path import Path
 from .timers import Timer
@@ -21,17 +23,17 @@ from .wire.parameters import (
     SuccessIndication,
 )
 
-MAX_WAITING = 32
+MAX_WAITING: Final = 32
 """Requests that may wait."""
 
-MAX_TOGETHER = 8
+MAX_TOGETHER: Final = 8
 """Requests in one chunk: with the longest addresses they still fit the smallest packet."""
 
-MAX_ANSWERS = 8
+MAX_ANSWERS: Final = 8
 """ASCONF-ACKs kept in case they got lost."""
 
-_MASK = 0xFFFFFFFF
-_HALF = 1 << 31
+_MASK: Final = 0xFFFFFFFF
+_HALF: Final = 1 << 31
 
 
 class Outcome:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from . import address_changes, fault_management, inbound, reconfigure, setup, snap, teardown
 from .addresses import TransportAddress
@@ -46,11 +47,11 @@ from .writer import PacketWriter, Run, available_window
 
 __all__ = ["Association", "AssociationState", "AssociationStats"]
 
-MAX_ENDED = 8
+MAX_ENDED: Final = 8
 """Associations that ended, of which the peer's Verification Tag is remembered."""
 
 _S = AssociationState
-_MASK = 0xFFFFFFFF
+_MASK: Final = 0xFFFFFFFF
 
 
 class Association:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Sequence
+from typing import Final
 
 from .errors import InvalidState, UnknownKey
 from .wire import causes
@@ -33,22 +34,22 @@ from .wire.parameters import (
     parse_parameters_untrusted,
 )
 
-SHA1 = 1
-SHA256 = 3
-HMAC_IDENTIFIERS = (SHA256, SHA1)
+SHA1: Final = 1
+SHA256: Final = 3
+HMAC_IDENTIFIERS: Final = (SHA256, SHA1)
 """What we ask for. RFC 4895, 6.1: "The HMAC algorithm based on SHA-1 MUST be supported and included in the HMAC-ALGO
 parameter." """
 
-RANDOM_LENGTH = 32
-MAX_KEY_VECTOR = 512
+RANDOM_LENGTH: Final = 32
+MAX_KEY_VECTOR: Final = 512
 """Bytes of the parameters a peer may send for its keys to be made of; they have to fit the State Cookie."""
 
-NEVER_LISTED = frozenset({INIT, INIT_ACK, SHUTDOWN_COMPLETE, AUTH})
+NEVER_LISTED: Final = frozenset({INIT, INIT_ACK, SHUTDOWN_COMPLETE, AUTH})
 
-_FILLING = frozenset({DATA, SACK, I_DATA, FORWARD_TSN, I_FORWARD_TSN})
+_FILLING: Final = frozenset({DATA, SACK, I_DATA, FORWARD_TSN, I_FORWARD_TSN})
 """Chunks that may be as long as there is room."""
 
-_DIGESTS = {SHA1: ("sha1", 20), SHA256: ("sha256", 32)}
+_DIGESTS: Final = {SHA1: ("sha1", 20), SHA256: ("sha256", 32)}
 
 
 class KeyRing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from . import auth
 from .options import AssociationOptions
@@ -17,7 +18,7 @@ from .wire.parameters import (
     ZeroChecksumAcceptable,
 )
 
-SCTP_OVER_DTLS = 1
+SCTP_OVER_DTLS: Final = 1
 """The error detection method of RFC 9653 that DTLS provides."""
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hmac
 import struct
 from dataclasses import dataclass
+from typing import Final
 
 from .addresses import TransportAddress, address_parameter, ip_of
 from .wire.parameters import IPv4Address, IPv6Address
 
-_CONTENT = struct.Struct("!ddIIIIIIIHHHHqBBBH")
-_PORT = struct.Struct("!HB")
-_MAC_LENGTH = 32
+_CONTENT: Final = struct.Struct("!ddIIIIIIIHHHHqBBBH")
+_PORT: Final = struct.Struct("!HB")
+_MAC_LENGTH: Final = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

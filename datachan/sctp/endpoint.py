@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Final
 
 from . import handshake, out_of_the_blue
 from .addresses import TransportAddress, is_unicast, usable_addresses
@@ -24,18 +25,18 @@ from .wire import causes
 from .wire.chunks import INIT, SHUTDOWN_ACK, AbortChunk, Chunk, CookieEchoChunk, ErrorChunk, InitChunk
 from .wire.packet import Packet, parse_packet_untrusted, serialize_packet
 
-FIRST_ID = 3
+FIRST_ID: Final = 3
 """Association ids begin here: RFC 6458, section 7.2 has the three below for all, current and future ones."""
 
-MAX_SPENT = 65536
+MAX_SPENT: Final = 65536
 """Verification Tags remembered of associations that are over, as long as their State Cookies may be good."""
 
-COOKIE_SECRET_LIFE = 300.0
+COOKIE_SECRET_LIFE: Final = 300.0
 """Seconds after which cookies are sealed with a new secret. The one before it still opens them, so this must not be
 less than a cookie may live."""
 
 _S = AssociationState
-_CONNECTING = frozenset({_S.COOKIE_WAIT, _S.COOKIE_ECHOED})
+_CONNECTING: Final = frozenset({_S.COOKIE_WAIT, _S.COOKIE_ECHOED})
 
 PeerKey = tuple[str, int, int]
 

@@ -13,6 +13,8 @@ All but `BadPacket` are the caller's mistake. What a peer does wrong never raise
 with the cause the RFC names, and an event.
 """
 
+from __future__ import annotations
+
 
 class SctpError(Exception):
     """The root of everything `datachan.sctp` raises."""

@@ -5,7 +5,7 @@ Errors are counted here, paths change their state here, and heartbeats are sent 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .addresses import TransportAddress
 from .errors import InvalidAddress, InvalidState
@@ -19,7 +19,7 @@ from .wire.chunks import HeartbeatAckChunk, HeartbeatChunk
 if TYPE_CHECKING:
     from .association import Association
 
-_NONCE_LENGTH = 8
+_NONCE_LENGTH: Final = 8
 
 
 # -- what the user wants --------------------------------------------------------------------------------------

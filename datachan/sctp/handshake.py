@@ -6,6 +6,7 @@ Pure decisions of RFC 9260, sections 5.1 and 5.2; the association acts on them.
 from __future__ import annotations
 
 from enum import Enum
+from typing import Final
 
 from . import auth
 from .addresses import TransportAddress, to_announce, usable_addresses
@@ -24,12 +25,12 @@ from .wire.parameters import (
     UnrecognizedParameter,
 )
 
-MIN_A_RWND = 1500
-LONGEST_PRESERVATIVE = 60.0
+MIN_A_RWND: Final = 1500
+LONGEST_PRESERVATIVE: Final = 60.0
 """Seconds a Cookie Preservative may add."""
 
 
-MAX_STREAMS_PER_RESET = 256
+MAX_STREAMS_PER_RESET: Final = 256
 """More streams take several requests, one after the other."""
 
 
@@ -209,7 +210,7 @@ def content_of_init_ack(
     source: TransportAddress | None = None,
     local_random: bytes = b"",
 ) -> StateCookieContent:
-    """The same facts as a cookie holds, on the side that sent the INIT, or where both INITs travelled in signalling."""
+    """The same facts as a cookie holds, on the side that sent the INIT, or where both INITs travelled in signaling."""
     return cookie_content(
         options,
         init_ack,

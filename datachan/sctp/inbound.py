@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from . import address_changes, fault_management, out_of_the_blue, reconfigure, setup, teardown
 from .addresses import WILDCARDS, ip_of
@@ -57,9 +57,9 @@ if TYPE_CHECKING:
 
 _S = AssociationState
 
-_ASCONF_TYPE = bytes([ASCONF])
+_ASCONF_TYPE: Final = bytes([ASCONF])
 
-HARD_LIMIT = 3
+HARD_LIMIT: Final = 3
 """Memory, overhead included, that the peer may ever fill, as a multiple of the receiver window. A peer that sends tiny
 messages fills memory faster than its window; what it may send by its window is still not dropped before this."""
 
@@ -419,7 +419,7 @@ def _handle_life_cycle(association: Association, tcb: Tcb, packet: Packet, chunk
     return True
 
 
-_IGNORED = frozenset({INIT_ACK, COOKIE_ECHO, 12, 13})
+_IGNORED: Final = frozenset({INIT_ACK, COOKIE_ECHO, 12, 13})
 """Known types that mean nothing here: set-up chunks out of place (section 5.2), ECNE, CWR."""
 
 

@@ -6,13 +6,14 @@ Times are seconds, sizes are bytes. An option set is immutable; `dataclasses.rep
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from .addresses import is_unicast
 from .congestion import ALGORITHMS
 from .tx.scheduler import SCHEDULERS
 from .wire.extensions import ASCONF, ASCONF_ACK
 
-_NEVER_SIGNED = frozenset({1, 2, 14, 15})
+_NEVER_SIGNED: Final = frozenset({1, 2, 14, 15})
 """INIT, INIT ACK, SHUTDOWN COMPLETE and AUTH."""
 
 
@@ -61,7 +62,7 @@ class AssociationOptions:
         heartbeat_interval: added to the RTO between heartbeats on an idle path; 0 turns them off.
         heartbeat_max_burst: addresses not yet verified that are probed per RTO (section 5.4).
         valid_cookie_life: how long a State Cookie we issued is good for.
-        sack_delay: how long an acknowledgement may wait (section 6.2: at most 0.5).
+        sack_delay: how long an acknowledgment may wait (section 6.2: at most 0.5).
         sack_frequency: acknowledge at least every this many packets.
         max_burst: full packets that may leave at once on top of what is acknowledged (section 6.1, rule D).
         congestion_control: "cubic" (RFC 9438), "newreno" (RFC 9260) or "bbr" (a model of the path, for links that lose

@@ -5,6 +5,8 @@ A Path knows nothing of chunks or streams. WebRTC has one; a multi-homed associa
 
 from __future__ import annotations
 
+from typing import Final
+
 from .addresses import TransportAddress
 from .congestion import CongestionController, make_controller
 from .options import AssociationOptions
@@ -12,11 +14,11 @@ from .pmtu import PathMtu
 from .timers import Timer
 from .wire.packet import COMMON_HEADER_LENGTH
 
-RTO_ALPHA = 1 / 8  # RFC 9260, 16
-RTO_BETA = 1 / 4
-CLOCK_GRANULARITY = 0.001  # G of RFC 9260, 6.3.1: RTTVAR is never less
+RTO_ALPHA: Final = 1 / 8  # RFC 9260, 16
+RTO_BETA: Final = 1 / 4
+CLOCK_GRANULARITY: Final = 0.001  # G of RFC 9260, 6.3.1: RTTVAR is never less
 
-_IPV6_IS_LONGER = 20  # its header, than IPv4's
+_IPV6_IS_LONGER: Final = 20  # its header, than IPv4's
 
 
 def max_payload(packet_size: int) -> int:

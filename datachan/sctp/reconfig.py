@@ -7,6 +7,7 @@ belong to others, and `reconfigure` carries out what is decided here.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from .timers import Timer
 from .wire.chunks import UserDataChunk
@@ -20,15 +21,15 @@ from .wire.parameters import (
     SsnTsnResetRequest,
 )
 
-NOTHING_TO_DO = 0
-PERFORMED = 1
-DENIED = 2
-WRONG_SSN = 3
-ALREADY_IN_PROGRESS = 4
-BAD_SEQUENCE_NUMBER = 5
-IN_PROGRESS = 6
+NOTHING_TO_DO: Final = 0
+PERFORMED: Final = 1
+DENIED: Final = 2
+WRONG_SSN: Final = 3
+ALREADY_IN_PROGRESS: Final = 4
+BAD_SEQUENCE_NUMBER: Final = 5
+IN_PROGRESS: Final = 6
 
-RESULTS = {
+RESULTS: Final = {
     NOTHING_TO_DO: "Success - Nothing to do",
     PERFORMED: "Success - Performed",
     DENIED: "Denied",
@@ -38,12 +39,12 @@ RESULTS = {
     IN_PROGRESS: "In progress",
 }
 
-MAX_WAITING = 64
+MAX_WAITING: Final = 64
 """Requests that may wait for the one under way, besides resets of outgoing streams."""
 
-_MASK = 0xFFFFFFFF
+_MASK: Final = 0xFFFFFFFF
 
-MAX_HELD = 64
+MAX_HELD: Final = 64
 """DATA chunks held while TSNs are reset."""
 
 Request = (

@@ -6,7 +6,7 @@ The sequence numbers and the request under way are kept in `reconfig`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from . import fault_management, handshake
 from .errors import InvalidState, InvalidStream
@@ -38,9 +38,9 @@ from .wire.parameters import (
 if TYPE_CHECKING:
     from .association import Association
 
-_MASK = 0xFFFFFFFF
+_MASK: Final = 0xFFFFFFFF
 
-_COMBINATIONS: tuple[list[int], ...] = (
+_COMBINATIONS: Final[tuple[list[int], ...]] = (
     [OutgoingSsnResetRequest.type],
     [IncomingSsnResetRequest.type],
     [OutgoingSsnResetRequest.type, IncomingSsnResetRequest.type],

@@ -5,7 +5,7 @@ The rules are in `handshake`; here they are carried out (RFC 9260, sections 5.1 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from . import fault_management, handshake, teardown
 from .addresses import TransportAddress, address_parameter, usable_addresses
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 _S = AssociationState
 
-COOKIE_PRESERVATIVE = 1.0
+COOKIE_PRESERVATIVE: Final = 1.0
 """Seconds asked for on top of a cookie's life when one was stale: RFC 9260, 5.2.6 wants "no more than 1 second beyond
 the measured RTT"."""
 

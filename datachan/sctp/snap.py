@@ -1,4 +1,4 @@
-"""Setting an association up without packets: both INITs travelled in signalling (draft-hancke-tsvwg-snap, "SNAP").
+"""Setting an association up without packets: both INITs travelled in signaling (draft-hancke-tsvwg-snap, "SNAP").
 
 Only where the lower layer has proved who the peer is, as DTLS does: there is no State Cookie that would. It knows INIT
 chunks as bytes; how these travel is for others to know.
@@ -7,7 +7,7 @@ chunks as bytes; how these travel is for others to know.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from . import handshake, setup
 from .errors import BadPacket
@@ -17,7 +17,7 @@ from .wire.chunks import INIT, InitChunk, parse_init_untrusted
 if TYPE_CHECKING:
     from .association import Association
 
-LONGEST_INIT = 2048
+LONGEST_INIT: Final = 2048
 """Bytes of an INIT that are read; what we know of takes less than a hundred."""
 
 

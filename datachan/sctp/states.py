@@ -6,6 +6,7 @@ Everything that depends on the state asks here, so that the rules stand in one p
 from __future__ import annotations
 
 from enum import Enum
+from typing import Final
 
 
 class AssociationState(Enum):
@@ -23,7 +24,7 @@ class AssociationState(Enum):
 
 _S = AssociationState
 
-TRANSITIONS: dict[AssociationState, frozenset[AssociationState]] = {
+TRANSITIONS: Final[dict[AssociationState, frozenset[AssociationState]]] = {
     _S.CLOSED: frozenset({_S.COOKIE_WAIT, _S.ESTABLISHED}),
     _S.COOKIE_WAIT: frozenset({_S.COOKIE_ECHOED, _S.ESTABLISHED, _S.CLOSED}),
     _S.COOKIE_ECHOED: frozenset({_S.ESTABLISHED, _S.COOKIE_WAIT, _S.CLOSED}),
@@ -37,24 +38,24 @@ TRANSITIONS: dict[AssociationState, frozenset[AssociationState]] = {
 ESTABLISHED when the peer restarts."""
 
 # RFC 9260, 6: "Data transmission MUST only happen in the ESTABLISHED, SHUTDOWN-PENDING, and SHUTDOWN-RECEIVED states."
-MAY_SEND_DATA = frozenset({_S.ESTABLISHED, _S.SHUTDOWN_PENDING, _S.SHUTDOWN_RECEIVED})
+MAY_SEND_DATA: Final = frozenset({_S.ESTABLISHED, _S.SHUTDOWN_PENDING, _S.SHUTDOWN_RECEIVED})
 
 # RFC 9260, 6: "DATA chunks MUST only be received according to the rules below in ESTABLISHED, SHUTDOWN-PENDING, and
 # SHUTDOWN-SENT states."
-MAY_RECEIVE_DATA = frozenset({_S.ESTABLISHED, _S.SHUTDOWN_PENDING, _S.SHUTDOWN_SENT})
+MAY_RECEIVE_DATA: Final = frozenset({_S.ESTABLISHED, _S.SHUTDOWN_PENDING, _S.SHUTDOWN_SENT})
 
 # RFC 9260, 6: "A SACK chunk MUST be processed in ESTABLISHED, SHUTDOWN-PENDING, and SHUTDOWN-RECEIVED states.  An
 # incoming SACK chunk MAY be processed in COOKIE-ECHOED."
-MAY_RECEIVE_SACK = frozenset({_S.COOKIE_ECHOED, _S.ESTABLISHED, _S.SHUTDOWN_PENDING, _S.SHUTDOWN_RECEIVED})
+MAY_RECEIVE_SACK: Final = frozenset({_S.COOKIE_ECHOED, _S.ESTABLISHED, _S.SHUTDOWN_PENDING, _S.SHUTDOWN_RECEIVED})
 
 # RFC 9260, 9.2: "An endpoint SHOULD reject any new data request from its upper layer if it is in the
 # SHUTDOWN-PENDING, SHUTDOWN-SENT, SHUTDOWN-RECEIVED, or SHUTDOWN-ACK-SENT state."
-SHUTTING_DOWN = frozenset({_S.SHUTDOWN_PENDING, _S.SHUTDOWN_SENT, _S.SHUTDOWN_RECEIVED, _S.SHUTDOWN_ACK_SENT})
+SHUTTING_DOWN: Final = frozenset({_S.SHUTDOWN_PENDING, _S.SHUTDOWN_SENT, _S.SHUTDOWN_RECEIVED, _S.SHUTDOWN_ACK_SENT})
 
 # RFC 9260, 8.3: heartbeats may begin "upon reaching the ESTABLISHED state" and are "discontinued after sending either
 # a SHUTDOWN chunk or SHUTDOWN ACK chunk."
-MAY_HEARTBEAT = frozenset({_S.ESTABLISHED, _S.SHUTDOWN_PENDING, _S.SHUTDOWN_RECEIVED})
+MAY_HEARTBEAT: Final = frozenset({_S.ESTABLISHED, _S.SHUTDOWN_PENDING, _S.SHUTDOWN_RECEIVED})
 
 # RFC 9260, 8.3: a HEARTBEAT is answered "after entering the COOKIE-ECHOED state (sender of the INIT chunk) or the
 # ESTABLISHED state (receiver of the INIT chunk), up until reaching the SHUTDOWN-SENT state".
-MAY_ANSWER_HEARTBEAT = frozenset({_S.COOKIE_ECHOED, _S.ESTABLISHED, _S.SHUTDOWN_PENDING, _S.SHUTDOWN_RECEIVED})
+MAY_ANSWER_HEARTBEAT: Final = frozenset({_S.COOKIE_ECHOED, _S.ESTABLISHED, _S.SHUTDOWN_PENDING, _S.SHUTDOWN_RECEIVED})

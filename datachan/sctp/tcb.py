@@ -7,6 +7,7 @@ struct; the association decides.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from .addresses import TransportAddress
 from .asconf import AddressConfiguration
@@ -28,7 +29,7 @@ from .tx.send_queue import SendQueue
 from .wire.chunks import DATA
 from .wire.extensions import I_DATA
 
-TSN_BASE = 1 << 32
+TSN_BASE: Final = 1 << 32
 """Added to the 32-bit Initial TSNs, so that unwrapped TSNs stay positive."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from . import fault_management
 from .events import AssociationClosed, AssociationLost, ShutdownReceived
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _S = AssociationState
 
-T5_SHUTDOWN_GUARD = 5.0
+T5_SHUTDOWN_GUARD: Final = 5.0
 """RFC 9260, 9.2: the T5-shutdown-guard timer "SHOULD be set to the RECOMMENDED value of 5 times 'RTO.Max'."."""
 
 

@@ -7,6 +7,8 @@ outbound SCTP packet.  The transmitter MUST transmit DATA chunks within an SCTP 
 
 from __future__ import annotations
 
+from typing import Final
+
 from .addresses import TransportAddress
 from .auth import Authenticator
 from .options import AssociationOptions
@@ -18,9 +20,9 @@ from .wire.chunks import CookieEchoChunk, HeartbeatChunk, SackChunk, ShutdownAck
 from .wire.extensions import PadChunk, ReconfigChunk
 from .wire.packet import COMMON_HEADER_LENGTH, serialize_packet
 
-_MASK = 0xFFFFFFFF
-_SACK_HEADER_LENGTH = 16
-_OTHER_ANSWERS = 56
+_MASK: Final = 0xFFFFFFFF
+_SACK_HEADER_LENGTH: Final = 16
+_OTHER_ANSWERS: Final = 56
 """Room for what else may answer a packet of several chunks: COOKIE ACK, two responses to re-configurations, and
 SHUTDOWN or SHUTDOWN ACK."""
 
@@ -421,4 +423,4 @@ def available_window(options: AssociationOptions, tcb: Tcb) -> int:
     return available if available >= options.first_packet_size else 0
 
 
-_COOKIE_ACK = b"\x0b\x00\x00\x04"
+_COOKIE_ACK: Final = b"\x0b\x00\x00\x04"

@@ -4,6 +4,8 @@
 peer passes through a function named ``…_untrusted`` and raises `SdpError` only.
 """
 
+from __future__ import annotations
+
 from .candidate import IceCandidate, format_candidate, parse_candidate_untrusted
 from .description import (
     DEFAULT_MAX_MESSAGE_SIZE,

@@ -28,7 +28,7 @@ _CREDENTIAL: Final = re.compile(r"[!-9;-~]{4,256}", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransportParameters:
-    """How to reach and recognise the one who wrote the section.
+    """How to reach and recognize the one who wrote the section.
 
     Attributes:
         ice_ufrag: the ICE username fragment.

@@ -52,7 +52,7 @@ class RTCIceCandidate:
 
     @property
     def candidate(self) -> str:
-        """The text ``candidate:…`` that goes over signalling."""
+        """The text ``candidate:…`` that goes over signaling."""
         return format_candidate(self.to_ice())
 
     def toJSON(self) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 `sctpsocket_tcp` is a one-to-one socket, `sctpsocket_udp` a one-to-many socket. What waits is a coroutine.
 """
 
+from __future__ import annotations
+
 from .ancillary import (
     AuthInfo,
     DstAddr,

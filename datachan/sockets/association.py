@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from datachan.sctp import events as engine
-from datachan.sctp.addresses import TransportAddress, normalise
+from datachan.sctp.addresses import TransportAddress, normalize
 from datachan.sctp.association import Association
 from datachan.sctp.capabilities import Capabilities
 from datachan.sctp.errors import InvalidState, InvalidStream, SendBufferFull, UnknownKey
@@ -115,7 +115,7 @@ class SocketAssociation:
         """
         live = self.look()
         for known in () if live is None else live.peer_addresses():
-            if known[0] == normalise(address[0]):
+            if known[0] == normalize(address[0]):
                 return known
         raise OSError(errno.EINVAL, f"{address[0]} is no address of the peer")
 

@@ -8,7 +8,7 @@ import errno
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from datachan.sctp.addresses import normalise
+from datachan.sctp.addresses import normalize
 from datachan.sctp.auth import HMAC_IDENTIFIERS
 
 from .ancillary import Address
@@ -113,4 +113,4 @@ def set_peer_primary(sock: SctpSocket, value: Address, assoc_id: int) -> None:
     association = sock._chosen(assoc_id)
     if association is None:
         raise OSError(errno.EINVAL, "this option is about one association")
-    association.live().request_peer_primary(normalise(value[0]))
+    association.live().request_peer_primary(normalize(value[0]))

@@ -15,7 +15,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, ClassVar, Final, Self
 
-from datachan.sctp.addresses import WILDCARDS, TransportAddress, normalise
+from datachan.sctp.addresses import WILDCARDS, TransportAddress, normalize
 from datachan.sctp.errors import InvalidState
 from datachan.sctp.options import AssociationOptions
 from datachan.sctp.stats import AssociationStats
@@ -185,7 +185,7 @@ class SctpSocket(PySctpNames, ABC):
         if host == "localhost":
             return "::1" if six else "127.0.0.1"
         try:
-            own = normalise(host)
+            own = normalize(host)
         except ValueError:
             raise OSError(errno.EADDRNOTAVAIL, f"{host!r} is no IP address to bind to") from None
         return self._of_family(own)
@@ -208,11 +208,11 @@ class SctpSocket(PySctpNames, ABC):
         if not 0 < port < 65536:
             raise OSError(errno.EINVAL, f"{port} is no SCTP port")
         try:
-            numeric = normalise(host)
+            numeric = normalize(host)
         except ValueError:
             loop = asyncio.get_running_loop()
             found = await loop.getaddrinfo(host or "localhost", None, family=self.family, type=socket.SOCK_DGRAM)
-            return list(dict.fromkeys(normalise(str(entry[4][0])) for entry in found))
+            return list(dict.fromkeys(normalize(str(entry[4][0])) for entry in found))
         return [self._of_family(numeric)]
 
     async def _connect(
@@ -224,7 +224,7 @@ class SctpSocket(PySctpNames, ABC):
         hosts: list[str] = []
         for address in addresses:
             hosts += (await self._resolve(address))[: None if len(addresses) == 1 else 1]
-        hosts += [self._of_family(normalise(host)) for host in further]
+        hosts += [self._of_family(normalize(host)) for host in further]
         self._check_open()
         binding = self._bound()
         # The binding's own port and addresses came after the settings.

@@ -6,7 +6,7 @@ Fields have the names of the RFCs, without prefix.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .constants import (
     AddrState,
@@ -202,7 +202,7 @@ Notification = (
     | StreamChangeEvent
 )
 
-NOTIFICATIONS: dict[str, type] = {
+NOTIFICATIONS: Final[dict[str, type]] = {
     "association": AssocChange,
     "address": PaddrChange,
     "send_failure": SendFailed,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
-from datachan.sctp.addresses import normalise
+from datachan.sctp.addresses import normalize
 
 from .ancillary import Address, SndInfo
 from .association import SocketAssociation
@@ -14,9 +15,9 @@ from .base import How, SctpSocket
 from .constants import SCTP_ALL_ASSOC, AssocId, SendFlag
 from .one_to_one import sctpsocket_tcp
 
-EVERYBODY = 1 << 30
+EVERYBODY: Final = 1 << 30
 
-MAX_UNREAD = 64 << 20
+MAX_UNREAD: Final = 64 << 20
 """Bytes of unread messages, of all associations together, from which on no new one is let in."""
 
 
@@ -159,7 +160,7 @@ class sctpsocket_udp(SctpSocket):  # noqa: N801 - PySCTP's name
 
     def _at(self, address: Address) -> SocketAssociation | None:
         binding = self._bound()
-        assoc_id = binding.endpoint.id_of(normalise(address[0]), address[1])
+        assoc_id = binding.endpoint.id_of(normalize(address[0]), address[1])
         return None if assoc_id is None else binding.associations.get(assoc_id)
 
     @property

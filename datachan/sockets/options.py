@@ -197,7 +197,7 @@ class SackInfo:
     """When to acknowledge (SCTP_DELAYED_SACK); 0 leaves a value as it is.
 
     Attributes:
-        delay: how long an acknowledgement may wait, in milliseconds.
+        delay: how long an acknowledgment may wait, in milliseconds.
         freq: packets after which it does not; 1 for each.
     """
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
-from datachan.sctp.addresses import WILDCARDS, TransportAddress, normalise
+from datachan.sctp.addresses import WILDCARDS, TransportAddress, normalize
 from datachan.sctp.out_of_the_blue import refuse_untrusted
 from datachan.trace import Tap, open_tap
 from datachan.udp import Address, UdpSocket, header_length, route_mtu, source_address
@@ -96,7 +96,7 @@ class SharedSocket:
     def source_for(self, target: TransportAddress) -> str:
         """The address of ours that packets to a peer come from, a wildcard if only the routes know."""
         source = self.socket.source_of(self._address(target))
-        return self.host if source is None else normalise(source)
+        return self.host if source is None else normalize(source)
 
     def _address(self, peer: TransportAddress) -> Address:
         """A peer's address as the system takes it."""
@@ -113,7 +113,7 @@ class SharedSocket:
         if source is None:
             if len(self._sources) >= 1024:
                 self._sources.clear()
-            source = self._sources[address] = (normalise(address[0]), address[1])
+            source = self._sources[address] = (normalize(address[0]), address[1])
         return source
 
     def _received(self, datagrams: list[bytes], address: Address) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from datachan.sctp.errors import InvalidAddress, InvalidState, InvalidStream, UnknownKey
 from datachan.sctp.options import AssociationOptions
@@ -51,10 +51,10 @@ Getter = Callable[["SctpSocket", "SocketAssociation | None", "Address | None"], 
 Setter = Callable[["SctpSocket", Any, int], None]
 
 _O = SocketOption
-UNLIMITED_BURST = 1 << 16
+UNLIMITED_BURST: Final = 1 << 16
 """Packets; what SCTP_MAX_BURST means by 0."""
 
-SCHEDULERS = {
+SCHEDULERS: Final = {
     Scheduler.SCTP_SS_FCFS: "fcfs",
     Scheduler.SCTP_SS_RR: "round-robin",
     Scheduler.SCTP_SS_RR_PKT: "round-robin-per-packet",
@@ -63,7 +63,7 @@ SCHEDULERS = {
     Scheduler.SCTP_SS_WFQ: "wfq",
 }
 
-_PATH_STATES = {
+_PATH_STATES: Final = {
     EnginePathState.UNCONFIRMED: PathState.SCTP_UNCONFIRMED,
     EnginePathState.ACTIVE: PathState.SCTP_ACTIVE,
     EnginePathState.POTENTIALLY_FAILED: PathState.SCTP_PF,
@@ -613,7 +613,7 @@ def _linger(value: object) -> float | None:
     return value
 
 
-_PAIRS: dict[SocketOption, tuple[Getter, Setter]] = {
+_PAIRS: Final[dict[SocketOption, tuple[Getter, Setter]]] = {
     _O.SO_LINGER: _attribute("linger", _linger),
     _O.SO_RCVBUF: (_parameter("receive_window")[0], _set_rcvbuf),
     _O.SO_SNDBUF: _parameter("send_buffer"),
@@ -647,7 +647,7 @@ _PAIRS: dict[SocketOption, tuple[Getter, Setter]] = {
     _O.SCTP_AUTH_ACTIVE_KEY: (authopts.get_active, authopts.set_active),
     _O.SCTP_ASCONF_SUPPORTED: (_agreed("dynamic_addresses"), authopts.set_asconf),
 }
-_GETTERS: dict[SocketOption, Getter] = {
+_GETTERS: Final[dict[SocketOption, Getter]] = {
     **{option: getter for option, (getter, _) in _PAIRS.items()},
     _O.SCTP_STATUS: _get_status,
     _O.SCTP_GET_PEER_ADDR_INFO: _get_paddrinfo,
@@ -658,7 +658,7 @@ _GETTERS: dict[SocketOption, Getter] = {
     _O.SCTP_PEER_AUTH_CHUNKS: authopts.get_peer_chunks,
     _O.SCTP_LOCAL_AUTH_CHUNKS: authopts.get_local_chunks,
 }
-_SETTERS: dict[SocketOption, Setter] = {
+_SETTERS: Final[dict[SocketOption, Setter]] = {
     **{option: setter for option, (_, setter) in _PAIRS.items()},
     _O.SCTP_RESET_STREAMS: _set_reset_streams,
     _O.SCTP_RESET_ASSOC: _set_reset_assoc,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from datachan.sctp import events as engine
 
@@ -13,7 +13,7 @@ from .constants import AddrState, AssocResetFlag, AssocState, AuthIndication, St
 if TYPE_CHECKING:
     from .association import SocketAssociation
 
-_ADDR_STATES = {
+_ADDR_STATES: Final = {
     engine.PathStatus.AVAILABLE: AddrState.SCTP_ADDR_AVAILABLE,
     engine.PathStatus.UNREACHABLE: AddrState.SCTP_ADDR_UNREACHABLE,
     engine.PathStatus.REMOVED: AddrState.SCTP_ADDR_REMOVED,
@@ -23,7 +23,7 @@ _ADDR_STATES = {
     engine.PathStatus.POTENTIALLY_FAILED: AddrState.SCTP_ADDR_POTENTIALLY_FAILED,
 }
 
-_AUTH_INDICATIONS = {
+_AUTH_INDICATIONS: Final = {
     engine.AuthenticationIndication.NEW_KEY: AuthIndication.SCTP_AUTH_NEW_KEY,
     engine.AuthenticationIndication.NO_AUTH: AuthIndication.SCTP_AUTH_NO_AUTH,
     engine.AuthenticationIndication.FREE_KEY: AuthIndication.SCTP_AUTH_FREE_KEY,

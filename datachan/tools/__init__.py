@@ -4,6 +4,8 @@ It knows how to get at packets and where text goes; what a packet says, `decode`
 `trace`. `bench` measures with channels of its own.
 """
 
+from __future__ import annotations
+
 from datachan.tools.decoding import DecodeOptions, Printer, ToolError, decode
 from datachan.tools.tracing import trace
 

@@ -9,6 +9,8 @@ Whoever makes the offer drives; the other side obeys what comes on the channel "
 What comes on "ping" goes back as it came. Both sides discard what comes on "bulk".
 """
 
+from __future__ import annotations
+
 import asyncio
 import json
 import sys
@@ -29,7 +31,7 @@ from datachan.peer import (
     RTCSessionDescription,
     SdpError,
 )
-from datachan.signalling import SignallingClient, SignallingError, connect_through
+from datachan.signaling import SignalingClient, SignalingError, connect_through
 from datachan.tools.decoding import ToolError
 
 LABELS: Final = ("control", "bulk", "ping")
@@ -292,7 +294,7 @@ async def between_hosts(
     """Meet the other side in a room and measure; who comes second drives.
 
     Args:
-        server: the signalling server's address.
+        server: the signaling server's address.
         room: the room's name.
         seconds: how long each direction takes.
         configuration: of our connection.
@@ -302,7 +304,7 @@ async def between_hosts(
         BenchError: nobody could be met, or the other side left.
     """
     try:
-        async with SignallingClient(server, room, name="bench") as client, RTCPeerConnection(configuration) as pc:
+        async with SignalingClient(server, room, name="bench") as client, RTCPeerConnection(configuration) as pc:
             announced = Announced(pc)
             drives = bool(client.was_here_before)
             channels = {label: pc.createDataChannel(label) for label in LABELS} if drives else {}
@@ -311,7 +313,7 @@ async def between_hosts(
             await connect_through(client, pc)
             side = await _opened(pc, channels or await announced.all())
             return await (side.drive(seconds) if drives else side.obey())
-    except (SignallingError, InvalidStateError, ValueError) as error:
+    except (SignalingError, InvalidStateError, ValueError) as error:
         raise BenchError(str(error)) from None
     except TimeoutError:
         raise BenchError("the other side does not answer") from None

@@ -48,14 +48,14 @@ class DecodeOptions:
         json: a JSON object per packet and line.
         summary: a line per packet.
         follow: go on when a capture file ends, as it grows.
-        coloured: with colours.
+        colored: with colors.
     """
 
     udp_ports: tuple[int, ...] = ()
     json: bool = False
     summary: bool = False
     follow: bool = False
-    coloured: bool = False
+    colored: bool = False
 
 
 class Printer:
@@ -69,7 +69,7 @@ class Printer:
     def __init__(self, output: TextIO, options: DecodeOptions) -> None:
         self._output = output
         self._options = options
-        self._style = Style.coloured() if options.coloured else Style()
+        self._style = Style.colored() if options.colored else Style()
         self._first: int | None = None
         self._previous: int | None = None
         self._unknown_links: set[int] = set()

@@ -4,6 +4,8 @@
 asyncio shells over anything shaped like an `RTCDataChannel`.
 """
 
+from __future__ import annotations
+
 from datachan.transfer.answer import answer_file, files_in
 from datachan.transfer.errors import TransferCancelled, TransferError, TransferFailed, TransferRefused
 from datachan.transfer.messages import FileOffer

@@ -1,5 +1,7 @@
 """Serves a file channel the peer has opened: takes the file it offers, or sends the one it asks for."""
 
+from __future__ import annotations
+
 import secrets
 from collections.abc import AsyncIterator, Callable
 from os import PathLike

@@ -1,7 +1,9 @@
 """Knows what a transfer needs of a data channel, and carries out the machines' sends on it; knows no file."""
 
+from __future__ import annotations
+
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from datachan.peer import InvalidStateError
 from datachan.transfer.errors import TransferCancelled, TransferError, TransferFailed, TransferRefused
@@ -10,7 +12,7 @@ from datachan.transfer.protocol import Action, Ended, Outcome, Send
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the bytes moved so far and the size of the file, both in bytes."""
 
-BLOCK_SIZE = 1024 * 1024
+BLOCK_SIZE: Final = 1024 * 1024
 """Bytes read from or written to the disk at a time: a thread is worth its hop for these, not for one chunk."""
 
 

@@ -10,6 +10,8 @@
 `TransferError.reason` is one sentence that may be shown to a person.
 """
 
+from __future__ import annotations
+
 
 class TransferError(Exception):
     """The root of everything `datachan.transfer` raises on purpose."""

@@ -3,6 +3,8 @@
 Calls block; `PartFile.write` may run in a thread, and `discard` may be called while it does.
 """
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import io

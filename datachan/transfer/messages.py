@@ -4,6 +4,8 @@
 they are read, so no other module ever sees them raw.
 """
 
+from __future__ import annotations
+
 import json
 import re
 from collections.abc import Mapping

@@ -5,6 +5,8 @@ every system: it cannot climb out of the folder, hide, name a device, carry cont
 displayed. It is total and idempotent, so it may be applied on both ends.
 """
 
+from __future__ import annotations
+
 import re
 import unicodedata
 from typing import Final
@@ -27,7 +29,7 @@ _DEVICE: Final = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²�
 
 
 def printable(text: str) -> str:
-    """Return `text` without what is invisible or changes how its neighbours are displayed."""
+    """Return `text` without what is invisible or changes how its neighbors are displayed."""
     return "".join(c for c in text if c in _JOINERS or unicodedata.category(c) not in _DROPPED_CATEGORIES)
 
 

@@ -1,6 +1,6 @@
 """Knows how two peers agree on a file and move it over one channel; knows no file, channel or event loop.
 
-One reliable, ordered channel labelled `file` carries one file. Text messages are control messages (a JSON object with a
+One reliable, ordered channel labeled `file` carries one file. Text messages are control messages (a JSON object with a
 `type`), binary messages are the file's bytes in order:
 
     sender                                              receiver
@@ -21,6 +21,8 @@ transfer with `file-cancel`.
 peer sends yields actions, never an exception, and nothing a peer sends is kept but the running hash. Once `Ended` has
 been returned everything further is ignored.
 """
+
+from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """Stores one file from one channel: the asyncio shell of `FileReceiver`; knows no message of the protocol."""
 
+from __future__ import annotations
+
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -1,5 +1,7 @@
 """Sends one file over one channel: the asyncio shell of `FileSender`; knows no message of the protocol."""
 
+from __future__ import annotations
+
 import asyncio
 import secrets
 from collections.abc import AsyncIterator

@@ -5,6 +5,8 @@
 All run side by side in turns, in one process; compare the ratios, not the times.
 """
 
+from __future__ import annotations
+
 import asyncio
 import statistics
 import sys

@@ -109,10 +109,10 @@ def plot(results: Results, contenders: Sequence[str], caption: str, path: Path) 
         values = [median(results[name, figure]) for name in shown]
         below = [value - min(results[name, figure]) for name, value in zip(shown, values, strict=True)]
         above = [max(results[name, figure]) - value for name, value in zip(shown, values, strict=True)]
-        colours = ["tab:blue" if name.startswith("datachan") else "tab:grey" for name in shown]
+        colors = ["tab:blue" if name.startswith("datachan") else "tab:grey" for name in shown]
         if DTLS in shown:
-            colours[shown.index(DTLS)] = "lightgrey"
-        axis.barh(shown, values, xerr=[below, above], color=colours, error_kw={"elinewidth": 0.8})
+            colors[shown.index(DTLS)] = "lightgrey"
+        axis.barh(shown, values, xerr=[below, above], color=colors, error_kw={"elinewidth": 0.8})
         axis.invert_yaxis()
         axis.set_title(f"{words}, {unit}", fontsize=9)
         axis.tick_params(labelsize=8)

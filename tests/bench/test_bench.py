@@ -1,5 +1,7 @@
 """The benchmark measures what it says: each row gives its figures, goals are judged by them, builds are told apart."""
 
+from __future__ import annotations
+
 import argparse
 import subprocess
 import sys

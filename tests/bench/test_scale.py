@@ -1,5 +1,7 @@
 """Many connections of one process are measured: what they cost, and what they carry."""
 
+from __future__ import annotations
+
 from tests.bench import associations
 from tests.bench.scale import idle, throughput
 

@@ -1,5 +1,7 @@
 """`python -m tests.compliance`: the counts and what is open; `--write` brings the document up to date."""
 
+from __future__ import annotations
+
 import sys
 
 from .requirements import reports

@@ -56,7 +56,7 @@ class Quotation:
 
     Attributes:
         path, line: where they stand.
-        words: without the outer quotation marks, normalised.
+        words: without the outer quotation marks, normalized.
         rfcs: the RFCs they may be from; one when it is named in the same block.
         section: the section named, or "".
     """
@@ -168,7 +168,7 @@ def quotations(path: Path, source: str) -> list[Quotation]:
             raise UnclosedQuotation(f"{path}:{block.lines[unclosed]}: the quotation does not end")
         for begin, end in spans:
             before = [mention for mention in mentions if mention.start() < begin]
-            words = rfc.normalise(block.text[begin:end])
+            words = rfc.normalize(block.text[begin:end])
             if before:
                 rfcs: tuple[int, ...] = (int(before[-1]["number"]),)
                 section = before[-1]["section"] or ""

@@ -159,7 +159,7 @@ def _matches(
             meant = [
                 sentence
                 for sentence in requirements
-                if rfc.normalise(words) in sentence.text
+                if rfc.normalize(words) in sentence.text
                 and (not entry.sections or any(rfc.within(sentence.section, s) for s in entry.sections))
             ]
             if not meant:

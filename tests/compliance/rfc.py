@@ -1,7 +1,7 @@
 """The RFCs' texts as one line of words each, with its sections and sentences; it knows nothing of our code.
 
-A text is normalised once: page breaks fall out, white space becomes one blank, a word broken after a hyphen or a slash
-is put together again. Positions (`Sentence.start`, `Section.start`) are offsets in that normalised text.
+A text is normalized once: page breaks fall out, white space becomes one blank, a word broken after a hyphen or a slash
+is put together again. Positions (`Sentence.start`, `Section.start`) are offsets in that normalized text.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Sentence:
     Attributes:
         rfc: the RFC's number.
         section: the number of the section it is in.
-        text: the sentence, normalised.
-        start, end: its place in the normalised text.
+        text: the sentence, normalized.
+        start, end: its place in the normalized text.
     """
 
     rfc: int
@@ -74,7 +74,7 @@ class Rfc:
 
     Attributes:
         number: the RFC's.
-        text: normalised.
+        text: normalized.
         sections: in order.
         sentences: in order; figures, headings and lists of references have some, too.
     """
@@ -90,7 +90,7 @@ class Rfc:
         return self.sections[i - 1].number if i else ""
 
     def find(self, words: str) -> list[int]:
-        """Every position at which these words, normalised, begin."""
+        """Every position at which these words, normalized, begin."""
         return [match.start() for match in re.finditer(re.escape(words), self.text)]
 
     def requirements(self) -> list[Sentence]:
@@ -100,7 +100,7 @@ class Rfc:
         ]
 
 
-def normalise(text: str) -> str:
+def normalize(text: str) -> str:
     """One blank for any white space, and no blank after a hyphen or slash that joins two parts of a word."""
     text = " ".join(text.split())
     return re.sub(r"(?<=\w)([-/]) (?=\w)", r"\1", text)
@@ -131,7 +131,7 @@ def parse(number: int, raw: str) -> Rfc:
     position = 0
     for paragraph in _paragraphs(_without_page_breaks(raw.replace("\r\n", "\n"))):
         table = _is_table(paragraph)
-        words = normalise(_cells(paragraph) if table else paragraph)
+        words = normalize(_cells(paragraph) if table else paragraph)
         joint = "" if not pieces else _joint(pieces[-1], words)
         position += len(joint)
         heading = _HEADING.fullmatch(words) if not paragraph.startswith(" ") else None

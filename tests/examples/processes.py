@@ -1,5 +1,7 @@
 """Runs programs as a user does, and waits for what they print."""
 
+from __future__ import annotations
+
 import asyncio
 import os
 import re

@@ -1,5 +1,7 @@
 """examples/chat.py meets a browser on the page of `datachan serve`, whoever comes first."""
 
+from __future__ import annotations
+
 import pytest
 
 from tests.interop.browsers import Browser, Page

@@ -1,5 +1,7 @@
 """The Python code in README and tutorial, run as it stands there."""
 
+from __future__ import annotations
+
 import asyncio
 import re
 from pathlib import Path

@@ -1,5 +1,7 @@
 """The page of examples/echo_server.py, in real browsers."""
 
+from __future__ import annotations
+
 import pytest
 
 from tests.interop.browsers import Browser

@@ -1,5 +1,7 @@
 """Each example, run as a user runs it: as programs of their own, through a server of its own."""
 
+from __future__ import annotations
+
 import asyncio
 import hashlib
 import os

@@ -1,5 +1,7 @@
 """The multi-homed pair, run as a user runs it."""
 
+from __future__ import annotations
+
 from .processes import EXAMPLES, run
 
 EXAMPLE = EXAMPLES / "multihomed.py"

@@ -1,5 +1,7 @@
 """The examples with SCTP sockets, as programs of their own over loopback."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -7,6 +7,8 @@
 Both protocols are JSON over one WebSocket that the browser opens on loopback, so aiohttp is all it takes.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import ctypes
@@ -109,7 +111,7 @@ class Browser(ABC):
         return result
 
     @contextlib.asynccontextmanager
-    async def page(self) -> "AsyncIterator[Page]":
+    async def page(self) -> AsyncIterator[Page]:
         """Open a tab, and close it afterwards unless the test has done so."""
         page = await self._open_page()
         self._pages[page.key] = page
@@ -142,7 +144,7 @@ class Browser(ABC):
         """Do what the protocol wants before the first tab, and learn the version."""
 
     @abstractmethod
-    async def _open_page(self) -> "Page": ...
+    async def _open_page(self) -> Page: ...
 
     @abstractmethod
     def _on_event(self, data: dict[str, Any]) -> None: ...

@@ -1,5 +1,7 @@
 """Fixtures for tests with real peers: a browser in a network of its own, and tabs in it."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager

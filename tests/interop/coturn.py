@@ -1,5 +1,7 @@
 """Debian's coturn, started for a test on 127.0.0.1 with a configuration of its own, and stopped by its process id."""
 
+from __future__ import annotations
+
 import asyncio
 import datetime as dt
 import ipaddress
@@ -106,7 +108,7 @@ async def running(folder: Path) -> AsyncIterator[Coturn]:
         process.wait()
 
 
-async def _until_it_listens(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+async def _until_it_listens(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     async with asyncio.timeout(20):
         while True:
             if process.poll() is not None:

@@ -1,5 +1,7 @@
 """A connection between a tab (page.html) and a Python peer, and pairs of channel ends on it."""
 
+from __future__ import annotations
+
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
@@ -45,7 +47,7 @@ async def serve_page() -> AsyncIterator[str]:
 class Ends:
     """The two ends of one data channel: `channel` is Python's, `index` is the number page.html gave its own."""
 
-    def __init__(self, page: Page, index: int, channel: RTCDataChannel, inbox: "asyncio.Queue[str | bytes]") -> None:
+    def __init__(self, page: Page, index: int, channel: RTCDataChannel, inbox: asyncio.Queue[str | bytes]) -> None:
         self.page = page
         self.index = index
         self.channel = channel
@@ -110,7 +112,7 @@ class Link:
         # The handler for messages must be there before this returns: the first may come in the same packet.
         self._announcement(channel.label).set_result((channel, _inbox(channel)))
 
-    def _announcement(self, label: str) -> "asyncio.Future[tuple[RTCDataChannel, asyncio.Queue[str | bytes]]]":
+    def _announcement(self, label: str) -> asyncio.Future[tuple[RTCDataChannel, asyncio.Queue[str | bytes]]]:
         return self._announced.setdefault(label, asyncio.get_running_loop().create_future())
 
     async def start(self) -> None:
@@ -170,7 +172,7 @@ class Link:
         await ends.opened()
         return ends
 
-    def create(self, label: str, **options: Any) -> "tuple[RTCDataChannel, asyncio.Queue[str | bytes]]":
+    def create(self, label: str, **options: Any) -> tuple[RTCDataChannel, asyncio.Queue[str | bytes]]:
         """Create a channel in Python and listen to it; `python_end` waits for it."""
         channel = self.pc.createDataChannel(label, **options)
         return channel, _inbox(channel)
@@ -181,13 +183,13 @@ class Link:
             channel, inbox = await self._announcement(label)
         return Ends(self.page, index, channel, inbox)
 
-    async def python_end(self, channel: RTCDataChannel, inbox: "asyncio.Queue[str | bytes]") -> Ends:
+    async def python_end(self, channel: RTCDataChannel, inbox: asyncio.Queue[str | bytes]) -> Ends:
         """Wait until a channel that Python created was announced to the browser."""
         index = await self.page.call("announced", channel.label)
         return Ends(self.page, index, channel, inbox)
 
 
-def _inbox(channel: RTCDataChannel) -> "asyncio.Queue[str | bytes]":
+def _inbox(channel: RTCDataChannel) -> asyncio.Queue[str | bytes]:
     inbox: asyncio.Queue[str | bytes] = asyncio.Queue()
     channel.on("message", inbox.put_nowait)
     return inbox

@@ -5,6 +5,8 @@ depend on the machine it happens to run on, nor let a packet out of it. So a tes
 and child processes made while inside belong to it, and whatever existed before keeps working outside.
 """
 
+from __future__ import annotations
+
 import ctypes
 import os
 import shutil

@@ -4,6 +4,8 @@ aiortc writes the lengths of labels in characters, not bytes: labels are ASCII h
 but the loopback's, unless there is no other.
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """Channels between Python and a real browser: their properties, their numbers, how they open and close."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import pytest

@@ -1,5 +1,7 @@
 """Interleaved messages (I-DATA, RFC 8260) with real browsers: Firefox as it is, Chromium with its switch for them."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import AsyncIterator
 

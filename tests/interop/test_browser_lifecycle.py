@@ -1,5 +1,7 @@
 """How connections with a real browser come and go: reload, closed tabs, renegotiation, media, trickle."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,5 +1,7 @@
 """Messages between Python and a real browser: every kind and size, both ways, whoever offers."""
 
+from __future__ import annotations
+
 import asyncio
 import random
 from collections.abc import AsyncIterator

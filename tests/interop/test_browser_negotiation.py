@@ -1,5 +1,7 @@
 """Offers and answers with a real browser: media we refuse, every bundle policy, new negotiations, ICE restarts."""
 
+from __future__ import annotations
+
 import asyncio
 from typing import Any
 

@@ -1,4 +1,6 @@
-"""SCTP set up by signalling (draft-hancke-tsvwg-snap) with a real Chromium that has its switch for it."""
+"""SCTP set up by signaling (draft-hancke-tsvwg-snap) with a real Chromium that has its switch for it."""
+
+from __future__ import annotations
 
 from collections.abc import AsyncIterator
 

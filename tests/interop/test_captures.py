@@ -1,5 +1,7 @@
 """Captures of real connections with other stacks: Wireshark dissects every packet and finds every checksum good."""
 
+from __future__ import annotations
+
 import asyncio
 from pathlib import Path
 

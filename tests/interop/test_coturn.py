@@ -1,5 +1,7 @@
 """Server-reflexive and relayed candidates with a real server: coturn."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path

@@ -1,5 +1,7 @@
 """The page as people use it: clicked through in real Chromium and Firefox, against `datachan serve` itself."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import hashlib
@@ -15,8 +17,8 @@ from aiohttp import web
 
 from datachan.peer import RTCPeerConnection
 from datachan.serve import FileShelf
-from datachan.signalling import EchoPeer, SignallingClient, SignallingServer, connect_through
-from datachan.signalling.assets import page_folder
+from datachan.signaling import EchoPeer, SignalingClient, SignalingServer, connect_through
+from datachan.signaling.assets import page_folder
 from datachan.transfer import ReceivedFile
 from tests.interop.browsers import Browser, FirefoxPage, Page
 from tests.interop.conftest import situations
@@ -133,7 +135,7 @@ def content() -> bytes:
 async def site(browser: Browser, tmp_path: Path, content: bytes) -> AsyncIterator[Site]:
     received: list[ReceivedFile] = []
     echo = EchoPeer(services={"file": FileShelf(tmp_path, when_received=received.append)})
-    app = SignallingServer(echo=echo, page=page_folder()).create_app()
+    app = SignalingServer(echo=echo, page=page_folder()).create_app()
 
     async def serve_content(request: web.Request) -> web.Response:
         return web.Response(body=content)
@@ -273,7 +275,7 @@ async def test_a_python_program_in_the_room_is_somebody_to_talk_to(site, tab, py
     if not python_first:
         await tab.join(site.url + "#workshop", "Ada")
         await tab.until("probe.text('#room-status') === ''")
-    async with SignallingClient(site.url, "workshop", name="robot") as client, RTCPeerConnection() as pc:
+    async with SignalingClient(site.url, "workshop", name="robot") as client, RTCPeerConnection() as pc:
         incoming = asyncio.get_running_loop().create_future()
         pc.on("datachannel", lambda channel: channel.label == "chat" and incoming.set_result(channel))
         if not python_first:

@@ -1,4 +1,6 @@
-"""The benchmark measures what goes through a link, from the signalling to the table."""
+"""The benchmark measures what goes through a link, from the signaling to the table."""
+
+from __future__ import annotations
 
 import argparse
 import sys

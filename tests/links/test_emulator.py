@@ -1,5 +1,7 @@
 """The emulator is what it was asked to be: over real sockets where time matters, on a given clock where it does not."""
 
+from __future__ import annotations
+
 import select
 import socket
 import statistics

@@ -1,5 +1,7 @@
 """A simulated process comes late to its socket and its timers as a real one does, and a transfer survives that."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import pytest

@@ -1,5 +1,7 @@
 """The simulated network does what its conditions say, and the same again with the same seed."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 
 import pytest

@@ -1,5 +1,7 @@
 """The driver keeps the contract of the machines: batches, timers, and a clock that jumps."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import pytest

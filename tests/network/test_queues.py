@@ -1,5 +1,7 @@
 """CoDel, losses in bursts, and links that several pairs share do what their models say."""
 
+from __future__ import annotations
+
 import random
 
 from tests.sim.crowd import Crowd, jain

@@ -1,5 +1,7 @@
 """The wheel: whoever installs it has the page, the types and the command, and nothing else of this tree."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 import zipfile
@@ -35,7 +37,7 @@ def test_the_wheel_holds_nothing_but_the_package(wheel: Path) -> None:
 
 def test_the_installed_package_finds_its_page(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path)
-    code = "from datachan.signalling.assets import page_folder; print(page_folder())"
+    code = "from datachan.signaling.assets import page_folder; print(page_folder())"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

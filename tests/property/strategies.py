@@ -1,5 +1,7 @@
 """Hypothesis strategies for everything the wire can carry, as far as our own side would ever write it."""
 
+from __future__ import annotations
+
 from hypothesis import strategies as st
 
 from datachan.sctp.wire.causes import ErrorCause

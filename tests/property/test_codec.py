@@ -1,5 +1,7 @@
 """What is written is read back; what is not ours to read raises BadPacket and nothing else."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 import pytest

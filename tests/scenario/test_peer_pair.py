@@ -1,5 +1,7 @@
 """Two peer connections in one event loop, over real sockets on this machine: from the first offer to the last close."""
 
+from __future__ import annotations
+
 import asyncio
 import gc
 import logging
@@ -408,12 +410,12 @@ async def test_closing_leaves_no_task_and_no_socket() -> None:
 async def test_closing_while_connecting_leaves_nothing(turns: int) -> None:
     a, z = RTCPeerConnection(configuration()), RTCPeerConnection(configuration())
     channel = a.createDataChannel("chat")
-    signalling = asyncio.ensure_future(signal(a, z))
+    signaling = asyncio.ensure_future(signal(a, z))
     for _ in range(turns):
         await asyncio.sleep(0)
 
     await soon(asyncio.gather(a.close(), z.close()))
-    with_error = (await asyncio.gather(signalling, return_exceptions=True))[0]
+    with_error = (await asyncio.gather(signaling, return_exceptions=True))[0]
 
     assert with_error is None or isinstance(with_error, (InvalidStateError, AttributeError, ValueError)), with_error
     assert channel.readyState == "closed"

@@ -1,4 +1,4 @@
-"""Moving data: acknowledgement, loss, windows and order (RFC 9260, sections 6 and 7), step by step."""
+"""Moving data: acknowledgment, loss, windows and order (RFC 9260, sections 6 and 7), step by step."""
 
 from __future__ import annotations
 

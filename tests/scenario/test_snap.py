@@ -1,4 +1,4 @@
-"""SCTP set up by signalling (draft-hancke-tsvwg-snap): at both ends, at one, and with INITs that are none."""
+"""SCTP set up by signaling (draft-hancke-tsvwg-snap): at both ends, at one, and with INITs that are none."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 """Files between two peers, A and Z: what goes wrong with one file leaves the connection usable."""
 
+from __future__ import annotations
+
 import asyncio
 import hashlib
 import json

@@ -118,7 +118,7 @@ class Sent:
 
 
 class Traffic:
-    """Messages from one side to the other, and the judgement of what arrived.
+    """Messages from one side to the other, and the judgment of what arrived.
 
     Args:
         sender: sends; its `SendFailed` events are taken for what they say.

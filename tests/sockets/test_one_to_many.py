@@ -120,24 +120,24 @@ async def test_an_association_is_peeled_off_and_the_others_go_on(opened) -> None
     messages = [await server.recvmsg() for _ in range(3)]
     chosen = messages[0]
     peeled = await opened.add(await server.peeloff(chosen.assoc_id))
-    favourite = next(client for client in clients if client.getsockname()[1] == chosen.address[1])
-    await favourite.send(b"third")
+    favorite = next(client for client in clients if client.getsockname()[1] == chosen.address[1])
+    await favorite.send(b"third")
     unread = [message for message in messages if message.assoc_id == chosen.assoc_id]
     expected = [b"second", b"third"][len(unread) - 1 :]
     assert [await peeled.recv(10) for _ in expected] == expected
     assert peeled.getpeername() == chosen.address
     assert len(server.associations()) == 2
     await peeled.send(b"in private")
-    assert await favourite.recv(10) == b"in private"
+    assert await favorite.recv(10) == b"in private"
     await server.sendmsg(b"to the rest", [SndInfo(flags=MSG_SENDALL)])
     for client in clients:
-        if client is not favourite:
+        if client is not favorite:
             assert await client.recv(20) == b"to the rest"
     with pytest.raises(OSError, match="no association"):
         await server.sctp_send(b"x", assoc_id=chosen.assoc_id)
     await server.close()
     await peeled.send(b"still here")
-    assert await favourite.recv(20) == b"still here"
+    assert await favorite.recv(20) == b"still here"
 
 
 async def test_connecting_in_advance_gives_the_id(opened) -> None:

@@ -1,5 +1,7 @@
 """Two ICE transports for tests, and a wire between them that can be cut."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -1,5 +1,7 @@
 """An mDNS responder for tests, on loopback multicast, that behaves as browsers' do."""
 
+from __future__ import annotations
+
 import asyncio
 import random
 import socket

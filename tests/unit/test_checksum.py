@@ -1,5 +1,7 @@
 """CRC32c against published values and against the polynomial, divided bit by bit."""
 
+from __future__ import annotations
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

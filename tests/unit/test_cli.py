@@ -1,5 +1,7 @@
 """The command as people use it: what it prints, how it ends; and the server it starts."""
 
+from __future__ import annotations
+
 import asyncio
 import os
 import signal

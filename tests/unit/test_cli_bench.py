@@ -1,5 +1,7 @@
 """`datachan bench` as people use it, on one machine and between two, and what the other side may not do to it."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import re

@@ -1,5 +1,7 @@
 """Which engine runs: interpreted from the source tree, or compiled by mypyc."""
 
+from __future__ import annotations
+
 import ast
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a controller makes of acknowledgements and losses; how links are filled and shared is in tests/network."""
+"""What a controller makes of acknowledgments and losses; how links are filled and shared is in tests/network."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_loss_after_a_stall_costs_cubic_no_more_than_any_other() -> None:
     cubic = settled(Cubic(PACKET), 200)
     window = cubic.cwnd
     acknowledge(cubic, 1.0, PACKET, window)
-    # The process did not run for a while: all its acknowledgements come at once, and what it sends then overflows.
+    # The process did not run for a while: all its acknowledgments come at once, and what it sends then overflows.
     for flight in range(window, 100 * PACKET, -20 * PACKET):
         acknowledge(cubic, 1.08, 20 * PACKET, flight)
 

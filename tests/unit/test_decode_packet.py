@@ -106,7 +106,7 @@ def test_what_we_write_is_decoded_to_the_last_byte(chunks: list[Chunk]) -> None:
     node = decode_packet(of(*chunks))
     assert [child.get("type") for child in node.children] == [chunk.type for chunk in chunks]
     assert node.get("checksum_status") == "correct"
-    render(node, Style.coloured())
+    render(node, Style.colored())
     render_summary(node)
 
 

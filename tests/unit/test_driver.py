@@ -1,5 +1,7 @@
 """The driver: who is called when, one timer and no more, and nothing left behind."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any

@@ -1,5 +1,7 @@
 """Records through OpenSSL directly, and through pyOpenSSL's public methods where that is not possible: the same."""
 
+from __future__ import annotations
+
 import pytest
 from OpenSSL import SSL
 

@@ -1,5 +1,7 @@
 """The controlled agent against a controlling peer made by hand: which nominated pair it uses, and what it answers."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any

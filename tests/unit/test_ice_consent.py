@@ -1,5 +1,7 @@
 """Consent to send (RFC 7675), on a clock that is turned by hand."""
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Callable
 

@@ -1,5 +1,7 @@
 """Gathering against servers that answer, lie or stay silent, all of them small and local."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import socket

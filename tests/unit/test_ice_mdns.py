@@ -1,5 +1,7 @@
 """Multicast DNS messages: what browsers answer is read, what nobody should answer is not."""
 
+from __future__ import annotations
+
 import struct
 
 import pytest

@@ -1,5 +1,7 @@
 """The mDNS resolver against responders on loopback multicast, which behave as browsers do."""
 
+from __future__ import annotations
+
 import asyncio
 import socket
 from collections.abc import AsyncIterator

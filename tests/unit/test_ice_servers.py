@@ -1,5 +1,7 @@
 """STUN and TURN URLs: RFC 7064's and RFC 7065's examples, and what is none."""
 
+from __future__ import annotations
+
 import pytest
 
 from datachan.ice.servers import IceServer, parse_server_url, server_addresses

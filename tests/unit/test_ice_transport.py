@@ -1,5 +1,7 @@
 """Two ICE transports on one host: they find each other, carry datagrams, notice the other's end, and leave nothing."""
 
+from __future__ import annotations
+
 import asyncio
 import os
 import shutil

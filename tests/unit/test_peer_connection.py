@@ -1,5 +1,7 @@
 """RTCPeerConnection before anything is connected: offers, answers, candidates, states and what is refused."""
 
+from __future__ import annotations
+
 import asyncio
 
 import pytest

@@ -1,5 +1,7 @@
 """`RTCDataChannel` and its inbox: states, events, waiting and reading, without a connection."""
 
+from __future__ import annotations
+
 import asyncio
 import gc
 import logging

@@ -1,5 +1,7 @@
 """What the peer API is given: configuration, descriptions, candidates and the arguments of createDataChannel."""
 
+from __future__ import annotations
+
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -52,7 +54,7 @@ def test_urls_may_be_one_or_several() -> None:
     assert several.to_ice().urls == ("turn:a.example.org", "turns:b.example.org:443?transport=tcp")
 
 
-def test_a_server_may_be_the_dictionary_that_signalling_sends() -> None:
+def test_a_server_may_be_the_dictionary_that_signaling_sends() -> None:
     given = {"urls": ["turn:turn.example.org"], "username": "u", "credential": "p"}
 
     checked = check_configuration(RTCConfiguration(iceServers=[given]))  # type: ignore[list-item]

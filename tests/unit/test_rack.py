@@ -1,4 +1,4 @@
-"""RACK tells the acknowledgement of a retransmission from that of what was sent at first, as well as can be told."""
+"""RACK tells the acknowledgment of a retransmission from that of what was sent at first, as well as can be told."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from datachan.sctp.addresses import (
     address_parameter,
     ip_of,
     listed_addresses,
-    normalise,
+    normalize,
     to_announce,
     usable_addresses,
 )
@@ -28,7 +28,7 @@ def test_an_address_survives_its_parameter(ip: str) -> None:
 
 
 def test_an_ipv4_address_mapped_into_ipv6_is_that_ipv4_address() -> None:
-    assert normalise("::ffff:192.0.2.7") == "192.0.2.7"
+    assert normalize("::ffff:192.0.2.7") == "192.0.2.7"
     assert address_parameter("::ffff:192.0.2.7") == address_parameter("192.0.2.7")
     assert listed_addresses([IPv6Address(bytes(10) + b"\xff\xff\xc0\x00\x02\x07")]) == ["192.0.2.7"]
 

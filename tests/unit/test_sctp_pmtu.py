@@ -1,5 +1,7 @@
 """The search for the largest packet, without a network: what is probed, when, and what the answers do."""
 
+from __future__ import annotations
+
 import pytest
 
 from datachan.sctp.pmtu import (

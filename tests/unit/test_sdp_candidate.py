@@ -1,5 +1,7 @@
 """`datachan.sdp.candidate` and the W3C face of a candidate."""
 
+from __future__ import annotations
+
 import pytest
 
 from datachan.sdp import (

@@ -1,5 +1,7 @@
 """`datachan.sdp.description`: reading offers and answers, real and malformed."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest

@@ -1,5 +1,7 @@
 """`datachan.sdp.negotiation`: offers, answers and what in them goes together."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """Whatever text a peer sends, reading it gives a description or an SdpError, and nothing else."""
 
+from __future__ import annotations
+
 import contextlib
 from pathlib import Path
 

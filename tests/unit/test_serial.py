@@ -1,5 +1,7 @@
 """Serial numbers come back from the wire as the nearest growing int."""
 
+from __future__ import annotations
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

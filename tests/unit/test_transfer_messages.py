@@ -1,5 +1,7 @@
 """The control messages of a file transfer and their JSON."""
 
+from __future__ import annotations
+
 import json
 
 import pytest
@@ -91,7 +93,7 @@ def test_refuses_what_is_no_control_message(text: str) -> None:
 
 def test_ignores_types_and_fields_of_later_versions() -> None:
     assert parse_control_untrusted('{"type": "file-paused", "id": "1"}') is None
-    assert parse_control_untrusted(offer(colour="blue")) == FileOffer("1", "a", 5)
+    assert parse_control_untrusted(offer(color="blue")) == FileOffer("1", "a", 5)
 
 
 def test_makes_names_and_reasons_harmless_while_reading_them() -> None:

@@ -1,5 +1,7 @@
 """What a peer may call a file."""
 
+from __future__ import annotations
+
 import unicodedata
 
 import pytest

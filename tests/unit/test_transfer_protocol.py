@@ -1,5 +1,7 @@
 """The two machines of a file transfer, one message at a time."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 

@@ -1,5 +1,7 @@
 """Sending, receiving and answering, over a channel that is nothing but two queues."""
 
+from __future__ import annotations
+
 import asyncio
 import hashlib
 import json

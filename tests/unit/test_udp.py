@@ -1,5 +1,7 @@
 """UDP in batches: what leaves arrives the same with and without offload, and nothing is lost silently."""
 
+from __future__ import annotations
+
 import asyncio
 import errno
 import socket
@@ -59,7 +61,7 @@ async def make_socket() -> AsyncIterator[MakeSocket]:
 
 
 def numbered(sizes: Sequence[int]) -> list[bytes]:
-    """Datagrams of these sizes, each different from its neighbours."""
+    """Datagrams of these sizes, each different from its neighbors."""
     return [(index % 251).to_bytes(1, "big") * size for index, size in enumerate(sizes)]
 
 

@@ -1,5 +1,7 @@
 """Error causes against hand-made bytes, and their description against hostile content."""
 
+from __future__ import annotations
+
 import pytest
 
 from datachan.sctp.errors import BadPacket

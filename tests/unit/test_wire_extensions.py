@@ -1,5 +1,7 @@
 """The chunks of the extensions against hand-made bytes."""
 
+from __future__ import annotations
+
 import pytest
 
 from datachan.sctp.errors import BadPacket

@@ -1,5 +1,7 @@
 """The packet: common header, checksum, and how chunks stand one after the other."""
 
+from __future__ import annotations
+
 import pytest
 
 from datachan.sctp.checksum import crc32c

@@ -1,5 +1,7 @@
 """Parameters against hand-made bytes."""
 
+from __future__ import annotations
+
 import pytest
 
 from datachan.sctp.errors import BadPacket

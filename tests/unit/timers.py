@@ -1,5 +1,7 @@
 """Watches which timers an event loop is asked for, so that a test can see what is left of them."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable
 from typing import Any

@@ -1,5 +1,7 @@
 """RTCPeerConnection-addIceCandidate.html, with a data section in place of audio and a refused one in place of video."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import pytest

@@ -1,5 +1,7 @@
 """RTCDataChannel-bufferedAmount.html and -bufferedAmountLowThreshold.html."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import AsyncIterator
 

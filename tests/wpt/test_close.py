@@ -1,5 +1,7 @@
 """RTCDataChannel-close.html."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any

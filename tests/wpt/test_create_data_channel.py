@@ -1,5 +1,7 @@
 """RTCPeerConnection-createDataChannel.html."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import pytest

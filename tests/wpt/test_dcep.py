@@ -1,5 +1,7 @@
 """RTCDataChannel-dcep.html."""
 
+from __future__ import annotations
+
 import pytest
 
 from tests.pairs import pair

@@ -1,5 +1,7 @@
 """RTCDataChannel-iceRestart.html."""
 
+from __future__ import annotations
+
 import asyncio
 from typing import Any
 

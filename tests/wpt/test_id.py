@@ -1,5 +1,7 @@
 """RTCDataChannel-id.html."""
 
+from __future__ import annotations
+
 import pytest
 
 from datachan import RTCPeerConnection, RTCSessionDescription

@@ -1,5 +1,7 @@
 """RTCPeerConnection-ondatachannel.html."""
 
+from __future__ import annotations
+
 import asyncio
 
 from datachan import RTCDataChannel, RTCPeerConnection

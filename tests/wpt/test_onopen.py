@@ -1,5 +1,7 @@
 """RTCDataChannel-onopen.html."""
 
+from __future__ import annotations
+
 from datachan import RTCPeerConnection
 from tests.pairs import configuration, event, signal
 

@@ -1,5 +1,7 @@
 """RTCSctpTransport-constructor.html, -maxChannels.html and -maxMessageSize.html."""
 
+from __future__ import annotations
+
 import pytest
 
 from datachan import RTCDtlsTransport, RTCPeerConnection, RTCSctpTransport, RTCSessionDescription

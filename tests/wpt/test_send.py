@@ -1,5 +1,7 @@
 """RTCDataChannel-send.html, -send-receive.html, -send-receive-stress.html and -send-blob-order.html."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any

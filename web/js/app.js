@@ -1,7 +1,7 @@
 // The page: a room in the address, a link to everybody in it, one of them on display.
 
 import { PeerLink, SAMPLE_INTERVAL } from "./link.js";
-import { RoomSocket } from "./signalling.js";
+import { RoomSocket } from "./signaling.js";
 import {
   $, addEntry, announce, clearProblem, showHead, showLog, showPeople, showProblem, showSamples, STATES, TransferView,
 } from "./view.js";
@@ -54,7 +54,7 @@ function join(name) {
     announce(`${peer.name} joined the room`);
   }));
   room.addEventListener("peer-left", during(({ id }) => peerLeft(id)));
-  room.addEventListener("signal", during(signalled));
+  room.addEventListener("signal", during(signaled));
   room.addEventListener("fault", during((message) => {
     for (const link of links.values()) link.refused(message);
   }));
@@ -73,7 +73,7 @@ function join(name) {
 
 function welcomed(welcome) {
   $("room-status").textContent = "";
-  // After a break of the signalling everybody has a new id, and we are the newcomer: begin anew.
+  // After a break of the signaling everybody has a new id, and we are the newcomer: begin anew.
   for (const [id, link] of links) {
     if (link.isEcho) continue;
     link.hangUp("The connection was made anew.");
@@ -83,7 +83,7 @@ function welcomed(welcome) {
   refresh();
 }
 
-function signalled(message) {
+function signaled(message) {
   const link = links.get(message.from) ?? (message.type === "offer" ? addLink({ id: message.from, name: "Guest" }) : null);
   if (link === null) return;
   if (message.type !== "offer") {

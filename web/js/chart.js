@@ -1,4 +1,4 @@
-// A line over the last samples, drawn on a canvas in the colours of the theme. Its words are in the canvas' label.
+// A line over the last samples, drawn on a canvas in the colors of the theme. Its words are in the canvas' label.
 
 /** The smallest of 1, 2, 5, 10, 20, … not below `value`. */
 function niceCeiling(value) {
@@ -50,8 +50,8 @@ export function drawChart(canvas, samples, { count, format, variable, floor }) {
 
   const place = (index) => right - ((samples.length - 1 - index) / (count - 1)) * (right - left);
   const level = (sample) => lower - (Math.min(sample, top) / top) * (lower - upper);
-  const colour = style.getPropertyValue(variable);
-  context.strokeStyle = colour;
+  const color = style.getPropertyValue(variable);
+  context.strokeStyle = color;
   context.lineWidth = 2;
   context.lineJoin = "round";
   context.beginPath();
@@ -69,7 +69,7 @@ export function drawChart(canvas, samples, { count, format, variable, floor }) {
   context.stroke();
   const last = samples.at(-1);
   if (last !== undefined && last !== null) {
-    context.fillStyle = colour;
+    context.fillStyle = color;
     context.beginPath();
     context.arc(right, level(last), 3, 0, 2 * Math.PI);
     context.fill();

@@ -1,4 +1,4 @@
-// Files over a data channel: the same protocol as datachan/transfer/protocol.py, one channel labelled "file" per file.
+// Files over a data channel: the same protocol as datachan/transfer/protocol.py, one channel labeled "file" per file.
 // Text messages are control messages in JSON, binary messages are the file's bytes in order.
 
 import { Sha256 } from "./sha256.js";

@@ -7,6 +7,8 @@ was acknowledged or lost, and reads `cwnd` and the pacing rate. Another algorith
 
 from __future__ import annotations
 
+from typing import Final
+
 from .base import AckSample, CongestionController
 from .bbr import Bbr
 from .cubic import Cubic
@@ -14,7 +16,7 @@ from .newreno import NewReno
 
 __all__ = ["ALGORITHMS", "AckSample", "Bbr", "CongestionController", "Cubic", "NewReno", "make_controller"]
 
-ALGORITHMS = ("newreno", "cubic", "bbr")
+ALGORITHMS: Final = ("newreno", "cubic", "bbr")
 
 
 def make_controller(

@@ -82,7 +82,7 @@ class CongestionController:
 
     @property
     def in_slow_start(self) -> bool:
-        """Whether the window still grows with every acknowledgement."""
+        """Whether the window still grows with every acknowledgment."""
         return self.cwnd <= self.ssthresh
 
     def on_acknowledged(self, sample: AckSample) -> None:

@@ -7,12 +7,13 @@ The base of the two ways messages are fragmented: by consecutive TSNs (`reassemb
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from datachan.sctp.errors import SctpError
 from datachan.sctp.events import Event, MessageReceived
 from datachan.sctp.wire.chunks import UserDataChunk
 
-OVERHEAD = 128
+OVERHEAD: Final = 128
 """What holding one fragment or message costs besides its bytes: counted, so that tiny ones cannot outgrow the
 window.
 """

@@ -6,19 +6,20 @@ TSNs here are unwrapped: ints that only grow.
 from __future__ import annotations
 
 from bisect import bisect_right
+from typing import Final
 
 from datachan.sctp.timers import Timer
 
-MAX_DUPLICATES = 64
+MAX_DUPLICATES: Final = 64
 """Duplicate TSNs remembered for one SACK."""
 
-MAX_RANGES = 4096
+MAX_RANGES: Final = 4096
 """Islands of TSNs above the Cumulative TSN Ack Point: what would open another one is dropped, and so retransmitted."""
 
-MAX_AHEAD = 1 << 20
+MAX_AHEAD: Final = 1 << 20
 """How far above the Cumulative TSN Ack Point the TSN of a chunk may be."""
 
-MAX_FORWARD = 1 << 30
+MAX_FORWARD: Final = 1 << 30
 """How far ahead a FORWARD TSN may go. One that seems to go further is out of date: an SSN/TSN reset moves TSNs by 2**31
 (RFC 6525, section 5.2.4), so that what is from before it seems to be that far ahead or behind."""
 
@@ -29,7 +30,7 @@ class DataTracker:
     Attributes:
         cumulative_tsn: the last TSN below which nothing is missing.
         highest_tsn: the highest TSN received.
-        sack_timer: runs while an acknowledgement is delayed.
+        sack_timer: runs while an acknowledgment is delayed.
         sack_now: whether a SACK is due at once.
         packets_unacknowledged: packets with DATA since the last SACK.
     """

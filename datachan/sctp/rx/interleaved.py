@@ -1,6 +1,6 @@
 """Fragments of I-DATA become messages, and ordered messages come out in order, whatever their TSNs.
 
-It knows streams, message and fragment numbers and buffers; not acknowledgements. RFC 8260, 2.2.3: "The receiver MUST
+It knows streams, message and fragment numbers and buffers; not acknowledgments. RFC 8260, 2.2.3: "The receiver MUST
 NOT make any assumption about the TSN assignments of the sender." Of each stream one message is under way at a time, and
 any number of streams at once.
 
@@ -14,6 +14,7 @@ the association.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from datachan.sctp.events import Event, MessageReceived, PartialDeliveryAborted
 from datachan.sctp.serial import unwrap
@@ -22,19 +23,19 @@ from datachan.sctp.wire.extensions import IDataChunk
 
 from .base import OVERHEAD, OrderedStream, PeerViolation, Reassembly
 
-COUNTED_SHARE = 128
+COUNTED_SHARE: Final = 128
 """Of a message under way, the window divided by this many counts against it."""
 
-UNCOUNTED_MESSAGES = 2
+UNCOUNTED_MESSAGES: Final = 2
 """What of messages under way does not count may be so many longest messages, or"""
 
-UNCOUNTED_WINDOWS = 16
+UNCOUNTED_WINDOWS: Final = 16
 """so many receiver windows, whichever is more. Without a limit on the message size there is none here either."""
 
-HORIZON = 1 << 30
+HORIZON: Final = 1 << 30
 """How far behind the newest unordered message of a stream one may be. A sender has less than 2**31 in flight."""
 
-_MASK = 0xFFFFFFFF
+_MASK: Final = 0xFFFFFFFF
 
 
 class Partial:

@@ -1,6 +1,6 @@
 """Fragments become messages, and ordered messages come out in order (RFC 9260, sections 6.5, 6.6 and 6.9).
 
-It knows streams and buffers, not acknowledgements. Fragments of a message have consecutive TSNs, so they are joined by
+It knows streams and buffers, not acknowledgments. Fragments of a message have consecutive TSNs, so they are joined by
 TSN into runs, whatever their stream; a whole message then waits for its turn within its stream.
 """
 

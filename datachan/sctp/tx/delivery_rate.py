@@ -2,7 +2,7 @@
 
 The method of draft-cheng-iccrg-delivery-rate-estimation: each chunk remembers how much had been delivered when it was
 sent; when it is acknowledged, what was delivered since, over the longer of the times taken to send and to acknowledge
-it, is a sample that neither compressed acknowledgements nor pauses of the application inflate.
+it, is a sample that neither compressed acknowledgments nor pauses of the application inflate.
 """
 
 from __future__ import annotations

@@ -194,7 +194,7 @@ class Flight:
                 wait = remaining
         return lost, wait
 
-    # -- acknowledgement --------------------------------------------------------------------------------------
+    # -- acknowledgment --------------------------------------------------------------------------------------
 
     def begin_sack(self) -> None:
         """A SACK is about to be taken in."""

@@ -191,7 +191,7 @@ class OutstandingData:
                 chunk.flight = heir
         self.flights.remove(flight)
 
-    # -- acknowledgement --------------------------------------------------------------------------------------
+    # -- acknowledgment --------------------------------------------------------------------------------------
 
     def never_sent(self, cumulative_tsn_ack: int, gaps: list[Interval]) -> bool:
         """Whether a SACK that is not older than the last one acknowledges a TSN that was not sent."""

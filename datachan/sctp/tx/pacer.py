@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Final
 
 MIN_ROUND_TRIP: Final = 0.002
-"""Shorter paths are left to their acknowledgements: a timer is not finer than that."""
+"""Shorter paths are left to their acknowledgments: a timer is not finer than that."""
 
 BURST_TIME: Final = 0.002
 """Seconds worth of data that may leave at once."""

@@ -6,6 +6,8 @@ decision.
 
 from __future__ import annotations
 
+from typing import Final
+
 from datachan.sctp.congestion import AckSample
 from datachan.sctp.options import AssociationOptions
 from datachan.sctp.path import Path, max_payload
@@ -17,7 +19,7 @@ from .loss_probe import LossProbe
 from .pacer import Pacer
 from .recovery import Recovery
 
-_LOST_TOO_OFTEN = 3
+_LOST_TOO_OFTEN: Final = 3
 """A chunk lost so often may be too long for the path."""
 
 

@@ -83,7 +83,7 @@ class Rack:
         """Whether what was acknowledged this long after it was sent again is rather what was sent at first.
 
         Where a queue stands, many shortest round trips pass between the two. Taken for the retransmission's, the
-        acknowledgement would make lost all that was sent before that and is still in the queue; sent again in vain, it
+        acknowledgment would make lost all that was sent before that and is still in the queue; sent again in vain, it
         would do the same in its turn. TCP has timestamps to tell; here, what chunks sent once take at present does.
         """
         return rtt < SURELY_TOO_SOON * self._certain_rtt and now - self._certain_at < 2 * self._certain_rtt

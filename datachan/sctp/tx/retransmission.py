@@ -6,6 +6,8 @@ it reports what happened and never ends the association.
 
 from __future__ import annotations
 
+from typing import Final
+
 from datachan.sctp.options import AssociationOptions
 from datachan.sctp.path import Path
 from datachan.sctp.serial import unwrap
@@ -19,9 +21,9 @@ from .path_sender import PathSender
 from .policies import LIFETIME, PRIORITY, RETRANSMISSIONS
 from .send_queue import OutgoingMessage, SendQueue
 
-DATA_HEADER_LENGTH = 16
+DATA_HEADER_LENGTH: Final = 16
 
-MAX_OUTSTANDING = 65535
+MAX_OUTSTANDING: Final = 65535
 """Chunks between the Cumulative TSN Ack Point and the next TSN. RFC 9260, 6.1: "For each stream, the data sender MUST
 NOT have more than 2^16 - 1 ordered user messages in the current send window." One message is one chunk at least."""
 

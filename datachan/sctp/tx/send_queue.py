@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
+from typing import Final
 
 from datachan.sctp.path import Path
 
 from .policies import LIFETIME
 from .scheduler import RoundRobin, StreamScheduler
 
-FRAGMENT_LIMIT = 1000
+FRAGMENT_LIMIT: Final = 1000
 """A message so long, in bytes, fits any packet; the peer need not collect it from pieces."""
 
 

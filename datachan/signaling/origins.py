@@ -1,9 +1,11 @@
 """Knows which pages may use the server; knows headers as texts only."""
 
+from __future__ import annotations
+
 import ipaddress
 from urllib.parse import urlsplit
 
-from datachan.signalling.options import ServerOptions
+from datachan.signaling.options import ServerOptions
 
 
 def origin_is_allowed(origin: str | None, host: str, options: ServerOptions) -> bool:

@@ -1,5 +1,7 @@
 """The Python client, connecting through a room, and the echo peer: real server, real peer connections, loopback."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import hashlib
@@ -12,17 +14,17 @@ from aiohttp import web
 
 from datachan.peer import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from datachan.serve import FileShelf
-from datachan.signalling import (
+from datachan.signaling import (
     BadMessage,
     EchoOptions,
     EchoPeer,
     ServerOptions,
-    SignallingClient,
-    SignallingError,
-    SignallingServer,
+    SignalingClient,
+    SignalingError,
+    SignalingServer,
     connect_through,
 )
-from datachan.signalling.messages import Answer, Bye, Offer, PeerJoined, PeerLeft
+from datachan.signaling.messages import Answer, Bye, Offer, PeerJoined, PeerLeft
 from datachan.transfer import ReceivedFile, TransferRefused, request_file, send_file
 
 HERE = RTCConfiguration(hostAddresses=["127.0.0.1"])
@@ -31,7 +33,7 @@ PATIENCE = 20.0
 
 @contextlib.asynccontextmanager
 async def running(echo: EchoPeer | None = None, options: ServerOptions | None = None) -> AsyncIterator[str]:
-    runner = web.AppRunner(SignallingServer(options, echo=echo).create_app(), shutdown_timeout=1.0)
+    runner = web.AppRunner(SignalingServer(options, echo=echo).create_app(), shutdown_timeout=1.0)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -50,9 +52,9 @@ async def url() -> AsyncIterator[str]:
 
 
 async def test_a_client_knows_who_is_in_the_room(url):
-    async with SignallingClient(url, "kitchen", name="Ada") as ada:
+    async with SignalingClient(url, "kitchen", name="Ada") as ada:
         assert ada.peers == {}
-        async with SignallingClient(url, "kitchen", name="Grace") as grace:
+        async with SignalingClient(url, "kitchen", name="Grace") as grace:
             assert [peer.name for peer in grace.was_here_before] == ["Ada"]
             assert isinstance(await ada.receive(), PeerJoined)
             assert [peer.name for peer in ada.peers.values()] == ["Grace"]
@@ -62,14 +64,14 @@ async def test_a_client_knows_who_is_in_the_room(url):
 
 async def test_messages_are_iterated_until_the_server_stops():
     async with running() as url:
-        client = SignallingClient(url, "kitchen")
+        client = SignalingClient(url, "kitchen")
         await client.__aenter__()
         listening = asyncio.create_task(_collect(client))
-        async with SignallingClient(url, "kitchen", name="Grace") as grace:
+        async with SignalingClient(url, "kitchen", name="Grace") as grace:
             await grace.send(Bye(client.id, "s", "hello"))
     messages = await asyncio.wait_for(listening, PATIENCE)
     assert [type(message) for message in messages] == [PeerJoined, Bye, PeerLeft]
-    with pytest.raises(SignallingError):
+    with pytest.raises(SignalingError):
         await client.send(Bye("a", "s"))
     await client.__aexit__(None, None, None)
 
@@ -79,21 +81,21 @@ async def _collect(client):
 
 
 async def test_what_the_server_refuses_is_an_error_with_its_code():
-    async with running(options=ServerOptions(room_capacity=1)) as url, SignallingClient(url, "kitchen"):
-        with pytest.raises(SignallingError, match="full") as caught:
-            await SignallingClient(url, "kitchen").__aenter__()
+    async with running(options=ServerOptions(room_capacity=1)) as url, SignalingClient(url, "kitchen"):
+        with pytest.raises(SignalingError, match="full") as caught:
+            await SignalingClient(url, "kitchen").__aenter__()
         assert caught.value.code == "room-full"
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/nothing"])
-async def test_what_is_no_signalling_server_is_an_error(url, path):
-    with pytest.raises(SignallingError, match="no room one can enter"):
-        await SignallingClient(url + path, "kitchen").__aenter__()
+async def test_what_is_no_signaling_server_is_an_error(url, path):
+    with pytest.raises(SignalingError, match="no room one can enter"):
+        await SignalingClient(url + path, "kitchen").__aenter__()
 
 
 async def test_a_server_that_is_not_there_is_an_error(unused_port):
-    with pytest.raises(SignallingError, match="cannot be reached"):
-        await SignallingClient(f"http://127.0.0.1:{unused_port}", "kitchen").__aenter__()
+    with pytest.raises(SignalingError, match="cannot be reached"):
+        await SignalingClient(f"http://127.0.0.1:{unused_port}", "kitchen").__aenter__()
 
 
 @pytest.fixture
@@ -110,7 +112,7 @@ async def unused_port():
 )
 def test_an_address_or_a_room_that_cannot_be_one_is_misuse(url, room):
     with pytest.raises(ValueError, match=r"looks like|room's name"):
-        SignallingClient(url, room)
+        SignalingClient(url, room)
 
 
 # -- connecting through a room ----------------------------------------------------------------------------------------
@@ -119,8 +121,8 @@ def test_an_address_or_a_room_that_cannot_be_one_is_misuse(url, room):
 @pytest.mark.parametrize("first_has_channel", [True, False])
 async def test_two_programs_connect_through_a_room(url, first_has_channel):
     async with (
-        SignallingClient(url, "kitchen", name="Ada") as ada,
-        SignallingClient(url, "kitchen", name="Grace") as grace,
+        SignalingClient(url, "kitchen", name="Ada") as ada,
+        SignalingClient(url, "kitchen", name="Grace") as grace,
         RTCPeerConnection(HERE) as one,
         RTCPeerConnection(HERE) as two,
     ):
@@ -139,8 +141,8 @@ async def test_two_programs_connect_through_a_room(url, first_has_channel):
 
 async def test_candidates_travel_apart_from_the_descriptions(url):
     async with (
-        SignallingClient(url, "kitchen", name="Ada") as ada,
-        SignallingClient(url, "kitchen", name="Grace") as grace,
+        SignalingClient(url, "kitchen", name="Ada") as ada,
+        SignalingClient(url, "kitchen", name="Grace") as grace,
         RTCPeerConnection(HERE) as pc,
     ):
         pc.createDataChannel("chat")
@@ -160,17 +162,17 @@ async def test_candidates_travel_apart_from_the_descriptions(url):
 
 async def test_somebody_who_is_busy_says_so(url):
     async with contextlib.AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(SignallingClient(url, "kitchen", name=n)) for n in ("Ada", "Grace")]
+        clients = [await stack.enter_async_context(SignalingClient(url, "kitchen", name=n)) for n in ("Ada", "Grace")]
         answering = await stack.enter_async_context(RTCPeerConnection(HERE))
         task = asyncio.create_task(connect_through(clients[0], answering))
-        third = await stack.enter_async_context(SignallingClient(url, "kitchen", name="Eve"))
+        third = await stack.enter_async_context(SignalingClient(url, "kitchen", name="Eve"))
         # Ada waits for an answer from Grace, who never gives one, and is called by Eve meanwhile.
         await clients[1].send(Offer(clients[0].id, "s", await _offer(stack)))
         while not isinstance(await clients[1].receive(), Answer):
             pass
         calling = await stack.enter_async_context(RTCPeerConnection(HERE))
         calling.createDataChannel("chat")
-        with pytest.raises(SignallingError, match="busy"):
+        with pytest.raises(SignalingError, match="busy"):
             await asyncio.wait_for(connect_through(third, calling, to=clients[0].id), PATIENCE)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -183,16 +185,16 @@ async def _offer(stack):
 
 
 async def test_one_who_leaves_before_answering_is_an_error(url):
-    async with SignallingClient(url, "kitchen", name="Grace") as grace, RTCPeerConnection(HERE) as pc:
-        async with SignallingClient(url, "kitchen", name="Ada") as ada:
+    async with SignalingClient(url, "kitchen", name="Grace") as grace, RTCPeerConnection(HERE) as pc:
+        async with SignalingClient(url, "kitchen", name="Ada") as ada:
             assert isinstance(await grace.receive(), PeerJoined)
             pc.createDataChannel("chat")
-            leaver = SignallingClient(url, "kitchen", name="Newcomer")
+            leaver = SignalingClient(url, "kitchen", name="Newcomer")
             await leaver.__aenter__()
             calling = asyncio.create_task(connect_through(leaver, pc, to=ada.id))
             while not isinstance(await ada.receive(), Offer):
                 pass
-        with pytest.raises(SignallingError, match="left the room"):
+        with pytest.raises(SignalingError, match="left the room"):
             await asyncio.wait_for(calling, PATIENCE)
         await leaver.__aexit__(None, None, None)
 
@@ -200,27 +202,27 @@ async def test_one_who_leaves_before_answering_is_an_error(url):
 @pytest.mark.parametrize("sdp", ["v=0", "v=0\r\nthis is not SDP\r\n"])
 async def test_an_offer_that_cannot_be_understood_is_declined_and_reported(url, sdp):
     async with (
-        SignallingClient(url, "kitchen", name="Ada") as ada,
-        SignallingClient(url, "kitchen", name="Grace") as grace,
+        SignalingClient(url, "kitchen", name="Ada") as ada,
+        SignalingClient(url, "kitchen", name="Grace") as grace,
         RTCPeerConnection(HERE) as pc,
     ):
         answering = asyncio.create_task(connect_through(ada, pc))
         await grace.send(Offer(ada.id, "s", sdp))
-        with pytest.raises(SignallingError, match="cannot be understood"):
+        with pytest.raises(SignalingError, match="cannot be understood"):
             await asyncio.wait_for(answering, PATIENCE)
         assert await grace.receive() == Bye(ada.id, "s", "the offer cannot be understood")
 
 
 async def test_nobody_to_connect_with_by_that_id_is_an_error(url):
-    async with SignallingClient(url, "kitchen") as client, RTCPeerConnection(HERE) as pc:
-        with pytest.raises(SignallingError, match="nobody with the id"):
+    async with SignalingClient(url, "kitchen") as client, RTCPeerConnection(HERE) as pc:
+        with pytest.raises(SignalingError, match="nobody with the id"):
             await connect_through(client, pc, to="nobody")
 
 
 async def test_a_call_nobody_answers_times_out(url):
     async with (
-        SignallingClient(url, "kitchen", name="Ada"),
-        SignallingClient(url, "kitchen", name="Grace") as grace,
+        SignalingClient(url, "kitchen", name="Ada"),
+        SignalingClient(url, "kitchen", name="Grace") as grace,
         RTCPeerConnection(HERE) as pc,
     ):
         pc.createDataChannel("chat")

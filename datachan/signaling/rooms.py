@@ -4,11 +4,13 @@ Nothing here waits, so a newcomer's welcome and the others' notices always agree
 told of the newcomer, and nobody else was.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
 
-from datachan.signalling.messages import (
+from datachan.signaling.messages import (
     BadMessage,
     PeerInfo,
     PeerJoined,

@@ -1,4 +1,6 @@
-"""The JSON of signalling: what is read comes out the same, and whatever else comes in gets a sentence."""
+"""The JSON of signaling: what is read comes out the same, and whatever else comes in gets a sentence."""
+
+from __future__ import annotations
 
 import json
 
@@ -6,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datachan.signalling.messages import (
+from datachan.signaling.messages import (
     MAX_CANDIDATE_LENGTH,
     MAX_MESSAGE_SIZE,
     MAX_NAME_LENGTH,

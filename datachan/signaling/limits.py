@@ -1,5 +1,7 @@
 """Knows how much one client may ask for in a while; knows no clock: `now` is given, in monotonic seconds."""
 
+from __future__ import annotations
+
 from collections import OrderedDict
 
 

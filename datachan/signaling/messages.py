@@ -1,4 +1,4 @@
-"""Knows the messages between a signalling client and the server, and their JSON; knows no socket, room or peer.
+"""Knows the messages between a signaling client and the server, and their JSON; knows no socket, room or peer.
 
 To the server                                        From the server
     join       version, name                             welcome      version, id, room, capacity, peers
@@ -11,6 +11,8 @@ Every message is one JSON object in one text frame, told by its `type`. The serv
 classes below and writes it anew, so that nothing a client adds reaches another: `from` is the server's word alone.
 `session` names one attempt of two peers to connect; what belongs to an earlier attempt can be told from it.
 """
+
+from __future__ import annotations
 
 import json
 import re
@@ -179,7 +181,7 @@ def parse_client_message_untrusted(text: str) -> ClientMessage:
         version = fields.get("version")
         if version != PROTOCOL_VERSION or isinstance(version, bool):
             raise BadMessage(
-                "unsupported-version", f"This server speaks version {PROTOCOL_VERSION} of the signalling protocol."
+                "unsupported-version", f"This server speaks version {PROTOCOL_VERSION} of the signaling protocol."
             )
         return Join(name=clean_name(fields.get("name")))
     return _signal(fields, kind, "to")
@@ -221,7 +223,7 @@ def clean_name(name: object) -> str:
 
 
 def clean_text(text: object, limit: int) -> str:
-    """Return `text` in one line, without what is invisible or reorders its neighbours, cut at `limit` characters."""
+    """Return `text` in one line, without what is invisible or reorders its neighbors, cut at `limit` characters."""
     if not isinstance(text, str):
         return ""
     shown = (

@@ -1,5 +1,7 @@
 """Knows where the page is and under which rules a browser shows it; knows nothing of rooms or peers."""
 
+from __future__ import annotations
+
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final

@@ -1,4 +1,4 @@
-"""Where offer and answer stand: the signalling states and the four descriptions (W3C WebRTC, 4.3.1); no I/O.
+"""Where offer and answer stand: the signaling states and the four descriptions (W3C WebRTC, 4.3.1); no I/O.
 
 The transitions are the table below and nothing else.
 """

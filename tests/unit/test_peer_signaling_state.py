@@ -1,4 +1,6 @@
-"""`datachan.peer.signaling`: the table of signalling states, and the four descriptions."""
+"""`datachan.peer.signaling_state`: the table of signaling states, and the four descriptions."""
+
+from __future__ import annotations
 
 import itertools
 
@@ -6,7 +8,7 @@ import pytest
 
 from datachan.peer.description import Applied
 from datachan.peer.errors import InvalidStateError
-from datachan.peer.signaling import Signaling
+from datachan.peer.signaling_state import Signaling
 from datachan.sdp import SessionDescription
 
 ALLOWED = {

@@ -1,14 +1,16 @@
 """Rooms, limits and origins: pure, so nothing here waits or listens."""
 
+from __future__ import annotations
+
 import itertools
 
 import pytest
 
-from datachan.signalling.limits import KeyedLimiter, TokenBucket
-from datachan.signalling.messages import BadMessage, Bye, Offer, PeerInfo, PeerJoined, PeerLeft, Welcome
-from datachan.signalling.options import ServerOptions
-from datachan.signalling.origins import host_is_allowed, normalize_origin, origin_is_allowed
-from datachan.signalling.rooms import Rooms
+from datachan.signaling.limits import KeyedLimiter, TokenBucket
+from datachan.signaling.messages import BadMessage, Bye, Offer, PeerInfo, PeerJoined, PeerLeft, Welcome
+from datachan.signaling.options import ServerOptions
+from datachan.signaling.origins import host_is_allowed, normalize_origin, origin_is_allowed
+from datachan.signaling.rooms import Rooms
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
-"""Knows what a signalling server can be told at its start, and the bounds it keeps; does nothing itself."""
+"""Knows what a signaling server can be told at its start, and the bounds it keeps; does nothing itself."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from datachan.signalling.messages import MAX_MESSAGE_SIZE
+from datachan.signaling.messages import MAX_MESSAGE_SIZE
 
 
 @dataclass(frozen=True, slots=True)

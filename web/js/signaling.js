@@ -1,5 +1,5 @@
 // The WebSocket to a room: joins, comes back after a break, and hands on what the server says.
-// docs/signalling.md describes the messages.
+// docs/signaling.md describes the messages.
 
 const VERSION = 1;
 const FIRST_RETRY = 500; // milliseconds

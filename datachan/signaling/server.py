@@ -1,4 +1,4 @@
-"""The signalling server as one aiohttp application: rooms, the echo peer's door, the page, and how it is doing.
+"""The signaling server as one aiohttp application: rooms, the echo peer's door, the page, and how it is doing.
 
 GET    /api/v1/rooms/{room}            WebSocket: `messages` says what is spoken
 POST   /api/v1/peers/echo              an offer in, the answer out
@@ -7,6 +7,8 @@ GET    /config.json                    what the page needs to know
 GET    /healthz                        whether it is alive, and how busy
 GET    /                               the page
 """
+
+from __future__ import annotations
 
 import json
 import logging
@@ -19,23 +21,23 @@ from typing import Final, TypeAlias
 from aiohttp import WSCloseCode, web
 
 import datachan
-from datachan.signalling.assets import SECURITY_HEADERS, add_page
-from datachan.signalling.connection import Connection
-from datachan.signalling.echo import EchoPeer
-from datachan.signalling.limits import KeyedLimiter
-from datachan.signalling.messages import MAX_SDP_LENGTH, PROTOCOL_VERSION, BadMessage, is_room_name
-from datachan.signalling.options import ServerOptions
-from datachan.signalling.origins import host_is_allowed, origin_is_allowed
-from datachan.signalling.rooms import Rooms
+from datachan.signaling.assets import SECURITY_HEADERS, add_page
+from datachan.signaling.connection import Connection
+from datachan.signaling.echo import EchoPeer
+from datachan.signaling.limits import KeyedLimiter
+from datachan.signaling.messages import MAX_SDP_LENGTH, PROTOCOL_VERSION, BadMessage, is_room_name
+from datachan.signaling.options import ServerOptions
+from datachan.signaling.origins import host_is_allowed, origin_is_allowed
+from datachan.signaling.rooms import Rooms
 
-logger = logging.getLogger("datachan.signalling")
+logger = logging.getLogger("datachan.signaling")
 
 _Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _STATUS: Final = {"busy": 503, "too-many-offers": 429, "too-large": 413}
 
 
-class SignallingServer:
+class SignalingServer:
     """What the handlers share.
 
     Args:

@@ -1,4 +1,6 @@
-"""One WebSocket to the signalling server: joins a room, sends and receives its messages; knows no peer connection."""
+"""One WebSocket to the signaling server: joins a room, sends and receives its messages; knows no peer connection."""
+
+from __future__ import annotations
 
 import asyncio
 import contextlib
@@ -8,7 +10,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import aiohttp
 
-from datachan.signalling.messages import (
+from datachan.signaling.messages import (
     DEFAULT_NAME,
     MAX_MESSAGE_SIZE,
     BadMessage,
@@ -28,8 +30,8 @@ from datachan.signalling.messages import (
 _MAX_WELCOME_SIZE: Final = 4 * MAX_MESSAGE_SIZE
 
 
-class SignallingError(ConnectionError):
-    """The server cannot be reached, refused us, or is no signalling server. `code` is the server's, if it gave one."""
+class SignalingError(ConnectionError):
+    """The server cannot be reached, refused us, or is no signaling server. `code` is the server's, if it gave one."""
 
     def __init__(self, sentence: str, code: str = "") -> None:
         """Keep the server's code apart from the sentence."""
@@ -37,10 +39,10 @@ class SignallingError(ConnectionError):
         self.code = code
 
 
-class SignallingClient:
+class SignalingClient:
     """A member of one room.
 
-        async with SignallingClient("http://127.0.0.1:8080", "kitchen", name="robot") as client:
+        async with SignalingClient("http://127.0.0.1:8080", "kitchen", name="robot") as client:
             async for message in client:
                 ...
 
@@ -82,7 +84,7 @@ class SignallingClient:
         """Connect and join.
 
         Raises:
-            SignallingError: The server cannot be reached, refused us, or is no signalling server.
+            SignalingError: The server cannot be reached, refused us, or is no signaling server.
         """
         try:
             async with asyncio.timeout(self._timeout):
@@ -96,11 +98,11 @@ class SignallingClient:
         except BaseException as error:
             await self._stack.aclose()
             if isinstance(error, TimeoutError):
-                raise SignallingError(f"{self._url} did not answer within {self._timeout:g} seconds") from error
+                raise SignalingError(f"{self._url} did not answer within {self._timeout:g} seconds") from error
             if isinstance(error, aiohttp.WSServerHandshakeError):
-                raise SignallingError(f"{self._url} is no room one can enter: HTTP status {error.status}") from error
-            if isinstance(error, aiohttp.ClientError | OSError) and not isinstance(error, SignallingError):
-                raise SignallingError(f"{self._url} cannot be reached: {error}") from error
+                raise SignalingError(f"{self._url} is no room one can enter: HTTP status {error.status}") from error
+            if isinstance(error, aiohttp.ClientError | OSError) and not isinstance(error, SignalingError):
+                raise SignalingError(f"{self._url} cannot be reached: {error}") from error
             raise
         self.peers = {peer.id: peer for peer in self._welcome.peers}
         return self
@@ -115,19 +117,19 @@ class SignallingClient:
         """Send an offer, an answer, a candidate or a bye to the member `message.peer` names.
 
         Raises:
-            SignallingError: The connection is gone.
+            SignalingError: The connection is gone.
         """
         if self._socket is None:
-            raise SignallingError("not in the room: use `async with`")
+            raise SignalingError("not in the room: use `async with`")
         try:
             await self._socket.send_str(serialize_client_message(message))
         except (ConnectionError, aiohttp.ClientError) as error:
-            raise SignallingError("the connection to the signalling server is gone") from error
+            raise SignalingError("the connection to the signaling server is gone") from error
 
     async def receive(self) -> ServerMessage | None:
         """Return the next message; None when the connection has ended. What cannot be understood is passed over."""
         if self._socket is None:
-            raise SignallingError("not in the room: use `async with`")
+            raise SignalingError("not in the room: use `async with`")
         while True:
             frame = await self._socket.receive()
             if frame.type in {aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED}:
@@ -166,12 +168,12 @@ class SignallingClient:
         if isinstance(message, Welcome):
             return message
         if isinstance(message, Error):
-            raise SignallingError(message.message, message.code)
-        raise SignallingError(f"{self._url} does not speak the signalling protocol of datachan")
+            raise SignalingError(message.message, message.code)
+        raise SignalingError(f"{self._url} does not speak the signaling protocol of datachan")
 
     def _joined(self) -> Welcome:
         if self._welcome is None:
-            raise SignallingError("not in the room: use `async with`")
+            raise SignalingError("not in the room: use `async with`")
         return self._welcome
 
 

@@ -4,6 +4,8 @@ Every message of a channel is echoed on it, with back-pressure both ways: a call
 Channels with a label that a `ChannelService` was given for are that service's.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import logging
@@ -22,9 +24,9 @@ from datachan.peer import (
     RTCSessionDescription,
     SdpError,
 )
-from datachan.signalling.messages import BadMessage
+from datachan.signaling.messages import BadMessage
 
-logger = logging.getLogger("datachan.signalling")
+logger = logging.getLogger("datachan.signaling")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class EchoOptions:
 class ChannelService(Protocol):
     """Serves the channels of one label."""
 
-    async def serve(self, channel: RTCDataChannel, session: "EchoSession") -> None:
+    async def serve(self, channel: RTCDataChannel, session: EchoSession) -> None:
         """Serve one channel until it is closed or done with; `session.touch()` shows that something goes on."""
 
     def session_ended(self, session_id: str) -> None:

@@ -1,14 +1,17 @@
-"""One client of the signalling server: reads its messages, obeys the limits, writes what the room tells it."""
+"""One client of the signaling server: reads its messages, obeys the limits, writes what the room tells it."""
+
+from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
 from collections.abc import Callable
+from typing import Final
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from datachan.signalling.limits import TokenBucket
-from datachan.signalling.messages import (
+from datachan.signaling.limits import TokenBucket
+from datachan.signaling.messages import (
     MAX_MESSAGE_SIZE,
     BadMessage,
     Error,
@@ -17,10 +20,10 @@ from datachan.signalling.messages import (
     parse_client_message_untrusted,
     serialize_server_message,
 )
-from datachan.signalling.options import ServerOptions
-from datachan.signalling.rooms import Member, Rooms
+from datachan.signaling.options import ServerOptions
+from datachan.signaling.rooms import Member, Rooms
 
-_CLOSING_TIMEOUT = 2.0
+_CLOSING_TIMEOUT: Final = 2.0
 
 
 class _CloseWith(Exception):

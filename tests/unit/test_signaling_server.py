@@ -1,4 +1,6 @@
-"""The signalling server as a client sees it: a real aiohttp server on loopback, real WebSockets, raw JSON."""
+"""The signaling server as a client sees it: a real aiohttp server on loopback, real WebSockets, raw JSON."""
+
+from __future__ import annotations
 
 import asyncio
 import contextlib
@@ -12,9 +14,9 @@ from aiohttp import WSMsgType, web
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from datachan.signalling import ServerOptions, SignallingServer
-from datachan.signalling.assets import page_folder
-from datachan.signalling.messages import MAX_MESSAGE_SIZE
+from datachan.signaling import ServerOptions, SignalingServer
+from datachan.signaling.assets import page_folder
+from datachan.signaling.messages import MAX_MESSAGE_SIZE
 
 SDP = "v=0\r\n"
 PATIENCE = 10.0
@@ -53,7 +55,7 @@ class Client:
 class Service:
     """A running server."""
 
-    def __init__(self, server: SignallingServer, runner: web.AppRunner, session: aiohttp.ClientSession) -> None:
+    def __init__(self, server: SignalingServer, runner: web.AppRunner, session: aiohttp.ClientSession) -> None:
         self.server = server
         self.runner = runner
         self.session = session
@@ -73,7 +75,7 @@ class Service:
 
 @contextlib.asynccontextmanager
 async def running(options: ServerOptions | None = None, page: Path | None = None) -> AsyncIterator[Service]:
-    server = SignallingServer(options, page=page)
+    server = SignalingServer(options, page=page)
     runner = web.AppRunner(server.create_app(), shutdown_timeout=1.0)
     await runner.setup()
     try:

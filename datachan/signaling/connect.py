@@ -4,14 +4,16 @@ The one who came later offers, so two never offer to one another at the same tim
 own; what belongs to another one is not ours, and an offer that comes while we are at it is answered with `bye`.
 """
 
+from __future__ import annotations
+
 import asyncio
 import secrets
 from collections.abc import Coroutine
 from typing import Any
 
 from datachan.peer import PeerError, RTCPeerConnection, RTCSessionDescription, SdpError
-from datachan.signalling.client import SignallingClient, SignallingError
-from datachan.signalling.messages import (
+from datachan.signaling.client import SignalingClient, SignalingError
+from datachan.signaling.messages import (
     Answer,
     Bye,
     Candidate,
@@ -26,7 +28,7 @@ from datachan.signalling.messages import (
 
 
 async def connect_through(
-    client: SignallingClient,
+    client: SignalingClient,
     pc: RTCPeerConnection,
     *,
     to: str | None = None,
@@ -45,7 +47,7 @@ async def connect_through(
         timeout: Seconds, counted from when there is somebody to connect with; None for no limit.
 
     Raises:
-        SignallingError: The other side left, declined, sent what cannot be understood, or signalling broke.
+        SignalingError: The other side left, declined, sent what cannot be understood, or signaling broke.
         TimeoutError: The connection did not come about in time.
     """
     call = _Call(client, pc)
@@ -58,7 +60,7 @@ async def connect_through(
 class _Call:
     """One attempt."""
 
-    def __init__(self, client: SignallingClient, pc: RTCPeerConnection) -> None:
+    def __init__(self, client: SignalingClient, pc: RTCPeerConnection) -> None:
         self._client = client
         self._pc = pc
         self._peer: PeerInfo | None = None
@@ -80,7 +82,7 @@ class _Call:
         else:
             self._peer = self._client.peers.get(to)
             if self._peer is None:
-                raise SignallingError(f"nobody with the id {to} is in the room")
+                raise SignalingError(f"nobody with the id {to} is in the room")
         if self._peer is None or self._peer.id not in before:
             offer = await self._first_offer()
         async with asyncio.timeout(limit):
@@ -91,7 +93,7 @@ class _Call:
         if self._gathering is not None:
             await asyncio.wait({self._gathering})  # cut short, it would leave the connection without its other paths
         if self._peer is None:
-            raise SignallingError("there is nobody to connect with")
+            raise SignalingError("there is nobody to connect with")
         return self._peer
 
     async def close(self) -> None:
@@ -114,8 +116,8 @@ class _Call:
             if isinstance(message, Offer):
                 await self._decline(message)
             elif isinstance(message, PeerLeft) and self._peer is not None and message.id == self._peer.id:
-                raise SignallingError("the peer left the room before it called")
-        raise SignallingError("the connection to the signalling server ended before anybody called")
+                raise SignalingError("the peer left the room before it called")
+        raise SignalingError("the connection to the signaling server ended before anybody called")
 
     async def _call(self) -> None:
         self._session = secrets.token_urlsafe(9)
@@ -136,7 +138,7 @@ class _Call:
             await self._pc.setRemoteDescription(RTCSessionDescription(sdp=sdp, type=kind))
         except (SdpError, PeerError) as error:
             await self._client.send(Bye(self._peer_id(), self._session, f"the {kind} cannot be understood"))
-            raise SignallingError(f"the {kind} of the peer cannot be understood: {error}") from error
+            raise SignalingError(f"the {kind} of the peer cannot be understood: {error}") from error
         self._described = True
         for candidate in self._early:
             await self._add_candidate(candidate)
@@ -186,17 +188,17 @@ class _Call:
             await self._handle(message)
         # Not yet a failure: descriptions and candidates may all have been exchanged already.
         if not self._described:
-            raise SignallingError("the connection to the signalling server ended before the peer answered")
+            raise SignalingError("the connection to the signaling server ended before the peer answered")
 
     async def _handle(self, message: ServerMessage) -> None:
         if isinstance(message, Offer):
             await self._decline(message)
         elif isinstance(message, PeerLeft):
             if message.id == self._peer_id() and not self._described:
-                raise SignallingError("the peer left the room before the connection was up")
+                raise SignalingError("the peer left the room before the connection was up")
         elif isinstance(message, Error):
             if message.session == self._session:
-                raise SignallingError(message.message, message.code)
+                raise SignalingError(message.message, message.code)
         elif isinstance(message, Answer | Candidate | Bye):
             await self._handle_ours(message)
 
@@ -206,7 +208,7 @@ class _Call:
         if isinstance(message, Candidate):
             await self._add_candidate(message)
         elif isinstance(message, Bye):
-            raise SignallingError(f"the peer declined: {message.reason or 'no reason given'}")
+            raise SignalingError(f"the peer declined: {message.reason or 'no reason given'}")
         elif not self._described:
             await self._set_remote("answer", message.sdp)
 
@@ -229,7 +231,7 @@ class _Call:
             self._connected.set_result(None)
         elif state in {"failed", "closed"}:
             reason = self._pc.failureReason or "the peer took leave"
-            self._connected.set_exception(SignallingError(f"the connection failed: {reason}"))
+            self._connected.set_exception(SignalingError(f"the connection failed: {reason}"))
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine)
