@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from itertools import pairwise
 from typing import Any
@@ -15,7 +16,7 @@ from datachan.sctp.wire.chunks import HeartbeatAckChunk
 from datachan.sctp.wire.extensions import PadChunk
 from datachan.sctp.wire.packet import serialize_packet
 from tests.sim.associations import Traffic, check_books, consume, established
-from tests.sim.network import Conditions, Network, as_packet
+from tests.sim.network import RECORD_LIMIT, Conditions, Network, as_packet
 from tests.sim.pair import Pair
 from tests.sim.seeds import seeds
 
@@ -32,8 +33,8 @@ BASE = AssociationOptions(**DISCOVERING).base_packet_size
 
 
 def path(mtu: int, **more: Any) -> Conditions:
-    """A path of 20 ms that takes IP packets up to `mtu`."""
-    return Conditions(latency=0.01, mtu=mtu - OVERHEAD, **more)
+    """A path of 20 ms that takes IP packets up to `mtu`, below it a DTLS record."""
+    return Conditions(**{"latency": 0.01, "mtu": mtu - OVERHEAD, "limit": RECORD_LIMIT, **more})
 
 
 def pair_on(way: Conditions, back: Conditions | None = None, *, seed: int = 1, **options: Any) -> Pair:
@@ -273,3 +274,23 @@ def test_nothing_leaves_behind_a_probe_that_could_be_lost_with_it() -> None:
     pair.run(10.0)
     transfer(pair, 2_000_000, traffic)
     assert seen > 2
+
+
+@pytest.mark.parametrize("mtu", [1280, 1500, 9000, 16384 + OVERHEAD])
+@pytest.mark.parametrize("seconds", [0.5, 3.0])
+@seeds(3)
+def test_a_bulk_transfer_goes_on_after_an_outage_at_every_packet_size(mtu: int, seconds: float, seed: int) -> None:
+    way = path(mtu, latency=0.0005, fragments=True)
+    pair = pair_on(way, seed=seed)
+    traffic = transfer(pair, 4_000_000)
+    pair.run(10.0)
+    both_ways = Traffic(pair.z, pair.a, random.Random(seed))
+    outage = (pair.now + 0.002, pair.now + 0.002 + seconds)
+    for link in (pair.network.to_z, pair.network.to_a):
+        link.conditions = dataclasses.replace(link.conditions, outages=(outage,))
+    for _ in range(40):
+        traffic.send(pair.now, 65536)
+        both_ways.send(pair.now, 65536)
+    pair.run_until(lambda: traffic.has_arrived() and both_ways.has_arrived(), seconds + 8.0)
+    traffic.check_finished()
+    both_ways.check_finished()

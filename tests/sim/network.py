@@ -16,6 +16,9 @@ from datachan.sctp.wire.packet import Packet, parse_packet_untrusted
 
 from .queues import CoDel, GilbertElliott
 
+RECORD_LIMIT = 16384
+"""Bytes that a DTLS record holds. A longer SCTP packet cannot be sent over DTLS at all."""
+
 Predicate = Callable[[Packet], bool]
 
 
@@ -37,6 +40,7 @@ class Conditions:
         corruption: the probability of one bit being flipped.
         mtu: longer datagrams are dropped, 0 for no limit.
         fragments: longer ones whose sender allows it are carried in fragments instead.
+        limit: longer datagrams are an error of the sender, as for a DTLS record; 0 for no limit.
         shrinks: (time, mtu): from then on the MTU is that.
         outages: (start, end) times between which everything is dropped.
     """
@@ -54,8 +58,13 @@ class Conditions:
     corruption: float = 0.0
     mtu: int = 0
     fragments: bool = False
+    limit: int = 0
     shrinks: tuple[float, int] | None = None
     outages: tuple[tuple[float, float], ...] = ()
+
+
+class TooLong(AssertionError):
+    """A machine sent a datagram that its lower layer cannot carry in any way."""
 
 
 PERFECT = Conditions()
@@ -142,7 +151,12 @@ class Link:
         """
         self._serve(now)
         self._whole = dont_fragment
+        limit = self.conditions.limit
         for datagram in datagrams:
+            if limit and len(datagram) > limit:
+                raise TooLong(
+                    f"a datagram of {len(datagram)} bytes; the lower layer carries {limit}: {as_packet(datagram)}"
+                )
             datagram = self._replaced(datagram) if self._replacements else datagram
             self._send(datagram, now, flow)
             while self._chance.random() < self.conditions.duplication:

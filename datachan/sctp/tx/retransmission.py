@@ -518,8 +518,11 @@ class RetransmissionQueue:
             self._give_up([chunk.message], LIFETIME)
             self._check_forward_tsn(now)
             chunk = writing.flight.next_lost()
-        limit = writing.max_packet - self._reserved
-        if chunk is None or (chunk.length > room and (chunk.length <= limit or not packet_empty)):
+        if chunk is None:
+            return None
+        if chunk.length > room and room < writing.max_packet - self._reserved:
+            # The packet holds other chunks. One that was sent before the path's packet size fell may be longer than a
+            # whole packet: it travels alone, since what is bundled with it could exceed the limit of the lower layer.
             return None
         if self._signing and not self._fits_key(chunk.message, packet_empty):
             return None
