@@ -15,6 +15,7 @@ from typing import Final
 from . import address_changes, fault_management, inbound, reconfigure, setup, snap, teardown
 from .addresses import TransportAddress
 from .auth import RANDOM_LENGTH, KeyRing
+from .capabilities import Capabilities
 from .cookie import CookieSealer
 from .errors import BadPacket, InvalidState, InvalidStream
 from .events import (
@@ -172,6 +173,21 @@ class Association:
         tcb = self.tcb
         return 0 if tcb is None else tcb.tracker.highest_tsn + tcb.sender.outstanding.next_tsn
 
+    @property
+    def extensions(self) -> Capabilities | None:
+        """The extensions agreed on with the peer; None before the handshake and after the end."""
+        return None if self.tcb is None else self.tcb.capabilities
+
+    @property
+    def cumulative_tsn(self) -> int:
+        """The Cumulative TSN of the data received so far, as on the wire; 0 without an association."""
+        return 0 if self.tcb is None else self.tcb.tracker.cumulative_tsn & _MASK
+
+    @property
+    def closing(self) -> bool:
+        """Whether `send` raises InvalidState: a graceful shutdown was asked for by either side."""
+        return self.shutdown_wanted or self.state in SHUTTING_DOWN
+
     def peer_addresses(self) -> list[TransportAddress]:
         """Where the peer is, as far as it is known; before it answered, where it may be."""
         tcb = self.tcb
@@ -258,7 +274,7 @@ class Association:
             InvalidAddress: `destination` is not an address of the peer.
             ValueError: `data` is empty.
         """
-        if self.state in SHUTTING_DOWN or self.shutdown_wanted:
+        if self.closing:
             raise InvalidState(f"the association is {self.state.value}; nothing new can be sent")
         self._check_outbound(stream_id)
         if not data:

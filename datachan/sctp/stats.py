@@ -55,7 +55,15 @@ class PathStats:
 
 @dataclass(frozen=True, slots=True)
 class AssociationStats:
-    """A look at an association; sizes in bytes, times in seconds. What belongs to a path is that of the current one."""
+    """The counters and the state of an association; sizes in bytes, times in seconds.
+
+    What belongs to a path is that of the current one.
+
+    Attributes:
+        advertised_rwnd: the receiver window last advertised to the peer.
+        unacknowledged_chunks: DATA chunks sent and not acknowledged yet.
+        unread_chunks: received messages that the user has not consumed, and fragments of unfinished ones.
+    """
 
     state: AssociationState
     packets_sent: int
@@ -73,6 +81,9 @@ class AssociationStats:
     buffered: int
     receive_buffered: int
     peer_rwnd: int
+    advertised_rwnd: int
+    unacknowledged_chunks: int
+    unread_chunks: int
     srtt: float | None
     rto: float
     mtu: int
@@ -100,6 +111,9 @@ def look_at(association: Association) -> AssociationStats:
         buffered=association.queue.buffered,
         receive_buffered=0 if tcb is None else tcb.reassembly.buffered + tcb.unconsumed,
         peer_rwnd=0 if tcb is None else tcb.sender.peer_rwnd,
+        advertised_rwnd=options.receive_window if tcb is None else tcb.advertised_a_rwnd,
+        unacknowledged_chunks=0 if tcb is None else len(tcb.sender.outstanding),
+        unread_chunks=0 if tcb is None else tcb.reassembly.pieces + tcb.unconsumed_messages,
         srtt=None if tcb is None else tcb.path.srtt,
         rto=options.rto_initial if tcb is None else tcb.path.rto,
         mtu=options.first_packet_size if tcb is None else tcb.path.pmtu.size,

@@ -17,7 +17,6 @@ from datachan.sctp.addresses import TransportAddress, normalize
 from datachan.sctp.association import Association
 from datachan.sctp.capabilities import Capabilities
 from datachan.sctp.errors import InvalidState, InvalidStream, SendBufferFull, UnknownKey
-from datachan.sctp.states import SHUTTING_DOWN
 
 from . import notifications as told
 from .ancillary import Address, PrInfo, SndInfo
@@ -105,7 +104,7 @@ class SocketAssociation:
     def agreed(self) -> Capabilities | None:
         """The extensions agreed on with the peer; None before and when it is over."""
         live = self.look()
-        return None if live is None or live.tcb is None else live.tcb.capabilities
+        return None if live is None else live.extensions
 
     def transport_address(self, address: Address) -> TransportAddress:
         """An address of the peer with its UDP port.
@@ -226,7 +225,7 @@ class SocketAssociation:
     def cumulative_tsn(self) -> int:
         """The Cumulative TSN of what was received, as on the wire."""
         found = self.binding.endpoint.look(self.id)
-        return 0 if found is None or found.tcb is None else found.tcb.tracker.cumulative_tsn & 0xFFFFFFFF
+        return 0 if found is None else found.cumulative_tsn
 
     def consumed(self, size: int) -> None:
         """The user has read so many bytes of one message to its end; the window opens again."""
@@ -364,7 +363,7 @@ class SocketAssociation:
     def closing(self) -> bool:
         """Whether nothing can be sent on it any more."""
         found = self.binding.endpoint.look(self.id)
-        return found is None or found.state in SHUTTING_DOWN or found.shutdown_wanted
+        return found is None or found.closing
 
     def shutdown(self) -> None:
         """End it gracefully."""

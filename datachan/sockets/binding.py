@@ -141,7 +141,8 @@ class Binding:
         found = []
         for assoc_id in self.associations:
             live = self.endpoint.look(assoc_id)
-            if live is not None and live.tcb is not None and live.tcb.capabilities.dynamic_addresses:
+            extensions = None if live is None else live.extensions
+            if extensions is not None and extensions.dynamic_addresses:
                 found.append(assoc_id)
         return found
 

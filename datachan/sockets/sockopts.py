@@ -172,7 +172,7 @@ def _get_assocparams(sock: SctpSocket, association: SocketAssociation | None, _:
     if live is not None:
         stats = live.stats()
         destinations, peer_rwnd = len(stats.paths), stats.peer_rwnd
-        local_rwnd = local_rwnd if live.tcb is None else live.tcb.advertised_a_rwnd
+        local_rwnd = stats.advertised_rwnd
     life = _milliseconds(options.valid_cookie_life)
     return AssocParams(options.association_max_retrans, destinations, peer_rwnd, local_rwnd, life)
 
@@ -394,13 +394,12 @@ def _get_status(sock: SctpSocket, association: SocketAssociation | None, _: Addr
     if association is None or live is None:
         raise OSError(errno.EINVAL, "there is no association to ask about")
     stats = live.stats()
-    tcb = live.tcb
     primary = next((path for path in stats.paths if path.primary), None)
     return Status(
         state=_state_of(live.state),
         rwnd=stats.peer_rwnd,
-        unackdata=0 if tcb is None else len(tcb.sender.outstanding),
-        penddata=0 if tcb is None else tcb.reassembly.pieces + tcb.unconsumed_messages,
+        unackdata=stats.unacknowledged_chunks,
+        penddata=stats.unread_chunks,
         instrms=live.inbound_streams,
         outstrms=live.outbound_streams,
         fragmentation_point=live.max_fragment,

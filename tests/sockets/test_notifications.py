@@ -337,7 +337,7 @@ async def test_a_storm_of_notifications_is_stopped(opened) -> None:
 
 def test_only_notifications_can_be_subscribed() -> None:
     sock = sctpsocket_udp()
-    with pytest.raises(AttributeError, match="no notification 'colour'"):
+    with pytest.raises(AttributeError, match="no notification 'color'"):
         sock.events.color = True
     with pytest.raises(OSError, match="no notification"):
         sock.setsockopt(SCTP_EVENT, Event(int))
