@@ -17,6 +17,7 @@ from datachan.sdp import (
     create_offer,
     format_description,
     parse_description_untrusted,
+    without_copied_attributes,
 )
 
 from .description import Applied, RTCSessionDescription
@@ -120,7 +121,8 @@ class Negotiation:
             SdpError: it is malformed or does not fit our offer.
             InvalidStateError: it cannot be set now.
         """
-        parsed = parse_description_untrusted(given.sdp)
+        ours = [description for _, description in self._last_created.values()]
+        parsed = without_copied_attributes(parse_description_untrusted(given.sdp), ours)
         crossing = given.type == "offer" and self.signaling.state == HAVE_LOCAL_OFFER
         if not crossing:
             self.signaling.check("remote", given.type)

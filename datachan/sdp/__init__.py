@@ -7,6 +7,7 @@ peer passes through a function named ``…_untrusted`` and raises `SdpError` onl
 from __future__ import annotations
 
 from .candidate import IceCandidate, format_candidate, parse_candidate_untrusted
+from .copied_attributes import without_copied_attributes
 from .description import (
     DEFAULT_MAX_MESSAGE_SIZE,
     Section,
@@ -46,4 +47,5 @@ __all__ = [
     "parse_candidate_untrusted",
     "parse_description_untrusted",
     "with_candidates",
+    "without_copied_attributes",
 ]

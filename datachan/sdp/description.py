@@ -221,7 +221,6 @@ def _transport(media: MediaText, session: SessionText) -> TransportParameters:
     fingerprints = _all(media.attributes, "fingerprint") or _all(session.attributes, "fingerprint")
     if not fingerprints:
         raise SdpError("the data channel section has no a=fingerprint", media.line)
-    options = _find(media.attributes, "ice-options") or _find(session.attributes, "ice-options")
     tls_id = _find(media.attributes, "tls-id") or _find(session.attributes, "tls-id")
     return TransportParameters(
         ice_ufrag=_credential("ice-ufrag", media, session, 4),
@@ -230,8 +229,13 @@ def _transport(media: MediaText, session: SessionText) -> TransportParameters:
         setup=_setup(media, session),
         tls_id=None if tls_id is None else tls_id.value[:255],
         ice_lite=_has(session.attributes, "ice-lite"),
-        trickle=options is not None and "trickle" in options.value.split(),
+        trickle="trickle" in _ice_options(media) or "trickle" in _ice_options(session),
     )
+
+
+def _ice_options(part: MediaText | SessionText) -> list[str]:
+    # RFC 8839, 5.6 separates the options by spaces; libdatachannel writes commas. Several lines add up.
+    return " ".join(attribute.value for attribute in _all(part.attributes, "ice-options")).replace(",", " ").split()
 
 
 def _fingerprint(attribute: Attribute) -> Fingerprint:

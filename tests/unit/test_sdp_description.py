@@ -40,6 +40,16 @@ a=rtpmap:111 opus/48000/2
 """
 
 
+@pytest.mark.parametrize(
+    "lines", ["a=ice-options:ice2,trickle", "a=ice-options:ice2\na=ice-options:trickle", "a=ice-options:trickle"]
+)
+def test_reads_ice_options_in_each_form_that_peers_write(lines: str) -> None:
+    data = parse_description_untrusted(OFFER.replace("a=ice-options:trickle ice2", lines)).data
+    assert data is not None
+    assert data.transport is not None
+    assert data.transport.trickle
+
+
 def without(name: str) -> str:
     return "".join(line + "\n" for line in OFFER.splitlines() if not line.startswith(f"a={name}"))
 
