@@ -1,4 +1,4 @@
-"""The Python code in README and tutorial, run as it stands there."""
+"""Run the Python code of the documents unchanged, and follow their links within the repository."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from .processes import ROOT, run, serve
 
 DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "tutorial.md", ROOT / "docs" / "sockets.md")
 DEFAULT_SERVER = "http://127.0.0.1:8080"
+# What a link to a file or folder of this repository begins with: `blob/main/` or `tree/main/` follows.
+REPOSITORY_FILES = "https://github.com/datachan/datachan/"
 
 
 def blocks(document: Path) -> list[str]:
@@ -51,10 +53,38 @@ def test_there_is_code_to_run(document: Path) -> None:
     assert blocks(document)
 
 
+def test_the_first_program_of_the_readme_has_ten_lines() -> None:
+    program = blocks(ROOT / "README.md")[0]
+    assert len([line for line in program.splitlines() if line.strip()]) == 10
+
+
+def links(document: Path) -> list[str]:
+    return re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text())
+
+
 @pytest.mark.parametrize(
-    "document", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name
+    "document",
+    [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))],
+    ids=lambda path: path.name,
 )
 def test_links_between_the_documents_lead_somewhere(document: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text()):
-        if "://" not in target:
-            assert (document.parent / target).exists(), target
+    for target in links(document):
+        if target.startswith(REPOSITORY_FILES):
+            folder = ROOT
+            name = target.removeprefix(REPOSITORY_FILES).partition("/main/")[2]
+        else:
+            folder, name = document.parent, target
+        if "://" not in name:
+            assert name, target
+            assert (folder / name).exists(), target
+
+
+def test_links_of_the_readme_are_absolute_because_pypi_shows_it_too() -> None:
+    for target in links(ROOT / "README.md"):
+        assert target.startswith("https://"), target
+
+
+def test_the_readme_has_a_place_for_the_results_of_the_interoperability_tests() -> None:
+    before, begin, rest = (ROOT / "README.md").read_text().partition("<!-- interop:begin -->\n")
+    inside, end, after = rest.partition("<!-- interop:end -->\n")
+    assert all((before, begin, inside.strip(), end, after))

@@ -1,4 +1,4 @@
-"""The wheel: whoever installs it has the page, the types and the command, and nothing else of this tree."""
+"""Check the wheel: it holds the page, the types and the command, and nothing else of this tree."""
 
 from __future__ import annotations
 
@@ -47,3 +47,26 @@ def test_the_installed_package_finds_its_page(wheel: Path, tmp_path: Path) -> No
         env={"PYTHONPATH": str(tmp_path)},
     )
     assert Path(done.stdout.strip()).samefile(tmp_path / "datachan" / "web")
+
+
+def test_installing_the_wheel_puts_the_command_on_the_path(wheel: Path, tmp_path: Path) -> None:
+    # Without --ignore-installed pip would remove the package from the environment that runs the tests.
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--ignore-installed"]
+    install = [*pip, "--prefix", tmp_path, wheel]
+    subprocess.run(install, check=True)
+    (package,) = tmp_path.glob("lib*/python*/site-packages")
+    done = subprocess.run(
+        [tmp_path / "bin" / "datachan", "serve", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(package)},
+    )
+    assert "--port" in done.stdout
+
+
+def test_the_wheel_names_the_pages_of_the_project(wheel: Path) -> None:
+    (metadata,) = (name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".dist-info/METADATA"))
+    lines = zipfile.ZipFile(wheel).read(metadata).decode().splitlines()
+    named = {line.split(",")[0].removeprefix("Project-URL: ") for line in lines if line.startswith("Project-URL: ")}
+    assert named == {"Homepage", "Documentation", "Source", "Issues", "Changelog"}
