@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from datachan.dcep.channels import ChannelEvent, DataChannels
+from datachan.dcep import ChannelEvent, DataChannels
 from datachan.dtls.certificate import Certificate, Fingerprint
 from datachan.dtls.connection import DtlsClosed, DtlsConnected, DtlsConnection, DtlsEvent, DtlsFailed, DtlsState
 from datachan.sctp import snap

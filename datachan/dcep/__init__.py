@@ -1,17 +1,55 @@
 """Data channels over SCTP: how one is opened (RFC 8832) and what one is (RFC 8831).
 
-    errors.py     what our caller gets for misuse
-    messages.py   OPEN and ACK as bytes and as values
-    payload.py    the payload protocol identifiers, and the byte that stands for an empty message
-    ids.py        which stream a channel of ours gets
-    channel.py    one channel: properties, state, accounts
-    events.py     what the user is told
-    table.py      which channel is on which stream, and how many the peer may have
-    held.py       messages that came before their channel, within bounds
-    link.py       what is asked of the association
-    inbound.py    what the peer does, and the answer to what it does wrong
-    channels.py   `DataChannels`: what the user asks for, opening and closing
+    errors.py             what misuse of this package raises
+    control_messages.py   DATA_CHANNEL_OPEN and DATA_CHANNEL_ACK as bytes and as values
+    payload.py            the payload protocol identifiers, and the byte that stands for an empty message
+    id_pool.py            the stream identifiers of our role
+    channel.py            one channel: properties, state, buffered bytes
+    channel_events.py     the events that `DataChannels` reports
+    channel_table.py      the channels by stream, and the limits on the peer's channels
+    held_messages.py      messages that arrived before their channel, within bounds
+    channel_sender.py     the calls to the association: send, reset a stream, release the window
+    channel_receiver.py   the handling of all that the peer sends, errors included
+    data_channels.py      `DataChannels`: the application's calls; opening and closing
 
-A channel is a pair of streams with one identifier. It closes when both have been reset, and only then its identifier
-is free; a peer that learns this before we do may use it again at once, which is why messages can be held.
+A channel is a pair of streams with one identifier. The channel is closed when both streams have been reset; only then
+may the identifier be used again. The peer may learn this before we do and reuse the identifier at once: its messages
+are then held until we know, too.
 """
+
+from __future__ import annotations
+
+from .channel import Channel, ChannelState
+from .channel_events import (
+    BufferedAmountChanged,
+    ChannelAnnounced,
+    ChannelClosed,
+    ChannelClosing,
+    ChannelEvent,
+    ChannelFailed,
+    ChannelMessage,
+    ChannelOpened,
+)
+from .channel_table import ChannelLimits
+from .data_channels import DataChannels
+from .errors import ChannelNotOpen, DcepError, IdInUse, InvalidChannelOptions, NoFreeId
+
+__all__ = [
+    "BufferedAmountChanged",
+    "Channel",
+    "ChannelAnnounced",
+    "ChannelClosed",
+    "ChannelClosing",
+    "ChannelEvent",
+    "ChannelFailed",
+    "ChannelLimits",
+    "ChannelMessage",
+    "ChannelNotOpen",
+    "ChannelOpened",
+    "ChannelState",
+    "DataChannels",
+    "DcepError",
+    "IdInUse",
+    "InvalidChannelOptions",
+    "NoFreeId",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from datachan.dcep.messages import encode_text
+from .control_messages import encode_text
 
 DCEP: Final = 50
 STRING: Final = 51

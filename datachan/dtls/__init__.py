@@ -11,8 +11,8 @@ of signaling is the whole check (RFC 8827, 6.5; RFC 8842, 5.1), and nothing is d
 
 from __future__ import annotations
 
-from datachan.dtls.certificate import Certificate, Fingerprint
-from datachan.dtls.connection import (
+from .certificate import Certificate, Fingerprint
+from .connection import (
     DtlsClosed,
     DtlsConnected,
     DtlsConnection,
@@ -20,7 +20,7 @@ from datachan.dtls.connection import (
     DtlsFailed,
     DtlsState,
 )
-from datachan.dtls.errors import BadCertificate, BadFingerprint, DtlsError, InvalidState, MessageTooLarge
+from .errors import BadCertificate, BadFingerprint, DtlsError, NotConnected, RecordTooLarge
 
 __all__ = [
     "BadCertificate",
@@ -34,6 +34,6 @@ __all__ = [
     "DtlsFailed",
     "DtlsState",
     "Fingerprint",
-    "InvalidState",
-    "MessageTooLarge",
+    "NotConnected",
+    "RecordTooLarge",
 ]

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-from datachan.dtls.errors import BadCertificate, BadFingerprint
+from .errors import BadCertificate, BadFingerprint
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 

@@ -19,10 +19,10 @@ from typing import Final
 
 from OpenSSL import SSL
 
-from datachan.dtls.certificate import Certificate, Fingerprint
-from datachan.dtls.errors import InvalidState, MessageTooLarge
-from datachan.dtls.openssl import seal, unseal
-from datachan.dtls.records import (
+from .certificate import Certificate, Fingerprint
+from .errors import NotConnected, RecordTooLarge
+from .openssl import seal, unseal
+from .records import (
     MAX_MESSAGE,
     NONCE_AND_TAG_LENGTH,
     TAG_LENGTH,
@@ -31,7 +31,7 @@ from datachan.dtls.records import (
     pack_records,
     split_records,
 )
-from datachan.dtls.verifier import PeerVerifier
+from .verifier import PeerVerifier
 
 # RFC 8827, 6.5: "Implementations MUST favor cipher suites which support Forward
 # Secrecy (FS) over non-FS cipher suites and SHOULD favor Authenticated
@@ -160,7 +160,7 @@ class DtlsConnection:
         self._retransmission_deadline: float | None = None
         self._max_undelivered = max_undelivered
         self._undelivered = 0
-        self._heard_of_peer = False
+        self._peer_answered = False
         self._early: list[Batch] = []
         self._shortest_sealed = NONCE_AND_TAG_LENGTH
         self._events: list[DtlsEvent] = []
@@ -199,7 +199,7 @@ class DtlsConnection:
                 self._open(batch, now)
             elif batch.others:
                 self.state = DtlsState.CONNECTING
-                self._heard_of_peer = True
+                self._peer_answered = True
                 self._tls.bio_write(batch.data)
                 self._do_handshake(now)
             elif len(self._early) < _MAX_EARLY_BATCHES:
@@ -261,19 +261,19 @@ class DtlsConnection:
             messages: none empty, none longer than 16384 bytes. The MTU is the caller's business.
 
         Raises:
-            InvalidState: the session is not connected yet.
-            MessageTooLarge: a message does not fit into a record; none of the messages was sent.
+            NotConnected: the session is not connected yet.
+            RecordTooLarge: a message does not fit into a record; none of the messages was sent.
             ValueError: a message is empty; none of the messages was sent.
         """
         if self.state is not DtlsState.CONNECTED:
             if self.state is DtlsState.NEW or self.state is DtlsState.CONNECTING:
-                raise InvalidState("no messages can be sent before the DTLS handshake is done")
+                raise NotConnected("no messages can be sent before the DTLS handshake is done")
             return
         if not messages:
             return
         longest = max(map(len, messages))
         if longest > MAX_MESSAGE:
-            raise MessageTooLarge(f"a DTLS record holds {MAX_MESSAGE} bytes, not {longest}")
+            raise RecordTooLarge(f"a DTLS record holds {MAX_MESSAGE} bytes, not {longest}")
         if not min(map(len, messages)):
             raise ValueError("a DTLS message cannot be empty")
         if self.version == "DTLSv1.2":
@@ -418,7 +418,7 @@ class DtlsConnection:
 
     def _timeout_reason(self) -> str:
         seconds = f"{self._handshake_timeout:g} s"
-        if not self._heard_of_peer:
+        if not self._peer_answered:
             return f"no DTLS packet came from the peer within {seconds}"
         step = self._tls.get_state_string().decode("ascii", "replace").removeprefix("SSLv3/TLS ")
         return f"the DTLS handshake was not done within {seconds}; the last step was {step!r}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from OpenSSL import crypto
 
-from datachan.dtls.certificate import SUPPORTED_HASHES, Fingerprint
+from .certificate import SUPPORTED_HASHES, Fingerprint
 
 if TYPE_CHECKING:
     from OpenSSL import SSL

@@ -16,8 +16,6 @@ from .configuration import (
     RTCIceServer,
     RTCIceTransportPolicy,
 )
-from .data_channel import RTCDataChannel
-from .description import RTCSessionDescription
 from .errors import (
     ArgumentError,
     InternalError,
@@ -29,8 +27,10 @@ from .errors import (
     PeerError,
 )
 from .peer_connection import RTCPeerConnection
-from .stats import RTCStatsReport
-from .w3c_transports import (
+from .rtc_data_channel import RTCDataChannel
+from .rtc_session_description import RTCSessionDescription
+from .stats_report import RTCStatsReport
+from .transport_views import (
     RTCDtlsTransport,
     RTCIceCandidatePair,
     RTCIceParameters,

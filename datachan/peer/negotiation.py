@@ -20,16 +20,16 @@ from datachan.sdp import (
     without_copied_attributes,
 )
 
-from .description import Applied, RTCSessionDescription
 from .errors import ArgumentError, InvalidModificationError, InvalidStateError
-from .signaling_state import HAVE_LOCAL_OFFER, HAVE_REMOTE_PRANSWER, STABLE, Signaling
+from .rtc_session_description import AppliedDescription, RTCSessionDescription
+from .signaling_state import HAVE_LOCAL_OFFER, HAVE_REMOTE_PRANSWER, STABLE, SignalingState
 
 
 class Negotiation:
     """The signaling state, and the descriptions created and set so far."""
 
     def __init__(self) -> None:
-        self.signaling = Signaling()
+        self.signaling = SignalingState()
         # RFC 8829, 5.2.1: "generating a 64-bit quantity with the highest bit set to zero and the remaining 63 bits
         # being cryptographically random."
         self.session_id = int.from_bytes(os.urandom(8), "big") >> 1
@@ -111,8 +111,10 @@ class Negotiation:
     # -- setting ------------------------------------------------------------------------------------------------
 
     def set_local(self, kind: str, description: SessionDescription) -> None:
-        """Set our description; `Signaling.check` says beforehand whether that is possible now."""
-        self.signaling.set("local", Applied(type=kind, sdp=format_description(description), parsed=description))
+        """Set our description; `SignalingState.check` says beforehand whether that is possible now."""
+        self.signaling.set(
+            "local", AppliedDescription(type=kind, sdp=format_description(description), parsed=description)
+        )
 
     def read_remote(self, given: RTCSessionDescription) -> SessionDescription:
         """Read the peer's description and see that it fits; nothing is changed yet.
@@ -132,7 +134,7 @@ class Negotiation:
 
     def set_remote(self, given: RTCSessionDescription, parsed: SessionDescription) -> None:
         """Set the peer's description, once `read_remote` and a rollback of ours, if it needs one, are done."""
-        self.signaling.set("remote", Applied(type=given.type, sdp=given.sdp, parsed=parsed))
+        self.signaling.set("remote", AppliedDescription(type=given.type, sdp=given.sdp, parsed=parsed))
 
     def _created(self, kind: str, description: SessionDescription) -> RTCSessionDescription:
         text = format_description(description)

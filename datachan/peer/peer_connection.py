@@ -15,23 +15,23 @@ from datachan.sctp.events import PathMtuChanged
 from datachan.sdp import IceCandidate, RTCIceCandidate, SessionDescription
 from datachan.stack import StackClosed, StackConnected
 
-from .candidates import read_candidate
+from .added_candidate import read_candidate
+from .channel_options import channel_options
 from .configuration import RTCCertificate, RTCConfiguration, check_configuration
-from .connection_state import ConnectionState
-from .data_channel import RTCDataChannel
-from .description import RTCSessionDescription
+from .connection_attributes import ConnectionAttributes
 from .errors import InvalidStateError, OperationError
 from .negotiation import check_description
-from .parameters import channel_parameters
+from .rtc_data_channel import RTCDataChannel
+from .rtc_session_description import RTCSessionDescription
 from .signaling_state import HAVE_LOCAL_OFFER, STABLE
-from .stats import RTCStatsReport, collect_stats
+from .stats_report import RTCStatsReport, collect_stats
+from .transport_views import RTCSctpTransport
 from .transports import PeerTransports, TransportCallbacks
-from .w3c_transports import RTCSctpTransport
 
 _log = logging.getLogger("datachan.peer")
 
 
-class RTCPeerConnection(ConnectionState):
+class RTCPeerConnection(ConnectionAttributes):
     """A connection to one peer, for data channels.
 
     Args:
@@ -99,7 +99,7 @@ class RTCPeerConnection(ConnectionState):
         self._check_open()
         if self._over is not None:
             raise InvalidStateError(f"the connection is gone: {self._failure or 'the peer closed it'}")
-        parameters = channel_parameters(
+        parameters = channel_options(
             label, maxPacketLifeTime, maxRetransmits, ordered, protocol, negotiated, id, priority
         )
         channel = self._channels.create(**parameters)

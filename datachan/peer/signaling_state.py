@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from .description import Applied
 from .errors import InvalidStateError
+from .rtc_session_description import AppliedDescription
 
 STABLE: Final = "stable"
 HAVE_LOCAL_OFFER: Final = "have-local-offer"
@@ -30,23 +30,23 @@ _TRANSITIONS: Final[dict[tuple[str, str], dict[str, str]]] = {
 }
 
 
-class Signaling:
+class SignalingState:
     """The state of the negotiation and the descriptions it is about."""
 
     def __init__(self) -> None:
         self.state = STABLE
-        self.current_local: Applied | None = None
-        self.pending_local: Applied | None = None
-        self.current_remote: Applied | None = None
-        self.pending_remote: Applied | None = None
+        self.current_local: AppliedDescription | None = None
+        self.pending_local: AppliedDescription | None = None
+        self.current_remote: AppliedDescription | None = None
+        self.pending_remote: AppliedDescription | None = None
 
     @property
-    def local(self) -> Applied | None:
+    def local(self) -> AppliedDescription | None:
         """The local description: the pending one if there is one."""
         return self.pending_local or self.current_local
 
     @property
-    def remote(self) -> Applied | None:
+    def remote(self) -> AppliedDescription | None:
         """The remote description: the pending one if there is one."""
         return self.pending_remote or self.current_remote
 
@@ -61,7 +61,7 @@ class Signaling:
             raise InvalidStateError(f"a {side} {description_type} cannot be set in signaling state {self.state!r}")
         return after
 
-    def set(self, side: str, description: Applied) -> None:
+    def set(self, side: str, description: AppliedDescription) -> None:
         """Set a description.
 
         Raises:

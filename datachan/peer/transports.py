@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from datachan.dcep.channels import DataChannels
-from datachan.dcep.events import ChannelEvent
+from datachan.dcep import DataChannels
+from datachan.dcep.channel_events import ChannelEvent
 from datachan.driver import Driver
 from datachan.dtls.certificate import Certificate
 from datachan.dtls.connection import DtlsState

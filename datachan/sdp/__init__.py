@@ -16,7 +16,7 @@ from .description import (
     parse_description_untrusted,
 )
 from .errors import SdpError
-from .negotiation import (
+from .offer_answer import (
     LocalData,
     answer_setup,
     check_answer,
@@ -25,7 +25,7 @@ from .negotiation import (
     format_description,
     with_candidates,
 )
-from .w3c import RTCIceCandidate, candidate_from_sdp, candidate_to_sdp
+from .rtc_ice_candidate import RTCIceCandidate, candidate_from_sdp, candidate_to_sdp
 
 __all__ = [
     "DEFAULT_MAX_MESSAGE_SIZE",

@@ -15,7 +15,7 @@ from datachan.sctp.snap import read_init_untrusted
 
 from .candidate import IceCandidate, parse_candidate_untrusted
 from .errors import SdpError
-from .text import Attribute, MediaText, SessionText, parse_number, split_untrusted
+from .sdp_lines import Attribute, MediaText, SessionText, parse_number, split_untrusted
 
 MAX_CANDIDATES: Final = 128
 # RFC 8841, 6.1: "If the SDP "max-message-size" attribute is not present, the default value is 64K."

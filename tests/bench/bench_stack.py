@@ -18,9 +18,9 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
 
-from datachan.dcep.events import ChannelEvent
+from datachan.dcep.channel_events import ChannelEvent
 from datachan.dtls import Certificate
-from datachan.peer.channels import ChannelRegistry
+from datachan.peer.channel_registry import ChannelRegistry
 from datachan.sctp.options import data_channel_options
 from datachan.stack import Stack
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from datachan.dcep.channels import Channel
+from datachan.dcep import Channel
 from datachan.sctp.association import Association, AssociationState
 from datachan.sctp.checksum import crc32c
 from datachan.sctp.errors import BadPacket

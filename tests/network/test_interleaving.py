@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from datachan.dcep.channels import ChannelMessage
+from datachan.dcep import ChannelMessage
 from datachan.sctp.association import Association
 from datachan.sctp.events import MessageReceived
 from datachan.sctp.options import data_channel_options

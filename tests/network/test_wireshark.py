@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from datachan.dcep.messages import AckMessage, OpenMessage
+from datachan.dcep.control_messages import AckMessage, OpenMessage
 from datachan.decode import decode_packet
 from datachan.decode.chunks import CHUNKS
 from datachan.decode.node import Node

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from datachan.dcep.channels import (
+from datachan.dcep import (
     BufferedAmountChanged,
     Channel,
     ChannelAnnounced,
@@ -65,7 +65,7 @@ class ChannelMachine:
         if self.reads:
             for event in events:
                 if isinstance(event, ChannelMessage):
-                    self.channels.consumed(event.size)
+                    self.channels.release_window(event.size)
         return events
 
     def _after(self, now: float) -> None:

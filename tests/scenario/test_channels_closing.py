@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from datachan.dcep.channels import ChannelAnnounced, ChannelLimits, ChannelNotOpen, ChannelState, DataChannels
-from datachan.dcep.messages import OpenMessage
+from datachan.dcep import ChannelAnnounced, ChannelLimits, ChannelNotOpen, ChannelState, DataChannels
+from datachan.dcep.control_messages import OpenMessage
 from datachan.sctp.events import IncomingStreamsReset
 from datachan.sctp.wire.extensions import ReconfigChunk
 from datachan.sctp.wire.packet import Packet
@@ -328,7 +328,7 @@ def test_a_lost_association_closes_every_channel_with_the_reason() -> None:
     with pytest.raises(ChannelNotOpen):
         pair.send(pair.a, of_a, "x")
     pair.close(pair.a, of_a)
-    pair.a.machine.channels.consumed(10)
+    pair.a.machine.channels.release_window(10)
     pair.a.machine.channels.close_all("again")
     assert was_closed(pair.a, of_a) == 1
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from datachan.dcep.channels import ChannelClosed, ChannelLimits, ChannelState, DcepError
-from datachan.dcep.messages import OpenMessage
+from datachan.dcep import ChannelClosed, ChannelLimits, ChannelState, DcepError
+from datachan.dcep.control_messages import OpenMessage
 from datachan.sctp.errors import SctpError
 from datachan.sctp.events import IncomingStreamsReset
 from tests.scenario.channel_pair import ChannelPair, connected

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datachan.dcep.channels import BufferedAmountChanged, Channel, ChannelLimits, ChannelMessage, ChannelState
+from datachan.dcep import BufferedAmountChanged, Channel, ChannelLimits, ChannelMessage, ChannelState
 from datachan.sctp.errors import MessageTooLarge
 from datachan.sctp.events import SendFailed
 from datachan.sctp.wire.chunks import UserDataChunk
@@ -207,7 +207,7 @@ def test_unread_messages_close_the_window_and_reading_opens_it() -> None:
     assert channel.buffered_amount > 0
     pair.z.machine.reads = True
     for event in stalled:
-        pair.z.machine.channels.consumed(event.size)
+        pair.z.machine.channels.release_window(event.size)
     pair.settle(60)
     assert messages(pair.z, remote) == sent
     assert window_is_whole(pair)
@@ -223,7 +223,7 @@ def test_messages_read_after_the_channel_closed_are_given_back_too() -> None:
     assert remote.state is ChannelState.CLOSED
     assert not window_is_whole(pair)
     for event in pair.z.of(ChannelMessage):
-        pair.z.machine.channels.consumed(event.size)
+        pair.z.machine.channels.release_window(event.size)
     pair.settle()
     assert window_is_whole(pair)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from datachan.dcep.channels import (
+from datachan.dcep import (
     ChannelAnnounced,
     ChannelLimits,
     ChannelNotOpen,
@@ -17,7 +17,7 @@ from datachan.dcep.channels import (
     InvalidChannelOptions,
     NoFreeId,
 )
-from datachan.dcep.messages import OpenMessage
+from datachan.dcep.control_messages import OpenMessage
 from datachan.sctp.wire.chunks import DataChunk
 from datachan.sctp.wire.extensions import IDataChunk
 from datachan.sctp.wire.packet import Packet

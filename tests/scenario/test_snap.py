@@ -19,7 +19,7 @@ from datachan.sdp import LocalData
 from tests.pairs import configuration, pair, soon
 from tests.sim.pair import Pair
 from tests.sim.seeds import entropy
-from tests.unit.test_sdp_negotiation import LOCAL, answer, lines, offer
+from tests.unit.test_sdp_offer_answer import LOCAL, answer, lines, offer
 
 DRAFTS_OWN = "AQAAHols3R0AUAAA/////+B5ZR3AAAAEgAgABoLA"
 OPTIONS = AssociationOptions()

@@ -6,7 +6,7 @@ import random
 from datetime import UTC, datetime
 from typing import Any
 
-from datachan.dcep.channels import (
+from datachan.dcep import (
     Channel,
     ChannelAnnounced,
     ChannelClosed,
@@ -61,7 +61,7 @@ def connected(network: Network, seed: int) -> Pair:
 def read_everything(peer: Peer) -> None:
     def read(event: object, now: float) -> None:
         if isinstance(event, ChannelMessage):
-            peer.machine.channels.consumed(event.size)
+            peer.machine.channels.release_window(event.size)
 
     peer.on_event = read
 

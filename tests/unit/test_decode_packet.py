@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datachan.dcep.messages import AckMessage, OpenMessage
+from datachan.dcep.control_messages import AckMessage, OpenMessage
 from datachan.decode import NotHexadecimal, Style, decode_packet, parse_hexadecimal, render, render_summary, to_json
 from datachan.decode.chunks import CHUNKS
 from datachan.decode.names import CHUNK_NAMES, RECONFIG_RESULTS

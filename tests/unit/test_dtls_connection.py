@@ -15,8 +15,8 @@ from datachan.dtls import (
     DtlsFailed,
     DtlsState,
     Fingerprint,
-    InvalidState,
-    MessageTooLarge,
+    NotConnected,
+    RecordTooLarge,
 )
 from tests.scenario.dtls_pair import CERTIFICATE_A, CERTIFICATE_Z, NOW, Pair, connected_pair
 
@@ -96,7 +96,7 @@ def test_no_timeout_is_left_once_connected() -> None:
 
 @pytest.mark.parametrize("is_client", [True, False])
 def test_messages_cannot_be_sent_before_connected(is_client: bool) -> None:
-    with pytest.raises(InvalidState):
+    with pytest.raises(NotConnected):
         connection(is_client=is_client).send_messages([b"too early"])
 
 
@@ -110,7 +110,7 @@ def test_messages_after_the_end_vanish() -> None:
 
 def test_a_message_of_one_record_goes_and_one_byte_more_is_refused() -> None:
     pair = connected_pair()
-    with pytest.raises(MessageTooLarge):
+    with pytest.raises(RecordTooLarge):
         pair.a.send_messages([b"small", bytes(16385)])
     assert pair.a.datagrams_to_send(NOW) == []
     pair.a.send_messages([bytes(16384)])

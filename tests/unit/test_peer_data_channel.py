@@ -1,4 +1,4 @@
-"""`RTCDataChannel` and its inbox: states, events, waiting and reading, without a connection."""
+"""`RTCDataChannel` and its unread: states, events, waiting and reading, without a connection."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 from datachan.dcep.channel import Channel
 from datachan.peer import ArgumentError, InvalidStateError, MessageTooLargeError, OperationError
-from datachan.peer.data_channel import ManagedDataChannel
-from datachan.peer.inbox import Inbox
+from datachan.peer.rtc_data_channel import ManagedDataChannel
+from datachan.peer.unread_messages import UnreadMessages
 
 
 class Host:
@@ -31,7 +31,7 @@ class Host:
     def close_channel(self, channel: Channel) -> None:
         self.closed.append(channel)
 
-    def consumed(self, size: int) -> None:
+    def release_window(self, size: int) -> None:
         self.returned += size
 
 
@@ -331,12 +331,12 @@ def test_dropping_a_channel_gives_back_what_nobody_read() -> None:
 
 def test_an_inbox_gives_back_each_message_once() -> None:
     returned: list[int] = []
-    inbox = Inbox(returned.append)
-    inbox.put("a", 1)
-    inbox.put("b", 2)
+    unread = UnreadMessages(returned.append)
+    unread.put("a", 1)
+    unread.put("b", 2)
 
-    assert inbox.take() == "a"
-    del inbox
+    assert unread.take() == "a"
+    del unread
     gc.collect()
 
     assert returned == [1, 2]

@@ -6,9 +6,9 @@ import itertools
 
 import pytest
 
-from datachan.peer.description import Applied
 from datachan.peer.errors import InvalidStateError
-from datachan.peer.signaling_state import Signaling
+from datachan.peer.rtc_session_description import AppliedDescription
+from datachan.peer.signaling_state import SignalingState
 from datachan.sdp import SessionDescription
 
 ALLOWED = {
@@ -40,12 +40,12 @@ ROADS = {
 }
 
 
-def described(kind: str) -> Applied:
-    return Applied(type=kind, sdp=kind, parsed=SessionDescription())
+def described(kind: str) -> AppliedDescription:
+    return AppliedDescription(type=kind, sdp=kind, parsed=SessionDescription())
 
 
-def signaling_in(state: str) -> Signaling:
-    signaling = Signaling()
+def signaling_in(state: str) -> SignalingState:
+    signaling = SignalingState()
     for side, kind in ROADS.get(state, []):
         signaling.set(side, described(kind))
     if state == "closed":
@@ -74,7 +74,7 @@ def test_goes_where_the_specification_says_and_nowhere_else(state: str, side: st
 
 
 def test_an_answer_makes_both_descriptions_current() -> None:
-    signaling = Signaling()
+    signaling = SignalingState()
     offer, answer = described("offer"), described("answer")
 
     signaling.set("local", offer)
@@ -86,7 +86,7 @@ def test_an_answer_makes_both_descriptions_current() -> None:
 
 
 def test_a_rollback_brings_the_descriptions_before_it_back() -> None:
-    signaling = Signaling()
+    signaling = SignalingState()
     offer, answer = described("offer"), described("answer")
     signaling.set("remote", offer)
     signaling.set("local", answer)
@@ -98,7 +98,7 @@ def test_a_rollback_brings_the_descriptions_before_it_back() -> None:
 
 
 def test_a_refused_description_changes_nothing() -> None:
-    signaling = Signaling()
+    signaling = SignalingState()
 
     with pytest.raises(InvalidStateError):
         signaling.set("remote", described("answer"))

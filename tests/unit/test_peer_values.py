@@ -20,10 +20,10 @@ from datachan.peer import (
     RTCSessionDescription,
     SdpError,
 )
-from datachan.peer.candidates import read_candidate
+from datachan.peer.added_candidate import read_candidate
+from datachan.peer.channel_options import channel_options
 from datachan.peer.configuration import check_configuration
-from datachan.peer.description import MAX_ADDED_CANDIDATES, Applied
-from datachan.peer.parameters import channel_parameters
+from datachan.peer.rtc_session_description import MAX_ADDED_CANDIDATES, AppliedDescription
 from datachan.sdp import parse_candidate_untrusted, parse_description_untrusted
 
 TEXT = "candidate:1 1 udp 5 192.0.2.9 4000 typ host"
@@ -136,7 +136,7 @@ def test_a_description_has_one_of_four_types() -> None:
 
 
 def test_added_candidates_appear_at_the_end_of_the_data_section() -> None:
-    applied = Applied(type="offer", sdp=SDP, parsed=REMOTE)
+    applied = AppliedDescription(type="offer", sdp=SDP, parsed=REMOTE)
     assert applied.with_added_candidates() == SDP
 
     applied.add_candidate(parse_candidate_untrusted(TEXT))
@@ -149,7 +149,7 @@ def test_added_candidates_appear_at_the_end_of_the_data_section() -> None:
 
 
 def test_only_so_many_added_candidates_are_remembered() -> None:
-    applied = Applied(type="offer", sdp=SDP, parsed=REMOTE)
+    applied = AppliedDescription(type="offer", sdp=SDP, parsed=REMOTE)
 
     for port in range(1, 1000):
         applied.add_candidate(parse_candidate_untrusted(TEXT.replace("4000", str(port))))
@@ -244,7 +244,7 @@ def parameters(**changes: object) -> dict[str, object]:
         "id": None,
         "priority": "low",
     }
-    return channel_parameters(**{**given, **changes})  # type: ignore[arg-type]
+    return channel_options(**{**given, **changes})  # type: ignore[arg-type]
 
 
 def test_the_id_is_ignored_unless_the_channel_is_negotiated() -> None:

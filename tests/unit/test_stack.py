@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from datachan.dcep.channels import Channel, ChannelAnnounced, ChannelClosed, ChannelMessage, ChannelState, DataChannels
+from datachan.dcep import Channel, ChannelAnnounced, ChannelClosed, ChannelMessage, ChannelState, DataChannels
 from datachan.dtls.certificate import Certificate
 from datachan.dtls.connection import DtlsConnected, DtlsFailed, DtlsState
 from datachan.sctp.association import AssociationState
@@ -167,7 +167,7 @@ def test_graceful_close_delivers_what_is_queued() -> None:
         machines.a.machine.channels.send(channel, message, machines.now)
     machines.a.machine.close(machines.now)
     machines.z.on_event = lambda event, now: (
-        machines.z.machine.channels.consumed(event.size) if isinstance(event, ChannelMessage) else None
+        machines.z.machine.channels.release_window(event.size) if isinstance(event, ChannelMessage) else None
     )
     machines.run_until(lambda: bool(machines.a.of(StackClosed) and machines.z.of(StackClosed)))
     assert data(machines.z) == sent

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from datachan.sdp import format_description, with_candidates
 
-from .channels import ChannelRegistry
+from .channel_registry import ChannelRegistry
 from .configuration import RTCCertificate, RTCConfiguration
-from .data_channel import RTCDataChannel
-from .description import Applied, RTCSessionDescription
-from .emitter import EventTarget
+from .event_target import EventTarget
 from .negotiation import Negotiation
+from .rtc_data_channel import RTCDataChannel
+from .rtc_session_description import AppliedDescription, RTCSessionDescription
+from .transport_views import RTCSctpTransport
 from .transports import PeerTransports
-from .w3c_transports import RTCSctpTransport
 
 
-class ConnectionState(EventTarget):
+class ConnectionAttributes(EventTarget):
     """The readable half of `RTCPeerConnection`.
 
     Args:
@@ -119,7 +119,7 @@ class ConnectionState(EventTarget):
     def _announce(self, channel: RTCDataChannel) -> None:
         self.emit("datachannel", channel)
 
-    def _local(self, description: Applied | None) -> RTCSessionDescription | None:
+    def _local(self, description: AppliedDescription | None) -> RTCSessionDescription | None:
         if description is None:
             return None
         parsed = description.parsed
@@ -129,7 +129,7 @@ class ConnectionState(EventTarget):
         return RTCSessionDescription(sdp=format_description(parsed), type=description.type)
 
 
-def _described(description: Applied | None) -> RTCSessionDescription | None:
+def _described(description: AppliedDescription | None) -> RTCSessionDescription | None:
     if description is None:
         return None
     return RTCSessionDescription(sdp=description.with_added_candidates(), type=description.type)

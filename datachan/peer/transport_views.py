@@ -9,7 +9,7 @@ from datachan.ice import IceState, IceTransport
 from datachan.sdp import RTCIceCandidate
 from datachan.stack import Stack
 
-from .emitter import EventTarget
+from .event_target import EventTarget
 from .transports import PeerTransports
 
 

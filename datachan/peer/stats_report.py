@@ -12,11 +12,11 @@ from datachan.dtls.certificate import Fingerprint
 from datachan.ice import CandidatePairStats, IceStats
 from datachan.sdp import IceCandidate
 
-from .channels import ChannelRegistry
+from .channel_registry import ChannelRegistry
 from .configuration import RTCCertificate
-from .data_channel import RTCDataChannel
+from .rtc_data_channel import RTCDataChannel
+from .transport_views import RTCSctpTransport
 from .transports import PeerTransports
-from .w3c_transports import RTCSctpTransport
 
 
 @dataclass

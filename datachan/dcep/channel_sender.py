@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from datachan.dcep.channel import Channel
-from datachan.dcep.messages import AckMessage, OpenMessage
-from datachan.dcep.payload import DCEP
 from datachan.sctp.association import Association
 from datachan.sctp.errors import InvalidState, InvalidStream
 
+from .channel import Channel
+from .control_messages import AckMessage, OpenMessage
+from .payload import DCEP
 
-class Link:
+
+class ChannelSender:
     """The way to the association while there is one.
 
     An association may be gone while its last events are still being read: what we then want of it no longer matters,
@@ -21,8 +22,8 @@ class Link:
 
     def __init__(self) -> None:
         self.shutting_down = False
-        self._consumed_bytes = 0
-        self._consumed_messages = 0
+        self._released_bytes = 0
+        self._released_messages = 0
         self._association: Association | None = None
         self._to_reset: dict[int, None] = {}
 
@@ -39,7 +40,7 @@ class Link:
     def restart(self) -> None:
         """Forget what was under way."""
         self.shutting_down = False
-        self._consumed_bytes = self._consumed_messages = 0
+        self._released_bytes = self._released_messages = 0
         self._to_reset.clear()
 
     def send(self, channel: Channel, ppid: int, payload: bytes, user_bytes: int, now: float) -> None:
@@ -115,15 +116,15 @@ class Link:
         except (InvalidState, InvalidStream):
             return
 
-    def consumed(self, size: int) -> None:
-        """Give back the bytes of a message to the receiver window at the next `flush_consumed`."""
-        self._consumed_bytes += size
-        self._consumed_messages += 1
+    def release_window(self, size: int) -> None:
+        """Give back the bytes of a message to the receiver window at the next `flush_released`."""
+        self._released_bytes += size
+        self._released_messages += 1
 
-    def flush_consumed(self, now: float) -> None:
+    def flush_released(self, now: float) -> None:
         """Give back together what was consumed since."""
-        if not self._consumed_messages:
+        if not self._released_messages:
             return
         if self._association is not None:
-            self._association.message_consumed(self._consumed_bytes, now, self._consumed_messages)
-        self._consumed_bytes = self._consumed_messages = 0
+            self._association.message_consumed(self._released_bytes, now, self._released_messages)
+        self._released_bytes = self._released_messages = 0

@@ -11,9 +11,9 @@ from typing import Any, Final, Protocol
 
 from datachan.dcep.channel import Channel
 
-from .emitter import EventTarget
 from .errors import ArgumentError, InvalidStateError, MessageTooLargeError, OperationError
-from .inbox import Inbox
+from .event_target import EventTarget
+from .unread_messages import UnreadMessages
 
 DEFAULT_HIGH_WATER: Final = 1024 * 1024
 # RFC 8831, 6.4 and W3C webrtc-priority: the four levels and their numbers.
@@ -33,7 +33,7 @@ class ChannelHost(Protocol):
     def close_channel(self, channel: Channel) -> None:
         """Deliver what is queued, then close."""
 
-    def consumed(self, size: int) -> None:
+    def release_window(self, size: int) -> None:
         """A message that took this much of the window has been read."""
 
 
@@ -61,7 +61,7 @@ class RTCDataChannel(EventTarget):
         self._failure: str | None = None
         self._waiters: set[asyncio.Future[None]] = set()
         self._flush_handle: asyncio.Handle | None = None
-        self._inbox = Inbox(host.consumed)
+        self._unread = UnreadMessages(host.release_window)
         self.messages_sent = 0
         self.bytes_sent = 0
         self.messages_received = 0
@@ -200,7 +200,7 @@ class RTCDataChannel(EventTarget):
 
     async def __anext__(self) -> str | bytes:
         """The next message."""
-        return await self._inbox.next()
+        return await self._unread.next()
 
     # -- states -------------------------------------------------------------------------------------------------
 
@@ -232,7 +232,7 @@ class RTCDataChannel(EventTarget):
 
     def _add_event_handler(self, event: str, k: Callable[..., Any], v: Callable[..., Any]) -> None:
         super()._add_event_handler(event, k, v)
-        if event == "message" and self._inbox and self._flush_handle is None:
+        if event == "message" and self._unread and self._flush_handle is None:
             # Not at once: whoever attaches a callback does not expect it to run inside of `on`.
             self._flush_handle = asyncio.get_running_loop().call_soon(self._flush)
 
@@ -240,8 +240,8 @@ class RTCDataChannel(EventTarget):
         if self._flush_handle is not None:
             self._flush_handle.cancel()
             self._flush_handle = None
-        while self._inbox and self.listeners("message"):
-            self.emit("message", self._inbox.take())
+        while self._unread and self.listeners("message"):
+            self.emit("message", self._unread.take())
 
     async def _changed(self) -> None:
         waiter = asyncio.get_running_loop().create_future()
@@ -274,9 +274,9 @@ class ManagedDataChannel(RTCDataChannel):
         """Hand over a message; whether somebody took it, or else it lies in the inbox."""
         self.messages_received += 1
         self.bytes_received += size
-        if not self._inbox and self.emit("message", data):
+        if not self._unread and self.emit("message", data):
             return True
-        self._inbox.put(data, size)
+        self._unread.put(data, size)
         return False
 
     def buffered_amount_changed(self) -> None:
@@ -301,7 +301,7 @@ class ManagedDataChannel(RTCDataChannel):
             return
         self._flush()
         self._ready_state = "closed"
-        self._inbox.end()
+        self._unread.end()
         self._notify()
         if self._failure is not None:
             self.emit("error", OperationError(self._failure))
@@ -313,7 +313,7 @@ class ManagedDataChannel(RTCDataChannel):
             self._ready_state = "closing"
             self._notify()
         # Whoever closes reads no more: a peer that still sends must not wait for the window before it can agree.
-        self._inbox.give_back_all()
+        self._unread.give_back_all()
 
 
 def _plain(data: object) -> str | bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from datachan.dcep.channel import Channel
+from .channel import Channel
 
 
 class ChannelEvent:
@@ -19,7 +19,7 @@ class ChannelMessage(ChannelEvent):
     Attributes:
         channel: the channel.
         data: `str` or `bytes`, as the peer sent it; may be empty.
-        size: what to give to `DataChannels.consumed`, once and only once, when the application has taken the
+        size: what to give to `DataChannels.release_window`, once and only once, when the application has taken the
             message: until then so many bytes count against the receiver window. Not its length: 1 for an empty
             message, 0 for one that had to wait for its channel, whose bytes were given back when it came.
     """

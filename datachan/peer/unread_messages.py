@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 
-class Inbox:
+class UnreadMessages:
     """The received messages of one channel, in order.
 
     What lies in here counts against the receive window: the peer, not our memory, bears what is not read.

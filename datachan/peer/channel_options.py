@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from .data_channel import PRIORITIES
 from .errors import ArgumentError
+from .rtc_data_channel import PRIORITIES
 
 _LONGEST_NAME: Final = 65535
 _LARGEST_ID: Final = 65534
 
 
-def channel_parameters(
+def channel_options(
     label: str,
     max_packet_life_time: int | None,
     max_retransmits: int | None,

@@ -1,4 +1,4 @@
-"""`datachan.sdp.negotiation`: offers, answers and what in them goes together."""
+"""`datachan.sdp.offer_answer`: offers, answers and what in them goes together."""
 
 from __future__ import annotations
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from datachan.dcep.channel import Channel
-from datachan.dcep.errors import IdInUse, NoFreeId
-from datachan.dcep.ids import MAX_STREAMS, IdPool
-from datachan.dcep.messages import OpenMessage, encode_text
+from .channel import Channel
+from .control_messages import OpenMessage, encode_text
+from .errors import IdInUse, NoFreeId
+from .id_pool import MAX_STREAMS, IdPool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

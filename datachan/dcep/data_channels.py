@@ -1,7 +1,7 @@
 """All data channels of one association: ids, opening, messages and closing; it knows no DTLS, no socket and no clock.
 
 RFC 8831 says what a channel is, RFC 8832 how one is opened in band. Channels may be made, written to and closed before
-there is an association; they come to life when it is established. What arrives is `datachan.dcep.inbound`'s business.
+there is an association; they open when it is established. `channel_receiver` handles what the peer sends.
 """
 
 from __future__ import annotations
@@ -9,30 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from datachan.dcep.channel import Channel, ChannelState
-from datachan.dcep.errors import (
-    ChannelNotOpen,
-    DcepError,
-    IdInUse,
-    InvalidChannelOptions,
-    NoFreeId,
-)
-from datachan.dcep.events import (
-    BufferedAmountChanged,
-    ChannelAnnounced,
-    ChannelClosed,
-    ChannelClosing,
-    ChannelEvent,
-    ChannelFailed,
-    ChannelMessage,
-    ChannelOpened,
-)
-from datachan.dcep.held import HeldMessages
-from datachan.dcep.inbound import Inbound
-from datachan.dcep.link import Link
-from datachan.dcep.messages import MAX_TEXT_BYTES, OpenMessage, encode_text
-from datachan.dcep.payload import encode_payload
-from datachan.dcep.table import ChannelLimits, ChannelTable
 from datachan.sctp.association import Association
 from datachan.sctp.errors import InvalidState, MessageTooLarge
 from datachan.sctp.events import (
@@ -49,25 +25,25 @@ from datachan.sctp.events import (
     StreamResetFailed,
 )
 
-__all__ = [
-    "BufferedAmountChanged",
-    "Channel",
-    "ChannelAnnounced",
-    "ChannelClosed",
-    "ChannelClosing",
-    "ChannelEvent",
-    "ChannelFailed",
-    "ChannelLimits",
-    "ChannelMessage",
-    "ChannelNotOpen",
-    "ChannelOpened",
-    "ChannelState",
-    "DataChannels",
-    "DcepError",
-    "IdInUse",
-    "InvalidChannelOptions",
-    "NoFreeId",
-]
+from .channel import Channel, ChannelState
+from .channel_events import (
+    BufferedAmountChanged,
+    ChannelClosed,
+    ChannelClosing,
+    ChannelEvent,
+    ChannelFailed,
+    ChannelOpened,
+)
+from .channel_receiver import ChannelReceiver
+from .channel_sender import ChannelSender
+from .channel_table import ChannelLimits, ChannelTable
+from .control_messages import MAX_TEXT_BYTES, OpenMessage, encode_text
+from .errors import (
+    ChannelNotOpen,
+    InvalidChannelOptions,
+)
+from .held_messages import HeldMessages
+from .payload import encode_payload
 
 MAX_ID: Final = 65534
 _MAX_UNSIGNED_SHORT: Final = 65535
@@ -89,15 +65,15 @@ class DataChannels:
         self.max_message_size = max_message_size
         self._limits = limits
         self._table = ChannelTable(limits)
-        self._link = Link()
+        self._sender = ChannelSender()
         self._held = HeldMessages(limits.max_held_bytes, limits.max_held_messages)
-        self._inbound = Inbound(self._table, self._link, self._held)
+        self._receiver = ChannelReceiver(self._table, self._sender, self._held)
         self._is_dtls_client = False
         self._established = False
         self._ended = ""
         self._progressed: dict[Channel, None] = {}
         self._handlers: dict[type[Event], Callable[[Any, float], None]] = {
-            MessageReceived: self._inbound.message,
+            MessageReceived: self._receiver.message,
             StreamProgress: self._stream_progress,
             IncomingStreamsReset: self._incoming_streams_reset,
             OutgoingStreamsReset: self._outgoing_streams_reset,
@@ -159,7 +135,7 @@ class DataChannels:
         _check_options(label, protocol, max_packet_life_time, max_retransmits, priority)
         if negotiated and (id is None or not 0 <= id <= MAX_ID):
             raise InvalidChannelOptions(f"a negotiated channel needs an id from 0 to {MAX_ID}, not {id}")
-        if self._ended or self._link.shutting_down:
+        if self._ended or self._sender.shutting_down:
             raise ChannelNotOpen(f"no channel can be made: {self._ended or 'the association is shutting down'}")
         channel = Channel(
             label,
@@ -196,7 +172,7 @@ class DataChannels:
             self.flush(now)
         if channel.open_sent:
             try:
-                self._link.send(channel, ppid, payload, size, now)
+                self._sender.send(channel, ppid, payload, size, now)
             except InvalidState as error:
                 raise ChannelNotOpen(str(error)) from error
         else:
@@ -217,15 +193,15 @@ class DataChannels:
             return
         channel.state = ChannelState.CLOSING
         if channel.open_sent and channel.id is not None:
-            self._link.reset(channel.id)
+            self._sender.reset(channel.id)
 
-    def consumed(self, size: int) -> None:
+    def release_window(self, size: int) -> None:
         """The application took a message, of whatever channel: open the receiver window by `ChannelMessage.size`.
 
         The association hears of it at the next `flush`.
         """
         if size:
-            self._link.consumed(size)
+            self._sender.release_window(size)
 
     def close_all(self, reason: str = "") -> None:
         """The association is gone or will never be: every channel closes at once; with a reason, each fails first."""
@@ -233,7 +209,7 @@ class DataChannels:
             return
         self._ended = reason or "the association has ended"
         self._established = False
-        self._link.detach()
+        self._sender.detach()
         for channel in tuple(self._table):
             self._end(channel, reason)
 
@@ -244,7 +220,7 @@ class DataChannels:
                 self._closed(channel)
             elif channel.state is not ChannelState.CLOSED:
                 channel.state = ChannelState.CLOSING
-        self._link.shutting_down = True
+        self._sender.shutting_down = True
 
     # -- the machine ---------------------------------------------------------------------------------------------------
 
@@ -256,7 +232,7 @@ class DataChannels:
             is_dtls_client: the client has the even ids, the server the odd ones (RFC 8832, section 6).
             now: seconds.
         """
-        self._link.attach(association)
+        self._sender.attach(association)
         self._is_dtls_client = is_dtls_client
         self._ended = ""
 
@@ -264,7 +240,7 @@ class DataChannels:
         """Take the most frequent event of the association, which is all that `handle_event` would do with it."""
         if self._table.waiting:
             self.flush(now)
-        self._inbound.message(event, now)
+        self._receiver.message(event, now)
 
     def handle_event(self, event: Event, now: float) -> None:
         """Take one event of the association."""
@@ -279,16 +255,16 @@ class DataChannels:
 
         Channels are opened, what was closed together is reset together, and what was consumed opens the window.
         """
-        self._link.flush_consumed(now)
+        self._sender.flush_released(now)
         if self._established and self._table.waiting:
             waiting, self._table.waiting = self._table.waiting, []
             for channel in waiting:
                 self._open(channel, now)
-        self._link.flush_resets(now)
+        self._sender.flush_resets(now)
 
     def events(self) -> list[ChannelEvent]:
         """Drain what happened."""
-        events, self._inbound.events = self._inbound.events, []
+        events, self._receiver.events = self._receiver.events, []
         if not self._progressed:
             return events
         progressed, self._progressed = self._progressed, {}
@@ -309,18 +285,18 @@ class DataChannels:
             self._end(channel, "the peer restarted the association")
         self._table = ChannelTable(self._limits)
         self._held = HeldMessages(self._limits.max_held_bytes, self._limits.max_held_messages)
-        self._link.restart()
-        self._inbound.restart(self._table, self._held)
+        self._sender.restart()
+        self._receiver.restart(self._table, self._held)
         self._association_established(event, now)
 
     def _open(self, channel: Channel, now: float) -> None:
         channel.open_sent = True
-        self._link.opened(channel)
+        self._sender.opened(channel)
         if channel.negotiated:
             channel.confirmed = True
             if channel.state is ChannelState.CONNECTING:
                 channel.state = ChannelState.OPEN
-                self._inbound.tell(ChannelOpened(channel))
+                self._receiver.tell(ChannelOpened(channel))
         else:
             opening = OpenMessage(
                 label=channel.label,
@@ -330,21 +306,21 @@ class DataChannels:
                 max_packet_life_time=channel.max_packet_life_time,
                 priority=channel.priority,
             )
-            self._link.control(channel, opening, now)
+            self._sender.control(channel, opening, now)
         for ppid, payload, size in channel.pending or ():
-            self._link.try_send(channel, ppid, payload, size, now)
+            self._sender.try_send(channel, ppid, payload, size, now)
         channel.pending = None
         if channel.state is ChannelState.CLOSING and channel.id is not None:
-            self._link.reset(channel.id)
+            self._sender.reset(channel.id)
         if channel.negotiated and channel.id is not None and channel.id in self._held:
-            self._inbound.replay(channel.id, now)
+            self._receiver.replay(channel.id, now)
 
     # -- closing -------------------------------------------------------------------------------------------------------
 
     def _incoming_streams_reset(self, event: IncomingStreamsReset, now: float) -> None:
         # RFC 6525, 4.1: "If no streams are listed, then all streams are to be reset."
         for stream_id in event.stream_ids or tuple(self._table.by_id):
-            self._inbound.stream_reset(stream_id)
+            self._receiver.stream_reset(stream_id)
             self._finish_close(stream_id, now)
 
     def _outgoing_streams_reset(self, event: OutgoingStreamsReset, now: float) -> None:
@@ -371,16 +347,16 @@ class DataChannels:
         self._closed(channel)
         if channel.refuse_next:
             self._held.take(stream_id)
-            self._inbound.refuse(stream_id).incoming_reset = channel.next_was_reset
+            self._receiver.refuse(stream_id).incoming_reset = channel.next_was_reset
         elif stream_id in self._held:
-            self._inbound.replay(stream_id, now)
+            self._receiver.replay(stream_id, now)
 
     def _shutdown_received(self, event: ShutdownReceived, now: float) -> None:
-        self._link.shutting_down = True
+        self._sender.shutting_down = True
         for channel in self.channels:
             if channel.state is not ChannelState.CLOSING:
                 channel.state = ChannelState.CLOSING
-                self._inbound.tell(ChannelClosing(channel))
+                self._receiver.tell(ChannelClosing(channel))
 
     def _end(self, channel: Channel, reason: str) -> None:
         if channel.state is not ChannelState.CLOSED:
@@ -394,13 +370,13 @@ class DataChannels:
     def _tell_end(self, channel: Channel, reason: str) -> None:
         channel.state = ChannelState.CLOSED
         channel.pending = None
-        self._inbound.drop_parts(channel)
+        self._receiver.drop_parts(channel)
         self._progressed.pop(channel, None)
         if channel.silent:
             return
         if reason:
-            self._inbound.tell(ChannelFailed(channel, reason))
-        self._inbound.tell(ChannelClosed(channel))
+            self._receiver.tell(ChannelFailed(channel, reason))
+        self._receiver.tell(ChannelClosed(channel))
 
     def _stream_progress(self, event: StreamProgress, now: float) -> None:
         channel = self._table.by_id.get(event.stream_id)

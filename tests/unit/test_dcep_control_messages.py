@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datachan.dcep.control_messages import AckMessage, OpenMessage, encode_text, parse_message_untrusted
 from datachan.dcep.errors import BadDcepMessage
-from datachan.dcep.messages import AckMessage, OpenMessage, encode_text, parse_message_untrusted
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 UINT32 = st.integers(0, 2**32 - 1)

@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from datachan.dcep.errors import BadDcepMessage
+from .errors import BadDcepMessage
 
 DATA_CHANNEL_ACK: Final = 0x02
 DATA_CHANNEL_OPEN: Final = 0x03

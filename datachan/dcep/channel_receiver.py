@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from datachan.dcep.channel import Channel, ChannelState
-from datachan.dcep.errors import BadDcepMessage
-from datachan.dcep.events import (
+from datachan.sctp.events import MessageReceived
+
+from .channel import Channel, ChannelState
+from .channel_events import (
     ChannelAnnounced,
     ChannelClosing,
     ChannelEvent,
@@ -14,10 +15,12 @@ from datachan.dcep.events import (
     ChannelMessage,
     ChannelOpened,
 )
-from datachan.dcep.held import HeldMessages
-from datachan.dcep.link import Link
-from datachan.dcep.messages import AckMessage, OpenMessage, parse_message_untrusted
-from datachan.dcep.payload import (
+from .channel_sender import ChannelSender
+from .channel_table import ChannelTable
+from .control_messages import AckMessage, OpenMessage, parse_message_untrusted
+from .errors import BadDcepMessage
+from .held_messages import HeldMessages
+from .payload import (
     BINARY,
     BINARY_EMPTY,
     BINARY_PARTIAL,
@@ -27,23 +30,21 @@ from datachan.dcep.payload import (
     STRING_PARTIAL,
     USER_PPIDS,
 )
-from datachan.dcep.table import ChannelTable
-from datachan.sctp.events import MessageReceived
 
 _PARTIAL_OF: Final = {BINARY: BINARY_PARTIAL, STRING: STRING_PARTIAL}
 
 
-class Inbound:
+class ChannelReceiver:
     """The receiving half of `DataChannels`.
 
     Attributes:
         events: what is to be told to the user.
     """
 
-    def __init__(self, table: ChannelTable, link: Link, held: HeldMessages) -> None:
+    def __init__(self, table: ChannelTable, sender: ChannelSender, held: HeldMessages) -> None:
         self.events: list[ChannelEvent] = []
         self._table = table
-        self._link = link
+        self._sender = sender
         self._held = held
 
     def restart(self, table: ChannelTable, held: HeldMessages) -> None:
@@ -64,9 +65,9 @@ class Inbound:
             self.events.append(ChannelMessage(channel, event.data, len(event.data)))
         elif self._must_wait(event, channel):
             self._hold(event, channel)
-            self._link.consumed(len(event.data))
+            self._sender.release_window(len(event.data))
         elif not self._take(event, channel, len(event.data), now):
-            self._link.consumed(len(event.data))
+            self._sender.release_window(len(event.data))
 
     def replay(self, stream_id: int, now: float) -> None:
         """Take what was held of a stream; its bytes were given back to the window when they came."""
@@ -118,7 +119,7 @@ class Inbound:
         channel.silent = True
         channel.state = ChannelState.CLOSING
         self._table.enter(channel, stream_id)
-        self._link.reset(stream_id)
+        self._sender.reset(stream_id)
         return channel
 
     def drop_parts(self, channel: Channel) -> None:
@@ -206,8 +207,8 @@ class Inbound:
         channel.open_sent = channel.confirmed = True
         self._table.enter(channel, stream_id)
         self.tell(ChannelAnnounced(channel))
-        self._link.opened(channel)
-        self._link.control(channel, AckMessage(), now)
+        self._sender.opened(channel)
+        self._sender.control(channel, AckMessage(), now)
         if stream_id in self._held:
             self.replay(stream_id, now)
 
@@ -282,4 +283,4 @@ class Inbound:
         channel.state = ChannelState.CLOSING
         self.drop_parts(channel)
         if channel.id is not None:
-            self._link.reset(channel.id)
+            self._sender.reset(channel.id)

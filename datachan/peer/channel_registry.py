@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from datachan.dcep import DataChannels
 from datachan.dcep.channel import Channel
-from datachan.dcep.channels import DataChannels
-from datachan.dcep.errors import ChannelNotOpen, DcepError, InvalidChannelOptions
-from datachan.dcep.events import (
+from datachan.dcep.channel_events import (
     BufferedAmountChanged,
     ChannelAnnounced,
     ChannelClosed,
@@ -19,9 +18,10 @@ from datachan.dcep.events import (
     ChannelMessage,
     ChannelOpened,
 )
+from datachan.dcep.errors import ChannelNotOpen, DcepError, InvalidChannelOptions
 
-from .data_channel import ManagedDataChannel, RTCDataChannel
 from .errors import ArgumentError, InvalidStateError, OperationError
+from .rtc_data_channel import ManagedDataChannel, RTCDataChannel
 from .transports import PeerTransports
 
 
@@ -90,10 +90,10 @@ class ChannelRegistry:
         self.core.close(channel, _now())
         self._look_after()
 
-    def consumed(self, size: int) -> None:
+    def release_window(self, size: int) -> None:
         """A message was read: reopen the window."""
         if not self._ended and self.transports is not None and self.transports.running:
-            self.core.consumed(size)
+            self.core.release_window(size)
             self.transports.wake()
 
     # -- what happens -------------------------------------------------------------------------------------------
@@ -104,7 +104,7 @@ class ChannelRegistry:
             face = self._faces.get(event.channel)
             if face is None or face.deliver(event.data, event.size):
                 # Whoever drives the channels looks after them anyway once this event is handled.
-                self.core.consumed(event.size)
+                self.core.release_window(event.size)
         elif isinstance(event, ChannelAnnounced):
             self._announced(event.channel)
         elif isinstance(event, ChannelClosed):

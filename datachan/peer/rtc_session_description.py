@@ -37,7 +37,7 @@ class RTCSessionDescription:
 
 
 @dataclass
-class Applied:
+class AppliedDescription:
     """A description that was set, local or remote.
 
     Attributes:

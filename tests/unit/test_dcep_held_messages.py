@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datachan.dcep.held import HeldMessages
+from datachan.dcep.held_messages import HeldMessages
 from datachan.sctp.events import MessageReceived
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datachan.dcep.ids import IdPool
+from datachan.dcep.id_pool import IdPool
 
 
 def take_all(pool: IdPool, used: set[int] | None = None) -> list[int]:
