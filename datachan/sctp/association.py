@@ -35,12 +35,12 @@ from .stats import AssociationStats, look_at
 from .tcb import Tcb
 from .timers import Timer, earliest
 from .tx.policies import AbandonmentCounter
-from .tx.retransmission import DATA_HEADER_LENGTH, RetransmissionQueue
+from .tx.retransmission import RetransmissionQueue
 from .tx.scheduler import MAX_PRIORITY, make_scheduler
 from .tx.send_queue import OutgoingMessage, SendQueue
 from .wire import causes
 from .wire.causes import ErrorCause
-from .wire.chunks import AbortChunk
+from .wire.chunks import DATA_HEADER_LENGTH, AbortChunk
 from .wire.extensions import I_DATA_HEADER_LENGTH
 from .wire.packet import COMMON_HEADER_LENGTH, parse_packet_untrusted
 from .wire.parameters import ADD_IP_ADDRESS, DELETE_IP_ADDRESS, SET_PRIMARY_ADDRESS

@@ -210,5 +210,5 @@ def test_a_stream_of_low_priority_that_comes_and_goes_costs_no_memory() -> None:
 
 
 def test_there_is_no_other_scheduler() -> None:
-    with pytest.raises(ValueError, match="no scheduler 'lottery'"):
+    with pytest.raises(ValueError, match="unknown scheduler 'lottery'"):
         make_scheduler("lottery")

@@ -1,1 +1,1 @@
-"""The sending half of an association: queues, what is outstanding, and when it is sent again."""
+"""The sending half of an association: send queues, outstanding chunks, and retransmission."""

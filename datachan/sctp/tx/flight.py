@@ -1,7 +1,7 @@
-"""What is in flight on one path: chunks in the order they were sent, what was delivered and how fast, what is lost.
+"""The chunks in flight on one path, in the order they were sent: their delivery, delivery rate and losses.
 
-Chunks are judged against others of the same path only: that another path is faster says nothing about a loss. It knows
-no windows and no timers.
+A chunk is compared with other chunks of the same path only, because a faster path says nothing about a loss on this
+one. This module knows no windows and no timers.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ LOST: Final = 2
 ABANDONED: Final = 3
 
 TAKEN_BACK: Final = -2
+"""The packet number of a chunk on which the peer reneged (RFC 9260, 6.2.1)."""
 
 
 class OutstandingChunk:
-    """The retransmission record of one DATA chunk; the bytes on the wire are made once.
+    """The retransmission record of one DATA or I-DATA chunk, which is serialized once.
 
     Attributes:
         tsn: unwrapped.
@@ -30,13 +31,12 @@ class OutstandingChunk:
         wire: the serialized chunk, padded.
         length: len(wire), which counts against cwnd.
         payload: its user bytes, which count against the peer's window.
-        state: IN_FLIGHT, ACKED (by a Gap Ack Block), LOST (to be sent again) or ABANDONED.
+        state: IN_FLIGHT, ACKED (by a Gap Ack Block), LOST (waits for retransmission) or ABANDONED.
         sent_at: when it was last sent.
-        packet: the number of the packet it was last sent in; TAKEN_BACK when it was acknowledged since and
-            the peer took that back.
-        transmissions: how often it was sent.
-        flight: that of the path it was last sent on, or is to be sent on again.
-        delivered, delivered_at, first_sent_at: the sender's delivery accounting when it was last sent.
+        packet: the number of the packet it was last sent in; TAKEN_BACK when the peer acknowledged it and then reneged.
+        transmissions: how many times it was sent.
+        flight: the flight of the path it was last sent on, or of the path chosen for its retransmission.
+        delivered, delivered_at, first_sent_at: copies of the sender's delivery accounting when it was last sent.
     """
 
     __slots__ = (
@@ -81,12 +81,12 @@ class Flight:
         size: their bytes.
         rack: the loss detector.
         rate: the delivery accounting.
-        lost: TSNs of chunks that wait to be sent again, a heap; may hold some that no longer do.
-        packets_sacked: packets of which a chunk is acknowledged by a Gap Ack Block, since there were none.
+        lost: a heap of TSNs of chunks that wait for retransmission; may hold some that no longer do.
+        packets_sacked: the number of packets with a chunk acknowledged by a Gap Ack Block, since there were last none.
         bytes_acked: chunk bytes that the last SACK acknowledged for the first time.
-        newest: the most recently sent chunk among them.
-        round_trip: seconds since that one was sent, if it may be measured; else None.
-        progress: the last SACK acknowledged what had been in flight here the longest.
+        newest: the most recently sent of those chunks.
+        round_trip: seconds since `newest` was sent, if this SACK yields a measurement; otherwise None.
+        progress: whether the last SACK acknowledged the oldest chunk in flight on this path.
     """
 
     __slots__ = (
@@ -114,14 +114,14 @@ class Flight:
         self.newest: OutstandingChunk | None = None
         self.round_trip: float | None = None
         self.progress = False
-        self._waiting: dict[int, OutstandingChunk] = {}  # to be sent again; may hold some that are no longer lost
+        self._waiting: dict[int, OutstandingChunk] = {}  # for retransmission; may hold some that are no longer lost
         self.lost: list[int] = []
         self._measured_at = float("-inf")  # when the last round trip was measured
 
     # -- sending ----------------------------------------------------------------------------------------------
 
     def depart(self, chunk: OutstandingChunk, now: float) -> None:
-        """The chunk is in flight from now on."""
+        """Put a chunk in flight and copy the delivery accounting into it."""
         rate = self.rate
         if not self.chunks:
             rate.flight_begins(now)
@@ -132,7 +132,7 @@ class Flight:
         self.size += chunk.length
 
     def land(self, chunk: OutstandingChunk) -> None:
-        """The chunk is in flight no more."""
+        """Take a chunk out of flight."""
         del self.chunks[chunk.tsn]
         self.size -= chunk.length
 
@@ -140,11 +140,11 @@ class Flight:
 
     @property
     def has_lost(self) -> bool:
-        """Whether a chunk waits to be sent again."""
+        """Whether a chunk waits for retransmission on this path."""
         return self.next_lost() is not None
 
     def next_lost(self) -> OutstandingChunk | None:
-        """The lowest chunk waiting to be sent again on this path."""
+        """Return the chunk with the lowest TSN that waits for retransmission on this path, if any."""
         lost = self.lost
         while lost:
             chunk = self._waiting.get(lost[0])
@@ -154,17 +154,17 @@ class Flight:
         return None
 
     def take_lost(self) -> None:
-        """The chunk that `next_lost` returned is being sent."""
+        """Remove the chunk that `next_lost` returned from the chunks that wait for retransmission."""
         self._waiting.pop(heappop(self.lost), None)
 
     def await_sending(self, chunk: OutstandingChunk) -> None:
-        """A chunk, lost here or elsewhere, is to be sent again on this path."""
+        """Queue a chunk, lost on this or another path, for retransmission on this path."""
         chunk.flight = self
         self._waiting[chunk.tsn] = chunk
         heappush(self.lost, chunk.tsn)
 
     def hand_over_lost(self, other: Flight) -> None:
-        """What waits to be sent again on this path is to go on another one."""
+        """Move the chunks that wait for retransmission here to another path."""
         for chunk in self._waiting.values():
             if chunk.state == LOST:
                 other.await_sending(chunk)
@@ -172,14 +172,14 @@ class Flight:
         self.lost.clear()
 
     def overdue(self, reordering_window: float, now: float) -> tuple[list[OutstandingChunk], float]:
-        """What RACK takes as lost (RFC 8985, 6.2, step 5).
+        """Find the chunks that RACK considers lost (RFC 8985, 6.2, step 5).
 
         Args:
             reordering_window: seconds.
             now: monotonic seconds.
 
         Returns:
-            The lost chunks, and seconds until the rest would be, 0.0 when nothing more is suspected.
+            The lost chunks, and the seconds until the next suspected chunk counts as lost; 0.0 when none is suspected.
         """
         rack = self.rack
         lost: list[OutstandingChunk] = []
@@ -197,14 +197,14 @@ class Flight:
     # -- acknowledgment --------------------------------------------------------------------------------------
 
     def begin_sack(self) -> None:
-        """A SACK is about to be taken in."""
+        """Reset the results of the previous SACK."""
         self.bytes_acked = 0
         self.newest = None
         self.round_trip = None
         self.progress = False
 
     def delivered(self, chunk: OutstandingChunk, now: float) -> None:
-        """A chunk was acknowledged for the first time: tell RACK."""
+        """Update RACK with a chunk that was acknowledged for the first time."""
         rack = self.rack
         tsn = chunk.tsn
         if tsn > rack.fack:
@@ -217,12 +217,12 @@ class Flight:
             self.newest = chunk
 
     def end_sack(self, now: float) -> None:
-        """The SACK has been taken in: account for what it delivered, and measure.
+        """Account for the bytes that the SACK delivered, and measure the round trip.
 
         The round trip is that of the newest chunk acknowledged, once per round trip (RFC 9260, 6.3.1, C4 and C5). C5
-        would pass over a chunk when a lower one was sent again meanwhile, for a Cumulative TSN Ack alone would not say
-        which of the two arrived. Here the chunk itself is reported, and RTO must follow a queue that builds up just
-        when losses begin.
+        excludes a chunk when a lower TSN was retransmitted meanwhile, because a Cumulative TSN Ack alone does not say
+        which of the two arrived. Here the SACK reports the chunk itself. The RTO also has to follow a queue that builds
+        up just when losses begin.
         """
         newest = self.newest
         if not self.bytes_acked or newest is None:
@@ -235,16 +235,16 @@ class Flight:
             self._measured_at = now
 
     def check_invariants(self, in_flight: set[int], lost: set[int]) -> None:
-        """For tests: raise AssertionError when the books do not balance.
+        """Raise AssertionError when the accounts do not balance; for tests.
 
         Args:
             in_flight: the TSNs that are in flight here.
-            lost: those that wait to be sent again here.
+            lost: the TSNs that wait for retransmission here.
         """
         size = sum(chunk.length for chunk in self.chunks.values())
         if size != self.size:
             raise AssertionError(f"flight {self.size}, found {size}")
         if in_flight != set(self.chunks):
-            raise AssertionError("what is in flight is filed wrongly")
+            raise AssertionError(f"TSNs {sorted(self.chunks)} are filed as in flight instead of {sorted(in_flight)}")
         if not lost <= set(self.lost) & set(self._waiting):
-            raise AssertionError(f"lost chunks {lost - set(self.lost)} would never be sent again")
+            raise AssertionError(f"lost chunks {lost - set(self.lost)} would never be retransmitted")

@@ -1,5 +1,6 @@
-"""The tail loss probe of RFC 8985, section 7: when the last packets of a flight may be lost, one packet finds out, long
-before T3-rtx would. It knows times and TSNs.
+"""The tail loss probe (RFC 8985, section 7): one packet that reveals the loss of the last packets of a flight.
+
+The probe detects such a loss long before T3-rtx expires. This module knows times and TSNs.
 """
 
 from __future__ import annotations
@@ -9,16 +10,16 @@ from typing import Final
 from datachan.sctp.timers import Timer
 
 MAX_ACK_DELAY: Final = 0.2
-"""Seconds a peer may hold the SACK for a lone packet back (RFC 9260, 6.2)."""
+"""Seconds by which a peer may delay the SACK for a lone packet (RFC 9260, 6.2)."""
 
 
 class LossProbe:
-    """The probe timer, and the probe under way.
+    """The probe timer and the outstanding probe.
 
     Attributes:
         timer: the PTO.
-        end_tsn: the highest TSN when a probe was sent, -1 when none is under way.
-        is_retransmission: the probe was no new data.
+        end_tsn: the highest TSN when the probe was sent; -1 when no probe is outstanding.
+        is_retransmission: whether the probe was a retransmission instead of new data.
     """
 
     __slots__ = ("end_tsn", "is_retransmission", "timer")
@@ -31,8 +32,8 @@ class LossProbe:
     def schedule(self, now: float, srtt: float | None, lone_packet: bool, t3_expires_at: float | None) -> None:
         """Start the timer after data was sent or acknowledged.
 
-        RFC 8985, 7.2: "First, the default PTO interval is 2*SRTT." A lone packet gets the time its SACK may be delayed
-        on top; and the probe never comes later than T3-rtx.
+        RFC 8985, 7.2: "First, the default PTO interval is 2*SRTT." A lone packet gets the time by which its SACK may be
+        delayed in addition. A probe that would come later than T3-rtx is not scheduled.
         """
         if self.end_tsn >= 0:
             return
@@ -46,17 +47,17 @@ class LossProbe:
             self.timer.expires_at = moment
 
     def sent(self, end_tsn: int, *, is_retransmission: bool) -> None:
-        """A probe goes out."""
+        """Record that a probe is being sent."""
         self.end_tsn = end_tsn
         self.is_retransmission = is_retransmission
 
     def cancel(self) -> None:
-        """Recovery has begun, or nothing is outstanding any more."""
+        """Stop the timer and forget the outstanding probe."""
         self.timer.stop()
         self.end_tsn = -1
 
     def acknowledged(self, cumulative_tsn_ack: int, duplicates: list[int]) -> bool:
-        """Whether this SACK shows that the probe repaired a loss (RFC 8985, 7.4.2)."""
+        """Return whether this SACK shows that the probe repaired a loss (RFC 8985, 7.4.2)."""
         if self.end_tsn < 0 or cumulative_tsn_ack < self.end_tsn:
             return False
         if not self.is_retransmission or self.end_tsn in duplicates:

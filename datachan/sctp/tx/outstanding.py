@@ -1,31 +1,41 @@
-"""What was sent and is not yet cumulatively acknowledged, by TSN, whatever path it went. It knows no timers or windows.
+"""The chunks of all paths that were sent and are not cumulatively acknowledged, by TSN.
 
-It answers what a SACK changed and how far a FORWARD TSN may go; each path's `Flight` has what of it is in flight there.
-What to do about it is the retransmission queue's decision.
+This module computes what a SACK changed and how far a FORWARD TSN may go; each path's `Flight` holds the chunks in
+flight on that path. It knows no timers and no windows. The retransmission queue decides what to send.
 """
 
 from __future__ import annotations
 
-import struct
 from typing import Final
+
+from datachan.sctp.wire.chunks import (
+    FLAG_BEGINNING,
+    FLAG_ENDING,
+    FLAG_IMMEDIATE,
+    FLAG_UNORDERED,
+    serialize_data,
+)
+from datachan.sctp.wire.extensions import serialize_i_data
 
 from .flight import ABANDONED, ACKED, IN_FLIGHT, LOST, TAKEN_BACK, Flight, OutstandingChunk
 from .send_queue import OutgoingMessage
 
 MANY_BLOCKS: Final = 16
-"""Gap Ack Blocks of a SACK, from which on what it does not speak of any more is not taken for dropped: the receiver may
-have had no room for the blocks of higher TSNs. Browsers report no more than 20."""
+"""With this many Gap Ack Blocks, a TSN that a SACK no longer lists is not treated as reneged: the receiver may have had
+no room for the blocks of higher TSNs. Browsers report at most 20."""
+
+MAX_PLAUSIBLE_ADVANCE: Final = 1 << 30
+"""A Cumulative TSN Ack further ahead of the next TSN is an old one from before an SSN/TSN reset, which moves TSNs by
+2**31 (RFC 6525, section 5.2.4)."""
 
 _MASK: Final = 0xFFFFFFFF
-_DATA_HEADER: Final = struct.Struct("!BBHIHHI")
-_I_DATA_HEADER: Final = struct.Struct("!BBHIHHII")
-_PADDING: Final = (b"", b"\0\0\0", b"\0\0", b"\0")
+_SSN_MASK: Final = 0xFFFF
 
 Interval = tuple[int, int]
 
 
 class AckInfo:
-    """What one SACK said, all paths together; each path's part is in its `Flight`.
+    """The effect of one SACK on all paths together; the effect on one path is in its `Flight`.
 
     Attributes:
         bytes_acked: chunk bytes acknowledged for the first time.
@@ -43,10 +53,10 @@ class OutstandingData:
     """The chunks between the Cumulative TSN Ack Point and the next TSN.
 
     Attributes:
-        interleaving: chunks are I-DATA (RFC 8260) instead of DATA.
-        next_tsn: the TSN the next new chunk gets.
-        cumulative_tsn_ack: the peer has everything up to here.
-        advanced_peer_ack_point: what the peer may take as received (RFC 3758, section 3.5).
+        interleaving: whether chunks are I-DATA (RFC 8260) instead of DATA.
+        next_tsn: the TSN of the next new chunk.
+        cumulative_tsn_ack: the TSN up to which the peer has received everything.
+        advanced_peer_ack_point: the TSN up to which the peer need not wait for anything (RFC 3758, section 3.5).
         flight_payload: user bytes in flight.
         flights: one for each path.
     """
@@ -70,7 +80,7 @@ class OutstandingData:
         self.flight_payload = 0
         self.flights: list[Flight] = []
         self._chunks: dict[int, OutstandingChunk] = {}
-        self._acked: list[Interval] = []  # as the last SACK had its Gap Ack Blocks
+        self._acked: list[Interval] = []  # the Gap Ack Blocks of the last SACK, as unwrapped TSNs
 
     def __len__(self) -> int:
         return len(self._chunks)
@@ -88,31 +98,40 @@ class OutstandingData:
     def send_new(
         self, message: OutgoingMessage, fragment: bytes, immediate: bool, now: float, packet: int, flight: Flight
     ) -> OutstandingChunk:
-        """Give a fragment just taken from `message` its TSN and put it in flight on a path."""
+        """Assign a TSN to a fragment just taken from `message`, and put the chunk in flight on a path.
+
+        Args:
+            message: the message; its `offset` is behind the fragment.
+            fragment: the user bytes of the chunk.
+            immediate: whether the chunk has the I bit.
+            now: monotonic seconds.
+            packet: the number of the packet the chunk goes into.
+            flight: the flight of the path.
+
+        Returns:
+            The record of the chunk.
+        """
         tsn = self.next_tsn
         self.next_tsn = tsn + 1
         payload = len(fragment)
-        flags = 8 if immediate else 0
+        flags = FLAG_IMMEDIATE if immediate else 0
         if message.unordered:
-            flags |= 4
+            flags |= FLAG_UNORDERED
         if message.offset == payload:
-            flags |= 2
+            flags |= FLAG_BEGINNING
             message.first_tsn = tsn
         if message.offset == message.size:
-            flags |= 1
+            flags |= FLAG_ENDING
         message.last_tsn = tsn
         if self.interleaving:
             # RFC 8260, 2.1: "If the B bit is set, this field contains the PPID of the user message." "If the B bit is
             # not set, this field contains the FSN."
-            last = message.ppid if flags & 2 else message.fsn - 1 & _MASK
-            header = _I_DATA_HEADER.pack(
-                64, flags, 20 + payload, tsn & _MASK, message.stream_id, 0, message.ssn & _MASK, last
-            )
+            ppid_or_fsn = message.ppid if flags & FLAG_BEGINNING else message.fsn - 1 & _MASK
+            wire = serialize_i_data(flags, tsn & _MASK, message.stream_id, message.ssn & _MASK, ppid_or_fsn, fragment)
         else:
-            header = _DATA_HEADER.pack(
-                0, flags, 16 + payload, tsn & _MASK, message.stream_id, message.ssn & 0xFFFF, message.ppid
+            wire = serialize_data(
+                flags, tsn & _MASK, message.stream_id, message.ssn & _SSN_MASK, message.ppid, fragment
             )
-        wire = header + fragment + _PADDING[payload & 3] if payload & 3 else header + fragment
         chunk = OutstandingChunk(tsn, message, wire, payload, now, packet, flight)
         self._chunks[tsn] = chunk
         flight.depart(chunk, now)
@@ -120,14 +139,14 @@ class OutstandingData:
         return chunk
 
     def _land(self, chunk: OutstandingChunk) -> None:
-        """The chunk is in flight no more."""
+        """Take a chunk out of flight."""
         chunk.flight.land(chunk)
         self.flight_payload -= chunk.payload
 
     # -- retransmission ---------------------------------------------------------------------------------------
 
     def resend(self, chunk: OutstandingChunk, now: float, packet: int) -> None:
-        """Put back in flight the chunk that its flight's `next_lost` returned."""
+        """Put the chunk that its flight's `next_lost` returned back in flight."""
         flight = chunk.flight
         flight.take_lost()
         chunk.state = IN_FLIGHT
@@ -138,14 +157,14 @@ class OutstandingData:
         self.flight_payload += chunk.payload
 
     def lose_all(self, flight: Flight) -> list[OutgoingMessage]:
-        """Mark all that is in flight on a path as lost; returns messages that have used up their retransmissions."""
+        """Mark all chunks in flight on a path as lost; return the messages whose retransmissions are used up."""
         exhausted: list[OutgoingMessage] = []
         for chunk in list(flight.chunks.values()):
             self._lose(chunk, exhausted)
         return exhausted
 
     def lose_last(self, flight: Flight) -> bool:
-        """Have the chunk with the highest TSN sent again, as a tail loss probe; False when it may not be."""
+        """Mark the chunk with the highest TSN as lost, for a tail loss probe; return whether that is possible."""
         chunk = flight.chunks.get(self.highest_tsn)
         if chunk is None:
             return False
@@ -158,16 +177,17 @@ class OutstandingData:
     def detect_losses(
         self, flight: Flight, reordering_window: float, now: float, exhausted: list[OutgoingMessage]
     ) -> tuple[int, float]:
-        """Have sent again what RACK takes as lost on a path.
+        """Mark the chunks of a path that RACK considers lost.
 
         Args:
-            flight: that of the path.
+            flight: the flight of the path.
             reordering_window: seconds.
             now: monotonic seconds.
-            exhausted: receives messages lost more often than they may be sent again.
+            exhausted: receives the messages whose retransmissions are used up.
 
         Returns:
-            Bytes newly lost, and seconds until the rest would be, 0.0 when nothing more is suspected.
+            The bytes newly lost, and the seconds until the next suspected chunk counts as lost; 0.0 when none is
+            suspected.
         """
         lost, wait = flight.overdue(reordering_window, now)
         total = 0
@@ -177,6 +197,7 @@ class OutstandingData:
         return total, wait
 
     def _lose(self, chunk: OutstandingChunk, exhausted: list[OutgoingMessage]) -> None:
+        """Mark a chunk in flight as lost and queue it for retransmission."""
         chunk.state = LOST
         self._land(chunk)
         chunk.flight.await_sending(chunk)
@@ -185,7 +206,7 @@ class OutstandingData:
             exhausted.append(chunk.message)
 
     def disown(self, flight: Flight, heir: Flight) -> None:
-        """A path is no more: what was sent there, and is not in flight any longer, counts as sent on another one."""
+        """Remove a path's flight; its remaining chunks, none of them in flight, count as sent on the heir's path."""
         for chunk in self._chunks.values():
             if chunk.flight is flight:
                 chunk.flight = heir
@@ -194,14 +215,13 @@ class OutstandingData:
     # -- acknowledgment --------------------------------------------------------------------------------------
 
     def never_sent(self, cumulative_tsn_ack: int, gaps: list[Interval]) -> bool:
-        """Whether a SACK that is not older than the last one acknowledges a TSN that was not sent."""
-        # Half the number space away it is a late one from before an SSN/TSN reset, which moves TSNs by 2**31.
-        if cumulative_tsn_ack < self.cumulative_tsn_ack or cumulative_tsn_ack - self.next_tsn > 1 << 30:
+        """Return whether a SACK that is not older than the last one acknowledges a TSN that was never sent."""
+        if cumulative_tsn_ack < self.cumulative_tsn_ack or cumulative_tsn_ack - self.next_tsn > MAX_PLAUSIBLE_ADVANCE:
             return False
         return cumulative_tsn_ack >= self.next_tsn or any(cumulative_tsn_ack + end >= self.next_tsn for _, end in gaps)
 
     def valid(self, cumulative_tsn_ack: int, gaps: list[Interval]) -> bool:
-        """Whether a SACK speaks only of TSNs that were sent, its Gap Ack Blocks ascending and apart."""
+        """Return whether a SACK lists only TSNs that were sent, in ascending Gap Ack Blocks that do not overlap."""
         if cumulative_tsn_ack >= self.next_tsn:
             return False
         previous = 0
@@ -212,17 +232,20 @@ class OutstandingData:
         return cumulative_tsn_ack + previous < self.next_tsn
 
     def gaps_above(self, cumulative_tsn_ack: int) -> list[Interval]:
-        """The Gap Ack Blocks of the last SACK, as offsets from a later Cumulative TSN Ack."""
+        """Return the Gap Ack Blocks of the last SACK as offsets from a later Cumulative TSN Ack."""
         base = cumulative_tsn_ack
         return [(max(start - base, 1), end - base) for start, end in self._acked if end > base]
 
     def acknowledge(self, cumulative_tsn_ack: int, gaps: list[Interval], now: float) -> AckInfo:
-        """Take in a SACK for which `valid` said True and that is not older than the last one.
+        """Apply a SACK that `valid` accepted and that is not older than the last one.
 
         Args:
             cumulative_tsn_ack: unwrapped.
             gaps: its Gap Ack Blocks, offsets as on the wire.
             now: monotonic seconds.
+
+        Returns:
+            The effect on all paths together.
         """
         info = AckInfo()
         for flight in self.flights:
@@ -238,7 +261,7 @@ class OutstandingData:
         return info
 
     def _advance(self, cumulative_tsn_ack: int, now: float) -> None:
-        """The hot path: remove what the Cumulative TSN Ack covers, each run of chunks from its path's flight."""
+        """Remove the chunks that the Cumulative TSN Ack covers, a run of the same path at a time: the hot path."""
         chunks = self._chunks
         flight = self.flights[0]
         in_flight = flight.chunks
@@ -278,17 +301,26 @@ class OutstandingData:
             self.advanced_peer_ack_point = cumulative_tsn_ack
 
     def _advanced(self, flight: Flight, length: int, acked: int, newest: OutstandingChunk | None, now: float) -> None:
-        """So many bytes in flight on a path, and so many that were taken as lost, were acknowledged cumulatively."""
+        """Account for one run of chunks of a path that were acknowledged cumulatively.
+
+        Args:
+            flight: the flight of the path.
+            length: bytes of the run that were in flight.
+            acked: bytes of the run that were marked as lost, less those that had been acknowledged before a renege.
+            newest: the last chunk of the run, if all of it was sent once and acknowledged in order.
+            now: monotonic seconds.
+        """
         flight.size -= length
         if length or acked:
-            # What was acknowledged before, and taken back since, counts for -length in `acked`.
+            # A chunk acknowledged before a renege counts as -length in `acked`, which cancels it in `length`.
             flight.bytes_acked += length + acked
             flight.progress = True
         if newest is not None:
-            # Sent once each and acknowledged in order: the last one says it all.
+            # All were sent once and acknowledged in order, so the last one determines RACK's state.
             flight.delivered(newest, now)
 
     def _acknowledge_gaps(self, gaps: list[Interval], now: float) -> None:
+        """Apply the Gap Ack Blocks of a SACK: what they newly acknowledge, and what they no longer list."""
         base = self.cumulative_tsn_ack
         acked = [(base + start, base + end) for start, end in gaps]
         if len(gaps) >= MANY_BLOCKS:
@@ -305,6 +337,7 @@ class OutstandingData:
                 flight.packets_sacked = 0
 
     def _mark_acked(self, intervals: list[Interval], now: float) -> None:
+        """Mark the chunks in these intervals of TSNs as acknowledged by Gap Ack Blocks."""
         packet = -1
         for start, end in intervals:
             for tsn in range(start, end + 1):
@@ -326,9 +359,10 @@ class OutstandingData:
                 flight.delivered(chunk, now)
 
     def _renege(self, tsn: int, now: float) -> None:
-        """RFC 9260, 6.2.1, D iii: the peer dropped what it had acknowledged: it is outstanding again.
+        """Put a chunk back in flight that the peer acknowledged and no longer lists (RFC 9260, 6.2.1, D iii).
 
-        If it acknowledges it once more, it had it all the time, which says nothing of the path.
+        A later acknowledgment of the chunk then shows that the peer had it all the time, and says nothing about the
+        path.
         """
         chunk = self._chunks.get(tsn)
         if chunk is not None and chunk.state == ACKED:
@@ -343,9 +377,9 @@ class OutstandingData:
     def abandon(self, message: OutgoingMessage) -> None:
         """Treat all chunks of a message "as being finally acked and no longer outstanding" (RFC 3758, 3.5, A2).
 
-        A message of which not every fragment was sent gets one more TSN, never sent: a FORWARD TSN that covers it tells
-        the receiver to drop what it has, and keeps the next message from following directly on a fragment that is not
-        the last, which with DATA receivers take for a violation.
+        A message that was not sent to its end gets one more TSN, which is never sent. A FORWARD TSN that covers this
+        TSN tells the receiver to drop its fragments. The unused TSN also separates the next message from a fragment
+        that is not the last of its message; receivers of DATA treat such a sequence as a protocol violation.
         """
         message.abandoned = True
         if message.first_tsn < 0:
@@ -366,7 +400,7 @@ class OutstandingData:
         self.advance_peer_ack_point()
 
     def advance_peer_ack_point(self) -> None:
-        """RFC 3758, 3.5, C2: move on "as long as the chunk next in the out-queue space is marked as "abandoned""."""
+        """Move on "as long as the chunk next in the out-queue space is marked as "abandoned"" (RFC 3758, 3.5, C2)."""
         tsn = self.advanced_peer_ack_point + 1
         chunk = self._chunks.get(tsn)
         while chunk is not None and chunk.state == ABANDONED:
@@ -375,14 +409,14 @@ class OutstandingData:
         self.advanced_peer_ack_point = tsn - 1
 
     def forward_tsn(self, max_streams: int) -> tuple[int, list[tuple[int, bool, int]]]:
-        """What a FORWARD TSN says (C4).
+        """Compute the content of a FORWARD TSN (RFC 3758, 3.5, C4).
 
         Args:
-            max_streams: it has room for so many of them.
+            max_streams: the number of streams the chunk has room for.
 
         Returns:
-            The New Cumulative TSN, and (stream id, unordered, number) of the last message given up of each stream. With
-            DATA the number is the 16-bit SSN and unordered messages are not listed; with I-DATA it is the MID.
+            The New Cumulative TSN, and (stream id, unordered, number) of the last message abandoned on each stream.
+            With DATA the number is the 16-bit SSN, and unordered messages are not listed; with I-DATA it is the MID.
         """
         skipped: dict[tuple[int, bool], int] = {}
         last = self.cumulative_tsn_ack
@@ -394,13 +428,14 @@ class OutstandingData:
                     break
                 skipped[key] = max(skipped.get(key, -1), message.ssn)
             last = tsn
-        mask = _MASK if self.interleaving else 0xFFFF
+        mask = _MASK if self.interleaving else _SSN_MASK
         return last, [(stream_id, unordered, number & mask) for (stream_id, unordered), number in skipped.items()]
 
     def unacknowledged_messages(self) -> list[OutgoingMessage]:
-        """The messages of which a chunk is not cumulatively acknowledged, each once, in order.
+        """Return the messages with a chunk that is not cumulatively acknowledged, each once, in order.
 
-        What only a Gap Ack Block acknowledged waits at the peer for what is missing, and was never delivered.
+        A chunk acknowledged by a Gap Ack Block only still waits at the peer for a missing one, so its message was not
+        delivered.
         """
         seen: dict[int, OutgoingMessage] = {}
         for chunk in self._chunks.values():
@@ -409,11 +444,11 @@ class OutstandingData:
         return list(seen.values())
 
     def lowest_outstanding_tsn(self) -> int:
-        """The first TSN not cumulatively acknowledged."""
+        """Return the first TSN not cumulatively acknowledged."""
         return self.cumulative_tsn_ack + 1
 
     def check_invariants(self) -> None:
-        """For tests: raise AssertionError when the books do not balance."""
+        """Raise AssertionError when the accounts do not balance; for tests."""
         payload = 0
         for flight in self.flights:
             here = {tsn: chunk for tsn, chunk in self._chunks.items() if chunk.flight is flight}
@@ -427,7 +462,15 @@ class OutstandingData:
 
 
 def subtract(minuend: list[Interval], subtrahend: list[Interval]) -> list[Interval]:
-    """The parts of ascending, disjoint intervals that no interval of the other such list covers."""
+    """Return the parts of ascending, disjoint intervals that no interval of the other list covers.
+
+    Args:
+        minuend: ascending, disjoint intervals.
+        subtrahend: ascending, disjoint intervals to remove from them.
+
+    Returns:
+        Ascending, disjoint intervals.
+    """
     if not subtrahend:
         return minuend
     result: list[Interval] = []

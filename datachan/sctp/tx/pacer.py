@@ -1,5 +1,6 @@
-"""When may the next packet leave? A token bucket that spreads a window over its round trip, in bursts still worth a
-segmentation offload. It knows bytes and seconds only.
+"""The pacer: a token bucket that spreads a window over its round trip and decides when the next packet may be sent.
+
+It releases packets in bursts that are still large enough for a segmentation offload. It knows bytes and seconds only.
 """
 
 from __future__ import annotations
@@ -7,17 +8,17 @@ from __future__ import annotations
 from typing import Final
 
 MIN_ROUND_TRIP: Final = 0.002
-"""Shorter paths are left to their acknowledgments: a timer is not finer than that."""
+"""Seconds below which a path is not paced: timers are not finer than that, and acknowledgments clock the sender."""
 
 BURST_TIME: Final = 0.002
-"""Seconds worth of data that may leave at once."""
+"""A burst holds the data of this many seconds."""
 
 MIN_BURST_PACKETS: Final = 4
 MAX_BURST: Final = 64 * 1024
 
 
 class Pacer:
-    """Holds packets back until they are due."""
+    """A token bucket that delays packets until they are due."""
 
     __slots__ = ("_budget", "_credit", "_max_packet", "_rate", "_updated_at")
 
@@ -30,20 +31,20 @@ class Pacer:
 
     @property
     def active(self) -> bool:
-        """Whether packets are spread at all."""
+        """Whether packets are paced at all."""
         return self._rate > 0
 
     def set_max_packet(self, max_packet: int) -> None:
-        """Packets are so long from now on, at most."""
+        """Limit packets to `max_packet` bytes of chunks from now on."""
         self._max_packet = max_packet
 
     def set_rate(self, rate: float, srtt: float | None, credit: float, now: float) -> None:
-        """Pace at so many bytes per second; paths too short, or not measured yet, are not paced.
+        """Set the rate; do not pace a path whose round trip is unknown or shorter than `MIN_ROUND_TRIP`.
 
         Args:
             rate: bytes per second.
-            srtt: the path's round trip in seconds.
-            credit: seconds worth of packets a late timer may leave to be caught up on.
+            srtt: the path's round trip in seconds, if measured.
+            credit: seconds of lateness of a timer that the pacer lets the sender make up for.
             now: monotonic seconds.
         """
         self._credit = credit
@@ -58,7 +59,7 @@ class Pacer:
         self._rate = rate
 
     def allows(self, now: float) -> bool:
-        """Whether a packet may leave now; the last of a burst may overdraw."""
+        """Return whether a packet may be sent now; the last packet of a burst may overdraw the budget."""
         if self._rate == 0.0:
             return True
         if self._budget > 0:
@@ -67,15 +68,15 @@ class Pacer:
         return self._budget > 0
 
     def sent(self, length: int) -> None:
-        """So many bytes have left."""
+        """Charge `length` sent bytes to the pacing budget."""
         if self._rate:
             self._budget -= length
 
     def next_time(self) -> float | None:
-        """When the next burst is due, or None when nothing is held back."""
+        """Return when the next burst is due, or None when nothing is delayed."""
         if self._rate == 0.0 or self._budget > 0:
             return None
-        # Half a burst, so that packets leave in company.
+        # Wait for half a burst, so that several packets are sent together.
         return self._updated_at + (self._burst(self._rate) / 2 - self._budget) / self._rate
 
     def _burst(self, rate: float) -> float:

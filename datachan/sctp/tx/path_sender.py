@@ -1,7 +1,7 @@
-"""The data sender's part that is about one path: its windows, pace, loss episode and probe.
+"""The sending of DATA on one path: its windows, pacing, loss recovery and probe.
 
-It decides how much may go this way and when. What goes, and whether it goes this way, is the retransmission queue's
-decision.
+This module decides how many bytes may be sent on the path and when. The retransmission queue chooses the chunks and the
+path.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from .pacer import Pacer
 from .recovery import Recovery
 
 _LOST_TOO_OFTEN: Final = 3
-"""A chunk lost so often may be too long for the path."""
+"""A chunk sent more often than this may be too long for the path."""
 
 
 class PathSender:
-    """Sending DATA on one path.
+    """The sending of DATA on one path.
 
     Attributes:
         path: the destination.
-        packet_size: the largest packet that is built, common header included.
-        max_packet: how many bytes chunks may have in it.
-        flight: what is in flight there.
+        packet_size: the size of the largest packet that is built, common header included.
+        max_packet: the number of bytes that chunks may have in such a packet.
+        flight: the chunks in flight on the path.
         recovery: the loss episode, if any.
-        reordering_timer: runs while chunks may be late or lost (RFC 8985, section 6.2).
+        reordering_timer: runs while a chunk may be late or lost (RFC 8985, section 6.2).
         probe: the tail loss probe.
-        pacer: when the next packet may leave.
-        burst_left: bytes that may leave until the next SACK.
-        one_packet_now: one packet may ignore cwnd and pace.
-        paced_out: only the pace holds DATA back.
-        single_packet: one packet at a time, after T3-rtx, until something is acknowledged.
-        flight_before: bytes in flight before the SACK being taken in.
+        pacer: decides when the next packet may be sent.
+        burst_left: bytes that may be sent until the next SACK.
+        one_packet_now: whether one packet may ignore cwnd and the pacer.
+        paced_out: whether only the pacer delays DATA.
+        single_packet: whether only one packet may be in flight: after T3-rtx, until a chunk is acknowledged.
+        flight_before: bytes in flight before the SACK being processed.
     """
 
     __slots__ = (
@@ -80,12 +80,12 @@ class PathSender:
         self.flight_before = 0
 
     def change_options(self, options: AssociationOptions) -> None:
-        """Go on with other parameters."""
+        """Use other options from now on."""
         self._options = options
         self._burst_limit = options.max_burst * self.max_packet
 
     def restart_at(self, tsn: int) -> None:
-        """TSNs begin anew with this one; nothing is outstanding."""
+        """Forget all outstanding chunks and restart TSNs with this one."""
         old = self.flight
         self.flight = Flight(tsn)
         self.flight.rack.min_rtt = old.rack.min_rtt
@@ -98,17 +98,17 @@ class PathSender:
         self.path.pmtu.held = False
 
     def path_changed(self, options: AssociationOptions) -> None:
-        """The packets take another way: its round trip, window, pace and PMTU are to be learned."""
+        """Forget the round trip, window, pace and PMTU because the packets take another route."""
         self.path.begin_anew(options)
         self.flight.rack.min_rtt = float("inf")
         self.recovery = Recovery()
         self.pacer = Pacer(self.max_packet)
 
     def packet_size_changed(self, last_tsn: int) -> None:
-        """The path takes longer packets, or only shorter ones.
+        """Adopt the path's new packet size.
 
-        What has its TSN keeps its size. A chunk that has become too long goes alone, in a packet that may be fragmented
-        on its way.
+        Chunks that already have a TSN keep their size. A chunk that has become too long is sent alone, in a packet that
+        may be fragmented by IP.
 
         Args:
             last_tsn: the highest TSN outstanding, or -1 when nothing is.
@@ -125,11 +125,11 @@ class PathSender:
 
     @property
     def has_outstanding(self) -> bool:
-        """Whether something is in flight, or waits to be sent again, on this path."""
+        """Whether a chunk is in flight, or waits for retransmission, on this path."""
         return bool(self.flight.chunks) or self.flight.has_lost
 
     def next_timeout(self) -> float | None:
-        """When one of its own timers expires, T3-rtx aside, or held back packets are due."""
+        """Return when one of its own timers, other than T3-rtx, expires or the next paced packet is due."""
         moment = earliest(self.reordering_timer.expires_at, self.probe.timer.expires_at)
         moment = earliest(moment, self.path.pmtu.timer.expires_at)
         return earliest(moment, self.pacer.next_time()) if self.paced_out else moment
@@ -137,16 +137,19 @@ class PathSender:
     # -- what may leave ---------------------------------------------------------------------------------------
 
     def begin_batch(self) -> None:
-        """A writer is about to ask for packets."""
+        """Prepare for a series of packets."""
         self.paced_out = False
         if self.pacer.active:
             # RFC 9260, 6.1, D: "When the time comes for the sender to transmit new DATA chunks, the protocol parameter
-            # 'Max.Burst' SHOULD be used to limit the number of packets sent." Here the pace says when it comes; a
-            # window that was drained would else be filled by Max.Burst packets per round trip only.
+            # 'Max.Burst' SHOULD be used to limit the number of packets sent." Here the pacer decides when that time
+            # comes. Without it, a window that was drained would be filled by only Max.Burst packets per round trip.
             self.burst_left = max(self.burst_left, self._burst_limit)
 
     def window_allows(self, now: float) -> bool:
-        """RFC 9260, 6.1, B: new data may not be sent with cwnd or more in flight; the last packet may exceed it."""
+        """Return whether new data may be sent.
+
+        Not with cwnd or more in flight, which the last packet may exceed (RFC 9260, 6.1, B).
+        """
         flight = self.flight.size
         if flight >= self.path.congestion.cwnd or self.burst_left <= 0:
             return False
@@ -156,34 +159,34 @@ class PathSender:
         return not self.paced_out
 
     def note_app_limited(self) -> None:
-        """There is nothing to send; if the window has room, the path is not what limits."""
+        """Record that there is nothing to send; if the window has room, the application limits the rate."""
         size = self.flight.size
         if size < self.path.congestion.cwnd:
             self.flight.rate.note_app_limited(size)
 
     def begin_after_idle(self, now: float) -> None:
-        """Something is to be sent while nothing is outstanding."""
+        """Decay the window and allow a burst because data is about to be sent while nothing is outstanding."""
         self.path.decay_when_idle(now)
-        # What the last SACK allowed stays allowed: a peer that acknowledges a whole window at once would otherwise
-        # hold the sender to Max.Burst packets per round trip for ever.
+        # The burst that the last SACK allowed stays allowed. Otherwise a peer that acknowledges a whole window at once
+        # would limit the sender to Max.Burst packets per round trip permanently.
         self.burst_left = max(self.burst_left, self._burst_limit)
 
     def packet_done(self, length: int, now: float) -> None:
-        """A packet with DATA was finished; `length` chunk bytes were in it."""
+        """Charge a finished packet with `length` bytes of chunks to the burst and the pacing budget."""
         self.burst_left -= length
         self.pacer.sent(length)
         self.one_packet_now = False
         self.schedule_probe(now)
 
     def resent(self, length: int, transmissions: int, now: float) -> None:
-        """A chunk of `length` bytes was sent for that many times."""
+        """Record that a chunk of `length` bytes was sent for the `transmissions`-th time."""
         if transmissions > _LOST_TOO_OFTEN:
             self.path.pmtu.suspect(length + COMMON_HEADER_LENGTH, now)
 
     # -- what was acknowledged --------------------------------------------------------------------------------
 
     def data_acknowledged(self, cumulative_tsn_ack: int) -> None:
-        """A SACK acknowledged something that was sent on this path."""
+        """Record that a SACK acknowledged a chunk that was sent on this path."""
         self.single_packet = False
         pmtu = self.path.pmtu
         pmtu.data_acknowledged()
@@ -191,7 +194,10 @@ class PathSender:
             pmtu.held = False
 
     def open_burst(self, now: float) -> None:
-        """After a SACK: as much may leave at once as it acknowledged, or Max.Burst; the pace follows the window."""
+        """Allow a burst after a SACK and adapt the pace to the window.
+
+        The burst is twice the bytes the SACK acknowledged, and at least Max.Burst.
+        """
         path = self.path
         self.burst_left = max(self._burst_limit, 2 * self.flight.bytes_acked)
         if self._options.pacing and path.srtt:
@@ -199,7 +205,7 @@ class PathSender:
             self.pacer.set_rate(congestion.pacing_rate(path.srtt), path.srtt, congestion.pacing_credit, now)
 
     def sample(self, bytes_lost: int, in_fast_recovery: bool, now: float) -> AckSample:
-        """What a SACK, which the flight has taken in, says to the congestion controller."""
+        """Return the congestion controller's input for a SACK that the flight has processed."""
         flight = self.flight
         rate = flight.rate
         sample = AckSample(now, flight.bytes_acked, self.flight_before, flight.size)
@@ -212,7 +218,7 @@ class PathSender:
         if newest is not None:
             sample.prior_delivered = newest.delivered
             if newest.transmissions == 1:
-                # Controllers look at every SACK; once per round trip is enough for the RTO, not for them.
+                # The RTO is updated once per round trip; congestion controllers need a sample of every SACK.
                 sample.round_trip = now - newest.sent_at
             elapsed = max(now - newest.delivered_at, newest.sent_at - newest.first_sent_at)
             if elapsed > 0 and elapsed >= sample.min_rtt:
@@ -222,14 +228,14 @@ class PathSender:
     # -- loss -------------------------------------------------------------------------------------------------
 
     def reordering_window(self) -> float:
-        """Seconds that chunks which may only be late are given."""
+        """Return the seconds to wait for chunks that may only be late."""
         flight = self.flight
         return flight.rack.reordering_window(
             self.recovery.active, flight.packets_sacked, self.path.srtt or flight.rack.rtt
         )
 
     def enter_recovery(self, highest_tsn: int, flight_before: int, now: float) -> None:
-        """Loss was found; the window answers once an episode."""
+        """Start Fast Recovery after a loss; the window shrinks once per episode."""
         if self.recovery.active:
             return
         congestion = self.path.congestion
@@ -241,21 +247,22 @@ class PathSender:
         self.probe.cancel()
 
     def timed_out(self, highest_tsn: int, now: float) -> None:
-        """T3-rtx says that all in flight is lost: begin again slowly (RFC 9260, sections 6.3.3 and 7.2.3)."""
+        """Shrink the window after T3-rtx (RFC 9260, sections 6.3.3 and 7.2.3)."""
         congestion = self.path.congestion
         self.recovery.begin(highest_tsn, fast=False, cwnd=congestion.cwnd, ssthresh=congestion.ssthresh)
         congestion.on_timeout(now, self.flight.size)
         self.path.pmtu.data_timed_out()
 
     def resume_after_timeout(self) -> None:
-        """One packet may leave at once, and then one at a time until something is acknowledged."""
+        """Allow one packet at once, and then one at a time until a chunk is acknowledged."""
         self.single_packet = True
         self.burst_left = self._burst_limit
         self.one_packet_now = True
 
     def schedule_probe(self, now: float) -> None:
-        """RFC 8985, 7.2: start the probe timer, "unless it is already in fast recovery, RTO recovery, or segments have
-        been SACKed".
+        """Start the probe timer (RFC 8985, 7.2).
+
+        It is not started if the connection is "already in fast recovery, RTO recovery, or segments have been SACKed".
         """
         flight = self.flight
         if not self._options.tail_loss_probe or self.recovery.active or flight.packets_sacked:

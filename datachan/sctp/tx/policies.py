@@ -1,4 +1,7 @@
-"""Why messages are given up: the policies of RFC 3758 and RFC 7496, and how many each has cost. It decides nothing."""
+"""The policies by which messages are abandoned (RFC 3758, RFC 7496), and the number abandoned by each.
+
+This module decides nothing.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,9 @@ REASONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class AbandonedMessages:
-    """How many messages were given up (RFC 7496, sections 4.3 and 4.4).
+    """The numbers of abandoned messages (RFC 7496, sections 4.3 and 4.4).
 
-    Of each policy: unsent, before any part of the message was sent, and sent, after.
+    For each policy, `..._unsent` counts messages of which no part was sent, `..._sent` those of which a part was sent.
     """
 
     lifetime_unsent: int = 0
@@ -33,17 +36,17 @@ class AbandonedMessages:
 
     @property
     def unsent(self) -> int:
-        """Of all policies."""
+        """The number of unsent messages abandoned, by all policies."""
         return self.lifetime_unsent + self.retransmissions_unsent + self.priority_unsent
 
     @property
     def sent(self) -> int:
-        """Of all policies."""
+        """The number of partly sent messages abandoned, by all policies."""
         return self.lifetime_sent + self.retransmissions_sent + self.priority_sent
 
 
 class AbandonmentCounter:
-    """Counts as messages are given up."""
+    """A counter of abandoned messages."""
 
     __slots__ = ("_counts",)
 
@@ -51,9 +54,9 @@ class AbandonmentCounter:
         self._counts = [0] * (2 * len(REASONS))
 
     def count(self, policy: int, *, sent: bool) -> None:
-        """One more message was given up by this policy."""
+        """Count one more message abandoned by this policy."""
         self._counts[2 * policy + sent] += 1
 
     def total(self) -> AbandonedMessages:
-        """What was counted so far."""
+        """Return the numbers counted so far."""
         return AbandonedMessages(*self._counts)

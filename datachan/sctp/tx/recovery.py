@@ -1,6 +1,6 @@
-"""The episodes in which loss is repaired: Fast Recovery, the recovery after T3-rtx, and whether either was a mistake.
+"""The loss episodes: Fast Recovery, the recovery after T3-rtx, and the detection of needless ones.
 
-It knows TSNs and window sizes; it neither sends nor detects losses.
+This module knows TSNs and window sizes; it neither sends nor detects losses.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ class Recovery:
     """One loss episode at a time (RFC 9260, section 7.2.4).
 
     Attributes:
-        exit_point: the episode lasts until this TSN is acknowledged; -1 outside of one.
-        fast: it was begun by loss detection, not by T3-rtx.
+        exit_point: the TSN whose acknowledgment ends the episode; -1 outside of an episode.
+        fast: whether loss detection, rather than T3-rtx, started the episode.
     """
 
     __slots__ = ("_resent", "_saved", "exit_point", "fast")
@@ -24,11 +24,18 @@ class Recovery:
 
     @property
     def active(self) -> bool:
-        """Whether loss is being repaired."""
+        """Whether an episode is in progress."""
         return self.exit_point >= 0
 
     def begin(self, exit_point: int, *, fast: bool, cwnd: int, ssthresh: int) -> None:
-        """Loss was found; the windows are those before it was answered."""
+        """Start or extend an episode.
+
+        Args:
+            exit_point: the TSN whose acknowledgment ends the episode.
+            fast: whether loss detection, rather than T3-rtx, found the loss.
+            cwnd: the congestion window before the loss reduces it.
+            ssthresh: the slow-start threshold before the loss reduces it.
+        """
         if not self.active:
             self._saved = (cwnd, ssthresh)
             self._resent.clear()
@@ -36,7 +43,7 @@ class Recovery:
         self.fast = fast
 
     def acknowledged(self, cumulative_tsn_ack: int) -> bool:
-        """Whether this Cumulative TSN Ack ends the episode.
+        """End the episode if this Cumulative TSN Ack covers its exit point; return whether it does.
 
         RFC 9260, 7.2.4: "When a SACK chunk acknowledges all TSNs up to and including this exit point, Fast Recovery is
         exited."
@@ -48,15 +55,19 @@ class Recovery:
         return True
 
     def resent(self, tsn: int) -> None:
-        """A chunk was sent again."""
+        """Record that a chunk was retransmitted."""
         if self._saved is not None:
             self._resent.add(tsn)
 
     def reported_duplicate(self, tsns: list[int], still_lost: bool) -> tuple[int, int] | None:
-        """The peer had these already. If that goes for all that was sent again, nothing was lost.
+        """Undo the episode if the peer reports all its retransmissions as duplicates: nothing had been lost.
+
+        Args:
+            tsns: the duplicate TSNs that a SACK reports.
+            still_lost: whether a chunk still waits for retransmission.
 
         Returns:
-            (cwnd, ssthresh) to go back to, or None.
+            The (cwnd, ssthresh) to restore, or None.
         """
         if self._saved is None or not self._resent:
             return None

@@ -1,7 +1,8 @@
-"""What DATA may be sent now, and on which path (RFC 9260, sections 6.1 to 6.4 and 7.2, RFC 8985).
+"""The data sender: it decides which DATA may be sent now, and on which path.
 
-It joins the send queue, the outstanding chunks and the paths. It hands out chunks one by one and never builds a packet;
-it reports what happened and never ends the association.
+The rules are those of RFC 9260, sections 6.1 to 6.4 and 7.2, and of RFC 8985. The class joins the send queue, the
+outstanding chunks and the paths. It returns chunks one by one and never builds a packet. It reports facts and never
+ends the association.
 """
 
 from __future__ import annotations
@@ -12,8 +13,15 @@ from datachan.sctp.options import AssociationOptions
 from datachan.sctp.path import Path
 from datachan.sctp.serial import unwrap
 from datachan.sctp.timers import earliest
-from datachan.sctp.wire.chunks import SackChunk
-from datachan.sctp.wire.extensions import I_DATA_HEADER_LENGTH, ForwardTsnChunk, IForwardTsnChunk
+from datachan.sctp.wire.chunks import DATA_HEADER_LENGTH, SackChunk
+from datachan.sctp.wire.extensions import (
+    FORWARD_TSN_HEADER_LENGTH,
+    I_DATA_HEADER_LENGTH,
+    I_SKIPPED_LENGTH,
+    SKIPPED_LENGTH,
+    ForwardTsnChunk,
+    IForwardTsnChunk,
+)
 
 from .flight import OutstandingChunk
 from .outstanding import AckInfo, Interval, OutstandingData
@@ -21,11 +29,10 @@ from .path_sender import PathSender
 from .policies import LIFETIME, PRIORITY, RETRANSMISSIONS
 from .send_queue import OutgoingMessage, SendQueue
 
-DATA_HEADER_LENGTH: Final = 16
-
 MAX_OUTSTANDING: Final = 65535
-"""Chunks between the Cumulative TSN Ack Point and the next TSN. RFC 9260, 6.1: "For each stream, the data sender MUST
-NOT have more than 2^16 - 1 ordered user messages in the current send window." One message is one chunk at least."""
+"""The largest number of chunks between the Cumulative TSN Ack Point and the next TSN. RFC 9260, 6.1: "For each stream,
+the data sender MUST NOT have more than 2^16 - 1 ordered user messages in the current send window." A message is at
+least one chunk."""
 
 
 class RetransmissionQueue:
@@ -33,17 +40,17 @@ class RetransmissionQueue:
 
     Attributes:
         outstanding: the chunks sent and not acknowledged.
-        packet_key: the Shared Key Identifier of the DATA in the packet being built, if DATA is signed.
-        current: the path that new data goes to.
-        directed: there have been messages that their user wants on a path of his choice.
+        packet_key: the Shared Key Identifier of the DATA in the packet being built, if DATA is authenticated.
+        current: the path that new data is sent on.
+        directed: whether the application ever chose the path of a message itself.
         senders: all paths.
         writing: the path whose packets are being built.
-        can_abandon: the peer knows partial reliability.
-        abandoned: messages given up since the caller last looked; it clears the list.
-        retransmissions: chunks sent again, for statistics.
-        spurious_recoveries: recoveries undone because nothing had been lost, for statistics.
+        can_abandon: whether the peer supports partial reliability.
+        abandoned: the messages abandoned since the caller last looked; the caller clears the list.
+        retransmissions: the number of chunks retransmitted, for statistics.
+        spurious_recoveries: the number of loss episodes undone because nothing had been lost, for statistics.
         packet: the number of the packet being built.
-        suspended: no new TSNs are given (RFC 6525, section 5.1.4).
+        suspended: whether no new TSNs are assigned (RFC 6525, section 5.1.4).
     """
 
     __slots__ = (
@@ -96,9 +103,9 @@ class RetransmissionQueue:
         self._a_rwnd = peer_a_rwnd
         self.can_abandon = can_abandon
         self._header_length = I_DATA_HEADER_LENGTH if interleaving else DATA_HEADER_LENGTH
-        self._packet_room = 0  # what chunks may have of the packets of every path
+        self._packet_room = 0  # bytes for chunks in a packet that fits every path
         self._max_fragment = 0
-        self._reserved = 0  # bytes of every packet that are for other things
+        self._reserved = 0  # bytes of every packet kept free for other chunks
         self._signing = False
         self.packet_key = 0
         self.directed = False
@@ -113,11 +120,11 @@ class RetransmissionQueue:
 
     @property
     def max_fragment(self) -> int:
-        """Most user bytes of a message that go into one packet."""
+        """The largest number of user bytes of a message that go into one packet."""
         return self._max_fragment
 
     def change_options(self, options: AssociationOptions) -> None:
-        """Go on with other parameters."""
+        """Use other options from now on."""
         self._options = options
         self._by_packets = options.scheduler == "round-robin-per-packet"
         for sender in self.senders:
@@ -125,7 +132,7 @@ class RetransmissionQueue:
         self._fit_fragments()
 
     def add_path(self, path: Path) -> PathSender:
-        """Another destination; nothing goes there yet."""
+        """Add a destination, on which nothing is sent yet; return its sender."""
         sender = PathSender(self._options, path, self.outstanding.next_tsn)
         self.senders.append(sender)
         self.outstanding.flights.append(sender.flight)
@@ -133,7 +140,9 @@ class RetransmissionQueue:
         return sender
 
     def _fit_fragments(self) -> None:
-        """RFC 9260, 7.3: "The sender SHOULD track an AMDCS that will be the smallest PMDCS discovered for all of the
+        """Fit the fragment size to the smallest packet of all paths.
+
+        RFC 9260, 7.3: "The sender SHOULD track an AMDCS that will be the smallest PMDCS discovered for all of the
         peer's destination addresses.  When fragmenting messages into multiple parts, this AMDCS SHOULD be used to
         calculate the size of each DATA chunk."
         """
@@ -143,36 +152,36 @@ class RetransmissionQueue:
         self._max_fragment = min(size, limit) if limit else size
 
     def reserve(self, size: int, signing: bool) -> None:
-        """Leave so many bytes of every packet free; if DATA is signed, a packet has DATA of one key only."""
+        """Leave `size` bytes of every packet free; if `signing`, put DATA of one key only into a packet."""
         self._reserved = size
         self._signing = signing
         self._fit_fragments()
 
     def packet_size_changed(self, sender: PathSender) -> None:
-        """A path takes longer packets, or only shorter ones."""
+        """Adopt the new packet size of a path."""
         sender.packet_size_changed(self.outstanding.highest_tsn if self.outstanding else -1)
         self._fit_fragments()
 
     def peer_searches(self, now: float) -> None:
-        """The peer looks for the largest packet, and can read what it looks for."""
+        """Start the path MTU search on all paths, because the peer searches and so supports the probes."""
         for sender in self.senders:
             sender.path.pmtu.peer_searches(now)
 
     def sender_on(self, path: Path) -> PathSender | None:
-        """The sender of a path."""
+        """Return the sender of a path, if it has one."""
         for sender in self.senders:
             if sender.path is path:
                 return sender
         return None
 
     def use(self, path: Path) -> None:
-        """New data goes to this path from now on."""
+        """Send new data on this path from now on."""
         sender = self.sender_on(path)
         if sender is not None:
             self.current = self.writing = sender
 
     def remove_path(self, path: Path) -> None:
-        """A destination is no more, and is not the current one: what is outstanding there is sent on that."""
+        """Remove a destination other than the current one; retransmit its outstanding chunks on the current one."""
         sender = self.sender_on(path)
         if sender is None or sender is self.current:
             return
@@ -183,7 +192,7 @@ class RetransmissionQueue:
         self.senders.remove(sender)
 
     def restart_at(self, tsn: int) -> None:
-        """TSNs begin anew with this one; what is outstanding counts as acknowledged (RFC 6525, 5.2.4, G2 and G3)."""
+        """Restart TSNs with this one; outstanding chunks count as acknowledged (RFC 6525, 5.2.4, G2 and G3)."""
         self.outstanding = OutstandingData(tsn, self.outstanding.interleaving)
         for sender in self.senders:
             sender.restart_at(tsn)
@@ -191,14 +200,14 @@ class RetransmissionQueue:
         self._forward_tsn_due = self._probing = False
 
     def path_changed(self, options: AssociationOptions) -> None:
-        """The packets take another way, of which nothing is known but what the options say."""
+        """Forget what was measured on the current path because its packets take another route."""
         self.current.path_changed(options)
 
     # -- state ------------------------------------------------------------------------------------------------
 
     @property
     def peer_rwnd(self) -> int:
-        """Bytes the peer can still take (rwnd of section 6.2.1)."""
+        """The bytes the peer can still receive (rwnd of section 6.2.1)."""
         return max(self._a_rwnd - self.outstanding.flight_payload, 0)
 
     @property
@@ -207,14 +216,14 @@ class RetransmissionQueue:
         return not self.outstanding
 
     def next_timeout(self) -> float | None:
-        """When one of the sender's own timers expires, T3-rtx aside, or held back packets are due."""
+        """Return when a timer of the sender other than T3-rtx expires, or the next paced packet is due."""
         moment = self._queue.next_expiry()
         for sender in self.senders:
             moment = earliest(moment, sender.next_timeout())
         return moment
 
     def handle_timeout(self, now: float) -> None:
-        """Do what the sender's own timers are for."""
+        """Act on the sender's own timers that have expired."""
         for sender in self.senders:
             sender.path.pmtu.handle_timeout(now)
             if sender.reordering_timer.expire(now):
@@ -232,19 +241,22 @@ class RetransmissionQueue:
         self._check_forward_tsn(now)
 
     def expire(self, now: float) -> None:
-        """Give up what has outlived its lifetime."""
+        """Abandon the messages whose lifetime has ended."""
         for message in self._queue.expire(now):
             self._abandon_or_drop(message, LIFETIME)
 
     # -- SACK -------------------------------------------------------------------------------------------------
 
     def handle_sack(self, cumulative_tsn_ack: int, sack: SackChunk, now: float) -> AckInfo | None:
-        """Take in a SACK; None when it is old or speaks of what was never sent.
+        """Process a SACK.
 
         Args:
             cumulative_tsn_ack: that of the SACK, unwrapped.
             sack: the chunk.
             now: monotonic seconds.
+
+        Returns:
+            The effect of the SACK; None when it is old or acknowledges a TSN that was never sent.
         """
         outstanding = self.outstanding
         # RFC 9260, 6.2.1, D i: "If Cumulative TSN Ack is less than the Cumulative TSN Ack Point, then drop the SACK
@@ -257,7 +269,15 @@ class RetransmissionQueue:
         return self._acknowledge(cumulative_tsn_ack, sack.gap_ack_blocks, sack.a_rwnd, duplicates, now)
 
     def handle_cumulative_ack(self, cumulative_tsn_ack: int, now: float) -> AckInfo | None:
-        """Take in the Cumulative TSN Ack of a SHUTDOWN chunk, which has no gaps and no window."""
+        """Process the Cumulative TSN Ack of a SHUTDOWN chunk, which has no Gap Ack Blocks and no window.
+
+        Args:
+            cumulative_tsn_ack: that of the chunk, unwrapped.
+            now: monotonic seconds.
+
+        Returns:
+            The effect; None when the chunk is old or acknowledges a TSN that was never sent.
+        """
         outstanding = self.outstanding
         if cumulative_tsn_ack < outstanding.cumulative_tsn_ack or not outstanding.valid(cumulative_tsn_ack, []):
             return None
@@ -299,7 +319,7 @@ class RetransmissionQueue:
         exhausted: list[OutgoingMessage],
         now: float,
     ) -> None:
-        """What a SACK says of one path."""
+        """Apply a SACK to one path: round trip, losses, congestion window."""
         flight, recovery = sender.flight, sender.recovery
         if flight.round_trip is not None:
             sender.path.observe_round_trip(flight.round_trip)
@@ -315,12 +335,12 @@ class RetransmissionQueue:
         if lost or repaired:
             sender.enter_recovery(self.outstanding.highest_tsn, sender.flight_before, now)
         if recovery.active and not flight.bytes_acked and flight.has_lost:
-            # A SACK has room for few hundred gaps. When there are more it says nothing new, but one packet has left the
-            # network all the same: one may enter it, or flight_size would never shrink.
+            # A SACK has room for a few hundred Gap Ack Blocks. With more gaps it reports nothing new although a packet
+            # has left the network. Allow one packet for it; otherwise flight_size would never shrink.
             sender.one_packet_now = True
 
     def _detect_losses(self, sender: PathSender, now: float, exhausted: list[OutgoingMessage]) -> int:
-        """Bytes newly found lost; the rest under suspicion keeps the reordering timer running."""
+        """Return the bytes newly found lost; run the reordering timer while more chunks are suspected."""
         if not sender.flight.size:
             sender.reordering_timer.stop()
             return 0
@@ -332,7 +352,7 @@ class RetransmissionQueue:
         return lost
 
     def _handle_duplicates(self, duplicates: list[int], cumulative_tsn_ack: int) -> None:
-        """The peer reports what it got twice: were our retransmissions needless?"""
+        """Undo the loss episodes whose retransmissions the peer reports as duplicates."""
         for sender in self.senders:
             flight = sender.flight
             flight.rack.note_duplicates(self.outstanding.next_tsn, cumulative_tsn_ack)
@@ -370,22 +390,22 @@ class RetransmissionQueue:
     # -- T3-rtx and the loss probe ----------------------------------------------------------------------------
 
     def handle_t3_expired(self, sender: PathSender, alternate: PathSender | None, now: float) -> bool:
-        """T3-rtx of a path has expired (section 6.3.3).
+        """Retransmit after T3-rtx of a path has expired (section 6.3.3).
 
         Args:
-            sender: that path.
-            alternate: the path on which what timed out is sent again, if it is another one.
+            sender: the sender of that path.
+            alternate: the path to retransmit on, if it is another one.
             now: monotonic seconds.
 
         Returns:
-            Whether it counts as an error of the path and the association.
+            Whether the timeout counts as an error of the path and the association.
         """
         path = sender.path
         path.back_off()
         sender.probe.cancel()
         sender.reordering_timer.stop()
         if self.all_acknowledged:
-            # The timer ran for the zero-window probe, which may go now.
+            # The timer ran for the zero-window probe, which may be sent now.
             self._probing = self._blocked_by_window()
             return False
         # RFC 9260, 6.1: "If the sender continues to receive SACK chunks from the peer while doing zero window probing,
@@ -407,7 +427,7 @@ class RetransmissionQueue:
         return counts
 
     def hand_over_lost(self, sender: PathSender, alternate: PathSender) -> None:
-        """What was lost on a path is sent again on another one, the first packet of it at once.
+        """Retransmit the lost chunks of a path on another one, the first packet of them at once.
 
         RFC 9260, 6.4: "when its peer is multi-homed, an endpoint SHOULD try to retransmit a chunk that timed out to an
         active destination transport address that is different from the last destination address to which the chunk was
@@ -417,30 +437,30 @@ class RetransmissionQueue:
         alternate.one_packet_now = alternate.flight.has_lost
 
     def lose_all_for_handshake(self) -> None:
-        """COOKIE ECHO is sent again, and the DATA bundled with it: no sign of congestion."""
+        """Retransmit the DATA bundled with a COOKIE ECHO that is retransmitted; this is no sign of congestion."""
         for sender in self.senders:
             self._give_up(self.outstanding.lose_all(sender.flight), RETRANSMISSIONS)
 
     def wait_for_cookie_ack(self) -> None:
-        """DATA went with the COOKIE ECHO: until that is acknowledged T1-cookie is the timer of both."""
+        """Stop the timers of DATA bundled with a COOKIE ECHO; T1-cookie covers both until COOKIE ACK arrives."""
         for sender in self.senders:
             sender.path.t3_rtx.stop()
             sender.probe.timer.stop()
 
     def cookie_acknowledged(self, now: float) -> None:
-        """From now on DATA has a timer of its own."""
+        """Start the timers of DATA that was bundled with the COOKIE ECHO."""
         for sender in self.senders:
             if sender.has_outstanding and not sender.path.t3_rtx.running:
                 sender.path.t3_rtx.start(now, sender.path.rto)
                 sender.schedule_probe(now)
 
     def _send_loss_probe(self, sender: PathSender, now: float) -> None:
-        """RFC 8985, 7.3: new data if there is some, else the last chunk again."""
+        """Release new data as a tail loss probe if there is some, otherwise the last chunk again (RFC 8985, 7.3)."""
         outstanding = self.outstanding
         if not sender.flight.size or sender.recovery.active or sender.flight.has_lost:
             return
         if self._probing or self._a_rwnd < self._max_fragment:
-            # The peer has no room: its silence is no sign of loss.
+            # The peer has no room, so missing acknowledgments are no sign of loss.
             return
         message = self._queue.next_message() if sender is self.next_target() else None
         if message is not None and min(message.remaining, self._max_fragment) <= self.peer_rwnd:
@@ -450,13 +470,13 @@ class RetransmissionQueue:
         else:
             return
         sender.one_packet_now = True
-        # RFC 8985, 7.3: after the probe the RTO timer is armed anew.
+        # RFC 8985, 7.3: the RTO timer is re-armed after the probe.
         sender.path.t3_rtx.start(now, sender.path.rto)
 
     # -- handing out chunks -----------------------------------------------------------------------------------
 
     def begin_batch(self, now: float) -> None:
-        """A writer is about to ask for chunks: drop what has outlived its lifetime and decay an idle window."""
+        """Prepare for a series of packets: abandon expired messages and decay an idle window."""
         for sender in self.senders:
             sender.begin_batch()
         if self._by_packets:
@@ -466,13 +486,17 @@ class RetransmissionQueue:
             self.current.begin_after_idle(now)
 
     def next_chunk(self, room: int, packet_empty: bool, closing: bool, now: float) -> OutstandingChunk | None:
-        """The next chunk to put into the packet being built, or None when none fits or none may be sent.
+        """Return the next chunk for the packet being built, or None when none fits or none may be sent.
 
         Args:
             room: bytes left in the packet.
             packet_empty: whether the packet has no DATA yet.
-            closing: nothing new will be queued (SHUTDOWN-PENDING); the last chunk asks for a SACK at once.
+            closing: whether nothing more will be queued (SHUTDOWN-PENDING); the last chunk then asks for a SACK at
+                once.
             now: monotonic seconds.
+
+        Returns:
+            The chunk, which is in flight from now on.
         """
         writing = self.writing
         # RFC 9260, 6.1, C: "before sending new DATA chunks, the sender MUST first transmit any DATA chunks that are
@@ -487,7 +511,7 @@ class RetransmissionQueue:
         return self._next_new(room, packet_empty, closing, now)
 
     def sends_soon(self, now: float) -> bool:
-        """Whether there is DATA that the congestion window and the pace let go now, on the path being written."""
+        """Return whether there is DATA that the congestion window and the pacer allow now on the path being written."""
         writing = self.writing
         new = self._queue.sendable and not self.suspended and writing is self.next_target()
         if not new and not writing.flight.has_lost:
@@ -495,13 +519,13 @@ class RetransmissionQueue:
         return writing.one_packet_now or writing.window_allows(now)
 
     def packet_done(self, length: int, now: float) -> None:
-        """A packet with DATA was finished; `length` chunk bytes were in it."""
+        """Finish a packet with DATA, which holds `length` bytes of chunks."""
         self.packet += 1
         if self._by_packets:
             self._queue.packet_done()
         self.writing.packet_done(length, now)
         if length >= self._packet_room - (self._packet_room >> 3):
-            # A full packet: with larger ones there would be fewer.
+            # The packet is full, so a larger path MTU would reduce the number of packets.
             for sender in self.senders:
                 if sender.path.pmtu.waiting:
                     sender.path.pmtu.wanted(now)
@@ -571,12 +595,12 @@ class RetransmissionQueue:
         return chunk
 
     def next_target(self) -> PathSender:
-        """The path that new data goes to next."""
+        """Return the path that new data is sent on next."""
         message = self._queue.next_message() if self.directed else None
         return self.current if message is None else self._target_of(message)
 
     def _target_of(self, message: OutgoingMessage) -> PathSender:
-        """Where a message goes.
+        """Return the path of a message: the one the application chose if that is active, else the current one.
 
         RFC 9260, 6.4.1: "where the SCTP user explicitly requests to send data to an inactive destination transport
         address before reporting an error to its ULP, the SCTP endpoint SHOULD try to send the data to an alternate
@@ -586,22 +610,22 @@ class RetransmissionQueue:
         return wanted if wanted is not None and wanted.path.rank == 0 else self.current
 
     def _waits_for_more(self) -> bool:
-        """Nagle's algorithm: a packet that is not full waits until it is, or until nothing is unacknowledged."""
+        """Return whether Nagle's algorithm delays a packet that is not full until it is full or all is acknowledged."""
         return not self.all_acknowledged and self._queue.buffered < self._max_fragment
 
     def _fits_key(self, message: OutgoingMessage, packet_empty: bool) -> bool:
-        """Whether a message is signed with the key of the packet; the first in it says which that is."""
+        """Return whether a message is authenticated with the packet's key, which the first message determines."""
         if packet_empty:
             self.packet_key = message.key_id
         return message.key_id == self.packet_key
 
     def keys_in_use(self) -> set[int]:
-        """The keys that messages not yet acknowledged are signed with."""
+        """Return the keys of the messages that are not yet acknowledged."""
         messages = [*self.outstanding.unacknowledged_messages(), *self._queue.messages()]
         return {message.key_id for message in messages}
 
     def _may_probe(self, now: float) -> bool:
-        """Whether a zero window probe may go (section 6.1, A); else T3-rtx runs towards one."""
+        """Return whether a zero window probe may be sent (section 6.1, A); if not, run T3-rtx until one may."""
         if self.all_acknowledged and self._probing:
             return True
         path = self.current.path
@@ -614,7 +638,10 @@ class RetransmissionQueue:
         return message is not None and min(message.remaining, self._max_fragment) > self.peer_rwnd
 
     def _wants_sack_now(self, target: PathSender, size: int, closing: bool) -> bool:
-        """RFC 9260, 6.1: "Reasons for setting the I bit include": SHUTDOWN-PENDING, and filling a window."""
+        """Return whether a chunk gets the I bit: in SHUTDOWN-PENDING, or when it fills a window.
+
+        RFC 9260, 6.1: "Reasons for setting the I bit include"
+        """
         if closing and not self._queue.buffered:
             return True
         flight = target.flight.size + size + self._header_length
@@ -623,14 +650,17 @@ class RetransmissionQueue:
     # -- partial reliability ----------------------------------------------------------------------------------
 
     def forward_tsn(self, max_size: int, now: float) -> ForwardTsnChunk | IForwardTsnChunk | None:
-        """The FORWARD TSN or I-FORWARD-TSN to send now, or None (RFC 3758, section 3.5)."""
+        """Return the FORWARD TSN or I-FORWARD-TSN to send now, or None (RFC 3758, section 3.5)."""
         if not self._forward_tsn_due:
             return None
         self._forward_tsn_due = False
         if not self._can_forward():
             return None
         interleaving = self.outstanding.interleaving
-        new_cumulative_tsn, streams = self.outstanding.forward_tsn((max_size - 8) // (8 if interleaving else 4))
+        entry_length = I_SKIPPED_LENGTH if interleaving else SKIPPED_LENGTH
+        new_cumulative_tsn, streams = self.outstanding.forward_tsn(
+            (max_size - FORWARD_TSN_HEADER_LENGTH) // entry_length
+        )
         self._forward_tsn_sent_at = now
         self._forwarded_to = new_cumulative_tsn
         # RFC 3758, 3.5, C5: "If a FORWARD TSN is sent, the sender MUST assure that at least one T3-rtx timer is
@@ -648,7 +678,7 @@ class RetransmissionQueue:
         return self.outstanding.advanced_peer_ack_point > self.outstanding.cumulative_tsn_ack
 
     def _check_forward_tsn(self, now: float) -> None:
-        """C3, at once if it says something new, else with "a full RTT before sending a duplicate FORWARD TSN"."""
+        """Schedule a FORWARD TSN: at once if it is new, otherwise after "a full RTT" (RFC 3758, 3.5, C3)."""
         if self._can_forward() and (
             self.outstanding.advanced_peer_ack_point > self._forwarded_to
             or now - self._forward_tsn_sent_at >= (self.current.path.srtt or 0.0)
@@ -656,7 +686,7 @@ class RetransmissionQueue:
             self._forward_tsn_due = True
 
     def make_room(self, messages: list[OutgoingMessage]) -> None:
-        """Give these up for a message of higher priority (RFC 7496, section 3.2)."""
+        """Abandon these messages for one of higher priority (RFC 7496, section 3.2)."""
         for message in messages:
             self._abandon_or_drop(message, PRIORITY)
 

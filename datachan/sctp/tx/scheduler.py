@@ -1,10 +1,11 @@
-"""Whose turn it is: schedulers choose the stream the next piece is taken from (RFC 8260, section 3).
+"""The stream schedulers: they choose the stream from which the next piece is taken (RFC 8260, section 3).
 
-A piece is what is not divided further: with I-DATA a fragment, with DATA a whole message, whose fragments need
-consecutive TSNs. Schedulers know streams, sizes and the order in which messages came; nothing of TSNs or windows.
+A piece is the unit that is not divided further. With I-DATA it is a fragment; with DATA it is a whole message, whose
+fragments need consecutive TSNs. Schedulers know streams, sizes and the order in which messages were queued; they know
+no TSNs and no windows.
 
-Each gives every stream that has something to send a rank, and the lowest rank goes first; streams of equal rank take
-turns. They differ in the rank alone.
+Each scheduler gives every stream that has something to send a rank. The stream with the lowest rank is next; streams of
+equal rank take turns. Schedulers differ in the rank alone.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from heapq import heapify, heappop, heappush, heapreplace
 from typing import Final
 
 DEFAULT_PRIORITY: Final = 256
-"""What a stream has until it is given another: the middle of RFC 8831, section 6.4."""
+"""The priority of a stream by default: the middle of the range of RFC 8831, section 6.4."""
 
 MAX_PRIORITY: Final = 65535
 
@@ -23,39 +24,40 @@ Entry = tuple[int, int, int]
 
 
 class StreamScheduler:
-    """The base of all schedulers: round robin (RFC 8260, section 3.2).
+    """The base of all schedulers, itself round robin (RFC 8260, section 3.2).
 
-    Streams are given by their identifiers. `arrival` numbers messages in the order the user gave them to us.
+    Streams are given by their identifiers. `arrival` numbers messages in the order in which the application queued
+    them.
     """
 
     __slots__ = ("_heap", "_priorities", "_turn", "_turns")
 
     def __init__(self) -> None:
-        self._turns: dict[int, int] = {}  # of each active stream, the turn of its valid entry in the heap
-        self._heap: list[Entry] = []  # (rank, turn, stream), the lowest first; some are no longer valid
+        self._turns: dict[int, int] = {}  # active stream: the turn of its valid entry in the heap
+        self._heap: list[Entry] = []  # (rank, turn, stream), the lowest first; some entries are no longer valid
         self._turn = 0
         self._priorities: dict[int, int] = {}
 
     def activate(self, stream_id: int, arrival: int) -> None:
-        """The stream, idle so far, has something to send; its first message is that of `arrival`."""
+        """Add a stream that was idle; its first message is number `arrival`."""
         self._enter(stream_id, arrival)
 
     def deactivate(self, stream_id: int) -> None:
-        """The stream has nothing to send any more, without a piece having been taken."""
+        """Remove a stream that has nothing to send although no piece of it was taken."""
         self._turns.pop(stream_id, None)
         self._clean()
 
     def choose(self) -> int | None:
-        """The stream whose piece goes next, or None when there is none now. Asking changes nothing."""
+        """Return the stream of the next piece, or None when there is none now; change nothing."""
         return self._heap[0][2] if self._heap else None
 
     def taken(self, stream_id: int, size: int, arrival: int) -> None:
-        """A piece of the stream `choose` named was taken.
+        """Account for a piece taken from the stream that `choose` returned.
 
         Args:
             stream_id: the stream.
             size: user bytes of the piece.
-            arrival: that of the message the stream goes on with, -1 when it has nothing more and is idle.
+            arrival: the number of the stream's next message; -1 when it has none and is idle.
         """
         if arrival >= 0 and len(self._turns) == 1 and self.goes_on_alone(arrival):
             return
@@ -71,33 +73,33 @@ class StreamScheduler:
         self._clean()
 
     def packet_done(self) -> None:
-        """What is taken from now on goes into another packet."""
+        """Note that pieces taken from now on go into another packet."""
 
     def set_priority(self, stream_id: int, priority: int) -> None:
-        """Give a stream a priority; the schedulers that look at it say what it means."""
+        """Set the priority of a stream; each scheduler that uses priorities defines their meaning."""
         self._priorities[stream_id] = priority
 
     def take_over(self, other: StreamScheduler) -> None:
-        """Know the priorities another scheduler was told."""
+        """Adopt the priorities that were set on another scheduler."""
         self._priorities = other._priorities
 
     def priority(self, stream_id: int) -> int:
-        """The priority of a stream."""
+        """Return the priority of a stream."""
         return self._priorities.get(stream_id, DEFAULT_PRIORITY)
 
     def rank(self, stream_id: int, arrival: int) -> int:
-        """The rank of a stream whose next message is that of `arrival`."""
+        """Return the rank of a stream whose next message is number `arrival`."""
         return 0
 
     def charge(self, stream_id: int, size: int) -> None:
-        """So many bytes of the stream go out."""
+        """Charge `size` sent bytes to a stream."""
 
     def goes_on_alone(self, arrival: int) -> bool:
-        """Whether nothing changes when the only active stream goes on with the message of `arrival`: the hot path."""
+        """Return whether the only active stream keeps its place with message `arrival`: the hot path."""
         return True
 
     def _enter(self, stream_id: int, arrival: int) -> None:
-        """Have the stream wait for its turn; an earlier entry of it is no longer valid."""
+        """Queue the stream for its turn; an earlier entry of it is no longer valid."""
         turn = self._turn = self._turn + 1
         self._turns[stream_id] = turn
         heappush(self._heap, (self.rank(stream_id, arrival), turn, stream_id))
@@ -106,20 +108,20 @@ class StreamScheduler:
             heapify(self._heap)
 
     def _clean(self) -> None:
-        """Have a valid entry at the top of the heap."""
+        """Remove invalid entries from the top of the heap."""
         heap, turns = self._heap, self._turns
         while heap and turns.get(heap[0][2]) != heap[0][1]:
             heappop(heap)
 
 
 class RoundRobin(StreamScheduler):
-    """A piece of each stream in turn (RFC 8260, section 3.2)."""
+    """One piece of each stream in turn (RFC 8260, section 3.2)."""
 
     __slots__ = ()
 
 
 class RoundRobinPerPacket(StreamScheduler):
-    """The pieces of one packet are of one stream (RFC 8260, section 3.3)."""
+    """One packet of each stream in turn (RFC 8260, section 3.3)."""
 
     __slots__ = ("_packet_of",)
 
@@ -128,49 +130,49 @@ class RoundRobinPerPacket(StreamScheduler):
         self._packet_of = -1  # the stream of the packet being filled
 
     def choose(self) -> int | None:
-        """The stream of this packet, as long as it has something; else the next in turn."""
+        """Return the stream of this packet, None once it has nothing left, or the next in turn for a new packet."""
         if self._packet_of < 0:
             return super().choose()
         return self._packet_of if self._packet_of in self._turns else None
 
     def taken(self, stream_id: int, size: int, arrival: int) -> None:
-        """The rest of the packet is this stream's, too."""
+        """Reserve the rest of the packet for this stream."""
         self._packet_of = stream_id
         super().taken(stream_id, size, arrival)
 
     def packet_done(self) -> None:
-        """The next packet is another stream's."""
+        """Let the next stream in turn fill the next packet."""
         self._packet_of = -1
 
 
 class FirstComeFirstServed(StreamScheduler):
-    """Messages in the order the user gave them to us (RFC 8260, section 3.1)."""
+    """Messages in the order in which the application queued them (RFC 8260, section 3.1)."""
 
     __slots__ = ()
 
     def rank(self, stream_id: int, arrival: int) -> int:
-        """The oldest message is first."""
+        """Return the number of the message, so that the oldest is first."""
         return arrival
 
     def goes_on_alone(self, arrival: int) -> bool:
-        """Its place is that of its message."""
+        """Return whether the stream continues with the same message."""
         return self._heap[0][0] == arrival
 
 
 class StrictPriority(StreamScheduler):
-    """Streams of a higher priority first, always; among equals in turn (RFC 8260, section 3.4).
+    """Streams of the highest priority first; streams of equal priority in turn (RFC 8260, section 3.4).
 
-    Here, as in RFC 8831, the larger number is the higher priority.
+    As in RFC 8831, a larger number means a higher priority.
     """
 
     __slots__ = ()
 
     def rank(self, stream_id: int, arrival: int) -> int:
-        """The highest priority is first."""
+        """Return the negated priority, so that the highest priority is first."""
         return -self.priority(stream_id)
 
     def set_priority(self, stream_id: int, priority: int) -> None:
-        """It holds at once, also for what waits already."""
+        """Set the priority of a stream, effective at once for messages already queued."""
         super().set_priority(stream_id, priority)
         if stream_id in self._turns:
             self._enter(stream_id, 0)
@@ -180,8 +182,8 @@ class StrictPriority(StreamScheduler):
 class FairCapacity(StreamScheduler):
     """The same number of bytes for each stream (RFC 8260, section 3.5).
 
-    Start-time fair queueing: a stream is ranked by the bytes it has had, divided by its weight. One that was idle
-    begins where the stream served last is: it owes nothing and is owed nothing.
+    This is start-time fair queueing: a stream's rank is the number of bytes it has sent, divided by its weight. A
+    stream that was idle starts at the rank of the stream served last, without debt or credit.
     """
 
     __slots__ = ("_alone", "_now", "_served")
@@ -193,7 +195,7 @@ class FairCapacity(StreamScheduler):
         self._alone = False
 
     def activate(self, stream_id: int, arrival: int) -> None:
-        """What others owe is forgiven when a stream was alone meanwhile: it was a piece at most."""
+        """Add a stream; if another one was alone until now, cancel its debt, which is one piece at most."""
         if self._alone:
             self._alone = False
             self._served.clear()
@@ -202,29 +204,29 @@ class FairCapacity(StreamScheduler):
         super().activate(stream_id, arrival)
 
     def goes_on_alone(self, arrival: int) -> bool:
-        """Nobody waits for what it takes."""
+        """Return True: no other stream waits for the bytes this one takes."""
         self._alone = True
         return True
 
     def rank(self, stream_id: int, arrival: int) -> int:
-        """Who has had the least is first."""
+        """Return the stream's virtual start time, so that the stream that has sent the least is first."""
         return max(self._served.get(stream_id, 0), self._now)
 
     def charge(self, stream_id: int, size: int) -> None:
-        """Count what the stream had."""
+        """Charge `size` sent bytes to a stream, divided by its weight."""
         start = self.rank(stream_id, 0)
         self._now = start
         self._served[stream_id] = start + size * _SCALE // self.weight(stream_id)
 
     def taken(self, stream_id: int, size: int, arrival: int) -> None:
-        """Count it; when all are idle, all accounts are closed."""
+        """Charge the piece; reset all accounts once every stream is idle."""
         super().taken(stream_id, size, arrival)
         if not self._turns:
             self._served.clear()
             self._now = 0
 
     def weight(self, stream_id: int) -> int:
-        """The weight of a stream, which is the same for all."""
+        """Return the weight of a stream, which is the same for all."""
         return DEFAULT_PRIORITY
 
 
@@ -240,7 +242,7 @@ class WeightedFairQueueing(FairCapacity):
     __slots__ = ()
 
     def weight(self, stream_id: int) -> int:
-        """The weight of a stream is its priority."""
+        """Return the weight of a stream, which is its priority."""
         return self.priority(stream_id)
 
 
@@ -248,10 +250,16 @@ SCHEDULERS: Final = ("fcfs", "round-robin", "round-robin-per-packet", "priority"
 
 
 def make_scheduler(name: str) -> StreamScheduler:
-    """The scheduler of this name.
+    """Return a new scheduler of this name.
+
+    Args:
+        name: one of `SCHEDULERS`.
+
+    Returns:
+        The scheduler, without streams.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no scheduler of that name.
     """
     if name == "fcfs":
         return FirstComeFirstServed()
@@ -265,4 +273,4 @@ def make_scheduler(name: str) -> StreamScheduler:
         return FairCapacity()
     if name == "wfq":
         return WeightedFairQueueing()
-    raise ValueError(f"no scheduler {name!r}; there is {', '.join(SCHEDULERS)}")
+    raise ValueError(f"unknown scheduler {name!r}; choose one of {', '.join(SCHEDULERS)}")

@@ -1,6 +1,7 @@
-"""What the user wants sent and has not been sent yet: messages per stream, cut into fragments as room allows.
+"""The messages that the application has queued and that are not yet sent, per stream, cut into fragments on demand.
 
-It knows messages and streams, not TSNs, windows or what became of a fragment once it was taken.
+This module knows messages and streams. It knows no TSNs and no windows, and not what becomes of a fragment once it was
+taken.
 """
 
 from __future__ import annotations
@@ -16,33 +17,33 @@ from .policies import LIFETIME
 from .scheduler import RoundRobin, StreamScheduler
 
 FRAGMENT_LIMIT: Final = 1000
-"""A message so long, in bytes, fits any packet; the peer need not collect it from pieces."""
+"""A message of at most this many bytes fits any packet, so the peer need not reassemble it."""
 
 
 class OutgoingMessage:
-    """One user message on its way.
+    """One message of the application.
 
     Attributes:
         stream_id: the stream.
-        ppid: payload protocol identifier, host order.
+        ppid: payload protocol identifier, in host byte order.
         data: the message; emptied once its last fragment was taken.
         size: its length in bytes.
-        arrival: its number in the order messages were queued.
+        arrival: its number in the order in which messages were queued.
         offset: bytes taken so far.
         fsn: fragments taken so far.
         unordered: the U bit.
         expires_at: when its lifetime ends, or None.
-        max_retransmissions: after how many retransmissions of a fragment it is given up, or None.
-        context: the user's own, given back with `SendFailed`.
-        drop_priority: it may be given up for one with a smaller number, or for one without (RFC 7496, section 3.2).
-        key_id: the Shared Key Identifier its chunks are signed with, if they are (RFC 4895).
-        path: where its user wants it to go; None where data goes.
-        policy: why it was abandoned, one of `policies`.
-        ssn: stream sequence number or message identifier (unwrapped), given when its first fragment is taken; -1
-            before.
-        first_tsn: TSN of its first fragment, once sent.
-        last_tsn: TSN of its last fragment so far.
-        abandoned: it was given up (RFC 3758).
+        max_retransmissions: the number of retransmissions of a fragment after which it is abandoned, or None.
+        context: an object of the application, returned with `SendFailed`.
+        drop_priority: a number if it may be abandoned for a message with a smaller number or with none (RFC 7496,
+            section 3.2); None if it may not.
+        key_id: the Shared Key Identifier for its chunks, if they are authenticated (RFC 4895).
+        path: the path that the application chose, or None for the current path.
+        policy: the policy by which it was abandoned, one of `policies`.
+        ssn: stream sequence number or message identifier (unwrapped), assigned with its first fragment; -1 before.
+        first_tsn: the TSN of its first fragment; -1 before it is sent.
+        last_tsn: the TSN of the last fragment sent so far.
+        abandoned: whether it was abandoned (RFC 3758).
     """
 
     __slots__ = (
@@ -105,7 +106,7 @@ class OutgoingMessage:
 
 
 class OutboundStream:
-    """One stream we send on."""
+    """The messages queued on one outgoing stream, and its sequence numbers."""
 
     __slots__ = ("buffered", "messages", "next_ssn", "next_unordered_mid", "paused", "progress")
 
@@ -119,12 +120,13 @@ class OutboundStream:
 
 
 class SendQueue:
-    """The messages of all streams, in the order a scheduler gives.
+    """The messages of all streams, in the order of a scheduler.
 
     Attributes:
         buffered: user bytes queued on all streams.
-        interleaving: messages of different streams may be mixed (RFC 8260); else one begun is finished first.
-        peer_window: what the peer can hold, in bytes; see `_may_begin`.
+        interleaving: whether fragments of different messages may be mixed (RFC 8260); otherwise a started message is
+            finished first.
+        peer_window: the bytes that the peer can hold; see `_may_begin`.
     """
 
     __slots__ = (
@@ -177,22 +179,22 @@ class SendQueue:
             self._activate(message.stream_id)
 
     def buffered_amount(self, stream_id: int) -> int:
-        """User bytes queued on one stream."""
+        """Return the user bytes queued on one stream."""
         stream = self._streams.get(stream_id)
         return 0 if stream is None else stream.buffered
 
     @property
     def sendable(self) -> bool:
-        """Whether there is a fragment to take now; paused streams do not count."""
+        """Whether a fragment can be taken now; paused streams do not count."""
         return bool(self._active)
 
     @property
     def empty(self) -> bool:
-        """Whether nothing at all is queued."""
+        """Whether nothing is queued."""
         return self.buffered == 0
 
     def next_message(self) -> OutgoingMessage | None:
-        """The message the next fragment comes from."""
+        """Return the message from which the next fragment is taken, if any."""
         if self._current is not None:
             return self._current
         while True:
@@ -206,11 +208,11 @@ class SendQueue:
             self._held_back.append(stream_id)
 
     def _may_begin(self, size: int) -> bool:
-        """Whether a long message may be begun while others are under way.
+        """Return whether a long message may be started while others are partly sent.
 
-        The peer collects all of them. If together they need more than its window it can finish none, and waits for
-        ever or gives up: RFC 8260, 2.2.2: "The sender MUST assign TSNs to I-DATA chunks in a way that the receiver can
-        make progress." Who accepts a message longer than the window has room for the window besides.
+        The peer holds the fragments of all of them. If they need more than its window together, it can complete none of
+        them. RFC 8260, 2.2.2: "The sender MUST assign TSNs to I-DATA chunks in a way that the receiver can make
+        progress." A receiver that accepts messages larger than its window keeps a full window of buffer in addition.
         """
         begun = sum(self._begun.values())
         longest = max(self._begun.values())
@@ -219,22 +221,22 @@ class SendQueue:
         return begun - longest + size <= self.peer_window // 4
 
     def packet_done(self) -> None:
-        """What is taken from now on goes into another packet."""
+        """Note that fragments taken from now on go into another packet."""
         self._scheduler.packet_done()
 
     def change_scheduler(self, scheduler: StreamScheduler) -> None:
-        """Have another scheduler choose from now on; it is to know of the priorities given so far."""
+        """Replace the scheduler; keep the priorities set so far."""
         scheduler.take_over(self._scheduler)
         self._scheduler = scheduler
         for stream_id in self._active:
             scheduler.activate(stream_id, self._streams[stream_id].messages[0].arrival)
 
     def set_priority(self, stream_id: int, priority: int) -> None:
-        """Tell the scheduler the priority of a stream."""
+        """Set the scheduling priority of a stream."""
         self._scheduler.set_priority(stream_id, priority)
 
     def take(self, message: OutgoingMessage, size: int) -> bytes:
-        """Take the next `size` bytes of what `next_message` returned; its first take gives it its SSN."""
+        """Take the next `size` bytes of the message that `next_message` returned; the first call assigns its SSN."""
         stream = self._streams[message.stream_id]
         if message.ssn < 0:
             # RFC 9260, 6.6: "an endpoint does not increment its Stream Sequence Number when transmitting a DATA chunk
@@ -268,7 +270,7 @@ class SendQueue:
         return fragment
 
     def drop(self, message: OutgoingMessage) -> None:
-        """Take out what is left of a message that was given up."""
+        """Remove the rest of an abandoned message."""
         if message.offset == message.size:
             return
         stream = self._streams[message.stream_id]
@@ -287,7 +289,7 @@ class SendQueue:
         self._left(message.stream_id, stream, left)
 
     def expire(self, now: float) -> list[OutgoingMessage]:
-        """The messages whose lifetime has ended while they were not wholly taken; the caller gives them up."""
+        """Return the messages whose lifetime ended before they were taken completely, for the caller to abandon."""
         expired = []
         while self._expiries and self._expiries[0][0] <= now:
             message = heappop(self._expiries)[2]
@@ -296,21 +298,24 @@ class SendQueue:
         return expired
 
     def next_expiry(self) -> float | None:
-        """When the next lifetime of a queued message ends."""
+        """Return when the next lifetime of a queued message ends."""
         while self._expiries and not self._expiries[0][2].remaining:
             heappop(self._expiries)
         return self._expiries[0][0] if self._expiries else None
 
     def room_makers(self, size: int, drop_priority: int | None, *, begun_too: bool) -> list[OutgoingMessage] | None:
-        """The messages to give up to make room (RFC 7496, section 3.2); None when they do not suffice.
+        """Choose messages to abandon to make room (RFC 7496, section 3.2).
 
         "User messages sent reliably are considered to have a priority higher than all messages sent with the Priority
-        Policy." Of equals, the oldest goes first.
+        Policy." Among messages of equal priority the oldest is chosen first.
 
         Args:
             size: the bytes needed.
-            drop_priority: that of the message the room is for; None for one that is not to be given up.
-            begun_too: whether a message of which a part was sent may be given up.
+            drop_priority: that of the message that needs room; None for one that may not be abandoned.
+            begun_too: whether partly sent messages may be abandoned.
+
+        Returns:
+            The messages; None when they would not free enough bytes.
         """
         chosen: list[OutgoingMessage] = []
         kept: list[tuple[int, int, OutgoingMessage]] = []
@@ -333,7 +338,8 @@ class SendQueue:
     def _add_droppable(self, message: OutgoingMessage) -> None:
         waiting = self._droppable
         heappush(waiting, (-(message.drop_priority or 0), message.arrival, message))
-        # Messages sent in the meantime leave the heap when they are half of it.
+        # Remove messages that were sent in the meantime once they may be half of the heap.
+
         if len(waiting) >= self._droppable_limit:
             waiting = [entry for entry in waiting if entry[2].remaining]
             heapify(waiting)
@@ -341,7 +347,7 @@ class SendQueue:
             self._droppable_limit = 2 * len(waiting) + 64
 
     def drain_progress(self) -> list[tuple[int, int]]:
-        """(stream id, bytes) that left the queue since the last call."""
+        """Return (stream id, bytes) that left the queue since the last call."""
         if not self._progressed:
             return []
         progress = []
@@ -353,7 +359,7 @@ class SendQueue:
         return progress
 
     def beyond(self, streams: int) -> list[OutgoingMessage]:
-        """Drop and return what is queued on streams with identifiers from `streams` on, which do not exist."""
+        """Drop and return the messages of streams with identifiers from `streams` on, which do not exist."""
         dropped = [
             message
             for stream_id, stream in self._streams.items()
@@ -365,11 +371,11 @@ class SendQueue:
         return dropped
 
     def messages(self) -> list[OutgoingMessage]:
-        """The messages that were not wholly taken."""
+        """Return the messages that were not taken completely."""
         return [message for stream in self._streams.values() for message in stream.messages]
 
     def clear(self) -> list[OutgoingMessage]:
-        """Drop everything and return the messages that were not wholly taken."""
+        """Drop everything and return the messages that were not taken completely."""
         dropped = self.messages()
         for message in dropped:
             self.drop(message)
@@ -378,26 +384,26 @@ class SendQueue:
     # -- stream reset (RFC 6525) ------------------------------------------------------------------------------
 
     def idle(self, stream_id: int) -> bool:
-        """Whether nothing is queued on the stream."""
+        """Return whether nothing is queued on the stream."""
         stream = self._streams.get(stream_id)
         return stream is None or not stream.messages
 
     def fresh(self, stream_id: int) -> bool:
-        """Whether the next message of the stream gets SSN 0 and nothing is queued on it."""
+        """Return whether nothing is queued on the stream and its next message gets SSN 0."""
         stream = self._streams.get(stream_id)
         return stream is None or not (stream.next_ssn or stream.next_unordered_mid or stream.messages)
 
     def used_streams(self) -> list[int]:
-        """The streams anything was ever queued on."""
+        """Return the streams on which a message was ever queued."""
         return list(self._streams)
 
     def pause(self, stream_ids: Sequence[int]) -> None:
-        """Hold back what is added to these idle streams, until they are reset."""
+        """Hold back messages queued on these idle streams until the streams are reset."""
         for stream_id in stream_ids:
             self._stream(stream_id).paused = True
 
     def resume(self, stream_ids: Sequence[int], *, reset: bool) -> None:
-        """Let these streams go on, with SSN 0 if they were reset."""
+        """Release paused streams, which continue with SSN 0 if they were reset."""
         for stream_id in stream_ids:
             stream = self._stream(stream_id)
             stream.paused = False
@@ -410,7 +416,7 @@ class SendQueue:
                 self._activate(stream_id)
 
     def restart(self) -> None:
-        """Every stream begins with SSN 0 again. A message half sent is sent from its start."""
+        """Restart every stream with SSN 0, and every partly sent message from its first byte."""
         self._current = None
         self._begun.clear()
         self._held_back.clear()
@@ -447,7 +453,7 @@ class SendQueue:
             self._held_back.remove(stream_id)
 
     def _finish_message(self, message: OutgoingMessage, stream: OutboundStream, size: int) -> None:
-        """The last fragment, of `size` bytes, was taken."""
+        """Account for the last fragment, of `size` bytes, of a message."""
         stream_id = message.stream_id
         arrival = stream.messages[0].arrival if stream.messages else -1
         if arrival < 0:
@@ -457,7 +463,7 @@ class SendQueue:
             self._end_message(stream_id)
 
     def _end_message(self, stream_id: int) -> None:
-        """A message begun is under way no more."""
+        """Note that a started message is finished or dropped; start those that waited for it."""
         self._current = None
         if self._begun.pop(stream_id, 0) and self._held_back:
             held_back, self._held_back = self._held_back, []
@@ -474,7 +480,7 @@ class SendQueue:
             heapify(self._expiries)
 
     def check_invariants(self) -> None:
-        """For tests: raise AssertionError when the books do not balance."""
+        """Raise AssertionError when the accounts do not balance; for tests."""
         total = 0
         for stream_id, stream in self._streams.items():
             held = sum(message.remaining for message in stream.messages)

@@ -1,1 +1,1 @@
-"""Codec of SCTP packets: bytes to values and back, nothing more (RFC 9260, section 3)."""
+"""Convert SCTP packets between bytes and values, and nothing more (RFC 9260, section 3)."""

@@ -1,6 +1,6 @@
-"""The error causes of ABORT and ERROR (RFC 9260, 3.3.10): bytes to values, values to words.
+"""The error causes of ABORT and ERROR chunks (RFC 9260, 3.3.10): convert them to bytes, values and text.
 
-Knows what each cause carries, not when it is due.
+This module knows what each cause carries. The association decides when to send one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from datachan.sctp.errors import BadPacket
-from datachan.sctp.wire.parameters import Parameter, serialize_tlv
+from datachan.sctp.wire.layout import HEADER_LENGTH, TLV_HEADER, U32, serialize_tlv
+from datachan.sctp.wire.parameters import Parameter
 
 INVALID_STREAM_IDENTIFIER: Final = 1
 MISSING_MANDATORY_PARAMETER: Final = 2
@@ -55,8 +56,6 @@ CAUSE_NAMES: Final[dict[int, str]] = {
     UNSUPPORTED_HMAC_IDENTIFIER: "Unsupported HMAC Identifier",
 }
 
-_HEADER: Final = struct.Struct("!HH")
-_U32: Final = struct.Struct("!I")
 _U16_U16: Final = struct.Struct("!HH")
 _LONGEST_TEXT: Final = 200
 
@@ -74,110 +73,118 @@ class ErrorCause:
     info: bytes = b""
 
     def serialize(self) -> bytes:
-        """The whole cause, padded to a multiple of 4 bytes."""
+        """Return the whole cause, padded to a multiple of 4 bytes."""
         return serialize_tlv(self.code, self.info)
 
 
 def invalid_stream_identifier(stream_id: int) -> ErrorCause:
-    """DATA came on a stream that does not exist (3.3.10.1)."""
+    """Report DATA on a stream that does not exist (3.3.10.1)."""
     return ErrorCause(INVALID_STREAM_IDENTIFIER, _U16_U16.pack(stream_id, 0))
 
 
 def missing_mandatory_parameter(types: Sequence[int]) -> ErrorCause:
-    """Parameters of these types are missing in INIT or INIT ACK (3.3.10.2)."""
+    """Report parameter types that are missing in INIT or INIT ACK (3.3.10.2)."""
     return ErrorCause(MISSING_MANDATORY_PARAMETER, struct.pack(f"!I{len(types)}H", len(types), *types))
 
 
 def stale_cookie(staleness_us: int) -> ErrorCause:
-    """A valid State Cookie came this many microseconds after it expired (3.3.10.3); more than fit are cut."""
-    return ErrorCause(STALE_COOKIE, _U32.pack(min(max(staleness_us, 0), 0xFFFFFFFF)))
+    """Report a valid State Cookie that expired this many microseconds ago, at most 2**32 - 1 (3.3.10.3)."""
+    return ErrorCause(STALE_COOKIE, U32.pack(min(max(staleness_us, 0), 0xFFFFFFFF)))
 
 
 def out_of_resource() -> ErrorCause:
-    """The sender is out of resource (3.3.10.4)."""
+    """Report that we are out of resources (3.3.10.4)."""
     return ErrorCause(OUT_OF_RESOURCE)
 
 
 def unresolvable_address(parameter: Parameter) -> ErrorCause:
-    """The address or host name in this parameter cannot be used (3.3.10.5)."""
+    """Report an address or host name parameter that we cannot use (3.3.10.5)."""
     return ErrorCause(UNRESOLVABLE_ADDRESS, parameter.serialize())
 
 
 def unrecognized_chunk_type(chunk: bytes) -> ErrorCause:
-    """This chunk, complete with its header, is of a type we do not know (3.3.10.6)."""
+    """Report a chunk, complete with its header, whose type we do not know (3.3.10.6)."""
     return ErrorCause(UNRECOGNIZED_CHUNK_TYPE, chunk)
 
 
 def invalid_mandatory_parameter() -> ErrorCause:
-    """A mandatory parameter of INIT or INIT ACK has an invalid value (3.3.10.7)."""
+    """Report an invalid value of a mandatory parameter of INIT or INIT ACK (3.3.10.7)."""
     return ErrorCause(INVALID_MANDATORY_PARAMETER)
 
 
 def unrecognized_parameters(parameters: Sequence[Parameter]) -> ErrorCause:
-    """These parameters of an INIT ACK are of types we do not know (3.3.10.8)."""
+    """Report parameters of an INIT ACK whose types we do not know (3.3.10.8)."""
     return ErrorCause(UNRECOGNIZED_PARAMETERS, b"".join([parameter.serialize() for parameter in parameters]))
 
 
 def no_user_data(tsn: int) -> ErrorCause:
-    """The DATA chunk with this TSN has no user data (3.3.10.9)."""
-    return ErrorCause(NO_USER_DATA, _U32.pack(tsn & 0xFFFFFFFF))
+    """Report the DATA chunk with this TSN, which has no user data (3.3.10.9)."""
+    return ErrorCause(NO_USER_DATA, U32.pack(tsn & 0xFFFFFFFF))
 
 
 def cookie_received_while_shutting_down() -> ErrorCause:
-    """COOKIE ECHO came in SHUTDOWN-ACK-SENT (3.3.10.10)."""
+    """Report a COOKIE ECHO that arrived in SHUTDOWN-ACK-SENT (3.3.10.10)."""
     return ErrorCause(COOKIE_RECEIVED_WHILE_SHUTTING_DOWN)
 
 
 def restart_with_new_addresses(addresses: Sequence[Parameter]) -> ErrorCause:
-    """An INIT for an existing association added these addresses (3.3.10.11)."""
+    """Report the addresses that an INIT for an existing association added (3.3.10.11)."""
     return ErrorCause(RESTART_WITH_NEW_ADDRESSES, b"".join([address.serialize() for address in addresses]))
 
 
 def user_initiated_abort(reason: str) -> ErrorCause:
-    """The upper layer asked for the ABORT (3.3.10.12)."""
+    """Report that our application aborted the association (3.3.10.12); the reason is cut after 200 bytes."""
     return ErrorCause(USER_INITIATED_ABORT, reason.encode("utf-8", "replace")[:_LONGEST_TEXT])
 
 
 def protocol_violation(text: str) -> ErrorCause:
-    """The peer broke a rule for which there is no other cause (3.3.10.13)."""
+    """Report a violation for which there is no other cause (3.3.10.13); the text is cut after 200 bytes."""
     return ErrorCause(PROTOCOL_VIOLATION, text.encode("utf-8", "replace")[:_LONGEST_TEXT])
 
 
 def unsupported_hmac_identifier(identifier: int) -> ErrorCause:
-    """An AUTH chunk was made with an algorithm we did not ask for (RFC 4895, 4.1)."""
+    """Report an AUTH chunk made with an algorithm that we did not offer (RFC 4895, 4.1)."""
     return ErrorCause(UNSUPPORTED_HMAC_IDENTIFIER, struct.pack("!H", identifier))
 
 
 def refused_request(code: int, request: Parameter) -> ErrorCause:
-    """This request of ASCONF was refused (RFC 5061, 4.3)."""
+    """Report an ASCONF request that we refused (RFC 5061, 4.3)."""
     return ErrorCause(code, request.serialize())
 
 
 def illegal_asconf_ack() -> ErrorCause:
-    """An ASCONF-ACK answered what was never asked (RFC 5061, 4.3.4)."""
+    """Report an ASCONF-ACK that matches no outstanding ASCONF (RFC 5061, 4.3.4)."""
     return ErrorCause(ILLEGAL_ASCONF_ACK)
 
 
 def parse_causes_untrusted(data: bytes, start: int, end: int) -> list[ErrorCause]:
-    """The causes in data[start:end].
+    """Parse the error causes in data[start:end].
+
+    Args:
+        data: the packet.
+        start: the offset of the first cause.
+        end: the offset where the chunk ends, by its Chunk Length.
+
+    Returns:
+        The causes in order, of known and unknown codes.
 
     Raises:
-        BadPacket: a length is below 4 or runs past the end.
+        BadPacket: a length is below 4 or exceeds the chunk.
     """
     causes: list[ErrorCause] = []
     while start < end:
-        if end - start < 4:
+        if end - start < HEADER_LENGTH:
             raise BadPacket("an error cause is shorter than its header")
-        code, length = _HEADER.unpack_from(data, start)
-        if length < 4 or length > end - start:
-            raise BadPacket(f"error cause {code} has length {length} of {end - start}")
-        causes.append(ErrorCause(code, data[start + 4 : start + length]))
+        code, length = TLV_HEADER.unpack_from(data, start)
+        if length < HEADER_LENGTH or length > end - start:
+            raise BadPacket(f"error cause {code} has length {length}; {end - start} bytes are left")
+        causes.append(ErrorCause(code, data[start + HEADER_LENGTH : start + length]))
         start += (length + 3) & ~3
     return causes
 
 
 def describe(cause: ErrorCause) -> str:
-    """A sentence for people; whatever the peer put in, it is short and printable."""
+    """Return a short, printable sentence about a cause, whatever bytes the peer put into it."""
     name = CAUSE_NAMES.get(cause.code, f"Unknown error cause {cause.code}")
     detail = _detail(cause)
     return f"{name}: {detail}" if detail else name
@@ -191,9 +198,9 @@ def _detail(cause: ErrorCause) -> str:
     if cause.code == INVALID_STREAM_IDENTIFIER and len(info) >= 2:
         return f"stream {int.from_bytes(info[:2], 'big')}"
     if cause.code == STALE_COOKIE and len(info) == 4:
-        return f"by {_U32.unpack(info)[0]} microseconds"
+        return f"by {U32.unpack(info)[0]} microseconds"
     if cause.code == NO_USER_DATA and len(info) == 4:
-        return f"TSN {_U32.unpack(info)[0]}"
+        return f"TSN {U32.unpack(info)[0]}"
     if cause.code == UNRECOGNIZED_CHUNK_TYPE and info:
         return f"type {info[0]}"
     if cause.code in {UNRESOLVABLE_ADDRESS, UNRECOGNIZED_PARAMETERS} and len(info) >= 2:

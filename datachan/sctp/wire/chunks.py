@@ -1,11 +1,11 @@
-"""The chunks of RFC 9260, 3.3: bytes to values and back, each knowing its own form and nothing of an association.
+"""The chunks of RFC 9260, 3.3: each converts between bytes and values and knows nothing of an association.
 
-All numbers are as on the wire: TSNs have 32 bits, Gap Ack Blocks are offsets. The wire object is not the
-retransmission record; it lives as long as one packet. DATA and SACK are the hot path: plain classes with slots, one
+All numbers are as on the wire: TSNs have 32 bits, Gap Ack Blocks are offsets. A chunk object lives as long as one
+packet; the retransmission record is a type of its own. DATA and SACK are the hot path: plain classes with slots, one
 precompiled struct each, payloads are bytes.
 
-The parse functions take the whole packet, where the chunk begins and where it ends by its Chunk Length, and raise
-BadPacket when the chunk is shorter than its type allows or its parts do not fit.
+Each parse function takes the whole packet, the offset where the chunk starts, and the offset where its Chunk Length
+ends it. It raises BadPacket when the chunk is shorter than its type allows or its parts do not fit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,18 @@ from typing import Final
 
 from datachan.sctp.errors import BadPacket
 from datachan.sctp.wire.causes import ErrorCause, parse_causes_untrusted
-from datachan.sctp.wire.parameters import HEARTBEAT_INFO, Parameter, parse_parameters_untrusted, serialize_tlv
+from datachan.sctp.wire.layout import (
+    CHUNK_HEADER,
+    CHUNK_HEADER_U32,
+    HEADER_LENGTH,
+    PADDING,
+    TLV_HEADER,
+    U32,
+    serialize_chunk,
+    serialize_chunk_of_parts,
+    serialize_tlv,
+)
+from datachan.sctp.wire.parameters import HEARTBEAT_INFO, Parameter, parse_parameters_untrusted
 
 DATA: Final = 0
 INIT: Final = 1
@@ -41,35 +52,35 @@ FLAG_IMMEDIATE: Final = 0x08
 FLAG_TAG_REFLECTED: Final = 0x01  # the T bit of ABORT and SHUTDOWN COMPLETE
 
 DATA_HEADER_LENGTH: Final = 16
+INIT_HEADER_LENGTH: Final = 20
+SACK_HEADER_LENGTH: Final = 16
 
-_HEADER: Final = struct.Struct("!BBH")
-_HEADER_U32: Final = struct.Struct("!BBHI")
-_U32: Final = struct.Struct("!I")
-_TLV: Final = struct.Struct("!HH")
+_U32_CHUNK_LENGTH: Final = HEADER_LENGTH + 4
 _DATA: Final = struct.Struct("!BBHIHHI")
 _INIT: Final = struct.Struct("!BBHIIHHI")
 _SACK: Final = struct.Struct("!BBHIIHH")
 _GAP: Final = struct.Struct("!HH")
-_PADDING: Final = (b"", b"\0\0\0", b"\0\0", b"\0")
+_GAP_OR_DUPLICATE_LENGTH: Final = 4
 
 
-def serialize_chunk(chunk_type: int, flags: int, value: bytes) -> bytes:
-    """A chunk with this value, padded to a multiple of 4 bytes (RFC 9260, 3.2)."""
-    # RFC 9260, 3.2: "The Chunk Length field does not count any chunk padding."
-    return _HEADER.pack(chunk_type, flags, 4 + len(value)) + value + _PADDING[len(value) & 3]
+def serialize_data(flags: int, tsn: int, stream_id: int, ssn: int, ppid: int, data: bytes) -> bytes:
+    """Return a DATA chunk, padded to a multiple of 4 bytes; the numbers are as on the wire."""
+    size = len(data)
+    header = _DATA.pack(DATA, flags, DATA_HEADER_LENGTH + size, tsn, stream_id, ssn, ppid)
+    return header + data + PADDING[size & 3] if size & 3 else header + data
 
 
 class Chunk:
     """The base of all chunks; `type` is the Chunk Type.
 
-    Chunks are equal when they would be the same bytes.
+    Chunks are equal when they serialize to the same bytes.
     """
 
     __slots__ = ()
     type: int
 
     def serialize(self) -> bytes:
-        """The whole chunk, padded to a multiple of 4 bytes."""
+        """Return the whole chunk, padded to a multiple of 4 bytes."""
         return serialize_chunk(self.type, 0, b"")
 
     def __eq__(self, other: object) -> bool:
@@ -79,13 +90,14 @@ class Chunk:
         return hash(self.serialize())
 
     def __repr__(self) -> str:
-        return f"{self.__class__.__name__}({self.serialize()[4:].hex()})"
+        return f"{self.__class__.__name__}({self.serialize()[HEADER_LENGTH:].hex()})"
 
 
 class UnknownChunk(Chunk):
-    """A chunk of a type this package does not know; it is the last of its packet if `stop_processing`.
+    """A chunk of a type this package does not know; the last of its packet if `stop_processing` is true.
 
     Attributes:
+        type: the Chunk Type.
         flags: the Chunk Flags.
         body: the Chunk Value.
     """
@@ -102,12 +114,12 @@ class UnknownChunk(Chunk):
 
     @property
     def stop_processing(self) -> bool:
-        """Whether nothing after it in the packet may be processed (the highest-order bit is 0)."""
+        """Whether the rest of the packet must not be processed (the highest-order bit of the type is 0)."""
         return not self.type & 0x80
 
     @property
     def report(self) -> bool:
-        """Whether it has to be reported in an ERROR chunk (the second bit is 1)."""
+        """Whether the chunk has to be reported in an ERROR chunk (the second-highest bit of the type is 1)."""
         return bool(self.type & 0x40)
 
     def __repr__(self) -> str:
@@ -115,16 +127,16 @@ class UnknownChunk(Chunk):
 
 
 class UserDataChunk(Chunk):
-    """What DATA and I-DATA chunks have in common: they carry a message or a fragment of one.
+    """The fields that DATA and I-DATA chunks share; each carries a message or a fragment of one.
 
     Attributes:
         tsn: the transmission sequence number.
         stream_id: the stream.
-        data: the user data; empty is against the rules and up to the receiver to punish.
+        data: the user data; empty data is a protocol error, which the receiver handles.
         unordered: the U bit.
         beginning: the B bit, the first fragment.
         ending: the E bit, the last fragment.
-        immediate: the I bit, the sender would like its SACK now.
+        immediate: the I bit; the sender asks for a SACK without delay.
     """
 
     __slots__ = ("beginning", "data", "ending", "immediate", "stream_id", "tsn", "unordered")
@@ -138,7 +150,7 @@ class UserDataChunk(Chunk):
     immediate: bool
 
     def flag_bits(self) -> int:
-        """The flags as on the wire."""
+        """Return the Chunk Flags byte."""
         return (
             (FLAG_ENDING if self.ending else 0)
             | (FLAG_BEGINNING if self.beginning else 0)
@@ -147,17 +159,17 @@ class UserDataChunk(Chunk):
         )
 
     def content(self) -> str:
-        """How much there is of what, for people."""
+        """Return the number of bytes and the flags as text, for people."""
         flags = ("U" if self.unordered else "") + ("B" if self.beginning else "") + ("E" if self.ending else "")
         return f"{len(self.data)} bytes, {flags}{'I' if self.immediate else ''}"
 
 
 class DataChunk(UserDataChunk):
-    """User data, a message or a fragment of one (RFC 9260, 3.3.1).
+    """User data: a message or a fragment of one (RFC 9260, 3.3.1).
 
     Attributes:
-        ssn: the stream sequence number; without meaning when unordered.
-        ppid: the payload protocol identifier, host order.
+        ssn: the stream sequence number; meaningless if the message is unordered.
+        ppid: the payload protocol identifier, in host byte order.
     """
 
     __slots__ = ("ppid", "ssn")
@@ -186,10 +198,7 @@ class DataChunk(UserDataChunk):
         self.immediate = immediate
 
     def serialize(self) -> bytes:
-        data = self.data
-        size = len(data)
-        header = _DATA.pack(DATA, self.flag_bits(), 16 + size, self.tsn, self.stream_id, self.ssn, self.ppid)
-        return header + data + _PADDING[size & 3] if size & 3 else header + data
+        return serialize_data(self.flag_bits(), self.tsn, self.stream_id, self.ssn, self.ppid, self.data)
 
     def __repr__(self) -> str:
         return (
@@ -198,13 +207,13 @@ class DataChunk(UserDataChunk):
 
 
 class InitChunk(Chunk):
-    """The start of an association (RFC 9260, 3.3.2); the values are not checked here.
+    """The first chunk of the handshake (RFC 9260, 3.3.2); its values are not checked here.
 
     Attributes:
         initiate_tag: the tag the peer has to put in every packet.
         a_rwnd: the Advertised Receiver Window Credit in bytes.
-        outbound_streams: how many streams the sender wants to send on.
-        inbound_streams: how many streams the sender accepts.
+        outbound_streams: the number of streams the sender wants to send on.
+        inbound_streams: the number of streams the sender accepts.
         initial_tsn: the TSN of the sender's first DATA chunk.
         parameters: the optional parameters in order.
     """
@@ -230,7 +239,7 @@ class InitChunk(Chunk):
 
     def serialize(self) -> bytes:
         serialized = [parameter.serialize() for parameter in self.parameters]
-        size = 20 + sum([len(parameter) for parameter in serialized])
+        size = INIT_HEADER_LENGTH + sum([len(parameter) for parameter in serialized])
         if self.parameters:
             # RFC 9260, 3.2: "However, it does include any padding of variable-length parameters other than the last
             # parameter in the chunk."
@@ -256,19 +265,19 @@ class InitChunk(Chunk):
 
 
 class InitAckChunk(InitChunk):
-    """The answer to INIT, with the State Cookie among its parameters (RFC 9260, 3.3.3)."""
+    """The reply to INIT, with the State Cookie among its parameters (RFC 9260, 3.3.3)."""
 
     __slots__ = ()
     type = INIT_ACK
 
 
 class SackChunk(Chunk):
-    """What the sender has received (RFC 9260, 3.3.4).
+    """A report of the TSNs that the sender of this chunk has received (RFC 9260, 3.3.4).
 
     Attributes:
         cumulative_tsn_ack: every TSN up to this one has arrived.
         a_rwnd: the bytes of receive buffer left.
-        gap_ack_blocks: (start, end) of TSNs that also arrived, as offsets from cumulative_tsn_ack; not checked here.
+        gap_ack_blocks: (start, end) of further TSNs that arrived, as offsets from cumulative_tsn_ack; not checked here.
         duplicate_tsns: TSNs that arrived more than once.
     """
 
@@ -290,11 +299,11 @@ class SackChunk(Chunk):
     def serialize(self) -> bytes:
         gaps = self.gap_ack_blocks
         duplicates = self.duplicate_tsns
-        size = 16 + 4 * (len(gaps) + len(duplicates))
+        size = SACK_HEADER_LENGTH + _GAP_OR_DUPLICATE_LENGTH * (len(gaps) + len(duplicates))
         header = _SACK.pack(SACK, 0, size, self.cumulative_tsn_ack, self.a_rwnd, len(gaps), len(duplicates))
         if not gaps and not duplicates:
             return header
-        parts = [header, *[_GAP.pack(start, end) for start, end in gaps], *[_U32.pack(tsn) for tsn in duplicates]]
+        parts = [header, *[_GAP.pack(start, end) for start, end in gaps], *[U32.pack(tsn) for tsn in duplicates]]
         return b"".join(parts)
 
     def __repr__(self) -> str:
@@ -305,11 +314,11 @@ class SackChunk(Chunk):
 
 
 class HeartbeatChunk(Chunk):
-    """Are you there? (RFC 9260, 3.3.5).
+    """A request to prove that a path works (RFC 9260, 3.3.5).
 
     Attributes:
         info: the value of the Heartbeat Info parameter.
-        others: other parameters behind it as bytes, which come back unchanged (section 8.3).
+        others: the bytes of further parameters, which the peer returns unchanged (section 8.3).
     """
 
     __slots__ = ("info", "others")
@@ -321,24 +330,24 @@ class HeartbeatChunk(Chunk):
 
     def serialize(self) -> bytes:
         last = len(self.others or self.info)
-        return _serialize_parts(
-            self.type, 0, [serialize_tlv(HEARTBEAT_INFO, self.info), self.others + _PADDING[len(self.others) & 3]], last
+        return serialize_chunk_of_parts(
+            self.type, 0, [serialize_tlv(HEARTBEAT_INFO, self.info), self.others + PADDING[len(self.others) & 3]], last
         )
 
 
 class HeartbeatAckChunk(HeartbeatChunk):
-    """I am; here is what you sent (RFC 9260, 3.3.6)."""
+    """The reply to a HEARTBEAT, with the same content (RFC 9260, 3.3.6)."""
 
     __slots__ = ()
     type = HEARTBEAT_ACK
 
 
 class AbortChunk(Chunk):
-    """The association is over (RFC 9260, 3.3.7).
+    """The immediate end of the association (RFC 9260, 3.3.7).
 
     Attributes:
-        causes: why; may be empty.
-        tag_reflected: the T bit: the Verification Tag is the receiver's own, sent back.
+        causes: the reasons; may be empty.
+        tag_reflected: the T bit: the Verification Tag is the one the receiver of the ABORT had sent.
     """
 
     __slots__ = ("causes", "tag_reflected")
@@ -356,7 +365,7 @@ class AbortChunk(Chunk):
 
 
 class ErrorChunk(Chunk):
-    """Something the peer sent was wrong, but not fatal (RFC 9260, 3.3.10)."""
+    """A report of errors that do not end the association (RFC 9260, 3.3.10)."""
 
     __slots__ = ("causes",)
     type = ERROR
@@ -372,7 +381,7 @@ class ErrorChunk(Chunk):
 
 
 class ShutdownChunk(Chunk):
-    """The sender has nothing more to send or to have acknowledged (RFC 9260, 3.3.8)."""
+    """A statement that the sender has nothing left to send or to be acknowledged (RFC 9260, 3.3.8)."""
 
     __slots__ = ("cumulative_tsn_ack",)
     type = SHUTDOWN
@@ -381,18 +390,18 @@ class ShutdownChunk(Chunk):
         self.cumulative_tsn_ack = cumulative_tsn_ack
 
     def serialize(self) -> bytes:
-        return _HEADER_U32.pack(SHUTDOWN, 0, 8, self.cumulative_tsn_ack)
+        return CHUNK_HEADER_U32.pack(SHUTDOWN, 0, _U32_CHUNK_LENGTH, self.cumulative_tsn_ack)
 
 
 class ShutdownAckChunk(Chunk):
-    """Neither has the other side (RFC 9260, 3.3.9)."""
+    """The reply to SHUTDOWN once the replying side has nothing left to send either (RFC 9260, 3.3.9)."""
 
     __slots__ = ()
     type = SHUTDOWN_ACK
 
 
 class ShutdownCompleteChunk(Chunk):
-    """The end (RFC 9260, 3.3.13). `tag_reflected` is the T bit, as in ABORT."""
+    """The last chunk of an orderly shutdown (RFC 9260, 3.3.13); `tag_reflected` is the T bit, as in ABORT."""
 
     __slots__ = ("tag_reflected",)
     type = SHUTDOWN_COMPLETE
@@ -401,11 +410,11 @@ class ShutdownCompleteChunk(Chunk):
         self.tag_reflected = tag_reflected
 
     def serialize(self) -> bytes:
-        return _HEADER.pack(SHUTDOWN_COMPLETE, FLAG_TAG_REFLECTED if self.tag_reflected else 0, 4)
+        return CHUNK_HEADER.pack(SHUTDOWN_COMPLETE, FLAG_TAG_REFLECTED if self.tag_reflected else 0, HEADER_LENGTH)
 
 
 class CookieEchoChunk(Chunk):
-    """The State Cookie on its way back (RFC 9260, 3.3.11)."""
+    """The State Cookie, returned to the endpoint that issued it (RFC 9260, 3.3.11)."""
 
     __slots__ = ("cookie",)
     type = COOKIE_ECHO
@@ -418,14 +427,14 @@ class CookieEchoChunk(Chunk):
 
 
 class CookieAckChunk(Chunk):
-    """The State Cookie was good (RFC 9260, 3.3.12)."""
+    """The reply to a COOKIE ECHO whose State Cookie was valid (RFC 9260, 3.3.12)."""
 
     __slots__ = ()
     type = COOKIE_ACK
 
 
 class EcneChunk(Chunk):
-    """A packet came marked with congestion experienced (reserved in RFC 9260)."""
+    """A report that a packet arrived marked "congestion experienced" (reserved in RFC 9260)."""
 
     __slots__ = ("lowest_tsn",)
     type = ECNE
@@ -434,49 +443,43 @@ class EcneChunk(Chunk):
         self.lowest_tsn = lowest_tsn
 
     def serialize(self) -> bytes:
-        return _HEADER_U32.pack(self.type, 0, 8, self.lowest_tsn)
+        return CHUNK_HEADER_U32.pack(self.type, 0, _U32_CHUNK_LENGTH, self.lowest_tsn)
 
 
 class CwrChunk(EcneChunk):
-    """The sender has reduced its congestion window (reserved in RFC 9260)."""
+    """A report that the sender has reduced its congestion window (reserved in RFC 9260)."""
 
     __slots__ = ()
     type = CWR
 
 
-def _serialize_parts(chunk_type: int, flags: int, parts: list[bytes], last_value_length: int) -> bytes:
-    """A chunk of padded parameters or causes, the last padding not counted in its length."""
-    value = b"".join(parts)
-    return _HEADER.pack(chunk_type, flags, 4 + len(value) - (-last_value_length & 3)) + value
-
-
 def _serialize_causes(chunk_type: int, flags: int, causes: list[ErrorCause]) -> bytes:
     last = len(causes[-1].info) if causes else 0
-    return _serialize_parts(chunk_type, flags, [cause.serialize() for cause in causes], last)
+    return serialize_chunk_of_parts(chunk_type, flags, [cause.serialize() for cause in causes], last)
 
 
 def serialize_parameters(chunk_type: int, parameters: Sequence[Parameter]) -> bytes:
-    """A chunk without flags whose value is a list of parameters."""
+    """Return a chunk without flags whose value is a list of parameters."""
     last = len(parameters[-1].value_bytes()) if parameters else 0
-    return _serialize_parts(chunk_type, 0, [parameter.serialize() for parameter in parameters], last)
+    return serialize_chunk_of_parts(chunk_type, 0, [parameter.serialize() for parameter in parameters], last)
 
 
-def _exactly_untrusted(start: int, end: int, length: int) -> None:
+def _require_length_untrusted(start: int, end: int, length: int) -> None:
     if end - start != length:
-        raise BadPacket(f"a chunk of length {end - start} must have length {length}")
+        raise BadPacket(f"a chunk has length {end - start} instead of {length}")
 
 
 def parse_data_untrusted(data: bytes, start: int, end: int) -> Chunk:
-    """A DATA chunk; one without user data is let through, its receiver owes an ABORT."""
+    """Parse a DATA chunk; accept one without user data, because the receiver has to answer it with an ABORT."""
     if end - start < DATA_HEADER_LENGTH:
-        raise BadPacket(f"DATA has length {end - start}")
+        raise BadPacket(f"DATA has length {end - start}, its header alone {DATA_HEADER_LENGTH}")
     _type, flags, _length, tsn, stream_id, ssn, ppid = _DATA.unpack_from(data, start)
     return DataChunk(
         tsn,
         stream_id,
         ssn,
         ppid,
-        data[start + 16 : end],
+        data[start + DATA_HEADER_LENGTH : end],
         flags & FLAG_UNORDERED != 0,
         flags & FLAG_BEGINNING != 0,
         flags & FLAG_ENDING != 0,
@@ -485,85 +488,85 @@ def parse_data_untrusted(data: bytes, start: int, end: int) -> Chunk:
 
 
 def parse_sack_untrusted(data: bytes, start: int, end: int) -> Chunk:
-    """A SACK chunk; its blocks are as many as its length holds, so that a count cannot ask for more."""
-    if end - start < 16:
-        raise BadPacket(f"SACK has length {end - start}")
+    """Parse a SACK chunk; reject one whose counts of blocks and duplicates differ from what its length holds."""
+    if end - start < SACK_HEADER_LENGTH:
+        raise BadPacket(f"SACK has length {end - start}, its header alone {SACK_HEADER_LENGTH}")
     _type, _flags, _length, cumulative_tsn_ack, a_rwnd, gaps, duplicates = _SACK.unpack_from(data, start)
-    if gaps == 0 and duplicates == 0 and end - start == 16:
+    if gaps == 0 and duplicates == 0 and end - start == SACK_HEADER_LENGTH:
         return SackChunk(cumulative_tsn_ack, a_rwnd, [], [])
-    middle = start + 16 + 4 * gaps
-    if middle + 4 * duplicates != end:
+    if start + SACK_HEADER_LENGTH + _GAP_OR_DUPLICATE_LENGTH * (gaps + duplicates) != end:
         raise BadPacket(f"SACK of length {end - start} counts {gaps} gaps and {duplicates} duplicates")
-    numbers = struct.unpack_from(f"!{2 * gaps}H{duplicates}I", data, start + 16)
+    numbers = struct.unpack_from(f"!{2 * gaps}H{duplicates}I", data, start + SACK_HEADER_LENGTH)
     blocks = list(zip(numbers[0 : 2 * gaps : 2], numbers[1 : 2 * gaps : 2], strict=True))
     return SackChunk(cumulative_tsn_ack, a_rwnd, blocks, list(numbers[2 * gaps :]))
 
 
 def parse_init_untrusted(data: bytes, start: int, end: int) -> InitChunk:
-    """An INIT or INIT ACK chunk."""
-    if end - start < 20:
-        raise BadPacket(f"INIT has length {end - start}")
+    """Parse an INIT or INIT ACK chunk."""
+    if end - start < INIT_HEADER_LENGTH:
+        raise BadPacket(f"INIT or INIT ACK has length {end - start}, its header alone {INIT_HEADER_LENGTH}")
     chunk_type, _flags, _length, tag, a_rwnd, outbound, inbound, tsn = _INIT.unpack_from(data, start)
-    parameters = parse_parameters_untrusted(data, start + 20, end)
+    parameters = parse_parameters_untrusted(data, start + INIT_HEADER_LENGTH, end)
     if chunk_type == INIT:
         return InitChunk(tag, a_rwnd, outbound, inbound, tsn, parameters)
     return InitAckChunk(tag, a_rwnd, outbound, inbound, tsn, parameters)
 
 
 def parse_heartbeat_untrusted(data: bytes, start: int, end: int) -> Chunk:
-    """A HEARTBEAT or HEARTBEAT ACK chunk; its parameter is mandatory."""
-    if end - start < 8:
-        raise BadPacket("HEARTBEAT without its parameter")
-    parameter_type, length = _TLV.unpack_from(data, start + 4)
-    if parameter_type != HEARTBEAT_INFO or length < 4 or length > end - start - 4:
-        raise BadPacket(f"HEARTBEAT has parameter {parameter_type} of length {length}")
-    info = data[start + 8 : start + 4 + length]
-    others = data[start + 4 + length + (-length & 3) : end]
+    """Parse a HEARTBEAT or HEARTBEAT ACK chunk; its parameter is mandatory."""
+    parameter = start + HEADER_LENGTH
+    if end - parameter < HEADER_LENGTH:
+        raise BadPacket("HEARTBEAT has no Heartbeat Info parameter")
+    parameter_type, length = TLV_HEADER.unpack_from(data, parameter)
+    if parameter_type != HEARTBEAT_INFO or length < HEADER_LENGTH or length > end - parameter:
+        raise BadPacket(f"HEARTBEAT has parameter type {parameter_type} of length {length} instead of Heartbeat Info")
+    info = data[parameter + HEADER_LENGTH : parameter + length]
+    others = data[parameter + length + (-length & 3) : end]
     return HeartbeatChunk(info, others) if data[start] == HEARTBEAT else HeartbeatAckChunk(info, others)
 
 
 def parse_abort_untrusted(data: bytes, start: int, end: int) -> Chunk:
-    """An ABORT chunk."""
-    causes = parse_causes_untrusted(data, start + 4, end)
+    """Parse an ABORT chunk."""
+    causes = parse_causes_untrusted(data, start + HEADER_LENGTH, end)
     return AbortChunk(causes, data[start + 1] & FLAG_TAG_REFLECTED != 0)
 
 
 def parse_error_untrusted(data: bytes, start: int, end: int) -> Chunk:
-    """An ERROR chunk."""
-    return ErrorChunk(parse_causes_untrusted(data, start + 4, end))
+    """Parse an ERROR chunk."""
+    return ErrorChunk(parse_causes_untrusted(data, start + HEADER_LENGTH, end))
 
 
 def parse_shutdown_untrusted(data: bytes, start: int, end: int) -> Chunk:
-    """A SHUTDOWN chunk."""
-    _exactly_untrusted(start, end, 8)
-    return ShutdownChunk(_U32.unpack_from(data, start + 4)[0])
+    """Parse a SHUTDOWN chunk."""
+    _require_length_untrusted(start, end, _U32_CHUNK_LENGTH)
+    return ShutdownChunk(U32.unpack_from(data, start + HEADER_LENGTH)[0])
 
 
 def parse_shutdown_ack_untrusted(data: bytes, start: int, end: int) -> Chunk:
-    """A SHUTDOWN ACK chunk."""
-    _exactly_untrusted(start, end, 4)
+    """Parse a SHUTDOWN ACK chunk."""
+    _require_length_untrusted(start, end, HEADER_LENGTH)
     return ShutdownAckChunk()
 
 
 def parse_shutdown_complete_untrusted(data: bytes, start: int, end: int) -> Chunk:
-    """A SHUTDOWN COMPLETE chunk."""
-    _exactly_untrusted(start, end, 4)
+    """Parse a SHUTDOWN COMPLETE chunk."""
+    _require_length_untrusted(start, end, HEADER_LENGTH)
     return ShutdownCompleteChunk(data[start + 1] & FLAG_TAG_REFLECTED != 0)
 
 
 def parse_cookie_echo_untrusted(data: bytes, start: int, end: int) -> Chunk:
-    """A COOKIE ECHO chunk."""
-    return CookieEchoChunk(data[start + 4 : end])
+    """Parse a COOKIE ECHO chunk."""
+    return CookieEchoChunk(data[start + HEADER_LENGTH : end])
 
 
 def parse_cookie_ack_untrusted(data: bytes, start: int, end: int) -> Chunk:
-    """A COOKIE ACK chunk."""
-    _exactly_untrusted(start, end, 4)
+    """Parse a COOKIE ACK chunk."""
+    _require_length_untrusted(start, end, HEADER_LENGTH)
     return CookieAckChunk()
 
 
 def parse_ecne_untrusted(data: bytes, start: int, end: int) -> Chunk:
-    """An ECNE or CWR chunk."""
-    _exactly_untrusted(start, end, 8)
-    lowest_tsn = _U32.unpack_from(data, start + 4)[0]
+    """Parse an ECNE or CWR chunk."""
+    _require_length_untrusted(start, end, _U32_CHUNK_LENGTH)
+    lowest_tsn = U32.unpack_from(data, start + HEADER_LENGTH)[0]
     return EcneChunk(lowest_tsn) if data[start] == ECNE else CwrChunk(lowest_tsn)

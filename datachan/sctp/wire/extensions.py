@@ -1,7 +1,7 @@
-"""The chunks of SCTP's extensions (RFC 3758, 4820, 4895, 5061, 6525, 8260): bytes to values and back.
+"""The chunks of SCTP's extensions (RFC 3758, 4820, 4895, 5061, 6525, 8260), converted between bytes and values.
 
-As in chunks.py, numbers are as on the wire and nothing is known of an association. A chunk being known here does not
-mean that its use was negotiated; to an association that did not negotiate it, it is unrecognized.
+As in chunks.py, numbers are as on the wire and nothing is known of an association. That a chunk is defined here does
+not mean that the peers negotiated its use; an association that did not negotiate a chunk treats it as unrecognized.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from datachan.sctp.wire.chunks import (
     FLAG_UNORDERED,
     Chunk,
     UserDataChunk,
-    serialize_chunk,
     serialize_parameters,
 )
+from datachan.sctp.wire.layout import CHUNK_HEADER_U32, HEADER_LENGTH, PADDING, serialize_chunk
 from datachan.sctp.wire.parameters import IPv4Address, IPv6Address, Parameter, parse_parameters_untrusted
 
 AUTH: Final = 15
@@ -34,20 +34,33 @@ I_FORWARD_TSN: Final = 194
 
 I_DATA_HEADER_LENGTH: Final = 20
 AUTH_HEADER_LENGTH: Final = 8
+FORWARD_TSN_HEADER_LENGTH: Final = 8
+"""Bytes of a FORWARD TSN or I-FORWARD-TSN before its list of streams."""
+SKIPPED_LENGTH: Final = 4
+"""Bytes of one stream in a FORWARD TSN."""
+I_SKIPPED_LENGTH: Final = 8
+"""Bytes of one stream in an I-FORWARD-TSN."""
 
+_FLAG_SKIPPED_UNORDERED: Final = 0x0001
+_ASCONF_HEADER_LENGTH: Final = 8
 _I_DATA: Final = struct.Struct("!BBHIHHII")
-_HEADER_U32: Final = struct.Struct("!BBHI")
 _SKIPPED: Final = struct.Struct("!HH")
 _AUTH: Final = struct.Struct("!BBHHH")
 _I_SKIPPED: Final = struct.Struct("!HHI")
-_PADDING: Final = (b"", b"\0\0\0", b"\0\0", b"\0")
+
+
+def serialize_i_data(flags: int, tsn: int, stream_id: int, mid: int, ppid_or_fsn: int, data: bytes) -> bytes:
+    """Return an I-DATA chunk, padded to a multiple of 4 bytes; the numbers are as on the wire."""
+    size = len(data)
+    header = _I_DATA.pack(I_DATA, flags, I_DATA_HEADER_LENGTH + size, tsn, stream_id, 0, mid, ppid_or_fsn)
+    return header + data + PADDING[size & 3] if size & 3 else header + data
 
 
 class ForwardTsnChunk(Chunk):
-    """The sender gave up on what is not acknowledged up to a TSN (RFC 3758, 3.2).
+    """An instruction to treat all TSNs up to a given one as received (RFC 3758, 3.2).
 
     Attributes:
-        new_cumulative_tsn: take everything up to this TSN as received.
+        new_cumulative_tsn: the TSN up to which the receiver stops waiting.
         streams: (stream identifier, largest SSN skipped on it), for ordered messages only.
     """
 
@@ -59,7 +72,8 @@ class ForwardTsnChunk(Chunk):
         self.streams = streams
 
     def serialize(self) -> bytes:
-        parts = [_HEADER_U32.pack(FORWARD_TSN, 0, 8 + 4 * len(self.streams), self.new_cumulative_tsn)]
+        length = FORWARD_TSN_HEADER_LENGTH + SKIPPED_LENGTH * len(self.streams)
+        parts = [CHUNK_HEADER_U32.pack(FORWARD_TSN, 0, length, self.new_cumulative_tsn)]
         for stream_id, ssn in self.streams:
             parts.append(_SKIPPED.pack(stream_id, ssn))
         return b"".join(parts)
@@ -69,7 +83,7 @@ class ForwardTsnChunk(Chunk):
 
 
 class ReconfigChunk(Chunk):
-    """Re-configuration requests and responses (RFC 6525, 3.1); which may stand together is not checked here."""
+    """Re-configuration requests and responses (RFC 6525, 3.1); their permitted combinations are not checked here."""
 
     __slots__ = ("parameters",)
     type = RE_CONFIG
@@ -89,7 +103,7 @@ class IDataChunk(UserDataChunk):
 
     Attributes:
         mid: the message identifier.
-        ppid_or_fsn: the payload protocol identifier if `beginning`, else the fragment sequence number.
+        ppid_or_fsn: the payload protocol identifier if `beginning`, otherwise the fragment sequence number.
     """
 
     __slots__ = ("mid", "ppid_or_fsn")
@@ -119,20 +133,16 @@ class IDataChunk(UserDataChunk):
 
     @property
     def ppid(self) -> int:
-        """The payload protocol identifier; 0 on all but the first fragment, which do not carry it."""
+        """The payload protocol identifier; 0 on all but the first fragment, which alone carries it."""
         return self.ppid_or_fsn if self.beginning else 0
 
     @property
     def fsn(self) -> int:
-        """The fragment sequence number; that of the first fragment is 0 and not on the wire."""
+        """The fragment sequence number; 0 for the first fragment, which does not carry it."""
         return 0 if self.beginning else self.ppid_or_fsn
 
     def serialize(self) -> bytes:
-        data = self.data
-        header = _I_DATA.pack(
-            I_DATA, self.flag_bits(), 20 + len(data), self.tsn, self.stream_id, 0, self.mid, self.ppid_or_fsn
-        )
-        return header + data + _PADDING[len(data) & 3]
+        return serialize_i_data(self.flag_bits(), self.tsn, self.stream_id, self.mid, self.ppid_or_fsn, self.data)
 
     def __repr__(self) -> str:
         return (
@@ -142,10 +152,10 @@ class IDataChunk(UserDataChunk):
 
 
 class IForwardTsnChunk(Chunk):
-    """FORWARD TSN for I-DATA (RFC 8260, 2.3.1).
+    """The FORWARD TSN of an association that uses I-DATA (RFC 8260, 2.3.1).
 
     Attributes:
-        new_cumulative_tsn: take everything up to this TSN as received.
+        new_cumulative_tsn: the TSN up to which the receiver stops waiting.
         streams: (stream identifier, unordered, largest message identifier skipped).
     """
 
@@ -157,9 +167,10 @@ class IForwardTsnChunk(Chunk):
         self.streams = streams
 
     def serialize(self) -> bytes:
-        parts = [_HEADER_U32.pack(I_FORWARD_TSN, 0, 8 + 8 * len(self.streams), self.new_cumulative_tsn)]
+        length = FORWARD_TSN_HEADER_LENGTH + I_SKIPPED_LENGTH * len(self.streams)
+        parts = [CHUNK_HEADER_U32.pack(I_FORWARD_TSN, 0, length, self.new_cumulative_tsn)]
         for stream_id, unordered, mid in self.streams:
-            parts.append(_I_SKIPPED.pack(stream_id, 1 if unordered else 0, mid))
+            parts.append(_I_SKIPPED.pack(stream_id, _FLAG_SKIPPED_UNORDERED if unordered else 0, mid))
         return b"".join(parts)
 
     def __repr__(self) -> str:
@@ -167,13 +178,14 @@ class IForwardTsnChunk(Chunk):
 
 
 class AuthChunk(Chunk):
-    """What follows it in the packet is authentic, if `hmac` is right (RFC 4895, 5.1).
+    """The authentication of all chunks after it in the packet (RFC 4895, 5.1).
 
     Attributes:
         key_id: the Shared Key Identifier.
         hmac_id: the HMAC Identifier.
         hmac: the HMAC.
-        covered: when read: what it is made of, the chunk with zeros in the place of the HMAC and all that follows.
+        covered: in a parsed chunk, the bytes that the HMAC covers: the chunk with zeros in place of the HMAC, and all
+            that follows.
     """
 
     __slots__ = ("covered", "hmac", "hmac_id", "key_id")
@@ -187,7 +199,7 @@ class AuthChunk(Chunk):
 
     def serialize(self) -> bytes:
         header = _AUTH.pack(AUTH, 0, AUTH_HEADER_LENGTH + len(self.hmac), self.key_id, self.hmac_id)
-        return header + self.hmac + _PADDING[len(self.hmac) & 3]
+        return header + self.hmac + PADDING[len(self.hmac) & 3]
 
     def __repr__(self) -> str:
         return f"AuthChunk(key_id={self.key_id}, hmac_id={self.hmac_id}, {len(self.hmac)} bytes)"
@@ -198,7 +210,7 @@ class AsconfChunk(Chunk):
 
     Attributes:
         sequence_number: as on the wire.
-        address: an address of the sender that the association has; 0.0.0.0 or :: when it has none to name.
+        address: an address of the sender that the association has; 0.0.0.0 or :: when the sender names none.
         parameters: the requests.
     """
 
@@ -220,7 +232,7 @@ class AsconfChunk(Chunk):
 
 
 class AsconfAckChunk(Chunk):
-    """What became of an ASCONF (RFC 5061, 4.1.2); a request that has no response was carried out."""
+    """The results of an ASCONF (RFC 5061, 4.1.2); a request without a response succeeded."""
 
     __slots__ = ("parameters", "sequence_number")
     type = ASCONF_ACK
@@ -237,16 +249,16 @@ class AsconfAckChunk(Chunk):
 
 
 def _serialize_numbered(chunk_type: int, number: int, parameters: Sequence[Parameter]) -> bytes:
-    """A chunk of a number and parameters; RFC 9260, 3.2: the length has no padding of the last of them."""
+    """Return a chunk made of a number and parameters; its length excludes the padding of the last (RFC 9260, 3.2)."""
     wire = [parameter.serialize() for parameter in parameters]
-    length = 8 + sum([len(part) for part in wire])
+    length = _ASCONF_HEADER_LENGTH + sum([len(part) for part in wire])
     if parameters:
-        length += 4 + len(parameters[-1].value_bytes()) - len(wire[-1])
-    return _HEADER_U32.pack(chunk_type, 0, length, number) + b"".join(wire)
+        length += HEADER_LENGTH + len(parameters[-1].value_bytes()) - len(wire[-1])
+    return CHUNK_HEADER_U32.pack(chunk_type, 0, length, number) + b"".join(wire)
 
 
 class PadChunk(Chunk):
-    """Bytes to be ignored (RFC 4820, 3). `length` is that of the whole chunk in bytes, 4 to 65535."""
+    """Bytes to be ignored (RFC 4820, 3); `length` is that of the whole chunk, 4 to 65535 bytes."""
 
     __slots__ = ("length",)
     type = PAD
@@ -255,36 +267,38 @@ class PadChunk(Chunk):
         self.length = length
 
     def serialize(self) -> bytes:
-        return serialize_chunk(PAD, 0, bytes(self.length - 4))
+        return serialize_chunk(PAD, 0, bytes(self.length - HEADER_LENGTH))
 
     def __repr__(self) -> str:
         return f"PadChunk(length={self.length})"
 
 
 def parse_forward_tsn_untrusted(data: bytes, start: int, end: int) -> Chunk:
-    """A FORWARD TSN chunk."""
-    if end - start < 8 or (end - start) % 4:
-        raise BadPacket(f"FORWARD TSN has length {end - start}")
-    new_cumulative_tsn = _HEADER_U32.unpack_from(data, start)[3]
-    return ForwardTsnChunk(new_cumulative_tsn, list(_SKIPPED.iter_unpack(data[start + 8 : end])))
+    """Parse a FORWARD TSN chunk."""
+    if end - start < FORWARD_TSN_HEADER_LENGTH or (end - start - FORWARD_TSN_HEADER_LENGTH) % SKIPPED_LENGTH:
+        raise BadPacket(f"FORWARD TSN has length {end - start}, which is not its header and whole stream entries")
+    new_cumulative_tsn = CHUNK_HEADER_U32.unpack_from(data, start)[3]
+    return ForwardTsnChunk(
+        new_cumulative_tsn, list(_SKIPPED.iter_unpack(data[start + FORWARD_TSN_HEADER_LENGTH : end]))
+    )
 
 
 def parse_reconfig_untrusted(data: bytes, start: int, end: int) -> Chunk:
-    """A RE-CONFIG chunk."""
-    return ReconfigChunk(parse_parameters_untrusted(data, start + 4, end))
+    """Parse a RE-CONFIG chunk."""
+    return ReconfigChunk(parse_parameters_untrusted(data, start + HEADER_LENGTH, end))
 
 
 def parse_i_data_untrusted(data: bytes, start: int, end: int) -> Chunk:
-    """An I-DATA chunk."""
+    """Parse an I-DATA chunk."""
     if end - start < I_DATA_HEADER_LENGTH:
-        raise BadPacket(f"I-DATA has length {end - start}")
+        raise BadPacket(f"I-DATA has length {end - start}, its header alone {I_DATA_HEADER_LENGTH}")
     _type, flags, _length, tsn, stream_id, _reserved, mid, ppid_or_fsn = _I_DATA.unpack_from(data, start)
     return IDataChunk(
         tsn,
         stream_id,
         mid,
         ppid_or_fsn,
-        data[start + 20 : end],
+        data[start + I_DATA_HEADER_LENGTH : end],
         flags & FLAG_UNORDERED != 0,
         flags & FLAG_BEGINNING != 0,
         flags & FLAG_ENDING != 0,
@@ -293,20 +307,21 @@ def parse_i_data_untrusted(data: bytes, start: int, end: int) -> Chunk:
 
 
 def parse_i_forward_tsn_untrusted(data: bytes, start: int, end: int) -> Chunk:
-    """An I-FORWARD-TSN chunk."""
-    if end - start < 8 or (end - start) % 8:
-        raise BadPacket(f"I-FORWARD-TSN has length {end - start}")
-    new_cumulative_tsn = _HEADER_U32.unpack_from(data, start)[3]
+    """Parse an I-FORWARD-TSN chunk."""
+    if end - start < FORWARD_TSN_HEADER_LENGTH or (end - start - FORWARD_TSN_HEADER_LENGTH) % I_SKIPPED_LENGTH:
+        raise BadPacket(f"I-FORWARD-TSN has length {end - start}, which is not its header and whole stream entries")
+    new_cumulative_tsn = CHUNK_HEADER_U32.unpack_from(data, start)[3]
     streams = [
-        (stream_id, flags & 1 != 0, mid) for stream_id, flags, mid in _I_SKIPPED.iter_unpack(data[start + 8 : end])
+        (stream_id, flags & _FLAG_SKIPPED_UNORDERED != 0, mid)
+        for stream_id, flags, mid in _I_SKIPPED.iter_unpack(data[start + FORWARD_TSN_HEADER_LENGTH : end])
     ]
     return IForwardTsnChunk(new_cumulative_tsn, streams)
 
 
 def parse_auth_untrusted(data: bytes, start: int, end: int) -> Chunk:
-    """An AUTH chunk, with all that follows it in the packet."""
+    """Parse an AUTH chunk and keep the bytes its HMAC covers."""
     if end - start < AUTH_HEADER_LENGTH:
-        raise BadPacket(f"AUTH has length {end - start}")
+        raise BadPacket(f"AUTH has length {end - start}, its header alone {AUTH_HEADER_LENGTH}")
     _type, _flags, _length, key_id, hmac_id = _AUTH.unpack_from(data, start)
     hmac = data[start + AUTH_HEADER_LENGTH : end]
     covered = data[start : start + AUTH_HEADER_LENGTH] + bytes(len(hmac)) + data[end:]
@@ -314,22 +329,23 @@ def parse_auth_untrusted(data: bytes, start: int, end: int) -> Chunk:
 
 
 def parse_asconf_untrusted(data: bytes, start: int, end: int) -> Chunk:
-    """An ASCONF chunk."""
-    if end - start < 8:
-        raise BadPacket(f"ASCONF has length {end - start}")
-    parameters = parse_parameters_untrusted(data, start + 8, end)
+    """Parse an ASCONF chunk."""
+    if end - start < _ASCONF_HEADER_LENGTH:
+        raise BadPacket(f"ASCONF has length {end - start}, its header alone {_ASCONF_HEADER_LENGTH}")
+    parameters = parse_parameters_untrusted(data, start + _ASCONF_HEADER_LENGTH, end)
     if not parameters or not isinstance(parameters[0], IPv4Address | IPv6Address):
         raise BadPacket("ASCONF does not begin with an address")
-    return AsconfChunk(_HEADER_U32.unpack_from(data, start)[3], parameters[0], parameters[1:])
+    return AsconfChunk(CHUNK_HEADER_U32.unpack_from(data, start)[3], parameters[0], parameters[1:])
 
 
 def parse_asconf_ack_untrusted(data: bytes, start: int, end: int) -> Chunk:
-    """An ASCONF-ACK chunk."""
-    if end - start < 8:
-        raise BadPacket(f"ASCONF-ACK has length {end - start}")
-    return AsconfAckChunk(_HEADER_U32.unpack_from(data, start)[3], parse_parameters_untrusted(data, start + 8, end))
+    """Parse an ASCONF-ACK chunk."""
+    if end - start < _ASCONF_HEADER_LENGTH:
+        raise BadPacket(f"ASCONF-ACK has length {end - start}, its header alone {_ASCONF_HEADER_LENGTH}")
+    parameters = parse_parameters_untrusted(data, start + _ASCONF_HEADER_LENGTH, end)
+    return AsconfAckChunk(CHUNK_HEADER_U32.unpack_from(data, start)[3], parameters)
 
 
 def parse_pad_untrusted(_data: bytes, start: int, end: int) -> Chunk:
-    """A PAD chunk."""
+    """Parse a PAD chunk."""
     return PadChunk(end - start)

@@ -1,6 +1,6 @@
-"""The SCTP packet (RFC 9260, 3): common header, checksum, and the chunks one after the other.
+"""The SCTP packet (RFC 9260, 3): common header, checksum, and a list of chunks.
 
-Knows how chunks stand in a packet; whom the packet is for and what the chunks do is the association's business.
+This module knows the layout of a packet. The association decides which peer a packet belongs to and what its chunks do.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from datachan.sctp.errors import BadPacket
 from datachan.sctp.wire import chunks as wire
 from datachan.sctp.wire import extensions
 from datachan.sctp.wire.chunks import Chunk, UnknownChunk, parse_data_untrusted, parse_sack_untrusted
+from datachan.sctp.wire.layout import HEADER_LENGTH
 
 COMMON_HEADER_LENGTH: Final = 12
 
 _COMMON_HEADER: Final = struct.Struct("!HHI")
 _CHECKSUM: Final = struct.Struct("<I")
-_CHUNK_LENGTH: Final = struct.Struct("!H")
+
 _NO_CHECKSUM: Final = b"\0\0\0\0"
-_SHORTEST_PACKET: Final = COMMON_HEADER_LENGTH + 4
+_SHORTEST_PACKET: Final = COMMON_HEADER_LENGTH + HEADER_LENGTH
 
 _PARSERS: Final[dict[int, Callable[[bytes, int, int], Chunk]]] = {
     wire.DATA: parse_data_untrusted,
@@ -51,13 +52,13 @@ _PARSERS: Final[dict[int, Callable[[bytes, int, int], Chunk]]] = {
 
 
 class Packet:
-    """What a datagram said.
+    """The content of one packet.
 
     Attributes:
         source_port: the sender's SCTP port.
         destination_port: the receiver's SCTP port.
-        verification_tag: the tag; whether it is right depends on the association.
-        chunks: at least one, in order; an UnknownChunk that stops processing is the last.
+        verification_tag: the Verification Tag, not checked here: the right value depends on the association.
+        chunks: at least one, in the order of the packet; an UnknownChunk that stops processing is the last.
     """
 
     __slots__ = ("chunks", "destination_port", "source_port", "verification_tag")
@@ -76,12 +77,15 @@ class Packet:
 
 
 def parse_packet_untrusted(data: bytes, *, zero_checksum_acceptable: bool = False) -> Packet:
-    """Reads a packet; it is good as a whole or refused as a whole.
+    """Parse a packet; accept or reject it as a whole.
 
     Args:
         data: the datagram.
-        zero_checksum_acceptable: whether a checksum field of zero is as good as the right one (RFC 9653), which is
-            so after we announced it to this peer.
+        zero_checksum_acceptable: whether a checksum field of zero is accepted (RFC 9653); true once we have announced
+            that to this peer.
+
+    Returns:
+        The packet with its chunks parsed.
 
     Raises:
         BadPacket: the packet is too short, its checksum is wrong, a length is wrong, or a chunk is shorter than its
@@ -89,7 +93,7 @@ def parse_packet_untrusted(data: bytes, *, zero_checksum_acceptable: bool = Fals
     """
     size = len(data)
     if size < _SHORTEST_PACKET:
-        raise BadPacket(f"{size} bytes are too few for a packet")
+        raise BadPacket(f"a packet of {size} bytes is shorter than {_SHORTEST_PACKET} bytes")
     source_port, destination_port, verification_tag = _COMMON_HEADER.unpack_from(data)
     checksum = data[8:12]
     if (checksum != _NO_CHECKSUM or not zero_checksum_acceptable) and checksum != _checksum_of(data[:8], data[12:]):
@@ -100,12 +104,12 @@ def parse_packet_untrusted(data: bytes, *, zero_checksum_acceptable: bool = Fals
 def _parse_chunks_untrusted(data: bytes, size: int) -> list[Chunk]:
     chunks: list[Chunk] = []
     start = COMMON_HEADER_LENGTH
-    # Fewer than 4 bytes behind the last chunk are padding, whether or not its length asks for it.
-    while size - start >= 4:
+    # Fewer bytes than a chunk header after the last chunk are padding, whether or not its length requires padding.
+    while size - start >= HEADER_LENGTH:
         length = (data[start + 2] << 8) | data[start + 3]
         end = start + length
-        if length < 4 or end > size:
-            raise BadPacket(f"chunk {data[start]} has length {length} of {size - start}")
+        if length < HEADER_LENGTH or end > size:
+            raise BadPacket(f"chunk type {data[start]} has length {length}; {size - start} bytes are left")
         chunk_type = data[start]
         if chunk_type == 0:
             chunks.append(parse_data_untrusted(data, start, end))
@@ -114,7 +118,7 @@ def _parse_chunks_untrusted(data: bytes, size: int) -> list[Chunk]:
             if parse is not None:
                 chunks.append(parse(data, start, end))
             else:
-                unknown = UnknownChunk(chunk_type, data[start + 1], data[start + 4 : end])
+                unknown = UnknownChunk(chunk_type, data[start + 1], data[start + HEADER_LENGTH : end])
                 chunks.append(unknown)
                 # RFC 9260, 3.2: "Stop processing this SCTP packet and discard the unrecognized chunk and all further
                 # chunks."
@@ -132,14 +136,17 @@ def serialize_packet(
     *,
     zero_checksum: bool = False,
 ) -> bytes:
-    """A packet of these chunks.
+    """Return a packet made of these chunks.
 
     Args:
         source_port: our SCTP port.
         destination_port: the peer's SCTP port.
         verification_tag: the tag the peer expects.
         chunks: serialized and padded chunks in order.
-        zero_checksum: leave the checksum field zero (RFC 9653), which the peer must have allowed.
+        zero_checksum: leave the checksum field zero (RFC 9653); only for a peer that announced it accepts that.
+
+    Returns:
+        The bytes of the datagram.
     """
     header = _COMMON_HEADER.pack(source_port, destination_port, verification_tag)
     body = b"".join(chunks)
@@ -148,12 +155,12 @@ def serialize_packet(
 
 
 def with_checksum(packet: bytes) -> bytes:
-    """A packet sent without a checksum (RFC 9653) as it would be with one; any other as it is."""
+    """Return the packet with its real checksum if it has a zero checksum (RFC 9653), else unchanged."""
     if len(packet) < COMMON_HEADER_LENGTH or packet[8:COMMON_HEADER_LENGTH] != _NO_CHECKSUM:
         return packet
     return packet[:8] + _CHECKSUM.pack(crc32c(packet)) + packet[COMMON_HEADER_LENGTH:]
 
 
 def _checksum_of(header: bytes, body: bytes) -> bytes:
-    """The checksum field, with which the packet is `header + checksum + body` (RFC 9260, 6.8)."""
+    """Return the checksum field of the packet `header + checksum + body` (RFC 9260, 6.8)."""
     return _CHECKSUM.pack(crc32c(body, crc32c(header + _NO_CHECKSUM)))

@@ -1,7 +1,7 @@
-"""The optional parameters of INIT, INIT ACK, RE-CONFIG and ASCONF (RFC 9260, 3.2.1): bytes to values and back.
+"""The parameters of INIT, INIT ACK, RE-CONFIG and ASCONF (RFC 9260, 3.2.1), converted between bytes and values.
 
-Knows the form of each parameter, not what it means for an association. A type it does not know becomes an
-`UnknownParameter`, which tells what its two high bits ask for.
+This module knows the form of each parameter, not its meaning for an association. A type it does not know becomes an
+`UnknownParameter`, which says how to handle it, by the two high bits of its type.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from datachan.sctp.errors import BadPacket
+from datachan.sctp.wire.layout import HEADER_LENGTH, TLV_HEADER, U32, serialize_tlv
 
 HEARTBEAT_INFO: Final = 1
 IPV4_ADDRESS: Final = 5
@@ -41,18 +42,13 @@ SET_PRIMARY_ADDRESS: Final = 0xC004
 SUCCESS_INDICATION: Final = 0xC005
 ADAPTATION_INDICATION: Final = 0xC006
 
-_HEADER: Final = struct.Struct("!HH")
-_U32: Final = struct.Struct("!I")
 _U32_U32: Final = struct.Struct("!II")
 _U32_U32_U32: Final = struct.Struct("!III")
 _U32_U16_U16: Final = struct.Struct("!IHH")
-_PADDING: Final = (b"", b"\0\0\0", b"\0\0", b"\0")
-
-
-def serialize_tlv(parameter_type: int, value: bytes) -> bytes:
-    """A type-length-value field, padded to a multiple of 4 bytes (RFC 9260, 3.2.1)."""
-    # RFC 9260, 3.2.1: "The Parameter Length does not include any padding bytes."
-    return _HEADER.pack(parameter_type, 4 + len(value)) + value + _PADDING[len(value) & 3]
+_IPV4_LENGTH: Final = 4
+_IPV6_LENGTH: Final = 16
+_IPV4_TLV_HEADER: Final = b"\x00\x05\x00\x08"  # the header of an IPv4 Address parameter: type 5, length 8
+_IPV6_TLV_HEADER: Final = b"\x00\x06\x00\x14"  # of an IPv6 Address parameter: type 6, length 20
 
 
 class Parameter:
@@ -62,17 +58,17 @@ class Parameter:
     type: int
 
     def serialize(self) -> bytes:
-        """The whole parameter, padded to a multiple of 4 bytes."""
+        """Return the whole parameter, padded to a multiple of 4 bytes."""
         return serialize_tlv(self.type, self.value_bytes())
 
     def value_bytes(self) -> bytes:
-        """The Parameter Value field."""
+        """Return the Parameter Value field."""
         return b""
 
 
 @dataclass(frozen=True, slots=True)
 class UnknownParameter(Parameter):
-    """A parameter of a type this package does not know; it is the last of its list if `stop_processing`."""
+    """A parameter of a type this package does not know; the last of its list if `stop_processing` is true."""
 
     type: int
     value: bytes
@@ -82,12 +78,12 @@ class UnknownParameter(Parameter):
 
     @property
     def stop_processing(self) -> bool:
-        """Whether nothing after it in the chunk may be processed (the highest-order bit is 0)."""
+        """Whether the rest of the chunk must not be processed (the highest-order bit of the type is 0)."""
         return not self.type & 0x8000
 
     @property
     def report(self) -> bool:
-        """Whether it has to be reported to the peer as RFC 9260, 3.2.2 says (the second bit is 1)."""
+        """Whether it has to be reported to the peer (RFC 9260, 3.2.2; the second-highest bit of the type is 1)."""
         return bool(self.type & 0x4000)
 
 
@@ -115,7 +111,7 @@ class IPv6Address(Parameter):
 
 @dataclass(frozen=True, slots=True)
 class StateCookie(Parameter):
-    """What the peer shall give back in COOKIE ECHO (RFC 9260, 3.3.3.1.1)."""
+    """The cookie that the peer has to return in COOKIE ECHO (RFC 9260, 3.3.3.1.1)."""
 
     type = STATE_COOKIE
     cookie: bytes
@@ -137,18 +133,18 @@ class UnrecognizedParameter(Parameter):
 
 @dataclass(frozen=True, slots=True)
 class CookiePreservative(Parameter):
-    """How much longer, in milliseconds, the State Cookie should live (RFC 9260, 3.3.2.1.3)."""
+    """The milliseconds by which the sender asks to extend the life of the State Cookie (RFC 9260, 3.3.2.1.3)."""
 
     type = COOKIE_PRESERVATIVE
     increment_ms: int
 
     def value_bytes(self) -> bytes:
-        return _U32.pack(self.increment_ms)
+        return U32.pack(self.increment_ms)
 
 
 @dataclass(frozen=True, slots=True)
 class HostNameAddress(Parameter):
-    """A host name, as the peer sent it; deprecated, and answered with an ABORT (RFC 9260, 3.3.2.1.4)."""
+    """A host name as the peer sent it; deprecated, and answered with an ABORT (RFC 9260, 3.3.2.1.4)."""
 
     type = HOST_NAME_ADDRESS
     host_name: bytes
@@ -159,7 +155,7 @@ class HostNameAddress(Parameter):
 
 @dataclass(frozen=True, slots=True)
 class SupportedAddressTypes(Parameter):
-    """The address parameter types the sender can use (RFC 9260, 3.3.2.1.5)."""
+    """The address parameter types that the sender can use (RFC 9260, 3.3.2.1.5)."""
 
     type = SUPPORTED_ADDRESS_TYPES
     address_types: tuple[int, ...]
@@ -170,21 +166,21 @@ class SupportedAddressTypes(Parameter):
 
 @dataclass(frozen=True, slots=True)
 class EcnCapable(Parameter):
-    """The sender understands ECN (reserved in RFC 9260, table 6)."""
+    """The sender supports ECN (reserved in RFC 9260, table 6)."""
 
     type = ECN_CAPABLE
 
 
 @dataclass(frozen=True, slots=True)
 class ForwardTsnSupported(Parameter):
-    """The sender understands FORWARD TSN (RFC 3758, 3.1)."""
+    """The sender supports FORWARD TSN (RFC 3758, 3.1)."""
 
     type = FORWARD_TSN_SUPPORTED
 
 
 @dataclass(frozen=True, slots=True)
 class SupportedExtensions(Parameter):
-    """The chunk types of extensions the sender understands (RFC 5061, 4.2.7)."""
+    """The chunk types of extensions that the sender supports (RFC 5061, 4.2.7)."""
 
     type = SUPPORTED_EXTENSIONS
     chunk_types: tuple[int, ...]
@@ -205,23 +201,23 @@ class ZeroChecksumAcceptable(Parameter):
     edmid: int = 1
 
     def value_bytes(self) -> bytes:
-        return _U32.pack(self.edmid)
+        return U32.pack(self.edmid)
 
 
 @dataclass(frozen=True, slots=True)
 class AdaptationIndication(Parameter):
-    """A number for the upper layer (RFC 5061, 4.2.6)."""
+    """A number for the peer's application (RFC 5061, 4.2.6)."""
 
     type = ADAPTATION_INDICATION
     code_point: int
 
     def value_bytes(self) -> bytes:
-        return _U32.pack(self.code_point)
+        return U32.pack(self.code_point)
 
 
 @dataclass(frozen=True, slots=True)
 class Random(Parameter):
-    """A random number that keys are made of; 32 bytes if it is to be used (RFC 4895, 3.1)."""
+    """The random number from which keys are derived; usable only if it has 32 bytes (RFC 4895, 3.1)."""
 
     type = RANDOM
     number: bytes
@@ -232,7 +228,7 @@ class Random(Parameter):
 
 @dataclass(frozen=True, slots=True)
 class ChunkList(Parameter):
-    """The chunk types the sender accepts only if they are authenticated (RFC 4895, 3.2)."""
+    """The chunk types that the sender accepts only with authentication (RFC 4895, 3.2)."""
 
     type = CHUNK_LIST
     chunk_types: tuple[int, ...]
@@ -243,7 +239,7 @@ class ChunkList(Parameter):
 
 @dataclass(frozen=True, slots=True)
 class RequestedHmacAlgorithms(Parameter):
-    """The HMAC Identifiers the peer must use one of, the best first (RFC 4895, 3.3)."""
+    """The HMAC Identifiers the peer has to choose from, the preferred one first (RFC 4895, 3.3)."""
 
     type = HMAC_ALGO
     identifiers: tuple[int, ...]
@@ -257,45 +253,45 @@ class AddressRequest(Parameter):
     """The base of the requests of ASCONF, each about one address (RFC 5061, 4.2).
 
     Attributes:
-        correlation_id: what the response to it has, too.
-        address: an address of the sender; 0.0.0.0 or :: for the one the packet comes from.
+        correlation_id: the number that the response repeats.
+        address: an address of the sender; 0.0.0.0 or :: means the source address of the packet.
     """
 
     correlation_id: int
     address: IPv4Address | IPv6Address
 
     def value_bytes(self) -> bytes:
-        return _U32.pack(self.correlation_id) + self.address.serialize()
+        return U32.pack(self.correlation_id) + self.address.serialize()
 
 
 @dataclass(frozen=True, slots=True)
 class AddIpAddress(AddressRequest):
-    """The sender has one more address (RFC 5061, 4.2.1)."""
+    """A request to add an address of the sender (RFC 5061, 4.2.1)."""
 
     type = ADD_IP_ADDRESS
 
 
 @dataclass(frozen=True, slots=True)
 class DeleteIpAddress(AddressRequest):
-    """The sender gives an address up (RFC 5061, 4.2.2)."""
+    """A request to delete an address of the sender (RFC 5061, 4.2.2)."""
 
     type = DELETE_IP_ADDRESS
 
 
 @dataclass(frozen=True, slots=True)
 class SetPrimaryAddress(AddressRequest):
-    """The sender wants to be sent to at this address (RFC 5061, 4.2.4)."""
+    """A request to use an address of the sender as the primary destination (RFC 5061, 4.2.4)."""
 
     type = SET_PRIMARY_ADDRESS
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorCauseIndication(Parameter):
-    """A request of ASCONF was refused (RFC 5061, 4.2.3).
+    """The response to a request of ASCONF that was refused (RFC 5061, 4.2.3).
 
     Attributes:
-        correlation_id: that of the request.
-        causes: error causes, serialized.
+        correlation_id: the number of the request.
+        causes: the error causes, serialized.
     """
 
     type = ERROR_CAUSE_INDICATION
@@ -303,23 +299,23 @@ class ErrorCauseIndication(Parameter):
     causes: bytes
 
     def value_bytes(self) -> bytes:
-        return _U32.pack(self.correlation_id) + self.causes
+        return U32.pack(self.correlation_id) + self.causes
 
 
 @dataclass(frozen=True, slots=True)
 class SuccessIndication(Parameter):
-    """A request of ASCONF was carried out (RFC 5061, 4.2.5)."""
+    """The response to a request of ASCONF that succeeded (RFC 5061, 4.2.5)."""
 
     type = SUCCESS_INDICATION
     correlation_id: int
 
     def value_bytes(self) -> bytes:
-        return _U32.pack(self.correlation_id)
+        return U32.pack(self.correlation_id)
 
 
 @dataclass(frozen=True, slots=True)
 class OutgoingSsnResetRequest(Parameter):
-    """The sender asks to reset streams it sends on, all of them if none is listed (RFC 6525, 4.1)."""
+    """A request to reset streams the sender sends on; an empty list means all of them (RFC 6525, 4.1)."""
 
     type = OUTGOING_SSN_RESET_REQUEST
     request_sequence_number: int
@@ -335,30 +331,30 @@ class OutgoingSsnResetRequest(Parameter):
 
 @dataclass(frozen=True, slots=True)
 class IncomingSsnResetRequest(Parameter):
-    """The sender asks the receiver to reset streams it sends on, all of them if none is listed (RFC 6525, 4.2)."""
+    """A request to reset streams the receiver sends on; an empty list means all of them (RFC 6525, 4.2)."""
 
     type = INCOMING_SSN_RESET_REQUEST
     request_sequence_number: int
     stream_ids: tuple[int, ...] = ()
 
     def value_bytes(self) -> bytes:
-        return _U32.pack(self.request_sequence_number) + _pack_u16s(self.stream_ids)
+        return U32.pack(self.request_sequence_number) + _pack_u16s(self.stream_ids)
 
 
 @dataclass(frozen=True, slots=True)
 class SsnTsnResetRequest(Parameter):
-    """The sender asks to begin TSNs and SSNs anew (RFC 6525, 4.3)."""
+    """A request to restart the TSNs and SSNs of both directions (RFC 6525, 4.3)."""
 
     type = SSN_TSN_RESET_REQUEST
     request_sequence_number: int
 
     def value_bytes(self) -> bytes:
-        return _U32.pack(self.request_sequence_number)
+        return U32.pack(self.request_sequence_number)
 
 
 @dataclass(frozen=True, slots=True)
 class ReconfigResponse(Parameter):
-    """What became of a re-configuration request (RFC 6525, 4.4); both next TSNs are given or none."""
+    """The result of a re-configuration request (RFC 6525, 4.4), with both next TSNs or neither."""
 
     type = RECONFIG_RESPONSE
     response_sequence_number: int
@@ -377,7 +373,7 @@ class ReconfigResponse(Parameter):
 
 @dataclass(frozen=True, slots=True)
 class AddOutgoingStreamsRequest(Parameter):
-    """The sender asks for more streams to send on (RFC 6525, 4.5)."""
+    """A request for more streams that the sender can send on (RFC 6525, 4.5)."""
 
     type = ADD_OUTGOING_STREAMS_REQUEST
     request_sequence_number: int
@@ -389,7 +385,7 @@ class AddOutgoingStreamsRequest(Parameter):
 
 @dataclass(frozen=True, slots=True)
 class AddIncomingStreamsRequest(Parameter):
-    """The sender asks the receiver to add streams it sends on (RFC 6525, 4.6)."""
+    """A request that the receiver add streams it can send on (RFC 6525, 4.6)."""
 
     type = ADD_INCOMING_STREAMS_REQUEST
     request_sequence_number: int
@@ -400,24 +396,27 @@ class AddIncomingStreamsRequest(Parameter):
 
 
 def parse_parameters_untrusted(data: bytes, start: int, end: int) -> list[Parameter]:
-    """The parameters in data[start:end], up to and including one of unknown type that stops processing.
+    """Parse the parameters in data[start:end], up to and including one of unknown type that stops processing.
 
     Args:
-        data: the packet; start must be 4-byte aligned within the chunk.
-        start: where the first parameter begins.
-        end: where the chunk ends, by its Chunk Length.
+        data: the packet; `start` must be 4-byte aligned within the chunk.
+        start: the offset of the first parameter.
+        end: the offset where the chunk ends, by its Chunk Length.
+
+    Returns:
+        The parameters in order, of known and unknown types.
 
     Raises:
-        BadPacket: a length is below 4, runs past the end, or does not fit the type.
+        BadPacket: a length is below 4, exceeds the chunk, or does not fit the type.
     """
     parameters: list[Parameter] = []
     while start < end:
-        if end - start < 4:
+        if end - start < HEADER_LENGTH:
             raise BadPacket("a parameter is shorter than its header")
-        parameter_type, length = _HEADER.unpack_from(data, start)
-        if length < 4 or length > end - start:
-            raise BadPacket(f"parameter 0x{parameter_type:04x} has length {length} of {end - start}")
-        value = data[start + 4 : start + length]
+        parameter_type, length = TLV_HEADER.unpack_from(data, start)
+        if length < HEADER_LENGTH or length > end - start:
+            raise BadPacket(f"parameter 0x{parameter_type:04x} has length {length}; {end - start} bytes are left")
+        value = data[start + HEADER_LENGTH : start + length]
         parse = _PARSERS.get(parameter_type)
         if parse is not None:
             parameters.append(parse(value))
@@ -438,7 +437,7 @@ def _pack_u16s(numbers: tuple[int, ...]) -> bytes:
 
 def _u16s_untrusted(value: bytes, start: int) -> tuple[int, ...]:
     if len(value) < start or (len(value) - start) % 2:
-        raise BadPacket("a list of 16-bit numbers has an odd length")
+        raise BadPacket(f"a parameter value of {len(value)} bytes does not end in a list of 16-bit numbers")
     return struct.unpack_from(f"!{(len(value) - start) // 2}H", value, start)
 
 
@@ -449,17 +448,17 @@ def _require_untrusted(value: bytes, length: int) -> None:
 
 def _u32_untrusted(value: bytes) -> int:
     _require_untrusted(value, 4)
-    number: int = _U32.unpack(value)[0]
+    number: int = U32.unpack(value)[0]
     return number
 
 
 def _parse_ipv4_untrusted(value: bytes) -> Parameter:
-    _require_untrusted(value, 4)
+    _require_untrusted(value, _IPV4_LENGTH)
     return IPv4Address(value)
 
 
 def _parse_ipv6_untrusted(value: bytes) -> Parameter:
-    _require_untrusted(value, 16)
+    _require_untrusted(value, _IPV6_LENGTH)
     return IPv6Address(value)
 
 
@@ -518,12 +517,12 @@ def _parse_hmac_algo_untrusted(value: bytes) -> Parameter:
 
 
 def _parse_address_request_untrusted(value: bytes) -> tuple[int, IPv4Address | IPv6Address]:
-    # Read here and not as any parameter: a request in a request in a request would never end.
-    if value[4:8] == b"\x00\x05\x00\x08" and len(value) == 12:
-        return _U32.unpack_from(value)[0], IPv4Address(value[8:])
-    if value[4:8] == b"\x00\x06\x00\x14" and len(value) == 24:
-        return _U32.unpack_from(value)[0], IPv6Address(value[8:])
-    raise BadPacket("an address request has no address, or more than one")
+    # The address is not parsed as a general parameter: nested requests would recurse without bound.
+    if value[4:8] == _IPV4_TLV_HEADER and len(value) == 8 + _IPV4_LENGTH:
+        return U32.unpack_from(value)[0], IPv4Address(value[8:])
+    if value[4:8] == _IPV6_TLV_HEADER and len(value) == 8 + _IPV6_LENGTH:
+        return U32.unpack_from(value)[0], IPv6Address(value[8:])
+    raise BadPacket("an ASCONF request does not have exactly one address")
 
 
 def _parse_add_ip_untrusted(value: bytes) -> Parameter:
@@ -540,8 +539,9 @@ def _parse_set_primary_untrusted(value: bytes) -> Parameter:
 
 def _parse_error_cause_indication_untrusted(value: bytes) -> Parameter:
     if len(value) < 4:
-        raise BadPacket("an error cause indication has no correlation id")
-    return ErrorCauseIndication(_U32.unpack_from(value)[0], value[4:])
+        raise BadPacket("an Error Cause Indication has no correlation ID")
+
+    return ErrorCauseIndication(U32.unpack_from(value)[0], value[4:])
 
 
 def _parse_success_indication_untrusted(value: bytes) -> Parameter:
@@ -556,7 +556,7 @@ def _parse_outgoing_reset_untrusted(value: bytes) -> Parameter:
 
 def _parse_incoming_reset_untrusted(value: bytes) -> Parameter:
     stream_ids = _u16s_untrusted(value, 4)
-    return IncomingSsnResetRequest(_U32.unpack_from(value)[0], stream_ids)
+    return IncomingSsnResetRequest(U32.unpack_from(value)[0], stream_ids)
 
 
 def _parse_ssn_tsn_reset_untrusted(value: bytes) -> Parameter:
