@@ -1,7 +1,7 @@
-"""Captures that Wireshark opens: pcapng blocks, and the IP and UDP headers SCTP travels in. Bytes out, nothing else.
+"""Captures that Wireshark opens: pcapng blocks, and the IP and UDP headers around SCTP; returns bytes only.
 
-A file is `section()`, one `interface()`, then a `packet()` for each packet. SCTP goes into it as RFC 6951 carries it,
-over UDP port 9899, which Wireshark decodes by itself: `packet(udp_datagram(sctp_packet, …), seconds)`.
+A file is one `section()`, one `interface()`, then one `packet()` for each packet. SCTP is carried as in RFC 6951, over
+UDP port 9899, which Wireshark decodes by default: `packet(udp_datagram(sctp_packet, …), seconds)`.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _PROTOCOL_UDP: Final = 17
 
 
 def section(application: str = "datachan") -> bytes:
-    """The block a file begins with; `application` is what wrote it."""
-    # Version 1.0; the length of the section is not known.
+    """Return the block that begins a file; `application` names the program that writes it."""
+    # Version 1.0; the length of the section is unknown.
     body = struct.pack("<IHHq", _BYTE_ORDER_MAGIC, 1, 0, -1) + _options((_OPTION_APPLICATION, application.encode()))
     return _block(_SECTION_HEADER, body)
 
 
 def interface(name: str = "", link_type: int = LINK_TYPE_IPV4) -> bytes:
-    """What the packets that follow were seen on. Times are in microseconds, and packets are never cut."""
+    """Return the block of the interface of the following packets. Times are in microseconds; packets are not cut."""
     return _block(
         _INTERFACE_DESCRIPTION, struct.pack("<HHI", link_type, 0, 0) + _options((_OPTION_NAME, name.encode()))
     )
@@ -48,14 +48,14 @@ def interface(name: str = "", link_type: int = LINK_TYPE_IPV4) -> bytes:
 def packet(
     data: bytes, seconds: float, comment: str = "", *, interface: int = 0, outgoing: bool | None = None
 ) -> bytes:
-    """One packet.
+    """Return the block of one packet.
 
     Args:
-        data: from the link's header on.
-        seconds: when it was seen, since 1970 or any other moment, not negative.
-        comment: shown by Wireshark beside the packet.
-        interface: which one of the section it was seen on, counted from 0.
-        outgoing: whether it was sent; None does not say.
+        data: The packet, from the header of its link on.
+        seconds: Its time, since 1970 or any other moment; not negative.
+        comment: A comment that Wireshark shows beside the packet.
+        interface: The number of its interface in the section, counted from 0.
+        outgoing: Whether it was sent; None if unknown.
     """
     moment = round(seconds * 1_000_000)
     flags = b"" if outgoing is None else struct.pack("<I", _OUTBOUND if outgoing else _INBOUND)
@@ -72,20 +72,20 @@ def udp_datagram(
     source_port: int = SCTP_OVER_UDP_PORT,
     destination_port: int = SCTP_OVER_UDP_PORT,
 ) -> bytes:
-    """The payload in UDP in IPv4 or IPv6, checksums included.
+    """Return the payload in UDP in IPv4 or IPv6, with checksums.
 
     Args:
-        payload: an SCTP packet, or anything else that fits: 65507 bytes, in IPv6 65527.
-        source: an address, four bytes or sixteen.
-        destination: likewise.
-        source_port: UDP's.
-        destination_port: UDP's.
+        payload: An SCTP packet, or any other bytes: at most 65507, or 65527 with IPv6.
+        source: The source address, 4 or 16 bytes.
+        destination: The destination address, 4 or 16 bytes.
+        source_port: The source port of UDP.
+        destination_port: The destination port of UDP.
     """
     length = 8 + len(payload)
-    # IPv4 has a zero, the protocol and 16 bits of length; in IPv6 it is more zeros around the same, of the same sum.
+    # IPv4: a zero, the protocol and a 16-bit length. IPv6 has more zeros around the same values, with the same sum.
     pseudo_header = source + destination + struct.pack("!BBH", 0, _PROTOCOL_UDP, length)
     udp = struct.pack("!HHHH", source_port, destination_port, length, 0)
-    # In UDP a checksum field of zero means that there is none; one computed as zero is sent as all ones.
+    # In UDP, a checksum field of zero means that there is no checksum; a computed zero is sent as all ones.
     checksum = internet_checksum(pseudo_header + udp + payload) or 0xFFFF
     udp = udp[:6] + struct.pack("!H", checksum)
     if len(source) > 4:
@@ -98,8 +98,9 @@ def udp_datagram(
 
 
 def internet_checksum(data: bytes) -> int:
-    """The checksum of RFC 1071: the ones' complement of the ones' complement sum of 16-bit words."""
-    # 2 ** 16 is 1 modulo 2 ** 16 - 1, so that the sum of the words is the whole number's remainder.
+    """Return the checksum of RFC 1071: the ones' complement of the ones' complement sum of all 16-bit words."""
+    # 2 ** 16 is 1 modulo 2 ** 16 - 1, so the sum of the words is the remainder of the whole number.
+
     number = int.from_bytes(data + b"\0" * (len(data) % 2), "big")
     total = number % 0xFFFF or (0xFFFF if number else 0)
     return 0xFFFF - total

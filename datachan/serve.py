@@ -1,4 +1,4 @@
-"""What `datachan serve` runs: signaling, the page, the echo peer, and the files it keeps for its callers."""
+"""The program behind `datachan serve`: signaling, the page, the echo peer, and the files its callers send."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from datachan.transfer import (
 logger = logging.getLogger("datachan.serve")
 
 MAX_FILE_SIZE: Final = 1024 * 1024 * 1024
-"""Bytes of one file the echo peer takes."""
+"""Bytes of one file that the echo peer accepts."""
 
 MAX_SHELF_SIZE: Final = 4 * 1024 * 1024 * 1024
-"""Bytes of all files the echo peer keeps at a time."""
+"""Bytes of all files that the echo peer stores at the same time."""
 
 MAX_FILES: Final = 100
 """Files of one call."""
@@ -44,17 +44,17 @@ _SHUTDOWN_TIMEOUT: Final = 3.0
 
 
 class ServeError(Exception):
-    """The server cannot start; the message is a sentence for whoever started it."""
+    """The server cannot start; the message is a sentence for the user."""
 
 
 class FileShelf:
-    """Takes files from callers of the echo peer and hands them back when asked; forgets them when the call ends.
+    """The files of the echo peer's callers: stores the files they send, sends them on request, removes them at the end.
 
     Args:
-        folder: An existing folder that is nobody else's.
-        when_received: Called with what was stored.
+        folder: An existing folder that no other program uses.
+        when_received: Called with each stored file.
         max_file_size: Bytes of one file.
-        max_size: Bytes of all files together, counted from when they are accepted.
+        max_size: Bytes of all files together, counted from the moment they are accepted.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class FileShelf:
 
     @property
     def size(self) -> int:
-        """Bytes kept, or promised a place."""
+        """Bytes stored or reserved for accepted files."""
         return sum(sum(files.values()) for files in self._sizes.values())
 
     async def serve(self, channel: RTCDataChannel, session: EchoSession) -> None:
-        """Take the file the caller offers on this channel, or send the one it asks for."""
+        """Receive the file that the caller offers on this channel, or send the file it requests."""
         folder = self._folder / session.id
         folder.mkdir(mode=0o700, exist_ok=True)
         files = self._sizes.setdefault(session.id, {})
@@ -114,7 +114,7 @@ class FileShelf:
             logger.info("echo: sent %s, %d bytes, sha256 %s", done.name, done.size, done.sha256)
 
     def session_ended(self, session_id: str) -> None:
-        """Remove the call's files."""
+        """Remove the files of a call."""
         if self._sizes.pop(session_id, None) is not None:
             shutil.rmtree(self._folder / session_id, ignore_errors=True)
 
@@ -123,7 +123,7 @@ class FileShelf:
         return others + offer.size <= self._max_size and (offer.name in files or len(files) < MAX_FILES)
 
     def _settle(self, files: dict[str, int], path: Path) -> None:
-        """Count what is there instead of what was promised: the transfer may have failed."""
+        """Replace the reserved size by the size on the disk: the transfer may have failed."""
         try:
             files[path.name] = path.stat().st_size
         except OSError:
@@ -132,13 +132,13 @@ class FileShelf:
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """What the command line says.
+    """The options of the command line.
 
     Attributes:
         host: The address to listen on.
-        port: 0 for any that is free.
+        port: The TCP port; 0 for any free port.
         echo: Whether there is an echo peer to call.
-        server: The rest.
+        server: The options of the signaling server.
     """
 
     host: str = "127.0.0.1"
@@ -148,12 +148,12 @@ class ServeOptions:
 
 
 async def serve(options: ServeOptions, announce: Callable[[str], None], stop: asyncio.Event | None = None) -> None:
-    """Run the server until it is told to stop, by `stop` or by SIGINT or SIGTERM.
+    """Run the server until `stop` is set or SIGINT or SIGTERM arrives.
 
     Args:
-        options: What the command line says.
-        announce: Called with the page's address once it can be opened.
-        stop: Ends the server when it is set; signals are then left alone.
+        options: The options of the command line.
+        announce: Called with the address of the page once it can be opened.
+        stop: Ends the server when it is set. If it is given, signals are not handled.
 
     Raises:
         ServeError: The server cannot start.
@@ -196,12 +196,13 @@ def _why_not(error: OSError, options: ServeOptions) -> str:
     if error.errno == errno.EADDRINUSE:
         return (
             f"Port {options.port} on {options.host} is in use by another program. "
-            "Stop that one, or choose another port with --port."
+            "Stop that program, or choose another port with --port."
         )
     if error.errno == errno.EACCES:
         return f"You may not listen on port {options.port}. Choose one above 1023 with --port."
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"{options.host} is no address of this machine. Choose another one with --host."
+        return f"{options.host} is not an address of this machine. Choose another one with --host."
+
     return f"Cannot listen on {options.host}, port {options.port}: {error.strerror or error}."
 
 

@@ -58,7 +58,7 @@ async def chat(options: argparse.Namespace) -> None:
             elif channel.label == "ping":  # a browser on the server's page measures how long we take
                 channel.on("message", lambda message: channel.readyState == "open" and channel.send(message))
 
-        if client.was_here_before:  # who comes second makes the offer, and so the channel
+        if client.peers_at_join:  # who comes second makes the offer, and so the channel
             arrived.put_nowait(pc.createDataChannel("chat"))
         else:
             print(f"You are alone in {options.room}. Waiting for somebody to come in…")

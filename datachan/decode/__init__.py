@@ -1,8 +1,8 @@
-"""SCTP packets field by field, for people: bytes in, names and values out; captures and their link layers, too.
+"""SCTP packets field by field, for people: bytes in, names and values out; also captures and their link layers.
 
-Nothing here is used to run an association. The codec of `datachan.sctp.wire` is strict, a packet is good or it is not;
-this one takes a packet that is damaged, cut short or full of what nobody knows, says what it holds as far as it goes,
-and where and why that ends. Whatever the bytes are, nothing is raised but `NotHexadecimal` and `BadCapture`.
+No association uses this package. The codec of `datachan.sctp.wire` is strict: it accepts a packet or rejects it. This
+decoder also takes packets that are damaged, cut short or full of unknown types, shows them as far as they can be read,
+and says where and why that ends. It raises nothing but `NotHexadecimal` and `BadCapture`, whatever the bytes are.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from datachan.decode.capture import BadCapture, CaptureReader, Frame
 from datachan.decode.hexadecimal import NotHexadecimal, parse_hexadecimal
 from datachan.decode.links import Encapsulated, find_sctp
 from datachan.decode.node import Field, Node
-from datachan.decode.packet import decode_packet
-from datachan.decode.text import Style, render, render_summary, to_json
+from datachan.decode.packet_fields import decode_packet
+from datachan.decode.rendering import Style, render, render_summary, to_json
 
 __all__ = [
     "BadCapture",

@@ -1,7 +1,6 @@
-"""Capture files, pcap and pcapng in either byte order: bytes in, frames out, as many as have come.
+"""Capture files, pcap and pcapng in either byte order: bytes in, complete frames out.
 
-The file is fed in pieces, so that it may be of any size and may still grow. Nothing is kept but the record that is not
-yet complete.
+The file is fed in pieces, so it may have any size and may still grow. Only an incomplete record is buffered.
 """
 
 from __future__ import annotations
@@ -32,17 +31,17 @@ _OPTION_OFFSET: Final = 14
 _DIRECTIONS: Final = {1: "received", 2: "sent"}
 _NANOSECONDS: Final = 1_000_000_000
 _LONGEST: Final = 1 << 24
-"""A record longer than this, in bytes, is damage and not a packet."""
+"""Bytes. A longer record is treated as damage."""
 _MOST_INTERFACES: Final = 1 << 16
 
 
 def looks_like_capture(head: bytes) -> bool:
-    """Whether the first four bytes of a file are those of a capture."""
+    """Return whether these are the first four bytes of a capture file."""
     return head in _PCAP_MAGIC or head == _PCAPNG_MAGIC
 
 
 class BadCapture(ValueError):
-    """It is no capture, or it is damaged; says how and where."""
+    """The bytes are not a capture, or the capture is damaged; the message says how and where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +49,14 @@ class Frame:
     """One captured frame.
 
     Attributes:
-        number: counted from 1, as Wireshark does.
-        time: nanoseconds since 1970, or None where the file has no times.
-        link_type: what its data begins with (LINKTYPE_…).
-        data: what was captured.
-        original_length: its length on the wire in bytes.
-        direction: "received", "sent" or "" when the file does not say.
-        interface: the name of what it was captured on, if the file says.
-        comment: a comment in the file.
+        number: Counted from 1, as in Wireshark.
+        time: Nanoseconds since 1970, or None if the file has no times.
+        link_type: The type of its first header (LINKTYPE_…).
+        data: The captured bytes.
+        original_length: Its length on the wire in bytes.
+        direction: "received", "sent", or "" if the file does not say.
+        interface: The name of the interface on which it was captured, if the file has one.
+        comment: The comment in the file.
     """
 
     number: int
@@ -80,11 +79,11 @@ class _Interface:
 
 
 class CaptureReader:
-    """Takes a capture file apart."""
+    """Splits a capture file into frames."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._position = 0  # of the buffer's first byte in the file
+        self._position = 0  # of the first byte of the buffer, in the file
         self._number = 0
         self._order = ""
         self._pcap = False
@@ -94,18 +93,18 @@ class CaptureReader:
 
     @property
     def unfinished(self) -> int:
-        """Bytes of a record that is not complete yet."""
+        """Bytes of the last, incomplete record."""
         return len(self._buffer)
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """Take the next bytes of the file, and give the frames that are complete with them.
+        """Add the next bytes of the file, and yield the frames that they complete.
 
         Raises:
-            BadCapture: the file is no capture or damaged; all frames before that were given.
+            BadCapture: The file is not a capture, or is damaged. All frames before the damage were yielded.
         """
         self._buffer += data
         if not self._order:
-            self._begin()
+            self._read_magic()
         while self._order:
             size = self._size_of_next()
             if size is None or size > len(self._buffer):
@@ -117,23 +116,23 @@ class CaptureReader:
             if frame is not None:
                 yield frame
 
-    def _begin(self) -> None:
+    def _read_magic(self) -> None:
         magic = bytes(self._buffer[:4])
         known = [*_PCAP_MAGIC, _PCAPNG_MAGIC]
         if not any(one.startswith(magic) for one in known):
-            raise BadCapture("this is no capture file: it begins neither as pcap nor as pcapng")
+            raise BadCapture("this is not a capture file: it starts neither as pcap nor as pcapng")
         if magic == _PCAPNG_MAGIC:
-            self._order = "?"  # each section says its own
+            self._order = "?"  # each section has its own
         elif magic in _PCAP_MAGIC and len(self._buffer) >= 24:
             self._order, self._tick = _PCAP_MAGIC[magic]
             self._pcap = True
-            # The upper bits of the link type say whether there is a frame check sequence.
+            # The upper bits of the link type tell whether frames end with a check sequence.
             self._link_type = struct.unpack_from(self._order + "I", self._buffer, 20)[0] & 0xFFFF
             del self._buffer[:24]
             self._position = 24
 
     def _size_of_next(self) -> int | None:
-        """How long the next record is; None when not enough is there to know."""
+        """Return the length of the next record, or None if too few bytes are buffered to know it."""
         buffer = self._buffer
         if self._pcap:
             if len(buffer) < 16:

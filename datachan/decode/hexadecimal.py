@@ -1,4 +1,4 @@
-"""Hexadecimal as people paste it: in one run, in pairs, with colons, commas, 0x, or as a hex dump with offsets."""
+"""Hexadecimal text as users paste it: digits with or without separators, or a hex dump with offsets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 
 class NotHexadecimal(ValueError):
-    """The text is no hexadecimal; says what is wrong with it."""
+    """The text is not hexadecimal; the message says what is wrong with it."""
 
 
 # "0000  11 5c c6 68 …  .\.h": an offset, two spaces or a colon, bytes, and perhaps the same as characters.
@@ -18,10 +18,10 @@ _IGNORED: Final = re.compile(r"0[xX]|\\x|[\s:,;.\-_'\"\[\](){}]+")
 
 
 def parse_hexadecimal(text: str) -> bytes:
-    """The bytes a text stands for.
+    """Return the bytes that a hexadecimal text stands for.
 
     Raises:
-        NotHexadecimal: it holds anything else, nothing, or half a byte.
+        NotHexadecimal: The text contains anything else, nothing, or half a byte.
     """
     lines = [line for line in text.splitlines() if line.strip()]
     dump = [_DUMP_LINE.match(line) for line in lines]

@@ -1,4 +1,4 @@
-"""From a captured frame to the SCTP packet in it: link layers, IPv4, IPv6 and its extension headers, UDP."""
+"""Finds the SCTP packet in a captured frame: link layers, IPv4, IPv6 and its extension headers, UDP."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _LOOPBACK_IPV6: Final = (10, 24, 28, 30)  # Linux, NetBSD, FreeBSD, macOS
 
 @dataclass(frozen=True, slots=True)
 class Encapsulated:
-    """An SCTP packet and how it travelled.
+    """An SCTP packet and the headers it was found in.
 
     Attributes:
-        data: the packet, from its common header on.
-        original_length: its length in bytes before the capture cut it.
-        source: the IP address it came from; "" when the link has none.
-        destination: likewise.
-        udp_ports: source and destination port of UDP, or None.
-        fragment: it came in fragments of IP, and this is the first of them.
+        data: The packet, from its common header on.
+        original_length: Its length in bytes before the capture cut it.
+        source: The source IP address; "" if the link has none.
+        destination: The destination IP address; "" if the link has none.
+        udp_ports: The source and destination port of UDP, or None.
+        fragment: Whether it was fragmented by IP; the packet is then the first fragment.
     """
 
     data: bytes
@@ -47,11 +47,11 @@ class Encapsulated:
 
 
 def find_sctp(frame: Frame, udp_ports: Collection[int] = (SCTP_OVER_UDP_PORT,)) -> Encapsulated | None:
-    """The SCTP packet in a frame; None when there is none, or the link type is not known.
+    """Return the SCTP packet in a frame; None if there is none, or the link type is unknown.
 
     Args:
-        frame: from a capture.
-        udp_ports: what UDP carries from or to one of these ports is SCTP.
+        frame: A frame of a capture.
+        udp_ports: UDP from or to one of these ports carries SCTP.
     """
     if frame.link_type == _LINKTYPE_SCTP:
         return Encapsulated(frame.data, frame.original_length)
@@ -64,13 +64,13 @@ def find_sctp(frame: Frame, udp_ports: Collection[int] = (SCTP_OVER_UDP_PORT,)) 
             return _in_ipv4(packet, udp_ports)
         if ethertype == _IPV6:
             return _in_ipv6(packet, udp_ports)
-    except (struct.error, IndexError):  # it ends within a header
+    except (struct.error, IndexError):  # the frame ends within a header
         pass
     return None
 
 
 def knows_link(link_type: int) -> bool:
-    """Whether frames of this link type can be looked into."""
+    """Return whether frames of this link type can be decoded."""
     return link_type in _LINKS or link_type == _LINKTYPE_SCTP
 
 
@@ -147,7 +147,7 @@ def _linux_cooked_2(frame: bytes) -> tuple[int, bytes]:
 
 
 def _loopback(frame: bytes) -> tuple[int, bytes]:
-    # The address family has the byte order of the machine that captured.
+    # The address family is in the byte order of the capturing machine.
     for order in "<>":
         family = struct.unpack_from(order + "I", frame)[0]
         if family == _LOOPBACK_IPV4:

@@ -1,4 +1,4 @@
-"""What a decoder found: a tree of named fields; and the reader that takes them from bytes until these end."""
+"""The result of decoding, a tree of named fields; and the reader that takes fields from bytes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 Value = None | bool | int | str | list["Value"] | dict[str, "Value"]
 
 
-class Ended(Exception):
-    """The bytes end before a field does; `str()` says where."""
+class Truncated(Exception):
+    """The bytes end within a field; `str()` says where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +16,9 @@ class Field:
     """One field.
 
     Attributes:
-        key: its name as in the RFC, in lower case with underscores.
-        value: as in JSON; bytes are hexadecimal.
-        text: the value for people.
+        key: Its name in the RFC, in lower case with underscores.
+        value: Its value as in JSON; bytes are hexadecimal.
+        text: Its value for people.
     """
 
     key: str
@@ -30,12 +30,12 @@ class Node:
     """A packet, chunk, parameter or error cause.
 
     Attributes:
-        kind: the key of the list it stands in: "packet", "chunks", "parameters", "causes", "dcep".
-        name: what it is called.
-        detail: shown behind the name, for people.
-        fields: its fields in the order of the wire.
-        children: the nodes inside.
-        problem: what is wrong with it, one sentence; empty when all is well.
+        kind: The key of the list it belongs to: "packet", "chunks", "parameters", "causes", "dcep".
+        name: Its name.
+        detail: A remark shown after the name.
+        fields: Its fields in wire order.
+        children: The nodes inside it.
+        problem: The fault in it, one sentence; empty if there is none.
     """
 
     __slots__ = ("children", "detail", "fields", "kind", "name", "problem")
@@ -49,20 +49,20 @@ class Node:
         self.problem = ""
 
     def add(self, key: str, value: Value, text: str | None = None) -> None:
-        """Add a field; without a text, people see the value."""
+        """Add a field; without `text`, people see the value."""
         self.fields.append(Field(key, value, str(value) if text is None else text))
 
     def get(self, key: str) -> Value:
-        """The value of a field, None when there is none."""
+        """Return the value of a field, or None if there is no such field."""
         return next((field.value for field in self.fields if field.key == key), None)
 
     def complain(self, problem: str) -> None:
-        """Say what is wrong; the first problem is the one that is told."""
+        """Record a problem; only the first one is kept."""
         self.problem = self.problem or problem
 
     @property
     def sound(self) -> bool:
-        """Whether neither it nor anything inside has a problem."""
+        """Whether neither the node nor any node inside it has a problem."""
         return not self.problem and all(child.sound for child in self.children)
 
 
@@ -70,9 +70,9 @@ class Reader:
     """Takes fields from bytes, one after the other.
 
     Args:
-        data: the bytes.
-        offset: where the first of them stands in the packet, for sentences.
-        depth: in how many lists they stand.
+        data: The bytes.
+        offset: The position of the first byte in the packet, for messages.
+        depth: The number of lists around the bytes.
     """
 
     __slots__ = ("data", "depth", "offset", "position")
@@ -85,44 +85,44 @@ class Reader:
 
     @property
     def left(self) -> int:
-        """How many bytes are left."""
+        """The number of bytes left."""
         return len(self.data) - self.position
 
     def take(self, count: int) -> bytes:
-        """The next bytes.
+        """Return the next bytes.
 
         Raises:
-            Ended: there are fewer.
+            Truncated: Fewer bytes are left.
         """
         if count > self.left:
             at = self.offset + self.position
-            raise Ended(f"a field of {count} bytes at byte {at} has {self.left} of them left")
+            raise Truncated(f"a field of {count} bytes at byte {at} has {self.left} of them left")
         self.position += count
         return self.data[self.position - count : self.position]
 
     def number(self, size: int) -> int:
-        """The next bytes as a number, in network order."""
+        """Return the next bytes as a number in network byte order."""
         return int.from_bytes(self.take(size), "big")
 
     def u8(self) -> int:
-        """One byte."""
+        """Return one byte as a number."""
         return self.number(1)
 
     def u16(self) -> int:
-        """Two bytes."""
+        """Return two bytes as a number."""
         return self.number(2)
 
     def u32(self) -> int:
-        """Four bytes."""
+        """Return four bytes as a number."""
         return self.number(4)
 
     def rest(self) -> bytes:
-        """All that is left."""
+        """Return all bytes left."""
         return self.take(self.left)
 
 
 def shown_bytes(data: bytes, longest: int = 32) -> str:
-    """How many bytes, and the first of them."""
+    """Return the number of bytes and the first of them."""
     if not data:
         return "none"
     shown = data[:longest].hex() + ("…" if len(data) > longest else "")
@@ -130,7 +130,7 @@ def shown_bytes(data: bytes, longest: int = 32) -> str:
 
 
 def quoted(text: str, longest: int = 64) -> str:
-    """Text from a stranger in quotation marks, without anything a terminal would obey."""
+    """Return untrusted text in quotation marks, without anything that controls a terminal."""
     shown = "".join([_escaped(character) for character in text[:longest]])
     return f'"{shown}"' + ("…" if len(text) > longest else "")
 

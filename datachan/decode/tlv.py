@@ -1,32 +1,32 @@
-"""What parameters and error causes have in common: a type, a length, a value, padding; taken as far as they go."""
+"""The common part of parameters and error causes: type, length, value, padding, as far as they can be read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final
 
-from datachan.decode.node import Ended, Node, Reader, shown_bytes
+from datachan.decode.node import Node, Reader, Truncated, shown_bytes
 
 Decoder = Callable[[Node, Reader], None]
 
 HEADER: Final = 4
 DEEPEST: Final = 8
-"""Parameters may hold parameters and causes; what is nested deeper than this is shown as bytes."""
+"""Levels. Parameters may contain parameters and causes; anything nested more deeply is shown as bytes."""
 
 
 def decode_value(node: Node, reader: Reader, decoder: Decoder) -> None:
-    """Let the decoder take the fields, and tell where that ends; what is left over is shown."""
+    """Let the decoder take the fields, record where the bytes end too early, and show bytes that are left over."""
     try:
         decoder(node, reader)
-    except Ended as ended:
-        node.complain(str(ended))
+    except Truncated as truncated:
+        node.complain(str(truncated))
     if reader.left:
         node.complain(f"what is at byte {reader.offset + reader.position} does not belong there")
         _show_rest(node, reader)
 
 
 def decode_list(parent: Node, reader: Reader, decode: Callable[[int, int, Reader], Node]) -> None:
-    """Add what `decode` makes of each type, length and value there is to the parent's children."""
+    """Add one child to the parent for each type, length and value, as `decode` returns it."""
     if reader.depth >= DEEPEST:
         opaque("value")(parent, reader)
     while reader.left:
@@ -44,14 +44,14 @@ def decode_list(parent: Node, reader: Reader, decode: Callable[[int, int, Reader
             _show_rest(parent, reader)
             return
         if length - HEADER > available:
-            # Before what its value says of itself: this is why it ends early.
+            # Overrides a problem found inside the value: the cut is the cause of it.
             node.problem = f"its length is {length}, but {available + HEADER} bytes are left"
             return
         reader.take(min(-length % 4, reader.left))
 
 
 def opaque(key: str) -> Decoder:
-    """A decoder that shows all there is as bytes."""
+    """Return a decoder that shows the whole value as bytes."""
 
     def decode(node: Node, reader: Reader) -> None:
         value = reader.rest()

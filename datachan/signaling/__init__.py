@@ -1,7 +1,7 @@
-"""Introducing peers to one another: the messages, the server, the client, and a peer that can be called.
+"""Signaling: the messages, the server, the client, and a peer that can be called.
 
-`messages`, `limits`, `options`, `origins` and `rooms` are pure; `server`, `connection`, `assets` and `client` are
-aiohttp; `echo` and `connect` bring peer connections in.
+`room_messages`, `limits`, `server_options`, `origins` and `rooms` are pure. `server`, `room_connection`, `assets` and
+`client` use aiohttp. `echo` and `connect` use peer connections.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from datachan.signaling.client import SignalingClient, SignalingError
 from datachan.signaling.connect import connect_through
 from datachan.signaling.echo import ChannelService, EchoAnswer, EchoOptions, EchoPeer, EchoSession
-from datachan.signaling.messages import BadMessage, PeerInfo
-from datachan.signaling.options import IceServerOption, ServerOptions
+from datachan.signaling.room_messages import BadMessage, PeerInfo
 from datachan.signaling.server import SignalingServer
+from datachan.signaling.server_options import IceServerOption, ServerOptions
 
 __all__ = [
     "BadMessage",

@@ -1,4 +1,4 @@
-"""Knows where the page is and under which rules a browser shows it; knows nothing of rooms or peers."""
+"""Knows where the page's files are and the security headers they are served with; knows nothing of rooms or peers."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def page_folder() -> Path:
     """Return the folder of the page: inside the installed package, or beside it in a source tree.
 
     Raises:
-        FileNotFoundError: It is in neither place.
+        FileNotFoundError: The page is in neither place.
     """
     package = Path(datachan.__file__).parent
     for folder in (package / "web", package.parent / "web"):
         if (folder / "index.html").is_file():
             return folder
-    raise FileNotFoundError("The page is missing from this installation of datachan. Install the package anew.")
+    raise FileNotFoundError("The page is missing from this installation of datachan. Install the package again.")
 
 
 def add_page(app: web.Application, folder: Path) -> None:
     """Serve the files of the page.
 
-    The paths are fixed when the server starts: nothing a browser asks for is ever looked up on the disk.
+    The paths are fixed when the server starts: no path that a browser requests is looked up on the disk.
     """
     for path in sorted(folder.rglob("*")):
         content_type = CONTENT_TYPES.get(path.suffix)
@@ -61,7 +61,7 @@ def add_page(app: web.Application, folder: Path) -> None:
 
 def _file_handler(path: Path, content_type: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def serve_file(request: web.Request) -> web.StreamResponse:
-        # No cache without asking: after an upgrade of the package the old scripts must not meet the new page.
+        # The browser must revalidate: after an upgrade of the package the old scripts must not meet the new page.
         headers = {"Content-Type": f"{content_type}; charset=utf-8", "Cache-Control": "no-cache"}
         return web.FileResponse(path, headers=headers)
 

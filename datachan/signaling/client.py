@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import aiohttp
 
-from datachan.signaling.messages import (
+from datachan.signaling.room_messages import (
     DEFAULT_NAME,
     MAX_MESSAGE_SIZE,
     BadMessage,
@@ -31,7 +31,7 @@ _MAX_WELCOME_SIZE: Final = 4 * MAX_MESSAGE_SIZE
 
 
 class SignalingError(ConnectionError):
-    """The server cannot be reached, refused us, or is no signaling server. `code` is the server's, if it gave one."""
+    """The server cannot be reached, refused the client, or does not speak the protocol. `code` is the server's."""
 
     def __init__(self, sentence: str, code: str = "") -> None:
         """Keep the server's code apart from the sentence."""
@@ -46,17 +46,17 @@ class SignalingClient:
             async for message in client:
                 ...
 
-    The iteration gives every message of the server after the welcome (see `messages`), and ends with the connection.
-    `peers` is kept up to date on the way.
+    The iteration gives every message of the server after the welcome (see `room_messages`), and ends with the
+    connection. Each message that is received updates `peers`.
 
     Args:
         url: The server's address: http, https, ws or wss.
         room: The room's name: 1 to 64 letters, digits, `-` or `_`.
-        name: What the others are shown.
-        timeout: Seconds in which the welcome must come.
+        name: The name that the other members see.
+        timeout: Seconds within which the welcome must arrive.
 
     Raises:
-        ValueError: The URL or the room's name cannot be one.
+        ValueError: The URL or the room's name is malformed.
     """
 
     def __init__(self, url: str, room: str, *, name: str = DEFAULT_NAME, timeout: float = 10.0) -> None:
@@ -72,19 +72,19 @@ class SignalingClient:
 
     @property
     def id(self) -> str:
-        """The id the server gave this connection."""
+        """The id that the server gave this connection."""
         return self._joined().id
 
     @property
-    def was_here_before(self) -> tuple[PeerInfo, ...]:
-        """Who was in the room when we came, in the order they came in."""
+    def peers_at_join(self) -> tuple[PeerInfo, ...]:
+        """The members that were in the room before this client, in the order in which they joined."""
         return self._joined().peers
 
     async def __aenter__(self) -> Self:
-        """Connect and join.
+        """Connect and join the room.
 
         Raises:
-            SignalingError: The server cannot be reached, refused us, or is no signaling server.
+            SignalingError: The server cannot be reached, refused the client, or does not speak the protocol.
         """
         try:
             async with asyncio.timeout(self._timeout):
@@ -100,7 +100,7 @@ class SignalingClient:
             if isinstance(error, TimeoutError):
                 raise SignalingError(f"{self._url} did not answer within {self._timeout:g} seconds") from error
             if isinstance(error, aiohttp.WSServerHandshakeError):
-                raise SignalingError(f"{self._url} is no room one can enter: HTTP status {error.status}") from error
+                raise SignalingError(f"{self._url} is not a signaling room: HTTP status {error.status}") from error
             if isinstance(error, aiohttp.ClientError | OSError) and not isinstance(error, SignalingError):
                 raise SignalingError(f"{self._url} cannot be reached: {error}") from error
             raise
@@ -114,20 +114,20 @@ class SignalingClient:
         await self._stack.aclose()
 
     async def send(self, message: Signal) -> None:
-        """Send an offer, an answer, a candidate or a bye to the member `message.peer` names.
+        """Send an offer, an answer, a candidate or a bye to the member with the id `message.peer`.
 
         Raises:
-            SignalingError: The connection is gone.
+            SignalingError: The connection is closed.
         """
         if self._socket is None:
             raise SignalingError("not in the room: use `async with`")
         try:
             await self._socket.send_str(serialize_client_message(message))
         except (ConnectionError, aiohttp.ClientError) as error:
-            raise SignalingError("the connection to the signaling server is gone") from error
+            raise SignalingError("the connection to the signaling server is closed") from error
 
     async def receive(self) -> ServerMessage | None:
-        """Return the next message; None when the connection has ended. What cannot be understood is passed over."""
+        """Return the next message; None once the connection has ended. Messages that cannot be read are skipped."""
         if self._socket is None:
             raise SignalingError("not in the room: use `async with`")
         while True:
@@ -143,7 +143,7 @@ class SignalingClient:
             except BadMessage:
                 continue
             if message is not None:
-                self._note(message)
+                self._update_peers(message)
                 return message
 
     def __aiter__(self) -> Self:
@@ -157,7 +157,7 @@ class SignalingClient:
             raise StopAsyncIteration
         return message
 
-    def _note(self, message: ServerMessage) -> None:
+    def _update_peers(self, message: ServerMessage) -> None:
         if isinstance(message, PeerJoined):
             self.peers[message.peer.id] = message.peer
         elif isinstance(message, PeerLeft):

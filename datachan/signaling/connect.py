@@ -1,7 +1,8 @@
-"""Connects a peer connection to somebody in a room: who offers, and candidates both ways as soon as they are known.
+"""Connects a peer connection with a member of a room: decides which side offers, and exchanges trickled candidates.
 
-The one who came later offers, so two never offer to one another at the same time. Each attempt has a `session` of its
-own; what belongs to another one is not ours, and an offer that comes while we are at it is answered with `bye`.
+The member that joined later makes the offer, so two members never offer to each other at the same time. Each attempt
+has its own `session`: messages of another session are ignored, and an offer that arrives during an attempt is answered
+with `bye`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from datachan.peer import PeerError, RTCPeerConnection, RTCSessionDescription, SdpError
 from datachan.signaling.client import SignalingClient, SignalingError
-from datachan.signaling.messages import (
+from datachan.signaling.room_messages import (
     Answer,
     Bye,
     Candidate,
@@ -32,23 +33,23 @@ async def connect_through(
     pc: RTCPeerConnection,
     *,
     to: str | None = None,
-    timeout: float | None = 30.0,  # noqa: ASYNC109 - counted from when there is somebody, which a caller cannot know
+    timeout: float | None = 30.0,  # noqa: ASYNC109 - starts when a peer is there, which the caller cannot know
 ) -> PeerInfo:
-    """Connect `pc` with somebody in the room and return who it is, once the connection is up.
+    """Connect `pc` with a member of the room and return that member once the connection is up.
 
-    Who was in the room before us is offered a connection; if nobody was, the first offer of a newcomer is answered.
-    Create at least one data channel on `pc` before, on the side that came later at least: an offer without any asks
-    for nothing.
+    If a member was in the room before this client, that member receives an offer. Otherwise the first offer of a
+    newcomer is answered. Create at least one data channel on `pc` first, at least on the side that joins later: an
+    offer without a data channel asks for nothing.
 
     Args:
-        client: In the room. Its messages are consumed until the connection is up.
-        pc: New, without descriptions.
-        to: The id of the one to connect with; the first in the room when None.
-        timeout: Seconds, counted from when there is somebody to connect with; None for no limit.
+        client: A client that has joined a room. Its messages are consumed until the connection is up.
+        pc: A new connection, without descriptions.
+        to: The id of the member to connect with; None for the first in the room.
+        timeout: Seconds from the moment there is a member to connect with; None for no limit.
 
     Raises:
-        SignalingError: The other side left, declined, sent what cannot be understood, or signaling broke.
-        TimeoutError: The connection did not come about in time.
+        SignalingError: The peer left, declined or sent a malformed description, or the signaling connection broke.
+        TimeoutError: The connection was not up in time.
     """
     call = _Call(client, pc)
     try:
@@ -58,7 +59,7 @@ async def connect_through(
 
 
 class _Call:
-    """One attempt."""
+    """One attempt to connect."""
 
     def __init__(self, client: SignalingClient, pc: RTCPeerConnection) -> None:
         self._client = client
@@ -76,13 +77,13 @@ class _Call:
         self._pc.on("icecandidate", self._local_candidate)
         self._pc.on("connectionstatechange", self._state_changed)
         offer = None
-        before = {peer.id for peer in self._client.was_here_before} & self._client.peers.keys()
+        before = {peer.id for peer in self._client.peers_at_join} & self._client.peers.keys()
         if to is None:
-            self._peer = next((peer for peer in self._client.was_here_before if peer.id in before), None)
+            self._peer = next((peer for peer in self._client.peers_at_join if peer.id in before), None)
         else:
             self._peer = self._client.peers.get(to)
             if self._peer is None:
-                raise SignalingError(f"nobody with the id {to} is in the room")
+                raise SignalingError(f"no member with the id {to} is in the room")
         if self._peer is None or self._peer.id not in before:
             offer = await self._first_offer()
         async with asyncio.timeout(limit):
@@ -91,9 +92,9 @@ class _Call:
             self._start(self._listen())
             await self._connected
         if self._gathering is not None:
-            await asyncio.wait({self._gathering})  # cut short, it would leave the connection without its other paths
+            await asyncio.wait({self._gathering})  # cancelling it would leave the connection without its other paths
         if self._peer is None:
-            raise SignalingError("there is nobody to connect with")
+            raise SignalingError("there is no member to connect with")
         return self._peer
 
     async def close(self) -> None:
@@ -117,13 +118,13 @@ class _Call:
                 await self._decline(message)
             elif isinstance(message, PeerLeft) and self._peer is not None and message.id == self._peer.id:
                 raise SignalingError("the peer left the room before it called")
-        raise SignalingError("the connection to the signaling server ended before anybody called")
+        raise SignalingError("the connection to the signaling server ended before a peer called")
 
     async def _call(self) -> None:
         self._session = secrets.token_urlsafe(9)
         offer = await self._pc.createOffer()
         self._post(Offer(self._peer_id(), self._session, offer.sdp))
-        # Gathering goes on while the offer travels: its candidates follow it.
+        # Gathering continues while the offer travels; its candidates follow the offer.
         self._gathering = self._start(self._pc.setLocalDescription(offer))
 
     async def _answer(self, offer: Offer) -> None:
@@ -175,9 +176,9 @@ class _Call:
             }
             await self._pc.addIceCandidate(fields)
         except (SdpError, PeerError, ValueError):
-            return  # one path less; the others may do
+            return  # one path less; the connection may still come up over another
 
-    # -- the two directions -------------------------------------------------------------------------------------------
+    # -- send and receive ---------------------------------------------------------------------------------------------
 
     async def _send(self) -> None:
         while True:
@@ -186,7 +187,7 @@ class _Call:
     async def _listen(self) -> None:
         async for message in self._client:
             await self._handle(message)
-        # Not yet a failure: descriptions and candidates may all have been exchanged already.
+        # The connection may still come up: descriptions and candidates may all have been exchanged already.
         if not self._described:
             raise SignalingError("the connection to the signaling server ended before the peer answered")
 
@@ -213,7 +214,7 @@ class _Call:
             await self._set_remote("answer", message.sdp)
 
     async def _decline(self, offer: Offer) -> None:
-        await self._client.send(Bye(offer.peer, offer.session, "busy: connected with somebody else"))
+        await self._client.send(Bye(offer.peer, offer.session, "busy: connecting with another member"))
 
     def _post(self, message: Signal) -> None:
         self._outbound.put_nowait(message)
@@ -230,7 +231,7 @@ class _Call:
         if state == "connected":
             self._connected.set_result(None)
         elif state in {"failed", "closed"}:
-            reason = self._pc.failureReason or "the peer took leave"
+            reason = self._pc.failureReason or "the peer closed the connection"
             self._connected.set_exception(SignalingError(f"the connection failed: {reason}"))
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

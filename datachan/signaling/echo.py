@@ -1,7 +1,7 @@
-"""A peer that can be called: answers an offer and sends back whatever comes; knows nothing of HTTP or rooms.
+"""A peer that can be called: answers an offer and echoes every message; knows nothing of HTTP or rooms.
 
-Every message of a channel is echoed on it, with back-pressure both ways: a caller that does not read is not read from.
-Channels with a label that a `ChannelService` was given for are that service's.
+Each message is sent back on its channel, with back-pressure in both directions: while a caller does not read, nothing
+is read from it. A channel whose label belongs to a `ChannelService` is served by that service instead.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from datachan.peer import (
     RTCSessionDescription,
     SdpError,
 )
-from datachan.signaling.messages import BadMessage
+from datachan.signaling.room_messages import BadMessage
 
 logger = logging.getLogger("datachan.signaling")
 
 
 @dataclass(frozen=True, slots=True)
 class EchoOptions:
-    """The bounds the echo peer keeps.
+    """The bounds of the echo peer.
 
     Attributes:
         max_sessions: Calls at the same time.
-        max_channels: Channels of one call; further ones are closed.
-        max_message_size: Bytes; announced to the caller, so longer ones are not even sent.
+        max_channels: Channels of one call; further channels are closed.
+        max_message_size: Bytes of one message. It is announced to the caller, which then sends none longer.
         connect_timeout: Seconds from the answer until the connection must be up.
-        idle_timeout: Seconds without any message after which a call is ended.
-        close_timeout: Seconds to wait at the end for a caller who acknowledges nothing.
+        idle_timeout: Seconds without a message after which a call is ended.
+        close_timeout: Seconds to wait while closing for a caller that acknowledges nothing.
     """
 
     max_sessions: int = 16
@@ -51,13 +51,13 @@ class EchoOptions:
 
 
 class ChannelService(Protocol):
-    """Serves the channels of one label."""
+    """A service for all channels of one label."""
 
     async def serve(self, channel: RTCDataChannel, session: EchoSession) -> None:
-        """Serve one channel until it is closed or done with; `session.touch()` shows that something goes on."""
+        """Serve one channel until it closes or is no longer needed. `session.touch()` records activity."""
 
     def session_ended(self, session_id: str) -> None:
-        """Forget what was kept for a call. All its channels are done."""
+        """Discard everything kept for a call. All its channels have ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +72,8 @@ class EchoPeer:
     """Answers offers, each with a peer connection of its own.
 
     Args:
-        configuration: For every peer connection, STUN and TURN servers for instance.
-        services: By channel label.
+        configuration: For every peer connection, such as STUN and TURN servers.
+        services: The services, by channel label.
         options: The bounds.
     """
 
@@ -91,17 +91,17 @@ class EchoPeer:
 
     @property
     def session_count(self) -> int:
-        """Calls going on."""
+        """The number of calls in progress."""
         return len(self._sessions)
 
     async def answer(self, sdp: str) -> EchoAnswer:
-        """Take a call.
+        """Answer a call.
 
         Raises:
-            BadMessage: `busy` when there are too many calls, `bad-sdp` when the offer cannot be understood.
+            BadMessage: `busy`: there are too many calls. `bad-sdp`: the offer is malformed.
         """
         if self._closed or len(self._sessions) >= self.options.max_sessions:
-            raise BadMessage("busy", "The echo peer has as many calls as it can take. Try again in a minute.")
+            raise BadMessage("busy", "The echo peer has as many calls as it can serve. Try again in a minute.")
         session = EchoSession(secrets.token_urlsafe(16), self._configuration, self._services, self.options)
         self._sessions[session.id] = session
         try:
@@ -114,7 +114,7 @@ class EchoPeer:
         return EchoAnswer(session.id, answer)
 
     async def hang_up(self, session_id: str) -> bool:
-        """End a call; False when there is none of this id."""
+        """End a call and return True; return False if there is no call with this id."""
         session = self._sessions.get(session_id)
         if session is None:
             return False
@@ -122,13 +122,13 @@ class EchoPeer:
         return True
 
     async def close(self) -> None:
-        """End every call and take no more."""
+        """End every call and accept no more."""
         self._closed = True
         await asyncio.gather(*(session.close() for session in tuple(self._sessions.values())))
 
 
 class EchoSession:
-    """One call: a peer connection, a task for each of its channels, and one that watches whether anything goes on."""
+    """One call: a peer connection, a task for each of its channels, and a task that ends the call when it is idle."""
 
     def __init__(
         self,
@@ -154,14 +154,14 @@ class EchoSession:
         self._pc.on("connectionstatechange", self._connection_changed)
 
     def touch(self) -> None:
-        """Show that something goes on in this call."""
+        """Record activity: the call is not idle."""
         self._last_activity = self._loop.time()
 
     async def answer(self, sdp: str) -> str:
-        """Return the answer to an offer, with all candidates in it.
+        """Return the answer to an offer, with all its candidates.
 
         Raises:
-            BadMessage: `bad-sdp`, with what is wrong.
+            BadMessage: `bad-sdp`, with the reason.
         """
         try:
             await self._pc.setRemoteDescription(RTCSessionDescription(sdp=sdp, type="offer"))
@@ -170,15 +170,15 @@ class EchoSession:
             raise BadMessage("bad-sdp", f"The offer cannot be answered: {error}.") from error
         local = self._pc.localDescription
         if local is None or self._pc.sctp is None:
-            raise BadMessage("bad-sdp", "The offer asks for no data channel; create one before the offer.")
+            raise BadMessage("bad-sdp", "The offer has no data channel; create one before the offer.")
         return local.sdp
 
     def start(self, when_over: Callable[[], object]) -> None:
-        """Watch the call from now on, and say so when it is over."""
+        """Watch the call from now on, and call `when_over` when it has ended."""
         self._watcher = self._loop.create_task(self._watch(when_over))
 
     async def close(self) -> None:
-        """End the call; returns once nothing of it is left."""
+        """End the call and return once all its resources are released."""
         self._over.set()
         if self._watcher is None:
             await self._tear_down()
@@ -203,7 +203,7 @@ class EchoSession:
                 deadline = started + self._options.connect_timeout
             left = deadline - self._loop.time()
             if left <= 0:
-                logger.info("echo: call ended, %s", "idle" if self._connected else "no connection came about")
+                logger.info("echo: call ended: %s", "it was idle" if self._connected else "it did not connect in time")
                 return
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._over.wait(), left)
@@ -221,7 +221,7 @@ class EchoSession:
         if state == "connected":
             self._connected = True
             self.touch()
-            logger.info("echo: a caller is connected")
+            logger.info("echo: a caller has connected")
         elif state in {"failed", "closed"}:
             self._over.set()
 
@@ -241,7 +241,7 @@ class EchoSession:
             else:
                 await service.serve(channel, self)
         except InvalidStateError:
-            pass  # the channel closed while something was being sent
+            pass  # the channel closed during a send
         except Exception:
             logger.exception("echo: serving channel %r failed", channel.label)
         finally:
@@ -253,5 +253,5 @@ class EchoSession:
             try:
                 channel.send(message)
             except MessageTooLargeError:
-                continue  # the caller sends longer messages than it accepts
+                continue  # the caller sends longer messages than it accepts: this one cannot be echoed
             await channel.drain()

@@ -1,4 +1,4 @@
-"""Knows how much one client may ask for in a while; knows no clock: `now` is given, in monotonic seconds."""
+"""Knows how many actions one client may take per second; knows no clock: `now` is given, in monotonic seconds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class TokenBucket:
     __slots__ = ("_burst", "_rate", "_tokens", "_updated")
 
     def __init__(self, burst: float, rate: float, now: float) -> None:
-        """Start full.
+        """Start with a full bucket.
 
         Args:
             burst: Actions.
@@ -24,7 +24,7 @@ class TokenBucket:
         self._updated = now
 
     def take(self, now: float) -> bool:
-        """Take one action if it is allowed now."""
+        """Take one action and return True; return False if none is allowed now."""
         elapsed = max(0.0, now - self._updated)
         self._updated = now
         self._tokens = min(self._burst, self._tokens + elapsed * self._rate)
@@ -35,22 +35,22 @@ class TokenBucket:
 
     @property
     def tokens(self) -> float:
-        """Actions allowed when `take` was called last."""
+        """Actions that were allowed when `take` was last called."""
         return self._tokens
 
 
 class KeyedLimiter:
-    """One bucket per key, an address for instance; only the `max_keys` used last are remembered."""
+    """One bucket per key, such as an address; only the `max_keys` most recently used keys are kept."""
 
     def __init__(self, burst: float, rate: float, max_keys: int = 4096) -> None:
-        """Args are `TokenBucket`'s, and how many keys to remember at most."""
+        """Set the burst and rate of each bucket, as for `TokenBucket`, and the number of keys to keep."""
         self._burst = burst
         self._rate = rate
         self._max_keys = max_keys
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def take(self, key: str, now: float) -> bool:
-        """Take one action of this key if it is allowed now."""
+        """Take one action of this key and return True; return False if none is allowed now."""
         bucket = self._buckets.get(key)
         if bucket is None:
             bucket = self._buckets[key] = TokenBucket(self._burst, self._rate, now)
@@ -61,5 +61,5 @@ class KeyedLimiter:
         return bucket.take(now)
 
     def __len__(self) -> int:
-        """How many keys are remembered."""
+        """Return the number of keys kept."""
         return len(self._buckets)

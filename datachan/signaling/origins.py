@@ -1,18 +1,18 @@
-"""Knows which pages may use the server; knows headers as texts only."""
+"""Knows which pages may use the server; knows headers as text only."""
 
 from __future__ import annotations
 
 import ipaddress
 from urllib.parse import urlsplit
 
-from datachan.signaling.options import ServerOptions
+from datachan.signaling.server_options import ServerOptions
 
 
 def origin_is_allowed(origin: str | None, host: str, options: ServerOptions) -> bool:
-    """Whether a request with these `Origin` and `Host` headers comes from our own page, a listed one, or no page.
+    """Return whether these `Origin` and `Host` headers are from the server's own page, an allowed origin or no page.
 
-    A program that is not a browser sends no Origin, and nothing is gained by asking it to make one up.
-    The scheme is not compared: behind a proxy that speaks TLS the server sees http where the page sees https.
+    A program that is not a browser sends no Origin. The scheme is not compared: behind a proxy that terminates TLS the
+    server sees http where the page sees https.
     """
     if origin is None or origin.lower() in options.allowed_origins:
         return True
@@ -23,7 +23,7 @@ def origin_is_allowed(origin: str | None, host: str, options: ServerOptions) -> 
 
 
 def host_is_allowed(host: str, options: ServerOptions) -> bool:
-    """Whether the server may answer under this `Host`: any, unless it is for this machine only."""
+    """Return whether the server may answer under this `Host`: any name, unless it serves this machine only."""
     if not options.loopback_only:
         return True
     name = _hostname(f"//{host}")
@@ -31,7 +31,7 @@ def host_is_allowed(host: str, options: ServerOptions) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether this name or address can only mean the machine itself."""
+    """Return whether this name or address always means this machine."""
     if host.lower() == "localhost":
         return True
     try:
@@ -44,7 +44,7 @@ def normalize_origin(text: str) -> str:
     """Return `scheme://host[:port]` in lower case.
 
     Raises:
-        ValueError: It is no origin.
+        ValueError: The text is not an origin.
     """
     parts = urlsplit(text.strip())
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path not in {"", "/"} or parts.query:

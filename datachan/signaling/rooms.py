@@ -1,7 +1,7 @@
-"""Knows who is in which room and who is told what; knows no socket: a member is told through a callback.
+"""Knows the members of each room and which of them receives a message; knows no socket: members have callbacks.
 
-Nothing here waits, so a newcomer's welcome and the others' notices always agree: whoever is listed in a welcome was
-told of the newcomer, and nobody else was.
+No call waits, so the welcome of a newcomer and the notices to the others always agree: exactly the members listed in
+the welcome receive a `PeerJoined` for the newcomer.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
 
-from datachan.signaling.messages import (
+from datachan.signaling.room_messages import (
     BadMessage,
     PeerInfo,
     PeerJoined,
@@ -21,26 +21,26 @@ from datachan.signaling.messages import (
     is_room_name,
 )
 
-Tell: TypeAlias = Callable[[ServerMessage], None]
+SendMessage: TypeAlias = Callable[[ServerMessage], None]
 
 
 class Member:
     """One connection in one room."""
 
-    __slots__ = ("info", "room", "tell")
+    __slots__ = ("info", "room", "send")
 
-    def __init__(self, info: PeerInfo, room: str, tell: Tell) -> None:
-        """Args are the id and name, the room's name, and how to tell this member something."""
+    def __init__(self, info: PeerInfo, room: str, send: SendMessage) -> None:
+        """Keep the id and name, the room's name, and the callback that sends a message to this member."""
         self.info = info
         self.room = room
-        self.tell = tell
+        self.send = send
 
 
 class Rooms:
-    """All rooms of a server. A room begins with its first member and ends with its last.
+    """All rooms of a server. A room exists from its first member's join to its last member's leave.
 
     Args:
-        new_id: Makes an id that cannot be guessed and is never given twice.
+        new_id: Makes an id that cannot be guessed and is never used twice.
         max_rooms: Rooms at the same time.
         capacity: Members of one room.
     """
@@ -53,16 +53,16 @@ class Rooms:
 
     @property
     def room_count(self) -> int:
-        """Rooms with somebody in them."""
+        """The number of rooms that have members."""
         return len(self._rooms)
 
     @property
     def member_count(self) -> int:
-        """Members of all rooms together."""
+        """The number of members of all rooms."""
         return sum(len(room) for room in self._rooms.values())
 
-    def join(self, room_name: str, name: str, tell: Tell) -> Member:
-        """Let somebody in: they are welcomed, then the others are told.
+    def join(self, room_name: str, name: str, send: SendMessage) -> Member:
+        """Add a member to a room, send it the welcome, then notify the others.
 
         Raises:
             BadMessage: `bad-room`, `no-more-rooms` or `room-full`.
@@ -76,16 +76,16 @@ class Rooms:
             room = self._rooms[room_name] = {}
         elif len(room) >= self._capacity:
             raise BadMessage("room-full", f"The room is full: it holds {self._capacity}. Choose another one.")
-        member = Member(PeerInfo(self._new_id(), name), room_name, tell)
+        member = Member(PeerInfo(self._new_id(), name), room_name, send)
         others = tuple(room.values())
         room[member.info.id] = member
-        tell(Welcome(member.info.id, room_name, self._capacity, tuple(other.info for other in others)))
+        send(Welcome(member.info.id, room_name, self._capacity, tuple(other.info for other in others)))
         for other in others:
-            other.tell(PeerJoined(member.info))
+            other.send(PeerJoined(member.info))
         return member
 
     def leave(self, member: Member) -> None:
-        """Take somebody out and tell the others. Does nothing when they are out already."""
+        """Remove a member and notify the others. Does nothing if the member has left already."""
         room = self._rooms.get(member.room, {})
         if room.get(member.info.id) is not member:
             return
@@ -93,16 +93,16 @@ class Rooms:
         if not room:
             del self._rooms[member.room]
         for other in tuple(room.values()):
-            other.tell(PeerLeft(member.info.id))
+            other.send(PeerLeft(member.info.id))
 
     def relay(self, member: Member, message: Signal) -> None:
-        """Hand a message to the member it is for, stamped with who it is from.
+        """Forward a message to the member it is addressed to, with the sender's id in it.
 
         Raises:
-            BadMessage: `no-such-peer`: nobody of that id is in the sender's room (anymore).
+            BadMessage: `no-such-peer`: no member with that id is in the sender's room.
         """
         room = self._rooms.get(member.room, {})
         target = room.get(message.peer)
         if target is None or target is member or room.get(member.info.id) is not member:
             raise BadMessage("no-such-peer", "Whom the message is for is not in the room, or has left it.")
-        target.tell(replace(message, peer=member.info.id))
+        target.send(replace(message, peer=member.info.id))

@@ -1,10 +1,10 @@
-"""The signaling server as one aiohttp application: rooms, the echo peer's door, the page, and how it is doing.
+"""The signaling server as one aiohttp application: rooms, the echo peer, the page, and its health.
 
-GET    /api/v1/rooms/{room}            WebSocket: `messages` says what is spoken
-POST   /api/v1/peers/echo              an offer in, the answer out
-DELETE /api/v1/peers/echo/{session}    ends the call
-GET    /config.json                    what the page needs to know
-GET    /healthz                        whether it is alive, and how busy
+GET    /api/v1/rooms/{room}            WebSocket; `room_messages` describes the messages
+POST   /api/v1/peers/echo              offer in, answer out
+DELETE /api/v1/peers/echo/{session}    end the call
+GET    /config.json                    the configuration of the page
+GET    /healthz                        whether the server is alive, and how many rooms and calls it has
 GET    /                               the page
 """
 
@@ -22,13 +22,13 @@ from aiohttp import WSCloseCode, web
 
 import datachan
 from datachan.signaling.assets import SECURITY_HEADERS, add_page
-from datachan.signaling.connection import Connection
 from datachan.signaling.echo import EchoPeer
 from datachan.signaling.limits import KeyedLimiter
-from datachan.signaling.messages import MAX_SDP_LENGTH, PROTOCOL_VERSION, BadMessage, is_room_name
-from datachan.signaling.options import ServerOptions
 from datachan.signaling.origins import host_is_allowed, origin_is_allowed
+from datachan.signaling.room_connection import RoomConnection
+from datachan.signaling.room_messages import MAX_SDP_LENGTH, PROTOCOL_VERSION, BadMessage, is_room_name
 from datachan.signaling.rooms import Rooms
+from datachan.signaling.server_options import ServerOptions
 
 logger = logging.getLogger("datachan.signaling")
 
@@ -38,13 +38,13 @@ _STATUS: Final = {"busy": 503, "too-many-offers": 429, "too-large": 413}
 
 
 class SignalingServer:
-    """What the handlers share.
+    """The server and its request handlers.
 
     Args:
-        options: What is allowed.
+        options: The options and bounds.
         echo: The peer that can be called, or None.
-        page: The folder of the page, or None for a server without one.
-        clock: Monotonic seconds.
+        page: The folder of the page, or None for a server without a page.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class SignalingServer:
         self._page = page
         self._clock = clock
         self._started = clock()
-        self._connections: set[Connection] = set()
+        self._connections: set[RoomConnection] = set()
         self._offers = KeyedLimiter(self.options.offer_burst, self.options.offers_per_second)
 
     def create_app(self) -> web.Application:
@@ -80,7 +80,7 @@ class SignalingServer:
         app.on_shutdown.append(self._shut_down)
         return app
 
-    # -- what every request goes through --------------------------------------------------------------------------
+    # -- every request ----------------------------------------------------------------------------------------------
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
@@ -106,7 +106,7 @@ class SignalingServer:
             raise BadMessage("bad-room", "A room's name is 1 to 64 letters, digits, - or _.")
         socket = web.WebSocketResponse(
             heartbeat=self.options.heartbeat,
-            # Larger than what is allowed, so that one who is a little over the limit is told so in a sentence.
+            # Larger than the limit, so that a client slightly over it receives an error instead of a closed socket.
             max_msg_size=4 * self.options.max_message_size,
             compress=False,
             timeout=2.0,
@@ -115,7 +115,7 @@ class SignalingServer:
             raise BadMessage("not-a-websocket", "A room is entered with a WebSocket.")
         if len(self._connections) >= self.options.max_connections:
             raise BadMessage("busy", "The server has as many connections as it can hold. Try again later.")
-        connection = Connection(request, socket, self.rooms, self.options, self._clock)
+        connection = RoomConnection(request, socket, self.rooms, self.options, self._clock)
         self._connections.add(connection)
         try:
             await socket.prepare(request)
@@ -147,7 +147,7 @@ class SignalingServer:
             raise web.HTTPNotFound
         return self._echo
 
-    # -- the rest ---------------------------------------------------------------------------------------------------
+    # -- configuration and health -----------------------------------------------------------------------------------
 
     async def _serve_config(self, request: web.Request) -> web.Response:
         config = {
@@ -179,7 +179,8 @@ class SignalingServer:
 
 async def _read_offer(request: web.Request) -> str:
     if request.content_type != "application/json":
-        # A form of another page could send any other type without asking first.
+        # A form on another origin can send its own content types, but not this one, without a preflight request.
+
         raise BadMessage("not-json", 'Send the offer as application/json: {"type": "offer", "sdp": "v=0…"}.')
     try:
         offer = json.loads(await request.read())

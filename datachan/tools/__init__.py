@@ -1,7 +1,6 @@
-"""What `datachan decode`, `trace` and `bench` do: reads input and files, follows them, runs programs, writes text.
+"""The programs behind `datachan decode`, `trace` and `bench`: they read input, follow files, run programs, print.
 
-It knows how to get at packets and where text goes; what a packet says, `decode` knows, and how a capture comes about,
-`trace`. `bench` measures with channels of its own.
+`decode` knows what a packet says, and `trace` how a capture is written. `bench` measures with its own channels.
 """
 
 from __future__ import annotations

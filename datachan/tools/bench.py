@@ -1,12 +1,13 @@
-"""What `datachan bench` does: measures the path between two hosts, or two processes of one, with data channels.
+"""`datachan bench`: measures the path between two hosts, or two processes of one host, with data channels.
 
-Whoever makes the offer drives; the other side obeys what comes on the channel "control", one JSON object a message:
+The side that makes the offer is the driver. The other side follows its requests, which arrive on the channel "control",
+one JSON object per message:
 
-    {"do": "count"}                  tell how much has come on "bulk": {"bytes": …, "time": …}, seconds of its own clock
-    {"do": "stream", "seconds": …}   send on "bulk" for so long, as fast as it goes
-    {"do": "show", "report": {…}}    the end: what was measured, as `Report.as_dict` has it, seen from the driver
+    {"do": "count"}                  reply with the bytes received on "bulk": {"bytes": …, "time": …}, time in seconds
+    {"do": "stream", "seconds": …}   send on "bulk" for this time, as fast as possible
+    {"do": "show", "report": {…}}    the end: the measurements, as in `Report.as_dict`, seen from the driver
 
-What comes on "ping" goes back as it came. Both sides discard what comes on "bulk".
+The other side sends each message on "ping" back. Both sides discard messages on "bulk".
 """
 
 from __future__ import annotations
@@ -37,26 +38,26 @@ from datachan.tools.decoding import ToolError
 LABELS: Final = ("control", "bulk", "ping")
 MESSAGE_SIZE: Final = 65_536
 PING_SIZE: Final = 64
-# What the other side may ask for at most, in seconds.
+# Seconds that the driver may request at most.
 MAX_SECONDS: Final = 300.0
-# Seconds in which the other side must answer; what still lies in queues before goes first.
+# Seconds within which the other side must answer; messages queued before the question are delivered first.
 _PATIENCE: Final = 60.0
 
 
 class BenchError(ToolError):
-    """It could not be measured; the sentence says why."""
+    """The measurement failed; the message is a sentence that says why."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was measured, seen from one side.
+    """The measurements, seen from one side.
 
     Attributes:
-        sent, received: MB/s of messages of 64 KiB, each direction by itself.
-        idle: milliseconds of a round trip with nothing else on the path, p50 and p99.
-        sending, receiving: the same during those transfers.
-        local, remote: the candidates of the path: type, address and port.
-        packet_size: bytes of the largest SCTP packets.
+        sent, received: MB/s in each direction, one after the other, with messages of 64 KiB.
+        idle: Milliseconds of a round trip on an otherwise idle path, p50 and p99.
+        sending, receiving: Milliseconds of a round trip during those transfers, p50 and p99.
+        local, remote: The candidates of the path: type, address and port.
+        packet_size: Bytes of the largest SCTP packets.
     """
 
     sent: float
@@ -69,11 +70,11 @@ class Report:
     packet_size: int
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the report as a dictionary for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
-        """The report for people."""
+        """Return the report as text for people."""
         lines = [
             f"from here     {self.sent:8.1f} MB/s",
             f"to here       {self.received:8.1f} MB/s",
@@ -89,39 +90,39 @@ def _spread(values: tuple[float, float]) -> str:
     return f"{values[0]:8.2f} ms p50, {values[1]:8.2f} ms p99,"
 
 
-def report_untrusted(told: Any) -> Report:
-    """The driver's report as the other side sees it: here and there change places.
+def report_untrusted(report: Any) -> Report:
+    """Return the driver's report as the other side sees it: here and there are exchanged.
 
     Raises:
-        BenchError: it is none.
+        BenchError: The report is malformed.
     """
     try:
-        spreads = {name: (float(told[name][0]), float(told[name][1])) for name in ("idle", "sending", "receiving")}
+        spreads = {name: (float(report[name][0]), float(report[name][1])) for name in ("idle", "sending", "receiving")}
         return Report(
-            sent=float(told["received"]),
-            received=float(told["sent"]),
+            sent=float(report["received"]),
+            received=float(report["sent"]),
             idle=spreads["idle"],
             sending=spreads["receiving"],
             receiving=spreads["sending"],
-            local=_printable(told["remote"]),
-            remote=_printable(told["local"]),
-            packet_size=int(told["packet_size"]),
+            local=_printable(report["remote"]),
+            remote=_printable(report["local"]),
+            packet_size=int(report["packet_size"]),
         )
     except (TypeError, ValueError, KeyError, IndexError, OverflowError):
         raise BenchError("the other side sent a report that cannot be read") from None
 
 
 def _printable(text: Any) -> str:
-    """What could drive the terminal is replaced: the text is somebody else's."""
+    """Replace everything in the other side's text that could control the terminal."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))[:200]
 
 
 class Side:
-    """One side of a measurement, its channels open.
+    """One side of a measurement, with open channels.
 
     Args:
-        pc: connected.
-        channels: by label, all of `LABELS`.
+        pc: A connected peer connection.
+        channels: Its channels by label, one for each of `LABELS`.
     """
 
     def __init__(self, pc: RTCPeerConnection, channels: dict[str, RTCDataChannel]) -> None:
@@ -135,7 +136,7 @@ class Side:
         self._received += len(message)
 
     async def stream(self, seconds: float) -> None:
-        """Send for so long; what is still queued then is delivered all the same."""
+        """Send for this many seconds. Messages that are still queued then are delivered afterwards."""
         sctp = self._pc.sctp
         limit = MESSAGE_SIZE if sctp is None or not sctp.maxMessageSize else min(MESSAGE_SIZE, sctp.maxMessageSize)
         message = bytes(int(limit))
@@ -144,11 +145,11 @@ class Side:
             self._bulk.send(message)
             await self._bulk.drain()
 
-    # -- the one who drives -------------------------------------------------------------------------------------
+    # -- the driver ---------------------------------------------------------------------------------------------
 
     async def drive(self, seconds: float) -> Report:
-        """Measure everything, tell the other side, and return it."""
-        self._ping.on("message", self._came_back)
+        """Measure everything, send the report to the other side, and return it."""
+        self._ping.on("message", self._pong_arrived)
         idle = await self._pings(seconds / 2)
         sent, sending = await self._send(seconds)
         received, receiving = await self._receive(seconds)
@@ -156,7 +157,7 @@ class Side:
         self._control.send(json.dumps({"do": "show", "report": report.as_dict()}))
         return report
 
-    def _came_back(self, message: str | bytes) -> None:
+    def _pong_arrived(self, message: str | bytes) -> None:
         if self._pong is not None and not self._pong.done():
             self._pong.set_result(None)
 
@@ -182,7 +183,7 @@ class Side:
         raise BenchError("the other side has left")
 
     async def _send(self, seconds: float) -> tuple[float, tuple[float, float]]:
-        """MB/s from here, counted there from a quarter of the time on, when windows have grown."""
+        """Return the MB/s sent, counted by the receiver from a quarter of the time on, when windows have grown."""
         streaming = asyncio.create_task(self.stream(seconds))
         try:
             await asyncio.sleep(seconds / 4)
@@ -214,25 +215,25 @@ class Side:
     async def _packet_size(self) -> int:
         return int((await self._pc.getStats())["sctp-transport"].mtu or 0)
 
-    # -- the one who obeys --------------------------------------------------------------------------------------
+    # -- the other side -----------------------------------------------------------------------------------------
 
-    async def obey(self) -> Report:
-        """Do what the driver asks for until it shows its report.
+    async def follow(self) -> Report:
+        """Follow the driver's requests until it shows its report, and return that report.
 
         Raises:
-            BenchError: it left before.
+            BenchError: The driver left before that.
         """
-        self._ping.on("message", self._send_back)
+        self._ping.on("message", self._echo_ping)
         streams: set[asyncio.Task[None]] = set()
         try:
             async for message in self._control:
-                wanted = _object_untrusted(message)
-                if wanted.get("do") == "show":
-                    return report_untrusted(wanted.get("report"))
-                if wanted.get("do") == "count":
+                request = _object_untrusted(message)
+                if request.get("do") == "show":
+                    return report_untrusted(request.get("report"))
+                if request.get("do") == "count":
                     self._control.send(json.dumps({"bytes": self._received, "time": time.monotonic()}))
-                elif wanted.get("do") == "stream" and not streams:
-                    seconds = wanted.get("seconds")
+                elif request.get("do") == "stream" and not streams:
+                    seconds = request.get("seconds")
                     if isinstance(seconds, int | float) and 0 < seconds <= MAX_SECONDS:
                         task = asyncio.create_task(self.stream(seconds))
                         streams.add(task)
@@ -243,13 +244,13 @@ class Side:
             await asyncio.gather(*streams, return_exceptions=True)
         raise BenchError("the other side left before everything was measured")
 
-    def _send_back(self, message: str | bytes) -> None:
+    def _echo_ping(self, message: str | bytes) -> None:
         if self._ping.readyState == "open" and len(message) <= 1024:
             self._ping.send(message)
 
 
 def _object_untrusted(message: str | bytes) -> dict[str, Any]:
-    """A JSON object, or an empty one for what is none."""
+    """Return a JSON object, or an empty dictionary if the message is not a JSON object."""
     try:
         value = json.loads(message)
     except (ValueError, RecursionError):
@@ -257,8 +258,8 @@ def _object_untrusted(message: str | bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-class Announced:
-    """Collects the channels the other side opens."""
+class IncomingChannels:
+    """Collects the channels that the other side opens."""
 
     def __init__(self, pc: RTCPeerConnection) -> None:
         self.channels: dict[str, RTCDataChannel] = {}
@@ -272,7 +273,7 @@ class Announced:
             self._complete.set()
 
     async def all(self) -> dict[str, RTCDataChannel]:
-        """Wait until all are there."""
+        """Wait for all channels and return them by label."""
         async with asyncio.timeout(_PATIENCE):
             await self._complete.wait()
         return self.channels
@@ -291,28 +292,28 @@ async def between_hosts(
     configuration: RTCConfiguration,
     waiting: Callable[[], None],
 ) -> Report:
-    """Meet the other side in a room and measure; who comes second drives.
+    """Meet the other side in a room and measure; the side that joins second is the driver.
 
     Args:
-        server: the signaling server's address.
-        room: the room's name.
-        seconds: how long each direction takes.
-        configuration: of our connection.
-        waiting: called when nobody is there yet.
+        server: The address of the signaling server.
+        room: The name of the room.
+        seconds: The time for each direction.
+        configuration: The configuration of the connection.
+        waiting: Called if the other side is not in the room yet.
 
     Raises:
-        BenchError: nobody could be met, or the other side left.
+        BenchError: No connection came about, or the other side left.
     """
     try:
         async with SignalingClient(server, room, name="bench") as client, RTCPeerConnection(configuration) as pc:
-            announced = Announced(pc)
-            drives = bool(client.was_here_before)
+            incoming = IncomingChannels(pc)
+            drives = bool(client.peers_at_join)
             channels = {label: pc.createDataChannel(label) for label in LABELS} if drives else {}
             if not drives:
                 waiting()
             await connect_through(client, pc)
-            side = await _opened(pc, channels or await announced.all())
-            return await (side.drive(seconds) if drives else side.obey())
+            side = await _opened(pc, channels or await incoming.all())
+            return await (side.drive(seconds) if drives else side.follow())
     except (SignalingError, InvalidStateError, ValueError) as error:
         raise BenchError(str(error)) from None
     except TimeoutError:
@@ -332,10 +333,10 @@ async def _other_process() -> AsyncIterator[asyncio.subprocess.Process]:
 
 
 async def on_this_machine(seconds: float, configuration: RTCConfiguration) -> Report:
-    """Measure with a second process of ours, without any server.
+    """Measure with a second process on this machine, without a server.
 
     Raises:
-        BenchError: it could not be measured.
+        BenchError: The measurement failed.
     """
     try:
         async with _other_process() as process, RTCPeerConnection(configuration) as pc:
@@ -357,14 +358,14 @@ async def on_this_machine(seconds: float, configuration: RTCConfiguration) -> Re
 
 
 async def answer(configuration: RTCConfiguration) -> None:
-    """Be the second process: take an offer from standard input, print the answer, and obey."""
+    """Serve `on_this_machine`: read an offer from standard input, print the answer, and follow the driver."""
     offer = json.loads(await asyncio.to_thread(sys.stdin.readline))
     async with RTCPeerConnection(configuration) as pc:
-        announced = Announced(pc)
+        incoming = IncomingChannels(pc)
         await pc.setRemoteDescription(RTCSessionDescription(**offer))
         await pc.setLocalDescription()
         local = pc.localDescription
         if local is not None:
             sys.stdout.write(json.dumps(local.toJSON()) + "\n")
             sys.stdout.flush()
-        await (await _opened(pc, await announced.all())).obey()
+        await (await _opened(pc, await incoming.all())).follow()

@@ -1,4 +1,4 @@
-"""`datachan decode`: finds packets in arguments, streams and capture files, and shows them."""
+"""`datachan decode`: finds packets in arguments, streams and capture files, and prints them."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ from datachan.decode import (
 from datachan.decode.capture import looks_like_capture
 from datachan.decode.links import SCTP_OVER_UDP_PORT, knows_link
 from datachan.decode.node import Value, quoted
-from datachan.decode.text import dump
+from datachan.decode.rendering import dump
 
 _CHUNK: Final = 1 << 16
-_PAUSE: Final = 0.1  # seconds between looks at a file that is followed
+_PAUSE: Final = 0.1  # seconds between two reads of a file that is followed
 _NANOSECONDS: Final = 1_000_000_000
 
 
 class ToolError(Exception):
-    """What was asked for cannot be done; says why in a sentence."""
+    """The command cannot be carried out; the message is a sentence that says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeOptions:
-    """How packets are found and shown.
+    """How packets are found and printed.
 
     Attributes:
-        udp_ports: UDP ports that carry SCTP, besides 9899.
-        json: a JSON object per packet and line.
-        summary: a line per packet.
-        follow: go on when a capture file ends, as it grows.
-        colored: with colors.
+        udp_ports: UDP ports that carry SCTP, in addition to 9899.
+        json: Print one JSON object per packet, each on a line.
+        summary: Print one line per packet.
+        follow: Wait for more at the end of a capture file.
+        colored: Use colors.
     """
 
     udp_ports: tuple[int, ...] = ()
@@ -59,11 +59,11 @@ class DecodeOptions:
 
 
 class Printer:
-    """Shows packets one after the other.
+    """Prints packets one after the other.
 
     Attributes:
-        shown: how many packets it showed.
-        passed_over: how many frames held no SCTP.
+        shown: The number of packets printed.
+        passed_over: The number of frames without SCTP.
     """
 
     def __init__(self, output: TextIO, options: DecodeOptions) -> None:
@@ -77,8 +77,8 @@ class Printer:
         self.shown = 0
         self.passed_over = 0
 
-    def packet(self, data: bytes) -> None:
-        """Show an SCTP packet that came without a frame."""
+    def print_packet(self, data: bytes) -> None:
+        """Print an SCTP packet that has no frame."""
         node = decode_packet(data)
         if self._options.json:
             self._write(dump(to_json(node)))
@@ -88,8 +88,8 @@ class Printer:
             self._write(("\n" if self.shown else "") + render(node, self._style))
         self.shown += 1
 
-    def frame(self, frame: Frame) -> None:
-        """Show the SCTP packet in a frame, if there is one."""
+    def print_frame(self, frame: Frame) -> None:
+        """Print the SCTP packet in a frame, if there is one."""
         found = find_sctp(frame, self._ports)
         if found is None:
             self.passed_over += 1
@@ -107,24 +107,24 @@ class Printer:
         self.shown += 1
 
     def flush(self) -> None:
-        """Let everything be seen that was shown."""
+        """Flush the output, so that everything printed is visible."""
         self._output.flush()
 
     def hint(self) -> str:
-        """What to try when a capture showed nothing; "" when there is nothing to say."""
+        """Return advice for a capture without any SCTP packet, or "" if there is none to give."""
         if self.shown:
             return ""
         if self._unknown_links:
-            return f"frames of link type {', '.join(map(str, sorted(self._unknown_links)))} cannot be looked into"
+            return f"frames of link type {', '.join(map(str, sorted(self._unknown_links)))} cannot be decoded"
         if self.passed_over:
             return (
-                f"none of {self.passed_over} frames holds SCTP; if it travels in UDP on another port than 9899, "
-                "name that with --port"
+                f"none of {self.passed_over} frames contains SCTP; if SCTP uses a UDP port other than 9899, "
+                "pass it with --port"
             )
         return "the capture is empty"
 
     def _clock(self, frame: Frame) -> str:
-        """Seconds since the first packet shown."""
+        """Return the seconds since the first packet that was printed."""
         if frame.time is None:
             return "-"
         if self._first is None:
@@ -150,10 +150,10 @@ class Printer:
 
 
 def decode(words: Sequence[str], options: DecodeOptions, output: TextIO, source: BinaryIO) -> Printer:
-    """Show what the words stand for: a capture file, hexadecimal, or what comes from `source` for none or "-".
+    """Print the packets of a capture file or of hexadecimal text; no word or "-" reads them from `source`.
 
     Raises:
-        ToolError: it is neither, cannot be read, or is damaged; what came before that was shown.
+        ToolError: The input is neither, cannot be read, or is damaged. Packets before the damage were printed.
     """
     printer = Printer(output, options)
     if list(words) in ([], ["-"]):
@@ -197,7 +197,7 @@ def _decode_stream(source: BinaryIO, printer: Printer) -> None:
 
 
 def _decode_text(text: str, printer: Printer, *, file_meant: bool) -> None:
-    """Decode hexadecimal; packets are apart where a line is empty."""
+    """Print the packets of hexadecimal text; an empty line separates two packets."""
     paragraphs = [part for part in re.split(r"\n[ \t\r]*\n", text) if part.strip()]
     try:
         packets = [parse_hexadecimal(part) for part in paragraphs or [""]]
@@ -207,7 +207,7 @@ def _decode_text(text: str, printer: Printer, *, file_meant: bool) -> None:
             raise ToolError(f"{shown} is neither a file nor hexadecimal: {error}") from None
         raise ToolError(f"this is neither a capture file nor hexadecimal: {error}") from None
     for packet in packets:
-        printer.packet(packet)
+        printer.print_packet(packet)
 
 
 def _decode_capture(pieces: Iterable[bytes], printer: Printer) -> None:
@@ -215,12 +215,12 @@ def _decode_capture(pieces: Iterable[bytes], printer: Printer) -> None:
     try:
         for piece in pieces:
             for frame in reader.feed(piece):
-                printer.frame(frame)
+                printer.print_frame(frame)
             printer.flush()
     except BadCapture as error:
         raise ToolError(str(error)) from None
     if reader.unfinished:
-        raise ToolError(f"the capture ends within a record, of which {reader.unfinished} bytes are there")
+        raise ToolError(f"the capture ends within a record, after {reader.unfinished} bytes of it")
 
 
 def _chunks(file: BinaryIO, *, follow: bool) -> Iterator[bytes]:
@@ -236,7 +236,7 @@ def _chunks(file: BinaryIO, *, follow: bool) -> Iterator[bytes]:
 
 def _after(head: bytes, source: BinaryIO) -> Iterator[bytes]:
     yield head
-    # One read of what there is: a capture that comes through a pipe is shown as it comes.
+    # Read only what is available, so that packets of a capture in a pipe are printed as they arrive.
     while piece := source.read1(_CHUNK) if isinstance(source, io.BufferedReader) else source.read(_CHUNK):
         yield piece
 

@@ -1,4 +1,4 @@
-"""`datachan trace`: runs a program that captures what it sends and receives, and shows or counts it."""
+"""`datachan trace`: runs a program that captures its own packets, and prints or counts them."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from datachan.tools.decoding import DecodeOptions, Printer, ToolError
 from datachan.trace import VARIABLE
 
 _CHUNK: Final = 1 << 16
-_PAUSE: Final = 0.05  # seconds between looks at what is captured
+_PAUSE: Final = 0.05  # seconds between two reads of the captures
 
 
 def trace(target: str, command: Sequence[str], options: DecodeOptions, output: TextIO, remarks: TextIO) -> int:
     """Run a command whose connections are captured, and return its exit status.
 
     Args:
-        target: a file that is written anew, a folder, or "-" to show the packets as they come.
-        command: the program and its arguments. A Python file is run with this Python.
-        options: how packets are shown.
-        output: where they are shown.
-        remarks: where it says how many there are.
+        target: A file that is replaced, a folder, or "-" to print the packets as they are captured.
+        command: The program and its arguments. A Python file is run with this Python.
+        options: How packets are printed.
+        output: Where packets are printed.
+        remarks: Where the number of captured packets is printed.
 
     Raises:
-        ToolError: the command cannot be run, or the target cannot be written.
+        ToolError: The command cannot be run, or the target cannot be written.
     """
     if target == "-":
         with tempfile.TemporaryDirectory(prefix="datachan-") as folder:
@@ -51,12 +51,12 @@ def trace(target: str, command: Sequence[str], options: DecodeOptions, output: T
 
 
 def _make_room(path: Path) -> None:
-    """Remove the capture of an earlier run; anything else stays, and is an error."""
+    """Remove the capture of an earlier run; raise ToolError for any other file, which stays."""
     try:
         with path.open("rb") as file:
             head = file.read(4)
         if head and not looks_like_capture(head):
-            raise ToolError(f"{path} is there already, and it is no capture; nothing was run")
+            raise ToolError(f"{path} exists and is not a capture; nothing was run")
         path.unlink()
     except FileNotFoundError:
         pass
@@ -69,7 +69,7 @@ def _make_room(path: Path) -> None:
 def _captures(path: Path, in_folder: bool) -> list[Path]:
     if in_folder:
         return sorted(path.glob("*.pcapng")) if path.is_dir() else []
-    # Programs that the command runs at the same time write beside it.
+    # If the command runs several programs at the same time, each writes its own file beside `path`.
     return sorted(
         one for one in path.parent.glob(f"{path.stem}*{path.suffix}") if one.is_file() and _belongs(one, path)
     )
@@ -82,7 +82,7 @@ def _belongs(one: Path, path: Path) -> bool:
 
 @contextmanager
 def _running(command: Sequence[str], target: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The command as a process; Ctrl+C is for it alone, and who ends us ends it."""
+    """Run the command as a process. Ctrl+C reaches only the process, and SIGTERM to this program ends the process."""
     words = list(command)
     if words[0].endswith(".py"):
         words = [sys.executable, *words]
@@ -120,20 +120,20 @@ def _run_and_show(folder: str, command: Sequence[str], printer: Printer) -> int:
 
 
 def _show_new(followers: dict[Path, tuple[BinaryIO, CaptureReader]], printer: Printer) -> bool:
-    """Show what came since; whether there was anything."""
+    """Print the packets captured since the last call; return whether there were any."""
     busy = False
     for file, reader in followers.values():
         while piece := file.read(_CHUNK):
             busy = True
             for frame in reader.feed(piece):
-                printer.frame(frame)
+                printer.print_frame(frame)
     printer.flush()
     return busy
 
 
 def _remark(written: list[Path], command: Sequence[str], remarks: TextIO) -> None:
     if not written:
-        remarks.write(f"datachan: nothing was captured: {command[0]} made no connection with datachan\n")
+        remarks.write(f"datachan: nothing was captured: {command[0]} opened no connection with datachan\n")
     remarks.writelines(
         [
             f"datachan: {_count(one)} packets in {one}; Wireshark opens it, or: datachan decode {one}\n"
@@ -154,5 +154,5 @@ def _count(path: Path) -> int:
 
 
 def _exit_status(returncode: int) -> int:
-    """As a shell has it: a signal is 128 and its number."""
+    """Return the exit status as a shell does: 128 plus the number for a signal."""
     return returncode if returncode >= 0 else 128 - returncode

@@ -1,15 +1,15 @@
 """Files over a data channel: the protocol, the sender and the receiver.
 
-`protocol`, `messages`, `names` and `errors` are pure; `files` touches the disk; `sender`, `receiver` and `answer` are
-asyncio shells over anything shaped like an `RTCDataChannel`.
+`machines`, `control`, `file_names` and `errors` are pure. `files` uses the disk. `sender`, `receiver` and `answer` are
+asyncio shells over any channel with the methods of `RTCDataChannel`.
 """
 
 from __future__ import annotations
 
 from datachan.transfer.answer import answer_file, files_in
+from datachan.transfer.control import FileOffer
 from datachan.transfer.errors import TransferCancelled, TransferError, TransferFailed, TransferRefused
-from datachan.transfer.messages import FileOffer
-from datachan.transfer.protocol import CHANNEL_LABEL
+from datachan.transfer.machines import CHANNEL_LABEL
 from datachan.transfer.receiver import ReceivedFile, receive_file, request_file
 from datachan.transfer.sender import SentFile, send_file
 

@@ -1,4 +1,4 @@
-"""Serves a file channel the peer has opened: takes the file it offers, or sends the one it asks for."""
+"""Serves a file channel that the peer opened: receives the file it offers, or sends the file it requests."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from os import PathLike
 from pathlib import Path
 from typing import TypeAlias
 
-from datachan.transfer.channel import MessageChannel, Progress, close_channel, wait_until_open
+from datachan.transfer.control import FileReject, FileRequest, parse_control_untrusted, serialize_control
 from datachan.transfer.errors import BadControl, TransferFailed, TransferRefused
 from datachan.transfer.files import open_regular
-from datachan.transfer.messages import FileReject, FileRequest, parse_control_untrusted, serialize_control
-from datachan.transfer.protocol import CHUNK_SIZE, FileReceiver, FileSender
+from datachan.transfer.machines import CHUNK_SIZE, FileReceiver, FileSender
+from datachan.transfer.message_channel import MessageChannel, Progress, close_channel, wait_until_open
 from datachan.transfer.receiver import Decide, ReceivedFile, Receiving
 from datachan.transfer.sender import Sending, SentFile
 
 Choose: TypeAlias = Callable[[str | None], Path | None]
-"""Given the name a peer asks for (already safe; None for any), the file to send, or None to refuse."""
+"""Return the file to send for a requested name, or None to refuse. The name is safe already; None means any file."""
 
 
 def files_in(folder: str | PathLike[str]) -> Choose:
-    """Return a `Choose` that shares the regular files directly in a folder, by name; hidden ones and links are not."""
+    """Return a `Choose` that shares the regular files directly in a folder by name, without hidden files and links."""
 
     def choose(name: str | None) -> Path | None:
         if name is None:
@@ -43,20 +43,20 @@ async def answer_file(
     accept: Decide | None = None,
     chunk_size: int = CHUNK_SIZE,
 ) -> ReceivedFile | SentFile:
-    """Do what the peer that opened this channel wants of it: `receive_file` into `folder`, or send what it requests.
+    """Serve the peer that opened this channel: store the file it offers in `folder`, or send the file it requests.
 
     Args:
-        channel: Reliable and ordered, used for nothing else. It is closed in the end.
-        folder: Where an offered file is stored.
-        choose: Picks the file for a request, as `files_in(folder)` does; every request is refused when None.
+        channel: Reliable and ordered, used for nothing else. It is always closed at the end.
+        folder: The folder where an offered file is stored.
+        choose: Picks the file for a request, as `files_in(folder)` does; None refuses every request.
         overwrite: As for `receive_file`.
-        progress: Called with bytes moved and size.
+        progress: Called with the bytes moved and the size.
         max_size: As for `receive_file`.
         accept: As for `receive_file`.
         chunk_size: As for `send_file`.
 
     Raises:
-        TransferRefused, TransferCancelled, TransferFailed: As the two functions do.
+        TransferRefused, TransferCancelled, TransferFailed: As `send_file` and `receive_file` do.
     """
     try:
         await wait_until_open(channel)
@@ -81,7 +81,7 @@ def _request_in(message: str | bytes) -> FileRequest | None:
     try:
         control = parse_control_untrusted(message)
     except BadControl:
-        return None  # the receiver says so to the peer
+        return None  # the receiver reports the malformed message to the peer
     return control if isinstance(control, FileRequest) else None
 
 

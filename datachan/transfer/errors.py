@@ -1,11 +1,11 @@
-"""What a file transfer raises, and whose decision it was.
+"""The exceptions of a file transfer, and which side decided.
 
     TransferError
-     ├── TransferRefused     the peer declined the file, or has not the one asked for
-     ├── TransferCancelled   the peer broke the transfer off
-     ├── TransferFailed      it could not be completed here: disk, channel, hash, or a peer that breaks the protocol
-     ├── TransferMisuse      a call that does not fit the state of the transfer
-     └── BadControl          a text message is no control message; never leaves the package
+     ├── TransferRefused     the peer declined the file, or does not have the requested file
+     ├── TransferCancelled   the peer cancelled the transfer
+     ├── TransferFailed      this side could not complete it: disk, channel, hash, or a peer that violates the protocol
+     ├── TransferMisuse      a call that does not fit the state of the transfer, or an argument out of range
+     └── BadControl          a text message is not a control message; never leaves the package
 
 `TransferError.reason` is one sentence that may be shown to a person.
 """
@@ -14,10 +14,10 @@ from __future__ import annotations
 
 
 class TransferError(Exception):
-    """The root of everything `datachan.transfer` raises on purpose."""
+    """The root of all exceptions that `datachan.transfer` raises by design."""
 
     def __init__(self, reason: str) -> None:
-        """Keep the reason where a program finds it without parsing."""
+        """Keep the reason as an attribute."""
         super().__init__(reason)
         self.reason = reason
 
@@ -27,15 +27,15 @@ class TransferRefused(TransferError):
 
 
 class TransferCancelled(TransferError):
-    """The peer broke the transfer off after it had been accepted."""
+    """The peer cancelled the transfer after it had been accepted."""
 
 
 class TransferFailed(TransferError):
-    """The transfer ended without success for a reason that was found on this side."""
+    """The transfer ended without success for a reason that this side found."""
 
 
 class TransferMisuse(TransferError):
-    """The caller asked for something the state of the transfer does not allow."""
+    """The caller made a call that the state of the transfer does not allow, or passed an argument out of range."""
 
 
 class BadControl(TransferError):

@@ -1,6 +1,6 @@
-"""Knows how a file is stored so that nobody ever sees half of it; knows nothing of channels or messages.
+"""Knows how to store a file so that no reader ever sees half of it; knows nothing of channels or messages.
 
-Calls block; `PartFile.write` may run in a thread, and `discard` may be called while it does.
+The calls block. `PartFile.write` may run in a thread, and `discard` may be called while it does.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP,
 
 
 class PartFile:
-    """A file on its way in: written under a temporary name in its folder, then given its own name at once.
+    """A file being received: written under a temporary name in its folder, then renamed in one step.
 
     Args:
-        target: Where the file shall be; its folder exists.
-        overwrite: Whether a file that is there already may be replaced.
+        target: The final path; its folder exists.
+        overwrite: Whether an existing file may be replaced.
 
     Raises:
         OSError: The temporary file cannot be created.
@@ -33,25 +33,25 @@ class PartFile:
         self.target = target
         self._overwrite = overwrite
         self._part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
-        # The buffered writer's own lock is what makes `close` wait for a `write` that runs in a thread.
+        # The lock of the buffered writer makes `close` wait for a `write` that runs in a thread.
         self._file = open(self._part, "xb", buffering=io.DEFAULT_BUFFER_SIZE)  # noqa: SIM115 - closed by commit or discard
         self._committed = False
 
     def write(self, data: bytes | bytearray) -> None:
-        """Append; a full disk is reported now, not at the end.
+        """Append data; report a full disk at once instead of at the end.
 
         Raises:
-            OSError: As the system has it.
+            OSError: The system's error.
         """
         self._file.write(data)
         self._file.flush()
 
     def commit(self) -> None:
-        """Give the file its name.
+        """Give the file its final name.
 
         Raises:
-            FileExistsError: There is one of this name, and it may not be replaced.
-            OSError: As the system has it.
+            FileExistsError: A file of this name exists, and it may not be replaced.
+            OSError: The system's error.
         """
         self._file.close()
         if self._overwrite:
@@ -63,13 +63,13 @@ class PartFile:
     def discard(self) -> None:
         """Remove the temporary file. Does nothing after `commit`; never raises."""
         with contextlib.suppress(OSError):
-            self._file.close()  # raises what `flush` raised, but closes
+            self._file.close()  # may raise the error of its last flush, but closes in any case
         if not self._committed:
             with contextlib.suppress(OSError):
                 self._part.unlink()
 
     def _claim(self) -> None:
-        # A link fails when the name is taken; a rename would replace silently.
+        # A link fails if the name is taken; a rename would replace the file silently.
         try:
             os.link(self._part, self.target)
         except OSError as error:
@@ -78,7 +78,7 @@ class PartFile:
         else:
             self._part.unlink()
             return
-        with open(self.target, "xb"):  # takes the name where the file system has no hard links (FAT, some mounts)
+        with open(self.target, "xb"):  # reserve the name on file systems without hard links (FAT, some mounts)
             pass
         try:
             os.replace(self._part, self.target)
@@ -94,7 +94,7 @@ def require_folder(folder: Path) -> None:
 
 
 def objection_to(target: Path, size: int, *, overwrite: bool) -> str | None:
-    """Say why a file of `size` bytes cannot be stored as `target`, as far as that is known beforehand."""
+    """Return why a file of `size` bytes cannot be stored as `target`, or None if no reason is known yet."""
     if not overwrite and os.path.lexists(target):
         return "there is a file of this name already"
     if size > shutil.disk_usage(target.parent).free:
@@ -106,7 +106,7 @@ def open_regular(path: Path) -> tuple[io.BufferedReader, int]:
     """Open a regular file for reading and return it with its size in bytes.
 
     Raises:
-        OSError: It does not exist, may not be read, or is no regular file (a pipe would block for ever).
+        OSError: The file does not exist, may not be read, or is not a regular file (reading a pipe would block).
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     status = os.fstat(descriptor)

@@ -10,7 +10,19 @@ from os import PathLike
 from pathlib import Path
 from typing import TypeAlias
 
-from datachan.transfer.channel import (
+from datachan.transfer.control import FileOffer
+from datachan.transfer.files import PartFile, objection_to, require_folder
+from datachan.transfer.machines import (
+    Action,
+    Ended,
+    FileReceiver,
+    Offered,
+    TransferOutcome,
+    TransferState,
+    Verified,
+    Write,
+)
+from datachan.transfer.message_channel import (
     BLOCK_SIZE,
     MessageChannel,
     Progress,
@@ -20,26 +32,14 @@ from datachan.transfer.channel import (
     send_actions,
     wait_until_open,
 )
-from datachan.transfer.files import PartFile, objection_to, require_folder
-from datachan.transfer.messages import FileOffer
-from datachan.transfer.protocol import (
-    Action,
-    Ended,
-    FileReceiver,
-    Offered,
-    Outcome,
-    TransferState,
-    Verified,
-    Write,
-)
 
 Decide: TypeAlias = Callable[[FileOffer], bool | Awaitable[bool]]
-"""Looks at an offer and says whether to take the file."""
+"""Returns whether to accept an offer."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedFile:
-    """What was stored: where, the size in bytes, the hash in hexadecimal."""
+    """A stored file: its path, its size in bytes, and its SHA-256 in hexadecimal."""
 
     path: Path
     size: int
@@ -55,23 +55,23 @@ async def receive_file(
     max_size: int | None = None,
     accept: Decide | None = None,
 ) -> ReceivedFile:
-    """Wait for the peer's offer, take the file, and return once it is stored and its hash is right.
+    """Wait for the peer's offer, receive the file, and return once it is stored and its hash is correct.
 
-    The file is written as `NAME.….part` and gets its name when it is complete; whatever goes wrong before, the
-    temporary file is removed. The channel is closed in the end. When the task is cancelled the peer is told.
+    The file is written as `NAME.….part` and gets its name when it is complete. If the transfer fails, the temporary
+    file is removed. The channel is always closed at the end. If the task is cancelled, the peer is notified.
 
     Args:
         channel: Reliable and ordered, used for nothing else.
-        folder: An existing folder. The file's name is the peer's as `safe_name` has it, so it cannot leave the folder.
+        folder: An existing folder. The file gets the peer's name after `safe_name`, so it cannot leave the folder.
         overwrite: Replace a file of the same name; otherwise such an offer is refused.
         progress: Called after each chunk with the bytes received and the size.
         max_size: Bytes; larger offers are refused.
-        accept: Asked about each offer; may be a coroutine function. Every offer is taken when None.
+        accept: Called with each offer; may be a coroutine function. None accepts every offer.
 
     Raises:
-        NotADirectoryError: There is no such folder.
-        TransferRefused: The offer was refused here.
-        TransferCancelled: The peer broke the transfer off.
+        NotADirectoryError: The folder does not exist.
+        TransferRefused: This side refused the offer.
+        TransferCancelled: The peer cancelled the transfer.
         TransferFailed: The channel closed, the hash was wrong, or the file could not be stored.
     """
     receiving = Receiving(channel, FileReceiver(max_size=max_size), overwrite, progress, accept)
@@ -87,10 +87,10 @@ async def request_file(
     progress: Progress | None = None,
     max_size: int | None = None,
 ) -> ReceivedFile:
-    """Ask the peer for the file of this name (None: one of its choice) and store it as `receive_file` does.
+    """Request the file of this name (None: any file) from the peer and store it as `receive_file` does.
 
     Raises:
-        TransferRefused: Also when the peer has no such file.
+        TransferRefused: Also if the peer does not have the file.
     """
     receiving = Receiving(channel, FileReceiver(max_size=max_size), overwrite, progress, None)
     return await receiving.run_and_close(Path(folder), lambda machine: machine.request(name))
@@ -120,7 +120,7 @@ class Receiving:
     async def run_and_close(
         self, folder: Path, start: Callable[[FileReceiver], list[Action]] = lambda machine: []
     ) -> ReceivedFile:
-        """Open the channel, see the transfer through, close the channel."""
+        """Wait until the channel is open, run the transfer, and close the channel."""
         try:
             require_folder(folder)
             await wait_until_open(self._channel)
@@ -131,7 +131,7 @@ class Receiving:
     async def run(
         self, folder: Path, messages: AsyncIterator[str | bytes], first_actions: list[Action]
     ) -> ReceivedFile:
-        """Carry out `first_actions`, then what the messages of the channel lead to, until the transfer has ended."""
+        """Perform `first_actions`, then the actions for each message of the channel, until the transfer has ended."""
         self._folder = folder
         try:
             await self._carry_out(first_actions)
@@ -143,15 +143,15 @@ class Receiving:
                 else:
                     await self._carry_out(self._machine.receive_message(message))
         finally:
-            # Only a cancelled task or a failing callback leaves the machine running here.
+            # The machine is still running here only if the task was cancelled or a callback raised.
             send_actions(self._channel, self._machine.cancel("the receiver cancelled the transfer"))
             if self._part is not None:
                 self._part.discard()
         return self._result()
 
     def _result(self) -> ReceivedFile:
-        if self._part is None or self._ended is None or self._ended.outcome is not Outcome.DELIVERED:
-            raise failure(self._ended or Ended(Outcome.FAILED))
+        if self._part is None or self._ended is None or self._ended.outcome is not TransferOutcome.DELIVERED:
+            raise failure(self._ended or Ended(TransferOutcome.FAILED))
         return ReceivedFile(self._part.target, self._machine.size, self._machine.sha256)
 
     async def _carry_out(self, actions: list[Action]) -> None:
@@ -187,12 +187,12 @@ class Receiving:
             if inspect.isawaitable(decision):
                 decision = await decision
             if not decision:
-                return self._machine.reject("the file is not wanted")
+                return self._machine.reject("the receiver does not want the file")
         self._part = PartFile(target, overwrite=self._overwrite)
         return self._machine.accept()
 
     async def _write(self, data: bytes) -> None:
-        self._block += data  # not a list: a peer that sends single bytes would fill it with a million objects
+        self._block += data  # a list would hold a million objects if the peer sent single bytes
         if len(self._block) >= BLOCK_SIZE:
             await self._flush()
         if self._progress is not None:

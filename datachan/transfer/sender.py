@@ -11,7 +11,9 @@ from os import PathLike
 from pathlib import Path
 
 from datachan.peer import InvalidStateError
-from datachan.transfer.channel import (
+from datachan.transfer.files import open_regular
+from datachan.transfer.machines import CHUNK_SIZE, Accepted, Action, Ended, FileSender, TransferOutcome, TransferState
+from datachan.transfer.message_channel import (
     BLOCK_SIZE,
     MessageChannel,
     Progress,
@@ -21,13 +23,11 @@ from datachan.transfer.channel import (
     send_actions,
     wait_until_open,
 )
-from datachan.transfer.files import open_regular
-from datachan.transfer.protocol import CHUNK_SIZE, Accepted, Action, Ended, FileSender, Outcome, TransferState
 
 
 @dataclass(frozen=True, slots=True)
 class SentFile:
-    """What was delivered: the name as offered, the size in bytes, the hash in hexadecimal."""
+    """A delivered file: its name as offered, its size in bytes, and its SHA-256 in hexadecimal."""
 
     name: str
     size: int
@@ -45,20 +45,22 @@ async def send_file(
 ) -> SentFile:
     """Offer a file, send it once the peer accepts, and return when the peer has stored it and the hashes agree.
 
-    The channel is closed in the end, whatever the end is. When the task is cancelled the peer is told.
+    The channel is always closed at the end. If the task is cancelled, the peer is notified.
 
     Args:
-        channel: Reliable and ordered, used for nothing else; waited for if it is not open yet.
+        channel: Reliable and ordered, used for nothing else. It need not be open yet.
         path: A regular file.
-        name: What to call it; the path's last component when None.
-        mime: Its media type, if known.
+        name: The name in the offer; None for the last component of the path.
+        mime: The media type, if known.
         progress: Called after each chunk with the bytes sent and the size.
-        chunk_size: Bytes per message, at most the peer's maximum message size.
+        chunk_size: Bytes per message, at least 1 and at most the peer's maximum message size.
 
     Raises:
+        TypeError: The path is neither a string nor an `os.PathLike` of one.
+        ValueError: `chunk_size` is not positive.
         OSError: The file cannot be opened.
-        TransferRefused: The peer does not want it.
-        TransferCancelled: The peer broke the transfer off.
+        TransferRefused: The peer declined the file.
+        TransferCancelled: The peer cancelled the transfer.
         TransferFailed: The channel closed, the file changed while it was sent, or the hashes differ.
     """
     path = Path(path)
@@ -73,7 +75,7 @@ async def send_file(
 
 
 class Sending:
-    """One run of `FileSender`: one task listens to the peer while another sends the file."""
+    """One run of `FileSender`: one task reads the peer's messages while another sends the file."""
 
     def __init__(
         self,
@@ -92,7 +94,7 @@ class Sending:
         self._ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
 
     async def run(self, messages: AsyncIterator[str | bytes]) -> SentFile:
-        """Offer the file and see it through; `messages` are the channel's."""
+        """Offer the file, send it, and return once it is delivered. `messages` are those of the channel."""
         tasks = [asyncio.create_task(self._listen(messages)), asyncio.create_task(self._send())]
         for task in tasks:
             task.add_done_callback(self._task_done)
@@ -100,12 +102,12 @@ class Sending:
             self._carry_out(self._machine.start())
             ended = await self._ended
         finally:
-            # Only a cancelled task or a failing callback leaves the machine running here.
+            # The machine is still running here only if the task was cancelled or a callback raised.
             self._carry_out(self._machine.cancel("the sender cancelled the transfer"))
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        if ended.outcome is not Outcome.DELIVERED:
+        if ended.outcome is not TransferOutcome.DELIVERED:
             raise failure(ended)
         offer = self._machine.offer
         return SentFile(offer.name, offer.size, self._machine.sha256)
@@ -143,7 +145,7 @@ class Sending:
             try:
                 await self._send_block(block)
             except InvalidStateError:
-                return None  # the channel closes; the listener finds the reason among what still came
+                return None  # the channel is closing; the task that reads still finds the reason
         return self._carry_out(machine.finish())
 
     async def _send_block(self, block: bytes) -> None:

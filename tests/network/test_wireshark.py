@@ -7,9 +7,9 @@ from pathlib import Path
 
 from datachan.dcep.control_messages import AckMessage, OpenMessage
 from datachan.decode import decode_packet
-from datachan.decode.chunks import CHUNKS
+from datachan.decode.chunk_fields import CHUNKS
 from datachan.decode.node import Node
-from datachan.decode.parameters import CAUSES, PARAMETERS
+from datachan.decode.parameter_fields import CAUSES, PARAMETERS
 from datachan.sctp.wire import causes, parameters
 from datachan.sctp.wire.chunks import (
     AbortChunk,

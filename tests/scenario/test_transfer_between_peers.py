@@ -1,4 +1,4 @@
-"""Files between two peers, A and Z: what goes wrong with one file leaves the connection usable."""
+"""Files between two peers, A and Z: a failed transfer leaves the connection usable."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from datachan.transfer import (
     send_file,
 )
 
-DATA = os.urandom(1024) * 8 * 1024  # 8 MiB: twice the receive window, so that flow control has its say
+DATA = os.urandom(1024) * 8 * 1024  # 8 MiB: twice the receive window, so that flow control takes effect
 
 
 class Pair:
-    """A and Z, connected; `arrived` are the channels that A opened, as Z sees them."""
+    """A and Z, connected; `arrived` holds Z's ends of the channels that A opened."""
 
     def __init__(self, a: RTCPeerConnection, z: RTCPeerConnection) -> None:
         self.a, self.z = a, z
@@ -49,7 +49,7 @@ class Pair:
         await self.arrived.get()
 
     async def channel(self) -> tuple[RTCDataChannel, RTCDataChannel]:
-        """A fresh channel for a file, both its ends."""
+        """Return both ends of a new channel for a file."""
         mine = self.a.createDataChannel(CHANNEL_LABEL)
         return mine, await self.arrived.get()
 
@@ -78,7 +78,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 async def until_the_window_is_shut(channel: RTCDataChannel) -> None:
-    """Wait until nothing more leaves the channel; should that be seen too early, the test is easier, not wrong."""
+    """Wait until the channel sends no more. Returning too early makes the test easier, not wrong."""
     unchanged, queued = 0, channel.bufferedAmount
     while unchanged < 20:
         await asyncio.sleep(0.01)
@@ -126,7 +126,7 @@ async def test_the_receiver_may_close_the_connection_as_soon_as_the_file_is_stor
         assert sent.size == len(DATA)
 
 
-async def test_several_files_go_at_the_same_time(source: Path, tmp_path: Path) -> None:
+async def test_several_files_move_at_the_same_time(source: Path, tmp_path: Path) -> None:
     async with connected() as pair:
         folders = [tmp_path / str(number) for number in range(4)]
         transfers = []
@@ -160,7 +160,7 @@ async def test_a_refused_file_moves_no_bytes(source: Path, folder: Path) -> None
         await assert_a_file_arrives(pair, source, folder)
 
 
-async def test_after_the_receiver_breaks_off_the_connection_carries_the_next_file(source: Path, folder: Path) -> None:
+async def test_after_the_receiver_cancels_the_connection_carries_the_next_file(source: Path, folder: Path) -> None:
     async with connected() as pair:
         a, z = await pair.channel()
         receiving = asyncio.create_task(
@@ -174,7 +174,7 @@ async def test_after_the_receiver_breaks_off_the_connection_carries_the_next_fil
         await assert_a_file_arrives(pair, source, folder)
 
 
-async def test_after_the_sender_breaks_off_the_connection_carries_the_next_file(source: Path, folder: Path) -> None:
+async def test_after_the_sender_cancels_the_connection_carries_the_next_file(source: Path, folder: Path) -> None:
     async with connected() as pair:
         a, z = await pair.channel()
         sending = asyncio.create_task(
@@ -188,7 +188,7 @@ async def test_after_the_sender_breaks_off_the_connection_carries_the_next_file(
         await assert_a_file_arrives(pair, source, folder)
 
 
-async def test_a_peer_that_floods_the_channel_does_not_shut_the_window_for_others(source: Path, folder: Path) -> None:
+async def test_a_peer_that_floods_a_channel_does_not_block_other_channels(source: Path, folder: Path) -> None:
     async with connected() as pair:
         a, z = await pair.channel()
         await a.opened()
@@ -202,14 +202,14 @@ async def test_a_peer_that_floods_the_channel_does_not_shut_the_window_for_other
         await assert_a_file_arrives(pair, source, folder)
 
 
-async def test_a_peer_that_sends_more_than_it_announced_fills_no_disk(source: Path, folder: Path) -> None:
+async def test_stores_no_byte_past_the_announced_size(source: Path, folder: Path) -> None:
     async with connected() as pair:
         a, z = await pair.channel()
         await a.opened()
         a.send(json.dumps({"type": "file-offer", "version": 1, "id": "1", "name": "data.bin", "size": 100_000}))
         for _ in range(100):
             a.send(DATA[:65536])
-        with pytest.raises(TransferFailed, match="more bytes came than were announced"):
+        with pytest.raises(TransferFailed, match="more bytes arrived than announced"):
             await receive_file(z, folder)
         assert [json.loads(message)["type"] async for message in a] == ["file-accept", "file-cancel"]
         assert os.listdir(folder) == []

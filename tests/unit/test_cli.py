@@ -1,4 +1,4 @@
-"""The command as people use it: what it prints, how it ends; and the server it starts."""
+"""The command as users run it: what it prints, how it ends, and the server it starts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PATIENCE = 30.0
 
 
 async def command(*arguments):
-    """Start `python -m datachan` in a process of its own."""
+    """Start `python -m datachan` as a process."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-W",
@@ -33,7 +33,7 @@ async def command(*arguments):
     )
 
 
-def test_without_a_command_the_help_is_shown(capsys):
+def test_shows_the_help_without_a_command(capsys):
     assert main([]) == 0
     shown = capsys.readouterr().out
     assert "serve" in shown
@@ -52,7 +52,7 @@ def test_help_names_every_option(arguments, capsys):
     assert all(option in shown for option in options)
 
 
-def test_the_version_is_the_packages(capsys):
+def test_prints_the_version_of_the_package(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["--version"])
     assert caught.value.code == 0
@@ -71,14 +71,14 @@ def test_the_version_is_the_packages(capsys):
         (["--room-capacity", "0"], "a number from 1 on"),
     ],
 )
-def test_a_wrong_option_is_explained(arguments, sentence, capsys):
+def test_explains_a_wrong_option(arguments, sentence, capsys):
     with pytest.raises(SystemExit) as caught:
         main(["serve", *arguments])
     assert caught.value.code == 2
     assert sentence in capsys.readouterr().err
 
 
-def test_options_are_what_was_said():
+def test_parses_the_options():
     arguments = ["serve", "--ice-server", "stun:192.0.2.1", "--ice-server", "turn:192.0.2.1,ada,secret,with,commas"]
     servers = build_parser().parse_args(arguments).ice_server
     assert [server.to_json() for server in servers] == [
@@ -88,7 +88,7 @@ def test_options_are_what_was_said():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_it_says_where_it_is_serves_the_page_and_stops_on_a_signal(number):
+async def test_announces_its_address_serves_the_page_and_stops_on_a_signal(number):
     process = await command("serve", "--port", "0")
     async with asyncio.timeout(PATIENCE):
         line = (await process.stdout.readline()).decode()
@@ -108,7 +108,7 @@ def _fetch(address):
         return response.read()
 
 
-async def test_a_port_in_use_is_a_sentence_and_status_1():
+async def test_explains_a_port_in_use_and_exits_with_status_1():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         process = await command("serve", "--port", str(port))
@@ -117,18 +117,18 @@ async def test_a_port_in_use_is_a_sentence_and_status_1():
     assert output == b""
     assert errors.decode() == (
         f"datachan: Port {port} on 127.0.0.1 is in use by another program. "
-        "Stop that one, or choose another port with --port.\n"
+        "Stop that program, or choose another port with --port.\n"
     )
 
 
-async def test_an_address_that_is_not_ours_is_a_sentence():
-    host = "192.0.2.77"  # RFC 5737: nobody has it
+async def test_explains_a_foreign_address():
+    host = "192.0.2.77"  # RFC 5737: reserved for documentation
     with pytest.raises(ServeError) as caught:
         await serve(ServeOptions(host=host, port=0), lambda address: None, asyncio.Event())
     assert host in str(caught.value)
 
 
-async def test_it_stops_when_told_and_leaves_nothing_behind():
+async def test_stops_on_the_event_and_leaves_no_task():
     tasks_before = asyncio.all_tasks()
     stop = asyncio.Event()
     announced = []

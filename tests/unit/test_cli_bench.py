@@ -1,4 +1,4 @@
-"""`datachan bench` as people use it, on one machine and between two, and what the other side may not do to it."""
+"""`datachan bench` on one machine and between two programs, with a misbehaving other side."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ FIGURES = {
 }
 
 
-async def test_one_command_measures_two_processes_of_this_machine() -> None:
+async def test_measures_two_processes_of_this_machine() -> None:
     async with run("-m", "datachan", "bench", "--local", "--seconds", "0.3", "--json") as program:
         assert await program.ends() == 0
-    told = json.loads(program.printed)
-    assert told.keys() == FIGURES.keys()
-    assert told["sent"] > 0
-    assert told["received"] > 0
-    assert 0 < told["idle"][0] <= told["idle"][1]
-    assert told["packet_size"] >= 1100
+    report = json.loads(program.printed)
+    assert report.keys() == FIGURES.keys()
+    assert report["sent"] > 0
+    assert report["received"] > 0
+    assert 0 < report["idle"][0] <= report["idle"][1]
+    assert report["packet_size"] >= 1100
 
 
-async def test_two_programs_meet_and_both_tell_the_same_from_their_side() -> None:
+async def test_both_sides_report_the_same_measurements() -> None:
     async with serve() as server, run("-m", "datachan", "bench", "--server", server) as first:
         room = (await first.prints(r"datachan bench (bench-\w+) --server"))[1]
         arguments = (room, "--server", server, "--seconds", "0.3")
@@ -51,35 +51,35 @@ async def test_two_programs_meet_and_both_tell_the_same_from_their_side() -> Non
     assert here.groups() == there.groups()[::-1]
 
 
-def test_without_a_server_it_says_so_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_reports_an_unreachable_server_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--server", "http://127.0.0.1:1"]) == 1
     assert "cannot be reached" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "x", "nan", str(MAX_SECONDS + 1)])
-def test_a_time_that_makes_no_sense_is_refused(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_refuses_an_impossible_time(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["bench", "--local", "--seconds", seconds])
     assert "seconds" in capsys.readouterr().err
 
 
-def test_the_other_side_sees_the_report_turned_round() -> None:
+def test_the_other_side_sees_the_directions_exchanged() -> None:
     assert report_untrusted(FIGURES) == Report(
         2.0, 1.0, (3.0, 4.0), (7.0, 8.0), (5.0, 6.0), "host 192.0.2.2:6000", "host 192.0.2.1:5000", 1400
     )
 
 
-@pytest.mark.parametrize("told", [None, [], {}, {**FIGURES, "idle": [1]}, {**FIGURES, "sent": "fast"}])
-def test_a_report_that_is_none_is_refused(told: object) -> None:
+@pytest.mark.parametrize("report", [None, [], {}, {**FIGURES, "idle": [1]}, {**FIGURES, "sent": "fast"}])
+def test_refuses_a_malformed_report(report: object) -> None:
     with pytest.raises(BenchError):
-        report_untrusted(told)
+        report_untrusted(report)
 
 
-def test_what_could_drive_the_terminal_is_replaced() -> None:
+def test_replaces_characters_that_control_the_terminal() -> None:
     assert "\x1b" not in str(report_untrusted({**FIGURES, "local": "\x1b[2J" * 1000}))
 
 
-async def test_nonsense_from_the_driver_is_passed_over_and_its_leaving_is_told() -> None:
+async def test_ignores_malformed_requests_and_reports_that_the_driver_left() -> None:
     async with RTCPeerConnection(configuration()) as a, RTCPeerConnection(configuration()) as z:
         ours = {label: a.createDataChannel(label, negotiated=True, id=n) for n, label in enumerate(LABELS)}
         theirs = {label: z.createDataChannel(label, negotiated=True, id=n) for n, label in enumerate(LABELS)}
@@ -87,7 +87,7 @@ async def test_nonsense_from_the_driver_is_passed_over_and_its_leaving_is_told()
         await connected(a, z)
         for channel in (*ours.values(), *theirs.values()):
             await soon(channel.opened())
-        obeying = asyncio.create_task(Side(z, theirs).obey())
+        following = asyncio.create_task(Side(z, theirs).follow())
         control = ours["control"]
         for nonsense in (
             "",
@@ -105,4 +105,4 @@ async def test_nonsense_from_the_driver_is_passed_over_and_its_leaving_is_told()
         assert json.loads(await soon(anext(aiter(control))))["bytes"] == 0
         control.close()
         with pytest.raises(BenchError, match="left"):
-            await soon(obeying)
+            await soon(following)

@@ -1,4 +1,4 @@
-"""`datachan decode` as people use it."""
+"""`datachan decode` as users run it."""
 
 from __future__ import annotations
 
@@ -44,25 +44,25 @@ def stdin(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize(
     "arguments", [[SACK], [f"0x{SACK}"], [SACK[:20], SACK[20:]], [":".join([SACK[i : i + 2] for i in range(0, 56, 2)])]]
 )
-def test_hexadecimal_as_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_decodes_hexadecimal_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     status, output, errors = run(capsys, *arguments)
     assert (status, errors) == (0, "")
     assert "checksum                   0x883432df, correct\nSACK  type 3" in output
 
 
-def test_hexadecimal_from_standard_input(stdin: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_decodes_hexadecimal_from_standard_input(stdin: Any, capsys: pytest.CaptureFixture[str]) -> None:
     stdin(f"{SACK}\n\n{SACK[:28]}\n{SACK[28:]}\n".encode())
     status, output, _ = run(capsys)
     assert status == 0
     assert output.count("cumulative TSN ack       2322614346") == 2
 
 
-def test_a_file_of_hexadecimal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_decodes_a_file_of_hexadecimal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "packet.txt").write_text(SACK)
     assert "a_rwnd                   106490" in run(capsys, str(tmp_path / "packet.txt"))[1]
 
 
-def test_a_capture_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_decodes_a_capture_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "run.pcapng").write_bytes(capture())
     status, output, errors = run(capsys, str(tmp_path / "run.pcapng"))
     assert (status, errors) == (0, "")
@@ -73,7 +73,7 @@ def test_a_capture_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert output.count("a_rwnd                   106490") == 2
 
 
-def test_a_line_for_each_packet(stdin: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prints_one_line_per_packet(stdin: Any, capsys: pytest.CaptureFixture[str]) -> None:
     stdin(capture())
     _, output, _ = run(capsys, "--summary", "-")
     assert output.splitlines() == [
@@ -83,7 +83,7 @@ def test_a_line_for_each_packet(stdin: Any, capsys: pytest.CaptureFixture[str]) 
     ]
 
 
-def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prints_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "run.pcapng").write_bytes(capture())
     _, output, _ = run(capsys, "--json", str(tmp_path / "run.pcapng"))
     [first, second] = map(json.loads, output.splitlines())
@@ -97,16 +97,16 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("data", "arguments", "sentence"),
     [
-        (capture(port=5000), [], "none of 2 frames holds SCTP; if it travels in UDP on another port than 9899, name"),
+        (capture(port=5000), [], "none of 2 frames contains SCTP; if SCTP uses a UDP port other than 9899, pass"),
         (pcapng.section(), [], "the capture is empty"),
         (
             pcapng.section() + pcapng.interface(link_type=105) + pcapng.packet(b"wifi", 0),
             [],
-            "frames of link type 105 cannot be looked into",
+            "frames of link type 105 cannot be decoded",
         ),
     ],
 )
-def test_when_nothing_is_shown_it_says_what_to_try(
+def test_gives_advice_when_no_packet_was_found(
     data: bytes, arguments: list[str], sentence: str, stdin: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stdin(data)
@@ -115,7 +115,7 @@ def test_when_nothing_is_shown_it_says_what_to_try(
     assert sentence in errors
 
 
-def test_another_udp_port(stdin: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_finds_sctp_on_another_udp_port(stdin: Any, capsys: pytest.CaptureFixture[str]) -> None:
     stdin(capture(port=5000))
     assert "SACK" in run(capsys, "--port", "5000")[1]
 
@@ -131,10 +131,10 @@ def test_another_udp_port(stdin: Any, capsys: pytest.CaptureFixture[str]) -> Non
         (b"GIF89a", [], "datachan: this is neither a capture file nor hexadecimal: 'G' is no hexadecimal digit"),
         (b"", [], "datachan: this is neither a capture file nor hexadecimal: there is nothing to decode"),
         (b"", ["/"], "datachan: / cannot be read: Is a directory"),
-        (capture()[:-3], [], "datachan: the capture ends within a record, of which"),
+        (capture()[:-3], [], "datachan: the capture ends within a record, after"),
     ],
 )
-def test_what_cannot_be_read_is_a_sentence_and_status_1(
+def test_explains_unreadable_input_and_exits_with_status_1(
     data: bytes, words: list[str], sentence: str, stdin: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stdin(data)
@@ -143,8 +143,8 @@ def test_what_cannot_be_read_is_a_sentence_and_status_1(
     assert errors.startswith(sentence)
 
 
-def test_a_growing_capture_is_followed_until_ctrl_c(tmp_path: Path) -> None:
-    path = tmp_path / "run.pcapng"  # it need not be there yet
+def test_follows_a_growing_capture_until_ctrl_c(tmp_path: Path) -> None:
+    path = tmp_path / "run.pcapng"  # need not exist yet
     command = [sys.executable, "-m", "datachan", "decode", "--follow", "--summary", str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -160,7 +160,7 @@ def test_a_growing_capture_is_followed_until_ctrl_c(tmp_path: Path) -> None:
     assert (process.returncode, output, errors) == (0, "", "")
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+def test_exits_quietly_when_the_pipe_is_closed(tmp_path: Path) -> None:
     path = tmp_path / "run.pcapng"
     path.write_bytes(capture(packets=5000))
     command = [sys.executable, "-m", "datachan", "decode", "--summary", str(path)]

@@ -1,4 +1,4 @@
-"""`datachan trace` as people use it: programs as real processes."""
+"""`datachan trace` as users run it, with real processes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def count(path: Path) -> int:
     return len(list(CaptureReader().feed(path.read_bytes())))
 
 
-def test_a_program_is_captured_and_the_capture_is_named(talk: Path, tmp_path: Path) -> None:
+def test_captures_a_program_and_names_the_capture(talk: Path, tmp_path: Path) -> None:
     path = tmp_path / "run.pcapng"
     for _ in range(2):  # the second run replaces what the first one wrote
         done = run(path, talk)
@@ -62,15 +62,15 @@ def test_a_program_is_captured_and_the_capture_is_named(talk: Path, tmp_path: Pa
         assert 20 < count(path) < 100
 
 
-def test_into_a_folder(talk: Path, tmp_path: Path) -> None:
+def test_captures_into_a_folder(talk: Path, tmp_path: Path) -> None:
     done = run(f"{tmp_path}/captures/", sys.executable, talk)
     assert done.returncode == 0
     [path] = (tmp_path / "captures").iterdir()
     assert str(path) in done.stderr
 
 
-def test_packets_are_shown_as_they_come(talk: Path) -> None:
-    # What it prints would stand between packets; unbuffered, its newline would come apart from its words.
+def test_prints_packets_as_they_arrive(talk: Path) -> None:
+    # The program prints nothing: its output would mix with the printed packets.
     talk.write_text(TALK.replace('print("said hello")', "pass"))
     done = run("--json", "-", talk)
     assert (done.returncode, done.stderr) == (0, "")
@@ -80,10 +80,10 @@ def test_packets_are_shown_as_they_come(talk: Path) -> None:
     assert {packet["checksum_status"] for packet in shown} == {"correct"}
 
 
-def test_a_program_without_connections(tmp_path: Path) -> None:
+def test_says_that_a_program_opened_no_connection(tmp_path: Path) -> None:
     done = run(tmp_path / "run.pcapng", sys.executable, "-c", "raise SystemExit(3)")
     assert done.returncode == 3
-    assert done.stderr == f"datachan: nothing was captured: {sys.executable} made no connection with datachan\n"
+    assert done.stderr == f"datachan: nothing was captured: {sys.executable} opened no connection with datachan\n"
 
 
 @pytest.mark.parametrize(
@@ -91,10 +91,10 @@ def test_a_program_without_connections(tmp_path: Path) -> None:
     [
         (["{}/run.pcapng", "no-such-program"], "no-such-program cannot be run: No such file or directory"),
         (["{}/missing/run.pcapng", "true"], "there is no folder"),
-        (["{}/talk.py", "true"], "is there already, and it is no capture; nothing was run"),
+        (["{}/talk.py", "true"], "exists and is not a capture; nothing was run"),
     ],
 )
-def test_what_cannot_be_done_is_a_sentence_and_status_1(
+def test_explains_failures_and_exits_with_status_1(
     arguments: list[str], sentence: str, talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["trace", *[argument.format(tmp_path) for argument in arguments]]) == 1
@@ -102,14 +102,14 @@ def test_what_cannot_be_done_is_a_sentence_and_status_1(
     assert talk.read_text() == TALK
 
 
-def test_a_command_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_requires_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["trace", "run.pcapng"])
     assert "a COMMAND to run is missing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_server_is_stopped_and_its_status_passed_on(number: int, tmp_path: Path) -> None:
+def test_forwards_the_signal_and_returns_the_exit_status(number: int, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "datachan", "trace", str(tmp_path / "run.pcapng")]
     command += ["datachan", "serve", "--port", "0"]
     with subprocess.Popen(
@@ -117,7 +117,7 @@ def test_a_server_is_stopped_and_its_status_passed_on(number: int, tmp_path: Pat
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("datachan is ready")
-        if number == signal.SIGINT:  # as from a terminal: to both
+        if number == signal.SIGINT:  # a terminal sends it to both processes
             os.killpg(process.pid, number)
         else:
             process.send_signal(number)

@@ -1,4 +1,4 @@
-"""Capture files of both kinds and byte orders, and the way from a frame to the SCTP packet in it."""
+"""Capture files of both formats and byte orders, and finding the SCTP packet in a frame."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def found(link_type: int, data: bytes, *ports: int) -> Encapsulated | None:
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize(("magic", "tick"), [(0xA1B2C3D4, 1000), (0xA1B23C4D, 1)])
-def test_pcap_in_either_byte_order_and_resolution(order: str, magic: int, tick: int) -> None:
+def test_reads_pcap_in_either_byte_order_and_resolution(order: str, magic: int, tick: int) -> None:
     data = pcap(order, magic, 248, (100, 7, PACKET, len(PACKET)), (101, 8, PACKET[:20], 28))
     assert frames(data) == [
         Frame(1, 100 * NS + 7 * tick, 248, PACKET, 28),
@@ -73,7 +73,7 @@ def test_pcap_in_either_byte_order_and_resolution(order: str, magic: int, tick: 
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_pcapng_with_its_options(order: str) -> None:
+def test_reads_pcapng_with_its_options(order: str) -> None:
     nanoseconds = option(order, 9, b"\x09") + option(order, 14, struct.pack(order + "q", 50))
     named = option(order, 2, b"eth0") + bytes(4)
     data = section(order)
@@ -99,7 +99,7 @@ def test_a_second_section_may_have_another_byte_order_and_other_interfaces() -> 
     assert [(frame.number, frame.link_type, frame.time) for frame in frames(data)] == [(1, 1, None), (2, 248, None)]
 
 
-def test_what_the_package_writes_is_read() -> None:
+def test_reads_the_captures_that_the_package_writes() -> None:
     data = pcapng.section() + pcapng.interface("a")
     data += pcapng.packet(pcapng.udp_datagram(PACKET, A, Z), 1.5, "a comment")
     [frame] = frames(data)
@@ -108,7 +108,7 @@ def test_what_the_package_writes_is_read() -> None:
 
 
 @given(st.lists(st.integers(1, 40), max_size=30), st.booleans())
-def test_however_the_file_comes_the_frames_are_the_same(sizes: list[int], ng: bool) -> None:
+def test_yields_the_same_frames_for_any_split_of_the_file(sizes: list[int], ng: bool) -> None:
     if ng:
         data = pcapng.section() + pcapng.interface()
         data += b"".join([pcapng.packet(bytes(size), index) for index, size in enumerate(sizes)])
@@ -137,7 +137,7 @@ def test_any_bytes_are_frames_or_a_bad_capture(data: bytes, head: bytes) -> None
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"GIF89a", "begins neither as pcap nor as pcapng"),
+        (b"GIF89a", "starts neither as pcap nor as pcapng"),
         (pcap("<", 0xA1B2C3D4, 1) + struct.pack("<IIII", 0, 0, 1 << 30, 9), "at byte 24: a record of 1073741840 bytes"),
         (section("<") + struct.pack("<III", 6, 13, 0), "at byte 28: a block of 13 bytes"),
         (section("<") + block("<", 6, struct.pack("<IIIII", 0, 0, 0, 0, 0)), "interface 0, which was not described"),
@@ -149,20 +149,20 @@ def test_any_bytes_are_frames_or_a_bad_capture(data: bytes, head: bytes) -> None
         ),
     ],
 )
-def test_damage_is_named_with_where_it_is(data: bytes, reason: str) -> None:
+def test_names_the_damage_and_its_position(data: bytes, reason: str) -> None:
     with pytest.raises(BadCapture, match=reason):
         frames(data)
 
 
-def test_what_came_before_the_damage_is_given() -> None:
+def test_yields_the_frames_before_the_damage() -> None:
     reader, seen = CaptureReader(), []
     data = pcapng.section() + pcapng.interface() + pcapng.packet(b"first", 0) + struct.pack("<III", 6, 1, 0)
     with pytest.raises(BadCapture):
-        seen.extend(reader.feed(data))  # extend keeps what came
+        seen.extend(reader.feed(data))  # extend keeps the frames before the exception
     assert [frame.data for frame in seen] == [b"first"]
 
 
-def test_an_unfinished_record_is_known_to_be_one() -> None:
+def test_counts_the_bytes_of_an_incomplete_record() -> None:
     reader = CaptureReader()
     assert list(reader.feed(pcapng.section() + pcapng.interface() + pcapng.packet(b"first", 0)[:-5])) == []
     assert reader.unfinished > 0
@@ -184,7 +184,7 @@ LINKS = {
 
 
 @pytest.mark.parametrize("name", LINKS)
-def test_link_layers(name: str) -> None:
+def test_finds_sctp_behind_every_link_layer(name: str) -> None:
     link_type, header = LINKS[name]
     in_udp = Encapsulated(PACKET, 28, "192.0.2.1", "192.0.2.2", (9899, 9899))
     padding = bytes(6)  # Ethernet pads short frames
@@ -205,7 +205,7 @@ def test_link_layers(name: str) -> None:
         (113, bytes(14) + b"\x86\xdd"),
     ],
 )
-def test_ipv6_and_its_extension_headers(link_type: int, header: bytes) -> None:
+def test_skips_ipv6_extension_headers(link_type: int, header: bytes) -> None:
     expected = Encapsulated(PACKET, 28, "2001:db8::1", "2001:db8::2", (9899, 9899))
     assert found(link_type, header + ipv6(17, udp(PACKET))) == expected
     hops = bytes([60, 0]) + bytes(6)
@@ -216,17 +216,17 @@ def test_ipv6_and_its_extension_headers(link_type: int, header: bytes) -> None:
     assert found_behind == Encapsulated(PACKET, 28, "2001:db8::1", "2001:db8::2", None)
 
 
-def test_sctp_without_anything_around_it() -> None:
+def test_reads_sctp_without_a_link_layer() -> None:
     assert found(248, PACKET) == Encapsulated(PACKET, 28)
 
 
-def test_ipv4_options_and_offloaded_lengths() -> None:
+def test_reads_ipv4_options_and_offloaded_lengths() -> None:
     expected = Encapsulated(PACKET, 28, "192.0.2.1", "192.0.2.2", (9899, 9899))
     assert found(228, ipv4(17, udp(PACKET), options=bytes(8))) == expected
     assert found(228, ipv4(17, udp(PACKET), length=0)) == expected
 
 
-def test_fragments_of_ip() -> None:
+def test_returns_only_the_first_fragment_of_ip() -> None:
     first = found(228, ipv4(132, PACKET, fragment=0x2000))
     assert first is not None
     assert first.fragment
@@ -239,13 +239,13 @@ def test_fragments_of_ip() -> None:
     assert found(229, ipv6(44, later + PACKET)) is None
 
 
-def test_a_capture_that_cut_the_packet() -> None:
+def test_keeps_the_original_length_of_a_cut_packet() -> None:
     frame = Frame(1, 0, 228, ipv4(17, udp(PACKET))[:40], 56)
     assert find_sctp(frame) == Encapsulated(PACKET[:12], 28, "192.0.2.1", "192.0.2.2", (9899, 9899))
     assert find_sctp(Frame(1, 0, 248, PACKET[:20], 28)) == Encapsulated(PACKET[:20], 28)
 
 
-def test_udp_ports_that_carry_sctp_are_named() -> None:
+def test_finds_sctp_on_the_given_udp_ports() -> None:
     other = ipv4(17, udp(PACKET, (5000, 6000)))
     assert found(228, other) is None
     assert found(228, other, 9899, 6000) is not None
@@ -256,5 +256,5 @@ def test_udp_ports_that_carry_sctp_are_named() -> None:
     ("link_type", "data"),
     [(228, ipv4(6, PACKET)), (1, ETHERNET + b"\x08\x06" + bytes(28)), (999, PACKET), (228, b""), (101, b"\x99")],
 )
-def test_everything_else_is_passed_over(link_type: int, data: bytes) -> None:
+def test_ignores_everything_else(link_type: int, data: bytes) -> None:
     assert found(link_type, data) is None

@@ -1,4 +1,4 @@
-"""Decoding packets: what is shown of each chunk, of what nobody knows, and of what is damaged."""
+"""Decoding packets: known chunks, unknown chunks and damaged packets."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from datachan.dcep.control_messages import AckMessage, OpenMessage
 from datachan.decode import NotHexadecimal, Style, decode_packet, parse_hexadecimal, render, render_summary, to_json
-from datachan.decode.chunks import CHUNKS
-from datachan.decode.names import CHUNK_NAMES, RECONFIG_RESULTS
-from datachan.decode.parameters import CAUSES, PARAMETERS
+from datachan.decode.chunk_fields import CHUNKS
+from datachan.decode.parameter_fields import CAUSES, PARAMETERS
+from datachan.decode.registry import CHUNK_NAMES, RECONFIG_RESULTS
 from datachan.sctp import reconfig
 from datachan.sctp.errors import BadPacket
 from datachan.sctp.wire import causes
@@ -35,7 +35,7 @@ def decoded(*chunks: Chunk | bytes) -> list[dict[str, Any]]:
 
 
 def skips(data: bytes) -> bool:
-    """Whether the engine does not know the chunk in this packet."""
+    """Return whether the engine does not know the chunk in this packet."""
     try:
         return isinstance(parse_packet_untrusted(data).chunks[0], UnknownChunk)
     except BadPacket:
@@ -49,7 +49,7 @@ def skips_parameter(data: bytes) -> bool:
         return False
 
 
-def test_the_captured_sack_field_by_field() -> None:
+def test_decodes_a_captured_sack_field_by_field() -> None:
     assert render(decode_packet(CAPTURED_SACK)).splitlines() == [
         "length                     28 bytes",
         "source port                4444",
@@ -102,7 +102,7 @@ def test_every_chunk_parameter_and_cause_the_engine_knows_is_decoded() -> None:
 
 
 @given(st.lists(any_chunk, min_size=1, max_size=4))
-def test_what_we_write_is_decoded_to_the_last_byte(chunks: list[Chunk]) -> None:
+def test_decodes_every_chunk_the_engine_writes_to_the_last_byte(chunks: list[Chunk]) -> None:
     node = decode_packet(of(*chunks))
     assert [child.get("type") for child in node.children] == [chunk.type for chunk in chunks]
     assert node.get("checksum_status") == "correct"
@@ -111,7 +111,7 @@ def test_what_we_write_is_decoded_to_the_last_byte(chunks: list[Chunk]) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_decoded_as_far_as_they_go(data: bytes) -> None:
+def test_decodes_any_bytes_as_far_as_possible(data: bytes) -> None:
     node = decode_packet(data)
     assert all(character.isprintable() or character == "\n" for character in render(node))
     assert "\n" not in render_summary(node)
@@ -119,7 +119,7 @@ def test_any_bytes_are_decoded_as_far_as_they_go(data: bytes) -> None:
 
 
 @given(st.lists(any_chunk, min_size=1, max_size=3), st.data())
-def test_a_packet_cut_anywhere_says_so(chunks: list[Chunk], data: st.DataObject) -> None:
+def test_reports_a_packet_cut_anywhere(chunks: list[Chunk], data: st.DataObject) -> None:
     whole = of(*chunks)
     cut = data.draw(st.integers(0, len(whole) - 1))
     node = decode_packet(whole[:cut], original_length=len(whole))
@@ -127,7 +127,7 @@ def test_a_packet_cut_anywhere_says_so(chunks: list[Chunk], data: st.DataObject)
     assert node.get("checksum_status") in {"unknown", None}
 
 
-def test_gaps_and_duplicates() -> None:
+def test_decodes_gaps_and_duplicates() -> None:
     [sack] = decoded(SackChunk(0xFFFFFFFE, 1000, [(2, 3), (5, 5)], [7, 8]))
     assert sack["gap_ack_blocks"] == [[2, 3], [5, 5]]
     assert sack["duplicate_tsns"] == [7, 8]
@@ -135,7 +135,7 @@ def test_gaps_and_duplicates() -> None:
     assert "2-3 (TSN 0-1)" in shown
 
 
-def test_text_messages_are_shown_as_text_and_cannot_command_a_terminal() -> None:
+def test_shows_text_messages_without_terminal_controls() -> None:
     [chunk] = decoded(DataChunk(1, 2, 3, 51, 'h\x1b[31mi "\u202e'.encode()))
     assert chunk["text"] == 'h\x1b[31mi "\u202e'
     shown = render(decode_packet(of(DataChunk(1, 2, 3, 51, 'h\x1b[31mi "\u202e'.encode()))))
@@ -144,7 +144,7 @@ def test_text_messages_are_shown_as_text_and_cannot_command_a_terminal() -> None
     assert "whole message, ordered" in shown
 
 
-def test_the_opening_of_a_data_channel_is_decoded_inside_its_data() -> None:
+def test_decodes_dcep_messages_inside_data() -> None:
     opening = OpenMessage(label="chat ✓", protocol="p", ordered=False, max_packet_life_time=250, priority=512)
     [chunk] = decoded(DataChunk(1, 2, 0, 50, opening.serialize()))
     assert chunk["dcep"] == [
@@ -166,7 +166,7 @@ def test_the_opening_of_a_data_channel_is_decoded_inside_its_data() -> None:
     assert chunk["dcep"][0]["problem"] == "a field of 8 bytes at byte 40 has 6 of them left"
 
 
-def test_the_chunks_of_authentication_and_address_changes() -> None:
+def test_decodes_authentication_and_address_changes() -> None:
     auth = bytes.fromhex("0f00 000c 0001 0003 aabbccdd")
     [chunk] = decoded(auth)
     assert (chunk["shared_key_id"], chunk["hmac_identifier"], chunk["hmac"]) == (1, 3, "aabbccdd")
@@ -184,7 +184,7 @@ def test_the_chunks_of_authentication_and_address_changes() -> None:
     assert failure["causes"][0]["name"] == "Request to Delete Source IP Address"
 
 
-def test_what_nobody_knows_is_type_length_and_bytes_and_what_is_asked_of_a_receiver() -> None:
+def test_shows_unknown_types_as_bytes_with_the_required_handling() -> None:
     [chunk] = decoded(bytes.fromhex("c705 0006 abcd 0000"))
     assert chunk == {"name": "Chunk 199", "type": 199, "flags": 5, "length": 6, "value": "abcd"}
     shown = render(decode_packet(of(bytes.fromhex("c705 0006 abcd 0000"))))
@@ -196,7 +196,7 @@ def test_what_nobody_knows_is_type_length_and_bytes_and_what_is_asked_of_a_recei
 @pytest.mark.parametrize(
     ("chunk", "problem"),
     [
-        ("0300 0010 00000001 00000002 0001 0000", "it counts 1 gap ack blocks and 0 duplicates and holds 0 and 0"),
+        ("0300 0010 00000001 00000002 0001 0000", "it announces 1 gap ack blocks and 0 duplicates but has 0 and 0"),
         ("0300 0018 00000001 00000002 0000 0000 00000000 00000000", "what is at byte 28 does not belong there"),
         ("0300 000c 00000001 00000002", "a field of 2 bytes at byte 24 has 0 of them left"),
         ("0000 0010 00000001 0002 0003 00000000", "a DATA chunk without user data, which a receiver answers with an"),
@@ -210,7 +210,7 @@ def test_what_nobody_knows_is_type_length_and_bytes_and_what_is_asked_of_a_recei
         ("0600 0010 0002 000c 00000009 8000 0000", "it counts 9 parameters and names 2"),
     ],
 )
-def test_damage_is_named_with_where_and_why(chunk: str, problem: str | None) -> None:
+def test_names_the_damage_its_position_and_its_cause(chunk: str, problem: str | None) -> None:
     node = decode_packet(of(bytes.fromhex(chunk)))
     found = [problem for problem in _problems(to_json(node)) if problem]
     assert found == [] if problem is None else found[0].startswith(problem)
@@ -226,7 +226,7 @@ def _problems(value: Any) -> list[str]:
     return []
 
 
-def test_checksums() -> None:
+def test_checks_checksums() -> None:
     wrong = CAPTURED_SACK[:-1] + b"\1"
     assert "0x883432df, wrong, 0x" in render(decode_packet(wrong))
     assert to_json(decode_packet(wrong))["problem"] == "the checksum is wrong"
@@ -237,13 +237,13 @@ def test_checksums() -> None:
     assert cut.get("checksum_status") == "unknown"
 
 
-def test_less_than_a_header_and_a_header_alone() -> None:
-    assert to_json(decode_packet(b"\1\2\3"))["problem"] == "3 bytes are fewer than a common header's 12"
-    assert to_json(decode_packet(b""))["problem"] == "0 bytes are fewer than a common header's 12"
-    assert to_json(decode_packet(of()))["problem"] == "there is no chunk in it"
+def test_decodes_a_cut_header_and_a_header_alone() -> None:
+    assert to_json(decode_packet(b"\1\2\3"))["problem"] == "3 bytes are fewer than the 12 of a common header"
+    assert to_json(decode_packet(b""))["problem"] == "0 bytes are fewer than the 12 of a common header"
+    assert to_json(decode_packet(of()))["problem"] == "the packet has no chunk"
 
 
-def test_nesting_has_an_end() -> None:
+def test_limits_nesting() -> None:
     value = b""
     for _ in range(200):
         value = struct.pack("!HH", 8, 4 + len(value)) + value
@@ -252,7 +252,7 @@ def test_nesting_has_an_end() -> None:
     assert text.count("Unrecognized Parameter") == 8
 
 
-def test_many_blocks_are_counted_rather_than_listed() -> None:
+def test_counts_many_blocks_instead_of_listing_them() -> None:
     gaps = [(2 * index, 2 * index) for index in range(1, 101)]
     assert "and 84 more" in render(decode_packet(of(SackChunk(1, 2, gaps, []))))
 
@@ -273,7 +273,7 @@ def test_many_blocks_are_counted_rather_than_listed() -> None:
         "\t0x0000:  115c c668\n",
     ],
 )
-def test_hexadecimal_as_people_paste_it(text: str) -> None:
+def test_parses_hexadecimal_in_common_forms(text: str) -> None:
     assert parse_hexadecimal(text) == bytes.fromhex("115cc668")
 
 
@@ -281,6 +281,6 @@ def test_hexadecimal_as_people_paste_it(text: str) -> None:
     ("text", "reason"),
     [("", "nothing to decode"), ("  \n", "nothing to decode"), ("11 5g", "'g' is no"), ("115", "3 hexadecimal digits")],
 )
-def test_what_is_no_hexadecimal(text: str, reason: str) -> None:
+def test_rejects_text_that_is_not_hexadecimal(text: str, reason: str) -> None:
     with pytest.raises(NotHexadecimal, match=reason):
         parse_hexadecimal(text)

@@ -1,4 +1,4 @@
-"""The Python client, connecting through a room, and the echo peer: real server, real peer connections, loopback."""
+"""The Python client, connecting through a room, and the echo peer, with a real server and real connections."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from datachan.signaling import (
     SignalingServer,
     connect_through,
 )
-from datachan.signaling.messages import Answer, Bye, Offer, PeerJoined, PeerLeft
+from datachan.signaling.room_messages import Answer, Bye, Offer, PeerJoined, PeerLeft
 from datachan.transfer import ReceivedFile, TransferRefused, request_file, send_file
 
 HERE = RTCConfiguration(hostAddresses=["127.0.0.1"])
@@ -51,11 +51,11 @@ async def url() -> AsyncIterator[str]:
 # -- the client -------------------------------------------------------------------------------------------------------
 
 
-async def test_a_client_knows_who_is_in_the_room(url):
+async def test_lists_the_members_of_the_room(url):
     async with SignalingClient(url, "kitchen", name="Ada") as ada:
         assert ada.peers == {}
         async with SignalingClient(url, "kitchen", name="Grace") as grace:
-            assert [peer.name for peer in grace.was_here_before] == ["Ada"]
+            assert [peer.name for peer in grace.peers_at_join] == ["Ada"]
             assert isinstance(await ada.receive(), PeerJoined)
             assert [peer.name for peer in ada.peers.values()] == ["Grace"]
         assert await ada.receive() == PeerLeft(grace.id)
@@ -80,7 +80,7 @@ async def _collect(client):
     return [message async for message in client]
 
 
-async def test_what_the_server_refuses_is_an_error_with_its_code():
+async def test_raises_the_servers_error_with_its_code():
     async with running(options=ServerOptions(room_capacity=1)) as url, SignalingClient(url, "kitchen"):
         with pytest.raises(SignalingError, match="full") as caught:
             await SignalingClient(url, "kitchen").__aenter__()
@@ -88,12 +88,12 @@ async def test_what_the_server_refuses_is_an_error_with_its_code():
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/nothing"])
-async def test_what_is_no_signaling_server_is_an_error(url, path):
-    with pytest.raises(SignalingError, match="no room one can enter"):
+async def test_rejects_a_server_that_does_not_speak_the_protocol(url, path):
+    with pytest.raises(SignalingError, match="is not a signaling room"):
         await SignalingClient(url + path, "kitchen").__aenter__()
 
 
-async def test_a_server_that_is_not_there_is_an_error(unused_port):
+async def test_raises_when_no_server_listens(unused_port):
     with pytest.raises(SignalingError, match="cannot be reached"):
         await SignalingClient(f"http://127.0.0.1:{unused_port}", "kitchen").__aenter__()
 
@@ -110,7 +110,7 @@ async def unused_port():
 @pytest.mark.parametrize(
     ("url", "room"), [("ftp://x", "r"), ("127.0.0.1:80", "r"), ("http://", "r"), ("http://x", "a b")]
 )
-def test_an_address_or_a_room_that_cannot_be_one_is_misuse(url, room):
+def test_rejects_a_malformed_address_or_room_name(url, room):
     with pytest.raises(ValueError, match=r"looks like|room's name"):
         SignalingClient(url, room)
 
@@ -139,7 +139,7 @@ async def test_two_programs_connect_through_a_room(url, first_has_channel):
             assert await anext(await incoming) == "hello"
 
 
-async def test_candidates_travel_apart_from_the_descriptions(url):
+async def test_sends_candidates_separately_from_the_descriptions(url):
     async with (
         SignalingClient(url, "kitchen", name="Ada") as ada,
         SignalingClient(url, "kitchen", name="Grace") as grace,
@@ -160,13 +160,13 @@ async def test_candidates_travel_apart_from_the_descriptions(url):
         await asyncio.gather(calling, return_exceptions=True)
 
 
-async def test_somebody_who_is_busy_says_so(url):
+async def test_a_busy_member_declines_with_a_reason(url):
     async with contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(SignalingClient(url, "kitchen", name=n)) for n in ("Ada", "Grace")]
         answering = await stack.enter_async_context(RTCPeerConnection(HERE))
         task = asyncio.create_task(connect_through(clients[0], answering))
         third = await stack.enter_async_context(SignalingClient(url, "kitchen", name="Eve"))
-        # Ada waits for an answer from Grace, who never gives one, and is called by Eve meanwhile.
+        # Ada waits for an answer that Grace never sends; Eve calls Ada in the meantime.
         await clients[1].send(Offer(clients[0].id, "s", await _offer(stack)))
         while not isinstance(await clients[1].receive(), Answer):
             pass
@@ -184,7 +184,7 @@ async def _offer(stack):
     return (await pc.createOffer()).sdp
 
 
-async def test_one_who_leaves_before_answering_is_an_error(url):
+async def test_raises_when_the_peer_leaves_before_it_answers(url):
     async with SignalingClient(url, "kitchen", name="Grace") as grace, RTCPeerConnection(HERE) as pc:
         async with SignalingClient(url, "kitchen", name="Ada") as ada:
             assert isinstance(await grace.receive(), PeerJoined)
@@ -200,7 +200,7 @@ async def test_one_who_leaves_before_answering_is_an_error(url):
 
 
 @pytest.mark.parametrize("sdp", ["v=0", "v=0\r\nthis is not SDP\r\n"])
-async def test_an_offer_that_cannot_be_understood_is_declined_and_reported(url, sdp):
+async def test_declines_and_reports_a_malformed_offer(url, sdp):
     async with (
         SignalingClient(url, "kitchen", name="Ada") as ada,
         SignalingClient(url, "kitchen", name="Grace") as grace,
@@ -213,13 +213,13 @@ async def test_an_offer_that_cannot_be_understood_is_declined_and_reported(url, 
         assert await grace.receive() == Bye(ada.id, "s", "the offer cannot be understood")
 
 
-async def test_nobody_to_connect_with_by_that_id_is_an_error(url):
+async def test_raises_when_no_member_has_the_id(url):
     async with SignalingClient(url, "kitchen") as client, RTCPeerConnection(HERE) as pc:
-        with pytest.raises(SignalingError, match="nobody with the id"):
+        with pytest.raises(SignalingError, match="no member with the id"):
             await connect_through(client, pc, to="nobody")
 
 
-async def test_a_call_nobody_answers_times_out(url):
+async def test_a_call_without_an_answer_times_out(url):
     async with (
         SignalingClient(url, "kitchen", name="Ada"),
         SignalingClient(url, "kitchen", name="Grace") as grace,
@@ -267,7 +267,7 @@ async def until_idle(echo):
             await asyncio.sleep(0.01)
 
 
-async def test_the_echo_peer_sends_back_what_comes_on_every_channel():
+async def test_the_echo_peer_echoes_on_every_channel():
     async with connected(EchoPeer(HERE), *(f"channel {n}" for n in range(20))) as (_, _, channels, _):
         messages = ["héllo", "", b"", b"\x00\xff", b"x" * 200_000]
         for number, channel in enumerate(channels):
@@ -285,7 +285,7 @@ async def test_a_call_ends_when_the_caller_closes():
         await until_idle(echo)
 
 
-async def test_a_call_ends_by_its_address():
+async def test_a_call_ends_when_its_address_is_deleted():
     echo = EchoPeer(HERE)
     async with connected(echo, "chat") as (url, _, [channel], session), aiohttp.ClientSession() as http:
         async with http.delete(f"{url}/api/v1/peers/echo/{session}") as response:
@@ -296,7 +296,7 @@ async def test_a_call_ends_by_its_address():
         assert echo.session_count == 0
 
 
-async def test_an_idle_call_ends_and_one_that_never_connects_too():
+async def test_ends_calls_that_are_idle_or_never_connect():
     echo = EchoPeer(HERE, options=EchoOptions(idle_timeout=0.3, connect_timeout=0.2))
     async with connected(echo, "chat") as (_, _, [channel], _):
         await channel.closed()
@@ -307,7 +307,7 @@ async def test_an_idle_call_ends_and_one_that_never_connects_too():
             await until_idle(echo)
 
 
-async def test_calls_and_channels_are_bounded():
+async def test_limits_calls_and_channels():
     echo = EchoPeer(HERE, options=EchoOptions(max_sessions=1, max_channels=2))
     async with connected(echo, "a", "b") as (url, pc, channels, _):
         third = pc.createDataChannel("c")
@@ -317,7 +317,7 @@ async def test_calls_and_channels_are_bounded():
         assert (status, body["error"]["code"]) == (503, "busy")
 
 
-async def test_offers_come_only_so_fast():
+async def test_limits_the_rate_of_offers():
     async with running(EchoPeer(HERE), ServerOptions(offer_burst=2, offers_per_second=0.001)) as url:
         codes = [(await post(url, {}))[1]["error"]["code"] for _ in range(3)]
         assert codes == ["bad-field", "bad-field", "too-many-offers"]
@@ -337,7 +337,7 @@ async def test_offers_come_only_so_fast():
         ({"type": "offer", "sdp": "v=0" + "x" * 400_000}, 413, "too-large"),
     ],
 )
-async def test_an_offer_that_cannot_be_answered_gets_a_sentence_and_leaves_nothing(body, status, code):
+async def test_a_malformed_offer_gets_a_sentence_and_leaves_no_call(body, status, code):
     echo = EchoPeer(HERE)
     async with running(echo) as url:
         got, answer = await post(url, body)
@@ -346,20 +346,20 @@ async def test_an_offer_that_cannot_be_answered_gets_a_sentence_and_leaves_nothi
         assert echo.session_count == 0
 
 
-async def test_an_offer_must_say_that_it_is_json():
+async def test_an_offer_needs_the_content_type_of_json():
     async with running(EchoPeer(HERE)) as url:
         status, answer = await post(url, None, data=b'{"type":"offer","sdp":"v=0"}')
         assert (status, answer["error"]["code"]) == (400, "not-json")
 
 
-async def test_when_the_server_stops_calls_end_and_nothing_is_left():
+async def test_stopping_the_server_ends_all_calls():
     tasks_before = asyncio.all_tasks()
     async with connected(EchoPeer(HERE), "chat", "other"):
         pass
     assert asyncio.all_tasks() == tasks_before
 
 
-async def test_a_closed_echo_peer_takes_no_call():
+async def test_a_closed_echo_peer_accepts_no_call():
     echo = EchoPeer(HERE)
     await echo.close()
     with pytest.raises(BadMessage):
@@ -369,7 +369,7 @@ async def test_a_closed_echo_peer_takes_no_call():
 # -- files ------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_file_goes_to_the_echo_peer_and_comes_back(tmp_path):
+async def test_the_echo_peer_returns_the_file_it_received(tmp_path):
     content = os.urandom(3_000_000)
     (tmp_path / "film.bin").write_bytes(content)
     for folder in ("shelf", "back"):
@@ -390,7 +390,7 @@ async def test_a_file_goes_to_the_echo_peer_and_comes_back(tmp_path):
     assert shelf.size == 0
 
 
-async def test_the_shelf_holds_only_so_much(tmp_path):
+async def test_limits_the_bytes_of_stored_files(tmp_path):
     (tmp_path / "shelf").mkdir()
     for name in ("a", "b", "big"):
         (tmp_path / name).write_bytes(bytes(2000 if name == "big" else 600))
@@ -403,7 +403,7 @@ async def test_the_shelf_holds_only_so_much(tmp_path):
         assert shelf.size == 600
 
 
-async def test_a_transfer_that_is_broken_off_gives_its_room_back(tmp_path):
+async def test_a_cancelled_transfer_releases_its_reserved_bytes(tmp_path):
     (tmp_path / "shelf").mkdir()
     (tmp_path / "big").write_bytes(bytes(20_000_000))
     shelf = FileShelf(tmp_path / "shelf", max_size=20_000_000)

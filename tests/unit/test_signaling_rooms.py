@@ -1,4 +1,4 @@
-"""Rooms, limits and origins: pure, so nothing here waits or listens."""
+"""Rooms, limits and origins: pure modules, tested without sockets or waiting."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import itertools
 import pytest
 
 from datachan.signaling.limits import KeyedLimiter, TokenBucket
-from datachan.signaling.messages import BadMessage, Bye, Offer, PeerInfo, PeerJoined, PeerLeft, Welcome
-from datachan.signaling.options import ServerOptions
 from datachan.signaling.origins import host_is_allowed, normalize_origin, origin_is_allowed
+from datachan.signaling.room_messages import BadMessage, Bye, Offer, PeerInfo, PeerJoined, PeerLeft, Welcome
 from datachan.signaling.rooms import Rooms
+from datachan.signaling.server_options import ServerOptions
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def rooms():
     return Rooms(lambda: f"id{next(counter)}", max_rooms=2, capacity=3)
 
 
-def test_a_newcomer_is_told_who_is_there_and_they_are_told_of_the_newcomer(rooms):
+def test_a_newcomer_learns_of_the_members_and_they_of_the_newcomer(rooms):
     ada, grace = [], []
     rooms.join("kitchen", "Ada", ada.append)
     rooms.join("kitchen", "Grace", grace.append)
@@ -27,7 +27,7 @@ def test_a_newcomer_is_told_who_is_there_and_they_are_told_of_the_newcomer(rooms
     assert grace == [Welcome("id2", "kitchen", 3, (PeerInfo("id1", "Ada"),))]
 
 
-def test_those_who_stay_are_told_who_left_and_only_once(rooms):
+def test_the_remaining_members_learn_once_that_a_member_left(rooms):
     ada, grace = [], []
     first = rooms.join("kitchen", "Ada", ada.append)
     rooms.join("kitchen", "Grace", grace.append)
@@ -44,7 +44,7 @@ def test_a_room_ends_with_its_last_member(rooms):
     assert (rooms.room_count, rooms.member_count) == (0, 0)
 
 
-def test_a_message_is_stamped_with_who_it_is_from(rooms):
+def test_a_relayed_message_names_its_sender(rooms):
     ada, grace = [], []
     first = rooms.join("kitchen", "Ada", ada.append)
     second = rooms.join("kitchen", "Grace", grace.append)
@@ -54,7 +54,7 @@ def test_a_message_is_stamped_with_who_it_is_from(rooms):
 
 
 @pytest.mark.parametrize("target", ["id1", "id3", "nobody"])
-def test_a_message_reaches_nobody_outside_the_room_and_not_the_sender(rooms, target):
+def test_relays_neither_outside_the_room_nor_to_the_sender(rooms, target):
     heard = []
     sender = rooms.join("kitchen", "Ada", lambda message: None)
     rooms.join("kitchen", "Grace", heard.append)
@@ -66,7 +66,7 @@ def test_a_message_reaches_nobody_outside_the_room_and_not_the_sender(rooms, tar
     assert heard == before
 
 
-def test_a_member_who_left_reaches_nobody(rooms):
+def test_relays_nothing_for_a_member_that_left(rooms):
     heard = []
     sender = rooms.join("kitchen", "Ada", lambda message: None)
     rooms.join("kitchen", "Grace", heard.append)
@@ -76,7 +76,7 @@ def test_a_member_who_left_reaches_nobody(rooms):
     assert heard[-1] == PeerLeft("id1")
 
 
-def test_a_full_room_lets_nobody_in_until_somebody_leaves(rooms):
+def test_a_full_room_refuses_newcomers_until_a_member_leaves(rooms):
     members = [rooms.join("kitchen", "x", lambda message: None) for _ in range(3)]
     with pytest.raises(BadMessage) as caught:
         rooms.join("kitchen", "x", lambda message: None)
@@ -85,7 +85,7 @@ def test_a_full_room_lets_nobody_in_until_somebody_leaves(rooms):
     rooms.join("kitchen", "x", lambda message: None)
 
 
-def test_there_are_only_so_many_rooms(rooms):
+def test_limits_the_number_of_rooms(rooms):
     rooms.join("a", "x", lambda message: None)
     rooms.join("b", "x", lambda message: None)
     rooms.join("b", "x", lambda message: None)
@@ -101,12 +101,12 @@ def test_a_bucket_allows_a_burst_and_then_a_rate():
     assert [bucket.take(1000.0) for _ in range(4)] == [True, True, True, False]
 
 
-def test_a_clock_that_stands_still_or_goes_back_fills_no_bucket():
+def test_a_clock_that_stops_or_goes_back_fills_no_bucket():
     bucket = TokenBucket(1, 10.0, now=100.0)
     assert [bucket.take(100.0), bucket.take(99.0), bucket.take(99.05)] == [True, False, False]
 
 
-def test_each_key_has_its_own_bucket_and_only_so_many_are_remembered():
+def test_each_key_has_its_own_bucket_and_old_keys_are_dropped():
     limiter = KeyedLimiter(1, 0.001, max_keys=2)
     assert [limiter.take("a", 0.0), limiter.take("a", 0.0), limiter.take("b", 0.0)] == [True, False, True]
     limiter.take("a", 0.0)
@@ -131,7 +131,7 @@ def test_each_key_has_its_own_bucket_and_only_so_many_are_remembered():
         ("http://[", "127.0.0.1:8080", False),
     ],
 )
-def test_only_our_own_page_and_listed_origins_may_use_the_server(origin, host, allowed):
+def test_allows_only_its_own_page_and_listed_origins(origin, host, allowed):
     options = ServerOptions(allowed_origins=frozenset({"https://friend.example"}))
     assert origin_is_allowed(origin, host, options) is allowed
 
@@ -151,14 +151,14 @@ def test_only_our_own_page_and_listed_origins_may_use_the_server(origin, host, a
         ("[", False),
     ],
 )
-def test_a_server_for_this_machine_answers_under_no_other_name(host, allowed):
+def test_a_loopback_server_answers_only_under_loopback_names(host, allowed):
     options = ServerOptions(loopback_only=True, allowed_origins=frozenset({"https://chan.example"}))
     assert host_is_allowed(host, options) is allowed
     assert host_is_allowed(host, ServerOptions()) is True
 
 
 @pytest.mark.parametrize("text", ["example.org", "ftp://example.org", "https://", "https://example.org/path", ""])
-def test_what_is_no_origin_is_refused(text):
+def test_rejects_a_malformed_origin(text):
     with pytest.raises(ValueError, match="origin"):
         normalize_origin(text)
     assert normalize_origin("HTTPS://Example.org:444/") == "https://example.org:444"

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 
 from datachan.signaling import ServerOptions, SignalingServer
 from datachan.signaling.assets import page_folder
-from datachan.signaling.messages import MAX_MESSAGE_SIZE
+from datachan.signaling.room_messages import MAX_MESSAGE_SIZE
 
 SDP = "v=0\r\n"
 PATIENCE = 10.0
 
 
 class Client:
-    """A WebSocket that speaks JSON and is never patient for longer than `PATIENCE`."""
+    """A WebSocket that exchanges JSON and waits for at most `PATIENCE` seconds."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.socket = socket
@@ -32,14 +32,14 @@ class Client:
     async def say(self, message: object) -> None:
         await self.socket.send_str(message if isinstance(message, str) else json.dumps(message))
 
-    async def hear(self) -> dict[str, object]:
+    async def receive(self) -> dict[str, object]:
         frame = await asyncio.wait_for(self.socket.receive(), PATIENCE)
         assert frame.type is WSMsgType.TEXT, f"{frame.type!r} {frame.data!r} {frame.extra!r}"
         message: dict[str, object] = json.loads(frame.data)
         return message
 
-    async def hear_close(self) -> int | None:
-        """Pass over messages until the server has closed the connection; return the close code."""
+    async def receive_close(self) -> int | None:
+        """Skip messages until the server has closed the connection; return the close code."""
         async with asyncio.timeout(PATIENCE):
             while (await self.socket.receive()).type is WSMsgType.TEXT:
                 pass
@@ -47,7 +47,7 @@ class Client:
 
     async def join(self, name: str = "Ada") -> dict[str, object]:
         await self.say({"type": "join", "version": 1, "name": name})
-        welcome = await self.hear()
+        welcome = await self.receive()
         self.id = str(welcome.get("id"))
         return welcome
 
@@ -60,7 +60,7 @@ class Service:
         self.runner = runner
         self.session = session
         self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        self._clients: list[Client] = []  # a WebSocket nobody holds on to closes by itself
+        self._clients: list[Client] = []  # an unreferenced WebSocket closes by itself
 
     async def connect(self, room: str = "kitchen", **options: object) -> Client:
         client = Client(await self.session.ws_connect(f"{self.url}/api/v1/rooms/{room}", **options))
@@ -92,21 +92,21 @@ async def service() -> AsyncIterator[Service]:
         yield service
 
 
-async def test_two_who_enter_a_room_learn_of_one_another(service):
+async def test_two_members_of_a_room_learn_of_each_other(service):
     ada = await service.connect()
     welcome = await ada.join("Ada")
     assert welcome == {"type": "welcome", "version": 1, "id": ada.id, "room": "kitchen", "capacity": 8, "peers": []}
     grace = await service.connect()
     welcome = await grace.join("Grace")
     assert welcome["peers"] == [{"id": ada.id, "name": "Ada"}]
-    assert await ada.hear() == {"type": "peer-joined", "peer": {"id": grace.id, "name": "Grace"}}
+    assert await ada.receive() == {"type": "peer-joined", "peer": {"id": grace.id, "name": "Grace"}}
     await grace.socket.close()
-    assert await ada.hear() == {"type": "peer-left", "id": grace.id}
+    assert await ada.receive() == {"type": "peer-left", "id": grace.id}
 
 
 async def test_descriptions_and_candidates_go_both_ways_in_order(service):
     ada, grace = await service.joined("Ada"), await service.joined("Grace")
-    await ada.hear()
+    await ada.receive()
     candidate = {"candidate": "candidate:1", "sdpMid": "0", "sdpMLineIndex": 0, "usernameFragment": "abcd"}
     said = [
         {"type": "offer", "sdp": SDP},
@@ -117,145 +117,145 @@ async def test_descriptions_and_candidates_go_both_ways_in_order(service):
     for sender, receiver in ((grace, ada), (ada, grace)):
         for message in said:
             await sender.say({**message, "to": receiver.id, "session": "s"})
-        assert [await receiver.hear() for _ in said] == [{**m, "from": sender.id, "session": "s"} for m in said]
+        assert [await receiver.receive() for _ in said] == [{**m, "from": sender.id, "session": "s"} for m in said]
 
 
-async def test_nobody_can_forge_who_a_message_is_from_or_add_fields_to_it(service):
+async def test_a_client_cannot_forge_the_sender_or_add_fields(service):
     ada, grace = await service.joined("Ada"), await service.joined("Grace")
-    await ada.hear()
+    await ada.receive()
     forged = {"type": "offer", "to": ada.id, "session": "s", "sdp": SDP, "from": ada.id, "admin": True, "__proto__": 1}
     await grace.say(forged)
-    assert await ada.hear() == {"type": "offer", "from": grace.id, "session": "s", "sdp": SDP}
+    assert await ada.receive() == {"type": "offer", "from": grace.id, "session": "s", "sdp": SDP}
 
 
-async def test_a_message_reaches_the_one_it_is_for_and_nobody_else(service):
+async def test_a_message_reaches_only_its_target(service):
     ada, grace, alan = [await service.joined(name) for name in ("Ada", "Grace", "Alan")]
     outside = await service.joined("Eve", room="cellar")
     await ada.say({"type": "bye", "to": outside.id, "session": "s1"})
     for expected in ("peer-joined", "peer-joined"):
-        assert (await ada.hear())["type"] == expected
-    assert await ada.hear() == {
+        assert (await ada.receive())["type"] == expected
+    assert await ada.receive() == {
         "type": "error",
         "code": "no-such-peer",
         "message": "Whom the message is for is not in the room, or has left it.",
         "session": "s1",
     }
-    assert (await grace.hear())["type"] == "peer-joined"
+    assert (await grace.receive())["type"] == "peer-joined"
     await ada.say({"type": "bye", "to": alan.id, "session": "s2"})
-    assert (await alan.hear())["session"] == "s2"
+    assert (await alan.receive())["session"] == "s2"
     await ada.say({"type": "bye", "to": grace.id, "session": "s3"})
-    assert (await grace.hear())["session"] == "s3"
+    assert (await grace.receive())["session"] == "s3"
 
 
-async def test_a_full_room_says_so_and_has_room_again_when_somebody_leaves():
+async def test_a_full_room_sends_an_error_and_accepts_again_after_a_leave():
     async with running(ServerOptions(room_capacity=2)) as service:
         ada, grace = await service.joined("Ada"), await service.joined("Grace")
         third = await service.connect()
         assert (await third.join())["code"] == "room-full"
-        assert await third.hear_close() == 1013
-        assert (await ada.hear())["type"] == "peer-joined"
+        assert await third.receive_close() == 1013
+        assert (await ada.receive())["type"] == "peer-joined"
         await grace.socket.close()
-        assert (await ada.hear())["type"] == "peer-left"
+        assert (await ada.receive())["type"] == "peer-left"
         await service.joined("Alan")
 
 
-async def test_no_more_rooms_than_allowed():
+async def test_refuses_a_room_past_the_limit():
     async with running(ServerOptions(max_rooms=1)) as service:
         await service.joined("Ada")
         other = await service.connect("cellar")
         assert (await other.join())["code"] == "no-more-rooms"
 
 
-async def test_no_more_connections_than_allowed():
+async def test_refuses_a_connection_past_the_limit():
     async with running(ServerOptions(max_connections=1)) as service:
         await service.joined("Ada")
         with pytest.raises(aiohttp.WSServerHandshakeError):
             await service.connect()
 
 
-async def test_who_does_not_join_in_time_is_sent_away():
+async def test_closes_a_connection_that_does_not_join_in_time():
     async with running(ServerOptions(join_timeout=0.05)) as service:
         client = await service.connect()
-        assert (await client.hear())["code"] == "join-timeout"
-        assert await client.hear_close() == 1008
+        assert (await client.receive())["code"] == "join-timeout"
+        assert await client.receive_close() == 1008
 
 
-async def test_the_first_message_is_join_and_it_comes_once(service):
+async def test_requires_join_first_and_once(service):
     client = await service.connect()
     await client.say({"type": "bye", "to": "a", "session": "s"})
-    assert (await client.hear())["code"] == "not-joined"
+    assert (await client.receive())["code"] == "not-joined"
     await client.join()
     await client.say({"type": "join", "version": 1, "name": "Ada"})
-    assert (await client.hear())["code"] == "already-joined"
+    assert (await client.receive())["code"] == "already-joined"
 
 
-async def test_another_version_of_the_protocol_is_refused(service):
+async def test_refuses_another_protocol_version(service):
     client = await service.connect()
     await client.say({"type": "join", "version": 2})
-    assert (await client.hear())["code"] == "unsupported-version"
-    assert await client.hear_close() == 1008
+    assert (await client.receive())["code"] == "unsupported-version"
+    assert await client.receive_close() == 1008
 
 
-async def test_malformed_messages_get_sentences_and_the_room_goes_on(service):
+async def test_answers_malformed_messages_with_errors_and_keeps_the_room(service):
     ada, grace = await service.joined("Ada"), await service.joined("Grace")
     for text, code in (("{", "not-json"), ("[]", "not-an-object"), ('{"type":"dance"}', "unknown-type")):
         await grace.say(text)
-        error = await grace.hear()
+        error = await grace.receive()
         assert (error["type"], error["code"]) == ("error", code)
         assert str(error["message"]).endswith(".")
     await grace.socket.send_bytes(b"\x00")
-    assert (await grace.hear())["code"] == "not-text"
+    assert (await grace.receive())["code"] == "not-text"
     await grace.say({"type": "bye", "to": ada.id, "session": "s"})
-    assert [(await ada.hear())["type"] for _ in range(2)] == ["peer-joined", "bye"]
+    assert [(await ada.receive())["type"] for _ in range(2)] == ["peer-joined", "bye"]
 
 
-async def test_patience_with_malformed_messages_ends():
+async def test_closes_a_connection_after_too_many_malformed_messages():
     async with running(ServerOptions(max_faults=3)) as service:
         client = await service.joined()
         for _ in range(3):
             await client.say("{")
-            assert (await client.hear())["code"] == "not-json"
-        assert await client.hear_close() == 1008
+            assert (await client.receive())["code"] == "not-json"
+        assert await client.receive_close() == 1008
 
 
-async def test_a_message_that_is_too_large_gets_a_sentence_and_one_that_is_far_too_large_the_door(service):
+async def test_answers_a_large_message_with_an_error_and_closes_on_a_huge_one(service):
     client = await service.joined()
     await client.say(" " * (MAX_MESSAGE_SIZE + 1))
-    assert (await client.hear())["code"] == "too-large"
+    assert (await client.receive())["code"] == "too-large"
     await client.say(" " * (5 * MAX_MESSAGE_SIZE))
-    assert await client.hear_close() == 1009
+    assert await client.receive_close() == 1009
 
 
-async def test_who_sends_too_fast_is_told_and_in_the_end_sent_away():
+async def test_warns_a_client_that_sends_too_fast_then_closes_it():
     async with running(ServerOptions(message_burst=5, messages_per_second=0.001, max_faults=4)) as service:
         ada, grace = await service.joined("Ada"), await service.joined("Grace")
         for number in range(8):
             await grace.say({"type": "bye", "to": ada.id, "session": f"s{number}"})
-        assert [(await grace.hear())["code"] for _ in range(4)] == ["too-many-messages"] * 4
-        assert await grace.hear_close() == 1008
-        heard = [await ada.hear() for _ in range(6)]
+        assert [(await grace.receive())["code"] for _ in range(4)] == ["too-many-messages"] * 4
+        assert await grace.receive_close() == 1008
+        heard = [await ada.receive() for _ in range(6)]
         assert [message.get("session") for message in heard] == [None, "s0", "s1", "s2", "s3", None]
 
 
-async def test_who_answers_no_ping_is_gone():
+async def test_removes_a_client_that_answers_no_ping():
     async with running(ServerOptions(heartbeat=0.2)) as service:
         ada = await service.joined("Ada")
         deaf = await service.connect(autoping=False)
         await deaf.say({"type": "join", "version": 1, "name": "Deaf"})
-        assert (await ada.hear())["type"] == "peer-joined"
-        assert (await ada.hear())["type"] == "peer-left"  # while Ada, who answers, stays
+        assert (await ada.receive())["type"] == "peer-joined"
+        assert (await ada.receive())["type"] == "peer-left"  # Ada answers the pings and stays
 
 
-async def test_who_does_not_read_is_let_go_and_nobody_waits():
+async def test_aborts_a_client_that_does_not_read_and_keeps_no_other_waiting():
     async with running(ServerOptions(outbound_messages=20, message_burst=1e6)) as service:
         ada = await service.joined("Ada")
         reader, writer = await _raw_member(service)
-        lazy = str((await ada.hear())["peer"]["id"])
+        lazy = str((await ada.receive())["peer"]["id"])
         offer = {"type": "offer", "to": lazy, "session": "s", "sdp": SDP + "x" * 30_000}
         said = asyncio.create_task(_say_often(ada, offer, 2000))
-        heard = await ada.hear()
+        heard = await ada.receive()
         while heard["type"] == "error":
-            heard = await ada.hear()
+            heard = await ada.receive()
         assert heard == {"type": "peer-left", "id": lazy}
         await said
         writer.close()
@@ -271,7 +271,7 @@ async def _say_often(client: Client, message: object, times: int) -> None:
 
 
 async def _raw_member(service: Service) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Join without ever reading: aiohttp's client would read on its own."""
+    """Join over a plain socket that never reads; aiohttp's client would read in the background."""
     port = service.runner.addresses[0][1]
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
     writer.write(
@@ -288,7 +288,7 @@ async def _raw_member(service: Service) -> tuple[asyncio.StreamReader, asyncio.S
     ("origin", "enters"),
     [(None, True), ("same", True), ("https://friend.example", True), ("https://evil.example", False), ("null", False)],
 )
-async def test_only_pages_of_allowed_origins_enter(origin, enters):
+async def test_only_pages_of_allowed_origins_may_join(origin, enters):
     async with running(ServerOptions(allowed_origins=frozenset({"https://friend.example"}))) as service:
         headers = {} if origin is None else {"Origin": service.url if origin == "same" else origin}
         if enters:
@@ -300,7 +300,7 @@ async def test_only_pages_of_allowed_origins_enter(origin, enters):
             assert caught.value.status == 403
 
 
-async def test_a_name_that_resolves_to_this_machine_opens_nothing():
+async def test_refuses_a_foreign_name_that_resolves_to_loopback():
     async with running(ServerOptions(loopback_only=True)) as service:
         async with service.session.get(f"{service.url}/healthz") as response:
             assert response.status == 200
@@ -311,7 +311,7 @@ async def test_a_name_that_resolves_to_this_machine_opens_nothing():
 
 
 @pytest.mark.parametrize("room", ["", "a%2Fb", "a%20b", "x" * 65, "..%2F..%2Fetc"])
-async def test_a_room_without_a_proper_name_does_not_exist(service, room):
+async def test_refuses_a_malformed_room_name(service, room):
     with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
         await service.connect(room)
     assert caught.value.status in {400, 404}
@@ -332,7 +332,7 @@ async def test_every_refusal_is_json_with_a_code_and_a_sentence(service):
             assert error["message"].endswith(".")
 
 
-async def test_health_counts_without_naming(service):
+async def test_health_reports_counts_but_no_names(service):
     await service.joined("Ada", room="secret-room")
     async with service.session.get(f"{service.url}/healthz") as response:
         text = await response.text()
@@ -342,7 +342,7 @@ async def test_health_counts_without_naming(service):
     assert "Ada" not in text
 
 
-async def test_the_page_comes_with_a_strict_policy_and_nothing_else_is_served():
+async def test_serves_only_the_page_with_a_strict_content_policy():
     async with running(page=page_folder()) as service:
         async with service.session.get(f"{service.url}/") as response:
             assert response.status == 200
@@ -358,27 +358,27 @@ async def test_the_page_comes_with_a_strict_policy_and_nothing_else_is_served():
             assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
-async def test_when_the_server_stops_everybody_is_told_and_nothing_is_left():
+async def test_stopping_the_server_notifies_all_clients_and_leaves_no_task():
     tasks_before = asyncio.all_tasks()
     async with running() as service:
         clients = [await service.joined(name) for name in ("Ada", "Grace")]
-        closing = [asyncio.create_task(client.hear_close()) for client in clients]
+        closing = [asyncio.create_task(client.receive_close()) for client in clients]
         await service.runner.cleanup()
         assert await asyncio.gather(*closing) == [1001, 1001]
         assert service.server.rooms.member_count == 0
     assert asyncio.all_tasks() == tasks_before
 
 
-async def test_garbage_of_every_kind_leaves_the_server_working():
+async def test_survives_every_kind_of_malformed_input():
     texts = st.text(max_size=40) | st.sampled_from(["{}", "null", '{"type":"offer"}', '{"type":"join","version":1}'])
     async with running(ServerOptions(max_faults=10_000, message_burst=1e6)) as service:
         ada = await service.joined("Ada")
         garbage = await service.connect()
         for text in _examples(texts, 150):
             await garbage.say(text)
-            assert (await garbage.hear())["type"] in {"error", "welcome"}
+            assert (await garbage.receive())["type"] in {"error", "welcome"}
         await ada.say({"type": "bye", "to": "nobody", "session": "s"})
-        while (heard := await ada.hear())["type"] != "error":
+        while (heard := await ada.receive())["type"] != "error":
             assert heard["type"] in {"peer-joined", "peer-left"}
 
 

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from datachan.transfer.files import PartFile, objection_to, open_regular, requir
 
 @pytest.fixture
 def small_files_only() -> Iterator[int]:
-    """Files may not grow past 8192 bytes: the nearest a test without privileges comes to a full disk."""
+    """Limit files to 8192 bytes: the closest a test without privileges can get to a full disk."""
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, old[1]))
     yield 8192
@@ -44,7 +44,7 @@ def test_a_discarded_file_leaves_nothing(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_does_not_replace_a_file_that_appeared_meanwhile(tmp_path: Path) -> None:
+def test_does_not_replace_a_file_that_appeared_during_the_write(tmp_path: Path) -> None:
     part = PartFile(tmp_path / "a.txt")
     part.write(b"new")
     (tmp_path / "a.txt").write_bytes(b"old")
@@ -96,7 +96,7 @@ def test_does_not_replace_even_where_there_are_no_hard_links(tmp_path: Path, mon
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
-def test_a_full_disk_is_reported_by_the_write_that_meets_it(tmp_path: Path, small_files_only: int) -> None:
+def test_the_write_that_fills_the_disk_raises(tmp_path: Path, small_files_only: int) -> None:
     part = PartFile(tmp_path / "a.txt")
     part.write(bytes(small_files_only))
     with pytest.raises(OSError, match=r"."):
@@ -105,7 +105,7 @@ def test_a_full_disk_is_reported_by_the_write_that_meets_it(tmp_path: Path, smal
     assert os.listdir(tmp_path) == []
 
 
-def test_objects_to_a_name_that_is_taken_even_by_a_dangling_link(tmp_path: Path) -> None:
+def test_objects_to_an_existing_name_even_of_a_dangling_link(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     assert objection_to(target, 5, overwrite=False) is None
     target.symlink_to(tmp_path / "nowhere")

@@ -1,4 +1,4 @@
-"""Sending, receiving and answering, over a channel that is nothing but two queues."""
+"""Sending, receiving and answering, over a channel made of two queues."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class End:
                 end.inbox.put_nowait(None)
 
     def on(self, event: str, f: object) -> None:
-        """Nothing is left unread here: the queues have no bound."""
+        """Do nothing: the queues have no bound."""
 
     async def opened(self) -> None:
         return
@@ -125,7 +125,7 @@ async def test_an_empty_file_arrives(ends: tuple[End, End], source: Path, folder
     assert received.path.read_bytes() == b""
 
 
-async def test_chunks_are_as_small_as_the_peer_needs_them(ends: tuple[End, End], source: Path, folder: Path) -> None:
+async def test_sends_chunks_of_the_requested_size(ends: tuple[End, End], source: Path, folder: Path) -> None:
     await asyncio.gather(send_file(ends[0], source, chunk_size=16384), receive_file(ends[1], folder))
     assert max(len(m) for m in ends[0].sent if isinstance(m, bytes)) == 16384
 
@@ -203,9 +203,7 @@ async def test_the_program_may_decide_about_an_offer(
     assert os.listdir(folder) == (["data.bin"] if answer else [])
 
 
-async def test_a_damaged_file_is_removed_and_both_ends_hear_of_it(
-    ends: tuple[End, End], source: Path, folder: Path
-) -> None:
+async def test_removes_a_damaged_file_and_fails_on_both_ends(ends: tuple[End, End], source: Path, folder: Path) -> None:
     a, z = ends
     deliver = a.send
 
@@ -220,7 +218,7 @@ async def test_a_damaged_file_is_removed_and_both_ends_hear_of_it(
     assert os.listdir(folder) == []
 
 
-async def test_a_full_disk_is_told_to_the_sender(ends: tuple[End, End], source: Path, folder: Path) -> None:
+async def test_reports_a_full_disk_to_the_sender(ends: tuple[End, End], source: Path, folder: Path) -> None:
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, old[1]))
     try:
@@ -235,7 +233,7 @@ async def test_a_full_disk_is_told_to_the_sender(ends: tuple[End, End], source: 
     assert os.listdir(folder) == []
 
 
-async def test_a_cancelled_receiver_removes_its_part_and_tells_the_sender(
+async def test_a_cancelled_receiver_removes_its_part_and_notifies_the_sender(
     ends: tuple[End, End], source: Path, folder: Path
 ) -> None:
     sending = asyncio.create_task(send_file(ends[0], source))
@@ -249,7 +247,7 @@ async def test_a_cancelled_receiver_removes_its_part_and_tells_the_sender(
     assert os.listdir(folder) == []
 
 
-async def test_a_cancelled_sender_tells_the_receiver(ends: tuple[End, End], source: Path, folder: Path) -> None:
+async def test_a_cancelled_sender_notifies_the_receiver(ends: tuple[End, End], source: Path, folder: Path) -> None:
     sending = asyncio.create_task(
         send_file(ends[0], source, progress=lambda done, total: done > 2_000_000 and sending.cancel())
     )
@@ -286,7 +284,7 @@ async def test_a_channel_that_closes_fails_both_sides(ends: tuple[End, End], sou
     assert os.listdir(folder) == []
 
 
-async def test_a_peer_that_cancels_but_reads_no_further_does_not_hold_the_sender(
+async def test_a_peer_that_cancels_and_stops_reading_does_not_block_the_sender(
     ends: tuple[End, End], source: Path
 ) -> None:
     a, z = ends
@@ -315,7 +313,7 @@ async def test_a_file_that_shrinks_while_it_is_sent_is_not_delivered(
     assert os.listdir(folder) == []
 
 
-async def test_a_missing_file_or_folder_is_the_callers_mistake(ends: tuple[End, End], folder: Path) -> None:
+async def test_a_missing_file_or_folder_raises(ends: tuple[End, End], folder: Path) -> None:
     with pytest.raises(FileNotFoundError):
         await send_file(ends[0], folder / "nothing")
     with pytest.raises(NotADirectoryError):
@@ -358,14 +356,16 @@ async def test_an_offer_is_answered_by_receiving_it(ends: tuple[End, End], sourc
 
 
 @pytest.mark.parametrize("message", ["nonsense", b"bytes", '{"type": "file-accept", "id": "1", "offset": 0}'])
-async def test_nonsense_is_answered_with_a_cancel(ends: tuple[End, End], folder: Path, message: str | bytes) -> None:
+async def test_answers_a_malformed_message_with_a_cancel(
+    ends: tuple[End, End], folder: Path, message: str | bytes
+) -> None:
     ends[0].send(message)
     with pytest.raises(TransferFailed):
         await answer_file(ends[1], folder)
     assert controls(ends[1]) == ["file-cancel"]
 
 
-async def test_a_channel_that_closes_before_anything_came_is_no_transfer(ends: tuple[End, End], folder: Path) -> None:
+async def test_a_channel_that_closes_before_the_first_message_fails(ends: tuple[End, End], folder: Path) -> None:
     ends[0].close()
     with pytest.raises(TransferFailed):
         await answer_file(ends[1], folder)

@@ -1,4 +1,4 @@
-// Files over a data channel: the same protocol as datachan/transfer/protocol.py, one channel labeled "file" per file.
+// Files over a data channel: the same protocol as datachan/transfer/machines.py, one channel labeled "file" per file.
 // Text messages are control messages in JSON, binary messages are the file's bytes in order.
 
 import { Sha256 } from "./sha256.js";
@@ -66,7 +66,7 @@ class Transfer extends EventTarget {
   }
 
   receiveData() {
-    this.breakOff("file data where none was expected");
+    this.breakOff("file data is not expected here");
   }
 
   sendControl(fields) {
@@ -132,9 +132,9 @@ export class OutgoingFile extends Transfer {
       this.sendFile().catch((error) => this.breakOff(`the file cannot be read: ${error.name}`));
     } else if (control.type === "file-received" && control.id === this.id && this.state === "verifying") {
       if (control.sha256 === this.sha256) this.end("done");
-      else this.breakOff("the other side received something else: the hashes differ");
+      else this.breakOff("the other side received different data: the hashes differ");
     } else if (isKnown(control.type)) {
-      this.breakOff(`${control.type} does not fit here`);
+      this.breakOff(`${control.type} is not expected here`);
     }
   }
 
@@ -194,7 +194,7 @@ export class IncomingFile extends Transfer {
     } else if (control.type === "file-end" && control.id === this.id && this.state === "moving") {
       this.receiveEnd(control);
     } else if (isKnown(control.type)) {
-      this.breakOff(`${control.type} does not fit here`);
+      this.breakOff(`${control.type} is not expected here`);
     }
   }
 
@@ -220,7 +220,7 @@ export class IncomingFile extends Transfer {
     }
     const chunk = new Uint8Array(data);
     if (this.transferred + chunk.length > this.size) {
-      this.breakOff("more bytes came than were announced");
+      this.breakOff("more bytes arrived than announced");
       return;
     }
     this.hash.update(chunk);
@@ -232,7 +232,7 @@ export class IncomingFile extends Transfer {
 
   receiveEnd(control) {
     if (this.transferred !== this.size) {
-      this.breakOff("fewer bytes came than were announced");
+      this.breakOff("fewer bytes arrived than announced");
       return;
     }
     this.sha256 = this.hash.hex();

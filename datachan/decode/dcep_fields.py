@@ -14,7 +14,7 @@ _NAMES: Final = {2: "DATA_CHANNEL_ACK", 3: "DATA_CHANNEL_OPEN"}
 
 
 def decode_dcep(reader: Reader) -> Node:
-    """One message of PPID 50."""
+    """Decode one message of PPID 50."""
     kind = reader.u8() if reader.left else None
     node = Node("dcep", "DCEP message without a type" if kind is None else _NAMES.get(kind, f"DCEP message {kind}"))
     if kind is not None:

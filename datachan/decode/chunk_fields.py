@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from datachan.decode.dcep import decode_dcep
-from datachan.decode.names import CHUNK_NAMES, DCEP_PPID, HMAC_NAMES, PPID_NAMES, TEXT_PPIDS
+from datachan.decode.dcep_fields import decode_dcep
 from datachan.decode.node import Node, Reader, Value, quoted, shown_bytes
-from datachan.decode.parameters import asked, decode_causes, decode_parameters
+from datachan.decode.parameter_fields import decode_causes, decode_parameters, requested_handling
+from datachan.decode.registry import CHUNK_NAMES, DCEP_PPID, HMAC_NAMES, PPID_NAMES, TEXT_PPIDS
 from datachan.decode.tlv import Decoder, decode_value, opaque
 
 _ENDING: Final = 0x01
@@ -26,17 +26,17 @@ _FRAGMENTS: Final = {
 
 
 def decode_chunk(chunk_type: int, flags: int, length: int, reader: Reader) -> Node:
-    """One chunk.
+    """Decode one chunk.
 
     Args:
-        chunk_type: its Chunk Type.
-        flags: its Chunk Flags.
-        length: its Chunk Length.
-        reader: the Chunk Value, or what there is of it.
+        chunk_type: The Chunk Type.
+        flags: The Chunk Flags.
+        length: The Chunk Length.
+        reader: The Chunk Value, or the available part of it.
     """
     decoder = CHUNKS.get(chunk_type)
     name = CHUNK_NAMES.get(chunk_type, f"Chunk {chunk_type}")
-    node = Node("chunks", name, "" if decoder else asked(chunk_type))
+    node = Node("chunks", name, "" if decoder else requested_handling(chunk_type))
     node.add("type", chunk_type)
     node.add("flags", flags, f"0x{flags:02x}")
     node.add("length", length)
@@ -50,7 +50,7 @@ def _flags(node: Node) -> int:
 
 
 def _add_fragment(node: Node) -> tuple[bool, bool]:
-    """Say what the flags of DATA and I-DATA mean; whether it begins and whether it ends a message."""
+    """Add the meaning of the flags of DATA and I-DATA; return whether the chunk begins and ends a message."""
     flags = _flags(node)
     beginning, ending = bool(flags & _BEGINNING), bool(flags & _ENDING)
     node.add("beginning", beginning, "")
@@ -59,7 +59,7 @@ def _add_fragment(node: Node) -> tuple[bool, bool]:
     node.add("immediate", bool(flags & _IMMEDIATE), "")
     words = [_FRAGMENTS[beginning, ending], "unordered" if flags & _UNORDERED else "ordered"]
     if flags & _IMMEDIATE:
-        words.append("to be acknowledged at once")
+        words.append("acknowledge at once")
     node.add("message", words[0], ", ".join(words))
     return beginning, ending
 
@@ -129,7 +129,7 @@ def _sack(node: Node, reader: Reader) -> None:
     node.add("duplicate_tsns", list(tsns), _listed([str(tsn) for tsn in tsns]))
     if len(blocks) < gaps or len(tsns) < duplicates:
         node.complain(
-            f"it counts {gaps} gap ack blocks and {duplicates} duplicates and holds {len(blocks)} and {len(tsns)}"
+            f"it announces {gaps} gap ack blocks and {duplicates} duplicates but has {len(blocks)} and {len(tsns)}"
         )
 
 

@@ -1,4 +1,4 @@
-"""The JSON of signaling: what is read comes out the same, and whatever else comes in gets a sentence."""
+"""The JSON of signaling: valid messages round-trip, and all others are refused with a sentence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datachan.signaling.messages import (
+from datachan.signaling.room_messages import (
     MAX_CANDIDATE_LENGTH,
     MAX_MESSAGE_SIZE,
     MAX_NAME_LENGTH,
@@ -52,16 +52,16 @@ FROM_SERVER = [
 
 
 @pytest.mark.parametrize("message", [Join("Ada"), *SIGNALS])
-def test_a_client_message_survives_the_way_to_the_server(message):
+def test_client_messages_round_trip(message):
     assert parse_client_message_untrusted(serialize_client_message(message)) == message
 
 
 @pytest.mark.parametrize("message", [*FROM_SERVER, *SIGNALS])
-def test_a_server_message_survives_the_way_to_the_client(message):
+def test_server_messages_round_trip(message):
     assert parse_server_message_untrusted(serialize_server_message(message)) == message
 
 
-def test_a_client_reads_no_type_it_does_not_know():
+def test_a_client_ignores_unknown_types():
     assert parse_server_message_untrusted('{"type":"something-of-version-9"}') is None
 
 
@@ -114,14 +114,14 @@ def candidate(**changes):
         ('"' + "é" * (MAX_MESSAGE_SIZE // 2), "too-large"),
     ],
 )
-def test_what_cannot_be_understood_gets_a_code_and_a_sentence(text, code):
+def test_a_malformed_message_raises_a_code_and_a_sentence(text, code):
     with pytest.raises(BadMessage) as caught:
         parse_client_message_untrusted(text)
     assert caught.value.code == code
     assert caught.value.sentence.endswith(".")
 
 
-def test_a_message_as_large_as_is_allowed_is_read():
+def test_accepts_a_message_of_the_maximum_size():
     text = good()
     assert parse_client_message_untrusted(text + " " * (MAX_MESSAGE_SIZE - len(text))) == Offer("a", "s", SDP)
     with pytest.raises(BadMessage):
@@ -139,7 +139,7 @@ FIELDS = st.dictionaries(st.sampled_from(KEYS), JSON | st.just("v=0") | st.just(
 
 
 @given(st.text() | st.builds(lambda fields, kind: json.dumps({**fields, "type": kind}), FIELDS, st.sampled_from(TYPES)))
-def test_whatever_comes_is_read_or_refused_and_what_was_read_can_be_written(text):
+def test_any_text_is_refused_or_parsed_to_a_message_that_serializes(text):
     for parse, serialize in (
         (parse_client_message_untrusted, serialize_client_message),
         (parse_server_message_untrusted, serialize_server_message),
@@ -167,12 +167,12 @@ def test_whatever_comes_is_read_or_refused_and_what_was_read_can_be_written(text
         ("👩‍💻", "👩‍💻"),
     ],
 )
-def test_a_name_is_fit_to_be_shown(given_name, shown):
+def test_cleans_names_for_display(given_name, shown):
     assert clean_name(given_name) == shown
 
 
 @pytest.mark.parametrize(
     ("name", "good"), [("a", True), ("A-z_9", True), ("x" * 64, True), ("", False), ("a/b", False), ("x" * 65, False)]
 )
-def test_room_names_are_what_fits_in_an_address(name, good):
+def test_accepts_room_names_that_fit_in_a_url(name, good):
     assert is_room_name(name) is good

@@ -1,4 +1,4 @@
-"""Numbers and what they are called: chunk types, results, algorithms, payload protocols."""
+"""The numbers of the protocol and their names: chunk types, results, algorithms, payload protocols."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _FORMS: Final = {"ids": "ids", "id": "id", "tsns": "TSNs", "ack": "ack", "ms": "
 
 
 def label(key: str) -> str:
-    """A key for people: `cumulative_tsn_ack` is "cumulative TSN ack"."""
+    """Return a key as words: `cumulative_tsn_ack` becomes "cumulative TSN ack"."""
     if key == "a_rwnd":
         return key
     words = [_FORMS.get(word, word.upper() if word in _UPPER else word) for word in key.split("_")]

@@ -1,4 +1,4 @@
-"""What a peer may call a file."""
+"""The file names that a peer may choose."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from datachan.transfer.names import FALLBACK_NAME, MAX_NAME_BYTES, printable, safe_name
+from datachan.transfer.file_names import FALLBACK_NAME, MAX_NAME_BYTES, printable, safe_name
 
 
 @pytest.mark.parametrize(

@@ -1,25 +1,24 @@
-"""Knows how two peers agree on a file and move it over one channel; knows no file, channel or event loop.
+"""Knows how two peers agree on a file and move it over one channel; knows no disk, channel or event loop.
 
 One reliable, ordered channel labeled `file` carries one file. Text messages are control messages (a JSON object with a
-`type`), binary messages are the file's bytes in order:
+`type`); binary messages are the bytes of the file, in order:
 
     sender                                              receiver
-       <- {"type":"file-request","name":"a.bin"}             (only when the receiver asks; "name" may be absent)
+       <- {"type":"file-request","name":"a.bin"}             (only if the receiver asks; "name" is optional)
        {"type":"file-offer","version":1,"id":"…","name":"a.bin","size":12,"mime":"…"} ->
        <- {"type":"file-accept","id":"…","offset":0}         or {"type":"file-reject","id":"…","reason":"…"}
        binary, binary, …                               ->    at most 64 KiB each
        {"type":"file-end","id":"…","sha256":"…"}       ->
-       <- {"type":"file-received","id":"…","sha256":"…"}     the file is stored and its hash is right
-    either, at any time: {"type":"file-cancel","id":"…","reason":"…"}
+       <- {"type":"file-received","id":"…","sha256":"…"}     the file is stored and its hash is correct
+    either side, at any time: {"type":"file-cancel","id":"…","reason":"…"}
 
-After the last message either side may close the channel. `id` is the offerer's and comes back in every message about
-the transfer; only a reject or cancel may come without, when there was no offer yet. `offset` is 0 in version 1. Types
-this side does not know are ignored, so that later versions may add some; anything else that does not fit ends the
-transfer with `file-cancel`.
+After the last message either side may close the channel. The sender of the offer chooses `id`, and every message about
+the transfer repeats it; only a reject or cancel before the offer has no `id`. `offset` is 0 in version 1. Messages of
+unknown type are ignored, so that later versions may add some. Any other unexpected message ends the transfer with
+`file-cancel`.
 
-`FileSender` and `FileReceiver` take messages and return actions, to be carried out in order. They are total: whatever a
-peer sends yields actions, never an exception, and nothing a peer sends is kept but the running hash. Once `Ended` has
-been returned everything further is ignored.
+`FileSender` and `FileReceiver` take messages and return actions, which the caller performs in order. No message from
+a peer raises an exception, and nothing of it is stored except the running hash. After `Ended` all calls are ignored.
 """
 
 from __future__ import annotations
@@ -29,8 +28,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeAlias
 
-from datachan.transfer.errors import BadControl, TransferMisuse
-from datachan.transfer.messages import (
+from datachan.transfer.control import (
     ID_PATTERN,
     MAX_SIZE,
     Control,
@@ -46,28 +44,29 @@ from datachan.transfer.messages import (
     serialize_control,
     type_name,
 )
-from datachan.transfer.names import safe_name
+from datachan.transfer.errors import BadControl, TransferMisuse
+from datachan.transfer.file_names import safe_name
 
 CHANNEL_LABEL: Final = "file"
 
 CHUNK_SIZE: Final = 64 * 1024
-"""Bytes per binary message, unless the peer's maximum message size is smaller."""
+"""Bytes per binary message, unless the maximum message size of the peer is smaller."""
 
 
 # Actions -------------------------------------------------------------------------------------------------------------
 
 
-class Outcome(Enum):
+class TransferOutcome(Enum):
     """How a transfer ended."""
 
     DELIVERED = "delivered"
     """The receiver has stored the file and both hashes agree."""
     REFUSED = "refused"
-    """One side declined before any byte moved."""
+    """One side declined before any byte was sent."""
     CANCELLED = "cancelled"
-    """The peer broke it off."""
+    """The peer cancelled the transfer."""
     FAILED = "failed"
-    """This side broke it off, the channel closed, the hash was wrong, or the peer broke the protocol."""
+    """This side cancelled it, the channel closed, the hash was wrong, or the peer violated the protocol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,35 +78,35 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """To the receiver: decide, then call `accept` or `reject`."""
+    """For the receiver: decide, then call `accept` or `reject`."""
 
     offer: FileOffer
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """To the sender: call `send_chunk` with the file's bytes, then `finish`."""
+    """For the sender: call `send_chunk` with the bytes of the file, then `finish`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """To the receiver: these are the next bytes of the file."""
+    """For the receiver: write the next bytes of the file."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """To the receiver: every byte came and the hash is right. Store the file, then call `stored` or `cancel`."""
+    """For the receiver: all bytes arrived and the hash is correct. Store the file, then call `stored` or `cancel`."""
 
     sha256: str
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The last action of a transfer. Unless it was delivered, the receiver removes what it has written."""
+    """The last action of a transfer. Unless the outcome is DELIVERED, the receiver removes what it has written."""
 
-    outcome: Outcome
+    outcome: TransferOutcome
     reason: str = ""
 
 
@@ -118,19 +117,19 @@ Action: TypeAlias = Send | Offered | Accepted | Write | Verified | Ended
 
 
 class TransferState(Enum):
-    """Where a transfer is; the machines below are a walk down this list."""
+    """The state of a transfer. The machines go through this list from top to bottom."""
 
     NEW = "new"
     REQUESTED = "requested"
     OFFERED = "offered"
     TRANSFERRING = "transferring"
     COMPLETING = "completing"
-    """The sender waits for the receipt; the receiver waits for the file to be stored."""
+    """The sender waits for the receipt; the receiver waits until the file is stored."""
     ENDED = "ended"
 
 
 class _Transfer:
-    """What both ends have in common: the state, the id, the hash, and the ways to end."""
+    """The common part of both ends: the state, the id, the hash, and the ways to end."""
 
     def __init__(self) -> None:
         self.state = TransferState.NEW
@@ -141,11 +140,11 @@ class _Transfer:
 
     @property
     def sha256(self) -> str:
-        """The hash of what has been moved so far, in hexadecimal."""
+        """The hash of the bytes moved so far, in hexadecimal."""
         return self._hash.hexdigest()
 
     def receive_message(self, message: str | bytes) -> list[Action]:
-        """Take one message of the channel. Never raises on what a peer sent."""
+        """Process one message of the channel. Never raises because of a peer's message."""
         if self.state is TransferState.ENDED:
             return []
         if not isinstance(message, str):
@@ -159,37 +158,37 @@ class _Transfer:
         if not self._is_ours(control):
             return self.cancel("a control message is about another transfer")
         if isinstance(control, FileReject):
-            return self._end(Outcome.REFUSED, control.reason)
+            return self._end(TransferOutcome.REFUSED, control.reason)
         if isinstance(control, FileCancel):
-            return self._end(Outcome.CANCELLED, control.reason)
+            return self._end(TransferOutcome.CANCELLED, control.reason)
         return self._receive_control(control)
 
     def cancel(self, reason: str) -> list[Action]:
-        """Break off and tell the peer why. Does nothing once the transfer has ended."""
+        """End the transfer and send the peer the reason. Does nothing once the transfer has ended."""
         if self.state is TransferState.ENDED:
             return []
         reason = clean_reason(reason)
-        return [Send(serialize_control(FileCancel(self.id, reason))), *self._end(Outcome.FAILED, reason)]
+        return [Send(serialize_control(FileCancel(self.id, reason))), *self._end(TransferOutcome.FAILED, reason)]
 
     def channel_closed(self) -> list[Action]:
-        """Take note that the channel is gone. Does nothing once the transfer has ended."""
+        """End the transfer because the channel has closed. Does nothing once the transfer has ended."""
         if self.state is TransferState.ENDED:
             return []
-        return self._end(Outcome.FAILED, "the channel closed before the transfer was complete")
+        return self._end(TransferOutcome.FAILED, "the channel closed before the transfer was complete")
 
     def _is_ours(self, control: Control) -> bool:
         if isinstance(control, FileRequest | FileOffer):
             return True
-        # Who ends a transfer before the offer has come does not know the id yet.
+        # A peer that ends a transfer before the offer does not know the id yet.
         return control.id == self.id or (control.id == "" and isinstance(control, FileReject | FileCancel))
 
     def _receive_control(self, control: Control) -> list[Action]:
-        return self.cancel(f"{type_name(control)} does not fit here")
+        return self.cancel(f"{type_name(control)} is not expected here")
 
     def _receive_data(self, data: bytes) -> list[Action]:
-        return self.cancel("file data where none was expected")
+        return self.cancel("file data is not expected here")
 
-    def _end(self, outcome: Outcome, reason: str = "") -> list[Action]:
+    def _end(self, outcome: TransferOutcome, reason: str = "") -> list[Action]:
         self.state = TransferState.ENDED
         return [Ended(outcome, reason)]
 
@@ -203,8 +202,8 @@ class FileSender(_Transfer):
 
     Args:
         transfer_id: 1 to 64 letters, digits, `-` or `_`; unique among this peer's transfers.
-        name: The file's name; offered as `safe_name` has it.
-        size: Bytes; exactly so many will be given to `send_chunk`.
+        name: The name of the file; the offer contains `safe_name(name)`.
+        size: Bytes; exactly this many must be given to `send_chunk`.
         mime: The media type, if known.
     """
 
@@ -225,10 +224,10 @@ class FileSender(_Transfer):
         return [Send(serialize_control(self.offer))]
 
     def send_chunk(self, data: bytes) -> list[Action]:
-        """Send the next bytes of the file. Does nothing when the transfer has ended meanwhile.
+        """Send the next bytes of the file. Does nothing if the transfer has ended.
 
         Raises:
-            TransferMisuse: The peer has not accepted yet, or these are more bytes than were announced.
+            TransferMisuse: The peer has not accepted yet, or the bytes exceed the announced size.
         """
         if self.state is TransferState.ENDED:
             return []
@@ -240,10 +239,10 @@ class FileSender(_Transfer):
         return [Send(data)]
 
     def finish(self) -> list[Action]:
-        """Say that every byte was sent. Does nothing when the transfer has ended meanwhile.
+        """Send the hash after the last byte. Does nothing if the transfer has ended.
 
         Raises:
-            TransferMisuse: Fewer bytes were given than were announced.
+            TransferMisuse: Fewer bytes were given than announced.
         """
         if self.state is TransferState.ENDED:
             return []
@@ -261,13 +260,13 @@ class FileSender(_Transfer):
             return [Accepted()]
         if isinstance(control, FileReceived) and self.state is TransferState.COMPLETING:
             if control.sha256 != self.sha256:
-                return self.cancel("the peer received something else: the hashes differ")
-            return self._end(Outcome.DELIVERED)
+                return self.cancel("the peer received different data: the hashes differ")
+            return self._end(TransferOutcome.DELIVERED)
         return super()._receive_control(control)
 
 
 class FileReceiver(_Transfer):
-    """The end that wants the file.
+    """The end that receives the file.
 
     Args:
         max_size: Bytes; larger offers are refused.
@@ -279,14 +278,14 @@ class FileReceiver(_Transfer):
         self._requested: str | None = None
 
     def request(self, name: str | None = None) -> list[Action]:
-        """Ask the peer to offer a file: the one of this name, or one of its choice."""
+        """Ask the peer to offer a file: the one of this name, or any file if there is no name."""
         self._require(TransferState.NEW, "request")
         self.state = TransferState.REQUESTED
         self._requested = None if name is None else safe_name(name)
         return [Send(serialize_control(FileRequest(self._requested)))]
 
     def accept(self) -> list[Action]:
-        """Take the offered file. Does nothing when the transfer has ended meanwhile."""
+        """Accept the offered file. Does nothing if the transfer has ended."""
         if self.state is TransferState.ENDED:
             return []
         self._require(TransferState.OFFERED, "accept")
@@ -294,20 +293,20 @@ class FileReceiver(_Transfer):
         return [Send(serialize_control(FileAccept(self.id)))]
 
     def reject(self, reason: str) -> list[Action]:
-        """Decline the offered file. Does nothing when the transfer has ended meanwhile."""
+        """Decline the offered file. Does nothing if the transfer has ended."""
         if self.state is TransferState.ENDED:
             return []
         self._require(TransferState.OFFERED, "reject")
         reason = clean_reason(reason)
-        return [Send(serialize_control(FileReject(self.id, reason))), *self._end(Outcome.REFUSED, reason)]
+        return [Send(serialize_control(FileReject(self.id, reason))), *self._end(TransferOutcome.REFUSED, reason)]
 
     def stored(self) -> list[Action]:
-        """Confirm to the sender that the verified file is where it belongs."""
+        """Confirm to the sender that the verified file is stored."""
         if self.state is TransferState.ENDED:
             return []
         self._require(TransferState.COMPLETING, "stored")
         receipt = FileReceived(self.id, self.sha256)
-        return [Send(serialize_control(receipt)), *self._end(Outcome.DELIVERED)]
+        return [Send(serialize_control(receipt)), *self._end(TransferOutcome.DELIVERED)]
 
     def _receive_control(self, control: Control) -> list[Action]:
         if isinstance(control, FileOffer) and self.state in (TransferState.NEW, TransferState.REQUESTED):
@@ -321,23 +320,23 @@ class FileReceiver(_Transfer):
         self.id = offer.id
         self.size = offer.size
         if self._requested is not None and offer.name != self._requested:
-            return self.reject("this is not the file that was asked for")
+            return self.reject("this is not the requested file")
         if offer.size > self._max_size:
-            return self.reject(f"the file is larger than the {self._max_size} bytes taken here")
+            return self.reject(f"the file is larger than the {self._max_size} bytes accepted here")
         return [Offered(offer)]
 
     def _receive_data(self, data: bytes) -> list[Action]:
         if self.state is not TransferState.TRANSFERRING:
             return super()._receive_data(data)
         if self.transferred + len(data) > self.size:
-            return self.cancel("more bytes came than were announced")
+            return self.cancel("more bytes arrived than announced")
         self._hash.update(data)
         self.transferred += len(data)
         return [Write(data)] if data else []
 
     def _receive_end(self, end: FileEnd) -> list[Action]:
         if self.transferred != self.size:
-            return self.cancel("fewer bytes came than were announced")
+            return self.cancel("fewer bytes arrived than announced")
         if end.sha256 != self.sha256:
             return self.cancel("the file arrived damaged: the hashes differ")
         self.state = TransferState.COMPLETING

@@ -1,22 +1,22 @@
-"""A whole packet: common header, checksum, and its chunks as far as they go (RFC 9260, section 3)."""
+"""A whole packet: common header, checksum, and its chunks as far as they can be read (RFC 9260, section 3)."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from datachan.decode.chunks import decode_chunk
-from datachan.decode.node import Ended, Node, Reader, shown_bytes
+from datachan.decode.chunk_fields import decode_chunk
+from datachan.decode.node import Node, Reader, Truncated, shown_bytes
 from datachan.sctp.checksum import crc32c
 
 _CHUNK_HEADER: Final = 4
 
 
 def decode_packet(data: bytes, *, original_length: int | None = None) -> Node:
-    """Say what a packet holds, whatever is wrong with it.
+    """Decode a packet, however damaged it is.
 
     Args:
-        data: an SCTP packet from its common header on.
-        original_length: how long it was before a capture cut it, if it did.
+        data: An SCTP packet from its common header on.
+        original_length: Its length before a capture cut it, if it did.
     """
     node = Node("packet", "SCTP packet")
     node.add("length", len(data), f"{len(data)} bytes")
@@ -29,14 +29,14 @@ def decode_packet(data: bytes, *, original_length: int | None = None) -> Node:
         node.add("destination_port", reader.u16())
         node.add("verification_tag", f"0x{reader.u32():08x}")
         _add_checksum(node, data, reader.take(4), cut=cut)
-    except Ended:
-        node.complain(f"{len(data)} bytes are fewer than a common header's 12")
+    except Truncated:
+        node.complain(f"{len(data)} bytes are fewer than the 12 of a common header")
         if reader.left:
             rest = reader.rest()
             node.add("rest", rest.hex(), shown_bytes(rest))
     else:
         if not reader.left:
-            node.complain("there is no chunk in it")
+            node.complain("the packet has no chunk")
         _add_chunks(node, reader)
     return node
 
@@ -49,8 +49,8 @@ def _add_checksum(node: Node, data: bytes, checksum: bytes, *, cut: bool) -> Non
     elif found == expected:
         status, text = "correct", "correct"
     elif found == 0:
-        # RFC 9653: who agreed on another protection, such as DTLS, leaves it out.
-        status, text = "zero", "left out, which the receiver must have allowed (RFC 9653)"
+        # RFC 9653: peers that agreed on another error detection method, such as DTLS, may send zero.
+        status, text = "zero", "omitted, which the receiver must have allowed (RFC 9653)"
     else:
         status, text = "wrong", f"wrong, 0x{expected.to_bytes(4, 'little').hex()} would be correct"
         node.complain("the checksum is wrong")
@@ -63,7 +63,7 @@ def _add_chunks(node: Node, reader: Reader) -> None:
         start = reader.position
         if reader.left < _CHUNK_HEADER:
             rest = reader.rest()
-            node.add("rest", rest.hex(), f"{shown_bytes(rest)}  behind the last chunk, ignored")
+            node.add("rest", rest.hex(), f"{shown_bytes(rest)}  after the last chunk, ignored")
             return
         chunk_type, flags, length = reader.u8(), reader.u8(), reader.u16()
         available = min(max(length - _CHUNK_HEADER, 0), reader.left)

@@ -1,4 +1,4 @@
-"""Knows what a transfer needs of a data channel, and carries out the machines' sends on it; knows no file."""
+"""Knows which part of a data channel a transfer needs, and performs the machines' sends on it; knows no file."""
 
 from __future__ import annotations
 
@@ -7,46 +7,46 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from datachan.peer import InvalidStateError
 from datachan.transfer.errors import TransferCancelled, TransferError, TransferFailed, TransferRefused
-from datachan.transfer.protocol import Action, Ended, Outcome, Send
+from datachan.transfer.machines import Action, Ended, Send, TransferOutcome
 
 Progress: TypeAlias = Callable[[int, int], None]
-"""Called with the bytes moved so far and the size of the file, both in bytes."""
+"""Called with the bytes moved so far and the size of the file, in bytes."""
 
 BLOCK_SIZE: Final = 1024 * 1024
-"""Bytes read from or written to the disk at a time: a thread is worth its hop for these, not for one chunk."""
+"""Bytes per disk read or write. Handing one chunk at a time to a thread would cost more than the read itself."""
 
 
 class MessageChannel(Protocol):
-    """The part of `RTCDataChannel` that a transfer uses: reliable, ordered, both directions."""
+    """The part of `RTCDataChannel` that a transfer uses. The channel is reliable, ordered and bidirectional."""
 
     @property
     def readyState(self) -> str:  # noqa: N802 - W3C's name
-        """`open` while messages may be sent."""
+        """The state; `open` while messages may be sent."""
 
     def send(self, data: str | bytes) -> None:
         """Queue one message."""
 
     def close(self) -> None:
-        """Close once everything queued is delivered."""
+        """Close the channel after everything queued is delivered."""
 
     async def opened(self) -> None:
-        """Wait until the channel is open; raises InvalidStateError when it closes instead."""
+        """Wait until the channel is open; raise InvalidStateError if it closes instead."""
 
     async def drain(self) -> None:
-        """Wait until the queue is short again; raises InvalidStateError when the channel closes instead."""
+        """Wait until the send queue is short again; raise InvalidStateError if the channel closes instead."""
 
     def on(self, event: str, f: Callable[..., Any]) -> Any:
-        """Have a function called for each event of this name."""
+        """Call `f` for each event of this name."""
 
     def __aiter__(self) -> AsyncIterator[str | bytes]:
-        """Iterate over the messages; ends when the channel closes."""
+        """Iterate over the messages until the channel closes."""
 
 
 async def wait_until_open(channel: MessageChannel) -> None:
     """Wait until the channel is open.
 
     Raises:
-        TransferFailed: It closed instead.
+        TransferFailed: The channel closed instead.
     """
     try:
         await channel.opened()
@@ -55,10 +55,10 @@ async def wait_until_open(channel: MessageChannel) -> None:
 
 
 def close_channel(channel: MessageChannel) -> None:
-    """Close a channel the transfer is done with.
+    """Close the channel of a transfer that has ended.
 
-    What the peer still sends is read and thrown away: unread, it would keep the receive window shut for every channel
-    of the connection, this one's closing included.
+    Messages that still arrive from the peer are read and discarded. Unread, they would keep the receive window closed
+    for every channel of the connection, and delay the closing of this one.
     """
     channel.on("message", _discard)
     channel.close()
@@ -69,9 +69,9 @@ def _discard(message: str | bytes) -> None:
 
 
 def send_actions(channel: MessageChannel, actions: list[Action]) -> list[Action]:
-    """Send what is to be sent and return the other actions, in order.
+    """Perform the sends among the actions, and return the other actions in order.
 
-    On a channel that is not open anymore nothing is sent: the end of its iteration tells the machine.
+    Nothing is sent on a channel that is no longer open: the machine learns of it when the iteration ends.
     """
     rest: list[Action] = []
     for action in actions:
@@ -84,13 +84,13 @@ def send_actions(channel: MessageChannel, actions: list[Action]) -> list[Action]
 
 def failure(ended: Ended) -> TransferError:
     """Return the exception for a transfer that ended without success."""
-    if ended.outcome is Outcome.REFUSED:
+    if ended.outcome is TransferOutcome.REFUSED:
         return TransferRefused(ended.reason)
-    if ended.outcome is Outcome.CANCELLED:
+    if ended.outcome is TransferOutcome.CANCELLED:
         return TransferCancelled(ended.reason)
     return TransferFailed(ended.reason)
 
 
 def os_reason(error: OSError) -> str:
-    """Say what the operating system said, without the path: that is none of the peer's business."""
+    """Return the operating system's reason without the path, which the peer must not learn."""
     return (error.strerror or type(error).__name__).lower()

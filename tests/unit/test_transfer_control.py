@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datachan.transfer.errors import BadControl
-from datachan.transfer.messages import (
+from datachan.transfer.control import (
     MAX_CONTROL_LENGTH,
     MAX_REASON_LENGTH,
     MAX_SIZE,
@@ -24,6 +23,7 @@ from datachan.transfer.messages import (
     parse_control_untrusted,
     serialize_control,
 )
+from datachan.transfer.errors import BadControl
 
 HASH = "0123456789abcdef" * 4
 
@@ -45,7 +45,7 @@ HASH = "0123456789abcdef" * 4
         (FileCancel("1", "no"), {"type": "file-cancel", "id": "1", "reason": "no"}),
     ],
 )
-def test_a_message_becomes_the_agreed_json_and_back(message: Control, fields: dict[str, object]) -> None:
+def test_messages_have_the_documented_json(message: Control, fields: dict[str, object]) -> None:
     assert json.loads(serialize_control(message)) == fields
     assert parse_control_untrusted(json.dumps(fields)) == message
 
@@ -86,7 +86,7 @@ def offer(**changes: object) -> str:
         json.dumps({"type": "file-cancel", "id": 4, "reason": "no"}),
     ],
 )
-def test_refuses_what_is_no_control_message(text: str) -> None:
+def test_rejects_text_that_is_not_a_control_message(text: str) -> None:
     with pytest.raises(BadControl):
         parse_control_untrusted(text)
 
@@ -96,7 +96,7 @@ def test_ignores_types_and_fields_of_later_versions() -> None:
     assert parse_control_untrusted(offer(color="blue")) == FileOffer("1", "a", 5)
 
 
-def test_makes_names_and_reasons_harmless_while_reading_them() -> None:
+def test_sanitizes_names_and_reasons() -> None:
     assert parse_control_untrusted(offer(name="../../.ssh/authorized_keys")) == FileOffer("1", "authorized_keys", 5)
     assert parse_control_untrusted('{"type": "file-request", "name": "../x"}') == FileRequest("x")
     cancel = parse_control_untrusted(json.dumps({"type": "file-cancel", "reason": "\x1b[2J" + "a" * 3000}))
@@ -105,12 +105,12 @@ def test_makes_names_and_reasons_harmless_while_reading_them() -> None:
 
 
 @pytest.mark.parametrize("reason", [None, 5, "", "\n"])
-def test_a_missing_reason_is_said_to_be_missing(reason: object) -> None:
+def test_replaces_a_missing_reason(reason: object) -> None:
     text = json.dumps({"type": "file-reject", "reason": reason})
     assert parse_control_untrusted(text) == FileReject("", "no reason given")
 
 
-def test_drops_a_media_type_that_is_none() -> None:
+def test_drops_a_malformed_media_type() -> None:
     assert parse_control_untrusted(offer(mime="<script>")) == FileOffer("1", "a", 5)
 
 

@@ -1,8 +1,8 @@
-"""Knows which file names a peer may give us; knows nothing of the file system.
+"""Knows which file names a peer may choose; knows nothing of the file system.
 
-A name from the network is a wish, not a path. `safe_name` turns any text into one component that means the same on
-every system: it cannot climb out of the folder, hide, name a device, carry control characters or reorder what is
-displayed. It is total and idempotent, so it may be applied on both ends.
+`safe_name` turns any text into one path component that means the same on every system. The component cannot leave the
+folder, hide, name a device, contain control characters or reorder what is displayed. The function accepts every text
+and is idempotent, so both ends may apply it.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ _JOINERS: Final = frozenset("\u200c\u200d")
 _DROPPED_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _NOT_PORTABLE: Final = re.compile(r'[<>:"|?*]')
 _SEPARATORS: Final = re.compile(r"[/\\]")
-# What Windows takes for a device, with any extension. The superscript digits are no mistake: it takes them too.
+# Windows takes these for devices, with any extension. It also takes the superscript digits for digits.
 _DEVICE: Final = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])\s*(\.|$)")
 
 
 def printable(text: str) -> str:
-    """Return `text` without what is invisible or changes how its neighbors are displayed."""
+    """Return `text` without characters that are invisible or change how others are displayed."""
     return "".join(c for c in text if c in _JOINERS or unicodedata.category(c) not in _DROPPED_CATEGORIES)
 
 
 def safe_name(name: str) -> str:
-    r"""Turn any text into a file name that is safe to create in a folder of ours.
+    r"""Turn any text into a file name that is safe to create in a local folder.
 
-    The last component is kept, `/` and `\` both separating. The result is never empty, has at most
-    `MAX_NAME_BYTES` bytes in UTF-8, is in Unicode normal form C, and neither starts with a dot nor ends with one.
+    The last component is kept; both `/` and `\` are separators. The result is never empty, has at most
+    `MAX_NAME_BYTES` bytes in UTF-8, is in Unicode normal form C, and neither starts nor ends with a dot.
     """
     components = _SEPARATORS.split(name[-_MAX_RAW_LENGTH:])
     last = next((c for c in map(_clean, reversed(components)) if c), FALLBACK_NAME)
@@ -49,14 +49,14 @@ def _clean(component: str) -> str:
     text = _NOT_PORTABLE.sub("_", text)
     text = unicodedata.normalize("NFC", _trim(text))
     if text.startswith("-"):
-        text = "_" + text  # or a shell's `rm *` would read it as an option
+        text = "_" + text  # a command such as `rm *` would take the name for an option
     if _DEVICE.match(text):
         text = "_" + text
     return text
 
 
 def _trim(text: str) -> str:
-    # Leading dots hide a file (and `.`, `..` are not files at all); Windows drops trailing dots and spaces.
+    # A leading dot hides a file, and `.` and `..` are folders; Windows removes trailing dots and spaces.
     start, end = 0, len(text)
     while start < end and (text[start] == "." or text[start].isspace() or text[start] in _JOINERS):
         start += 1

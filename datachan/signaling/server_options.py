@@ -1,22 +1,22 @@
-"""Knows what a signaling server can be told at its start, and the bounds it keeps; does nothing itself."""
+"""The options of the signaling server: what it allows, and the bounds it keeps; does nothing itself."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from datachan.signaling.messages import MAX_MESSAGE_SIZE
+from datachan.signaling.room_messages import MAX_MESSAGE_SIZE
 
 
 @dataclass(frozen=True, slots=True)
 class IceServerOption:
-    """A STUN or TURN server, told to browsers and used by the echo peer."""
+    """A STUN or TURN server that browsers and the echo peer use."""
 
     url: str
     username: str | None = None
     credential: str | None = None
 
     def to_json(self) -> dict[str, str]:
-        """The server as W3C's RTCIceServer."""
+        """Return the server as W3C's RTCIceServer."""
         fields = {"urls": self.url}
         if self.username is not None and self.credential is not None:
             fields |= {"username": self.username, "credential": self.credential}
@@ -25,25 +25,25 @@ class IceServerOption:
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """What the server allows. Every bound is here, with its unit.
+    """The options and bounds of the server, with their units.
 
     Attributes:
-        allowed_origins: Origins (`https://example.org`) whose pages may use the server besides its own page.
-        loopback_only: Answer only requests whose Host is a loopback name or belongs to an allowed origin; so no page
-            elsewhere can reach a server on this machine by letting its own name resolve to it (DNS rebinding).
+        allowed_origins: Origins (`https://example.org`) whose pages may use the server, besides its own page.
+        loopback_only: Answer only requests whose Host is a loopback name or belongs to an allowed origin. Then no
+            other page can reach a server on this machine by resolving its own name to it (DNS rebinding).
         ice_servers: STUN and TURN servers for the page and the echo peer.
         max_connections: WebSockets at the same time.
         max_rooms: Rooms at the same time.
         room_capacity: Members of one room.
-        message_burst: Messages a connection may send at once; enough to call seven others with all candidates.
-        messages_per_second: Messages it may send in the long run.
-        max_faults: Messages refused on one connection before it is closed.
+        message_burst: Messages that a connection may send at once: enough to call seven members with all candidates.
+        messages_per_second: Messages per second that a connection may send in the long run.
+        max_faults: Refused messages on one connection before it is closed.
         max_message_size: Bytes of one message.
-        outbound_messages: Messages waiting for a client that reads too slowly, before it is let go.
+        outbound_messages: Messages queued for a client that reads too slowly before its connection is aborted.
         join_timeout: Seconds from connecting to `join`.
-        heartbeat: Seconds between pings; who does not answer one within half of that is gone.
+        heartbeat: Seconds between pings. A client that does not answer within half of that is disconnected.
         offer_burst: Offers to the echo peer that one address may make at once.
-        offers_per_second: Offers it may make in the long run.
+        offers_per_second: Offers per second that one address may make in the long run.
     """
 
     allowed_origins: frozenset[str] = field(default_factory=frozenset)

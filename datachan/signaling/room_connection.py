@@ -1,4 +1,4 @@
-"""One client of the signaling server: reads its messages, obeys the limits, writes what the room tells it."""
+"""One client of the signaling server: reads its messages, enforces the limits, and writes the room's messages to it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from datachan.signaling.limits import TokenBucket
-from datachan.signaling.messages import (
+from datachan.signaling.room_messages import (
     MAX_MESSAGE_SIZE,
     BadMessage,
     Error,
@@ -20,14 +20,14 @@ from datachan.signaling.messages import (
     parse_client_message_untrusted,
     serialize_server_message,
 )
-from datachan.signaling.options import ServerOptions
 from datachan.signaling.rooms import Member, Rooms
+from datachan.signaling.server_options import ServerOptions
 
 _CLOSING_TIMEOUT: Final = 2.0
 
 
 class _CloseWith(Exception):
-    """The connection is to be closed; the client has been told why, or is told by the close frame."""
+    """Close the connection with this code and reason."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -35,11 +35,11 @@ class _CloseWith(Exception):
         self.reason = reason
 
 
-class Connection:
+class RoomConnection:
     """One WebSocket in one room, from its first message to its end.
 
-    Two coroutines share it: `run` reads, a task of its own writes. Whoever is told something while the client reads
-    too slowly waits in a bounded queue; when that is full the client is let go, so nobody else has to wait for it.
+    Two coroutines share it: `run` reads, and a task of its own writes. Messages for a client that reads too slowly wait
+    in a bounded queue. When the queue is full the connection is aborted, so that no other member waits for this one.
     """
 
     def __init__(
@@ -62,14 +62,14 @@ class Connection:
         self._closing = False
 
     async def run(self, room_name: str) -> None:
-        """Serve the client until it leaves or is sent away."""
+        """Serve the client until it leaves or its connection is closed."""
         writer = asyncio.create_task(self._write())
         try:
             try:
                 await self._join(room_name)
                 while True:
                     await self._receive()
-                    await asyncio.sleep(0)  # what is buffered comes without a wait; the writers must have their turn
+                    await asyncio.sleep(0)  # buffered messages are received without a wait: let the writers run
             except _CloseWith as close:
                 self.close(close.code, close.reason)
         finally:
@@ -80,7 +80,7 @@ class Connection:
                 await asyncio.wait_for(writer, _CLOSING_TIMEOUT)
 
     def close(self, code: int, reason: str) -> None:
-        """Close once everything queued is written. Further calls do nothing."""
+        """Close once everything queued is written. Later calls do nothing."""
         if self._closing:
             return
         self._closing = True
@@ -97,7 +97,7 @@ class Connection:
                 while self._member is None:
                     await self._receive(room_name)
         except TimeoutError:
-            self._tell(Error("join-timeout", "No `join` came in time."))
+            self._enqueue(Error("join-timeout", "No `join` arrived in time."))
             raise _CloseWith(WSCloseCode.POLICY_VIOLATION, "no join") from None
 
     async def _receive(self, room_name: str | None = None) -> None:
@@ -111,7 +111,7 @@ class Connection:
                 raise BadMessage("not-text", "A message must be a text frame.")
             self._handle(message.data, room_name)
         except BadMessage as error:
-            self._tell(Error(error.code, error.sentence, _session_in(message.data)))
+            self._enqueue(Error(error.code, error.sentence, _session_in(message.data)))
             self._count_fault(error.code)
 
     def _handle(self, text: str, room_name: str | None) -> None:
@@ -121,13 +121,13 @@ class Connection:
                 raise BadMessage("already-joined", "You are in the room already.")
             self._rooms.relay(self._member, message)
         elif isinstance(message, Join):
-            self._member = self._rooms.join(room_name or "", message.name, self._tell)
+            self._member = self._rooms.join(room_name or "", message.name, self._enqueue)
         else:
             raise BadMessage("not-joined", "The first message must be `join`.")
 
     def _count_fault(self, code: str) -> None:
         if code == "no-such-peer":
-            return  # to write to somebody who has just left is nobody's fault
+            return  # the target may have left a moment ago: not the sender's fault
         if code in {"room-full", "no-more-rooms", "bad-room"}:
             raise _CloseWith(WSCloseCode.TRY_AGAIN_LATER, code)
         self._faults += 1
@@ -136,7 +136,7 @@ class Connection:
 
     # -- writing ------------------------------------------------------------------------------------------------
 
-    def _tell(self, message: ServerMessage) -> None:
+    def _enqueue(self, message: ServerMessage) -> None:
         if self._closing:
             return
         try:
@@ -146,7 +146,7 @@ class Connection:
             self._drop()
 
     def _drop(self) -> None:
-        # The queue is full because the client does not read, so a farewell would not be read either.
+        # The queue is full because the client does not read, so it would not read a close frame either.
         if self._request.transport is not None:
             self._request.transport.abort()
 
@@ -161,7 +161,7 @@ class Connection:
 
 
 def _session_in(text: object) -> str | None:
-    """The session a refused message was about, so that the client knows which of its calls is meant."""
+    """Return the session of a refused message, so that the client knows to which of its calls the error belongs."""
     if not isinstance(text, str) or len(text) > MAX_MESSAGE_SIZE:
         return None
     try:

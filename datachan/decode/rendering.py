@@ -1,4 +1,4 @@
-"""A decoded packet as text for people, as one line, or as JSON."""
+"""A decoded packet as text, as one line, or as JSON."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
-from datachan.decode.names import label
 from datachan.decode.node import Node, Value
+from datachan.decode.registry import label
 
 _HEADING: Final = frozenset(("type", "code", "flags", "length"))
 _COLUMN: Final = 26
@@ -16,7 +16,7 @@ _INDENT: Final = "  "
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How names, labels and problems look on a terminal; nothing unless colors are wanted."""
+    """The terminal sequences around names, labels and problems; empty without colors."""
 
     heading: str = ""
     name: str = ""
@@ -26,17 +26,17 @@ class Style:
 
     @classmethod
     def colored(cls) -> Style:
-        """With the sequences terminals know."""
+        """Return a style with colors."""
         return cls("\033[1m", "\033[1;36m", "\033[2m", "\033[1;31m", "\033[0m")
 
 
 def render(packet: Node, style: Style | None = None) -> str:
-    """All fields, one a line, what is inside something indented below it."""
+    """Return all fields, one per line; nodes inside another are indented below it."""
     return "\n".join(_packet_lines(packet, style or Style()))
 
 
 def render_summary(packet: Node) -> str:
-    """One line: ports, tag, and each chunk with what matters of it."""
+    """Return one line: the ports, the tag, and the main fields of each chunk."""
     ports = f"{packet.get('source_port')} → {packet.get('destination_port')}"
     parts = [" + ".join([_brief(chunk) for chunk in packet.children]) or "no chunk"]
     if not packet.sound:
@@ -45,7 +45,7 @@ def render_summary(packet: Node) -> str:
 
 
 def to_json(packet: Node) -> dict[str, Value]:
-    """As JSON: fields by name, what is inside in lists."""
+    """Return the JSON value: fields by name, inner nodes in lists."""
     value: dict[str, Value] = {}
     if packet.kind != "packet":
         value["name"] = packet.name
@@ -60,7 +60,7 @@ def to_json(packet: Node) -> dict[str, Value]:
 
 
 def dump(value: dict[str, Value]) -> str:
-    """One line of JSON."""
+    """Return one line of JSON."""
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -104,7 +104,7 @@ def _first_problem(node: Node) -> str:
     return next((problem for child in node.children if (problem := _first_problem(child))), "")
 
 
-# Of each chunk what tells it from the others of its type.
+# The fields that distinguish chunks of the same type.
 _BRIEF: Final[dict[str, tuple[str, ...]]] = {
     "DATA": ("tsn", "stream_id", "ssn", "ppid"),
     "I-DATA": ("tsn", "stream_id", "mid", "ppid", "fsn"),

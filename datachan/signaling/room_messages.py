@@ -4,12 +4,12 @@ To the server                                        From the server
     join       version, name                             welcome      version, id, room, capacity, peers
     offer      to, session, sdp                          peer-joined  peer
     answer     to, session, sdp                          peer-left    id
-    candidate  to, session, candidate (null: the end)    offer, answer, candidate, bye with `from` in the place of `to`
+    candidate  to, session, candidate (null: the end)    offer, answer, candidate, bye with `from` instead of `to`
     bye        to, session, reason                       error        code, message
 
-Every message is one JSON object in one text frame, told by its `type`. The server reads a message into one of the
-classes below and writes it anew, so that nothing a client adds reaches another: `from` is the server's word alone.
-`session` names one attempt of two peers to connect; what belongs to an earlier attempt can be told from it.
+Every message is one JSON object in one text frame; its `type` names its kind. The server parses each message into one
+of the classes below and serializes it again. So no field that a client adds reaches another client, and `from` is
+always set by the server. `session` names one attempt of two peers to connect, and separates it from earlier attempts.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ _JOINERS: Final = frozenset("\u200c\u200d")
 
 
 class BadMessage(Exception):
-    """A message that cannot be understood. `code` is for programs, the text is a sentence for people.
+    """A malformed message. `code` is for programs, the text is a sentence for people.
 
-    The one thing the functions ending in `_untrusted` raise.
+    The functions that end in `_untrusted` raise nothing else.
     """
 
     def __init__(self, code: str, sentence: str) -> None:
-        """Keep the code apart from the sentence."""
+        """Keep the code and the sentence."""
         super().__init__(sentence)
         self.code = code
         self.sentence = sentence
@@ -60,7 +60,7 @@ class BadMessage(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PeerInfo:
-    """Somebody in a room: the server's id for the connection, and the name people are shown."""
+    """A member of a room: the id the server gave its connection, and the name that people see."""
 
     id: str
     name: str
@@ -76,7 +76,7 @@ class Join:
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """The answer to `Join`: who you are, and who was here before you."""
+    """The answer to `Join`: the client's own id, and the members that joined before it."""
 
     id: str
     room: str
@@ -87,21 +87,21 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True)
 class PeerJoined:
-    """Somebody came."""
+    """A member joined the room."""
 
     peer: PeerInfo
 
 
 @dataclass(frozen=True, slots=True)
 class PeerLeft:
-    """Somebody left, or their connection broke."""
+    """A member left the room, or its connection broke."""
 
     id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A session description offered. `peer`: whom it is for, or, coming from the server, whom it is from."""
+    """An offered session description. `peer` is the receiver, or the sender when it comes from the server."""
 
     peer: str
     session: str
@@ -110,7 +110,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer to an offer of the same session."""
+    """The answer to the offer of the same session."""
 
     peer: str
     session: str
@@ -129,7 +129,7 @@ class CandidateInit:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One ICE candidate of a session, as soon as it is known; None when there will be no more."""
+    """One ICE candidate of a session, sent as soon as it is known; None after the last one."""
 
     peer: str
     session: str
@@ -138,7 +138,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Bye:
-    """The session is over, or will not begin."""
+    """The end of a session, or the refusal to start it."""
 
     peer: str
     session: str
@@ -147,7 +147,7 @@ class Bye:
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """What the server could not do. `session` names the attempt it is about, when it is about one."""
+    """A request that the server refused. `session` names the attempt it belongs to, if any."""
 
     code: str
     message: str
@@ -171,10 +171,10 @@ _SIGNALS: Final = {name: cls for cls, name in _SIGNAL_TYPES.items()}
 
 
 def parse_client_message_untrusted(text: str) -> ClientMessage:
-    """Read what a client sent to the server.
+    """Parse a message from a client to the server.
 
     Raises:
-        BadMessage: It is too large, no JSON object, of no known type, or a field is missing or not what it must be.
+        BadMessage: The message is too large, not a JSON object, of unknown type, or a field is missing or malformed.
     """
     fields, kind = _object(text)
     if kind == "join":
@@ -188,10 +188,10 @@ def parse_client_message_untrusted(text: str) -> ClientMessage:
 
 
 def parse_server_message_untrusted(text: str) -> ServerMessage | None:
-    """Read what the server sent to a client; None when it is of a type that this version does not know.
+    """Parse a message from the server to a client; return None if this version does not know its type.
 
     Raises:
-        BadMessage: It is too large, no JSON object, or a field is missing or not what it must be.
+        BadMessage: The message is too large, not a JSON object, or a field is missing or malformed.
     """
     fields, kind = _object(text)
     if kind == "welcome":
@@ -213,17 +213,17 @@ def parse_server_message_untrusted(text: str) -> ServerMessage | None:
 
 
 def is_room_name(text: str) -> bool:
-    """Whether a room may have this name: 1 to 64 letters, digits, `-` or `_`."""
+    """Return whether a room may have this name: 1 to 64 letters, digits, `-` or `_`."""
     return _ID.fullmatch(text) is not None
 
 
 def clean_name(name: object) -> str:
-    """Return a name fit to be shown: printable, at most `MAX_NAME_LENGTH` characters, never empty."""
+    """Return a name that is safe to display: printable, at most `MAX_NAME_LENGTH` characters, never empty."""
     return clean_text(name, MAX_NAME_LENGTH) or DEFAULT_NAME
 
 
 def clean_text(text: object, limit: int) -> str:
-    """Return `text` in one line, without what is invisible or reorders its neighbors, cut at `limit` characters."""
+    """Return `text` on one line, without invisible and reordering characters, cut at `limit` characters."""
     if not isinstance(text, str):
         return ""
     shown = (
@@ -235,7 +235,7 @@ def clean_text(text: object, limit: int) -> str:
 
 
 def _object(text: str) -> tuple[Mapping[str, object], str]:
-    # No character is shorter than a byte; the encoding is only counted when that does not decide.
+    # A character is at least one byte long, so the encoding is measured only if the character count does not decide.
     if len(text) > MAX_MESSAGE_SIZE or len(text.encode("utf-8", "surrogatepass")) > MAX_MESSAGE_SIZE:
         raise BadMessage("too-large", f"A message may have at most {MAX_MESSAGE_SIZE} bytes.")
     try:
@@ -246,7 +246,7 @@ def _object(text: str) -> tuple[Mapping[str, object], str]:
         raise BadMessage("not-an-object", "A message must be one JSON object.")
     kind = fields.get("type")
     if not isinstance(kind, str):
-        raise BadMessage("no-type", "A message must have a `type`, which is a text.")
+        raise BadMessage("no-type", "A message must have a `type`, which is a string.")
     return fields, kind
 
 
@@ -273,7 +273,7 @@ def _identifier(fields: Mapping[str, object], key: str) -> str:
 
 def _sdp(fields: Mapping[str, object]) -> str:
     sdp = fields.get("sdp")
-    # RFC 8866, 5: the v= line comes first; whatever does not begin so is no session description at all.
+    # RFC 8866, 5: the v= line comes first, so any other beginning is not a session description.
     if not isinstance(sdp, str) or not sdp.startswith("v=0"):
         raise BadMessage("bad-sdp", "`sdp` must be a session description, beginning with v=0.")
     if len(sdp) > MAX_SDP_LENGTH:
@@ -283,7 +283,7 @@ def _sdp(fields: Mapping[str, object]) -> str:
 
 def _candidate(fields: Mapping[str, object]) -> CandidateInit | None:
     if "candidate" not in fields:
-        raise BadMessage("bad-candidate", "`candidate` is missing; it is null after the last one.")
+        raise BadMessage("bad-candidate", "`candidate` is missing; send null after the last one.")
     value = fields["candidate"]
     if value is None:
         return None
@@ -291,7 +291,7 @@ def _candidate(fields: Mapping[str, object]) -> CandidateInit | None:
         raise BadMessage("bad-candidate", "`candidate` must be an RTCIceCandidateInit or null.")
     text = value.get("candidate")
     if not isinstance(text, str) or len(text) > MAX_CANDIDATE_LENGTH:
-        raise BadMessage("bad-candidate", f"A candidate is a text of at most {MAX_CANDIDATE_LENGTH} characters.")
+        raise BadMessage("bad-candidate", f"A candidate is a string of at most {MAX_CANDIDATE_LENGTH} characters.")
     index = value.get("sdpMLineIndex")
     if index is not None and (not isinstance(index, int) or isinstance(index, bool) or not 0 <= index <= 0xFFFF):
         raise BadMessage("bad-candidate", "`sdpMLineIndex` must be a small number or null.")
@@ -305,12 +305,12 @@ def _short(fields: Mapping[str, object], key: str) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or len(value) > 256:
-        raise BadMessage("bad-candidate", f"`{key}` must be a text of at most 256 characters, or null.")
+        raise BadMessage("bad-candidate", f"`{key}` must be a string of at most 256 characters, or null.")
     return _encodable(value, key)
 
 
 def _encodable(text: str, what: str) -> str:
-    # JSON can spell half of a surrogate pair, which no UTF-8 text can carry on.
+    # JSON can encode half of a surrogate pair, which cannot be encoded as UTF-8.
     if not text.isascii():
         try:
             text.encode()
@@ -338,14 +338,14 @@ def _peer(value: object) -> PeerInfo:
 
 
 def serialize_client_message(message: ClientMessage) -> str:
-    """Return the JSON text of what a client says to the server."""
+    """Return the JSON text of a message from a client to the server."""
     if isinstance(message, Join):
         return _json({"type": "join", "version": message.version, "name": message.name})
     return _json(_signal_fields(message, "to"))
 
 
 def serialize_server_message(message: ServerMessage) -> str:
-    """Return the JSON text of what the server says to a client."""
+    """Return the JSON text of a message from the server to a client."""
     if isinstance(message, Welcome):
         fields: dict[str, object] = {
             "type": "welcome",

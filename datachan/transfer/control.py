@@ -1,7 +1,7 @@
-"""Knows the control messages of a file transfer and their JSON; knows nothing of the order they come in.
+"""Knows the control messages of a file transfer and their JSON; knows nothing of the order in which they are sent.
 
-`parse_control_untrusted` reads what a peer sent and raises `BadControl` only. Names and reasons are made harmless while
-they are read, so no other module ever sees them raw.
+`parse_control_untrusted` parses a peer's message and raises `BadControl` only. It sanitizes names and reasons, so no
+other module sees them as the peer sent them.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from datachan.transfer.errors import BadControl
-from datachan.transfer.names import printable, safe_name
+from datachan.transfer.file_names import printable, safe_name
 
 PROTOCOL_VERSION: Final = 1
 
 MAX_CONTROL_LENGTH: Final = 8192
-"""Characters. The longest legitimate control message is a fraction of this."""
+"""Characters. Legitimate control messages are far shorter."""
 
 MAX_SIZE: Final = 2**53 - 1
 """Bytes. The largest integer that survives a browser's JSON."""
@@ -33,14 +33,14 @@ _MIME: Final = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,63}/[A-Za-z0-9!#$&^_.+-]{1,63
 
 @dataclass(frozen=True, slots=True)
 class FileRequest:
-    """Please offer me this file (or, without a name, one of your choice)."""
+    """A request for the file of this name, or for any file if there is no name."""
 
     name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FileOffer:
-    """I have this file; `name` has been through `safe_name`, `size` is in bytes."""
+    """An offered file. `name` has been through `safe_name`; `size` is in bytes."""
 
     id: str
     name: str
@@ -50,7 +50,7 @@ class FileOffer:
 
 @dataclass(frozen=True, slots=True)
 class FileAccept:
-    """Send it, from byte `offset` on (0 in version 1)."""
+    """The acceptance of an offer, from byte `offset` on (0 in version 1)."""
 
     id: str
     offset: int = 0
@@ -58,7 +58,7 @@ class FileAccept:
 
 @dataclass(frozen=True, slots=True)
 class FileEnd:
-    """That was all of it; `sha256` is over the whole file, in lower-case hexadecimal."""
+    """The end of the data. `sha256` covers the whole file, in lower-case hexadecimal."""
 
     id: str
     sha256: str
@@ -66,7 +66,7 @@ class FileEnd:
 
 @dataclass(frozen=True, slots=True)
 class FileReceived:
-    """I have stored it, and this is its hash as I computed it."""
+    """The receipt: the file is stored, and this is the hash that the receiver computed."""
 
     id: str
     sha256: str
@@ -74,7 +74,7 @@ class FileReceived:
 
 @dataclass(frozen=True, slots=True)
 class FileReject:
-    """No, thank you. `id` is empty when a request is refused."""
+    """The refusal of an offer or a request. `id` is empty if a request is refused."""
 
     id: str
     reason: str
@@ -82,7 +82,7 @@ class FileReject:
 
 @dataclass(frozen=True, slots=True)
 class FileCancel:
-    """I break off, for this reason. `id` is empty when there was no offer yet."""
+    """The cancellation of a transfer, with its reason. `id` is empty if there was no offer yet."""
 
     id: str
     reason: str
@@ -103,7 +103,7 @@ _TYPE_NAMES: Final = {cls: name for name, cls in _TYPES.items()}
 
 
 def type_name(message: Control) -> str:
-    """Return what stands in the `type` field of such a message."""
+    """Return the `type` field of this message."""
     return _TYPE_NAMES[type(message)]
 
 
@@ -120,10 +120,10 @@ def serialize_control(message: Control) -> str:
 
 
 def parse_control_untrusted(text: str) -> Control | None:
-    """Read a control message; None when its type is one this version does not know.
+    """Parse a control message; return None if this version does not know its type.
 
     Raises:
-        BadControl: It is too long, no JSON object, or a field is missing or not what it must be.
+        BadControl: The message is too long, not a JSON object, or a field is missing or malformed.
     """
     if len(text) > MAX_CONTROL_LENGTH:
         raise BadControl("a control message is too long")
@@ -163,7 +163,7 @@ def _build(cls: type[Control], fields: Mapping[str, object]) -> Control:
 
 
 def clean_reason(reason: object) -> str:
-    """Return a reason fit to be shown: printable, at most `MAX_REASON_LENGTH` characters, never empty."""
+    """Return a reason that is safe to display: printable, at most `MAX_REASON_LENGTH` characters, never empty."""
     text = printable(reason[: 4 * MAX_REASON_LENGTH]).strip() if isinstance(reason, str) else ""
     return text[:MAX_REASON_LENGTH] or "no reason given"
 
@@ -171,7 +171,7 @@ def clean_reason(reason: object) -> str:
 def _text(fields: Mapping[str, object], key: str) -> str:
     value = fields.get(key)
     if not isinstance(value, str):
-        raise BadControl(f"{key} is not a text")
+        raise BadControl(f"{key} is not a string")
     return value
 
 

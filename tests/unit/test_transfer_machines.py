@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datachan.transfer.errors import TransferMisuse
-from datachan.transfer.messages import (
+from datachan.transfer.control import (
     FileAccept,
     FileCancel,
     FileEnd,
@@ -20,15 +19,16 @@ from datachan.transfer.messages import (
     FileRequest,
     serialize_control,
 )
-from datachan.transfer.protocol import (
+from datachan.transfer.errors import TransferMisuse
+from datachan.transfer.machines import (
     Accepted,
     Action,
     Ended,
     FileReceiver,
     FileSender,
     Offered,
-    Outcome,
     Send,
+    TransferOutcome,
     TransferState,
     Verified,
     Write,
@@ -40,12 +40,12 @@ OFFER = FileOffer("t1", "a.txt", len(DATA))
 
 
 def said(actions: list[Action]) -> list[dict[str, object]]:
-    """The control messages among the actions, without their reasons."""
+    """Return the control messages among the actions, without their reasons."""
     texts = [a.message for a in actions if isinstance(a, Send) and isinstance(a.message, str)]
     return [{k: v for k, v in json.loads(text).items() if k != "reason"} for text in texts]
 
 
-def ending(actions: list[Action]) -> Outcome | None:
+def ending(actions: list[Action]) -> TransferOutcome | None:
     return next((a.outcome for a in actions if isinstance(a, Ended)), None)
 
 
@@ -79,8 +79,8 @@ def test_a_file_goes_from_offer_to_receipt() -> None:
     assert receiver.receive_message(send.message) == [Verified(HASH)]
     send, ended = receiver.stored()  # A <- file-received - Z
     assert isinstance(send, Send)
-    assert ended == Ended(Outcome.DELIVERED)
-    assert sender.receive_message(send.message) == [Ended(Outcome.DELIVERED)]
+    assert ended == Ended(TransferOutcome.DELIVERED)
+    assert sender.receive_message(send.message) == [Ended(TransferOutcome.DELIVERED)]
     assert sender.sha256 == receiver.sha256 == HASH
 
 
@@ -101,7 +101,7 @@ def test_a_request_may_be_refused_before_there_is_an_id() -> None:
     receiver = FileReceiver()
     receiver.request("a.txt")
     actions = receiver.receive_message(serialize_control(FileReject("", "there is no such file")))
-    assert actions == [Ended(Outcome.REFUSED, "there is no such file")]
+    assert actions == [Ended(TransferOutcome.REFUSED, "there is no such file")]
 
 
 def test_rejects_another_file_than_the_one_requested() -> None:
@@ -109,20 +109,22 @@ def test_rejects_another_file_than_the_one_requested() -> None:
     receiver.request("b.txt")
     actions = receiver.receive_message(serialize_control(OFFER))
     assert said(actions) == [{"type": "file-reject", "id": "t1"}]
-    assert ending(actions) is Outcome.REFUSED
+    assert ending(actions) is TransferOutcome.REFUSED
 
 
 def test_rejects_a_file_that_is_too_large_without_asking() -> None:
     receiver = FileReceiver(max_size=len(DATA) - 1)
     actions = receiver.receive_message(serialize_control(OFFER))
     assert said(actions) == [{"type": "file-reject", "id": "t1"}]
-    assert ending(actions) is Outcome.REFUSED
+    assert ending(actions) is TransferOutcome.REFUSED
 
 
 def test_a_rejected_offer_ends_the_sender_with_the_reason() -> None:
     sender = FileSender("t1", "a.txt", 5)
     sender.start()
-    assert sender.receive_message(serialize_control(FileReject("t1", "no room"))) == [Ended(Outcome.REFUSED, "no room")]
+    assert sender.receive_message(serialize_control(FileReject("t1", "no room"))) == [
+        Ended(TransferOutcome.REFUSED, "no room")
+    ]
 
 
 def test_more_bytes_than_announced_cancel_before_they_are_written() -> None:
@@ -130,7 +132,7 @@ def test_more_bytes_than_announced_cancel_before_they_are_written() -> None:
     assert receiver.receive_message(DATA[:10]) == [Write(DATA[:10])]
     actions = receiver.receive_message(DATA)
     assert said(actions) == [{"type": "file-cancel", "id": "t1"}]
-    assert ending(actions) is Outcome.FAILED
+    assert ending(actions) is TransferOutcome.FAILED
     assert not any(isinstance(a, Write) for a in actions)
 
 
@@ -139,7 +141,7 @@ def test_fewer_bytes_than_announced_cancel() -> None:
     receiver.receive_message(DATA[:-1])
     actions = receiver.receive_message(serialize_control(FileEnd("t1", hashlib.sha256(DATA[:-1]).hexdigest())))
     assert said(actions) == [{"type": "file-cancel", "id": "t1"}]
-    assert ending(actions) is Outcome.FAILED
+    assert ending(actions) is TransferOutcome.FAILED
 
 
 def test_a_wrong_hash_is_reported_to_the_sender_and_ends_in_failure() -> None:
@@ -147,24 +149,24 @@ def test_a_wrong_hash_is_reported_to_the_sender_and_ends_in_failure() -> None:
     receiver.receive_message(DATA[:-1] + b"?")
     actions = receiver.receive_message(serialize_control(FileEnd("t1", HASH)))
     assert said(actions) == [{"type": "file-cancel", "id": "t1"}]
-    assert ending(actions) is Outcome.FAILED
+    assert ending(actions) is TransferOutcome.FAILED
 
 
-def test_a_receipt_with_another_hash_is_no_delivery() -> None:
+def test_a_receipt_with_a_different_hash_fails_the_transfer() -> None:
     sender = sending()
     sender.send_chunk(DATA)
     sender.finish()
     actions = sender.receive_message(serialize_control(FileReceived("t1", "0" * 64)))
-    assert ending(actions) is Outcome.FAILED
+    assert ending(actions) is TransferOutcome.FAILED
 
 
-def test_a_receipt_before_the_end_is_no_delivery() -> None:
+def test_a_receipt_before_the_end_cancels_the_transfer() -> None:
     sender = sending()
     sender.send_chunk(DATA)
-    assert ending(sender.receive_message(serialize_control(FileReceived("t1", HASH)))) is Outcome.FAILED
+    assert ending(sender.receive_message(serialize_control(FileReceived("t1", HASH)))) is TransferOutcome.FAILED
 
 
-def test_only_whole_files_are_sent() -> None:
+def test_refuses_an_offset() -> None:
     sender = FileSender("t1", "a.txt", 5)
     sender.start()
     actions = sender.receive_message(serialize_control(FileAccept("t1", offset=3)))
@@ -184,20 +186,20 @@ def test_only_whole_files_are_sent() -> None:
         serialize_control(OFFER),
     ],
 )
-def test_what_does_not_fit_is_answered_with_a_cancel(message: str | bytes) -> None:
+def test_cancels_on_an_unexpected_message(message: str | bytes) -> None:
     sender, receiver = sending(), FileReceiver()
     receiver.receive_message(serialize_control(OFFER))
     for machine in (sender, receiver):
         actions = machine.receive_message(message)
         assert said(actions) == [{"type": "file-cancel", "id": "t1"}]
-        assert ending(actions) is Outcome.FAILED
+        assert ending(actions) is TransferOutcome.FAILED
 
 
 @pytest.mark.parametrize("transfer_id", ["t1", ""])
 def test_the_peers_cancel_ends_either_side_with_its_reason(transfer_id: str) -> None:
     for machine in (sending(), receiving()):
         actions = machine.receive_message(serialize_control(FileCancel(transfer_id, "enough")))
-        assert actions == [Ended(Outcome.CANCELLED, "enough")]
+        assert actions == [Ended(TransferOutcome.CANCELLED, "enough")]
 
 
 def test_an_ended_transfer_ignores_everything() -> None:
@@ -219,7 +221,7 @@ def test_a_closing_channel_ends_the_transfer_without_a_message() -> None:
     for machine in (sending(), receiving()):
         (ended,) = machine.channel_closed()
         assert isinstance(ended, Ended)
-        assert ended.outcome is Outcome.FAILED
+        assert ended.outcome is TransferOutcome.FAILED
 
 
 def test_unknown_types_are_ignored() -> None:
@@ -228,7 +230,7 @@ def test_unknown_types_are_ignored() -> None:
     assert sender.state is TransferState.TRANSFERRING
 
 
-def test_misuse_raises() -> None:
+def test_raises_on_misuse() -> None:
     for bad_id in ("", "a b", "x" * 65):
         with pytest.raises(TransferMisuse):
             FileSender(bad_id, "a", 1)
@@ -262,7 +264,7 @@ MESSAGES = st.binary(max_size=30) | st.text() | CONTROLS.map(serialize_control)
 
 
 @given(st.lists(MESSAGES, max_size=12))
-def test_a_receiver_writes_no_more_than_was_offered_whatever_comes(messages: list[str | bytes]) -> None:
+def test_a_receiver_never_writes_more_than_was_offered(messages: list[str | bytes]) -> None:
     receiver, written, verified = FileReceiver(), 0, 0
     for message in messages:
         for action in receiver.receive_message(message):
@@ -277,8 +279,8 @@ def test_a_receiver_writes_no_more_than_was_offered_whatever_comes(messages: lis
 
 
 @given(st.lists(MESSAGES, max_size=12))
-def test_a_sender_never_believes_in_a_delivery_it_has_not_made(messages: list[str | bytes]) -> None:
+def test_a_sender_reports_delivery_only_after_sending_every_byte(messages: list[str | bytes]) -> None:
     sender = FileSender("t1", "a.txt", len(DATA))
     sender.start()
     for message in messages:
-        assert ending(sender.receive_message(message)) is not Outcome.DELIVERED
+        assert ending(sender.receive_message(message)) is not TransferOutcome.DELIVERED

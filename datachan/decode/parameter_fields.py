@@ -1,4 +1,4 @@
-"""Parameters and error causes field by field; they share a file as each may hold the other.
+"""Parameters and error causes field by field; they share a file because each may contain the other.
 
 RFC 9260, 3.3.2, 3.3.3 and 3.3.10; RFC 3758; RFC 4895; RFC 5061; RFC 6525; RFC 9653.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 import ipaddress
 from typing import Final
 
-from datachan.decode.names import CHUNK_NAMES, HMAC_NAMES, RECONFIG_RESULTS
 from datachan.decode.node import Node, Reader, quoted
+from datachan.decode.registry import CHUNK_NAMES, HMAC_NAMES, RECONFIG_RESULTS
 from datachan.decode.tlv import Decoder, decode_list, decode_value, opaque
 
 _DETECTION_METHODS: Final = {1: "SCTP over DTLS"}
@@ -17,18 +17,18 @@ _ADDRESS_TYPES: Final = {5: "IPv4", 6: "IPv6", 11: "host name"}
 
 
 def decode_parameters(parent: Node, reader: Reader) -> None:
-    """Take all parameters there are."""
+    """Decode all parameters and add them to the parent."""
     decode_list(parent, reader, _decode_parameter)
 
 
 def decode_causes(parent: Node, reader: Reader) -> None:
-    """Take all error causes there are."""
+    """Decode all error causes and add them to the parent."""
     decode_list(parent, reader, _decode_cause)
 
 
 def _decode_parameter(type_: int, length: int, reader: Reader) -> Node:
     name, decoder = PARAMETERS.get(type_, ("", opaque("value")))
-    node = Node("parameters", name or f"Parameter 0x{type_:04x}", "" if name else asked(type_ >> 8))
+    node = Node("parameters", name or f"Parameter 0x{type_:04x}", "" if name else requested_handling(type_ >> 8))
     node.add("type", type_, f"0x{type_:04x}")
     node.add("length", length)
     decode_value(node, reader, decoder)
@@ -44,8 +44,8 @@ def _decode_cause(code: int, length: int, reader: Reader) -> Node:
     return node
 
 
-def asked(type_: int) -> str:
-    """What the two high bits of a type ask of a receiver that does not know it (RFC 9260, 3.2 and 3.2.1)."""
+def requested_handling(type_: int) -> str:
+    """Return what a receiver that does not know a type must do, from its two high bits (RFC 9260, 3.2 and 3.2.1)."""
     report = ", and reports it" if type_ & 0x40 else ""
     return f"unknown; a receiver {'skips it' if type_ & 0x80 else 'stops there'}{report}"
 
