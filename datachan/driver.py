@@ -1,49 +1,59 @@
-"""Runs one machine on asyncio: datagrams in, datagrams out, events up, one timer; it knows nothing of what they mean.
+"""Runs one machine on asyncio: datagrams in, datagrams out, events up, one timer; it does not know what they mean.
 
-The machine is never called while it is being called. After each call its datagrams are sent, as far as the transport
-takes them, its events are handed up, and the one timer is set. A transport that is not writable leaves the datagrams in
-the machine, where their number is bounded and where a newer state may still replace them.
+The machine is never called while it is being called. After each call the driver sends the machine's datagrams as long
+as the transport takes them, hands up its events, and sets the one timer. While the transport is not writable, datagrams
+stay in the machine, where their number is bounded and where a newer state may still replace them.
+
+An exception of the machine or of the transport is a defect in this package, and the machine's state cannot be trusted
+after it. The driver then stops and reports the exception, so that this connection ends with a reason. Other connections
+of the process go on.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-Datagram = TypeVar("Datagram")  # bytes; or with where they come from and go to, if the machine knows addresses
+Datagram = TypeVar("Datagram")  # bytes; or bytes with the addresses they come from and go to
 Event = TypeVar("Event")
 Event_co = TypeVar("Event_co", covariant=True)
 
-# How often one call may go round (events whose handlers make more events) before the loop gets its turn.
+_log = logging.getLogger("datachan.driver")
+
+# How often one call drains the machine (handlers of events may cause more events) before other callbacks get a turn.
 _ROUNDS: Final = 32
+# One defect can end thousands of connections at once: at most one traceback per interval is logged as an error, in
+# seconds. The others are logged for debugging.
+_TRACEBACK_INTERVAL: Final = 60.0
 
 
 class Machine(Protocol[Datagram, Event_co]):
-    """The one shape of a sans-IO machine; `now` is in seconds of the event loop's monotonic clock."""
+    """The shape of every sans-IO machine; `now` is in seconds of the event loop's monotonic clock."""
 
     def receive_datagrams(self, datagrams: Sequence[Datagram], now: float) -> None:
-        """Take in what the peer sent."""
+        """Take in datagrams from the peer."""
 
     def handle_timeout(self, now: float) -> None:
         """Do what is due."""
 
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` wants to be called."""
+        """Return when to call `handle_timeout`; None for never."""
 
     def datagrams_to_send(self, now: float) -> Sequence[Datagram]:
-        """Drain what is to be sent."""
+        """Drain the datagrams to send."""
 
     def events(self) -> Sequence[Event_co]:
-        """Drain what happened."""
+        """Drain the events."""
 
 
 class Transport(Protocol[Datagram]):
-    """What a driver needs of a transport; `datachan.ice.transport.DatagramTransport` has it."""
+    """What a driver needs of a transport."""
 
     def set_receiver(self, receiver: Callable[[list[Datagram]], None] | None) -> None:
-        """Name who gets each batch."""
+        """Set the callback for each batch of datagrams received."""
 
     def send_datagrams(self, datagrams: Sequence[Datagram]) -> None:
         """Send a batch."""
@@ -53,29 +63,37 @@ class Transport(Protocol[Datagram]):
         """Whether the transport takes datagrams now."""
 
     def set_writable_callback(self, callback: Callable[[], None] | None) -> None:
-        """Name who is told that `writable` has become True."""
+        """Set the callback for each time `writable` becomes True."""
 
 
 class Driver(Generic[Datagram, Event]):
     """Drives a machine over a transport, from construction until `close`.
 
-    Arguments:
-        machine: what to run.
+    Args:
+        machine: the machine to run.
         transport: its receiver and its writable callback belong to the driver until `close`.
-        on_event: called with each event, in order. It may call the machine; `wake` is not needed then. If it raises,
-            the other events still come, and the error reaches the event loop's exception handler.
+        on_event: called with each event, in order. It may call the machine without calling `wake`. If it raises, the
+            other events still come, and the exception reaches the event loop's exception handler.
+        on_failure: called once, in a turn of the event loop of its own, with the exception that the machine or the
+            transport raised. The driver is closed then.
     """
 
     def __init__(
-        self, machine: Machine[Datagram, Event], transport: Transport[Datagram], on_event: Callable[[Event], Any]
+        self,
+        machine: Machine[Datagram, Event],
+        transport: Transport[Datagram],
+        on_event: Callable[[Event], Any],
+        on_failure: Callable[[Exception], Any],
     ) -> None:
         self._machine = machine
         self._transport = transport
         self._on_event = on_event
+        self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
         self._events: deque[Event] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._wake: asyncio.Handle | None = None
+        self._failure: asyncio.Handle | None = None
         self._running = False
         self._closed = False
         transport.set_writable_callback(self._run)
@@ -88,33 +106,37 @@ class Driver(Generic[Datagram, Event]):
         return self._loop.time()
 
     def wake(self) -> None:
-        """Say that the machine was called directly; however often, it is looked after once per turn of the loop."""
+        """Schedule one run for this turn of the event loop, after the machine was called directly.
+
+        Any number of calls in one turn cause one run.
+        """
         if self._wake is None and not self._closed and not self._running:
             self._wake = self._loop.call_soon(self._woken)
 
     def send_now(self) -> None:
-        """As `wake`, and what the machine wants to send leaves at once if this is the first call in this turn.
+        """Do as `wake`; the first call in a turn also sends the machine's datagrams at once.
 
-        Events wait for the turn to come all the same: nobody who sends expects to be called back before it returns.
+        Events are still handed up later: an application that sends does not expect callbacks before `send` returns.
         """
         if self._wake is not None or self._closed or self._running:
             return
         self._wake = self._loop.call_soon(self._woken)
-        self._send()
+        try:
+            self._send()
+        except Exception as error:
+            self._fail(error)
 
     def flush(self) -> None:
-        """Look after the machine at once rather than at the next turn of the loop; for a last word before `close`."""
+        """Run the machine at once rather than in the next turn of the loop; for the last packets before `close`."""
         self._run()
 
     def close(self) -> None:
-        """Let go of the machine and the transport; what the machine still wants to send stays in it."""
+        """Detach from the machine and the transport; datagrams that were not sent stay in the machine."""
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._wake is not None:
-            self._wake.cancel()
-            self._wake = None
+        for handle in (self._timer, self._wake, self._failure):
+            if handle is not None:
+                handle.cancel()
+        self._timer = self._wake = self._failure = None
         self._events.clear()
         self._transport.set_receiver(None)
         self._transport.set_writable_callback(None)
@@ -126,45 +148,61 @@ class Driver(Generic[Datagram, Event]):
     def _received(self, datagrams: list[Datagram]) -> None:
         if self._closed:
             return
-        self._machine.receive_datagrams(datagrams, self._loop.time())
-        self._run()
+        try:
+            self._machine.receive_datagrams(datagrams, self._loop.time())
+        except Exception as error:
+            self._fail(error)
+        else:
+            self._run()
 
     def _timer_expired(self) -> None:
         self._timer = None
-        deadline = self._machine.next_timeout()
-        now = self._loop.time()
-        if deadline is not None and deadline <= now:
-            self._machine.handle_timeout(now)
-        self._run()
+        try:
+            deadline = self._machine.next_timeout()
+            now = self._loop.time()
+            if deadline is not None and deadline <= now:
+                self._machine.handle_timeout(now)
+        except Exception as error:
+            self._fail(error)
+        else:
+            self._run()
 
     def _run(self) -> None:
-        if self._running or self._closed:  # a handler or the transport called back into us: the round below sees it
+        if self._running or self._closed:  # the transport or a handler called back: the run in progress goes on
             return
         self._running = True
-        again = True
+        again = False
         try:
             for _ in range(_ROUNDS):
                 again = self._round()
                 if not again:
                     break
-        finally:
-            self._running = False
             if not self._closed:
                 self._set_timer()
-                if again:  # more to do than one turn should take, or a handler raised
-                    self.wake()
+        except Exception as error:
+            self._fail(error)
+        finally:
+            self._running = False
+        if again:  # there is more to do than one turn should take
+            self.wake()
 
     def _round(self) -> bool:
-        """Drain the machine once; whether something was there."""
+        """Drain the machine once; return whether it had anything."""
         busy = self._send()
+        if self._closed:
+            return False
         self._events.extend(self._machine.events())
         while self._events and not self._closed:
             busy = True
-            self._on_event(self._events.popleft())
+            event = self._events.popleft()
+            try:
+                self._on_event(event)
+            except Exception as error:
+                self._loop.call_exception_handler({"message": "a handler of events raised", "exception": error})
         return busy and not self._closed
 
     def _send(self) -> bool:
-        """Send what the machine wants to send, if the transport takes it; whether that was anything."""
+        """Send the machine's datagrams if the transport takes them; return whether there were any."""
         if not self._transport.writable:
             return False
         datagrams = self._machine.datagrams_to_send(self._loop.time())
@@ -175,8 +213,8 @@ class Driver(Generic[Datagram, Event]):
     def _set_timer(self) -> None:
         """Set the one timer.
 
-        A timer that is too early is left alone: acknowledgments move the deadline with every batch, always later, and
-        one needless wake-up is cheaper than cancelling each time.
+        A timer that is too early stays: acknowledgments move the deadline later with every batch, and one needless
+        wake-up costs less than canceling a timer each time.
         """
         deadline = self._machine.next_timeout()
         if self._timer is not None:
@@ -186,3 +224,24 @@ class Driver(Generic[Datagram, Event]):
             self._timer = None
         if deadline is not None:
             self._timer = self._loop.call_at(deadline, self._timer_expired)
+
+    def _fail(self, error: Exception) -> None:
+        """Close, log the exception, and report it in the next turn of the loop."""
+        if self._closed:
+            return
+        self.close()
+        _log_defect(error, self._loop.time())
+        self._failure = self._loop.call_soon(self._on_failure, error)
+
+
+_last_traceback = float("-inf")
+
+
+def _log_defect(error: Exception, now: float) -> None:
+    """Log an exception with its traceback, as an error at most once per `_TRACEBACK_INTERVAL`."""
+    global _last_traceback  # noqa: PLW0603 (one limit for all drivers of the process)
+    level = logging.DEBUG
+    if now - _last_traceback >= _TRACEBACK_INTERVAL:
+        _last_traceback = now
+        level = logging.ERROR
+    _log.log(level, "internal error: a connection ends because of an exception", exc_info=error)

@@ -361,7 +361,7 @@ class PeerTransports:
             self._path.set_too_long_callback(lambda length: stack.datagram_too_long(length, self._now()))
         # The peer may have been ready first: what it sent meanwhile comes in as soon as there is a driver.
         self.stack.start(self._now())
-        self._driver = Driver(self.stack, self._path, self._stack_event)
+        self._driver = Driver(self.stack, self._path, self._stack_event, self._stack_failed)
 
     async def _restart(self, ice: IceTransport, remote: Section) -> None:
         transport = remote.transport
@@ -433,6 +433,18 @@ class PeerTransports:
         if isinstance(event, StackClosed):
             self._stack_closed.set()
         self._callbacks.stack_event(event)
+
+    def _stack_failed(self, error: Exception) -> None:
+        """Report that the machine or the transport raised, after an attempt to tell the peer with an ABORT."""
+        reason = f"internal error: {error!r}"
+        if self.stack is not None:
+            now = self._now()
+            try:
+                self.stack.abort(now, reason)
+                self._path.send_datagrams(self.stack.datagrams_to_send(now))
+            except Exception:
+                _log.debug("the peer could not be told of the failure", exc_info=True)
+        self._callbacks.failed(reason)
 
     async def _delivered(self, hurry: asyncio.Event) -> bool:
         """Wait for the graceful end; False when it does not come."""

@@ -105,6 +105,8 @@ class Endpoint:
         self._deadlines = Deadlines()
         self._sending: dict[int, Entry] = {}  # may have packets
         self._telling: dict[int, Entry] = {}  # may have events
+        self._called: Entry | None = None  # the association being called, to know it if the call raises
+        self._told: list[tuple[int, Event]] = []  # drained from associations, not from here
         self._answers: list[tuple[TransportAddress, bytes]] = []  # to strangers
         self._tokens = self.limits.answer_burst
         self._tokens_at = 0.0
@@ -189,6 +191,21 @@ class Endpoint:
         for entry in self._entries.values():
             self._schedule(entry)
 
+    def remove_failed(self) -> int | None:
+        """Remove the association whose code raised an exception out of the last call, and let the others go on.
+
+        Returns:
+            The id of the association; None if the exception was not raised by one.
+        """
+        failed, self._called = self._called, None
+        if failed is None or failed.id not in self._entries:
+            return None
+        self._remove(failed)
+        # The call ended halfway: any of the others may have packets or events left, or have lost its deadline.
+        self._sending = dict(self._entries)
+        self._telling = dict(self._entries)
+        return failed.id
+
     # -- the machine ------------------------------------------------------------------------------------------
 
     def receive_datagrams(self, datagrams: Sequence[bytes], now: float, source: TransportAddress) -> None:
@@ -218,6 +235,7 @@ class Endpoint:
             entry = self._entries.get(assoc_id)
             if entry is None:
                 continue
+            self._called = entry
             if self.autoclose > 0:
                 self._close_if_idle(entry, now)
             moment = entry.association.next_timeout()
@@ -226,11 +244,14 @@ class Endpoint:
                 self._touch(entry)
             else:
                 self._schedule(entry)
+        self._called = None
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` should be called, in monotonic seconds, or None."""
         for entry in self._sending.values():
+            self._called = entry
             self._schedule(entry)
+        self._called = None
         return self._deadlines.earliest()
 
     def dont_fragment(self, destination: TransportAddress, packet: bytes) -> bool:
@@ -269,6 +290,7 @@ class Endpoint:
         sending = self._sending
         self._sending = {}
         for entry in sending.values():
+            self._called = entry
             for destination, packets in entry.association.packets_to_send(now):
                 if destination is not None:
                     runs.append((destination, packets))
@@ -276,16 +298,18 @@ class Endpoint:
                 self._note_traffic(entry, now)
             self._telling[entry.id] = entry
             self._schedule(entry)
+        self._called = None
         return runs
 
     def events(self) -> list[tuple[int, Event]]:
         """What happened since the last call, with the association it happened to."""
         if not self._telling:
             return []
-        told: list[tuple[int, Event]] = []
+        told = self._told
         telling = self._telling
         self._telling = {}
         for entry in telling.values():
+            self._called = entry
             assoc_id = entry.id
             told.extend([(assoc_id, event) for event in entry.association.events()])
             if entry.association.state is _S.CLOSED:
@@ -293,17 +317,21 @@ class Endpoint:
                     self._telling[entry.id] = entry
                 else:
                     self._remove(entry)
+        self._called = None
+        self._told = []
         return told
 
     # -- packets of associations ------------------------------------------------------------------------------
 
     def _receive(self, entry: Entry, datagrams: list[bytes], now: float, source: TransportAddress) -> None:
         association = entry.association
+        self._called = entry
         association.receive_datagrams(datagrams, now, source)
         self._index(entry)
         if self.autoclose > 0:
             self._note_traffic(entry, now)
         self._touch(entry)
+        self._called = None
 
     def _receive_strange(self, datagram: bytes, now: float, source: TransportAddress) -> None:
         """A packet with no tag of ours."""

@@ -12,8 +12,10 @@ from datachan.driver import Driver
 from datachan.sctp.addresses import TransportAddress
 from datachan.sctp.association import Association
 from datachan.sctp.endpoint import Endpoint
-from datachan.sctp.events import AddressChange, AssociationEstablished, Event, LocalAddressChanged
+from datachan.sctp.errors import InvalidState
+from datachan.sctp.events import AddressChange, AssociationEstablished, AssociationLost, Event, LocalAddressChanged
 from datachan.sctp.options import AssociationOptions
+from datachan.sctp.wire.causes import USER_INITIATED_ABORT
 
 from .ancillary import Address
 from .association import SocketAssociation
@@ -64,7 +66,11 @@ class Binding:
         ports.sources_for = self.endpoint.sources_for
         ports.dont_fragment = self.endpoint.dont_fragment
         ports.on_too_long = self._too_long
-        self._driver: Driver[Run, Told] = Driver(EndpointMachine(self.endpoint), ports, self._told)
+        self._failure = ""
+        self._driver = self._drive()
+
+    def _drive(self) -> Driver[Run, Told]:
+        return Driver(EndpointMachine(self.endpoint), self.ports, self._told, self._failed)
 
     @property
     def now(self) -> float:
@@ -92,8 +98,10 @@ class Binding:
         """Begin to set up an association.
 
         Raises:
-            InvalidState: there is one with this peer already.
+            InvalidState: there is one with this peer already, or the endpoint has failed.
         """
+        if self._failure:
+            raise InvalidState(self._failure)
         assoc_id = self.endpoint.connect(addresses, self.now, remote_port=port, options=settings.options)
         association = SocketAssociation(assoc_id, self, inbox, settings, (addresses[0][0], port))
         self.associations[assoc_id] = association
@@ -180,6 +188,19 @@ class Binding:
     def _too_long(self, target: TransportAddress, packet: bytes) -> None:
         self.endpoint.packet_too_long(target, packet, self.now, self.ports.longest_packet(target))
         self._driver.wake()
+
+    def _failed(self, error: Exception) -> None:
+        """End the association whose code raised an exception and go on with the others; end all if none did."""
+        lost = AssociationLost(f"internal error: {error!r}", by_peer=False, cause_code=USER_INITIATED_ABORT)
+        failed = self.endpoint.remove_failed()
+        if failed is None:
+            self._failure = lost.reason
+            for association in list(self.associations.values()):
+                association.handle(lost)
+            return
+        if failed in self.associations:
+            self.associations[failed].handle(lost)
+        self._driver = self._drive()
 
     def _told(self, told: Told) -> None:
         assoc_id, event = told

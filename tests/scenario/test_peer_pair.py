@@ -18,6 +18,7 @@ from datachan import (
     RTCPeerConnection,
     RTCSessionDescription,
 )
+from datachan.stack import Stack
 from tests.pairs import channel_pair, configuration, connected, event, pair, signal, soon, state
 
 
@@ -635,3 +636,39 @@ async def test_a_short_conversation_probes_nothing() -> None:
             assert await soon(anext(p.z_channel)) == "short"
         assert p.a.sctp.mtu < 1200
         assert p.a._transports.stack.bytes_sent < 30_000
+
+
+# -- defects of our own
+
+
+@pytest.mark.parametrize("call", ["receive_datagrams", "handle_timeout", "next_timeout", "datagrams_to_send", "events"])
+async def test_an_internal_error_fails_its_connection_with_the_reason_and_no_other(
+    call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with pair() as first, pair() as second:
+        connections = [first.a, first.z, second.a, second.z]
+        broken: list[Stack] = []
+        original = getattr(Stack, call)
+
+        def raise_in_one(stack: Stack, *arguments: object) -> object:
+            if not broken:
+                broken.append(stack)
+            if stack is broken[0]:
+                raise ZeroDivisionError(call)
+            return original(stack, *arguments)
+
+        monkeypatch.setattr(Stack, call, raise_in_one)
+        first.a_channel.send("message")
+        async with asyncio.timeout(20):
+            while not (failed := [pc for pc in connections if pc.connectionState == "failed"]):
+                await asyncio.sleep(0.01)
+
+        assert len(failed) == 1
+        assert failed[0].failureReason == f"internal error: ZeroDivisionError({call!r})"
+        whole, hit = (second, first) if failed[0] in (first.a, first.z) else (first, second)
+        if call != "datagrams_to_send":  # then not even an ABORT can be sent
+            other_end = hit.z if failed[0] is hit.a else hit.a
+            await state(other_end, "connectionState", "closed", "connectionstatechange")
+        whole.a_channel.send("still here")
+        while await soon(anext(whole.z_channel)) != "still here":
+            pass

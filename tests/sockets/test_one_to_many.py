@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
+from datachan.sctp.association import Association
 from datachan.sockets import (
     MSG_ABORT,
     MSG_DONTWAIT,
@@ -227,3 +229,43 @@ async def test_nobody_is_let_in_while_too_much_is_unread(opened, monkeypatch: py
     welcome = await opened.client(server)
     await welcome.send(b"there is room again")
     assert [len(await server.recv(1 << 20)) for _ in range(2)] == [60_000, 19]
+
+
+@pytest.mark.parametrize("call", ["receive_datagrams", "handle_timeout", "next_timeout", "packets_to_send", "events"])
+async def test_an_internal_error_of_one_association_ends_it_and_no_other(
+    opened, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    server = await opened.many()
+    first, second = [await opened.client(server) for _ in range(2)]
+    broken: list[Association] = []
+    original = getattr(Association, call)
+
+    def raise_in_one(association: Association, *arguments: object) -> object:
+        if not broken:
+            broken.append(association)
+        if association is broken[0]:
+            raise ZeroDivisionError(call)
+        return original(association, *arguments)
+
+    try:
+        monkeypatch.setattr(Association, call, raise_in_one)
+    except TypeError:
+        pytest.skip("a compiled class cannot be patched")
+    async with asyncio.timeout(10):
+        while not broken:
+            await first.send(b"provoke the error")
+            await asyncio.sleep(0.3)  # time for a delayed SACK
+    monkeypatch.undo()
+
+    async def arrives(message: bytes) -> None:
+        async with asyncio.timeout(10):
+            while await server.recv(100) != message:
+                pass
+
+    for client in (first, second):
+        with contextlib.suppress(OSError):  # one of them may have ended
+            await client.send(b"still here")
+    await arrives(b"still here")
+    late = await opened.client(server)
+    await late.send(b"new associations work")
+    await arrives(b"new associations work")

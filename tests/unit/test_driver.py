@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from datachan import driver
 from datachan.driver import Driver
 from tests.unit.timers import Timers
 
@@ -22,27 +23,37 @@ class Echo:
         self.deadline: float | None = None
         self.timeouts: list[float] = []
         self.asked_to_send = 0
+        self.broken = ""
+
+    def _check(self, call: str) -> None:
+        if call == self.broken:
+            raise RuntimeError(call)
 
     def receive_datagrams(self, datagrams: Sequence[bytes], now: float) -> None:
+        self._check("receive_datagrams")
         self.calls.append("receive")
         for datagram in datagrams:
             self.outgoing.append(b"echo " + datagram)
             self.happened.append(datagram.decode())
 
     def handle_timeout(self, now: float) -> None:
+        self._check("handle_timeout")
         self.calls.append("timeout")
         self.timeouts.append(now)
         self.deadline = None
 
     def next_timeout(self) -> float | None:
+        self._check("next_timeout")
         return self.deadline
 
     def datagrams_to_send(self, now: float) -> list[bytes]:
+        self._check("datagrams_to_send")
         self.asked_to_send += 1
         drained, self.outgoing = self.outgoing, []
         return drained
 
     def events(self) -> list[str]:
+        self._check("events")
         drained, self.happened = self.happened, []
         return drained
 
@@ -80,7 +91,8 @@ class Scene:
         self.pipe = Pipe()
         self.seen: list[str] = []
         self.handler: Callable[[str], Any] = self.seen.append
-        self.driver = Driver(self.machine, self.pipe, self.told)
+        self.failures: list[Exception] = []
+        self.driver = Driver(self.machine, self.pipe, self.told, self.failures.append)
 
     def told(self, event: str) -> None:
         self.handler(event)
@@ -308,3 +320,92 @@ async def test_a_handler_may_close_the_driver(scene: Scene) -> None:
     await scene.turn()
     assert scene.seen == ["1"]
     assert scene.timers.pending() == []
+
+
+# -- a machine or a transport that raises ------------------------------------------------------------------------------
+
+
+async def test_raising_in_any_call_of_the_machine_closes_the_driver_and_reports_the_exception(
+    scene: Scene, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await scene.turn()
+    for call in ("receive_datagrams", "handle_timeout", "next_timeout", "datagrams_to_send", "events"):
+        monkeypatch.setattr(driver, "_last_traceback", float("-inf"))
+        caplog.clear()
+        failing = Scene()
+        await failing.turn()
+        failing.machine.deadline = failing.driver.now + 0.01
+        failing.driver.flush()
+        failing.machine.broken = call
+        if call != "handle_timeout":
+            failing.pipe.deliver(b"1")
+            assert failing.failures == []
+        async with asyncio.timeout(5):
+            while not failing.failures:
+                await asyncio.sleep(0.001)
+
+        assert [str(error) for error in failing.failures] == [call]
+        assert (failing.pipe.receiver, failing.pipe.writable_callback) == (None, None)
+        assert failing.timers.pending() == []
+        [record] = [record for record in caplog.records if record.name == "datachan.driver"]
+        assert record.levelname == "ERROR"
+        assert record.exc_info is not None
+        assert record.exc_info[1] is failing.failures[0]
+
+    scene.pipe.deliver(b"another connection")
+    assert scene.seen == ["another connection"]
+
+
+async def test_a_transport_that_raises_closes_the_driver(scene: Scene) -> None:
+    def fail() -> None:
+        raise OSError("transport")
+
+    await scene.turn()
+    scene.pipe.on_send = fail
+    scene.pipe.deliver(b"1")
+    await scene.turn()
+    assert [str(error) for error in scene.failures] == ["transport"]
+    assert scene.pipe.receiver is None
+
+
+async def test_sending_at_once_returns_normally_when_the_machine_raises(scene: Scene) -> None:
+    await scene.turn()
+    scene.machine.broken = "datagrams_to_send"
+    scene.driver.send_now()
+    assert scene.failures == []
+    await scene.turn()
+    assert [str(error) for error in scene.failures] == ["datagrams_to_send"]
+
+
+async def test_a_failure_during_a_nested_delivery_ends_the_outer_round(scene: Scene) -> None:
+    def deliver() -> None:
+        scene.machine.broken = "receive_datagrams"
+        scene.pipe.deliver(b"2")
+
+    scene.pipe.on_send = deliver
+    scene.pipe.deliver(b"1")
+    await scene.turn()
+    assert [str(error) for error in scene.failures] == ["receive_datagrams"]
+    assert scene.seen == []
+
+
+async def test_closing_before_a_failure_is_reported_suppresses_the_report(scene: Scene) -> None:
+    await scene.turn()
+    scene.machine.broken = "events"
+    scene.pipe.deliver(b"1")
+    scene.driver.close()
+    await scene.turn()
+    assert scene.failures == []
+
+
+async def test_only_one_traceback_per_interval_is_logged_as_an_error(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "_last_traceback", float("-inf"))
+    caplog.set_level("DEBUG", "datachan.driver")
+    for _ in range(3):
+        failing = Scene()
+        failing.machine.broken = "events"
+        await failing.turn()
+        assert len(failing.failures) == 1
+    assert [record.levelname for record in caplog.records] == ["ERROR", "DEBUG", "DEBUG"]
