@@ -83,7 +83,7 @@ class Sender(RuleBasedStateMachine):
     @rule(count=st.integers(1, 40), path=st.integers(0, PATHS - 1))
     def send_new(self, count: int, path: int) -> None:
         for _ in range(count):
-            self.queue.packet_done()
+            self.queue.start_packet()
             message = self.queue.next_message()
             if message is None:
                 return
@@ -101,7 +101,7 @@ class Sender(RuleBasedStateMachine):
             chunk = self.outstanding.flights[path].next_lost()
             if chunk is None:
                 return
-            self.outstanding.resend(chunk, self.now, self.packet)
+            self.outstanding.retransmit(chunk, self.now, self.packet)
             self.packet += 1
 
     # -- the network and the peer -----------------------------------------------------------------------------
@@ -139,7 +139,7 @@ class Sender(RuleBasedStateMachine):
         """A SACK with room for so many Gap Ack Blocks."""
         self.take_cumulatively()
         gaps = self.islands()[:blocks]
-        assert self.outstanding.valid(self.cumulative, gaps)
+        assert self.outstanding.is_valid_sack(self.cumulative, gaps)
         assert not self.outstanding.never_sent(self.cumulative, gaps)
         self.now += 0.01
         info = self.outstanding.acknowledge(self.cumulative, gaps, self.now)

@@ -362,7 +362,7 @@ def test_a_message_longer_than_announced_ends_the_association_before_it_fills_me
     pair.send_a(bytes(5001))
     pair.exchange()
     assert pair.z.state is S.CLOSED
-    assert "5000 bytes announced" in pair.z_saw(AssociationLost)[0].reason
+    assert "maximum message size of 5000 bytes" in pair.z_saw(AssociationLost)[0].reason
 
 
 @pytest.mark.parametrize(

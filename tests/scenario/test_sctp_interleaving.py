@@ -230,7 +230,7 @@ def test_a_message_longer_than_announced_ends_the_association() -> None:
     pair = interleaved(max_message_size=3000)
     pair.send_a(bytes(3001))
     pair.exchange()
-    assert "exceeds the 3000 bytes" in pair.z_saw(AssociationLost)[0].reason
+    assert "exceeds the maximum message size of 3000 bytes" in pair.z_saw(AssociationLost)[0].reason
 
 
 def test_without_user_data_the_association_ends() -> None:

@@ -79,7 +79,7 @@ def test_round_robin_per_packet_changes_streams_with_the_packet() -> None:
     packets = []
     while sending.queue.sendable:
         packets.append(sending.streams(3))
-        sending.queue.packet_done()
+        sending.queue.start_packet()
     assert packets == [[1, 1, 1], [2, 2, 2], [1, 1], [2, 2]]
 
 
@@ -187,10 +187,10 @@ def test_everything_goes_whatever_is_added_and_dropped(name: str, interleaving: 
             case _:
                 sending.take()
         if chance.random() < 0.3:
-            sending.queue.packet_done()
+            sending.queue.start_packet()
         sending.queue.check_invariants()
     while sending.queue.sendable:
-        sending.queue.packet_done()
+        sending.queue.start_packet()
         assert sending.take() is not None
     assert sending.queue.empty
     for messages in waiting.values():
@@ -205,7 +205,7 @@ def test_a_stream_of_low_priority_that_comes_and_goes_costs_no_memory() -> None:
         scheduler.activate(2, arrival)
         scheduler.deactivate(2)
     assert scheduler.choose() == 1
-    scheduler.taken(1, 10, -1)
+    scheduler.record_taken(1, 10, -1)
     assert scheduler.choose() is None
 
 

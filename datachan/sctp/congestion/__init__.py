@@ -1,8 +1,8 @@
-"""How much may be in flight and how fast: congestion controllers behind one base class (RFC 9260, section 7.2).
+"""Congestion controllers behind one base class: how many bytes may be in flight, and how fast they are sent.
 
-A controller knows bytes, sizes and times only. It never sees chunks, timers or packets: the data sender tells it what
-was acknowledged or lost, and reads `cwnd` and the pacing rate. Another algorithm is another subclass and a line in
-`make_controller`.
+A controller knows bytes, sizes and times only (RFC 9260, section 7.2); it never sees chunks, timers or packets. The
+data sender reports what was acknowledged or lost, and reads `cwnd` and the pacing rate. A new algorithm is a new
+subclass and a line in `make_controller`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ ALGORITHMS: Final = ("newreno", "cubic", "bbr")
 def make_controller(
     algorithm: str, max_payload: int, initial_cwnd: int = 0, slow_start_limit: int = 1
 ) -> CongestionController:
-    """A controller for one path.
+    """Return a new congestion controller for one path.
 
     Args:
         algorithm: one of `ALGORITHMS`.
         max_payload: bytes of the largest DATA chunk that fits a packet (PMDCS).
-        initial_cwnd: bytes; 0 for RFC 9260's.
+        initial_cwnd: bytes; 0 for RFC 9260's value.
         slow_start_limit: full packets by which cwnd may grow per SACK in slow start (L of section 7.2.1).
+
+    Returns:
+        The controller.
 
     Raises:
         ValueError: there is no such algorithm.
@@ -39,4 +42,4 @@ def make_controller(
         return Cubic(max_payload, initial_cwnd, slow_start_limit)
     if algorithm == "bbr":
         return Bbr(max_payload, initial_cwnd)
-    raise ValueError(f"no congestion control {algorithm!r}; there is {', '.join(ALGORITHMS)}")
+    raise ValueError(f"unknown congestion control {algorithm!r}; choose one of {', '.join(ALGORITHMS)}")

@@ -1,4 +1,4 @@
-"""What every congestion controller is told and what it answers."""
+"""The base of all congestion controllers: the samples they receive and the windows they compute."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ from typing import Final
 
 SLOW_START_PACE: Final = 2.0
 PACE: Final = 1.05
-"""Windows per round trip at which packets leave: enough to grow by, and to catch up on what was held back."""
+"""Windows per round trip at which packets are paced: more than 1, so that the window can grow and delays are made up
+for."""
+
+UNLIMITED: Final = 1 << 62
+"""An ssthresh that no window reaches: no loss has set one yet."""
 
 USED_PERIOD: Final = 1.0
-"""Seconds for which the largest flight counts as the window that was used (the sampling period of RFC 7661)."""
+"""Seconds for which the largest flight counts as the used part of the window (the sampling period of RFC 7661)."""
 
 
 class AckSample:
-    """What one SACK says to a congestion controller.
+    """The information of one SACK for a congestion controller.
 
     Attributes:
         now: monotonic seconds.
@@ -22,7 +26,7 @@ class AckSample:
         flight_after: bytes in flight after it.
         in_recovery: whether the sender is in Fast Recovery.
         round_trip: a round-trip measurement in seconds, or None.
-        min_rtt: the shortest round trip of late, in seconds.
+        min_rtt: the shortest recent round trip in seconds.
         delivered: bytes delivered so far.
         prior_delivered: bytes that had been delivered when the newest acknowledged chunk was sent.
         delivery_rate: bytes per second, or 0.0 without a sample.
@@ -67,7 +71,7 @@ class CongestionController:
         cwnd: congestion window in bytes.
         ssthresh: slow-start threshold in bytes.
         max_payload: the path's PMDCS: the bytes of the largest DATA chunk that fits a packet.
-        pacing_credit: seconds worth of packets that may be caught up on at once after a late timer.
+        pacing_credit: seconds of lateness of a timer that the pacer lets the sender make up for.
     """
 
     __slots__ = ("cwnd", "max_payload", "pacing_credit", "ssthresh")
@@ -77,7 +81,7 @@ class CongestionController:
         # RFC 9260, 7.2.1: "The initial cwnd before data transmission MUST be set to min(4 * PMDCS, max(2 * PMDCS,
         # 4404)) bytes if the peer address is an IPv4 address"
         self.cwnd = initial_cwnd or min(4 * max_payload, max(2 * max_payload, 4404))
-        self.ssthresh = 1 << 62
+        self.ssthresh = UNLIMITED
         self.pacing_credit = 0.002
 
     @property
@@ -86,16 +90,16 @@ class CongestionController:
         return self.cwnd <= self.ssthresh
 
     def on_acknowledged(self, sample: AckSample) -> None:
-        """Data was acknowledged by one SACK."""
+        """Adapt the window to one SACK that acknowledged data."""
 
     def on_loss(self, now: float, flight_size: int) -> None:
-        """The first loss of a window was found; `flight_size` is what was in flight before."""
+        """Shrink the window after the first loss in it; `flight_size` is the bytes in flight before."""
 
     def on_timeout(self, now: float, flight_size: int) -> None:
-        """T3-rtx expired; `flight_size` is what was in flight before."""
+        """Shrink the window after T3-rtx expired; `flight_size` is the bytes in flight before."""
 
     def on_idle(self, intervals: int) -> None:
-        """Nothing was sent for this many RTOs.
+        """Decay the window after this many RTOs without sending.
 
         RFC 9260, 7.2.1: "the cwnd of the transport address SHOULD be adjusted to max(cwnd / 2, 4 * PMDCS) once per RTO.
         Before the first cwnd adjustment, the ssthresh of the transport address SHOULD be set to the cwnd."
@@ -104,27 +108,27 @@ class CongestionController:
         if intervals < 1 or self.cwnd <= floor:
             return
         self.ssthresh = self.cwnd
-        self.cwnd = max(self.cwnd >> min(intervals, 62), floor)
+        self.cwnd = max(self.cwnd >> min(intervals, 62), floor)  # 62 bits: more would shift out any window
 
     def on_all_acknowledged(self) -> None:
-        """Nothing is outstanding any more."""
+        """Note that nothing is outstanding."""
 
     def on_spurious(self, cwnd: int, ssthresh: int) -> None:
-        """The last loss or timeout was none: these were the values before it."""
+        """Restore the windows from before a loss or timeout that was a false alarm."""
         self.cwnd = max(self.cwnd, cwnd)
         self.ssthresh = max(self.ssthresh, ssthresh)
 
     def pacing_rate(self, srtt: float) -> float:
-        """Bytes per second to spread packets over; `srtt` is positive.
+        """Return the bytes per second at which packets are sent; `srtt` is positive.
 
-        Twice the window per round trip while it doubles, hardly more than the window afterwards and while loss is
-        repaired, when it is as large as ssthresh: after every stall of either host the window leaves in a train with a
-        gap behind it, and a train much faster than the path overflows a short queue though the path is not full.
+        The rate is two windows per round trip while the window doubles, and hardly more than one afterwards and during
+        recovery, when the window equals ssthresh. After a stall of either host the window leaves as one train with a
+        gap behind it. A train much faster than the path overflows a short queue although the path is not full.
         """
         return (SLOW_START_PACE if self.cwnd < self.ssthresh else PACE) * self.cwnd / srtt
 
     def set_max_payload(self, max_payload: int) -> None:
-        """The path's packets became larger or smaller.
+        """Adopt the path's new packet size.
 
         RFC 8899, 3: "An update to the PLPMTU (or MPS) MUST NOT increase the congestion window measured in bytes
         [RFC4821]."

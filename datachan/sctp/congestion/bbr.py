@@ -1,11 +1,12 @@
-"""A model-based controller in the manner of BBR: it measures the path's bandwidth and its shortest round trip, and
-sends what fits into their product, so that loss that is not congestion does not slow it down.
+"""A model-based controller similar to BBR: it measures the path's bandwidth and its minimum round trip.
 
-The model follows the first version of draft-cardwell-iccrg-bbr-congestion-control: STARTUP finds the bandwidth, DRAIN
-empties the queue that made, PROBE_BW cycles around the bandwidth, PROBE_RTT lets the shortest round trip show itself.
-Loss beyond what radio links have (`LOSS_THRESHOLD`) is taken as a queue that overflows and bounds what is in flight;
-where round trips show that a queue stands, little loss is enough. Without that a flow that fills a short queue, whose
-own loss is small, would never make room for one that comes later and meets the queue full.
+It keeps their product in flight, so that loss without congestion does not slow it down. The model follows the first
+version of draft-cardwell-iccrg-bbr-congestion-control. STARTUP finds the bandwidth. DRAIN empties the queue that
+STARTUP built. PROBE_BW cycles around the bandwidth. PROBE_RTT empties the path to measure the minimum round trip.
+
+Loss above what radio links have (`LOSS_THRESHOLD`) is attributed to an overflowing queue and limits the data in flight.
+Where round trips show a standing queue, a small loss is enough. Otherwise a flow that fills a short queue, whose own
+loss is small, would never make room for a later flow that finds the queue full.
 """
 
 from __future__ import annotations
@@ -19,29 +20,32 @@ from .base import AckSample, CongestionController
 STARTUP_GAIN: Final = 2.885
 DRAIN_GAIN: Final = 1 / 2.885
 CWND_GAIN: Final = 2.0
-# Not Final: compiled by mypyc 2.4, a Final tuple of floats counts as not set.
+# Not Final: code compiled by mypyc 2.4 treats a Final tuple of floats as not set.
 CYCLE: Final = (1.25, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
 BANDWIDTH_WINDOW: Final = 10
-"""Rounds over which the highest delivery rate counts."""
+"""Rounds over which the highest delivery rate is the bandwidth."""
 MIN_RTT_WINDOW: Final = 10.0
+"""Seconds after which the minimum round trip is measured again."""
 PROBE_RTT_DURATION: Final = 0.2
+"""Seconds for which PROBE_RTT keeps the path empty."""
 FULL_BANDWIDTH_ROUNDS: Final = 3
 FULL_BANDWIDTH_GROWTH: Final = 1.25
+"""The path is full after `FULL_BANDWIDTH_ROUNDS` rounds in which the bandwidth grew by less than this factor."""
 LOSS_THRESHOLD: Final = 0.12
-"""Share of a round's bytes lost from which on loss is congestion."""
+"""Share of a round's bytes whose loss is attributed to congestion."""
 QUEUE_LOSS_THRESHOLD: Final = 0.02
-"""The same in a round that saw a queue all the time: that queue, not the radio, lost them."""
+"""The same share for a round with a standing queue, which then caused the loss, not the radio."""
 STANDING_QUEUE: Final = 1.25
-"""A round's shortest round trip, in shortest round trips of the path, from which on a queue stands."""
+"""A queue stands if the shortest round trip of a round exceeds the path's minimum by this factor."""
 LOSS_BETA: Final = 0.85
 LIMIT_HELD: Final = 16
-"""Rounds a bound on what is in flight stays before it grows again: two cycles, in which others can grow."""
+"""Rounds for which a limit on the data in flight stays before it grows: two cycles, in which other flows can grow."""
 LIMIT_GROWTH: Final = 4
-"""Packets by which it grows per round."""
+"""Packets per round by which the limit grows."""
 
 
 class Phase(Enum):
-    """What the controller is finding out."""
+    """The quantity that the controller measures."""
 
     STARTUP = "startup"
     DRAIN = "drain"
@@ -50,12 +54,12 @@ class Phase(Enum):
 
 
 class Bbr(CongestionController):
-    """Bandwidth and round trip instead of loss.
+    """A congestion controller that follows bandwidth and round trip instead of loss.
 
     Attributes:
-        phase: what is being found out.
+        phase: the current phase.
         bandwidth: bytes per second the path delivers.
-        min_rtt: the path's round trip without queue, in seconds.
+        min_rtt: the path's round trip without a queue, in seconds.
     """
 
     __slots__ = (
@@ -82,7 +86,7 @@ class Bbr(CongestionController):
 
     def __init__(self, max_payload: int, initial_cwnd: int = 0) -> None:
         super().__init__(max_payload, initial_cwnd)
-        # The rate is the model's, with nothing to spare: what a late timer held back has to be caught up on.
+        # The pacing rate equals the bandwidth without a reserve, so the delay of a late timer has to be made up for.
         self.pacing_credit = 0.010
         self.phase = Phase.STARTUP
         self.bandwidth = 0.0
@@ -106,16 +110,16 @@ class Bbr(CongestionController):
 
     @property
     def in_slow_start(self) -> bool:
-        """STARTUP is its slow start."""
+        """Whether the phase is STARTUP, which corresponds to slow start."""
         return self.phase is Phase.STARTUP
 
     def on_acknowledged(self, sample: AckSample) -> None:
-        """Update the model, the phase, and what follows from them."""
+        """Update the model, the phase and the window."""
         new_round = sample.prior_delivered >= self._next_round_delivered
         if new_round:
             self._next_round_delivered = sample.delivered
             if self.phase is not Phase.PROBE_RTT:
-                # Rounds of an emptied path say nothing of its bandwidth, and must not outdate those that did.
+                # Rounds in PROBE_RTT do not measure the bandwidth and must not expire the rounds that did.
                 self._round += 1
         self._round_bytes += sample.bytes_acked
         self._round_lost += sample.bytes_lost
@@ -155,9 +159,9 @@ class Bbr(CongestionController):
             self._cwnd_before_probe_rtt = self.cwnd
 
     def _judge_loss(self) -> None:
-        """At the end of a round: was its loss that of a queue overflowing?"""
+        """Limit the data in flight if the round's loss indicates an overflowing queue."""
         total = self._round_bytes + self._round_lost
-        # In STARTUP the queue is of our own making; one that stands later says that our share of the path is too large.
+        # In STARTUP the flow builds the queue itself. A queue that stands later shows that our share is too large.
         make_room = self.phase is Phase.PROBE_BW and STANDING_QUEUE * self.min_rtt < self._round_min_rtt < float("inf")
         threshold = QUEUE_LOSS_THRESHOLD if make_room else LOSS_THRESHOLD
         if total > 20 * self.max_payload and self._round_lost > threshold * total:
@@ -168,7 +172,7 @@ class Bbr(CongestionController):
             if self.phase is Phase.STARTUP and self._round_lost > 2 * LOSS_THRESHOLD * total:
                 self._full_rounds = FULL_BANDWIDTH_ROUNDS
         elif self._inflight_limit != float("inf") and self._round >= self._limit_held_until:
-            # By as much for the small as for the large, or shares would never become equal.
+            # All flows grow by the same number of packets; otherwise their shares would never become equal.
             self._inflight_limit += LIMIT_GROWTH * self.max_payload + 0.01 * self._inflight_limit
         self._round_bytes = self._round_lost = 0
         self._round_min_rtt = float("inf")
@@ -224,7 +228,7 @@ class Bbr(CongestionController):
             self._enter_probe_bw(sample.now)
 
     def _bdp(self) -> float:
-        """Bytes the path holds without a queue."""
+        """Return the bytes that the path holds without a queue."""
         if self.min_rtt == float("inf") or self.bandwidth == 0:
             return float(self.cwnd)
         return self.bandwidth * self.min_rtt
@@ -234,7 +238,8 @@ class Bbr(CongestionController):
             self.cwnd = 4 * self.max_payload
             return
         gain = STARTUP_GAIN if self.phase is Phase.STARTUP else CWND_GAIN
-        # A few packets on top keep a short path busy while the receiver gathers a batch to acknowledge.
+        # 16 further packets keep a short path busy while the receiver collects a batch to acknowledge.
+
         target = int(min(gain * self._bdp() + 16 * self.max_payload, self._inflight_limit))
         if self.phase is Phase.STARTUP:
             self.cwnd = max(self.cwnd, min(self.cwnd + sample.bytes_acked, max(target, 4 * self.max_payload)))
@@ -242,18 +247,18 @@ class Bbr(CongestionController):
             self.cwnd = max(min(self.cwnd + sample.bytes_acked, target), 4 * self.max_payload)
 
     def on_timeout(self, now: float, flight_size: int) -> None:
-        """One packet until something is acknowledged; the model stays."""
+        """Reduce the window to four packets and keep the model."""
         self.cwnd = 4 * self.max_payload
 
     def on_idle(self, intervals: int) -> None:
-        """The model outlives a pause; pacing keeps the restart from being a burst."""
+        """Keep the model after a pause; pacing prevents a burst."""
 
     def on_spurious(self, cwnd: int, ssthresh: int) -> None:
-        """Only a timeout had changed anything."""
+        """Restore the window, which only a timeout had changed."""
         self.cwnd = max(self.cwnd, cwnd)
 
     def pacing_rate(self, srtt: float) -> float:
-        """The measured bandwidth times the phase's gain."""
+        """Return the measured bandwidth times the gain of the phase."""
         if self.bandwidth == 0:
             return STARTUP_GAIN * self.cwnd / srtt
         return self._pacing_gain * self.bandwidth

@@ -1,7 +1,7 @@
-"""CUBIC (RFC 9438) with HyStart++ (RFC 9406): the default.
+"""CUBIC (RFC 9438) with HyStart++ (RFC 9406): the default congestion controller.
 
-The window grows with time since the last loss, not per round trip, so that long paths fill as fast as short ones; slow
-start ends when round trips begin to grow, before the queue overflows. W_max, C and the curve are in packets of
+The window grows with the time since the last loss, not per round trip, so that long paths fill as fast as short ones.
+Slow start ends when round trips begin to grow, before the queue overflows. W_max, C and the curve are in packets of
 `max_payload`, as in RFC 9438; cwnd is in bytes.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .base import USED_PERIOD, AckSample, CongestionController
+from .base import UNLIMITED, USED_PERIOD, AckSample, CongestionController
 
 BETA_CUBIC: Final = 0.7
 C: Final = 0.4
@@ -23,15 +23,15 @@ N_RTT_SAMPLE: Final = 8
 CSS_GROWTH_DIVISOR: Final = 4
 CSS_ROUNDS: Final = 5
 RATE_GROWTH: Final = 1.25
-"""In slow start the delivery rate doubles from round to round, until the path is full."""
+"""Growth of the delivery rate per round below which the path counts as full; in slow start it doubles before."""
 
 
 class HyStart:
-    """HyStart++: when does slow start become harmful? (RFC 9406, section 4.2)
+    """HyStart++, which finds the end of slow start (RFC 9406, section 4.2).
 
     Attributes:
-        in_css: in Conservative Slow Start, where the window grows a quarter as fast.
-        ended: it has been decided: congestion avoidance from here on.
+        in_css: whether it is in Conservative Slow Start, where the window grows a quarter as fast.
+        ended: whether slow start is over and congestion avoidance follows.
     """
 
     __slots__ = (
@@ -59,8 +59,8 @@ class HyStart:
         self._current_rate = 0.0
         self._last_rate = 0.0
 
-    def on_acknowledged(self, sample: AckSample, round_trip: float) -> None:
-        """Take in one round-trip sample; a round ends when what was in flight at its beginning is delivered."""
+    def add_sample(self, sample: AckSample, round_trip: float) -> None:
+        """Process one round-trip sample; a round ends when the data in flight at its start is delivered."""
         if sample.delivered >= self._round_ends_at:
             self._new_round(sample)
         self._current_min = min(self._current_min, round_trip)
@@ -76,15 +76,15 @@ class HyStart:
                 self._css_rounds = 0
                 self.ended = self._path_is_full()
         elif self._current_min < self._baseline:
-            # The growth was a passing thing: slow start again.
+            # The growth was temporary: resume slow start.
             self._baseline = float("inf")
             self.in_css = False
 
     def _path_is_full(self) -> bool:
-        """Whether a window that doubled within a round brought hardly more data per second.
+        """Return whether a window that doubled within a round hardly raised the delivery rate.
 
-        RFC 9406 waits out five rounds in which the window still grows, lest growing round trips be an accident. The
-        delivery rate tells sooner; on a long path those rounds are thousands of lost packets.
+        RFC 9406 waits five rounds, in which the window still grows, because growing round trips may be an accident. The
+        delivery rate decides sooner; on a long path those rounds would cost thousands of lost packets.
         """
         return 0 < self._current_rate < RATE_GROWTH * self._last_rate
 
@@ -102,7 +102,7 @@ class HyStart:
 
 
 class Cubic(CongestionController):
-    """RFC 9438."""
+    """The congestion controller of RFC 9438."""
 
     __slots__ = ("_epoch_start", "_hystart", "_k", "_slow_start_limit", "_used", "_used_at", "_w_est", "_w_max")
 
@@ -118,13 +118,13 @@ class Cubic(CongestionController):
         self._used_at = 0.0
 
     def on_acknowledged(self, sample: AckSample) -> None:
-        """Grow the window, if it is used."""
+        """Grow the window if it is used."""
         if sample.flight_before >= self._used or sample.now - self._used_at > USED_PERIOD:
             self._used = sample.flight_before
             self._used_at = sample.now
         if sample.in_recovery:
             return
-        # Not this SACK alone: while a host stalls, or the pace holds back what a stall left over, the flight is small.
+        # The largest recent flight decides, not this one: after a host stalls the flight is small for a while.
         fully_used = self._used + 2 * self.max_payload > self.cwnd
         if self.in_slow_start:
             self._slow_start(sample, fully_used)
@@ -135,8 +135,8 @@ class Cubic(CongestionController):
             self._epoch_start = -1.0
 
     def _slow_start(self, sample: AckSample, fully_used: bool) -> None:
-        if sample.round_trip is not None and self.ssthresh >= 1 << 62:
-            self._hystart.on_acknowledged(sample, sample.round_trip)
+        if sample.round_trip is not None and self.ssthresh >= UNLIMITED:
+            self._hystart.add_sample(sample, sample.round_trip)
             if self._hystart.ended:
                 self.ssthresh = self.cwnd
                 return
@@ -147,7 +147,7 @@ class Cubic(CongestionController):
     def _avoid_congestion(self, sample: AckSample) -> None:
         packets = self.cwnd / self.max_payload
         if self._epoch_start < 0:
-            self._begin_epoch(sample.now, packets)
+            self._start_epoch(sample.now, packets)
         rtt = sample.min_rtt
         t = sample.now - self._epoch_start
         # RFC 9438, 4.2: W_cubic(t) = C * (t - K)^3 + W_max; the target is the window one round trip from now.
@@ -162,30 +162,30 @@ class Cubic(CongestionController):
             packets += (target - packets) * (sample.bytes_acked / self.cwnd)
         self.cwnd = int(packets * self.max_payload)
 
-    def _begin_epoch(self, now: float, packets: float) -> None:
+    def _start_epoch(self, now: float, packets: float) -> None:
         self._epoch_start = now
         self._w_est = packets
         self._w_max = max(self._w_max, packets)
         self._k = ((self._w_max - packets) / C) ** (1 / 3)
 
     def on_loss(self, now: float, flight_size: int) -> None:
-        """Multiplicative decrease with fast convergence (sections 4.6 and 4.7)."""
+        """Reduce the window, with fast convergence (RFC 9438, sections 4.6 and 4.7)."""
         packets = self.cwnd / self.max_payload
-        # RFC 9438, 4.7: a flow that did not reach its last maximum leaves room for others.
+        # RFC 9438, 4.7: a flow that did not reach its last maximum leaves room for other flows.
         self._w_max = packets * (1 + BETA_CUBIC) / 2 if packets < self._w_max else packets
-        # Section 4.6: ssthresh follows the flight size, so that an unused window is no reserve. A flight that is small
-        # only because one of the hosts stalled, and came back to a burst that lost something, is no reason to give more
-        # away.
+        # Section 4.6: ssthresh follows the flight size, so that an unused window is not a reserve. But a flight may be
+        # small only because a host stalled and then lost a packet of its burst. So the largest recent flight and half
+        # the window count, too.
         reference = min(self.cwnd, max(flight_size, self._used, self.cwnd // 2))
         self.ssthresh = max(int(reference * BETA_CUBIC), 2 * self.max_payload)
         self.cwnd = self.ssthresh
         self._epoch_start = -1.0
 
     def on_timeout(self, now: float, flight_size: int) -> None:
-        """RFC 9438, 4.8: as on a loss, then slow start from one packet.
+        """Reduce the window as after a loss, then restart slow start from one packet (RFC 9438, 4.8).
 
-        When nothing was acknowledged since the last timeout it says nothing new: as in RFC 5681, section 3.1, ssthresh
-        stays, so that a path that was away for seconds is filled as before once it is back.
+        A second timeout without an acknowledgment in between carries no new information. ssthresh then stays, as in RFC
+        5681, section 3.1, so that a path that was interrupted for seconds is filled as before once it works again.
         """
         if self.cwnd <= self.max_payload:
             return
@@ -193,6 +193,6 @@ class Cubic(CongestionController):
         self.cwnd = self.max_payload
 
     def on_idle(self, intervals: int) -> None:
-        """Decay an unused window, and begin a new epoch after it."""
+        """Decay an unused window, and start a new epoch after it."""
         super().on_idle(intervals)
         self._epoch_start = -1.0

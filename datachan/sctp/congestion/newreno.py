@@ -1,4 +1,4 @@
-"""Slow start and congestion avoidance to the letter of RFC 9260, section 7.2."""
+"""NewReno: slow start and congestion avoidance exactly as RFC 9260, section 7.2, specifies them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from .base import AckSample, CongestionController
 
 
 class NewReno(CongestionController):
-    """RFC 9260's own controller.
+    """The congestion controller of RFC 9260.
 
     Attributes:
         partial_bytes_acked: bytes acknowledged towards the next growth in congestion avoidance.
-        slow_start_limit: L of section 7.2.1: full packets cwnd may grow by per SACK in slow start.
+        slow_start_limit: full packets by which cwnd may grow per SACK in slow start (L of section 7.2.1).
     """
 
     __slots__ = ("partial_bytes_acked", "slow_start_limit")
@@ -47,11 +47,14 @@ class NewReno(CongestionController):
         self.partial_bytes_acked = 0
 
     def on_timeout(self, now: float, flight_size: int) -> None:
-        """Start slowly again from one packet (section 7.2.3)."""
+        """Restart slow start from one packet (section 7.2.3)."""
         self.ssthresh = max(self.cwnd // 2, 4 * self.max_payload)
         self.cwnd = self.max_payload
         self.partial_bytes_acked = 0
 
     def on_all_acknowledged(self) -> None:
-        """RFC 9260, 7.2.2: "partial_bytes_acked is initialized to 0." when all data is acknowledged."""
+        """Reset `partial_bytes_acked`, because all data is acknowledged.
+
+        RFC 9260, 7.2.2: "partial_bytes_acked is initialized to 0."
+        """
         self.partial_bytes_acked = 0

@@ -1,1 +1,1 @@
-"""The receiving half of an association: which TSNs came, and how fragments become messages."""
+"""The receiving half of an association: received TSNs, reassembly and the receiver window."""

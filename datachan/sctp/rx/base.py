@@ -1,7 +1,6 @@
-"""What is received and not delivered, as the association sees it: chunks in, messages out, and bytes held.
+"""The base of the two ways to reassemble messages: chunks in, messages out, and an account of the bytes held.
 
-The base of the two ways messages are fragmented: by consecutive TSNs (`reassembly`) and by fragment numbers
-(`interleaved`).
+DATA is reassembled by consecutive TSNs (`reassembly`), I-DATA by fragment numbers (`interleaved`).
 """
 
 from __future__ import annotations
@@ -14,21 +13,20 @@ from datachan.sctp.events import Event, MessageReceived
 from datachan.sctp.wire.chunks import UserDataChunk
 
 OVERHEAD: Final = 128
-"""What holding one fragment or message costs besides its bytes: counted, so that tiny ones cannot outgrow the
-window.
-"""
+"""Bytes of memory that one fragment or message costs besides its data. They are counted so that tiny fragments cannot
+use more memory than the receiver window."""
 
 
 class PeerViolation(SctpError):
-    """The peer broke the protocol in a way that ends the association; the text goes into the ABORT."""
+    """A protocol violation of the peer that ends the association; the text goes into the ABORT."""
 
 
 class OrderedStream:
-    """One stream we receive on, as far as the order of its messages goes.
+    """The order of the messages of one incoming stream.
 
     Attributes:
-        next_number: the ordered message to deliver next: its SSN or MID, unwrapped.
-        waiting: whole ordered messages that came too early, by that number.
+        next_number: the SSN or MID of the ordered message to deliver next, unwrapped.
+        waiting: complete ordered messages that arrived before their turn, by that number.
     """
 
     __slots__ = ("next_number", "waiting")
@@ -39,15 +37,15 @@ class OrderedStream:
 
 
 class Reassembly:
-    """Everything received that the user does not have yet.
+    """The data that was received and not yet delivered to the application.
 
     Attributes:
         buffered: bytes held, overhead included.
-        pieces: how many times the overhead is in that.
-        max_message_size: longest message accepted, 0 for no limit. Of one that is handed up in parts, what is held
-            counts.
-        partial_delivery_point: so many bytes of a message whose turn it is are handed up although it goes on; 0 waits
-            for whole messages.
+        pieces: the number of fragments and messages held, each with `OVERHEAD` in `buffered`.
+        max_message_size: the longest message accepted, 0 for no limit. Of a message delivered in parts, only the bytes
+            held count.
+        partial_delivery_point: the number of bytes from which an incomplete message is delivered in parts, when it is
+            its turn; 0 to deliver complete messages only.
     """
 
     __slots__ = ("buffered", "max_message_size", "partial_delivery_point", "pieces")
@@ -59,12 +57,12 @@ class Reassembly:
         self.partial_delivery_point = partial_delivery_point
 
     def add(self, chunk: UserDataChunk, tsn: int, contiguous: bool, out: list[Event]) -> None:
-        """Take in a fragment and append the messages it completes, in order, to `out`.
+        """Store a fragment and append the messages it completes, in order, to `out`.
 
         Args:
-            chunk: received for the first time.
+            chunk: a chunk received for the first time.
             tsn: its unwrapped TSN.
-            contiguous: nothing below this TSN is missing.
+            contiguous: whether no TSN below this one is missing.
             out: receives the messages.
 
         Raises:
@@ -72,41 +70,47 @@ class Reassembly:
         """
 
     def forward(self, new_cumulative_tsn: int, skipped: Sequence[tuple[int, bool, int]], out: list[Event]) -> None:
-        """The sender gave up on everything up to a TSN (RFC 3758, section 3.6).
+        """Drop the messages that the sender abandoned up to a TSN (RFC 3758, section 3.6).
 
         Args:
             new_cumulative_tsn: unwrapped.
-            skipped: (stream id, unordered, number) of the last message given up per stream; the number is an SSN or
-                a MID as on the wire.
-            out: receives messages that were waiting for those.
+            skipped: (stream id, unordered, number) of the last message abandoned per stream; the number is an SSN or a
+                MID as on the wire.
+            out: receives the messages that waited for the abandoned ones.
         """
 
     def reset_streams(self, stream_ids: Sequence[int] | None) -> None:
-        """The peer begins again with number 0 on these streams, or on all (RFC 6525, section 5.2.2)."""
+        """Restart these streams, or all if None, with number 0 (RFC 6525, section 5.2.2)."""
 
     def being_assembled(self, cumulative_tsn: int) -> tuple[int, int]:
-        """(bytes, pieces) that the receiver window does not count, of messages that are on their way to be whole.
+        """Return the (bytes, pieces) of incomplete messages that the receiver window does not count.
 
-        Else a message longer than the window could never arrive.
+        If the window counted them, a message longer than the window could never arrive.
+
+        Args:
+            cumulative_tsn: the TSN up to which everything has arrived.
+
+        Returns:
+            Bytes with overhead, and the number of fragments.
         """
         return 0, 0
 
     def check_invariants(self) -> None:
-        """For tests: raise AssertionError when the books do not balance."""
+        """Raise AssertionError when the accounts do not balance; for tests."""
 
     def _deliver_next(self, stream: OrderedStream, message: MessageReceived, out: list[Event]) -> None:
-        """It is this message's turn, and perhaps that of some that waited for it."""
+        """Deliver the message whose turn it is, and those that waited for it."""
         out.append(message)
         stream.next_number += 1
         if stream.waiting:
             self._deliver_waiting(stream, out)
 
-    def _let_wait(self, stream: OrderedStream, number: int, message: MessageReceived) -> None:
-        """A message came before its turn. Raises PeerViolation when its number is taken."""
+    def _store_waiting(self, stream: OrderedStream, number: int, message: MessageReceived) -> None:
+        """Store a message that arrived before its turn; raise PeerViolation when its number is taken."""
         if number in stream.waiting:
             raise PeerViolation(f"sequence number {message.ssn} used twice on stream {message.stream_id}")
         stream.waiting[number] = message
-        self._hold(len(message.data), 1)
+        self._account(len(message.data), 1)
 
     def _deliver_waiting(self, stream: OrderedStream, out: list[Event]) -> None:
         while stream.next_number in stream.waiting:
@@ -114,7 +118,7 @@ class Reassembly:
             stream.next_number += 1
 
     def _skip_to(self, stream: OrderedStream, last: int, out: list[Event]) -> None:
-        """What is missing up to this number will not come.
+        """Deliver what waited up to this number, and stop waiting for the missing ones.
 
         RFC 3758, 3.6: "immediately make available for delivery stream sequence numbers earlier than or equal to the
         stream sequence number listed inside the FORWARD TSN."
@@ -126,17 +130,17 @@ class Reassembly:
 
     def _release_waiting(self, stream: OrderedStream, number: int, out: list[Event]) -> None:
         message = stream.waiting.pop(number)
-        self._hold(-len(message.data), -1)
+        self._account(-len(message.data), -1)
         out.append(message)
 
-    def _forget_waiting(self, stream: OrderedStream) -> None:
-        """The stream begins anew."""
-        self._hold(-sum(len(message.data) for message in stream.waiting.values()), -len(stream.waiting))
+    def _drop_waiting(self, stream: OrderedStream) -> None:
+        """Take the waiting messages of a stream that is reset off the account."""
+        self._account(-sum(len(message.data) for message in stream.waiting.values()), -len(stream.waiting))
 
-    def _hold(self, size: int, pieces: int) -> None:
+    def _account(self, size: int, pieces: int) -> None:
         self.buffered += size + OVERHEAD * pieces
         self.pieces += pieces
 
     def _check_size(self, size: int) -> None:
         if self.max_message_size and size > self.max_message_size:
-            raise PeerViolation(f"a message exceeds the {self.max_message_size} bytes announced")
+            raise PeerViolation(f"a message exceeds the maximum message size of {self.max_message_size} bytes")

@@ -1,14 +1,14 @@
-"""Fragments of I-DATA become messages, and ordered messages come out in order, whatever their TSNs.
+"""The reassembly of I-DATA: fragments become messages, whatever their TSNs, and ordered messages keep order.
 
-It knows streams, message and fragment numbers and buffers; not acknowledgments. RFC 8260, 2.2.3: "The receiver MUST
-NOT make any assumption about the TSN assignments of the sender." Of each stream one message is under way at a time, and
-any number of streams at once.
+This module knows streams, message and fragment numbers and buffers; it knows no acknowledgments. RFC 8260, 2.2.3: "The
+receiver MUST NOT make any assumption about the TSN assignments of the sender." One message per stream is in progress at
+a time, on any number of streams at once.
 
-How a message longer than the receiver window arrives, and memory stays bounded: of each message under way only a share
-of the window (`COUNTED_SHARE`) counts against it, so few messages cannot close it and each of them may grow up to the
-limit on the message size. What does not count is bounded as a whole, too (`UNCOUNTED_MESSAGES`, `UNCOUNTED_WINDOWS`);
-beyond that everything counts. A peer that nevertheless closes the window with messages it cannot finish is cut off by
-the association.
+A message longer than the receiver window has to arrive although memory is bounded. So each message in progress counts
+against the window with a share only (`COUNTED_SHARE`). Few messages cannot close the window, and each may grow up to
+the maximum message size. The bytes that do not count are bounded as a whole (`UNCOUNTED_MESSAGES`,
+`UNCOUNTED_WINDOWS`); beyond that bound all bytes count. If a peer closes the window with messages that it cannot
+complete, the association aborts.
 """
 
 from __future__ import annotations
@@ -24,36 +24,47 @@ from datachan.sctp.wire.extensions import IDataChunk
 from .base import OVERHEAD, OrderedStream, PeerViolation, Reassembly
 
 COUNTED_SHARE: Final = 128
-"""Of a message under way, the window divided by this many counts against it."""
+"""Of an incomplete message, the window divided by this number counts against the window."""
 
 UNCOUNTED_MESSAGES: Final = 2
-"""What of messages under way does not count may be so many longest messages, or"""
+"""The uncounted bytes of all incomplete messages are at most this many messages of the maximum size, or"""
 
 UNCOUNTED_WINDOWS: Final = 16
-"""so many receiver windows, whichever is more. Without a limit on the message size there is none here either."""
+"""this many receiver windows, whichever is more. Without a maximum message size they are not limited."""
 
 HORIZON: Final = 1 << 30
-"""How far behind the newest unordered message of a stream one may be. A sender has less than 2**31 in flight."""
+"""The largest distance of an unordered MID behind the newest of its stream. A sender has fewer than 2**31 messages in
+flight."""
 
 _MASK: Final = 0xFFFFFFFF
 
 
 class Partial:
-    """A message of which not every fragment has come.
+    """A message of which a fragment is still missing.
 
     Attributes:
-        parts: its fragments from the first on, as far as none is missing.
-        next_fsn: the number of the fragment after those, unwrapped.
-        early: fragments behind a missing one, by number.
+        parts: its fragments from the first up to the first missing one.
+        next_fsn: the number of the first missing fragment, unwrapped.
+        early: the fragments behind a missing one, by number.
         last_fsn: the number of its last fragment, -1 while unknown.
-        ppid: known once the first fragment is there.
+        ppid: known once the first fragment has arrived.
         size: bytes in `parts` and `early`.
-        uncounted: bytes, overhead included, the receiver window does not count.
-        uncounted_pieces: how many fragments that is.
-        given: its beginning was handed up already.
+        uncounted: bytes, overhead included, that the receiver window does not count.
+        uncounted_pieces: the number of fragments in `uncounted`.
+        partly_delivered: whether its beginning was delivered already.
     """
 
-    __slots__ = ("early", "given", "last_fsn", "next_fsn", "parts", "ppid", "size", "uncounted", "uncounted_pieces")
+    __slots__ = (
+        "early",
+        "last_fsn",
+        "next_fsn",
+        "partly_delivered",
+        "parts",
+        "ppid",
+        "size",
+        "uncounted",
+        "uncounted_pieces",
+    )
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
@@ -64,20 +75,20 @@ class Partial:
         self.size = 0
         self.uncounted = 0
         self.uncounted_pieces = 0
-        self.given = False
+        self.partly_delivered = False
 
     @property
     def pieces(self) -> int:
-        """How many fragments are held."""
+        """The number of fragments held."""
         return len(self.parts) + len(self.early)
 
 
 class InterleavedStream(OrderedStream):
-    """One stream we receive on, with messages under way.
+    """One incoming stream with its incomplete messages.
 
     Attributes:
-        first_unordered_mid: unordered messages below this one were skipped, or are far behind; unwrapped.
-        partials: messages under way, by `mid << 1 | unordered`, the MID as on the wire.
+        first_unordered_mid: unordered messages with lower MIDs were skipped or are out of date; unwrapped.
+        partials: incomplete messages, by `mid << 1 | unordered`, with the MID as on the wire.
     """
 
     __slots__ = ("first_unordered_mid", "partials")
@@ -92,7 +103,7 @@ class InterleavedReassembly(Reassembly):
     """The reassembly of an association that uses I-DATA.
 
     Args:
-        max_message_size: longest message accepted, 0 for no limit.
+        max_message_size: the longest message accepted, 0 for no limit.
         window: the receiver window when nothing is held, in bytes.
         partial_delivery_point: see `Reassembly`.
     """
@@ -110,9 +121,9 @@ class InterleavedReassembly(Reassembly):
         self._streams: dict[int, InterleavedStream] = {}
 
     def add(self, chunk: UserDataChunk, tsn: int, contiguous: bool, out: list[Event]) -> None:
-        """Take in a fragment and append the messages it completes, in order, to `out`; see `Reassembly.add`."""
+        """Store a fragment and append the messages it completes, in order, to `out`; see `Reassembly.add`."""
         if not isinstance(chunk, IDataChunk):
-            raise PeerViolation("DATA came although I-DATA was agreed on")
+            raise PeerViolation("received DATA although I-DATA was negotiated")
         stream = self._streams.get(chunk.stream_id)
         if stream is None:
             stream = self._streams[chunk.stream_id] = InterleavedStream()
@@ -136,46 +147,46 @@ class InterleavedReassembly(Reassembly):
             and chunk.ppid_or_fsn == partial.next_fsn & _MASK
             and not (partial.early or chunk.ending or chunk.beginning or partial.last_fsn >= 0)
         ):
-            # The hot path: the next fragment of a message under way.
+            # The hot path: the next fragment of an incomplete message.
             self._append(partial, data)
             if self.partial_delivery_point and size >= self.partial_delivery_point:
-                self._give_part(stream, partial, chunk, out)
+                self._deliver_part(stream, partial, chunk, out)
             return
-        self._place(partial, chunk)
+        self._insert(partial, chunk)
         if partial.next_fsn > partial.last_fsn >= 0:
             self._finish(stream, partial, chunk, out)
         elif self.partial_delivery_point and size >= self.partial_delivery_point:
-            self._give_part(stream, partial, chunk, out)
+            self._deliver_part(stream, partial, chunk, out)
 
-    def _give_part(self, stream: InterleavedStream, partial: Partial, chunk: IDataChunk, out: list[Event]) -> None:
-        """Hand up what there is, up to the first gap, of a message that goes on, if it is its turn."""
+    def _deliver_part(self, stream: InterleavedStream, partial: Partial, chunk: IDataChunk, out: list[Event]) -> None:
+        """Deliver an incomplete message up to its first missing fragment, if it is its turn."""
         if not partial.parts or not (chunk.unordered or chunk.mid == stream.next_number & _MASK):
             return
         data = b"".join(partial.parts)
-        self._hold(-len(data), -len(partial.parts))
+        self._account(-len(data), -len(partial.parts))
         self._uncounted -= partial.uncounted
         self._uncounted_pieces -= partial.uncounted_pieces
         partial.uncounted = partial.uncounted_pieces = 0
         partial.size -= len(data)
         partial.parts = []
-        partial.given = True
+        partial.partly_delivered = True
         out.append(MessageReceived(chunk.stream_id, partial.ppid, data, chunk.unordered, chunk.mid, chunk.tsn, False))
 
-    def _place(self, partial: Partial, chunk: IDataChunk) -> None:
-        """Put a fragment where it belongs in its message."""
+    def _insert(self, partial: Partial, chunk: IDataChunk) -> None:
+        """Insert a fragment into its message."""
         if chunk.beginning:
             fsn = 0
             partial.ppid = chunk.ppid_or_fsn
         else:
             fsn = unwrap(chunk.ppid_or_fsn, partial.next_fsn)
         if fsn < partial.next_fsn or fsn in partial.early or (fsn == 0 and not chunk.beginning):
-            raise PeerViolation(f"two fragments with number {fsn & _MASK} of one message on stream {chunk.stream_id}")
+            raise PeerViolation(f"a message on stream {chunk.stream_id} has two fragments with FSN {fsn & _MASK}")
         if chunk.ending:
             if partial.last_fsn >= 0 or (partial.early and max(partial.early) > fsn):
-                raise PeerViolation(f"a message on stream {chunk.stream_id} ends twice")
+                raise PeerViolation(f"a message on stream {chunk.stream_id} has two last fragments")
             partial.last_fsn = fsn
         elif 0 <= partial.last_fsn < fsn:
-            raise PeerViolation(f"a message on stream {chunk.stream_id} goes on behind its end")
+            raise PeerViolation(f"a message on stream {chunk.stream_id} has a fragment behind its last one")
         if fsn != partial.next_fsn:
             partial.early[fsn] = chunk.data
             return
@@ -184,7 +195,7 @@ class InterleavedReassembly(Reassembly):
             self._append(partial, partial.early.pop(partial.next_fsn))
 
     def _append(self, partial: Partial, data: bytes) -> None:
-        """The message is whole up to the end of this fragment."""
+        """Append the next fragment to a message, and count it against the window or not."""
         parts = partial.parts
         if partial.size + OVERHEAD * len(parts) - len(data) >= self._counted_share:
             cost = len(data) + OVERHEAD
@@ -197,7 +208,7 @@ class InterleavedReassembly(Reassembly):
         partial.next_fsn += 1
 
     def _finish(self, stream: InterleavedStream, partial: Partial, chunk: IDataChunk, out: list[Event]) -> None:
-        """Every fragment is there."""
+        """Deliver a message whose fragments have all arrived."""
         del stream.partials[chunk.mid << 1 | chunk.unordered]
         self._release(partial)
         self._complete(stream, chunk, partial.ppid, b"".join(partial.parts), out)
@@ -209,22 +220,22 @@ class InterleavedReassembly(Reassembly):
         elif chunk.mid == stream.next_number & _MASK:
             self._deliver_next(stream, message, out)
         else:
-            self._let_wait(stream, unwrap(chunk.mid, stream.next_number), message)
+            self._store_waiting(stream, unwrap(chunk.mid, stream.next_number), message)
 
     def _release(self, partial: Partial) -> None:
-        """Take a message that is no longer under way off the books."""
-        self._hold(-partial.size, -partial.pieces)
+        """Take a message that is complete or dropped off the account."""
+        self._account(-partial.size, -partial.pieces)
         self._uncounted -= partial.uncounted
         self._uncounted_pieces -= partial.uncounted_pieces
 
     # -- partial reliability, stream reset --------------------------------------------------------------------
 
     def forward(self, new_cumulative_tsn: int, skipped: Sequence[tuple[int, bool, int]], out: list[Event]) -> None:
-        """Drop the messages skipped and deliver what waited for them.
+        """Drop the skipped messages and deliver the messages that waited for them.
 
         RFC 8260, 2.3.1: "the principle applied to ordered messages when using FORWARD-TSN chunks is applied to ordered
         and unordered messages when using I-FORWARD-TSN chunks." A sender processes the messages of a stream one after
-        the other, so nothing before the one named can still come.
+        the other, so no message before the one listed can still arrive.
         """
         for stream_id, unordered, number in skipped:
             stream = self._streams.get(stream_id)
@@ -247,34 +258,36 @@ class InterleavedReassembly(Reassembly):
     def _drop_partials(
         self, stream_id: int, stream: InterleavedStream, unordered: bool, last: int, out: list[Event]
     ) -> None:
-        """Drop what has come of messages up to this unwrapped MID."""
+        """Drop the incomplete messages up to this unwrapped MID."""
         keys = [key for key in stream.partials if bool(key & 1) is unordered and unwrap(key >> 1, last) <= last]
         for key in keys:
             partial = stream.partials.pop(key)
             self._release(partial)
-            if partial.given:
+            if partial.partly_delivered:
                 out.append(PartialDeliveryAborted(stream_id, key >> 1))
 
     def reset_streams(self, stream_ids: Sequence[int] | None) -> None:
-        """RFC 8260, 2.3.2: "the two counters (one for the ordered messages, one for the unordered messages) used for
-        the MIDs MUST be reset to 0."
+        """Restart these streams, or all if None.
+
+        RFC 8260, 2.3.2: "the two counters (one for the ordered messages, one for the unordered messages) used for the
+        MIDs MUST be reset to 0."
         """
         for stream_id in list(self._streams) if stream_ids is None else stream_ids:
             stream = self._streams.pop(stream_id, None)
             if stream is None:
                 continue
-            self._forget_waiting(stream)
+            self._drop_waiting(stream)
             for partial in stream.partials.values():
                 self._release(partial)
 
     # -- accounts ---------------------------------------------------------------------------------------------
 
     def being_assembled(self, cumulative_tsn: int) -> tuple[int, int]:
-        """(bytes, pieces) of messages under way that the receiver window does not count; see the top of the file."""
+        """Return the (bytes, pieces) of incomplete messages that the receiver window does not count."""
         return self._uncounted, self._uncounted_pieces
 
     def check_invariants(self) -> None:
-        """For tests: raise AssertionError when the books do not balance."""
+        """Raise AssertionError when the accounts do not balance; for tests."""
         held = pieces = uncounted = 0
         for stream in self._streams.values():
             for message in stream.waiting.values():
@@ -292,7 +305,7 @@ class InterleavedReassembly(Reassembly):
 
 
 def _is_outdated(stream: InterleavedStream, chunk: IDataChunk) -> bool:
-    """Whether the message was skipped, or delivered without this fragment, which makes it a late one of it."""
+    """Return whether the message was skipped or already delivered, so that its fragment is a late one."""
     if chunk.unordered:
         mid = unwrap(chunk.mid, stream.first_unordered_mid)
         stream.first_unordered_mid = max(stream.first_unordered_mid, mid - HORIZON)

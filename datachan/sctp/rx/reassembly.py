@@ -1,7 +1,8 @@
-"""Fragments become messages, and ordered messages come out in order (RFC 9260, sections 6.5, 6.6 and 6.9).
+"""The reassembly of DATA: fragments become messages, and ordered messages are delivered in order.
 
-It knows streams and buffers, not acknowledgments. Fragments of a message have consecutive TSNs, so they are joined by
-TSN into runs, whatever their stream; a whole message then waits for its turn within its stream.
+The rules are those of RFC 9260, sections 6.5, 6.6 and 6.9. This module knows streams and buffers; it knows no
+acknowledgments. The fragments of a message have consecutive TSNs, so they are joined by TSN into runs, whatever their
+stream. A complete message then waits for its turn within its stream.
 """
 
 from __future__ import annotations
@@ -17,15 +18,25 @@ from .base import OVERHEAD, OrderedStream, PeerViolation, Reassembly
 
 
 class Run:
-    """Consecutive TSNs of one message, not yet whole; `given` when its beginning was handed up already."""
+    """Fragments of one incomplete message with consecutive TSNs.
 
-    __slots__ = ("begins", "end", "first", "given", "parts", "size", "start")
+    Attributes:
+        start: the TSN of the first fragment held.
+        end: the TSN of the last one.
+        begins: whether the first fragment held is the first of the message.
+        partly_delivered: whether its beginning was delivered already.
+        first: the chunk that carried the first fragment held.
+        parts: the user data of the fragments.
+        size: the bytes in `parts`.
+    """
+
+    __slots__ = ("begins", "end", "first", "partly_delivered", "parts", "size", "start")
 
     def __init__(self, chunk: DataChunk, tsn: int) -> None:
         self.start = tsn
         self.end = tsn
         self.begins = chunk.beginning
-        self.given = False
+        self.partly_delivered = False
         self.first = chunk
         self.parts: deque[bytes] = deque((chunk.data,))
         self.size = len(chunk.data)
@@ -44,27 +55,27 @@ class ReassemblyQueue(Reassembly):
         self._streams: dict[int, OrderedStream] = {}
 
     def add(self, chunk: UserDataChunk, tsn: int, contiguous: bool, out: list[Event]) -> None:
-        """Take in a fragment and append the messages it completes, in order, to `out`; see `Reassembly.add`."""
+        """Store a fragment and append the messages it completes, in order, to `out`; see `Reassembly.add`."""
         if not isinstance(chunk, DataChunk):
-            raise PeerViolation("I-DATA came although it was not agreed on")
+            raise PeerViolation("received I-DATA although it was not negotiated")
         if chunk.beginning and chunk.ending:
             self._check_size(len(chunk.data))
             self._complete(chunk, chunk.data, out)
             return
         run = None if chunk.beginning else self._by_end.pop(tsn, None)
         if run is not None:
-            self._extend(run, chunk, tsn, out)
+            self._extend_run(run, chunk, tsn, out)
         else:
-            self._begin(chunk, tsn, contiguous, out)
+            self._start_run(chunk, tsn, contiguous, out)
 
-    def _extend(self, run: Run, chunk: DataChunk, tsn: int, out: list[Event]) -> None:
-        """The hot path: the next fragment of a message under way."""
+    def _extend_run(self, run: Run, chunk: DataChunk, tsn: int, out: list[Event]) -> None:
+        """Append the next fragment of an incomplete message to its run: the hot path."""
         if chunk.stream_id != run.first.stream_id or chunk.unordered != run.first.unordered:
             raise PeerViolation(f"fragments of one message on streams {run.first.stream_id} and {chunk.stream_id}")
         run.parts.append(chunk.data)
         run.size += len(chunk.data)
         run.end = tsn
-        self._hold(len(chunk.data), 1)
+        self._account(len(chunk.data), 1)
         if self.max_message_size:
             self._check_size(run.size)
         if chunk.ending:
@@ -75,10 +86,10 @@ class ReassemblyQueue(Reassembly):
             return
         self._by_end[tsn + 1] = run
         if self.partial_delivery_point and run.size >= self.partial_delivery_point:
-            self._give_part(run, out)
+            self._deliver_part(run, out)
 
-    def _give_part(self, run: Run, out: list[Event]) -> None:
-        """Hand up what there is of a message that goes on, if it is its turn."""
+    def _deliver_part(self, run: Run, out: list[Event]) -> None:
+        """Deliver an incomplete message as far as it has arrived, if it is its turn."""
         first = run.first
         if not run.begins or not run.parts:
             return
@@ -86,24 +97,25 @@ class ReassemblyQueue(Reassembly):
             stream = self._streams.get(first.stream_id)
             if first.ssn != (0 if stream is None else stream.next_number & 0xFFFF):
                 return
-        self._hold(-run.size, -len(run.parts))
+        self._account(-run.size, -len(run.parts))
         data = b"".join(run.parts)
         run.parts = deque()
         run.size = 0
-        run.given = True
+        run.partly_delivered = True
         out.append(MessageReceived(first.stream_id, first.ppid, data, first.unordered, first.ssn, first.tsn, False))
 
-    def _begin(self, chunk: DataChunk, tsn: int, contiguous: bool, out: list[Event]) -> None:
+    def _start_run(self, chunk: DataChunk, tsn: int, contiguous: bool, out: list[Event]) -> None:
+        """Start a run with a fragment that does not directly follow one."""
         following = None if chunk.ending else self._by_start.get(tsn + 1)
         if contiguous and not chunk.beginning:
-            # What came before was skipped by FORWARD TSN: this rest of an abandoned message can never be whole.
+            # A FORWARD TSN skipped the fragments before this one, so the abandoned message can never be complete.
             if following is not None and not following.begins:
                 self._discard(following)
             return
         run = Run(chunk, tsn)
-        self._hold(run.size, 1)
+        self._account(run.size, 1)
         if chunk.ending:
-            # Its beginning is missing; kept where a run to the left finds it.
+            # Its beginning is missing. File it where a run to its left finds it.
             self._by_start[tsn] = run
             return
         self._by_start[tsn] = run
@@ -113,10 +125,10 @@ class ReassemblyQueue(Reassembly):
             self._by_end[tsn + 1] = run
 
     def _join_right(self, run: Run, out: list[Event]) -> None:
-        """Join a run with the one that begins where it ends; two messages that merely touch stay apart."""
+        """Join a run with the one that starts where it ends, unless that is the start of another message."""
         following = self._by_start[run.end + 1]
         if following.begins:
-            # The sender gave the first message up before its last fragment got a TSN; FORWARD TSN will clear it away.
+            # The sender abandoned the first message before its last fragment got a TSN; a FORWARD TSN will drop it.
             self._by_end[run.end + 1] = run
             return
         if following.first.stream_id != run.first.stream_id or following.first.unordered != run.first.unordered:
@@ -138,14 +150,14 @@ class ReassemblyQueue(Reassembly):
             return
         self._by_end[run.end + 1] = run
         if self.partial_delivery_point and run.size >= self.partial_delivery_point:
-            self._give_part(run, out)
+            self._deliver_part(run, out)
 
     def _finish(self, run: Run, out: list[Event]) -> None:
-        """The run has its last fragment; deliver it if it has its first too."""
+        """Deliver a run that has its last fragment, if it has its first too."""
         if not run.begins:
             return
         del self._by_start[run.start]
-        self._hold(-run.size, -len(run.parts))
+        self._account(-run.size, -len(run.parts))
         self._complete(run.first, b"".join(run.parts), out)
 
     def _complete(self, first: DataChunk, data: bytes, out: list[Event]) -> None:
@@ -159,17 +171,17 @@ class ReassemblyQueue(Reassembly):
         if first.ssn == stream.next_number & 0xFFFF:
             self._deliver_next(stream, message, out)
         else:
-            # A TSN is never taken twice, so this SSN is ahead: it may be so by up to 2**16 - 1.
-            self._let_wait(stream, stream.next_number + (first.ssn - stream.next_number & 0xFFFF), message)
+            # A TSN is accepted only once, so this SSN is ahead of the next one, by at most 2**16 - 1.
+            self._store_waiting(stream, stream.next_number + (first.ssn - stream.next_number & 0xFFFF), message)
 
     def forward(self, new_cumulative_tsn: int, skipped: Sequence[tuple[int, bool, int]], out: list[Event]) -> None:
-        """Drop the messages skipped and deliver what waited for them; see `Reassembly.forward`."""
+        """Drop the skipped messages and deliver the messages that waited for them; see `Reassembly.forward`."""
         # RFC 3758, 3.6: "The receiver MUST remove any partially reassembled message, which is still missing one or more
         # TSNs earlier than or equal to the new cumulative TSN point."
         for run in [run for run in self._by_start.values() if run.start <= new_cumulative_tsn]:
             if not run.begins or run.end < new_cumulative_tsn:
                 self._discard(run)
-                if run.given:
+                if run.partly_delivered:
                     out.append(PartialDeliveryAborted(run.first.stream_id, run.first.ssn))
         orphan = self._by_start.get(new_cumulative_tsn + 1)
         if orphan is not None and not orphan.begins:
@@ -185,26 +197,26 @@ class ReassemblyQueue(Reassembly):
     def _discard(self, run: Run) -> None:
         self._by_start.pop(run.start, None)
         self._by_end.pop(run.end + 1, None)
-        self._hold(-run.size, -len(run.parts))
+        self._account(-run.size, -len(run.parts))
 
     def reset_streams(self, stream_ids: Sequence[int] | None) -> None:
-        """The peer begins again with SSN 0 on these streams, or on all (RFC 6525, section 5.2.2)."""
+        """Restart these streams, or all if None, with SSN 0 (RFC 6525, section 5.2.2)."""
         for stream_id in list(self._streams) if stream_ids is None else stream_ids:
             stream = self._streams.pop(stream_id, None)
             if stream is not None:
-                self._forget_waiting(stream)
+                self._drop_waiting(stream)
 
     def being_assembled(self, cumulative_tsn: int) -> tuple[int, int]:
-        """(bytes, pieces) of the one message that is whole up to the cumulative TSN and goes on behind it.
+        """Return the (bytes, pieces) of the message that is complete up to the cumulative TSN and continues behind it.
 
-        The receiver window does not count them: else a message longer than the window could never arrive. The limit
-        on the message size bounds them instead.
+        If the receiver window counted them, a message longer than the window could never arrive. The maximum message
+        size bounds them instead.
         """
         run = self._by_end.get(cumulative_tsn + 1)
         return (0, 0) if run is None or not run.begins else (run.size + OVERHEAD * len(run.parts), len(run.parts))
 
     def check_invariants(self) -> None:
-        """For tests: raise AssertionError when the books do not balance."""
+        """Raise AssertionError when the accounts do not balance; for tests."""
         held = sum(run.size + OVERHEAD * len(run.parts) for run in self._by_start.values())
         for stream in self._streams.values():
             held += sum(len(message.data) + OVERHEAD for message in stream.waiting.values())
@@ -212,4 +224,4 @@ class ReassemblyQueue(Reassembly):
             raise AssertionError(f"{self.buffered} bytes accounted, {held} held")
         for behind, run in self._by_end.items():
             if run.end + 1 != behind or self._by_start.get(run.start) is not run:
-                raise AssertionError(f"run {run.start}-{run.end} is filed wrongly")
+                raise AssertionError(f"run {run.start}-{run.end} is filed under {behind}")

@@ -1,7 +1,7 @@
-"""How much the peer may have under way to us: a receiver window that grows to the path's bandwidth-delay product.
+"""The receiver window: it grows to the path's bandwidth-delay product.
 
-It knows sizes and times only. As in Linux's receive buffer auto-tuning: when the user takes more than half a window
-within a round trip, the window is what limits the sender, and doubles, up to the bound the user set.
+As with the receive buffer auto-tuning of Linux, the window is what limits the sender if the application reads more than
+half a window within a round trip. The window then doubles, up to a bound. This module knows sizes and times only.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ class ReceiveWindow:
     """The size of the receiver window.
 
     Attributes:
-        size: bytes, what a_rwnd is when nothing is held.
-        limit: bytes it may grow to.
+        size: the a_rwnd in bytes when nothing is held.
+        limit: the bytes up to which `size` may grow.
     """
 
     __slots__ = ("_consumed", "_epoch", "limit", "size")
@@ -24,11 +24,11 @@ class ReceiveWindow:
         self._epoch = 0.0
 
     def consumed(self, size: int, round_trip: float | None, now: float) -> None:
-        """The user took so many bytes.
+        """Account for bytes the application read; double the window if it limits the sender.
 
         Args:
-            size: bytes.
-            round_trip: the path's, in seconds; without one the window stays.
+            size: bytes read.
+            round_trip: the path's round trip in seconds; without a measurement the window stays.
             now: monotonic seconds.
         """
         if self.size >= self.limit or round_trip is None:
@@ -36,7 +36,7 @@ class ReceiveWindow:
         self._consumed += size
         if now - self._epoch < round_trip:
             return
-        # Longer epochs, when nothing came for a while, count for what one round trip of them had.
+        # An epoch is longer than a round trip after a pause; only the share of one round trip counts.
         per_round_trip = self._consumed * round_trip / (now - self._epoch)
         if per_round_trip > self.size / 2:
             self.size = min(2 * self.size, self.limit)

@@ -28,7 +28,7 @@ class DeliveryRate:
         self.first_sent_at = 0.0
         self.app_limited_until = 0
 
-    def flight_begins(self, now: float) -> None:
+    def start_flight(self, now: float) -> None:
         """Restart both times because a chunk is sent while nothing is in flight."""
         self.first_sent_at = now
         self.delivered_at = now
@@ -37,7 +37,7 @@ class DeliveryRate:
         """Record that the window has room and the application has nothing to send."""
         self.app_limited_until = self.delivered + max(flight_size, 1)
 
-    def acknowledged(self, bytes_acked: int, now: float) -> None:
+    def record_delivered(self, bytes_acked: int, now: float) -> None:
         """Add delivered bytes; end the application-limited period if it is over."""
         self.delivered += bytes_acked
         self.delivered_at = now

@@ -18,7 +18,7 @@ ACKED: Final = 1
 LOST: Final = 2
 ABANDONED: Final = 3
 
-TAKEN_BACK: Final = -2
+RENEGED: Final = -2
 """The packet number of a chunk on which the peer reneged (RFC 9260, 6.2.1)."""
 
 
@@ -33,7 +33,7 @@ class OutstandingChunk:
         payload: its user bytes, which count against the peer's window.
         state: IN_FLIGHT, ACKED (by a Gap Ack Block), LOST (waits for retransmission) or ABANDONED.
         sent_at: when it was last sent.
-        packet: the number of the packet it was last sent in; TAKEN_BACK when the peer acknowledged it and then reneged.
+        packet: the number of the packet it was last sent in; RENEGED when the peer acknowledged it and then reneged.
         transmissions: how many times it was sent.
         flight: the flight of the path it was last sent on, or of the path chosen for its retransmission.
         delivered, delivered_at, first_sent_at: copies of the sender's delivery accounting when it was last sent.
@@ -120,18 +120,18 @@ class Flight:
 
     # -- sending ----------------------------------------------------------------------------------------------
 
-    def depart(self, chunk: OutstandingChunk, now: float) -> None:
+    def add(self, chunk: OutstandingChunk, now: float) -> None:
         """Put a chunk in flight and copy the delivery accounting into it."""
         rate = self.rate
         if not self.chunks:
-            rate.flight_begins(now)
+            rate.start_flight(now)
         chunk.delivered = rate.delivered
         chunk.delivered_at = rate.delivered_at
         chunk.first_sent_at = rate.first_sent_at
         self.chunks[chunk.tsn] = chunk
         self.size += chunk.length
 
-    def land(self, chunk: OutstandingChunk) -> None:
+    def remove(self, chunk: OutstandingChunk) -> None:
         """Take a chunk out of flight."""
         del self.chunks[chunk.tsn]
         self.size -= chunk.length
@@ -153,11 +153,11 @@ class Flight:
             self._waiting.pop(heappop(lost), None)
         return None
 
-    def take_lost(self) -> None:
+    def pop_lost(self) -> None:
         """Remove the chunk that `next_lost` returned from the chunks that wait for retransmission."""
         self._waiting.pop(heappop(self.lost), None)
 
-    def await_sending(self, chunk: OutstandingChunk) -> None:
+    def queue_retransmission(self, chunk: OutstandingChunk) -> None:
         """Queue a chunk, lost on this or another path, for retransmission on this path."""
         chunk.flight = self
         self._waiting[chunk.tsn] = chunk
@@ -167,11 +167,11 @@ class Flight:
         """Move the chunks that wait for retransmission here to another path."""
         for chunk in self._waiting.values():
             if chunk.state == LOST:
-                other.await_sending(chunk)
+                other.queue_retransmission(chunk)
         self._waiting.clear()
         self.lost.clear()
 
-    def overdue(self, reordering_window: float, now: float) -> tuple[list[OutstandingChunk], float]:
+    def find_lost(self, reordering_window: float, now: float) -> tuple[list[OutstandingChunk], float]:
         """Find the chunks that RACK considers lost (RFC 8985, 6.2, step 5).
 
         Args:
@@ -196,14 +196,14 @@ class Flight:
 
     # -- acknowledgment --------------------------------------------------------------------------------------
 
-    def begin_sack(self) -> None:
+    def start_sack(self) -> None:
         """Reset the results of the previous SACK."""
         self.bytes_acked = 0
         self.newest = None
         self.round_trip = None
         self.progress = False
 
-    def delivered(self, chunk: OutstandingChunk, now: float) -> None:
+    def record_delivered(self, chunk: OutstandingChunk, now: float) -> None:
         """Update RACK with a chunk that was acknowledged for the first time."""
         rack = self.rack
         tsn = chunk.tsn
@@ -211,12 +211,12 @@ class Flight:
             rack.fack = tsn
         elif tsn < rack.fack and chunk.transmissions == 1:
             rack.reordering_seen = True
-        rack.delivered(chunk.sent_at, tsn, chunk.transmissions > 1, now)
+        rack.record_delivered(chunk.sent_at, tsn, chunk.transmissions > 1, now)
         newest = self.newest
         if newest is None or (chunk.sent_at, tsn) > (newest.sent_at, newest.tsn):
             self.newest = chunk
 
-    def end_sack(self, now: float) -> None:
+    def finish_sack(self, now: float) -> None:
         """Account for the bytes that the SACK delivered, and measure the round trip.
 
         The round trip is that of the newest chunk acknowledged, once per round trip (RFC 9260, 6.3.1, C4 and C5). C5
@@ -227,7 +227,7 @@ class Flight:
         newest = self.newest
         if not self.bytes_acked or newest is None:
             return
-        self.rate.acknowledged(self.bytes_acked, now)
+        self.rate.record_delivered(self.bytes_acked, now)
         self.rate.first_sent_at = newest.sent_at
         # C5: "Karn's algorithm: RTT measurements MUST NOT be made using chunks that were retransmitted"
         if newest.transmissions == 1 and newest.sent_at >= self._measured_at:

@@ -46,7 +46,7 @@ class LossProbe:
         else:
             self.timer.expires_at = moment
 
-    def sent(self, end_tsn: int, *, is_retransmission: bool) -> None:
+    def record_sent(self, end_tsn: int, *, is_retransmission: bool) -> None:
         """Record that a probe is being sent."""
         self.end_tsn = end_tsn
         self.is_retransmission = is_retransmission
@@ -56,7 +56,7 @@ class LossProbe:
         self.timer.stop()
         self.end_tsn = -1
 
-    def acknowledged(self, cumulative_tsn_ack: int, duplicates: list[int]) -> bool:
+    def detect_repaired_loss(self, cumulative_tsn_ack: int, duplicates: list[int]) -> bool:
         """Return whether this SACK shows that the probe repaired a loss (RFC 8985, 7.4.2)."""
         if self.end_tsn < 0 or cumulative_tsn_ack < self.end_tsn:
             return False

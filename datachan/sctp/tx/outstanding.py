@@ -17,7 +17,7 @@ from datachan.sctp.wire.chunks import (
 )
 from datachan.sctp.wire.extensions import serialize_i_data
 
-from .flight import ABANDONED, ACKED, IN_FLIGHT, LOST, TAKEN_BACK, Flight, OutstandingChunk
+from .flight import ABANDONED, ACKED, IN_FLIGHT, LOST, RENEGED, Flight, OutstandingChunk
 from .send_queue import OutgoingMessage
 
 MANY_BLOCKS: Final = 16
@@ -134,36 +134,36 @@ class OutstandingData:
             )
         chunk = OutstandingChunk(tsn, message, wire, payload, now, packet, flight)
         self._chunks[tsn] = chunk
-        flight.depart(chunk, now)
+        flight.add(chunk, now)
         self.flight_payload += payload
         return chunk
 
-    def _land(self, chunk: OutstandingChunk) -> None:
+    def _remove_from_flight(self, chunk: OutstandingChunk) -> None:
         """Take a chunk out of flight."""
-        chunk.flight.land(chunk)
+        chunk.flight.remove(chunk)
         self.flight_payload -= chunk.payload
 
     # -- retransmission ---------------------------------------------------------------------------------------
 
-    def resend(self, chunk: OutstandingChunk, now: float, packet: int) -> None:
+    def retransmit(self, chunk: OutstandingChunk, now: float, packet: int) -> None:
         """Put the chunk that its flight's `next_lost` returned back in flight."""
         flight = chunk.flight
-        flight.take_lost()
+        flight.pop_lost()
         chunk.state = IN_FLIGHT
         chunk.sent_at = now
         chunk.packet = packet
         chunk.transmissions += 1
-        flight.depart(chunk, now)
+        flight.add(chunk, now)
         self.flight_payload += chunk.payload
 
     def lose_all(self, flight: Flight) -> list[OutgoingMessage]:
         """Mark all chunks in flight on a path as lost; return the messages whose retransmissions are used up."""
         exhausted: list[OutgoingMessage] = []
         for chunk in list(flight.chunks.values()):
-            self._lose(chunk, exhausted)
+            self._mark_lost(chunk, exhausted)
         return exhausted
 
-    def lose_last(self, flight: Flight) -> bool:
+    def mark_last_lost(self, flight: Flight) -> bool:
         """Mark the chunk with the highest TSN as lost, for a tail loss probe; return whether that is possible."""
         chunk = flight.chunks.get(self.highest_tsn)
         if chunk is None:
@@ -171,7 +171,7 @@ class OutstandingData:
         limit = chunk.message.max_retransmissions
         if limit is not None and chunk.transmissions > limit:
             return False
-        self._lose(chunk, [])
+        self._mark_lost(chunk, [])
         return True
 
     def detect_losses(
@@ -189,23 +189,23 @@ class OutstandingData:
             The bytes newly lost, and the seconds until the next suspected chunk counts as lost; 0.0 when none is
             suspected.
         """
-        lost, wait = flight.overdue(reordering_window, now)
+        lost, wait = flight.find_lost(reordering_window, now)
         total = 0
         for chunk in lost:
             total += chunk.length
-            self._lose(chunk, exhausted)
+            self._mark_lost(chunk, exhausted)
         return total, wait
 
-    def _lose(self, chunk: OutstandingChunk, exhausted: list[OutgoingMessage]) -> None:
+    def _mark_lost(self, chunk: OutstandingChunk, exhausted: list[OutgoingMessage]) -> None:
         """Mark a chunk in flight as lost and queue it for retransmission."""
         chunk.state = LOST
-        self._land(chunk)
-        chunk.flight.await_sending(chunk)
+        self._remove_from_flight(chunk)
+        chunk.flight.queue_retransmission(chunk)
         limit = chunk.message.max_retransmissions
         if limit is not None and chunk.transmissions > limit:
             exhausted.append(chunk.message)
 
-    def disown(self, flight: Flight, heir: Flight) -> None:
+    def reassign(self, flight: Flight, heir: Flight) -> None:
         """Remove a path's flight; its remaining chunks, none of them in flight, count as sent on the heir's path."""
         for chunk in self._chunks.values():
             if chunk.flight is flight:
@@ -220,7 +220,7 @@ class OutstandingData:
             return False
         return cumulative_tsn_ack >= self.next_tsn or any(cumulative_tsn_ack + end >= self.next_tsn for _, end in gaps)
 
-    def valid(self, cumulative_tsn_ack: int, gaps: list[Interval]) -> bool:
+    def is_valid_sack(self, cumulative_tsn_ack: int, gaps: list[Interval]) -> bool:
         """Return whether a SACK lists only TSNs that were sent, in ascending Gap Ack Blocks that do not overlap."""
         if cumulative_tsn_ack >= self.next_tsn:
             return False
@@ -237,7 +237,7 @@ class OutstandingData:
         return [(max(start - base, 1), end - base) for start, end in self._acked if end > base]
 
     def acknowledge(self, cumulative_tsn_ack: int, gaps: list[Interval], now: float) -> AckInfo:
-        """Apply a SACK that `valid` accepted and that is not older than the last one.
+        """Apply a SACK that `is_valid_sack` accepted and that is not older than the last one.
 
         Args:
             cumulative_tsn_ack: unwrapped.
@@ -249,7 +249,7 @@ class OutstandingData:
         """
         info = AckInfo()
         for flight in self.flights:
-            flight.begin_sack()
+            flight.start_sack()
         if cumulative_tsn_ack > self.cumulative_tsn_ack:
             info.cumulative_advanced = True
             self._advance(cumulative_tsn_ack, now)
@@ -257,7 +257,7 @@ class OutstandingData:
             self._acknowledge_gaps(gaps, now)
         for flight in self.flights:
             info.bytes_acked += flight.bytes_acked
-            flight.end_sack(now)
+            flight.finish_sack(now)
         return info
 
     def _advance(self, cumulative_tsn_ack: int, now: float) -> None:
@@ -273,7 +273,7 @@ class OutstandingData:
             if chunk is None:
                 continue
             if chunk.flight is not flight:
-                self._advanced(flight, length, acked, newest, now)
+                self._account_for_run(flight, length, acked, newest, now)
                 length = acked = 0
                 newest = None
                 flight = chunk.flight
@@ -288,19 +288,21 @@ class OutstandingData:
                 acked += chunk.length
             else:
                 continue
-            if chunk.packet == TAKEN_BACK:
+            if chunk.packet == RENEGED:
                 acked -= chunk.length
             elif in_order and chunk.transmissions == 1:
                 newest = chunk
             else:
-                flight.delivered(chunk, now)
-        self._advanced(flight, length, acked, newest, now)
+                flight.record_delivered(chunk, now)
+        self._account_for_run(flight, length, acked, newest, now)
         self.flight_payload -= payload
         self.cumulative_tsn_ack = cumulative_tsn_ack
         if self.advanced_peer_ack_point < cumulative_tsn_ack:
             self.advanced_peer_ack_point = cumulative_tsn_ack
 
-    def _advanced(self, flight: Flight, length: int, acked: int, newest: OutstandingChunk | None, now: float) -> None:
+    def _account_for_run(
+        self, flight: Flight, length: int, acked: int, newest: OutstandingChunk | None, now: float
+    ) -> None:
         """Account for one run of chunks of a path that were acknowledged cumulatively.
 
         Args:
@@ -317,7 +319,7 @@ class OutstandingData:
             flight.progress = True
         if newest is not None:
             # All were sent once and acknowledged in order, so the last one determines RACK's state.
-            flight.delivered(newest, now)
+            flight.record_delivered(newest, now)
 
     def _acknowledge_gaps(self, gaps: list[Interval], now: float) -> None:
         """Apply the Gap Ack Blocks of a SACK: what they newly acknowledge, and what they no longer list."""
@@ -348,15 +350,15 @@ class OutstandingData:
                 if chunk.state == IN_FLIGHT:
                     if not flight.progress:
                         flight.progress = next(iter(flight.chunks)) == tsn
-                    self._land(chunk)
+                    self._remove_from_flight(chunk)
                 chunk.state = ACKED
-                if chunk.packet == TAKEN_BACK:
+                if chunk.packet == RENEGED:
                     continue
                 flight.bytes_acked += chunk.length
                 if chunk.packet != packet:
                     packet = chunk.packet
                     flight.packets_sacked += 1
-                flight.delivered(chunk, now)
+                flight.record_delivered(chunk, now)
 
     def _renege(self, tsn: int, now: float) -> None:
         """Put a chunk back in flight that the peer acknowledged and no longer lists (RFC 9260, 6.2.1, D iii).
@@ -368,8 +370,8 @@ class OutstandingData:
         if chunk is not None and chunk.state == ACKED:
             chunk.state = IN_FLIGHT
             chunk.sent_at = now
-            chunk.packet = TAKEN_BACK
-            chunk.flight.depart(chunk, now)
+            chunk.packet = RENEGED
+            chunk.flight.add(chunk, now)
             self.flight_payload += chunk.payload
 
     # -- partial reliability (RFC 3758) -----------------------------------------------------------------------
@@ -395,7 +397,7 @@ class OutstandingData:
             if chunk is None or chunk.message is not message:
                 continue
             if chunk.state == IN_FLIGHT:
-                self._land(chunk)
+                self._remove_from_flight(chunk)
             chunk.state = ABANDONED
         self.advance_peer_ack_point()
 

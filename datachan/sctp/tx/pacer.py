@@ -67,7 +67,7 @@ class Pacer:
         self._refill(now)
         return self._budget > 0
 
-    def sent(self, length: int) -> None:
+    def charge(self, length: int) -> None:
         """Charge `length` sent bytes to the pacing budget."""
         if self._rate:
             self._budget -= length

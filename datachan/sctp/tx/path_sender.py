@@ -164,28 +164,28 @@ class PathSender:
         if size < self.path.congestion.cwnd:
             self.flight.rate.note_app_limited(size)
 
-    def begin_after_idle(self, now: float) -> None:
+    def restart_after_idle(self, now: float) -> None:
         """Decay the window and allow a burst because data is about to be sent while nothing is outstanding."""
         self.path.decay_when_idle(now)
         # The burst that the last SACK allowed stays allowed. Otherwise a peer that acknowledges a whole window at once
         # would limit the sender to Max.Burst packets per round trip permanently.
         self.burst_left = max(self.burst_left, self._burst_limit)
 
-    def packet_done(self, length: int, now: float) -> None:
+    def charge_packet(self, length: int, now: float) -> None:
         """Charge a finished packet with `length` bytes of chunks to the burst and the pacing budget."""
         self.burst_left -= length
-        self.pacer.sent(length)
+        self.pacer.charge(length)
         self.one_packet_now = False
         self.schedule_probe(now)
 
-    def resent(self, length: int, transmissions: int, now: float) -> None:
+    def record_retransmission(self, length: int, transmissions: int, now: float) -> None:
         """Record that a chunk of `length` bytes was sent for the `transmissions`-th time."""
         if transmissions > _LOST_TOO_OFTEN:
             self.path.pmtu.suspect(length + COMMON_HEADER_LENGTH, now)
 
     # -- what was acknowledged --------------------------------------------------------------------------------
 
-    def data_acknowledged(self, cumulative_tsn_ack: int) -> None:
+    def record_acknowledgment(self, cumulative_tsn_ack: int) -> None:
         """Record that a SACK acknowledged a chunk that was sent on this path."""
         self.single_packet = False
         pmtu = self.path.pmtu
@@ -239,17 +239,17 @@ class PathSender:
         if self.recovery.active:
             return
         congestion = self.path.congestion
-        self.recovery.begin(highest_tsn, fast=True, cwnd=congestion.cwnd, ssthresh=congestion.ssthresh)
+        self.recovery.start_episode(highest_tsn, fast=True, cwnd=congestion.cwnd, ssthresh=congestion.ssthresh)
         congestion.on_loss(now, flight_before)
         # RFC 9260, 7.2.4: "When a Fast Retransmit is being performed, the sender SHOULD ignore the value of cwnd and
         # SHOULD NOT delay retransmission for this single packet."
         self.one_packet_now = self.flight.has_lost
         self.probe.cancel()
 
-    def timed_out(self, highest_tsn: int, now: float) -> None:
+    def reduce_after_timeout(self, highest_tsn: int, now: float) -> None:
         """Shrink the window after T3-rtx (RFC 9260, sections 6.3.3 and 7.2.3)."""
         congestion = self.path.congestion
-        self.recovery.begin(highest_tsn, fast=False, cwnd=congestion.cwnd, ssthresh=congestion.ssthresh)
+        self.recovery.start_episode(highest_tsn, fast=False, cwnd=congestion.cwnd, ssthresh=congestion.ssthresh)
         congestion.on_timeout(now, self.flight.size)
         self.path.pmtu.data_timed_out()
 

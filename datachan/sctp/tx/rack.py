@@ -60,7 +60,7 @@ class Rack:
         self._dsack_round = -1
         self._persist = REORDERING_PERSISTS
 
-    def delivered(self, sent_at: float, tsn: int, retransmitted: bool, now: float) -> None:
+    def record_delivered(self, sent_at: float, tsn: int, retransmitted: bool, now: float) -> None:
         """Update the state with a chunk acknowledged for the first time (RACK_update).
 
         Args:
@@ -108,7 +108,7 @@ class Rack:
             self._reo_wnd_mult += 1
             self._persist = REORDERING_PERSISTS
 
-    def recovery_ended(self) -> None:
+    def record_recovery_end(self) -> None:
         """Count the end of a loss episode towards shrinking the reordering window again."""
         self._persist -= 1
         if self._persist <= 0:

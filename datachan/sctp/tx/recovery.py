@@ -14,20 +14,20 @@ class Recovery:
         fast: whether loss detection, rather than T3-rtx, started the episode.
     """
 
-    __slots__ = ("_resent", "_saved", "exit_point", "fast")
+    __slots__ = ("_retransmitted", "_saved", "exit_point", "fast")
 
     def __init__(self) -> None:
         self.exit_point = -1
         self.fast = False
         self._saved: tuple[int, int] | None = None
-        self._resent: set[int] = set()
+        self._retransmitted: set[int] = set()
 
     @property
     def active(self) -> bool:
         """Whether an episode is in progress."""
         return self.exit_point >= 0
 
-    def begin(self, exit_point: int, *, fast: bool, cwnd: int, ssthresh: int) -> None:
+    def start_episode(self, exit_point: int, *, fast: bool, cwnd: int, ssthresh: int) -> None:
         """Start or extend an episode.
 
         Args:
@@ -38,11 +38,11 @@ class Recovery:
         """
         if not self.active:
             self._saved = (cwnd, ssthresh)
-            self._resent.clear()
+            self._retransmitted.clear()
         self.exit_point = exit_point
         self.fast = fast
 
-    def acknowledged(self, cumulative_tsn_ack: int) -> bool:
+    def end_if_acknowledged(self, cumulative_tsn_ack: int) -> bool:
         """End the episode if this Cumulative TSN Ack covers its exit point; return whether it does.
 
         RFC 9260, 7.2.4: "When a SACK chunk acknowledges all TSNs up to and including this exit point, Fast Recovery is
@@ -54,12 +54,12 @@ class Recovery:
         self.fast = False
         return True
 
-    def resent(self, tsn: int) -> None:
+    def record_retransmission(self, tsn: int) -> None:
         """Record that a chunk was retransmitted."""
         if self._saved is not None:
-            self._resent.add(tsn)
+            self._retransmitted.add(tsn)
 
-    def reported_duplicate(self, tsns: list[int], still_lost: bool) -> tuple[int, int] | None:
+    def undo_if_duplicates(self, tsns: list[int], still_lost: bool) -> tuple[int, int] | None:
         """Undo the episode if the peer reports all its retransmissions as duplicates: nothing had been lost.
 
         Args:
@@ -69,10 +69,10 @@ class Recovery:
         Returns:
             The (cwnd, ssthresh) to restore, or None.
         """
-        if self._saved is None or not self._resent:
+        if self._saved is None or not self._retransmitted:
             return None
-        self._resent.difference_update(tsns)
-        if self._resent or still_lost:
+        self._retransmitted.difference_update(tsns)
+        if self._retransmitted or still_lost:
             return None
         saved = self._saved
         self._saved = None

@@ -187,7 +187,7 @@ class RetransmissionQueue:
             return
         self._give_up(self.outstanding.lose_all(sender.flight), RETRANSMISSIONS)
         self.hand_over_lost(sender, self.current)
-        self.outstanding.disown(sender.flight, self.current.flight)
+        self.outstanding.reassign(sender.flight, self.current.flight)
         path.t3_rtx.stop()
         self.senders.remove(sender)
 
@@ -261,7 +261,7 @@ class RetransmissionQueue:
         outstanding = self.outstanding
         # RFC 9260, 6.2.1, D i: "If Cumulative TSN Ack is less than the Cumulative TSN Ack Point, then drop the SACK
         # chunk."
-        if cumulative_tsn_ack < outstanding.cumulative_tsn_ack or not outstanding.valid(
+        if cumulative_tsn_ack < outstanding.cumulative_tsn_ack or not outstanding.is_valid_sack(
             cumulative_tsn_ack, sack.gap_ack_blocks
         ):
             return None
@@ -279,7 +279,7 @@ class RetransmissionQueue:
             The effect; None when the chunk is old or acknowledges a TSN that was never sent.
         """
         outstanding = self.outstanding
-        if cumulative_tsn_ack < outstanding.cumulative_tsn_ack or not outstanding.valid(cumulative_tsn_ack, []):
+        if cumulative_tsn_ack < outstanding.cumulative_tsn_ack or not outstanding.is_valid_sack(cumulative_tsn_ack, []):
             return None
         if cumulative_tsn_ack == outstanding.cumulative_tsn_ack:
             return AckInfo()
@@ -324,11 +324,11 @@ class RetransmissionQueue:
         if flight.round_trip is not None:
             sender.path.observe_round_trip(flight.round_trip)
         if flight.bytes_acked:
-            sender.data_acknowledged(cumulative_tsn_ack)
-        repaired = sender.probe.acknowledged(cumulative_tsn_ack, duplicates)
+            sender.record_acknowledgment(cumulative_tsn_ack)
+        repaired = sender.probe.detect_repaired_loss(cumulative_tsn_ack, duplicates)
         in_fast_recovery = recovery.fast
-        if recovery.acknowledged(cumulative_tsn_ack):
-            flight.rack.recovery_ended()
+        if recovery.end_if_acknowledged(cumulative_tsn_ack):
+            flight.rack.record_recovery_end()
         lost = self._detect_losses(sender, now, exhausted)
         if flight.bytes_acked:
             sender.path.congestion.on_acknowledged(sender.sample(lost, in_fast_recovery, now))
@@ -356,7 +356,7 @@ class RetransmissionQueue:
         for sender in self.senders:
             flight = sender.flight
             flight.rack.note_duplicates(self.outstanding.next_tsn, cumulative_tsn_ack)
-            saved = sender.recovery.reported_duplicate(duplicates, flight.has_lost)
+            saved = sender.recovery.undo_if_duplicates(duplicates, flight.has_lost)
             if saved is not None:
                 sender.path.congestion.on_spurious(*saved)
                 self.spurious_recoveries += 1
@@ -415,7 +415,7 @@ class RetransmissionQueue:
         self._sack_since_t3 = False
         if not window_closed:
             # "Zero window probing does not affect the calculation of cwnd."
-            sender.timed_out(self.outstanding.highest_tsn, now)
+            sender.reduce_after_timeout(self.outstanding.highest_tsn, now)
         self._give_up(self.outstanding.lose_all(sender.flight), RETRANSMISSIONS)
         self.outstanding.advance_peer_ack_point()
         self._forward_tsn_due = self._can_forward()
@@ -464,9 +464,9 @@ class RetransmissionQueue:
             return
         message = self._queue.next_message() if sender is self.next_target() else None
         if message is not None and min(message.remaining, self._max_fragment) <= self.peer_rwnd:
-            sender.probe.sent(outstanding.next_tsn, is_retransmission=False)
-        elif outstanding.lose_last(sender.flight):
-            sender.probe.sent(outstanding.highest_tsn, is_retransmission=True)
+            sender.probe.record_sent(outstanding.next_tsn, is_retransmission=False)
+        elif outstanding.mark_last_lost(sender.flight):
+            sender.probe.record_sent(outstanding.highest_tsn, is_retransmission=True)
         else:
             return
         sender.one_packet_now = True
@@ -480,10 +480,10 @@ class RetransmissionQueue:
         for sender in self.senders:
             sender.begin_batch()
         if self._by_packets:
-            self._queue.packet_done()
+            self._queue.start_packet()
         self.expire(now)
         if self.all_acknowledged and self._queue.sendable:
-            self.current.begin_after_idle(now)
+            self.current.restart_after_idle(now)
 
     def next_chunk(self, room: int, packet_empty: bool, closing: bool, now: float) -> OutstandingChunk | None:
         """Return the next chunk for the packet being built, or None when none fits or none may be sent.
@@ -522,8 +522,8 @@ class RetransmissionQueue:
         """Finish a packet with DATA, which holds `length` bytes of chunks."""
         self.packet += 1
         if self._by_packets:
-            self._queue.packet_done()
-        self.writing.packet_done(length, now)
+            self._queue.start_packet()
+        self.writing.charge_packet(length, now)
         if length >= self._packet_room - (self._packet_room >> 3):
             # The packet is full, so a larger path MTU would reduce the number of packets.
             for sender in self.senders:
@@ -552,9 +552,9 @@ class RetransmissionQueue:
             return None
         if packet_empty and not writing.one_packet_now and not writing.window_allows(now):
             return None
-        self.outstanding.resend(chunk, now, self.packet)
-        writing.recovery.resent(chunk.tsn)
-        writing.resent(chunk.length, chunk.transmissions, now)
+        self.outstanding.retransmit(chunk, now, self.packet)
+        writing.recovery.record_retransmission(chunk.tsn)
+        writing.record_retransmission(chunk.length, chunk.transmissions, now)
         self.retransmissions += 1
         path = writing.path
         # RFC 9260, 6.1: "the sender MUST restart the timer if the earliest (i.e., lowest TSN) outstanding DATA chunk

@@ -40,18 +40,18 @@ class StreamScheduler:
 
     def activate(self, stream_id: int, arrival: int) -> None:
         """Add a stream that was idle; its first message is number `arrival`."""
-        self._enter(stream_id, arrival)
+        self._push(stream_id, arrival)
 
     def deactivate(self, stream_id: int) -> None:
         """Remove a stream that has nothing to send although no piece of it was taken."""
         self._turns.pop(stream_id, None)
-        self._clean()
+        self._drop_invalid()
 
     def choose(self) -> int | None:
         """Return the stream of the next piece, or None when there is none now; change nothing."""
         return self._heap[0][2] if self._heap else None
 
-    def taken(self, stream_id: int, size: int, arrival: int) -> None:
+    def record_taken(self, stream_id: int, size: int, arrival: int) -> None:
         """Account for a piece taken from the stream that `choose` returned.
 
         Args:
@@ -59,7 +59,7 @@ class StreamScheduler:
             size: user bytes of the piece.
             arrival: the number of the stream's next message; -1 when it has none and is idle.
         """
-        if arrival >= 0 and len(self._turns) == 1 and self.goes_on_alone(arrival):
+        if arrival >= 0 and len(self._turns) == 1 and self.continues_alone(arrival):
             return
         self.charge(stream_id, size)
         if arrival < 0:
@@ -69,10 +69,10 @@ class StreamScheduler:
             self._turns[stream_id] = turn
             heapreplace(self._heap, (self.rank(stream_id, arrival), turn, stream_id))
         else:
-            self._enter(stream_id, arrival)
-        self._clean()
+            self._push(stream_id, arrival)
+        self._drop_invalid()
 
-    def packet_done(self) -> None:
+    def start_packet(self) -> None:
         """Note that pieces taken from now on go into another packet."""
 
     def set_priority(self, stream_id: int, priority: int) -> None:
@@ -94,11 +94,11 @@ class StreamScheduler:
     def charge(self, stream_id: int, size: int) -> None:
         """Charge `size` sent bytes to a stream."""
 
-    def goes_on_alone(self, arrival: int) -> bool:
+    def continues_alone(self, arrival: int) -> bool:
         """Return whether the only active stream keeps its place with message `arrival`: the hot path."""
         return True
 
-    def _enter(self, stream_id: int, arrival: int) -> None:
+    def _push(self, stream_id: int, arrival: int) -> None:
         """Queue the stream for its turn; an earlier entry of it is no longer valid."""
         turn = self._turn = self._turn + 1
         self._turns[stream_id] = turn
@@ -107,7 +107,7 @@ class StreamScheduler:
             self._heap = [entry for entry in self._heap if self._turns.get(entry[2]) == entry[1]]
             heapify(self._heap)
 
-    def _clean(self) -> None:
+    def _drop_invalid(self) -> None:
         """Remove invalid entries from the top of the heap."""
         heap, turns = self._heap, self._turns
         while heap and turns.get(heap[0][2]) != heap[0][1]:
@@ -135,12 +135,12 @@ class RoundRobinPerPacket(StreamScheduler):
             return super().choose()
         return self._packet_of if self._packet_of in self._turns else None
 
-    def taken(self, stream_id: int, size: int, arrival: int) -> None:
+    def record_taken(self, stream_id: int, size: int, arrival: int) -> None:
         """Reserve the rest of the packet for this stream."""
         self._packet_of = stream_id
-        super().taken(stream_id, size, arrival)
+        super().record_taken(stream_id, size, arrival)
 
-    def packet_done(self) -> None:
+    def start_packet(self) -> None:
         """Let the next stream in turn fill the next packet."""
         self._packet_of = -1
 
@@ -154,7 +154,7 @@ class FirstComeFirstServed(StreamScheduler):
         """Return the number of the message, so that the oldest is first."""
         return arrival
 
-    def goes_on_alone(self, arrival: int) -> bool:
+    def continues_alone(self, arrival: int) -> bool:
         """Return whether the stream continues with the same message."""
         return self._heap[0][0] == arrival
 
@@ -175,8 +175,8 @@ class StrictPriority(StreamScheduler):
         """Set the priority of a stream, effective at once for messages already queued."""
         super().set_priority(stream_id, priority)
         if stream_id in self._turns:
-            self._enter(stream_id, 0)
-            self._clean()
+            self._push(stream_id, 0)
+            self._drop_invalid()
 
 
 class FairCapacity(StreamScheduler):
@@ -203,7 +203,7 @@ class FairCapacity(StreamScheduler):
                 self._now = self._heap[0][0]
         super().activate(stream_id, arrival)
 
-    def goes_on_alone(self, arrival: int) -> bool:
+    def continues_alone(self, arrival: int) -> bool:
         """Return True: no other stream waits for the bytes this one takes."""
         self._alone = True
         return True
@@ -218,9 +218,9 @@ class FairCapacity(StreamScheduler):
         self._now = start
         self._served[stream_id] = start + size * _SCALE // self.weight(stream_id)
 
-    def taken(self, stream_id: int, size: int, arrival: int) -> None:
+    def record_taken(self, stream_id: int, size: int, arrival: int) -> None:
         """Charge the piece; reset all accounts once every stream is idle."""
-        super().taken(stream_id, size, arrival)
+        super().record_taken(stream_id, size, arrival)
         if not self._turns:
             self._served.clear()
             self._now = 0

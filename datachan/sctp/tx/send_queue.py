@@ -126,12 +126,11 @@ class SendQueue:
         buffered: user bytes queued on all streams.
         interleaving: whether fragments of different messages may be mixed (RFC 8260); otherwise a started message is
             finished first.
-        peer_window: the bytes that the peer can hold; see `_may_begin`.
+        peer_window: the bytes that the peer can hold; see `_may_start`.
     """
 
     __slots__ = (
         "_active",
-        "_begun",
         "_current",
         "_droppable",
         "_droppable_limit",
@@ -140,6 +139,7 @@ class SendQueue:
         "_progressed",
         "_scheduler",
         "_serial",
+        "_started",
         "_streams",
         "buffered",
         "interleaving",
@@ -155,7 +155,7 @@ class SendQueue:
         # (-drop_priority, arrival, message), the first to be given up first; some are sent already.
         self._droppable: list[tuple[int, int, OutgoingMessage]] = []
         self._droppable_limit = 64
-        self._begun: dict[int, int] = {}  # size of the message begun and not finished, by stream, if long
+        self._started: dict[int, int] = {}  # size of the message begun and not finished, by stream, if long
         self._held_back: list[int] = []  # streams that wait for one of those to be finished
         self._streams: dict[int, OutboundStream] = {}
         self._active: set[int] = set()
@@ -202,27 +202,27 @@ class SendQueue:
             if stream_id is None:
                 return None
             message = self._streams[stream_id].messages[0]
-            if message.offset or message.size <= FRAGMENT_LIMIT or not self._begun or self._may_begin(message.size):
+            if message.offset or message.size <= FRAGMENT_LIMIT or not self._started or self._may_start(message.size):
                 return message
             self._deactivate(stream_id)
             self._held_back.append(stream_id)
 
-    def _may_begin(self, size: int) -> bool:
+    def _may_start(self, size: int) -> bool:
         """Return whether a long message may be started while others are partly sent.
 
         The peer holds the fragments of all of them. If they need more than its window together, it can complete none of
         them. RFC 8260, 2.2.2: "The sender MUST assign TSNs to I-DATA chunks in a way that the receiver can make
         progress." A receiver that accepts messages larger than its window keeps a full window of buffer in addition.
         """
-        begun = sum(self._begun.values())
-        longest = max(self._begun.values())
+        begun = sum(self._started.values())
+        longest = max(self._started.values())
         if longest <= self.peer_window:
             return begun + size <= self.peer_window * 7 // 8
         return begun - longest + size <= self.peer_window // 4
 
-    def packet_done(self) -> None:
+    def start_packet(self) -> None:
         """Note that fragments taken from now on go into another packet."""
-        self._scheduler.packet_done()
+        self._scheduler.start_packet()
 
     def change_scheduler(self, scheduler: StreamScheduler) -> None:
         """Replace the scheduler; keep the priorities set so far."""
@@ -262,11 +262,11 @@ class SendQueue:
             self._finish_message(message, stream, size)
         elif self.interleaving:
             if offset == 0:
-                self._begun[message.stream_id] = message.size
-            self._scheduler.taken(message.stream_id, size, message.arrival)
+                self._started[message.stream_id] = message.size
+            self._scheduler.record_taken(message.stream_id, size, message.arrival)
         else:
             self._current = message
-        self._left(message.stream_id, stream, size)
+        self._account_for_taken(message.stream_id, stream, size)
         return fragment
 
     def drop(self, message: OutgoingMessage) -> None:
@@ -281,12 +281,12 @@ class SendQueue:
         message.offset = message.size
         message.data = b""
         if begun:
-            self._end_message(message.stream_id)
+            self._end_started_message(message.stream_id)
         if at_head:
             self._deactivate(message.stream_id)
             if stream.messages and not stream.paused:
                 self._activate(message.stream_id)
-        self._left(message.stream_id, stream, left)
+        self._account_for_taken(message.stream_id, stream, left)
 
     def expire(self, now: float) -> list[OutgoingMessage]:
         """Return the messages whose lifetime ended before they were taken completely, for the caller to abandon."""
@@ -418,7 +418,7 @@ class SendQueue:
     def restart(self) -> None:
         """Restart every stream with SSN 0, and every partly sent message from its first byte."""
         self._current = None
-        self._begun.clear()
+        self._started.clear()
         self._held_back.clear()
         for stream_id, stream in self._streams.items():
             stream.next_ssn = 0
@@ -458,19 +458,19 @@ class SendQueue:
         arrival = stream.messages[0].arrival if stream.messages else -1
         if arrival < 0:
             self._active.remove(stream_id)
-        self._scheduler.taken(stream_id, size if self.interleaving else message.size, arrival)
+        self._scheduler.record_taken(stream_id, size if self.interleaving else message.size, arrival)
         if size != message.size:
-            self._end_message(stream_id)
+            self._end_started_message(stream_id)
 
-    def _end_message(self, stream_id: int) -> None:
+    def _end_started_message(self, stream_id: int) -> None:
         """Note that a started message is finished or dropped; start those that waited for it."""
         self._current = None
-        if self._begun.pop(stream_id, 0) and self._held_back:
+        if self._started.pop(stream_id, 0) and self._held_back:
             held_back, self._held_back = self._held_back, []
             for waiting in held_back:
                 self._activate(waiting)
 
-    def _left(self, stream_id: int, stream: OutboundStream, size: int) -> None:
+    def _account_for_taken(self, stream_id: int, stream: OutboundStream, size: int) -> None:
         stream.buffered -= size
         self.buffered -= size
         stream.progress += size
