@@ -1,24 +1,21 @@
-"""The `datachan` command: reads its arguments, runs what they ask for, and turns failures into sentences."""
+"""The `datachan` command: reads its arguments, runs what they ask for, and turns failures into sentences.
+
+Each command imports its program when it runs: `datachan --help` loads neither asyncio nor the network stack.
+"""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
-import logging
 import os
-import secrets
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import datachan
-from datachan.peer import RTCConfiguration, RTCIceServer
-from datachan.serve import ServeError, ServeOptions, serve
-from datachan.signaling import IceServerOption, ServerOptions
-from datachan.signaling.origins import is_loopback, normalize_origin
-from datachan.tools import DecodeOptions, ToolError, decode, trace
-from datachan.tools.bench import MAX_SECONDS, BenchError, Report, answer, between_hosts, on_this_machine
+
+if TYPE_CHECKING:
+    from datachan.signaling import IceServerOption
+    from datachan.tools import DecodeOptions
 
 EXIT_OK: Final = 0
 EXIT_CANNOT_START: Final = 1
@@ -26,11 +23,23 @@ EXIT_INTERRUPTED: Final = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status: 0, 1 when it cannot start, 2 for a wrong command line.
+    """Run the command and return its exit status: 0, 1 if it cannot start, 2 for a wrong command line.
 
     Args:
-        arguments: The words after `datachan`; those of the process when None.
+        arguments: The words after `datachan`; None for those of the process.
     """
+    try:
+        try:
+            return _run_command(arguments)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:  # the program that reads the output has ended, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+
+
+def _run_command(arguments: Sequence[str] | None) -> int:
     parser = build_parser()
     namespace = parser.parse_args(arguments)
     if namespace.command is None:
@@ -44,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="datachan",
         description="WebRTC data channels for Python.",
-        epilog="`datachan COMMAND --help` tells the options of a command.",
+        epilog="`datachan COMMAND --help` lists the options of a command.",
     )
     parser.add_argument("--version", action="version", version=f"datachan {datachan.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
@@ -60,8 +69,8 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "serve",
         help="start the signaling server with its page and a Python peer to call",
         description=(
-            "Start the signaling server. It introduces browsers and Python programs to one another in rooms, serves "
-            "a page to try it with, and has an echo peer that can be called. Nothing outside is needed."
+            "Start the signaling server. It connects browsers and Python programs that join the same room, serves "
+            "a page to try this with, and has an echo peer to call. It contacts no other server."
         ),
         epilog="Open the address it prints. Ctrl+C stops it.",
     )
@@ -75,14 +84,14 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         action="append",
         default=[],
         metavar="ORIGIN",
-        help="let pages of this origin use the server, too, such as https://example.org; may be repeated",
+        help="also let pages of this origin use the server, such as https://example.org; may be repeated",
     )
     _add_ice_server(parser, "STUN or TURN server for the page and the echo peer")
     parser.add_argument(
         "--max-rooms", type=_positive, default=256, metavar="N", help="rooms at the same time (default: %(default)s)"
     )
     parser.add_argument(
-        "--room-capacity", type=_positive, default=8, metavar="N", help="people in one room (default: %(default)s)"
+        "--room-capacity", type=_positive, default=8, metavar="N", help="members of one room (default: %(default)s)"
     )
     parser.add_argument("--no-echo", action="store_true", help="do not offer the echo peer")
     parser.add_argument("-v", "--verbose", action="store_true", help="log calls and transfers")
@@ -94,25 +103,27 @@ def _add_decode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "decode",
         help="print SCTP packets field by field, from hexadecimal or a capture file",
         description=(
-            "Print SCTP packets field by field: one given as hexadecimal, with or without spaces, colons and 0x, or "
-            "those of a capture file (pcap, pcapng). Without arguments it reads standard input. What is damaged is "
-            "shown as far as it goes, and where and why that ends."
+            "Print SCTP packets field by field: from hexadecimal, with or without separators; from a hex dump (od, "
+            "hexdump -C, xxd, text2pcap, SCTP_PACKET logs); or from a capture file (pcap, pcapng). Without arguments "
+            "it reads standard input. A damaged packet is printed up to the damage, with its position and cause."
         ),
         epilog="Example: datachan decode 115cc66888e5e376883432df030000108a70484a00019ffa00000000",
     )
     parser.add_argument(
         "input", nargs="*", metavar="HEX|FILE", help='hexadecimal or a capture file; "-" is standard input'
     )
-    parser.add_argument("-s", "--summary", action="store_true", help="one line per packet")
-    parser.add_argument("--json", action="store_true", help="one JSON object per packet, each on a line")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on as the capture file grows, until Ctrl+C")
+    parser.add_argument("-s", "--summary", action="store_true", help="print one line per packet")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per packet, each on a line")
+    parser.add_argument(
+        "-f", "--follow", action="store_true", help="wait for more packets of a growing capture, until Ctrl+C"
+    )
     parser.add_argument(
         "--port",
         type=_port,
         action="append",
         default=[],
         metavar="PORT",
-        help="a UDP port that carries SCTP, besides 9899; may be repeated",
+        help="a UDP port that carries SCTP, in addition to 9899; may be repeated",
     )
     parser.set_defaults(run=run_decode)
 
@@ -122,9 +133,9 @@ def _add_trace(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "trace",
         help="run a program that uses datachan, and capture its packets for Wireshark",
         description=(
-            "Run a program that uses datachan, and capture every SCTP packet it sends and receives, as it is outside "
-            "DTLS. Wireshark and `datachan decode` read the capture. Setting the environment variable DATACHAN_TRACE "
-            "to FILE does the same."
+            "Run a program that uses datachan, and capture every SCTP packet it sends and receives, before DTLS "
+            "encrypts it. Wireshark and `datachan decode` read the capture. Setting the environment variable "
+            "DATACHAN_TRACE to FILE does the same."
         ),
         epilog="Examples: datachan trace run.pcapng datachan serve      datachan trace - program.py",
     )
@@ -133,7 +144,7 @@ def _add_trace(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "file",
         metavar="FILE",
-        help='the capture, written anew; a folder, for a file per process; or "-" to print packets as they come',
+        help='the capture file, which is replaced; a folder, for one file per process; or "-" to print the packets',
     )
     parser.add_argument(
         "words",
@@ -149,14 +160,14 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "bench",
         help="measure the path between two hosts: throughput both ways, round trips idle and under load",
         description=(
-            "Measure what data channels carry between two hosts: throughput both ways, round trips with nothing else "
-            "on the path and during those transfers. Start it without ROOM on one host; it prints what to type on the "
-            "other. They meet through a signaling server (`datachan serve`), and measure the direct path."
+            "Measure data channels between two hosts: throughput both ways, and round trips on the idle path and "
+            "during those transfers. Start it without ROOM on one host; it prints the command for the other host. "
+            "They meet through a signaling server (`datachan serve`), and measure the direct path."
         ),
         epilog="Examples: datachan bench --local      datachan bench --server http://192.0.2.7:8080",
     )
-    parser.add_argument("room", nargs="?", metavar="ROOM", help="what the other host has printed")
-    parser.add_argument("--local", action="store_true", help="measure with a second process here; no server is needed")
+    parser.add_argument("room", nargs="?", metavar="ROOM", help="the room that the other host has printed")
+    parser.add_argument("--local", action="store_true", help="measure with a second process here, without a server")
     parser.add_argument(
         "--server", default="http://127.0.0.1:8080", metavar="URL", help="signaling server (default: %(default)s)"
     )
@@ -182,13 +193,20 @@ def _add_ice_server(parser: argparse.ArgumentParser, what: str) -> None:
 
 
 def run_bench(namespace: argparse.Namespace) -> int:
-    """Measure with another host, or with a second process here."""
+    """Measure the path to another host, or to a second process on this machine."""
+    import asyncio
+    import json
+    import secrets
+
+    from datachan.peer import RTCConfiguration, RTCIceServer
+    from datachan.tools.bench import BenchError, Report, answer, between_hosts, on_this_machine
+
     servers = [RTCIceServer(item.url, item.username, item.credential) for item in namespace.ice_server]
     configuration = RTCConfiguration(iceServers=servers)
     room = namespace.room or f"bench-{secrets.token_hex(4)}"
 
     def waiting() -> None:
-        words = f"On the other host:  datachan bench {room} --server {namespace.server}"
+        words = f"On the other host:  datachan bench {room} {_options_for_the_other_side(namespace)}"
         print(words, file=sys.stderr, flush=True)
 
     async def measure() -> Report | None:
@@ -210,8 +228,19 @@ def run_bench(namespace: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _options_for_the_other_side(namespace: argparse.Namespace) -> str:
+    import shlex
+
+    words = ["--server", namespace.server]
+    for server in namespace.ice_server:
+        words += ["--ice-server", ",".join(part for part in (server.url, server.username, server.credential) if part)]
+    return shlex.join(words)
+
+
 def run_trace(namespace: argparse.Namespace) -> int:
-    """Run a program and capture what it sends and receives."""
+    """Run a program and capture the packets it sends and receives."""
+    from datachan.tools import ToolError, trace
+
     if not namespace.words:
         namespace.parser.error("a COMMAND to run is missing")
     try:
@@ -221,24 +250,25 @@ def run_trace(namespace: argparse.Namespace) -> int:
 
 
 def run_decode(namespace: argparse.Namespace) -> int:
-    """Print what the packets say."""
+    """Print the packets of the input."""
+    from datachan.tools import ToolError, decode
+
     try:
         hint = decode(namespace.input, _decode_options(namespace), sys.stdout, sys.stdin.buffer).hint()
-        sys.stdout.flush()
     except ToolError as error:
         sys.stdout.flush()
         return _cannot(error)
     except KeyboardInterrupt:
         return EXIT_OK
-    except BrokenPipeError:  # whoever read it has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_OK
+    sys.stdout.flush()
     if hint:
         print(f"datachan: {hint}", file=sys.stderr)
     return EXIT_OK
 
 
 def _decode_options(namespace: argparse.Namespace) -> DecodeOptions:
+    from datachan.tools import DecodeOptions
+
     return DecodeOptions(
         udp_ports=tuple(namespace.port),
         json=namespace.json,
@@ -250,7 +280,14 @@ def _decode_options(namespace: argparse.Namespace) -> DecodeOptions:
 
 def run_serve(namespace: argparse.Namespace) -> int:
     """Run the server until it is stopped."""
-    # Only our own: the libraries below tell of every packet. Without -v even a caller's broken connection is no news.
+    import asyncio
+    import logging
+
+    from datachan.serve import ServeError, ServeOptions, serve
+    from datachan.signaling import ServerOptions
+    from datachan.signaling.origins import is_loopback
+
+    # Other libraries log every packet, so their level stays at WARNING. Without -v, callers' failures are not logged.
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
     logging.getLogger("datachan").setLevel(logging.INFO if namespace.verbose else logging.ERROR)
     options = ServeOptions(
@@ -275,7 +312,7 @@ def run_serve(namespace: argparse.Namespace) -> int:
 
 
 def _cannot(error: Exception) -> int:
-    """Say why it cannot be done; the exit status."""
+    """Print why the command cannot be carried out, and return the exit status."""
     print(f"datachan: {error}", file=sys.stderr, flush=True)
     return EXIT_CANNOT_START
 
@@ -291,22 +328,26 @@ def _port(text: str) -> int:
 
 
 def _seconds(text: str) -> float:
+    from datachan.tools.bench import MAX_SECONDS
+
     try:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
     if not 0 < seconds <= MAX_SECONDS:
-        raise argparse.ArgumentTypeError(f"a number of seconds up to {MAX_SECONDS:g} is needed, not {text!r}")
+        raise argparse.ArgumentTypeError(f"the time is a number of seconds up to {MAX_SECONDS:g}, not {text!r}")
     return seconds
 
 
 def _positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"a number from 1 on is needed, not {text!r}")
+        raise argparse.ArgumentTypeError(f"the value must be a number from 1 on, not {text!r}")
     return int(text)
 
 
 def _origin(text: str) -> str:
+    from datachan.signaling.origins import normalize_origin
+
     try:
         return normalize_origin(text)
     except ValueError as error:
@@ -314,6 +355,9 @@ def _origin(text: str) -> str:
 
 
 def _ice_server(text: str) -> IceServerOption:
+    from datachan.peer import RTCIceServer
+    from datachan.signaling import IceServerOption
+
     url, *credentials = text.split(",", 2)
     if len(credentials) == 1:
         raise argparse.ArgumentTypeError("a password is missing: URL,USER,PASSWORD")

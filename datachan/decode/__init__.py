@@ -8,7 +8,8 @@ and says where and why that ends. It raises nothing but `NotHexadecimal` and `Ba
 from __future__ import annotations
 
 from datachan.decode.capture import BadCapture, CaptureReader, Frame
-from datachan.decode.hexadecimal import NotHexadecimal, parse_hexadecimal
+from datachan.decode.dumps import parse_packets
+from datachan.decode.hexadecimal import NotHexadecimal
 from datachan.decode.links import Encapsulated, find_sctp
 from datachan.decode.node import Field, Node
 from datachan.decode.packet_fields import decode_packet
@@ -25,7 +26,7 @@ __all__ = [
     "Style",
     "decode_packet",
     "find_sctp",
-    "parse_hexadecimal",
+    "parse_packets",
     "render",
     "render_summary",
     "to_json",

@@ -38,8 +38,8 @@ from datachan.tools.decoding import ToolError
 LABELS: Final = ("control", "bulk", "ping")
 MESSAGE_SIZE: Final = 65_536
 PING_SIZE: Final = 64
-# Seconds that the driver may request at most.
 MAX_SECONDS: Final = 300.0
+"""Seconds that the driver may request at most."""
 # Seconds within which the other side must answer; messages queued before the question are delivered first.
 _PATIENCE: Final = 60.0
 

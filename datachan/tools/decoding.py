@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from datachan.decode import (
     Style,
     decode_packet,
     find_sctp,
-    parse_hexadecimal,
+    parse_packets,
     render,
     render_summary,
     to_json,
@@ -197,10 +196,9 @@ def _decode_stream(source: BinaryIO, printer: Printer) -> None:
 
 
 def _decode_text(text: str, printer: Printer, *, file_meant: bool) -> None:
-    """Print the packets of hexadecimal text; an empty line separates two packets."""
-    paragraphs = [part for part in re.split(r"\n[ \t\r]*\n", text) if part.strip()]
+    """Print the packets of hexadecimal text or of a hex dump."""
     try:
-        packets = [parse_hexadecimal(part) for part in paragraphs or [""]]
+        packets = parse_packets(text)
     except NotHexadecimal as error:
         shown = quoted(text, 40)
         if file_meant:

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, TextIO
 
@@ -19,6 +19,7 @@ from datachan.tools.decoding import DecodeOptions, Printer, ToolError
 from datachan.trace import VARIABLE
 
 _CHUNK: Final = 1 << 16
+_STOP_TIMEOUT: Final = 5.0
 _PAUSE: Final = 0.05  # seconds between two reads of the captures
 
 
@@ -105,18 +106,30 @@ def _running(command: Sequence[str], target: str) -> Iterator[subprocess.Popen[b
 
 def _run_and_show(folder: str, command: Sequence[str], printer: Printer) -> int:
     followers: dict[Path, tuple[BinaryIO, CaptureReader]] = {}
-    with _running(command, folder + os.sep) as process:
+    with ExitStack() as files, _running(command, folder + os.sep) as process:
         running = True
         while running:
             running = process.poll() is None
             for path in Path(folder).iterdir():
                 if path not in followers:
-                    followers[path] = path.open("rb"), CaptureReader()
-            if not _show_new(followers, printer) and running:
+                    followers[path] = files.enter_context(path.open("rb")), CaptureReader()
+            try:
+                busy = _show_new(followers, printer)
+            except BrokenPipeError:
+                _stop(process)
+                raise
+            if not busy and running:
                 time.sleep(_PAUSE)
-    for file, _ in followers.values():
-        file.close()
     return _exit_status(process.returncode)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End the process: the reader of its packets has ended."""
+    process.terminate()
+    try:
+        process.wait(_STOP_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def _show_new(followers: dict[Path, tuple[BinaryIO, CaptureReader]], printer: Printer) -> bool:

@@ -12,7 +12,13 @@ from datachan.transfer.control import FileReject, FileRequest, parse_control_unt
 from datachan.transfer.errors import BadControl, TransferFailed, TransferRefused
 from datachan.transfer.files import open_regular
 from datachan.transfer.machines import CHUNK_SIZE, FileReceiver, FileSender
-from datachan.transfer.message_channel import MessageChannel, Progress, close_channel, wait_until_open
+from datachan.transfer.message_channel import (
+    MessageChannel,
+    Progress,
+    close_channel,
+    require_chunk_size,
+    wait_until_open,
+)
 from datachan.transfer.receiver import Decide, ReceivedFile, Receiving
 from datachan.transfer.sender import Sending, SentFile
 
@@ -56,9 +62,11 @@ async def answer_file(
         chunk_size: As for `send_file`.
 
     Raises:
+        ValueError: `chunk_size` is not positive.
         TransferRefused, TransferCancelled, TransferFailed: As `send_file` and `receive_file` do.
     """
     try:
+        require_chunk_size(chunk_size)
         await wait_until_open(channel)
         messages = aiter(channel)
         try:

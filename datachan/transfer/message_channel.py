@@ -42,6 +42,12 @@ class MessageChannel(Protocol):
         """Iterate over the messages until the channel closes."""
 
 
+def require_chunk_size(chunk_size: int) -> None:
+    """Raise ValueError unless this is a positive number of bytes."""
+    if chunk_size < 1:
+        raise ValueError(f"chunk_size is a positive number of bytes, not {chunk_size}")
+
+
 async def wait_until_open(channel: MessageChannel) -> None:
     """Wait until the channel is open.
 

@@ -75,7 +75,7 @@ async def receive_file(
         TransferFailed: The channel closed, the hash was wrong, or the file could not be stored.
     """
     receiving = Receiving(channel, FileReceiver(max_size=max_size), overwrite, progress, accept)
-    return await receiving.run_and_close(Path(folder))
+    return await receiving.run_and_close(folder)
 
 
 async def request_file(
@@ -93,7 +93,7 @@ async def request_file(
         TransferRefused: Also if the peer does not have the file.
     """
     receiving = Receiving(channel, FileReceiver(max_size=max_size), overwrite, progress, None)
-    return await receiving.run_and_close(Path(folder), lambda machine: machine.request(name))
+    return await receiving.run_and_close(folder, lambda machine: machine.request(name))
 
 
 class Receiving:
@@ -118,13 +118,14 @@ class Receiving:
         self._ended: Ended | None = None
 
     async def run_and_close(
-        self, folder: Path, start: Callable[[FileReceiver], list[Action]] = lambda machine: []
+        self, folder: str | PathLike[str], start: Callable[[FileReceiver], list[Action]] = lambda machine: []
     ) -> ReceivedFile:
         """Wait until the channel is open, run the transfer, and close the channel."""
         try:
-            require_folder(folder)
+            path = Path(folder)
+            require_folder(path)
             await wait_until_open(self._channel)
-            return await self.run(folder, aiter(self._channel), start(self._machine))
+            return await self.run(path, aiter(self._channel), start(self._machine))
         finally:
             close_channel(self._channel)
 

@@ -20,6 +20,7 @@ from datachan.transfer.message_channel import (
     close_channel,
     failure,
     os_reason,
+    require_chunk_size,
     send_actions,
     wait_until_open,
 )
@@ -63,8 +64,9 @@ async def send_file(
         TransferCancelled: The peer cancelled the transfer.
         TransferFailed: The channel closed, the file changed while it was sent, or the hashes differ.
     """
-    path = Path(path)
     try:
+        require_chunk_size(chunk_size)
+        path = Path(path)
         file, size = open_regular(path)
         with file:
             await wait_until_open(channel)

@@ -126,9 +126,9 @@ def test_finds_sctp_on_another_udp_port(stdin: Any, capsys: pytest.CaptureFixtur
         (
             b"",
             ["run.pcapng"],
-            "datachan: \"run.pcapng\" is neither a file nor hexadecimal: 'r' is no hexadecimal digit",
+            "datachan: \"run.pcapng\" is neither a file nor hexadecimal: 'r' is not a hexadecimal digit",
         ),
-        (b"GIF89a", [], "datachan: this is neither a capture file nor hexadecimal: 'G' is no hexadecimal digit"),
+        (b"GIF89a", [], "datachan: this is neither a capture file nor hexadecimal: 'G' is not a hexadecimal digit"),
         (b"", [], "datachan: this is neither a capture file nor hexadecimal: there is nothing to decode"),
         (b"", ["/"], "datachan: / cannot be read: Is a directory"),
         (capture()[:-3], [], "datachan: the capture ends within a record, after"),

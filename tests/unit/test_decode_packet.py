@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datachan.dcep.control_messages import AckMessage, OpenMessage
-from datachan.decode import NotHexadecimal, Style, decode_packet, parse_hexadecimal, render, render_summary, to_json
+from datachan.decode import NotHexadecimal, Style, decode_packet, parse_packets, render, render_summary, to_json
 from datachan.decode.chunk_fields import CHUNKS
 from datachan.decode.parameter_fields import CAUSES, PARAMETERS
 from datachan.decode.registry import CHUNK_NAMES, RECONFIG_RESULTS
@@ -271,16 +272,77 @@ def test_counts_many_blocks_instead_of_listing_them() -> None:
         "0000  11 5c c6 68                                        .\\.h\n",
         "0000  11 5c                                        .\\\n0002  c6 68          .h\n",
         "\t0x0000:  115c c668\n",
+        "000000 11 5c c6 68\n000004\n",  # od -Ax -tx1
+        "0000000 11 5c\n0000002 c6 68\n",
+        "00000000  11 5c c6 68                                       |.\\.h|\n00000004\n",  # hexdump -C
+        "0000   11 5c c6 68\n",  # text2pcap
+        "I 12:00:00.0 0000 11 5c c6 68 # SCTP_PACKET\n",  # usrsctp and dcsctp
+        "[1:2:INFO:socket.cc(3)] O 12:00:00.123456 0000 11 5c c6 68 # SCTP_PACKET\nanother line of the log\n",
     ],
 )
 def test_parses_hexadecimal_in_common_forms(text: str) -> None:
-    assert parse_hexadecimal(text) == bytes.fromhex("115cc668")
+    assert parse_packets(text) == [bytes.fromhex("115cc668")]
+
+
+LONG = bytes(range(48)) + bytes(64) + b"\x7f" * 5
+
+
+@pytest.mark.parametrize("repeated", ["all rows", "marked"])
+@pytest.mark.parametrize(("base", "digits"), [("x", 6), ("o", 7), ("d", 7)])
+def test_parses_dumps_with_offsets_in_any_base(base: str, digits: int, repeated: str) -> None:
+    lines, previous = [], b""
+    for start in range(0, len(LONG), 16):
+        row = LONG[start : start + 16]
+        if row == previous and repeated == "marked":
+            if lines[-1] != "*":
+                lines.append("*")
+        else:
+            lines.append(f"{start:0{digits}{base}} {row.hex(' ')}")
+        previous = row
+    lines.append(f"{len(LONG):0{digits}{base}}")
+    assert parse_packets("\n".join(lines)) == [LONG]
+
+
+def test_an_offset_of_zero_starts_the_next_packet_of_a_dump() -> None:
+    text = "0000 11 5c\n0002 c6 68\n0000 11 5c c6 68\n"
+    assert parse_packets(text) == [bytes.fromhex("115cc668")] * 2
+
+
+def test_a_text_column_that_looks_like_hexadecimal_is_not_data() -> None:
+    text = "00000000: 6162 6364 6566 6768  abcdefgh\n00000008: 6162 6364            abcd\n"
+    assert parse_packets(text) == [b"abcdefghabcd"]
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("", "nothing to decode"), ("  \n", "nothing to decode"), ("11 5g", "'g' is no"), ("115", "3 hexadecimal digits")],
+    [
+        ("000000 11 5c c6 68\n000008 11\n", "offsets of the dump do not fit"),
+        ("000000 11 5c\n*\n", "offsets of the dump do not fit"),
+        ("000000 11 5c\n*\nffffffff\n", "offsets of the dump do not fit"),
+        ("0000000 5c11 68c6\n0000004\n", "od -Ax -tx1"),
+        ("X 12:00:00.0 0000 11 5c # SCTP_PACKET", "not of the form"),
+    ],
+)
+def test_refuses_dumps_that_it_cannot_read(text: str, reason: str) -> None:
+    with pytest.raises(NotHexadecimal, match=reason):
+        parse_packets(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "nothing to decode"),
+        ("  \n", "nothing to decode"),
+        ("11 5g", "'g' is not"),
+        ("115", "3 hexadecimal digits"),
+    ],
 )
 def test_rejects_text_that_is_not_hexadecimal(text: str, reason: str) -> None:
     with pytest.raises(NotHexadecimal, match=reason):
-        parse_hexadecimal(text)
+        parse_packets(text)
+
+
+@given(st.text("0123456789abcfx *:\n|", max_size=200))
+def test_any_text_is_packets_or_not_hexadecimal(text: str) -> None:
+    with contextlib.suppress(NotHexadecimal):
+        assert all(parse_packets(text))

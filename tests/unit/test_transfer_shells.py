@@ -321,6 +321,31 @@ async def test_a_missing_file_or_folder_raises(ends: tuple[End, End], folder: Pa
     assert ends[0].readyState == "closed"
 
 
+@pytest.mark.parametrize("chunk_size", [0, -1])
+async def test_a_chunk_size_that_is_not_positive_raises_and_closes_the_channel(
+    ends: tuple[End, End], source: Path, folder: Path, chunk_size: int
+) -> None:
+    with pytest.raises(ValueError, match="chunk_size is a positive number"):
+        await send_file(ends[0], source, chunk_size=chunk_size)
+    with pytest.raises(ValueError, match="chunk_size is a positive number"):
+        await answer_file(ends[1], folder, chunk_size=chunk_size)
+    assert ends[0].readyState == ends[1].readyState == "closed"
+
+
+async def test_a_path_of_the_wrong_type_raises_and_closes_the_channel() -> None:
+    functions = (
+        lambda end: send_file(end, b"/etc/hostname"),
+        lambda end: receive_file(end, b"/tmp"),
+        lambda end: request_file(end, "name", b"/tmp"),
+    )
+    for function in functions:
+        a, z = End(), End()
+        a.other, z.other = z, a
+        with pytest.raises(TypeError):
+            await function(a)
+        assert a.readyState == "closed"
+
+
 async def test_a_requested_file_is_sent(ends: tuple[End, End], source: Path, folder: Path) -> None:
     sent, received = await asyncio.gather(
         answer_file(ends[0], source.parent, choose=files_in(source.parent)),
