@@ -1,4 +1,4 @@
-"""`python -m tests.compliance`: the counts and what is open; `--write` brings the document up to date."""
+"""Print the counts and the open requirements (`python -m tests.compliance`); `--write` updates docs/compliance.md."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .table import details, table, write
 
 
 def main() -> None:
-    """Print them."""
+    """Print the reports, and update the document when `--write` is given."""
     found = reports()
     print(table(found))
     print(details(found))

@@ -1,14 +1,14 @@
-"""Quotations of RFCs in comments and docstrings: found by reading the source, and looked up in the RFC's text.
+"""Find the quotations of RFCs in comments and docstrings, and look them up in the RFC's text.
 
-What counts as one:
+These count as quotations:
 
-- `# RFC 9260, 6.1, C: "before sending new DATA chunks, [...] the sender MUST first ..."`: whatever stands in quotation
-  marks behind the mention of an RFC, in the same comment block or docstring. The section, when given, must be right.
-- `# C5: "If a FORWARD TSN is sent, ..."`: without a mention of its own, when it is LONGEST_NAME words or longer, in a
-  file that names an RFC earlier. Then it must be in one of the RFCs named so far.
+- `# RFC 9260, 6.1, C: "before sending new DATA chunks, [...] the sender MUST first ..."`: any words in quotation marks
+  after the mention of an RFC, in the same comment block or docstring. The section, when given, must be right.
+- `# C5: "If a FORWARD TSN is sent, ..."`: at least LONGEST_NAME words in quotation marks without a mention, in a file
+  that names an RFC earlier. The words must be in one of the RFCs named so far.
 
-Quotation marks nest; `[...]` leaves something out. A comment block is the run of whole-line comments one below the
-other, or a comment behind code with the whole-line comments that follow it.
+Quotation marks nest; `[...]` leaves words out. A comment block is a run of consecutive whole-line comments, or a
+comment after code with the whole-line comments that follow it.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from pathlib import Path
 from . import rfc
 
 LONGEST_NAME = 5
-"""Words: shorter text in quotation marks, with no RFC named in its block, is a name or a figure of speech."""
+"""In words: shorter text in quotation marks is a name or a figure of speech when its block names no RFC."""
 
 LONGEST_NAME_OF_AN_RFC = 2
-"""Words: as short as that it is no quotation even behind an RFC's number ("actpass")."""
+"""In words: text this short is not a quotation, even after the number of an RFC ("actpass")."""
 
 _MENTION = re.compile(
     r"RFC ?(?P<number>\d{3,4})(?:,? (?:section |sections |appendix )?(?P<section>\d+(?:\.\d+)*|A(?= |,|:|\.))(?!\d))?"
@@ -42,8 +42,8 @@ class Block:
     """A comment or docstring.
 
     Attributes:
-        text: its words, lines joined by one blank.
-        lines: for each character of `text`, its line in the file.
+        text: the words, with lines joined by one space.
+        lines: the line in the file of each character of `text`.
     """
 
     text: str
@@ -52,12 +52,12 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Quotation:
-    """Words in quotation marks that claim to be an RFC's.
+    """Words in quotation marks that should be an RFC's.
 
     Attributes:
-        path, line: where they stand.
-        words: without the outer quotation marks, normalized.
-        rfcs: the RFCs they may be from; one when it is named in the same block.
+        path, line: the place of the quotation.
+        words: the words without the outer quotation marks, normalized.
+        rfcs: the RFCs that may contain the words; a single one when the same block names it.
         section: the section named, or "".
     """
 
@@ -69,7 +69,7 @@ class Quotation:
 
     @property
     def fragments(self) -> list[str]:
-        """What stands between the omission marks."""
+        """The parts between the omission marks."""
         return [part.strip(" ") for part in self.words.split("[...]") if part.strip(" ")]
 
 
@@ -81,7 +81,7 @@ class UnclosedQuotation(ValueError):
 
 
 def blocks(source: str) -> list[Block]:
-    """The comments and docstrings of a Python file, in order."""
+    """Return the comments and docstrings of a Python file, in order."""
     found = [*_comment_blocks(source), *_docstrings(source)]
     return sorted(found, key=lambda block: block.lines[0])
 
@@ -116,7 +116,7 @@ def _comment_blocks(source: str) -> Iterator[Block]:
 
 
 def _docstrings(source: str) -> Iterator[Block]:
-    """Strings that stand alone as a statement: docstrings of modules, classes, functions and of what is assigned."""
+    """Yield the strings that are statements of their own: docstrings of modules, classes, functions and constants."""
     source_lines = source.splitlines()
     for node in ast.walk(ast.parse(source)):
         if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
@@ -125,7 +125,7 @@ def _docstrings(source: str) -> Iterator[Block]:
         if not isinstance(value, str) or not value.strip():
             continue
         lines = value.split("\n")
-        # An escaped newline would shift the numbers; then all lines count as the first.
+        # An escaped newline would shift the numbers. In that case every line gets the number of the first one.
         numbered = len(lines) == (node.end_lineno or node.lineno) - node.lineno + 1 <= len(source_lines)
         block = _block([(node.lineno + (i if numbered else 0), line) for i, line in enumerate(lines)])
         if block is not None:
@@ -136,9 +136,9 @@ def _docstrings(source: str) -> Iterator[Block]:
 
 
 def quoted_spans(text: str) -> tuple[list[tuple[int, int]], int | None]:
-    """The outermost quotations as (start, end) without their marks; and where one opens that does not end, or None.
+    """Return the outermost quotations as (start, end) without their marks, and the start of an unclosed one or None.
 
-    A mark opens behind a blank or an opening bracket, unless a blank follows it; else it closes.
+    A mark after a space or an opening bracket opens a quotation, unless a space follows it. Other marks close one.
     """
     spans: list[tuple[int, int]] = []
     depth, begin = 0, 0
@@ -158,7 +158,7 @@ def quoted_spans(text: str) -> tuple[list[tuple[int, int]], int | None]:
 
 
 def quotations(path: Path, source: str) -> list[Quotation]:
-    """What a file quotes. Raises UnclosedQuotation."""
+    """Return the quotations in a file. Raises UnclosedQuotation."""
     found: list[Quotation] = []
     named: list[int] = []
     for block in blocks(source):
@@ -188,9 +188,9 @@ def quotations(path: Path, source: str) -> list[Quotation]:
 
 
 def locate(quotation: Quotation, text: rfc.Rfc) -> list[tuple[int, int]] | None:
-    """Where the fragments of a quotation stand, in order, as (start, end); None when they do not.
+    """Return the places of the fragments of a quotation, in order, as (start, end); None when one is missing.
 
-    Where the words are found more than once, the places are those in the section named.
+    When the words occur more than once, prefer the places in the section named.
     """
     places: list[tuple[int, int]] = []
     for fragment in quotation.fragments:
@@ -205,7 +205,7 @@ def locate(quotation: Quotation, text: rfc.Rfc) -> list[tuple[int, int]] | None:
 
 
 def complaint(quotation: Quotation) -> str | None:
-    """What is wrong with a quotation, beginning with file and line; None when it is verbatim."""
+    """Say what is wrong with a quotation, beginning with file and line; None when it is verbatim."""
     where = f"{quotation.path}:{quotation.line}"
     texts = [rfc.load(number) for number in quotation.rfcs if number in rfc.at_hand()]
     for text in texts:
@@ -221,7 +221,7 @@ def complaint(quotation: Quotation) -> str | None:
 
 
 def nearest(quotation: Quotation, texts: list[rfc.Rfc]) -> str:
-    """The sentence of the texts that is most like the quotation."""
+    """Return the sentence of the texts that is most similar to the quotation."""
     words = set(quotation.words.split())
 
     def shared(sentence: rfc.Sentence) -> float:

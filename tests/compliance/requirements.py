@@ -1,13 +1,13 @@
-"""Which requirements of the RFCs are cited in our code or tests, which are explained, and which are neither.
+"""Sort the requirements of the RFCs into cited in our code or tests, explained, and neither.
 
-A requirement is a sentence with MUST, SHOULD or SHALL. It is cited when a quotation of at least `MIN_WORDS` words
-stands in it, or it in the quotation. It is explained by an entry of exceptions.toml:
+A requirement is a sentence with MUST, SHOULD or SHALL. It is cited when it shares at least `MIN_WORDS` words with a
+quotation. An entry of exceptions.toml explains it:
 
     [[explained]]
     rfc = 9260
     kind = "scope"                       # one of KINDS
-    sections = ["6.4"]                   # every sentence of these sections, and of those below, that is not cited;
-    sentences = ["An endpoint ..."]      # or the sentences in which these words stand, cited or not
+    sections = ["6.4"]                   # the sentences of these sections and their subsections that are not cited;
+    sentences = ["An endpoint ..."]      # or the sentences that contain these words, cited or not
     tests = ["scenario/test_x.py::test_y"]   # which show it; they must exist
     reason = "..."
 """
@@ -31,12 +31,12 @@ RFCS = (9260, 3758, 4895, 5061, 6525, 8260)
 MIN_WORDS = 5
 
 KINDS = {
-    "covered": "held, and shown by the tests named",
-    "built in": "held by the way the code is built; the reason says where",
-    "scope": "about what does not exist here: ICMP, IANA, other layers",
+    "covered": "followed, as the tests named show",
+    "built in": "followed because of the structure of the code; the reason says where",
+    "scope": "about something that does not exist here: ICMP, IANA, other layers",
     "upper layer": "about the interface to the upper layer, or left to its choice",
-    "replaced": "another RFC's rule, named in the reason, stands in its place",
-    "deviation": "done otherwise on purpose",
+    "replaced": "the rule of another RFC, named in the reason, is followed instead",
+    "deviation": "done differently on purpose",
     "not implemented": "missing",
 }
 NEED_TESTS = frozenset({"covered"})
@@ -60,13 +60,13 @@ class Explanation:
 
 @dataclass(slots=True)
 class Report:
-    """What became of each requirement.
+    """The requirements of one RFC, sorted.
 
     Attributes:
-        cited: those a quotation stands in.
-        explained: those an entry explains, with the entry.
-        open: the rest.
-        complaints: entries that do not hold.
+        cited: the requirements that a quotation cites.
+        explained: the requirements that an entry explains, with the entry.
+        open: the other requirements.
+        complaints: what is wrong with entries.
     """
 
     cited: list[rfc.Sentence] = field(default_factory=list)
@@ -76,7 +76,7 @@ class Report:
 
 
 def python_files() -> list[Path]:
-    """The files in which a citation counts."""
+    """Return the files in which a citation counts."""
     return [
         path
         for folder in ("datachan", "tests")
@@ -87,7 +87,7 @@ def python_files() -> list[Path]:
 
 @cache
 def all_quotations() -> tuple[Quotation, ...]:
-    """Every quotation in them. Raises UnclosedQuotation."""
+    """Return every quotation in `python_files()`. Raises UnclosedQuotation."""
     return tuple(
         quotation
         for path in python_files()
@@ -96,7 +96,7 @@ def all_quotations() -> tuple[Quotation, ...]:
 
 
 def read_exceptions(text: str) -> list[Explanation]:
-    """The entries of a file as above. Raises KeyError, TOMLDecodeError."""
+    """Parse the entries of exceptions.toml. Raises KeyError, TOMLDecodeError."""
     return [
         Explanation(
             rfc=entry["rfc"],
@@ -111,7 +111,7 @@ def read_exceptions(text: str) -> list[Explanation]:
 
 
 def cited_places(text: rfc.Rfc, found: tuple[Quotation, ...] | list[Quotation]) -> list[tuple[int, int]]:
-    """Where in an RFC the quotations stand that are long enough to tell which sentence is meant."""
+    """Return the places in an RFC of the quotations that are long enough to identify a sentence."""
     places: list[tuple[int, int]] = []
     for quotation in found:
         if text.number not in quotation.rfcs:
@@ -123,7 +123,7 @@ def cited_places(text: rfc.Rfc, found: tuple[Quotation, ...] | list[Quotation]) 
 
 
 def check(text: rfc.Rfc, found: tuple[Quotation, ...] | list[Quotation], entries: list[Explanation]) -> Report:
-    """Sort the requirements of one RFC."""
+    """Sort the requirements of one RFC into a report."""
     report = Report()
     entries = [entry for entry in entries if entry.rfc == text.number]
     places = cited_places(text, found)
@@ -155,7 +155,7 @@ def _matches(
     requirements = text.requirements()
     for entry in entries:
         for words in entry.sentences:
-            # With `sections`, only there.
+            # With `sections`, only the sentences there count.
             meant = [
                 sentence
                 for sentence in requirements
@@ -180,7 +180,7 @@ def _matches(
 
 
 def _of_section(section: str, by_section: dict[str, Explanation]) -> Explanation | None:
-    """The entry of the section itself, else of the nearest one it is in."""
+    """Return the entry of the section itself, or else of the nearest one that contains it."""
     while section:
         if section in by_section:
             return by_section[section]
@@ -189,7 +189,7 @@ def _of_section(section: str, by_section: dict[str, Explanation]) -> Explanation
 
 
 def form_complaints(entries: list[Explanation]) -> Iterator[str]:
-    """What is wrong with entries, whatever the RFCs say."""
+    """Yield what is wrong with the form of entries, independent of the RFCs."""
     for entry in entries:
         if entry.kind not in KINDS:
             yield f"{entry}: the kind is none of {', '.join(KINDS)}"
@@ -210,7 +210,7 @@ def form_complaints(entries: list[Explanation]) -> Iterator[str]:
 
 
 def named_code(reason: str) -> list[str]:
-    """What of the engine a reason speaks of: "Class.method" or "module.function"."""
+    """Return the code of the engine that a reason names: "Class.method" or "module.function"."""
     modules = {name.partition(".")[0] for name in names_in_the_engine()}
     return [
         f"{owner}.{name}"
@@ -221,7 +221,7 @@ def named_code(reason: str) -> list[str]:
 
 @cache
 def names_in_the_engine() -> frozenset[str]:
-    """Every "Class.method", "Class.attribute" and "module.function" of datachan.sctp."""
+    """Return every "Class.method", "Class.attribute" and "module.function" of datachan.sctp."""
     found: set[str] = set()
     for path in (ROOT / "datachan" / "sctp").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -243,7 +243,7 @@ def _names_of_class(node: ast.ClassDef) -> Iterator[str]:
 
 
 def test_exists(name: str) -> bool:
-    """Whether "folder/test_file.py::test_name" (below tests/) is there."""
+    """Return whether the test "folder/test_file.py::test_name" (below tests/) exists."""
     path, _, function = name.partition("::")
     return function.startswith("test_") and function in _tests_in(ROOT / "tests" / path)
 
@@ -260,7 +260,7 @@ def _tests_in(path: Path) -> frozenset[str]:
 
 
 def reports() -> dict[int, Report]:
-    """The state of this tree, by RFC."""
+    """Return the report of each RFC for this tree."""
     entries = read_exceptions(EXCEPTIONS.read_text(encoding="utf-8"))
     found = all_quotations()
     return {number: check(rfc.load(number), found, entries) for number in RFCS}

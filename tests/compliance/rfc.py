@@ -1,7 +1,7 @@
-"""The RFCs' texts as one line of words each, with its sections and sentences; it knows nothing of our code.
+"""Parse the text of an RFC into one line of words, with its sections and sentences; know nothing of our code.
 
-A text is normalized once: page breaks fall out, white space becomes one blank, a word broken after a hyphen or a slash
-is put together again. Positions (`Sentence.start`, `Section.start`) are offsets in that normalized text.
+A text is normalized once: page breaks are removed, white space becomes one space, and a word broken after a hyphen or
+a slash is joined again. Positions (`Sentence.start`, `Section.start`) are offsets in that normalized text.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _LIST_MARK = re.compile(r"(?:[A-Z]\d{0,2}|\d{1,2}|[ivx]+|[a-z])[).] +|[*o\-] +|[
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A section from its heading to the next section's.
+    """A section, from its heading to the next heading.
 
     Attributes:
         number: "6.2.1", or "A" for an appendix.
-        title: its heading's words.
-        start: where its heading begins.
+        title: the words of the heading.
+        start: the position of the heading.
     """
 
     number: str
@@ -42,11 +42,11 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence and where it stands.
+    """A sentence and its place.
 
     Attributes:
         rfc: the RFC's number.
-        section: the number of the section it is in.
+        section: the number of the section that contains it.
         text: the sentence, normalized.
         start, end: its place in the normalized text.
     """
@@ -59,24 +59,24 @@ class Sentence:
 
     @property
     def is_requirement(self) -> bool:
-        """Whether it has a MUST, SHOULD or SHALL, also with NOT."""
+        """Whether the sentence has a MUST, SHOULD or SHALL, with or without NOT."""
         return _STRENGTH.search(self.text) is not None
 
     @property
     def is_must(self) -> bool:
-        """Whether it has a MUST (or SHALL); else a requirement is a SHOULD."""
+        """Whether the sentence has a MUST or SHALL. Any other requirement is a SHOULD."""
         return re.search(r"\b(?:MUST|SHALL)\b", self.text) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Rfc:
-    """One text.
+    """The text of one RFC.
 
     Attributes:
-        number: the RFC's.
-        text: normalized.
-        sections: in order.
-        sentences: in order; figures, headings and lists of references have some, too.
+        number: the number of the RFC.
+        text: the normalized text.
+        sections: the sections, in order.
+        sentences: the sentences, in order, including those of lists of references.
     """
 
     number: int
@@ -85,46 +85,46 @@ class Rfc:
     sentences: tuple[Sentence, ...]
 
     def section_at(self, position: int) -> str:
-        """The number of the section a position is in; "" before the first."""
+        """Return the number of the section that contains a position; "" before the first section."""
         i = bisect_right([section.start for section in self.sections], position)
         return self.sections[i - 1].number if i else ""
 
     def find(self, words: str) -> list[int]:
-        """Every position at which these words, normalized, begin."""
+        """Return every position at which these normalized words begin."""
         return [match.start() for match in re.finditer(re.escape(words), self.text)]
 
     def requirements(self) -> list[Sentence]:
-        """The sentences with MUST, SHOULD or SHALL, without the paragraph that says what these words mean."""
+        """Return the sentences with MUST, SHOULD or SHALL, without the paragraph that defines these words."""
         return [
             sentence for sentence in self.sentences if sentence.is_requirement and not _KEY_WORDS.search(sentence.text)
         ]
 
 
 def normalize(text: str) -> str:
-    """One blank for any white space, and no blank after a hyphen or slash that joins two parts of a word."""
+    """Replace white space by one space, and by none after a hyphen or slash that joins two parts of a word."""
     text = " ".join(text.split())
     return re.sub(r"(?<=\w)([-/]) (?=\w)", r"\1", text)
 
 
 def within(section: str, ancestor: str) -> bool:
-    """Whether a section number is another's or below it."""
+    """Return whether a section is `ancestor` or one of its subsections."""
     return section == ancestor or section.startswith(ancestor + ".")
 
 
 def at_hand() -> list[int]:
-    """The numbers of the RFCs whose text is here."""
+    """Return the numbers of the RFCs whose text is stored here."""
     return sorted(int(path.name[3:-7]) for path in TEXTS.glob("rfc*.txt.gz"))
 
 
 @cache
 def load(number: int) -> Rfc:
-    """Read an RFC. Raises FileNotFoundError when its text is not here."""
+    """Read an RFC. Raises FileNotFoundError when its text is not stored here."""
     with gzip.open(TEXTS / f"rfc{number}.txt.gz", "rt", encoding="utf-8-sig") as file:
         return parse(number, file.read())
 
 
 def parse(number: int, raw: str) -> Rfc:
-    """The RFC of a text as the RFC Editor has it."""
+    """Parse the text of an RFC as the RFC Editor publishes it."""
     pieces: list[str] = []
     sections: list[Section] = []
     sentences: list[Sentence] = []
@@ -150,7 +150,7 @@ def _joint(before: str, after: str) -> str:
 
 
 def _without_page_breaks(raw: str) -> str:
-    """A page's footer, the form feed and the next page's header become a blank line, or nothing within a sentence."""
+    """Replace footer, form feed and the next header by a blank line, or by nothing within a sentence."""
     if "\f" not in raw:
         return raw
     lines: list[str] = []
@@ -171,7 +171,7 @@ def _without_page_breaks(raw: str) -> str:
         else:
             lines.append(line)
     text = "\n".join(lines)
-    # A paragraph that ends without a full stop goes on behind the break.
+    # A paragraph that ends without a full stop continues after the break.
     return re.sub(r"([^\n])\s*\n\f\n\s*?\n*(?= *\S)", _mend, text)
 
 
@@ -188,7 +188,7 @@ def _is_table(paragraph: str) -> bool:
 
 
 def _cells(table: str) -> str:
-    """A table's words cell by cell."""
+    """Return the words of a table cell by cell."""
     words = ""
     row: list[str] = []
     for line in table.strip().split("\n"):
@@ -205,7 +205,7 @@ def _cells(table: str) -> str:
 
 
 def _paragraphs(text: str) -> list[str]:
-    """Paragraphs, with the items of a list one by one where blank lines divide them."""
+    """Split a text at blank lines; so the items of a list with blank lines are separate paragraphs."""
     return [paragraph.strip("\n") for paragraph in re.split(r"\n[ \t]*\n", text) if paragraph.strip()]
 
 
@@ -224,5 +224,5 @@ def _sentences(number: int, section: str, words: str, position: int) -> list[Sen
 
 
 def _colon_ends(words: str, start: int, match: re.Match[str]) -> bool:
-    """Whether a colon ends a sentence: it does behind a requirement ("the endpoint MUST do the following: ...")."""
+    """Return whether a colon ends a sentence: it does after "the endpoint MUST do the following: ..."."""
     return _STRENGTH.search(words, start, match.start()) is not None

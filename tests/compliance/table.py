@@ -1,4 +1,4 @@
-"""What docs/compliance.md shows of the reports: the counts, what is done otherwise, and what is missing."""
+"""Write the generated part of docs/compliance.md: the counts, the deviations, and what is missing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _count(report: Report, kinds: tuple[str, ...]) -> int:
 
 
 def table(reports: dict[int, Report]) -> str:
-    """A Markdown table with a line for each RFC; what is cited counts as held."""
+    """Return a Markdown table with a line for each RFC. Cited sentences count as held."""
     rows = [["RFC", "sentences", "with MUST", *COLUMNS, "neither"]]
     rows.append(["---", *["--:"] * (len(rows[0]) - 1)])
     for number, report in reports.items():
@@ -34,7 +34,7 @@ def table(reports: dict[int, Report]) -> str:
 
 
 def details(reports: dict[int, Report]) -> str:
-    """How the sentences that are held are: cited, or explained by which kind."""
+    """Return, for each RFC, how many sentences are cited, covered by tests, and built in."""
     return "".join(
         f"RFC {number}: {len(report.cited)} cited, {_count(report, ('covered',))} covered by tests, "
         f"{_count(report, ('built in',))} built in\n"
@@ -43,7 +43,7 @@ def details(reports: dict[int, Report]) -> str:
 
 
 def reasons(reports: dict[int, Report], kind: str) -> str:
-    """A list of the reasons of one kind, each with its sections and the number of sentences."""
+    """Return a list of the reasons of one kind, each with its sections and the number of sentences."""
     lines = []
     for number, report in reports.items():
         by_reason: dict[str, list[str]] = {}
@@ -57,15 +57,15 @@ def reasons(reports: dict[int, Report], kind: str) -> str:
 
 
 def generated(reports: dict[int, Report]) -> str:
-    """The part of the document behind BEGIN."""
+    """Return the part of the document after BEGIN."""
     return (
-        f"\n{table(reports)}\n## Done otherwise on purpose\n\n{reasons(reports, 'deviation')}"
+        f"\n{table(reports)}\n## Deliberate deviations\n\n{reasons(reports, 'deviation')}"
         f"\n## Replaced by another RFC\n\n{reasons(reports, 'replaced')}"
         f"\n## Missing\n\n{reasons(reports, 'not implemented')}"
     )
 
 
 def write(reports: dict[int, Report]) -> None:
-    """Bring the document up to date."""
+    """Replace the generated part of the document."""
     head = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)[0]
     DOCUMENT.write_text(head + BEGIN + generated(reports), encoding="utf-8")

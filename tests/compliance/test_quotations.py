@@ -1,4 +1,4 @@
-"""Every quotation of an RFC in our comments and docstrings is verbatim, and in the section it names."""
+"""Check that every RFC quotation in a comment or docstring is verbatim, and in the section it names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .requirements import all_quotations
 
 HERE = Path("somewhere.py")
 
-TEXT_NOT_AT_HAND = {
+TEXT_MISSING = {
     1035: "DNS; three words in one comment",
     3264: "offer and answer",
     5246: "TLS 1.2",
@@ -21,16 +21,16 @@ TEXT_NOT_AT_HAND = {
     6347: "DTLS 1.2",
     6762: "multicast DNS",
 }
-"""RFCs that are quoted and whose text nobody has added to rfcs/ yet: those quotations are not checked."""
+"""RFCs that are quoted, but whose text is not in rfcs/ yet. Their quotations are not checked."""
 
 
 def of(source: str) -> list[Quotation]:
-    """The quotations of a file with this text."""
+    """Return the quotations in a file with this text."""
     return quotations(HERE, textwrap.dedent(source))
 
 
 def only(source: str) -> Quotation:
-    """The one quotation of a file with this text."""
+    """Return the only quotation in a file with this text."""
     (quotation,) = of(source)
     return quotation
 
@@ -47,24 +47,24 @@ def test_every_quotation_is_verbatim_and_in_the_section_it_names() -> None:
     assert not complaints, "\n" + "\n".join(complaints)
 
 
-def test_every_rfc_that_is_quoted_is_at_hand_or_listed_as_missing() -> None:
+def test_every_quoted_rfc_is_stored_or_listed_as_missing() -> None:
     quoted = {quotation.rfcs[0] for quotation in all_quotations() if len(quotation.rfcs) == 1}
-    assert quoted - set(rfc.at_hand()) == set(TEXT_NOT_AT_HAND)
+    assert quoted - set(rfc.at_hand()) == set(TEXT_MISSING)
 
 
-def test_there_are_enough_quotations_to_show_that_they_are_found() -> None:
+def test_finds_more_than_70_quotations_of_rfc_9260() -> None:
     assert len([quotation for quotation in all_quotations() if quotation.rfcs == (9260,)]) > 70
 
 
 # -- the check can fail -------------------------------------------------------------------------------------------
 
 
-def test_a_right_quotation_passes() -> None:
+def test_accepts_a_verbatim_quotation() -> None:
     quotation = only('# RFC 9260, 6.1: "Senders MUST support zero window probing."')
     assert (quotation.rfcs, quotation.section, complaint(quotation)) == ((9260,), "6.1", None)
 
 
-def test_one_word_changed_is_told_with_file_line_and_the_nearest_sentence() -> None:
+def test_reports_a_changed_word_with_file_line_and_nearest_sentence() -> None:
     source = """\
     x = 1
 
@@ -76,7 +76,7 @@ def test_one_word_changed_is_told_with_file_line_and_the_nearest_sentence() -> N
     assert "Senders MUST support zero window probing. (section 6.1)" in text
 
 
-def test_a_quotation_from_another_section_is_told() -> None:
+def test_reports_a_quotation_from_another_section() -> None:
     text = complaint(only('# RFC 9260, 6.3: "Senders MUST support zero window probing."'))
     assert text == "somewhere.py:1: this is in section 6.1 of RFC 9260, not in 6.3"
 
@@ -85,11 +85,11 @@ def test_the_section_above_is_right_too() -> None:
     assert complaint(only('# RFC 9260, section 6: "Senders MUST support zero window probing."')) is None
 
 
-def test_a_quotation_from_another_rfc_is_told() -> None:
+def test_reports_a_quotation_from_another_rfc() -> None:
     assert complaint(only('# RFC 3758, 3.5: "Senders MUST support zero window probing."')) is not None
 
 
-def test_words_left_out_without_a_mark_are_told_and_with_one_are_not() -> None:
+def test_reports_left_out_words_unless_an_omission_mark_stands_there() -> None:
     whole = (
         "The data receiver SHOULD notify the data sender in a timely manner of changes in its ability to receive data."
     )
@@ -102,15 +102,15 @@ def test_words_left_out_without_a_mark_are_told_and_with_one_are_not() -> None:
     assert complaint(only(f'# RFC 9260, 6.2: "{backwards}"')) is not None
 
 
-def test_a_quotation_that_does_not_end_is_told() -> None:
+def test_reports_an_unclosed_quotation() -> None:
     with pytest.raises(UnclosedQuotation, match=r"somewhere\.py:2"):
         of('x = 1\n# RFC 9260, 6.1: "Senders MUST support zero\n')
 
 
-# -- what is found ------------------------------------------------------------------------------------------------
+# -- finding quotations ------------------------------------------------------------------------------------------------
 
 
-def test_a_quotation_may_run_over_several_lines_of_a_comment() -> None:
+def test_reads_a_quotation_over_several_comment_lines() -> None:
     source = """\
     # RFC 9260, 6.1, C: "before sending new DATA chunks, the sender MUST first transmit any DATA chunks that are
     # marked for retransmission (limited by the current cwnd)."
@@ -121,7 +121,7 @@ def test_a_quotation_may_run_over_several_lines_of_a_comment() -> None:
     assert complaint(quotation) is None
 
 
-def test_a_comment_behind_code_begins_a_block_and_the_lines_below_go_on() -> None:
+def test_a_comment_after_code_and_the_lines_below_it_are_one_block() -> None:
     source = """\
     x = 1  # RFC 9260, 6.1: "Senders MUST
     # support zero window probing."
@@ -129,7 +129,7 @@ def test_a_comment_behind_code_begins_a_block_and_the_lines_below_go_on() -> Non
     assert only(source).words == "Senders MUST support zero window probing."
 
 
-def test_docstrings_of_modules_functions_and_values_are_read() -> None:
+def test_reads_docstrings_of_modules_functions_and_constants() -> None:
     source = '''\
     """RFC 9260, 6.1: "Senders MUST support zero window probing."."""
 
@@ -153,7 +153,7 @@ def test_docstrings_of_modules_functions_and_values_are_read() -> None:
     ]
 
 
-def test_a_string_that_looks_like_a_comment_is_none() -> None:
+def test_ignores_a_string_that_looks_like_a_comment() -> None:
     assert of("""x = '# RFC 9260, 6.1: "Senders SHOULD do as they please."'\n""") == []
 
 
@@ -165,7 +165,7 @@ def test_quotation_marks_nest() -> None:
         'is marked as "abandoned"',
     ]
     assert unclosed is None
-    # The first of the two outer marks has no partner.
+    # The first outer mark has no partner.
     assert quoted_spans('so "the end is "missing" here') == ([], 3)
 
 
@@ -182,7 +182,7 @@ def test_a_later_comment_may_quote_without_the_number_of_the_rfc() -> None:
     assert (complaint(wrong) or "").startswith("somewhere.py:5: not in RFC 3758")
 
 
-def test_names_and_other_sources_are_no_quotations() -> None:
+def test_ignores_names_and_quotations_of_other_sources() -> None:
     source = """\
     # RFC 8842 says "actpass".
     x = 1
@@ -193,7 +193,7 @@ def test_names_and_other_sources_are_no_quotations() -> None:
     assert of(source) == []
 
 
-def test_the_last_rfc_named_before_the_quotation_counts() -> None:
+def test_a_quotation_belongs_to_the_last_rfc_named_before_it() -> None:
     quotation = only('# As RFC 8985 and RFC 9260, 6.1 have it: "Senders MUST support zero window probing." RFC 3758')
     assert (quotation.rfcs, quotation.section) == ((9260,), "6.1")
 
@@ -237,7 +237,7 @@ RFC 1                          Title                           May 2004
 """
 
 
-def test_page_breaks_fall_out_of_sentences_and_stay_between_paragraphs() -> None:
+def test_removes_page_breaks_within_sentences_but_not_between_paragraphs() -> None:
     text = rfc.parse(1, PAGED)
     assert "over the end of the page and must not break. Another ends before it. o The" in text.text
     assert "Page" not in text.text
@@ -248,7 +248,7 @@ def test_page_breaks_fall_out_of_sentences_and_stay_between_paragraphs() -> None
     ]
 
 
-def test_tables_are_read_cell_by_cell_and_sections_are_known() -> None:
+def test_reads_tables_cell_by_cell_and_knows_sections() -> None:
     text = rfc.parse(1, PAGED)
     (start,) = text.find("Stop processing and discard it.")
     assert text.section_at(start) == "2"
@@ -258,7 +258,7 @@ def test_tables_are_read_cell_by_cell_and_sections_are_known() -> None:
 
 
 @pytest.mark.parametrize("number", rfc.at_hand())
-def test_each_text_is_whole(number: int) -> None:
+def test_each_stored_text_is_complete(number: int) -> None:
     text = rfc.load(number)
     assert text.text.count("[Page ") <= 2
     assert len(text.sections) > 5
