@@ -1,7 +1,7 @@
 """DTLS, SCTP and data channels as one machine: datagrams in, channels out; it knows no socket, no ICE and no SDP.
 
-SCTP packets travel as they are in DTLS records (RFC 8261, section 3), one in each, and everything moves in batches:
-what a socket gave at once is opened at once, acknowledged at once and answered at once.
+Each SCTP packet travels in a DTLS record of its own (RFC 8261, section 3). Packets are processed in batches: datagrams
+that a socket delivers together are decrypted, acknowledged and answered together.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from datachan.sctp.events import (
 )
 from datachan.sctp.options import AssociationOptions
 
-# Header, explicit nonce and tag of a DTLS 1.2 record with AES-GCM; every other suite we offer, and DTLS 1.3, add less.
+# Header, explicit nonce and tag of a DTLS 1.2 record with AES-GCM. Our other suites and DTLS 1.3 add less.
 RECORD_OVERHEAD: Final = 13 + 8 + 16
-# A record holds no more (RFC 6347, 4.1).
+# The maximum plaintext of a record (RFC 6347, 4.1).
 _MAX_RECORD: Final = 16384
 
 _NOT_ESTABLISHED: Final = (AssociationState.CLOSED, AssociationState.COOKIE_WAIT, AssociationState.COOKIE_ECHOED)
-# What an association says while it writes, and nobody answers.
-_COMMON: Final = (StreamProgress, SenderDry)
+# Events of an association that is sending, which never lead to new packets.
+_SENDING_EVENTS: Final = (StreamProgress, SenderDry)
 _ROUNDS: Final = 4
-# A whole window is not sealed before its first packet leaves: the peer opens these while the next ones are made.
+# A full window is sealed and sent in portions, so that the peer decrypts one while we seal the next.
 _BYTES_AT_ONCE: Final = 150_000
 
 
 @dataclass(frozen=True, slots=True)
 class StackConnected:
-    """The association is established; messages flow.
+    """The association is established.
 
     Attributes:
-        max_channels: ids there are: the smaller number of streams of both directions.
+        max_channels: the number of channel ids: the streams of the direction with fewer.
     """
 
     max_channels: int
@@ -54,12 +54,12 @@ class StackConnected:
 
 @dataclass(frozen=True, slots=True)
 class StackClosed:
-    """The end; told once, and every channel's `ChannelClosed` comes before it.
+    """The stack has ended. This is its last event; the `ChannelClosed` of every channel comes before.
 
     Attributes:
-        reason: a sentence for people.
-        graceful: True when both sides delivered everything.
-        by_peer: True when the peer ended it.
+        reason: a sentence for the user.
+        graceful: True when all messages of both sides were delivered.
+        by_peer: True when the peer ended the association.
     """
 
     reason: str
@@ -71,12 +71,12 @@ StackEvent = DtlsEvent | ChannelEvent | StackConnected | PathMtuChanged | StackC
 
 
 def largest_packet(mtu: int) -> int:
-    """The largest SCTP packet whose DTLS record fits a datagram of that many bytes."""
+    """Return the largest SCTP packet whose DTLS record fits into a datagram of `mtu` bytes."""
     return min(mtu - RECORD_OVERHEAD, _MAX_RECORD) & ~3
 
 
 def session_options(sctp_options: AssociationOptions, zero_checksum: bool = True) -> AssociationOptions:
-    """The options of SCTP over DTLS: what an INIT says is in them, too."""
+    """Return the options of an association over DTLS, which also decide the contents of its INIT."""
     return dataclasses.replace(
         sctp_options,
         # RFC 8261, 6.1: "it is RECOMMENDED to set the SCTP parameter path.max.retrans to
@@ -92,8 +92,8 @@ class SessionInits:
     """Both sides' INIT chunks, when signaling carried them (draft-hancke-tsvwg-snap).
 
     Attributes:
-        local: ours, made by `make` with the options that the stack gets.
-        remote: the peer's, which `datachan.sctp.snap.read_init_untrusted` has accepted.
+        local: our INIT, created by `make` with the options of the stack.
+        remote: the peer's INIT, accepted by `datachan.sctp.snap.read_init_untrusted`.
     """
 
     local: bytes
@@ -101,49 +101,49 @@ class SessionInits:
 
     @staticmethod
     def make(sctp_options: AssociationOptions, entropy: Callable[[int], bytes], zero_checksum: bool = True) -> bytes:
-        """An INIT of ours, to be shown to the peer."""
+        """Create our INIT, for our description."""
         return snap.make_init(session_options(sctp_options, zero_checksum), entropy)
 
 
 class PacketTap(Protocol):
-    """Who sees SCTP packets as they are outside DTLS, such as `datachan.trace.Tap`."""
+    """A receiver of unencrypted SCTP packets, such as `datachan.trace.Tap`."""
 
     def sent(self, packets: Sequence[bytes]) -> None:
-        """These are sealed next."""
+        """Record packets before they are sealed."""
 
     def received(self, packets: Sequence[bytes]) -> None:
-        """These were opened."""
+        """Record packets after they were opened."""
 
 
 class Stack:
     """SCTP over DTLS (RFC 8261) with data channels.
 
-    The machine shape of the house: after any call drain `datagrams_to_send` and `events`, then arm one timer. `Stack`
-    also drives the `DataChannels` it was given: after a call on those, the same is to be done.
+    It follows the machine contract of docs/architecture.md: after any call, drain `datagrams_to_send` and `events` and
+    arm one timer. Do the same after a call on `channels`, which the stack drives.
 
     Attributes:
         dtls: the DTLS connection, for its state, certificate and cipher.
         association: the SCTP association, for its state and `stats()`.
-        channels: the data channels given.
-        packets_sent: datagrams to the transport; likewise packets_received, bytes_sent, bytes_received.
+        channels: the data channels from the constructor.
+        packets_sent: the number of datagrams sent; packets_received, bytes_sent and bytes_received count alike.
 
     Args:
-        certificate: ours.
+        certificate: our certificate.
         is_dtls_client: the role from ``a=setup``; the client's channels have even ids.
-        remote_fingerprints: from ``a=fingerprint``.
-        channels: may hold channels already.
-        sctp_options: max_packet_size is lowered to what fits (with path MTU discovery `max_mtu` decides),
-            path_max_retrans and zero_checksum are set as fits DTLS.
-        entropy: gives that many random bytes.
-        now: seconds. The time for the handshake begins.
-        mtu: largest UDP payload in bytes; with path MTU discovery, the largest that needs no proof.
-        max_mtu: the largest that path MTU discovery may find (RFC 8899); None for no discovery. Then the transport must
-            heed `dont_fragment`.
-        overhead: bytes of the headers around a UDP payload, IP's included.
-        handshake_timeout: seconds DTLS may take.
-        zero_checksum: announce RFC 9653, as DTLS protects each packet better than a checksum does.
-        inits: both INITs, if the association is to be established as soon as DTLS is; None for the four-way handshake.
-        tap: sees every SCTP packet; None when nobody looks.
+        remote_fingerprints: the fingerprints from ``a=fingerprint``.
+        channels: the data channels; some may exist already.
+        sctp_options: the options of the association. The stack lowers max_packet_size to what fits (to `max_mtu` with
+            path MTU discovery), and sets path_max_retrans and zero_checksum as DTLS requires.
+        entropy: a function from a count to that many random bytes.
+        now: the time in monotonic seconds, at which the handshake timeout begins.
+        mtu: the largest UDP payload in bytes; with path MTU discovery, the largest that needs no probe.
+        max_mtu: the largest UDP payload that path MTU discovery may find (RFC 8899); None for no discovery. With
+            discovery, the transport must respect `dont_fragment`.
+        overhead: the bytes of the headers around a UDP payload, the IP header included.
+        handshake_timeout: the maximum seconds of the DTLS handshake.
+        zero_checksum: whether to announce RFC 9653, as DTLS protects packets better than the checksum.
+        inits: both INITs, to establish the association as soon as DTLS is connected; None for the four-way handshake.
+        tap: a receiver of every SCTP packet, or None.
 
     Raises:
         ValueError: the MTU is too small for DTLS.
@@ -197,17 +197,17 @@ class Stack:
         self._all_delivered = False
         channels.attach(self.association, is_dtls_client, now)
 
-    # -- what the user asks for ----------------------------------------------------------------------------------------
+    # -- calls of the application --------------------------------------------------------------------------------------
 
     def start(self, now: float) -> None:
-        """The transport can carry datagrams: begin. Nothing is sent before."""
+        """Start the handshake, because the transport can carry datagrams. Nothing is sent before."""
         self._started = True
         self._after_dtls(now)
 
     def close(self, now: float) -> None:
-        """End gracefully: queued data is delivered, then SCTP SHUTDOWN, then close_notify. `StackClosed` tells when.
+        """Close gracefully: deliver queued data, then send SHUTDOWN, then close_notify. `StackClosed` reports the end.
 
-        How long that takes is up to the peer; `abort` cuts it short.
+        The peer decides how long that takes; `abort` ends it at once.
         """
         if self._closed or self._close_wanted:
             return
@@ -215,39 +215,39 @@ class Stack:
         self.channels.flush(now)
         self.channels.begin_shutdown()
         if self.association.state in _NOT_ESTABLISHED:
-            self._end("it was closed before it was connected", now)
+            self._end("the connection was closed before it was established", now)
         else:
             self.association.shutdown(now)
             self._after_association(now)
 
     def abort(self, now: float, reason: str = "") -> None:
-        """End at once: SCTP ABORT and close_notify, if they can be sent; `StackClosed` is among the next events."""
+        """End at once with ABORT and close_notify, if they can be sent; `StackClosed` is among the next events."""
         if not self._closed:
-            self._end(reason or "it was aborted here", now, channel_reason=reason)
+            self._end(reason or "this side aborted the association", now, channel_reason=reason)
 
     def path_changed(self, max_mtu: int = 0, overhead: int = 28) -> None:
-        """The datagrams take another path from now on: SCTP learns round trip, window and MTU anew.
+        """Reset round-trip time, congestion window and MTU, because datagrams take another path from now on.
 
         Args:
-            max_mtu: as for the constructor; 0 when nothing is to be found there.
-            overhead: likewise.
+            max_mtu: as for the constructor; 0 for no path MTU discovery.
+            overhead: as for the constructor.
         """
         base = self.association.options.base_packet_size
         self.association.path_changed(max(largest_packet(max_mtu), base), overhead + RECORD_OVERHEAD)
 
     @property
     def dont_fragment(self) -> bool:
-        """Whether datagrams must arrive whole or not at all, now; else they may be fragmented on their way."""
+        """Whether the datagrams to send now must not be fragmented on their way."""
         return self.association.dont_fragment
 
     def datagram_too_long(self, length: int, now: float) -> None:
-        """The transport could not send a datagram of so many bytes."""
+        """Lower the path MTU, because the transport could not send a datagram of `length` bytes."""
         self.association.packet_too_long(length - RECORD_OVERHEAD, now)
 
     # -- the machine ---------------------------------------------------------------------------------------------------
 
     def receive_datagrams(self, datagrams: Sequence[bytes], now: float) -> None:
-        """Take UDP payloads that are DTLS (first byte 20 to 63, RFC 7983)."""
+        """Process UDP payloads that are DTLS (first byte 20 to 63, RFC 7983)."""
         self.packets_received += len(datagrams)
         self.bytes_received += sum(map(len, datagrams))
         if not self._closed:
@@ -256,7 +256,7 @@ class Stack:
             self._after_dtls(now)
 
     def handle_timeout(self, now: float) -> None:
-        """Do what is due."""
+        """Run the timers that are due."""
         if self._closed:
             return
         self.dtls.handle_timeout(now)
@@ -267,7 +267,7 @@ class Stack:
             self._after_association(now)
 
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` wants to be called; None for never."""
+        """Return the time of the next `handle_timeout`; None when no timer runs."""
         if self._closed or not self._started:
             return None
         of_dtls = self.dtls.next_timeout()
@@ -277,7 +277,7 @@ class Stack:
         return min(of_dtls, of_sctp)
 
     def datagrams_to_send(self, now: float) -> list[bytes]:
-        """The UDP payloads to send, a part of them when there are many; an empty list means nothing."""
+        """Return the next UDP payloads to send; call again until the list is empty."""
         if not self._started:
             return []
         for _ in range(_ROUNDS):
@@ -293,7 +293,7 @@ class Stack:
         return datagrams
 
     def events(self) -> list[StackEvent]:
-        """Drain what happened: events of DTLS and of channels, `StackConnected`, `PathMtuChanged`, `StackClosed`."""
+        """Drain the events: of DTLS and of channels, `StackConnected`, `PathMtuChanged`, `StackClosed`."""
         events: list[StackEvent] = self._events
         events += self.channels.events()
         self._events = []
@@ -334,35 +334,35 @@ class Stack:
                 self._dtls_ended(event, now)
 
     def _after_association(self, now: float) -> bool:
-        """Take the association's events; whether there may be something new to send because of them."""
+        """Process the association's events; return whether they may have caused new packets."""
         busy = False
         handle_message = self.channels.handle_message
         for event in self.association.events():
             if isinstance(event, MessageReceived):
                 handle_message(event, now)
                 busy = True
-            elif isinstance(event, _COMMON):
+            elif isinstance(event, _SENDING_EVENTS):
                 self.channels.handle_event(event, now)
             else:
-                self._rare(event, now)
+                self._handle_rare_event(event, now)
                 busy = True
         return busy
 
-    def _rare(self, event: Event, now: float) -> None:
+    def _handle_rare_event(self, event: Event, now: float) -> None:
         if isinstance(event, PathMtuChanged):
-            self._tell(event)
+            self._report(event)
             return
         if isinstance(event, AssociationEstablished):
-            self._tell(StackConnected(min(event.inbound_streams, event.outbound_streams)))
+            self._report(StackConnected(min(event.inbound_streams, event.outbound_streams)))
         elif isinstance(event, AssociationLost) and self._all_delivered:
-            # Both sides have acknowledged everything when a SHUTDOWN ACK is sent. The SHUTDOWN COMPLETE and the
-            # close_notify behind it were lost, and who sent them is gone.
+            # Both sides have acknowledged everything when a SHUTDOWN ACK is sent. The peer has closed, and both its
+            # SHUTDOWN COMPLETE and its close_notify were lost.
             event = AssociationClosed()
         self.channels.handle_event(event, now)
         if isinstance(event, AssociationClosed):
             by_peer = not self._close_wanted
             who = "the peer" if by_peer else "this side"
-            self._finish(StackClosed(f"{who} closed it, and everything was delivered", True, by_peer), now)
+            self._finish(StackClosed(f"{who} closed the association, and everything was delivered", True, by_peer), now)
         elif isinstance(event, AssociationLost):
             self._finish(StackClosed(event.reason or "the association was lost", False, event.by_peer), now)
 
@@ -371,19 +371,19 @@ class Stack:
             self.channels.close_all(event.reason)
             self._finish(StackClosed(event.reason, False, False), now)
             return
-        # Of the peer's last two datagrams the first was lost, the SHUTDOWN COMPLETE.
+        # In SHUTDOWN-ACK-SENT only the SHUTDOWN COMPLETE was lost, and everything was delivered.
         graceful = self.association.state is AssociationState.SHUTDOWN_ACK_SENT
         self.channels.close_all()
         self._finish(StackClosed("the peer closed the DTLS connection", graceful, event.by_peer), now)
 
     def _end(self, reason: str, now: float, *, channel_reason: str = "") -> None:
-        """End from this side, without waiting for anything."""
+        """Abort the association and end the stack."""
         self.association.abort(now, reason)
         self.channels.close_all(channel_reason)
         self._finish(StackClosed(reason, False, False), now)
 
     def _finish(self, closed: StackClosed, now: float) -> None:
-        """Send the last packets and the close_notify, let go of everything, and tell."""
+        """Send the last packets and the close_notify, release everything and report the end."""
         if self._closed:
             return
         self._closed = True
@@ -394,8 +394,8 @@ class Stack:
             self.association.abort(now, closed.reason)
         self.association.events()
         self._events += self.dtls.events()
-        self._tell(closed)
+        self._report(closed)
 
-    def _tell(self, event: StackEvent) -> None:
+    def _report(self, event: StackEvent) -> None:
         self._events += self.channels.events()
         self._events.append(event)

@@ -1,4 +1,4 @@
-"""One data channel: its properties, its state and its accounts; it knows no association and sends nothing."""
+"""One data channel: its properties, state and buffered bytes; it knows no association and sends nothing."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ class ChannelState(enum.Enum):
 
 
 class Channel:
-    """A data channel (RFC 8831, section 6.4): made and changed by `DataChannels`, read by everybody.
+    """A data channel (RFC 8831, section 6.4). Only `DataChannels` creates and changes it; any code may read it.
 
     Attributes:
-        label: its name; need not be unique.
-        protocol: the subprotocol, or "".
+        label: the name, which need not be unique.
+        protocol: the name of the subprotocol, or "".
         ordered: whether messages are delivered in the order sent.
-        max_retransmits: how often a message is retransmitted at most, or None.
-        max_packet_life_time: milliseconds during which a message is (re)transmitted, or None.
-        negotiated: True when the application agreed on it out of band, so that no OPEN is sent.
-        id: the stream identifier; None until the association is up, unless negotiated.
-        priority: RFC 8831, section 6.4; 256 is normal.
+        max_retransmits: the maximum number of retransmissions of a message, or None.
+        max_packet_life_time: the milliseconds during which a message is (re)transmitted, or None.
+        negotiated: True when both applications create the channel, so that no OPEN is sent.
+        id: the stream identifier; None until the association is up, unless `negotiated`.
+        priority: the priority of RFC 8831, section 6.4; 256 is normal.
         announced: True when the peer opened it.
-        state: where it is.
-        buffered_amount: user bytes given to `DataChannels.send` that have not been transmitted once. An empty
-            message counts 0. It keeps its last value when the channel closes, as W3C wants it.
+        state: the state.
+        buffered_amount: the user bytes given to `DataChannels.send` that have not been transmitted yet. An empty
+            message counts 0. The value stays when the channel closes, as W3C requires.
     """
 
     __slots__ = (
@@ -82,22 +82,22 @@ class Channel:
         self.announced = announced
         self.state = ChannelState.CONNECTING
         self.buffered_amount = 0
-        # What follows is the book-keeping of DataChannels.
-        self.pending: list[tuple[int, bytes, int]] | None = None  # PPID, payload, user bytes: before there is a stream
-        self.open_sent = False  # or, when negotiated, the stream may be used
-        self.confirmed = False  # the peer is known to have the channel: unordered messages may overtake
+        # The rest is internal to DataChannels.
+        self.pending: list[tuple[int, bytes, int]] | None = None  # (PPID, payload, user bytes) to send when open
+        self.open_sent = False  # also True when a negotiated channel may use its stream
+        self.confirmed = False  # the peer has the channel, so unordered messages may overtake the OPEN
         self.outgoing_reset = False  # the peer performed our reset
-        self.incoming_reset = False  # and we performed the peer's
-        self.silent = False  # stands for a stream that was refused: nobody is told of it
-        self.refuse_next = False  # what the peer did next on this stream did not fit into our bounds
-        self.next_was_reset = False  # and it ended with a reset
-        self.parts: list[bytes] | None = None  # of a message that comes with the deprecated partial PPIDs
+        self.incoming_reset = False  # we performed the peer's reset
+        self.silent = False  # stands for a refused stream: no event reports it
+        self.refuse_next = False  # the peer's next channel on this stream exceeded our limits
+        self.next_was_reset = False  # the peer has reset that next channel already
+        self.parts: list[bytes] | None = None  # the parts of a message sent with the deprecated partial PPIDs
         self.parts_ppid = 0
-        # Runs of bytes in the stream's send queue, oldest first: [bytes on the wire, whether the user wrote them].
+        # Runs of bytes in the stream's send queue, oldest first: [bytes on the wire, 1 for user data or 0].
         self._account: deque[list[int]] | None = None
 
-    def queued(self, wire_bytes: int, user_bytes: int) -> None:
-        """Enter a message that was handed to the association; user_bytes is wire_bytes or 0 (control, empty)."""
+    def add_queued(self, wire_bytes: int, user_bytes: int) -> None:
+        """Record a message given to the association; `user_bytes` is 0 for control and empty messages."""
         account = self._account
         if account is None:
             account = self._account = deque()
@@ -107,10 +107,10 @@ class Channel:
         else:
             account.append([wire_bytes, is_user])
 
-    def left_queue(self, wire_bytes: int) -> None:
-        """Take bytes that left the send queue off the account, and what the user wrote of them off `buffered_amount`.
+    def remove_queued(self, wire_bytes: int) -> None:
+        """Record that bytes left the send queue; reduce `buffered_amount` by the user bytes among them.
 
-        A message whose lifetime ended may leave from behind one that waits; the sum is right when both have left.
+        An expired message may leave the queue before an older one. The sum is correct again once both have left.
         """
         account = self._account
         while wire_bytes > 0 and account:

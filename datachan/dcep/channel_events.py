@@ -1,4 +1,4 @@
-"""What `DataChannels` tells its user: one value per fact, drained with `DataChannels.events()`."""
+"""The events of data channels, drained with `DataChannels.events()`."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from .channel import Channel
 
 
 class ChannelEvent:
-    """The base of all events about a channel."""
+    """Base class of the events about a channel."""
 
     __slots__ = ()
 
 
 class ChannelMessage(ChannelEvent):
-    """A message arrived on a channel that is open.
+    """A message arrived on an open channel.
 
     Attributes:
         channel: the channel.
-        data: `str` or `bytes`, as the peer sent it; may be empty.
-        size: what to give to `DataChannels.release_window`, once and only once, when the application has taken the
-            message: until then so many bytes count against the receiver window. Not its length: 1 for an empty
-            message, 0 for one that had to wait for its channel, whose bytes were given back when it came.
+        data: the message, `str` or `bytes`, possibly empty.
+        size: the bytes that the message occupies in the receive window. Give the size to
+            `DataChannels.release_window` exactly once, when the application has read the message. The size may differ
+            from the length: 1 for an empty message; 0 for a message that was held until its channel opened, because
+            its bytes were released on arrival.
     """
 
     __slots__ = ("channel", "data", "size")
@@ -37,11 +38,11 @@ class ChannelMessage(ChannelEvent):
 
 @dataclass(frozen=True, slots=True)
 class BufferedAmountChanged(ChannelEvent):
-    """Bytes left the send queue. At most one per channel between two drains.
+    """Bytes left the send queue. Between two drains, each channel has at most one such event.
 
     Attributes:
         channel: the channel.
-        amount: `channel.buffered_amount` when the event was made.
+        amount: the value of `channel.buffered_amount` at the time of the event.
     """
 
     channel: Channel
@@ -50,28 +51,28 @@ class BufferedAmountChanged(ChannelEvent):
 
 @dataclass(frozen=True, slots=True)
 class ChannelOpened(ChannelEvent):
-    """A channel made here is open: the peer confirmed it, or it is negotiated and the association is up."""
+    """A channel created here is open: the peer confirmed it, or it is negotiated and the association is up."""
 
     channel: Channel
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelAnnounced(ChannelEvent):
-    """The peer opened a channel. It is open already; no `ChannelOpened` follows."""
+    """The peer opened a channel, which is open now; no `ChannelOpened` follows."""
 
     channel: Channel
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelClosing(ChannelEvent):
-    """The channel began to close, and not because `DataChannels.close` was called. Nothing can be sent any more."""
+    """The peer or a shutdown closes the channel; nothing can be sent any more."""
 
     channel: Channel
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelFailed(ChannelEvent):
-    """Something went wrong on the channel; it closes, and a `ChannelClosed` follows, now or later.
+    """The channel failed and closes; a `ChannelClosed` follows, now or later.
 
     Attributes:
         channel: the channel.
@@ -84,6 +85,6 @@ class ChannelFailed(ChannelEvent):
 
 @dataclass(frozen=True, slots=True)
 class ChannelClosed(ChannelEvent):
-    """The channel is closed. Told once per channel, and nothing follows it."""
+    """The channel is closed. This is the last event of each channel."""
 
     channel: Channel

@@ -1,4 +1,4 @@
-"""What the peer does on its streams: control messages, messages of the user, resets, and the answer to wrong ones."""
+"""What the peer sends on its streams: control messages, user messages, resets, and how errors are answered."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ChannelReceiver:
     """The receiving half of `DataChannels`.
 
     Attributes:
-        events: what is to be told to the user.
+        events: the events for the application, in order.
     """
 
     def __init__(self, table: ChannelTable, sender: ChannelSender, held: HeldMessages) -> None:
@@ -48,18 +48,18 @@ class ChannelReceiver:
         self._held = held
 
     def restart(self, table: ChannelTable, held: HeldMessages) -> None:
-        """Go on with new ones."""
+        """Continue with an empty table and no held messages after a restart of the association."""
         self._table = table
         self._held = held
 
-    def tell(self, event: ChannelEvent) -> None:
-        """Add an event."""
+    def report(self, event: ChannelEvent) -> None:
+        """Add an event for the application."""
         self.events.append(event)
 
-    def message(self, event: MessageReceived, now: float) -> None:
-        """Take a message as it arrives."""
+    def receive_message(self, event: MessageReceived, now: float) -> None:
+        """Process a message from the association."""
         channel = self._table.by_id.get(event.stream_id)
-        # The road nearly every message takes comes first.
+        # Nearly every message is of this kind.
         if channel is not None and channel.state is ChannelState.OPEN and event.ppid == BINARY and not channel.parts:
             channel.confirmed = True
             self.events.append(ChannelMessage(channel, event.data, len(event.data)))
@@ -69,28 +69,28 @@ class ChannelReceiver:
         elif not self._take(event, channel, len(event.data), now):
             self._sender.release_window(len(event.data))
 
-    def replay(self, stream_id: int, now: float) -> None:
-        """Take what was held of a stream; its bytes were given back to the window when they came."""
+    def deliver_held(self, stream_id: int, now: float) -> None:
+        """Process the held messages of a stream, whose bytes were released from the window on arrival."""
         for item in self._held.take(stream_id):
             channel = self._table.by_id.get(stream_id)
             if item is None:
-                self.stream_reset(stream_id)
+                self.handle_stream_reset(stream_id)
             elif self._must_wait(item, channel):
                 self._hold(item, channel)
             else:
                 self._take(item, channel, 0, now)
 
-    def stream_reset(self, stream_id: int) -> None:
-        """The peer reset its stream: what it sent before has arrived, and it wants the channel closed."""
+    def handle_stream_reset(self, stream_id: int) -> None:
+        """Close the channel whose stream the peer reset; all that the peer sent before has arrived."""
         channel = self._table.by_id.get(stream_id)
         if channel is None:
-            # It had a channel that we never had, and waits for our half of the closing.
+            # The peer had a channel that we did not have, and waits for our reset.
             if stream_id in self._held:
                 self._held.take(stream_id)
                 self.refuse(stream_id).incoming_reset = True
             return
         if channel.incoming_reset:
-            # The channel after this one is closed already too, before we have seen the last of this one.
+            # The peer has also closed its next channel on this stream, before our reset is complete.
             if channel.refuse_next or (stream_id in self._held and not self._held.add_reset(stream_id)):
                 channel.refuse_next = channel.next_was_reset = True
             return
@@ -106,15 +106,15 @@ class ChannelReceiver:
                 self.fail(channel, "the peer closed the channel in the middle of a message")
             else:
                 self._close(channel)
-                self.tell(ChannelClosing(channel))
+                self.report(ChannelClosing(channel))
 
     def fail(self, channel: Channel, reason: str) -> None:
-        """Close a channel because of what the peer did."""
+        """Close a channel because of an error of the peer."""
         self._close(channel)
-        self.tell(ChannelFailed(channel, reason))
+        self.report(ChannelFailed(channel, reason))
 
     def refuse(self, stream_id: int) -> Channel:
-        """Close a stream on which there is no channel, as RFC 8831, 6.7 has it, and keep it until that is done."""
+        """Close a stream without a channel (RFC 8831, 6.7); a silent channel stands for it until that is done."""
         channel = Channel("", stream_id=stream_id)
         channel.silent = True
         channel.state = ChannelState.CLOSING
@@ -123,22 +123,22 @@ class ChannelReceiver:
         return channel
 
     def drop_parts(self, channel: Channel) -> None:
-        """Forget the parts of a message; what of the window they took was given back when they came."""
+        """Discard the parts of a message, whose bytes were released from the window on arrival."""
         self._held.release(sum(map(len, channel.parts or ())))
         channel.parts = None
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _must_wait(self, event: MessageReceived, channel: Channel | None) -> bool:
-        """Whether the message belongs to a channel that is not there yet."""
+        """Return whether the message belongs to a channel that does not exist yet."""
         if channel is not None:
-            # A reset is performed after everything before it; this is of the next channel on the same stream, whose
-            # sender learned that our reset is done before we did.
+            # A reset takes effect after all messages before it, so this message is for the next channel on the stream.
+            # Its sender learned before us that our reset is complete.
             return channel.incoming_reset and channel.state is not ChannelState.CLOSED
         # RFC 8832, 6: "receiving a message containing user data on an
         # unused stream indicates an error.  In that case, the corresponding
-        # data channel MUST be closed". But an unordered message may overtake its OPEN, and the user may be about to
-        # make a negotiated channel: so it is closed when what we are ready to hold is used up, not before.
+        # data channel MUST be closed". But an unordered message may overtake its OPEN, and the application may be about
+        # to create a negotiated channel. So the message is held, and the stream is closed when the limit is reached.
         return event.ppid in USER_PPIDS and event.stream_id < (self._table.limit or 0)
 
     def _hold(self, event: MessageReceived, channel: Channel | None) -> None:
@@ -151,7 +151,7 @@ class ChannelReceiver:
             channel.next_was_reset = False
 
     def _take(self, event: MessageReceived, channel: Channel | None, owed: int, now: float) -> bool:
-        """Take a message; True when the user gets it, and gives back what of the window is owed."""
+        """Process a message; return True if the application gets it and is to release `owed` bytes of the window."""
         if channel is None:
             self._on_unused_stream(event, now)
         elif channel.state is ChannelState.CLOSING or channel.state is ChannelState.CLOSED:
@@ -171,7 +171,7 @@ class ChannelReceiver:
 
     def _on_unused_stream(self, event: MessageReceived, now: float) -> None:
         if event.stream_id >= (self._table.limit or 0):
-            return  # there is no stream of ours to close or to answer on
+            return  # we have no such stream to close or to answer on
         if event.ppid != DCEP:
             self.refuse(event.stream_id)
             return
@@ -181,7 +181,7 @@ class ChannelReceiver:
             self.refuse(event.stream_id)
             return
         if isinstance(message, AckMessage):
-            return  # of a channel that is closed
+            return  # the channel is closed
         # RFC 8832, 6: "If the DATA_CHANNEL_OPEN message doesn't satisfy the conditions
         # above, the receiver MUST close the corresponding data channel using
         # the procedure described in [RFC8831] and MUST NOT send a
@@ -206,11 +206,11 @@ class ChannelReceiver:
         channel.state = ChannelState.OPEN
         channel.open_sent = channel.confirmed = True
         self._table.enter(channel, stream_id)
-        self.tell(ChannelAnnounced(channel))
+        self.report(ChannelAnnounced(channel))
         self._sender.opened(channel)
         self._sender.control(channel, AckMessage(), now)
         if stream_id in self._held:
-            self.replay(stream_id, now)
+            self.deliver_held(stream_id, now)
 
     def _control(self, event: MessageReceived, channel: Channel) -> None:
         try:
@@ -227,9 +227,9 @@ class ChannelReceiver:
         channel.confirmed = True
         if channel.state is ChannelState.CONNECTING:
             # RFC 8832, 5.2: "Reception of this message tells the opener that the
-            # data channel setup handshake is complete." A message of the user tells as much.
+            # data channel setup handshake is complete." So does a user message.
             channel.state = ChannelState.OPEN
-            self.tell(ChannelOpened(channel))
+            self.report(ChannelOpened(channel))
 
     def _user_message(self, event: MessageReceived, channel: Channel, owed: int) -> bool:
         ppid, data = event.ppid, event.data
@@ -250,17 +250,17 @@ class ChannelReceiver:
             try:
                 content = data.decode()
             except UnicodeDecodeError:
-                self.fail(channel, "the peer sent a text that is no UTF-8")
+                self.fail(channel, "the peer sent a text that is not UTF-8")
                 return False
         elif ppid == STRING_EMPTY:
             content = ""
         elif ppid == BINARY_EMPTY:
             content = b""
-        self.tell(ChannelMessage(channel, content, owed))
+        self.report(ChannelMessage(channel, content, owed))
         return True
 
     def _part(self, event: MessageReceived, channel: Channel) -> None:
-        """Keep a part of a message that comes with the deprecated PPIDs.
+        """Store a part of a message that is sent with the deprecated PPIDs.
 
         RFC 8831, 6.6: "They were used for a PPID-based
         fragmentation and reassembly of user messages belonging to reliable

@@ -1,4 +1,4 @@
-"""What data channels ask of their association: messages out, streams reset, window back; it reads nothing."""
+"""The calls of data channels to their association: send, reset a stream, release the window; it reads nothing."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .payload import DCEP
 
 
 class ChannelSender:
-    """The way to the association while there is one.
+    """The sending half of `DataChannels`.
 
-    An association may be gone while its last events are still being read: what we then want of it no longer matters,
-    and its end is among those events.
+    The association may have ended while its last events are still being read. Calls are then ignored: an event about
+    the end will follow.
 
     Attributes:
-        shutting_down: nothing more can be sent or reset.
+        shutting_down: True when nothing more can be sent or reset.
     """
 
     def __init__(self) -> None:
@@ -28,26 +28,26 @@ class ChannelSender:
         self._to_reset: dict[int, None] = {}
 
     def attach(self, association: Association) -> None:
-        """Use this one."""
+        """Send on this association from now on."""
         self._association = association
         self.restart()
 
     def detach(self) -> None:
-        """There is none any more."""
+        """Stop using the association, which has ended."""
         self._association = None
         self.restart()
 
     def restart(self) -> None:
-        """Forget what was under way."""
+        """Discard pending resets and window updates."""
         self.shutting_down = False
         self._released_bytes = self._released_messages = 0
         self._to_reset.clear()
 
     def send(self, channel: Channel, ppid: int, payload: bytes, user_bytes: int, now: float) -> None:
-        """Send a message of the user with the channel's reliability.
+        """Send a user message with the channel's reliability.
 
         Raises:
-            InvalidState: there is no association to send on, or it is ending.
+            InvalidState: there is no association, or it is ending.
         """
         if self._association is None or channel.id is None:
             raise InvalidState("the association has ended")
@@ -67,26 +67,27 @@ class ChannelSender:
             max_retransmissions=channel.max_retransmits,
             context=channel,
         )
-        channel.queued(len(payload), user_bytes)
+        channel.add_queued(len(payload), user_bytes)
 
     def try_send(self, channel: Channel, ppid: int, payload: bytes, user_bytes: int, now: float) -> None:
-        """Send a message of the user that was accepted earlier; if the association is ending it is lost with it."""
+        """Send a user message that was accepted earlier; an association that is ending discards it."""
         try:
             self.send(channel, ppid, payload, user_bytes, now)
         except InvalidState:
             return
 
     def opened(self, channel: Channel) -> None:
-        """A channel has its stream: what we send on it has the channel's priority.
+        """Give the channel's stream the channel's priority.
 
-        RFC 8831, 6.4 leaves it to the scheduler what that means; a peer may also say 0, which has no share at all.
+        RFC 8831, 6.4 leaves the meaning to the scheduler. A peer may state 0, which would never be served: it counts
+        as 1.
         """
         if self._association is None or channel.id is None or channel.id >= self._association.outbound_streams:
             return
         self._association.set_stream_priority(channel.id, max(channel.priority, 1))
 
     def control(self, channel: Channel, message: OpenMessage | AckMessage, now: float) -> None:
-        """Send a message of ours.
+        """Send a control message.
 
         RFC 8832, 6: "All DCEP messages MUST be sent using ordered delivery and reliable
         transmission."
@@ -98,15 +99,15 @@ class ChannelSender:
             self._association.send(channel.id, payload, ppid=DCEP, now=now)
         except InvalidState:
             return
-        channel.queued(len(payload), 0)
+        channel.add_queued(len(payload), 0)
 
     def reset(self, stream_id: int) -> None:
-        """Reset our stream at the next `flush_resets`, after what is queued on it."""
+        """Reset our stream at the next `flush_resets`, after the messages queued on it."""
         if not self.shutting_down:
             self._to_reset[stream_id] = None
 
     def flush_resets(self, now: float) -> None:
-        """Ask for the resets that came together."""
+        """Request all pending resets in one call."""
         if not self._to_reset or self._association is None:
             return
         stream_ids = tuple(self._to_reset)
@@ -117,12 +118,12 @@ class ChannelSender:
             return
 
     def release_window(self, size: int) -> None:
-        """Give back the bytes of a message to the receiver window at the next `flush_released`."""
+        """Release the bytes of a message from the receive window at the next `flush_released`."""
         self._released_bytes += size
         self._released_messages += 1
 
     def flush_released(self, now: float) -> None:
-        """Give back together what was consumed since."""
+        """Report all released bytes to the association in one call."""
         if not self._released_messages:
             return
         if self._association is not None:

@@ -1,4 +1,4 @@
-"""Which channel is on which stream, who waits for one, and what the peer's channels take up; it sends nothing."""
+"""The channels by stream, the channels to be opened, and the limits on the peer's channels; it sends nothing."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .id_pool import MAX_STREAMS, IdPool
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelLimits:
-    """What a peer may make us hold.
+    """Limits on the memory that the peer can make us use.
 
     Attributes:
-        max_announced_channels: channels the peer may have open at a time. RFC 8832, section 7 wants us prepared for
-            as many as there are streams.
-        max_announced_bytes: label and protocol bytes of all of those together.
-        max_held_bytes: bytes of messages that cannot be delivered yet: on streams without a channel, and the parts of
-            a message sent with the deprecated partial PPIDs.
-        max_held_messages: how many such messages.
+        max_announced_channels: the channels the peer may have open at a time. RFC 8832, section 7 requires us to be
+            prepared for as many as there are streams.
+        max_announced_bytes: the bytes of the labels and protocols of all these channels together.
+        max_held_bytes: the bytes of messages that cannot be delivered yet: messages on streams without a channel, and
+            parts of a message sent with the deprecated partial PPIDs.
+        max_held_messages: the number of messages that cannot be delivered yet.
     """
 
     max_announced_channels: int = 32768
@@ -34,9 +34,9 @@ class ChannelTable:
     """The channels that are not closed.
 
     Attributes:
-        by_id: those that have a stream, refused ones (`Channel.silent`) included.
-        waiting: those that are to be opened, in the order they were made.
-        limit: how many streams there are in both directions, None before the association is established.
+        by_id: the channels that have a stream, refused ones (`Channel.silent`) included.
+        waiting: the channels to be opened, in the order of creation.
+        limit: the number of streams in both directions; None before the association is established.
     """
 
     def __init__(self, limits: ChannelLimits) -> None:
@@ -50,14 +50,14 @@ class ChannelTable:
         self._announced_bytes = 0
 
     def __iter__(self) -> Iterator[Channel]:
-        """Give each channel once."""
+        """Iterate over the channels, each once."""
         yield from self.by_id.values()
         for channel in self.waiting:
             if channel.id is None:
                 yield channel
 
     def established(self, is_dtls_client: bool, streams: int) -> list[Channel]:
-        """Give identifiers to those that wait for one; hand back those for whom there is none, taken out.
+        """Assign identifiers to the waiting channels; remove and return the channels for which none is left.
 
         RFC 8832, 6: "If the side is acting as the DTLS client, it MUST choose
         an even stream identifier; if the side is acting as the DTLS server,
@@ -79,44 +79,44 @@ class ChannelTable:
         return left_over
 
     def add(self, channel: Channel) -> None:
-        """Enter a channel of ours that is to be opened.
+        """Add a channel of ours that is to be opened.
 
         Raises:
-            IdInUse: it is negotiated and another channel has the id.
-            NoFreeId: the association has no stream for it.
+            IdInUse: the channel is negotiated and another channel has its id.
+            NoFreeId: the association has no stream for the channel.
         """
         if channel.id is not None:
             if channel.id in self.by_id:
                 raise IdInUse(f"a channel with id {channel.id} exists and is not closed")
             if self.limit is not None and channel.id >= self.limit:
-                raise NoFreeId(f"the association has {self.limit} streams, which leaves no id {channel.id}")
+                raise NoFreeId(f"the association has {self.limit} streams, so there is no id {channel.id}")
         elif self._pool is not None:
             channel.id = self._pool.take(self.by_id)
             if channel.id is None:
-                raise NoFreeId(f"all of the association's {self.limit} streams that are ours to open are in use")
+                raise NoFreeId(f"the association has {self.limit} streams, and all of our role are in use")
         if channel.id is not None:
             self.by_id[channel.id] = channel
         self.waiting.append(channel)
 
     def refusal(self, stream_id: int, message: OpenMessage) -> str:
-        """Say why the peer may not have this channel, or nothing."""
+        """Return why the peer's channel is refused, or the empty string."""
         if stream_id % 2 != self._peer_parity:
-            return "its id is not one of the peer's role"
+            return "its id does not fit the peer's role"
         if self._announced >= self._limits.max_announced_channels:
-            return f"it has {self._announced} channels open already"
+            return f"the peer has {self._announced} channels open already"
         if self._announced_bytes + _text_bytes(message.label, message.protocol) > self._limits.max_announced_bytes:
-            return "the labels of its channels are too long together"
+            return "the labels of the peer's channels are too long together"
         return ""
 
     def enter(self, channel: Channel, stream_id: int) -> None:
-        """Enter a channel of the peer, or one that stands for a stream that was refused."""
+        """Add a channel of the peer, or one that stands for a refused stream."""
         self.by_id[stream_id] = channel
         if channel.announced:
             self._announced += 1
             self._announced_bytes += _text_bytes(channel.label, channel.protocol)
 
     def remove(self, channel: Channel, *, reusable: bool = True) -> None:
-        """Take a channel out; its identifier may be used again unless the stream could not be reset."""
+        """Remove a channel; its identifier is free again unless `reusable` is False."""
         if channel in self.waiting:
             self.waiting.remove(channel)
         if channel.id is None or self.by_id.get(channel.id) is not channel:

@@ -1,6 +1,6 @@
-"""The two messages of RFC 8832, section 5, as bytes and as values; it knows nothing of streams and states.
+"""The two messages of RFC 8832, section 5, as bytes and as values; it knows no streams and no states.
 
-An OPEN names the properties both directions of a channel have; an ACK says that the peer has it.
+An OPEN states the properties of a channel, for both directions. An ACK confirms that the peer has the channel.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class OpenMessage:
     """DATA_CHANNEL_OPEN (section 5.1).
 
     Attributes:
-        label: at most 65,535 bytes in UTF-8.
-        protocol: likewise.
+        label: the channel's name, at most 65,535 bytes in UTF-8.
+        protocol: the name of the subprotocol, at most 65,535 bytes in UTF-8.
         ordered: whether messages keep their order.
-        max_retransmits: how often a message is retransmitted at most, or None. At most one of the two limits is set.
-        max_packet_life_time: milliseconds a message is good for, or None.
-        priority: 0 to 65,535.
+        max_retransmits: the maximum number of retransmissions of a message, or None.
+        max_packet_life_time: the lifetime of a message in milliseconds, or None. At most one of the two limits is set.
+        priority: the priority, 0 to 65,535.
     """
 
     label: str
@@ -46,7 +46,7 @@ class OpenMessage:
     priority: int = 256
 
     def serialize(self) -> bytes:
-        """Give the message's bytes.
+        """Return the message as bytes.
 
         Raises:
             ValueError: a text is too long or a number out of range.
@@ -76,15 +76,15 @@ class AckMessage:
     """DATA_CHANNEL_ACK (section 5.2)."""
 
     def serialize(self) -> bytes:
-        """Give the message's one byte."""
+        """Return the message as bytes."""
         return bytes((DATA_CHANNEL_ACK,))
 
 
 def parse_message_untrusted(data: bytes) -> OpenMessage | AckMessage:
-    """Read a message of PPID 50.
+    """Read a message with PPID 50 (WebRTC DCEP).
 
     Raises:
-        BadDcepMessage: it is no message of RFC 8832; says in what way.
+        BadDcepMessage: the data is not a message of RFC 8832.
     """
     if not data:
         raise BadDcepMessage("an empty control message")
@@ -96,7 +96,7 @@ def parse_message_untrusted(data: bytes) -> OpenMessage | AckMessage:
 
 
 def encode_text(text: str) -> bytes:
-    """UTF-8 of a text, where lone surrogates become U+FFFD, as they do in JavaScript's USVString."""
+    """Return a text in UTF-8; lone surrogates become U+FFFD, as in JavaScript's USVString."""
     try:
         return text.encode()
     except UnicodeEncodeError:
@@ -120,7 +120,7 @@ def _parse_open_untrusted(data: bytes) -> OpenMessage:
         label = data[_HEADER.size : split].decode()
         protocol = data[split:].decode()
     except UnicodeDecodeError:
-        raise BadDcepMessage("a DATA_CHANNEL_OPEN whose label or protocol is no UTF-8") from None
+        raise BadDcepMessage("a DATA_CHANNEL_OPEN whose label or protocol is not UTF-8") from None
     return OpenMessage(
         label=label,
         protocol=protocol,

@@ -1,7 +1,8 @@
 """All data channels of one association: ids, opening, messages and closing; it knows no DTLS, no socket and no clock.
 
-RFC 8831 says what a channel is, RFC 8832 how one is opened in band. Channels may be made, written to and closed before
-there is an association; they open when it is established. `channel_receiver` handles what the peer sends.
+RFC 8831 defines channels, RFC 8832 how they are opened in band. The application may create channels, send on them and
+close them before there is an association; the channels open when it is established. `channel_receiver` handles what
+the peer sends.
 """
 
 from __future__ import annotations
@@ -52,12 +53,12 @@ _MAX_UNSIGNED_SHORT: Final = 65535
 class DataChannels:
     """The data channels of one peer connection, before, during and after its association.
 
-    The owner of the association hands every event of it to `handle_event`, calls `flush` before it takes packets
-    from it, and drains `events` afterwards. `Stack` does all of that.
+    The owner of the association passes each of its events to `handle_event`, calls `flush` before draining its packets,
+    and drains `events` afterwards. `Stack` does all of this.
 
     Args:
-        limits: what a peer may make us hold.
-        max_message_size: longest message the peer accepts, in bytes; 0 for no limit. May be set later.
+        limits: the limits on the memory that the peer can make us use.
+        max_message_size: the longest message the peer accepts, in bytes; 0 for no limit. It may be set later.
     """
 
     def __init__(self, *, limits: ChannelLimits | None = None, max_message_size: int = 0) -> None:
@@ -73,7 +74,7 @@ class DataChannels:
         self._ended = ""
         self._progressed: dict[Channel, None] = {}
         self._handlers: dict[type[Event], Callable[[Any, float], None]] = {
-            MessageReceived: self._receiver.message,
+            MessageReceived: self._receiver.receive_message,
             StreamProgress: self._stream_progress,
             IncomingStreamsReset: self._incoming_streams_reset,
             OutgoingStreamsReset: self._outgoing_streams_reset,
@@ -92,15 +93,15 @@ class DataChannels:
 
     @property
     def max_channels(self) -> int | None:
-        """How many ids there are: the smaller number of streams of both directions; None before it is known."""
+        """The number of ids: the streams of the direction with fewer; None before the association is up."""
         return self._table.limit
 
     @property
     def bytes_held(self) -> int:
-        """Bytes of messages that wait for their channel, or for their other parts."""
+        """The bytes of messages that wait for their channel or for further parts."""
         return self._held.bytes_held
 
-    # -- the user's calls ----------------------------------------------------------------------------------------------
+    # -- calls of the application --------------------------------------------------------------------------------------
 
     def create(
         self,
@@ -114,29 +115,29 @@ class DataChannels:
         id: int | None = None,  # noqa: A002 (as W3C has it)
         priority: int = 256,
     ) -> Channel:
-        """Make a channel; before, during, but not after the association.
+        """Create a channel, before or during the association but not after it.
 
         Args:
             label: at most 65,535 bytes of UTF-8.
-            protocol: likewise.
+            protocol: at most 65,535 bytes of UTF-8.
             ordered: whether messages keep their order.
             max_packet_life_time: milliseconds, 0 to 65,535; not together with max_retransmits.
             max_retransmits: 0 to 65,535.
-            negotiated: True when the peer makes the same channel by itself.
-            id: 0 to 65,534, for a negotiated channel; not looked at otherwise.
+            negotiated: True when the peer's application creates the same channel.
+            id: 0 to 65,534 for a negotiated channel; ignored otherwise.
             priority: 128 below normal, 256 normal, 512 high, 1024 extra high (RFC 8831, section 6.4).
 
         Raises:
             InvalidChannelOptions: an option is out of range or contradicts another.
             IdInUse: a channel that is not closed has this id.
-            NoFreeId: the association is up and has no stream for it.
+            NoFreeId: the association is up and has no stream for the channel.
             ChannelNotOpen: the association has ended.
         """
         _check_options(label, protocol, max_packet_life_time, max_retransmits, priority)
         if negotiated and (id is None or not 0 <= id <= MAX_ID):
             raise InvalidChannelOptions(f"a negotiated channel needs an id from 0 to {MAX_ID}, not {id}")
         if self._ended or self._sender.shutting_down:
-            raise ChannelNotOpen(f"no channel can be made: {self._ended or 'the association is shutting down'}")
+            raise ChannelNotOpen(f"no channel can be created: {self._ended or 'the association is shutting down'}")
         channel = Channel(
             label,
             protocol=protocol,
@@ -151,23 +152,23 @@ class DataChannels:
         return channel
 
     def send(self, channel: Channel, data: str | bytes, now: float) -> None:
-        """Queue one message. On a channel that is connecting it goes right behind the OPEN.
+        """Queue a message. On a connecting channel, it follows right after the OPEN.
 
         Args:
-            channel: where to.
-            data: `str` goes as text, bytes as binary; may be empty.
-            now: seconds.
+            channel: the channel to send on.
+            data: `str` is sent as text, bytes as binary; both may be empty.
+            now: the time in monotonic seconds.
 
         Raises:
             ChannelNotOpen: the channel is closing or closed.
-            MessageTooLarge: longer than `max_message_size` (`datachan.sctp.errors`); the channel stays usable.
+            MessageTooLarge: longer than `max_message_size` (`datachan.sctp.errors`). The channel stays usable.
             TypeError: neither text nor bytes.
         """
         if channel.state is not ChannelState.OPEN and channel.state is not ChannelState.CONNECTING:
             raise ChannelNotOpen(f"the channel is {channel.state.value}")
         ppid, payload, size = encode_payload(data)
         if self.max_message_size and size > self.max_message_size:
-            raise MessageTooLarge(f"the peer takes messages of {self.max_message_size} bytes, not of {size}")
+            raise MessageTooLarge(f"the message has {size} bytes; the peer accepts at most {self.max_message_size}")
         if not channel.open_sent and self._established:
             self.flush(now)
         if channel.open_sent:
@@ -182,9 +183,10 @@ class DataChannels:
         channel.buffered_amount += size
 
     def close(self, channel: Channel, now: float) -> None:
-        """Close by resetting our stream, after what is queued on it (RFC 8831, section 6.7). Twice is harmless.
+        """Close a channel by resetting our stream after its queued messages (RFC 8831, section 6.7).
 
-        A channel the peer has not heard of is closed at once, unless messages wait in it.
+        A channel that has not been announced to the peer closes at once, unless messages are queued on it. Further
+        calls do nothing.
         """
         if channel.state is ChannelState.CLOSING or channel.state is ChannelState.CLOSED:
             return
@@ -196,15 +198,15 @@ class DataChannels:
             self._sender.reset(channel.id)
 
     def release_window(self, size: int) -> None:
-        """The application took a message, of whatever channel: open the receiver window by `ChannelMessage.size`.
+        """Reopen the receive window by `ChannelMessage.size`, after the application has read the message.
 
-        The association hears of it at the next `flush`.
+        The association is informed at the next `flush`.
         """
         if size:
             self._sender.release_window(size)
 
     def close_all(self, reason: str = "") -> None:
-        """The association is gone or will never be: every channel closes at once; with a reason, each fails first."""
+        """Close every channel at once because there is no association; with a reason, each one fails first."""
         if self._ended:
             return
         self._ended = reason or "the association has ended"
@@ -214,7 +216,7 @@ class DataChannels:
             self._end(channel, reason)
 
     def begin_shutdown(self) -> None:
-        """A graceful end has been asked for here: nothing more can be sent."""
+        """Refuse further messages because this side shuts the association down."""
         for channel in tuple(self._table):
             if channel.state is ChannelState.CONNECTING and not channel.open_sent:
                 self._closed(channel)
@@ -225,25 +227,25 @@ class DataChannels:
     # -- the machine ---------------------------------------------------------------------------------------------------
 
     def attach(self, association: Association, is_dtls_client: bool, now: float) -> None:
-        """Give the association the channels live on, before it is established.
+        """Set the association that the channels use, before it is established.
 
         Args:
-            association: its events are to be given to `handle_event`.
-            is_dtls_client: the client has the even ids, the server the odd ones (RFC 8832, section 6).
-            now: seconds.
+            association: the association, whose events are to be passed to `handle_event`.
+            is_dtls_client: the DTLS role; the client has the even ids, the server the odd ones (RFC 8832, section 6).
+            now: the time in monotonic seconds.
         """
         self._sender.attach(association)
         self._is_dtls_client = is_dtls_client
         self._ended = ""
 
     def handle_message(self, event: MessageReceived, now: float) -> None:
-        """Take the most frequent event of the association, which is all that `handle_event` would do with it."""
+        """Process the most frequent event of the association; a shortcut for `handle_event`."""
         if self._table.waiting:
             self.flush(now)
-        self._receiver.message(event, now)
+        self._receiver.receive_message(event, now)
 
     def handle_event(self, event: Event, now: float) -> None:
-        """Take one event of the association."""
+        """Process an event of the association."""
         if self._table.waiting:
             self.flush(now)
         handler = self._handlers.get(type(event))
@@ -251,9 +253,9 @@ class DataChannels:
             handler(event, now)
 
     def flush(self, now: float) -> None:
-        """Tell the association what waits for a moment like this, as the calls that asked for it know no time.
+        """Pass pending work to the association: channels to open, streams to reset, window bytes to release.
 
-        Channels are opened, what was closed together is reset together, and what was consumed opens the window.
+        Several calls of the application share one flush, so that their streams are reset with one request.
         """
         self._sender.flush_released(now)
         if self._established and self._table.waiting:
@@ -275,12 +277,12 @@ class DataChannels:
     def _association_established(self, event: AssociationEstablished | AssociationRestarted, now: float) -> None:
         streams = min(event.inbound_streams, event.outbound_streams)
         for channel in self._table.established(self._is_dtls_client, streams):
-            self._tell_end(channel, f"the association has {streams} streams, and none for this channel")
+            self._report_end(channel, f"the association has {streams} streams, and none for this channel")
         self._established = True
         self.flush(now)
 
     def _association_restarted(self, event: AssociationRestarted, now: float) -> None:
-        """The peer forgot everything; so do we, and begin anew."""
+        """Close all channels, because the peer lost its state, and start over with none."""
         for channel in tuple(self._table):
             self._end(channel, "the peer restarted the association")
         self._table = ChannelTable(self._limits)
@@ -296,7 +298,7 @@ class DataChannels:
             channel.confirmed = True
             if channel.state is ChannelState.CONNECTING:
                 channel.state = ChannelState.OPEN
-                self._receiver.tell(ChannelOpened(channel))
+                self._receiver.report(ChannelOpened(channel))
         else:
             opening = OpenMessage(
                 label=channel.label,
@@ -313,14 +315,14 @@ class DataChannels:
         if channel.state is ChannelState.CLOSING and channel.id is not None:
             self._sender.reset(channel.id)
         if channel.negotiated and channel.id is not None and channel.id in self._held:
-            self._receiver.replay(channel.id, now)
+            self._receiver.deliver_held(channel.id, now)
 
     # -- closing -------------------------------------------------------------------------------------------------------
 
     def _incoming_streams_reset(self, event: IncomingStreamsReset, now: float) -> None:
         # RFC 6525, 4.1: "If no streams are listed, then all streams are to be reset."
         for stream_id in event.stream_ids or tuple(self._table.by_id):
-            self._receiver.stream_reset(stream_id)
+            self._receiver.handle_stream_reset(stream_id)
             self._finish_close(stream_id, now)
 
     def _outgoing_streams_reset(self, event: OutgoingStreamsReset, now: float) -> None:
@@ -331,7 +333,7 @@ class DataChannels:
                 self._finish_close(stream_id, now)
 
     def _stream_reset_failed(self, event: StreamResetFailed, now: float) -> None:
-        """The peer will not help to close: it is closed here, and its stream is not used again."""
+        """Close the channel on this side only, and never use its stream again: the peer refused the reset."""
         for stream_id in event.stream_ids:
             channel = self._table.by_id.get(stream_id)
             if channel is not None:
@@ -349,25 +351,25 @@ class DataChannels:
             self._held.take(stream_id)
             self._receiver.refuse(stream_id).incoming_reset = channel.next_was_reset
         elif stream_id in self._held:
-            self._receiver.replay(stream_id, now)
+            self._receiver.deliver_held(stream_id, now)
 
     def _shutdown_received(self, event: ShutdownReceived, now: float) -> None:
         self._sender.shutting_down = True
         for channel in self.channels:
             if channel.state is not ChannelState.CLOSING:
                 channel.state = ChannelState.CLOSING
-                self._receiver.tell(ChannelClosing(channel))
+                self._receiver.report(ChannelClosing(channel))
 
     def _end(self, channel: Channel, reason: str) -> None:
         if channel.state is not ChannelState.CLOSED:
             self._table.remove(channel)
-            self._tell_end(channel, reason)
+            self._report_end(channel, reason)
 
     def _closed(self, channel: Channel, *, reusable: bool = True) -> None:
         self._table.remove(channel, reusable=reusable)
-        self._tell_end(channel, "")
+        self._report_end(channel, "")
 
-    def _tell_end(self, channel: Channel, reason: str) -> None:
+    def _report_end(self, channel: Channel, reason: str) -> None:
         channel.state = ChannelState.CLOSED
         channel.pending = None
         self._receiver.drop_parts(channel)
@@ -375,14 +377,14 @@ class DataChannels:
         if channel.silent:
             return
         if reason:
-            self._receiver.tell(ChannelFailed(channel, reason))
-        self._receiver.tell(ChannelClosed(channel))
+            self._receiver.report(ChannelFailed(channel, reason))
+        self._receiver.report(ChannelClosed(channel))
 
     def _stream_progress(self, event: StreamProgress, now: float) -> None:
         channel = self._table.by_id.get(event.stream_id)
         if channel is not None:
             before = channel.buffered_amount
-            channel.left_queue(event.bytes_left)
+            channel.remove_queued(event.bytes_left)
             if channel.buffered_amount != before and channel.state is not ChannelState.CLOSED:
                 self._progressed[channel] = None
 
@@ -393,7 +395,7 @@ def _check_options(
     for name, text in (("label", label), ("protocol", protocol)):
         if len(encode_text(text)) > MAX_TEXT_BYTES:
             raise InvalidChannelOptions(
-                f"a {name} may have {MAX_TEXT_BYTES} bytes of UTF-8, not {len(encode_text(text))}"
+                f"a {name} has at most {MAX_TEXT_BYTES} bytes of UTF-8, not {len(encode_text(text))}"
             )
     if max_packet_life_time is not None and max_retransmits is not None:
         raise InvalidChannelOptions("max_packet_life_time and max_retransmits exclude each other")

@@ -1,20 +1,20 @@
-"""What this package raises at its own caller, and why a control message is refused.
+"""The exceptions of this package: misuse by the caller, and malformed control messages.
 
     DcepError
      ├── InvalidChannelOptions   the options contradict each other or are out of range
-     ├── IdInUse                 a negotiated channel asks for an id that another channel has
-     ├── NoFreeId                every stream the association has for our role is taken
+     ├── IdInUse                 another channel has the id of a negotiated channel
+     ├── NoFreeId                all streams of our role are in use
      ├── ChannelNotOpen          the channel is closing or closed, or the association has ended
-     └── BadDcepMessage          bytes from the network are no valid control message; never leaves this package
+     └── BadDcepMessage          bytes from the network are not a valid control message; never leaves this package
 
-All but `BadDcepMessage` are the caller's mistake. What a peer does wrong closes the channel and becomes an event.
+All but `BadDcepMessage` report mistakes of the caller. A mistake of the peer closes the channel and becomes an event.
 """
 
 from __future__ import annotations
 
 
 class DcepError(Exception):
-    """The root of everything `datachan.dcep` raises."""
+    """Base class of the exceptions of `datachan.dcep`."""
 
 
 class InvalidChannelOptions(DcepError):
@@ -22,7 +22,7 @@ class InvalidChannelOptions(DcepError):
 
 
 class IdInUse(DcepError):
-    """Another channel has the id a negotiated channel asks for."""
+    """Another channel has the id requested for a negotiated channel."""
 
 
 class NoFreeId(DcepError):
@@ -30,11 +30,11 @@ class NoFreeId(DcepError):
 
 
 class ChannelNotOpen(DcepError):
-    """The channel is closing or closed, or the association it would live on has ended."""
+    """The channel is closing or closed, or its association has ended."""
 
 
 class BadDcepMessage(DcepError):
-    """Bytes from the network that cannot be read as RFC 8832, section 5 has them.
+    """Bytes from the network are not a message of RFC 8832, section 5.
 
-    Raised by the functions named ``…_untrusted`` and by nothing else.
+    Only functions whose name ends in ``_untrusted`` raise this.
     """

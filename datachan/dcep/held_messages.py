@@ -1,4 +1,4 @@
-"""Messages that came before the channel they belong to, in order and within bounds; it decides nothing."""
+"""Messages that arrived before their channel, in order and within limits; it decides nothing."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from datachan.sctp.events import MessageReceived
 
 
 class HeldMessages:
-    """What came on streams whose channel is not there yet, and a budget of bytes for whoever else holds messages.
+    """The messages on streams without a channel; its byte budget also covers messages received in parts.
 
     Args:
-        max_bytes: of all streams together.
-        max_messages: of all streams together, resets included.
+        max_bytes: the maximum bytes of all streams together.
+        max_messages: the maximum messages of all streams together, resets included.
     """
 
     def __init__(self, max_bytes: int, max_messages: int) -> None:
@@ -25,11 +25,11 @@ class HeldMessages:
 
     @property
     def bytes_held(self) -> int:
-        """How many bytes are held or reserved."""
+        """The number of bytes held or reserved."""
         return self._bytes
 
     def add(self, event: MessageReceived) -> bool:
-        """Hold a message; False, and nothing is held, when a bound is reached."""
+        """Hold a message; return False, without holding it, when a limit is reached."""
         if self._messages >= self._max_messages or not self.reserve(len(event.data)):
             return False
         self._messages += 1
@@ -37,7 +37,7 @@ class HeldMessages:
         return True
 
     def add_reset(self, stream_id: int) -> bool:
-        """Hold the fact that the peer reset the stream after what is held of it."""
+        """Record that the peer reset the stream after the held messages; return False when a limit is reached."""
         if self._messages >= self._max_messages:
             return False
         self._messages += 1
@@ -45,19 +45,19 @@ class HeldMessages:
         return True
 
     def take(self, stream_id: int) -> list[MessageReceived | None]:
-        """Hand over what is held of a stream; None stands for a reset."""
+        """Remove and return the held messages of a stream; None stands for a reset."""
         items = self._streams.pop(stream_id, [])
         self._messages -= len(items)
         self._bytes -= sum(len(item.data) for item in items if item is not None)
         return items
 
     def reserve(self, size: int) -> bool:
-        """Take bytes from the budget; False when they are not there."""
+        """Reserve bytes of the budget; return False when too few are left."""
         if self._bytes + size > self._max_bytes:
             return False
         self._bytes += size
         return True
 
     def release(self, size: int) -> None:
-        """Put reserved bytes back."""
+        """Return reserved bytes to the budget."""
         self._bytes -= size

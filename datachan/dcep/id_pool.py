@@ -1,4 +1,4 @@
-"""Which stream identifier a channel of ours gets: even or odd by role, fresh ones first; it knows no channel."""
+"""The stream identifiers for our channels: even or odd by role, unused ones first; it knows no channel."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ MAX_STREAMS: Final = 65535
 class IdPool:
     """The identifiers of one role in one association.
 
-    An identifier that was never used is taken before one that was: a peer may still be busy with the last round trip
-    of its reset when we know ours to be done. Of those given back, the one longest free is taken.
+    Identifiers that were never used come first: when our reset is complete, the peer may still be completing its own.
+    Among returned identifiers, the one that has been free for the longest time comes first.
 
     Args:
         parity: 0 for the DTLS client, 1 for the server (RFC 8832, section 6).
-        limit: how many streams there are.
+        limit: the number of streams.
     """
 
     def __init__(self, parity: int, limit: int) -> None:
@@ -27,7 +27,7 @@ class IdPool:
         self._returned: dict[int, None] = {}  # in the order they came back
 
     def take(self, used: Container[int]) -> int | None:
-        """Give an identifier that is not among the used ones; None when there is none."""
+        """Return an identifier that is not among the used ones, or None when none is left."""
         while self._fresh < self._limit:
             candidate = self._fresh
             self._fresh += 2
@@ -41,6 +41,6 @@ class IdPool:
         return None
 
     def give_back(self, identifier: int) -> None:
-        """Take an identifier back, of either role; only one we gave or passed over will come out again."""
+        """Take an identifier back; those of the other role, and those not handed out yet, are ignored."""
         if identifier % 2 == self._parity and identifier < self._fresh:
             self._returned[identifier] = None

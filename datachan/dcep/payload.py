@@ -1,4 +1,4 @@
-"""The payload protocol identifiers of RFC 8831, section 8, and how a message of the user becomes an SCTP message."""
+"""The payload protocol identifiers of RFC 8831, section 8, and the encoding of user messages as SCTP messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ZERO_BYTE: Final = b"\0"
 
 
 def encode_payload(data: str | bytes) -> tuple[int, bytes, int]:
-    """Give PPID, SCTP user message, and how many of its bytes are the user's.
+    """Return the PPID, the SCTP user message, and how many of its bytes belong to the application.
 
     Raises:
         TypeError: the data is neither text nor bytes.

@@ -1,12 +1,14 @@
-"""DTLS over memory BIOs as a sans-IO machine, and the certificates it authenticates with.
+"""DTLS as a sans-IO machine around OpenSSL's memory BIOs, and the certificates for authentication.
 
-    certificate.py   who we are and who the peer must be: self-signed certificates, fingerprints (RFC 8122)
-    records.py       where one record ends and the next begins (RFC 6347, 4.1; RFC 9147, 4)
-    verifier.py      the one decision of trust: does this certificate match what signaling promised
-    connection.py    OpenSSL as a machine of the house's shape: datagrams in, messages out
+    errors.py        what misuse of this package raises
+    certificate.py   self-signed certificates and their fingerprints (RFC 8122)
+    records.py       the boundaries of records (RFC 6347, 4.1; RFC 9147, 4)
+    openssl.py       many records through OpenSSL with few calls
+    verifier.py      the check of the peer's certificate against the fingerprints from signaling
+    connection.py    `DtlsConnection`: datagrams in, messages out
 
-Certificates prove nothing by themselves here: no authority is asked, no name, no date. The fingerprint that came by way
-of signaling is the whole check (RFC 8827, 6.5; RFC 8842, 5.1), and nothing is delivered before it has passed.
+The fingerprint from signaling is the whole check (RFC 8827, 6.5; RFC 8842, 5.1). Authorities, names and dates in a
+certificate are ignored. No message is delivered before the check has passed.
 """
 
 from __future__ import annotations

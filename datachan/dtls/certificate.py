@@ -1,4 +1,4 @@
-"""Who we are and who the peer must be: self-signed certificates and their fingerprints; no connection is known here."""
+"""Self-signed certificates and their fingerprints; it knows no connection."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 # RFC 8122, 5: "Implementations compliant with this specification MUST NOT use the
 # MD2 and MD5 hash functions to calculate fingerprints or to verify
 # received fingerprints that have been calculated using them."
-# SHA-1 is left out for the same reason. Most preferred first.
+# SHA-1 is left out for the same reason. The most preferred hash comes first.
 SUPPORTED_HASHES: Final = ("sha-512", "sha-384", "sha-256")
 
 DEFAULT_HASH: Final = "sha-256"
@@ -29,12 +29,12 @@ DEFAULT_HASH: Final = "sha-256"
 _HASH_NAMES: Final = {"sha-256": "sha256", "sha-384": "sha384", "sha-512": "sha512"}
 _DIGEST_BYTES: Final = {"md2": 16, "md5": 16, "sha-1": 20, "sha-224": 28, "sha-256": 32, "sha-384": 48, "sha-512": 64}
 
-# RFC 8122, 5: "fingerprint = 2UHEX *(":" 2UHEX)". Lower case is met in the field and means the same.
+# RFC 8122, 5: "fingerprint = 2UHEX *(":" 2UHEX)". Some peers write lower case, which means the same.
 _FINGERPRINT: Final = re.compile(
     r"([!#-'*+\-.0-9A-Z^-~]{1,32})[ \t]+([0-9A-F]{2}(?::[0-9A-F]{2}){0,127})", re.IGNORECASE
 )
 
-# A peer whose clock is behind ours must not see a certificate of tomorrow. No WebRTC peer looks, other DTLS peers do.
+# A peer whose clock is slow must not see a certificate that is not valid yet. WebRTC peers ignore dates, others do not.
 _CLOCK_SKEW: Final = timedelta(days=1)
 
 
@@ -42,10 +42,10 @@ _CLOCK_SKEW: Final = timedelta(days=1)
 class Fingerprint:
     """The hash of a certificate, as the SDP attribute ``a=fingerprint`` carries it (RFC 8122, section 5).
 
-    Upper and lower case are the same in both parts; both are kept in the form the RFC writes.
+    Upper and lower case are equivalent in both parts, which are stored in the form of the RFC.
 
     Attributes:
-        algorithm: the hash function's textual name, in lower case: ``sha-256``.
+        algorithm: the name of the hash function in lower case, such as ``sha-256``.
         value: upper-case hexadecimal bytes with colons between them.
     """
 
@@ -61,20 +61,20 @@ class Fingerprint:
 
     @property
     def is_supported(self) -> bool:
-        """Whether the hash function is one that we check certificates with."""
+        """Whether certificates can be checked with this hash function."""
         return self.algorithm in SUPPORTED_HASHES
 
     @staticmethod
     def parse(text: str) -> Fingerprint:
-        """Read the value of an ``a=fingerprint`` attribute, as a peer sent it.
+        """Read the value of an ``a=fingerprint`` attribute.
 
-        Hash functions that we do not check with are read too, so that a reason can name them.
+        Unsupported hash functions are read, too, so that an error message can name them.
 
         Args:
-            text: what follows ``a=fingerprint:``, such as ``sha-256 12:DF:…``.
+            text: the value after ``a=fingerprint:``, such as ``sha-256 12:DF:…``.
 
         Raises:
-            BadFingerprint: it is not a token, a space and hexadecimal bytes, or not as many bytes as the hash has.
+            BadFingerprint: the text is not a token, a space and hexadecimal bytes, or has a wrong number of bytes.
         """
         match = _FINGERPRINT.fullmatch(text.strip())
         if match is None:
@@ -95,22 +95,23 @@ class Fingerprint:
             algorithm: ``sha-256``, ``sha-384`` or ``sha-512``.
 
         Raises:
-            BadFingerprint: for any other hash function.
+            BadFingerprint: the hash function is not supported.
         """
         # RFC 8122, 5: "A certificate fingerprint is a secure one-way hash of the
         # Distinguished Encoding Rules (DER) form of the certificate."
         name = _HASH_NAMES.get(algorithm.lower())
         if name is None:
             raise BadFingerprint(
-                f"no fingerprints are made with {algorithm!r}; there are {', '.join(SUPPORTED_HASHES)}"
+                f"{algorithm!r} is not supported for fingerprints; use one of {', '.join(SUPPORTED_HASHES)}"
             )
         return Fingerprint(algorithm, hashlib.new(name, certificate_der).digest().hex(":"))
 
 
 class Certificate:
-    """A certificate and its private key: the identity one side of a DTLS session proves.
+    """A certificate and its private key, by which a side of a DTLS session authenticates.
 
-    Make one with `generate` or `from_pem`. RFC 8827, 6.5 wants a new one for every call unless the user says otherwise.
+    Create one with `generate` or `from_pem`. By RFC 8827, 6.5, every connection gets a new one unless the user decides
+    otherwise.
     """
 
     __slots__ = ("_certificate", "_key", "der")
@@ -122,17 +123,17 @@ class Certificate:
 
     @staticmethod
     def generate(now: datetime, lifetime: timedelta = timedelta(days=30)) -> Certificate:
-        """Make a self-signed certificate for a new ECDSA key on P-256.
+        """Create a self-signed certificate for a new ECDSA key on P-256.
 
         Args:
-            now: the wall clock, with a time zone; the certificate is valid from a day before.
-            lifetime: how long after `now` it stays valid; W3C WebRTC's default is 30 days, its maximum a year.
+            now: the wall-clock time, with a time zone. The certificate is valid from one day earlier.
+            lifetime: the validity after `now`. The default of W3C WebRTC is 30 days, the maximum a year.
         """
         # RFC 8827, 6.5: "All implementations MUST support DTLS 1.2 with the
         # TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 cipher suite and the P-256 curve [FIPS186]."
         key = ec.generate_private_key(ec.SECP256R1())
         serial_number = x509.random_serial_number()
-        # The name must say nothing about who made it; the random serial number serves as name too.
+        # The name must not identify the user, so it is taken from the random serial number.
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{serial_number:040x}"[:16])])
         certificate = (
             x509.CertificateBuilder()
@@ -151,11 +152,11 @@ class Certificate:
         """Read a certificate and its private key from one PEM text, in either order.
 
         Args:
-            text: what `to_pem` wrote, or what ``openssl req -x509 -nodes`` writes into one file: an unencrypted
-                private key (EC or RSA) and the certificate of that key.
+            text: an unencrypted private key (EC or RSA) and its certificate, as written by `to_pem` or by
+                ``openssl req -x509 -nodes``.
 
         Raises:
-            BadCertificate: one of the two is missing, unreadable or of another kind, or they do not belong together.
+            BadCertificate: one of the two is missing, unreadable or of another kind, or the key does not match.
         """
         pem = text.encode() if isinstance(text, str) else text
         try:
@@ -166,11 +167,11 @@ class Certificate:
         if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
             raise BadCertificate("the private key is neither EC nor RSA")
         if key.public_key() != certificate.public_key():
-            raise BadCertificate("the private key is not the one the certificate was made for")
+            raise BadCertificate("the private key does not belong to the certificate")
         return Certificate(certificate, key)
 
     def to_pem(self) -> bytes:
-        """Write the private key (unencrypted PKCS #8) and the certificate as one PEM text."""
+        """Return the private key (unencrypted PKCS #8) and the certificate as one PEM text."""
         key = self._key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -178,17 +179,17 @@ class Certificate:
 
     @property
     def expires(self) -> datetime:
-        """The last moment the certificate is valid, in UTC."""
+        """The time at which the certificate expires, in UTC."""
         return self._certificate.not_valid_after_utc
 
     @property
     def x509(self) -> x509.Certificate:
-        """The certificate as `cryptography` knows it."""
+        """The certificate as an object of `cryptography`."""
         return self._certificate
 
     @property
     def private_key(self) -> PrivateKey:
-        """The private key as `cryptography` knows it."""
+        """The private key as an object of `cryptography`."""
         return self._key
 
     def fingerprint(self, algorithm: str = DEFAULT_HASH) -> Fingerprint:
@@ -198,6 +199,6 @@ class Certificate:
             algorithm: ``sha-256``, ``sha-384`` or ``sha-512``.
 
         Raises:
-            BadFingerprint: for any other hash function.
+            BadFingerprint: the hash function is not supported.
         """
         return Fingerprint.of(self.der, algorithm)

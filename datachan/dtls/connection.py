@@ -1,12 +1,12 @@
-"""One DTLS session as a sans-IO machine: OpenSSL over memory BIOs; knows records and trust, not what the messages mean.
+"""A DTLS session as a sans-IO machine: OpenSSL over memory BIOs; it knows records and trust, not the messages' meaning.
 
-Datagrams go in, decrypted messages come out; messages go in, datagrams come out. Three things are peculiar to OpenSSL:
+Datagrams go in and decrypted messages come out; messages go in and datagrams come out. OpenSSL has three peculiarities:
 
-- It keeps its own clock for retransmission (1 s, doubling) and offers no way to give it another. `next_timeout` turns
-  what it says is left into the caller's time, and `handle_timeout` does nothing before OpenSSL's own clock agrees.
-  Under a virtual clock a handshake without loss takes no time at all; one with loss has to wait for the real one.
-- Its error queue belongs to the thread, not to the session. An error found there is believed only if it is there again.
-- It leaves no mark between the datagrams it writes and takes what it reads as one: `records` makes the cuts.
+- Its retransmission timer (1 s, doubling) uses its own clock, which cannot be replaced. `next_timeout` converts the
+  remaining time to the caller's clock, and `handle_timeout` does nothing until OpenSSL's clock agrees. Under a virtual
+  clock, a handshake without loss takes no time, but a handshake with loss waits for the real clock.
+- Its error queue belongs to the thread, not to the session. An error counts only if a second read reports one, too.
+- It does not mark the boundaries of datagrams: `records` finds them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from .verifier import PeerVerifier
 # RFC 8827, 6.5: "Implementations MUST favor cipher suites which support Forward
 # Secrecy (FS) over non-FS cipher suites and SHOULD favor Authenticated
 # Encryption with Associated Data (AEAD) over non-AEAD cipher suites."
-# The suite every implementation has comes first; the RSA ones are for servers with an RSA certificate. DTLS 1.3 has its
+# The mandatory suite comes first; the RSA suites are for servers with an RSA certificate. DTLS 1.3 has its
 # own list.
 _CIPHER_SUITES: Final = {
     "ECDHE-ECDSA-AES128-GCM-SHA256": "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
@@ -49,24 +49,24 @@ _CIPHER_SUITES: Final = {
 _DTLS_1_2: Final = 0xFEFD
 _MODE_RELEASE_BUFFERS: Final = 0x10
 
-# What OpenSSL reads from a memory BIO at once is a little more than one record of 2**14 bytes; what straddles is lost.
+# OpenSSL reads little more than one record of 2**14 bytes from a memory BIO at once; a record across the end is lost.
 _READ_LIMIT: Final = 16384
 _BIO_READ_SIZE: Final = 65536
-# Application data that overtakes the last flight is kept here, because OpenSSL before 4.0.3 keeps but the first of it.
+# Application data that overtakes the last flight is kept here: OpenSSL before 4.0.3 keeps only its first record.
 _MAX_EARLY_BATCHES: Final = 8
 
-# More than a record grows by header, explicit nonce and tag (37 bytes with AES-GCM).
+# At least the bytes of header, explicit nonce and tag (37 with AES-GCM).
 _RECORD_OVERHEAD: Final = 64
 
-# RFC 9147, 4.4 leaves the smallest path to us; IPv4 delivers 576 bytes everywhere, and OpenSSL wants at least 208.
+# RFC 9147, 4.4 sets no minimum; IPv4 delivers 576 bytes everywhere, and OpenSSL needs at least 208.
 MIN_MTU: Final = 256
 
 
 class DtlsState(enum.Enum):
-    """Where a session stands."""
+    """The states of a session."""
 
     NEW = "new"
-    """A server that has not heard of its client."""
+    """A server that has received nothing from its client."""
     CONNECTING = "connecting"
     CONNECTED = "connected"
     CLOSED = "closed"
@@ -75,18 +75,18 @@ class DtlsState(enum.Enum):
 
 
 class DtlsEvent:
-    """The base of all events."""
+    """Base class of the events of a DTLS session."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class DtlsConnected(DtlsEvent):
-    """The handshake is done and the peer is who signaling said it is.
+    """The handshake is complete and the peer's certificate matches its fingerprint.
 
     Attributes:
         version: ``DTLSv1.2`` or ``DTLSv1.3``.
-        cipher: the cipher suite by its IANA name.
+        cipher: the IANA name of the cipher suite.
     """
 
     version: str
@@ -95,10 +95,10 @@ class DtlsConnected(DtlsEvent):
 
 @dataclass(frozen=True, slots=True)
 class DtlsClosed(DtlsEvent):
-    """The session ended in order.
+    """The session ended with close_notify.
 
     Attributes:
-        by_peer: True when the peer's close_notify came first.
+        by_peer: True when the peer sent its close_notify first.
     """
 
     by_peer: bool = False
@@ -106,10 +106,10 @@ class DtlsClosed(DtlsEvent):
 
 @dataclass(frozen=True, slots=True)
 class DtlsFailed(DtlsEvent):
-    """There is no session and will be none.
+    """The session failed for good.
 
     Attributes:
-        reason: a sentence for people.
+        reason: a sentence for the user.
     """
 
     reason: str
@@ -118,18 +118,17 @@ class DtlsFailed(DtlsEvent):
 class DtlsConnection:
     """A DTLS session with one peer (RFC 6347, RFC 9147), authenticated by fingerprint (RFC 8122, RFC 8827).
 
-    The machine shape of the house, and messages on top. After any call drain `datagrams_to_send`, `messages` and
-    `events`.
+    It follows the machine contract of docs/architecture.md, with messages in addition. After any call, drain
+    `datagrams_to_send`, `messages` and `events`.
 
     Args:
-        certificate: who we are.
+        certificate: our certificate.
         is_client: whether we send the ClientHello (``a=setup:active``).
-        remote_fingerprints: what signaling said of the peer's certificate. Nothing is delivered unless it matches.
-        now: monotonic seconds. The handshake begins here.
-        mtu: how many bytes a datagram of the handshake may have, without IP and UDP headers.
-        handshake_timeout: seconds until an unfinished handshake fails.
-        max_undelivered: how many bytes of messages are kept for `messages`; what comes on top is dropped like a lost
-            datagram.
+        remote_fingerprints: the fingerprints from the peer's description. No message is delivered unless one matches.
+        now: the time in monotonic seconds, at which the handshake begins.
+        mtu: the maximum bytes of a handshake datagram, without IP and UDP headers.
+        handshake_timeout: the seconds until an unfinished handshake fails.
+        max_undelivered: the maximum bytes kept for `messages`. Further messages are dropped, like lost datagrams.
 
     Raises:
         ValueError: the MTU is below 256.
@@ -175,7 +174,7 @@ class DtlsConnection:
 
     @property
     def version_code(self) -> str:
-        """The version as getStats has it (``tlsVersion``): four hexadecimal digits such as ``FEFD``, or nothing yet."""
+        """The version as four hexadecimal digits such as ``FEFD`` (getStats' ``tlsVersion``); empty at first."""
         return f"{self._tls.get_protocol_version():04X}" if self.version else ""
 
     @property
@@ -186,11 +185,11 @@ class DtlsConnection:
     # -- the machine ---------------------------------------------------------------------------------------------------
 
     def receive_datagrams(self, datagrams: Sequence[bytes], now: float) -> None:
-        """Take what the network brought. What is no DTLS record, or does not authenticate, has no effect.
+        """Process datagrams from the network. Data that is not DTLS or does not authenticate is ignored.
 
         Args:
-            datagrams: payloads, also several coalesced into one (UDP_GRO).
-            now: monotonic seconds.
+            datagrams: the UDP payloads, possibly several coalesced into one (UDP_GRO).
+            now: the time in monotonic seconds.
         """
         if self.state is DtlsState.CLOSED or self.state is DtlsState.FAILED:
             return
@@ -206,10 +205,10 @@ class DtlsConnection:
                 self._early.append(batch)
 
     def handle_timeout(self, now: float) -> None:
-        """Do what is due: retransmit a flight, or give the handshake up.
+        """Retransmit a flight or end the handshake, if that is due.
 
         Args:
-            now: monotonic seconds.
+            now: the time in monotonic seconds.
         """
         if self._handshake_deadline is not None and now >= self._handshake_deadline:
             self._fail(self._timeout_reason())
@@ -225,7 +224,7 @@ class DtlsConnection:
         self._rearm(now)
 
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` wants to be called, in monotonic seconds; None for never."""
+        """Return the time of the next `handle_timeout` in monotonic seconds; None when no timer runs."""
         if self._retransmission_deadline is None:
             return self._handshake_deadline
         if self._handshake_deadline is None:
@@ -233,41 +232,41 @@ class DtlsConnection:
         return min(self._retransmission_deadline, self._handshake_deadline)
 
     def datagrams_to_send(self, now: float) -> list[bytes]:
-        """Drain the datagrams that wait to be sent, in order.
+        """Drain the datagrams to send, in order.
 
         Args:
-            now: monotonic seconds.
+            now: the time in monotonic seconds.
         """
         output, self._output = self._output, []
         return output
 
     def events(self) -> list[DtlsEvent]:
-        """Drain what happened."""
+        """Drain the events."""
         events, self._events = self._events, []
         return events
 
     # -- messages ------------------------------------------------------------------------------------------------------
 
     def messages(self) -> list[bytes]:
-        """Drain the decrypted messages, in the order they came. None comes before the peer's certificate has passed."""
+        """Drain the decrypted messages in order of arrival; there are none before the peer's certificate has passed."""
         messages, self._messages = self._messages, []
         self._undelivered = 0
         return messages
 
     def send_messages(self, messages: Sequence[bytes]) -> None:
-        """Seal messages, one record and one datagram each; after the end of the session they vanish.
+        """Seal messages into one record and one datagram each; after the end of the session they are discarded.
 
         Args:
-            messages: none empty, none longer than 16384 bytes. The MTU is the caller's business.
+            messages: the messages, 1 to 16384 bytes each. The caller respects the MTU.
 
         Raises:
-            NotConnected: the session is not connected yet.
-            RecordTooLarge: a message does not fit into a record; none of the messages was sent.
-            ValueError: a message is empty; none of the messages was sent.
+            NotConnected: the handshake is not complete.
+            RecordTooLarge: a message does not fit into a record; no message was sent.
+            ValueError: a message is empty; no message was sent.
         """
         if self.state is not DtlsState.CONNECTED:
             if self.state is DtlsState.NEW or self.state is DtlsState.CONNECTING:
-                raise NotConnected("no messages can be sent before the DTLS handshake is done")
+                raise NotConnected("no message can be sent before the DTLS handshake is complete")
             return
         if not messages:
             return
@@ -277,40 +276,40 @@ class DtlsConnection:
         if not min(map(len, messages)):
             raise ValueError("a DTLS message cannot be empty")
         if self.version == "DTLSv1.2":
-            # One read for all records: a memory BIO joins them, their headers part them again.
+            # One read returns all records, which are then split by their headers.
             self._output += split_records(seal(self._tls, messages, _RECORD_OVERHEAD))
         else:
-            # The records of DTLS 1.3 need not say where they end.
+            # The records of DTLS 1.3 need not state their length.
             for message in messages:
                 self._tls.send(message)
                 self._output.append(self._tls.bio_read(len(message) + _RECORD_OVERHEAD))
 
     def close(self, now: float) -> None:
-        """End the session with close_notify (RFC 5246, 7.2.1; RFC 8446, 6.1). Again, or after the end, it does nothing.
+        """End the session with close_notify (RFC 5246, 7.2.1; RFC 8446, 6.1). After the end, further calls do nothing.
 
         Args:
-            now: monotonic seconds.
+            now: the time in monotonic seconds.
         """
         if self.state is DtlsState.CLOSED or self.state is DtlsState.FAILED:
             return
         if self.state is DtlsState.CONNECTED:
             self._send_close_notify()
         else:
-            # OpenSSL has no alert for giving up midway; the flights that wait would only be answered.
+            # OpenSSL has no alert for canceling a handshake. Pending flights are dropped: the peer would only answer.
             self._output.clear()
         self._end(DtlsState.CLOSED, DtlsClosed())
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _do_handshake(self, now: float) -> None:
-        """Let OpenSSL go as far as it can with what it was given."""
+        """Let OpenSSL continue the handshake with the received records."""
         try:
             self._tls.do_handshake()
         except SSL.WantReadError:
             self._collect_output()
             self._rearm(now)
         except SSL.Error as error:
-            # The alert that tells the peer why is in the output.
+            # The output includes the alert that informs the peer.
             self._collect_output()
             self._fail(self._verifier.refusal or f"the DTLS handshake failed: {_describe(error)}")
         else:
@@ -318,9 +317,9 @@ class DtlsConnection:
             self._finish_handshake(now)
 
     def _finish_handshake(self, now: float) -> None:
-        # OpenSSL asked the verifier during the handshake; without its yes there is no session, whatever OpenSSL thinks.
+        # OpenSSL called the verifier during the handshake. Without its approval there is no session.
         if self._verifier.certificate_der is None:
-            self._fail(self._verifier.refusal or "the peer showed no certificate")
+            self._fail(self._verifier.refusal or "the peer sent no certificate")
             return
         self.state = DtlsState.CONNECTED
         self._handshake_deadline = None
@@ -331,19 +330,19 @@ class DtlsConnection:
             self._shortest_sealed = TAG_LENGTH
         self._events.append(DtlsConnected(self.version, self.cipher))
         self._rearm(now)
-        # Application data may stand right behind the last flight, or have overtaken it.
+        # Application data may follow the last flight in its datagram, or may have overtaken it.
         early, self._early = self._early, []
         for batch in (Batch(b"", 0, True), *early):
             self._open(batch, now)
 
     def _open(self, batch: Batch, now: float) -> None:
-        """Read what a batch brought: as many times as it has application records, to the end if it has others."""
+        """Read the messages of a batch: one for each application record, or until OpenSSL is empty if it has others."""
         if self.state is not DtlsState.CONNECTED:
             return
         recv = self._tls.recv
         messages: list[bytes] = []
         try:
-            # A read that finds nothing costs more than one that finds something, so the probing one is saved.
+            # An empty read costs more than a successful one, so the batch's count saves the final empty read.
             unseal(self._tls, batch.data, batch.application_records, _READ_LIMIT, messages)
             while batch.others:
                 messages.append(recv(_READ_LIMIT))
@@ -366,10 +365,10 @@ class DtlsConnection:
         self._messages += messages
 
     def _read_past(self, error: SSL.Error) -> list[bytes]:
-        """Find out whether an error is the end, and end if so; else hand back what there still was to read.
+        """Return the remaining messages if the session survives an error; otherwise end the session.
 
-        Reading reports whatever is in the thread's error queue, also what another session or library left there, and
-        thereby empties the queue. The session's own end is found again at the next read.
+        A read reports and clears the thread's error queue, which may hold the error of another session or library. If
+        the session itself has ended, the next read reports an error again.
         """
         messages: list[bytes] = []
         try:
@@ -380,7 +379,7 @@ class DtlsConnection:
         except SSL.ZeroReturnError as end:
             error = end
         except SSL.Error:
-            # The first error has the reason.
+            # The first error states the reason.
             pass
         self._keep(messages)
         if isinstance(error, SSL.ZeroReturnError):
@@ -396,12 +395,12 @@ class DtlsConnection:
         try:
             self._tls.shutdown()
         except SSL.Error:
-            # The session is over either way; the peer will notice by other means.
+            # The session is over in any case, and the peer will detect that by its timers.
             return
         self._collect_output()
 
     def _collect_output(self) -> None:
-        """Cut what OpenSSL wrote into datagrams."""
+        """Pack the records that OpenSSL wrote into datagrams."""
         written: list[bytes] = []
         try:
             while True:
@@ -412,16 +411,16 @@ class DtlsConnection:
             self._output += pack_records(split_records(b"".join(written)), self._mtu)
 
     def _rearm(self, now: float) -> None:
-        """Ask OpenSSL for its timer, also after the handshake: the last flight of DTLS 1.3 is acknowledged later."""
+        """Read OpenSSL's timer; it may run after the handshake, until the last flight of DTLS 1.3 is acknowledged."""
         remaining = self._tls.DTLSv1_get_timeout()
         self._retransmission_deadline = None if remaining is None else now + remaining
 
     def _timeout_reason(self) -> str:
         seconds = f"{self._handshake_timeout:g} s"
         if not self._peer_answered:
-            return f"no DTLS packet came from the peer within {seconds}"
+            return f"no DTLS packet arrived from the peer within {seconds}"
         step = self._tls.get_state_string().decode("ascii", "replace").removeprefix("SSLv3/TLS ")
-        return f"the DTLS handshake was not done within {seconds}; the last step was {step!r}"
+        return f"the DTLS handshake was not complete within {seconds}; the last step was {step!r}"
 
     def _fail(self, reason: str) -> None:
         self._end(DtlsState.FAILED, DtlsFailed(reason))
@@ -435,7 +434,7 @@ class DtlsConnection:
 
 @cache
 def _openssl_context() -> SSL.Context:
-    """What all sessions have in common; one takes 0.3 ms to make, and memory."""
+    """Return the context that all sessions share; creating one takes 0.3 ms and memory."""
     context = SSL.Context(SSL.DTLS_METHOD)
     context.set_min_proto_version(_DTLS_1_2)
     context.set_cipher_list(":".join(_CIPHER_SUITES).encode())
@@ -443,9 +442,9 @@ def _openssl_context() -> SSL.Context:
     # it with a "no_renegotiation" alert if offered."
     context.set_options(SSL.OP_NO_QUERY_MTU | SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    # RFC 5764, 4.1.1. Nothing here uses SRTP, but aiortc takes no session without a profile, data channels only or not.
+    # RFC 5764, 4.1.1. We do not use SRTP, but aiortc refuses every session without an SRTP profile.
     context.set_tlsext_use_srtp(b"SRTP_AES128_CM_SHA1_80:SRTP_AEAD_AES_128_GCM")
-    # An idle session keeps no buffer for records.
+    # Idle sessions free their record buffers.
     context.set_mode(_MODE_RELEASE_BUFFERS)
     return context
 
@@ -464,14 +463,14 @@ def _openssl_connection(certificate: Certificate, is_client: bool, verifier: Pee
 
 
 def _describe(error: SSL.Error) -> str:
-    """Put what OpenSSL raised into words."""
+    """Return the reason of an OpenSSL error as text."""
     if isinstance(error, SSL.ZeroReturnError):
         return "the peer closed it"
     if isinstance(error, SSL.SysCallError):
-        return "the peer broke it off"
+        return "the peer closed it without a close_notify"
     queue = error.args[0] if error.args else ()
     entries = queue if isinstance(queue, (list, tuple)) else ()
     reasons = ", ".join(str(entry[-1]) for entry in entries if isinstance(entry, tuple) and entry and entry[-1])
     if "alert" in reasons and ("certificate" in reasons or "unknown ca" in reasons):
-        return f"the peer does not accept our certificate; it may have been told another fingerprint ({reasons})"
+        return f"the peer rejected our certificate; it may have received another fingerprint by signaling ({reasons})"
     return reasons or "OpenSSL gave no reason"

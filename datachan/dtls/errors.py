@@ -1,9 +1,9 @@
-"""What this package raises at its own caller; what a peer does wrong becomes an event instead.
+"""The exceptions of this package: misuse by the caller. An error of the peer becomes an event instead.
 
 DtlsError
- ├── NotConnected      the call does not fit the connection's state
+ ├── NotConnected      the handshake is not complete
  ├── RecordTooLarge   a message does not fit into one DTLS record
- ├── BadFingerprint    a text is no fingerprint as RFC 8122, section 5 writes it
+ ├── BadFingerprint    a text is not a fingerprint as in RFC 8122, section 5
  └── BadCertificate    a PEM text does not hold a certificate and its private key
 """
 
@@ -11,11 +11,11 @@ from __future__ import annotations
 
 
 class DtlsError(Exception):
-    """The root of everything `datachan.dtls` raises."""
+    """Base class of the exceptions of `datachan.dtls`."""
 
 
 class NotConnected(DtlsError):
-    """The call does not fit the state the connection is in."""
+    """The handshake is not complete, so no message can be sent."""
 
 
 class RecordTooLarge(DtlsError):
@@ -23,8 +23,8 @@ class RecordTooLarge(DtlsError):
 
 
 class BadFingerprint(DtlsError):
-    """The text is no ``a=fingerprint`` value (RFC 8122, section 5)."""
+    """The text is not an ``a=fingerprint`` value (RFC 8122, section 5)."""
 
 
 class BadCertificate(DtlsError):
-    """The PEM text does not hold one certificate and the private key that belongs to it."""
+    """The PEM text does not hold a certificate and its private key."""

@@ -1,9 +1,8 @@
-"""Many records through OpenSSL at a time, each with one call of its C function; knows no states and no errors.
+"""Batches of records through OpenSSL with one C call for each record; it knows no states and no errors.
 
-pyOpenSSL's own `send` and `recv` ask for the error queue after each success and set up a buffer each time, which costs
-as much as sealing a packet does. So its library is called here directly, by two names of pyOpenSSL that are private:
-where they are missing, its public methods do the same. They also tell what went wrong: what a direct call refuses is
-asked of them again, and they raise.
+pyOpenSSL's `send` and `recv` check the error queue after each success and allocate a buffer for each call, which costs
+as much as sealing a packet. This module therefore calls OpenSSL directly, through private names of pyOpenSSL. Without
+these names it uses the public methods. When a direct call fails, the public method is called again to raise the error.
 """
 
 from __future__ import annotations
@@ -24,20 +23,20 @@ _HAS_FUNCTIONS: Final = all(hasattr(_lib, name) for name in ("SSL_write", "SSL_r
 
 
 def is_direct(connection: SSL.Connection) -> bool:
-    """Whether the library can be called directly for this connection."""
+    """Return whether OpenSSL can be called directly for this connection."""
     return _HAS_FUNCTIONS and all(getattr(connection, name, None) for name in _NAMES)
 
 
 def seal(connection: SSL.Connection, messages: Sequence[bytes], overhead: int) -> bytes:
-    """Seal messages, one record each; the records back to back.
+    """Seal messages, one record each, and return the records back to back.
 
     Args:
-        connection: one whose handshake is done.
-        messages: none empty.
-        overhead: bytes sealing adds to a message at most.
+        connection: a connection whose handshake is complete.
+        messages: the messages, none empty.
+        overhead: the maximum bytes that sealing adds to a message.
 
     Raises:
-        SSL.Error: as `Connection.send` does.
+        SSL.Error: as for `Connection.send`.
     """
     size = sum(map(len, messages)) + overhead * len(messages)
     if not is_direct(connection):
@@ -56,23 +55,23 @@ def seal(connection: SSL.Connection, messages: Sequence[bytes], overhead: int) -
 
 
 def unseal(connection: SSL.Connection, records: bytes, count: int, longest: int, messages: list[bytes]) -> None:
-    """Open records, and add what was in them to `messages`.
+    """Open records and append their messages to `messages`.
 
     Args:
-        connection: one whose handshake is done.
-        records: back to back, together not more than OpenSSL reads at once; may be empty.
-        count: how many messages there are at most; it is not read any further.
-        longest: bytes a message has at most.
-        messages: also has what was read before an exception.
+        connection: a connection whose handshake is complete.
+        records: the records back to back, no more than OpenSSL reads at once; may be empty.
+        count: the maximum number of messages to read.
+        longest: the maximum length of a message in bytes.
+        messages: receives the messages, also those read before an exception.
 
     Raises:
-        SSL.Error: as `Connection.recv` does; `SSL.WantReadError` when there were fewer messages.
+        SSL.Error: as for `Connection.recv`; `SSL.WantReadError` when there are fewer messages.
     """
     if not is_direct(connection):
         if records:
             connection.bio_write(records)
         for _ in range(count):
-            messages.append(connection.recv(longest))  # noqa: PERF401 (what came before an exception is kept)
+            messages.append(connection.recv(longest))  # noqa: PERF401 (messages before an exception are kept)
         return
     if records and _lib.BIO_write(connection._into_ssl, records, len(records)) != len(records):
         connection.bio_write(records)

@@ -1,7 +1,7 @@
-"""Where one DTLS record ends and the next begins; knows lengths and types, never keys.
+"""The boundaries of DTLS records; it knows lengths and types, but no keys.
 
-OpenSSL writes into a memory BIO without leaving a mark between datagrams, and reads from one as if all of it were one
-datagram. Both are what makes batches cheap, and both need the cuts made here:
+OpenSSL does not mark the boundaries of datagrams in a memory BIO: neither in what it writes nor in what it reads. This
+makes batches cheap, and it requires this module to find the boundaries:
 
     DTLS 1.2 (RFC 6347, 4.1)         type(1) version(2) epoch(2) sequence_number(6) length(2) fragment
     DTLS 1.3 (RFC 9147, 4)           0 0 1 C S L E E  [connection id]  sequence number (1 or 2)  [length (2)]  fragment
@@ -15,16 +15,16 @@ from typing import Final
 HEADER_LENGTH: Final = 13
 APPLICATION_DATA: Final = 23
 
-# RFC 6347, 4.1: a fragment's length "should not exceed 2^14"; what sealing adds is 256 bytes at most in DTLS 1.3 and 24
-# with the cipher suites we allow in DTLS 1.2.
+# RFC 6347, 4.1: a fragment's length "should not exceed 2^14". Sealing adds at most 256 bytes in DTLS 1.3, and 24 with
+# our cipher suites in DTLS 1.2.
 MAX_MESSAGE: Final = 16384
 MAX_CIPHERTEXT: Final = MAX_MESSAGE + 256
 
-# What sealing adds at least: a tag, and with AES-GCM in DTLS 1.2 an explicit nonce before it (RFC 5288, 3).
+# Sealing adds at least a tag, and with AES-GCM in DTLS 1.2 an explicit nonce before it (RFC 5288, 3).
 TAG_LENGTH: Final = 16
 NONCE_AND_TAG_LENGTH: Final = 8 + TAG_LENGTH
 
-# RFC 7983, 7: datagrams whose first byte is 20 to 63 are DTLS.
+# RFC 7983, 7: the first byte of a DTLS datagram is 20 to 63.
 _FIRST_TYPE: Final = 20
 _LAST_TYPE: Final = 63
 
@@ -37,24 +37,24 @@ _UNIFIED_HEADER_LENGTH: Final = 5
 
 
 def is_unified_header(first_byte: int) -> bool:
-    """Whether a record that begins so is a sealed one of DTLS 1.3."""
+    """Return whether a record with this first byte is a sealed record of DTLS 1.3."""
     # RFC 9147, 4.1: "receivers MUST check to see if the leading bits of the first byte are 001.  If so, the
     # implementation MUST process the record as DTLSCiphertext"
     return first_byte & _UNIFIED_MASK == _UNIFIED
 
 
 def record_end_untrusted(data: bytes, start: int, shortest_sealed: int = TAG_LENGTH) -> int:
-    """Find where the record that begins at `start` ends.
+    """Find the end of the record at `start`.
 
     Args:
         data: a datagram, or several records back to back.
-        start: where the record's header begins.
-        shortest_sealed: how many bytes follow the header of a sealed record at least. OpenSSL before 4.0.3 ends the
-            session when a record is too short for what sealing adds, instead of dropping it: anybody could do that.
+        start: the index of the record's header.
+        shortest_sealed: the minimum bytes after the header of a sealed record. OpenSSL before 4.0.3 ends the session on
+            a shorter record instead of discarding it, which would allow anyone to end the session.
 
     Returns:
-        The index one past the record, or 0 when there is no whole record: too short, too long or not DTLS. A datagram
-        that arrived so is ignored from there on, as RFC 9147, 4.5.2 has it, rather than raising.
+        The index after the record, or 0 without a whole record: too short, too long or not DTLS. The rest of such a
+        datagram is ignored (RFC 9147, 4.5.2).
     """
     if start >= len(data):
         return 0
@@ -69,12 +69,12 @@ def record_end_untrusted(data: bytes, start: int, shortest_sealed: int = TAG_LEN
     end = start + HEADER_LENGTH + length
     if end > len(data) or length > MAX_CIPHERTEXT:
         return 0
-    is_sealed = data[start + 3] or data[start + 4]  # all epochs but the first
+    is_sealed = data[start + 3] or data[start + 4]  # in all epochs but the first
     return 0 if is_sealed and length < shortest_sealed else end
 
 
 def _unified_record_end_untrusted(data: bytes, start: int, first: int) -> int:
-    # We never negotiate a connection id, so its length is unknown and the record is not ours.
+    # We never negotiate a connection id, so its length is unknown and the record is not for us.
     if first & _UNIFIED_CONNECTION_ID:
         return 0
     header_end = start + (3 if first & _UNIFIED_LONG_SEQUENCE else 2)
@@ -92,16 +92,16 @@ def _unified_record_end_untrusted(data: bytes, start: int, first: int) -> int:
 
 
 def split_records(data: bytes) -> list[bytes]:
-    """Cut OpenSSL's output, records back to back, into single records.
+    """Split OpenSSL's output into single records.
 
-    What cannot be cut (a DTLS 1.3 record without a length) stays whole, so that nothing is lost.
+    A DTLS 1.3 record without a length stays joined with the bytes after it, so that nothing is lost.
     """
     size = len(data)
     records: list[bytes] = []
     append = records.append
     start = 0
     while start < size:
-        # The header of DTLS 1.2 is read in place: this runs once per datagram sent.
+        # The header of DTLS 1.2 is read inline, because this runs once for each datagram sent.
         if data[start] < _UNIFIED and start + HEADER_LENGTH <= size:
             end = start + HEADER_LENGTH + (data[start + 11] << 8 | data[start + 12])
             if end > size:
@@ -114,13 +114,13 @@ def split_records(data: bytes) -> list[bytes]:
 
 
 def pack_records(records: Iterable[bytes], mtu: int) -> list[bytes]:
-    """Put as many records into each datagram as fit, in order.
+    """Pack records into datagrams, in order and as many as fit into each.
 
     RFC 9147, 4.3: "Multiple DTLS records MAY be placed in a single datagram.  Records are encoded consecutively."
 
     Args:
-        records: whole records.
-        mtu: the most bytes a datagram may have; a record longer than that goes alone.
+        records: the records, each whole.
+        mtu: the maximum bytes of a datagram; a longer record gets a datagram of its own.
     """
     datagrams: list[bytes] = []
     pending: list[bytes] = []
@@ -138,12 +138,12 @@ def pack_records(records: Iterable[bytes], mtu: int) -> list[bytes]:
 
 
 class Batch:
-    """Whole records to hand to OpenSSL in one write.
+    """Whole records to pass to OpenSSL in one write.
 
     Attributes:
         data: the records, back to back.
-        application_records: how many of them carry application data by their header: as many reads are due.
-        others: whether there are records of other or hidden kinds, which call for reading until nothing is left.
+        application_records: the number of records whose header states application data. Each one needs one read.
+        others: whether there are records of other or hidden types, after which OpenSSL must be read until it is empty.
     """
 
     __slots__ = ("application_records", "data", "others")
@@ -158,13 +158,13 @@ class Batch:
 
 
 def batches_untrusted(datagrams: Iterable[bytes], limit: int, shortest_sealed: int = TAG_LENGTH) -> list[Batch]:
-    """Gather the whole records of some datagrams into batches of at most `limit` bytes.
+    """Gather the whole records of datagrams into batches of at most `limit` bytes.
 
-    What is no whole record is left out, with the rest of its datagram; it would swallow the records after it.
+    From an incomplete record on, the rest of its datagram is discarded: OpenSSL would take later records for its end.
 
     Args:
-        datagrams: as they came from the network, also several coalesced into one (UDP_GRO).
-        limit: how many bytes a batch may have; a single record may be longer and then goes alone.
+        datagrams: the datagrams from the network, possibly several coalesced into one (UDP_GRO).
+        limit: the maximum bytes of a batch; a longer record gets a batch of its own.
         shortest_sealed: as for `record_end_untrusted`.
     """
     batches: list[Batch] = []
@@ -174,7 +174,7 @@ def batches_untrusted(datagrams: Iterable[bytes], limit: int, shortest_sealed: i
     shortest = HEADER_LENGTH + shortest_sealed
     for datagram in datagrams:
         length = len(datagram)
-        # Nearly every datagram is one record of application data: those are joined, all others go by themselves.
+        # Nearly every datagram is one record of application data. Such datagrams are joined, all others stay alone.
         if (
             length >= shortest
             and datagram[0] == APPLICATION_DATA
@@ -200,7 +200,7 @@ def batches_untrusted(datagrams: Iterable[bytes], limit: int, shortest_sealed: i
 
 
 def _is_one_unified_record_untrusted(datagram: bytes) -> bool:
-    """Whether a datagram is one sealed record of DTLS 1.3 that says where it ends, so that others may follow it."""
+    """Return whether a datagram is one sealed DTLS 1.3 record with a length, so that others may follow it."""
     return (
         len(datagram) > _UNIFIED_HEADER_LENGTH
         and datagram[0] & (_UNIFIED_MASK | _UNIFIED_LENGTH) == _UNIFIED | _UNIFIED_LENGTH
@@ -209,7 +209,7 @@ def _is_one_unified_record_untrusted(datagram: bytes) -> bool:
 
 
 def _cut_untrusted(datagram: bytes, limit: int, shortest_sealed: int, batches: list[Batch]) -> None:
-    """Cut a datagram of any make into batches of whole records."""
+    """Split any datagram into batches of whole records."""
     size = len(datagram)
     batch_start = start = count = 0
     others = False

@@ -1,4 +1,4 @@
-"""The one decision of trust: does the peer's certificate match a fingerprint that signaling promised."""
+"""The check of the peer's certificate against the fingerprints from signaling."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class PeerVerifier:
-    """Knows which fingerprints are promised; is asked by OpenSSL during the handshake.
+    """The fingerprints from signaling, and the callback by which OpenSSL checks a certificate during the handshake.
 
     Attributes:
-        refusal: why no certificate can or did pass, a sentence for people; empty while nothing speaks against it.
-        certificate_der: the certificate that passed, else None.
+        refusal: a sentence on why no certificate can pass, or why the peer's was refused; empty otherwise.
+        certificate_der: the certificate that passed, or None.
     """
 
     def __init__(self, promised: Sequence[Fingerprint]) -> None:
@@ -32,10 +32,10 @@ class PeerVerifier:
         self.refusal = "" if self._algorithm else _nothing_to_check_with(sorted(offered))
 
     def check(self, certificate_der: bytes) -> bool:
-        """Compare one certificate with what was promised, and remember the outcome.
+        """Compare a certificate with the fingerprints and record the result.
 
         Args:
-            certificate_der: the certificate in DER, as the peer sent it.
+            certificate_der: the peer's certificate in DER.
         """
         if not self._algorithm:
             return False
@@ -44,8 +44,8 @@ class PeerVerifier:
             self.certificate_der = None
             promised = " or ".join(sorted(self._accepted))
             self.refusal = (
-                "the peer's certificate is not the one its session description announced: "
-                f"its {self._algorithm} fingerprint is {fingerprint.value}, announced was {promised}"
+                "the peer's certificate does not match the fingerprint in its session description: "
+                f"its {self._algorithm} fingerprint is {fingerprint.value}, the description has {promised}"
             )
             return False
         self.certificate_der = certificate_der
@@ -54,15 +54,15 @@ class PeerVerifier:
     def openssl_callback(
         self, _connection: SSL.Connection, certificate: crypto.X509, _error: int, depth: int, _ok: int
     ) -> bool:
-        """Answer OpenSSL's question about one certificate of the chain; a no ends the handshake with an alert.
+        """Return whether OpenSSL may accept a certificate of the chain; False ends the handshake with an alert.
 
-        The errors that OpenSSL found by itself (self-signed, expired, unknown authority, weak key) say nothing here.
-        Only the peer's own certificate, at depth 0, is bound to the fingerprint; what else it sent is ignored.
+        The errors that OpenSSL finds by itself (self-signed, expired, unknown authority, weak key) do not matter. Only
+        the peer's own certificate, at depth 0, must match the fingerprint; the rest of the chain is ignored.
         """
         if depth != 0:
             return True
         try:
-            # Through OpenSSL's own encoder: cryptography's parser is stricter and would raise on odd but harmless ones.
+            # OpenSSL's encoder is used because cryptography's stricter parser raises on odd but harmless certificates.
             certificate_der = crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
         except crypto.Error as error:
             self.refusal = f"the peer's certificate cannot be read: {error}"
@@ -73,5 +73,5 @@ class PeerVerifier:
 def _nothing_to_check_with(offered: Sequence[str]) -> str:
     supported = ", ".join(reversed(SUPPORTED_HASHES))
     if not offered:
-        return f"the peer announced no certificate fingerprint; one with {supported} is needed"
-    return f"the peer announced certificate fingerprints with {', '.join(offered)} only; one with {supported} is needed"
+        return f"the peer's description has no certificate fingerprint; one with {supported} is needed"
+    return f"the peer's description has fingerprints with {', '.join(offered)} only; one with {supported} is needed"

@@ -1,7 +1,23 @@
-"""RTCPeerConnection, RTCDataChannel and friends, named and behaving as W3C has them.
+"""RTCPeerConnection, RTCDataChannel and related objects, with the names and behavior of the W3C API.
 
-`peer_connection` knows offers, answers and states; `transports` knows how bytes travel; `channels` and `data_channel`
-are the application's side of `datachan.dcep`. The rest are values: configuration, descriptions, candidates, statistics.
+    errors.py                    the exceptions
+    event_target.py              callbacks for events
+    rtc_session_description.py   RTCSessionDescription, and a description that was set
+    signaling_state.py           the signaling states and the four descriptions
+    negotiation.py               creating and setting descriptions
+    configuration.py             RTCConfiguration and its parts
+    added_candidate.py           the arguments of addIceCandidate
+    channel_options.py           the arguments of createDataChannel
+    unread_messages.py           received messages that the application has not read
+    rtc_data_channel.py          RTCDataChannel
+    channel_registry.py          the channels of one connection
+    path.py, transports.py       the transport: ICE, DTLS and SCTP
+    transport_views.py           RTCSctpTransport, RTCDtlsTransport, RTCIceTransport
+    stats_report.py              getStats
+    connection_attributes.py     the readable attributes of RTCPeerConnection
+    peer_connection.py           RTCPeerConnection
+
+Callbacks are passed to constructors.
 """
 
 from __future__ import annotations

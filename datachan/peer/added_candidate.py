@@ -1,4 +1,4 @@
-"""What addIceCandidate takes, read: an object, a browser's dictionary or text, and which section it is for."""
+"""The argument of addIceCandidate: an object, a browser's dictionary or text, and the section it belongs to."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .errors import ArgumentError, OperationError
 
 @dataclass(frozen=True)
 class AddedCandidate:
-    """A candidate from signaling; without a candidate it says that there are no more."""
+    """A candidate from signaling; `candidate` is None at the end of candidates."""
 
     candidate: IceCandidate | None
     mid: str | None = None
@@ -21,10 +21,10 @@ class AddedCandidate:
     username_fragment: str | None = None
 
     def belongs_to_data(self, remote: SessionDescription) -> bool:
-        """Whether it is for the data section; False for one that is refused, whose candidates are of no use.
+        """Return whether the candidate is for the data section; candidates of a rejected section are ignored.
 
         Raises:
-            OperationError: there is no such section, or the candidate is of another ICE generation.
+            OperationError: there is no such section, or the candidate belongs to another ICE generation.
         """
         index = self._section_index(remote)
         data = remote.data
@@ -32,7 +32,7 @@ class AddedCandidate:
             return False
         ours = {data.transport.ice_ufrag}
         if index is not None and index != remote.data_index:
-            # A bundled section: browsers gather once and name the section that carries the transport.
+            # In a bundle, browsers gather once and name the section with the transport.
             return self.username_fragment in ours
         if self.username_fragment is not None and self.username_fragment not in ours:
             raise OperationError(f"the candidate's username fragment {self.username_fragment!r} is not the peer's")
@@ -50,11 +50,11 @@ class AddedCandidate:
 
 
 def read_candidate(given: RTCIceCandidate | IceCandidate | Mapping[str, Any] | str | None) -> AddedCandidate:
-    """Read what a program passes on from signaling.
+    """Read the argument of addIceCandidate.
 
     Raises:
-        ArgumentError: it is of a wrong type, or does not say which section it belongs to.
-        SdpError: its text is malformed.
+        ArgumentError: the argument has a wrong type, or does not name its section.
+        SdpError: the candidate's text is malformed.
     """
     if given is None or given == "":
         return AddedCandidate(None)
@@ -68,7 +68,7 @@ def read_candidate(given: RTCIceCandidate | IceCandidate | Mapping[str, Any] | s
         raise ArgumentError(f"a candidate is an RTCIceCandidate, a dictionary or text, not {type(given).__name__}")
     if given.sdpMid is None and given.sdpMLineIndex is None:
         raise ArgumentError("Candidate must have either sdpMid or sdpMLineIndex")
-    # aiortc's RTCIceCandidate has the same parts, only not the methods.
+    # aiortc's RTCIceCandidate has the same attributes, but not the methods.
     parts: dict[str, Any] = {name: getattr(given, name, None) for name in RTCIceCandidate.__dataclass_fields__}
     candidate = RTCIceCandidate(**parts)
     return _added(candidate.to_ice(), candidate.sdpMid, candidate.sdpMLineIndex, candidate.usernameFragment)

@@ -1,4 +1,4 @@
-"""The arguments of createDataChannel, checked as W3C WebRTC, section 6.1 says, and translated for `datachan.dcep`."""
+"""The arguments of createDataChannel, checked as in W3C WebRTC, section 6.1, and translated for `datachan.dcep`."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def channel_options(
     id: int | None,
     priority: str,
 ) -> dict[str, Any]:
-    """The arguments of `DataChannels.create`.
+    """Return the arguments of `DataChannels.create`.
 
     Raises:
-        ArgumentError: one of them is outside its range.
+        ArgumentError: an argument has a wrong type or is out of range.
     """
     _check_short("maxPacketLifeTime", max_packet_life_time)
     _check_short("maxRetransmits", max_retransmits)
@@ -51,7 +51,7 @@ def channel_options(
 def _name(what: str, text: str) -> str:
     if not isinstance(text, str):
         raise ArgumentError(f"{what} must be a string, not {type(text).__name__}")
-    # As W3C's USVString: what is no Unicode scalar value becomes U+FFFD.
+    # As in W3C's USVString, lone surrogates become U+FFFD.
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if len(text.encode()) > _LONGEST_NAME:
         raise ArgumentError(f"{what} must not be longer than {_LONGEST_NAME} bytes of UTF-8")

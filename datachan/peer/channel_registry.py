@@ -1,4 +1,4 @@
-"""All data channels of one connection: which face belongs to which channel, and who hears of what happens to it."""
+"""The data channels of one connection: the RTCDataChannel of each channel, and the delivery of events to it."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from .transports import PeerTransports
 
 
 class ChannelRegistry:
-    """The channels of one connection; also what each of them needs of it (`ChannelHost`).
+    """The channels of one connection. It implements `ChannelHost` for them.
 
     Args:
-        announce: called with each channel the peer opened.
+        announce: a callback for each channel that the peer opens.
     """
 
     def __init__(self, announce: Callable[[RTCDataChannel], None]) -> None:
@@ -39,19 +39,19 @@ class ChannelRegistry:
         self.opened = 0
         self.closed = 0
         self._announce = announce
-        self._faces: dict[Channel, ManagedDataChannel] = {}
+        self._rtc_channels: dict[Channel, ManagedDataChannel] = {}
         self._drain_handle: asyncio.Handle | None = None
         self._ended = False
 
     def __iter__(self) -> Iterator[ManagedDataChannel]:
-        """Those that are not closed."""
-        return iter(tuple(self._faces.values()))
+        """Iterate over the channels that are not closed."""
+        return iter(tuple(self._rtc_channels.values()))
 
     def __len__(self) -> int:
-        return len(self._faces)
+        return len(self._rtc_channels)
 
     def create(self, label: str, **parameters: Any) -> RTCDataChannel:
-        """A new channel of ours; the parameters are those of `DataChannels.create`.
+        """Create a channel; the parameters are those of `DataChannels.create`.
 
         Raises:
             ArgumentError: the parameters contradict each other.
@@ -66,44 +66,44 @@ class ChannelRegistry:
             raise InvalidStateError(str(error)) from None
         except DcepError as error:
             raise OperationError(str(error)) from None
-        face = ManagedDataChannel(self, channel)
-        self._faces[channel] = face
+        rtc_channel = ManagedDataChannel(self, channel)
+        self._rtc_channels[channel] = rtc_channel
         self.created += 1
-        self._look_after()
-        return face
+        self._schedule_flush()
+        return rtc_channel
 
     # -- ChannelHost --------------------------------------------------------------------------------------------
 
     @property
     def max_message_size(self) -> float:
-        """Longest message that may be sent, in bytes."""
+        """The longest message that may be sent, in bytes."""
         return 65536 if self.transports is None else self.transports.max_message_size
 
     def send(self, channel: Channel, data: str | bytes) -> None:
         """Queue a message."""
         self.core.send(channel, data, _now())
         if self.transports is None or not self.transports.send_now():
-            self._look_after()
+            self._schedule_flush()
 
     def close_channel(self, channel: Channel) -> None:
-        """Deliver what is queued on a channel, then close it."""
+        """Close a channel after its queued messages."""
         self.core.close(channel, _now())
-        self._look_after()
+        self._schedule_flush()
 
     def release_window(self, size: int) -> None:
-        """A message was read: reopen the window."""
+        """Reopen the receive window by the size of a message that was read."""
         if not self._ended and self.transports is not None and self.transports.running:
             self.core.release_window(size)
             self.transports.wake()
 
-    # -- what happens -------------------------------------------------------------------------------------------
+    # -- events -------------------------------------------------------------------------------------------
 
     def handle(self, event: ChannelEvent) -> None:
-        """Tell the channel it happened to."""
+        """Pass an event to its channel."""
         if isinstance(event, ChannelMessage):
-            face = self._faces.get(event.channel)
-            if face is None or face.deliver(event.data, event.size):
-                # Whoever drives the channels looks after them anyway once this event is handled.
+            rtc_channel = self._rtc_channels.get(event.channel)
+            if rtc_channel is None or rtc_channel.deliver(event.data, event.size):
+                # The driver flushes the channels anyway after this event.
                 self.core.release_window(event.size)
         elif isinstance(event, ChannelAnnounced):
             self._announced(event.channel)
@@ -113,62 +113,62 @@ class ChannelRegistry:
             self._changed(event)
 
     def closing(self) -> None:
-        """The connection is being closed: nothing more can be sent."""
-        for face in self:
-            face.closing_with_connection()
+        """Refuse further messages, because the connection is being closed."""
+        for rtc_channel in self:
+            rtc_channel.close_with_connection()
 
     def end(self, failure: str | None = None) -> None:
-        """Close what is left: the connection is gone, with a reason or in order."""
+        """Close all channels, because the connection has ended; `failure` is the reason if it failed."""
         self._ended = True
         if self._drain_handle is not None:
             self._drain_handle.cancel()
             self._drain_handle = None
-        for channel, face in tuple(self._faces.items()):
-            face.fails(failure)
+        for channel, rtc_channel in tuple(self._rtc_channels.items()):
+            rtc_channel.fails(failure)
             self._closed(channel)
 
     # -- private ------------------------------------------------------------------------------------------------
 
     def _announced(self, channel: Channel) -> None:
-        face = ManagedDataChannel(self, channel)
-        self._faces[channel] = face
+        rtc_channel = ManagedDataChannel(self, channel)
+        self._rtc_channels[channel] = rtc_channel
         self.opened += 1
         # W3C WebRTC, 6.2: "Set channel.[[ReadyState]] to "open" (but do not fire the open event, yet)."
-        face.set_open()
-        self._announce(face)
-        face.announce_open()
+        rtc_channel.set_open()
+        self._announce(rtc_channel)
+        rtc_channel.announce_open()
 
     def _closed(self, channel: Channel) -> None:
-        face = self._faces.pop(channel, None)
-        if face is not None:
+        rtc_channel = self._rtc_channels.pop(channel, None)
+        if rtc_channel is not None:
             self.closed += 1
-            face.set_closed()
+            rtc_channel.set_closed()
 
     def _changed(self, event: ChannelEvent) -> None:
         if not isinstance(event, (BufferedAmountChanged, ChannelOpened, ChannelClosing, ChannelFailed)):
             return
-        face = self._faces.get(event.channel)
-        if face is None:
+        rtc_channel = self._rtc_channels.get(event.channel)
+        if rtc_channel is None:
             return
         if isinstance(event, BufferedAmountChanged):
-            face.buffered_amount_changed()
+            rtc_channel.buffered_amount_changed()
         elif isinstance(event, ChannelClosing):
-            face.peer_closes()
+            rtc_channel.peer_closes()
         elif isinstance(event, ChannelFailed):
-            face.fails(event.reason)
+            rtc_channel.fails(event.reason)
         else:
             self.opened += 1
-            face.set_open()
-            face.announce_open()
+            rtc_channel.set_open()
+            rtc_channel.announce_open()
 
-    def _look_after(self) -> None:
+    def _schedule_flush(self) -> None:
         if self.transports is not None and self.transports.running:
             self.transports.wake()
         elif self._drain_handle is None and not self._ended:
-            # No machine drains the channels yet; what they have to say is said at the next turn of the loop.
+            # No driver drains the channels yet, so their events are delivered in the next turn of the event loop.
             try:
                 self._drain_handle = asyncio.get_running_loop().call_soon(self._drain)
-            except RuntimeError:  # created before the event loop runs, as many scripts do
+            except RuntimeError:  # many scripts create channels before the event loop runs
                 return
 
     def _drain(self) -> None:

@@ -1,4 +1,4 @@
-"""What a peer connection can be told at its start: RTCConfiguration and what it is made of."""
+"""The configuration of a peer connection: RTCConfiguration and its parts."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ DEFAULT_MAX_MESSAGE_SIZE: Final = 64 * 1024 * 1024
 
 
 class RTCIceTransportPolicy(enum.Enum):
-    """Which candidates may be used."""
+    """The candidates that may be used."""
 
     ALL = "all"
     RELAY = "relay"
 
 
 class RTCBundlePolicy(enum.Enum):
-    """How media sections share a transport; with one data section it makes no difference."""
+    """The sharing of a transport between media sections; irrelevant with a single data section."""
 
     BALANCED = "balanced"
     MAX_COMPAT = "max-compat"
@@ -40,9 +40,9 @@ class RTCIceServer:
 
     Attributes:
         urls: one URL or a list: ``stun:host[:port]``, ``turn:host[:port][?transport=udp|tcp]``, ``turns:…``.
-        username: for TURN.
+        username: the user name for TURN.
         credential: the password, for TURN.
-        credentialType: "password"; W3C has no other kind any more.
+        credentialType: "password", the only type of W3C.
     """
 
     urls: str | list[str]
@@ -51,7 +51,7 @@ class RTCIceServer:
     credentialType: str = "password"
 
     def to_ice(self) -> IceServer:
-        """The server as the ICE layer has it.
+        """Return the server as an `IceServer`.
 
         Raises:
             ArgumentError: there is no URL, its scheme is unknown, or a TURN server has no credentials.
@@ -72,8 +72,8 @@ class RTCDtlsFingerprint:
     """The hash of a certificate.
 
     Attributes:
-        algorithm: such as "sha-256".
-        value: upper case hexadecimal digits, colons between the bytes.
+        algorithm: the hash function, such as "sha-256".
+        value: the bytes in upper-case hexadecimal, with colons between them.
     """
 
     algorithm: str
@@ -81,58 +81,58 @@ class RTCDtlsFingerprint:
 
 
 class RTCCertificate:
-    """A certificate and its private key, by which the peer recognizes us."""
+    """A certificate and its private key, by which the peer authenticates us."""
 
     def __init__(self, certificate: Certificate) -> None:
         self._certificate = certificate
 
     @classmethod
     def generateCertificate(cls) -> RTCCertificate:
-        """A new self-signed ECDSA P-256 certificate."""
+        """Create a self-signed ECDSA P-256 certificate."""
         return cls(Certificate.generate(datetime.now(UTC)))
 
     @property
     def expires(self) -> datetime:
-        """When it stops being valid."""
+        """The time at which the certificate expires."""
         return self._certificate.expires
 
     @property
     def certificate(self) -> Certificate:
-        """The certificate as the DTLS layer has it; `to_pem` and `from_pem` there keep it across runs."""
+        """The certificate of the DTLS layer, with `to_pem` and `from_pem` to store it."""
         return self._certificate
 
     def getFingerprints(self) -> list[RTCDtlsFingerprint]:
-        """Its hashes, as the description has them."""
+        """Return the fingerprints as in the description."""
         fingerprint = self._certificate.fingerprint("sha-256")
         return [RTCDtlsFingerprint(fingerprint.algorithm, fingerprint.value)]
 
 
 @dataclass
 class RTCConfiguration:
-    """How a peer connection is set up.
+    """The configuration of a peer connection.
 
     Attributes:
-        iceServers: STUN and TURN servers. There is no default: nothing outside is contacted unless asked for.
-        iceTransportPolicy: RELAY uses TURN only, so that the peer learns no address of ours.
-        bundlePolicy: accepted for compatibility; there is one transport in any case.
-        certificates: one certificate to use instead of a new one.
+        iceServers: the STUN and TURN servers. By default there are none, so no server is contacted.
+        iceTransportPolicy: RELAY uses TURN only, so that the peer learns none of our addresses.
+        bundlePolicy: accepted for compatibility; there is always one transport.
+        certificates: a certificate to use instead of a new one.
         iceCandidatePoolSize: accepted for compatibility; gathering starts with setLocalDescription.
-        alwaysNegotiateDataChannels: offer a data section even before a channel was created.
-        maxMessageSize: longest message we accept, in bytes, and announce as a=max-message-size; 0 for no limit.
-            64 MiB is more than any browser sends at a time by itself, and bounds what one peer can make us hold.
-        closeTimeout: how long `close` waits for what was sent to be acknowledged, in seconds without any progress.
+        alwaysNegotiateDataChannels: whether to offer a data section even before a channel is created.
+        maxMessageSize: the longest message we accept, in bytes, announced as a=max-message-size; 0 for no limit. The
+            default of 64 MiB is more than browsers send, and limits the memory one peer can make us use.
+        closeTimeout: how long `close` waits for acknowledgments without any progress, in seconds.
         iceTimeout: how long ICE looks for a path after the latest candidate, in seconds (RFC 8863).
-        hostAddresses: gather exactly these local addresses instead of those of all interfaces.
-        portRange: the first and the last local UDP port to use, such as a firewall lets through. Each connection takes
-            one per local address; programs may share a range. None leaves the ports to the system.
-        congestionControl: how what we send fits the path: "cubic" (RFC 9438), "newreno" (RFC 9260), or "bbr", which
-            models the path and fills links that lose packets without being congested.
-        pathMtuDiscovery: let packets grow to what the path takes, where the system can send them whole (RFC 8899);
-            without it they stay below 1,280 bytes, IP header included.
-        snap: show our SCTP INIT in the description, and take the peer's from its, which saves two round trips
-            (draft-hancke-tsvwg-snap). Peers that do not know of it ignore it.
-        trace: a pcapng file, or a folder for one, to capture every SCTP packet in, as it is outside DTLS. None leaves
-            it to the environment variable DATACHAN_TRACE.
+        hostAddresses: the local addresses to gather instead of those of all interfaces.
+        portRange: the first and the last local UDP port to use, for example those a firewall allows. Each connection
+            uses one port for each local address; programs may share a range. None leaves the choice to the system.
+        congestionControl: the algorithm: "cubic" (RFC 9438), "newreno" (RFC 9260), or "bbr", which models the path and
+            keeps links full that lose packets without being congested.
+        pathMtuDiscovery: whether packets grow to the path MTU (RFC 8899), where the system can send them unfragmented.
+            Without it, packets stay below 1,280 bytes, IP header included.
+        snap: whether to exchange SCTP INITs in the descriptions, which saves two round trips (draft-hancke-tsvwg-snap).
+            Peers that do not support it ignore it.
+        trace: a pcapng file, or a folder for one, for a capture of every SCTP packet without DTLS. None reads the
+            environment variable DATACHAN_TRACE.
     """
 
     iceServers: list[RTCIceServer] | None = None
@@ -153,10 +153,10 @@ class RTCConfiguration:
 
 
 def check_configuration(configuration: RTCConfiguration | dict[str, Any] | None) -> RTCConfiguration:
-    """The configuration, a copy with its values checked.
+    """Return a copy of the configuration after checking its values.
 
     Raises:
-        ArgumentError: a value is outside its range.
+        ArgumentError: a value has a wrong type or is out of range.
         InvalidAccessError: a certificate has expired.
     """
     if configuration is None:
@@ -194,11 +194,13 @@ def _check_port_range(ports: tuple[int, int] | None) -> None:
 
 
 def _check_server(server: RTCIceServer | Mapping[str, Any]) -> RTCIceServer:
-    """A server, also as the dictionary that W3C has and signaling servers send."""
+    """Return a server, which may be given as the dictionary of W3C that signaling servers send."""
     if isinstance(server, Mapping):
         unknown = set(server) - {"urls", "username", "credential", "credentialType"}
         if unknown or "urls" not in server:
-            raise ArgumentError("an ICE server has urls, and may have username and credential, and nothing else")
+            raise ArgumentError(
+                "an ICE server must have urls, and may have username and credential, but no other members"
+            )
         server = RTCIceServer(**server)
     server.to_ice()
     return server

@@ -1,4 +1,4 @@
-"""What can be read from a peer connection: states and descriptions (W3C WebRTC, 4.4); nothing is done here."""
+"""The readable attributes of a peer connection: states and descriptions (W3C WebRTC, 4.4); it changes nothing."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .transports import PeerTransports
 
 
 class ConnectionAttributes(EventTarget):
-    """The readable half of `RTCPeerConnection`.
+    """The readable attributes of `RTCPeerConnection`.
 
     Args:
-        configuration: checked already.
+        configuration: the checked configuration.
     """
 
     def __init__(self, configuration: RTCConfiguration) -> None:
@@ -43,41 +43,41 @@ class ConnectionAttributes(EventTarget):
 
     @property
     def signalingState(self) -> str:
-        """Where offer and answer stand: W3C's RTCSignalingState."""
+        """The state of offer and answer: W3C's RTCSignalingState."""
         return self._negotiation.signaling.state
 
     @property
     def connectionState(self) -> str:
-        """How the connection is: "new", "connecting", "connected", "disconnected", "failed" or "closed".
+        """The state of the connection: "new", "connecting", "connected", "disconnected", "failed" or "closed".
 
-        It is "closed" after `close`, and also once the peer has left. When it is "failed", or the peer left without
-        delivering everything, `failureReason` says why.
+        The state is "closed" after `close`, and also when the peer has left. If the connection failed, or the peer left
+        before everything was delivered, `failureReason` states the reason.
         """
         return self._connection_state
 
     @property
     def iceConnectionState(self) -> str:
-        """How ICE is doing: W3C's RTCIceConnectionState."""
+        """The state of ICE: W3C's RTCIceConnectionState."""
         return self._ice_connection_state
 
     @property
     def iceGatheringState(self) -> str:
-        """How far gathering is: "new", "gathering" or "complete"."""
+        """The state of gathering: "new", "gathering" or "complete"."""
         return self._ice_gathering_state
 
     @property
     def failureReason(self) -> str | None:
-        """Why the connection failed or ended, in a sentence; None while it did not."""
+        """The reason why the connection failed or ended, as a sentence; None otherwise."""
         return self._failure
 
     @property
     def sctp(self) -> RTCSctpTransport | None:
-        """The transport that data channels share; None until a description with a data section is set."""
+        """The transport of the data channels; None until a description with a data section is set."""
         return self._sctp
 
     @property
     def canTrickleIceCandidates(self) -> bool | None:
-        """Whether the peer takes candidates after its description; None before there is one."""
+        """Whether the peer accepts candidates after its description; None without a remote description."""
         remote = self._negotiation.signaling.remote
         if remote is None:
             return None
@@ -88,32 +88,32 @@ class ConnectionAttributes(EventTarget):
 
     @property
     def localDescription(self) -> RTCSessionDescription | None:
-        """Ours: the pending one, or else the current one, with all candidates found so far."""
+        """Our pending description, or else our current one, with all candidates gathered so far."""
         return self._local(self._negotiation.signaling.local)
 
     @property
     def currentLocalDescription(self) -> RTCSessionDescription | None:
-        """Ours of the last complete negotiation."""
+        """Our description of the last complete negotiation."""
         return self._local(self._negotiation.signaling.current_local)
 
     @property
     def pendingLocalDescription(self) -> RTCSessionDescription | None:
-        """Ours of the negotiation under way."""
+        """Our description of the pending negotiation."""
         return self._local(self._negotiation.signaling.pending_local)
 
     @property
     def remoteDescription(self) -> RTCSessionDescription | None:
-        """The peer's: the pending one, or else the current one, with all candidates added so far."""
+        """The peer's pending description, or else its current one, with all candidates added so far."""
         return _described(self._negotiation.signaling.remote)
 
     @property
     def currentRemoteDescription(self) -> RTCSessionDescription | None:
-        """The peer's of the last complete negotiation."""
+        """The peer's description of the last complete negotiation."""
         return _described(self._negotiation.signaling.current_remote)
 
     @property
     def pendingRemoteDescription(self) -> RTCSessionDescription | None:
-        """The peer's of the negotiation under way."""
+        """The peer's description of the pending negotiation."""
         return _described(self._negotiation.signaling.pending_remote)
 
     def _announce(self, channel: RTCDataChannel) -> None:

@@ -1,15 +1,15 @@
-"""What the peer API raises; it knows the names W3C gives them and nothing else.
+"""The exceptions of the peer API, with W3C's names.
 
     PeerError
-     ├── InvalidStateError          the call does not fit the state
-     ├── InvalidAccessError         the argument is not acceptable here
-     ├── InvalidModificationError   a description was changed in a way that cannot be applied
+     ├── InvalidStateError          the object's state does not allow the call
+     ├── InvalidAccessError         the object does not support the argument
+     ├── InvalidModificationError   a description was changed after it was created
      ├── InternalError              something that should not happen (aiortc's name)
-     └── OperationError             it was tried and did not work; also what an `error` event carries
-    ArgumentError                   an argument of a wrong type or outside its range
-     └── MessageTooLargeError       longer than the peer accepts
+     └── OperationError             the operation failed; also the argument of an `error` event
+    ArgumentError                   an argument has a wrong type or is out of range
+     └── MessageTooLargeError       the message is longer than the peer accepts
 
-W3C has TypeError where aiortc has ValueError: `ArgumentError` is both, so that either kind of program catches it.
+W3C raises TypeError where aiortc raises ValueError. `ArgumentError` is both, for programs of either kind.
 A malformed description or candidate raises `datachan.sdp.SdpError`, a ValueError.
 """
 
@@ -17,11 +17,11 @@ from __future__ import annotations
 
 
 class PeerError(Exception):
-    """The root of what the peer API raises about states and operations."""
+    """Base class of the exceptions about states and operations."""
 
 
 class InvalidStateError(PeerError):
-    """The call does not fit the state the object is in."""
+    """The object's state does not allow the call."""
 
 
 class InvalidAccessError(PeerError):
@@ -29,7 +29,7 @@ class InvalidAccessError(PeerError):
 
 
 class InvalidModificationError(PeerError):
-    """The object can not be modified in this way."""
+    """The object cannot be modified in this way."""
 
 
 class InternalError(PeerError):
@@ -37,11 +37,11 @@ class InternalError(PeerError):
 
 
 class OperationError(PeerError):
-    """The operation failed; the message says why."""
+    """The operation failed; the message states the reason."""
 
 
 class ArgumentError(TypeError, ValueError):
-    """An argument has the wrong type or is outside its range."""
+    """An argument has a wrong type or is out of range."""
 
 
 class MessageTooLargeError(ArgumentError):

@@ -1,4 +1,4 @@
-"""Events for the peer API: pyee's `on` and `once`, where what a callback raises stays with the callback."""
+"""Events of the peer API: pyee's `on` and `once`, with exceptions of a callback logged and not passed on."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ _log = logging.getLogger("datachan.peer")
 class EventTarget(AsyncIOEventEmitter):
     """An object with events.
 
-    A callback is a function, or a coroutine function that is then run as a task of its own. When one raises, that is
-    logged with its traceback; neither the other callbacks nor the connection notice.
+    A callback is a function, or a coroutine function that runs as a task of its own. An exception in a callback is
+    logged with its traceback; it affects neither other callbacks nor the connection.
     """
 
     def __init__(self) -> None:
         super().__init__()
 
     def emit(self, event: str, *args: Any, **kwargs: Any) -> bool:
-        """Call everyone who listens to the event; True when anyone does. An unheard `error` is only logged."""
-        # As pyee's own, which asks for a lock and goes through three functions; here each message comes along.
+        """Call the listeners of an event; return whether there are any. An `error` without listeners is only logged."""
+        # pyee's own version takes a lock and calls three functions, which is slow for every message.
         handlers = self._events.get(event)
         if not handlers:
             if event == "error":
-                _log.debug("%r: error nobody listens to: %s", self, args[0] if args else "")
+                _log.debug("%r: error without a listener: %s", self, args[0] if args else "")
             return False
         for handler in tuple(handlers.values()):
             self._emit_run(handler, args, kwargs)
         return True
 
     def _emit_run(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        # pyee's version turns what a callback raises into an `error` event, which here is W3C's and says that the
-        # transport failed; and a raising `error` callback would be called for ever.
+        # pyee's version reports an exception as an `error` event. Here that is W3C's event for a failed transport, and
+        # an `error` callback that raises would be called endlessly.
         try:
             result = f(*args, **kwargs)
         except Exception:

@@ -1,6 +1,6 @@
-"""Offers and answers of one connection: what was created, what was set, what may come next; no transport, no event.
+"""The offers and answers of one connection: those created and those set; it knows no transport and emits no event.
 
-`RTCPeerConnection` says what our side of the data section is and acts on what was agreed.
+`RTCPeerConnection` provides our side of the data section and acts on the result.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .signaling_state import HAVE_LOCAL_OFFER, HAVE_REMOTE_PRANSWER, STABLE, Sig
 
 
 class Negotiation:
-    """The signaling state, and the descriptions created and set so far."""
+    """The signaling state, and the descriptions created and set."""
 
     def __init__(self) -> None:
         self.signaling = SignalingState()
@@ -44,10 +44,10 @@ class Negotiation:
 
     @property
     def pending_offer(self) -> SessionDescription:
-        """The peer's offer that waits for an answer.
+        """The peer's offer that has no answer yet.
 
         Raises:
-            InvalidStateError: there is none.
+            InvalidStateError: there is no such offer.
         """
         offer = self.signaling.pending_remote
         if offer is None or offer.type != "offer":
@@ -55,14 +55,14 @@ class Negotiation:
         return offer.parsed
 
     def implicit_type(self) -> str:
-        """What setLocalDescription without an argument sets (W3C WebRTC, 4.4.2)."""
+        """Return the type that setLocalDescription without an argument sets (W3C WebRTC, 4.4.2)."""
         offering = self.signaling.state in {STABLE, HAVE_LOCAL_OFFER, HAVE_REMOTE_PRANSWER}
         return "offer" if offering else "answer"
 
     # -- creating -----------------------------------------------------------------------------------------------
 
     def create_offer(self, local: LocalData | None) -> RTCSessionDescription:
-        """An offer; without local it has no data section."""
+        """Create an offer; without `local`, it has no data section."""
         previous = self.signaling.local or self.signaling.remote
         self._session_version += 1
         description = create_offer(
@@ -74,11 +74,11 @@ class Negotiation:
         return self._created("offer", description)
 
     def create_answer(self, local: LocalData | None, setup: str | None) -> RTCSessionDescription:
-        """An answer to the pending offer; without local the data section is refused.
+        """Create an answer to the pending offer; without `local`, it rejects the data section.
 
         Args:
             local: our side of the data section.
-            setup: the DTLS role we have already, "active" or "passive".
+            setup: our present DTLS role, "active" or "passive"; None without a DTLS association.
         """
         offer = self.pending_offer
         data = offer.data
@@ -90,10 +90,10 @@ class Negotiation:
         return self._created("answer", description)
 
     def created_before(self, kind: str, sdp: str) -> SessionDescription | None:
-        """What was created last, if sdp is that; None when there is nothing yet and sdp is empty.
+        """Return the description that was created last if `sdp` is its text; None when `sdp` is empty.
 
         Raises:
-            InvalidModificationError: sdp is something else.
+            InvalidModificationError: `sdp` is another text.
         """
         last = self._last_created.get("offer" if kind == "offer" else "answer")
         if not sdp:
@@ -105,23 +105,23 @@ class Negotiation:
         return last[1]
 
     def last_created(self, kind: str) -> SessionDescription:
-        """What `create_offer` or `create_answer` returned last."""
+        """Return the latest result of `create_offer` or `create_answer`."""
         return self._last_created["offer" if kind == "offer" else "answer"][1]
 
     # -- setting ------------------------------------------------------------------------------------------------
 
     def set_local(self, kind: str, description: SessionDescription) -> None:
-        """Set our description; `SignalingState.check` says beforehand whether that is possible now."""
+        """Set our description, after `SignalingState.check` has allowed it."""
         self.signaling.set(
             "local", AppliedDescription(type=kind, sdp=format_description(description), parsed=description)
         )
 
     def read_remote(self, given: RTCSessionDescription) -> SessionDescription:
-        """Read the peer's description and see that it fits; nothing is changed yet.
+        """Parse the peer's description and check that it fits, without setting it.
 
         Raises:
-            SdpError: it is malformed or does not fit our offer.
-            InvalidStateError: it cannot be set now.
+            SdpError: the description is malformed or does not fit our offer.
+            InvalidStateError: the description cannot be set now.
         """
         ours = [description for _, description in self._last_created.values()]
         parsed = without_copied_attributes(parse_description_untrusted(given.sdp), ours)
@@ -133,7 +133,7 @@ class Negotiation:
         return parsed
 
     def set_remote(self, given: RTCSessionDescription, parsed: SessionDescription) -> None:
-        """Set the peer's description, once `read_remote` and a rollback of ours, if it needs one, are done."""
+        """Set the peer's description, after `read_remote` and, if the offers cross, a rollback of ours."""
         self.signaling.set("remote", AppliedDescription(type=given.type, sdp=given.sdp, parsed=parsed))
 
     def _created(self, kind: str, description: SessionDescription) -> RTCSessionDescription:
@@ -143,10 +143,10 @@ class Negotiation:
 
 
 def check_description(given: RTCSessionDescription | Mapping[str, str]) -> RTCSessionDescription:
-    """What a program passes on from signaling, as an RTCSessionDescription.
+    """Return the argument of setLocalDescription or setRemoteDescription as an RTCSessionDescription.
 
     Raises:
-        ArgumentError: it is something else.
+        ArgumentError: the argument is neither a description nor a dictionary.
     """
     if isinstance(given, Mapping):
         return RTCSessionDescription(sdp=given.get("sdp", ""), type=given.get("type", ""))

@@ -1,4 +1,4 @@
-"""RTCPeerConnection: offers, answers and states (W3C WebRTC, section 4); how bytes travel is not known here."""
+"""RTCPeerConnection: offers, answers and states (W3C WebRTC, section 4); it does not know how bytes travel."""
 
 from __future__ import annotations
 
@@ -35,17 +35,16 @@ class RTCPeerConnection(ConnectionAttributes):
     """A connection to one peer, for data channels.
 
     Args:
-        configuration: servers, certificate and limits; without it, nothing outside is contacted and a new
-            certificate is made.
+        configuration: servers, certificate and limits. Without it, no server is contacted and the certificate is new.
 
     Events: `datachannel` (an RTCDataChannel), `connectionstatechange`, `iceconnectionstatechange`,
-    `icegatheringstatechange`, `signalingstatechange`, `icecandidate` (an RTCIceCandidate, None after the last),
+    `icegatheringstatechange`, `signalingstatechange`, `icecandidate` (an RTCIceCandidate, None after the last one),
     `negotiationneeded`.
 
-    ``async with RTCPeerConnection() as pc`` closes it at the end.
+    ``async with RTCPeerConnection() as pc`` closes the connection at the end.
 
     Raises:
-        ArgumentError: a value in the configuration is outside its range.
+        ArgumentError: a value in the configuration has a wrong type or is out of range.
         InvalidAccessError: a certificate in the configuration has expired.
     """
 
@@ -82,23 +81,25 @@ class RTCPeerConnection(ConnectionAttributes):
         """Create a channel; it opens once the connection is up.
 
         Args:
-            label: a name for it; at most 65535 bytes of UTF-8. Several channels may have the same.
-            maxPacketLifeTime: milliseconds during which a message is (re)transmitted, 0 to 65535.
-            maxRetransmits: how often a message is retransmitted at most, 0 to 65535. One of both at most.
-            ordered: whether messages arrive in the order they were sent in.
-            protocol: the name of a subprotocol; at most 65535 bytes of UTF-8.
-            negotiated: both sides create it with the same id; the peer sees no `datachannel` event.
-            id: for negotiated channels, 0 to 65534; otherwise ignored.
+            label: the name, at most 65535 bytes of UTF-8. Several channels may have the same name.
+            maxPacketLifeTime: the milliseconds during which a message is (re)transmitted, 0 to 65535.
+            maxRetransmits: the maximum number of retransmissions of a message, 0 to 65535. At most one of the two
+                limits may be given.
+            ordered: whether messages arrive in the order in which they were sent.
+            protocol: the name of a subprotocol, at most 65535 bytes of UTF-8.
+            negotiated: whether the peer's application creates the same channel, with the same id. There is no
+                `datachannel` event then.
+            id: the id of a negotiated channel, 0 to 65534; ignored otherwise.
             priority: "very-low", "low", "medium" or "high".
 
         Raises:
             InvalidStateError: the connection is closed.
-            ArgumentError: an argument is outside its range.
-            OperationError: the id is taken, or no id is left.
+            ArgumentError: an argument has a wrong type or is out of range.
+            OperationError: the id is in use, or no id is left.
         """
         self._check_open()
         if self._over is not None:
-            raise InvalidStateError(f"the connection is gone: {self._failure or 'the peer closed it'}")
+            raise InvalidStateError(f"the connection has ended: {self._failure or 'the peer closed it'}")
         parameters = channel_options(
             label, maxPacketLifeTime, maxRetransmits, ordered, protocol, negotiated, id, priority
         )
@@ -109,10 +110,10 @@ class RTCPeerConnection(ConnectionAttributes):
     # -- offer and answer ---------------------------------------------------------------------------------------
 
     async def createOffer(self, *, iceRestart: bool = False) -> RTCSessionDescription:
-        """An offer for the peer. It has a data section once a channel was created.
+        """Create an offer. It has a data section once a channel was created.
 
         Args:
-            iceRestart: look for a new path to the peer; the old one serves until it is found.
+            iceRestart: whether to look for a new path to the peer. The old path stays in use until one is found.
 
         Raises:
             InvalidStateError: the connection is closed.
@@ -121,7 +122,7 @@ class RTCPeerConnection(ConnectionAttributes):
             return self._create_offer(restart=iceRestart)
 
     async def createAnswer(self) -> RTCSessionDescription:
-        """An answer to the offer that was set. Audio and video sections are refused.
+        """Create an answer to the offer that was set. It rejects audio and video sections.
 
         Raises:
             InvalidStateError: there is no offer to answer, or the connection is closed.
@@ -130,17 +131,17 @@ class RTCPeerConnection(ConnectionAttributes):
             return self._create_answer()
 
     async def setLocalDescription(self, sessionDescription: RTCSessionDescription | None = None) -> None:
-        """Set our description, find our candidates, and with an answer start to connect.
+        """Set our description and gather our candidates; an answer also starts to connect.
 
-        Once it returns, `localDescription` holds all candidates; they are emitted as `icecandidate` on the way.
+        Each candidate is emitted as `icecandidate`. When the call returns, `localDescription` holds all candidates.
 
         Args:
-            sessionDescription: what `createOffer` or `createAnswer` returned; without it, or with an empty sdp, the
-                fitting one is created. Type "rollback" takes back the offer under way.
+            sessionDescription: the result of `createOffer` or `createAnswer`. Without it, or with an empty sdp, the
+                offer or answer is created first. Type "rollback" withdraws the pending offer.
 
         Raises:
             InvalidStateError: a description of that type cannot be set now, or the connection is closed.
-            InvalidModificationError: it is not what was created.
+            InvalidModificationError: the description was changed after it was created.
         """
         async with self._operations:
             self._check_open()
@@ -149,14 +150,14 @@ class RTCPeerConnection(ConnectionAttributes):
             await self._gather()
 
     async def setRemoteDescription(self, sessionDescription: RTCSessionDescription) -> None:
-        """Set what the peer sent; with an answer, start to connect.
+        """Set the peer's description; an answer also starts to connect.
 
-        An offer while one of ours is under way takes ours back first (W3C "implicit rollback").
+        If our own offer is pending, an offer of the peer withdraws ours first (W3C's "implicit rollback").
 
         Raises:
-            SdpError: the description is malformed or does not fit ours; says the line and what is wrong.
+            SdpError: the description is malformed or does not fit ours.
             InvalidStateError: a description of that type cannot be set now, or the connection is closed.
-            OperationError: it asks for something that is not supported.
+            OperationError: the description requests something that is not supported.
         """
         description = check_description(sessionDescription)
         async with self._operations:
@@ -166,17 +167,17 @@ class RTCPeerConnection(ConnectionAttributes):
     async def addIceCandidate(
         self, candidate: RTCIceCandidate | IceCandidate | Mapping[str, Any] | str | None = None
     ) -> None:
-        """Add a candidate that came over signaling after the description.
+        """Add a candidate of the peer that arrived after its description.
 
         Args:
-            candidate: an RTCIceCandidate, the dictionary a browser sends, or its text. None and the empty text
-                say that there are no more.
+            candidate: an RTCIceCandidate, the dictionary that browsers send, or its text. None and the empty text mark
+                the end of candidates.
 
         Raises:
             InvalidStateError: no remote description is set, or the connection is closed.
-            ArgumentError: it has neither sdpMid nor sdpMLineIndex.
-            SdpError: its text is malformed.
-            OperationError: it belongs to no section or ICE generation of the remote description.
+            ArgumentError: the candidate has neither sdpMid nor sdpMLineIndex.
+            SdpError: the candidate's text is malformed.
+            OperationError: the candidate belongs to no section or ICE generation of the remote description.
         """
         parsed = read_candidate(candidate)
         async with self._operations:
@@ -193,32 +194,32 @@ class RTCPeerConnection(ConnectionAttributes):
                 )
 
     def restartIce(self) -> None:
-        """Look for a new path to the peer with the next offer; asks for one with `negotiationneeded`."""
+        """Request an ICE restart with the next offer, and emit `negotiationneeded`."""
         if self._transports is not None and self._transports.started and self._over is None and self._closing is None:
             self._restart_wanted = True
             self._update_negotiation_needed()
 
-    # -- the rest -----------------------------------------------------------------------------------------------
+    # -- statistics, configuration, end --------------------------------------------------------------------------------
 
     async def getStats(self) -> RTCStatsReport:
-        """A snapshot of W3C's statistics: a dictionary from id to an object with `type` and W3C's members."""
+        """Return a snapshot of W3C's statistics: a dictionary from id to an object with `type` and W3C's members."""
         return collect_stats(self._certificate, self._channels, self._transports, self._sctp)
 
     def getConfiguration(self) -> RTCConfiguration:
-        """The configuration in use."""
+        """Return the configuration in use."""
         return replace(self._configuration)
 
     @staticmethod
     async def generateCertificate() -> RTCCertificate:
-        """A new certificate, for `RTCConfiguration.certificates`."""
+        """Create a certificate for `RTCConfiguration.certificates`."""
         return RTCCertificate.generateCertificate()
 
     async def close(self) -> None:
-        """Deliver what was sent, take leave of the peer, and release everything.
+        """Deliver queued messages, end the connection, and release all resources.
 
-        Returns once no task, timer or socket is left. It waits for what was sent to be acknowledged as long as there is
-        progress (`RTCConfiguration.closeTimeout`). Cancelling it ends that wait: the rest is given up, and what was
-        not delivered is lost. Further calls wait for the first one.
+        The call returns when no task, timer or socket is left. It waits for acknowledgments as long as there is
+        progress (`RTCConfiguration.closeTimeout`). Canceling the call ends this wait, and undelivered messages are
+        lost. Further calls wait for the first one.
         """
         if self._closing is None:
             self._negotiation.signaling.close()
@@ -276,7 +277,7 @@ class RTCPeerConnection(ConnectionAttributes):
         return self._negotiation.create_answer(transports.local_data(), transports.setup)
 
     def _set_local(self, given: RTCSessionDescription | None) -> bool:
-        """Set a local description; whether candidates are to be gathered."""
+        """Set a local description; return whether candidates are to be gathered."""
         negotiation = self._negotiation
         kind = negotiation.implicit_type() if given is None else check_description(given).type
         if kind == "rollback":
@@ -323,7 +324,7 @@ class RTCPeerConnection(ConnectionAttributes):
             self._connect(is_offerer=True)
 
     def _check_transport(self, kind: str, parsed: SessionDescription) -> None:
-        """See that a description does not change what cannot change while connected."""
+        """Check that a description changes nothing that is fixed while connected."""
         data, transports = parsed.data, self._transports
         if data is None or data.transport is None or transports is None or transports.remote is None:
             return
@@ -332,10 +333,10 @@ class RTCPeerConnection(ConnectionAttributes):
             return
         if data.transport.fingerprints != known.fingerprints:
             raise OperationError("the peer's certificate cannot change while connected")
-        # The a=setup is not looked at: the DTLS association keeps its roles. Firefox, when it is passive, answers our
-        # actpass with active when ICE restarts, and goes on as before.
+        # The a=setup is ignored, because the DTLS association keeps its roles. A passive Firefox answers the actpass of
+        # an ICE restart with active, and stays passive.
         if kind != "offer" and transports.is_new_generation(data.transport) != transports.restarting:
-            raise OperationError("the answer restarts ICE and the offer does not, or the other way round")
+            raise OperationError("only one of offer and answer restarts ICE")
 
     def _roll_back(self, side: str) -> None:
         signaling = self._negotiation.signaling
@@ -364,7 +365,7 @@ class RTCPeerConnection(ConnectionAttributes):
         self._negotiation_needed = True
         try:
             asyncio.get_running_loop().call_soon(self._emit_negotiation_needed)
-        except RuntimeError:  # no loop runs yet, and so nobody can be waiting for the event
+        except RuntimeError:  # no event loop runs yet, so no callback can wait for the event
             return
 
     def _needs_negotiation(self) -> bool:
@@ -389,7 +390,7 @@ class RTCPeerConnection(ConnectionAttributes):
         self._gathered()
 
     def _connect(self, *, is_offerer: bool) -> None:
-        """Local and remote data sections are known: connect, or hand on what is new."""
+        """Connect with the local and remote data sections, or apply their changes to the connection."""
         signaling, transports = self._negotiation.signaling, self._transports
         local, remote = signaling.local, signaling.remote
         if local is None or remote is None or transports is None:
@@ -399,7 +400,7 @@ class RTCPeerConnection(ConnectionAttributes):
             return
         answer = theirs.transport if is_offerer else ours.transport
         if not transports.started:
-            # RFC 8445, 6.1.1: who talks to a lite agent controls.
+            # RFC 8445, 6.1.1: the peer of a lite agent is controlling.
             controlling = is_offerer or theirs.transport.ice_lite
             transports.connect(theirs, controlling=controlling, is_dtls_client=(answer.setup == "active") != is_offerer)
         elif transports.restarting:
@@ -413,7 +414,7 @@ class RTCPeerConnection(ConnectionAttributes):
         self._update_connection_state()
 
     def _data_refused(self) -> None:
-        """The negotiation ended without a data section."""
+        """End the connection, because the negotiation is complete without a data section."""
         if self._channels.created or self._transports is not None:
             self._end("the data channel section was refused", take_leave=True)
 
@@ -425,7 +426,7 @@ class RTCPeerConnection(ConnectionAttributes):
             self.emit("iceconnectionstatechange")
             if self._sctp is not None:
                 self._sctp.transport.iceTransport.emit("statechange")
-        # While a restart looks for another path there is still hope.
+        # A restart that is looking for another path may still succeed.
         if state is IceState.FAILED and self._transports is not None and not self._transports.restarting:
             self._fail(self._transports.ice.failure or "ICE lost the path to the peer")
         self._update_connection_state()
@@ -466,10 +467,10 @@ class RTCPeerConnection(ConnectionAttributes):
         self._end(reason)
 
     def _end(self, failure: str | None, *, by_peer: bool = False, take_leave: bool = False) -> None:
-        """The connection is over, though `close` was not called."""
+        """End the connection for another reason than a call of `close`."""
         if self._over is not None or self._closing is not None:
             return
-        # A peer that leaves, however abruptly, has not failed: a browser's tab that is closed sends an ABORT.
+        # A peer that leaves abruptly has not failed: a browser sends an ABORT when its tab is closed.
         self._over = "closed" if failure is None or by_peer else "failed"
         self._failure = failure
         if failure is not None:
@@ -513,5 +514,5 @@ class RTCPeerConnection(ConnectionAttributes):
             self._ice_connection_state = "closed"
             self.emit("iceconnectionstatechange")
         self._update_connection_state()
-        # Nothing will be emitted any more; what callbacks hold on to may be released.
+        # No event follows, so the callbacks and the objects they refer to are released.
         self.remove_all_listeners()

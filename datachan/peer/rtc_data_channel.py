@@ -1,6 +1,6 @@
-"""RTCDataChannel: one channel as the application sees it; it knows nothing of streams, transports or signaling.
+"""RTCDataChannel: a channel for the application; it knows no streams, transports or signaling.
 
-The channel proper lives in `datachan.dcep`; this is its face: W3C's states and events, `async for` and `drain`.
+`datachan.dcep` implements the channel. This class adds W3C's states and events, `async for` and `drain`.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ PRIORITIES: Final = {"very-low": 128, "low": 256, "medium": 512, "high": 1024}
 
 
 class ChannelHost(Protocol):
-    """What a channel needs of the connection it belongs to."""
+    """The services of the connection that a channel uses."""
 
     @property
     def max_message_size(self) -> float:
-        """Longest message that may be sent, in bytes."""
+        """The longest message that may be sent, in bytes."""
 
     def send(self, channel: Channel, data: str | bytes) -> None:
         """Queue a message."""
 
     def close_channel(self, channel: Channel) -> None:
-        """Deliver what is queued, then close."""
+        """Close a channel after its queued messages."""
 
     def release_window(self, size: int) -> None:
-        """A message that took this much of the window has been read."""
+        """Reopen the receive window by the size of a message that was read."""
 
 
 class RTCDataChannel(EventTarget):
-    """A channel for messages, both ways.
+    """A channel for messages in both directions.
 
-    Made by `RTCPeerConnection.createDataChannel`, or by the peer and handed over with the `datachannel` event.
+    `RTCPeerConnection.createDataChannel` creates a channel. A channel of the peer arrives with the `datachannel` event.
 
-    Events: `open`, `message` (str or bytes), `bufferedamountlow`, `error` (an `OperationError` that says why),
-    `closing` (the peer closes), `close`.
+    Events: `open`, `message` (str or bytes), `bufferedamountlow`, `error` (an `OperationError` with the reason),
+    `closing` (the peer closes the channel), `close`.
 
-    Messages that arrive while nobody listens are kept and count against the receive window, so that the peer slows
-    down. They are delivered when a `message` callback is attached, or one by one with ``async for message in channel``.
+    Without a `message` callback, messages are kept and count against the receive window, so that the peer slows down.
+    They are delivered when a `message` callback is attached, or one by one with ``async for message in channel``.
     """
 
     def __init__(self, host: ChannelHost, channel: Channel) -> None:
@@ -70,11 +70,11 @@ class RTCDataChannel(EventTarget):
     def __repr__(self) -> str:
         return f"<RTCDataChannel {self.label!r} id={self.id} {self._ready_state}>"
 
-    # -- what it is ---------------------------------------------------------------------------------------------
+    # -- properties ---------------------------------------------------------------------------------------------
 
     @property
     def label(self) -> str:
-        """The name its creator gave it; several channels may have the same."""
+        """The name given by its creator; several channels may have the same one."""
         return self._channel.label
 
     @property
@@ -84,63 +84,63 @@ class RTCDataChannel(EventTarget):
 
     @property
     def ordered(self) -> bool:
-        """Whether messages arrive in the order they were sent in."""
+        """Whether messages arrive in the order in which they were sent."""
         return self._channel.ordered
 
     @property
     def maxPacketLifeTime(self) -> int | None:
-        """Milliseconds during which a message is (re)transmitted, or None."""
+        """The milliseconds during which a message is (re)transmitted, or None."""
         return self._channel.max_packet_life_time
 
     @property
     def maxRetransmits(self) -> int | None:
-        """How often a message is retransmitted at most, or None."""
+        """The maximum number of retransmissions of a message, or None."""
         return self._channel.max_retransmits
 
     @property
     def negotiated(self) -> bool:
-        """Whether both sides created it by themselves, with the same id."""
+        """Whether both applications created the channel with the same id."""
         return self._channel.negotiated
 
     @property
     def id(self) -> int | None:
-        """Its stream, 0 to 65534; None until it has one, which is once the connection is up."""
+        """The stream id, 0 to 65534; None until the connection is up, unless `negotiated`."""
         return self._channel.id
 
     @property
     def priority(self) -> str:
-        """How much it matters: "very-low", "low", "medium" or "high"."""
+        """The priority: "very-low", "low", "medium" or "high"."""
         # W3C webrtc-priority: RFC 8831's numbers up to 128 are very-low, up to 256 low, up to 512 medium.
         number = self._channel.priority
         return next((name for name, limit in PRIORITIES.items() if number <= limit), "high")
 
     @property
     def readyState(self) -> str:
-        """Where it stands: "connecting", "open", "closing" or "closed"."""
+        """The state: "connecting", "open", "closing" or "closed"."""
         return self._ready_state
 
     @property
     def binaryType(self) -> str:
-        """How binary messages arrive: always "bytes"."""
+        """The type of received binary messages: always "bytes"."""
         return "bytes"
 
     @property
     def closeReason(self) -> str | None:
-        """Why the channel failed, in a sentence; None while it did not, or when it was closed in order."""
+        """The reason why the channel failed, as a sentence; None if it did not fail."""
         return self._failure
 
     # -- sending ------------------------------------------------------------------------------------------------
 
     def send(self, data: str | bytes | bytearray | memoryview) -> None:
-        """Queue a message; it is sent in the background. An empty message is a message, too.
+        """Queue a message, which is sent in the background. The message may be empty.
 
         Args:
-            data: text, or bytes in one of their forms, of which a copy is taken.
+            data: text, or a bytes-like object, which is copied.
 
         Raises:
-            InvalidStateError: the channel is not open; `opened` waits for that.
-            MessageTooLargeError: it is longer than the peer accepts (`RTCSctpTransport.maxMessageSize`).
-            ArgumentError: it is neither text nor bytes.
+            InvalidStateError: the channel is not open; `opened` waits until it is.
+            MessageTooLargeError: the message is longer than the peer accepts (`RTCSctpTransport.maxMessageSize`).
+            ArgumentError: the message is neither text nor bytes-like.
         """
         if self._ready_state != "open":
             raise InvalidStateError(f"the channel is {self._ready_state}, not open")
@@ -154,12 +154,12 @@ class RTCDataChannel(EventTarget):
 
     @property
     def bufferedAmount(self) -> int:
-        """Bytes that `send` took and that have not left for the network."""
+        """The bytes given to `send` that have not been transmitted yet."""
         return self._buffered_amount
 
     @property
     def bufferedAmountLowThreshold(self) -> int:
-        """When `bufferedAmount` falls to this many bytes, `bufferedamountlow` is emitted."""
+        """The number of bytes at which a falling `bufferedAmount` emits `bufferedamountlow`."""
         return self._low_threshold
 
     @bufferedAmountLowThreshold.setter
@@ -169,11 +169,14 @@ class RTCDataChannel(EventTarget):
         self._low_threshold = value
 
     def set_write_buffer_limits(self, high: int = DEFAULT_HIGH_WATER, low: int | None = None) -> None:
-        """Say when `drain` waits, as `asyncio.WriteTransport.set_write_buffer_limits` does.
+        """Set the limits for `drain`, like `asyncio.WriteTransport.set_write_buffer_limits`.
 
         Args:
-            high: `drain` waits while more than this many bytes are queued.
-            low: it returns once not more than this many are; a quarter of high by default.
+            high: the number of queued bytes above which `drain` waits.
+            low: the number of queued bytes at which `drain` returns; a quarter of `high` by default.
+
+        Raises:
+            ArgumentError: the limits are not 0 <= low <= high.
         """
         low = high // 4 if low is None else low
         if not 0 <= low <= high:
@@ -181,10 +184,10 @@ class RTCDataChannel(EventTarget):
         self._high_water, self._low_water = high, low
 
     async def drain(self) -> None:
-        """Wait until there is room for more, as `asyncio.StreamWriter.drain` does.
+        """Wait until the send buffer has room, like `asyncio.StreamWriter.drain`.
 
         Raises:
-            InvalidStateError: the channel closed; what was still queued may be lost.
+            InvalidStateError: the channel closed; queued messages may be lost.
         """
         if self._buffered_amount > self._high_water:
             while self._buffered_amount > self._low_water and self._ready_state in {"open", "closing"}:
@@ -199,7 +202,7 @@ class RTCDataChannel(EventTarget):
         return self
 
     async def __anext__(self) -> str | bytes:
-        """The next message."""
+        """Return the next message."""
         return await self._unread.next()
 
     # -- states -------------------------------------------------------------------------------------------------
@@ -208,7 +211,7 @@ class RTCDataChannel(EventTarget):
         """Wait until the channel is open.
 
         Raises:
-            InvalidStateError: it closed instead; the message says why.
+            InvalidStateError: the channel closed instead; the message states the reason.
         """
         while self._ready_state == "connecting":
             await self._changed()
@@ -221,7 +224,7 @@ class RTCDataChannel(EventTarget):
             await self._changed()
 
     def close(self) -> None:
-        """Close once everything sent has been delivered; the other side closes, too. Further calls do nothing."""
+        """Close the channel on both sides after all messages are delivered. Further calls do nothing."""
         if self._ready_state in {"closing", "closed"}:
             return
         self._ready_state = "closing"
@@ -233,7 +236,7 @@ class RTCDataChannel(EventTarget):
     def _add_event_handler(self, event: str, k: Callable[..., Any], v: Callable[..., Any]) -> None:
         super()._add_event_handler(event, k, v)
         if event == "message" and self._unread and self._flush_handle is None:
-            # Not at once: whoever attaches a callback does not expect it to run inside of `on`.
+            # Deferred, because a callback is not expected to run inside of `on`.
             self._flush_handle = asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
@@ -258,10 +261,10 @@ class RTCDataChannel(EventTarget):
 
 
 class ManagedDataChannel(RTCDataChannel):
-    """The same channel with its lower side: how the connection tells it what happens."""
+    """An RTCDataChannel with the methods by which the connection reports events to it."""
 
     def set_open(self) -> None:
-        """Become open without saying so yet (W3C: a channel is open when `datachannel` is emitted)."""
+        """Set the state to open without the event (W3C: a channel is open when `datachannel` is emitted)."""
         if self._ready_state == "connecting":
             self._ready_state = "open"
             self._notify()
@@ -271,7 +274,7 @@ class ManagedDataChannel(RTCDataChannel):
             self.emit("open")
 
     def deliver(self, data: str | bytes, size: int) -> bool:
-        """Hand over a message; whether somebody took it, or else it lies in the inbox."""
+        """Deliver a message; return False if no listener took it and it is stored as unread."""
         self.messages_received += 1
         self.bytes_received += size
         if not self._unread and self.emit("message", data):
@@ -293,7 +296,7 @@ class ManagedDataChannel(RTCDataChannel):
             self.emit("closing")
 
     def fails(self, reason: str | None) -> None:
-        """It will close, and this is why."""
+        """Record the reason for which the channel will close."""
         self._failure = self._failure or reason
 
     def set_closed(self) -> None:
@@ -307,20 +310,20 @@ class ManagedDataChannel(RTCDataChannel):
             self.emit("error", OperationError(self._failure))
         self.emit("close")
 
-    def closing_with_connection(self) -> None:
-        """The application closes the whole connection."""
+    def close_with_connection(self) -> None:
+        """Stop sending and release the window of unread messages, because the application closes the connection."""
         if self._ready_state in {"connecting", "open"}:
             self._ready_state = "closing"
             self._notify()
-        # Whoever closes reads no more: a peer that still sends must not wait for the window before it can agree.
-        self._unread.give_back_all()
+        # The application reads no more. A peer that is still sending must not have to wait for the window to open.
+        self._unread.release_all()
 
 
 def _plain(data: object) -> str | bytes:
     if isinstance(data, str):
         if data.isascii():
             return data
-        # As W3C's USVString: what is no Unicode scalar value becomes U+FFFD.
+        # As in W3C's USVString, lone surrogates become U+FFFD.
         return data.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data)
@@ -330,5 +333,5 @@ def _plain(data: object) -> str | bytes:
 def _byte_size(data: str | bytes, limit: float) -> int:
     size = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
     if size > limit:
-        raise MessageTooLargeError(f"a message of {size} bytes; the peer accepts at most {limit:.0f}")
+        raise MessageTooLargeError(f"the message has {size} bytes; the peer accepts at most {limit:.0f}")
     return size

@@ -1,4 +1,4 @@
-"""RTCSessionDescription, and a description once it has been read: its type, its text and its meaning together."""
+"""RTCSessionDescription, and a description that was set: its type, its text and its parsed form."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ TYPES: Final = ("offer", "pranswer", "answer", "rollback")
 
 @dataclass
 class RTCSessionDescription:
-    """An offer or an answer, as it goes over signaling.
+    """An offer or an answer, for signaling.
 
     Attributes:
-        sdp: its text.
+        sdp: the text.
         type: "offer", "answer", "pranswer" or "rollback".
     """
 
@@ -32,20 +32,20 @@ class RTCSessionDescription:
             raise ArgumentError("'sdp' must be a string")
 
     def toJSON(self) -> dict[str, Any]:
-        """The dictionary a browser takes as RTCSessionDescriptionInit."""
+        """Return the dictionary that browsers accept as RTCSessionDescriptionInit."""
         return {"type": self.type, "sdp": self.sdp}
 
 
 @dataclass
 class AppliedDescription:
-    """A description that was set, local or remote.
+    """A local or remote description that was set.
 
     Attributes:
         type: "offer", "answer" or "pranswer".
-        sdp: its text as it was given.
-        parsed: what it says.
-        candidates: those of the peer that were added later, in order.
-        complete: whether the peer said that there are no more.
+        sdp: the text as it was given.
+        parsed: the parsed description.
+        candidates: the candidates of the peer that were added later, in order.
+        complete: whether the peer has signaled the end of its candidates.
     """
 
     type: str
@@ -55,14 +55,14 @@ class AppliedDescription:
     complete: bool = False
 
     def add_candidate(self, candidate: IceCandidate | None) -> None:
-        """Remember a candidate of the peer, or that there are no more; only so many are remembered."""
+        """Record a candidate of the peer, up to `MAX_ADDED_CANDIDATES`; None records the end of candidates."""
         if candidate is None:
             self.complete = True
         elif len(self.candidates) < MAX_ADDED_CANDIDATES and candidate not in self.candidates:
             self.candidates.append(candidate)
 
     def with_added_candidates(self) -> str:
-        """The text, with the candidates that came later in the data section (W3C, addIceCandidate)."""
+        """Return the text with the later candidates added to the data section (W3C, addIceCandidate)."""
         if self.parsed.data_index is None or not (self.candidates or self.complete):
             return self.sdp
         end = "\r\n" if "\r\n" in self.sdp else "\n"

@@ -1,6 +1,6 @@
-"""Where offer and answer stand: the signaling states and the four descriptions (W3C WebRTC, 4.3.1); no I/O.
+"""The signaling states and the four descriptions (W3C WebRTC, 4.3.1); no I/O.
 
-The transitions are the table below and nothing else.
+The table below holds all transitions.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TRANSITIONS: Final[dict[tuple[str, str], dict[str, str]]] = {
 
 
 class SignalingState:
-    """The state of the negotiation and the descriptions it is about."""
+    """The state of the negotiation, and its descriptions."""
 
     def __init__(self) -> None:
         self.state = STABLE
@@ -42,19 +42,19 @@ class SignalingState:
 
     @property
     def local(self) -> AppliedDescription | None:
-        """The local description: the pending one if there is one."""
+        """The pending local description, or else the current one."""
         return self.pending_local or self.current_local
 
     @property
     def remote(self) -> AppliedDescription | None:
-        """The remote description: the pending one if there is one."""
+        """The pending remote description, or else the current one."""
         return self.pending_remote or self.current_remote
 
     def check(self, side: str, description_type: str) -> str:
-        """The state that setting such a description leads to.
+        """Return the state after setting a description.
 
         Raises:
-            InvalidStateError: it cannot be set now.
+            InvalidStateError: such a description cannot be set now.
         """
         after = _TRANSITIONS[side, description_type].get(self.state)
         if after is None:
@@ -65,7 +65,7 @@ class SignalingState:
         """Set a description.
 
         Raises:
-            InvalidStateError: it cannot be set now.
+            InvalidStateError: the description cannot be set now.
         """
         after = self.check(side, description.type)
         if side == "local":
@@ -78,15 +78,15 @@ class SignalingState:
             self.current_remote, self.pending_remote = self.pending_remote, None
 
     def roll_back(self, side: str) -> None:
-        """Drop the pending offer (RFC 8829, section 4.1.10.2).
+        """Discard the pending offer (RFC 8829, section 4.1.10.2).
 
         Raises:
-            InvalidStateError: there is none, or it has a provisional answer already.
+            InvalidStateError: there is no pending offer, or it has a provisional answer already.
         """
         self.state = self.check(side, "rollback")
         self.pending_local = None
         self.pending_remote = None
 
     def close(self) -> None:
-        """No description can be set any more."""
+        """Refuse further descriptions, because the connection is closed."""
         self.state = CLOSED

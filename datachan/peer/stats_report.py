@@ -1,4 +1,4 @@
-"""getStats: W3C's webrtc-stats for what a data channel connection has; every object is a snapshot."""
+"""getStats: the objects of W3C's webrtc-stats for data channels; every object is a snapshot."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from .transports import PeerTransports
 
 @dataclass
 class RTCStats:
-    """What all statistics have.
+    """The members of all statistics.
 
     Attributes:
-        timestamp: when it was taken.
+        timestamp: the time of the snapshot.
         type: W3C's RTCStatsType.
-        id: names the object across snapshots.
+        id: the identifier of the object, the same in all snapshots.
     """
 
     timestamp: datetime
@@ -36,7 +36,7 @@ class RTCStats:
 
 @dataclass
 class RTCPeerConnectionStats(RTCStats):
-    """type "peer-connection"."""
+    """Statistics of type "peer-connection"."""
 
     dataChannelsOpened: int = 0
     dataChannelsClosed: int = 0
@@ -44,7 +44,7 @@ class RTCPeerConnectionStats(RTCStats):
 
 @dataclass
 class RTCTransportStats(RTCStats):
-    """type "transport": datagrams, without STUN."""
+    """Statistics of type "transport": datagrams without STUN."""
 
     packetsSent: int = 0
     packetsReceived: int = 0
@@ -64,7 +64,7 @@ class RTCTransportStats(RTCStats):
 
 @dataclass
 class RTCSctpTransportStats(RTCStats):
-    """type "sctp-transport"; times in seconds, sizes in bytes."""
+    """Statistics of type "sctp-transport"; times in seconds, sizes in bytes."""
 
     transportId: str | None = None
     smoothedRoundTripTime: float | None = None
@@ -76,7 +76,7 @@ class RTCSctpTransportStats(RTCStats):
 
 @dataclass
 class RTCDataChannelStats(RTCStats):
-    """type "data-channel"."""
+    """Statistics of type "data-channel"."""
 
     label: str = ""
     protocol: str = ""
@@ -90,7 +90,7 @@ class RTCDataChannelStats(RTCStats):
 
 @dataclass
 class RTCIceCandidateStats(RTCStats):
-    """type "local-candidate" or "remote-candidate"."""
+    """Statistics of type "local-candidate" or "remote-candidate"."""
 
     transportId: str = ""
     address: str | None = None
@@ -107,7 +107,7 @@ class RTCIceCandidateStats(RTCStats):
 
 @dataclass
 class RTCIceCandidatePairStats(RTCStats):
-    """type "candidate-pair"; times in seconds."""
+    """Statistics of type "candidate-pair"; times in seconds."""
 
     transportId: str = ""
     localCandidateId: str = ""
@@ -127,7 +127,7 @@ class RTCIceCandidatePairStats(RTCStats):
 
 @dataclass
 class RTCCertificateStats(RTCStats):
-    """type "certificate"."""
+    """Statistics of type "certificate"."""
 
     fingerprint: str = ""
     fingerprintAlgorithm: str = "sha-256"
@@ -136,10 +136,10 @@ class RTCCertificateStats(RTCStats):
 
 
 class RTCStatsReport(dict[str, Any]):
-    """Statistics by id."""
+    """The statistics by id."""
 
     def add(self, stats: RTCStats) -> str:
-        """Enter one object; its id."""
+        """Add an object and return its id."""
         self[stats.id] = stats
         return stats.id
 
@@ -150,7 +150,7 @@ def collect_stats(
     transports: PeerTransports | None,
     sctp: RTCSctpTransport | None,
 ) -> RTCStatsReport:
-    """Everything there is to say now."""
+    """Return a snapshot of all statistics."""
     now = datetime.fromtimestamp(time.time(), UTC)
     report = RTCStatsReport()
     report.add(RTCPeerConnectionStats(now, "peer-connection", "peer-connection", channels.opened, channels.closed))
@@ -258,7 +258,7 @@ def _candidate(now: datetime, side: str, candidate: IceCandidate) -> RTCStats:
 
 def _pair(now: datetime, pair: CandidatePairStats, ice: IceStats) -> RTCStats:
     local, remote = _candidate_id("local", pair.local), _candidate_id("remote", pair.remote)
-    # All datagrams travel over the selected pair; what a pair before it carried is not told apart.
+    # All datagrams count for the selected pair, also those that an earlier pair carried.
     return RTCIceCandidatePairStats(
         now,
         "candidate-pair",

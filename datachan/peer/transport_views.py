@@ -1,4 +1,4 @@
-"""The transports as W3C shows them, `pc.sctp` and what hangs below it: views for reading, nothing is done in here."""
+"""W3C's transport objects, `pc.sctp` and those below it: read-only views of the transport."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .transports import PeerTransports
 
 @dataclass(frozen=True)
 class RTCIceParameters:
-    """What recognizes one side's ICE checks.
+    """The ICE credentials of one side.
 
     Attributes:
-        usernameFragment: the name.
-        password: the key.
-        iceLite: whether that side only answers checks.
+        usernameFragment: the username fragment.
+        password: the password.
+        iceLite: whether this side is an ICE-lite agent, which only answers checks.
     """
 
     usernameFragment: str
@@ -30,7 +30,7 @@ class RTCIceParameters:
 
 @dataclass(frozen=True)
 class RTCIceCandidatePair:
-    """The pair of addresses datagrams travel between."""
+    """The pair of candidates that carries the datagrams."""
 
     local: RTCIceCandidate
     remote: RTCIceCandidate
@@ -49,45 +49,45 @@ class RTCIceTransport(EventTarget):
 
     @property
     def component(self) -> str:
-        """Always "rtp": there is one component."""
+        """The component: always "rtp", the only one."""
         return "rtp"
 
     @property
     def role(self) -> str:
-        """Who chooses the pair: "controlling" or "controlled"."""
+        """Our ICE role: "controlling", which selects the pair, or "controlled"."""
         return "controlling" if self._ice.is_controlling else "controlled"
 
     @property
     def state(self) -> str:
-        """W3C's RTCIceTransportState."""
+        """The state: W3C's RTCIceTransportState."""
         return self._ice.state.value
 
     @property
     def gatheringState(self) -> str:
-        """How far gathering is: "new", "gathering" or "complete"."""
+        """The state of gathering: "new", "gathering" or "complete"."""
         return self._transports.gathering_state
 
     def getLocalCandidates(self) -> list[RTCIceCandidate]:
-        """Our candidates so far."""
+        """Return our candidates so far."""
         return [RTCIceCandidate.from_ice(candidate) for candidate in self._ice.local_candidates]
 
     def getRemoteCandidates(self) -> list[RTCIceCandidate]:
-        """The peer's candidates so far."""
+        """Return the peer's candidates so far."""
         return [RTCIceCandidate.from_ice(candidate) for candidate in self._ice.remote_candidates]
 
     def getSelectedCandidatePair(self) -> RTCIceCandidatePair | None:
-        """The pair in use."""
+        """Return the pair in use, or None."""
         pair = self._ice.selected_pair
         if pair is None:
             return None
         return RTCIceCandidatePair(RTCIceCandidate.from_ice(pair.local), RTCIceCandidate.from_ice(pair.remote))
 
     def getLocalParameters(self) -> RTCIceParameters:
-        """What the peer recognizes us by."""
+        """Return our ICE credentials."""
         return RTCIceParameters(self._ice.username_fragment, self._ice.password)
 
     def getRemoteParameters(self) -> RTCIceParameters | None:
-        """What we recognize the peer by; None before its description is set."""
+        """Return the peer's ICE credentials; None before its description is set."""
         remote = self._transports.remote
         if remote is None or remote.transport is None:
             return None
@@ -108,31 +108,31 @@ class RTCDtlsTransport(EventTarget):
 
     @property
     def iceTransport(self) -> RTCIceTransport:
-        """What the datagrams travel over."""
+        """The ICE transport that carries the DTLS datagrams."""
         return self._ice_transport
 
     @property
     def transport(self) -> RTCIceTransport:
-        """The same, by aiortc's name."""
+        """The same as `iceTransport`, by aiortc's name."""
         return self._ice_transport
 
     @property
     def state(self) -> str:
-        """W3C's RTCDtlsTransportState."""
+        """The state: W3C's RTCDtlsTransportState."""
         if self._stack is not None:
             state = self._stack.dtls.state
-            # A server has nothing to say before the client's first flight; W3C calls that connecting all the same.
+            # A server that waits for the client's first flight is "connecting", too, by W3C.
             return DtlsState.CONNECTING.value if state is DtlsState.NEW else str(state.value)
         return "closed" if self._ice_transport.state == IceState.CLOSED.value else "new"
 
     def getRemoteCertificates(self) -> list[bytes]:
-        """The peer's certificate in DER, once there is one."""
+        """Return the peer's certificate in DER; an empty list before the handshake."""
         certificate = None if self._stack is None else self._stack.dtls.remote_certificate_der
         return [] if certificate is None else [certificate]
 
 
 class RTCSctpTransport(EventTarget):
-    """The SCTP transport: what data channels share. Events: `statechange`, `mtuchange`."""
+    """The SCTP transport that the data channels share. Events: `statechange`, `mtuchange`."""
 
     def __init__(self, transports: PeerTransports, mid: str | None) -> None:
         super().__init__()
@@ -143,31 +143,31 @@ class RTCSctpTransport(EventTarget):
 
     @property
     def transport(self) -> RTCDtlsTransport:
-        """What SCTP packets travel over."""
+        """The DTLS transport that carries the SCTP packets."""
         return self._dtls_transport
 
     @property
     def state(self) -> str:
-        """Where the association stands: "connecting", "connected" or "closed"."""
+        """The state of the association: "connecting", "connected" or "closed"."""
         return self._state
 
     @property
     def maxMessageSize(self) -> float | None:
-        """Longest message `RTCDataChannel.send` takes, in bytes; infinity without a limit.
+        """The longest message that `RTCDataChannel.send` accepts, in bytes; infinity without a limit.
 
-        It is the smaller of what both sides announce in a=max-message-size; None until both have.
+        This is the smaller of both sides' a=max-message-size; None until both are known.
         """
         return None if self._transports.remote is None else self._transports.max_message_size
 
     @property
     def mtu(self) -> int | None:
-        """The largest SCTP packet that is sent now, in bytes, common header included; None before SCTP begins."""
+        """The largest SCTP packet sent now, in bytes, common header included; None before SCTP starts."""
         stack = self._transports.stack
         return None if stack is None else stack.association.stats().mtu
 
     @property
     def maxChannels(self) -> int | None:
-        """How many channels there can be; None until SCTP is connected."""
+        """The maximum number of channels; None until SCTP is connected."""
         association = None if self._transports.stack is None else self._transports.stack.association
         if association is None or self._state != "connected":
             return None

@@ -1,4 +1,4 @@
-"""Messages that arrived and that nobody has taken yet; each, taken or given up, is given back exactly once."""
+"""Received messages that the application has not read; each one is released from the window exactly once."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Callable
 
 
 class UnreadMessages:
-    """The received messages of one channel, in order.
+    """The unread messages of one channel, in order.
 
-    What lies in here counts against the receive window: the peer, not our memory, bears what is not read.
+    Unread messages count against the receive window, so that the peer has to wait and our memory does not grow.
 
     Args:
-        give_back: called with the size of each message that leaves.
+        release: a callback for the window size of each message that is read or given up.
     """
 
-    def __init__(self, give_back: Callable[[int], None]) -> None:
-        self._give_back = give_back
+    def __init__(self, release: Callable[[int], None]) -> None:
+        self._release = release
         self._messages: deque[tuple[str | bytes, int]] = deque()
         self._readers: deque[asyncio.Future[None]] = deque()
         self._ended = False
@@ -26,21 +26,21 @@ class UnreadMessages:
         return len(self._messages)
 
     def put(self, message: str | bytes, size: int) -> None:
-        """Add a message; size is what it counts against the window, in bytes."""
+        """Add a message that occupies `size` bytes of the window."""
         self._messages.append((message, size))
         self._wake_one()
 
     def take(self) -> str | bytes:
-        """Take the oldest message; there must be one."""
+        """Remove and return the oldest message; there must be one."""
         message, size = self._messages.popleft()
-        self._give_back(size)
+        self._release(size)
         return message
 
     async def next(self) -> str | bytes:
-        """Wait for a message and take it.
+        """Wait for a message, remove and return it.
 
         Raises:
-            StopAsyncIteration: there are none left and none will come.
+            StopAsyncIteration: no message is left and none will arrive.
         """
         while not self._messages:
             if self._ended:
@@ -50,7 +50,7 @@ class UnreadMessages:
             try:
                 await reader
             except asyncio.CancelledError:
-                # Whoever was woken for a message and does not take it must pass the word on.
+                # This reader was woken for a message that it will not read, so another one is woken instead.
                 if reader.done() and not reader.cancelled() and self._messages:
                     self._wake_one()
                 raise
@@ -60,22 +60,22 @@ class UnreadMessages:
         return self.take()
 
     def end(self) -> None:
-        """No further message will come; those here can still be taken."""
+        """End the queue: no message will be added, but those in it can still be read."""
         self._ended = True
         for reader in self._readers:
             if not reader.done():
                 reader.set_result(None)
 
-    def give_back_all(self) -> None:
-        """Stop counting what lies here; it can still be taken."""
+    def release_all(self) -> None:
+        """Release the window of all messages, which can still be read."""
         for index, (message, size) in enumerate(self._messages):
             self._messages[index] = (message, 0)
-            self._give_back(size)
+            self._release(size)
 
     def __del__(self) -> None:
-        # A channel that was closed and dropped with messages unread must not keep the window shut for the others.
+        # The unread messages of a forgotten channel must not keep the window closed for other channels.
         for _, size in self._messages:
-            self._give_back(size)
+            self._release(size)
 
     def _wake_one(self) -> None:
         while self._readers:

@@ -1,7 +1,14 @@
-"""Offers and answers for one m=application section (RFC 8829, 8839, 8841, 8842), as text and as values; no I/O.
+"""Offers and answers with one m=application section (RFC 8829, 8839, 8841, 8842), as text and as values; no I/O.
 
-`text` splits lines, `description` reads what they say, `negotiation` decides what to say in return. What comes from a
-peer passes through a function named ``…_untrusted`` and raises `SdpError` only.
+    errors.py             `SdpError`
+    sdp_lines.py          a description split into lines and attributes
+    candidate.py          one ICE candidate
+    rtc_ice_candidate.py  the same with W3C's names
+    description.py        the meaning of an offer or an answer
+    copied_attributes.py  attributes of ours that a peer copied
+    offer_answer.py       the offers and answers we create
+
+Text from a peer is read by functions whose name ends in ``_untrusted``; they raise `SdpError` only.
 """
 
 from __future__ import annotations

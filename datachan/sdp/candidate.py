@@ -1,4 +1,4 @@
-"""An ICE candidate as a value, and as the text of a=candidate; knows nothing of sockets, resolving or pairing."""
+"""An ICE candidate as a value and as the text of a=candidate; it knows no sockets, name resolution or pairs."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class IceCandidate:
 
     Attributes:
         foundation: equal for candidates that freeze and unfreeze together.
-        component: 1; data channels have no second component.
+        component: 1 for data channels, which have no second component.
         transport: "udp" or "tcp", lower case.
-        priority: 1 to 2**31 - 1, larger is preferred.
+        priority: 1 to 2**31 - 1; the larger is preferred.
         address: an IPv4 or IPv6 address, or an mDNS or DNS name.
         port: the port, 0 to 65535.
         type: "host", "srflx", "prflx" or "relay".
-        related_address: for srflx, prflx and relay: what it was derived from.
-        related_port: the port that goes with it.
+        related_address: for srflx, prflx and relay, the address that the candidate was derived from.
+        related_port: the port of the related address.
         tcp_type: "active", "passive" or "so" for TCP candidates (RFC 6544).
-        extensions: attribute names and values after the fixed part that we do not interpret.
+        extensions: names and values after the fixed part that this package does not interpret.
     """
 
     foundation: str
@@ -45,17 +45,17 @@ class IceCandidate:
 
     @property
     def username_fragment(self) -> str | None:
-        """The ufrag of the generation this candidate belongs to, when the peer said so (RFC 8838, section 11)."""
+        """The ufrag of the ICE generation the candidate belongs to, if it is stated (RFC 8838, section 11)."""
         return self.extensions.get("ufrag")
 
     @property
     def is_mdns(self) -> bool:
-        """Whether the address is an mDNS name that hides the real one."""
+        """Whether the address is an mDNS name in place of the real address."""
         return self.address.lower().endswith(".local")
 
     @property
     def usable(self) -> bool:
-        """Whether this stack can try it: UDP, component 1, a known type."""
+        """Whether this stack can check the candidate: UDP, component 1, a known type."""
         return self.transport == "udp" and self.component == 1 and self.type in CANDIDATE_TYPES
 
     def __str__(self) -> str:
@@ -63,7 +63,7 @@ class IceCandidate:
 
 
 def format_candidate(candidate: IceCandidate) -> str:
-    """The value of an a=candidate attribute: ``candidate:…`` without ``a=``."""
+    """Return the candidate as ``candidate:…``, without ``a=``."""
     parts = [
         f"candidate:{candidate.foundation}",
         str(candidate.component),
@@ -86,13 +86,13 @@ def format_candidate(candidate: IceCandidate) -> str:
 def parse_candidate_untrusted(text: str) -> IceCandidate:
     """Read ``candidate:…``, with or without ``a=`` before it.
 
-    A candidate of a transport or type we do not know is a candidate all the same: see `IceCandidate.usable`.
+    Candidates with an unknown transport or type are accepted; `IceCandidate.usable` is False for them.
 
     Raises:
         SdpError: the text does not follow the grammar of RFC 8839, section 5.1.
     """
     if len(text) > MAX_CANDIDATE_LENGTH:
-        raise SdpError(f"a candidate of {len(text)} characters, more than {MAX_CANDIDATE_LENGTH}")
+        raise SdpError(f"the candidate has {len(text)} characters, more than {MAX_CANDIDATE_LENGTH}")
     body = text.strip().removeprefix("a=")
     if not body.startswith("candidate:"):
         raise SdpError(f"a candidate must start with 'candidate:', not {_shown(text)}")
@@ -120,7 +120,7 @@ def parse_candidate_untrusted(text: str) -> IceCandidate:
 
 
 def _pairs(words: list[str]) -> dict[str, str]:
-    # RFC 8839, 5.1: "extension-att-name SP extension-att-value". A name without a value says nothing and is dropped.
+    # RFC 8839, 5.1: "extension-att-name SP extension-att-value". A name without a value is ignored.
     return dict(zip(words[0::2], words[1::2], strict=False))
 
 

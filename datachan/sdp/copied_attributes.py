@@ -10,8 +10,8 @@ read back is therefore judged as follows.
     end-of-candidates  If the peer copied one of the attributes above, it is not taken as the end of its candidates.
     ice-ufrag, ice-pwd A copy of both means that the description is one of ours: no check could succeed. It is an error.
     setup              A copied "actpass" leaves the DTLS role open. `check_answer` reports it as an error.
-    fingerprint        A copy is no error: W3C lets two connections share a certificate. It opens no door either, as the
-                       DTLS handshake proves possession of the private key.
+    fingerprint        A copy is not an error, because two connections may share a certificate. Nor does it weaken
+                       security: the DTLS handshake proves possession of the private key.
     ice-options        "trickle" is the same word from every peer, so a copy cannot be recognized. It has no effect on
                        the connection: the description lists the candidates, too.
     mid, sctp-port, BUNDLE groups

@@ -1,4 +1,4 @@
-"""What an offer or answer says about its data channel section, as values; other sections are only remembered."""
+"""An offer or answer as values: the data channel section in full, of the other sections only their m= line."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _CREDENTIAL: Final = re.compile(r"[!-9;-~]{4,256}", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransportParameters:
-    """How to reach and recognize the one who wrote the section.
+    """The ICE and DTLS parameters of one side.
 
     Attributes:
         ice_ufrag: the ICE username fragment.
         ice_pwd: the ICE password.
-        fingerprints: of the certificate, one or several.
+        fingerprints: one or several fingerprints of the side's certificates.
         setup: "actpass", "active" or "passive" (RFC 8842).
-        tls_id: names the DTLS association (RFC 8842, section 4), or None.
-        ice_lite: whether the peer only answers checks.
+        tls_id: the identifier of the DTLS association (RFC 8842, section 4), or None.
+        ice_lite: whether this side is an ICE-lite agent, which only answers checks.
         trickle: whether more candidates may follow (RFC 8840).
     """
 
@@ -55,19 +55,19 @@ class Section:
 
     Attributes:
         kind: "application", "audio", "video" or anything else.
-        port: as on the m= line.
-        protocol: as on the m= line.
-        formats: as on the m= line.
-        mid: its name for BUNDLE and for candidates, or None.
-        bundle_only: whether port 0 means that it lives only inside the BUNDLE group (RFC 9143, section 6).
-        transport: its transport parameters; None in a section that carries no data channels.
-        sctp_port: the peer's SCTP port.
-        max_message_size: longest message its author accepts, in bytes; 0 for no limit.
-        candidates: those already known.
-        end_of_candidates: True when no more will follow (RFC 8840, section 8.2).
-        sctp_init: the INIT chunk of a=sctp-init (draft-hancke-tsvwg-snap); empty when there is one that cannot be used,
-            None when there is none.
-        rtcp_mux: whether the transport was offered for media as well, with a=rtcp-mux.
+        port: the port on the m= line.
+        protocol: the protocol on the m= line.
+        formats: the formats on the m= line.
+        mid: the identification tag that BUNDLE and candidates use, or None.
+        bundle_only: whether port 0 means that the section exists only inside its BUNDLE group (RFC 9143, section 6).
+        transport: the ICE and DTLS parameters; None in a section without data channels.
+        sctp_port: the SCTP port of this side.
+        max_message_size: the longest message this side accepts, in bytes; 0 for no limit.
+        candidates: the candidates in the description.
+        end_of_candidates: True when no more candidates will follow (RFC 8840, section 8.2).
+        sctp_init: the INIT chunk of a=sctp-init (draft-hancke-tsvwg-snap); empty when the attribute holds no usable
+            INIT, None without the attribute.
+        rtcp_mux: whether the transport is offered for media, too, with a=rtcp-mux.
     """
 
     kind: str
@@ -86,7 +86,7 @@ class Section:
 
     @property
     def rejected(self) -> bool:
-        """Whether the section is switched off."""
+        """Whether the section is rejected (RFC 3264, section 6)."""
         return self.port == 0 and not self.bundle_only
 
 
@@ -95,11 +95,11 @@ class SessionDescription:
     """An offer or an answer.
 
     Attributes:
-        session_id: the number that names the session, from the o= line.
-        session_version: counts its changes.
-        sections: in the order of their m= lines.
+        session_id: the session's identifier from the o= line.
+        session_version: the version of the session from the o= line.
+        sections: the sections in the order of their m= lines.
         bundle_groups: the mids of each BUNDLE group.
-        data_index: which section carries the data channels; None when there is none.
+        data_index: the index of the section with the data channels, or None.
     """
 
     session_id: int = 0
@@ -110,18 +110,18 @@ class SessionDescription:
 
     @property
     def data(self) -> Section | None:
-        """The section that carries the data channels."""
+        """The section with the data channels, or None."""
         return None if self.data_index is None else self.sections[self.data_index]
 
 
 def parse_description_untrusted(text: str) -> SessionDescription:
     """Read an offer or an answer.
 
-    The first usable ``m=application`` section is the data section: further ones, and everything else, are kept only
-    as far as an answer needs to mirror them.
+    The first usable ``m=application`` section becomes the data section. Of all other sections, only what an answer has
+    to repeat is kept.
 
     Raises:
-        SdpError: it is malformed, or the data section lacks what a connection needs; says the line and what is wrong.
+        SdpError: the text is malformed, or its data section misses a required attribute.
     """
     session = split_untrusted(text)
     groups = _bundle_groups(session)
@@ -147,7 +147,7 @@ def parse_description_untrusted(text: str) -> SessionDescription:
 def _carries_data(section: Section) -> bool:
     if section.kind != "application" or section.rejected or section.protocol.upper() not in DATA_PROTOCOLS:
         return False
-    # The "DTLS/SCTP" of older browsers has the SCTP port where the format is today.
+    # Older browsers write "DTLS/SCTP", with the SCTP port in the place of the format.
     return section.protocol.upper() == "DTLS/SCTP" or DATA_FORMAT in section.formats
 
 
@@ -169,7 +169,7 @@ def _check_mids(sections: Sequence[Section], session: SessionText) -> None:
             continue
         # RFC 5888, 4: "The identification-tag MUST be unique within an SDP session description."
         if section.mid in seen or not section.mid or len(section.mid) > 255 or " " in section.mid:
-            raise SdpError(f"a=mid must name one section only, in one word, not {section.mid[:60]!r}", media.line)
+            raise SdpError(f"a=mid must be one word that no other section has, not {section.mid[:60]!r}", media.line)
         seen.add(section.mid)
 
 
@@ -261,7 +261,7 @@ def _setup(media: MediaText, session: SessionText) -> str:
         raise SdpError("the data channel section has no a=setup", media.line)
     value = attribute.value.lower()
     if value == "holdconn":
-        raise SdpError("a=setup:holdconn asks for no connection; data channels need one", attribute.line)
+        raise SdpError("a=setup:holdconn requests no connection, but data channels need one", attribute.line)
     if value not in SETUP_VALUES:
         raise SdpError(f"a=setup is actpass, active or passive, not {value[:30]!r}", attribute.line)
     return value
@@ -318,7 +318,7 @@ def _origin(origin: str) -> tuple[int, int]:
     words = origin.split()
     if len(words) < 6:
         raise SdpError("the description has no complete o= line")
-    # What the numbers are is the author's business; only our own are compared.
+    # The peer's numbers are never compared, so any value is accepted.
     session_id, version = (
         int(word) if word.isascii() and word.isdigit() and len(word) <= 20 else 0 for word in words[1:3]
     )

@@ -1,13 +1,13 @@
-"""The one error reading SDP may raise."""
+"""The only exception that reading SDP raises."""
 
 from __future__ import annotations
 
 
 class SdpError(ValueError):
-    """A session description or candidate that cannot be understood.
+    """A session description or candidate is malformed or misses something required.
 
     Attributes:
-        line: the number of the offending line, counted from 1, or None when it is not about one line.
+        line: the number of the offending line, counted from 1; None when no single line is to blame.
     """
 
     def __init__(self, message: str, line: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Building an offer, and the answer to one: which sections there are, which are refused, which role is taken."""
+"""Offers and answers as we create them (RFC 3264): their sections, which are rejected, and the DTLS role."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from .candidate import IceCandidate, format_candidate
 from .description import DATA_FORMAT, Section, SessionDescription, TransportParameters
 from .errors import SdpError
 
-# RFC 8840, 4.1.1 and 4.1.3: what the m= and c= lines say while no candidate is known.
+# RFC 8840, 4.1.1 and 4.1.3: the port on the m= line while no candidate is known.
 _DISCARD_PORT: Final = 9
 # RFC 8839, 4.2.1.2: "Prior to nomination, the "c=" line associated with an "m=" section contains the connection address
-# of the default candidate"; it should be the one that reaches most peers.
+# of the default candidate". The default candidate should be reachable from most peers: a relayed one first.
 _DEFAULT_ORDER: Final = {"relay": 0, "srflx": 1, "prflx": 2, "host": 3}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalData:
-    """What we say about our own data section.
+    """Our side of the data section.
 
     Attributes:
-        transport: our credentials and fingerprints; its `setup` is replaced by what the negotiation gives.
+        transport: our credentials and fingerprints; the negotiation replaces `setup`.
         sctp_port: our SCTP port.
-        max_message_size: longest message we accept, in bytes; 0 for no limit.
-        sctp_init: our INIT chunk, for peers that take it from here (draft-hancke-tsvwg-snap), or None.
+        max_message_size: the longest message we accept, in bytes; 0 for no limit.
+        sctp_init: our INIT chunk for peers that support SNAP (draft-hancke-tsvwg-snap), or None.
     """
 
     transport: TransportParameters
@@ -39,14 +39,14 @@ class LocalData:
 def create_offer(
     local: LocalData | None, previous: SessionDescription | None, *, session_id: int, session_version: int
 ) -> SessionDescription:
-    """An offer with a data section, or without one when local is None.
+    """Return an offer with a data section, or without one when `local` is None.
 
     Args:
         local: our side of the data section.
-        previous: the description last agreed on, or on its way; its sections keep their places and names
+        previous: the latest description, negotiated or pending. Its sections keep their places and mids
             (RFC 8829, section 5.2.2).
-        session_id: stays the same for the life of the connection.
-        session_version: grows with every description.
+        session_id: the same number for the life of the connection.
+        session_version: a number that grows with every description.
     """
     sections = [] if previous is None else [_refused(section) for section in previous.sections]
     data_index = None if previous is None else previous.data_index
@@ -59,7 +59,7 @@ def create_offer(
             sections.append(section)
         else:
             old = sections[data_index]
-            # RFC 8842, 5.5: a subsequent offer, too, says "actpass".
+            # RFC 8842, 5.5: subsequent offers have "actpass", too.
             section = _data_section(local, "actpass", mid=old.mid, protocol=old.protocol, formats=old.formats)
             sections[data_index] = section
     return SessionDescription(
@@ -74,14 +74,14 @@ def create_offer(
 def create_answer(
     offer: SessionDescription, local: LocalData | None, *, setup: str, session_id: int, session_version: int
 ) -> SessionDescription:
-    """The answer to an offer: its data section accepted, every other section refused.
+    """Return the answer to an offer: the data section accepted, every other section rejected.
 
     Args:
-        offer: what the peer sent.
-        local: our side of the data section; None refuses that, too.
+        offer: the peer's offer.
+        local: our side of the data section; None rejects it, too.
         setup: our DTLS role, "active" or "passive"; see `answer_setup`.
-        session_id: stays the same for the life of the connection.
-        session_version: grows with every description.
+        session_id: the same number for the life of the connection.
+        session_version: a number that grows with every description.
     """
     # RFC 3264, 6: "the answer MUST contain exactly the same number of "m=" lines as the offer."
     sections = [_refused(section) for section in offer.sections]
@@ -95,17 +95,17 @@ def create_answer(
             answer = _without_tls_id(answer)
         if not theirs.sctp_init:
             # draft-hancke-tsvwg-snap: "An endpoint not supporting the extension described in this document MUST NOT
-            # include a "a=sctp-init" attribute in its answer." Nor does one that found no valid INIT in the offer: both
-            # sides then set SCTP up with packets.
+            # include a "a=sctp-init" attribute in its answer." The same holds when the offer has no valid INIT: the
+            # association is then set up by the four-way handshake.
             answer = replace(answer, sctp_init=None)
         # RFC 8829, 5.3.1: "if media "m=" sections are bundled into a data "m=" section, then certain TRANSPORT and
-        # IDENTICAL attributes may also appear in the data "m=" section". Firefox's max-bundle insists on it.
+        # IDENTICAL attributes may also appear in the data "m=" section". Firefox requires it with max-bundle.
         sections[data_index] = replace(answer, rtcp_mux=theirs.rtcp_mux)
     # RFC 9143, 7.3: "The answerer is only allowed to include a BUNDLE group in an initial BUNDLE answer if the
-    # offerer requested the BUNDLE group to be created in the corresponding initial BUNDLE offer". Where the tagged
-    # section is one we refuse (audio and video), the data section is the next that we can tag (7.3.1). RFC 8829, 5.3.1
-    # would have us refuse it as well when they share a transport (max-bundle); Firefox takes it all the same, and
-    # Chromium says itself that it does not.
+    # offerer requested the BUNDLE group to be created in the corresponding initial BUNDLE offer". If we reject the
+    # tagged section (audio or video), the data section becomes the tagged one (7.3.1). With a shared transport
+    # (max-bundle), RFC 8829, 5.3.1 requires us to reject the data section as well. Firefox accepts it nevertheless;
+    # Chromium rejects the answer with an error.
     mid = None if data_index is None else sections[data_index].mid
     bundled = any(mid in group for group in offer.bundle_groups)
     return SessionDescription(
@@ -118,11 +118,11 @@ def create_answer(
 
 
 def answer_setup(offered: str, current: str | None = None) -> str:
-    """Our "active" or "passive" for the peer's a=setup.
+    """Return the a=setup of our answer, "active" or "passive".
 
     Args:
-        offered: the value in the offer.
-        current: the role we already have; an established DTLS association keeps it.
+        offered: the a=setup of the offer.
+        current: our present DTLS role; an established DTLS association keeps it.
     """
     if offered == "active":
         return "passive"
@@ -134,17 +134,17 @@ def answer_setup(offered: str, current: str | None = None) -> str:
 
 
 def check_answer(offer: SessionDescription, answer: SessionDescription) -> None:
-    """Check that an answer fits the offer it answers.
+    """Check that an answer fits its offer.
 
     Raises:
-        SdpError: the sections do not match one by one, or the roles are impossible.
+        SdpError: the sections differ in number, kind or mid, or the DTLS roles are impossible.
     """
     if len(offer.sections) != len(answer.sections):
         raise SdpError(f"the answer has {len(answer.sections)} sections, the offer {len(offer.sections)}")
     for index, (ours, theirs) in enumerate(zip(offer.sections, answer.sections, strict=True)):
         if ours.kind != theirs.kind:
             raise SdpError(f"section {index} of the answer is {theirs.kind}, of the offer {ours.kind}")
-        # RFC 8829, 5.3.1: "The MID value MUST match that specified in the offer." Answers without are old peers'.
+        # RFC 8829, 5.3.1: "The MID value MUST match that specified in the offer." Old peers answer without a mid.
         if theirs.mid is not None and ours.mid != theirs.mid:
             raise SdpError(f"section {index} of the answer has a=mid:{theirs.mid}, the offer a=mid:{ours.mid}")
     if answer.data_index is not None and answer.data_index != offer.data_index:
@@ -154,20 +154,20 @@ def check_answer(offer: SessionDescription, answer: SessionDescription) -> None:
         return
     if ours_data.sctp_init and theirs_data.sctp_init == b"":
         # draft-hancke-tsvwg-snap: "If the series of bytes is not a valid SCTP INIT chunk this results in an error." The
-        # peer takes the association for established; to set it up with packets would be a restart.
+        # peer considers the association established; an INIT packet from us would restart it.
         raise SdpError("a=sctp-init in the answer holds no usable SCTP INIT chunk")
     setup, offered = theirs_data.transport.setup, ours_data.transport.setup
     if setup == "actpass":
         # RFC 8829, 5.3.1: "The role value in the answer MUST be "active" or "passive"."
         raise SdpError("a=setup:actpass is for offers; an answer must choose active or passive")
     if setup == offered:
-        raise SdpError(f"both sides say a=setup:{setup}")
+        raise SdpError(f"both sides have a=setup:{setup}")
 
 
 def with_candidates(
     description: SessionDescription, candidates: Sequence[IceCandidate], *, complete: bool
 ) -> SessionDescription:
-    """The description with candidates in its data section, and its default address taken from them."""
+    """Return the description with these candidates in its data section, and a default address from among them."""
     if description.data_index is None or description.data is None:
         return description
     data = replace(
@@ -182,7 +182,7 @@ def with_candidates(
 
 
 def format_description(description: SessionDescription) -> str:
-    """The text of a description, every line ended by CR LF."""
+    """Return the text of a description, with CR LF after each line."""
     lines = [
         "v=0",
         f"o=- {description.session_id} {description.session_version} IN IP4 0.0.0.0",
@@ -192,7 +192,7 @@ def format_description(description: SessionDescription) -> str:
     ]
     data = description.data
     if data is not None and data.transport is not None:
-        # RFC 8839, 5.6: the option may stand at session level.
+        # RFC 8839, 5.6: the attribute may be at session level.
         lines += ["a=ice-options:trickle"] if data.transport.trickle else []
         lines += ["a=ice-lite"] if data.transport.ice_lite else []
     for section in description.sections:
@@ -238,7 +238,7 @@ def _data_section(
     protocol: str = "UDP/DTLS/SCTP",
     formats: tuple[str, ...] = (DATA_FORMAT,),
 ) -> Section:
-    # The older "DTLS/SCTP" has the SCTP port in the place of the format.
+    # The older "DTLS/SCTP" form has the SCTP port in the place of the format.
     if DATA_FORMAT not in formats:
         formats = (str(local.sctp_port),)
     return Section(

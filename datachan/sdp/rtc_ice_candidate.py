@@ -1,4 +1,4 @@
-"""A candidate as programs hold it: the names of the W3C API and of aiortc over `IceCandidate`."""
+"""RTCIceCandidate: an ICE candidate with the names of the W3C API and of aiortc."""
 # ruff: noqa: N802, N803, N815
 
 from __future__ import annotations
@@ -13,22 +13,20 @@ from .candidate import IceCandidate, format_candidate, parse_candidate_untrusted
 class RTCIceCandidate:
     """One ICE candidate.
 
-    Made from its parts, as in aiortc, or from the text a browser sends, with `from_dict`.
-
     Attributes:
         component: 1 for RTP and data.
         foundation: equal for candidates that freeze and unfreeze together.
-        ip: its address, or an mDNS name.
-        port: its port.
-        priority: larger is preferred.
+        ip: the IP address, or an mDNS name.
+        port: the port.
+        priority: the priority; the larger is preferred.
         protocol: "udp" or "tcp".
         type: "host", "srflx", "prflx" or "relay".
-        relatedAddress: what it was derived from, or None.
-        relatedPort: the port that goes with it, or None.
-        sdpMid: the a=mid of the section it belongs to, or None.
-        sdpMLineIndex: that section's place, from 0, or None.
+        relatedAddress: the address that the candidate was derived from, or None.
+        relatedPort: the port of the related address, or None.
+        sdpMid: the a=mid of the candidate's section, or None.
+        sdpMLineIndex: the index of that section, from 0, or None.
         tcpType: "active", "passive" or "so" for TCP.
-        usernameFragment: the ICE generation it belongs to, or None.
+        usernameFragment: the ufrag of the candidate's ICE generation, or None.
     """
 
     component: int
@@ -47,16 +45,16 @@ class RTCIceCandidate:
 
     @property
     def address(self) -> str:
-        """The W3C name of `ip`."""
+        """The same as `ip`, by its W3C name."""
         return self.ip
 
     @property
     def candidate(self) -> str:
-        """The text ``candidate:…`` that goes over signaling."""
+        """The candidate as ``candidate:…``, for signaling."""
         return format_candidate(self.to_ice())
 
     def toJSON(self) -> dict[str, Any]:
-        """The dictionary a browser takes as RTCIceCandidateInit."""
+        """Return the dictionary that browsers accept as RTCIceCandidateInit."""
         return {
             "candidate": self.candidate,
             "sdpMid": self.sdpMid,
@@ -65,7 +63,7 @@ class RTCIceCandidate:
         }
 
     def to_ice(self) -> IceCandidate:
-        """The candidate as the layers below have it."""
+        """Return the candidate as an `IceCandidate`."""
         extensions = {} if self.usernameFragment is None else {"ufrag": self.usernameFragment}
         return IceCandidate(
             foundation=self.foundation,
@@ -85,7 +83,7 @@ class RTCIceCandidate:
     def from_ice(
         cls, candidate: IceCandidate, *, sdpMid: str | None = None, sdpMLineIndex: int | None = None
     ) -> RTCIceCandidate:
-        """The candidate as programs have it."""
+        """Create a candidate from an `IceCandidate`."""
         return cls(
             component=candidate.component,
             foundation=candidate.foundation,
@@ -104,15 +102,15 @@ class RTCIceCandidate:
 
 
 def candidate_from_sdp(sdp: str) -> RTCIceCandidate:
-    """Read the text of a candidate, with or without ``candidate:`` before it.
+    """Read a candidate from its text, with or without ``candidate:`` before it.
 
     Raises:
-        SdpError: it does not follow the grammar of RFC 8839, section 5.1.
+        SdpError: the text does not follow the grammar of RFC 8839, section 5.1.
     """
     text = sdp.strip().removeprefix("a=").removeprefix("candidate:")
     return RTCIceCandidate.from_ice(parse_candidate_untrusted("candidate:" + text))
 
 
 def candidate_to_sdp(candidate: RTCIceCandidate) -> str:
-    """The text of a candidate without ``candidate:`` before it."""
+    """Return the text of a candidate, without ``candidate:`` before it."""
     return candidate.candidate.removeprefix("candidate:")

@@ -1,4 +1,4 @@
-"""SDP as lines: session part, media sections and their attributes (RFC 8866), without knowing what they mean."""
+"""SDP split into session part, media sections and attributes (RFC 8866); it does not know what they mean."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_ATTRIBUTES: Final = 8192
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """One ``a=name`` or ``a=name:value`` line; the value is empty when there is none."""
+    """One ``a=name`` or ``a=name:value`` line; without a value, `value` is empty."""
 
     name: str
     value: str
@@ -23,15 +23,15 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class MediaText:
-    """One ``m=`` section as written.
+    """One ``m=`` section as text.
 
     Attributes:
         kind: "audio", "video", "application" or anything else.
-        port: 0 when rejected or bundle-only.
-        protocol: such as "UDP/DTLS/SCTP".
-        formats: what follows, one word each.
-        attributes: its a= lines in order.
-        line: where the m= line is.
+        port: the port; 0 when the section is rejected or bundle-only.
+        protocol: the transport protocol, such as "UDP/DTLS/SCTP".
+        formats: the words after the protocol.
+        attributes: the a= lines in order.
+        line: the number of the m= line.
     """
 
     kind: str
@@ -44,7 +44,7 @@ class MediaText:
 
 @dataclass(frozen=True, slots=True)
 class SessionText:
-    """A whole description as written."""
+    """A whole description as text."""
 
     origin: str
     attributes: tuple[Attribute, ...]
@@ -54,13 +54,13 @@ class SessionText:
 def split_untrusted(text: str) -> SessionText:
     """Split a description into its lines and sections.
 
-    Both CR LF and a bare LF end a line. Lines of a type we have no use for are skipped.
+    Both CR LF and a bare LF end a line. Lines of unused types are skipped.
 
     Raises:
-        SdpError: it is no SDP, or beyond the bounds above.
+        SdpError: the text is not SDP, or exceeds the limits above.
     """
     if len(text) > MAX_SDP_LENGTH:
-        raise SdpError(f"a description of {len(text)} characters; at most {MAX_SDP_LENGTH} are read")
+        raise SdpError(f"the description has {len(text)} characters, more than {MAX_SDP_LENGTH}")
     origin = ""
     session: list[Attribute] = []
     current = session
@@ -68,7 +68,7 @@ def split_untrusted(text: str) -> SessionText:
     total = 0
     for number, kind, value in _lines(text):
         if number == 1 and (kind, value) != ("v", "0"):
-            # RFC 8866, 5.1: the version comes first, and there is only one.
+            # RFC 8866, 5.1: the version line is the first, and 0 is the only version.
             raise SdpError("a description must start with v=0", 1)
         if kind == "o" and not sections:
             origin = value
@@ -80,7 +80,7 @@ def split_untrusted(text: str) -> SessionText:
             name, _, attribute_value = value.partition(":")
             current.append(Attribute(name.strip().lower(), attribute_value.strip(), number))
         if len(sections) > MAX_SECTIONS or total > MAX_ATTRIBUTES:
-            raise SdpError("a description with too many sections or attributes", number)
+            raise SdpError("the description has too many sections or attributes", number)
     return SessionText(origin, tuple(session), tuple(_media(*section) for section in sections))
 
 
@@ -93,7 +93,7 @@ def _lines(text: str) -> list[tuple[int, str, str]]:
         if len(line) < 2 or line[1] != "=" or not line[0].isalpha():
             raise SdpError(f"a line must look like x=value, not {line[:60]!r}", number)
         if "\0" in line:
-            raise SdpError("a line holds a zero character", number)
+            raise SdpError("a line contains a NUL character", number)
         found.append((number, line[0], line[2:].rstrip()))
     if not found:
         raise SdpError("the description is empty")
@@ -119,7 +119,7 @@ def _media(value: str, line: int, attributes: list[Attribute]) -> MediaText:
 
 
 def parse_number(word: str, what: str, low: int, high: int, line: int) -> int:
-    """Read a decimal number from low to high, or raise SdpError that names the line."""
+    """Return a decimal number from `low` to `high`; raise `SdpError` with the line for anything else."""
     if not (word.isascii() and word.isdigit() and len(word) <= 20 and low <= int(word) <= high):
         raise SdpError(f"{what} is a number from {low} to {high}, not {word[:30]!r}", line)
     return int(word)

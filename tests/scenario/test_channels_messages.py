@@ -65,7 +65,7 @@ def test_a_message_longer_than_the_peer_takes_is_refused_and_the_channel_stays_u
     pair = connected()
     channel, _ = pair.open()
     pair.a.machine.channels.max_message_size = 10
-    with pytest.raises(MessageTooLarge, match="10 bytes, not of 11"):
+    with pytest.raises(MessageTooLarge, match="the message has 11 bytes; the peer accepts at most 10"):
         pair.send(pair.a, channel, bytes(11))
     with pytest.raises(MessageTooLarge):
         pair.send(pair.a, channel, "ä" * 6)
@@ -234,8 +234,8 @@ def test_messages_read_after_the_channel_closed_are_given_back_too() -> None:
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
-        ((STRING, b"\xff"), "the peer sent a text that is no UTF-8"),
-        ((STRING, b"\xed\xa0\x80"), "the peer sent a text that is no UTF-8"),
+        ((STRING, b"\xff"), "the peer sent a text that is not UTF-8"),
+        ((STRING, b"\xed\xa0\x80"), "the peer sent a text that is not UTF-8"),
         ((99, b"?"), "the peer sent a message with PPID 99"),
         ((0, b"?"), "the peer sent a message with PPID 0"),
         ((DCEP, b"\x01"), "the peer sent a control message of unknown type 0x01"),

@@ -35,7 +35,7 @@ def test_anything_else_is_the_callers_mistake(data: object) -> None:
 
 
 def queue(channel: Channel, wire_bytes: int, user_bytes: int) -> None:
-    channel.queued(wire_bytes, user_bytes)
+    channel.add_queued(wire_bytes, user_bytes)
     channel.buffered_amount += user_bytes
 
 
@@ -47,14 +47,14 @@ def test_bytes_that_are_not_the_users_do_not_count_when_they_leave() -> None:
     queue(channel, 50, 50)
     left = []
     for gone in (10, 4, 99, 1, 25, 25):
-        channel.left_queue(gone)
+        channel.remove_queued(gone)
         left.append(channel.buffered_amount)
     assert left == [150, 149, 50, 50, 25, 0]
 
 
 def test_more_bytes_than_were_entered_do_no_harm() -> None:
     channel = Channel("x")
-    channel.left_queue(5)
+    channel.remove_queued(5)
     queue(channel, 5, 5)
-    channel.left_queue(500)
+    channel.remove_queued(500)
     assert channel.buffered_amount == 0

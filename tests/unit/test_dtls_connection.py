@@ -68,7 +68,7 @@ def test_handshake_times_out_with_the_reason_that_nobody_is_there() -> None:
     server.handle_timeout(NOW + 4.999)
     assert server.events() == []
     server.handle_timeout(NOW + 5.0)
-    assert server.events() == [DtlsFailed("no DTLS packet came from the peer within 5 s")]
+    assert server.events() == [DtlsFailed("no DTLS packet arrived from the peer within 5 s")]
     assert server.state is DtlsState.FAILED
     assert server.next_timeout() is None
     server.handle_timeout(NOW + 60)
@@ -82,7 +82,7 @@ def test_handshake_times_out_with_the_step_it_stands_at() -> None:
     pair.z.handle_timeout(NOW + 5.0)
     (event,) = pair.z.events()
     assert isinstance(event, DtlsFailed)
-    assert "not done within 5 s" in event.reason
+    assert "not complete within 5 s" in event.reason
     assert "the last step was 'write server done'" in event.reason
 
 
@@ -141,7 +141,7 @@ def test_messages_may_be_any_bytes_like_object() -> None:
 @pytest.mark.parametrize(
     ("promised", "words"),
     [
-        ([], "announced no certificate fingerprint"),
+        ([], "has no certificate fingerprint"),
         ([SHA_1], "with sha-1 only; one with sha-256, sha-384, sha-512 is needed"),
         ([SHA_1, MD5], "with md5, sha-1 only"),
     ],

@@ -93,7 +93,7 @@ def test_text_counts_as_the_bytes_it_becomes() -> None:
 def test_a_message_past_the_limit_is_refused_and_the_channel_stays_usable() -> None:
     pair = Pair(limit=10)
 
-    with pytest.raises(MessageTooLargeError, match="a message of 11 bytes; the peer accepts at most 10"):
+    with pytest.raises(MessageTooLargeError, match="the message has 11 bytes; the peer accepts at most 10"):
         pair.face.send(b"x" * 11)
     pair.face.send(b"x" * 10)
 

@@ -135,8 +135,8 @@ def test_says_what_the_data_section_lacks(name: str) -> None:
         ("v=0", "v=1", "line 1: a description must start with v=0"),
         ("o=- 77 3 IN IP4 0.0.0.0", "o=-", "o= line"),
         ("a=mid:0", "junk", "line 8: a line must look like x=value"),
-        ("a=mid:0", "a=mid:0\0", "line 8: a line holds a zero character"),
-        ("a=mid:0", "a=mid:", "a=mid must name one section"),
+        ("a=mid:0", "a=mid:0\0", "line 8: a line contains a NUL character"),
+        ("a=mid:0", "a=mid:", "a=mid must be one word"),
         ("m=application 9", "m=application nine", "line 6: the port of an m= line"),
         ("m=application 9 UDP/DTLS/SCTP webrtc-datachannel", "m=application 9", "line 6: an m= line needs"),
         ("a=ice-ufrag:abcd", "a=ice-ufrag:abc", "line 9: a=ice-ufrag is 4 to 256"),
@@ -144,7 +144,7 @@ def test_says_what_the_data_section_lacks(name: str) -> None:
         ("a=ice-pwd:abcdefghijklmnopqrstuv", "a=ice-pwd:short", "line 10: a=ice-pwd is 22 to 256"),
         (FINGERPRINT, "sha-256 AB:CD", "line 12: a sha-256 fingerprint has 32 bytes"),
         (FINGERPRINT, "sha-256", "line 12: not a fingerprint"),
-        ("a=setup:actpass", "a=setup:holdconn", "line 13: a=setup:holdconn asks for no connection"),
+        ("a=setup:actpass", "a=setup:holdconn", "line 13: a=setup:holdconn requests no connection"),
         ("a=setup:actpass", "a=setup:both", "line 13: a=setup is actpass, active or passive"),
         ("a=sctp-port:5000", "a=sctp-port:65536", "line 14: a=sctp-port is a number"),
         ("a=max-message-size:262144", "a=max-message-size:-1", "line 15: a=max-message-size is a number"),
@@ -182,7 +182,7 @@ def test_only_so_many_candidates_are_kept() -> None:
 
 
 def test_the_same_mid_twice_is_refused() -> None:
-    with pytest.raises(SdpError, match="a=mid must name one section only"):
+    with pytest.raises(SdpError, match="a=mid must be one word"):
         parse_description_untrusted(OFFER + AUDIO.replace("a=mid:a", "a=mid:0"))
 
 

@@ -225,7 +225,7 @@ def test_two_sides_in_the_same_role_are_refused() -> None:
         theirs, sections=(replace(theirs.sections[0], transport=replace(LOCAL.transport, setup="active")),)
     )
 
-    with pytest.raises(SdpError, match="both sides say a=setup:active"):
+    with pytest.raises(SdpError, match="both sides have a=setup:active"):
         check_answer(active, answer(active, setup="active"))
 
 

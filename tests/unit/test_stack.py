@@ -171,8 +171,12 @@ def test_graceful_close_delivers_what_is_queued() -> None:
     )
     machines.run_until(lambda: bool(machines.a.of(StackClosed) and machines.z.of(StackClosed)))
     assert data(machines.z) == sent
-    assert closed(machines.a) == StackClosed("this side closed it, and everything was delivered", True, False)
-    assert closed(machines.z) == StackClosed("the peer closed it, and everything was delivered", True, True)
+    assert closed(machines.a) == StackClosed(
+        "this side closed the association, and everything was delivered", True, False
+    )
+    assert closed(machines.z) == StackClosed(
+        "the peer closed the association, and everything was delivered", True, True
+    )
     assert remote.state is ChannelState.CLOSED
 
 
@@ -270,7 +274,9 @@ def test_a_peer_that_is_gone_after_everything_was_delivered_has_closed_gracefull
     machines.run_until(lambda: machines.z.machine.association.state is AssociationState.SHUTDOWN_ACK_SENT)
     machines.network.to_z.conditions = Conditions(loss=1.0)
     machines.run_until_idle()
-    assert closed(machines.z) == StackClosed("the peer closed it, and everything was delivered", True, True)
+    assert closed(machines.z) == StackClosed(
+        "the peer closed the association, and everything was delivered", True, True
+    )
     assert [type(event).__name__ for event in machines.z.events if getattr(event, "channel", None) is remote] == [
         "ChannelAnnounced",
         "ChannelClosing",
@@ -286,7 +292,7 @@ def test_closing_before_anybody_answered_ends_at_once() -> None:
     events = machine.events()
     assert channel.state is ChannelState.CLOSED
     assert isinstance(events[-1], StackClosed)
-    assert events[-1].reason == "it was closed before it was connected"
+    assert events[-1].reason == "the connection was closed before it was established"
     assert machine.next_timeout() is None
 
 
