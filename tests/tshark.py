@@ -1,15 +1,14 @@
-"""Wireshark's opinion of a capture, through tshark."""
+"""Check captures with Wireshark's dissectors, through tshark."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
+from tests.missing import missing
 
 GOOD = "1"
 ERROR = 0x00800000
@@ -18,12 +17,10 @@ _CHECKS = ("sctp.checksum:CRC 32c", "udp.check_checksum:TRUE", "ip.check_checksu
 
 
 def fields(path: Path, names: Sequence[str], *, occurrence: str = "a") -> list[list[str]]:
-    """The values of these fields, of several commas between them, for each packet of a capture."""
+    """Return the values of these fields for each packet of a capture; several values are joined by commas."""
     tshark = shutil.which("tshark")
     if tshark is None:
-        if os.environ.get("DATACHAN_REQUIRE_PEERS") == "1":
-            pytest.fail("tshark is missing (Debian: apt install tshark)")
-        pytest.skip("tshark is not installed")
+        missing("tshark is not installed (apt install tshark)")
     command = [tshark, "-r", str(path), "-T", "fields", "-E", "separator=|", "-E", f"occurrence={occurrence}"]
     command += [part for check in _CHECKS for part in ("-o", check)]
     command += [part for name in names for part in ("-e", name)]
@@ -32,7 +29,7 @@ def fields(path: Path, names: Sequence[str], *, occurrence: str = "a") -> list[l
 
 
 def assert_flawless(path: Path) -> Counter[str]:
-    """Every packet is SCTP in UDP with good checksums and no malformed field; returns how many chunks of each type."""
+    """Assert that every packet is well-formed SCTP in UDP with good checksums; return the number of chunks by type."""
     names = ["sctp.checksum.status", "udp.checksum.status", "ip.checksum.status", "_ws.malformed"]
     names += ["_ws.expert.severity", "_ws.expert.message", "sctp.chunk_type"]
     rows = fields(path, names)

@@ -16,7 +16,7 @@ from tests.bench.bench_setup import open_time, pairs_in_a_row
 from tests.bench.goals import GOALS, Goal, Medians
 from tests.bench.measure import PAIRS, ROWS
 from tests.bench.report import FIGURES, goals_table, medians_table, plot
-from tests.interop.conftest import missing
+from tests.missing import missing
 from tests.stacks.installed import datachan, host_address
 from tests.stacks.process import Contender
 

@@ -1,8 +1,8 @@
-"""Network namespaces for tests: the calling thread moves into one and comes back; knows nothing of WebRTC.
+"""Run tests in network namespaces: the calling thread enters one and returns; know nothing of WebRTC.
 
-A browser behaves differently on a machine with a network card and on one with nothing but `lo`, and neither test may
-depend on the machine it happens to run on, nor let a packet out of it. So a test enters a namespace of its own; sockets
-and child processes made while inside belong to it, and whatever existed before keeps working outside.
+A browser behaves differently on a machine with a network card and on one with `lo` alone. A test must not depend on the
+network of its machine, nor send a packet into it, so it enters a namespace of its own. Sockets and child processes made
+inside belong to the namespace, and existing sockets keep working outside.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+
+from tests.missing import missing
 
 CLONE_NEWNET = 0x40000000
 
@@ -22,7 +24,7 @@ ONLY_LOOPBACK = """
     ip route add default dev lo src 127.0.0.1
     ip -6 route add default dev lo
 """
-# A network card as at home, whose other end is not plugged in anywhere.
+# A network card with private addresses, whose other end is connected to nothing.
 AS_A_USER = """
     ip link set lo up
     ip link add eth0 type veth peer name peer0
@@ -36,11 +38,11 @@ AS_A_USER = """
 
 
 class NamespaceUnavailable(Exception):
-    """This process may not make network namespaces; the text says what it lacks."""
+    """This process cannot make network namespaces; the message says why."""
 
 
 def _call(name: str, *arguments: int) -> None:
-    """Call a function of libc: `os.setns` and `os.unshare` came with Python 3.12 only."""
+    """Call a function of libc, because `os.setns` and `os.unshare` need Python 3.12."""
     libc = ctypes.CDLL(None, use_errno=True)
     if getattr(libc, name)(*arguments) != 0:
         number = ctypes.get_errno()
@@ -49,10 +51,10 @@ def _call(name: str, *arguments: int) -> None:
 
 @contextmanager
 def namespace(setup: str) -> Iterator[None]:
-    """Put the calling thread into a new network namespace prepared by the shell commands in `setup`.
+    """Move the calling thread into a new network namespace, prepared by the shell commands in `setup`.
 
     Raises:
-        NamespaceUnavailable: not on Linux, no `ip` command, or not allowed to.
+        NamespaceUnavailable: this is not Linux, there is no `ip` command, or the process lacks the right.
     """
     if not (shutil.which("ip") and os.path.exists("/proc/thread-self/ns/net")):
         raise NamespaceUnavailable("network namespaces need Linux and the ip command (apt install iproute2)")
@@ -71,3 +73,14 @@ def namespace(setup: str) -> Iterator[None]:
             _call("setns", home, CLONE_NEWNET)
     finally:
         os.close(home)
+
+
+@contextmanager
+def network(setup: str) -> Iterator[None]:
+    """Enter a namespace as `namespace` does; where none can be made, skip the test as if a peer were missing."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(namespace(setup))
+        except NamespaceUnavailable as error:
+            missing(str(error))
+        yield

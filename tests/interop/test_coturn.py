@@ -13,7 +13,7 @@ import pytest_asyncio
 from datachan.ice import IceError, IceServer, endpoints
 from datachan.udp import UdpSocket
 from tests.interop import coturn
-from tests.interop.conftest import missing
+from tests.missing import missing
 from tests.unit.ice_pair import DTLS, Pair
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

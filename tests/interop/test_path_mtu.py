@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.interop.conftest import missing
 from tests.interop.namespaces import NamespaceUnavailable, namespace
+from tests.missing import missing
 
 PEERS = {4: {"a": "10.1.0.2", "z": "10.2.0.2"}, 6: {"a": "fd01::2", "z": "fd02::2"}}
 ROUTER = {4: {"a": "10.1.0.1", "z": "10.2.0.1"}, 6: {"a": "fd01::1", "z": "fd02::1"}}

@@ -17,7 +17,7 @@ from datachan.sockets import (
     default_options,
     sctpsocket_tcp,
 )
-from tests.interop.conftest import network
+from tests.interop.namespaces import network
 
 HEADERS = {"127.0.0.1": 20 + 8, "::1": 40 + 8}  # IP and UDP
 SIZE, COUNT = 50_000, 60

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from datachan.udp import MulticastSocket, UdpSocket, has_reader_support, route_mtu
-from tests.interop.conftest import network
+from tests.interop.namespaces import network
 
 HOSTS = ["127.0.0.1", "::1"]
 on_linux = pytest.mark.skipif("sys.platform != 'linux'", reason="only on Linux can it be said and asked")

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.interop.conftest import missing
+from tests.missing import missing
 
 SOURCE = Path(__file__).with_name("peer.c")
 PATIENCE = 30.0

@@ -14,7 +14,7 @@ import pytest
 
 from datachan.sctp.events import LocalAddressChanged, PathStatus, PathStatusChanged
 from datachan.sctp.wire.extensions import ASCONF, ASCONF_ACK
-from tests.interop.conftest import network
+from tests.interop.namespaces import network
 from tests.interop.usrsctp.process import build, crc, pattern
 from tests.interop.usrsctp.test_usrsctp import ROLES, association
 
