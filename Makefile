@@ -57,11 +57,18 @@ test-compiled: compiled ## Run the suite with the compiled engine, but for the b
 	DATACHAN_EXPECT_COMPILED=1 $(BIN)/python -m pytest -n 2 --ignore tests/bench -k "test_browser_messages or not (chromium or firefox)" $(PYTEST_ARGS)
 	$(MAKE) pure
 
-check: $(STAMP) ## Format, lint, types and layer contracts
+lint/node_modules/.installed: lint/package-lock.json
+	@command -v npm >/dev/null || { echo "make check lints the page's JavaScript and needs Node.js and npm. On Debian and Ubuntu: apt install nodejs npm"; exit 1; }
+	@npm ci --prefix lint --no-audit --no-fund --silent
+	@touch $@
+
+check: $(STAMP) lint/node_modules/.installed ## Format, lint, types, layer contracts, JavaScript and spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	lint/node_modules/.bin/biome lint --config-path=lint --error-on-warnings web examples
+	$(BIN)/codespell
 
 format: $(STAMP) ## Rewrite the files as ruff wants them
 	$(BIN)/ruff check --fix .
@@ -80,4 +87,4 @@ bench-links: $(STAMP) ## Measure goodput through emulated links, side by side wi
 	$(BIN)/python -m tests.links.bench $(LINKS_ARGS)
 
 clean: ## Remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) lint/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -102,7 +102,7 @@ def connected() -> tuple[End, End]:
 
 
 def shuttle(a: End, z: End, done: Callable[[], bool], profiles: dict[str, cProfile.Profile] | None = None) -> None:
-    """Carry datagrams to and fro, a hundred at a time, until it is done."""
+    """Carry datagrams in both directions, a hundred at a time, until it is done."""
     profiles = profiles or {}
     to_z: list[bytes] = []
     to_a: list[bytes] = []

@@ -109,9 +109,9 @@ def plot(results: Results, contenders: Sequence[str], caption: str, path: Path) 
         values = [median(results[name, figure]) for name in shown]
         below = [value - min(results[name, figure]) for name, value in zip(shown, values, strict=True)]
         above = [max(results[name, figure]) - value for name, value in zip(shown, values, strict=True)]
-        colors = ["tab:blue" if name.startswith("datachan") else "tab:grey" for name in shown]
+        colors = ["tab:blue" if name.startswith("datachan") else "tab:gray" for name in shown]
         if DTLS in shown:
-            colors[shown.index(DTLS)] = "lightgrey"
+            colors[shown.index(DTLS)] = "lightgray"
         axis.barh(shown, values, xerr=[below, above], color=colors, error_kw={"elinewidth": 0.8})
         axis.invert_yaxis()
         axis.set_title(f"{words}, {unit}", fontsize=9)

@@ -68,7 +68,7 @@ class Pair:
         return sent
 
     def run(self, wire: Wire = as_sent, now: float = NOW) -> list[bytes]:
-        """Carry datagrams to and fro until nobody has any; return all of them."""
+        """Carry datagrams in both directions until none is left; return all of them."""
         everything: list[bytes] = []
         while sent := self.a_to_z(wire, now) + self.z_to_a(wire, now):
             everything += sent

@@ -1,4 +1,4 @@
-// The page: a room in the address, a link to everybody in it, one of them on display.
+// The page: the room named in the address, a link to each of its members, and the selected link on display.
 
 import { PeerLink, SAMPLE_INTERVAL } from "./link.js";
 import { RoomSocket } from "./signaling.js";
@@ -12,9 +12,9 @@ const NAMES = ["Badger", "Finch", "Fox", "Hare", "Heron", "Lynx", "Otter", "Owl"
 
 let config = null;
 let room = null; // a RoomSocket
-let links = new Map();
+const links = new Map();
 let selected = null;
-const views = new Map(); // a transfer to its TransferView
+const views = new Map(); // from transfer to TransferView
 let spokenAt = 0;
 
 // -- the room ---------------------------------------------------------------------------------------------------------
@@ -33,7 +33,7 @@ function decodeURIComponentSafely(text) {
 }
 
 function newRoomName() {
-  const letters = "abcdefghijkmnpqrstuvwxyz23456789"; // without those that look alike
+  const letters = "abcdefghijkmnpqrstuvwxyz23456789"; // without letters and digits that look alike
   return Array.from(crypto.getRandomValues(new Uint8Array(12)), (value) => letters[value % 32]).join("");
 }
 
@@ -73,10 +73,10 @@ function join(name) {
 
 function welcomed(welcome) {
   $("room-status").textContent = "";
-  // After a break of the signaling everybody has a new id, and we are the newcomer: begin anew.
+  // After the signaling connection broke, all ids are new and this page is the newcomer: start again.
   for (const [id, link] of links) {
     if (link.isEcho) continue;
-    link.hangUp("The connection was made anew.");
+    link.hangUp("The connection was set up again.");
     removeLink(id);
   }
   for (const peer of welcome.peers) addLink(peer).call();
@@ -89,7 +89,7 @@ function signaled(message) {
   if (message.type !== "offer") {
     link.handle(message);
   } else if (link.state === "connecting" && link.calling && room.id < message.from) {
-    // Both called at the same moment: the smaller id's offer counts, on both sides.
+    // Both sides called at the same time: both use the offer of the smaller id.
   } else {
     link.answer(message);
   }
@@ -100,12 +100,12 @@ function peerLeft(id) {
   if (link === undefined) return;
   announce(`${link.name} left the room`);
   link.gone = true;
-  if (link.state === "connecting") link.hangUp("They left the room.");
+  if (link.state === "connecting") link.hangUp("The other person left the room.");
   tidy(link);
   refresh();
 }
 
-/** Forget who is gone, unless there is something to read or a connection that lives on. */
+/** Remove the link of a member that left, unless it has messages, files or a live connection. */
 function tidy(link) {
   const over = ["idle", "failed", "closed"].includes(link.state);
   if (link.gone && over && link.entries.length === 0 && link.transfers.length === 0) removeLink(link.id);
@@ -217,7 +217,7 @@ function callEcho() {
   $("talk-title").focus();
 }
 
-// -- what is on display -----------------------------------------------------------------------------------------------
+// -- display ----------------------------------------------------------------------------------------------------------
 
 function showStart() {
   $("start").hidden = false;
@@ -238,7 +238,7 @@ function showRoom(name) {
   $("room-name").textContent = name ?? "";
   $("own-name").textContent = room?.name ?? "";
   $("link-field").value = name === null ? "" : roomLink(name);
-  $("people-empty").textContent = name === null ? "Nobody is here." : "Nobody else is here yet.";
+  $("people-empty").textContent = name === null ? "No one is here." : "No one else is here yet.";
   document.title = name === null ? "datachan" : `${name} · datachan`;
   refresh();
 }
@@ -257,7 +257,7 @@ async function copyLink() {
     $("copy-link").textContent = "Copied";
     announce("The link is copied");
   } catch {
-    // No clipboard without a secure context: the link is there to be copied by hand.
+    // Without a secure context there is no clipboard: select the link, so that the user can copy it.
     field.focus();
     field.select();
     $("copy-link").textContent = "Press Ctrl+C";
@@ -273,7 +273,7 @@ function remember(key, value) {
   try {
     localStorage.setItem(key, value);
   } catch {
-    // no storage: asked again next time
+    // without storage the page asks again next time
   }
 }
 
@@ -282,7 +282,7 @@ function sessionRemember(key, value) {
     if (value === null) sessionStorage.removeItem(key);
     else sessionStorage.setItem(key, value);
   } catch {
-    // no storage: joined by hand after a reload
+    // without storage the user joins again after a reload
   }
 }
 
@@ -329,7 +329,7 @@ function wire() {
   addEventListener("pagehide", () => {
     for (const link of links.values()) link.hangUp();
   });
-  // Back from the browser's memory of pages: its connections are gone, so begin as after a reload.
+  // The browser restored the page from its cache without its connections: start as after a reload.
   addEventListener("pageshow", (event) => event.persisted && location.reload());
   setInterval(() => {
     for (const [transfer, view] of views) if (!transfer.ended) view.update();
@@ -351,7 +351,7 @@ function wireDrop() {
   });
 }
 
-/** The link of another room was opened in this tab, or Back was pressed. */
+/** Follow the address: the user opened the link of another room in this tab, or pressed Back. */
 function addressChanged() {
   const name = roomInAddress();
   if (room !== null && name !== room.room) {
@@ -381,7 +381,7 @@ async function start() {
   $("call-start").disabled = config.echo === null;
   refresh();
   const name = roomInAddress();
-  // A reload goes back into the room; whoever opens a link for the first time is asked.
+  // A reload joins the room again; a first visit asks before it joins.
   if (name !== null && stored(() => sessionStorage, "joined") === name) join(name);
   document.documentElement.dataset.ready = "true";
 }

@@ -1,18 +1,19 @@
-// A line over the last samples, drawn on a canvas in the colors of the theme. Its words are in the canvas' label.
+// Draws the last samples as a line on a canvas, in the colors of the theme. The canvas' label describes it in words.
 
-/** The smallest of 1, 2, 5, 10, 20, … not below `value`. */
+/** Return the smallest of 1, 2, 5, 10, 20, … that is at least `value`. */
 function niceCeiling(value) {
   const power = 10 ** Math.floor(Math.log10(value));
   return [1, 2, 5, 10].map((factor) => factor * power).find((step) => step >= value * 0.999) ?? value;
 }
 
 /**
- * @param canvas where to draw
- * @param samples numbers, or null where there is none, oldest first
- * @param count samples that fill the width
- * @param format a number to its words
- * @param variable the colour's CSS variable
- * @param floor the least top of the scale
+ * Draw the samples.
+ * @param canvas the canvas
+ * @param samples numbers, oldest first; null where there is no sample
+ * @param count number of samples that fill the width
+ * @param format returns a number as text
+ * @param variable CSS variable of the color
+ * @param floor smallest top of the scale
  */
 export function drawChart(canvas, samples, { count, format, variable, floor }) {
   const ratio = devicePixelRatio || 1;

@@ -1,8 +1,8 @@
-// Numbers as people read them.
+// Formats numbers for people.
 
 const UNITS = ["B", "kB", "MB", "GB", "TB"];
 
-/** 52428800 → "52.4 MB" */
+/** Return a number of bytes as text: 52428800 is "52.4 MB". */
 export function bytes(count) {
   let value = count;
   let unit = 0;
@@ -14,12 +14,12 @@ export function bytes(count) {
   return `${value.toFixed(digits)} ${UNITS[unit]}`;
 }
 
-/** Bytes per second. */
+/** Return bytes per second as text. */
 export function rate(bytesPerSecond) {
   return `${bytes(bytesPerSecond)}/s`;
 }
 
-/** Seconds, as what is left of a transfer. */
+/** Return the remaining seconds of a transfer as text. */
 export function seconds(value) {
   if (!Number.isFinite(value)) return "";
   if (value < 60) return `${Math.max(1, Math.round(value))} s`;
@@ -27,7 +27,7 @@ export function seconds(value) {
   return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-/** Milliseconds of a round trip. */
+/** Return the milliseconds of a round trip as text. */
 export function milliseconds(value) {
   return value < 10 ? `${value.toFixed(1)} ms` : `${Math.round(value)} ms`;
 }

@@ -1,4 +1,4 @@
-// The connection to one other side: its peer connection, chat, files, and how well it does. Knows no element of the page.
+// The connection to one peer: its peer connection, chat, files and measurements. Knows no element of the page.
 
 import { IncomingFile, LABEL as FILE_LABEL, OutgoingFile } from "./transfer.js";
 
@@ -10,11 +10,14 @@ const PING_TIMEOUT = 5_000;
 const MAX_UNANSWERED = 3;
 const MAX_ENTRIES = 500;
 const MAX_TEXT = 16_384;
-const MAX_EARLY = 256; // candidates before the description they belong to
-const MAX_OFFERS = 50; // files the other side may have on offer or on the way
+const MAX_EARLY = 256; // candidates that arrive before their description
+const MAX_OFFERS = 50; // files that the peer may offer or send at the same time
+
+const HUNG_UP = "The other side hung up.";
 
 /**
- * Events: "state", "entry" (something for the log), "transfer" (a new one), "sample" (new measurements).
+ * One peer and the call with it.
+ * Events: "state", "entry" (a new message), "transfer" (a new transfer), "sample" (new measurements).
  * `state` is idle, connecting, connected, interrupted, failed or closed; `reason` is a sentence.
  */
 export class PeerLink extends EventTarget {
@@ -34,9 +37,9 @@ export class PeerLink extends EventTarget {
 
   /**
    * @param info {id, name}
-   * @param iceServers as RTCConfiguration has them
+   * @param iceServers the member of RTCConfiguration
    * @param sendSignal sends a message to the room, or null for the echo peer
-   * @param echoPath where the echo peer takes offers, or null
+   * @param echoPath the URL for offers to the echo peer, or null
    */
   constructor(info, { iceServers, sendSignal = null, echoPath = null }) {
     super();
@@ -90,26 +93,37 @@ export class PeerLink extends EventTarget {
     }
   }
 
-  /** Take an answer, a candidate or a bye of the room. */
+  /** Process an answer, a candidate or a bye from the room. */
   async handle(message) {
     if (message.session !== this.#session || this.#pc === null) return;
-    const pc = this.#pc;
-    try {
-      if (message.type === "answer" && this.calling && !this.#described) {
+    if (message.type === "candidate") {
+      await this.#takeCandidate(message.candidate);
+    } else if (message.type === "bye") {
+      this.#finish("closed", message.reason ? `The other side ended the call: ${message.reason}.` : HUNG_UP);
+    } else if (this.calling && !this.#described) {
+      const pc = this.#pc;
+      try {
         await this.#setRemote(pc, { type: "answer", sdp: message.sdp });
-      } else if (message.type === "candidate") {
-        if (this.#described) await pc.addIceCandidate(message.candidate ?? undefined);
-        else if (this.#early.length < MAX_EARLY) this.#early.push(message.candidate);
-      } else if (message.type === "bye") {
-        this.#finish("closed", message.reason ? `The other side ended it: ${message.reason}.` : "The other side hung up.");
+      } catch (error) {
+        if (pc === this.#pc) this.#fail(`The answer cannot be used: ${error.message}`);
       }
-    } catch (error) {
-      // One candidate less is no reason to give up; an answer that cannot be used is.
-      if (message.type === "answer" && pc === this.#pc) this.#fail(`The answer cannot be used: ${error.message}`);
     }
   }
 
-  /** The server refused a message of this call. */
+  /** Add a candidate, or keep it until the description it belongs to has arrived. */
+  async #takeCandidate(candidate) {
+    if (!this.#described) {
+      if (this.#early.length < MAX_EARLY) this.#early.push(candidate);
+      return;
+    }
+    try {
+      await this.#pc.addIceCandidate(candidate ?? undefined);
+    } catch {
+      // One path less; the connection may still come up over another.
+    }
+  }
+
+  /** End the call if the server refused one of its messages. */
   refused(message) {
     if (message.session === this.#session && this.state === "connecting") this.#fail(message.message);
   }
@@ -147,7 +161,7 @@ export class PeerLink extends EventTarget {
     this.#timeout = setTimeout(() => this.#fail(
       this.#described
         ? "The two sides cannot reach each other. If they are on different networks, the server needs a TURN server (datachan serve --ice-server)."
-        : "Nobody answered. The other side may have gone away: ask them to open the link again.",
+        : "No answer. The other side may have closed the page: ask them to open the link again.",
     ), CALL_TIMEOUT);
     this.#become("connecting");
     return pc;
@@ -155,10 +169,9 @@ export class PeerLink extends EventTarget {
 
   async #setRemote(pc, description) {
     await pc.setRemoteDescription(description);
+    if (pc !== this.#pc) return;
     this.#described = true;
-    for (const candidate of this.#early.splice(0)) {
-      await pc.addIceCandidate(candidate ?? undefined).catch(() => {}); // one path less
-    }
+    for (const candidate of this.#early.splice(0)) await this.#takeCandidate(candidate);
   }
 
   async #callEcho(pc) {
@@ -188,15 +201,15 @@ export class PeerLink extends EventTarget {
       if (this.#sampler === 0) this.#sampler = setInterval(() => this.#sample(), SAMPLE_INTERVAL);
       this.#become("connected");
     } else if (pc.connectionState === "disconnected" && this.state === "connected") {
-      this.#become("interrupted", "Nothing comes through at the moment. It may come back by itself.");
+      this.#become("interrupted", "No packets arrive at the moment. The connection may recover by itself.");
     } else if (pc.connectionState === "failed") {
       this.#fail(
         this.state === "connecting"
           ? "The two sides cannot reach each other. If they are on different networks, the server needs a TURN server (datachan serve --ice-server)."
-          : "The connection was lost: the other side is gone, or the network between changed. Call again.",
+          : "The connection was lost: the other side is gone, or the network has changed. Call again.",
       );
     } else if (pc.connectionState === "closed") {
-      this.#finish("closed", "The other side hung up.");
+      this.#finish("closed", HUNG_UP);
     }
   }
 
@@ -234,7 +247,7 @@ export class PeerLink extends EventTarget {
   #takeChannel(channel) {
     if (channel.label === "ping") {
       channel.addEventListener("message", ({ data }) => {
-        // Only short ones, and only while they leave: an answer to a ping is worth nothing when it is late.
+        // Answer short pings only, and only while the queue is short: a late answer would measure the queue.
         if ((data.length ?? data.byteLength ?? data.size) <= 64 && channel.bufferedAmount < 4096) channel.send(data);
       });
     } else if (channel.label === FILE_LABEL) {
@@ -253,7 +266,7 @@ export class PeerLink extends EventTarget {
       this.#chat = channel;
       channel.addEventListener("open", () => this.dispatchEvent(new Event("state")));
       channel.addEventListener("close", () => {
-        if (this.#chat === channel) this.#finish("closed", "The other side hung up.");
+        if (this.#chat === channel) this.#finish("closed", HUNG_UP);
       });
     }
     channel.addEventListener("message", ({ data }) => {
@@ -282,12 +295,12 @@ export class PeerLink extends EventTarget {
     this.#addTransfer(new OutgoingFile(channel, file, this.#pc.sctp?.maxMessageSize));
   }
 
-  /** Ask the other side for a file it has. */
+  /** Request a file from the peer. */
   requestFile(name) {
     if (this.canTalk) this.#addTransfer(new IncomingFile(this.#pc.createDataChannel(FILE_LABEL), name));
   }
 
-  /** Take a transfer that has ended off the list. */
+  /** Remove a transfer that has ended. */
   forget(transfer) {
     this.transfers = this.transfers.filter((other) => other !== transfer);
   }
@@ -326,7 +339,7 @@ export class PeerLink extends EventTarget {
       this.#pinged = null;
       this.#rtt = null;
     }
-    // A peer that does not send pings back is not asked for ever: what it does not read would fill its window.
+    // Stop pinging a peer that does not answer: unread pings would fill its receive window.
     if (this.#unanswered >= MAX_UNANSWERED || this.#ping?.readyState !== "open") return;
     this.#pinged = { text: String(Math.round(now)), at: now };
     this.#ping.send(this.#pinged.text);
@@ -353,7 +366,7 @@ export class PeerLink extends EventTarget {
     this.#sendPing(performance.now());
   }
 
-  /** Bytes of messages and files that have left or arrived, by kind of their own. */
+  /** Return the bytes of messages and files that were sent and received. */
   #counted() {
     let { sent, received } = this.#settled;
     for (const transfer of this.transfers) {
@@ -365,12 +378,10 @@ export class PeerLink extends EventTarget {
   }
 
   #readStats(report) {
-    let transport = null;
-    for (const entry of report.values()) if (entry.type === "transport") transport = entry;
-    let pair = report.get(transport?.selectedCandidatePairId) ?? null;
-    for (const entry of report.values()) {
-      if (pair === null && entry.type === "candidate-pair" && (entry.selected || entry.nominated)) pair = entry;
-    }
+    const entries = [...report.values()];
+    const transport = entries.find((entry) => entry.type === "transport");
+    const isSelected = (entry) => entry.type === "candidate-pair" && (entry.selected || entry.nominated);
+    const pair = report.get(transport?.selectedCandidatePairId) ?? entries.find(isSelected) ?? null;
     const kind = (id) => report.get(id)?.candidateType;
     if (pair !== null) {
       const types = [kind(pair.localCandidateId), kind(pair.remoteCandidateId)];
@@ -391,7 +402,7 @@ function gathered(pc) {
   return new Promise((resolve) => {
     const check = () => pc.iceGatheringState === "complete" && resolve();
     pc.addEventListener("icegatheringstatechange", check);
-    setTimeout(resolve, GATHERING_TIMEOUT); // with what there is; the other side finds us by our own packets
+    setTimeout(resolve, GATHERING_TIMEOUT); // use the candidates found so far; the peer learns others from our checks
     check();
   });
 }

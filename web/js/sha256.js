@@ -1,4 +1,4 @@
-// SHA-256 (FIPS 180-4), piece by piece: SubtleCrypto wants the whole file in memory at once, and a secure context.
+// SHA-256 (FIPS 180-4), piece by piece. SubtleCrypto needs the whole file in memory at once, and a secure context.
 
 const K = new Int32Array([
   0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
@@ -20,7 +20,7 @@ export class Sha256 {
   #filled = 0;
   #length = 0;
 
-  /** Take the next bytes, a Uint8Array. */
+  /** Add the next bytes, a Uint8Array. */
   update(bytes) {
     this.#length += bytes.length;
     let start = 0;
@@ -40,7 +40,7 @@ export class Sha256 {
     return this;
   }
 
-  /** Return the hash in lower-case hexadecimal. Nothing can be added afterwards. */
+  /** Return the hash in lower-case hexadecimal. No bytes can be added afterwards. */
   hex() {
     const block = this.#block;
     block[this.#filled] = 0x80;

@@ -1,4 +1,4 @@
-// The WebSocket to a room: joins, comes back after a break, and hands on what the server says.
+// The WebSocket to a room: joins, reconnects after a break, and dispatches the server's messages.
 // docs/signaling.md describes the messages.
 
 const VERSION = 1;
@@ -6,9 +6,10 @@ const FIRST_RETRY = 500; // milliseconds
 const LAST_RETRY = 10_000;
 
 /**
- * Events: "welcome", "peer-joined", "peer-left", "signal" (offer, answer, candidate, bye), "refused" (the server sent us
- * away for good), "down" (the connection broke; another attempt follows), "fault" (a message of ours was refused).
- * The server's message is in `detail`.
+ * A member of a room.
+ * Events: "welcome", "peer-joined", "peer-left", "signal" (offer, answer, candidate, bye), "refused" (the server refused
+ * to let this page join), "down" (the connection broke; another attempt follows), "fault" (the server refused a message).
+ * `detail` is the server's message.
  */
 export class RoomSocket extends EventTarget {
   #socket = null;
@@ -59,28 +60,28 @@ export class RoomSocket extends EventTarget {
       this.#joined = true;
       this.#retry = FIRST_RETRY;
       this.id = message.id;
-      this.#tell("welcome", message);
+      this.#dispatch("welcome", message);
     } else if (message.type === "error" && !this.#joined) {
       this.#left = true;
-      this.#tell("refused", message);
+      this.#dispatch("refused", message);
     } else if (message.type === "error") {
-      this.#tell("fault", message);
+      this.#dispatch("fault", message);
     } else if (["peer-joined", "peer-left"].includes(message.type)) {
-      this.#tell(message.type, message);
+      this.#dispatch(message.type, message);
     } else if (["offer", "answer", "candidate", "bye"].includes(message.type)) {
-      this.#tell("signal", message);
+      this.#dispatch("signal", message);
     }
   }
 
   #lost() {
     if (this.#left) return;
     this.#joined = false;
-    this.#tell("down", { seconds: this.#retry / 1000 });
+    this.#dispatch("down", { seconds: this.#retry / 1000 });
     this.#timer = setTimeout(() => this.#connect(), this.#retry);
     this.#retry = Math.min(LAST_RETRY, this.#retry * 2);
   }
 
-  #tell(type, detail) {
+  #dispatch(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 }

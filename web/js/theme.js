@@ -1,4 +1,4 @@
-// Sets the theme before the first paint, so it is a plain script; the button is wired up once the page is there.
+// Sets the theme before the first paint, so it is a plain script. The button is connected when the page has loaded.
 (() => {
   "use strict";
   const root = document.documentElement;
@@ -7,7 +7,7 @@
   try {
     chosen = localStorage.getItem("theme");
   } catch {
-    // no storage: the choice lasts as long as the page
+    // without storage the choice lasts until the page is closed
   }
 
   function apply() {
@@ -26,7 +26,7 @@
       try {
         localStorage.setItem("theme", chosen);
       } catch {
-        // as above
+        // without storage the choice lasts until the page is closed
       }
       apply();
     });

@@ -6,13 +6,13 @@ import { Sha256 } from "./sha256.js";
 export const LABEL = "file";
 const VERSION = 1;
 const CHUNK = 64 * 1024;
-const BLOCK = 1024 * 1024; // read from the disk at a time
+const BLOCK = 1024 * 1024; // bytes read from the disk at a time
 const HIGH_WATER = 1024 * 1024; // bytes queued on the channel before the sender waits …
-const LOW_WATER = 256 * 1024; // … until not more than these are left
-const CONSOLIDATE = 8 * 1024 * 1024; // received bytes handed to a Blob at a time, which the browser may keep on disk
+const LOW_WATER = 256 * 1024; // … until at most this many are left
+const CONSOLIDATE = 8 * 1024 * 1024; // received bytes moved into a Blob at a time, which the browser may keep on disk
 const MAX_CONTROL = 8192;
 
-/** What both directions have in common. Events: "change", and "ended" once. */
+/** The common part of both directions. Events: "change", and "ended" once. */
 class Transfer extends EventTarget {
   constructor(channel, direction) {
     super();
@@ -37,7 +37,7 @@ class Transfer extends EventTarget {
     return ["done", "refused", "cancelled", "failed"].includes(this.state);
   }
 
-  /** Bytes that have left this computer, or have arrived at it. */
+  /** The bytes that were sent or received; queued bytes are not counted. */
   get moved() {
     return Math.max(0, this.transferred - (this.direction === "out" ? this.channel.bufferedAmount : 0));
   }
@@ -78,14 +78,14 @@ class Transfer extends EventTarget {
     this.dispatchEvent(new Event("change"));
   }
 
-  /** End because of something found here, and tell the other side. */
+  /** End the transfer because of a fault found on this side, and notify the peer. */
   breakOff(reason) {
     if (this.ended) return;
     this.sendControl({ type: "file-cancel", id: this.id || undefined, reason });
     this.end("failed", reason);
   }
 
-  /** End because of something the other side cannot be told. */
+  /** End the transfer without a message to the peer. */
   fail(reason) {
     if (!this.ended) this.end("failed", reason);
   }
@@ -96,12 +96,12 @@ class Transfer extends EventTarget {
     this.finished = performance.now();
     this.dispatchEvent(new Event("change"));
     this.dispatchEvent(new Event("ended"));
-    // Whoever hears the last word closes; a close from here could overtake nothing, as it comes after what is queued.
+    // Closing is safe: the channel delivers queued messages first.
     this.channel.close();
   }
 }
 
-/** A file on its way out. */
+/** A file that this page sends. */
 export class OutgoingFile extends Transfer {
   constructor(channel, file, maxMessageSize) {
     super(channel, "out");
@@ -157,7 +157,7 @@ export class OutgoingFile extends Transfer {
   }
 }
 
-/** A file on its way in: offered by the other side, or asked for with `request`. */
+/** A file that this page receives: offered by the peer, or requested with `request`. */
 export class IncomingFile extends Transfer {
   constructor(channel, request = null) {
     super(channel, "in");
@@ -210,7 +210,7 @@ export class IncomingFile extends Transfer {
     this.size = offer.size;
     if (typeof offer.mime === "string" && /^[\w!#$&^.+-]+\/[\w!#$&^.+-]+$/.test(offer.mime)) this.mime = offer.mime;
     this.become("offered");
-    if (this.requested) this.accept(); // it was asked for
+    if (this.requested) this.accept(); // the user requested it
   }
 
   receiveData(data) {
@@ -241,7 +241,7 @@ export class IncomingFile extends Transfer {
       return;
     }
     this.consolidate();
-    // Never a type that a browser would run when the file is opened from here.
+    // Never use a type that the browser would execute when the user opens the file from this page.
     this.blob = new Blob(this.parts, { type: "application/octet-stream" });
     this.parts = [];
     this.sendControl({ type: "file-received", id: this.id, sha256: this.sha256 });
@@ -290,7 +290,7 @@ function lowWater(channel) {
   });
 }
 
-/** One component, without control and direction characters; the browser makes the rest safe when it saves. */
+/** Return the last component without control and direction characters; the browser sanitizes the rest when it saves. */
 export function safeName(name) {
   const last = name.split(/[/\\]/).filter(Boolean).at(-1) ?? "";
   const clean = last.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}<>:"|?*]/gu, "").replace(/^[.\s]+|[.\s]+$/g, "");

@@ -1,4 +1,4 @@
-// Turns links, log entries and transfers into elements. Text goes in as text, never as markup.
+// Turns links, messages and transfers into elements. Untrusted text is inserted as text, never as markup.
 
 import { drawChart } from "./chart.js";
 import * as format from "./format.js";
@@ -13,7 +13,7 @@ export const STATES = {
   closed: "Ended",
 };
 
-/** An element with properties and children; strings become text. */
+/** Create an element with properties and children; strings become text. */
 export function element(name, properties = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(properties)) {
@@ -29,7 +29,7 @@ export function $(id) {
   return document.getElementById(id);
 }
 
-/** Say something to those who do not see the page. */
+/** Announce a text to screen readers. */
 export function announce(text) {
   $("announcer").textContent = "";
   requestAnimationFrame(() => { $("announcer").textContent = text; });
@@ -46,7 +46,7 @@ export function clearProblem() {
 
 // -- people -----------------------------------------------------------------------------------------------------------
 
-/** Show the links as a list of buttons. Buttons stay the same elements, so that focus is not lost. */
+/** Show the links as a list of buttons. The elements are reused, so that a button keeps the focus. */
 export function showPeople(links, selected, select) {
   const list = $("people");
   const known = new Map(Array.from(list.children, (item) => [item.dataset.id, item]));
@@ -95,7 +95,7 @@ export function showHead(link) {
 export function showLog(link) {
   $("log").replaceChildren();
   if (link.entries.length === 0) {
-    const hint = link.isEcho ? "Say something: the Python peer answers with the same words." : "No messages yet.";
+    const hint = link.isEcho ? "Write a message: the Python peer sends it back." : "No messages yet.";
     $("log").append(element("p", { class: "placeholder" }, hint));
   }
   for (const entry of link.entries) addEntry(link, entry);
@@ -113,7 +113,7 @@ export function addEntry(link, entry) {
 
 // -- files ------------------------------------------------------------------------------------------------------------
 
-/** One transfer in the list, and how to bring it up to date. */
+/** One transfer in the list of transfers. */
 export class TransferView {
   #transfer;
   #link;
@@ -143,7 +143,7 @@ export class TransferView {
     this.update();
   }
 
-  /** Follow the transfer; called when it changes and a few times a second while it moves. */
+  /** Show the current state of the transfer; called when it changes and a few times per second while it moves. */
   update() {
     const transfer = this.#transfer;
     this.name.textContent = transfer.name;
@@ -162,7 +162,7 @@ export class TransferView {
     this.#showActions();
   }
 
-  /** How it stands, in a sentence. */
+  /** The state of the transfer, in a sentence. */
   get outcome() {
     return this.#outcomeText()[0];
   }
