@@ -1,1 +1,1 @@
-"""Real stacks over real sockets, through a link whose rate, delay, loss and queue are chosen."""
+"""Real stacks over real sockets, through a link with a chosen rate, delay, loss and queue."""

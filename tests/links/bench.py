@@ -1,8 +1,8 @@
-"""Goodput of whole stacks through emulated links, side by side; what `make bench-links` runs.
+"""Goodput of whole stacks through emulated links, side by side; `make bench-links` runs this.
 
     python -m tests.links.bench --rows wan,lossy --peers datachan,aiortc --runs 3 --seconds 10
 
-Each stack talks to itself, two processes with the emulator between them. Runs are interleaved: all contenders on all
+Each stack talks to itself, in two processes with the emulator between them. Runs are interleaved: all contenders on all
 rows once, then again. The table shows the median of the runs as a share of the link's rate.
 """
 
@@ -32,9 +32,9 @@ class Row:
     """A link of the table.
 
     Attributes:
-        link: what it is.
-        goal: the share of its rate that the model-based controller, or for the sake of fairness (`default_goal`) the
-            default one is to reach.
+        link: its properties.
+        goal: the share of its rate that the model-based controller has to reach.
+        default_goal: the lower share that the default controller has to reach, because it is fair to other flows.
     """
 
     link: Link
@@ -64,18 +64,18 @@ ROWS: Final = {
 
 @dataclass
 class Book:
-    """All results: row and contender to the runs, and what went wrong."""
+    """All results: the runs and errors of each row and contender."""
 
     results: dict[tuple[str, str], list[Result]] = field(default_factory=lambda: defaultdict(list))
     failures: list[str] = field(default_factory=list)
 
     def share(self, row: str, name: str) -> str:
-        """One cell of the table."""
+        """Return one cell of the table."""
         results = self.results.get((row, name))
         return f"{statistics.median(result.share for result in results):.3f}" if results else "–"
 
     def table(self, rows: list[str], names: list[str]) -> str:
-        """Shares of the link's rate, a column for each contender."""
+        """Return the shares of the link's rate, a column for each contender."""
         lines = ["| link (rate, round trip, loss, queue) | goal | " + " | ".join(names) + " |"]
         lines.append("|---" * (2 + len(names)) + "|")
         for row in rows:
@@ -84,7 +84,7 @@ class Book:
         return "\n".join(lines)
 
     def details(self, rows: list[str], names: list[str]) -> str:
-        """What each measurement cost, and where its datagrams went."""
+        """Return the processor time of each measurement and the fate of its datagrams."""
         lines = [
             "| link | peers | Mbit/s (least–most) | CPU s per s | CPU s per GB | overflow | lost | mean queue | late |",
             "|---|---|--:|--:|--:|--:|--:|--:|--:|",
@@ -116,7 +116,7 @@ def _detail(row: str, name: str, results: list[Result]) -> str:
 
 
 async def run(rows: list[str], chosen: list[Contender], arguments: argparse.Namespace, host: str) -> Book:
-    """All measurements, interleaved."""
+    """Run all measurements, interleaved."""
     book = Book()
     total = arguments.runs * len(rows) * len(chosen)
     number = 0
@@ -144,9 +144,9 @@ async def run(rows: list[str], chosen: list[Contender], arguments: argparse.Name
 
 
 def run_first() -> bool:
-    """Let this process and those it starts run before others: on a busy machine late timers are measured otherwise.
+    """Raise the priority of this process and its children, because late timers would falsify the measurement.
 
-    Linux weighs sessions before it weighs the processes in them, so that both need to be told.
+    Linux weighs sessions before it weighs the processes in them, so both are raised.
     """
     try:
         os.nice(-19)
@@ -162,13 +162,13 @@ def run_first() -> bool:
 
 
 def contenders(wrtc_python: str, node_modules: str) -> tuple[list[Contender], dict[str, str]]:
-    """All that can be measured, datachan with each controller, and why the others cannot."""
+    """Return all contenders that can be measured, datachan with each controller, and why others cannot."""
     found, missing = others(wrtc_python, node_modules)
     return [*by_controller(), *found], missing
 
 
 def choose(wanted: str, found: list[Contender]) -> list[Contender]:
-    """The contenders asked for; `datachan` stands for all its controllers."""
+    """Return the contenders asked for; `datachan` stands for all its controllers."""
     if not wanted:
         return found
     names = wanted.split(",")
@@ -176,7 +176,7 @@ def choose(wanted: str, found: list[Contender]) -> list[Contender]:
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.links.bench", description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", default=",".join(ROWS), help="links, by name: %(default)s")
     parser.add_argument("--peers", default="", help="such as datachan,datachan/bbr,wrtc; all that are installed")
@@ -196,7 +196,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> int:
-    """Measure and print; 1 when something asked for could not be measured."""
+    """Measure and print; return 1 when something asked for could not be measured."""
     arguments = parse()
     rows = arguments.rows.split(",")
     found, missing = contenders(arguments.wrtc_python, arguments.node_modules)

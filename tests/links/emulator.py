@@ -1,16 +1,16 @@
-"""A link between two processes on this machine: a UDP relay that holds, drops and loses datagrams as a link would.
+"""A link between two processes on this machine: a UDP relay that delays, drops and loses datagrams as a link would.
 
-It has one port facing each peer. Each peer is told the port facing it as the other's only candidate; the first address
-that speaks to a port is the peer that lives there. What any stack sends thus crosses the link, whatever its language.
+It has one port facing each peer. Each peer's only remote candidate is the port facing it. The first address from which
+a datagram reaches a port is its peer. Thus the datagrams of any stack, in any language, cross the link.
 
     python -m tests.links.emulator '{"rate": 1e8, "delay": 0.02, "loss": 0.01, "queue": 500000}'
 
-prints one line of JSON with the two addresses, answers each line on its standard input with its account so far, and
-ends when its standard input does.
+This prints one line of JSON with the two addresses, answers each line on its standard input with its account so far,
+and ends when its standard input does.
 
-It must not be the bottleneck, and says when it was: it takes real-time priority where it may, looks at its sockets
-five thousand times a second while anything is under way, reads runs (UDP_GRO) and writes runs (UDP_SEGMENT), and
-reports how late it let datagrams go.
+It must not be the bottleneck, and reports when it was. It takes real-time priority where it may, and polls its sockets
+five thousand times a second while datagrams are in transit. It reads and writes runs of datagrams (UDP_GRO,
+UDP_SEGMENT), and reports by how much it sent datagrams late.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from typing import Any, Final
 
 from tests.links.model import Direction, Link
 
-# How often it looks at sockets and clock while datagrams are under way, in seconds: the error of each delay.
+# Seconds between two polls of sockets and clock while datagrams are in transit: the error of each delay.
 GRAIN: Final = 0.0002
-# Later than this is worth a note, in seconds.
+# Seconds of lateness from which a datagram counts as late.
 LATE: Final = 0.001
 _CONTROL_INTERVAL: Final = 0.02
 _BUFFER: Final = 32 << 20
@@ -63,7 +63,7 @@ class Port:
         self.unsent = 0
 
     def receive(self) -> list[bytes]:
-        """All that has arrived from the peer."""
+        """Return everything that has arrived from the peer."""
         batch: list[bytes] = []
         for _ in range(_READS_AT_ONCE):
             try:
@@ -83,7 +83,7 @@ class Port:
         return batch
 
     def send(self, datagrams: Sequence[bytes]) -> None:
-        """Hand datagrams to the peer, runs of equal size in one call."""
+        """Send datagrams to the peer, runs of equal size in one call."""
         if self.peer is None:
             self.unsent += len(datagrams)
             return
@@ -112,7 +112,7 @@ class Port:
 
 
 class Relay:
-    """Two ports, the two directions between them, and how well this process kept time."""
+    """Two ports, the two directions between them, and the lateness of this process."""
 
     def __init__(self, link: Link, host: str, seed: int) -> None:
         self.ports = (Port(host), Port(host))
@@ -123,9 +123,9 @@ class Relay:
         self._looked_at = time.monotonic()
 
     def turn(self) -> float | None:
-        """Take in what arrived, let out what is due; when to be called again at the latest (None: on arrival)."""
+        """Receive and send what is due; return when to call again, or None to wait for an arrival."""
         now = time.monotonic()
-        # What is found now arrived at some time since the last look: half way, on average.
+        # A datagram found now arrived at some time since the last poll: half of that time ago, on average.
         arrived = (self._looked_at + now) / 2
         self._looked_at = now
         self.looks += 1
@@ -144,7 +144,7 @@ class Relay:
         return now + GRAIN if busy else None
 
     def rested(self) -> None:
-        """It waited for an arrival: what is found next arrived just now."""
+        """Note that the process waited for an arrival, so that a datagram found next arrived just now."""
         self._looked_at = time.monotonic()
 
     def _note_lateness(self, lateness: float) -> None:
@@ -153,7 +153,7 @@ class Relay:
         self.latest = max(self.latest, lateness)
 
     def report(self, priority: str) -> dict[str, Any]:
-        """The account of both directions, and of the emulator itself."""
+        """Return the account of both directions and of the emulator itself."""
         return {
             "time": time.monotonic(),
             "from_a": self.directions[0].report().as_dict(),
@@ -178,9 +178,9 @@ def _set(sock: socket.socket, level: int, option: int, value: int) -> bool:
 
 
 def take_priority() -> str:
-    """Run before other processes as far as this user may; what that came to.
+    """Run before other processes as far as this user may; return the priority reached.
 
-    A link does not wait for a processor. It sleeps most of the time: nothing starves.
+    The emulator sleeps most of the time, so it starves no other process.
     """
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
@@ -196,7 +196,7 @@ def take_priority() -> str:
 
 
 def main(link: Link, host: str, seed: int) -> None:
-    """Be the link until standard input ends."""
+    """Run the link until standard input ends."""
     priority = take_priority()
     gc.disable()
     relay = Relay(link, host, seed)

@@ -1,4 +1,4 @@
-"""One measurement: two peers of a stack, the link between them, and what came through it in a given time."""
+"""One measurement: two peers of a stack, the link between them, and the data that crosses it in a given time."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ MESSAGE_SIZE: Final = 65_536
 
 @dataclass(frozen=True)
 class Result:
-    """What one measurement gave.
+    """The result of one measurement.
 
     Attributes:
-        seconds: how long was measured, after the ramp.
+        seconds: the length of the measurement, after the ramp.
         goodput: application bits per second.
         share: goodput as a share of the link's rate.
         cpu: processor seconds of both peers in that time.
         emulator: the emulator's account of the whole run.
-        curve: (seconds since the channel opened, application bytes received), some times a second.
-        status: what the peers told about themselves at the end.
+        curve: (seconds since the channel opened, application bytes received), several times a second.
+        status: what the peers reported about themselves at the end.
     """
 
     seconds: float
@@ -38,16 +38,16 @@ class Result:
     status: dict[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the result for JSON."""
         return asdict(self)
 
 
 def through(address: Address, description: dict[str, str]) -> dict[str, str]:
-    """A description whose only candidate is the emulator's port.
+    """Return a description whose only candidate is the emulator's port.
 
-    Arguments:
-        address: the port facing the peer that will be given it.
-        description: as its maker wrote it.
+    Args:
+        address: the port facing the peer that gets the description.
+        description: as the other peer wrote it.
     """
     host, port = address
     family = "IP6" if ":" in host else "IP4"
@@ -64,7 +64,7 @@ def through(address: Address, description: dict[str, str]) -> dict[str, str]:
 
 
 async def connect(sender: PeerProcess, receiver: PeerProcess, emulator: Emulator) -> float:
-    """One round of offer and answer through the emulator; when the sender found its channel open."""
+    """Exchange offer and answer through the emulator; return when the sender found its channel open."""
     offer = (await sender.hear("description"))["description"]
     receiver.tell({"description": through(emulator.facing_z, offer)})
     answer = (await receiver.hear("description"))["description"]
@@ -76,20 +76,20 @@ async def connect(sender: PeerProcess, receiver: PeerProcess, emulator: Emulator
 async def measure(
     contender: Contender, link: Link, *, host: str, ramp: float, seconds: float, seed: int = 0, step: float = 0.5
 ) -> Result:
-    """Let one peer send to the other through a link as fast as it may.
+    """Let one peer send to the other through a link as fast as it can.
 
-    Arguments:
-        contender: what both peers are.
-        link: what is between them.
+    Args:
+        contender: the stack of both peers.
+        link: the link between them.
         host: an address of this machine that the stack can use.
         ramp: seconds after the channel opened that are not measured.
-        seconds: seconds that are.
-        seed: of the random losses.
+        seconds: seconds that are measured.
+        seed: the seed of the random losses.
         step: seconds between the points of the curve.
 
     Raises:
         RuntimeError: a peer ended by itself.
-        TimeoutError: there was no open channel in time.
+        TimeoutError: no channel opened in time.
     """
     peers: list[PeerProcess] = []
     emulator = await asyncio.to_thread(Emulator, link, host, seed)
@@ -121,7 +121,7 @@ async def measure(
 async def _follow(
     receiver: PeerProcess, curve: list[tuple[float, int]], opened: float, until: float, step: float
 ) -> dict[str, Any]:
-    """Ask the receiver now and then, and at `until`; its last answer."""
+    """Ask the receiver for its count from time to time until `until`; return its last answer."""
     while True:
         elapsed = time.monotonic() - opened
         await asyncio.sleep(max(0.0, min(step, until - elapsed)))

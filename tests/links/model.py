@@ -1,4 +1,4 @@
-"""What a link does to the datagrams of one direction; it knows no socket and no clock."""
+"""The effect of a link on the datagrams of one direction; this module knows no socket and no clock."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import asdict, dataclass
 from typing import Final
 
-# One datagram in this many passes before a loss is drawn anew when nothing is ever lost.
+# Without losses, this many datagrams pass before the next loss is drawn.
 _NEVER: Final = 1 << 62
 
 
@@ -20,8 +20,9 @@ class Link:
         rate: bits per second. Payloads of UDP datagrams are counted, without IP and UDP headers.
         delay: seconds one way, which is half the round trip.
         loss: share of datagrams lost at random in each direction, after they took their time on the link.
-        queue: bytes that may wait for the link, the datagram being sent among them; what does not fit is dropped.
-        mtu: longest UDP payload it carries; a longer one is dropped without a word. Ethernet's over IPv4.
+        queue: bytes that may wait for the link, including the datagram being sent; a datagram that does not fit is
+            dropped.
+        mtu: longest UDP payload it carries; a longer one is dropped silently. By default that of Ethernet over IPv4.
     """
 
     rate: float
@@ -32,12 +33,12 @@ class Link:
 
 
 class Direction:
-    """One direction of a link: when each datagram that enters it comes out, if it does.
+    """One direction of a link: whether and when each datagram that enters it arrives.
 
-    A queue in front of a constant rate is a single number, the time at which the link has sent all it was given.
+    A queue in front of a constant rate is a single number: the time at which the link has sent everything it accepted.
 
     Attributes:
-        in_flight: (when it comes out, datagram), in order.
+        in_flight: (arrival time, datagram), in order.
     """
 
     __slots__ = (
@@ -82,7 +83,7 @@ class Direction:
         self.bytes_delivered = 0
 
     def _next_loss(self) -> int:
-        """How many datagrams from here the next lost one is (geometrically distributed, drawn once per loss)."""
+        """Draw the number of datagrams until the next lost one (geometrically distributed, drawn once per loss)."""
         if self._loss <= 0:
             return _NEVER
         if self._loss >= 1:
@@ -90,7 +91,7 @@ class Direction:
         return 1 + int(math.log(1.0 - self._random.random()) / math.log(1.0 - self._loss))
 
     def offer(self, datagrams: list[bytes], now: float) -> None:
-        """Datagrams enter the link at `now`."""
+        """Accept datagrams at `now`."""
         free_at = max(self._free_at, now)
         per_second = self._bytes_per_second
         for data in datagrams:
@@ -117,7 +118,7 @@ class Direction:
         self._free_at = free_at
 
     def due(self, now: float) -> list[bytes]:
-        """What has come out of the link by `now`."""
+        """Return the datagrams that have arrived by `now`."""
         in_flight = self.in_flight
         out: list[bytes] = []
         while in_flight and in_flight[0][0] <= now:
@@ -128,7 +129,7 @@ class Direction:
         return out
 
     def report(self) -> Account:
-        """What happened so far."""
+        """Return the account so far."""
         carried = self.offered - self.overflowed - self.too_long
         return Account(
             offered=self.offered,
@@ -145,12 +146,12 @@ class Direction:
 
 @dataclass(frozen=True)
 class Account:
-    """What one direction did: datagrams and bytes.
+    """The account of one direction: datagrams and bytes.
 
     Attributes:
         offered, bytes_offered: what entered.
-        delivered, bytes_delivered: what came out.
-        lost: taken by random loss.
+        delivered, bytes_delivered: what arrived.
+        lost: lost at random.
         overflowed: dropped because the queue was full.
         too_long: dropped because they were longer than the link's MTU.
         longest_queue: bytes.
@@ -168,5 +169,5 @@ class Account:
     mean_wait: float
 
     def as_dict(self) -> dict[str, float]:
-        """For JSON."""
+        """Return the account for JSON."""
         return asdict(self)

@@ -19,13 +19,14 @@ Address = tuple[str, int]
 class Emulator:
     """A running link.
 
-    Arguments:
-        link: what it is to be like.
+    Args:
+        link: the properties of the link.
         host: an address of this machine, on which both ports are opened.
-        seed: of the random losses.
+        seed: the seed of the random losses.
 
     Attributes:
-        facing_a, facing_z: the port each peer is to see in place of the other.
+        facing_a: the port that peer A sees in place of Z.
+        facing_z: the port that peer Z sees in place of A.
     """
 
     def __init__(self, link: Link, host: str = "127.0.0.1", seed: int = 0) -> None:
@@ -42,7 +43,7 @@ class Emulator:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._process.pid
 
     def _read(self) -> Any:
@@ -53,7 +54,7 @@ class Emulator:
         return json.loads(line)
 
     def report(self) -> dict[str, Any]:
-        """What it did so far: see `Relay.report`."""
+        """Return the account so far; see `Relay.report`."""
         assert self._process.stdin is not None
         self._process.stdin.write(b"report\n")
         self._process.stdin.flush()
@@ -61,7 +62,7 @@ class Emulator:
         return report
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()

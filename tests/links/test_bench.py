@@ -1,4 +1,4 @@
-"""The benchmark measures what goes through a link, from the signaling to the table."""
+"""The benchmark measures the goodput through a link, from the signaling to the table."""
 
 from __future__ import annotations
 

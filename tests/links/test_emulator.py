@@ -1,4 +1,4 @@
-"""The emulator is what it was asked to be: over real sockets where time matters, on a given clock where it does not."""
+"""The emulator keeps its parameters: over real sockets where time matters, on a given clock where it does not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MBIT = 1e6
 
 
 def pass_through(direction: Direction, count: int, size: int = SIZE, interval: float = 0.0) -> list[tuple[int, float]]:
-    """Offer numbered datagrams; which came out, and when."""
+    """Offer numbered datagrams; return those that came out, and when."""
     for number in range(count):
         direction.offer([number.to_bytes(4, "big") + bytes(size - 4)], number * interval)
     return [(int.from_bytes(data[:4], "big"), moment) for moment, data in direction.in_flight]
@@ -54,7 +54,7 @@ def test_nothing_comes_out_before_it_is_due() -> None:
     assert direction.due(9.0) == [b"b" * SIZE]
 
 
-def test_what_does_not_fit_the_queue_is_dropped_at_its_tail() -> None:
+def test_the_queue_drops_at_its_tail_when_full() -> None:
     direction = Direction(Link(rate=9.6e6, queue=10 * SIZE), seed=1)
 
     out = pass_through(direction, 25)
@@ -64,7 +64,7 @@ def test_what_does_not_fit_the_queue_is_dropped_at_its_tail() -> None:
     assert direction.report().longest_queue == 10 * SIZE
 
 
-def test_what_is_longer_than_the_link_carries_is_dropped_and_takes_no_room() -> None:
+def test_datagrams_longer_than_the_mtu_are_dropped_and_take_no_room() -> None:
     direction = Direction(Link(rate=9.6e6, queue=2 * SIZE, mtu=SIZE), seed=1)
 
     direction.offer([bytes(SIZE + 1), bytes(SIZE), bytes(SIZE), bytes(SIZE + 1)], 0.0)
@@ -74,7 +74,7 @@ def test_what_is_longer_than_the_link_carries_is_dropped_and_takes_no_room() -> 
 
 
 def test_the_queue_drains_at_the_rate_of_the_link() -> None:
-    # Twice as much as the link carries comes in: half of it is dropped once the queue is full.
+    # Twice the link's rate comes in: half of it is dropped once the queue is full.
     direction = Direction(Link(rate=9.6e6, queue=10 * SIZE), seed=1)
 
     out = pass_through(direction, 1000, interval=0.0005)
@@ -92,7 +92,7 @@ def test_random_loss_takes_its_share_independently(loss: float) -> None:
 
     missing = sorted(set(range(count)) - set(out))
     assert len(missing) == pytest.approx(count * loss, rel=0.2)
-    # Independent losses: the chance that the next one is lost, too, is the share itself.
+    # With independent losses the probability that the next datagram is lost, too, is the share itself.
     pairs = sum(later - earlier == 1 for earlier, later in pairwise(missing))
     assert pairs / len(missing) == pytest.approx(loss, rel=0.2, abs=0.02)
 
@@ -118,7 +118,7 @@ def test_lost_datagrams_took_their_time_on_the_link() -> None:
 
 @contextmanager
 def ends(link: Link) -> Iterator[tuple[Emulator, socket.socket, socket.socket]]:
-    """A running emulator that has heard both ends, which are connected to the ports that face them."""
+    """Return a running emulator that knows both ends, which are connected to the ports that face them."""
     with (
         Emulator(link) as emulator,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as a,
@@ -133,7 +133,7 @@ def ends(link: Link) -> Iterator[tuple[Emulator, socket.socket, socket.socket]]:
 
 
 def introduce(a: socket.socket, z: socket.socket) -> None:
-    """Let each end be heard: what arrives before the other end spoke goes nowhere."""
+    """Send a datagram from each end; those that arrive before the other end is known are dropped."""
     for _ in range(100):
         a.send(b"a")
         z.send(b"z")
@@ -145,7 +145,7 @@ def introduce(a: socket.socket, z: socket.socket) -> None:
 
 
 def drain(sock: socket.socket, quiet: float) -> list[tuple[float, bytes]]:
-    """All that arrives until nothing has for a while, with its times."""
+    """Return everything that arrives until a pause, with the times."""
     arrived = []
     while select.select([sock], (), (), quiet)[0]:
         arrived.append((time.monotonic(), sock.recv(65_535)))
@@ -161,7 +161,7 @@ def test_each_end_hears_the_other_from_the_port_that_faces_it() -> None:
         assert a.recv(100) == b"from z"
 
 
-def test_the_delay_is_the_one_asked_for_within_a_millisecond() -> None:
+def test_the_delay_is_exact_to_a_millisecond() -> None:
     with ends(Link(rate=100 * MBIT, delay=0.030)) as (_, a, z):
         round_trips = []
         for _ in range(12):
@@ -171,13 +171,13 @@ def test_the_delay_is_the_one_asked_for_within_a_millisecond() -> None:
             a.recv(100)
             round_trips.append(time.monotonic() - start)
 
-    # The median: a shared machine may hold up this test's own process now and then.
+    # The median, because a shared machine may delay this test's own process from time to time.
     assert statistics.median(round_trips) == pytest.approx(0.060, abs=0.002)
     assert min(round_trips) > 0.0595
 
 
 @pytest.mark.parametrize("rate", [5 * MBIT, 100 * MBIT])
-def test_the_rate_is_the_one_asked_for(rate: float) -> None:
+def test_the_rate_is_the_configured_one(rate: float) -> None:
     count = round(rate * 0.6 / 8 / SIZE)
     with ends(Link(rate=rate, delay=0.001, queue=100_000_000)) as (emulator, a, z):
         start = time.monotonic()
@@ -189,15 +189,15 @@ def test_the_rate_is_the_one_asked_for(rate: float) -> None:
         last = emulator.report()
         arrived = drain(z, 0.3)
 
-    # Never faster, by this process's clock; nor slower while there was something to send, by the emulator's, since a
-    # busy machine may let this process wait.
+    # Never faster, by the clock of this process. Never slower while there was something to send, by the emulator's
+    # clock, because a busy machine may delay this process.
     assert count * SIZE * 8 / (arrived[-1][0] - start) < rate * 1.01
     assert last["from_a"]["offered"] - first["from_a"]["offered"] == 0
     bits = (last["from_a"]["bytes_delivered"] - first["from_a"]["bytes_delivered"]) * 8
     assert bits / (last["time"] - first["time"]) == pytest.approx(rate, rel=0.03)
 
 
-def test_the_queue_and_the_losses_are_those_asked_for_and_accounted_for() -> None:
+def test_queue_and_losses_are_as_configured_and_accounted_for() -> None:
     with ends(Link(rate=20 * MBIT, delay=0.001, loss=0.2, queue=300 * SIZE)) as (emulator, a, z):
         before = emulator.report()["from_a"]
         for _ in range(1000):
@@ -210,7 +210,7 @@ def test_the_queue_and_the_losses_are_those_asked_for_and_accounted_for() -> Non
     assert account["overflowed"] + account["lost"] + account["delivered"] == 1000
     assert account["delivered"] == len(arrived)
     carried = 1000 - account["overflowed"]
-    # The queue holds 300; what the link sends while the burst comes in makes room for some more.
+    # The queue holds 300; the link sends some while the burst comes in, which makes room for more.
     assert 300 <= carried < 700
     assert account["lost"] / carried == pytest.approx(0.2, abs=0.08)
 
@@ -225,7 +225,7 @@ def test_runs_sent_in_one_piece_are_datagrams_to_the_link() -> None:
         assert emulator.report()["from_a"]["offered"] - before == 21
 
 
-def test_only_the_first_address_that_spoke_to_a_port_is_its_peer() -> None:
+def test_the_peer_of_a_port_is_the_first_address_that_sent_to_it() -> None:
     with ends(Link(rate=100 * MBIT)) as (emulator, a, z):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
             stranger.sendto(b"not for you", emulator.facing_a)

@@ -1,6 +1,4 @@
-"""An application that sends less than the path takes: windows do not grow on what nobody tried, and models keep what
-they know.
-"""
+"""An application sends less than the path takes: an unused window does not grow, and models keep their estimates."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ WAY = Conditions(latency=0.02, rate=RATE, queue=60_000)
 
 
 def connected(control: str) -> Pair:
-    """Over 10 Mbit/s and 40 ms."""
+    """Return an established pair over 10 Mbit/s and 40 ms."""
     pair = Pair(channel_association(1, control), channel_association(2, control), Network(3, WAY, WAY))
     consume(pair.z)
     pair.a.machine.connect(0.0)
@@ -25,14 +23,14 @@ def connected(control: str) -> Pair:
 
 
 def trickle(pair: Pair, seconds: float, rate: float) -> None:
-    """A message of a kilobyte at a time, at so many bytes per second."""
+    """Send a message of a kilobyte at a time, `rate` bytes per second in all."""
     for _ in range(int(seconds * rate / 1000)):
         pair.a.machine.send(1, bytes(1000), ppid=53, now=pair.now)
         pair.run(1000 / rate)
 
 
 def rush(pair: Pair, seconds: float) -> float:
-    """As much as goes; returns the share of the link that is used."""
+    """Send as much as the path takes; return the share of the link that is used."""
     before = pair.z.machine.stats().bytes_received
     end = pair.now + seconds
     while pair.now < end:
@@ -64,7 +62,7 @@ def test_after_a_trickle_the_path_is_filled_as_before(control: str) -> None:
     assert rush(pair, 2.0) > 0.9
 
 
-def test_a_trickle_does_not_lower_what_bbr_knows_of_the_path() -> None:
+def test_a_trickle_does_not_lower_the_bandwidth_bbr_measured() -> None:
     pair = connected("bbr")
     rush(pair, 3.0)
     pair.run_until(lambda: pair.a.machine.buffered_amount(1) == 0)

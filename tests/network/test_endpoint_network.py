@@ -1,4 +1,4 @@
-"""Many associations of one endpoint over a network that loses, repeats and reorders packets, and moves NATs' ports."""
+"""Many associations of one endpoint over a network that loses, duplicates and reorders packets, with NATs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MESSAGES = 25
 
 
 class RoughNet(Net):
-    """Loses packets by chance; half of the clients are behind NATs that change their ports now and then."""
+    """A network that loses packets at random; half of the clients are behind NATs that change ports."""
 
     def __init__(self, seed: int, loss: float) -> None:
         super().__init__(seed)
@@ -33,7 +33,7 @@ class RoughNet(Net):
         if target == SERVER:
             return target
         home = (target[0], 9899)
-        # What is sent to a port the NAT has given up goes nowhere.
+        # A packet to a port that the NAT has released is dropped.
         return home if target[1] == 9899 + self.ports[home] else target
 
     def move(self) -> None:

@@ -1,4 +1,4 @@
-"""The primary path dies under load, or comes and goes: what arrives, how soon it goes on, and where it goes then."""
+"""The primary path fails under load, for good or for a while: delivery, the length of the gap, and the path used."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ SIZE = 8_000
 
 
 class Load:
-    """A sends without end, Z reads at once.
+    """An endless transfer from A to Z, whose application reads at once.
 
     Attributes:
-        arrivals: when each message came.
+        arrivals: when each message arrived.
     """
 
     def __init__(self, pair: MultiHomedPair) -> None:
@@ -41,13 +41,13 @@ class Load:
             self.traffic.send(self.pair.now, SIZE)
 
     def end(self) -> None:
-        """Sends no more and lets all arrive."""
+        """Stop sending and wait until everything has arrived."""
         self.sending = False
         self.pair.run_until(self.traffic.has_arrived, 300)
         self.traffic.check_finished()
 
     def longest_silence(self, since: float) -> float:
-        """Seconds of the longest time nothing came, from that moment on."""
+        """Return the seconds of the longest gap between arrivals from that moment on."""
         moments = [since, *[moment for moment in self.arrivals if moment > since]]
         return max(later - earlier for earlier, later in pairwise(moments))
 
@@ -62,7 +62,7 @@ class Load:
 
 
 def loaded(**options: Any) -> tuple[MultiHomedPair, Load]:
-    """Three paths, all verified, and a transfer that has run for two seconds."""
+    """Return a pair with three verified paths and a transfer that has run for two seconds."""
     pair = MultiHomedPair(WAYS, seed=7, **options)
     pair.connect()
     pair.run_until(
@@ -85,13 +85,13 @@ def test_with_quick_failover_the_transfer_goes_on_within_a_second() -> None:
     pair.run(10)
     assert load.longest_silence(cut) < 1.0
     assert pair.a.statuses(0) == [PathStatus.POTENTIALLY_FAILED]
-    # And at its full speed.
+    # At its full speed, too.
     came = len([moment for moment in load.arrivals if moment > pair.now - 5])
     assert came * SIZE / 5 > 0.8 * RATE
     load.end()
 
 
-def test_with_the_timers_of_the_rfc_the_path_is_given_up_in_time_and_nothing_is_lost_on_the_way() -> None:
+def test_with_rfc_timers_failover_is_in_time_and_loses_nothing() -> None:
     # RTO.Min 1 s, doubled after each of Path.Max.Retrans + 1 timeouts: 1 + 2 + 4 + 8 + 16 + 32 s, and not much more.
     pair, load = loaded()
     cut = pair.now
@@ -101,12 +101,12 @@ def test_with_the_timers_of_the_rfc_the_path_is_given_up_in_time_and_nothing_is_
     given_up = pair.now
     pair.run(5)
     assert len([moment for moment in load.arrivals if moment > given_up]) * SIZE / 5 > 0.8 * RATE
-    # Before, what timed out went another way each time.
+    # Before that, each chunk that timed out was retransmitted on another path.
     assert [moment for moment in load.arrivals if cut + 1 < moment < given_up]
     load.end()
 
 
-def test_the_transfer_returns_to_the_primary_path_once_that_is_back() -> None:
+def test_the_transfer_returns_to_the_primary_path_once_it_works_again() -> None:
     pair, load = loaded(**QUICK, heartbeat_interval=1.0)
     pair.cut(0)
     pair.run(10)
@@ -131,8 +131,9 @@ def test_the_next_path_takes_over_when_the_second_fails_too() -> None:
     load.end()
 
 
-def test_only_the_way_back_is_dead() -> None:
-    # DATA arrives, its SACKs do not: the receiver answers duplicates another way, and the sender goes on.
+def test_transfer_continues_when_only_the_return_path_fails() -> None:
+    # DATA arrives, its SACKs do not. The receiver sends the SACKs for duplicates on another path, and the sender
+    # continues.
     pair, load = loaded(**QUICK)
     cut = pair.now
     pair.networks[0].to_a.drop()
@@ -141,7 +142,7 @@ def test_only_the_way_back_is_dead() -> None:
     load.end()
 
 
-def test_a_path_that_comes_and_goes_costs_time_and_no_message() -> None:
+def test_an_intermittent_path_loses_no_message() -> None:
     pair, load = loaded(**QUICK, heartbeat_interval=0.5)
     for _ in range(6):
         pair.cut(0)

@@ -1,4 +1,4 @@
-"""A long message holds no other stream up, on simulated networks; and without I-DATA, how much it does."""
+"""A long message delays no other stream on simulated networks; the delay without I-DATA is measured, too."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BULK, PING = 1, 2
 
 
 def browser_like(network: Network, **options: object) -> Pair:
-    """Two associations with the options of data channels, established."""
+    """Return two established associations with the options of data channels."""
     a_options = replace(data_channel_options(), zero_checksum=False, **options)  # type: ignore[arg-type]
     a, z = Association(a_options, entropy(1)), Association(replace(a_options, interleaving=True), entropy(2))
     pair = Pair(a, z, network)
@@ -40,7 +40,7 @@ def user_data(passage: Passage) -> list[UserDataChunk]:
 
 
 def ping(pair: Pair, number: int) -> int:
-    """Sends a ping; how many packets with other data leave before it does."""
+    """Send a ping; return the number of packets with other data that leave before it does."""
     data = b"ping %d" % number
     passages = pair.network.to_z.passages
     looked_at = before = len(passages)
@@ -71,25 +71,26 @@ def test_a_message_of_a_gigabyte_delays_a_ping_by_no_more_than_a_packet(loss: fl
         waits.append(ping(pair, number))
         pair.run(0.037)
     pair.run(1.0)
-    # Retransmissions go before everything new (RFC 9260, 6.1, C); without loss the next packet or the one after.
+    # Retransmissions go before new data (RFC 9260, 6.1, C). Without loss the ping is in the next packet or the one
+    # after.
     assert max(waits) <= (1 if not loss else 20)
     assert sorted(waits)[10] <= 1
     assert [event.data for event in pair.z.of(MessageReceived)] == [b"ping %d" % number for number in range(20)]
     assert not is_closed(pair.a)
-    # The long message has gone on all the while.
+    # The long message has continued all the while.
     assert pair.z.machine.stats().bytes_received > (500_000 if loss else 3_000_000)
 
 
-def test_without_interleaving_a_ping_waits_for_the_message_that_was_begun_and_for_no_other() -> None:
+def test_without_interleaving_a_ping_waits_only_for_the_message_in_progress() -> None:
     pair = browser_like(Network(1, LINK, Conditions(latency=0.02)), interleaving=False)
     for _ in range(4):
         pair.a.machine.send(BULK, bytes(4_000_000), ppid=53, now=pair.now)
     pair.run(0.1)
-    # The rest of 4 MB at 12.5 MB/s; the three messages behind it wait for the ping.
+    # The rest of 4 MB takes this long at 12.5 MB/s; the three messages behind it wait for the ping.
     assert 2000 < ping(pair, 0) < 5000
 
 
-def test_a_short_message_is_there_a_round_trip_later_with_interleaving_and_long_after_without() -> None:
+def test_a_short_message_waits_for_a_long_one_only_without_interleaving() -> None:
     delays = {}
     for interleaving in (True, False):
         pair = browser_like(Network(1, LINK, Conditions(latency=0.02)), interleaving=interleaving)
@@ -104,7 +105,7 @@ def test_a_short_message_is_there_a_round_trip_later_with_interleaving_and_long_
             if any(chunk.data == b"ping" for chunk in user_data(passage)) and passage.arrival is not None
         )
         delays[interleaving] = arrival - asked
-    # One way takes 20 ms, and what waits in the bottleneck's queue is in front of it either way.
+    # One way takes 20 ms; in both cases the packets in the bottleneck's queue are ahead of the message.
     assert delays[True] < 0.07
     assert delays[False] > 0.5
 

@@ -1,6 +1,6 @@
-"""The links every other data-channel stack collapses on are filled: shares of the bottleneck, on a virtual clock.
+"""The links that every other data-channel stack fails to fill are filled: shares of the bottleneck, on a virtual clock.
 
-The same links with real sockets are measured by `make bench-links`.
+`make bench-links` measures the same links with real sockets.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ def test_a_transfer_fills_the_link(row: str, control: str, warm_up: float, secon
 
 
 @pytest.mark.parametrize(("control", "goal"), [("cubic", 0.80), ("newreno", 0.75), ("bbr", 0.85)])
-def test_a_short_queue_is_no_trouble_for_a_process_that_is_not_always_on_time(control: str, goal: float) -> None:
-    # Every tenth of a second either process stalls for about as long as the queue lasts: what was held back must
-    # neither be lost nor overflow it.
+def test_a_stalling_process_fills_a_link_with_a_short_queue(control: str, goal: float) -> None:
+    # Every tenth of a second either process stalls for about as long as the queue lasts. The data delayed by the stall
+    # must neither be lost nor overflow the queue.
     load = Load(stall_every=0.1, stall=0.004)
     share = share_of_link("shallow", control, 2.0, 3.0, load=load)
     assert goal <= share < 1.1, f"{share:.2f} of the link"
 
 
-def test_a_window_that_overflows_a_long_queue_is_not_sent_over_and_over() -> None:
-    # Slow start on a gigabit ends with a full queue of eight shortest round trips, and a thousand packets lost in it.
+def test_overflowing_a_long_queue_causes_no_repeated_retransmissions() -> None:
+    # Slow start on a gigabit ends with a full queue of eight minimum round trips, and a thousand lost packets.
     pair, bulk = bulk_pair("lan", "cubic")
     pair.run(0.1)
 
@@ -50,8 +50,8 @@ def test_a_window_that_overflows_a_long_queue_is_not_sent_over_and_over() -> Non
 
 
 @pytest.mark.parametrize("seed", [5, 6, 7])
-def test_the_window_of_who_only_receives_grows_to_the_path(seed: int) -> None:
-    # Without any data back the round trip is known by the handshake alone; and the window it begins with, 2 MiB, is
-    # less than path and queue hold.
+def test_the_window_of_a_pure_receiver_grows_to_the_path(seed: int) -> None:
+    # Without data in the other direction only the handshake measures the round trip. The initial window, 2 MiB, is less
+    # than path and queue hold.
     share = share_of_link("far", "bbr", 5.0, 2.0, seed=seed, answers=False)
     assert 0.90 <= share < 1.1, f"{share:.2f} of the link"

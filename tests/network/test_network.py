@@ -1,4 +1,4 @@
-"""The simulated network does what its conditions say, and the same again with the same seed."""
+"""The simulated network does what its conditions say, and repeats it with the same seed."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_bottleneck_spaces_datagrams_by_their_size() -> None:
     assert arrivals == pytest.approx([0.6, 1.1, 1.6])
 
 
-def test_what_does_not_fit_into_the_queue_is_dropped_at_the_tail() -> None:
+def test_a_full_queue_drops_at_its_tail() -> None:
     link = Network(0, Conditions(rate=1000.0, queue=1000)).to_z
     link.send(numbered(10, 100), 0.0)
     link.send(numbered(1, 100), 0.0)
@@ -97,7 +97,7 @@ def test_what_does_not_fit_into_the_queue_is_dropped_at_the_tail() -> None:
     assert link.passages[10].fate == "queue full"
 
 
-def test_what_is_longer_than_the_mtu_is_dropped() -> None:
+def test_datagrams_longer_than_the_mtu_are_dropped() -> None:
     assert through(replace(PERFECT, mtu=100), [bytes(101), bytes(100)]) == [bytes(100)]
 
 
@@ -140,7 +140,7 @@ def test_a_packet_can_be_replaced_on_its_way() -> None:
     assert link.arrived(1.0) == [other, b"no packet", ack[:5], ack]
 
 
-def test_the_trace_shows_what_was_sent_and_what_became_of_it() -> None:
+def test_the_trace_shows_each_datagram_and_its_fate() -> None:
     network = Network(0, Conditions(mtu=20))
     network.to_z.send([serialize_packet(1, 2, 3, [CookieAckChunk().serialize()])], 0.0)
     network.to_a.send([bytes(21)], 1.0)
@@ -158,7 +158,7 @@ def test_a_datagram_can_be_put_on_the_line_from_outside() -> None:
     assert link.arrived(2.0) == [b"forged"]
 
 
-def test_passages_tell_the_packet() -> None:
+def test_passages_contain_the_packet() -> None:
     network = Network()
     data = serialize_packet(1, 2, 3, [CookieAckChunk().serialize()])
     network.to_z.send([data, b"junk"], 0.0)
@@ -168,7 +168,7 @@ def test_passages_tell_the_packet() -> None:
     assert junk is None
 
 
-def test_the_earliest_of_nothing_is_never() -> None:
+def test_earliest_without_times_is_none() -> None:
     assert earliest([None, None]) is None
     assert earliest([None, 2.0, 1.0]) == 1.0
 

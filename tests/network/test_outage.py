@@ -1,4 +1,4 @@
-"""A path that fails for a while: data flows again as soon as something gets through, and no association is lost.
+"""A path fails for a while: data flows again as soon as a packet gets through, and no association is lost.
 
 RFC 9260, 6.3.3, E2: "For the destination address for which the timer expires, set RTO = RTO * 2 ("back off the
 timer")."
@@ -23,7 +23,7 @@ START = 2.0
 
 
 def transfer(length: float, control: str = "cubic") -> tuple[Pair, Bulk]:
-    """A transfer over 20 Mbit/s and 40 ms that is interrupted at START for so many seconds."""
+    """Return a transfer over 20 Mbit/s and 40 ms that is interrupted at START for `length` seconds."""
     outage = ((START, START + length),)
     way = Conditions(latency=ROUND_TRIP / 2, rate=2.5e6, queue=100_000, outages=outage)
     pair = Pair(channel_association(1, control), channel_association(2, control), Network(3, way, way))
@@ -31,7 +31,7 @@ def transfer(length: float, control: str = "cubic") -> tuple[Pair, Bulk]:
 
 
 def data_after(pair: Pair, moment: float) -> list[Passage]:
-    """The packets with DATA that A sent from this moment on."""
+    """Return the packets with DATA that A sent from this moment on."""
     return [
         passage
         for passage in pair.network.to_z.passages
@@ -48,11 +48,11 @@ def test_data_flows_again_within_a_round_trip_and_a_half_of_the_first_probe_that
     pair.run_until(lambda: any(passage.arrival for passage in data_after(pair, START + 2.0)), limit=10.0)
     [probe] = [passage for passage in data_after(pair, START + 2.0) if passage.arrival]
     assert pair.now == probe.time
-    # Half a round trip for the probe, half for its SACK, half for what follows.
+    # Half a round trip for the probe, half for its SACK, and half for the data that follows.
     pair.run(1.5 * ROUND_TRIP + 0.001)
     arrived = [passage for passage in data_after(pair, START + 2.0) if (passage.arrival or 1e9) <= pair.now]
     assert len(arrived) > 1
-    # From there on the window doubles: no further timeout is waited for.
+    # From then on the window doubles without waiting for another timeout.
     before = bulk.received
     pair.run(15 * ROUND_TRIP)
     assert bulk.received - before > 20 * 1200
@@ -67,11 +67,13 @@ def test_probes_are_spaced_as_the_rfc_allows_and_no_wider() -> None:
     pair.run(START + 60.0)
     rto = pair.a.machine.stats().rto
     assert rto == options.rto_max
-    # The last SACK that gets through lets the last packets go.
+    # The last SACK that arrives releases the last packets.
     [last_sack] = [passage.arrival for passage in pair.network.to_a.passages if passage.arrival][-1:]
     assert last_sack is not None
     moments = [passage.time for passage in data_after(pair, last_sack + 0.001)]
-    # From the last transmission of the flight to the first expiry it is one RTO, and then twice as long each time.
+    # One RTO passes from the last transmission of the flight to the first expiry, and then twice as long each time. A
+    # tail loss probe comes first, unless losses are known already, and re-arms T3-rtx (RFC 8985, section 7.3).
+    # 7.3).
     allowed, previous = options.rto_min, last_sack
     if moments[0] - last_sack < 0.9 * options.rto_min:
         # A tail loss probe comes first, unless losses are known already, and arms T3-rtx anew (RFC 8985, section 7.3).

@@ -1,4 +1,4 @@
-"""Path MTU discovery on simulated paths: what is found, and what a path that shrinks under a transfer does to it."""
+"""Path MTU discovery on simulated paths: the size it finds, and a path that shrinks under a transfer."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BASE = AssociationOptions(**DISCOVERING).base_packet_size
 
 
 def path(mtu: int, **more: Any) -> Conditions:
-    """A path of 20 ms that takes IP packets up to `mtu`, below it a DTLS record."""
+    """Return a path of 20 ms that takes IP packets up to `mtu`, below it a DTLS record."""
     return Conditions(**{"latency": 0.01, "mtu": mtu - OVERHEAD, "limit": RECORD_LIMIT, **more})
 
 
@@ -63,7 +63,7 @@ def mtus(pair: Pair) -> list[int]:
 
 
 @pytest.mark.parametrize("mtu", [1280, 1420, 1500, 9000, 16384 + OVERHEAD])
-def test_a_transfer_finds_what_the_path_takes_and_tells(mtu: int) -> None:
+def test_a_transfer_finds_and_reports_the_path_mtu(mtu: int) -> None:
     pair = pair_on(path(mtu))
     traffic = transfer(pair, 4_000_000)
     pair.run(10.0)
@@ -76,7 +76,7 @@ def test_a_transfer_finds_what_the_path_takes_and_tells(mtu: int) -> None:
 
 
 @pytest.mark.parametrize("mtu", [1280, 1500])
-def test_no_packet_but_probes_is_lost_on_the_way_up(mtu: int) -> None:
+def test_only_probes_are_lost_during_the_search(mtu: int) -> None:
     pair = pair_on(path(mtu))
     transfer(pair, 2_000_000)
     pair.run(10.0)
@@ -122,7 +122,7 @@ def test_an_idle_association_probes_nothing() -> None:
     assert not mtus(pair)
 
 
-def test_without_discovery_nothing_is_probed_and_packets_have_the_size_asked_for() -> None:
+def test_without_discovery_nothing_is_probed_and_packets_have_the_configured_size() -> None:
     pair = pair_on(path(9000), path_mtu_discovery=False, max_packet_size=1400)
     transfer(pair, 500_000)
     assert max(len(passage.datagram) for passage in pair.network.to_z.passages) == 1400
@@ -130,7 +130,7 @@ def test_without_discovery_nothing_is_probed_and_packets_have_the_size_asked_for
     assert not pair.a.machine.dont_fragment
 
 
-def test_a_peer_that_knows_no_discovery_gets_packets_that_ethernet_carries() -> None:
+def test_a_peer_without_path_mtu_discovery_gets_packets_that_fit_ethernet() -> None:
     pair = pair_on(path(65535), z_options={"path_mtu_discovery": False, "max_packet_size": 1200})
     transfer(pair, 2_000_000)
     assert pair.a.machine.stats().mtu == 1500 - OVERHEAD & ~3
@@ -138,7 +138,7 @@ def test_a_peer_that_knows_no_discovery_gets_packets_that_ethernet_carries() -> 
 
 
 def test_a_peer_that_drops_packets_with_pad_chunks_costs_a_few_probes_and_nothing_else() -> None:
-    """As pion does with every chunk it does not know."""
+    """Drop PAD chunks as pion does with every chunk type it does not know."""
     pair = pair_on(path(1500))
     pair.network.to_z.drop(lambda packet: "PadChunk" in str(packet))
     traffic = transfer(pair, 2_000_000)
@@ -150,7 +150,7 @@ def test_a_peer_that_drops_packets_with_pad_chunks_costs_a_few_probes_and_nothin
     assert not pair.a.of(AssociationLost)
 
 
-def test_packets_are_no_large_part_of_a_small_window() -> None:
+def test_packets_stay_small_compared_with_a_small_window() -> None:
     pair = pair_on(path(65535), z_options={"receive_window": 32768})
     transfer(pair, 2_000_000)
     assert 1200 < pair.a.machine.stats().mtu <= 32768 // 8
@@ -169,14 +169,14 @@ def test_probes_and_data_lost_by_chance_hold_nothing_up(seed: int) -> None:
 
 @pytest.mark.parametrize("small", [1280, 1500])
 def test_a_path_that_shrinks_under_a_transfer_is_survived_within_seconds(small: int) -> None:
-    """The routers say nothing and carry fragments where they may."""
+    """Let routers report nothing and fragment the packets that may be fragmented."""
     shrink_at = 1.0
     way = path(9000, fragments=True, rate=4e6, queue=200_000, shrinks=(shrink_at, small - OVERHEAD))
     pair = pair_on(way, path(9000), max_packet_size=9000 - OVERHEAD)
     traffic = transfer(pair, 8_000_000)
     assert not pair.a.of(AssociationLost)
     assert 9000 - OVERHEAD & ~3 in mtus(pair)
-    # T3-rtx expires after 0.4 s and again after 0.8 s; then what was under way is sent again in fragments.
+    # T3-rtx expires after 0.4 s and again after 0.8 s; then the outstanding data is retransmitted in fragments.
     assert longest_silence(pair, shrink_at - 0.1) < 2.0
     pair.run(10.0)
     transfer(pair, 1_000_000, traffic)
@@ -197,8 +197,8 @@ def test_after_a_black_hole_every_new_packet_fits() -> None:
     assert all(size <= 1280 - OVERHEAD for time, size in first.values() if time > fell)
 
 
-def test_when_small_packets_still_come_through_the_large_are_suspected_and_found_out() -> None:
-    """A black hole that T3-rtx may never see: short messages are acknowledged all the time."""
+def test_a_black_hole_for_large_packets_is_found_while_small_ones_pass() -> None:
+    """Test a black hole in which T3-rtx may never expire: short messages are acknowledged all the time."""
     way = path(9000, fragments=True, shrinks=(5.0, 1280 - OVERHEAD))
     pair = pair_on(way, path(9000), max_packet_size=9000 - OVERHEAD)
     traffic = transfer(pair, 4_000_000)
@@ -214,7 +214,7 @@ def test_when_small_packets_still_come_through_the_large_are_suspected_and_found
     assert not pair.a.of(AssociationLost)
 
 
-def test_a_new_path_begins_at_the_base_and_what_was_under_way_arrives() -> None:
+def test_a_new_path_starts_at_the_base_size_and_outstanding_data_arrives() -> None:
     way = path(9000, fragments=True, rate=4e6, queue=200_000, shrinks=(1.0, 1280 - OVERHEAD))
     pair = pair_on(way, path(9000), max_packet_size=9000 - OVERHEAD)
     traffic = Traffic(pair.a, pair.z, random.Random(1))
@@ -227,8 +227,8 @@ def test_a_new_path_begins_at_the_base_and_what_was_under_way_arrives() -> None:
     assert longest_silence(pair, 0.9) < 1.0
 
 
-def test_a_peer_cannot_make_us_search_by_force() -> None:
-    """A flood of PAD chunks, and answers to probes that were never sent, are worth one search."""
+def test_a_peer_cannot_trigger_repeated_searches() -> None:
+    """Count a flood of PAD chunks, and answers to probes that were never sent, as one search."""
     pair = pair_on(path(1500))
     tag = pair.a.machine.local_tag
     chunks = [HeartbeatAckChunk(bytes(8)).serialize(), PadChunk(100).serialize()]
@@ -242,7 +242,7 @@ def test_a_peer_cannot_make_us_search_by_force() -> None:
 
 
 def longest_silence(pair: Pair, since: float) -> float:
-    """Seconds without anything arriving at Z that it did not have, at most."""
+    """Return the seconds of the longest gap in which no new data arrived at Z."""
     times = [since]
     seen: set[int] = set()
     arrivals = sorted((p.arrival, i) for i, p in enumerate(pair.network.to_z.passages) if p.arrival is not None)
@@ -255,8 +255,8 @@ def longest_silence(pair: Pair, since: float) -> float:
     return max(later - earlier for earlier, later in pairwise(times))
 
 
-def test_nothing_leaves_behind_a_probe_that_could_be_lost_with_it() -> None:
-    """A shorter datagram behind a longer one leaves in one piece with it where the system has UDP_SEGMENT."""
+def test_no_shorter_datagram_follows_a_probe_in_the_same_batch() -> None:
+    """Expect no shorter datagram behind a longer one: with UDP_SEGMENT both would leave in one piece."""
     pair = pair_on(path(9000))
     seen = 0
     send = pair.a.out.send

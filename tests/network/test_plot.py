@@ -27,5 +27,5 @@ def test_samples_are_taken_of_window_flight_round_trip_and_goodput() -> None:
     assert 30 < max(plot.smoothed(samples.goodput)) < 55
 
 
-def test_what_cannot_be_drawn_is_told() -> None:
+def test_wrong_arguments_are_reported() -> None:
     assert "rows are" in (plot.main(["nowhere", "cubic", "x.png"]) or "")

@@ -1,4 +1,4 @@
-"""CoDel, losses in bursts, and links that several pairs share do what their models say."""
+"""CoDel, losses in bursts, and links that several pairs share behave as their models say."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.sim.seeds import entropy
 from .test_pair import Metronome
 
 RATE = 1.25e6
-PACKET = bytes(1250)  # a millisecond of the bottleneck
+PACKET = bytes(1250)  # a millisecond of the bottleneck's rate
 
 
 def delays(codel: bool, seconds: float, load: float) -> tuple[list[float], int]:
-    """How long each packet waited when packets come `load` times as fast as they leave, and how many were dropped."""
+    """Return each packet's wait when packets arrive `load` times as fast as they leave, and the number dropped."""
     link = Network(1, Conditions(latency=0.0, rate=RATE, queue=400_000, codel=codel)).to_z
     for index in range(int(seconds * 1000 * load)):
         link.send([PACKET], index * 0.001 / load)
@@ -25,13 +25,13 @@ def delays(codel: bool, seconds: float, load: float) -> tuple[list[float], int]:
     return waits, sum(passage.fate == "CoDel" for passage in link.passages)
 
 
-def test_codel_leaves_a_queue_alone_that_is_short() -> None:
+def test_codel_drops_nothing_from_a_short_queue() -> None:
     waits, dropped = delays(codel=True, seconds=3.0, load=0.99)
     assert dropped == 0
     assert max(waits) < TARGET
 
 
-def test_codel_leaves_a_burst_alone_that_drains_within_its_interval() -> None:
+def test_codel_drops_nothing_from_a_burst_that_drains_within_its_interval() -> None:
     link = Network(1, Conditions(latency=0.0, rate=RATE, codel=True)).to_z
     link.send([PACKET] * 90, 0.0)
     assert len(link.arrived(1.0)) == 90
@@ -40,7 +40,8 @@ def test_codel_leaves_a_burst_alone_that_drains_within_its_interval() -> None:
 def test_codel_drops_from_a_standing_queue_faster_and_faster() -> None:
     _, dropped = delays(codel=True, seconds=1.0, load=1.1)
     _, dropped_later = delays(codel=True, seconds=4.0, load=1.1)
-    # The first comes after an interval; then they come at intervals divided by the square root of their count.
+    # The first drop comes after an interval, the next ones at intervals divided by the square root of their count.
+    # count.
     assert 10 < dropped < 40
     assert dropped_later > 6 * dropped
 
@@ -53,7 +54,7 @@ def test_codel_keeps_the_queue_shorter_than_drop_tail_does() -> None:
     assert max(held[-1000:]) < 0.03
 
 
-def test_codel_spaces_drops_as_its_law_says() -> None:
+def test_codel_spaces_drops_by_its_control_law() -> None:
     queue: CoDel[int] = CoDel()
     for number in range(5000):
         queue.put(number, 1250, 0.0)
@@ -69,7 +70,7 @@ def test_codel_spaces_drops_as_its_law_says() -> None:
     assert all(abs(one - other) < 0.002 for one, other in zip(moments, expected, strict=False))
 
 
-def test_codel_does_not_forget_that_the_queue_is_bounded() -> None:
+def test_codel_also_drops_at_the_tail_of_a_full_queue() -> None:
     link = Network(1, Conditions(rate=RATE, queue=12_500, codel=True)).to_z
     link.send([PACKET] * 20, 0.0)
     assert [passage.fate for passage in link.passages].count("queue full") == 9
@@ -85,7 +86,7 @@ def test_loss_in_bursts_takes_its_share_and_comes_in_bursts() -> None:
     assert 4.0 < sum(lost) / begins < 6.0
 
 
-def test_a_bad_state_may_let_something_through() -> None:
+def test_the_bad_state_may_deliver_datagrams() -> None:
     model = GilbertElliott(to_bad=1.0, to_good=0.0, loss_in_bad=0.3)
     assert model.loss == 0.3
     chance = random.Random(1)
@@ -93,7 +94,7 @@ def test_a_bad_state_may_let_something_through() -> None:
     assert 2800 < lost < 3200
 
 
-def test_pairs_share_the_bottleneck_and_get_only_what_is_theirs() -> None:
+def test_pairs_share_the_bottleneck_and_receive_only_their_own_datagrams() -> None:
     machines = [(Metronome(0.5, 10), Metronome(1.0, 0)) for _ in range(3)]
     crowd = Crowd(machines, Network(0, Conditions(latency=0.0, rate=20.0)))
     crowd.run(30.0)

@@ -1,4 +1,4 @@
-"""How well an association fills networks of different kinds: fractions of what the bottleneck lets through."""
+"""Throughput of an association on different networks, as a fraction of the bottleneck's rate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OPTIONS = asdict(data_channel_options())
 
 
 def seconds_for(pair: Pair, size: int, message: int = 65_536) -> float:
-    """How long, in virtual seconds, this many bytes take from A to Z."""
+    """Return how long, in virtual seconds, this many bytes take from A to Z."""
     consume(pair.z)
     traffic = Traffic(pair.a, pair.z, random.Random(1))
     start = pair.now
@@ -49,7 +49,8 @@ def test_fills_the_bottleneck(rate: float, latency: float, queue: int, loss: flo
 
 @pytest.mark.parametrize("latency", [0.001, 0.15])
 def test_without_a_bottleneck_only_the_window_limits(latency: float) -> None:
-    # A window of 4 MiB from the start; how one grows has tests of its own.
+    # The window has 4 MiB from the start; other tests cover one that grows. Slow start doubles from 4380 bytes up to
+    # the window in ten round trips; then come two windows more.
     options = {**OPTIONS, "receive_window": 4 * 1024 * 1024}
     pair = established(Network(7, Conditions(latency=latency)), **options)
     round_trips = seconds_for(pair, 8 * MEGABYTE) / (2 * latency)
@@ -69,8 +70,8 @@ def test_the_last_packet_lost_costs_one_timeout_at_most() -> None:
     assert seconds_for(pair, 100, message=100) < 1.2
 
 
-def test_a_window_that_ran_dry_is_filled_again_within_a_round_trip() -> None:
-    # 100 Mbit/s and 100 ms hold 1.25 MB, which is far more than Max.Burst packets for each round trip.
+def test_a_drained_window_is_filled_within_a_round_trip() -> None:
+    # 100 Mbit/s and 100 ms hold 1.25 MB, far more than Max.Burst packets per round trip.
     conditions = Conditions(latency=0.05, rate=12.5e6, queue=1_250_000)
     pair = established(Network(7, conditions, Conditions(latency=0.05)), **OPTIONS)
     consume(pair.z)

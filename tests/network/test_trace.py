@@ -1,4 +1,4 @@
-"""Traces of the simulated network: tshark finds every packet, good checksums and nothing malformed."""
+"""Traces of the simulated network: tshark finds every packet, good checksums and no malformed field."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ FIELDS += ["_ws.malformed", "_ws.expert.severity", "frame.comment"]
 
 
 def conversation() -> Network:
-    """A handshake, messages of all kinds on a bad network, a stream reset, a shutdown: each kind of chunk."""
+    """Return a conversation with every chunk type.
+
+    It has a handshake, messages of all kinds on a bad network, a stream reset and a shutdown.
+    """
     way = Conditions(latency=0.02, loss=0.05, duplication=0.02)
     pair = established(Network(11, way, way), **OPTIONS)
     consume(pair.a)
@@ -50,7 +53,7 @@ def test_tshark_reads_every_packet_with_good_checksums_and_finds_nothing_malform
         assert (port, ip, udp, sctp, malformed) == ("9899", GOOD, GOOD, GOOD, "")
         assert all(int(severity, 0) < ERROR for severity in severities.split(",") if severity)
         types.update(chunk_types.split(","))
-    # I-DATA, INIT, INIT ACK, SACK, HEARTBEAT and its answer, SHUTDOWN, COOKIE ECHO, COOKIE ACK, SHUTDOWN COMPLETE,
+    # I-DATA, INIT, INIT ACK, SACK, HEARTBEAT, HEARTBEAT ACK, SHUTDOWN, COOKIE ECHO, COOKIE ACK, SHUTDOWN COMPLETE,
     # RE-CONFIG.
     assert {"64", "1", "2", "3", "4", "5", "7", "8", "10", "11", "14", "130"} <= set(types)
     assert {"lost", "duplicate"} <= {row[-1] for row in seen}

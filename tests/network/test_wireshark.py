@@ -1,4 +1,4 @@
-"""Everything the engine can write, once: Wireshark finds no malformed field and names the same things as we do."""
+"""Everything the engine can write, once: Wireshark finds no malformed field and gives the same names as our decoder."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ RECONFIGURATIONS: list[list[Parameter]] = [
 
 
 def alone() -> list[Chunk]:
-    """Chunks that are each a packet."""
+    """Return chunks that are each a packet."""
     return [
         InitChunk(1, 100_000, 10, 2048, 5, OF_INIT),
         InitAckChunk(1, 100_000, 10, 2048, 5, OF_INIT_ACK),
@@ -146,7 +146,7 @@ def alone() -> list[Chunk]:
 
 
 def together() -> list[list[Chunk]]:
-    """Chunks as they are bundled."""
+    """Return chunks as they are bundled."""
     added = AsconfChunk(7, FOUR, [AddIpAddress(1, SIX), SetPrimaryAddress(2, SIX), DeleteIpAddress(3, FOUR)])
     refused = causes.refused_request(causes.DELETE_SOURCE_ADDRESS, DeleteIpAddress(3, FOUR)).serialize()
     return [
@@ -169,7 +169,7 @@ def together() -> list[list[Chunk]]:
 
 
 def captured(path: Path) -> list[bytes]:
-    """Everything there is, written to a capture."""
+    """Return a capture of everything the engine can write."""
     packets = [packet([chunk]) for chunk in alone()] + [packet(chunks) for chunks in together()]
     tap = open_tap(path, "everything")
     assert tap is not None
@@ -184,7 +184,7 @@ def packet(chunks: Sequence[Chunk]) -> bytes:
 
 
 def kinds(nodes: Sequence[Node], kind: str, key: str) -> set[int]:
-    """The types of all nodes of a kind, however deep."""
+    """Return the types of all nodes of a kind, at any depth."""
     found: set[int] = set()
     for node in nodes:
         value = node.get(key)
@@ -194,12 +194,12 @@ def kinds(nodes: Sequence[Node], kind: str, key: str) -> set[int]:
     return found
 
 
-def test_every_chunk_parameter_and_cause_there_is_is_among_them(tmp_path: Path) -> None:
+def test_the_capture_has_every_chunk_parameter_and_cause(tmp_path: Path) -> None:
     nodes = [decode_packet(data) for data in captured(tmp_path / "run.pcapng")]
     assert all(node.sound for node in nodes)
     assert kinds(nodes, "chunks", "type") == set(CHUNKS)
     assert kinds(nodes, "causes", "code") == set(CAUSES)
-    padding = 0x8005  # of RFC 4820, which we never write
+    padding = 0x8005  # the padding parameter of RFC 4820, which we never write
     assert kinds(nodes, "parameters", "type") == set(PARAMETERS) - {padding}
 
 

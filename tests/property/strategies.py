@@ -1,4 +1,4 @@
-"""Hypothesis strategies for everything the wire can carry, as far as our own side would ever write it."""
+"""Hypothesis strategies for everything the wire can carry, within what our own side would write."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ u32 = st.integers(0, 0xFFFFFFFF)
 short_bytes = st.binary(max_size=30)
 stream_ids = st.lists(u16, max_size=6).map(tuple)
 
-# Types without a meaning here, and whose high bits let the reader go on.
+# Types that are unknown here and whose high bits let parsing continue.
 skippable_parameter_types = st.integers(0x8009, 0xFFFF).filter(lambda value: not 0xC000 <= value <= 0xC006)
 skippable_chunk_types = st.integers(0x80, 0xFF).filter(lambda value: value not in {128, 130, 132, 192, 193, 194})
 

@@ -1,7 +1,7 @@
-"""Packets of every chunk type, damaged on their way: the association goes on, or ends with a cause; it never raises.
+"""Packets of every chunk type are damaged in transit: the association continues, or ends with a cause; it never raises.
 
-A life is played with one packet of a type replaced by a damaged copy. With the old checksum that is as good as a loss;
-with the checksum made right again it is a peer that errs, or lies.
+An association's life is replayed with one packet of a type replaced by a damaged copy. With the old checksum the damage
+equals a loss. With a corrected checksum it comes from a faulty or hostile peer.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Life:
     """An association's life with everything in it, from INIT to SHUTDOWN COMPLETE or ABORT.
 
     Args:
-        kind: which packet to damage.
-        change: what the damage is; None lets it get lost and ends the life there.
+        kind: the packet to damage.
+        change: makes the damage; None drops the packet and ends the life there.
     """
 
     def __init__(self, kind: str, change: Callable[[bytes], bytes] | None) -> None:
@@ -86,7 +86,7 @@ class Life:
         return b"" if self._change is None else self._change(datagram)
 
     def play(self) -> None:
-        """Goes on until the end, or until the packet is captured if there is no change to be made."""
+        """Continue to the end, or until the packet is captured if no change is to be made."""
         for act in self._acts():
             if act():
                 self._pass(3.0)
@@ -96,13 +96,13 @@ class Life:
             self.pair.run_until(self.is_over)
 
     def _acts(self) -> list[Callable[[], bool]]:
-        """A whole life; a short one for the packets that are at its end, of which thousands are played."""
+        """Return the steps of a whole life, or of a short one for a packet at its end: thousands are replayed."""
         if self.kind in {"ABORT", "SHUTDOWN", "SHUTDOWN ACK", "SHUTDOWN COMPLETE"}:
             return [self._begin, self._talk, self._end]
         return [self._begin, self._talk, self._give_up, self._reset, self._idle, self._err, self._end]
 
     def is_over(self) -> bool:
-        """Whether both sides have ended, or never began."""
+        """Return whether both sides have ended or never started."""
         return is_closed(self.pair.a) and is_closed(self.pair.z)
 
     def _pass(self, seconds: float) -> None:
@@ -167,7 +167,7 @@ class Life:
 
 
 def forged(pair: Pair, *serialized: bytes, from_a: bool = True) -> bytes:
-    """A packet that the receiver takes for one of its peer."""
+    """Return a packet that the receiver accepts as one of its peer."""
     link = pair.network.to_z if from_a else pair.network.to_a
     packet = next(passage.packet for passage in reversed(link.passages) if passage.packet is not None)
     return serialize_packet(packet.source_port, packet.destination_port, packet.verification_tag, serialized)
@@ -193,7 +193,7 @@ def corruptions(data: bytes) -> Iterator[bytes]:
 
 
 ALLOWED_CAUSES = {
-    # An association that found nobody, or nobody any more, has no cause to give.
+    # An association whose peer never answered, or no longer answers, has no cause to give.
     0,
     causes.STALE_COOKIE,
     causes.INVALID_MANDATORY_PARAMETER,
@@ -205,7 +205,7 @@ ALLOWED_CAUSES = {
 
 
 def check_end(life: Life) -> None:
-    """Each side ended once; who ended it by itself said why, in an ABORT."""
+    """Check that each side ended once, and that a side that ended by itself gave the reason in an ABORT."""
     for peer, link in ((life.pair.a, life.pair.network.to_z), (life.pair.z, life.pair.network.to_a)):
         lost = peer.of(AssociationLost)
         if peer.of(AssociationEstablished) or peer is life.pair.a:
@@ -232,7 +232,7 @@ def test_a_life_has_a_packet_of_each_type(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_damaged_packet_with_the_old_checksum_is_as_good_as_lost(kind: str) -> None:
+def test_a_damaged_packet_with_the_old_checksum_counts_as_lost(kind: str) -> None:
     first = Life(kind, None)
     first.play()
     assert first.captured is not None
@@ -294,7 +294,7 @@ def test_every_truncation_and_corruption_of_each_chunk_type_is_survived(kind: st
 
 
 def pair_in(state: AssociationState, seed: int = 0) -> Pair:
-    """A pair of which Z is in this state, and a packet from A has passed so that its tag is known."""
+    """Return a pair with Z in this state, after a packet from A has passed so that its tag is known."""
     network = Network(seed, Conditions(latency=0.02))
     options: dict[str, Any] = {"receive_window": 20_000, "max_message_size": 50_000}
     if state in {AssociationState.COOKIE_WAIT, AssociationState.COOKIE_ECHOED, AssociationState.CLOSED}:
@@ -369,7 +369,7 @@ def test_arbitrary_bytes_in_any_state_change_nothing(state: AssociationState, da
 
 @seeds(60)
 def test_near_misses_in_any_state_never_raise(seed: int) -> None:
-    """Chunks whose TSNs and sequence numbers are nearly right reach further than arbitrary ones."""
+    """Send chunks whose TSNs and sequence numbers are nearly right, which reach further than arbitrary ones."""
     chance = random.Random(seed)
     pair = pair_in(chance.choice(STATES), seed)
     for _ in range(30):

@@ -1,4 +1,4 @@
-"""What happens in the middle of a life, on random networks: streams are reset and used again, a peer restarts."""
+"""Events in the middle of an association's life, on random networks: stream resets and a restart of the peer."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_streams_can_be_reset_and_used_again_and_no_message_is_lost(seed: int) -
     chance = random.Random(seed)
     pair = rough_pair(seed, chance)
     traffics = Traffic(pair.a, pair.z, chance), Traffic(pair.z, pair.a, chance)
-    # Per direction, how many messages had been sent on a stream at each of its resets.
+    # For each direction, the number of messages sent on a stream at each of its resets.
     resets: list[dict[int, list[int]]] = [{stream: [] for stream in STREAMS} for _ in traffics]
     for _ in range(chance.randrange(2, 7)):
         for direction, traffic in enumerate(traffics):
@@ -79,13 +79,13 @@ def test_streams_can_be_reset_and_used_again_and_no_message_is_lost(seed: int) -
 
 
 def done(traffic: Traffic, asked: int, chosen: list[int]) -> bool:
-    """Whether all chosen streams have been reset since."""
+    """Return whether all chosen streams have been reset since."""
     reset = [stream for event in traffic.sender.of(OutgoingStreamsReset)[asked:] for stream in event.stream_ids]
     return sorted(reset) == sorted(chosen)
 
 
 def seen_resets(traffic: Traffic) -> dict[int, list[int]]:
-    """How many messages of each stream had arrived when the receiver was told of its reset."""
+    """Return how many messages of each stream had arrived when its reset was reported to the receiver."""
     seen: dict[int, list[int]] = {stream: [] for stream in STREAMS}
     arrived = dict.fromkeys(STREAMS, 0)
     for event in traffic.receiver.events:
@@ -98,7 +98,7 @@ def seen_resets(traffic: Traffic) -> dict[int, list[int]]:
 
 
 @seeds(30)
-def test_resets_asked_for_all_at_once_are_all_performed(seed: int) -> None:
+def test_simultaneous_resets_are_all_performed(seed: int) -> None:
     chance = random.Random(seed)
     pair = rough_pair(seed, chance)
     traffic = Traffic(pair.a, pair.z, chance)
@@ -117,7 +117,7 @@ def test_resets_asked_for_all_at_once_are_all_performed(seed: int) -> None:
 
 
 @seeds(30)
-def test_a_peer_that_lost_its_memory_can_begin_again(seed: int) -> None:
+def test_a_restarted_peer_can_connect_again(seed: int) -> None:
     chance = random.Random(seed)
     pair = rough_pair(seed, chance)
     before = Traffic(pair.a, pair.z, chance)
@@ -131,7 +131,7 @@ def test_a_peer_that_lost_its_memory_can_begin_again(seed: int) -> None:
     pair.run_until(lambda: bool(pair.a.of(AssociationRestarted)))
     pair.run_until(lambda: any(isinstance(event, AssociationEstablished) for event in pair.z.events[forgotten:]))
     check_books(pair)
-    # What was under way is reported or arrives in the new association; nothing does both.
+    # Each outstanding message is either reported as failed or arrives in the new association, never both.
     pair.a.machine.shutdown(pair.now)
     pair.run_until_idle()
     assert not pair.a.of(AssociationLost)
@@ -153,7 +153,7 @@ def test_a_peer_that_lost_its_memory_can_begin_again(seed: int) -> None:
 
 
 @seeds(30)
-def test_both_sides_beginning_at_once_make_one_association(seed: int) -> None:
+def test_simultaneous_handshakes_make_one_association(seed: int) -> None:
     chance = random.Random(seed)
     network = Network(seed, rough_conditions(chance), rough_conditions(chance))
     pair = associations(network, seed=seed, **PATIENT)
@@ -177,7 +177,7 @@ def test_both_sides_beginning_at_once_make_one_association(seed: int) -> None:
 @seeds(30)
 def test_zero_checksums_are_used_once_both_agreed_and_never_before(seed: int) -> None:
     chance = random.Random(seed)
-    # Nothing protects a packet with a zero checksum from corruption here: DTLS would.
+    # Unlike with DTLS, nothing protects a packet with a zero checksum from corruption here.
     conditions = replace(rough_conditions(chance), corruption=0.0), replace(rough_conditions(chance), corruption=0.0)
     agreed = chance.random() < 0.7
     pair = established(
@@ -201,7 +201,7 @@ def test_a_late_cookie_echo_from_before_a_collision_does_not_bring_the_associati
     pair = associations(Network(0, Conditions(latency=0.02)))
     pair.a.machine.connect(pair.now)
     pair.run(0.03)
-    # Z has answered the INIT of A and now begins as well, with another tag.
+    # Z has answered the INIT of A and now starts a handshake as well, with another tag.
     pair.z.machine.connect(pair.now)
     pair.network.to_z.drop(lambda packet: isinstance(packet.chunks[0], CookieEchoChunk), count=1)
     pair.run_until(lambda: both_told(pair, AssociationEstablished))
@@ -231,7 +231,7 @@ def test_a_message_that_waited_behind_a_lost_one_is_reported_when_the_peer_resta
 
 
 def reconfigure(machine: Association, chance: random.Random, now: float) -> None:
-    """Makes one request of any kind."""
+    """Make one re-configuration request of any kind."""
     kind = chance.choice(KINDS)
     if kind == "reset outgoing":
         machine.reset_streams(chance.sample(STREAMS, chance.randrange(1, 3)), now)
@@ -263,7 +263,7 @@ def test_reconfigurations_of_all_kinds_from_both_sides_at_once_lose_nothing(seed
         pair.run(chance.choice([0.0, 0.001, 0.1, 2.0]))
         check_books(pair)
     pair.run_until(lambda: all(traffic.has_arrived() for traffic in traffics))
-    # A request whose answers are lost one after the other is repeated once a minute in the end.
+    # A request whose responses are lost one after the other is in the end repeated once a minute.
     pair.run_until(lambda: not any(is_reconfiguring(peer.machine) for peer in (pair.a, pair.z)))
     assert pair.a.machine.outbound_streams == pair.z.machine.inbound_streams
     assert pair.z.machine.outbound_streams == pair.a.machine.inbound_streams
@@ -295,7 +295,7 @@ def test_resets_of_all_tsns_from_both_sides_leave_an_association_that_works(seed
         pair.run(31.0)
         check_books(pair)
     pair.run(300.0)
-    # RFC 6525, 5.2.4, G3: what was under way counts as acknowledged, and may be lost. What is sent now is not.
+    # RFC 6525, 5.2.4, G3: outstanding data counts as acknowledged and may be lost. Data sent from now on is not.
     fresh = [(traffic, len(traffic.sent)) for traffic in traffics]
     for traffic, _ in fresh:
         for stream in STREAMS:

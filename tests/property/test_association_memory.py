@@ -1,4 +1,4 @@
-"""Whatever a peer sends and however little the application reads, memory stays within the window."""
+"""Memory stays within the receiver window, whatever a peer sends and however little the application reads."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def test_a_receiver_that_does_not_read_stops_the_sender(seed: int) -> None:
     pair.run(900.0)
     assert not is_closed(pair.a)
     assert not is_closed(pair.z)
-    # Messages being put together hardly count against the window: else one longer than it could never arrive. With
-    # I-DATA there is one on each stream, else one in all.
+    # Incomplete messages hardly count against the window; otherwise a message longer than the window could never
+    # arrive. With I-DATA there is one on each stream, otherwise one in all.
     under_way = STREAMS if interleaving else 1
     assert WINDOW // 2 < delivered(pair) <= WINDOW + under_way * LONGEST + ONE_PACKET
     traffic.check()
-    # It reads again: all the rest comes.
+    # The application reads again, and all the rest arrives.
     for event in pair.z.of(MessageReceived):
         pair.z.machine.message_consumed(len(event.data), pair.now)
     consume(pair.z)
@@ -54,7 +54,7 @@ def test_a_receiver_that_does_not_read_stops_the_sender(seed: int) -> None:
     traffic.check_finished()
 
 
-def test_a_closed_window_is_probed_for_as_long_as_it_takes() -> None:
+def test_a_closed_window_is_probed_until_it_opens() -> None:
     pair = established(Network(0, Conditions(latency=0.02)), receive_window=WINDOW)
     traffic = Traffic(pair.a, pair.z, random.Random(0))
     for _ in range(20):
@@ -103,7 +103,7 @@ def test_shutdown_waits_for_a_receiver_that_does_not_read() -> None:
 
 
 def hostile_i_data(start: int, kind: str) -> Iterator[Chunk]:
-    """I-DATA of such a sender."""
+    """Return I-DATA of a sender that ignores the window."""
     payload = bytes(1000)
     for index in range(4000):
         match kind:
@@ -122,7 +122,7 @@ def hostile_i_data(start: int, kind: str) -> Iterator[Chunk]:
 
 
 def hostile_data(start: int, kind: str) -> Iterator[Chunk]:
-    """DATA of a sender that does not care for the window."""
+    """Return DATA of a sender that ignores the window."""
     payload = bytes(1000)
     for index in range(5000):
         match kind:
@@ -163,14 +163,14 @@ KINDS = [
 
 
 def forge(pair: Pair, chunk: Chunk) -> bytes:
-    """A packet as A would send it to Z."""
+    """Return a packet as A would send it to Z."""
     [packet] = [passage.packet for passage in pair.network.to_z.passages[-1:]]
     assert packet is not None
     return serialize_packet(packet.source_port, packet.destination_port, packet.verification_tag, [chunk.serialize()])
 
 
 def next_tsn(pair: Pair) -> int:
-    """The TSN A would use next, as its DATA so far tell."""
+    """Return the TSN that A would use next, judged by its DATA so far."""
     tsns = [
         chunk.tsn
         for passage in pair.network.to_z.passages
@@ -181,7 +181,7 @@ def next_tsn(pair: Pair) -> int:
 
 
 def quiet_pair(interleaving: bool = False) -> Pair:
-    """A pair of which A has said one word, and no TSN is about to wrap."""
+    """Return a pair of which A has sent one message, with TSNs that are far from wrapping."""
     pair = established(
         receive_window=WINDOW,
         max_message_size=256 * 1024,
@@ -197,7 +197,7 @@ def quiet_pair(interleaving: bool = False) -> Pair:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_sender_that_does_not_care_for_the_window_cannot_fill_memory(kind: str) -> None:
+def test_a_sender_that_ignores_the_window_cannot_fill_memory(kind: str) -> None:
     pair = quiet_pair(kind.startswith("I-DATA"))
     z = pair.z.machine
     tracemalloc.start()
@@ -212,7 +212,7 @@ def test_a_sender_that_does_not_care_for_the_window_cannot_fill_memory(kind: str
         after = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    # The messages themselves, what Python needs to keep them, and the bookkeeping of TSNs: a few times the window.
+    # A few times the window covers the messages, the Python objects that hold them, and the record of TSNs.
     assert after - before < 40 * WINDOW, f"{after - before} bytes"
     assert delivered(pair) <= WINDOW + ONE_PACKET or is_closed(pair.z)
 
@@ -232,7 +232,7 @@ def test_forward_tsn_for_every_stream_costs_little_memory() -> None:
         after = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    # At most 65536 streams, whose next SSN has to be known.
+    # There are at most 65536 streams, whose next SSN has to be known.
     assert after - before < 65536 * 400
 
 
@@ -251,11 +251,11 @@ def test_i_forward_tsn_for_every_stream_costs_little_memory() -> None:
         after = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    # At most 65536 streams, whose next MIDs have to be known.
+    # There are at most 65536 streams, whose next MIDs have to be known.
     assert after - before < 65536 * 450
 
 
-def test_reset_requests_for_ever_cost_no_memory() -> None:
+def test_endless_reset_requests_cost_no_memory() -> None:
     pair = quiet_pair()
     z = pair.z.machine
     tracemalloc.start()

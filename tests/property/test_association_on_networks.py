@@ -1,6 +1,6 @@
-"""Two associations over random networks: what was promised arrives, in order, once; and everything ends.
+"""Two associations over random networks: reliable messages arrive once and in order, and both sides close.
 
-A failure names its seed; `DATACHAN_SEEDS=<seed>` replays it, `DATACHAN_SEEDS=1000-2000` looks at others.
+A failure names its seed; `DATACHAN_SEEDS=<seed>` replays it, `DATACHAN_SEEDS=1000-2000` runs others.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def send_randomly(traffic: Traffic, chance: random.Random, now: float, *, partia
 
 
 def converse(pair: Pair, chance: random.Random, *, partially: bool) -> tuple[Traffic, Traffic]:
-    """A handshake begun by either side or both, then messages in both directions at random times, then a shutdown."""
+    """Run a handshake started by either side or both, messages in both directions at random times, then a shutdown."""
     traffics = Traffic(pair.a, pair.z, chance), Traffic(pair.z, pair.a, chance)
     beginners = chance.choice([[pair.a], [pair.z], [pair.a, pair.z]])
     for peer in beginners:
@@ -139,7 +139,7 @@ def test_a_late_packet_after_the_end_does_not_turn_a_graceful_end_into_a_loss() 
     pair.z.machine.shutdown(pair.now)
     pair.run_until(lambda: bool(pair.z.of(AssociationClosed)))
     assert not is_closed(pair.a)
-    # The SHUTDOWN of A was held up by the network; Z, which has no association any more, answers it with an ABORT.
+    # The network delayed the SHUTDOWN of A. Z, which has no association any more, answers it with an ABORT.
     [late] = [passage.datagram for passage in pair.network.to_z.passages if passage.fate == "filtered"]
     pair.network.to_z.inject(late, pair.now + 0.001)
     pair.run_until(lambda: is_closed(pair.a))
@@ -181,7 +181,7 @@ def test_stream_sequence_numbers_wrap() -> None:
 
 
 @pytest.mark.parametrize("first_tsn", [1, 0xFFFFFFFF, 0xFFFFFFF0, 0x7FFFFFFF, 0x80000000])
-def test_where_tsns_begin_changes_nothing(first_tsn: int) -> None:
+def test_the_initial_tsn_changes_nothing(first_tsn: int) -> None:
     def shape(number: int) -> list[tuple[float, float | None, int]]:
         def source(seed: int):  # type: ignore[no-untyped-def]
             draw = entropy(seed)
@@ -206,8 +206,8 @@ def test_where_tsns_begin_changes_nothing(first_tsn: int) -> None:
 
 
 @pytest.mark.parametrize("start", [-(2.0**20), 2.0**20, 2.0**30])
-def test_when_the_clock_began_changes_nothing(start: float) -> None:
-    # All times that are set are binary fractions, so that adding the start loses nothing.
+def test_the_start_of_the_clock_changes_nothing(start: float) -> None:
+    # All times set here are binary fractions, so that adding the start loses no precision.
     binary = {"rto_initial": 1.0, "rto_min": 0.25, "rto_max": 4.0, "sack_delay": 0.125, "heartbeat_interval": 0.0}
 
     def shape(now: float) -> tuple[list[float], list[int]]:
@@ -226,7 +226,8 @@ def test_when_the_clock_began_changes_nothing(start: float) -> None:
     times, sizes = shape(start)
     expected_times, expected_sizes = shape(0.0)
     assert sizes == expected_sizes
-    # The pace is no binary fraction: a moment 2**30 seconds after the start is known to a quarter of a microsecond.
+    # The pacing rate is no binary fraction: 2**30 seconds after the start, a time is exact to a quarter of a
+    # microsecond.
     assert times == pytest.approx(expected_times, abs=1e-4)
 
 
@@ -256,7 +257,7 @@ def test_an_outage_is_survived(seed: int) -> None:
 
 
 @seeds(6)
-def test_a_peer_that_went_away_is_noticed_and_everything_is_reported(seed: int) -> None:
+def test_a_vanished_peer_is_detected_and_every_message_reported(seed: int) -> None:
     chance = random.Random(seed)
     pair = established(Network(seed, Conditions(latency=0.02)), seed=seed)
     consume(pair.z)
@@ -272,7 +273,7 @@ def test_a_peer_that_went_away_is_noticed_and_everything_is_reported(seed: int) 
     traffic.check()
 
 
-def test_an_idle_peer_that_went_away_is_noticed_by_heartbeats() -> None:
+def test_heartbeats_detect_a_vanished_idle_peer() -> None:
     pair = established(Network(0, Conditions(latency=0.02)))
     pair.run(100.0)
     assert not pair.a.of(AssociationLost)

@@ -1,4 +1,4 @@
-"""What is written is read back; what is not ours to read raises BadPacket and nothing else."""
+"""What is written is read back; input that cannot be parsed raises BadPacket and nothing else."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def with_right_checksum(data: bytes) -> bytes:
 
 
 def read(data: bytes) -> None:
-    """Reads a packet, writes what was read, and describes it: nothing but BadPacket may come of it."""
+    """Parse a packet, write the result and describe it; let no exception but BadPacket pass."""
     try:
         packet = parse_packet_untrusted(data)
     except BadPacket:
@@ -172,7 +172,7 @@ def damaged(data: bytes) -> Iterator[bytes]:
 @pytest.mark.parametrize("chunk", SAMPLES, ids=lambda chunk: type(chunk).__name__)
 def test_every_truncation_and_corruption_of_each_chunk_type_is_read_or_refused(chunk: Chunk) -> None:
     for data in damaged(serialize_packet(1, 2, 3, [chunk.serialize(), DataChunk(7, 8, 9, 10, b"x").serialize()])):
-        with pytest.raises(BadPacket):  # CRC32c finds any error confined to 32 bits
+        with pytest.raises(BadPacket):  # CRC32c finds any error within 32 bits.
             parse_packet_untrusted(data)
         if len(data) >= 12:
             read(with_right_checksum(data))

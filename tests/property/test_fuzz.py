@@ -1,7 +1,7 @@
-"""Arbitrary and nearly right input for everything that reads what a peer sent, and for live associations.
+"""Arbitrary and nearly valid input for every parser of peer input, and for live associations.
 
-The targets and the corpus are those of `python -m tests.fuzz`: what it found, or how it reached code, is played again
-here; hypothesis looks a little further.
+The targets and the corpus are those of `python -m tests.fuzz`. Inputs that were findings, or reached new code, are
+replayed here; hypothesis searches a little further.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ READERS = [name for name in TARGETS if name not in LIVE]
 
 
 def near(name: str) -> st.SearchStrategy[bytes]:
-    """Bytes of any kind, and inputs of the corpus with a few changes."""
+    """Return arbitrary bytes, and inputs of the corpus with a few changes."""
     kept = corpus.load(name)
     changed = st.randoms(use_true_random=False).map(lambda chance: mutated(kept, chance))
     return st.binary(max_size=300) | changed
 
 
-def test_the_functions_are_found_and_something_is_kept_of_most() -> None:
+def test_every_target_is_found_and_most_have_a_corpus() -> None:
     names = [name for name, _ in untrusted_functions()]
     assert {"sctp", "dcep", "dtls", "ice", "sdp", "signaling", "transfer"} <= {name.split(".")[0] for name in names}
     assert sum(1 for name in TARGETS if corpus.load(name)) > 0.8 * len(TARGETS)
@@ -44,7 +44,7 @@ def test_the_corpus_holds_no_finding(name: str) -> None:
 @pytest.mark.parametrize("name", READERS)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_whatever_comes_is_read_or_refused_with_an_error_of_our_own(name: str, data: st.DataObject) -> None:
+def test_any_input_is_read_or_rejected_with_an_error_of_the_package(name: str, data: st.DataObject) -> None:
     TARGETS[name](data.draw(near(name)))
 
 
@@ -58,7 +58,7 @@ def test_a_live_association_survives_whatever_its_peer_and_its_user_do(name: str
 # -- the fuzzer itself --------------------------------------------------------------------------------------------
 
 
-def test_the_programs_of_the_corpus_lead_into_all_kinds_of_ends() -> None:
+def test_the_corpus_reaches_every_kind_of_ending() -> None:
     told: set[str] = set()
     for name in LIVE:
         for data in corpus.load(name):
@@ -69,7 +69,7 @@ def test_the_programs_of_the_corpus_lead_into_all_kinds_of_ends() -> None:
     assert {"IncomingStreamsReset", "StreamsAdded", "RemoteError"} <= told
 
 
-def test_books_that_do_not_balance_are_a_finding() -> None:
+def test_unbalanced_accounts_are_a_finding() -> None:
     life = living.Life(living.Program(b"\0"), interleaving=True)
     life.play()
     assert life.association.tcb is not None
@@ -78,7 +78,7 @@ def test_books_that_do_not_balance_are_a_finding() -> None:
         life.judge()
 
 
-def test_an_error_that_is_not_ours_is_a_finding() -> None:
+def test_a_foreign_exception_is_a_finding() -> None:
     def refuses(data: bytes) -> None:
         raise BadPacket("not what I expected")
 
@@ -99,7 +99,7 @@ def test_a_corpus_is_read_as_it_was_stored(tmp_path: Path, monkeypatch: pytest.M
     assert sorted(corpus.read_folder(tmp_path / "files")) == [b"", b"\1\2", b"\xff"]
 
 
-def test_only_what_reaches_something_new_is_needed() -> None:
+def test_only_inputs_that_reach_new_code_are_kept() -> None:
     target = TARGETS["dcep.messages.parse_message_untrusted"]
     kept = corpus.load("dcep.messages.parse_message_untrusted")
     again = corpus.needed(target, [*kept, *(data + b"\0" for data in kept if len(data) > 30)])

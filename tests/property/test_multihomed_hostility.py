@@ -1,4 +1,4 @@
-"""A peer, or somebody who has its keys, says anything about addresses to a multi-homed association."""
+"""A peer, or an attacker that has its keys, sends anything about addresses to a multi-homed association."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ offsets = st.integers(-2, 6)
 
 @st.composite
 def steps(draw: st.DrawFn) -> tuple[str, int, object]:
-    """What comes, or what the user does: (kind, path or offset, more)."""
+    """Return steps of the attacker or of the application: (kind, path or offset, more)."""
     kind = draw(st.sampled_from(["asconf", "asconf", "asconf", "ack", "nonce", "init", "user", "time", "cut"]))
     if kind in ("asconf", "ack"):
         return kind, draw(offsets), (draw(addresses), draw(st.lists(requests, max_size=20)), draw(st.booleans()))
@@ -55,7 +55,7 @@ def steps(draw: st.DrawFn) -> tuple[str, int, object]:
 
 
 class Attack:
-    """An established pair, and somebody who can sign as A."""
+    """An established pair and an attacker that can authenticate as A."""
 
     def __init__(self, seed: int) -> None:
         self.pair = MultiHomedPair(
@@ -72,7 +72,7 @@ class Attack:
         self.answered = self.pair.z.machine.local_initial_tsn
 
     def forge(self, path: int, *carried: Chunk, signed: bool = True) -> None:
-        """Z gets a packet with the right tag, signed as A would."""
+        """Pass Z a packet with the right tag, authenticated as A would."""
         tcb, z = self.pair.a.machine.tcb, self.pair.z
         if tcb is None or tcb.auth is None:
             return
@@ -105,7 +105,7 @@ class Attack:
             pair.run(int(str(more)) / 2)
 
     def act(self, path: int, choice: int) -> None:
-        """Z's user does something allowed at this moment."""
+        """Let Z's application do something allowed at this moment."""
         machine = self.pair.z.machine
         known = machine.peer_addresses()
         states = [found.state.value for found in machine.stats().paths]
@@ -119,14 +119,14 @@ class Attack:
 
 @settings(max_examples=150, deadline=None)
 @given(script=st.lists(steps(), max_size=30), seed=st.integers(0, 1 << 16))
-def test_nothing_said_of_addresses_raises_or_costs_more_than_so_much(
+def test_no_claim_about_addresses_raises_or_exceeds_its_cost_bound(
     script: list[tuple[str, int, object]], seed: int
 ) -> None:
     attack = Attack(seed)
     for kind, number, more in script:
         attack.take(kind, number, more)
         machine = attack.pair.z.machine
-        # What is not one of the simulated addresses goes nowhere.
+        # A packet to an address that is not simulated is dropped.
         for _, packets in machine.packets_to_send(attack.pair.now):
             assert packets
         machine.events()

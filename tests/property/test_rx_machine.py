@@ -1,7 +1,7 @@
-"""The receiving half as a state machine: tracker and both kinds of reassembly under any order of arrival, duplicates,
-messages given up, and streams begun anew.
+"""The receiving half as a state machine: tracker and both kinds of reassembly, under any order of arrival.
 
-The same chunks go to a reassembly of DATA and to one of I-DATA; both must deliver the same.
+Chunks are duplicated, messages abandoned, and streams reset. The same chunks go to a reassembly of DATA and to one of
+I-DATA; both must deliver the same.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ STREAMS = 3
 
 @dataclass
 class Message:
-    """One message and where its fragments are in the TSNs."""
+    """One message and the TSNs of its fragments."""
 
     number: int
     stream_id: int
@@ -58,7 +58,7 @@ class Numbers:
 
 
 class Receiver(RuleBasedStateMachine):
-    """What the peer sent, what arrived, and what came out."""
+    """The chunks the peer sent, those that arrived, and the messages delivered."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class Receiver(RuleBasedStateMachine):
     @rule(chance=st.randoms(use_true_random=False), count=st.integers(1, 12))
     @precondition(lambda self: self.sent)
     def arrive(self, chance: random.Random, count: int) -> None:
-        """Anything ever sent, what arrived before included."""
+        """Receive any chunk ever sent, including those that arrived before."""
         for _ in range(count):
             message = chance.choice(self.sent[-12:])
             self.take(message, chance.randrange(message.fragments))
@@ -114,7 +114,7 @@ class Receiver(RuleBasedStateMachine):
     @rule()
     @precondition(lambda self: self.tracker.cumulative_tsn + 1 < self.next_tsn)
     def give_up(self) -> None:
-        """The peer gives up the message of which the first missing fragment is, and says so."""
+        """Abandon the message of the first missing fragment, and send a FORWARD TSN."""
         missing = self.tracker.cumulative_tsn + 1
         [message] = [one for one in self.sent if one.first_tsn <= missing <= one.last_tsn]
         self.given_up.add(message.number)
@@ -128,7 +128,7 @@ class Receiver(RuleBasedStateMachine):
     @rule(stream_id=st.integers(0, STREAMS - 1))
     @precondition(lambda self: self.tracker.cumulative_tsn + 1 == self.next_tsn)
     def reset(self, stream_id: int) -> None:
-        """A stream begins anew, once everything has arrived."""
+        """Reset a stream once everything has arrived."""
         for reassembly in self.both:
             reassembly.reset_streams([stream_id])
         self.numbers[stream_id] = Numbers()
@@ -165,7 +165,7 @@ class Receiver(RuleBasedStateMachine):
                 assert ordered == sorted(ordered)
 
     def teardown(self) -> None:
-        """All that is not given up arrives in the end, and nothing is left behind."""
+        """Let everything that is not abandoned arrive, and check that nothing is left behind."""
         for message in self.sent:
             for index in range(message.fragments):
                 self.take(message, index)

@@ -1,4 +1,4 @@
-"""The receiving half against a model: in whatever order fragments arrive, what was sent comes out and books balance."""
+"""The receiving half against a model: in any order of arrival the sent messages come out and the accounts balance."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ messages = st.lists(st.builds(Message, st.integers(0, 2), st.booleans(), st.inte
 
 
 def chunks_of(sent: list[Message]) -> list[tuple[int, DataChunk]]:
-    """The DATA chunks of messages sent one after the other, with their unwrapped TSNs."""
+    """Return the DATA chunks of messages sent one after the other, with their unwrapped TSNs."""
     result = []
     tsn = INITIAL_TSN
     next_ssn = {0: 0, 1: 0, 2: 0}
@@ -63,7 +63,7 @@ def feed(chunks: list[tuple[int, DataChunk]]) -> tuple[DataTracker, ReassemblyQu
 
 @settings(max_examples=200, deadline=None)
 @given(messages, st.randoms(use_true_random=False), st.integers(0, 30))
-def test_messages_come_out_once_and_in_order_whatever_the_order_of_arrival(
+def test_messages_are_delivered_once_and_in_order_for_any_order_of_arrival(
     sent: list[Message], chance: random.Random, duplicates: int
 ) -> None:
     chunks = chunks_of(sent)
@@ -101,10 +101,12 @@ def test_the_tracker_reports_exactly_what_is_missing(sent: list[Message], chance
 
 @settings(max_examples=200, deadline=None)
 @given(messages, st.randoms(use_true_random=False))
-def test_what_is_skipped_leaves_nothing_behind_and_all_else_arrives(sent: list[Message], chance: random.Random) -> None:
+def test_skipped_messages_leave_nothing_behind_and_all_others_arrive(
+    sent: list[Message], chance: random.Random
+) -> None:
     chunks = chunks_of(sent)
     skipped = {number for number in range(len(sent)) if chance.random() < 0.4}
-    # Of a message that is given up, any part may have arrived, but not all of it.
+    # Any part of an abandoned message may have arrived, but not all of it.
     arriving = []
     for tsn, chunk in chunks:
         is_last = chunk.ending
@@ -112,7 +114,7 @@ def test_what_is_skipped_leaves_nothing_behind_and_all_else_arrives(sent: list[M
             arriving.append((tsn, chunk))
     chance.shuffle(arriving)
     tracker, reassembly, out = feed(arriving)
-    # The sender may only skip what is abandoned: it goes forward message by message, as its SACKs allow.
+    # The sender may skip only abandoned messages: it moves forward message by message, as SACKs allow.
     while tracker.cumulative_tsn < chunks[-1][0]:
         missing = chunks[tracker.cumulative_tsn + 1 - INITIAL_TSN][1]
         assert missing.ppid in skipped
@@ -135,7 +137,7 @@ def test_what_is_skipped_leaves_nothing_behind_and_all_else_arrives(sent: list[M
 
 
 def i_data_chunks_of(sent: list[Message], chance: random.Random) -> list[IDataChunk]:
-    """The I-DATA chunks of these messages: one after the other on a stream, at random between streams."""
+    """Return the I-DATA chunks of these messages: one after the other on a stream, at random between streams."""
     queues: dict[int, list[IDataChunk]] = {0: [], 1: [], 2: []}
     next_mid: dict[tuple[int, bool], int] = {}
     for number, message in enumerate(sent):
@@ -155,7 +157,7 @@ def i_data_chunks_of(sent: list[Message], chance: random.Random) -> list[IDataCh
 
 @settings(max_examples=200, deadline=None)
 @given(messages, st.randoms(use_true_random=False))
-def test_interleaved_messages_come_out_whatever_the_order_of_arrival(
+def test_interleaved_messages_are_delivered_for_any_order_of_arrival(
     sent: list[Message], chance: random.Random
 ) -> None:
     arriving = i_data_chunks_of(sent, chance)
@@ -171,7 +173,7 @@ def test_interleaved_messages_come_out_whatever_the_order_of_arrival(
 
 @settings(max_examples=200, deadline=None)
 @given(messages, st.randoms(use_true_random=False))
-def test_interleaved_messages_skipped_leave_nothing_behind_and_all_else_arrives(
+def test_skipped_interleaved_messages_leave_nothing_behind_and_all_others_arrive(
     sent: list[Message], chance: random.Random
 ) -> None:
     chunks = i_data_chunks_of(sent, chance)

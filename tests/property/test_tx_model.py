@@ -1,7 +1,7 @@
-"""The sending half as a state machine: whatever is queued, taken, acknowledged, lost, taken back or given up, in any
-order, the books of send queue and outstanding data balance, and everything is acknowledged or abandoned in the end.
+"""The sending half as a state machine: after any sequence of events the accounts balance and everything ends.
 
-The other side is a set of TSNs: what it got, what it told, and what it threw away again.
+Messages are queued, taken, acknowledged, lost, reneged on or abandoned in any order. In the end every message is
+acknowledged or abandoned. The other side is a set of TSNs: those received, those reported, and those dropped again.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Sender(RuleBasedStateMachine):
 
     @rule(chance=st.randoms(use_true_random=False), count=st.integers(1, 12), path=st.integers(0, PATHS - 1))
     def talk(self, chance: random.Random, count: int, path: int) -> None:
-        """Some messages are queued, and a part of what is queued is sent."""
+        """Queue some messages and send a part of the queue."""
         for _ in range(count):
             message = OutgoingMessage(
                 chance.randrange(STREAMS),
@@ -118,7 +118,7 @@ class Sender(RuleBasedStateMachine):
         blocks=st.sampled_from([0, 1, 4, 16, 20, 300]),
     )
     def arrive(self, chance: random.Random, share: float, blocks: int) -> None:
-        """A share of what is in flight arrives and is acknowledged."""
+        """Let a share of the data in flight arrive and be acknowledged."""
         in_flight = [tsn for flight in self.outstanding.flights for tsn in flight.chunks]
         self.arrived |= {tsn for tsn in in_flight if chance.random() < share}
         self.acknowledge(blocks)
@@ -130,13 +130,13 @@ class Sender(RuleBasedStateMachine):
 
     @rule(chance=st.randoms(use_true_random=False))
     def renege(self, chance: random.Random) -> None:
-        """The peer throws away some of what it has above its Cumulative TSN Ack Point, and has said it had."""
+        """Drop some chunks above the peer's Cumulative TSN Ack Point that it had reported."""
         self.acknowledge(300)
         self.arrived = {tsn for tsn in self.arrived if tsn <= self.cumulative or chance.random() < 0.7}
         self.acknowledge(300)
 
     def acknowledge(self, blocks: int) -> None:
-        """A SACK with room for so many Gap Ack Blocks."""
+        """Send a SACK with room for `blocks` Gap Ack Blocks."""
         self.take_cumulatively()
         gaps = self.islands()[:blocks]
         assert self.outstanding.is_valid_sack(self.cumulative, gaps)
@@ -192,7 +192,7 @@ class Sender(RuleBasedStateMachine):
         assert self.outstanding.flight_payload >= 0
 
     def teardown(self) -> None:
-        """From wherever this has led: with a network that loses nothing it all comes to an end."""
+        """Finish everything over a network that loses nothing, from any state."""
         for _ in range(400):
             for path in range(PATHS):
                 self.time_out(path)

@@ -1,7 +1,7 @@
-"""Pairs of SCTP associations on a simulated network, and traffic whose delivery can be judged.
+"""Pairs of SCTP associations on a simulated network, and traffic with a check of its delivery.
 
-Every message carries its own number, so that what arrived can be compared with what was sent: `Traffic` sends,
-collects and judges.
+Every message carries its own number, so that received and sent messages can be compared. `Traffic` sends, collects and
+checks them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from .network import Conditions, Network
 from .pair import Pair, Peer
 from .seeds import entropy
 
-# Chance shall not end an association that a little patience would have saved: limits far above the defaults.
+# Random losses must not end an association that a little patience would have saved: the limits are far above the
+# defaults.
 PATIENT: dict[str, Any] = {"max_init_retransmits": 40, "association_max_retrans": 60, "rto_max": 60.0}
 
 Entropy = Callable[[int], Callable[[int], bytes]]
@@ -41,15 +42,15 @@ def associations(
     source: Entropy = entropy,
     **options: Any,
 ) -> Pair:
-    """Two associations that do not know each other yet.
+    """Return two associations that have not exchanged a packet yet.
 
     Args:
-        network: what is between them; a perfect one when left out.
-        seed: of their entropy.
-        now: where the clock begins.
+        network: the network between them; a perfect one by default.
+        seed: the seed of their entropy.
+        now: the time at which the clock starts.
         a_options: options of A alone.
         z_options: options of Z alone.
-        source: makes an entropy source of a seed.
+        source: makes an entropy source from a seed.
         **options: options of both.
     """
     a = Association(AssociationOptions(**{**options, **(a_options or {})}), source(2 * seed))
@@ -58,7 +59,7 @@ def associations(
 
 
 def established(network: Network | None = None, **options: Any) -> Pair:
-    """Two associations that have finished their handshake, A having begun it."""
+    """Return two associations whose handshake, started by A, is complete."""
     pair = associations(network, **options)
     pair.a.machine.connect(pair.now)
     pair.run_until(lambda: both_told(pair, AssociationEstablished))
@@ -66,22 +67,22 @@ def established(network: Network | None = None, **options: Any) -> Pair:
 
 
 def both_told(pair: Pair, kind: type) -> bool:
-    """Whether both sides have had an event of this kind."""
+    """Return whether both sides have reported an event of this kind."""
     return bool(pair.a.of(kind)) and bool(pair.z.of(kind))
 
 
 def ended(peer: Peer) -> bool:
-    """Whether this side's association is over, gracefully or not."""
+    """Return whether this side's association is over, gracefully or not."""
     return bool(peer.of(AssociationClosed) or peer.of(AssociationLost))
 
 
 def is_closed(peer: Peer) -> bool:
-    """Whether this side's association is in the state CLOSED."""
+    """Return whether this side's association is in the state CLOSED."""
     return bool(peer.machine.state == AssociationState.CLOSED)
 
 
 def consume(peer: Peer) -> None:
-    """Makes this side give every message back at once, as an application that reads."""
+    """Make this side consume every message at once, as an application that reads."""
 
     def on_event(event: Any, now: float) -> None:
         if isinstance(event, MessageReceived):
@@ -91,10 +92,10 @@ def consume(peer: Peer) -> None:
 
 
 def check_books(pair: Pair) -> None:
-    """Asks every part of both associations that keeps accounts whether they balance.
+    """Check every account that the two associations keep.
 
     Raises:
-        AssertionError: they do not.
+        AssertionError: an account does not balance.
     """
     for peer in (pair.a, pair.z):
         peer.machine.queue.check_invariants()
@@ -107,7 +108,7 @@ def check_books(pair: Pair) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A message that was given to `send`."""
+    """A message that was passed to `send`."""
 
     number: int
     stream_id: int
@@ -118,12 +119,12 @@ class Sent:
 
 
 class Traffic:
-    """Messages from one side to the other, and the judgment of what arrived.
+    """Messages from one side to the other, and the check of their delivery.
 
     Args:
-        sender: sends; its `SendFailed` events are taken for what they say.
-        receiver: receives.
-        chance: where sizes, streams and content come from.
+        sender: the sending side; its `SendFailed` events count as failures.
+        receiver: the receiving side.
+        chance: the generator of sizes, streams and content.
     """
 
     def __init__(self, sender: Peer, receiver: Peer, chance: random.Random) -> None:
@@ -143,7 +144,7 @@ class Traffic:
         max_retransmissions: int | None = None,
         **more: Any,
     ) -> None:
-        """Sends one message of this size; at least four bytes, which tell its number."""
+        """Send one message of this size; at least four bytes, which carry its number."""
         number = len(self.sent)
         data = number.to_bytes(4, "big") + self._chance.randbytes(max(0, size - 4))
         ppid = self._chance.choice([51, 53, 0, 0xFFFFFFFF])
@@ -162,10 +163,10 @@ class Traffic:
         )
 
     def received(self) -> list[Sent]:
-        """What arrived, as what was sent.
+        """Return the received messages as the messages that were sent.
 
         Raises:
-            AssertionError: something arrived that was never sent, or not so.
+            AssertionError: a message arrived that was never sent, or it was changed.
         """
         arrived = []
         for event in self.receiver.of(MessageReceived):
@@ -178,14 +179,14 @@ class Traffic:
         return arrived
 
     def has_arrived(self) -> bool:
-        """Whether every reliable message is there."""
+        """Return whether every reliable message has arrived."""
         return len({sent.number for sent in self.received()}.intersection(self._reliable())) == len(self._reliable())
 
     def check(self) -> None:
-        """Judges what arrived so far: nothing twice, ordered messages in order of their stream.
+        """Check the messages that arrived so far: none twice, and ordered messages in the order of their stream.
 
         Raises:
-            AssertionError: it was not so.
+            AssertionError: a message arrived twice or out of order.
         """
         arrived = self.received()
         numbers = [sent.number for sent in arrived]
@@ -195,10 +196,10 @@ class Traffic:
             assert in_order == sorted(in_order), f"stream {stream_id} is out of order"
 
     def check_finished(self) -> None:
-        """Judges what arrived in the end: all that is reliable, and of the rest what was not reported as failed.
+        """Check the delivery at the end: all reliable messages arrived, and every other message arrived or failed.
 
         Raises:
-            AssertionError: it was not so.
+            AssertionError: a message is missing.
         """
         self.check()
         arrived = {sent.number for sent in self.received()}
@@ -213,7 +214,7 @@ class Traffic:
 
 
 def rough_conditions(chance: random.Random) -> Conditions:
-    """A network as bad as networks get, but not broken."""
+    """Return conditions as bad as networks get that still carry data."""
     rate = chance.choice([0.0, 0.0, 20e3, 200e3, 2e6])
     return Conditions(
         latency=chance.choice([0.0, 0.001, 0.02, 0.15]),

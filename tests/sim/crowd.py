@@ -1,6 +1,6 @@
-"""Several pairs that use the same two links, on one clock: who gets how much of a bottleneck?
+"""Several pairs on one clock that share two links, to measure the share of a bottleneck that each one gets.
 
-Each pair is an ordinary `Pair` on a `Lane` of the shared network; a `Crowd` moves all of them on together.
+Each pair is an ordinary `Pair` on a `Lane` of the shared network. A `Crowd` advances all of them together.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .pair import Machine, Pair
 
 
 class LaneLink:
-    """One flow's view of a link that others use too."""
+    """One flow's view of a link that other flows use too."""
 
     def __init__(self, share: _SharedLink, flow: int) -> None:
         self.inbox: deque[tuple[float, bytes]] = deque()
@@ -22,19 +22,19 @@ class LaneLink:
 
     @property
     def passages(self) -> list[Passage]:
-        """What passed the link, of all flows."""
+        """The datagrams of all flows that passed the link."""
         return self._share.link.passages
 
     def send(self, datagrams: Iterable[bytes], now: float, *, dont_fragment: bool = False) -> None:
-        """As `Link.send`."""
+        """Send datagrams of this flow; see `Link.send`."""
         self._share.link.send(datagrams, now, self._flow, dont_fragment=dont_fragment)
 
     def next_arrival(self) -> float | None:
-        """When something happens on the link, whoever it is for."""
+        """Return when the next event of any flow happens on the link."""
         return earliest([self.inbox[0][0] if self.inbox else None, self._share.link.next_arrival()])
 
     def arrived(self, now: float) -> list[bytes]:
-        """As `Link.arrived`: this flow's alone."""
+        """Return the datagrams of this flow that have arrived; see `Link.arrived`."""
         self._share.sort(now)
         datagrams = [datagram for _, datagram in self.inbox]
         self.inbox.clear()
@@ -56,7 +56,7 @@ class _SharedLink:
 
 
 class Lane(Network):
-    """A network of one pair's own, as far as the pair can see."""
+    """One pair's view of the shared network, which looks like a network of its own."""
 
     def __init__(self, network: Network, to_z: LaneLink, to_a: LaneLink) -> None:
         self.seed = network.seed
@@ -69,8 +69,8 @@ class Crowd:
 
     Args:
         machines: A and Z of each pair.
-        network: what all of them use.
-        now: where the clock begins.
+        network: the network that all of them use.
+        now: the time at which the clock starts.
 
     Attributes:
         pairs: in the order of `machines`.
@@ -83,7 +83,7 @@ class Crowd:
         self.pairs = [Pair(a, z, Lane(network, to_z.lane(), to_a.lane()), now) for a, z in machines]
 
     def step(self, until: float) -> bool:
-        """Jumps to the next wakeup of any pair, `until` at the latest; False when there is none before that."""
+        """Advance to the next wakeup of any pair, at most to `until`; return False if none is before that."""
         for pair in self.pairs:
             pair.drain()
         wakeup = earliest([pair.next_wakeup() for pair in self.pairs])
@@ -97,13 +97,13 @@ class Crowd:
         return True
 
     def run(self, seconds: float) -> None:
-        """Lets this much time pass."""
+        """Advance the clock by `seconds`."""
         end = self.now + seconds
         while self.step(end):
             pass
 
     def run_until(self, condition: Callable[[], bool], limit: float = 60.0) -> None:
-        """Lets time pass until the condition holds.
+        """Advance the clock until the condition holds.
 
         Raises:
             AssertionError: it did not hold within `limit` seconds of virtual time.
@@ -114,5 +114,5 @@ class Crowd:
 
 
 def jain(shares: Sequence[float]) -> float:
-    """Jain's fairness index: 1 when all get the same, 1 / n when one gets everything."""
+    """Return Jain's fairness index: 1 when all get the same, 1 / n when one gets everything."""
     return sum(shares) ** 2 / (len(shares) * sum(share * share for share in shares))

@@ -1,9 +1,8 @@
-"""The machine a process runs on: how late it comes to its socket and its timers.
+"""The computer a process runs on: it delays the process when a datagram arrives or a timer expires.
 
-An event loop sleeps until a datagram comes or its timer expires, and its timer expires at whole milliseconds after it
-fell asleep. Then it works, and what comes meanwhile waits to be taken in one batch. Now and then others have the
-processor. A sender that only works when it is asked at once meets all of this on real machines and none of it in a
-simulator; with a `Host` it does here.
+An event loop sleeps until a datagram arrives or its timer expires. The timer expires a whole number of milliseconds
+after the loop fell asleep. While the loop works, datagrams accumulate and are then received in one batch. From time to
+time other processes occupy the processor. A simulator without a `Host` shows none of this to a sender.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What keeps a process from being on time.
+    """The delays of a process.
 
     Attributes:
         tick: seconds; timers expire at whole multiples of it after the process fell asleep (epoll: 0.001).
         per_turn: seconds each turn of the event loop takes.
-        per_datagram: seconds more for each datagram received or sent.
-        stall_every: seconds between stalls, on average; 0 for none.
-        stall: seconds a stall lasts on average. Both are exponentially distributed.
+        per_datagram: further seconds for each datagram received or sent.
+        stall_every: mean seconds between stalls; 0 for no stalls.
+        stall: mean seconds of a stall. Both are exponentially distributed.
     """
 
     tick: float = 0.001
@@ -33,11 +32,11 @@ class Load:
 
 
 class Host:
-    """One process and when it gets to look around.
+    """One process and the times at which it runs.
 
     Args:
-        load: what keeps it from being on time.
-        seed: of the stalls.
+        load: the delays of the process.
+        seed: the seed of the stalls.
     """
 
     def __init__(self, load: Load, seed: int = 0) -> None:
@@ -50,11 +49,11 @@ class Host:
             self._next_stall(0.0)
 
     def looks_at(self, arrival: float | None, timeout: float | None) -> float | None:
-        """When the process looks at its socket and its timer.
+        """Return when the process next handles its socket and its timer.
 
         Args:
-            arrival: when the next datagram is there, or None.
-            timeout: what its timer is set to, or None.
+            arrival: when the next datagram arrives, or None.
+            timeout: the deadline of its timer, or None.
         """
         moment = math.inf if arrival is None else arrival
         if timeout is not None:
@@ -69,7 +68,7 @@ class Host:
         return self._stall_ends if moment >= self._stall_at else moment
 
     def worked(self, now: float, datagrams: int) -> None:
-        """It has looked, and received and sent so many datagrams; when it is done it sleeps."""
+        """Account for a turn that received and sent this many datagrams; the process sleeps when it is done."""
         self._free_at = now + self._load.per_turn + datagrams * self._load.per_datagram
 
     def _next_stall(self, now: float) -> None:

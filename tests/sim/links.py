@@ -1,6 +1,7 @@
-"""Bulk transfers through simulated links, the rows of the table of links among them, and how much of the link they use.
+"""Bulk transfers through simulated links, including the rows of the table of links, and the share of the link they use.
 
-The links are those `make bench-links` measures with real sockets (tests/links/bench.py); here the clock is virtual.
+The links are those that `make bench-links` measures with real sockets (tests/links/bench.py); here the clock is
+virtual.
 """
 
 from __future__ import annotations
@@ -25,26 +26,26 @@ AHEAD = 2_000_000
 
 
 def conditions(row: str) -> Conditions:
-    """One direction of a link of the table, by its name."""
+    """Return one direction of a link of the table, by its name."""
     link = ROWS[row].link
     return Conditions(latency=link.delay, rate=link.rate / 8, queue=link.queue, loss=link.loss)
 
 
 def channel_association(number: int, congestion_control: str = "cubic", **options: Any) -> Association:
-    """An association as data channels have it, with entropy of its own."""
+    """Return an association with the options of data channels and entropy of its own."""
     chosen = replace(data_channel_options(congestion_control=congestion_control), **options)
     return Association(chosen, entropy(number))
 
 
 class Bulk:
-    """A transfer without end from A to Z, whose receiver reads at once.
+    """An endless transfer from A to Z, whose application reads at once.
 
     Args:
         pair: A and Z, not connected yet.
-        answers: Z sends one message at the beginning, as DCEP does; else never any data.
+        answers: whether Z sends one message at the beginning, as DCEP does; otherwise it never sends data.
 
     Attributes:
-        received: bytes of whole messages at Z.
+        received: bytes of complete messages at Z.
     """
 
     def __init__(self, pair: Pair, *, answers: bool = True) -> None:
@@ -58,7 +59,7 @@ class Bulk:
 
     @property
     def established(self) -> bool:
-        """Whether the handshake is done, as A sees it."""
+        """Whether the handshake is complete at A."""
         return bool(self._pair.a.machine.state is AssociationState.ESTABLISHED)
 
     def _refill(self) -> None:
@@ -81,7 +82,7 @@ class Bulk:
 def bulk_pair(
     row: str, congestion_control: str, seed: int = 5, load: Load | None = None, *, answers: bool = True
 ) -> tuple[Pair, Bulk]:
-    """A transfer on one link of the table, about to begin, on machines under this load; see `Bulk` for `answers`."""
+    """Return a transfer on one link of the table, before its first packet, on hosts under this load."""
     way = conditions(row)
     a, z = (channel_association(number, congestion_control) for number in (1, 2))
     hosts = (None, None) if load is None else (Host(load, 2 * seed), Host(load, 2 * seed + 1))
@@ -99,15 +100,15 @@ def share_of_link(
     *,
     answers: bool = True,
 ) -> float:
-    """How much of a link of the table a transfer uses, 0 to 1.
+    """Return the share of a link of the table that a transfer uses, 0 to 1.
 
     Args:
         row: the link's name.
-        congestion_control: at both sides.
-        warm_up: seconds until measuring begins.
-        seconds: how long is measured.
-        seed: of the link's and the machines' chance.
-        load: what keeps the machines from being on time; None for nothing.
+        congestion_control: the controller of both sides.
+        warm_up: seconds before the measurement.
+        seconds: the length of the measurement.
+        seed: the seed of the link and the hosts.
+        load: the delays of the hosts; None for none.
         answers: see `Bulk`.
     """
     pair, bulk = bulk_pair(row, congestion_control, seed, load, answers=answers)
@@ -118,17 +119,17 @@ def share_of_link(
 
 
 def compete(controls: list[str], way: Conditions, stagger: float, warm_up: float, seconds: float) -> list[float]:
-    """Transfers through one bottleneck, each beginning some time after the one before.
+    """Run transfers through one bottleneck, each of which starts some time after the previous one.
 
     Args:
-        controls: the congestion control of each.
-        way: both directions of the link all of them use.
-        stagger: seconds between beginnings.
-        warm_up: seconds from the last beginning until measuring begins.
-        seconds: how long is measured.
+        controls: the congestion control of each transfer.
+        way: both directions of the shared link.
+        stagger: seconds between two starts.
+        warm_up: seconds from the last start until the measurement.
+        seconds: the length of the measurement.
 
     Returns:
-        The share of the link each of them had.
+        The share of the link that each transfer had.
     """
     machines = [
         (channel_association(2 * number + 1, control), channel_association(2 * number + 2, control))

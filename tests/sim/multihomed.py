@@ -1,7 +1,7 @@
-"""Two multi-homed associations with a network of its own between each pair of their addresses, on a virtual clock.
+"""Two multi-homed associations on a virtual clock, with a separate network between each pair of their addresses.
 
-A has the addresses 192.0.2.1, 198.51.100.1, ..., Z the same ending in 2. What goes to the n-th address of Z leaves from
-the n-th address of A, through the n-th network, as routing tables would have it.
+A has the addresses 192.0.2.1, 198.51.100.1, ...; Z has the same ending in 2. Packets to the n-th address of Z leave
+from the n-th address of A, through the n-th network, as routing tables would arrange it.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ PORT = 9899
 
 
 def address(path: int, host: int) -> TransportAddress:
-    """The address of A (host 1) or Z (host 2) on a path, counted from 0."""
+    """Return the address of A (host 1) or Z (host 2) on a path, counted from 0."""
     return (f"{PREFIXES[path]}.{host}", PORT)
 
 
 class MultiHomedPeer:
-    """One association, what it told, and where its packets go.
+    """One association, the events it reported, and the networks its packets use.
 
     Attributes:
         machine: the association.
-        events: all it told, in order.
+        events: all its events, in order.
         on_event: called with each event and the time; may call the machine.
         sent: (time, path) of each packet sent.
     """
@@ -50,16 +50,16 @@ class MultiHomedPeer:
         self._theirs = {address(path, 3 - host): path for path in range(len(out))}
 
     def of(self, kind: type) -> list[Any]:
-        """The events of this kind so far."""
+        """Return the events of this kind so far."""
         return [event for event in self.events if isinstance(event, kind)]
 
     def statuses(self, path: int) -> list[PathStatus]:
-        """What became of the peer's address on a path."""
+        """Return the statuses reported for the peer's address on a path."""
         wanted = address(path, 3 - self._host)
         return [event.status for event in self.of(PathStatusChanged) if event.address == wanted]
 
     def drain(self, now: float) -> None:
-        """Sends what the machine wants to send and notes its events, until there is no more."""
+        """Send the machine's packets and record its events until there are none left."""
         for _ in range(SPINS_ALLOWED):
             runs = self.machine.packets_to_send(now)
             events = self.machine.events()
@@ -74,10 +74,10 @@ class MultiHomedPeer:
             for event in events:
                 self.events.append(event)
                 self.on_event(event, now)
-        raise Stuck(f"{self.name} never runs dry")
+        raise Stuck(f"{self.name} always has something to send")
 
     def turn(self, now: float) -> None:
-        """Takes in what has arrived, from each address as one batch, and does what is due."""
+        """Pass the packets that have arrived to the machine, a batch per address, and handle its timers."""
         for path, link in enumerate(self.incoming):
             datagrams = link.arrived(now)
             if datagrams:
@@ -93,8 +93,8 @@ class MultiHomedPair(VirtualClock):
     """A and Z, several networks between them, and a clock.
 
     Args:
-        conditions: those of each path, both ways.
-        seed: of networks and entropy.
+        conditions: the conditions of each path, both ways.
+        seed: the seed of networks and entropy.
         a_options: options of A alone.
         z_options: options of Z alone.
         **options: options of both.
@@ -124,16 +124,16 @@ class MultiHomedPair(VirtualClock):
         return Association(chosen, entropy(2 * self.seed + host))
 
     def connect(self, *paths: int) -> None:
-        """A connects to the addresses Z has on these paths; the first if none is named."""
+        """Connect A to the addresses of Z on these paths; to the first by default."""
         self.a.machine.connect(self.now, [address(path, 2) for path in paths or (0,)])
 
     def cut(self, path: int) -> None:
-        """Nothing passes on this path any more."""
+        """Drop everything on this path from now on."""
         for link in (self.networks[path].to_z, self.networks[path].to_a):
             link.drop()
 
     def mend(self, path: int) -> None:
-        """It does again."""
+        """Stop dropping everything on this path."""
         for link in (self.networks[path].to_z, self.networks[path].to_a):
             link.stop_dropping()
 
@@ -154,5 +154,5 @@ class MultiHomedPair(VirtualClock):
         traces = "\n".join(f"path {n}:\n{network.trace(20)}" for n, network in enumerate(self.networks))
         return (
             f"{what} (seed {self.seed}, time {self.now:.6f})\n{traces}\n"
-            f"A told: {self.a.events[-8:]}\nZ told: {self.z.events[-8:]}"
+            f"A reported: {self.a.events[-8:]}\nZ reported: {self.z.events[-8:]}"
         )

@@ -1,7 +1,7 @@
-"""A network on a virtual clock, itself a sans-IO machine: datagrams and time in, datagrams when their time has come.
+"""A network on a virtual clock, a sans-IO machine itself: it returns datagrams when they have arrived.
 
-A `Network` is two `Link`s, one per direction, each with its own `Conditions`. All chance comes from one seeded
-generator, so that the same calls give the same network.
+A `Network` is two `Link`s, one per direction, each with its own `Conditions`. One seeded generator decides everything
+random, so that the same calls give the same network.
 """
 
 from __future__ import annotations
@@ -24,24 +24,25 @@ Predicate = Callable[[Packet], bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """What one direction does to datagrams.
+    """The properties of one direction.
 
     Attributes:
         latency: seconds every datagram takes.
-        jitter: up to this many seconds more, without overtaking.
-        rate: bytes per second the bottleneck lets through, 0 for no bottleneck.
-        queue: bytes that may wait at the bottleneck; what does not fit is dropped at the tail. 0 for no limit.
-        codel: the bottleneck's queue drops as CoDel does (RFC 8289), beside what does not fit into it.
-        loss: the probability of a datagram being lost.
-        burst_loss: loss in bursts on top of that, or None.
-        duplication: the probability of a datagram coming twice.
-        reordering: the probability of a datagram being held back so that later ones overtake it.
-        reordering_delay: up to how many seconds it is held back.
-        corruption: the probability of one bit being flipped.
+        jitter: up to this many further seconds, without overtaking.
+        rate: bytes per second of the bottleneck, 0 for no bottleneck.
+        queue: bytes that may wait at the bottleneck; a datagram that does not fit is dropped at the tail. 0 for no
+            limit.
+        codel: whether the bottleneck's queue also drops as CoDel does (RFC 8289).
+        loss: the probability that a datagram is lost.
+        burst_loss: loss in bursts in addition, or None.
+        duplication: the probability that a datagram arrives twice.
+        reordering: the probability that a datagram is delayed so that later ones overtake it.
+        reordering_delay: the longest such delay in seconds.
+        corruption: the probability that one bit is flipped.
         mtu: longer datagrams are dropped, 0 for no limit.
-        fragments: longer ones whose sender allows it are carried in fragments instead.
+        fragments: whether longer datagrams are fragmented instead, if their sender allows it.
         limit: longer datagrams are an error of the sender, as for a DTLS record; 0 for no limit.
-        shrinks: (time, mtu): from then on the MTU is that.
+        shrinks: (time, mtu): the MTU from that time on.
         outages: (start, end) times between which everything is dropped.
     """
 
@@ -64,14 +65,14 @@ class Conditions:
 
 
 class TooLong(AssertionError):
-    """A machine sent a datagram that its lower layer cannot carry in any way."""
+    """A machine sent a datagram that its lower layer cannot carry at all."""
 
 
 PERFECT = Conditions()
 
 
 def as_packet(datagram: bytes) -> Packet | None:
-    """The datagram as an SCTP packet, or None when it is none; a zero checksum is fine."""
+    """Return the datagram as an SCTP packet, or None when it is not one; a zero checksum is accepted."""
     try:
         return parse_packet_untrusted(datagram, zero_checksum_acceptable=True)
     except BadPacket:
@@ -80,13 +81,13 @@ def as_packet(datagram: bytes) -> Packet | None:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One datagram's fate, for tests to look at and for people to read when one fails.
+    """The record of one datagram, for tests to inspect and for people to read.
 
     Attributes:
         time: when it was sent.
         arrival: when it arrives, or None when it does not.
-        datagram: what was sent.
-        fate: a word or two.
+        datagram: its bytes as sent.
+        fate: a word or two on what happened to it.
     """
 
     time: float
@@ -96,13 +97,13 @@ class Passage:
 
     @property
     def packet(self) -> Packet | None:
-        """What was sent as an SCTP packet, or None when it is none."""
+        """The datagram as an SCTP packet, or None when it is not one."""
         return as_packet(self.datagram)
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A datagram on its way: when it was sent, what was sent, what it has become, whose it is."""
+    """A datagram in transit: when it was sent, its bytes as sent and as changed, and its flow."""
 
     time: float
     sent: bytes
@@ -129,25 +130,25 @@ class Link:
         self._replacements: list[tuple[Predicate, Callable[[bytes], bytes]]] = []
 
     def drop(self, predicate: Predicate = lambda packet: True, *, count: int | None = None) -> None:
-        """Drops the next `count` SCTP packets for which the predicate is true; None drops all from now on."""
+        """Drop the next `count` SCTP packets for which the predicate is true; with None, all from now on."""
         self._filters.append(_Filter(predicate, count))
 
     def replace(self, predicate: Predicate, change: Callable[[bytes], bytes]) -> None:
-        """Changes the next SCTP packet for which the predicate is true into another datagram."""
+        """Replace the next SCTP packet for which the predicate is true by another datagram."""
         self._replacements.append((predicate, change))
 
     def stop_dropping(self) -> None:
-        """Forgets what `drop` was told."""
+        """Cancel all calls of `drop`."""
         self._filters.clear()
 
     def send(self, datagrams: Iterable[bytes], now: float, flow: int = 0, *, dont_fragment: bool = False) -> None:
-        """Takes datagrams; some will come out of `arrived`, perhaps changed, perhaps twice.
+        """Accept datagrams; `arrived` returns them later, perhaps changed, perhaps twice.
 
         Args:
-            datagrams: what is sent.
+            datagrams: the datagrams.
             now: the time.
-            flow: whose they are, when several pairs use the link.
-            dont_fragment: whether they must stay whole.
+            flow: their flow, when several pairs use the link.
+            dont_fragment: whether they must not be fragmented.
         """
         self._serve(now)
         self._whole = dont_fragment
@@ -155,7 +156,7 @@ class Link:
         for datagram in datagrams:
             if limit and len(datagram) > limit:
                 raise TooLong(
-                    f"a datagram of {len(datagram)} bytes; the lower layer carries {limit}: {as_packet(datagram)}"
+                    f"a datagram of {len(datagram)} bytes exceeds the {limit} of the lower layer: {as_packet(datagram)}"
                 )
             datagram = self._replaced(datagram) if self._replacements else datagram
             self._send(datagram, now, flow)
@@ -163,20 +164,20 @@ class Link:
                 self._send(datagram, now, flow, "duplicate")
 
     def inject(self, datagram: bytes, arrival: float) -> None:
-        """Puts a datagram on the line that nobody sent, arriving at this time whatever the conditions."""
+        """Add a datagram that no machine sent; it arrives at this time whatever the conditions."""
         self._schedule(datagram, arrival)
 
     def next_arrival(self) -> float | None:
-        """When the next datagram arrives, or the next one that waits may leave."""
+        """Return when the next datagram arrives or the next waiting datagram may leave the queue."""
         arrival = self._under_way[0][0] if self._under_way else None
         return earliest([arrival, self._bottleneck_free_at]) if self._codel else arrival
 
     def arrived(self, now: float) -> list[bytes]:
-        """The datagrams that have arrived by now, in order of arrival."""
+        """Return the datagrams that have arrived by now, in order of arrival."""
         return [datagram for _, _, datagram in self.arrivals(now)]
 
     def arrivals(self, now: float) -> list[tuple[float, int, bytes]]:
-        """As `arrived`, with the time of each datagram's arrival and the flow it belongs to."""
+        """Return the datagrams as `arrived` does, each with its arrival time and flow."""
         self._serve(now)
         arrivals = []
         while self._under_way and self._under_way[0][0] <= now:
@@ -208,7 +209,7 @@ class Link:
         self._travel(waiting, departure)
 
     def _serve(self, now: float) -> None:
-        """Lets the bottleneck send what it can until now, when its queue is one that decides while it does."""
+        """Let the bottleneck send until now, when its queue decides about drops while it sends."""
         queue = self._codel
         while queue and self._bottleneck_free_at <= now:
             moment = max(self._bottleneck_free_at, queue.head_since)
@@ -223,7 +224,7 @@ class Link:
             self._travel(waiting, self._bottleneck_free_at)
 
     def _travel(self, waiting: _Waiting, departure: float) -> None:
-        """The datagram has left the bottleneck; what is left is the way."""
+        """Schedule the arrival of a datagram that has left the bottleneck."""
         conditions, fate = self.conditions, waiting.fate
         arrival = departure + conditions.latency + self._chance.uniform(0, conditions.jitter)
         if self._chance.random() < conditions.reordering:
@@ -293,9 +294,9 @@ class Network:
     """Two links between A and Z.
 
     Args:
-        seed: of all chance in this network.
+        seed: the seed of everything random in this network.
         to_z: conditions from A to Z.
-        to_a: conditions from Z to A; those from A to Z when left out.
+        to_a: conditions from Z to A; those from A to Z by default.
     """
 
     def __init__(self, seed: int = 0, to_z: Conditions = PERFECT, to_a: Conditions | None = None) -> None:
@@ -305,11 +306,11 @@ class Network:
         self.to_a = Link(to_a or to_z, random.Random(chance.getrandbits(64)))
 
     def next_arrival(self) -> float | None:
-        """When the next datagram arrives, in either direction."""
+        """Return when the next datagram arrives, in either direction."""
         return earliest([self.to_z.next_arrival(), self.to_a.next_arrival()])
 
     def trace(self, last: int = 60) -> str:
-        """What passed, a line per datagram."""
+        """Return the datagrams that passed, a line for each."""
         lines = [(passage.time, "A -> Z", passage) for passage in self.to_z.passages]
         lines += [(passage.time, "A <- Z", passage) for passage in self.to_a.passages]
         lines.sort(key=lambda line: line[0])
@@ -320,5 +321,5 @@ class Network:
 
 
 def earliest(times: Sequence[float | None]) -> float | None:
-    """The smallest of the times that are not None."""
+    """Return the smallest of the times that are not None."""
     return min((time for time in times if time is not None), default=None)

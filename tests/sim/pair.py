@@ -1,7 +1,7 @@
-"""Drives two machines over a simulated network, jumping from one wakeup to the next.
+"""The driver of two machines over a simulated network, which jumps from one wakeup to the next.
 
-The clock is a number: an hour passes as soon as nothing happens in it. What a driver owes a machine is done here as in
-the asyncio shell: hand over a batch, or the time; then drain what it wants to send and what it has to tell.
+The clock is a number: an idle hour passes at once. The driver calls a machine as the asyncio shell does: it passes a
+batch of datagrams or the time, then drains the machine's datagrams and events.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .network import Link, Network, earliest
 
 
 class Machine(Protocol):
-    """The shape of every machine of the package."""
+    """The interface of every machine of the package."""
 
     def receive_datagrams(self, datagrams: Sequence[bytes], now: float) -> None: ...
     def handle_timeout(self, now: float) -> None: ...
@@ -25,21 +25,21 @@ class Machine(Protocol):
 
 
 class Stuck(AssertionError):
-    """The machines did not get where the test wanted them; the text has the seed and the last packets."""
+    """The machines did not reach the state the test waits for; the text has the seed and the last packets."""
 
 
-# Asking to be woken at once, or having something to send, this often without the clock moving on is an error.
+# A machine that asks this many times to be woken at once, or to send, while the clock does not move, has an error.
 SPINS_ALLOWED = 1000
 
 
 class Peer:
-    """One machine, and everything it told.
+    """One machine and all its events.
 
     Attributes:
         machine: the machine.
         events: all its events, in order.
         on_event: called with each event and the time; may call the machine.
-        host: what it runs on; None is always on time.
+        host: the computer it runs on; None for one without delays.
     """
 
     def __init__(self, name: str, machine: Any, out: Link, incoming: Link, host: Host | None) -> None:
@@ -52,16 +52,16 @@ class Peer:
         self.host = host
 
     def of(self, kind: type) -> list[Any]:
-        """The events of this kind so far."""
+        """Return the events of this kind so far."""
         return [event for event in self.events if isinstance(event, kind)]
 
     def next_wakeup(self) -> float | None:
-        """When it will look at what came and at its timer."""
+        """Return when the machine next handles its datagrams and its timer."""
         arrival, timeout = self.incoming.next_arrival(), self.machine.next_timeout()
         return earliest([arrival, timeout]) if self.host is None else self.host.looks_at(arrival, timeout)
 
     def turn(self, now: float) -> None:
-        """Takes in what has arrived and does what is due, if it looks by now."""
+        """Pass the datagrams that have arrived to the machine and handle its timer, if its host runs it by now."""
         host = self.host
         if host is not None:
             wakeup = self.next_wakeup()
@@ -80,7 +80,7 @@ class Peer:
             host.worked(now, count)
 
     def drain(self, now: float) -> int:
-        """Sends what the machine wants to send and notes its events, until there is no more; how many were sent."""
+        """Send the machine's datagrams and record its events until there are none left; return the number sent."""
         sent = 0
         for _ in range(SPINS_ALLOWED):
             datagrams = self.machine.datagrams_to_send(now)
@@ -92,11 +92,11 @@ class Peer:
             for event in events:
                 self.events.append(event)
                 self.on_event(event, now)
-        raise Stuck(f"{self.name} never runs dry")
+        raise Stuck(f"{self.name} always has something to send")
 
 
 class VirtualClock(ABC):
-    """Jumps from one wakeup to the next.
+    """A clock that jumps from one wakeup to the next.
 
     Attributes:
         now: seconds.
@@ -108,28 +108,28 @@ class VirtualClock(ABC):
 
     @abstractmethod
     def drain(self) -> None:
-        """Sends and notes everything the machines have for us; call it after having called a machine directly."""
+        """Send and record everything the machines have; call this after calling a machine directly."""
 
     @abstractmethod
     def next_wakeup(self) -> float | None:
-        """When something will happen, or None when nothing ever will."""
+        """Return when the next event happens, or None when none ever will."""
 
     @abstractmethod
     def turn(self) -> None:
-        """Does what is due now."""
+        """Handle everything that is due now."""
 
     @abstractmethod
     def explain(self, what: str) -> str:
-        """What is wrong, with all that one needs to find out why."""
+        """Return a description of a failure with the seed, the time and the last packets and events."""
 
     def step(self, until: float | None = None) -> bool:
-        """Jumps to the next wakeup and does what is due.
+        """Advance to the next wakeup and handle it.
 
         Args:
-            until: go no further than this.
+            until: the latest time to advance to.
 
         Returns:
-            False when nothing will ever happen, or nothing before `until`, where the clock then is.
+            False when no event is left, or none before `until`, to which the clock then advances.
         """
         self.drain()
         wakeup = self.next_wakeup()
@@ -145,20 +145,20 @@ class VirtualClock(ABC):
         return True
 
     def run(self, seconds: float) -> None:
-        """Lets this much time pass."""
+        """Advance the clock by `seconds`."""
         end = self.now + seconds
         while self.step(end):
             pass
 
     def run_until(self, condition: Callable[[], bool], limit: float = 3600.0) -> None:
-        """Lets time pass until the condition holds.
+        """Advance the clock until the condition holds.
 
         Args:
-            condition: asked after each step.
+            condition: evaluated after each step.
             limit: seconds of virtual time after which to give up.
 
         Raises:
-            Stuck: it did not hold in time, or nothing will ever happen any more.
+            Stuck: it did not hold in time, or no event is left.
         """
         end = self.now + limit
         self.drain()
@@ -176,9 +176,9 @@ class Pair(VirtualClock):
     Args:
         a: the machine of A.
         z: the machine of Z.
-        network: what is between them; a perfect one when left out.
-        now: where the clock begins.
-        hosts: what A and Z run on; both are always on time when left out.
+        network: the network between them; a perfect one by default.
+        now: the time at which the clock starts.
+        hosts: the computers of A and Z; without delays by default.
     """
 
     def __init__(
@@ -206,12 +206,12 @@ class Pair(VirtualClock):
         self.z.turn(self.now)
 
     def run_until_idle(self, limit: float = 3600.0) -> None:
-        """Lets time pass until nothing is under way and no timer is armed."""
+        """Advance the clock until no datagram is in transit and no timer is armed."""
         self.run_until(lambda: self.next_wakeup() is None, limit)
 
     def explain(self, what: str) -> str:
         return (
             f"{what} (network seed {self.network.seed}, time {self.now:.6f})\n"
             f"{self.network.trace()}\n"
-            f"A told: {self.a.events[-5:]}\nZ told: {self.z.events[-5:]}"
+            f"A reported: {self.a.events[-5:]}\nZ reported: {self.z.events[-5:]}"
         )

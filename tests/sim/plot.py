@@ -1,4 +1,4 @@
-"""Draws a transfer over time: window and flight, round trip, goodput. For people, not for tests; needs matplotlib.
+"""Plots of a transfer over time: window and flight, round trip, goodput. For people, not for tests; needs matplotlib.
 
     python -m tests.sim.plot wan cubic out.png [seconds]
 
@@ -19,7 +19,7 @@ from .links import ROWS, bulk_pair, conditions
 
 @dataclass
 class Samples:
-    """What an association showed at regular times."""
+    """Samples of an association at regular times."""
 
     interval: float
     time: list[float] = field(default_factory=list)
@@ -31,7 +31,7 @@ class Samples:
 
 
 def record(row: str, control: str, seconds: float) -> Samples:
-    """A transfer from its first packet on: kB, ms and Mbit/s."""
+    """Return samples of a transfer from its first packet on, in kB, ms and Mbit/s."""
     pair, _ = bulk_pair(row, control)
     samples = Samples(max(seconds / 400, 0.005))
     arrived = seen = 0
@@ -39,7 +39,7 @@ def record(row: str, control: str, seconds: float) -> Samples:
     while pair.now < seconds:
         pair.run(samples.interval)
         stats = pair.a.machine.stats()
-        # Bytes that came, not messages, which come in steps of 64 kB.
+        # Bytes received, not messages, which arrive in steps of 64 kB.
         total = pair.z.machine.stats().bytes_received
         samples.time.append(pair.now)
         samples.cwnd.append(stats.cwnd / 1000)
@@ -52,12 +52,12 @@ def record(row: str, control: str, seconds: float) -> Samples:
 
 
 def smoothed(values: list[float], width: int = 8) -> list[float]:
-    """The mean over the last so many values."""
+    """Return the mean over the last `width` values, for each value."""
     return [sum(values[max(0, end - width) : end]) / min(end, width) for end in range(1, len(values) + 1)]
 
 
 def draw(row: str, control: str, samples: Samples, path: Path) -> None:
-    """Three panels above each other, with one axis of time."""
+    """Draw three panels, one above the other, with a common time axis."""
     way = conditions(row)
     pipe = way.rate * 2 * way.latency / 1000
     figure: Any
@@ -68,7 +68,7 @@ def draw(row: str, control: str, samples: Samples, path: Path) -> None:
     windows.axhline(pipe, color="gray", linestyle=":", label="path without queue")
     windows.axhline(pipe + way.queue / 1000, color="gray", linestyle="--", label="path and full queue")
     windows.set_ylabel("kB")
-    # The first overshoot would flatten everything else.
+    # Cut off the first overshoot, which would flatten everything else.
     windows.set_ylim(0, min(1.05 * max(samples.cwnd), 3 * (pipe + way.queue / 1000)))
     delay.plot(samples.time, samples.rtt, label="smoothed round trip", color="tab:purple")
     delay.axhline(way.latency * 2000, color="gray", linestyle=":", label="path without queue")
@@ -87,7 +87,7 @@ def draw(row: str, control: str, samples: Samples, path: Path) -> None:
 
 
 def main(arguments: list[str]) -> str | None:
-    """Draws what the arguments say; returns what is wrong with them."""
+    """Draw the plot the arguments ask for; return an error message, if any."""
     if len(arguments) not in (3, 4) or arguments[0] not in ROWS:
         return f"{__doc__}\nThe rows are {', '.join(ROWS)}."
     row, control, path = arguments[:3]

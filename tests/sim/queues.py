@@ -20,11 +20,11 @@ Item = TypeVar("Item")
 
 
 class CoDel(Generic[Item]):
-    """Drops from the head of a queue in which packets wait too long: the algorithm of RFC 8289, section 5.
+    """A queue that drops from its head when packets wait too long: the algorithm of RFC 8289, section 5.
 
     Attributes:
         size: bytes waiting.
-        dropped: what was dropped since somebody last emptied this list.
+        dropped: the dropped items; the caller empties the list.
     """
 
     def __init__(self) -> None:
@@ -42,16 +42,16 @@ class CoDel(Generic[Item]):
 
     @property
     def head_since(self) -> float:
-        """When what is at the head of the queue, which is not empty, came."""
+        """The arrival time of the item at the head of the queue, which must not be empty."""
         return self._waiting[0][0]
 
     def put(self, item: Item, size: int, now: float) -> None:
-        """Lets an item of this many bytes wait."""
+        """Queue an item of this many bytes."""
         self._waiting.append((now, size, item))
         self.size += size
 
     def take(self, now: float) -> tuple[Item, int] | None:
-        """The next item to be sent and its size, or None when nothing waits any more."""
+        """Return the next item to be sent and its size, or None when the queue is empty."""
         head, may_drop = self._head(now)
         if self._dropping:
             if not may_drop:
@@ -68,7 +68,7 @@ class CoDel(Generic[Item]):
             self.dropped.append(head[0])
             head, _ = self._head(now)
             self._dropping = True
-            # The drop rate that controlled the queue the last time is a good one to begin with.
+            # Start with the drop rate that controlled the queue last time.
             delta = self._count - self._last_count
             recently = now - self._drop_next < 16 * INTERVAL
             self._count = delta if delta > 1 and recently else 1
@@ -77,7 +77,7 @@ class CoDel(Generic[Item]):
         return head
 
     def _head(self, now: float) -> tuple[tuple[Item, int] | None, bool]:
-        """`dodequeue`: the head of the queue, and whether it may be dropped."""
+        """Return the head of the queue and whether it may be dropped (`dodequeue` of RFC 8289)."""
         if not self._waiting:
             self._first_above_time = 0.0
             return None, False
@@ -95,11 +95,11 @@ class CoDel(Generic[Item]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GilbertElliott:
-    """Loss that comes in bursts: a good and a bad state, and chances per datagram of going from one to the other.
+    """Loss that comes in bursts: a good and a bad state, and probabilities of changing between them, per datagram.
 
     Attributes:
-        to_bad: the probability of going from good to bad.
-        to_good: the probability of going back; bursts are 1 / to_good datagrams long on average.
+        to_bad: the probability of changing from good to bad.
+        to_good: the probability of changing back; bursts are 1 / to_good datagrams long on average.
         loss_in_bad: the probability of loss in the bad state.
         loss_in_good: the probability of loss in the good state.
     """
@@ -111,14 +111,14 @@ class GilbertElliott:
 
     @property
     def loss(self) -> float:
-        """The share of all datagrams lost in the long run."""
+        """The long-term share of datagrams lost."""
         bad = self.to_bad / (self.to_bad + self.to_good)
         return bad * self.loss_in_bad + (1 - bad) * self.loss_in_good
 
     def next_state(self, bad: bool, chance: random.Random) -> bool:
-        """Whether the next datagram meets the bad state."""
+        """Return whether the next datagram meets the bad state."""
         return chance.random() >= self.to_good if bad else chance.random() < self.to_bad
 
     def loses(self, bad: bool, chance: random.Random) -> bool:
-        """Whether a datagram is lost in this state."""
+        """Return whether a datagram is lost in this state."""
         return chance.random() < (self.loss_in_bad if bad else self.loss_in_good)

@@ -1,6 +1,6 @@
-"""Seeds for tests that use chance: named in the test's id, and replayed from the environment.
+"""Seeds for randomized tests: named in the test's id, and replayed from the environment.
 
-`DATACHAN_SEEDS=17 pytest …` runs the one case that failed as `[seed-17]`; `DATACHAN_SEEDS=1000-2000` looks further.
+`DATACHAN_SEEDS=17 pytest …` runs the one case that failed as `[seed-17]`; `DATACHAN_SEEDS=1000-2000` runs others.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ VARIABLE = "DATACHAN_SEEDS"
 
 
 def chosen(count: int, environment: str | None = None) -> Sequence[int]:
-    """The seeds to run: 0 to count - 1, or what the environment asks for."""
+    """Return the seeds to run: 0 to count - 1, or those the environment asks for."""
     wanted = os.environ.get(VARIABLE, "") if environment is None else environment
     if not wanted:
         return range(count)
@@ -24,17 +24,17 @@ def chosen(count: int, environment: str | None = None) -> Sequence[int]:
 
 
 def seeds(count: int) -> pytest.MarkDecorator:
-    """Runs a test with the argument `seed` for this many seeds."""
+    """Run a test for this many seeds, passed as the argument `seed`."""
     return pytest.mark.parametrize("seed", chosen(count), ids=lambda seed: f"seed-{seed}")
 
 
 def entropy(seed: int) -> Callable[[int], bytes]:
-    """An entropy source for a machine that gives the same bytes for the same seed."""
+    """Return an entropy source for a machine that gives the same bytes for the same seed."""
     return random.Random(seed).randbytes
 
 
 def entropy_near_the_wrap(seed: int) -> Callable[[int], bytes]:
-    """As `entropy`, but the first 64 numbers of 32 bits drawn are the last 64 there are, in disorder.
+    """Return an entropy source whose first 64 numbers of 32 bits are the 64 highest, shuffled.
 
     Initial TSNs are among them; so are Verification Tags, which must not repeat.
     """

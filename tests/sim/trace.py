@@ -1,7 +1,7 @@
-"""What passed a simulated network as a pcapng file: SCTP over UDP port 9899, which Wireshark and tshark open.
+"""A pcapng file of a simulated network: SCTP over UDP port 9899, which Wireshark and tshark open.
 
-What an association sends with a zero checksum (RFC 9653) gets the one it would have had, so that Wireshark checks it.
-Each datagram is in the file once, at the time it was sent, with its fate, if it had one, as a comment.
+A packet sent with a zero checksum (RFC 9653) gets its real checksum in the file, so that Wireshark checks it. Each
+datagram is in the file once, at the time it was sent, with its fate, if any, as a comment.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ EPOCH = 1_000_000_000.0
 
 
 def capture(network: Network) -> bytes:
-    """Everything that was sent on this network so far, as a pcapng file."""
+    """Return everything that was sent on this network so far as a pcapng file."""
     passages = [(passage, ADDRESS_A, ADDRESS_Z) for passage in network.to_z.passages]
     passages += [(passage, ADDRESS_Z, ADDRESS_A) for passage in network.to_a.passages]
     passages.sort(key=lambda entry: entry[0].time)
@@ -32,5 +32,5 @@ def capture(network: Network) -> bytes:
 
 
 def write_trace(network: Network, path: str | Path) -> None:
-    """Writes `capture` to a file; a test that fails is easier to read in Wireshark."""
+    """Write `capture` to a file, because a failing test is easier to understand in Wireshark."""
     Path(path).write_bytes(capture(network))

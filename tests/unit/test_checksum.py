@@ -39,5 +39,5 @@ def test_agrees_with_the_definition(data: bytes) -> None:
 
 
 @given(st.binary(max_size=100), st.binary(max_size=100))
-def test_goes_on_where_it_stopped(first: bytes, second: bytes) -> None:
+def test_continues_from_a_previous_checksum(first: bytes, second: bytes) -> None:
     assert crc32c(second, crc32c(first)) == crc32c(first + second)

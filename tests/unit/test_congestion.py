@@ -1,4 +1,4 @@
-"""What a controller makes of acknowledgments and losses; how links are filled and shared is in tests/network."""
+"""The reaction of controllers to acknowledgments and losses; tests/network covers links and fairness."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ ROUND_TRIP = 0.04
 
 
 def settled(controller: CongestionController, packets: int) -> CongestionController:
-    """The controller in congestion avoidance with a window of so many packets."""
+    """Return the controller in congestion avoidance with a window of `packets`."""
     controller.cwnd = packets * PACKET
     controller.ssthresh = controller.cwnd - 1
     return controller
 
 
 def acknowledge(controller: CongestionController, now: float, acked: int, flight: int) -> None:
-    """One SACK outside of recovery."""
+    """Process one SACK outside of recovery."""
     sample = AckSample(now, acked, flight, flight - acked)
     sample.round_trip = sample.min_rtt = ROUND_TRIP
     controller.on_acknowledged(sample)
@@ -49,7 +49,8 @@ def test_a_loss_after_a_stall_costs_cubic_no_more_than_any_other() -> None:
     cubic = settled(Cubic(PACKET), 200)
     window = cubic.cwnd
     acknowledge(cubic, 1.0, PACKET, window)
-    # The process did not run for a while: all its acknowledgments come at once, and what it sends then overflows.
+    # The process did not run for a while. All its acknowledgments arrive at once, and the burst it sends then
+    # overflows.
     for flight in range(window, 100 * PACKET, -20 * PACKET):
         acknowledge(cubic, 1.08, 20 * PACKET, flight)
 
@@ -58,7 +59,7 @@ def test_a_loss_after_a_stall_costs_cubic_no_more_than_any_other() -> None:
     assert cubic.cwnd == pytest.approx(0.7 * window, abs=PACKET)
 
 
-def test_a_window_that_was_not_used_is_no_reserve_when_a_loss_is_found() -> None:
+def test_an_unused_window_is_no_reserve_after_a_loss() -> None:
     cubic = settled(Cubic(PACKET), 200)
     acknowledge(cubic, 1.0, PACKET, cubic.cwnd)
     for second in range(2, 5):

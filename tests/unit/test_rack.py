@@ -1,4 +1,4 @@
-"""RACK tells the acknowledgment of a retransmission from that of what was sent at first, as well as can be told."""
+"""RACK attributes an acknowledgment to a retransmission or to the first transmission as well as can be told."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ from datachan.sctp.tx.rack import Rack
 
 
 def standing_queue() -> Rack:
-    """The shortest round trip was 1 ms; now a queue makes it 9 ms: the chunk acknowledged at 1.0 was sent at 0.991."""
+    """Return a state with a minimum round trip of 1 ms and a present one of 9 ms, because of a queue.
+
+    The chunk acknowledged at 1.0 was sent at 0.991.
+    """
     rack = Rack(1)
     rack.record_delivered(0.1, 1, False, 0.101)
     rack.record_delivered(0.991, 2, False, 1.0)
     return rack
 
 
-def test_what_is_acknowledged_soon_after_it_was_sent_again_makes_nothing_lost() -> None:
+def test_an_early_acknowledgment_of_a_retransmission_marks_nothing_lost() -> None:
     rack = standing_queue()
 
-    rack.record_delivered(0.999, 3, True, 1.002)  # three shortest round trips, a third of the present one
+    rack.record_delivered(0.999, 3, True, 1.002)  # three minimum round trips, a third of the present one
 
     assert not rack.sent_before(0.998, 4)
 
 
-def test_what_is_acknowledged_a_present_round_trip_after_it_was_sent_again_does() -> None:
+def test_an_acknowledgment_a_round_trip_after_a_retransmission_marks_chunks_lost() -> None:
     rack = standing_queue()
 
     rack.record_delivered(0.993, 3, True, 1.002)
@@ -29,7 +32,7 @@ def test_what_is_acknowledged_a_present_round_trip_after_it_was_sent_again_does(
     assert rack.sent_before(0.992, 4)
 
 
-def test_a_queue_of_some_time_ago_says_nothing_of_the_present() -> None:
+def test_an_old_round_trip_is_not_compared_with_the_present_one() -> None:
     rack = standing_queue()
 
     # No chunk sent once was acknowledged for two round trips: the queue may have drained.
@@ -38,7 +41,7 @@ def test_a_queue_of_some_time_ago_says_nothing_of_the_present() -> None:
     assert rack.sent_before(1.019, 4)
 
 
-def test_what_is_acknowledged_within_the_shortest_round_trip_never_counts() -> None:
+def test_an_acknowledgment_within_the_minimum_round_trip_never_counts() -> None:
     rack = standing_queue()
 
     rack.record_delivered(1.0295, 3, True, 1.030)

@@ -13,7 +13,7 @@ RTT = 0.1
 
 
 def take(window: ReceiveWindow, bytes_per_round_trip: int, round_trips: int, start: float = 0.0) -> float:
-    """Consume steadily; returns the time after it."""
+    """Consume steadily; return the time afterwards."""
     now = start
     for _ in range(round_trips * 10):
         now += RTT / 10
@@ -57,7 +57,8 @@ def test_a_burst_after_a_pause_is_no_reason_to_grow() -> None:
 
 @pytest.mark.parametrize(("limit", "at_least", "at_most"), [(0, 0.0, 0.45), (16 * 1024 * 1024, 0.79, 1.01)])
 def test_a_long_fat_path_is_filled_only_by_a_window_that_grows(limit: int, at_least: float, at_most: float) -> None:
-    # 200 Mbit/s and 200 ms hold 5 MB, more than the 2 MiB the window begins with.
+    # 200 Mbit/s and 200 ms hold 5 MB, more than the initial window of 2 MiB. Z sends nothing, so only its handshake
+    # measures the path.
     rate, latency = 25e6, 0.1
     conditions = Conditions(latency=latency, rate=rate, queue=5_000_000)
     options = data_channel_options(max_receive_window=limit)
@@ -74,8 +75,8 @@ def test_a_long_fat_path_is_filled_only_by_a_window_that_grows(limit: int, at_le
     pair.a.on_event = lambda event, now: refill(now)
     # Z sends nothing: it knows the path by the handshake.
     refill(pair.now)
-    # Slow start fills path and queue in three seconds and a half; what overflows is repaired, and the window filled
-    # again, in a second and a half more.
+    # Slow start fills path and queue in three and a half seconds. Repairing the overflow and filling the window again
+    # takes one and a half more.
     pair.run(5.0)
     before = pair.z.machine.stats().bytes_received
     pair.run(1.0)

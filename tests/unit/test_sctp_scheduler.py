@@ -1,4 +1,4 @@
-"""The schedulers of RFC 8260, section 3: who gets which share, and who waits how long."""
+"""The schedulers of RFC 8260, section 3: the share of each stream, and how long it waits."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Sending:
         return message.stream_id, size
 
     def streams(self, fragments: int = 1000) -> list[int]:
-        """The streams of the next fragments."""
+        """Return the streams of the next fragments."""
         result = []
         for _ in range(fragments):
             taken = self.take()
@@ -47,7 +47,7 @@ class Sending:
         return result
 
     def shares(self, fragments: int) -> Counter[int]:
-        """Bytes by stream of the next fragments."""
+        """Return the bytes by stream of the next fragments."""
         shares: Counter[int] = Counter()
         for _ in range(fragments):
             taken = self.take()
@@ -57,7 +57,7 @@ class Sending:
 
 
 @pytest.mark.parametrize("interleaving", [True, False])
-def test_first_come_first_served_keeps_the_order_of_the_user(interleaving: bool) -> None:
+def test_first_come_first_served_keeps_the_order_of_queueing(interleaving: bool) -> None:
     sending = Sending("fcfs", interleaving=interleaving)
     for stream_id, size in [(3, 2500), (1, 10), (3, 10), (2, 1500), (1, 10)]:
         sending.add(stream_id, size)
@@ -83,7 +83,7 @@ def test_round_robin_per_packet_changes_streams_with_the_packet() -> None:
     assert packets == [[1, 1, 1], [2, 2, 2], [1, 1], [2, 2]]
 
 
-def test_strict_priority_lets_the_higher_go_first_also_in_the_middle_of_a_message() -> None:
+def test_strict_priority_interrupts_a_message_of_lower_priority() -> None:
     sending = Sending("priority")
     sending.scheduler.set_priority(1, 128)
     sending.scheduler.set_priority(2, 1024)
@@ -94,7 +94,7 @@ def test_strict_priority_lets_the_higher_go_first_also_in_the_middle_of_a_messag
     assert sending.streams() == [2, 2, 3, 1, 1, 1]
 
 
-def test_a_priority_given_to_a_stream_that_waits_holds_at_once() -> None:
+def test_a_new_priority_applies_at_once_to_a_waiting_stream() -> None:
     sending = Sending("priority")
     sending.add(1, 3000)
     sending.add(2, 2000)
@@ -147,7 +147,7 @@ def test_a_stream_that_was_idle_waits_for_one_fragment_at_most_and_gets_no_more_
     assert abs(shares[1] - shares[2]) <= FRAGMENT
 
 
-def test_a_ping_now_and_then_goes_before_bulk_of_a_higher_weight() -> None:
+def test_an_occasional_ping_precedes_bulk_of_a_higher_weight() -> None:
     sending = Sending("wfq")
     sending.scheduler.set_priority(1, 1024)
     sending.scheduler.set_priority(2, 128)
@@ -158,7 +158,7 @@ def test_a_ping_now_and_then_goes_before_bulk_of_a_higher_weight() -> None:
         assert 2 in sending.streams(2)
 
 
-def test_what_a_stream_had_is_forgotten_when_all_are_idle() -> None:
+def test_accounts_are_reset_when_all_streams_are_idle() -> None:
     sending = Sending("wfq")
     sending.add(1, 100 * FRAGMENT)
     sending.streams()
@@ -169,7 +169,7 @@ def test_what_a_stream_had_is_forgotten_when_all_are_idle() -> None:
 
 @pytest.mark.parametrize("name", SCHEDULERS)
 @pytest.mark.parametrize("interleaving", [True, False])
-def test_everything_goes_whatever_is_added_and_dropped(name: str, interleaving: bool) -> None:
+def test_every_message_is_sent_whatever_is_added_and_dropped(name: str, interleaving: bool) -> None:
     chance = random.Random(f"{name} {interleaving}")
     sending = Sending(name, interleaving=interleaving)
     waiting: dict[int, list[OutgoingMessage]] = {}
@@ -209,6 +209,6 @@ def test_a_stream_of_low_priority_that_comes_and_goes_costs_no_memory() -> None:
     assert scheduler.choose() is None
 
 
-def test_there_is_no_other_scheduler() -> None:
+def test_an_unknown_scheduler_raises() -> None:
     with pytest.raises(ValueError, match="unknown scheduler 'lottery'"):
         make_scheduler("lottery")

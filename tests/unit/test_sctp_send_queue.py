@@ -1,4 +1,4 @@
-"""The send queue: who is next, what a fragment is called, what becomes of messages that are dropped or held back."""
+"""The send queue: the order of fragments, their numbers, and messages that are dropped or delayed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def message(stream_id: int, size: int, *, unordered: bool = False) -> OutgoingMe
 
 
 def take(made: SendQueue, most: int = 1000) -> tuple[int, int] | None:
-    """(stream, bytes) of the next fragment."""
+    """Take the next fragment; return (stream, bytes)."""
     made.check_invariants()
     following = made.next_message()
     if following is None:
@@ -49,7 +49,7 @@ def test_without_interleaving_streams_take_turns_by_messages() -> None:
     assert take_all(made) == [1, 1, 1, 2, 2, 2, 1, 1, 1]
 
 
-def test_a_message_dropped_half_taken_lets_the_next_go() -> None:
+def test_dropping_a_partly_taken_message_releases_the_next() -> None:
     for interleaving in (False, True):
         made = queue(interleaving)
         first = message(1, 5000)
@@ -61,12 +61,12 @@ def test_a_message_dropped_half_taken_lets_the_next_go() -> None:
         assert sorted(take_all(made)) == [1, 2]
 
 
-def test_long_messages_wait_while_those_begun_need_the_peers_window() -> None:
+def test_long_messages_wait_while_started_ones_need_the_peers_window() -> None:
     made = queue(peer_window=10_000)
     for stream_id in (1, 2, 3):
         made.add(message(stream_id, 4000))
     made.add(message(4, 500))
-    # The third would make 12,000 of 10,000; the short one needs no room.
+    # The third would make 12,000 bytes of 10,000; the short one needs no room.
     assert take_all(made) == [1, 2, 4, 1, 2, 1, 2, 1, 2, 3, 3, 3, 3]
 
 
@@ -90,7 +90,7 @@ def test_beside_a_message_longer_than_the_window_there_is_room_for_others() -> N
     assert taken[4:8] == [1, 3, 1, 3]
 
 
-def test_a_message_half_taken_when_the_association_restarts_goes_from_its_beginning() -> None:
+def test_a_partly_taken_message_starts_over_after_a_restart() -> None:
     for interleaving in (False, True):
         made = queue(interleaving)
         half = message(1, 3000)
@@ -105,7 +105,7 @@ def test_a_message_half_taken_when_the_association_restarts_goes_from_its_beginn
         assert len(take_all(made)) == 6
 
 
-def test_ordered_and_unordered_messages_are_numbered_apart_only_with_interleaving() -> None:
+def test_ordered_and_unordered_messages_are_numbered_separately_only_with_interleaving() -> None:
     for interleaving, expected in ((False, [0, 1, 1]), (True, [0, 0, 1])):
         made = queue(interleaving)
         sent = [message(1, 10), message(1, 10, unordered=True), message(1, 10, unordered=interleaving)]

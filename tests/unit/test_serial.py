@@ -1,4 +1,4 @@
-"""Serial numbers come back from the wire as the nearest growing int."""
+"""Serial numbers from the wire become the nearest growing int."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_gives_the_int_nearest_to_the_reference(value: int, reference: int, expe
     assert unwrap(value, reference) == expected
 
 
-def test_takes_a_value_half_the_space_away_for_an_old_one() -> None:
+def test_treats_a_value_half_the_space_away_as_old() -> None:
     assert unwrap(0x80000000, 0) == -0x80000000
     assert unwrap16(0x8000, 0) == -0x8000
 

@@ -175,7 +175,9 @@ def test_the_bits_without_meaning_are_ignored() -> None:
     ("chunk_type", "stop_processing", "report"),
     [(0x3F, True, False), (0x7F, True, True), (0xBF, False, False), (0xFF, False, True)],
 )
-def test_the_two_high_bits_tell_what_to_do(chunk_type: int, stop_processing: bool, report: bool) -> None:
+def test_the_two_high_bits_say_how_to_handle_an_unknown_type(
+    chunk_type: int, stop_processing: bool, report: bool
+) -> None:
     chunk = UnknownChunk(chunk_type, 0, b"")
     assert chunk.stop_processing is stop_processing
     assert chunk.report is report

@@ -1,4 +1,4 @@
-"""The packet: common header, checksum, and how chunks stand one after the other."""
+"""The packet: common header, checksum, and the chunks behind them."""
 
 from __future__ import annotations
 

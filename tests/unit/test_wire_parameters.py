@@ -113,7 +113,7 @@ def test_each_parameter_has_the_bytes_of_its_rfc(parameter: Parameter, hexadecim
         "c001000c 00000001 00050004",  # an address request without, with half, and with two addresses
         "c001000f 00000001 00050007 c0000200",
         "c0010018 00000001 00050008 c0000201 00050008 c0000202",
-        "c0010018 00000001 c0010010 00000001 00050008 c0000201",  # one in the other
+        "c0010018 00000001 c0010010 00000001 00050008 c0000201",  # a request inside a request
         "c0030006 0000",
         "c0050004",
     ],
@@ -146,7 +146,9 @@ def test_the_padding_between_parameters_is_ignored_whatever_it_holds() -> None:
     ("parameter_type", "stop_processing", "report"),
     [(0x3F00, True, False), (0x7F00, True, True), (0xBF00, False, False), (0xFF00, False, True)],
 )
-def test_the_two_high_bits_tell_what_to_do(parameter_type: int, stop_processing: bool, report: bool) -> None:
+def test_the_two_high_bits_say_how_to_handle_an_unknown_type(
+    parameter_type: int, stop_processing: bool, report: bool
+) -> None:
     parameter = UnknownParameter(parameter_type, b"")
     assert parameter.stop_processing is stop_processing
     assert parameter.report is report
