@@ -1,6 +1,6 @@
-"""SCTP sockets for asyncio over UDP: the API of RFC 6458 with PySCTP's names (RFC 6951).
+"""SCTP sockets for asyncio over UDP (RFC 6951): the API of RFC 6458 with PySCTP's names.
 
-`sctpsocket_tcp` is a one-to-one socket, `sctpsocket_udp` a one-to-many socket. What waits is a coroutine.
+`sctpsocket_tcp` is a one-to-one socket, `sctpsocket_udp` a one-to-many socket. Calls that wait are coroutines.
 """
 
 from __future__ import annotations
@@ -9,14 +9,8 @@ from .ancillary import (
     AuthInfo,
     DstAddr,
     InitMsg,
-    Message,
-    NxtInfo,
     PrInfo,
-    RcvInfo,
     SndInfo,
-)
-from .base import (
-    MSG_DONTWAIT,
 )
 from .constants import (
     BINDX_ADD,
@@ -25,6 +19,7 @@ from .constants import (
     FLAG_NOTIFICATION,
     MSG_ABORT,
     MSG_ADDR_OVER,
+    MSG_DONTWAIT,
     MSG_EOF,
     MSG_EOR,
     MSG_NOTIFICATION,
@@ -103,8 +98,8 @@ from .constants import (
     BindxAction,
     MessageFlag,
     NextFlag,
+    PaddrState,
     PartialDeliveryIndication,
-    PathState,
     PrPolicy,
     Scheduler,
     SendFailedFlag,
@@ -122,9 +117,9 @@ from .notifications import (
     NotificationsStoppedEvent,
     PaddrChange,
     PartialDeliveryEvent,
-    RemoteError,
+    RemoteErrorEvent,
     SenderDryEvent,
-    SendFailed,
+    SendFailedEvent,
     ShutdownEvent,
     StreamChangeEvent,
     StreamResetEvent,
@@ -135,7 +130,7 @@ from .one_to_many import (
 from .one_to_one import (
     sctpsocket_tcp,
 )
-from .options import (
+from .option_values import (
     SCTP_ADAPTATION_LAYER,
     SCTP_ADD_STREAMS,
     SCTP_ASCONF_SUPPORTED,
@@ -200,7 +195,6 @@ from .options import (
     AssocParams,
     AuthKey,
     EnableFlag,
-    Event,
     PaddrFlag,
     PaddrInfo,
     PaddrParams,
@@ -213,7 +207,13 @@ from .options import (
     SocketOption,
     Status,
     StreamValue,
+    Subscription,
     UdpEncaps,
+)
+from .received import (
+    Message,
+    NxtInfo,
+    RcvInfo,
 )
 from .settings import (
     default_options,
@@ -373,7 +373,6 @@ __all__ = [
     "BindxAction",
     "DstAddr",
     "EnableFlag",
-    "Event",
     "InitMsg",
     "Message",
     "MessageFlag",
@@ -385,21 +384,21 @@ __all__ = [
     "PaddrFlag",
     "PaddrInfo",
     "PaddrParams",
+    "PaddrState",
     "PaddrThresholds",
     "PartialDeliveryEvent",
     "PartialDeliveryIndication",
-    "PathState",
     "PrInfo",
     "PrPolicy",
     "PrStatus",
     "RcvInfo",
-    "RemoteError",
+    "RemoteErrorEvent",
     "ResetFlag",
     "ResetStreams",
     "RtoInfo",
     "SackInfo",
     "Scheduler",
-    "SendFailed",
+    "SendFailedEvent",
     "SendFailedFlag",
     "SendFlag",
     "SenderDryEvent",
@@ -413,6 +412,7 @@ __all__ = [
     "StreamResetEvent",
     "StreamResetFlag",
     "StreamValue",
+    "Subscription",
     "UdpEncaps",
     "default_options",
     "sctpsocket_tcp",

@@ -1,4 +1,4 @@
-"""The constants of RFC 6458, under its names and under PySCTP's. Where systems differ the numbers are Linux's."""
+"""The constants of RFC 6458, under its names and PySCTP's. Where systems differ, the numbers are Linux's."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from enum import IntEnum, IntFlag
 from typing import Final
 
 UDP_ENCAPSULATION_PORT: Final = 9899
-"""RFC 6951, 5.1: the port registered for SCTP in UDP."""
+"""The UDP port registered for SCTP (RFC 6951, section 5.1)."""
 
 
 class AssocId(IntEnum):
-    """What stands for no single association (RFC 6458, section 7.2)."""
+    """The association ids that mean no single association (RFC 6458, section 7.2)."""
 
     SCTP_FUTURE_ASSOC = 0
     SCTP_CURRENT_ASSOC = 1
@@ -18,17 +18,18 @@ class AssocId(IntEnum):
 
 
 class SendFlag(IntFlag):
-    """What a send may ask for (RFC 6458, section 5.3.4)."""
+    """The flags of a send (RFC 6458, section 5.3.4)."""
 
     SCTP_UNORDERED = 0x01
     SCTP_ADDR_OVER = 0x02
     SCTP_ABORT = 0x04
     SCTP_SENDALL = 0x40
     SCTP_EOF = 0x200
+    MSG_DONTWAIT = 0x10000
 
 
 class NextFlag(IntFlag):
-    """What is said of the next message (RFC 6458, section 5.3.6)."""
+    """The flags of the next message, in `NxtInfo` (RFC 6458, section 5.3.6)."""
 
     SCTP_UNORDERED = 0x01
     SCTP_COMPLETE = 0x02
@@ -36,14 +37,14 @@ class NextFlag(IntFlag):
 
 
 class MessageFlag(IntFlag):
-    """What is said of what was received."""
+    """The flags of a received message (RFC 6458, section 3.1.4)."""
 
     MSG_EOR = 0x80
     MSG_NOTIFICATION = 0x8000
 
 
 class PrPolicy(IntEnum):
-    """How a message may be given up (RFC 6458, section 5.3.7, and RFC 7496, section 4)."""
+    """The policies by which a message is abandoned (RFC 6458, section 5.3.7; RFC 7496, section 4)."""
 
     SCTP_PR_SCTP_NONE = 0x0000
     SCTP_PR_SCTP_TTL = 0x0010
@@ -52,14 +53,14 @@ class PrPolicy(IntEnum):
 
 
 class BindxAction(IntEnum):
-    """What `bindx` does (RFC 6458, section 9.1)."""
+    """The actions of `bindx` (RFC 6458, section 9.1)."""
 
     SCTP_BINDX_ADD_ADDR = 1
     SCTP_BINDX_REM_ADDR = 2
 
 
 class AssocState(IntEnum):
-    """What an association change is (RFC 6458, section 6.1.1)."""
+    """The changes of an association, in `AssocChange` (RFC 6458, section 6.1.1)."""
 
     SCTP_COMM_UP = 0
     SCTP_COMM_LOST = 1
@@ -69,7 +70,7 @@ class AssocState(IntEnum):
 
 
 class AddrState(IntEnum):
-    """What became of a peer's address (RFC 6458, section 6.1.2; the last two are Linux's)."""
+    """The changes of a peer's address, in `PaddrChange` (RFC 6458, section 6.1.2; the last two are Linux's)."""
 
     SCTP_ADDR_AVAILABLE = 0
     SCTP_ADDR_UNREACHABLE = 1
@@ -80,8 +81,8 @@ class AddrState(IntEnum):
     SCTP_ADDR_POTENTIALLY_FAILED = 6
 
 
-class PathState(IntEnum):
-    """How a peer's address stands (RFC 6458, section 8.2.2)."""
+class PaddrState(IntEnum):
+    """The states of a peer's address, in `PaddrInfo` (RFC 6458, section 8.2.2)."""
 
     SCTP_INACTIVE = 0
     SCTP_PF = 1
@@ -90,7 +91,7 @@ class PathState(IntEnum):
 
 
 class StatusState(IntEnum):
-    """The state of an association (RFC 6458, section 8.2.1)."""
+    """The states of an association, in `Status` (RFC 6458, section 8.2.1)."""
 
     SCTP_EMPTY = 0
     SCTP_CLOSED = 1
@@ -106,20 +107,20 @@ class StatusState(IntEnum):
 
 
 class SendFailedFlag(IntFlag):
-    """Whether anything of a failed message had been sent (RFC 6458, section 6.1.11)."""
+    """Whether any part of a failed message had been sent, in `SendFailedEvent` (RFC 6458, section 6.1.11)."""
 
     SCTP_DATA_UNSENT = 0
     SCTP_DATA_SENT = 1
 
 
 class PartialDeliveryIndication(IntEnum):
-    """RFC 6458, section 6.1.7."""
+    """The indications of `PartialDeliveryEvent` (RFC 6458, section 6.1.7)."""
 
     SCTP_PARTIAL_DELIVERY_ABORTED = 1
 
 
 class AuthIndication(IntEnum):
-    """RFC 6458, section 6.1.8."""
+    """The indications of `AuthenticationEvent` (RFC 6458, section 6.1.8)."""
 
     SCTP_AUTH_NEW_KEY = 0
     SCTP_AUTH_FREE_KEY = 1
@@ -127,7 +128,7 @@ class AuthIndication(IntEnum):
 
 
 class StreamResetFlag(IntFlag):
-    """What a stream reset notification says (RFC 6525, section 6.1.1)."""
+    """The flags of `StreamResetEvent` (RFC 6525, section 6.1.1)."""
 
     SCTP_STREAM_RESET_INCOMING_SSN = 0x0001
     SCTP_STREAM_RESET_OUTGOING_SSN = 0x0002
@@ -136,21 +137,21 @@ class StreamResetFlag(IntFlag):
 
 
 class AssocResetFlag(IntFlag):
-    """RFC 6525, section 6.1.2."""
+    """The flags of `AssocResetEvent` (RFC 6525, section 6.1.2)."""
 
     SCTP_ASSOC_RESET_DENIED = 0x0004
     SCTP_ASSOC_RESET_FAILED = 0x0008
 
 
 class StreamChangeFlag(IntFlag):
-    """RFC 6525, section 6.1.3."""
+    """The flags of `StreamChangeEvent` (RFC 6525, section 6.1.3)."""
 
     SCTP_STREAM_CHANGE_DENIED = 0x0004
     SCTP_STREAM_CHANGE_FAILED = 0x0008
 
 
 class Scheduler(IntEnum):
-    """Whose turn it is when several streams have something to send (RFC 8260, section 4.3.2)."""
+    """The stream schedulers (RFC 8260, section 4.3.2)."""
 
     SCTP_SS_DEFAULT = 0
     SCTP_SS_FCFS = 1
@@ -162,8 +163,8 @@ class Scheduler(IntEnum):
 
 
 SCTP_FUTURE_ASSOC, SCTP_CURRENT_ASSOC, SCTP_ALL_ASSOC = AssocId
-SCTP_UNORDERED, SCTP_ADDR_OVER, SCTP_ABORT, SCTP_SENDALL, SCTP_EOF = SendFlag
-MSG_UNORDERED, MSG_ADDR_OVER, MSG_ABORT, MSG_SENDALL, MSG_EOF = SendFlag
+SCTP_UNORDERED, SCTP_ADDR_OVER, SCTP_ABORT, SCTP_SENDALL, SCTP_EOF, MSG_DONTWAIT = SendFlag
+MSG_UNORDERED, MSG_ADDR_OVER, MSG_ABORT, MSG_SENDALL, MSG_EOF, _ = SendFlag
 SCTP_COMPLETE, SCTP_NOTIFICATION = NextFlag.SCTP_COMPLETE, NextFlag.SCTP_NOTIFICATION
 MSG_EOR, MSG_NOTIFICATION = MessageFlag
 FLAG_EOR, FLAG_NOTIFICATION = MessageFlag
@@ -180,7 +181,7 @@ SCTP_COMM_UP, SCTP_COMM_LOST, SCTP_RESTART, SCTP_SHUTDOWN_COMP, SCTP_CANT_STR_AS
     SCTP_ADDR_CONFIRMED,
     SCTP_ADDR_POTENTIALLY_FAILED,
 ) = AddrState
-SCTP_INACTIVE, SCTP_PF, SCTP_ACTIVE, SCTP_UNCONFIRMED = PathState
+SCTP_INACTIVE, SCTP_PF, SCTP_ACTIVE, SCTP_UNCONFIRMED = PaddrState
 (
     SCTP_EMPTY,
     SCTP_CLOSED,

@@ -1,13 +1,14 @@
-"""What happens besides data, as values (RFC 6458, section 6.1, and RFC 6525, section 6.1).
+"""Notifications as values (RFC 6458, section 6.1, and RFC 6525, section 6.1).
 
-Fields have the names of the RFCs, without prefix.
+Fields have the names of the RFCs without prefix.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from .ancillary import PeerAddress, SndInfo
 from .constants import (
     AddrState,
     AssocResetFlag,
@@ -19,20 +20,17 @@ from .constants import (
     StreamResetFlag,
 )
 
-if TYPE_CHECKING:
-    from .ancillary import SndInfo
-
 
 @dataclass(frozen=True, slots=True)
 class AssocChange:
-    """An association begins, restarts or ends (SCTP_ASSOC_CHANGE).
+    """The start, the restart or the end of an association (SCTP_ASSOC_CHANGE).
 
     Attributes:
-        state: which of these.
-        error: the error cause code of the ABORT that ended it, or 0.
-        outbound_streams, inbound_streams: how many there are.
+        state: the change.
+        error: the error cause code of the ABORT that ended the association, or 0.
+        outbound_streams, inbound_streams: the numbers of streams.
         assoc_id: the association.
-        info: one sentence for people on why it ended.
+        info: one sentence that says why the association ended.
     """
 
     state: AssocState
@@ -45,28 +43,28 @@ class AssocChange:
 
 @dataclass(frozen=True, slots=True)
 class PaddrChange:
-    """Something became of an address of the peer (SCTP_PEER_ADDR_CHANGE).
+    """The change of an address of the peer (SCTP_PEER_ADDR_CHANGE).
 
     Attributes:
         addr: its (host, SCTP port).
-        state: what became of it.
+        state: the change.
         error: always 0.
         assoc_id: the association.
     """
 
-    addr: tuple[str, int]
+    addr: PeerAddress
     state: AddrState
     error: int
     assoc_id: int
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteError:
-    """The peer sent an ERROR chunk (SCTP_REMOTE_ERROR).
+class RemoteErrorEvent:
+    """An ERROR chunk from the peer (SCTP_REMOTE_ERROR).
 
     Attributes:
         error: the error cause code.
-        data: it in words.
+        data: the cause in words.
         assoc_id: the association.
     """
 
@@ -76,16 +74,16 @@ class RemoteError:
 
 
 @dataclass(frozen=True, slots=True)
-class SendFailed:
-    """A message was given up (SCTP_SEND_FAILED_EVENT).
+class SendFailedEvent:
+    """A message that was abandoned (SCTP_SEND_FAILED_EVENT).
 
     Attributes:
-        flags: whether any of it had been sent.
+        flags: whether any part of it had been sent.
         error: the error cause code, or 0.
-        info: how it was sent, with its context.
-        data: the message, if this notification was subscribed when it was sent; else empty.
+        info: the `SndInfo` it was sent with, which holds its context.
+        data: the message, if this notification was subscribed when the message was sent; otherwise empty.
         assoc_id: the association.
-        reason: one sentence for people.
+        reason: one sentence that says why.
     """
 
     flags: SendFailedFlag
@@ -98,14 +96,14 @@ class SendFailed:
 
 @dataclass(frozen=True, slots=True)
 class ShutdownEvent:
-    """The peer has asked for a graceful end: nothing more can be sent (SCTP_SHUTDOWN_EVENT)."""
+    """The peer's SHUTDOWN: nothing more can be sent (SCTP_SHUTDOWN_EVENT)."""
 
     assoc_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class AdaptationEvent:
-    """The peer's Adaptation Layer Indication (SCTP_ADAPTATION_INDICATION): 32 bits."""
+    """The peer's Adaptation Layer Indication, 32 bits (SCTP_ADAPTATION_INDICATION)."""
 
     adaptation_ind: int
     assoc_id: int
@@ -113,11 +111,11 @@ class AdaptationEvent:
 
 @dataclass(frozen=True, slots=True)
 class PartialDeliveryEvent:
-    """A message of which parts were received will never be whole (SCTP_PARTIAL_DELIVERY_EVENT).
+    """The end of a partial delivery: the rest of the message will not arrive (SCTP_PARTIAL_DELIVERY_EVENT).
 
     Attributes:
         indication: always `SCTP_PARTIAL_DELIVERY_ABORTED`.
-        stream: its stream.
+        stream: the stream of the message.
         seq: its sequence number in the stream.
         assoc_id: the association.
     """
@@ -130,7 +128,7 @@ class PartialDeliveryEvent:
 
 @dataclass(frozen=True, slots=True)
 class AuthenticationEvent:
-    """Something about keys (SCTP_AUTHENTICATION_EVENT)."""
+    """The change of a shared key (SCTP_AUTHENTICATION_EVENT)."""
 
     keynumber: int
     indication: AuthIndication
@@ -139,25 +137,25 @@ class AuthenticationEvent:
 
 @dataclass(frozen=True, slots=True)
 class SenderDryEvent:
-    """Everything sent has been acknowledged (SCTP_SENDER_DRY_EVENT)."""
+    """The acknowledgment of everything sent so far (SCTP_SENDER_DRY_EVENT)."""
 
     assoc_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class NotificationsStoppedEvent:
-    """So many notifications were unread that no more are kept; subscribe again (SCTP_NOTIFICATIONS_STOPPED_EVENT)."""
+    """The end of all subscriptions: too many notifications were unread (SCTP_NOTIFICATIONS_STOPPED_EVENT)."""
 
     assoc_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class StreamResetEvent:
-    """Streams began anew, or would not (SCTP_STREAM_RESET_EVENT).
+    """The reset of streams, or its failure (SCTP_STREAM_RESET_EVENT).
 
     Attributes:
-        flags: which direction, and whether it failed.
-        streams: which; all of them if none is listed.
+        flags: the direction, and whether the reset failed.
+        streams: the streams; an empty tuple means all of them.
         assoc_id: the association.
     """
 
@@ -168,7 +166,7 @@ class StreamResetEvent:
 
 @dataclass(frozen=True, slots=True)
 class AssocResetEvent:
-    """TSNs and SSNs of both directions began anew, or would not (SCTP_ASSOC_RESET_EVENT)."""
+    """The reset of TSNs and SSNs in both directions, or its failure (SCTP_ASSOC_RESET_EVENT)."""
 
     flags: AssocResetFlag
     local_tsn: int
@@ -178,7 +176,7 @@ class AssocResetEvent:
 
 @dataclass(frozen=True, slots=True)
 class StreamChangeEvent:
-    """There are more streams, or would not be (SCTP_STREAM_CHANGE_EVENT)."""
+    """The new numbers of streams, or the failure to add some (SCTP_STREAM_CHANGE_EVENT)."""
 
     flags: StreamChangeFlag
     instrms: int
@@ -189,8 +187,8 @@ class StreamChangeEvent:
 Notification = (
     AssocChange
     | PaddrChange
-    | RemoteError
-    | SendFailed
+    | RemoteErrorEvent
+    | SendFailedEvent
     | ShutdownEvent
     | AdaptationEvent
     | PartialDeliveryEvent
@@ -205,8 +203,8 @@ Notification = (
 NOTIFICATIONS: Final[dict[str, type]] = {
     "association": AssocChange,
     "address": PaddrChange,
-    "send_failure": SendFailed,
-    "peer_error": RemoteError,
+    "send_failure": SendFailedEvent,
+    "peer_error": RemoteErrorEvent,
     "shutdown": ShutdownEvent,
     "partial_delivery": PartialDeliveryEvent,
     "adaptation_layer": AdaptationEvent,
@@ -216,4 +214,4 @@ NOTIFICATIONS: Final[dict[str, type]] = {
     "assoc_reset": AssocResetEvent,
     "stream_change": StreamChangeEvent,
 }
-"""What can be subscribed, by its name in `events`."""
+"""The notifications that can be subscribed, by their names in `sock.events`."""

@@ -12,18 +12,20 @@ from typing import Self
 
 from datachan.sctp.options import AssociationOptions
 
-from .ancillary import Address, Message
-from .association import SocketAssociation
-from .base import How, SctpSocket
+from .ancillary import Address, PeerAddress
 from .binding import Binding
 from .constants import UDP_ENCAPSULATION_PORT, MessageFlag
+from .received import Message
+from .sctp_socket import SctpSocket, SendRequest
 from .settings import Settings
+from .socket_association import SocketAssociation
+from .validation import check_addresses, check_arguments
 
 
 class sctpsocket_tcp(SctpSocket):  # noqa: N801 - PySCTP's name
     """A one-to-one socket; for the arguments see `SctpSocket`.
 
-    A socket that listens has no association itself: `accept` gives a socket for each.
+    A listening socket has no association itself: `accept` returns a socket for each.
     """
 
     _single = True
@@ -40,20 +42,28 @@ class sctpsocket_tcp(SctpSocket):  # noqa: N801 - PySCTP's name
         super().__init__(family, udp_port=udp_port, remote_udp_port=remote_udp_port, options=options, trace=trace)
         self._association: SocketAssociation | None = None
         self._connecting = False
-        self._accepted: deque[sctpsocket_tcp] | None = None  # while it listens
+        self._waiting: deque[sctpsocket_tcp] | None = None  # sockets to be accepted, while this one listens
         self._acceptors: deque[asyncio.Future[None]] = deque()
 
     @classmethod
-    def _of(cls, binding: Binding, family: int, settings: Settings) -> Self:
-        """A socket for an association that is there already, on a binding shared with others."""
+    def _on_binding(cls, binding: Binding, family: int, settings: Settings) -> Self:
+        """Return a new socket for an association of a binding that other sockets use, too."""
         made = cls(family)
         made._settings = settings
         made._binding = binding.share()
         return made
 
     def _adopt(self, association: SocketAssociation) -> None:
+        """Make an association that of this socket."""
         self._association = association
-        association.inbox = self._inbox
+        association.queue = self._queue
+
+    def _copy_attributes(self, source: SctpSocket) -> None:
+        """Take over the attributes of the socket that this one comes from."""
+        self._linger = source._linger
+        self._recvrcvinfo = source._recvrcvinfo
+        self._recvnxtinfo = source._recvnxtinfo
+        self._queue.interleave = source._queue.interleave
 
     # -- server -----------------------------------------------------------------------------------------------
 
@@ -61,37 +71,32 @@ class sctpsocket_tcp(SctpSocket):  # noqa: N801 - PySCTP's name
         """Let peers set up associations.
 
         Args:
-            backlog: how many of them may wait for `accept`; 0 lets nobody in any more.
+            backlog: the most associations that wait for `accept`; 0 refuses further ones.
 
         Raises:
             OSError: the socket has an association.
         """
         self._check_open()
+        check_arguments(backlog=backlog)
         if self._association is not None or self._connecting:
             raise OSError(errno.EISCONN, "the socket has an association")
         binding = self._bound()
-        if self._accepted is None:
-            self._accepted = deque()
-            binding.incoming = self._incoming
+        if self._waiting is None:
+            self._waiting = deque()
+            binding.on_incoming = self._handle_incoming
         binding.endpoint.backlog = backlog
 
-    def _incoming(self, assoc_id: int, address: Address) -> SocketAssociation:
+    def _handle_incoming(self, assoc_id: int, peer: PeerAddress) -> SocketAssociation:
+        """Make a socket for an association that a peer has set up, and let it wait for `accept`."""
         binding = self._bound()
-        arrived = sctpsocket_tcp._of(binding, self.family, self._settings)
-        arrived._take_over(self)
-        association = SocketAssociation(assoc_id, binding, arrived._inbox, self._settings, address)
+        arrived = sctpsocket_tcp._on_binding(binding, self.family, self._settings)
+        arrived._copy_attributes(self)
+        association = SocketAssociation(assoc_id, binding.driver, arrived._queue, self._settings, peer)
         arrived._association = association
-        if self._accepted is not None:
-            self._accepted.append(arrived)
+        if self._waiting is not None:
+            self._waiting.append(arrived)
         self._wake_acceptor()
         return association
-
-    def _take_over(self, listener: SctpSocket) -> None:
-        """Be as the socket it comes from."""
-        self.linger = listener.linger
-        self.recvrcvinfo = listener.recvrcvinfo
-        self.recvnxtinfo = listener.recvnxtinfo
-        self._inbox.interleave = listener._inbox.interleave
 
     def _wake_acceptor(self) -> None:
         while self._acceptors:
@@ -100,18 +105,18 @@ class sctpsocket_tcp(SctpSocket):  # noqa: N801 - PySCTP's name
                 acceptor.set_result(None)
                 return
 
-    async def accept(self) -> tuple[sctpsocket_tcp, Address]:
-        """Wait for a peer: the socket for its association, and its (host, SCTP port).
+    async def accept(self) -> tuple[sctpsocket_tcp, PeerAddress]:
+        """Wait for a peer; return a socket for its association, and its (host, SCTP port).
 
         Raises:
             OSError: the socket does not listen, or is closed.
         """
         while True:
             self._check_open()
-            if self._accepted is None:
+            if self._waiting is None:
                 raise OSError(errno.EINVAL, "the socket does not listen")
-            if self._accepted:
-                arrived = self._accepted.popleft()
+            if self._waiting:
+                arrived = self._waiting.popleft()
                 association = arrived._association
                 if association is not None:
                     self._bound().endpoint.accept(association.id)
@@ -123,7 +128,7 @@ class sctpsocket_tcp(SctpSocket):  # noqa: N801 - PySCTP's name
             finally:
                 if acceptor in self._acceptors:
                     self._acceptors.remove(acceptor)
-                elif self._accepted:  # cancelled when it was its turn: then it is the next one's
+                elif self._waiting:  # woken and cancelled at once: wake the next acceptor instead
                     self._wake_acceptor()
 
     # -- client -----------------------------------------------------------------------------------------------
@@ -132,31 +137,36 @@ class sctpsocket_tcp(SctpSocket):  # noqa: N801 - PySCTP's name
         """Connect to a peer.
 
         Args:
-            address: its (host, SCTP port); of a name with several IP addresses, all are tried.
+            address: its (host, SCTP port). If the host is a name with several IP addresses, all of them are tried.
 
         Raises:
-            OSError: it refuses (`ConnectionRefusedError`), does not answer (`TimeoutError`), the socket is connected.
+            OSError: the peer refuses (`ConnectionRefusedError`) or does not answer (`TimeoutError`), or the socket is
+                connected.
         """
         await self.connectx([address])
 
     async def connectx(self, addresses: Sequence[Address]) -> int:
-        """Connect to a peer that has several addresses (RFC 6458, section 9.9); the id of the association.
+        """Connect to a peer with several addresses (RFC 6458, section 9.9), and return the id of the association.
+
+        Args:
+            addresses: the addresses of the peer, with the same port.
 
         Raises:
             OSError: as `connect`; or the ports differ.
         """
         self._check_open()
-        if self._association is not None or self._connecting or self._accepted is not None:
+        check_addresses(addresses)
+        if self._association is not None or self._connecting or self._waiting is not None:
             raise OSError(errno.EISCONN, os.strerror(errno.EISCONN))
         self._connecting = True
         association: SocketAssociation | None = None
         try:
             association = await self._connect(addresses, self._settings)
             self._association = association
-            await association.until_established()
+            await association.wait_until_established()
         except BaseException:
             if association is not None:
-                association.inbox = None
+                association.queue = None
                 association.abort("")
                 self._association = None
             raise
@@ -166,8 +176,8 @@ class sctpsocket_tcp(SctpSocket):  # noqa: N801 - PySCTP's name
 
     # -- both -------------------------------------------------------------------------------------------------
 
-    def getpeername(self) -> Address:
-        """The peer's (host, SCTP port).
+    def getpeername(self) -> PeerAddress:
+        """Return the peer's (host, SCTP port).
 
         Raises:
             OSError: there is no association.
@@ -175,35 +185,50 @@ class sctpsocket_tcp(SctpSocket):  # noqa: N801 - PySCTP's name
         return self._connected().address
 
     def shutdown(self, how: int = socket.SHUT_WR) -> None:
-        """Begin the graceful end (RFC 6458, section 4.1.7): nothing more is sent; what the peer still has comes.
+        """Start the graceful end (RFC 6458, section 4.1.7): nothing more is sent, the peer's messages still arrive.
 
-        SHUT_RD has no effect on the network: what comes is thrown away.
+        Args:
+            how: SHUT_WR, SHUT_RD or SHUT_RDWR. SHUT_RD sends nothing; received messages are discarded.
+
+        Raises:
+            OSError: there is no association.
         """
+        check_arguments(how=how)
         association = self._connected()
         if how in (socket.SHUT_RD, socket.SHUT_RDWR):
-            association.inbox = None
-            for item in self._inbox.clear():
+            association.queue = None
+            for item in self._queue.clear():
                 if item.message is not None:
-                    association.consumed(len(item.message.data))
-            self._inbox.end()
+                    association.consume(len(item.message.data))
+            self._queue.end()
         if how in (socket.SHUT_WR, socket.SHUT_RDWR):
             association.shutdown()
 
     def abort(self, reason: str = "") -> None:
-        """End the association at once; the peer is told the reason."""
+        """End the association at once, and send the peer the reason.
+
+        Raises:
+            OSError: there is no association.
+        """
+        check_arguments(reason=reason)
         self._connected().abort(reason)
 
     def _connected(self) -> SocketAssociation:
+        """Return the association.
+
+        Raises:
+            OSError: there is none.
+        """
         self._check_open()
         if self._association is None:
             raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
         return self._association
 
-    async def _send(self, data: bytes, how: How) -> None:
-        await self._send_on(self._connected(), data, how)
+    async def _send(self, data: bytes, request: SendRequest) -> None:
+        await self._send_on(self._connected(), data, request)
 
     async def recvmsg(self, maxlen: int = 65536) -> Message:
-        """See `SctpSocket.recvmsg`. At the end of the association a message without data.
+        """Return the next message, as `SctpSocket.recvmsg`; at the end of the association a message without data.
 
         Raises:
             OSError: the association was lost, there is none, or the socket is closed.
@@ -217,6 +242,11 @@ class sctpsocket_tcp(SctpSocket):  # noqa: N801 - PySCTP's name
             raise association.failure
         return Message(b"", MessageFlag(0), association.address, association.id)
 
+    # -- state ------------------------------------------------------------------------------------------------
+
+    def _associations(self) -> list[SocketAssociation]:
+        return [] if self._association is None else [self._association]
+
     def _chosen(self, assoc_id: int) -> SocketAssociation | None:
         return self._association
 
@@ -224,36 +254,30 @@ class sctpsocket_tcp(SctpSocket):  # noqa: N801 - PySCTP's name
         return self._association
 
     @property
-    def _listens(self) -> bool:
-        return self._accepted is not None or self._association is None
+    def _takes_incoming(self) -> bool:
+        return self._waiting is not None or self._association is None
 
     def _set_autoclose(self, seconds: float) -> None:
         raise OSError(errno.EOPNOTSUPP, "SCTP_AUTOCLOSE is for one-to-many sockets")
 
-    def _associations(self) -> list[SocketAssociation]:
-        return [] if self._association is None else [self._association]
-
     def _stop_listening(self) -> None:
-        if self._accepted is None:
+        if self._waiting is None:
             return
         binding = self._bound()
         binding.endpoint.backlog = 0
-        binding.incoming = None
-        for arrived in self._accepted:
+        binding.on_incoming = None
+        for arrived in self._waiting:
             arrived._refuse()
-        self._accepted.clear()
-        self._wake_acceptors()
-
-    def _wake_acceptors(self) -> None:
+        self._waiting.clear()
         while self._acceptors:
             self._wake_acceptor()
 
     def _refuse(self) -> None:
-        """Nobody will accept it."""
+        """Abort the association of a socket that will not be accepted, and close the socket."""
         self._closed = True
         for association in self._associations():
-            association.inbox = None
-            association.abort("nobody accepted the association")
+            association.queue = None
+            association.abort("the listening socket was closed before it accepted the association")
         if self._binding is not None:
-            self._binding.flush()
+            self._binding.driver.flush()
             self._binding.release()

@@ -1,7 +1,7 @@
-"""UDP sockets of this program and the SCTP ports behind them: who gets which packet, and which socket one leaves by.
+"""The UDP sockets of this program and the SCTP ports behind them: which port gets a packet, and which socket sends one.
 
-Sockets of one event loop share a UDP socket when they are bound to the same address and UDP port, each with an SCTP
-port of its own, as all of a host share the one encapsulation port of a kernel.
+Sockets of one event loop share a UDP socket when they are bound to the same address and UDP port. Each has its own SCTP
+port, as all SCTP sockets of a host share the one encapsulation port of its kernel.
 """
 
 from __future__ import annotations
@@ -20,73 +20,84 @@ from datachan.sctp.out_of_the_blue import refuse_untrusted
 from datachan.trace import Tap, open_tap
 from datachan.udp import Address, UdpSocket, header_length, route_mtu, source_address
 
-Run = tuple[TransportAddress, list[bytes]]
-Receiver = Callable[[list[Run]], None]
+from .host_addresses import to_engine, to_system
+
+PacketRun = tuple[TransportAddress, list[bytes]]
+"""Packets with the address of the peer that they come from or go to."""
+
+Receiver = Callable[[list[PacketRun]], None]
 TooLong = Callable[[TransportAddress, bytes], None]
 
 EPHEMERAL_PORTS: Final = range(49152, 65536)
 RECEIVE_BUFFER: Final = 4 << 20
 SEND_BUFFER: Final = 1 << 20
 
-_MOST_ROUTED: Final = 1024
+_MAX_CACHED: Final = 1024
 
 
-class User(NamedTuple):
-    """Who has an SCTP port of a UDP socket.
+class PortUser(NamedTuple):
+    """The callbacks of the transport that has an SCTP port of a UDP socket.
 
     Attributes:
-        receiver: gets the packets for it.
-        writable: called when the socket has become writable.
-        too_long: called with a packet from it that was longer than the first link takes, and where it was to go.
+        on_packets: called with the packets for the port.
+        on_writable: called when the socket has become writable.
+        on_too_long: called with the destination and the packet when a packet is longer than the first link takes.
     """
 
-    receiver: Receiver
-    writable: Callable[[], None]
-    too_long: TooLong
+    on_packets: Receiver
+    on_writable: Callable[[], None]
+    on_too_long: TooLong
 
 
 class SharedSocket:
     """One UDP socket, and the users of the SCTP ports behind it."""
 
-    def __init__(self, registry: Registry, host: str, socket: UdpSocket) -> None:
+    def __init__(self, owner: SharedSockets, host: str, socket: UdpSocket) -> None:
         self.socket = socket
         self.host = host
         self.udp_port: int = socket.local_address[1]
-        self._registry = registry
-        self._users: dict[int, User] = {}
+        self._owner = owner
+        self._users: dict[int, PortUser] = {}
         self._six = ":" in host
         self._sources: dict[Address, TransportAddress] = {}
-        socket.set_receiver(self._received)
-        socket.on_too_long = self._was_too_long
-        socket.set_writable_callback(self._writable)
+        self._addresses: dict[TransportAddress, Address] = {}
+        socket.set_receiver(self._receive)
+        socket.on_too_long = self._handle_too_long
+        socket.set_writable_callback(self._handle_writable)
 
     def has(self, port: int) -> bool:
-        """Whether this SCTP port is in use."""
+        """Return whether this SCTP port is in use."""
         return port in self._users
 
-    def open(self, port: int, user: User) -> None:
-        """Take an SCTP port.
+    def open(self, port: int, user: PortUser) -> None:
+        """Give an SCTP port to a user.
 
         Raises:
-            OSError: it is taken.
+            OSError: the port is in use.
         """
         if port in self._users:
             raise OSError(errno.EADDRINUSE, f"SCTP port {port} is in use: {os.strerror(errno.EADDRINUSE)}")
         self._users[port] = user
 
     def release(self, port: int) -> None:
-        """Give an SCTP port back; the last one closes the socket."""
+        """Release an SCTP port, and close the socket after the last one."""
         self._users.pop(port, None)
         self.close_unused()
 
     def close_unused(self) -> None:
         """Close the socket if no SCTP port of it is in use."""
         if not self._users:
-            self._registry.forget(self)
+            self._owner.remove(self)
             self.socket.close()
 
     def send(self, packets: Sequence[bytes], target: TransportAddress, *, whole: bool = False) -> None:
-        """Send packets, if so wanted whole or not at all; what the system has no room for is lost, as on a network."""
+        """Send packets to a peer; discard them when the system has no room, as a network does.
+
+        Args:
+            packets: the packets.
+            target: the address of the peer.
+            whole: whether the packets must not be fragmented on their way.
+        """
         self.socket.allow_fragmentation(not whole)
         try:
             self.socket.send(packets, self._address(target))
@@ -94,29 +105,34 @@ class SharedSocket:
             self.socket.discarded += len(packets)
 
     def source_for(self, target: TransportAddress) -> str:
-        """The address of ours that packets to a peer come from, a wildcard if only the routes know."""
+        """Return our address that packets to a peer come from; a wildcard if the system's routes choose it."""
         source = self.socket.source_of(self._address(target))
         return self.host if source is None else normalize(source)
 
     def _address(self, peer: TransportAddress) -> Address:
-        """A peer's address as the system takes it."""
-        return (f"::ffff:{peer[0]}", peer[1]) if self._six and ":" not in peer[0] else peer
+        """Return a peer's address in the form of the system."""
+        address = self._addresses.get(peer)
+        if address is None:
+            if len(self._addresses) >= _MAX_CACHED:
+                self._addresses.clear()
+            address = self._addresses[peer] = to_system(peer, six=self._six)
+        return address
 
-    def _was_too_long(self, packet: bytes, address: Address | None) -> None:
+    def _handle_too_long(self, packet: bytes, address: Address | None) -> None:
         user = self._users.get(int.from_bytes(packet[:2], "big"))
         if user is not None and address is not None:
-            user.too_long(self._peer(address), packet)
+            user.on_too_long(self._peer(address), packet)
 
     def _peer(self, address: Address) -> TransportAddress:
-        """An address as the system has it, as the engine has it."""
+        """Return an address of the system in the form of the engine."""
         source = self._sources.get(address)
         if source is None:
-            if len(self._sources) >= 1024:
+            if len(self._sources) >= _MAX_CACHED:
                 self._sources.clear()
-            source = self._sources[address] = (normalize(address[0]), address[1])
+            source = self._sources[address] = to_engine(address)
         return source
 
-    def _received(self, datagrams: list[bytes], address: Address) -> None:
+    def _receive(self, datagrams: list[bytes], address: Address) -> None:
         source = self._peer(address)
         first = datagrams[0][2:4]
         if all(datagram[2:4] == first for datagram in datagrams):
@@ -128,80 +144,94 @@ class SharedSocket:
     def _hand_over(self, port: int, source: TransportAddress, datagrams: list[bytes]) -> None:
         user = self._users.get(port)
         if user is not None:
-            user.receiver([(source, datagrams)])
+            user.on_packets([(source, datagrams)])
             return
-        # Nobody has this port; to say so to the first packet of a batch is enough.
+        # The port is not in use: one answer for the batch is enough.
         answer = refuse_untrusted(datagrams[0])
         if answer is not None:
             self.send([answer], source)
 
-    def _writable(self) -> None:
+    def _handle_writable(self) -> None:
         for user in list(self._users.values()):
-            user.writable()
+            user.on_writable()
 
 
-class Registry:
+class SharedSockets:
     """The UDP sockets of one event loop."""
 
     def __init__(self) -> None:
         self._sockets: dict[tuple[str, int], SharedSocket] = {}
 
     def get(self, host: str, udp_port: int) -> SharedSocket:
-        """The socket bound to this address, a new one if there is none yet.
+        """Return the socket bound to an address; bind a new one if there is none yet.
 
         Args:
             host: an IP address of this host, or a wildcard.
-            udp_port: 0 has the system choose one.
+            udp_port: the UDP port; 0 lets the system choose one.
 
         Raises:
-            OSError: the address is not one of this host's, or another program has the port.
+            OSError: this host does not have the address, or another program has the port.
         """
         if udp_port:
             wildcard = "::" if ":" in host else "0.0.0.0"
             for key in ((host, udp_port), (wildcard, udp_port)):
                 if key in self._sockets:
                     return self._sockets[key]
-        socket = UdpSocket.bind(host, udp_port, receive_buffer=RECEIVE_BUFFER, send_buffer=SEND_BUFFER)
+        try:
+            socket = UdpSocket.bind(host, udp_port, receive_buffer=RECEIVE_BUFFER, send_buffer=SEND_BUFFER)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise OSError(
+                errno.EADDRINUSE,
+                f"another program uses UDP port {udp_port} at {host}: give one of the two another udp_port, and its "
+                "peers the same remote_udp_port",
+            ) from None
         shared = SharedSocket(self, host, socket)
         self._sockets[(host, shared.udp_port)] = shared
         return shared
 
     def ephemeral(self, host: str) -> SharedSocket:
-        """The socket, on a port the system chose, of those who only connect from this address."""
+        """Return the socket, on a port of the system's choice, of all users that only connect from an address."""
         shared = self._sockets.get((host, 0))
         if shared is None:
             shared = self._sockets[(host, 0)] = self.get(host, 0)
         return shared
 
-    def forget(self, shared: SharedSocket) -> None:
-        """A socket is closed."""
+    def remove(self, shared: SharedSocket) -> None:
+        """Remove a socket that is closed."""
         for key in ((shared.host, shared.udp_port), (shared.host, 0)):
             if self._sockets.get(key) is shared:
                 del self._sockets[key]
 
 
-_registries: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Registry] = weakref.WeakKeyDictionary()
+_of_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, SharedSockets] = weakref.WeakKeyDictionary()
 
 
-def registry() -> Registry:
-    """That of the running event loop."""
+def shared_sockets() -> SharedSockets:
+    """Return the UDP sockets of the running event loop."""
     loop = asyncio.get_running_loop()
-    found = _registries.get(loop)
+    found = _of_loops.get(loop)
     if found is None:
-        found = _registries[loop] = Registry()
+        found = _of_loops[loop] = SharedSockets()
     return found
 
 
-class Ports:
-    """One SCTP port on one or several addresses of this host, all with the same UDP port: an endpoint's transport.
+class PortTransport:
+    """The transport of an endpoint: one SCTP port on one or several addresses of this host, with one UDP port.
+
+    Args:
+        port: the SCTP port.
+        sockets: the UDP sockets, one for each address.
+        tap: records every packet; None records none.
 
     Attributes:
         port: the SCTP port.
-        sockets: one for each address.
-        sources_for: says which of them packets to an address may come from; any if it lists none.
-        dont_fragment: says whether a packet to an address must arrive in one piece or not at all.
-        on_too_long: called with the address and the packet that was not sent because the first link takes none so long.
-        tap: sees every packet; None when nobody looks.
+        sockets: the UDP sockets, one for each address.
+        tap: records every packet, or None.
+        sources_for: returns our addresses that packets to an address may come from; an empty list allows all.
+        dont_fragment: returns whether a packet to an address must not be fragmented.
+        on_too_long: called with the destination and the packet when a packet is longer than the first link takes.
     """
 
     def __init__(self, port: int, sockets: list[SharedSocket], tap: Tap | None = None) -> None:
@@ -213,11 +243,9 @@ class Ports:
         self.sources_for: Callable[[TransportAddress], Sequence[str]] | None = None
         self.dont_fragment: Callable[[TransportAddress, bytes], bool] | None = None
         self.on_too_long: TooLong | None = None
-        self._chosen: dict[
-            TransportAddress, SharedSocket
-        ] = {}  # of each peer's address, the socket it was heard at or goes by
+        self._chosen: dict[TransportAddress, SharedSocket] = {}  # by the peer's address, the socket that sends to it
         self._turn = 0
-        self._routed: dict[str, str] = {}  # of each peer's address, ours in the capture
+        self._routed: dict[str, str] = {}  # by the peer's address, our address in the capture
         try:
             for shared in sockets:
                 self.add(shared)
@@ -228,19 +256,20 @@ class Ports:
     @classmethod
     def bind(
         cls, hosts: Sequence[str], port: int, udp_port: int | None, trace: str | os.PathLike[str] | None = None
-    ) -> Ports:
-        """Take an SCTP port.
+    ) -> PortTransport:
+        """Bind to an SCTP port.
 
         Args:
             hosts: IP addresses of this host, at least one.
-            port: the SCTP port; 0 has a free one chosen.
-            udp_port: the UDP port; 0 has the system choose one, None is one shared by all that only connect.
-            trace: where to capture packets, as `open_tap` takes it.
+            port: the SCTP port; 0 chooses a free one.
+            udp_port: the UDP port. 0 lets the system choose one. None is the one shared by all sockets that only
+                connect.
+            trace: the capture file or folder, as for `open_tap`.
 
         Raises:
-            OSError: a port is taken, an address is not one of this host's, or no capture can be written.
+            OSError: a port is in use, this host does not have an address, or the capture cannot be written.
         """
-        known = registry()
+        known = shared_sockets()
         sockets: list[SharedSocket] = []
         try:
             for host in hosts:
@@ -252,12 +281,12 @@ class Ports:
             port = port or free_port(sockets)
             return cls(port, sockets, open_tap(trace, f"SCTP port {port}"))
         finally:
-            for shared in sockets:  # what was opened for this and is not used
+            for shared in sockets:  # close what was opened and is not used
                 shared.close_unused()
 
     @property
     def hosts(self) -> list[str]:
-        """The addresses it is bound to."""
+        """The addresses of this host that the port is bound to."""
         return [shared.host for shared in self.sockets]
 
     @property
@@ -267,21 +296,21 @@ class Ports:
 
     def add(self, shared: SharedSocket) -> None:
         """Use one more address."""
-        receiver = self._received if self.tap is None else partial(self._tap_received, self.tap, shared)
-        shared.open(self.port, User(receiver, self._writable, self._was_too_long))
+        receiver = self._receive if self.tap is None else partial(self._record_and_receive, self.tap, shared)
+        shared.open(self.port, PortUser(receiver, self._handle_writable, self._handle_too_long))
         self.sockets.append(shared)
 
-    def bind_too(self, hosts: Sequence[str]) -> None:
-        """Use more addresses, with the same UDP port; all of them or none.
+    def bind_more(self, hosts: Sequence[str]) -> None:
+        """Use more addresses with the same UDP port: all of them or, after an error, none.
 
         Raises:
-            OSError: the port is taken there, or an address is not one of this host's.
+            OSError: the port is in use there, or this host does not have an address.
         """
         added: list[str] = []
         try:
             for host in hosts:
                 if host not in self.hosts:
-                    shared = registry().get(host, self.udp_port)
+                    shared = shared_sockets().get(host, self.udp_port)
                     try:
                         self.add(shared)
                     finally:
@@ -294,7 +323,7 @@ class Ports:
         self._chosen.clear()
 
     def remove(self, host: str) -> None:
-        """Use an address no more."""
+        """Stop using an address."""
         for shared in self.sockets:
             if shared.host == host:
                 self.sockets.remove(shared)
@@ -302,36 +331,36 @@ class Ports:
                 self._chosen.clear()
                 return
 
-    def choose_anew(self) -> None:
-        """What packets may come from has changed."""
+    def forget_choices(self) -> None:
+        """Forget which socket sends to which peer, because our addresses have changed."""
         self._chosen.clear()
         self._routed.clear()
 
     def close(self) -> None:
-        """Give everything back."""
+        """Release the SCTP port at all addresses, and close the capture."""
         for shared in self.sockets:
             shared.release(self.port)
         self.sockets.clear()
         if self.tap is not None:
             self.tap.close()
 
-    # -- what a driver wants of a transport -------------------------------------------------------------------
+    # -- the transport of a driver ----------------------------------------------------------------------------
 
     def set_receiver(self, receiver: Receiver | None) -> None:
-        """Name who gets each batch."""
+        """Set the callback for received packets."""
         self._receiver = receiver
 
     @property
     def writable(self) -> bool:
-        """Whether datagrams are taken now."""
+        """Whether all UDP sockets take packets now."""
         return all(shared.socket.writable for shared in self.sockets)
 
     def set_writable_callback(self, callback: Callable[[], None] | None) -> None:
-        """Name who is told that `writable` has become True."""
+        """Set the callback for `writable` becoming True."""
         self._writable_callback = callback
 
-    def send_datagrams(self, datagrams: Sequence[Run]) -> None:
-        """Send each run to its address."""
+    def send_datagrams(self, datagrams: Sequence[PacketRun]) -> None:
+        """Send each run of packets to its address."""
         if self.tap is not None:
             for target, packets in datagrams:
                 self.tap.sent(packets, self._local_address(self._choose(target), target), target)
@@ -343,43 +372,43 @@ class Ports:
     def _whole(self, target: TransportAddress, packets: list[bytes]) -> bool:
         return self.dont_fragment is not None and self.dont_fragment(target, packets[0])
 
-    def _was_too_long(self, target: TransportAddress, packet: bytes) -> None:
+    def _handle_too_long(self, target: TransportAddress, packet: bytes) -> None:
         if self.on_too_long is not None:
             self.on_too_long(target, packet)
 
     def source_for(self, target: TransportAddress) -> str:
-        """The address of ours that a peer is sent to from."""
+        """Return our address that packets to a peer come from."""
         host = self._choose(target).source_for(target)
         return source_address(target) or host if host in WILDCARDS else host
 
     def longest_packet(self, target: TransportAddress) -> int:
-        """Bytes of the longest packet that the first link on the way to a peer takes, 0 if the system does not tell."""
+        """Return the longest packet, in bytes, that the first link to a peer takes; 0 if the system does not know."""
         mtu = route_mtu(self._choose(target).host, target)
         return 0 if mtu is None else mtu - header_length(target[0])
 
-    def _tap_received(self, tap: Tap, shared: SharedSocket, runs: list[Run]) -> None:
+    def _record_and_receive(self, tap: Tap, shared: SharedSocket, runs: list[PacketRun]) -> None:
         for source, packets in runs:
             tap.received(packets, self._local_address(shared, source), source)
-        self._received(runs)
+        self._receive(runs)
 
     def _local_address(self, shared: SharedSocket, peer: TransportAddress) -> TransportAddress:
-        """Where packets of a peer come to; where nobody knows which of all addresses that is, the one routed to it."""
+        """Return our address of a packet in the capture; for a wildcard the one that the system's routes choose."""
         own = shared.source_for(peer)
         if own not in WILDCARDS:
             return own, shared.udp_port
         host = self._routed.get(peer[0])
         if host is None:
-            if len(self._routed) >= _MOST_ROUTED:
+            if len(self._routed) >= _MAX_CACHED:
                 self._routed.clear()
             host = self._routed[peer[0]] = source_address(peer) or shared.host
         return host, shared.udp_port
 
-    def _received(self, runs: list[Run]) -> None:
+    def _receive(self, runs: list[PacketRun]) -> None:
         if self._receiver is not None:
             self._receiver(runs)
 
     def _choose(self, target: TransportAddress) -> SharedSocket:
-        """The socket to send by: the one the system's routes name; else those of the family in turn."""
+        """Return the socket that sends to a peer: the one that the routes name, else those of the family in turn."""
         chosen = self._chosen.get(target)
         if chosen is None:
             six = ":" in target[0]
@@ -387,7 +416,7 @@ class Ports:
             fitting = [shared for shared in self.sockets if (":" in shared.host) == six] or self.sockets
             fitting = [shared for shared in fitting if shared.host in allowed] or fitting
             preferred = source_address(target)
-            chosen = next((shared for shared in fitting if shared.host == preferred), None)
+            chosen = next((shared for shared in fitting if shared.host.partition("%")[0] == preferred), None)
             if chosen is None:
                 chosen = fitting[self._turn % len(fitting)]
                 self._turn += 1
@@ -396,13 +425,17 @@ class Ports:
             self._chosen[target] = chosen
         return chosen
 
-    def _writable(self) -> None:
+    def _handle_writable(self) -> None:
         if self._writable_callback is not None and self.writable:
             self._writable_callback()
 
 
 def free_port(sockets: Sequence[SharedSocket]) -> int:
-    """An SCTP port nobody has on any of these."""
+    """Return an ephemeral SCTP port that is not in use on any of the sockets.
+
+    Raises:
+        OSError: all of them are in use.
+    """
     start = random.randrange(len(EPHEMERAL_PORTS))
     for step in range(len(EPHEMERAL_PORTS)):
         port = EPHEMERAL_PORTS[(start + step) % len(EPHEMERAL_PORTS)]

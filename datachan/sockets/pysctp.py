@@ -1,4 +1,4 @@
-"""PySCTP's names for socket options: attributes and calls that set and get what `setsockopt` and `getsockopt` do."""
+"""PySCTP's names for socket options: attributes and calls for what `setsockopt` and `getsockopt` do."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from abc import abstractmethod
 from typing import Any, Final
 
 from .ancillary import Address, InitMsg, PrInfo, SndInfo
-from .constants import PrPolicy
+from .constants import AssocId, PrPolicy
 from .notifications import NOTIFICATIONS
-from .options import (
+from .option_values import (
     AssocParams,
-    Event,
     PaddrInfo,
     PaddrParams,
     RtoInfo,
     SocketOption,
     Status,
+    Subscription,
 )
 
+_O = SocketOption
 _ALIASES: Final = {
     "dataio": "data_io",
     "sndrcvinfo": "data_io",
@@ -29,11 +30,11 @@ _ALIASES: Final = {
 
 
 class EventSubscription:
-    """The notifications a socket wants: an attribute for each, True or False.
+    """The subscribed notifications of a socket: an attribute for each, True or False.
 
     `association`, `address`, `send_failure`, `peer_error`, `shutdown`, `partial_delivery`, `adaptation_layer`,
-    `authentication`, `sender_dry`, `stream_reset`, `assoc_reset`, `stream_change`; and `data_io`, whether messages come
-    with a `RcvInfo`. Setting one is for associations to come and those that are.
+    `authentication`, `sender_dry`, `stream_reset`, `assoc_reset`, `stream_change`; and `data_io`, whether messages have
+    a `RcvInfo`. Setting one applies to present and future associations.
     """
 
     _socket: PySctpNames
@@ -49,23 +50,25 @@ class EventSubscription:
             raise AttributeError(f"there is no notification {name!r}; there is {', '.join(NOTIFICATIONS)}")
         return NOTIFICATIONS[name] in self._socket.getsockopt(SocketOption.SCTP_EVENT)
 
-    def __setattr__(self, name: str, value: object) -> None:
+    def __setattr__(self, name: str, value: bool) -> None:
         name = _ALIASES.get(name, name)
         if name == "data_io":
-            self._socket.setsockopt(SocketOption.SCTP_RECVRCVINFO, bool(value))
+            self._socket.setsockopt(SocketOption.SCTP_RECVRCVINFO, value)
             return
         if name not in NOTIFICATIONS:
             raise AttributeError(f"there is no notification {name!r}; there is {', '.join(NOTIFICATIONS)}")
-        self._socket.subscribe(NOTIFICATIONS[name], bool(value))
+        self._socket.setsockopt(
+            SocketOption.SCTP_EVENT, Subscription(NOTIFICATIONS[name], value), AssocId.SCTP_ALL_ASSOC
+        )
 
     def clear(self) -> None:
-        """Want none of them, only data."""
+        """Unsubscribe all notifications."""
         for kind in NOTIFICATIONS.values():
             self._socket.subscribe(kind, False)
 
 
 class InitParams:
-    """How associations are set up: the fields of `InitMsg` as attributes (SCTP_INITMSG)."""
+    """How future associations are set up: the fields of `InitMsg` as attributes (SCTP_INITMSG)."""
 
     _socket: PySctpNames
 
@@ -77,11 +80,13 @@ class InitParams:
         return value
 
     def __setattr__(self, name: str, value: int) -> None:
+        if name not in InitMsg.__dataclass_fields__:
+            raise AttributeError(f"there is no parameter {name!r}; there is {', '.join(InitMsg.__dataclass_fields__)}")
         self._socket.setsockopt(SocketOption.SCTP_INITMSG, InitMsg(**{name: value}))
 
 
 def _option(option: SocketOption, meaning: str) -> Any:
-    """An attribute that is a socket option."""
+    """Return a property that gets and sets a socket option."""
 
     def getter(self: PySctpNames) -> Any:
         return self.getsockopt(option)
@@ -89,11 +94,11 @@ def _option(option: SocketOption, meaning: str) -> Any:
     def setter(self: PySctpNames, value: object) -> None:
         self.setsockopt(option, value)
 
-    return property(getter, setter, doc=meaning)
+    return property(getter, setter, doc=f"{meaning} ({option.name}).")
 
 
 class PySctpNames:
-    """What a socket of PySCTP has besides its calls."""
+    """The attributes and calls of PySCTP for socket options."""
 
     @abstractmethod
     def setsockopt(self, option: SocketOption, value: object, assoc_id: int = 0) -> None:
@@ -101,40 +106,40 @@ class PySctpNames:
 
     @abstractmethod
     def getsockopt(self, option: SocketOption, assoc_id: int = 0, address: Address | None = None) -> Any:
-        """The value of an option."""
+        """Return the value of an option."""
 
-    nodelay = _option(SocketOption.SCTP_NODELAY, "Send small messages at once (SCTP_NODELAY).")
-    adaptation = _option(SocketOption.SCTP_ADAPTATION_LAYER, "Adaptation Layer Indication (SCTP_ADAPTATION_LAYER).")
-    disable_fragments = _option(SocketOption.SCTP_DISABLE_FRAGMENTS, "Refuse messages longer than a packet.")
-    maxseg = _option(SocketOption.SCTP_MAXSEG, "Most bytes of a message in a packet; 0 for what fits (SCTP_MAXSEG).")
-    autoclose = _option(SocketOption.SCTP_AUTOCLOSE, "Seconds an association may be idle; 0 for ever (SCTP_AUTOCLOSE).")
-    sndbuf = _option(SocketOption.SO_SNDBUF, "Bytes that may wait to be sent, for each association (SO_SNDBUF).")
-    rcvbuf = _option(SocketOption.SO_RCVBUF, "Bytes a peer may have under way, for each association (SO_RCVBUF).")
+    nodelay = _option(_O.SCTP_NODELAY, "Whether small messages are sent at once")
+    adaptation = _option(_O.SCTP_ADAPTATION_LAYER, "The Adaptation Layer Indication, 32 bits or None")
+    disable_fragments = _option(_O.SCTP_DISABLE_FRAGMENTS, "Whether messages longer than a packet are refused")
+    maxseg = _option(_O.SCTP_MAXSEG, "The most bytes of a message in a packet; 0 for no limit")
+    autoclose = _option(_O.SCTP_AUTOCLOSE, "Seconds after which an idle association ends; 0 for never")
+    sndbuf = _option(_O.SO_SNDBUF, "Bytes of each association that may wait to be sent; 0 for no limit")
+    rcvbuf = _option(_O.SO_RCVBUF, "The receiver window of each association in bytes")
 
     @property
     def events(self) -> EventSubscription:
-        """The notifications that are wanted."""
+        """The subscribed notifications."""
         return EventSubscription(self)
 
     @property
     def initparams(self) -> InitParams:
-        """How associations are set up."""
+        """How future associations are set up."""
         return InitParams(self)
 
     def subscribe(self, kind: type, on: bool = True, assoc_id: int | None = None) -> None:
-        """Want notifications of a class, or do not (SCTP_EVENT).
+        """Subscribe or unsubscribe one kind of notification (SCTP_EVENT).
 
         Args:
-            kind: `AssocChange`, for example.
-            on: whether they are wanted.
-            assoc_id: of which association; None for those to come and those that are.
+            kind: the class of the notification, `AssocChange` for example.
+            on: True subscribes, False unsubscribes.
+            assoc_id: the association; None means present and future ones.
         """
-        everybody = 2  # SCTP_ALL_ASSOC
-        self.setsockopt(SocketOption.SCTP_EVENT, Event(kind, on), everybody if assoc_id is None else assoc_id)
+        chosen = AssocId.SCTP_ALL_ASSOC if assoc_id is None else assoc_id
+        self.setsockopt(SocketOption.SCTP_EVENT, Subscription(kind, on), chosen)
 
     @property
     def ttl(self) -> int:
-        """Milliseconds messages live that do not say it; 0 for ever."""
+        """The default lifetime of messages in milliseconds; 0 for no limit."""
         info: PrInfo = self.getsockopt(SocketOption.SCTP_DEFAULT_PRINFO)
         return info.value if info.policy == PrPolicy.SCTP_PR_SCTP_TTL else 0
 
@@ -145,7 +150,7 @@ class PySctpNames:
 
     @property
     def streamid(self) -> int:
-        """The stream of messages that do not say it."""
+        """The default stream of messages."""
         info: SndInfo = self.getsockopt(SocketOption.SCTP_DEFAULT_SNDINFO)
         return info.sid
 
@@ -155,44 +160,44 @@ class PySctpNames:
         self.setsockopt(SocketOption.SCTP_DEFAULT_SNDINFO, SndInfo(value, info.flags, info.ppid, info.context))
 
     def get_status(self, assoc_id: int = 0) -> Status:
-        """An association as it stands (SCTP_STATUS)."""
+        """Return the state of an association (SCTP_STATUS)."""
         status: Status = self.getsockopt(SocketOption.SCTP_STATUS, assoc_id)
         return status
 
     def get_paddrinfo(self, assoc_id: int, sockaddr: Address) -> PaddrInfo:
-        """An address of the peer as it stands (SCTP_GET_PEER_ADDR_INFO)."""
+        """Return the state of an address of the peer (SCTP_GET_PEER_ADDR_INFO)."""
         info: PaddrInfo = self.getsockopt(SocketOption.SCTP_GET_PEER_ADDR_INFO, assoc_id, sockaddr)
         return info
 
     def get_rtoinfo(self, assoc_id: int = 0) -> RtoInfo:
-        """The bounds of the RTO (SCTP_RTOINFO)."""
+        """Return the bounds of the RTO (SCTP_RTOINFO)."""
         info: RtoInfo = self.getsockopt(SocketOption.SCTP_RTOINFO, assoc_id)
         return info
 
     def set_rtoinfo(self, info: RtoInfo, assoc_id: int = 0) -> None:
-        """Change them."""
+        """Set the bounds of the RTO (SCTP_RTOINFO)."""
         self.setsockopt(SocketOption.SCTP_RTOINFO, info, assoc_id)
 
     def get_assocparams(self, assoc_id: int = 0) -> AssocParams:
-        """Parameters of an association (SCTP_ASSOCINFO)."""
+        """Return the parameters of an association (SCTP_ASSOCINFO)."""
         parameters: AssocParams = self.getsockopt(SocketOption.SCTP_ASSOCINFO, assoc_id)
         return parameters
 
     def set_assocparams(self, parameters: AssocParams, assoc_id: int = 0) -> None:
-        """Change them."""
+        """Set the parameters of an association (SCTP_ASSOCINFO)."""
         self.setsockopt(SocketOption.SCTP_ASSOCINFO, parameters, assoc_id)
 
     def get_paddrparams(self, assoc_id: int = 0, sockaddr: Address | None = None) -> PaddrParams:
-        """How an address of the peer is watched (SCTP_PEER_ADDR_PARAMS)."""
+        """Return how an address of the peer is monitored (SCTP_PEER_ADDR_PARAMS)."""
         parameters: PaddrParams = self.getsockopt(SocketOption.SCTP_PEER_ADDR_PARAMS, assoc_id, sockaddr)
         return parameters
 
     def set_paddrparams(self, parameters: PaddrParams, assoc_id: int = 0) -> None:
-        """Change that."""
+        """Set how an address of the peer is monitored (SCTP_PEER_ADDR_PARAMS)."""
         self.setsockopt(SocketOption.SCTP_PEER_ADDR_PARAMS, parameters, assoc_id)
 
     def set_primary(self, assoc_id: int, addr: Address) -> None:
-        """Have data go to this address of the peer while it can be reached (SCTP_PRIMARY_ADDR)."""
+        """Make an address of the peer the primary one, to which data goes while it is reachable (SCTP_PRIMARY_ADDR)."""
         self.setsockopt(SocketOption.SCTP_PRIMARY_ADDR, addr, assoc_id)
 
     def set_peer_primary(self, assoc_id: int, addr: Address) -> None:

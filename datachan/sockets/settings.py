@@ -1,4 +1,4 @@
-"""What a socket, or one association of it, was told to be like. Values; nothing acts here."""
+"""The settings of a socket and of each of its associations, as values."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .ancillary import InitMsg, PrInfo, SndInfo
 from .constants import UDP_ENCAPSULATION_PORT
 
 LARGEST_PACKET: Final = 65_484
-"""The largest SCTP packet, in bytes: what fits UDP in IPv6, and IPv4."""
+"""The largest SCTP packet in bytes: it fits a UDP datagram over IPv6 and over IPv4."""
 
 
 def default_options() -> AssociationOptions:
-    """The parameters of an association as `datachan.sockets` has them, where they differ from the engine's."""
+    """Return the protocol parameters that sockets start with, where they differ from the engine's defaults."""
     return AssociationOptions(
         path_mtu_discovery=True,
         max_packet_size=LARGEST_PACKET,
@@ -39,16 +39,16 @@ def default_options() -> AssociationOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What can be set for a socket and then for each association.
+    """The settings of a socket, which each new association starts with.
 
     Attributes:
         options: the protocol parameters.
-        remote_udp_port: the UDP port of peers we connect to.
-        sndinfo: how messages are sent that do not say it (SCTP_DEFAULT_SNDINFO).
-        prinfo: when these are given up (SCTP_DEFAULT_PRINFO).
-        context: what received messages carry (SCTP_CONTEXT).
-        subscribed: the types of the notifications that are wanted.
-        fragments: whether a message may be longer than a packet (SCTP_DISABLE_FRAGMENTS, the other way round).
+        remote_udp_port: the UDP port of peers to connect to.
+        sndinfo: how a message is sent that has no `SndInfo` (SCTP_DEFAULT_SNDINFO).
+        prinfo: when a message is abandoned that has no `PrInfo` (SCTP_DEFAULT_PRINFO).
+        context: the context of received messages (SCTP_CONTEXT).
+        subscribed: the classes of the subscribed notifications.
+        fragments: whether a message may be longer than a packet; the opposite of SCTP_DISABLE_FRAGMENTS.
     """
 
     options: AssociationOptions = field(default_factory=default_options)
@@ -61,7 +61,7 @@ class Settings:
 
 
 def with_init(options: AssociationOptions, init: InitMsg) -> AssociationOptions:
-    """These options, as an SCTP_INITMSG changes them."""
+    """Return a copy of the options that an SCTP_INITMSG has changed."""
     changes: dict[str, int | float] = {}
     if init.num_ostreams:
         changes["outbound_streams"] = init.num_ostreams

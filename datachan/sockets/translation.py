@@ -1,17 +1,15 @@
-"""From what the engine tells to the notifications of RFC 6458. Nothing is decided here."""
+"""The translation of the engine's events into the notifications of RFC 6458. It decides nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from datachan.sctp import events as engine
 
-from . import notifications as told
+from . import notifications as values
+from .ancillary import PeerAddress
 from .constants import AddrState, AssocResetFlag, AssocState, AuthIndication, StreamChangeFlag, StreamResetFlag
-
-if TYPE_CHECKING:
-    from .association import SocketAssociation
 
 _ADDR_STATES: Final = {
     engine.PathStatus.AVAILABLE: AddrState.SCTP_ADDR_AVAILABLE,
@@ -30,51 +28,54 @@ _AUTH_INDICATIONS: Final = {
 }
 
 
-def notification_for(association: SocketAssociation, event: engine.Event) -> Iterator[told.Notification]:
-    """The notifications an event of an association is worth, apart from those of its end."""
-    assoc_id = association.id
+def notifications_for(assoc_id: int, peer: PeerAddress, event: engine.Event) -> Iterator[values.Notification]:
+    """Yield the notifications for an event of an association, except those of its end and of failed messages.
+
+    Args:
+        assoc_id: the association.
+        peer: the peer's (host, SCTP port).
+        event: the engine's event.
+    """
     if isinstance(event, engine.AssociationEstablished | engine.AssociationRestarted):
         restarted = isinstance(event, engine.AssociationRestarted)
         state = AssocState.SCTP_RESTART if restarted else AssocState.SCTP_COMM_UP
-        yield told.AssocChange(state, 0, event.outbound_streams, event.inbound_streams, assoc_id)
+        yield values.AssocChange(state, 0, event.outbound_streams, event.inbound_streams, assoc_id)
     elif isinstance(event, engine.ShutdownReceived):
-        yield told.ShutdownEvent(assoc_id)
-    elif isinstance(event, engine.SendFailed):
-        yield association.sent_as(event)
+        yield values.ShutdownEvent(assoc_id)
     elif isinstance(event, engine.SenderDry):
-        yield told.SenderDryEvent(assoc_id)
+        yield values.SenderDryEvent(assoc_id)
     elif isinstance(event, engine.PathStatusChanged):
-        host = association.address[0] if event.address is None else event.address[0]
-        yield told.PaddrChange((host, association.address[1]), _ADDR_STATES[event.status], 0, assoc_id)
+        host = peer[0] if event.address is None else event.address[0]
+        yield values.PaddrChange((host, peer[1]), _ADDR_STATES[event.status], 0, assoc_id)
     elif isinstance(event, engine.AuthenticationChanged):
-        yield told.AuthenticationEvent(event.key_id, _AUTH_INDICATIONS[event.indication], assoc_id)
+        yield values.AuthenticationEvent(event.key_id, _AUTH_INDICATIONS[event.indication], assoc_id)
     elif isinstance(event, engine.AdaptationIndicated):
-        yield told.AdaptationEvent(event.code, assoc_id)
+        yield values.AdaptationEvent(event.code, assoc_id)
     elif isinstance(event, engine.RemoteError):
         if event.by_peer:
-            yield told.RemoteError(event.cause_code, event.description, assoc_id)
+            yield values.RemoteErrorEvent(event.cause_code, event.description, assoc_id)
     else:
         yield from _reconfiguration(assoc_id, event)
 
 
-def _reconfiguration(assoc_id: int, event: engine.Event) -> Iterator[told.Notification]:
-    """RFC 6525, section 6.1."""
+def _reconfiguration(assoc_id: int, event: engine.Event) -> Iterator[values.Notification]:
+    """Yield the notifications of RFC 6525, section 6.1."""
     if isinstance(event, engine.IncomingStreamsReset):
-        yield told.StreamResetEvent(StreamResetFlag.SCTP_STREAM_RESET_INCOMING_SSN, event.stream_ids, assoc_id)
+        yield values.StreamResetEvent(StreamResetFlag.SCTP_STREAM_RESET_INCOMING_SSN, event.stream_ids, assoc_id)
     elif isinstance(event, engine.OutgoingStreamsReset):
-        yield told.StreamResetEvent(StreamResetFlag.SCTP_STREAM_RESET_OUTGOING_SSN, event.stream_ids, assoc_id)
+        yield values.StreamResetEvent(StreamResetFlag.SCTP_STREAM_RESET_OUTGOING_SSN, event.stream_ids, assoc_id)
     elif isinstance(event, engine.StreamResetFailed):
         flags = StreamResetFlag.SCTP_STREAM_RESET_OUTGOING_SSN | StreamResetFlag.SCTP_STREAM_RESET_DENIED
-        yield told.StreamResetEvent(flags, event.stream_ids, assoc_id)
+        yield values.StreamResetEvent(flags, event.stream_ids, assoc_id)
     elif isinstance(event, engine.AssociationReset):
-        yield told.AssocResetEvent(AssocResetFlag(0), event.local_tsn, event.peer_tsn, assoc_id)
+        yield values.AssocResetEvent(AssocResetFlag(0), event.local_tsn, event.peer_tsn, assoc_id)
     elif isinstance(event, engine.StreamsAdded):
-        yield told.StreamChangeEvent(StreamChangeFlag(0), event.inbound_streams, event.outbound_streams, assoc_id)
+        yield values.StreamChangeEvent(StreamChangeFlag(0), event.inbound_streams, event.outbound_streams, assoc_id)
     elif isinstance(event, engine.ReconfigurationFailed):
         if event.request == "SsnTsnResetRequest":
-            yield told.AssocResetEvent(AssocResetFlag.SCTP_ASSOC_RESET_DENIED, 0, 0, assoc_id)
+            yield values.AssocResetEvent(AssocResetFlag.SCTP_ASSOC_RESET_DENIED, 0, 0, assoc_id)
         elif event.request == "IncomingSsnResetRequest":
             flags = StreamResetFlag.SCTP_STREAM_RESET_INCOMING_SSN | StreamResetFlag.SCTP_STREAM_RESET_DENIED
-            yield told.StreamResetEvent(flags, (), assoc_id)
+            yield values.StreamResetEvent(flags, (), assoc_id)
         else:
-            yield told.StreamChangeEvent(StreamChangeFlag.SCTP_STREAM_CHANGE_DENIED, 0, 0, assoc_id)
+            yield values.StreamChangeEvent(StreamChangeFlag.SCTP_STREAM_CHANGE_DENIED, 0, 0, assoc_id)

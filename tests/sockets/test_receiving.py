@@ -17,8 +17,8 @@ from datachan.sockets import (
     PartialDeliveryEvent,
     UdpEncaps,
 )
-from datachan.sockets.inbox import Inbox
 from datachan.sockets.notifications import ShutdownEvent
+from datachan.sockets.receive_queue import ReceiveQueue
 
 
 async def whole(sock) -> bytes:
@@ -93,7 +93,7 @@ async def test_a_message_that_will_never_be_whole_is_told(opened) -> None:
 
 
 class Peer:
-    """An association as far as an inbox knows it."""
+    """An association as far as an queue knows it."""
 
     def __init__(self, number: int) -> None:
         self.id = number
@@ -116,43 +116,43 @@ def part(stream: int, data: bytes, *, last: bool = False, ssn: int = 0) -> Messa
     ],
 )
 def test_the_levels_of_interleaving(level: int, expected: list[bytes]) -> None:
-    inbox = Inbox(lambda: None, single=False)
-    inbox.interleave = level
-    inbox.put_message(A, part(1, b"A1"))
-    inbox.put_message(A, part(2, b"A2"))
-    inbox.put_message(B, part(1, b"B", last=True))
-    inbox.put_notification(B, ShutdownEvent(2))
-    inbox.put_message(A, part(1, b"1", last=True))
-    inbox.put_message(A, part(2, b"2", last=True))
+    queue = ReceiveQueue(lambda: None, single=False)
+    queue.interleave = level
+    queue.put_message(A, part(1, b"A1"))
+    queue.put_message(A, part(2, b"A2"))
+    queue.put_message(B, part(1, b"B", last=True))
+    queue.put_notification(B, ShutdownEvent(2))
+    queue.put_message(A, part(1, b"1", last=True))
+    queue.put_message(A, part(2, b"2", last=True))
     seen = []
-    while (item := inbox.peek()) is not None:
-        inbox.take(item)
+    while (item := queue.peek()) is not None:
+        queue.take(item)
         seen.append(b"!" if item.message is None else item.message.data)
     assert seen == expected
 
 
 def test_another_message_of_the_stream_waits_for_the_end_of_the_one_begun() -> None:
-    inbox = Inbox(lambda: None, single=True)
-    inbox.interleave = 2
-    inbox.put_message(A, part(1, b"begun"))
-    inbox.take(inbox.peek())
-    inbox.put_message(A, part(1, b"another", last=True, ssn=1))
-    assert inbox.peek() is None
-    inbox.put_message(A, part(1, b"end", last=True))
-    inbox.take(inbox.peek())
-    assert inbox.peek().message.data == b"another"
+    queue = ReceiveQueue(lambda: None, single=True)
+    queue.interleave = 2
+    queue.put_message(A, part(1, b"begun"))
+    queue.take(queue.peek())
+    queue.put_message(A, part(1, b"another", last=True, ssn=1))
+    assert queue.peek() is None
+    queue.put_message(A, part(1, b"end", last=True))
+    queue.take(queue.peek())
+    assert queue.peek().message.data == b"another"
 
 
 @pytest.mark.parametrize("wanted", [True, False])
 def test_a_message_broken_off_lets_the_others_through(wanted: bool) -> None:
-    inbox = Inbox(lambda: None, single=True)
-    inbox.put_message(A, part(1, b"begun"))
-    inbox.take(inbox.peek())
-    inbox.put_message(A, part(2, b"other", last=True))
-    assert inbox.peek() is None
+    queue = ReceiveQueue(lambda: None, single=True)
+    queue.put_message(A, part(1, b"begun"))
+    queue.take(queue.peek())
+    queue.put_message(A, part(2, b"other", last=True))
+    assert queue.peek() is None
     told = PartialDeliveryEvent(SCTP_PARTIAL_DELIVERY_ABORTED, 1, 0, 1)
-    inbox.put_broken(A, 1, told if wanted else None)
+    queue.put_broken(A, 1, told if wanted else None)
     if wanted:
-        assert inbox.peek().notification == told
-        inbox.take(inbox.peek())
-    assert inbox.peek().message.data == b"other"
+        assert queue.peek().notification == told
+        queue.take(queue.peek())
+    assert queue.peek().message.data == b"other"

@@ -1,4 +1,4 @@
-"""The values of socket options (RFC 6458, section 8; RFC 6525, 6951, 7496, 8260), and their names. Nothing acts here.
+"""The names of socket options, and their values (RFC 6458, section 8; RFC 6525, 6951, 7496, 7829 and 8260).
 
 Fields have the names of the RFCs without prefix, or PySCTP's where it has one. Times are milliseconds.
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, IntFlag
 
-from .ancillary import Address
-from .constants import PathState, StatusState
+from .ancillary import Address, PeerAddress
+from .constants import PaddrState, StatusState
 
 
 class SocketOption(Enum):
-    """What `setsockopt` and `getsockopt` know."""
+    """The names of all socket options."""
 
     SO_LINGER = "SO_LINGER"
     SO_RCVBUF = "SO_RCVBUF"
@@ -67,7 +67,7 @@ class SocketOption(Enum):
 
 
 class PaddrFlag(IntFlag):
-    """What `PaddrParams` changes (RFC 6458, section 8.1.12)."""
+    """The flags of `PaddrParams` (RFC 6458, section 8.1.12)."""
 
     SPP_HB_ENABLE = 0x01
     SPP_HB_DISABLE = 0x02
@@ -78,14 +78,14 @@ class PaddrFlag(IntFlag):
 
 
 class ResetFlag(IntFlag):
-    """Which streams `ResetStreams` means (RFC 6525, section 6.3.2)."""
+    """The flags of `ResetStreams` (RFC 6525, section 6.3.2)."""
 
     SCTP_STREAM_RESET_INCOMING = 0x01
     SCTP_STREAM_RESET_OUTGOING = 0x02
 
 
 class EnableFlag(IntFlag):
-    """What the peer may do (RFC 6525, section 6.3.1)."""
+    """The requests that the peer may make (RFC 6525, section 6.3.1)."""
 
     SCTP_ENABLE_RESET_STREAM_REQ = 0x01
     SCTP_ENABLE_RESET_ASSOC_REQ = 0x02
@@ -106,11 +106,11 @@ class AssocParams:
     """Parameters of an association (SCTP_ASSOCINFO); 0 leaves a value as it is.
 
     Attributes:
-        assocmaxrxt: unanswered retransmissions after which the peer counts as gone.
-        number_peer_destinations: how many addresses the peer has; cannot be set.
-        peer_rwnd: what the peer can still take, in bytes; cannot be set.
-        local_rwnd: what we last told the peer, in bytes; cannot be set.
-        cookie_life: how long State Cookies are good for, in milliseconds.
+        assocmaxrxt: consecutive unanswered retransmissions after which the peer counts as unreachable.
+        number_peer_destinations: the number of the peer's addresses; read only.
+        peer_rwnd: the free space of the peer's receiver window, in bytes; read only.
+        local_rwnd: the receiver window last advertised to the peer, in bytes; read only.
+        cookie_life: the lifetime of a State Cookie, in milliseconds.
     """
 
     assocmaxrxt: int = 0
@@ -122,14 +122,14 @@ class AssocParams:
 
 @dataclass(frozen=True, slots=True)
 class PaddrParams:
-    """How an address of the peer is watched (SCTP_PEER_ADDR_PARAMS).
+    """How an address of the peer is monitored (SCTP_PEER_ADDR_PARAMS).
 
     Attributes:
-        address: which; None for all there are and will be.
-        hbinterval: between heartbeats while it is idle, in milliseconds; 0 leaves it as it is.
-        pathmaxrxt: unanswered retransmissions that make it inactive; 0 leaves it as it is.
-        pathmtu: bytes for chunks in a packet. It is set with SPP_PMTUD_DISABLE, for associations to come; 0 is for a
-            size that every path takes.
+        address: the address; None means all present and future addresses.
+        hbinterval: the time between heartbeats while the address is idle, in milliseconds; 0 leaves it as it is.
+        pathmaxrxt: unanswered retransmissions that make the address inactive; 0 leaves it as it is.
+        pathmtu: bytes for chunks in a packet. It takes effect with SPP_PMTUD_DISABLE, for future associations; 0
+            selects a size that every path carries.
         flags: any of `PaddrFlag`.
     """
 
@@ -142,11 +142,11 @@ class PaddrParams:
 
 @dataclass(frozen=True, slots=True)
 class PaddrThresholds:
-    """When an address of the peer is given up (SCTP_PEER_ADDR_THLDS of quick failover).
+    """The numbers of errors that make an address of the peer fail (SCTP_PEER_ADDR_THLDS, RFC 7829).
 
     Attributes:
         pathmaxrxt: errors that make it inactive; 0 leaves it as it is.
-        pathpfthld: errors that make it potentially failed: data then takes another path. None turns that off.
+        pathpfthld: errors above which it is potentially failed and data takes another path. None turns that off.
     """
 
     pathmaxrxt: int = 0
@@ -155,10 +155,10 @@ class PaddrThresholds:
 
 @dataclass(frozen=True, slots=True)
 class PaddrInfo:
-    """An address of the peer as it stands (SCTP_GET_PEER_ADDR_INFO); sizes in bytes, times in milliseconds."""
+    """The state of one address of the peer (SCTP_GET_PEER_ADDR_INFO); sizes in bytes, times in milliseconds."""
 
-    address: Address
-    state: PathState
+    address: PeerAddress
+    state: PaddrState
     cwnd: int
     srtt: int
     rto: int
@@ -168,16 +168,16 @@ class PaddrInfo:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """An association as it stands (SCTP_STATUS).
+    """The state of an association (SCTP_STATUS).
 
     Attributes:
         state: its state.
-        rwnd: what the peer can still take, in bytes.
+        rwnd: the free space of the peer's receiver window, in bytes.
         unackdata: DATA chunks sent and not acknowledged.
         penddata: DATA chunks received and not read.
-        instrms, outstrms: how many streams there are.
-        fragmentation_point: user bytes that go into one packet.
-        primary: the primary address of the peer; None before there is one.
+        instrms, outstrms: the numbers of inbound and outbound streams.
+        fragmentation_point: the most user bytes of a message in one packet.
+        primary: the primary address of the peer; None before the peer has answered.
         assoc_id: the association.
     """
 
@@ -194,11 +194,11 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class SackInfo:
-    """When to acknowledge (SCTP_DELAYED_SACK); 0 leaves a value as it is.
+    """When SACKs are sent (SCTP_DELAYED_SACK); 0 leaves a value as it is.
 
     Attributes:
-        delay: how long an acknowledgment may wait, in milliseconds.
-        freq: packets after which it does not; 1 for each.
+        delay: the longest delay of a SACK, in milliseconds; at most 500.
+        freq: the number of packets after which a SACK is sent at once; 1 acknowledges each packet.
     """
 
     delay: int = 0
@@ -206,12 +206,12 @@ class SackInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """One notification to subscribe or not (SCTP_EVENT).
+class Subscription:
+    """The subscription of one kind of notification (SCTP_EVENT).
 
     Attributes:
-        type: its class, `AssocChange` for example.
-        on: whether it is wanted.
+        type: the class of the notification, `AssocChange` for example.
+        on: True subscribes, False unsubscribes.
     """
 
     type: type
@@ -220,11 +220,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class ResetStreams:
-    """Streams to begin anew (SCTP_RESET_STREAMS).
+    """Streams to reset, so that their sequence numbers start at 0 again (SCTP_RESET_STREAMS).
 
     Attributes:
-        flags: those we send on, those we receive on, or both (`ResetFlag`).
-        streams: which; all of them if none is given.
+        flags: outgoing streams, incoming streams, or both (`ResetFlag`).
+        streams: the streams; an empty tuple means all of them.
     """
 
     flags: int
@@ -233,7 +233,7 @@ class ResetStreams:
 
 @dataclass(frozen=True, slots=True)
 class AddStreams:
-    """How many streams to add in each direction (SCTP_ADD_STREAMS)."""
+    """The numbers of streams to add in each direction (SCTP_ADD_STREAMS)."""
 
     instrms: int = 0
     outstrms: int = 0
@@ -241,7 +241,7 @@ class AddStreams:
 
 @dataclass(frozen=True, slots=True)
 class StreamValue:
-    """What a scheduler should know of a stream (SCTP_STREAM_SCHEDULER_VALUE).
+    """The priority or the weight of a stream (SCTP_STREAM_SCHEDULER_VALUE).
 
     Attributes:
         stream_id: the stream.
@@ -254,7 +254,7 @@ class StreamValue:
 
 @dataclass(frozen=True, slots=True)
 class PrStatus:
-    """Messages given up by one policy, or by all (SCTP_PR_ASSOC_STATUS, RFC 7496, section 4.3)."""
+    """The numbers of messages abandoned by one policy (SCTP_PR_ASSOC_STATUS, RFC 7496, section 4.3)."""
 
     abandoned_unsent: int
     abandoned_sent: int
@@ -275,10 +275,10 @@ class AuthKey:
 
 @dataclass(frozen=True, slots=True)
 class UdpEncaps:
-    """The UDP port a peer's address is reached at (SCTP_REMOTE_UDP_ENCAPS_PORT, RFC 6951, section 6.1).
+    """The UDP port of a peer's address (SCTP_REMOTE_UDP_ENCAPS_PORT, RFC 6951, section 6.1).
 
     Attributes:
-        address: which; None for associations to come.
+        address: the address; None means future associations.
         port: the UDP port.
     """
 
