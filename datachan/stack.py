@@ -14,7 +14,6 @@ from typing import Final, Protocol
 from datachan.dcep import ChannelEvent, DataChannels
 from datachan.dtls.certificate import Certificate, Fingerprint
 from datachan.dtls.connection import DtlsClosed, DtlsConnected, DtlsConnection, DtlsEvent, DtlsFailed, DtlsState
-from datachan.sctp import snap
 from datachan.sctp.association import Association, AssociationState
 from datachan.sctp.events import (
     AssociationClosed,
@@ -27,6 +26,7 @@ from datachan.sctp.events import (
     StreamProgress,
 )
 from datachan.sctp.options import AssociationOptions
+from datachan.sctp.records.init import make_init
 
 # Header, explicit nonce and tag of a DTLS 1.2 record with AES-GCM. Our other suites and DTLS 1.3 add less.
 RECORD_OVERHEAD: Final = 13 + 8 + 16
@@ -93,7 +93,7 @@ class SessionInits:
 
     Attributes:
         local: our INIT, created by `make` with the options of the stack.
-        remote: the peer's INIT, accepted by `datachan.sctp.snap.read_init_untrusted`.
+        remote: the peer's INIT, accepted by `datachan.sctp.records.init.read_init_untrusted`.
     """
 
     local: bytes
@@ -102,7 +102,7 @@ class SessionInits:
     @staticmethod
     def make(sctp_options: AssociationOptions, entropy: Callable[[int], bytes], zero_checksum: bool = True) -> bytes:
         """Create our INIT, for our description."""
-        return snap.make_init(session_options(sctp_options, zero_checksum), entropy)
+        return make_init(session_options(sctp_options, zero_checksum), entropy)
 
 
 class PacketTap(Protocol):

@@ -12,17 +12,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from . import handshake, out_of_the_blue
+from . import admission
 from .addresses import TransportAddress, is_unicast, usable_addresses
 from .association import Association, AssociationState
-from .auth import RANDOM_LENGTH
-from .cookie import CookieSealer
 from .deadlines import Deadlines
 from .errors import BadPacket, InvalidState
 from .events import Event
 from .options import AssociationOptions, EndpointOptions
-from .wire import causes
-from .wire.chunks import INIT, SHUTDOWN_ACK, AbortChunk, Chunk, CookieEchoChunk, ErrorChunk, InitChunk
+from .records.cookie import CookieSealer, StateCookieContent
+from .records.init import LONGEST_PRESERVATIVE
+from .records.keys import RANDOM_LENGTH
+from .wire.chunks import INIT, SHUTDOWN_ACK, AbortChunk, Chunk, CookieEchoChunk, InitChunk
 from .wire.packet import Packet, parse_packet_untrusted, serialize_packet
 
 FIRST_ID: Final = 3
@@ -324,9 +324,25 @@ class Endpoint:
     # -- packets of associations ------------------------------------------------------------------------------
 
     def _receive(self, entry: Entry, datagrams: list[bytes], now: float, source: TransportAddress) -> None:
-        association = entry.association
         self._called = entry
-        association.receive_datagrams(datagrams, now, source)
+        entry.association.receive_datagrams(datagrams, now, source)
+        self._finish_receiving(entry, now)
+
+    def _receive_packet(
+        self,
+        entry: Entry,
+        packet: Packet,
+        size: int,
+        now: float,
+        source: TransportAddress,
+        cookie: StateCookieContent | None = None,
+    ) -> None:
+        """Give an association a packet that was parsed to find it."""
+        self._called = entry
+        entry.association.receive_packet(packet, size, now, source, cookie)
+        self._finish_receiving(entry, now)
+
+    def _finish_receiving(self, entry: Entry, now: float) -> None:
         self._index(entry)
         if self.autoclose > 0:
             self._note_traffic(entry, now)
@@ -347,31 +363,22 @@ class Endpoint:
             return
         first = packet.chunks[0]
         if packet.verification_tag == 0 or first.type == INIT:
-            # RFC 9260, 8.5.1, A: "When an endpoint receives an SCTP packet with the Verification Tag set to 0, it
-            # SHOULD verify that the packet contains only an INIT chunk.  Otherwise, the receiver MUST silently discard
-            # the packet."
-            if packet.verification_tag == 0 and len(packet.chunks) == 1 and isinstance(first, InitChunk):
-                self._receive_init(packet, first, datagram, now, source)
-            else:
+            init = admission.lone_init(packet)
+            if init is None:
                 self.packets_discarded += 1
+            else:
+                self._receive_init(packet, init, len(datagram), now, source)
         elif isinstance(first, CookieEchoChunk):
-            self._receive_cookie(packet, first, datagram, now, source)
+            self._receive_cookie(packet, first, len(datagram), now, source)
         else:
-            self._receive_out_of_the_blue(packet, datagram, now, source)
+            self._receive_out_of_the_blue(packet, len(datagram), now, source)
 
-    def _receive_init(
-        self, packet: Packet, init: InitChunk, datagram: bytes, now: float, source: TransportAddress
-    ) -> None:
+    def _receive_init(self, packet: Packet, init: InitChunk, size: int, now: float, source: TransportAddress) -> None:
         if not self._may_answer(now):
             return
         entry = self._holder_of(init, packet.source_port, source)
         if entry is not None:
-            self._receive(entry, [datagram], now, source)
-            return
-        if init.initiate_tag == 0:
-            # RFC 9260, 3.3.2: "If the value of the Initiate Tag in a received INIT chunk is found to be 0, the receiver
-            # MUST silently discard the packet."
-            self.packets_discarded += 1
+            self._receive_packet(entry, packet, size, now, source)
             return
         if self.backlog == 0:
             # RFC 9260, 8.4, rule 3: "If, for whatever reason, the INIT chunk cannot be processed normally and an ABORT
@@ -380,7 +387,7 @@ class Endpoint:
             self._answer(packet, init.initiate_tag, AbortChunk([]), source)
         elif not self._full():
             self._rotate_secret(now)
-            answer = handshake.answer_init(
+            answer = admission.answer_init(
                 self.options,
                 self._sealer,
                 init,
@@ -408,48 +415,41 @@ class Endpoint:
         return None
 
     def _receive_cookie(
-        self, packet: Packet, echo: CookieEchoChunk, datagram: bytes, now: float, source: TransportAddress
+        self, packet: Packet, echo: CookieEchoChunk, size: int, now: float, source: TransportAddress
     ) -> None:
-        """A State Cookie whose tag is of no association: a new one, or a peer that restarts (section 5.2.4, A)."""
+        """Set up an association by a State Cookie, or give the cookie to the one that restarts (section 5.2.4, A)."""
         content = self._sealer.open(echo.cookie)
-        ports = (packet.source_port, packet.destination_port)
-        if (
-            content is None
-            or content.local_tag != packet.verification_tag
-            or (content.source_port, content.destination_port) != ports
-        ):
+        if content is None or not admission.cookie_fits(content, packet):
             self.packets_discarded += 1
             return
+        stale = admission.stale_cookie_error(content, now)
         entry = self._by_peer.get((source[0], source[1], packet.source_port))
         if entry is not None:
-            self._receive(entry, [datagram], now, source)
-        elif content.staleness(now) > 0:
-            # RFC 9260, 5.1.5: "the endpoint MUST transmit an ERROR chunk with a "Stale Cookie" error cause to the peer
-            # endpoint."
+            self._receive_packet(entry, packet, size, now, source, content)
+        elif stale is not None:
             if self._may_answer(now):
-                stale = ErrorChunk([causes.stale_cookie(int(content.staleness(now) * 1_000_000))])
                 self._answer(packet, content.peer_tag, stale, source)
         elif self.backlog == 0:
             self._answer(packet, content.peer_tag, AbortChunk([]), source)
         elif content.local_tag in self._spent or self._full():
-            # A copy of one that was used: it would set up a ghost of an association that is over.
+            # A copy of a cookie that was used. It would set up again an association that is over.
             self.packets_discarded += 1
         else:
-            # Only now there is something to remember.
+            # Only now is there something to remember.
             options = replace(self.options, remote_port=packet.source_port)
             entry = self._add(Association(options, self._entropy, self._sealer), accepted=False, now=now)
-            self._receive(entry, [datagram], now, source)
+            self._receive_packet(entry, packet, size, now, source, content)
 
-    def _receive_out_of_the_blue(self, packet: Packet, datagram: bytes, now: float, source: TransportAddress) -> None:
+    def _receive_out_of_the_blue(self, packet: Packet, size: int, now: float, source: TransportAddress) -> None:
         entry = self._by_peer.get((source[0], source[1], packet.source_port))
         # RFC 9260, 8.5.1, E: "If the receiver is in COOKIE-ECHOED or COOKIE-WAIT state, the procedures in Section 8.4
         # SHOULD be followed; in other words, it is treated as an OOTB packet."
         late = packet.chunks[0].type == SHUTDOWN_ACK
         if entry is not None and not (late and entry.association.state in _CONNECTING):
             # A wrong tag, or that of the peer itself in an ABORT or SHUTDOWN COMPLETE with the T bit.
-            self._receive(entry, [datagram], now, source)
+            self._receive_packet(entry, packet, size, now, source)
             return
-        answer = out_of_the_blue.respond(packet)
+        answer = admission.answer_out_of_the_blue(packet)
         self.packets_discarded += 1
         if answer is not None and self._may_answer(now):
             self._answer(packet, packet.verification_tag, answer, source)
@@ -562,7 +562,7 @@ class Endpoint:
         spent = self._spent
         spent[tag] = self._now
         oldest = next(iter(spent))
-        longest_life = self.options.valid_cookie_life + handshake.LONGEST_PRESERVATIVE
+        longest_life = self.options.valid_cookie_life + LONGEST_PRESERVATIVE
         while len(spent) > MAX_SPENT or spent[oldest] + longest_life < self._now:
             del spent[oldest]
             oldest = next(iter(spent))

@@ -229,16 +229,25 @@ class AssociationReset(Event):
     peer_tsn: int
 
 
+class ReconfigurationKind(Enum):
+    """Our requests to re-configure streams, other than resets of streams we send on (RFC 6525)."""
+
+    INCOMING_RESET = "reset of incoming streams"
+    TSN_RESET = "reset of SSNs and TSNs"
+    ADD_OUTGOING_STREAMS = "more outgoing streams"
+    ADD_INCOMING_STREAMS = "more incoming streams"
+
+
 @dataclass(frozen=True, slots=True)
 class ReconfigurationFailed(Event):
     """The peer refused a request other than the reset of streams we send on.
 
     Attributes:
-        request: the name of the request parameter.
+        request: the request.
         reason: the result of RFC 6525, section 4.4 in words.
     """
 
-    request: str
+    request: ReconfigurationKind
     reason: str
 
 

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from .addresses import TransportAddress
-from .asconf import AddressConfiguration
-from .auth import Authenticator, KeyRing, make_authenticator
-from .cookie import StateCookieContent
-from .handshake import capabilities_of
 from .options import AssociationOptions
-from .path import Path
-from .paths import Paths
-from .reconfig import Reconfiguration
+from .records.asconf import AddressConfiguration
+from .records.capabilities import Capabilities
+from .records.cookie import StateCookieContent
+from .records.keys import Authenticator, KeyRing, make_authenticator
+from .records.path import Path
+from .records.paths import Paths
+from .records.reconfiguration import Reconfiguration
 from .rx.base import OVERHEAD, Reassembly
 from .rx.data_tracker import DataTracker
 from .rx.interleaved import InterleavedReassembly
@@ -104,7 +104,7 @@ class Tcb:
         self.local_tag = content.local_tag
         self.peer_tag = content.peer_tag
         self.local_tie_tag, self.peer_tie_tag = tie_tags
-        self.capabilities = capabilities_of(content)
+        self.capabilities = Capabilities.from_bits(content.capabilities)
         self.adaptation = content.adaptation
         self.inbound_streams = content.inbound_streams
         self.outbound_streams = content.outbound_streams
@@ -203,12 +203,18 @@ class Tcb:
             )
         return ReassemblyQueue(options.max_message_size, options.partial_delivery_point)
 
-    def expect_from(self, options: AssociationOptions, peer_tsn: int) -> None:
+    def restart_receiving_at(self, options: AssociationOptions, peer_tsn: int) -> None:
         """The peer's TSNs begin anew with this one, unwrapped (RFC 6525, section 5.2.4); what was incomplete is
         gone.
         """
         self.tracker = DataTracker(peer_tsn)
         self.reassembly = self._new_reassembly(options)
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError when the accounts of the sender or the receiver do not balance; for tests."""
+        self.tracker.check_invariants()
+        self.reassembly.check_invariants()
+        self.sender.outstanding.check_invariants()
 
     def held(self) -> int:
         """Bytes of the peer's data in memory that count against the receiver window, overhead included."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Final
 
 from .addresses import TransportAddress
-from .auth import Authenticator
 from .options import AssociationOptions
-from .path import Path
+from .records.keys import Authenticator
+from .records.path import Path
 from .states import MAY_SEND_DATA, AssociationState
 from .tcb import Tcb
 from .tx.path_sender import PathSender
@@ -22,22 +22,45 @@ from .wire.packet import COMMON_HEADER_LENGTH, serialize_packet
 
 _MASK: Final = 0xFFFFFFFF
 _SACK_HEADER_LENGTH: Final = 16
-_OTHER_ANSWERS: Final = 56
+_OTHER_REPLIES: Final = 56
 """Room for what else may answer a packet of several chunks: COOKIE ACK, two responses to re-configurations, and
 SHUTDOWN or SHUTDOWN ACK."""
 
 
+MAX_REPLIES: Final = 16
+"""Chunks and complete packets that wait to be sent, above which no more are added in reply to the peer."""
+
 Run = tuple[TransportAddress | None, list[bytes]]
-"""Packets for one destination, in order; None when there is only one way to go."""
+"""Packets for one destination, in order; None when there is only one path."""
+
+
+class DueChunks:
+    """The control chunks that the next packets must carry. A procedure sets them, the writer clears what it has sent.
+
+    Attributes:
+        cookie_echo: COOKIE ECHO.
+        cookie_ack: COOKIE ACK.
+        cookie_ack_to: the address that COOKIE ACK goes to.
+        shutdown: SHUTDOWN.
+        shutdown_ack: SHUTDOWN ACK.
+    """
+
+    __slots__ = ("cookie_ack", "cookie_ack_to", "cookie_echo", "shutdown", "shutdown_ack")
+
+    def __init__(self) -> None:
+        self.cookie_ack_to: TransportAddress | None = None
+        self.clear()
+
+    def clear(self) -> None:
+        """Send none of them."""
+        self.cookie_echo = self.cookie_ack = self.shutdown = self.shutdown_ack = False
 
 
 class PacketWriter:
     """Turns what is due into packets.
 
     Attributes:
-        answer_to: where the packet being read came from, if answers may go there.
-        answers_room: bytes of chunks the packet being read may still cause to be sent.
-        cookie_ack_to: where COOKIE ACK goes.
+        reply_room: bytes of chunks that may still be sent in reply to the packet being read.
         packets_sent: for statistics.
         bytes_sent: likewise.
         data_chunks_sent: likewise, those sent again included.
@@ -48,6 +71,7 @@ class PacketWriter:
         "_chunks",
         "_complete",
         "_control",
+        "_due",
         "_has_data",
         "_is_signed",
         "_options",
@@ -56,16 +80,10 @@ class PacketWriter:
         "_reserved",
         "_room",
         "_size",
-        "answer_to",
-        "answers_room",
         "bytes_sent",
-        "cookie_ack_due",
-        "cookie_ack_to",
-        "cookie_echo_due",
         "data_chunks_sent",
         "packets_sent",
-        "shutdown_ack_due",
-        "shutdown_due",
+        "reply_room",
     )
 
     def __init__(self, options: AssociationOptions) -> None:
@@ -82,13 +100,8 @@ class PacketWriter:
         self._packets_at_once = 0
         self._probes: list[tuple[TransportAddress | None, bytes]] = []
         self._has_data = False
-        self.answers_room = 0
-        self.answer_to: TransportAddress | None = None
-        self.cookie_echo_due = False
-        self.cookie_ack_due = False
-        self.cookie_ack_to: TransportAddress | None = None
-        self.shutdown_due = False
-        self.shutdown_ack_due = False
+        self._due = DueChunks()
+        self.reply_room = 0
         self.packets_sent = 0
         self.bytes_sent = 0
         self.data_chunks_sent = 0
@@ -107,7 +120,7 @@ class PacketWriter:
         """Send a chunk in a packet of its own, with a checksum: INIT, INIT ACK, ABORT, SHUTDOWN COMPLETE, ERROR; signed
         if `auth` says that the peer wants it so.
         """
-        if len(self._complete) < 16:
+        if len(self._complete) < MAX_REPLIES:
             options = self._options
             chunks = [chunk]
             if auth is not None and auth.signs(chunk[0]):
@@ -133,33 +146,36 @@ class PacketWriter:
         """Send a chunk, bundled as it fits, to that address or where data goes."""
         self._control.append((destination, chunk))
 
-    def packet_received(self) -> None:
-        """What is answered from now on answers another packet."""
-        self.answers_room = self._size
-        self.answer_to = None
+    def allow_replies(self) -> None:
+        """Allow a packet of chunks in reply to another packet received."""
+        self.reply_room = self._size
 
-    def add_answer(self, chunk: bytes, destination: TransportAddress | None = None) -> None:
-        """Send a chunk that answers one of the packet being read. More than a few to one batch are not owed to anybody.
+    def add_reply(self, chunk: bytes, destination: TransportAddress | None) -> None:
+        """Send a chunk that answers one of the packet being read, unless too many answers are waiting.
 
         RFC 9260, 12.4: "When an SCTP implementation receives a packet containing multiple control or DATA chunks and
         the processing of the packet would result in sending multiple chunks in response, the sender of the response
         chunk(s) MUST NOT send more than one packet containing chunks other than DATA chunks."
         """
-        if len(self._control) < 16 and len(chunk) <= self.answers_room:
-            # A HEARTBEAT may fill its packet, and then comes alone; behind others something is left for what is below.
-            self.answers_room = min(self.answers_room, self._size - _OTHER_ANSWERS) - len(chunk)
-            # RFC 9260, 6.4: "An endpoint SHOULD transmit reply chunks (e.g., INIT ACK, COOKIE ACK, and HEARTBEAT ACK)
-            # in response to control chunks to the same destination transport address from which it received the control
-            # chunk to which it is replying."
-            self._control.append((destination or self.answer_to, chunk))
+        if len(self._control) < MAX_REPLIES and len(chunk) <= self.reply_room:
+            # The answer to a HEARTBEAT may fill the packet alone. Behind other replies, room is left for those above.
+            self.reply_room = min(self.reply_room, self._size - _OTHER_REPLIES) - len(chunk)
+            self._control.append((destination, chunk))
 
-    def forget(self) -> None:
-        """The association is gone: of what is pending, only complete packets are still sent."""
+    def discard_control(self) -> None:
+        """Discard the chunks waiting to be bundled; complete packets are still sent."""
         self._control.clear()
-        self.cookie_echo_due = self.cookie_ack_due = self.shutdown_due = self.shutdown_ack_due = False
 
-    def write(self, state: AssociationState, tcb: Tcb | None, now: float) -> list[Run]:
-        """All packets that may leave now, in order, those for one destination together."""
+    def write(self, state: AssociationState, tcb: Tcb | None, due: DueChunks, now: float) -> list[Run]:
+        """Return all packets that may leave now, in order, those for one destination together.
+
+        Args:
+            state: the association's state.
+            tcb: its TCB, if the peer is known.
+            due: the control chunks to send; those sent are cleared.
+            now: monotonic seconds.
+        """
+        self._due = due
         runs: list[Run] = []
         for destination, packet in self._complete:
             _run_to(destination, runs).append(packet)
@@ -217,11 +233,11 @@ class PacketWriter:
 
     def _has_work(self, tcb: Tcb, turn: PathSender) -> bool:
         path = turn.path
-        if turn.flight.has_lost or (tcb.tracker.sack_now and path is tcb.sack_path):
+        if turn.flight.has_lost or (path is tcb.sack_path and tcb.tracker.due()):
             return True
-        if path is tcb.shutdown_path and (self.shutdown_due or self.shutdown_ack_due):
+        if path is tcb.shutdown_path and (self._due.shutdown or self._due.shutdown_ack):
             return True
-        if self.cookie_ack_due and path is tcb.paths.at(self.cookie_ack_to):
+        if self._due.cookie_ack and path is tcb.paths.at(self._due.cookie_ack_to):
             return True
         return any(tcb.paths.at(destination) is path for destination, _ in self._control)
 
@@ -245,17 +261,17 @@ class PacketWriter:
         """RFC 9260, 5.1, C: COOKIE ECHO "MUST be the first chunk in the packet and, until the COOKIE ACK chunk is
         returned, the sender MUST NOT send any other packets to the peer."
         """
-        if self.cookie_ack_due:
+        if self._due.cookie_ack:
             # A collision: our COOKIE ECHO is under way while we answer the peer's.
-            path = tcb.paths.at(self.cookie_ack_to) or tcb.path
+            path = tcb.paths.at(self._due.cookie_ack_to) or tcb.path
             answers: list[bytes] = []
             self._begin()
             self._write_control(tcb, path, answers, now)
             self._finish(tcb, answers, now)
             runs.append((path.address, answers))
-        if not self.cookie_echo_due:
+        if not self._due.cookie_echo:
             return
-        self.cookie_echo_due = False
+        self._due.cookie_echo = False
         self._size = tcb.echo_path.pmtu.size - COMMON_HEADER_LENGTH - self._reserved
         self._begin()
         self._put(CookieEchoChunk(tcb.cookie).serialize())
@@ -306,12 +322,13 @@ class PacketWriter:
             self._put(late.serialize())
 
     def _write_control(self, tcb: Tcb, path: Path, out: list[bytes], now: float) -> None:
-        if self.cookie_ack_due and (tcb.paths.at(self.cookie_ack_to) or tcb.path) is path:
-            self.cookie_ack_due = False
+        if self._due.cookie_ack and (tcb.paths.at(self._due.cookie_ack_to) or tcb.path) is path:
+            self._due.cookie_ack = False
             self._put(_COOKIE_ACK)
         tracker = tcb.tracker
+        # Only a delayed SACK depends on whether DATA leaves; the question costs, and notes what holds DATA back.
         if (tcb.sack_path or tcb.path) is path and (
-            tracker.sack_now or (tracker.sack_timer.running and tcb.sender.sends_soon(now))
+            tracker.due() or (tracker.is_delaying and tracker.due(with_data=tcb.sender.sends_soon(now)))
         ):
             self._put_sack(tcb)
         for chunk in self._take_control(tcb, path):
@@ -341,11 +358,11 @@ class PacketWriter:
 
     def _write_shutdown(self, tcb: Tcb, out: list[bytes], now: float) -> None:
         """SHUTDOWN and SHUTDOWN ACK, never with DATA (section 6.10)."""
-        if self.shutdown_due:
-            self.shutdown_due = False
+        if self._due.shutdown:
+            self._due.shutdown = False
             self._put_or_flush(ShutdownChunk(tcb.tracker.cumulative_tsn & _MASK).serialize(), tcb, out, now)
-        if self.shutdown_ack_due:
-            self.shutdown_ack_due = False
+        if self._due.shutdown_ack:
+            self._due.shutdown_ack = False
             self._put_or_flush(ShutdownAckChunk().serialize(), tcb, out, now)
         self._finish(tcb, out, now)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 
-from datachan.sctp.auth import HMAC_IDENTIFIERS
+from datachan.sctp.records.keys import HMAC_IDENTIFIERS
 
 from .ancillary import Address
 from .association_options import require_association, require_live

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from datachan.sctp.addresses import WILDCARDS, TransportAddress, normalize
-from datachan.sctp.out_of_the_blue import refuse_untrusted
+from datachan.sctp.admission import refuse_untrusted
 from datachan.trace import Tap, open_tap
 from datachan.udp import Address, UdpSocket, header_length, route_mtu, source_address
 

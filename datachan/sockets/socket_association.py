@@ -15,8 +15,8 @@ from typing import Any
 from datachan.sctp import events as engine
 from datachan.sctp.addresses import TransportAddress
 from datachan.sctp.association import Association
-from datachan.sctp.capabilities import Capabilities
 from datachan.sctp.errors import InvalidAddress, InvalidState, InvalidStream, SendBufferFull, UnknownKey
+from datachan.sctp.records.capabilities import Capabilities
 
 from . import notifications as values
 from .ancillary import Address, PeerAddress, PrInfo, SndInfo

@@ -72,9 +72,9 @@ def _reconfiguration(assoc_id: int, event: engine.Event) -> Iterator[values.Noti
     elif isinstance(event, engine.StreamsAdded):
         yield values.StreamChangeEvent(StreamChangeFlag(0), event.inbound_streams, event.outbound_streams, assoc_id)
     elif isinstance(event, engine.ReconfigurationFailed):
-        if event.request == "SsnTsnResetRequest":
+        if event.request is engine.ReconfigurationKind.TSN_RESET:
             yield values.AssocResetEvent(AssocResetFlag.SCTP_ASSOC_RESET_DENIED, 0, 0, assoc_id)
-        elif event.request == "IncomingSsnResetRequest":
+        elif event.request is engine.ReconfigurationKind.INCOMING_RESET:
             flags = StreamResetFlag.SCTP_STREAM_RESET_INCOMING_SSN | StreamResetFlag.SCTP_STREAM_RESET_DENIED
             yield values.StreamResetEvent(flags, (), assoc_id)
         else:

@@ -181,7 +181,7 @@ def test_reports_a_cited_sentence_that_is_not_implemented() -> None:
         ({"kind": "covered"}, "names no test"),
         ({"kind": "covered", "tests": ("scenario/test_sctp_ending.py::test_of_dreams",)}, "there is no test"),
         ({"reason": "DataTracker.record_nothing sees to it."}, "there is no DataTracker.record_nothing"),
-        ({"reason": "It is teardown.start_shut that does it."}, "there is no teardown.start_shut"),
+        ({"reason": "It is shutdown.start_shut that does it."}, "there is no shutdown.start_shut"),
     ],
 )
 def test_reports_an_entry_of_the_wrong_form(fields: dict[str, object], words: str) -> None:
@@ -192,8 +192,8 @@ def test_reports_an_entry_of_the_wrong_form(fields: dict[str, object], words: st
 
 
 def test_finds_the_code_that_a_reason_names() -> None:
-    words = "SendQueue.take, handshake.refuse, AssociationOptions.rto_min; but not os.urandom, Max.Burst or cookie.py."
-    assert named_code(words) == ["SendQueue.take", "handshake.refuse", "AssociationOptions.rto_min"]
+    words = "SendQueue.take, init.refuse, AssociationOptions.rto_min; but not os.urandom, Max.Burst or cookie.py."
+    assert named_code(words) == ["SendQueue.take", "init.refuse", "AssociationOptions.rto_min"]
     assert set(named_code(words)) <= names_in_the_engine()
 
 

@@ -14,7 +14,6 @@ from datachan.dcep import Channel
 from datachan.sctp.association import Association, AssociationState
 from datachan.sctp.checksum import crc32c
 from datachan.sctp.errors import BadPacket
-from datachan.sctp.tcb import Tcb
 from datachan.sctp.wire import chunks as wire
 from datachan.sctp.wire import extensions
 from datachan.sctp.wire.packet import parse_packet_untrusted
@@ -115,15 +114,14 @@ class Life:
 
     def aimed(self, kind: int, body: bytes) -> bytes:
         """The body with its first number counted from the one that is expected now."""
-        tcb = self.association.tcb
-        if tcb is None or len(body) < 4:
+        if self.association.extensions is None or len(body) < 4:
             return body
         if kind in BY_TSN:
-            return self.near(tcb.tracker.cumulative_tsn, body)
+            return self.near(self.association.cumulative_tsn, body)
         if kind in BY_ACK:
-            return self.near(tcb.sender.outstanding.cumulative_tsn_ack, body)
+            return self.near(self.association.stats().cumulative_tsn_ack, body)
         if kind == extensions.RE_CONFIG and len(body) >= 8:
-            return self.near_request(tcb, body)
+            return self.near_request(body)
         return body
 
     @staticmethod
@@ -131,7 +129,7 @@ class Life:
         distance = struct.unpack("!b", body[3:4])[0] << (body[0] & 7)
         return struct.pack("!I", expected + distance & 0xFFFFFFFF) + body[4:]
 
-    def near_request(self, tcb: Tcb, body: bytes) -> bytes:
+    def near_request(self, body: bytes) -> bytes:
         """A parameter of RE-CONFIG: its type, its length, and the number of a request or of ours."""
         peer: Association = self.other.machine.association
         base = peer.local_initial_tsn if body[0] & 1 else self.association.local_initial_tsn
@@ -188,12 +186,7 @@ class Life:
     def judge(self) -> None:
         """Raises AssertionError when a promise is broken, whatever the peer did."""
         association = self.association
-        association.queue.check_invariants()
-        tcb = association.tcb
-        if tcb is not None:
-            tcb.tracker.check_invariants()
-            tcb.reassembly.check_invariants()
-            tcb.sender.outstanding.check_invariants()
+        association.check_invariants()
         assert association.stats().receive_buffered < 4 * WINDOW + 2 * LONGEST
         for passage in self.victim.out.passages:
             assert len(passage.datagram) <= association.options.max_packet_size

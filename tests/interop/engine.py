@@ -51,8 +51,7 @@ class Engine:
     @property
     def all_decided(self) -> bool:
         """Whether every message sent has been acknowledged or given up, and the peer knows."""
-        tcb = self.association.tcb
-        return self.association.queue.empty and tcb is not None and not len(tcb.sender.outstanding)
+        return self.association.extensions is not None and self.association.all_acknowledged
 
     @property
     def now(self) -> float:

@@ -66,7 +66,7 @@ def test_a_trickle_does_not_lower_the_bandwidth_bbr_measured() -> None:
     pair = connected("bbr")
     rush(pair, 3.0)
     pair.run_until(lambda: pair.a.machine.buffered_amount(1) == 0)
-    knew = pair.a.machine.tcb.path.congestion.bandwidth
+    knew = pair.a.machine.stats().paths[0].bandwidth
     assert knew == pytest.approx(RATE, rel=0.15)
     trickle(pair, 3.0, 50_000)
-    assert pair.a.machine.tcb.path.congestion.bandwidth > 0.7 * knew
+    assert pair.a.machine.stats().paths[0].bandwidth > 0.7 * knew

@@ -204,7 +204,9 @@ def test_on_rough_paths_that_fail_and_recover_everything_arrives_once_and_in_ord
             lifetime = chance.choice([None, None, None, 1.0])
             known = messages.sender.machine.peer_addresses()
             wanted = (
-                {"destination": chance.choice(known)} if messages.sender.machine.tcb and chance.random() < 0.2 else {}
+                {"destination": chance.choice(known)}
+                if messages.sender.machine.extensions and chance.random() < 0.2
+                else {}
             )
             size, stream = chance.choice([20, 2000, 30_000]), chance.randrange(3)
             messages.send(pair.now, size, stream, lifetime=lifetime, **wanted)
@@ -214,7 +216,7 @@ def test_on_rough_paths_that_fail_and_recover_everything_arrives_once_and_in_ord
             pair.cut(path)
         elif dead and chance.random() < 0.3:
             pair.mend(dead.pop())
-        if chance.random() < 0.1 and pair.a.machine.tcb is not None:
+        if chance.random() < 0.1 and pair.a.machine.extensions is not None:
             state = pair.a.machine.stats().paths
             choice = chance.randrange(len(state))
             if state[choice].state is not PathState.UNCONFIRMED:

@@ -11,7 +11,7 @@ import pytest
 
 from datachan.sctp.events import AssociationLost, PathMtuChanged
 from datachan.sctp.options import AssociationOptions
-from datachan.sctp.pmtu import MAX_PROBES
+from datachan.sctp.records.pmtu import MAX_PROBES
 from datachan.sctp.wire.chunks import HeartbeatAckChunk
 from datachan.sctp.wire.extensions import PadChunk
 from datachan.sctp.wire.packet import serialize_packet

@@ -244,8 +244,7 @@ def reconfigure(machine: Association, chance: random.Random, now: float) -> None
 
 
 def is_reconfiguring(machine: Association) -> bool:
-    tcb = machine.tcb
-    return tcb is not None and (tcb.reconfig.timer.running or bool(tcb.reconfig.waiting))
+    return machine.stats().reconfiguring
 
 
 @seeds(80)

@@ -66,21 +66,21 @@ class Attack:
         self.pair.connect(0)
         self.pair.run(6)
         self.traffic = Traffic(self.pair.a, self.pair.z, random.Random(seed))  # type: ignore[arg-type]
-        tcb = self.pair.z.machine.tcb
-        assert tcb is not None
+        assert self.pair.z.machine.extensions is not None
         self.first = self.pair.a.machine.local_initial_tsn
         self.answered = self.pair.z.machine.local_initial_tsn
 
     def forge(self, path: int, *carried: Chunk, signed: bool = True) -> None:
         """Pass Z a packet with the right tag, authenticated as A would."""
-        tcb, z = self.pair.a.machine.tcb, self.pair.z
-        if tcb is None or tcb.auth is None:
+        a, z = self.pair.a.machine, self.pair.z
+        auth = a.authenticator
+        if auth is None:
             return
         wire = [chunk.serialize() for chunk in carried]
         if signed:
-            wire.insert(0, tcb.auth.sign(wire, 0))
+            wire.insert(0, auth.sign(wire, 0))
         source = address(path, 1)
-        z.machine.receive_datagrams([serialize_packet(5000, 5000, tcb.peer_tag, wire)], self.pair.now, source)
+        z.machine.receive_datagrams([serialize_packet(5000, 5000, a.peer_tag, wire)], self.pair.now, source)
 
     def take(self, kind: str, number: int, more: object) -> None:
         pair = self.pair

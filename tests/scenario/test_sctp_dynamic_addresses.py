@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from datachan.sctp.addresses import MAX_ADDRESSES, address_parameter
-from datachan.sctp.asconf import MAX_WAITING
 from datachan.sctp.association import Association
 from datachan.sctp.errors import InvalidAddress, InvalidState
 from datachan.sctp.events import (
@@ -20,6 +19,7 @@ from datachan.sctp.events import (
     PathStatusChanged,
 )
 from datachan.sctp.options import AssociationOptions
+from datachan.sctp.records.asconf import MAX_WAITING
 from datachan.sctp.stats import PathState
 from datachan.sctp.wire.causes import (
     DELETE_LAST_ADDRESS,
@@ -144,11 +144,10 @@ class Net:
 
     def signed(self, *carried: Chunk) -> bytes:
         """A packet as A would sign it."""
-        tcb = self.a.machine.tcb
-        assert tcb is not None
-        assert tcb.auth is not None
+        auth = self.a.machine.authenticator
+        assert auth is not None
         wire = [chunk.serialize() for chunk in carried]
-        return serialize_packet(PORT, PORT, tcb.peer_tag, [tcb.auth.sign(wire, 0), *wire])
+        return serialize_packet(PORT, PORT, self.a.machine.peer_tag, [auth.sign(wire, 0), *wire])
 
     def ask(self, *requests: Parameter, number: int = 0, own: str = A1, source: str = A1) -> AsconfAckChunk | None:
         """Z gets an ASCONF from A, made by hand; its answer."""
@@ -364,10 +363,8 @@ def test_a_peer_that_does_not_understand_after_all_is_not_asked_again() -> None:
     net = Net().establish()
     net.a.machine.add_address(A3)
     asconf = chunks(net.a.machine.packets_to_send(net.now)[0][1], AsconfChunk)[0]
-    tcb = net.z.machine.tcb
-    assert tcb is not None
     error = ErrorChunk([unrecognized_chunk_type(asconf.serialize())])
-    packet = serialize_packet(PORT, PORT, tcb.peer_tag, [error.serialize()])
+    packet = serialize_packet(PORT, PORT, net.z.machine.peer_tag, [error.serialize()])
     net.a.machine.receive_datagrams([packet], net.now, (Z1, UDP))
     before = len(net.log)
     net.pass_time(20)
@@ -405,9 +402,7 @@ def test_while_an_address_is_deleted_an_abort_for_a_late_packet_from_it_ends_not
     # RFC 5061, 5.3.1: "an Abort MUST be ignored if the destination address of the Abort message is that of a
     # destination being deleted."
     net = Net(Host(A_SEED, A1, A2), Host(Z_SEED, Z1, Z2)).establish()
-    tcb = net.a.machine.tcb
-    assert tcb is not None
-    abort = serialize_packet(PORT, PORT, tcb.peer_tag, [AbortChunk([], tag_reflected=True).serialize()])
+    abort = serialize_packet(PORT, PORT, net.a.machine.peer_tag, [AbortChunk([], tag_reflected=True).serialize()])
     net.a.machine.delete_address(A1)
     net.a.machine.receive_datagrams([abort], net.now, (Z1, UDP))
     assert net.a.machine.state is S.ESTABLISHED
@@ -422,11 +417,11 @@ def test_while_an_address_is_deleted_an_abort_for_a_late_packet_from_it_ends_not
 def test_an_asconf_that_is_not_signed_is_discarded() -> None:
     net = Net().establish()
     asconf = AsconfChunk(net.a.machine.local_initial_tsn, address_parameter(A1), [add(1, A2)])
-    tcb = net.a.machine.tcb
-    assert tcb is not None
-    packet = serialize_packet(PORT, PORT, tcb.peer_tag, [asconf.serialize()])
+    packet = serialize_packet(PORT, PORT, net.a.machine.peer_tag, [asconf.serialize()])
     net.z.machine.receive_datagrams([packet], net.now, (A1, UDP))
-    forged = serialize_packet(PORT, PORT, tcb.peer_tag, [AuthChunk(0, 3, bytes(32)).serialize(), asconf.serialize()])
+    forged = serialize_packet(
+        PORT, PORT, net.a.machine.peer_tag, [AuthChunk(0, 3, bytes(32)).serialize(), asconf.serialize()]
+    )
     net.z.machine.receive_datagrams([forged], net.now, (A1, UDP))
     assert net.z.machine.packets_to_send(net.now) == []
     assert net.z.machine.peer_addresses() == [(A1, UDP)]

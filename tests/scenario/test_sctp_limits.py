@@ -250,5 +250,4 @@ def test_an_inactive_path_is_still_asked_and_its_counter_stands_still() -> None:
     while asked < 12:
         asked += [names(datagram) for datagram in pair.expire_a()] == [["Heartbeat"]]
     assert pair.a_saw(PathStatusChanged) == [PathStatusChanged(None, PathStatus.UNREACHABLE)]
-    assert pair.a.tcb is not None
-    assert pair.a.tcb.path.error_count == 3
+    assert pair.a.stats().paths[0].error_count == 3

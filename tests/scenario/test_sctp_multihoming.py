@@ -132,9 +132,7 @@ def test_a_heartbeat_ack_for_another_nonce_verifies_nothing() -> None:
     pair.cut(1)
     pair.connect()
     pair.run(0.5)
-    tcb = pair.a.machine.tcb
-    assert tcb is not None
-    forged = packet(tcb.local_tag, HeartbeatAckChunk(bytes(12)))
+    forged = packet(pair.a.machine.local_tag, HeartbeatAckChunk(bytes(12)))
     pair.a.machine.receive_datagrams([forged], pair.now, address(1, 2))
     pair.run(0.1)
     assert path_of(pair.a, 1).state is PathState.UNCONFIRMED
@@ -185,9 +183,7 @@ def test_cookie_echo_to_an_address_the_user_did_not_name_has_a_heartbeat_with_it
 
 def test_packets_from_an_address_the_peer_does_not_have_are_discarded() -> None:
     pair = established()
-    tcb = pair.a.machine.tcb
-    assert tcb is not None
-    abort = packet(tcb.local_tag, AbortChunk([]))
+    abort = packet(pair.a.machine.local_tag, AbortChunk([]))
     pair.a.machine.receive_datagrams([abort], pair.now, ("192.0.2.99", PORT))
     assert pair.a.machine.state is S.ESTABLISHED
     pair.a.machine.receive_datagrams([abort], pair.now, address(1, 2))
@@ -196,9 +192,7 @@ def test_packets_from_an_address_the_peer_does_not_have_are_discarded() -> None:
 
 def test_the_udp_port_of_each_path_follows_the_peer() -> None:
     pair = established()
-    tcb = pair.z.machine.tcb
-    assert tcb is not None
-    heartbeat = packet(tcb.local_tag, HeartbeatChunk(b"who am I now"))
+    heartbeat = packet(pair.z.machine.local_tag, HeartbeatChunk(b"who am I now"))
     pair.z.machine.receive_datagrams([heartbeat], pair.now, (address(1, 1)[0], 40000))
     ((destination, _),) = pair.z.machine.packets_to_send(pair.now)
     assert destination == (address(1, 1)[0], 40000)
@@ -428,17 +422,16 @@ def test_nothing_is_answered_by_a_path_on_which_nothing_arrives() -> None:
     pair = established(path_max_retrans=1, heartbeat_interval=1.0, rto_max=2.0)
     pair.networks[0].to_z.drop()
     pair.run_until(lambda: PathStatus.UNREACHABLE in pair.a.statuses(0), 60)
-    tcb, machine = pair.a.machine.tcb, pair.a.machine
-    assert tcb is not None
+    machine = pair.a.machine
     data = DataChunk(pair.z.machine.local_initial_tsn, 0, 0, 0, b"x")
-    machine.receive_datagrams([packet(tcb.local_tag, data)], pair.now, address(0, 2))
+    machine.receive_datagrams([packet(machine.local_tag, data)], pair.now, address(0, 2))
     assert [there for there, _ in machine.packets_to_send(pair.now)] == [address(1, 2)]
     # A HEARTBEAT is answered where it came from all the same: that is what it asks.
-    machine.receive_datagrams([packet(tcb.local_tag, HeartbeatChunk(b"?"))], pair.now, address(0, 2))
+    machine.receive_datagrams([packet(machine.local_tag, HeartbeatChunk(b"?"))], pair.now, address(0, 2))
     assert [there for there, _ in machine.packets_to_send(pair.now)] == [address(0, 2)]
     machine.shutdown(pair.now)
     machine.packets_to_send(pair.now)
-    machine.receive_datagrams([packet(tcb.local_tag, ShutdownAckChunk())], pair.now, address(0, 2))
+    machine.receive_datagrams([packet(machine.local_tag, ShutdownAckChunk())], pair.now, address(0, 2))
     assert [there for there, _ in machine.packets_to_send(pair.now)] == [address(1, 2)]
 
 

@@ -12,6 +12,7 @@ from datachan.sctp.events import (
     IncomingStreamsReset,
     OutgoingStreamsReset,
     ReconfigurationFailed,
+    ReconfigurationKind,
     StreamsAdded,
 )
 from datachan.sctp.wire import causes
@@ -276,7 +277,9 @@ def test_more_streams_than_allowed_are_denied() -> None:
     pair.establish()
     pair.a.add_streams(pair.now, outgoing=3)
     pair.exchange()
-    assert [failure.request for failure in pair.a_saw(ReconfigurationFailed)] == ["AddOutgoingStreamsRequest"]
+    assert [failure.request for failure in pair.a_saw(ReconfigurationFailed)] == [
+        ReconfigurationKind.ADD_OUTGOING_STREAMS
+    ]
     assert pair.a.outbound_streams == pair.z.inbound_streams == 2
     with pytest.raises(InvalidStream, match="4 streams"):
         pair.z.add_streams(pair.now, outgoing=3)

@@ -10,11 +10,11 @@ from dataclasses import replace
 import pytest
 
 from datachan import RTCPeerConnection, RTCSessionDescription, SdpError
-from datachan.sctp import snap
 from datachan.sctp.association import Association, AssociationState
 from datachan.sctp.errors import BadPacket, InvalidState
 from datachan.sctp.events import AssociationEstablished, MessageReceived
 from datachan.sctp.options import AssociationOptions
+from datachan.sctp.records import init as snap
 from datachan.sdp import LocalData
 from tests.pairs import configuration, pair, soon
 from tests.sim.pair import Pair
@@ -88,8 +88,8 @@ def test_streams_and_extensions_are_what_both_inits_allow() -> None:
     association.connect_negotiated(ours, theirs, 0.0)
     (event,) = [event for event in association.events() if isinstance(event, AssociationEstablished)]
     assert (event.inbound_streams, event.outbound_streams) == (3, 5)
-    assert association.tcb is not None
-    assert not association.tcb.capabilities.interleaving
+    assert association.extensions is not None
+    assert not association.extensions.interleaving
 
 
 def test_only_a_closed_association_can_be_established_so() -> None:

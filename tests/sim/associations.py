@@ -98,12 +98,7 @@ def check_books(pair: Pair) -> None:
         AssertionError: an account does not balance.
     """
     for peer in (pair.a, pair.z):
-        peer.machine.queue.check_invariants()
-        tcb = peer.machine.tcb
-        if tcb is not None:
-            tcb.tracker.check_invariants()
-            tcb.reassembly.check_invariants()
-            tcb.sender.outstanding.check_invariants()
+        peer.machine.check_invariants()
 
 
 @dataclass(frozen=True, slots=True)

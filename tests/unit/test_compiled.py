@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import datachan.sctp
-from datachan.sctp import association, inbound, writer
+from datachan.sctp import association, writer
+from datachan.sctp.procedures import data, dispatch
 from datachan.sctp.rx import reassembly
 from datachan.sctp.tx import outstanding, retransmission
 from datachan.sctp.wire import packet
@@ -20,7 +21,7 @@ C_WORDS = {
     "_restrict", "_signed", "_thread", "_typeof", "_volatile",
 }  # fmt: skip
 
-HOT = [association, inbound, writer, reassembly, outstanding, retransmission, packet]
+HOT = [association, dispatch, data, writer, reassembly, outstanding, retransmission, packet]
 
 
 @pytest.mark.skipif("DATACHAN_EXPECT_COMPILED" not in os.environ, reason="this is a run of the interpreted engine")

@@ -13,8 +13,8 @@ from datachan.sctp.addresses import (
     to_announce,
     usable_addresses,
 )
-from datachan.sctp.cookie import CookieSealer, StateCookieContent
 from datachan.sctp.options import AssociationOptions
+from datachan.sctp.records.cookie import CookieSealer, StateCookieContent
 from datachan.sctp.wire.parameters import IPv6Address, Parameter, SupportedAddressTypes
 
 

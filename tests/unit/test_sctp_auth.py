@@ -6,7 +6,8 @@ import hashlib
 
 import pytest
 
-from datachan.sctp.auth import (
+from datachan.sctp.errors import InvalidState, UnknownKey
+from datachan.sctp.records.keys import (
     HMAC_IDENTIFIERS,
     SHA1,
     SHA256,
@@ -19,7 +20,6 @@ from datachan.sctp.auth import (
     make_authenticator,
     refuse,
 )
-from datachan.sctp.errors import InvalidState, UnknownKey
 from datachan.sctp.wire.causes import MISSING_MANDATORY_PARAMETER, PROTOCOL_VIOLATION
 from datachan.sctp.wire.chunks import Chunk, CookieAckChunk, DataChunk, HeartbeatChunk
 from datachan.sctp.wire.extensions import AuthChunk

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datachan.sctp.pmtu import (
+from datachan.sctp.records.pmtu import (
     BASE,
     CONFIRMING,
     DISABLED,

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from datachan.dtls.certificate import Fingerprint
-from datachan.sctp import snap
 from datachan.sctp.options import AssociationOptions
+from datachan.sctp.records.init import make_init
 from datachan.sdp import (
     LocalData,
     SdpError,
@@ -24,8 +24,8 @@ from datachan.sdp import (
 )
 from tests.sim.seeds import entropy
 
-OUR_INIT = snap.make_init(AssociationOptions(), entropy(1))
-THEIR_INIT = snap.make_init(AssociationOptions(), entropy(2))
+OUR_INIT = make_init(AssociationOptions(), entropy(1))
+THEIR_INIT = make_init(AssociationOptions(), entropy(2))
 OURS = LocalData(
     transport=TransportParameters(
         ice_ufrag="ours",

@@ -31,19 +31,17 @@ class DataTracker:
         cumulative_tsn: the last TSN below which nothing is missing.
         highest_tsn: the highest TSN received.
         sack_timer: runs while an acknowledgment is delayed.
-        sack_now: whether a SACK is due at once.
-        packets_unacknowledged: packets with DATA since the last SACK.
     """
 
     __slots__ = (
         "_duplicates",
         "_ends",
         "_first_packet",
+        "_packets_unacknowledged",
+        "_sack_requested",
         "_starts",
         "cumulative_tsn",
         "highest_tsn",
-        "packets_unacknowledged",
-        "sack_now",
         "sack_timer",
     )
 
@@ -51,11 +49,11 @@ class DataTracker:
         self.cumulative_tsn = initial_tsn - 1
         self.highest_tsn = initial_tsn - 1
         self.sack_timer = Timer()
-        self.packets_unacknowledged = 0
+        self._packets_unacknowledged = 0
         # RFC 9260, 5.1: "After the reception of the first DATA chunk in an association, the endpoint MUST immediately
         # respond with a SACK chunk to acknowledge the DATA chunk."
         self._first_packet = True
-        self.sack_now = False
+        self._sack_requested = False
         # The islands above the cumulative TSN, ascending: [start, end] of island i is (_starts[i], _ends[i]).
         self._starts: list[int] = []
         self._ends: list[int] = []
@@ -111,38 +109,61 @@ class DataTracker:
             self._absorb_first_island()
         return True
 
-    def note_dropped(self) -> None:
-        """RFC 9260, 6.2: if a DATA chunk is dropped for lack of room, "the receiver MUST immediately send back a
-        SACK".
-        """
-        self.sack_now = True
+    # -- when a SACK is sent ----------------------------------------------------------------------------------
 
-    def packet_done(self, immediate: bool, duplicates_only: bool, frequency: int) -> None:
-        """A packet with DATA has been read to its end.
+    def request_sack(self) -> None:
+        """Have a SACK sent as soon as packets may leave."""
+        self._sack_requested = True
+
+    @property
+    def is_delaying(self) -> bool:
+        """Whether a SACK is delayed."""
+        return self.sack_timer.expires_at is not None
+
+    def due(self, *, with_data: bool = False) -> bool:
+        """Return whether a SACK is to be sent now.
+
+        Args:
+            with_data: DATA is about to leave, with which a delayed SACK leaves early.
+        """
+        return self._sack_requested or (with_data and self.sack_timer.expires_at is not None)
+
+    def packet_received(self, immediate: bool, duplicates_only: bool, frequency: int) -> None:
+        """Count a packet with DATA and decide whether it is acknowledged at once.
 
         Args:
             immediate: one of its chunks had the I bit.
             duplicates_only: it had no new DATA.
             frequency: acknowledge every this many packets.
         """
-        self.packets_unacknowledged += 1
+        self._packets_unacknowledged += 1
         # RFC 9260, 6.7: "If the endpoint detects a gap in the received DATA chunk sequence, it SHOULD send a SACK chunk
         # with Gap Ack Blocks immediately."
         if (
             self._first_packet
-            or self.packets_unacknowledged >= frequency
+            or self._packets_unacknowledged >= frequency
             or immediate
             or duplicates_only
             or self._starts
         ):
-            self.sack_now = True
+            self._sack_requested = True
             self._first_packet = False
 
+    def finish_batch(self, now: float, delay: float) -> None:
+        """Delay the SACK for the packets received together by `delay` seconds, unless one is requested."""
+        if self._packets_unacknowledged > 0 and not self._sack_requested and not self.sack_timer.running:
+            self.sack_timer.start(now, delay)
+
+    def handle_timeout(self, now: float) -> None:
+        """Request the SACK that was delayed until `now`."""
+        if self.sack_timer.expire(now):
+            self._sack_requested = True
+
     def sack_sent(self) -> None:
-        """A SACK with all of this has been sent."""
+        """Record that everything received so far has been acknowledged."""
         self.sack_timer.stop()
-        self.sack_now = False
-        self.packets_unacknowledged = 0
+        self._sack_requested = False
+        self._packets_unacknowledged = 0
         self._duplicates.clear()
 
     def gap_ack_blocks(self, at_most: int) -> list[tuple[int, int]]:
@@ -177,7 +198,7 @@ class DataTracker:
             self.cumulative_tsn = max(self.cumulative_tsn, self._ends[0])
             # RFC 5681, 4.2: a receiver "SHOULD send an immediate ACK when it receives a data segment that fills in all
             # or part of a gap in the sequence space."
-            self.sack_now = True
+            self._sack_requested = True
             del self._starts[0], self._ends[0]
 
     def check_invariants(self) -> None:

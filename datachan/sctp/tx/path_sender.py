@@ -10,7 +10,7 @@ from typing import Final
 
 from datachan.sctp.congestion import AckSample
 from datachan.sctp.options import AssociationOptions
-from datachan.sctp.path import Path, max_payload
+from datachan.sctp.records.path import Path, max_payload
 from datachan.sctp.timers import Timer, earliest
 from datachan.sctp.wire.packet import COMMON_HEADER_LENGTH
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from datachan.sctp.options import AssociationOptions
-from datachan.sctp.path import Path
+from datachan.sctp.records.path import Path
 from datachan.sctp.serial import unwrap
 from datachan.sctp.timers import earliest
 from datachan.sctp.wire.chunks import DATA_HEADER_LENGTH, SackChunk

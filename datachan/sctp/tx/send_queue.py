@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 from typing import Final
 
-from datachan.sctp.path import Path
+from datachan.sctp.records.path import Path
 
 from .policies import LIFETIME
 from .scheduler import RoundRobin, StreamScheduler

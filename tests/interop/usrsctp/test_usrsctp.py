@@ -313,7 +313,7 @@ async def test_everything_is_delivered_before_a_graceful_end(program: Path, role
             await peer.tells("sent 20")
             engine.association.shutdown(engine.now)
         else:
-            await engine.until(lambda: engine.association.queue.empty)
+            await engine.until(lambda: engine.association.stats().buffered == 0)
             peer.order("shutdown")
         await engine.event(AssociationClosed)
         assert len(engine.messages) == 20

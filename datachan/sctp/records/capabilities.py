@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from . import auth
-from .options import AssociationOptions
-from .wire.extensions import ASCONF, ASCONF_ACK, AUTH, FORWARD_TSN, I_DATA, I_FORWARD_TSN, RE_CONFIG
-from .wire.parameters import (
+from datachan.sctp.options import AssociationOptions
+from datachan.sctp.wire.extensions import ASCONF, ASCONF_ACK, AUTH, FORWARD_TSN, I_DATA, I_FORWARD_TSN, RE_CONFIG
+from datachan.sctp.wire.parameters import (
     AdaptationIndication,
     ForwardTsnSupported,
     Parameter,
@@ -17,6 +16,8 @@ from .wire.parameters import (
     UnknownParameter,
     ZeroChecksumAcceptable,
 )
+
+from . import keys
 
 SCTP_OVER_DTLS: Final = 1
 """The error detection method of RFC 9653 that DTLS provides."""
@@ -103,7 +104,7 @@ def negotiate(options: AssociationOptions, peer: Sequence[Parameter]) -> Capabil
     # interleaving only if both endpoints indicated their support of user message interleaving and the I-FORWARD-TSN
     # chunk."
     partial = I_FORWARD_TSN in extensions if interleaving else forward_tsn or FORWARD_TSN in extensions
-    authentication = options.authentication and auth.random_number(peer) is not None and auth.chosen_algorithm(peer) > 0
+    authentication = options.authentication and keys.random_number(peer) is not None and keys.chosen_algorithm(peer) > 0
     # RFC 5061, 4.2.7: "An implementation supporting this extension MUST list the ASCONF,the ASCONF-ACK, and the AUTH
     # chunks in its INIT and INIT-ACK parameters."
     asconf = ASCONF in extensions and ASCONF_ACK in extensions
@@ -128,7 +129,7 @@ def adaptation_of(peer: Sequence[Parameter]) -> int:
 def asks_for_unsigned_asconf(peer: Sequence[Parameter]) -> bool:
     """Whether a peer announces ASCONF and cannot sign it."""
     listed = any(isinstance(parameter, SupportedExtensions) and ASCONF in parameter.chunk_types for parameter in peer)
-    return listed and auth.random_number(peer) is None
+    return listed and keys.random_number(peer) is None
 
 
 def to_report(peer: Sequence[Parameter]) -> list[UnknownParameter]:

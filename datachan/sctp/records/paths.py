@@ -6,7 +6,8 @@ It knows the states of paths and chooses among them. What makes a path fail or r
 
 from __future__ import annotations
 
-from .addresses import TransportAddress
+from datachan.sctp.addresses import TransportAddress
+
 from .path import Path
 
 
@@ -16,15 +17,15 @@ class Paths:
     Attributes:
         all: every path.
         primary: the one the user, or the peer, wants data to go to.
-        wished: the one that shall be primary once it is verified.
+        next_primary: the one that shall be primary once it is verified.
     """
 
-    __slots__ = ("_by_ip", "all", "primary", "wished")
+    __slots__ = ("_by_ip", "all", "next_primary", "primary")
 
     def __init__(self, paths: list[Path]) -> None:
         self.all = paths
         self._by_ip: dict[str, Path] = {path.address[0]: path for path in paths if path.address is not None}
-        self.wished: Path | None = None
+        self.next_primary: Path | None = None
         self.primary = paths[0]
         for path in paths:
             if path.confirmed:
@@ -66,8 +67,8 @@ class Paths:
         self.all.remove(path)
         if path.address is not None:
             del self._by_ip[path.address[0]]
-        if path is self.wished:
-            self.wished = None
+        if path is self.next_primary:
+            self.next_primary = None
         if path is self.primary:
             self.primary = min(self.all, key=_rank)
 
@@ -99,3 +100,28 @@ class Paths:
 
 def _rank(path: Path) -> int:
     return path.rank
+
+
+class VerificationRate:
+    """Limits how many unverified addresses are probed at a time.
+
+    RFC 9260, 5.4: "The number of packets containing HEARTBEAT chunks sent at each RTO SHOULD be limited by the
+    'HB.Max.Burst' parameter."
+    """
+
+    __slots__ = ("_burst", "_left", "_until")
+
+    def __init__(self, burst: int) -> None:
+        self._burst = burst
+        self._left = burst
+        self._until = float("-inf")
+
+    def wait(self, now: float, rto: float) -> float:
+        """Return the seconds until another probe may be sent; 0.0 counts one that is sent now."""
+        if now >= self._until:
+            self._until = now + rto
+            self._left = self._burst
+        if not self._left:
+            return self._until - now
+        self._left -= 1
+        return 0.0

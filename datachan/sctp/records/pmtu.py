@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .timers import Timer
+from datachan.sctp.timers import Timer
 
 DISABLED: Final = 0
 BASE: Final = 1

@@ -5,25 +5,27 @@ Pure decisions of RFC 9260, sections 5.1 and 5.2; the association acts on them.
 
 from __future__ import annotations
 
-from enum import Enum
+from collections.abc import Callable
 from typing import Final
 
-from . import auth
-from .addresses import TransportAddress, to_announce, usable_addresses
-from .capabilities import Capabilities, adaptation_of, announce, asks_for_unsigned_asconf, negotiate, to_report
-from .cookie import CookieSealer, StateCookieContent
-from .options import AssociationOptions
-from .wire import causes
-from .wire.causes import ErrorCause
-from .wire.chunks import AbortChunk, InitAckChunk, InitChunk
-from .wire.packet import COMMON_HEADER_LENGTH
-from .wire.parameters import (
+from datachan.sctp.addresses import TransportAddress, to_announce, usable_addresses
+from datachan.sctp.errors import BadPacket
+from datachan.sctp.options import AssociationOptions
+from datachan.sctp.wire import causes
+from datachan.sctp.wire.causes import ErrorCause
+from datachan.sctp.wire.chunks import INIT, InitAckChunk, InitChunk, parse_init_untrusted
+from datachan.sctp.wire.packet import COMMON_HEADER_LENGTH
+from datachan.sctp.wire.parameters import (
     CookiePreservative,
     HostNameAddress,
     Parameter,
     StateCookie,
     UnrecognizedParameter,
 )
+
+from . import keys
+from .capabilities import adaptation_of, announce, asks_for_unsigned_asconf, negotiate, to_report
+from .cookie import StateCookieContent
 
 MIN_A_RWND: Final = 1500
 LONGEST_PRESERVATIVE: Final = 60.0
@@ -34,23 +36,13 @@ MAX_STREAMS_PER_RESET: Final = 256
 """More streams take several requests, one after the other."""
 
 
-class CookieAction(Enum):
-    """What a COOKIE ECHO means when an association exists: the actions of Table 12."""
-
-    RESTART = "A"
-    COLLISION = "B"
-    LATE = "C"
-    DUPLICATE = "D"
-    DISCARD = "none"
-
-
 def build_init(
     options: AssociationOptions, local_tag: int, initial_tsn: int, local_random: bytes, preservative: float = 0.0
 ) -> InitChunk:
     """Our INIT; `preservative` asks for that many more seconds of cookie life."""
     parameters = [*announce(options), *to_announce(options.local_addresses, None)]
     if options.authentication:
-        parameters += auth.announce(local_random, options.listed_chunks)
+        parameters += keys.announce(local_random, options.listed_chunks)
     if preservative > 0:
         parameters.append(CookiePreservative(int(preservative * 1000)))
     return InitChunk(
@@ -65,45 +57,12 @@ def build_init_ack(
     parameters: list[Parameter] = [StateCookie(cookie), *announce(options)]
     parameters.extend(to_announce(options.local_addresses, init.parameters))
     if options.authentication:
-        parameters += auth.announce(local_random, options.listed_chunks)
+        parameters += keys.announce(local_random, options.listed_chunks)
     parameters.extend(UnrecognizedParameter(unknown.serialize()) for unknown in to_report(init.parameters))
     # RFC 9260, 3.3.3: "The value of 0 MUST NOT be used, and the value MUST NOT be greater than the MIS value sent in
     # the INIT chunk."
     outbound = min(options.outbound_streams, init.inbound_streams)
     return InitAckChunk(local_tag, options.receive_window, outbound, options.inbound_streams, initial_tsn, parameters)
-
-
-def answer_init(
-    options: AssociationOptions,
-    sealer: CookieSealer,
-    init: InitChunk,
-    *,
-    local_tag: int,
-    local_initial_tsn: int,
-    tie_tags: tuple[int, int],
-    ports: tuple[int, int],
-    now: float,
-    source: TransportAddress | None,
-    local_random: bytes,
-) -> InitAckChunk | AbortChunk:
-    """The answer to an INIT with a valid Initiate Tag, to be sent under that tag: an INIT ACK, or an ABORT with the
-    reason why not. Nothing has to be remembered; the arguments are those of `cookie_content`.
-    """
-    refusal = refuse(options, init)
-    if refusal is not None:
-        return AbortChunk([refusal])
-    content = cookie_content(
-        options,
-        init,
-        local_tag=local_tag,
-        local_initial_tsn=local_initial_tsn,
-        tie_tags=tie_tags,
-        ports=ports,
-        now=now,
-        source=source,
-        local_random=local_random,
-    )
-    return build_init_ack(options, init, local_tag, local_initial_tsn, local_random, sealer.seal(content))
 
 
 def refuse(options: AssociationOptions, init: InitChunk) -> ErrorCause | None:
@@ -120,7 +79,7 @@ def refuse(options: AssociationOptions, init: InitChunk) -> ErrorCause | None:
         # supports the ASCONF extension but does NOT support the [RFC4895] extension, the receiver of such an INIT MUST
         # send an ABORT in response." Of an INIT-ACK it says the same.
         return causes.protocol_violation("ASCONF without AUTH")
-    return auth.refuse(init.parameters, options.authenticated_chunks) if options.authentication else None
+    return keys.refuse(init.parameters, options.authenticated_chunks) if options.authentication else None
 
 
 def state_cookie(init_ack: InitAckChunk) -> bytes | None:
@@ -197,7 +156,7 @@ def cookie_content(
         adaptation=adaptation_of(init.parameters),
         peer_addresses=tuple(usable_addresses(init.parameters, source, options.local_addresses)),
         local_random=local_random if capabilities.authentication else b"",
-        peer_key_vector=auth.key_vector(init.parameters) if capabilities.authentication else b"",
+        peer_key_vector=keys.key_vector(init.parameters) if capabilities.authentication else b"",
     )
 
 
@@ -224,34 +183,47 @@ def content_of_init_ack(
     )
 
 
-def judge_cookie(
-    cookie: StateCookieContent, local_tag: int, peer_tag: int, local_tie_tag: int, peer_tie_tag: int
-) -> CookieAction:
-    """Table 12 of RFC 9260, section 5.2.4.
-
-    Args:
-        cookie: an authentic cookie.
-        local_tag: ours in the existing association.
-        peer_tag: the peer's, 0 while it is not known.
-        local_tie_tag: the Tie-Tags we put into cookies for this association.
-        peer_tie_tag: likewise.
-    """
-    local_matches = cookie.local_tag == local_tag
-    peer_matches = cookie.peer_tag == peer_tag
-    if local_matches:
-        return CookieAction.DUPLICATE if peer_matches else CookieAction.COLLISION
-    if peer_matches:
-        no_ties = cookie.local_tie_tag == 0 and cookie.peer_tie_tag == 0
-        return CookieAction.LATE if no_ties else CookieAction.DISCARD
-    ties_match = cookie.local_tie_tag == local_tie_tag and cookie.peer_tie_tag == peer_tie_tag
-    return CookieAction.RESTART if ties_match and local_tie_tag != 0 else CookieAction.DISCARD
-
-
 def streams_per_reset(options: AssociationOptions) -> int:
     """How many stream identifiers an Outgoing SSN Reset Request may list and still fit a packet."""
     return min(MAX_STREAMS_PER_RESET, (options.first_packet_size - COMMON_HEADER_LENGTH - 4 - 16) // 2)
 
 
-def capabilities_of(cookie: StateCookieContent) -> Capabilities:
-    """The negotiated extensions a cookie holds."""
-    return Capabilities.from_bits(cookie.capabilities)
+# -- INITs carried by signaling (draft-hancke-tsvwg-snap) ------------------------------------------------------
+
+LONGEST_INIT: Final = 2048
+"""The longest INIT in bytes that is read; all the parameters known here take less than a hundred."""
+
+
+def make_init(options: AssociationOptions, entropy: Callable[[int], bytes]) -> bytes:
+    """An INIT of ours, to be shown to the peer and then given to `Association.connect_negotiated`.
+
+    Args:
+        options: those of the association it is for.
+        entropy: where Initiate Tag and Initial TSN come from.
+    """
+    tag = 0
+    while tag == 0:
+        tag = int.from_bytes(entropy(4), "big")
+    init = build_init(options, tag, int.from_bytes(entropy(4), "big"), b"")
+    serialized = init.serialize()
+    # The padding behind the last parameter is no part of the chunk (RFC 9260, section 3.2).
+    return serialized[: serialized[2] << 8 | serialized[3]]
+
+
+def read_init_untrusted(data: bytes) -> InitChunk:
+    """Read the INIT a peer has shown.
+
+    Raises:
+        BadPacket: it is none, or one that no association can be built on.
+    """
+    if not 20 <= len(data) <= LONGEST_INIT or data[0] != INIT:
+        raise BadPacket("the chunk is not an INIT")
+    length = data[2] << 8 | data[3]
+    if not 20 <= length <= len(data) <= length + 3:
+        raise BadPacket(f"the INIT chunk has length {length} of {len(data)}")
+    init = parse_init_untrusted(data, 0, length)
+    if init.initiate_tag == 0:
+        raise BadPacket("the INIT chunk has an Initiate Tag of 0")
+    if refuse(AssociationOptions(), init) is not None:
+        raise BadPacket("the INIT chunk has values that no association can be built on")
+    return init

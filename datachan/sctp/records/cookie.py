@@ -9,10 +9,11 @@ from __future__ import annotations
 import hmac
 import struct
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
-from .addresses import TransportAddress, address_parameter, ip_of
-from .wire.parameters import IPv4Address, IPv6Address
+from datachan.sctp.addresses import TransportAddress, address_parameter, ip_of
+from datachan.sctp.wire.parameters import IPv4Address, IPv6Address
 
 _CONTENT: Final = struct.Struct("!ddIIIIIIIHHHHqBBBH")
 _PORT: Final = struct.Struct("!HB")
@@ -62,6 +63,16 @@ class StateCookieContent:
     def staleness(self, now: float) -> float:
         """Seconds since it went stale; not positive while it is good."""
         return now - self.created_at - self.lifespan
+
+
+class CookieAction(Enum):
+    """What a COOKIE ECHO means when an association exists: the actions of Table 12."""
+
+    RESTART = "A"
+    COLLISION = "B"
+    LATE = "C"
+    DUPLICATE = "D"
+    DISCARD = "none"
 
 
 class CookieSealer:
@@ -142,6 +153,29 @@ class CookieSealer:
 
     def _mac(self, body: bytes) -> bytes:
         return hmac.digest(self._secret, body, "sha256")
+
+
+def judge_cookie(
+    cookie: StateCookieContent, local_tag: int, peer_tag: int, local_tie_tag: int, peer_tie_tag: int
+) -> CookieAction:
+    """Table 12 of RFC 9260, section 5.2.4.
+
+    Args:
+        cookie: an authentic cookie.
+        local_tag: ours in the existing association.
+        peer_tag: the peer's, 0 while it is not known.
+        local_tie_tag: the Tie-Tags we put into cookies for this association.
+        peer_tie_tag: likewise.
+    """
+    local_matches = cookie.local_tag == local_tag
+    peer_matches = cookie.peer_tag == peer_tag
+    if local_matches:
+        return CookieAction.DUPLICATE if peer_matches else CookieAction.COLLISION
+    if peer_matches:
+        no_ties = cookie.local_tie_tag == 0 and cookie.peer_tie_tag == 0
+        return CookieAction.LATE if no_ties else CookieAction.DISCARD
+    ties_match = cookie.local_tie_tag == local_tie_tag and cookie.peer_tie_tag == peer_tie_tag
+    return CookieAction.RESTART if ties_match and local_tie_tag != 0 else CookieAction.DISCARD
 
 
 def _pack_address(address: TransportAddress) -> bytes:

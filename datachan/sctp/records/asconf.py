@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from .addresses import address_parameter
-from .path import Path
-from .timers import Timer
-from .wire.extensions import AsconfAckChunk, AsconfChunk
-from .wire.parameters import (
+from datachan.sctp.addresses import address_parameter
+from datachan.sctp.timers import Timer
+from datachan.sctp.wire.extensions import AsconfAckChunk, AsconfChunk
+from datachan.sctp.wire.parameters import (
     ADD_IP_ADDRESS,
     DELETE_IP_ADDRESS,
     SET_PRIMARY_ADDRESS,
@@ -22,6 +21,8 @@ from .wire.parameters import (
     SetPrimaryAddress,
     SuccessIndication,
 )
+
+from .path import Path
 
 MAX_WAITING: Final = 32
 """Requests that may wait."""
@@ -36,8 +37,8 @@ _MASK: Final = 0xFFFFFFFF
 _HALF: Final = 1 << 31
 
 
-class Outcome:
-    """What became of one of our requests.
+class AddressChangeResult:
+    """The peer's answer to one of our requests.
 
     Attributes:
         kind: the type of its parameter.
@@ -141,13 +142,13 @@ class AddressConfiguration:
         """Whether an ASCONF-ACK answers what was never asked (RFC 5061, 5.3, F0)."""
         return (number - self._next_number) & _MASK < _HALF
 
-    def acknowledged(self, ack: AsconfAckChunk) -> list[Outcome] | None:
+    def acknowledged(self, ack: AsconfAckChunk) -> list[AddressChangeResult] | None:
         """Take in an ASCONF-ACK; None when it is not for the ASCONF under way."""
         if not self._wire or ack.sequence_number != (self._next_number - 1) & _MASK:
             return None
         errors = {p.correlation_id: p.causes for p in ack.parameters if isinstance(p, ErrorCauseIndication)}
         successes = {p.correlation_id for p in ack.parameters if isinstance(p, SuccessIndication)}
-        outcomes: list[Outcome] = []
+        outcomes: list[AddressChangeResult] = []
         failed = False
         for correlation, kind, ip in self._asked:
             causes = errors.get(correlation)
@@ -155,13 +156,13 @@ class AddressConfiguration:
             # RFC 5061, 5.1, A7: "All TLVs after the failed response are considered unsuccessful unless a specific
             # success indication is present for the parameter."
             accepted = causes is None and (not failed or correlation in successes)
-            outcomes.append(Outcome(kind, ip, accepted, causes or b""))
+            outcomes.append(AddressChangeResult(kind, ip, accepted, causes or b""))
         self._conclude()
         return outcomes
 
-    def give_up(self) -> list[Outcome]:
+    def give_up(self) -> list[AddressChangeResult]:
         """The peer does not know ASCONF: nothing that was asked for will be done."""
-        outcomes = [Outcome(kind, ip, False) for kind, ip in self.pending()]
+        outcomes = [AddressChangeResult(kind, ip, False) for kind, ip in self.pending()]
         self.unsupported = frozenset({ADD_IP_ADDRESS, DELETE_IP_ADDRESS, SET_PRIMARY_ADDRESS})
         self.waiting.clear()
         self._conclude()

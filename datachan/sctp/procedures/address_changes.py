@@ -1,14 +1,13 @@
-"""Carrying out changes of addresses: ours that the user wants, and the peer's (RFC 5061, section 5).
+"""Dynamic addresses: ASCONF and ASCONF-ACK for changes of our addresses and the peer's (RFC 5061, section 5).
 
-The sequence numbers and the ASCONF under way are kept in `asconf`.
+`records/asconf` keeps the sequence numbers and the outstanding ASCONF.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from . import fault_management
-from .addresses import (
+from datachan.sctp.addresses import (
     MAX_ADDRESSES,
     WILDCARDS,
     TransportAddress,
@@ -18,16 +17,17 @@ from .addresses import (
     leads_to_peer,
     normalize,
 )
-from .asconf import MAX_WAITING, Outcome
-from .errors import BadPacket, InvalidAddress, InvalidState
-from .events import AddressChange, LocalAddressChanged, PathStatus, PathStatusChanged
-from .path import Path
-from .states import AssociationState
-from .tcb import Tcb
-from .wire import causes
-from .wire.causes import UNRECOGNIZED_PARAMETERS, ErrorCause, describe, parse_causes_untrusted
-from .wire.extensions import AsconfAckChunk, AsconfChunk
-from .wire.parameters import (
+from datachan.sctp.core import Core
+from datachan.sctp.errors import BadPacket, InvalidAddress, InvalidState
+from datachan.sctp.events import AddressChange, LocalAddressChanged, PathStatus, PathStatusChanged
+from datachan.sctp.records.asconf import MAX_WAITING, AddressChangeResult
+from datachan.sctp.records.path import Path
+from datachan.sctp.states import AssociationState
+from datachan.sctp.tcb import Tcb
+from datachan.sctp.wire import causes
+from datachan.sctp.wire.causes import UNRECOGNIZED_PARAMETERS, ErrorCause, describe, parse_causes_untrusted
+from datachan.sctp.wire.extensions import AsconfAckChunk, AsconfChunk
+from datachan.sctp.wire.parameters import (
     ADD_IP_ADDRESS,
     DELETE_IP_ADDRESS,
     SET_PRIMARY_ADDRESS,
@@ -40,8 +40,7 @@ from .wire.parameters import (
     UnknownParameter,
 )
 
-if TYPE_CHECKING:
-    from .association import Association
+from . import paths
 
 _S = AssociationState
 
@@ -56,19 +55,19 @@ _CHANGES: Final = {
 }
 
 
-# -- what our user wants --------------------------------------------------------------------------------------
+# -- changes of our addresses ---------------------------------------------------------------------------------
 
 
-def want(association: Association, kind: int, ip: str) -> None:
+def request_change(core: Core, kind: int, ip: str) -> None:
     """Ask the peer for a change of our addresses.
 
     Raises:
         InvalidState: there is no association, or the peer does not support it.
         InvalidAddress: the address cannot be added, deleted or be primary.
     """
-    tcb = association.tcb
-    if tcb is None or association.state not in _MAY_CHANGE:
-        raise InvalidState(f"the association is {association.state.value}; addresses change while it is established")
+    tcb = core.tcb
+    if tcb is None or core.state not in _MAY_CHANGE:
+        raise InvalidState(f"the association is {core.state.value}; addresses change while it is established")
     if not tcb.capabilities.dynamic_addresses or kind in tcb.asconf.unsupported:
         raise InvalidState("the peer does not support dynamic addresses")
     if len(tcb.asconf.waiting) >= MAX_WAITING:
@@ -79,8 +78,8 @@ def want(association: Association, kind: int, ip: str) -> None:
         raise InvalidAddress(str(error)) from None
     if ip not in WILDCARDS:
         if not is_unicast(ip):
-            raise InvalidAddress(f"{ip} is no address of one host")
-        remaining = _expected_addresses(association, tcb)
+            raise InvalidAddress(f"{ip} is not the address of one host")
+        remaining = _expected_addresses(core, tcb)
         if kind != ADD_IP_ADDRESS and ip not in remaining:
             raise InvalidAddress(f"{ip} is not an address of ours that the peer knows")
         if kind == DELETE_IP_ADDRESS and len(remaining) == 1:
@@ -89,9 +88,9 @@ def want(association: Association, kind: int, ip: str) -> None:
     tcb.asconf.waiting.append((kind, ip))
 
 
-def _expected_addresses(association: Association, tcb: Tcb) -> list[str]:
-    """Our addresses once all that was asked for is done."""
-    expected = list(association.local_addresses)
+def _expected_addresses(core: Core, tcb: Tcb) -> list[str]:
+    """Return our addresses as they are after all pending requests succeed."""
+    expected = list(core.local_addresses)
     for kind, ip in tcb.asconf.pending():
         if kind == ADD_IP_ADDRESS and ip not in expected:
             expected.append(ip)
@@ -100,74 +99,74 @@ def _expected_addresses(association: Association, tcb: Tcb) -> list[str]:
     return expected
 
 
-def source_addresses(association: Association) -> list[str]:
-    """Our addresses that packets may come from.
+def source_addresses(core: Core) -> list[str]:
+    """Return our addresses that packets may come from.
 
     RFC 5061, 5.3, F1: "the sender MUST NOT use the new IP address as a source for ANY SCTP packet except on carrying an
     ASCONF Chunk." F4: one being deleted "MUST NOT be used as a source address for any subsequent packets."
     """
-    tcb = association.tcb
+    tcb = core.tcb
     leaving = [] if tcb is None else [ip for kind, ip in tcb.asconf.pending() if kind == DELETE_IP_ADDRESS]
-    return [ip for ip in association.local_addresses if ip not in leaving]
+    return [ip for ip in core.local_addresses if ip not in leaving]
 
 
-def start_next(association: Association, tcb: Tcb, now: float) -> None:
-    """Send what waits, if nothing is under way."""
+def start_next_request(core: Core, tcb: Tcb, now: float) -> None:
+    """Send the waiting requests in one ASCONF, if none is outstanding."""
     asconf = tcb.asconf
-    if not asconf.waiting or asconf.under_way or association.state not in _MAY_CHANGE:
+    if not asconf.waiting or asconf.under_way or core.state not in _MAY_CHANGE:
         return
-    own = association.local_addresses
+    own = core.local_addresses
     wire = asconf.build(own[0] if own else _wildcard_for(tcb.path))
-    _send(association, tcb, wire, tcb.path, now)
+    _send(core, tcb, wire, tcb.path, now)
 
 
 def _wildcard_for(path: Path) -> str:
     return "::" if path.address is not None and ":" in path.address[0] else "0.0.0.0"
 
 
-def _send(association: Association, tcb: Tcb, wire: bytes, path: Path, now: float) -> None:
+def _send(core: Core, tcb: Tcb, wire: bytes, path: Path, now: float) -> None:
     tcb.asconf.path = path
     tcb.asconf.t4.start(now, path.rto)
-    association.writer.add_control(wire, path.address)
+    core.writer.add_control(wire, path.address)
 
 
-def t4_expired(association: Association, tcb: Tcb, now: float) -> None:
-    """The ASCONF went unanswered (RFC 5061, 5.1, B1 to B5): another way, the same chunk."""
+def handle_t4_timeout(core: Core, tcb: Tcb, now: float) -> None:
+    """Retransmit an unanswered ASCONF on another path (RFC 5061, 5.1, B1 to B5)."""
     asconf = tcb.asconf
     path = asconf.path or tcb.path
     path.back_off()
-    fault_management.count_error(association, tcb, path)
-    if association.tcb is tcb and association.state in _MAY_CHANGE:
-        _send(association, tcb, asconf.wire, tcb.paths.alternate(path) or path, now)
+    paths.count_error(core, tcb, path)
+    if core.tcb is tcb and core.state in _MAY_CHANGE:
+        _send(core, tcb, asconf.wire, tcb.paths.alternate(path) or path, now)
 
 
-def handle_ack(association: Association, tcb: Tcb, ack: AsconfAckChunk) -> None:
-    """An ASCONF-ACK came."""
+def handle_asconf_ack(core: Core, tcb: Tcb, ack: AsconfAckChunk) -> None:
+    """Match an ASCONF-ACK with our outstanding ASCONF and apply its results."""
     asconf = tcb.asconf
     path = asconf.path
     outcomes = asconf.acknowledged(ack)
     if outcomes is None:
         if asconf.is_illegal(ack.sequence_number):
-            words = "an ASCONF-ACK answers what was not asked"
-            association.abort_with(causes.illegal_asconf_ack(), f"the peer broke the protocol: {words}", by_peer=False)
+            words = "an ASCONF-ACK answers a request that was not sent"
+            core.abort(causes.illegal_asconf_ack(), f"the peer broke the protocol: {words}")
         return
     if path is not None:
-        fault_management.heard(association, tcb, path)
+        paths.clear_errors(core, tcb, path)
     for outcome in outcomes:
-        _conclude(association, tcb, outcome)
+        _conclude(core, tcb, outcome)
 
 
-def not_understood(association: Association, tcb: Tcb) -> None:
-    """The peer does not know ASCONF.
+def handle_unsupported(core: Core, tcb: Tcb) -> None:
+    """Give up all requests because the peer reported ASCONF as unrecognized.
 
     RFC 5061, 5.1, A9: "the sender of the ASCONF MUST NOT send any further ASCONF Chunks and MUST stop its T-4 timer."
     """
     for outcome in tcb.asconf.give_up():
-        _conclude(association, tcb, outcome)
+        _conclude(core, tcb, outcome)
 
 
-def _conclude(association: Association, tcb: Tcb, outcome: Outcome) -> None:
-    own = association.local_addresses
+def _conclude(core: Core, tcb: Tcb, outcome: AddressChangeResult) -> None:
+    own = core.local_addresses
     if outcome.accepted:
         if outcome.kind == ADD_IP_ADDRESS and outcome.ip not in own and outcome.ip not in WILDCARDS:
             own.append(outcome.ip)
@@ -180,7 +179,7 @@ def _conclude(association: Association, tcb: Tcb, outcome: Outcome) -> None:
         primary = outcome.kind == SET_PRIMARY_ADDRESS
         tcb.asconf.unsupported |= {SET_PRIMARY_ADDRESS} if primary else {ADD_IP_ADDRESS, DELETE_IP_ADDRESS}
     reason = "; ".join([describe(cause) for cause in found[:4]]) or "the peer refused"
-    association.pending.append(
+    core.events.append(
         LocalAddressChanged(outcome.ip, _CHANGES[outcome.kind], outcome.accepted, "" if outcome.accepted else reason)
     )
 
@@ -192,12 +191,12 @@ def _read_causes(data: bytes) -> list[ErrorCause]:
         return []
 
 
-# -- what the peer wants --------------------------------------------------------------------------------------
+# -- changes of the peer's addresses --------------------------------------------------------------------------
 
 
-def handle_asconf(association: Association, tcb: Tcb, chunk: AsconfChunk, now: float) -> None:
-    """An ASCONF came, in its place and signed (RFC 5061, 5.2, E1 to E5)."""
-    if association.state not in _MAY_CHANGE or not tcb.asconf.is_next(chunk.sequence_number):
+def handle_asconf(core: Core, tcb: Tcb, chunk: AsconfChunk, now: float) -> None:
+    """Perform or refuse the requests of an authenticated ASCONF (RFC 5061, 5.2, E1 to E5)."""
+    if core.state not in _MAY_CHANGE or not tcb.asconf.is_next(chunk.sequence_number):
         return
     responses: list[Parameter] = []
     refusing = False
@@ -205,10 +204,10 @@ def handle_asconf(association: Association, tcb: Tcb, chunk: AsconfChunk, now: f
         if isinstance(parameter, AddIpAddress | DeleteIpAddress):
             # F11: "once a receiver begins failing any ADD or DELETE request, it must fail all subsequent ADD or DELETE
             # requests contained in that single ASCONF."
-            code = causes.RESOURCE_SHORTAGE if refusing else _change(association, tcb, parameter, now)
+            code = causes.RESOURCE_SHORTAGE if refusing else _change(core, tcb, parameter, now)
             refusing = code == causes.RESOURCE_SHORTAGE
         elif isinstance(parameter, SetPrimaryAddress):
-            code = _set_primary(association, tcb, parameter)
+            code = _set_primary(core, tcb, parameter)
         elif isinstance(parameter, UnknownParameter):
             if parameter.report:
                 responses.append(_not_recognized(parameter))
@@ -221,23 +220,23 @@ def handle_asconf(association: Association, tcb: Tcb, chunk: AsconfChunk, now: f
     tcb.asconf.answer(AsconfAckChunk(chunk.sequence_number, responses))
 
 
-def send_answers(association: Association, tcb: Tcb) -> None:
-    """All ASCONFs of a packet were read: answer them.
+def send_answers(core: Core, tcb: Tcb) -> None:
+    """Send the ASCONF-ACKs for all ASCONFs of the packet being read.
 
     RFC 5061, 5.2, E6: "The destination address of the SCTP packet containing the ASCONF-ACK Chunks MUST be the source
     address of the SCTP packet that held the ASCONF Chunks."
     """
     answers = tcb.asconf.answers
-    room = association.writer.answers_room
+    room = core.writer.reply_room
     together: list[bytes] = []
     for wire in answers:
-        # E7: what does not fit is answered when the peer asks again.
+        # E7: an answer that does not fit is sent when the peer retransmits its ASCONF.
         if len(wire) <= room:
             together.append(wire)
             room -= len(wire)
     answers.clear()
     if together:
-        association.writer.add_packet(tcb.peer_tag, b"".join(together), association.source, tcb.auth)
+        core.writer.add_packet(tcb.peer_tag, b"".join(together), core.source, tcb.auth)
 
 
 def _not_recognized(parameter: UnknownParameter) -> Parameter:
@@ -245,68 +244,71 @@ def _not_recognized(parameter: UnknownParameter) -> Parameter:
     return ErrorCauseIndication(int.from_bytes(parameter.value[:4].ljust(4, b"\0"), "big"), cause.serialize())
 
 
-def _change(association: Association, tcb: Tcb, request: AddressRequest, now: float) -> int:
-    """Add or delete an address of the peer; the code of the error cause when that cannot be."""
+def _change(core: Core, tcb: Tcb, request: AddressRequest, now: float) -> int:
+    """Add or delete an address of the peer; return the code of the error cause, or 0 on success."""
     ip = ip_of(request.address)
     if isinstance(request, AddIpAddress):
-        return _add(association, tcb, ip, now)
+        return _add(core, tcb, ip, now)
     if ip in WILDCARDS:
-        return _delete_all_but_source(association, tcb)
+        return _delete_all_but_source(core, tcb)
     path = tcb.paths.at((ip, 0))
     if path is None:
         return 0
     if tcb.paths.single:
         return causes.DELETE_LAST_ADDRESS
-    if path is tcb.paths.at(association.source):
+    if path is tcb.paths.at(core.source):
         return causes.DELETE_SOURCE_ADDRESS
-    _remove(association, tcb, path)
+    _remove(core, tcb, path)
     return 0
 
 
-def _add(association: Association, tcb: Tcb, ip: str, now: float) -> int:
-    source = association.source
+def _add(core: Core, tcb: Tcb, ip: str, now: float) -> int:
+    source = core.source
     if source is None:
         return causes.NO_AUTHORIZATION
     address: TransportAddress = source if ip in WILDCARDS else (ip, source[1])
     if tcb.paths.at(address) is not None:
         return 0
-    types = {address_type(known) for known in (*association.local_addresses, source[0])}
+    types = {address_type(known) for known in (*core.local_addresses, source[0])}
     if not leads_to_peer(address[0], source) or address_type(address[0]) not in types:
         return causes.UNRESOLVABLE_ADDRESS
     if len(tcb.paths.all) >= MAX_ADDRESSES:
         return causes.RESOURCE_SHORTAGE
-    path = tcb.new_path(association.options, address)
-    association.pending.append(PathStatusChanged(address, PathStatus.ADDED))
+    path = tcb.new_path(core.options, address)
+    core.events.append(PathStatusChanged(address, PathStatus.ADDED))
     # RFC 5061, 5.3, F14: "All addresses added by the reception of an ASCONF Chunk MUST be put into the UNCONFIRMED
     # state and MUST have path verification performed on them".
-    fault_management.wait_for_heartbeat(association, path, now)
+    paths.schedule_heartbeat(core, path, now)
     return 0
 
 
-def _delete_all_but_source(association: Association, tcb: Tcb) -> int:
-    """RFC 5061, 4.2.2: "all addresses of the peer except the source address of the packet MUST be deleted."."""
-    kept = tcb.paths.at(association.source)
+def _delete_all_but_source(core: Core, tcb: Tcb) -> int:
+    """Delete all addresses of the peer but one.
+
+    RFC 5061, 4.2.2: "all addresses of the peer except the source address of the packet MUST be deleted."
+    """
+    kept = tcb.paths.at(core.source)
     if kept is None:
         return causes.DELETE_LAST_ADDRESS
     for path in list(tcb.paths.all):
         if path is not kept:
-            _remove(association, tcb, path)
+            _remove(core, tcb, path)
     return 0
 
 
-def _remove(association: Association, tcb: Tcb, path: Path) -> None:
+def _remove(core: Core, tcb: Tcb, path: Path) -> None:
     tcb.remove_path(path)
-    association.pending.append(PathStatusChanged(path.address, PathStatus.REMOVED))
+    core.events.append(PathStatusChanged(path.address, PathStatus.REMOVED))
 
 
-def _set_primary(association: Association, tcb: Tcb, request: SetPrimaryAddress) -> int:
-    """RFC 5061, 5.4: "The request to set an address as the primary path is an option the receiver SHOULD perform.".
+def _set_primary(core: Core, tcb: Tcb, request: SetPrimaryAddress) -> int:
+    """Make an address of the peer the primary one, as soon as it is verified.
 
-    One that is not verified yet becomes the primary as soon as it is.
+    RFC 5061, 5.4: "The request to set an address as the primary path is an option the receiver SHOULD perform.".
     """
     ip = ip_of(request.address)
-    path = tcb.paths.at(association.source if ip in WILDCARDS else (ip, 0))
+    path = tcb.paths.at(core.source if ip in WILDCARDS else (ip, 0))
     if path is None:
         return causes.UNRESOLVABLE_ADDRESS
-    fault_management.make_primary(association, tcb, path)
+    paths.make_primary(core, tcb, path)
     return 0

@@ -10,11 +10,11 @@ import hmac
 from collections.abc import Sequence
 from typing import Final
 
-from .errors import InvalidState, UnknownKey
-from .wire import causes
-from .wire.causes import ErrorCause
-from .wire.chunks import DATA, INIT, INIT_ACK, SACK, SHUTDOWN_COMPLETE, Chunk
-from .wire.extensions import (
+from datachan.sctp.errors import InvalidState, UnknownKey
+from datachan.sctp.wire import causes
+from datachan.sctp.wire.causes import ErrorCause
+from datachan.sctp.wire.chunks import DATA, INIT, INIT_ACK, SACK, SHUTDOWN_COMPLETE, Chunk
+from datachan.sctp.wire.extensions import (
     ASCONF,
     ASCONF_ACK,
     AUTH,
@@ -24,7 +24,7 @@ from .wire.extensions import (
     I_FORWARD_TSN,
     AuthChunk,
 )
-from .wire.parameters import (
+from datachan.sctp.wire.parameters import (
     HMAC_ALGO,
     RANDOM,
     ChunkList,

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from .timers import Timer
-from .wire.chunks import UserDataChunk
-from .wire.parameters import (
+from datachan.sctp.timers import Timer
+from datachan.sctp.wire.chunks import UserDataChunk
+from datachan.sctp.wire.parameters import (
     AddIncomingStreamsRequest,
     AddOutgoingStreamsRequest,
     IncomingSsnResetRequest,
@@ -56,8 +56,8 @@ Request = (
 )
 
 
-class Outcome:
-    """What became of our request.
+class ReconfigurationResult:
+    """The peer's answer to our request.
 
     Attributes:
         request: as it was sent.
@@ -88,7 +88,7 @@ class Reconfiguration:
 
     Attributes:
         timer: the Re-configuration Timer.
-        wanted: streams we send on that are to be reset and are in no request yet.
+        to_reset: streams we send on that are to be reset and are in no request yet.
         waiting: our requests of other kinds that wait for the one under way; their sequence numbers are given later.
         deferred: the peer's reset of its streams that waits for DATA still under way, or None.
         invited_reset: the peer agreed to reset streams it sends on, because we asked for it.
@@ -110,8 +110,8 @@ class Reconfiguration:
         "invited_reset",
         "invited_streams",
         "timer",
+        "to_reset",
         "waiting",
-        "wanted",
     )
 
     def __init__(self, local_initial_tsn: int, peer_initial_tsn: int) -> None:
@@ -120,7 +120,7 @@ class Reconfiguration:
         self._next_request = local_initial_tsn & _MASK
         self._peer_next_request = peer_initial_tsn & _MASK
         self.timer = Timer()
-        self.wanted: dict[int, None] = {}
+        self.to_reset: dict[int, None] = {}
         self.waiting: list[Request] = []
         self.deferred: OutgoingSsnResetRequest | None = None
         self.held: list[UserDataChunk] = []
@@ -140,18 +140,18 @@ class Reconfiguration:
         """Our request under way."""
         return self._request
 
-    def want(self, stream_ids: Sequence[int]) -> None:
+    def add_reset(self, stream_ids: Sequence[int]) -> None:
         """Note streams to reset as soon as that is possible."""
         request = self._request
         pending = request.stream_ids if isinstance(request, OutgoingSsnResetRequest) else ()
         for stream_id in stream_ids:
             if stream_id not in pending:
-                self.wanted[stream_id] = None
+                self.to_reset[stream_id] = None
 
     def start_reset(self, stream_ids: Sequence[int], last_assigned_tsn: int) -> None:
         """Make the request to reset these streams, taken out of `wanted` (section 5.1.2)."""
         for stream_id in stream_ids:
-            self.wanted.pop(stream_id, None)
+            self.to_reset.pop(stream_id, None)
         # A4: "The Re-configuration Response Sequence Number is the next expected Re-configuration Request Sequence
         # Number of the peer minus 1."
         answered = (self._peer_next_request - 1) & _MASK if self._in_reply_to < 0 else self._in_reply_to
@@ -189,7 +189,7 @@ class Reconfiguration:
         self._uncounted = False
         return counts
 
-    def handle_response(self, response: ReconfigResponse, now: float, rto: float) -> Outcome | None:
+    def handle_response(self, response: ReconfigResponse, now: float, rto: float) -> ReconfigurationResult | None:
         """The peer answered (section 5.2.7); None while the answer is not final."""
         request = self._request
         if request is None or response.response_sequence_number != request.request_sequence_number:
@@ -201,7 +201,7 @@ class Reconfiguration:
             self.timer.start(now, rto)
             return None
         self._request_done()
-        return Outcome(request, response.result, response)
+        return ReconfigurationResult(request, response.result, response)
 
     @property
     def resetting_tsns(self) -> bool:
@@ -235,7 +235,7 @@ class Reconfiguration:
         self.held = [chunk for chunk in self.held if (chunk.tsn - before) & _MASK < 1 << 31]
         return taken
 
-    def answered_by_request(self, response_sequence_number: int) -> Outcome | None:
+    def answered_by_request(self, response_sequence_number: int) -> ReconfigurationResult | None:
         """The peer's Outgoing SSN Reset Request answers our Incoming one (section 5.2.2, E1)."""
         request = self._request
         if not isinstance(request, IncomingSsnResetRequest):
@@ -243,7 +243,7 @@ class Reconfiguration:
         if response_sequence_number != request.request_sequence_number:
             return None
         self._request_done()
-        return Outcome(request, PERFORMED, None)
+        return ReconfigurationResult(request, PERFORMED, None)
 
     def _request_done(self) -> None:
         self._request = None

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from .addresses import TransportAddress
-from .congestion import CongestionController, make_controller
-from .options import AssociationOptions
+from datachan.sctp.addresses import TransportAddress
+from datachan.sctp.congestion import CongestionController, make_controller
+from datachan.sctp.options import AssociationOptions
+from datachan.sctp.timers import Timer
+from datachan.sctp.wire.packet import COMMON_HEADER_LENGTH
+
 from .pmtu import PathMtu
-from .timers import Timer
-from .wire.packet import COMMON_HEADER_LENGTH
 
 RTO_ALPHA: Final = 1 / 8  # RFC 9260, 16
 RTO_BETA: Final = 1 / 4
@@ -37,8 +38,8 @@ class Path:
         backed_off: its RTO was doubled, and no round trip was measured since.
         t3_rtx: the retransmission timer of DATA.
         heartbeat: when the next HEARTBEAT is due, or its answer is overdue.
-        question: the nonce of a HEARTBEAT sent only to measure the round trip, or empty when none is under way.
-        question_sent_at: when that was.
+        measurement_nonce: the nonce of an outstanding HEARTBEAT that only measures the round trip, or empty.
+        measurement_sent_at: when that HEARTBEAT was sent.
         number: which of the peer's addresses it is; the path indicator in HEARTBEATs.
         confirmed: the peer has shown that the address is its own (section 5.4).
         potentially_failed: it is active, but has errors enough for data to go elsewhere (quick failover).
@@ -65,12 +66,12 @@ class Path:
         "heartbeat_sent_at",
         "last_sent",
         "max_retrans",
+        "measurement_nonce",
+        "measurement_sent_at",
         "number",
         "options",
         "pmtu",
         "potentially_failed",
-        "question",
-        "question_sent_at",
         "rto",
         "rttvar",
         "srtt",
@@ -88,8 +89,8 @@ class Path:
         self.heartbeat = Timer()
         self.heartbeat_nonce: bytes = b""
         self.heartbeat_sent_at = 0.0
-        self.question: bytes = b""
-        self.question_sent_at = 0.0
+        self.measurement_nonce: bytes = b""
+        self.measurement_sent_at = 0.0
         self.heartbeat_interval = options.heartbeat_interval
         self.max_retrans = options.path_max_retrans
         self.number = 0
