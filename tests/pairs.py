@@ -1,4 +1,4 @@
-"""Two peer connections in one event loop, A and Z, for the tests of the peer API."""
+"""Two peer connections A and Z in one event loop, for the tests of the peer API."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ LOOPBACK = ("127.0.0.1",)
 
 
 def configuration(**changes: Any) -> RTCConfiguration:
-    """A configuration that stays on this machine."""
+    """Return a configuration that uses loopback only."""
     return RTCConfiguration(**{"hostAddresses": LOOPBACK, **changes})
 
 
 async def soon(what: Awaitable[T]) -> T:
-    """Wait for it, but not for ever."""
+    """Wait for an awaitable, at most `PATIENCE` seconds."""
     return await asyncio.wait_for(what, PATIENCE)
 
 
 async def event(emitter: Any, name: str) -> Any:
-    """Wait for the next event of that name; what it carries."""
+    """Wait for the next event of that name and return its argument."""
     future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def listener(*args: Any) -> None:
@@ -38,13 +38,13 @@ async def event(emitter: Any, name: str) -> Any:
 
 
 async def state(emitter: Any, attribute: str, wanted: str, name: str) -> None:
-    """Wait until an attribute has a value that an event announces."""
+    """Wait until an attribute has a value, checking it at each event of that name."""
     while getattr(emitter, attribute) != wanted:
         await event(emitter, name)
 
 
 async def signal(offerer: RTCPeerConnection, answerer: RTCPeerConnection) -> None:
-    """One round of offer and answer."""
+    """Exchange an offer and an answer."""
     await offerer.setLocalDescription()
     await answerer.setRemoteDescription(offerer.localDescription)
     await answerer.setLocalDescription()
@@ -59,7 +59,7 @@ async def connected(*connections: RTCPeerConnection) -> None:
 
 @dataclass
 class Pair:
-    """A offered, Z answered; A's channel and Z's end of it."""
+    """The offerer A, the answerer Z, A's channel and Z's end of it."""
 
     a: RTCPeerConnection
     z: RTCPeerConnection
@@ -71,7 +71,7 @@ class Pair:
 async def channel_pair(
     a: RTCPeerConnection, z: RTCPeerConnection, label: str = "test", **options: Any
 ) -> tuple[RTCDataChannel, RTCDataChannel]:
-    """A channel between two that may be connected already, open on both sides."""
+    """Return both ends of an open channel; connect the peers first if needed."""
     a_channel = a.createDataChannel(label, **options)
     if options.get("negotiated"):
         z_channel = z.createDataChannel(label, **options)
@@ -96,7 +96,7 @@ async def pair(
     z_configuration: RTCConfiguration | None = None,
     **options: Any,
 ) -> AsyncIterator[Pair]:
-    """Two connected peers with an open channel; both are closed at the end."""
+    """Provide two connected peers with an open channel, and close both at the end."""
     async with (
         RTCPeerConnection(a_configuration or configuration()) as a,
         RTCPeerConnection(z_configuration or configuration()) as z,

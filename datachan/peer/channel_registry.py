@@ -72,7 +72,7 @@ class ChannelRegistry:
         self._schedule_flush()
         return rtc_channel
 
-    # -- ChannelHost --------------------------------------------------------------------------------------------
+    # -- ChannelHost ---------------------------------------------------------------------------------------------------
 
     @property
     def max_message_size(self) -> float:
@@ -96,7 +96,7 @@ class ChannelRegistry:
             self.core.release_window(size)
             self.transports.wake()
 
-    # -- events -------------------------------------------------------------------------------------------
+    # -- events --------------------------------------------------------------------------------------------------------
 
     def handle(self, event: ChannelEvent) -> None:
         """Pass an event to its channel."""
@@ -127,7 +127,7 @@ class ChannelRegistry:
             rtc_channel.fails(failure)
             self._closed(channel)
 
-    # -- private ------------------------------------------------------------------------------------------------
+    # -- private -------------------------------------------------------------------------------------------------------
 
     def _announced(self, channel: Channel) -> None:
         rtc_channel = ManagedDataChannel(self, channel)

@@ -39,7 +39,7 @@ class ConnectionAttributes(EventTarget):
     def __repr__(self) -> str:
         return f"<RTCPeerConnection {self._negotiation.session_id:x} {self._connection_state}>"
 
-    # -- states -------------------------------------------------------------------------------------------------
+    # -- states --------------------------------------------------------------------------------------------------------
 
     @property
     def signalingState(self) -> str:
@@ -84,7 +84,7 @@ class ConnectionAttributes(EventTarget):
         data = remote.parsed.data
         return data is not None and data.transport is not None and data.transport.trickle
 
-    # -- descriptions -------------------------------------------------------------------------------------------
+    # -- descriptions --------------------------------------------------------------------------------------------------
 
     @property
     def localDescription(self) -> RTCSessionDescription | None:

@@ -59,7 +59,7 @@ class Negotiation:
         offering = self.signaling.state in {STABLE, HAVE_LOCAL_OFFER, HAVE_REMOTE_PRANSWER}
         return "offer" if offering else "answer"
 
-    # -- creating -----------------------------------------------------------------------------------------------
+    # -- creating ------------------------------------------------------------------------------------------------------
 
     def create_offer(self, local: LocalData | None) -> RTCSessionDescription:
         """Create an offer; without `local`, it has no data section."""
@@ -108,7 +108,7 @@ class Negotiation:
         """Return the latest result of `create_offer` or `create_answer`."""
         return self._last_created["offer" if kind == "offer" else "answer"][1]
 
-    # -- setting ------------------------------------------------------------------------------------------------
+    # -- setting -------------------------------------------------------------------------------------------------------
 
     def set_local(self, kind: str, description: SessionDescription) -> None:
         """Set our description, after `SignalingState.check` has allowed it."""

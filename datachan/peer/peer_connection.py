@@ -65,7 +65,7 @@ class RTCPeerConnection(ConnectionAttributes):
     ) -> None:
         await self.close()
 
-    # -- channels -----------------------------------------------------------------------------------------------
+    # -- channels ------------------------------------------------------------------------------------------------------
 
     def createDataChannel(
         self,
@@ -107,7 +107,7 @@ class RTCPeerConnection(ConnectionAttributes):
         self._update_negotiation_needed()
         return channel
 
-    # -- offer and answer ---------------------------------------------------------------------------------------
+    # -- offer and answer ----------------------------------------------------------------------------------------------
 
     async def createOffer(self, *, iceRestart: bool = False) -> RTCSessionDescription:
         """Create an offer. It has a data section once a channel was created.
@@ -232,7 +232,7 @@ class RTCPeerConnection(ConnectionAttributes):
             self._hurry.set()
             raise
 
-    # -- private: descriptions ----------------------------------------------------------------------------------
+    # -- private: descriptions -----------------------------------------------------------------------------------------
 
     def _check_open(self) -> None:
         if self._closing is not None:
@@ -378,7 +378,7 @@ class RTCPeerConnection(ConnectionAttributes):
         if self._negotiation_needed and self.signalingState == STABLE:
             self.emit("negotiationneeded")
 
-    # -- private: the connection --------------------------------------------------------------------------------
+    # -- private: the connection ---------------------------------------------------------------------------------------
 
     async def _gather(self) -> None:
         if self._transports is None:

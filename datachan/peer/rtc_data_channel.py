@@ -70,7 +70,7 @@ class RTCDataChannel(EventTarget):
     def __repr__(self) -> str:
         return f"<RTCDataChannel {self.label!r} id={self.id} {self._ready_state}>"
 
-    # -- properties ---------------------------------------------------------------------------------------------
+    # -- properties ----------------------------------------------------------------------------------------------------
 
     @property
     def label(self) -> str:
@@ -129,7 +129,7 @@ class RTCDataChannel(EventTarget):
         """The reason why the channel failed, as a sentence; None if it did not fail."""
         return self._failure
 
-    # -- sending ------------------------------------------------------------------------------------------------
+    # -- sending -------------------------------------------------------------------------------------------------------
 
     def send(self, data: str | bytes | bytearray | memoryview) -> None:
         """Queue a message, which is sent in the background. The message may be empty.
@@ -195,7 +195,7 @@ class RTCDataChannel(EventTarget):
         if self._ready_state == "closed":
             raise InvalidStateError(self._failure or "the channel is closed")
 
-    # -- receiving ----------------------------------------------------------------------------------------------
+    # -- receiving -----------------------------------------------------------------------------------------------------
 
     def __aiter__(self) -> RTCDataChannel:
         """Iterate over the messages until the channel closes. `message` callbacks, if there are any, come first."""
@@ -205,7 +205,7 @@ class RTCDataChannel(EventTarget):
         """Return the next message."""
         return await self._unread.next()
 
-    # -- states -------------------------------------------------------------------------------------------------
+    # -- states --------------------------------------------------------------------------------------------------------
 
     async def opened(self) -> None:
         """Wait until the channel is open.
@@ -231,7 +231,7 @@ class RTCDataChannel(EventTarget):
         self._notify()
         self._host.close_channel(self._channel)
 
-    # -- private ------------------------------------------------------------------------------------------------
+    # -- private -------------------------------------------------------------------------------------------------------
 
     def _add_event_handler(self, event: str, k: Callable[..., Any], v: Callable[..., Any]) -> None:
         super()._add_event_handler(event, k, v)

@@ -193,7 +193,7 @@ async def test_they_close_a_channel(meeting: Meeting) -> None:
     assert meeting.ours.connectionState == "connected"
 
 
-async def test_what_was_sent_right_before_close_arrives(meeting: Meeting) -> None:
+async def test_messages_sent_right_before_close_arrive(meeting: Meeting) -> None:
     received: list[Any] = []
     everything = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""Channels of A and Z over real associations and a simulated network: what the channel scenarios share."""
+"""Channels of A and Z over real associations and a simulated network, for the channel scenarios."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from tests.sim.seeds import entropy
 
 
 class ChannelMachine:
-    """An association and its channels as one machine, without the DTLS that `Stack` puts below.
+    """An association and its channels as one machine, without the DTLS of `Stack`.
 
     Attributes:
         association: the association.
         channels: its channels.
-        sctp_events: what the association told.
-        reads: whether messages are taken as soon as they come.
+        sctp_events: the events of the association.
+        reads: whether messages are read on arrival.
     """
 
     def __init__(self, *, is_client: bool, seed: int, limits: ChannelLimits | None = None, **options: Any) -> None:
@@ -76,7 +76,7 @@ class ChannelMachine:
 
 
 class ChannelPair(Pair):
-    """A is the DTLS client (even ids), Z the server (odd ids)."""
+    """Two machines: A is the DTLS client (even ids), Z the server (odd ids)."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class ChannelPair(Pair):
         super().__init__(a, z, network)
 
     def connect(self) -> None:
-        """Both send INIT, as browsers do, and get through."""
+        """Establish the association; both sides send INIT, as browsers do."""
         self.a.machine.association.connect(self.now)
         self.z.machine.association.connect(self.now)
         self.run_until(lambda: all(self.established(peer) for peer in (self.a, self.z)))
@@ -103,12 +103,12 @@ class ChannelPair(Pair):
         return any(isinstance(event, AssociationEstablished) for event in peer.machine.sctp_events)
 
     def settle(self, seconds: float = 5.0) -> None:
-        """Let everything that is under way arrive and be answered."""
+        """Run until all packets in flight have arrived and are answered."""
         self.drain()
         self.run(seconds)
 
     def open(self, peer: Peer | None = None, label: str = "x", **options: Any) -> tuple[Channel, Channel]:
-        """A channel of the peer's (A's when left out): its own end, then the other's."""
+        """Open a channel from the peer (A by default); return its own end and the other end."""
         peer = peer or self.a
         other = self.z if peer is self.a else self.a
         channel = peer.machine.channels.create(label, **options)
@@ -131,12 +131,12 @@ def connected(network: Network | None = None, **options: Any) -> ChannelPair:
 
 
 def messages(peer: Peer, channel: Channel | None = None) -> list[str | bytes]:
-    """What arrived, on one channel or on all."""
+    """Return the messages that arrived, on one channel or on all."""
     return [event.data for event in peer.of(ChannelMessage) if channel is None or event.channel is channel]
 
 
 def kinds(peer: Peer, channel: Channel) -> list[str]:
-    """What was told of a channel, messages and progress left out."""
+    """Return the types of a channel's events, without messages and progress."""
     return [
         type(event).__name__
         for event in peer.events
@@ -153,5 +153,5 @@ def was_opened(peer: Peer, channel: Channel) -> bool:
 
 
 def was_closed(peer: Peer, channel: Channel) -> int:
-    """How often its end was told."""
+    """Return how often the channel's end was reported."""
     return sum(event.channel is channel for event in peer.of(ChannelClosed))

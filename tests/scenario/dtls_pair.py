@@ -1,4 +1,4 @@
-"""A DTLS client A and a DTLS server Z, and the wire between them: what the DTLS tests share."""
+"""A DTLS client A and a DTLS server Z, and the network between them, for the DTLS tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CERTIFICATE_A = Certificate.generate(datetime.now(UTC))
 CERTIFICATE_Z = Certificate.generate(datetime.now(UTC))
 STRANGER = Certificate.generate(datetime.now(UTC))
 
-# What a handshake without loss needs is no time at all; only tests of loss look at the clock.
+# A handshake without loss takes no time; only tests of loss read the clock.
 NOW = 1000.0
 
 Wire = Callable[[list[bytes]], list[bytes]]
@@ -24,7 +24,7 @@ def as_sent(datagrams: list[bytes]) -> list[bytes]:
 
 
 class Pair:
-    """A and Z. Each knows the other's fingerprints unless told otherwise."""
+    """A client A and a server Z; each expects the other's fingerprint by default."""
 
     def __init__(
         self,
@@ -56,19 +56,19 @@ class Pair:
         )
 
     def a_to_z(self, wire: Wire = as_sent, now: float = NOW) -> list[bytes]:
-        """Carry what A has to Z; return what A sent."""
+        """Deliver A's datagrams to Z and return them."""
         sent = self.a.datagrams_to_send(now)
         self.z.receive_datagrams(wire(list(sent)), now)
         return sent
 
     def z_to_a(self, wire: Wire = as_sent, now: float = NOW) -> list[bytes]:
-        """Carry what Z has to A; return what Z sent."""
+        """Deliver Z's datagrams to A and return them."""
         sent = self.z.datagrams_to_send(now)
         self.a.receive_datagrams(wire(list(sent)), now)
         return sent
 
     def run(self, wire: Wire = as_sent, now: float = NOW) -> list[bytes]:
-        """Carry datagrams in both directions until none is left; return all of them."""
+        """Deliver datagrams in both directions until there are none; return all of them."""
         everything: list[bytes] = []
         while sent := self.a_to_z(wire, now) + self.z_to_a(wire, now):
             everything += sent
@@ -84,7 +84,7 @@ class Pair:
 
 
 def connected_pair(*, mtu: int = 1200, max_undelivered: int = 4 * 1024 * 1024) -> Pair:
-    """A pair that has shaken hands and reported it."""
+    """Return a connected pair whose events have been drained."""
     pair = Pair(mtu=mtu, max_undelivered=max_undelivered)
     pair.run()
     for machine in pair.both:
@@ -93,11 +93,11 @@ def connected_pair(*, mtu: int = 1200, max_undelivered: int = 4 * 1024 * 1024) -
 
 
 def wait_for_openssl(machines: Sequence[DtlsConnection]) -> float:
-    """Wait until the first of the machines wants `handle_timeout`, and return that time.
+    """Wait until the earliest timer of the machines is due, and return that time.
 
-    The one place where a test waits for real time. OpenSSL retransmits by its own clock (gettimeofday) and cannot be
-    given another; its first timeout is one second and cannot be set. So the tests of loss give `time.monotonic()` as
-    `now`, and lose many things at once, in sessions that run side by side, in order to wait only once.
+    This is the only place where a test waits for real time. OpenSSL retransmits by its own clock (gettimeofday), which
+    cannot be replaced, and its first timeout of one second cannot be changed. Tests of loss therefore pass
+    `time.monotonic()` as `now`, and lose datagrams in many sessions side by side in order to wait only once.
     """
     due = min(timeout for machine in machines if (timeout := machine.next_timeout()) is not None)
     while (left := due - time.monotonic()) > 0:

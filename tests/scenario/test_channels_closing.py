@@ -25,7 +25,7 @@ from tests.sim.network import Conditions, Network
 
 
 def having(parameter: type) -> Callable[[Packet], bool]:
-    """Packets with this parameter in a RE-CONFIG chunk."""
+    """Return a filter for packets with this parameter in a RE-CONFIG chunk."""
     return lambda packet: any(
         isinstance(chunk, ReconfigChunk) and any(isinstance(p, parameter) for p in chunk.parameters)
         for chunk in packet.chunks
@@ -33,7 +33,7 @@ def having(parameter: type) -> Callable[[Packet], bool]:
 
 
 def resets(pair: ChannelPair) -> tuple[int, int]:
-    """How many streams Z and A have seen reset."""
+    """Return how many streams were reset at Z and at A."""
     counts = [
         sum(len(event.stream_ids) for event in peer.machine.sctp_events if isinstance(event, IncomingStreamsReset))
         for peer in (pair.z, pair.a)
@@ -42,7 +42,7 @@ def resets(pair: ChannelPair) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("closer", ["opener", "other"])
-def test_closing_resets_both_streams_and_is_told_to_both(closer: str) -> None:
+def test_closing_resets_both_streams_and_both_sides_report_it(closer: str) -> None:
     pair = connected()
     channel, remote = pair.open()
     if closer == "opener":
@@ -59,7 +59,7 @@ def test_closing_resets_both_streams_and_is_told_to_both(closer: str) -> None:
     assert pair.a.machine.channels.channels == pair.z.machine.channels.channels == ()
 
 
-def test_what_was_sent_before_closing_arrives_on_a_bad_network() -> None:
+def test_messages_sent_before_closing_arrive_on_a_bad_network() -> None:
     pair = connected(Network(3, to_z=Conditions(latency=0.03, loss=0.2)))
     channel, remote = pair.open()
     sent: list[str | bytes] = [f"{number}" * 300 for number in range(300)]
@@ -83,7 +83,7 @@ def test_nothing_can_be_sent_after_closing() -> None:
             pair.send(peer, end, "late")
 
 
-def test_what_arrives_after_closing_is_dropped_and_does_not_fill_the_window() -> None:
+def test_messages_that_arrive_after_closing_are_discarded_and_release_the_window() -> None:
     pair = connected()
     channel, remote = pair.open()
     pair.send(pair.z, remote, *["crossing"] * 10)
@@ -104,7 +104,7 @@ def test_both_may_close_at_the_same_time() -> None:
     assert resets(pair) == (1, 1)
 
 
-def test_closing_twice_is_harmless() -> None:
+def test_closing_twice_does_nothing() -> None:
     pair = connected()
     channel, _ = pair.open()
     for _ in range(2):
@@ -116,7 +116,7 @@ def test_closing_twice_is_harmless() -> None:
     assert resets(pair) == (1, 1)
 
 
-def test_many_channels_closed_together_go_in_few_requests() -> None:
+def test_many_channels_closed_together_need_few_requests() -> None:
     pair = connected()
     channels = [pair.open()[0] for _ in range(20)]
     before = len(pair.network.to_z.passages)
@@ -163,7 +163,7 @@ def test_closing_before_the_ack() -> None:
     pair.close(pair.a, channel)
     pair.settle()
     # A -- OPEN, "kept" --> Z
-    # A -- RE-CONFIG -----> Z      and only then:
+    # A -- RE-CONFIG -----> Z      then:
     # A <-- ACK, RE-CONFIG -- Z
     assert messages(pair.z) == ["kept"]
     assert not was_opened(pair.a, channel)
@@ -172,7 +172,7 @@ def test_closing_before_the_ack() -> None:
     assert kinds(pair.z, announced.channel) == ["ChannelAnnounced", "ChannelClosing", "ChannelClosed"]
 
 
-def test_closing_before_the_open_was_sent_says_nothing_to_the_peer() -> None:
+def test_closing_before_the_open_was_sent_sends_nothing() -> None:
     pair = connected()
     channel = pair.a.machine.channels.create("x")
     pair.close(pair.a, channel)
@@ -184,12 +184,12 @@ def test_closing_before_the_open_was_sent_says_nothing_to_the_peer() -> None:
 # -- the id afterwards -------------------------------------------------------------------------------------------------
 
 
-def test_an_id_is_taken_until_both_streams_are_reset() -> None:
+def test_an_id_stays_in_use_until_both_streams_are_reset() -> None:
     pair = connected(a_options={"outbound_streams": 1})
     channel, _ = pair.open()
     # A -- RE-CONFIG request --> Z
-    # A <- RE-CONFIG response -- Z     A's stream is done
-    # A <- RE-CONFIG request -X- Z     Z's is not
+    # A <- RE-CONFIG response -- Z     A's stream is reset
+    # A <- RE-CONFIG request -X- Z     Z's stream is not
     pair.network.to_a.drop(having(OutgoingSsnResetRequest))
     pair.close(pair.a, channel)
     pair.settle()
@@ -206,7 +206,7 @@ def test_an_id_is_taken_until_both_streams_are_reset() -> None:
     assert messages(pair.z, remote) == ["fresh"]
 
 
-def test_a_stream_is_used_again_and_again() -> None:
+def test_a_stream_can_be_reused_many_times() -> None:
     pair = connected(Network(5, to_z=Conditions(loss=0.1)), a_options={"outbound_streams": 1})
     for number in range(20):
         channel, remote = pair.open(label=str(number))
@@ -218,12 +218,12 @@ def test_a_stream_is_used_again_and_again() -> None:
         assert failures(pair.a, channel) == []
 
 
-def test_a_peer_may_use_a_stream_again_before_we_know_that_our_reset_is_done() -> None:
+def test_a_peer_may_reuse_a_stream_before_our_reset_is_confirmed() -> None:
     pair = connected(z_options={"outbound_streams": 2})
     first, mine = pair.open(pair.z)
     # Z -- RE-CONFIG request --> A
     # Z <- response, request --- A
-    # Z -- response ------------X      Z is done with the stream, A is not
+    # Z -- response ------------X      for Z the stream is closed, for A it is not
     pair.network.to_a.drop(having(ReconfigResponse), count=2)
     pair.close(pair.z, first)
     pair.run_until(lambda: first.state is ChannelState.CLOSED)
@@ -243,7 +243,7 @@ def test_a_peer_may_use_a_stream_again_before_we_know_that_our_reset_is_done() -
     assert pair.a.machine.association.stats().receive_buffered == 0
 
 
-def test_even_a_channel_that_is_closed_before_we_know_of_the_one_before_is_told() -> None:
+def test_a_channel_that_opens_and_closes_before_our_reset_is_confirmed_is_reported() -> None:
     pair = connected(z_options={"outbound_streams": 2})
     first, mine = pair.open(pair.z)
     pair.network.to_a.drop(having(ReconfigResponse), count=1)
@@ -260,7 +260,7 @@ def test_even_a_channel_that_is_closed_before_we_know_of_the_one_before_is_told(
     assert second.state is ChannelState.CLOSED
 
 
-def test_what_waits_for_a_stream_to_be_free_is_bounded() -> None:
+def test_messages_held_for_a_reused_stream_are_limited() -> None:
     pair = connected(z_options={"outbound_streams": 2}, a_limits=ChannelLimits(max_held_bytes=1000))
     first, mine = pair.open(pair.z)
     pair.network.to_a.drop(having(ReconfigResponse), count=1)
@@ -277,7 +277,7 @@ def test_what_waits_for_a_stream_to_be_free_is_bounded() -> None:
     assert third.id == 1
 
 
-def test_a_peer_that_closes_a_channel_we_never_had_gets_its_answer() -> None:
+def test_a_reset_of_a_channel_we_never_had_is_answered() -> None:
     pair = connected()
     channel = pair.z.machine.channels.create("agreed", negotiated=True, id=9)
     pair.send(pair.z, channel, "nobody there?")
@@ -289,7 +289,7 @@ def test_a_peer_that_closes_a_channel_we_never_had_gets_its_answer() -> None:
     assert pair.a.machine.channels.bytes_held == 0
 
 
-def test_a_reset_of_a_stream_nobody_used_is_answered_by_nothing() -> None:
+def test_a_reset_of_an_unused_stream_changes_nothing() -> None:
     pair = connected()
     pair.z.machine.association.reset_streams([1, 3], pair.now)
     pair.settle()
@@ -300,7 +300,7 @@ def test_a_reset_of_a_stream_nobody_used_is_answered_by_nothing() -> None:
 # -- peers that do not reset -------------------------------------------------------------------------------------------
 
 
-def test_without_stream_reset_a_channel_is_closed_here_and_its_id_is_not_used_again() -> None:
+def test_without_stream_reset_a_channel_closes_locally_and_its_id_is_not_reused() -> None:
     pair = connected(z_options={"stream_reset": False})
     channel, _ = pair.open()
     pair.close(pair.a, channel)
@@ -345,7 +345,7 @@ def test_a_graceful_shutdown_closes_every_channel_without_a_failure() -> None:
     assert kinds(pair.z, remote) == ["ChannelAnnounced", "ChannelClosing", "ChannelClosed"]
 
 
-def test_channels_made_before_an_association_that_never_comes_are_closed() -> None:
+def test_channels_created_before_an_association_that_fails_are_closed() -> None:
     channels = DataChannels()
     channel = channels.create("x")
     channels.send(channel, "x", 0.0)
@@ -356,7 +356,7 @@ def test_channels_made_before_an_association_that_never_comes_are_closed() -> No
         channels.create("y")
 
 
-def test_opens_that_came_together_with_an_abort_do_no_harm() -> None:
+def test_opens_in_one_batch_with_an_abort_do_no_harm() -> None:
     pair = connected()
     pair.z.machine.association.send(1, OpenMessage(label="x").serialize(), ppid=50, now=pair.now)
     pair.z.machine.association.send(3, b"\x03\x7f" + bytes(10), ppid=50, now=pair.now)
@@ -369,13 +369,13 @@ def test_opens_that_came_together_with_an_abort_do_no_harm() -> None:
     assert kinds(pair.a, announced.channel) == ["ChannelAnnounced", "ChannelFailed", "ChannelClosed"]
 
 
-def test_what_is_wanted_of_an_association_that_is_gone_before_it_was_told_does_no_harm() -> None:
+def test_calls_before_the_event_of_a_lost_association_do_no_harm() -> None:
     pair = connected()
     channel, remote = pair.open()
     closing, _ = pair.open()
     pair.send(pair.z, remote, "hello")
     pair.settle()
-    # The ABORT has been read, its event has not.
+    # The ABORT has been processed, but its event has not been drained.
     pair.z.machine.association.abort(pair.now, "gone")
     pair.a.machine.association.receive_datagrams(pair.z.machine.association.datagrams_to_send(pair.now), pair.now)
     made = pair.a.machine.channels.create("made")
@@ -390,7 +390,7 @@ def test_what_is_wanted_of_an_association_that_is_gone_before_it_was_told_does_n
         assert end.state is ChannelState.CLOSED
 
 
-def test_sending_while_the_peers_shutdown_has_not_been_told_is_refused_like_on_a_closing_channel() -> None:
+def test_sending_before_the_event_of_the_peers_shutdown_raises() -> None:
     pair = connected()
     channel, _ = pair.open()
     pair.z.machine.association.shutdown(pair.now)
@@ -403,7 +403,7 @@ def test_sending_while_the_peers_shutdown_has_not_been_told_is_refused_like_on_a
     assert opening.state is ChannelState.CLOSED
 
 
-def test_messages_of_a_channel_whose_association_shuts_down_as_it_comes_up_are_lost_with_it() -> None:
+def test_queued_messages_are_lost_when_the_association_shuts_down_at_once() -> None:
     pair = ChannelPair()
     channel = pair.a.machine.channels.create("x")
     pair.send(pair.a, channel, "lost")
@@ -414,7 +414,7 @@ def test_messages_of_a_channel_whose_association_shuts_down_as_it_comes_up_are_l
     assert kinds(pair.a, channel)[-1] == "ChannelClosed"
 
 
-def test_how_often_a_peer_may_use_a_stream_that_waits_is_bounded() -> None:
+def test_reuses_of_a_stream_that_is_still_closing_are_limited() -> None:
     pair = connected(z_options={"outbound_streams": 2}, a_limits=ChannelLimits(max_held_messages=2))
     first, mine = pair.open(pair.z)
     pair.network.to_a.drop(having(ReconfigResponse), count=1)
@@ -429,7 +429,7 @@ def test_how_often_a_peer_may_use_a_stream_that_waits_is_bounded() -> None:
     pair.open(pair.z, label="third")
 
 
-def test_a_reused_stream_whose_messages_overtake_their_open_waits_too() -> None:
+def test_messages_that_overtake_the_open_on_a_reused_stream_are_held() -> None:
     pair = connected(z_options={"outbound_streams": 2})
     first, mine = pair.open(pair.z)
     pair.network.to_a.drop(having(ReconfigResponse), count=1)

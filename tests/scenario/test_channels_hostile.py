@@ -1,4 +1,4 @@
-"""A peer that does anything at all: nothing raises, nothing grows past its bound, no end is told twice."""
+"""A peer that takes arbitrary actions: nothing raises, no limit is exceeded, no end is reported twice."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def some_bytes(chance: random.Random) -> bytes:
 
 
 def do_something(pair: ChannelPair, chance: random.Random) -> None:
-    """Z sends or resets what it likes; A's application does what an application does."""
+    """Perform an arbitrary action of Z, or an ordinary action of A's application."""
     try:
         match chance.randrange(12):
             case 0:
@@ -59,7 +59,7 @@ def do_something(pair: ChannelPair, chance: random.Random) -> None:
 
 
 class Answers:
-    """Z answers most resets with its own, so that streams become free again."""
+    """A peer Z that answers most resets with its own, so that streams become free again."""
 
     def __init__(self, pair: ChannelPair, chance: random.Random) -> None:
         self.pair = pair
@@ -75,7 +75,7 @@ class Answers:
 
 
 @seeds(40)
-def test_whatever_a_peer_does_is_survived_and_bounded(seed: int) -> None:
+def test_arbitrary_actions_of_a_peer_neither_raise_nor_exceed_limits(seed: int) -> None:
     chance = random.Random(seed)
     conditions = Conditions(latency=0.02, loss=0.05, reordering=0.1)
     options = {"outbound_streams": STREAMS}
@@ -93,7 +93,7 @@ def test_whatever_a_peer_does_is_survived_and_bounded(seed: int) -> None:
         assert len(announced) <= LIMITS.max_announced_channels
         assert sum(len(channel.label) for channel in announced) <= LIMITS.max_announced_bytes
     pair.settle(120)
-    # All that is not held was given to the application or given back.
+    # Each message was held, delivered to the application, or released.
     assert pair.a.machine.association.stats().receive_buffered == 0
     everybody = {event.channel for event in pair.a.events}
     pair.a.machine.association.abort(pair.now, "enough")

@@ -1,4 +1,4 @@
-"""Messages on channels: kinds, reliability, accounts, the window, and what a peer can get wrong (RFC 8831, 6.6)."""
+"""Messages on channels: types, reliability, buffered amount, the window, and errors of a peer (RFC 8831, 6.6)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DCEP, STRING, BINARY_PARTIAL, BINARY, STRING_PARTIAL, STRING_EMPTY, BINARY_EMPTY
 
 
 def raw(pair: ChannelPair, channel: Channel, *messages: tuple[int, bytes]) -> None:
-    """Z sends SCTP messages as they are on the channel's stream."""
+    """Send SCTP messages from Z on the channel's stream."""
     for ppid, data in messages:
         pair.z.machine.association.send(channel.id, data, ppid=ppid, now=pair.now)
     pair.settle()
@@ -33,7 +33,7 @@ def window_is_whole(pair: ChannelPair) -> bool:
 # -- kinds -------------------------------------------------------------------------------------------------------------
 
 
-def test_text_and_bytes_and_empty_ones_arrive_as_what_they_are() -> None:
+def test_text_bytes_and_empty_messages_keep_their_types() -> None:
     pair = connected()
     channel, remote = pair.open()
     sent = ["text", b"bytes", "", b"", "größe 日本 😀", b"\0", "\0", bytes(100_000)]
@@ -53,7 +53,7 @@ def test_lone_surrogates_are_sent_as_replacement_characters() -> None:
     assert messages(pair.z) == ["a\ufffdb"]
 
 
-def test_what_an_empty_message_holds_is_not_looked_at() -> None:
+def test_the_content_of_an_empty_message_is_ignored() -> None:
     pair = connected()
     channel, _ = pair.open()
     raw(pair, channel, (STRING_EMPTY, b"\xff junk"), (BINARY_EMPTY, b"junk"))
@@ -61,7 +61,7 @@ def test_what_an_empty_message_holds_is_not_looked_at() -> None:
     assert window_is_whole(pair)
 
 
-def test_a_message_longer_than_the_peer_takes_is_refused_and_the_channel_stays_usable() -> None:
+def test_a_message_longer_than_the_peer_accepts_raises_and_the_channel_stays_usable() -> None:
     pair = connected()
     channel, _ = pair.open()
     pair.a.machine.channels.max_message_size = 10
@@ -80,7 +80,7 @@ def test_a_message_longer_than_the_peer_takes_is_refused_and_the_channel_stays_u
 
 @pytest.mark.parametrize("options", [{"max_retransmits": 0}, {"max_packet_life_time": 200}])
 @pytest.mark.parametrize("ordered", [True, False])
-def test_a_lost_message_is_given_up_as_the_channel_says(options: dict[str, int], ordered: bool) -> None:
+def test_a_lost_message_is_abandoned_at_the_channels_limit(options: dict[str, int], ordered: bool) -> None:
     pair = connected()
     channel, _ = pair.open(ordered=ordered, **options)
     pair.network.to_z.drop(has_data, count=1)
@@ -96,7 +96,7 @@ def test_a_lost_message_is_given_up_as_the_channel_says(options: dict[str, int],
 
 
 @pytest.mark.parametrize("options", [{"max_retransmits": 1}, {"max_packet_life_time": 20_000}, {}])
-def test_a_lost_message_is_sent_again_as_long_as_the_channel_allows(options: dict[str, int]) -> None:
+def test_a_lost_message_is_retransmitted_within_the_channels_limit(options: dict[str, int]) -> None:
     pair = connected()
     channel, _ = pair.open(**options)
     pair.network.to_z.drop(has_data, count=1)
@@ -116,7 +116,7 @@ def test_open_and_ack_are_reliable_on_every_channel(options: dict[str, int]) -> 
     assert len(pair.z.machine.channels.channels) == 1
 
 
-def test_a_life_time_of_nothing_still_lets_a_message_leave_at_once() -> None:
+def test_a_message_with_zero_lifetime_is_sent_if_it_can_leave_at_once() -> None:
     pair = connected()
     channel, _ = pair.open(max_packet_life_time=0, ordered=False)
     pair.send(pair.a, channel, "now")
@@ -143,7 +143,7 @@ def test_reliable_channels_deliver_everything_on_a_bad_network(seed: int) -> Non
 # -- accounts ----------------------------------------------------------------------------------------------------------
 
 
-def test_buffered_amount_counts_the_users_bytes_until_they_are_sent_once() -> None:
+def test_buffered_amount_counts_user_bytes_until_they_are_sent() -> None:
     pair = connected(Network(to_z=Conditions(latency=0.05)))
     channel, _ = pair.open()
     pair.send(pair.a, channel, "äö", "", b"", bytes(50_000))
@@ -158,7 +158,7 @@ def test_buffered_amount_counts_the_users_bytes_until_they_are_sent_once() -> No
     assert amounts[-1] == channel.buffered_amount == 0
 
 
-def test_control_messages_and_empty_ones_do_not_count() -> None:
+def test_control_messages_and_empty_messages_do_not_count() -> None:
     pair = connected()
     channel = pair.a.machine.channels.create("a long label")
     pair.send(pair.a, channel, "", b"")
@@ -182,7 +182,7 @@ def test_buffered_amount_keeps_its_value_when_the_association_is_lost() -> None:
     assert channel.buffered_amount == left
 
 
-def test_messages_given_up_in_the_queue_leave_the_account() -> None:
+def test_messages_abandoned_in_the_queue_reduce_buffered_amount() -> None:
     pair = connected()
     channel, _ = pair.open(max_packet_life_time=100)
     pair.network.to_z.drop(has_data)
@@ -213,7 +213,7 @@ def test_unread_messages_close_the_window_and_reading_opens_it() -> None:
     assert window_is_whole(pair)
 
 
-def test_messages_read_after_the_channel_closed_are_given_back_too() -> None:
+def test_messages_read_after_the_channel_closed_release_the_window() -> None:
     pair = connected()
     channel, remote = pair.open()
     pair.z.machine.reads = False
@@ -254,7 +254,7 @@ def test_a_wrong_message_closes_its_channel_and_no_other(message: tuple[int, byt
     assert window_is_whole(pair)
 
 
-def test_the_deprecated_partial_ppids_are_put_together() -> None:
+def test_parts_with_the_deprecated_ppids_are_reassembled() -> None:
     pair = connected()
     channel, _ = pair.open()
     raw(pair, channel, (BINARY_PARTIAL, b"a"), (BINARY_PARTIAL, b"b"), (BINARY, b"c"), (BINARY, b"whole"))
@@ -264,7 +264,7 @@ def test_the_deprecated_partial_ppids_are_put_together() -> None:
     assert window_is_whole(pair)
 
 
-def test_parts_are_bounded() -> None:
+def test_parts_of_messages_are_limited() -> None:
     pair = connected(a_limits=ChannelLimits(max_held_bytes=3000))
     channel, _ = pair.open()
     raw(pair, channel, *[(BINARY_PARTIAL, bytes(1000))] * 4, (BINARY, b"end"))
@@ -277,7 +277,7 @@ def test_parts_are_bounded() -> None:
 @pytest.mark.parametrize(
     "wrong", [(STRING, b"other kind"), (STRING_PARTIAL, b"other kind"), (BINARY_EMPTY, b"\0"), (STRING_EMPTY, b"\0")]
 )
-def test_parts_of_two_messages_do_not_mix(wrong: tuple[int, bytes]) -> None:
+def test_parts_of_two_messages_are_not_mixed(wrong: tuple[int, bytes]) -> None:
     pair = connected()
     channel, _ = pair.open()
     raw(pair, channel, (BINARY_PARTIAL, b"a"), wrong)
@@ -288,7 +288,7 @@ def test_parts_of_two_messages_do_not_mix(wrong: tuple[int, bytes]) -> None:
 
 
 @pytest.mark.parametrize("options", [{"ordered": False}, {"max_retransmits": 5}, {"max_packet_life_time": 500}])
-def test_parts_come_on_reliable_ordered_channels_only(options: dict[str, int]) -> None:
+def test_parts_are_accepted_on_reliable_ordered_channels_only(options: dict[str, int]) -> None:
     pair = connected()
     channel, _ = pair.open(**options)
     raw(pair, channel, (BINARY_PARTIAL, b"a"))
@@ -297,7 +297,7 @@ def test_parts_come_on_reliable_ordered_channels_only(options: dict[str, int]) -
     ]
 
 
-def test_closing_in_the_middle_of_a_message_in_parts_is_a_failure() -> None:
+def test_closing_between_parts_of_a_message_is_a_failure() -> None:
     pair = connected()
     channel, remote = pair.open()
     raw(pair, channel, (BINARY_PARTIAL, b"a"))
@@ -308,7 +308,7 @@ def test_closing_in_the_middle_of_a_message_in_parts_is_a_failure() -> None:
     assert pair.a.machine.channels.bytes_held == 0
 
 
-def test_messages_held_before_their_channel_may_come_in_parts_too() -> None:
+def test_messages_held_before_their_channel_may_be_in_parts() -> None:
     pair = connected()
     of_z = pair.z.machine.channels.create("x", negotiated=True, id=9)
     raw(pair, of_z, (BINARY_PARTIAL, b"a"), (BINARY, b"b"), (BINARY, b"c"))

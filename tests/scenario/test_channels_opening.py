@@ -1,4 +1,4 @@
-"""Channels open: in band (RFC 8832, section 6) and by agreement of the applications (RFC 8831, section 6.5)."""
+"""Opening channels: in band (RFC 8832, section 6) and negotiated by the applications (RFC 8831, section 6.5)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DCEP, STRING, BINARY = 50, 51, 53
 
 
 def data_chunks(link: Link, stream_id: int) -> list[tuple[int, bool]]:
-    """PPID and U bit of what was sent on a stream."""
+    """Return the PPIDs and U bits of the chunks sent on a stream."""
     packets = [passage.packet for passage in link.passages]
     return [
         (chunk.ppid, chunk.unordered)
@@ -103,7 +103,7 @@ def test_both_sides_may_open_a_channel_of_the_same_name_at_the_same_time() -> No
         assert len(peer.of(ChannelAnnounced)) == 1
 
 
-def test_ids_are_given_when_the_association_is_established_and_opens_go_out_in_order() -> None:
+def test_ids_are_assigned_at_establishment_and_opens_are_sent_in_order() -> None:
     pair = ChannelPair()
     channels = [pair.a.machine.channels.create(str(number)) for number in range(3)]
     assert [channel.id for channel in channels] == [None, None, None]
@@ -114,7 +114,7 @@ def test_ids_are_given_when_the_association_is_established_and_opens_go_out_in_o
     assert pair.a.machine.channels.max_channels == 65535
 
 
-def test_ids_in_use_by_negotiated_channels_are_passed_over() -> None:
+def test_ids_of_negotiated_channels_are_skipped() -> None:
     pair = ChannelPair()
     pair.a.machine.channels.create("agreed", negotiated=True, id=2)
     channels = [pair.a.machine.channels.create("x") for _ in range(2)]
@@ -123,7 +123,7 @@ def test_ids_in_use_by_negotiated_channels_are_passed_over() -> None:
 
 
 def test_a_channel_without_a_stream_fails_when_the_streams_become_known() -> None:
-    # Z takes 1024 streams, as Chromium does, or here 3.
+    # Z accepts 3 streams; Chromium accepts 1024.
     pair = ChannelPair(z_options={"inbound_streams": 3})
     channels = [pair.a.machine.channels.create("x") for _ in range(3)]
     agreed = pair.a.machine.channels.create("agreed", negotiated=True, id=3)
@@ -151,7 +151,7 @@ def test_hundreds_of_channels_open_at_once() -> None:
 # -- messages before the answer ----------------------------------------------------------------------------------------
 
 
-def test_messages_sent_before_there_is_an_association_arrive_behind_the_open() -> None:
+def test_messages_sent_before_the_association_arrive_after_the_open() -> None:
     pair = ChannelPair()
     channel = pair.a.machine.channels.create("early")
     pair.send(pair.a, channel, "one", "two")
@@ -185,7 +185,7 @@ def test_messages_do_not_overtake_a_lost_open() -> None:
     assert messages(pair.z, pair.z.of(ChannelAnnounced)[0].channel) == ["one"]
 
 
-def test_the_side_that_was_asked_sends_unordered_at_once() -> None:
+def test_the_side_that_received_the_open_sends_unordered_at_once() -> None:
     pair = connected()
     _, remote = pair.open(ordered=False)
     pair.send(pair.z, remote, "reply")
@@ -193,7 +193,7 @@ def test_the_side_that_was_asked_sends_unordered_at_once() -> None:
     assert data_chunks(pair.network.to_a, 0) == [(DCEP, False), (STRING, True)]
 
 
-def test_a_message_tells_as_much_as_an_ack() -> None:
+def test_a_user_message_confirms_a_channel_like_an_ack() -> None:
     pair = connected()
     channel = pair.a.machine.channels.create("u", ordered=False)
     pair.drain()
@@ -209,7 +209,7 @@ def test_a_message_tells_as_much_as_an_ack() -> None:
 # -- a peer that does not do as it should ------------------------------------------------------------------------------
 
 
-def test_unordered_messages_that_overtake_their_open_are_held_until_it_comes() -> None:
+def test_unordered_messages_that_overtake_their_open_are_held() -> None:
     pair = connected()
     pair.z.machine.association.send(1, b"one", ppid=STRING, now=pair.now, unordered=True)
     pair.z.machine.association.send(1, b"\0", ppid=57, now=pair.now, unordered=True)
@@ -247,13 +247,13 @@ def test_a_bad_open_is_answered_by_resetting_the_stream(case: str) -> None:
     assert data_chunks(pair.network.to_z, stream_id) == []
     (reset,) = [event for event in pair.z.machine.sctp_events if type(event).__name__ == "IncomingStreamsReset"]
     assert reset.stream_ids == (stream_id,)
-    # What comes on it now is of nobody, and everything else goes on.
+    # Messages on the stream are discarded, and other channels continue.
     pair.z.machine.association.send(stream_id, b"more", ppid=STRING, now=pair.now)
     pair.settle()
     assert pair.a.events == []
     assert pair.a.machine.association.stats().receive_buffered == 0
     pair.open(pair.a)
-    # Once the peer has reset its side too, the stream is as new.
+    # After the peer's reset, the stream can be used again.
     pair.z.machine.association.reset_streams([stream_id], pair.now)
     pair.settle()
     pair.z.machine.association.send(1, OpenMessage(label="good").serialize(), ppid=DCEP, now=pair.now)
@@ -261,7 +261,7 @@ def test_a_bad_open_is_answered_by_resetting_the_stream(case: str) -> None:
     assert [event.channel.label for event in pair.a.of(ChannelAnnounced)] == ["good"]
 
 
-def test_an_open_on_a_stream_in_use_closes_the_channel_there() -> None:
+def test_an_open_on_a_stream_in_use_closes_its_channel() -> None:
     pair = connected()
     channel, remote = pair.open(pair.z)
     pair.z.machine.association.send(1, OpenMessage(label="again").serialize(), ppid=DCEP, now=pair.now)
@@ -284,7 +284,7 @@ def test_a_channel_the_peer_refuses_fails() -> None:
     assert pair.z.machine.association.stats().receive_buffered == 0
 
 
-def test_an_ack_of_nothing_is_ignored() -> None:
+def test_an_ack_without_a_channel_is_ignored() -> None:
     pair = connected()
     pair.z.machine.association.send(0, b"\x02", ppid=DCEP, now=pair.now)
     channel, remote = pair.open(pair.z)
@@ -297,7 +297,7 @@ def test_an_ack_of_nothing_is_ignored() -> None:
 # -- bounds ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_peer_can_announce_as_many_channels_as_the_limit_says_at_a_time() -> None:
+def test_open_channels_of_the_peer_are_limited() -> None:
     pair = connected(z_limits=ChannelLimits(max_announced_channels=3))
     channels = [pair.a.machine.channels.create("x") for _ in range(5)]
     pair.settle()
@@ -308,7 +308,7 @@ def test_a_peer_can_announce_as_many_channels_as_the_limit_says_at_a_time() -> N
     assert len(pair.z.machine.channels.channels) == 3
 
 
-def test_labels_of_announced_channels_are_bounded_together() -> None:
+def test_labels_of_announced_channels_are_limited_together() -> None:
     pair = connected(z_limits=ChannelLimits(max_announced_bytes=10))
     first = pair.a.machine.channels.create("1234", protocol="12")
     second = pair.a.machine.channels.create("12345")
@@ -332,7 +332,7 @@ def test_messages_on_streams_without_a_channel_are_held_up_to_the_limit_and_then
     assert any(type(event).__name__ == "IncomingStreamsReset" for event in pair.z.machine.sctp_events)
 
 
-def test_what_is_held_leaves_the_receiver_window_open() -> None:
+def test_held_messages_do_not_occupy_the_window() -> None:
     pair = connected(a_options={"receive_window": 20000})
     for _ in range(50):
         pair.z.machine.association.send(1, bytes(1000), ppid=BINARY, now=pair.now)
@@ -347,7 +347,7 @@ def test_what_is_held_leaves_the_receiver_window_open() -> None:
 # -- negotiated --------------------------------------------------------------------------------------------------------
 
 
-def test_negotiated_channels_open_with_the_association_and_without_a_word() -> None:
+def test_negotiated_channels_open_with_the_association_and_send_no_open() -> None:
     pair = ChannelPair()
     of_a = pair.a.machine.channels.create("a", negotiated=True, id=5)
     of_z = pair.z.machine.channels.create("z", negotiated=True, id=5, ordered=False)
@@ -361,14 +361,14 @@ def test_negotiated_channels_open_with_the_association_and_without_a_word() -> N
     assert data_chunks(pair.network.to_a, 5) == [(STRING, True)]
 
 
-def test_a_negotiated_channel_made_later_opens_at_once() -> None:
+def test_a_negotiated_channel_created_later_opens_at_once() -> None:
     pair = connected()
     channel = pair.a.machine.channels.create("x", negotiated=True, id=65534)
     pair.drain()
     assert kinds(pair.a, channel) == ["ChannelOpened"]
 
 
-def test_messages_for_a_negotiated_channel_that_is_made_a_little_later_are_not_lost() -> None:
+def test_messages_that_arrive_before_the_negotiated_channel_is_created_are_kept() -> None:
     pair = connected()
     of_a = pair.a.machine.channels.create("x", negotiated=True, id=7)
     pair.send(pair.a, of_a, "are you", "there?")
@@ -392,7 +392,7 @@ def test_an_id_in_use_cannot_be_negotiated() -> None:
         channels.create("y", negotiated=True, id=3)
 
 
-def test_an_id_is_not_looked_at_unless_negotiated() -> None:
+def test_an_id_is_ignored_unless_negotiated() -> None:
     assert DataChannels().create("x", id=70000).id is None
 
 
@@ -410,19 +410,19 @@ def test_an_id_is_not_looked_at_unless_negotiated() -> None:
         {"protocol": "ä" * 32768},
     ],
 )
-def test_contradictions_and_numbers_out_of_range_are_the_callers_mistake(options: dict[str, Any]) -> None:
+def test_contradictory_options_and_numbers_out_of_range_raise(options: dict[str, Any]) -> None:
     channels = DataChannels()
     with pytest.raises(InvalidChannelOptions):
         channels.create("x", **options)
     assert channels.channels == ()
 
 
-def test_a_label_of_65536_bytes_is_the_callers_mistake() -> None:
+def test_a_label_of_65536_bytes_raises() -> None:
     with pytest.raises(InvalidChannelOptions, match="label"):
         DataChannels().create("ä" * 32768)
 
 
-def test_no_channel_can_be_made_after_the_association() -> None:
+def test_no_channel_can_be_created_after_the_association() -> None:
     pair = connected()
     pair.z.machine.association.abort(pair.now, "enough")
     pair.settle()
@@ -430,17 +430,17 @@ def test_no_channel_can_be_made_after_the_association() -> None:
         pair.a.machine.channels.create("x")
 
 
-def test_no_channel_can_be_made_while_the_association_shuts_down() -> None:
+def test_no_channel_can_be_created_while_the_association_shuts_down() -> None:
     pair = connected()
     pair.a.machine.channels.begin_shutdown()
     with pytest.raises(ChannelNotOpen, match="shutting down"):
         pair.a.machine.channels.create("x")
 
 
-def test_a_restart_closes_every_channel_and_new_ones_can_be_made() -> None:
+def test_a_restart_closes_every_channel_and_new_ones_can_be_created() -> None:
     pair = connected()
     channel, _ = pair.open()
-    # Z forgot everything and starts again.
+    # Z has lost its state and restarts the association.
     fresh = ChannelPair(pair.network, seed=7).z.machine
     pair.z.machine = fresh
     fresh.association.connect(pair.now)
@@ -451,8 +451,8 @@ def test_a_restart_closes_every_channel_and_new_ones_can_be_made() -> None:
     assert again.id == 0
 
 
-def test_streams_we_cannot_answer_on_are_ignored() -> None:
-    # A may send on 3 streams, Z on all.
+def test_messages_on_streams_without_an_outgoing_stream_are_ignored() -> None:
+    # A may send on 3 streams, Z on all of them.
     pair = connected(a_options={"outbound_streams": 3})
     for ppid, data in ((DCEP, OpenMessage(label="x").serialize()), (STRING, b"x"), (99, b"x")):
         pair.z.machine.association.send(5, data, ppid=ppid, now=pair.now)

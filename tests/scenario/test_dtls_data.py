@@ -1,4 +1,4 @@
-"""A and Z are connected and talk; the wire does what wires do, and at the end they close."""
+"""Messages of a connected session: batches, a bad network, and the end."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_messages_of_all_sizes_mixed_arrive_whole_and_in_order() -> None:
     assert received + pair.z.messages() == messages
 
 
-def test_coalesced_buffers_are_opened_like_single_datagrams() -> None:
+def test_coalesced_buffers_are_decrypted_like_single_datagrams() -> None:
     pair = connected_pair()
     messages = numbered(500)
     pair.a.send_messages(messages)
@@ -64,7 +64,7 @@ def test_coalesced_buffers_are_opened_like_single_datagrams() -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.lists(st.integers(1, 16384), max_size=40), max_size=6), st.integers(1, 50))
-def test_whatever_is_sent_arrives_however_it_is_cut_into_calls(calls: list[list[int]], per_receive: int) -> None:
+def test_messages_arrive_independent_of_their_division_into_calls(calls: list[list[int]], per_receive: int) -> None:
     pair = connected_pair(max_undelivered=64 * 1024 * 1024)
     sent: list[bytes] = []
     datagrams: list[bytes] = []
@@ -78,10 +78,10 @@ def test_whatever_is_sent_arrives_however_it_is_cut_into_calls(calls: list[list[
     assert pair.z.messages() == sent
 
 
-# -- what nobody has asked for yet -------------------------------------------------------------------------------------
+# -- undelivered messages ----------------------------------------------------------------------------------------------
 
 
-def test_messages_are_kept_until_they_are_asked_for() -> None:
+def test_messages_are_kept_until_they_are_drained() -> None:
     pair = connected_pair()
     pair.a.send_messages([b"one"])
     pair.a_to_z()
@@ -94,7 +94,7 @@ def test_messages_are_kept_until_they_are_asked_for() -> None:
     assert pair.z.messages() == []
 
 
-def test_messages_kept_have_a_bound_in_bytes_and_what_comes_on_top_is_dropped_like_a_loss() -> None:
+def test_undelivered_messages_above_the_limit_are_dropped() -> None:
     pair = connected_pair(max_undelivered=50_000)
     messages = numbered(1000)
     pair.a.send_messages(messages)
@@ -107,11 +107,11 @@ def test_messages_kept_have_a_bound_in_bytes_and_what_comes_on_top_is_dropped_li
     assert pair.z.messages() == [b"room again"]
 
 
-# -- a bad wire --------------------------------------------------------------------------------------------------------
+# -- a bad network -----------------------------------------------------------------------------------------------------
 
 
 def corruptions(datagram: bytes) -> list[bytes]:
-    """Every byte flipped in three ways, and every beginning."""
+    """Return the datagram with each byte changed in three ways, and cut at each length."""
     flipped = [
         datagram[:n] + bytes([datagram[n] ^ flip]) + datagram[n + 1 :]
         for n in range(len(datagram))
@@ -121,7 +121,7 @@ def corruptions(datagram: bytes) -> list[bytes]:
 
 
 @pytest.mark.parametrize("size", [1, 100, 1172])
-def test_a_record_broken_anywhere_is_dropped_and_the_next_is_heard(size: int) -> None:
+def test_a_corrupt_record_is_dropped_and_the_next_is_delivered(size: int) -> None:
     pair = connected_pair()
     pair.a.send_messages([b"m" * size])
     (whole,) = pair.a.datagrams_to_send(NOW)
@@ -134,7 +134,7 @@ def test_a_record_broken_anywhere_is_dropped_and_the_next_is_heard(size: int) ->
     assert pair.z.messages() == [b"m" * size]
 
 
-def test_broken_records_in_a_batch_take_no_others_with_them() -> None:
+def test_corrupt_records_in_a_batch_do_not_affect_others() -> None:
     pair = connected_pair()
     messages = numbered(200, 400)
     pair.a.send_messages(messages)
@@ -148,12 +148,12 @@ def test_broken_records_in_a_batch_take_no_others_with_them() -> None:
     assert pair.z.state is DtlsState.CONNECTED
 
 
-def test_a_close_notify_broken_anywhere_closes_nothing() -> None:
+def test_a_corrupt_close_notify_is_ignored() -> None:
     pair = connected_pair()
     pair.a.close(NOW)
     (alert,) = pair.a.datagrams_to_send(NOW)
     for broken in corruptions(alert):
-        # OpenSSL does not look at the minor version of an alert; all that is sealed is still intact then.
+        # OpenSSL ignores the minor version of an alert, so this alert is valid.
         if broken[:2] + broken[3:] != alert[:2] + alert[3:]:
             pair.z.receive_datagrams([broken], NOW)
             assert pair.z.state is DtlsState.CONNECTED
@@ -161,7 +161,7 @@ def test_a_close_notify_broken_anywhere_closes_nothing() -> None:
     assert pair.z.state is DtlsState.CLOSED
 
 
-def test_an_alert_without_a_seal_closes_nothing() -> None:
+def test_an_unencrypted_alert_is_ignored() -> None:
     pair = connected_pair()
     for level in (1, 2):
         for description in range(256):
@@ -171,7 +171,7 @@ def test_an_alert_without_a_seal_closes_nothing() -> None:
     assert pair.z.events() == []
 
 
-def test_a_handshake_repeated_at_a_connected_peer_disturbs_nothing() -> None:
+def test_a_repeated_handshake_at_a_connected_peer_is_ignored() -> None:
     pair = Pair()
     handshake = pair.run()
     for machine in pair.both:
@@ -185,7 +185,7 @@ def test_a_handshake_repeated_at_a_connected_peer_disturbs_nothing() -> None:
     assert pair.z.messages() == [b"undisturbed"]
 
 
-def test_a_record_is_heard_once_however_often_it_comes() -> None:
+def test_a_replayed_record_is_delivered_once() -> None:
     pair = connected_pair()
     messages = numbered(30)
     pair.a.send_messages(messages)
@@ -196,7 +196,7 @@ def test_a_record_is_heard_once_however_often_it_comes() -> None:
     assert pair.z.messages() == messages
 
 
-def test_records_in_disorder_are_all_heard_in_the_order_they_come() -> None:
+def test_reordered_records_are_delivered_in_order_of_arrival() -> None:
     pair = connected_pair()
     messages = numbered(60)
     pair.a.send_messages(messages)
@@ -204,7 +204,7 @@ def test_records_in_disorder_are_all_heard_in_the_order_they_come() -> None:
     assert pair.z.messages() == messages[::-1]
 
 
-def test_lost_records_are_simply_not_there() -> None:
+def test_lost_records_do_not_affect_others() -> None:
     pair = connected_pair()
     messages = numbered(300)
     pair.a.send_messages(messages)
@@ -214,8 +214,8 @@ def test_lost_records_are_simply_not_there() -> None:
 
 @pytest.mark.parametrize("content_type", [20, 21, 22, 23, 26, 0x2F])
 @pytest.mark.parametrize("epoch", [0, 1, 2])
-def test_a_forged_record_of_any_length_breaks_nothing(content_type: int, epoch: int) -> None:
-    """OpenSSL before 4.0.3 ends a session over a record shorter than its seal."""
+def test_a_forged_record_of_any_length_is_ignored(content_type: int, epoch: int) -> None:
+    """OpenSSL before 4.0.3 ends a session on a record shorter than its tag."""
     pair = connected_pair()
     for length in range(60):
         head = bytes([content_type]) + b"\xfe\xfd" + epoch.to_bytes(2, "big") + (7).to_bytes(6, "big")
@@ -237,7 +237,7 @@ def test_messages_before_close_notify_in_one_coalesced_buffer_are_delivered() ->
 
 @settings(deadline=None)
 @given(st.lists(st.binary(max_size=2000), max_size=20))
-def test_whatever_bytes_come_nothing_raises_and_nothing_breaks(datagrams: list[bytes]) -> None:
+def test_arbitrary_datagrams_neither_raise_nor_break_the_session(datagrams: list[bytes]) -> None:
     machines = [*SHARED.both, Pair().z, Pair().a]
     for machine in machines:
         machine.receive_datagrams(datagrams, NOW)
@@ -249,7 +249,7 @@ def test_whatever_bytes_come_nothing_raises_and_nothing_breaks(datagrams: list[b
 
 @settings(deadline=None)
 @given(st.integers(20, 25), st.integers(0, 3), st.integers(0, 2**48 - 1), st.binary(max_size=200))
-def test_whatever_forged_record_comes_nothing_breaks(
+def test_arbitrary_forged_records_do_not_break_the_session(
     content_type: int, epoch: int, number: int, content: bytes
 ) -> None:
     head = bytes([content_type]) + b"\xfe\xfd" + epoch.to_bytes(2, "big") + number.to_bytes(6, "big")
@@ -263,11 +263,11 @@ def test_whatever_forged_record_comes_nothing_breaks(
 SHARED = connected_pair()
 
 
-# -- what others leave in OpenSSL's error queue ------------------------------------------------------------------------
+# -- errors of other code in OpenSSL's error queue ---------------------------------------------------------------------
 
 
 def leave_an_error_behind() -> None:
-    """Do what careless users of the same OpenSSL do: fail, and leave the error in the thread's queue."""
+    """Fail in OpenSSL and leave the error in the thread's queue, as careless code does."""
     lib, ffi = Binding().lib, Binding().ffi
     bio = lib.BIO_new_mem_buf(b"junk", 4)
     assert lib.PEM_read_bio_X509(bio, ffi.NULL, ffi.NULL, ffi.NULL) == ffi.NULL
@@ -275,7 +275,7 @@ def leave_an_error_behind() -> None:
     assert lib.ERR_peek_error() != 0
 
 
-def test_an_error_somebody_left_behind_is_not_taken_for_ours() -> None:
+def test_an_error_of_other_code_in_the_queue_does_not_end_the_session() -> None:
     pair = Pair()
 
     def wire(datagrams: list[bytes]) -> list[bytes]:
@@ -287,7 +287,7 @@ def test_an_error_somebody_left_behind_is_not_taken_for_ours() -> None:
     pair.a.send_messages([b"one"])
     replayed = pair.a_to_z(wire)
     leave_an_error_behind()
-    # A record that OpenSSL drops makes it look into the queue.
+    # When OpenSSL drops a record, it checks the queue.
     pair.z.receive_datagrams(replayed, NOW)
     leave_an_error_behind()
     pair.a.send_messages([b"two"])
@@ -299,7 +299,7 @@ def test_an_error_somebody_left_behind_is_not_taken_for_ours() -> None:
     assert pair.z.events()[-1] == DtlsClosed(by_peer=True)
 
 
-def test_messages_behind_an_error_somebody_left_are_still_read() -> None:
+def test_messages_after_an_error_of_other_code_are_delivered() -> None:
     pair = connected_pair()
     pair.a.send_messages([b"one"])
     (replayed,) = pair.a_to_z()
@@ -314,7 +314,7 @@ def test_messages_behind_an_error_somebody_left_are_still_read() -> None:
 # -- the end -----------------------------------------------------------------------------------------------------------
 
 
-def test_closing_tells_the_peer_which_answers() -> None:
+def test_closing_sends_close_notify_and_the_peer_answers() -> None:
     # A -> close_notify      Z
     # A      close_notify <- Z
     pair = connected_pair()
@@ -339,7 +339,7 @@ def test_messages_right_before_close_notify_are_delivered() -> None:
     assert pair.z.events() == [DtlsClosed(by_peer=True)]
 
 
-def test_messages_that_close_notify_overtook_are_not_waited_for() -> None:
+def test_messages_overtaken_by_close_notify_are_ignored() -> None:
     """RFC 5246, 7.2.1: "Any data received after a closure alert is ignored." The layer above closes first."""
     pair = connected_pair()
     pair.a.send_messages([b"late"])
@@ -357,7 +357,7 @@ def test_both_may_close_at_once() -> None:
     assert pair.a.events() == pair.z.events() == [DtlsClosed(by_peer=False)]
 
 
-def test_what_comes_after_the_end_is_ignored() -> None:
+def test_datagrams_after_the_end_are_ignored() -> None:
     pair = connected_pair()
     pair.a.send_messages([b"late"])
     late = pair.a.datagrams_to_send(NOW)

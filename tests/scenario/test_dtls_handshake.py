@@ -1,4 +1,4 @@
-"""A and Z shake hands over wires of all kinds."""
+"""DTLS handshakes over good and bad networks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SMALL_MTU = 256
 
 
 def assert_talking(pair: Pair) -> None:
-    """Both are connected, said so once, and hear each other."""
+    """Assert that both are connected, reported it once, and receive each other's messages."""
     for machine in pair.both:
         assert machine.state is DtlsState.CONNECTED
         assert [type(event) for event in machine.events()] == [DtlsConnected]
@@ -75,7 +75,7 @@ def test_many_sessions_do_not_disturb_each_other() -> None:
         assert_talking(pair)
 
 
-# -- who the peer is ---------------------------------------------------------------------------------------------------
+# -- authentication ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("algorithm", ["sha-256", "sha-384", "sha-512"])
@@ -89,7 +89,7 @@ def test_each_hash_function_is_enough(algorithm: str) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["sha-256", "sha-384", "sha-512"])
-def test_a_server_that_is_a_stranger_is_refused_and_told(algorithm: str) -> None:
+def test_a_server_with_a_wrong_certificate_is_refused_with_an_alert(algorithm: str) -> None:
     # A -> ClientHello                                 Z
     # A    ServerHello, Certificate (of a stranger) <- Z
     # A -> alert                                       Z
@@ -106,7 +106,7 @@ def test_a_server_that_is_a_stranger_is_refused_and_told(algorithm: str) -> None
     assert pair.a.next_timeout() is pair.z.next_timeout() is None
 
 
-def test_a_client_that_is_a_stranger_is_refused_and_told() -> None:
+def test_a_client_with_a_wrong_certificate_is_refused_with_an_alert() -> None:
     pair = Pair(z_expects=[STRANGER.fingerprint()])
     pair.run()
     (at_z,) = pair.z.events()
@@ -119,8 +119,8 @@ def test_a_client_that_is_a_stranger_is_refused_and_told() -> None:
     assert pair.a.messages() == pair.z.messages() == []
 
 
-def test_data_sent_by_a_stranger_is_not_delivered() -> None:
-    # The stranger holds a certificate, though not the announced one; what it says behind its Finished is not heard.
+def test_data_of_a_peer_with_a_wrong_certificate_is_not_delivered() -> None:
+    # The certificate does not match the fingerprint; data after its Finished is not delivered.
     pair = Pair(z_expects=[STRANGER.fingerprint()])
     old = connected_pair()
     old.a.send_messages([b"believe me"])
@@ -139,7 +139,7 @@ def test_one_of_several_certificates_announced_is_enough() -> None:
     assert_talking(pair)
 
 
-def test_fingerprints_with_unusable_hashes_are_no_obstacle_beside_a_good_one() -> None:
+def test_fingerprints_with_unsupported_hashes_are_ignored_beside_a_supported_one() -> None:
     pair = Pair(a_expects=[Fingerprint("sha-1", "AA:BB"), CERTIFICATE_Z.fingerprint(), Fingerprint("sha-3000", "CC")])
     pair.run()
     assert_talking(pair)
@@ -152,10 +152,10 @@ def test_the_strongest_hash_announced_decides() -> None:
     assert pair.a.state is DtlsState.FAILED
 
 
-# -- order and multitude -----------------------------------------------------------------------------------------------
+# -- order and duplicates ----------------------------------------------------------------------------------------------
 
 
-def test_flights_of_several_datagrams_may_arrive_back_to_front() -> None:
+def test_the_datagrams_of_a_flight_may_arrive_in_reverse_order() -> None:
     for mtu in (256, 300, 400, 500):
         pair = Pair(mtu=mtu)
         pair.a_to_z()
@@ -210,7 +210,7 @@ def test_data_that_overtakes_the_finished_is_delivered_after_it() -> None:
     assert pair.a.messages() == [b"one", b"two"]
 
 
-def test_data_that_overtakes_the_finished_is_kept_up_to_a_bound() -> None:
+def test_data_that_overtakes_the_finished_is_limited() -> None:
     pair = Pair()
     pair.a_to_z()
     pair.z_to_a()
@@ -236,8 +236,8 @@ def test_data_in_one_batch_with_the_finished_is_delivered() -> None:
     assert pair.a.messages() == messages
 
 
-def test_a_client_hello_in_two_fragments_is_put_together() -> None:
-    """Browsers' ClientHellos do not fit into one datagram; ours does, so the wire takes it apart."""
+def test_a_client_hello_in_two_fragments_is_reassembled() -> None:
+    """Browsers' ClientHellos do not fit into one datagram. Ours does, so the test splits it."""
     pair = Pair()
     wire = FragmentingWire()
     pair.run(wire.carry)
@@ -246,14 +246,14 @@ def test_a_client_hello_in_two_fragments_is_put_together() -> None:
 
 
 @pytest.mark.parametrize("order", [(1, 0), (0, 1, 0, 1)], ids=["second first", "both twice"])
-def test_fragments_of_a_client_hello_may_come_in_any_order(order: tuple[int, ...]) -> None:
+def test_fragments_of_a_client_hello_may_arrive_in_any_order(order: tuple[int, ...]) -> None:
     pair = Pair()
     pair.run(FragmentingWire(order).carry)
     assert_talking(pair)
 
 
 class FragmentingWire:
-    """Splits A's ClientHello in two and counts A's later records of epoch 0 on by one, as if A had sent it so."""
+    """A network that splits A's ClientHello in two and renumbers A's later records of epoch 0."""
 
     def __init__(self, order: tuple[int, ...] = (0, 1)) -> None:
         self.fragmented = False
@@ -280,7 +280,7 @@ class FragmentingWire:
 
     @staticmethod
     def _is_from_client(datagram: bytes) -> bool:
-        """Whether a flight begins with the client's Certificate: message 1 of the client, 2 and later of the server."""
+        """Return whether a flight begins with the client's Certificate: message 1, while the server's is 2 or later."""
         return datagram[0] == HANDSHAKE and datagram[13] == 11
 
     @staticmethod
@@ -301,7 +301,7 @@ class FragmentingWire:
 
 
 class LossyPair(Pair):
-    """Loses one datagram, by its number in the order of sending; lives by the real clock, as OpenSSL does."""
+    """A pair that loses one datagram, by its number in sending order; it uses the real clock, as OpenSSL does."""
 
     def __init__(self, lost: int, mtu: int) -> None:
         super().__init__(now=time.monotonic(), mtu=mtu)
@@ -315,7 +315,7 @@ class LossyPair(Pair):
 
 
 @pytest.mark.parametrize("mtu", [1200, SMALL_MTU])
-def test_loss_of_any_one_datagram_is_repaired(mtu: int) -> None:
+def test_the_loss_of_any_one_datagram_is_repaired(mtu: int) -> None:
     datagrams = len(Pair(mtu=mtu).run())
     pairs = [LossyPair(lost, mtu) for lost in range(datagrams)]
     for pair in pairs:
@@ -338,21 +338,21 @@ def repair(pairs: list[LossyPair]) -> None:
 
 
 class ReversingPair(LossyPair):
-    """Loses nothing, yet turns every flight around."""
+    """A pair that loses nothing but reverses every flight."""
 
     def carry(self, datagrams: list[bytes]) -> list[bytes]:
         return datagrams[::-1]
 
 
-def test_a_change_cipher_spec_that_comes_too_early_is_repaired_like_a_loss() -> None:
-    """In DTLS 1.2 OpenSSL keeps what comes early, except this message, which has no number."""
+def test_a_change_cipher_spec_that_arrives_too_early_is_repaired_like_a_loss() -> None:
+    """In DTLS 1.2, OpenSSL keeps early messages, except for this one, which has no sequence number."""
     pair = ReversingPair(lost=-1, mtu=SMALL_MTU)
     pair.run(pair.carry, time.monotonic())
     repair([pair])
     assert_talking(pair)
 
 
-def test_what_is_retransmitted_has_new_record_numbers_and_the_timer_backs_off() -> None:
+def test_retransmissions_have_new_record_numbers_and_the_timer_backs_off() -> None:
     client = Pair(now=time.monotonic()).a
     (first,) = client.datagrams_to_send(0)
     early = time.monotonic()
@@ -380,11 +380,11 @@ def test_a_virtual_clock_ahead_of_openssls_makes_no_busy_loop() -> None:
     assert client.datagrams_to_send(timeout) == []
 
 
-# -- what does not belong ----------------------------------------------------------------------------------------------
+# -- foreign records ---------------------------------------------------------------------------------------------------
 
 
 def stray_records() -> list[bytes]:
-    """What a session that ended might still have on the way: data and an alert under other keys."""
+    """Return records of an earlier session that may still be in flight: data and an alert with other keys."""
     old = connected_pair()
     old.a.send_messages([b"stale"] * 3)
     old.z.send_messages([b"stale"] * 3)
@@ -393,14 +393,14 @@ def stray_records() -> list[bytes]:
     return old.a.datagrams_to_send(NOW) + old.z.datagrams_to_send(NOW)
 
 
-def test_records_of_another_session_do_no_harm_at_any_step() -> None:
+def test_records_of_another_session_are_ignored_at_any_step() -> None:
     stray = stray_records()
     pair = Pair()
     pair.run(lambda datagrams: stray + datagrams + stray)
     assert_talking(pair)
 
 
-def test_bytes_that_are_no_dtls_do_no_harm_at_any_step() -> None:
+def test_bytes_that_are_not_dtls_are_ignored_at_any_step() -> None:
     noise = [
         b"",
         b"\0",
@@ -425,8 +425,8 @@ def assert_talking_again(pair: Pair) -> None:
     assert pair.z.messages() == [b"still here"]
 
 
-def test_the_flight_that_failed_leaves_no_trace_in_the_session_beside_it() -> None:
-    """OpenSSL's errors are the thread's: they must not be taken for those of the next session."""
+def test_a_failed_session_does_not_affect_another_session() -> None:
+    """OpenSSL's errors belong to the thread and must not be taken for those of another session."""
     good = connected_pair()
     (hello,) = Pair().a.datagrams_to_send(NOW)
     for position in range(13, len(hello)):
@@ -439,7 +439,7 @@ def test_the_flight_that_failed_leaves_no_trace_in_the_session_beside_it() -> No
         assert good.z.state is DtlsState.CONNECTED
 
 
-def test_a_hello_broken_anywhere_fails_with_a_reason_or_is_ignored() -> None:
+def test_a_corrupt_hello_fails_with_a_reason_or_is_ignored() -> None:
     (hello,) = Pair().a.datagrams_to_send(NOW)
     reasons = set()
     for position in range(len(hello)):

@@ -28,7 +28,7 @@ def with_copies(answer: RTCSessionDescription, offer: RTCSessionDescription, *na
         ("sctp-init", "tls-id", "max-message-size", "ice-options"),
     ],
 )
-async def test_channels_open_and_carry_messages_though_the_answer_has_copies(names: tuple[str, ...]) -> None:
+async def test_channels_open_and_carry_messages_despite_copies_in_the_answer(names: tuple[str, ...]) -> None:
     a, z = RTCPeerConnection(configuration()), RTCPeerConnection(configuration(snap=False, maxMessageSize=262_144))
     async with a, z:
         channel = a.createDataChannel("x")
@@ -44,7 +44,7 @@ async def test_channels_open_and_carry_messages_though_the_answer_has_copies(nam
         assert a.sctp.maxMessageSize == (65_536 if "max-message-size" in names else 262_144)
 
 
-async def test_channels_open_though_a_later_offer_copies_our_answer() -> None:
+async def test_channels_open_although_an_offer_copies_our_earlier_offer() -> None:
     a, z = RTCPeerConnection(configuration()), RTCPeerConnection(configuration(snap=False))
     async with a, z:
         a.createDataChannel("x")
@@ -62,7 +62,7 @@ async def test_channels_open_though_a_later_offer_copies_our_answer() -> None:
 
 
 @pytest.mark.parametrize("kind", ["offer", "answer"])
-async def test_our_own_description_is_no_description_of_the_peer(kind: str) -> None:
+async def test_our_own_description_is_refused_as_the_peers(kind: str) -> None:
     async with RTCPeerConnection(configuration()) as a:
         a.createDataChannel("x")
         await a.setLocalDescription()

@@ -1,4 +1,4 @@
-"""Two peer connections in one event loop, over real sockets on this machine: from the first offer to the last close."""
+"""Two peer connections in one event loop, over real sockets on this machine, from the first offer to close."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.pairs import channel_pair, configuration, connected, event, pair, sig
 
 
 def address_of_an_interface() -> str | None:
-    """An address of this host that is not the loopback's."""
+    """Return an address of this host other than loopback, or None."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))  # sends nothing
@@ -37,11 +37,11 @@ async def collect(channel: RTCDataChannel, count: int) -> list[str | bytes]:
     return [await soon(anext(channel)) for _ in range(count)]
 
 
-# -- connecting
+# -- connecting --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "interface"])
-async def test_two_peers_meet_on_every_kind_of_address(address: str) -> None:
+async def test_peers_connect_on_every_kind_of_address(address: str) -> None:
     chosen = address_of_an_interface() if address == "interface" else address
     if chosen is None:
         pytest.skip("this host has no address but the loopback's")
@@ -55,13 +55,13 @@ async def test_two_peers_meet_on_every_kind_of_address(address: str) -> None:
         assert selected.remote.ip == chosen
 
 
-async def test_two_peers_meet_with_no_configuration_at_all() -> None:
+async def test_peers_connect_without_a_configuration() -> None:
     async with pair(a_configuration=RTCConfiguration(), z_configuration=RTCConfiguration()) as p:
         p.z_channel.send("hello")
         assert await soon(anext(p.a_channel)) == "hello"
 
 
-async def test_states_go_up_in_order() -> None:
+async def test_states_advance_in_order() -> None:
     a, z = RTCPeerConnection(configuration()), RTCPeerConnection(configuration())
     async with a, z:
         seen: list[str] = []
@@ -82,7 +82,7 @@ async def test_states_go_up_in_order() -> None:
         assert {a.sctp.transport.iceTransport.role, z.sctp.transport.iceTransport.role} == {"controlling", "controlled"}
 
 
-async def test_candidates_may_come_after_the_descriptions_one_by_one() -> None:
+async def test_candidates_may_follow_the_descriptions_one_by_one() -> None:
     a, z = RTCPeerConnection(configuration()), RTCPeerConnection(configuration())
     async with a, z:
         channel = a.createDataChannel("chat")
@@ -103,7 +103,7 @@ async def test_candidates_may_come_after_the_descriptions_one_by_one() -> None:
         assert a.remoteDescription.sdp.count("a=candidate") == 1
 
 
-async def test_the_offerer_may_be_told_to_be_the_client() -> None:
+async def test_the_answerer_may_make_the_offerer_the_dtls_client() -> None:
     a, z = RTCPeerConnection(configuration()), RTCPeerConnection(configuration())
     async with a, z:
         a_channel = a.createDataChannel("chat", negotiated=True, id=0)
@@ -120,7 +120,7 @@ async def test_the_offerer_may_be_told_to_be_the_client() -> None:
         assert report["transport"].dtlsRole == "client"
 
 
-async def test_a_wrong_fingerprint_is_refused_and_the_reason_is_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_wrong_fingerprint_fails_with_the_reason(caplog: pytest.LogCaptureFixture) -> None:
     a, z = RTCPeerConnection(configuration()), RTCPeerConnection(configuration())
     async with a, z:
         channel = a.createDataChannel("chat")
@@ -141,7 +141,7 @@ async def test_a_wrong_fingerprint_is_refused_and_the_reason_is_told(caplog: pyt
         assert channel.closeReason
 
 
-async def test_when_nobody_answers_the_reason_is_told() -> None:
+async def test_a_peer_that_never_answers_fails_with_the_reason() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
         port = silent.getsockname()[1]
@@ -159,7 +159,7 @@ async def test_when_nobody_answers_the_reason_is_told() -> None:
             assert "remote candidates: 1 host" in a.failureReason
 
 
-# -- messages
+# -- messages ----------------------------------------------------------------------------------------------------------
 
 
 async def test_messages_of_every_kind_and_size_arrive_in_order() -> None:
@@ -174,7 +174,7 @@ async def test_messages_of_every_kind_and_size_arrive_in_order() -> None:
 @pytest.mark.parametrize(
     "options", [{}, {"ordered": False}, {"maxRetransmits": 3}, {"maxPacketLifeTime": 5000, "ordered": False}]
 )
-async def test_both_directions_at_once(options: dict[str, object]) -> None:
+async def test_messages_flow_in_both_directions_at_once(options: dict[str, object]) -> None:
     async with pair(**options) as p:
         for number in range(100):
             p.a_channel.send(f"a{number}")
@@ -186,7 +186,7 @@ async def test_both_directions_at_once(options: dict[str, object]) -> None:
         assert sorted(from_z) == sorted(f"z{number}" for number in range(100))
 
 
-async def test_a_message_as_long_as_the_limit_arrives_and_one_byte_more_is_refused_here() -> None:
+async def test_a_message_at_the_limit_arrives_and_one_byte_more_raises() -> None:
     async with pair(z_configuration=configuration(maxMessageSize=5_000_000)) as p:
         assert p.a.sctp.maxMessageSize == 5_000_000
         with pytest.raises(TypeError):
@@ -197,7 +197,7 @@ async def test_a_message_as_long_as_the_limit_arrives_and_one_byte_more_is_refus
         assert p.a_channel.readyState == "open"
 
 
-async def test_fifty_channels_keep_their_messages_apart() -> None:
+async def test_fifty_channels_do_not_mix_their_messages() -> None:
     async with pair() as p:
         pairs = [await channel_pair(p.a, p.z, f"channel {number}") for number in range(50)]
         for number, (a_channel, z_channel) in enumerate(pairs):
@@ -222,7 +222,7 @@ async def test_channels_can_be_opened_by_both_sides_at_once() -> None:
         assert from_a.id % 2 != from_z.id % 2
 
 
-async def test_what_arrives_before_anyone_listens_is_kept() -> None:
+async def test_messages_without_a_listener_are_kept() -> None:
     async with pair() as p:
         for number in range(10):
             p.a_channel.send(str(number))
@@ -254,12 +254,12 @@ async def test_an_asynchronous_datachannel_callback_misses_no_message() -> None:
         assert await soon(received.get()) == "first"
 
 
-async def test_a_reader_that_does_not_read_stops_the_sender_and_reading_starts_it_again() -> None:
+async def test_unread_messages_stop_the_sender_and_reading_resumes_it() -> None:
     block = bytes(64 * 1024)
     async with pair() as p:
         for _ in range(200):
             p.a_channel.send(block)
-        # What fits into Z's window and nothing else leaves A, and then nothing moves any more.
+        # A sends as much as fits into Z's window, and then nothing.
         left = None
         while left != p.a_channel.bufferedAmount:
             left = p.a_channel.bufferedAmount
@@ -270,7 +270,7 @@ async def test_a_reader_that_does_not_read_stops_the_sender_and_reading_starts_i
         await soon(p.a_channel.drain())
 
 
-async def test_drain_bounds_what_is_queued() -> None:
+async def test_drain_limits_the_buffered_amount() -> None:
     block = bytes(64 * 1024)
     async with pair() as p:
         p.a_channel.set_write_buffer_limits(high=256 * 1024)
@@ -299,11 +299,11 @@ async def test_a_callback_that_raises_does_not_end_the_connection(caplog: pytest
         assert await soon(anext(p.a_channel)) == "still here"
 
 
-# -- closing channels
+# -- closing channels --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("options", [{}, {"negotiated": True, "id": 5}])
-async def test_closing_a_channel_delivers_what_was_sent_and_closes_both_ends(options: dict[str, object]) -> None:
+async def test_closing_a_channel_delivers_its_messages_and_closes_both_ends(options: dict[str, object]) -> None:
     async with pair(**options) as p:
         for number in range(20):
             p.a_channel.send(bytes([number]) * 50_000)
@@ -318,7 +318,7 @@ async def test_closing_a_channel_delivers_what_was_sent_and_closes_both_ends(opt
         assert (p.a.connectionState, p.z.connectionState) == ("connected", "connected")
 
 
-async def test_a_channel_can_be_closed_before_it_was_open() -> None:
+async def test_a_channel_can_be_closed_before_it_opens() -> None:
     a, z = RTCPeerConnection(configuration()), RTCPeerConnection(configuration())
     async with a, z:
         early, other = a.createDataChannel("early"), a.createDataChannel("other")
@@ -331,7 +331,7 @@ async def test_a_channel_can_be_closed_before_it_was_open() -> None:
             await early.opened()
 
 
-async def test_channels_come_and_go() -> None:
+async def test_many_channels_open_and_close_in_turn() -> None:
     async with pair() as p:
         for number in range(20):
             a_channel, z_channel = await channel_pair(p.a, p.z)
@@ -344,10 +344,10 @@ async def test_channels_come_and_go() -> None:
         assert (report["peer-connection"].dataChannelsOpened, report["peer-connection"].dataChannelsClosed) == (21, 20)
 
 
-# -- closing connections
+# -- closing connections -----------------------------------------------------------------------------------------------
 
 
-async def test_what_was_sent_right_before_close_arrives() -> None:
+async def test_messages_sent_right_before_close_arrive() -> None:
     a, z = RTCPeerConnection(configuration()), RTCPeerConnection(configuration())
     async with z:
         async with a:
@@ -366,7 +366,7 @@ async def _read_all(channel: RTCDataChannel) -> list[str | bytes]:
     return [message async for message in channel]
 
 
-async def test_the_other_side_notices_that_we_closed() -> None:
+async def test_the_other_side_detects_that_we_closed() -> None:
     async with pair() as p:
         seen: list[str] = []
         p.z_channel.on("close", lambda: seen.append("close"))
@@ -408,7 +408,7 @@ async def test_closing_leaves_no_task_and_no_socket() -> None:
 
 
 @pytest.mark.parametrize("turns", range(0, 60, 3))
-async def test_closing_while_connecting_leaves_nothing(turns: int) -> None:
+async def test_closing_while_connecting_leaves_no_task(turns: int) -> None:
     a, z = RTCPeerConnection(configuration()), RTCPeerConnection(configuration())
     channel = a.createDataChannel("chat")
     signaling = asyncio.ensure_future(signal(a, z))
@@ -434,7 +434,7 @@ async def test_close_gives_up_on_a_peer_that_does_not_read() -> None:
         await soon(p.z_channel.closed())
 
 
-async def test_cancelling_close_gives_up_at_once_and_still_leaves_nothing() -> None:
+async def test_canceling_close_ends_its_wait_and_leaves_no_task() -> None:
     async with pair() as p:
         for _ in range(200):
             p.a_channel.send(bytes(64 * 1024))
@@ -468,7 +468,7 @@ async def test_a_peer_that_gives_up_fails_the_channel_with_a_reason() -> None:
         failed: list[OperationError] = []
         p.z_channel.on("error", failed.append)
         for _ in range(200):
-            p.a_channel.send(bytes(64 * 1024))  # more than Z's window holds, and Z does not read
+            p.a_channel.send(bytes(64 * 1024))  # more than Z's window, and Z does not read
 
         await soon(p.a.close())
         await soon(p.z_channel.closed())
@@ -479,7 +479,7 @@ async def test_a_peer_that_gives_up_fails_the_channel_with_a_reason() -> None:
         assert p.z.connectionState == "closed"
 
 
-async def test_closing_does_not_wait_for_a_peer_that_waits_for_our_window() -> None:
+async def test_close_returns_although_the_peer_waits_for_our_window() -> None:
     async with pair() as p:
         for _ in range(200):
             p.a_channel.send(bytes(64 * 1024))
@@ -495,7 +495,7 @@ async def test_closing_does_not_wait_for_a_peer_that_waits_for_our_window() -> N
         await soon(p.a_channel.closed())
 
 
-# -- renegotiation
+# -- renegotiation -----------------------------------------------------------------------------------------------------
 
 
 async def test_a_second_negotiation_keeps_the_connection() -> None:
@@ -552,7 +552,7 @@ async def test_the_peers_certificate_cannot_change() -> None:
         assert p.a.signalingState == "stable"
 
 
-async def test_refusing_the_data_section_later_ends_the_channels() -> None:
+async def test_rejecting_the_data_section_later_ends_the_channels() -> None:
     async with pair() as p:
         await p.z.setLocalDescription()
         offer = p.z.localDescription.sdp.replace("m=application ", "m=application 0 ", 1)
@@ -564,10 +564,10 @@ async def test_refusing_the_data_section_later_ends_the_channels() -> None:
         await soon(p.a_channel.closed())
 
 
-# -- statistics
+# -- statistics --------------------------------------------------------------------------------------------------------
 
 
-async def test_statistics_count_what_happened() -> None:
+async def test_statistics_count_messages_and_bytes() -> None:
     async with pair("stat") as p:
         p.a_channel.send("12345")
         p.z_channel.send(b"123")
@@ -598,7 +598,7 @@ async def test_statistics_count_what_happened() -> None:
         assert report[transport.remoteCertificateId].fingerprint in p.z.localDescription.sdp
 
 
-# -- path MTU discovery
+# -- path MTU discovery ------------------------------------------------------------------------------------------------
 
 
 async def fill(p: object, size: int = 3_000_000) -> None:
@@ -609,7 +609,7 @@ async def fill(p: object, size: int = 3_000_000) -> None:
 
 
 @pytest.mark.skipif("sys.platform != 'linux'", reason="packets can be kept whole on Linux only")
-async def test_on_loopback_packets_grow_to_what_a_dtls_record_holds_and_the_application_is_told() -> None:
+async def test_on_loopback_packets_grow_to_a_full_dtls_record_with_an_mtuchange_event() -> None:
     async with pair() as p:
         changes: list[int | None] = []
         p.a.sctp.on("mtuchange", lambda: changes.append(p.a.sctp.mtu))
@@ -629,7 +629,7 @@ async def test_without_discovery_packets_stay_short() -> None:
         assert p.z.sctp.mtu < 1200
 
 
-async def test_a_short_conversation_probes_nothing() -> None:
+async def test_a_short_conversation_sends_no_probes() -> None:
     async with pair() as p:
         for _ in range(50):
             p.a_channel.send("short")
@@ -638,7 +638,7 @@ async def test_a_short_conversation_probes_nothing() -> None:
         assert p.a._transports.stack.bytes_sent < 30_000
 
 
-# -- defects of our own
+# -- defects of our own ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("call", ["receive_datagrams", "handle_timeout", "next_timeout", "datagrams_to_send", "events"])

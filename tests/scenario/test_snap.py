@@ -1,4 +1,4 @@
-"""SCTP set up by signaling (draft-hancke-tsvwg-snap): at both ends, at one, and with INITs that are none."""
+"""SCTP set up by signaling (draft-hancke-tsvwg-snap): on both sides, on one side, and with invalid INITs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_reads_the_drafts_example() -> None:
     assert (init.outbound_streams, init.inbound_streams) == (65535, 65535)
 
 
-def test_ours_is_read_and_says_what_an_init_packet_would() -> None:
+def test_our_init_reads_back_with_our_options() -> None:
     made = snap.make_init(OPTIONS, entropy(1))
     init = snap.read_init_untrusted(made)
     assert init.a_rwnd == OPTIONS.receive_window
@@ -55,7 +55,7 @@ def test_ours_is_read_and_says_what_an_init_packet_would() -> None:
         lambda init: b"\x01\0\xff\xff" + init[4:] + bytes(70000),
     ],
 )
-def test_what_is_no_usable_init_is_refused(change: Callable[[bytes], bytes]) -> None:
+def test_an_unusable_init_is_refused(change: Callable[[bytes], bytes]) -> None:
     with pytest.raises(BadPacket):
         snap.read_init_untrusted(change(base64.b64decode(DRAFTS_OWN)))
 
@@ -92,7 +92,7 @@ def test_streams_and_extensions_are_what_both_inits_allow() -> None:
     assert not association.extensions.interleaving
 
 
-def test_only_a_closed_association_can_be_established_so() -> None:
+def test_only_a_closed_association_can_be_established_by_signaling() -> None:
     machines = negotiated()
     init = snap.make_init(OPTIONS, entropy(5))
     with pytest.raises(InvalidState):
@@ -108,7 +108,7 @@ def with_init(init: bytes | None) -> LocalData:
     return replace(LOCAL, sctp_init=init)
 
 
-def test_offer_and_answer_carry_it_and_an_answer_only_to_an_offer_that_does() -> None:
+def test_the_answer_has_an_sctp_init_only_if_the_offer_has_one() -> None:
     ours = offer(with_init(INIT))
     assert f"a=sctp-init:{DRAFTS_OWN}" in lines(ours)
     assert f"a=sctp-init:{DRAFTS_OWN}" in lines(answer(ours, with_init(INIT)))
@@ -128,7 +128,7 @@ GARBLED = ["", "!!!", "AQAA", "A" * 4000, DRAFTS_OWN[:-4], base64.b64encode(byte
 
 
 @pytest.mark.parametrize(("a_snap", "z_snap"), [(True, True), (True, False), (False, True), (False, False)])
-async def test_peers_connect_whether_one_knows_of_it_or_both(a_snap: bool, z_snap: bool) -> None:
+async def test_peers_connect_whether_one_or_both_support_snap(a_snap: bool, z_snap: bool) -> None:
     settings = [configuration(snap=wanted) for wanted in (a_snap, z_snap)]
     async with pair(a_configuration=settings[0], z_configuration=settings[1]) as p:
         p.a_channel.send("hello")
@@ -137,14 +137,14 @@ async def test_peers_connect_whether_one_knows_of_it_or_both(a_snap: bool, z_sna
         assert await soon(anext(p.a_channel)) == "yes?"
         assert ("a=sctp-init" in p.a.localDescription.sdp) is a_snap
         assert ("a=sctp-init" in p.z.localDescription.sdp) is (a_snap and z_snap)
-        # A later description says the same.
+        # A later description has the same attribute.
         again = (await p.a.createOffer()).sdp
         found = re.findall("a=sctp-init:[^\r]*", again)
         assert found == (re.findall("a=sctp-init:[^\r]*", p.a.localDescription.sdp) if a_snap and z_snap else [])
 
 
 @pytest.mark.parametrize("value", GARBLED)
-async def test_a_garbled_one_in_an_offer_is_as_none(value: str) -> None:
+async def test_an_unusable_sctp_init_in_an_offer_is_ignored(value: str) -> None:
     a, z = RTCPeerConnection(configuration()), RTCPeerConnection(configuration())
     async with a, z:
         channel = a.createDataChannel("x")
@@ -157,7 +157,7 @@ async def test_a_garbled_one_in_an_offer_is_as_none(value: str) -> None:
 
 
 @pytest.mark.parametrize("value", GARBLED)
-async def test_a_garbled_one_in_an_answer_is_an_error(value: str) -> None:
+async def test_an_unusable_sctp_init_in_an_answer_raises(value: str) -> None:
     a, z = RTCPeerConnection(configuration()), RTCPeerConnection(configuration())
     async with a, z:
         a.createDataChannel("x")

@@ -1,4 +1,4 @@
-"""Two stacks on bad networks: what was promised is delivered, also when both say goodbye right after sending."""
+"""Two stacks on bad networks: every delivery guarantee holds, also when both close right after sending."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def connected(network: Network, seed: int) -> Pair:
-    """OpenSSL repeats its handshake by a clock of its own, so that the network turns bad only after it."""
+    """Return a connected pair. The network becomes bad only then, as OpenSSL retransmits by a clock of its own."""
     machines = []
     for mine, theirs in ((0, 1), (1, 0)):
         machine = Stack(
@@ -77,7 +77,7 @@ def other_end(peer: Peer, channel: Channel) -> Channel:
 
 
 def some_messages(chance: random.Random, count: int, first: int = 0) -> list[str | bytes]:
-    """Messages that differ, of sizes that matter: empty ones aside, from one byte to several packets."""
+    """Return distinct messages from one byte to several packets long."""
     made: list[str | bytes] = []
     for number in range(first, first + count):
         filling = "x" * chance.choice((0, 1, 100, 1100, 1200, 5000))
@@ -86,7 +86,7 @@ def some_messages(chance: random.Random, count: int, first: int = 0) -> list[str
 
 
 def is_part_of(part: list[str | bytes], whole: list[str | bytes]) -> bool:
-    """Whether part is whole with some left out."""
+    """Return whether `part` is a subsequence of `whole`."""
     rest = iter(whole)
     return all(any(item == other for other in rest) for item in part)
 
@@ -117,7 +117,7 @@ BAD = Conditions(
 
 
 @seeds(6)
-def test_every_kind_of_channel_keeps_its_promise_on_a_bad_network(seed: int) -> None:
+def test_every_channel_type_keeps_its_guarantees_on_a_bad_network(seed: int) -> None:
     chance = random.Random(seed)
     pair = connected(Network(seed, to_z=BAD), seed)
     of_a = {kind: pair.a.machine.channels.create(kind, **options) for kind, options in KINDS.items()}
@@ -142,7 +142,7 @@ def test_every_kind_of_channel_keeps_its_promise_on_a_bad_network(seed: int) -> 
 
 
 @seeds(6)
-def test_messages_sent_right_before_the_end_all_arrive(seed: int) -> None:
+def test_messages_sent_right_before_the_end_arrive(seed: int) -> None:
     chance = random.Random(seed)
     pair = connected(Network(seed, to_z=BAD), seed)
     sent = some_messages(chance, 100)
@@ -164,7 +164,7 @@ def test_messages_sent_right_before_the_end_all_arrive(seed: int) -> None:
 
 
 @seeds(4)
-def test_channels_that_come_and_go_do_not_disturb_each_other(seed: int) -> None:
+def test_channels_that_open_and_close_do_not_affect_each_other(seed: int) -> None:
     chance = random.Random(seed)
     pair = connected(Network(seed, to_z=BAD), seed)
     made: list[tuple[Channel, list[str | bytes], Peer]] = []
@@ -187,7 +187,7 @@ def test_channels_that_come_and_go_do_not_disturb_each_other(seed: int) -> None:
     assert not pair.z.of(ChannelFailed)
 
 
-def test_an_outage_of_twenty_seconds_is_outlived() -> None:
+def test_an_outage_of_twenty_seconds_is_survived() -> None:
     pair = connected(Network(1, to_z=Conditions(latency=0.03)), 1)
     channel = pair.a.machine.channels.create("x")
     pair.run(1)

@@ -1,4 +1,4 @@
-"""The messages of RFC 8832: bytes of the tables in section 5, and everything a peer can get wrong in them."""
+"""The messages of RFC 8832: the formats of section 5, and malformed messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 UINT32 = st.integers(0, 2**32 - 1)
 
 
-def test_writes_an_open_as_section_5_1_draws_it() -> None:
+def test_writes_an_open_in_the_format_of_section_5_1() -> None:
     message = OpenMessage(label="chat", protocol="irc", priority=512)
     assert message.serialize() == bytes.fromhex("0300 0200 00000000 0004 0003") + b"chatirc"
 
@@ -64,12 +64,14 @@ def test_ignores_the_reliability_parameter_of_a_reliable_channel() -> None:
         st.builds(lambda n: {"max_packet_life_time": n}, UINT32),
     ),
 )
-def test_reads_what_it_wrote(label: str, protocol: str, ordered: bool, priority: int, limit: dict[str, int]) -> None:
+def test_a_written_open_reads_back_the_same(
+    label: str, protocol: str, ordered: bool, priority: int, limit: dict[str, int]
+) -> None:
     message = OpenMessage(label=label, protocol=protocol, ordered=ordered, priority=priority, **limit)
     assert parse_message_untrusted(message.serialize()) == message
 
 
-def test_longest_label_and_protocol_pass() -> None:
+def test_accepts_the_longest_label_and_protocol() -> None:
     message = OpenMessage(label="l" * 65535, protocol="p" * 65535)
     assert parse_message_untrusted(message.serialize()) == message
 
@@ -115,20 +117,20 @@ def test_refuses_every_truncation_and_every_trailing_byte() -> None:
 
 
 @pytest.mark.parametrize("text", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xc0\x80"])
-def test_refuses_texts_that_are_no_utf_8(text: bytes) -> None:
+def test_refuses_texts_that_are_not_utf_8(text: bytes) -> None:
     header = bytes.fromhex("0300 0100 00000000")
     for lengths in (len(text).to_bytes(2, "big") + b"\0\0", b"\0\0" + len(text).to_bytes(2, "big")):
         with pytest.raises(BadDcepMessage, match="UTF-8"):
             parse_message_untrusted(header + lengths + text)
 
 
-def test_a_label_and_a_protocol_that_are_utf_8_only_together_are_refused() -> None:
+def test_refuses_a_character_split_between_label_and_protocol() -> None:
     with pytest.raises(BadDcepMessage, match="UTF-8"):
         parse_message_untrusted(bytes.fromhex("0300 0100 00000000 0001 0001") + "ä".encode())
 
 
 @given(st.binary(max_size=64))
-def test_arbitrary_bytes_raise_nothing_else(data: bytes) -> None:
+def test_arbitrary_bytes_raise_only_bad_dcep_message(data: bytes) -> None:
     try:
         message = parse_message_untrusted(data)
     except BadDcepMessage:

@@ -1,4 +1,4 @@
-"""What is held of messages without a channel, and that it has bounds."""
+"""Messages held for a channel, and the limits on them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def message(stream_id: int, data: bytes) -> MessageReceived:
     return MessageReceived(stream_id, 53, data, False)
 
 
-def test_gives_back_what_came_in_its_order() -> None:
+def test_returns_held_messages_in_order() -> None:
     held = HeldMessages(100, 10)
     first, second = message(1, b"a"), message(1, b"b")
     assert held.add(first)
@@ -24,7 +24,7 @@ def test_gives_back_what_came_in_its_order() -> None:
     assert held.bytes_held == 1
 
 
-def test_bytes_are_bounded_over_all_streams() -> None:
+def test_bytes_are_limited_over_all_streams() -> None:
     held = HeldMessages(10, 10)
     assert held.add(message(1, b"12345"))
     assert held.add(message(3, b"12345"))
@@ -35,7 +35,7 @@ def test_bytes_are_bounded_over_all_streams() -> None:
     assert held.bytes_held == 6
 
 
-def test_messages_and_resets_are_bounded_over_all_streams() -> None:
+def test_messages_and_resets_are_limited_over_all_streams() -> None:
     held = HeldMessages(10, 3)
     assert held.add(message(1, b""))
     assert held.add(message(3, b""))

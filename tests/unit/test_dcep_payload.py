@@ -1,4 +1,4 @@
-"""How a message of the user becomes an SCTP message, and what a channel counts of it."""
+"""The encoding of user messages as SCTP messages, and the buffered amount of a channel."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from datachan.dcep.channel import Channel
 from datachan.dcep.payload import encode_payload
 
 
-def test_text_goes_as_utf_8_with_ppid_51() -> None:
+def test_text_is_sent_as_utf_8_with_ppid_51() -> None:
     assert encode_payload("ä") == (51, "ä".encode(), 2)
 
 
-def test_bytes_go_as_they_are_with_ppid_53() -> None:
+def test_bytes_are_sent_unchanged_with_ppid_53() -> None:
     assert encode_payload(b"\x00\x01") == (53, b"\x00\x01", 2)
 
 
 @pytest.mark.parametrize("data", [bytearray(b"ab"), memoryview(b"ab")])
-def test_whatever_holds_bytes_is_copied(data: bytearray | memoryview) -> None:
+def test_bytes_like_objects_are_copied(data: bytearray | memoryview) -> None:
     ppid, payload, size = encode_payload(data)  # type: ignore[arg-type]
     assert (ppid, payload, size) == (53, b"ab", 2)
     assert type(payload) is bytes
 
 
-def test_an_empty_message_is_one_zero_byte_and_counts_nothing() -> None:
+def test_an_empty_message_is_one_zero_byte_and_counts_as_none() -> None:
     assert encode_payload("") == (56, b"\0", 0)
     assert encode_payload(b"") == (57, b"\0", 0)
 
 
 @pytest.mark.parametrize("data", [None, 1, ["a"]])
-def test_anything_else_is_the_callers_mistake(data: object) -> None:
+def test_other_types_raise_type_error(data: object) -> None:
     with pytest.raises(TypeError, match="str or bytes"):
         encode_payload(data)  # type: ignore[arg-type]
 
@@ -39,7 +39,7 @@ def queue(channel: Channel, wire_bytes: int, user_bytes: int) -> None:
     channel.buffered_amount += user_bytes
 
 
-def test_bytes_that_are_not_the_users_do_not_count_when_they_leave() -> None:
+def test_only_user_bytes_reduce_the_buffered_amount() -> None:
     channel = Channel("x")
     queue(channel, 13, 0)  # the OPEN
     queue(channel, 100, 100)
@@ -52,7 +52,7 @@ def test_bytes_that_are_not_the_users_do_not_count_when_they_leave() -> None:
     assert left == [150, 149, 50, 50, 25, 0]
 
 
-def test_more_bytes_than_were_entered_do_no_harm() -> None:
+def test_more_bytes_than_were_queued_are_ignored() -> None:
     channel = Channel("x")
     channel.remove_queued(5)
     queue(channel, 5, 5)

@@ -32,7 +32,7 @@ def test_certificate_is_valid_from_a_day_ago_for_thirty_days() -> None:
     assert certificate.x509.not_valid_before_utc == NOW - timedelta(days=1)
 
 
-def test_certificate_lives_as_long_as_it_is_told() -> None:
+def test_certificate_has_the_requested_lifetime() -> None:
     assert Certificate.generate(NOW, timedelta(hours=2)).expires == NOW + timedelta(hours=2)
 
 
@@ -70,7 +70,7 @@ def test_pem_without_a_certificate_is_refused(pem: str) -> None:
         Certificate.from_pem(pem)
 
 
-def test_pem_with_one_half_only_is_refused() -> None:
+def test_pem_without_key_or_without_certificate_is_refused() -> None:
     key, certificate = Certificate.generate(NOW).to_pem().split(b"-----BEGIN CERTIFICATE-----")
     with pytest.raises(BadCertificate):
         Certificate.from_pem(key)
@@ -116,7 +116,7 @@ def test_fingerprint_is_the_hash_of_the_der_in_upper_case_hexadecimal(algorithm:
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="the openssl program is not installed")
-def test_fingerprint_is_what_the_openssl_program_prints() -> None:
+def test_fingerprint_equals_the_output_of_openssl() -> None:
     certificate = Certificate.generate(NOW)
     printed = subprocess.run(
         ["openssl", "x509", "-noout", "-fingerprint", "-sha256"],
@@ -128,7 +128,7 @@ def test_fingerprint_is_what_the_openssl_program_prints() -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["sha-1", "md5", "sha256", ""])
-def test_no_fingerprint_is_made_with_other_hash_functions(algorithm: str) -> None:
+def test_other_hash_functions_are_refused_for_fingerprints(algorithm: str) -> None:
     with pytest.raises(BadFingerprint):
         Certificate.generate(NOW).fingerprint(algorithm)
 
@@ -147,7 +147,7 @@ def test_fingerprint_reads_what_it_writes(algorithm: str) -> None:
     assert Fingerprint.parse(f" {algorithm.upper()} {fingerprint.value.lower()}\r\n") == fingerprint
 
 
-def test_fingerprint_with_a_hash_we_do_not_check_is_read_and_marked() -> None:
+def test_fingerprint_with_an_unsupported_hash_is_read_and_marked() -> None:
     assert not Fingerprint.parse("sha-1 " + ":".join(["AA"] * 20)).is_supported
     assert Fingerprint.parse("sha-999 AA:BB").algorithm == "sha-999"
 
@@ -170,6 +170,6 @@ def test_fingerprint_with_a_hash_we_do_not_check_is_read_and_marked() -> None:
         "sha-256 " + ":".join(["\u0661\u0661"] * 32),
     ],
 )
-def test_what_is_no_fingerprint_is_refused(text: str) -> None:
+def test_text_that_is_not_a_fingerprint_is_refused(text: str) -> None:
     with pytest.raises(BadFingerprint):
         Fingerprint.parse(text)

@@ -1,4 +1,4 @@
-"""What the caller may and may not do, call by call; the sessions themselves are in tests/scenario."""
+"""`DtlsConnection` call by call, misuse included; whole sessions are in tests/scenario."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def connection(*, is_client: bool, certificate: Certificate = CERTIFICATE_A, tim
     )
 
 
-def test_client_speaks_first() -> None:
+def test_client_sends_the_first_datagram() -> None:
     client, server = connection(is_client=True), connection(is_client=False)
     assert client.state is DtlsState.CONNECTING
     assert server.state is DtlsState.NEW
@@ -43,13 +43,13 @@ def test_client_speaks_first() -> None:
     assert server.datagrams_to_send(NOW) == []
 
 
-def test_client_wants_to_be_called_when_the_first_flight_is_to_be_repeated() -> None:
+def test_client_timer_is_the_retransmission_of_the_first_flight() -> None:
     timeout = connection(is_client=True).next_timeout()
     assert timeout is not None
     assert NOW + 0.9 < timeout <= NOW + 1.0
 
 
-def test_server_wants_to_be_called_at_the_handshake_timeout_only() -> None:
+def test_server_timer_is_the_handshake_timeout() -> None:
     assert connection(is_client=False, timeout=12.5).next_timeout() == NOW + 12.5
 
 
@@ -63,7 +63,7 @@ def test_a_drained_list_does_not_change_afterwards() -> None:
     assert pair.z.messages() == [b"one"]
 
 
-def test_handshake_times_out_with_the_reason_that_nobody_is_there() -> None:
+def test_handshake_timeout_without_any_packet_states_that_reason() -> None:
     server = connection(is_client=False, timeout=5.0)
     server.handle_timeout(NOW + 4.999)
     assert server.events() == []
@@ -75,7 +75,7 @@ def test_handshake_times_out_with_the_reason_that_nobody_is_there() -> None:
     assert server.events() == []
 
 
-def test_handshake_times_out_with_the_step_it_stands_at() -> None:
+def test_handshake_timeout_states_the_last_step() -> None:
     pair = Pair(handshake_timeout=5.0)
     pair.a_to_z()
     pair.z.datagrams_to_send(NOW)
@@ -86,7 +86,7 @@ def test_handshake_times_out_with_the_step_it_stands_at() -> None:
     assert "the last step was 'write server done'" in event.reason
 
 
-def test_no_timeout_is_left_once_connected() -> None:
+def test_no_timer_runs_once_connected() -> None:
     pair = connected_pair()
     assert [machine.next_timeout() for machine in pair.both] == [None, None]
     pair.a.handle_timeout(NOW + 1000)
@@ -100,7 +100,7 @@ def test_messages_cannot_be_sent_before_connected(is_client: bool) -> None:
         connection(is_client=is_client).send_messages([b"too early"])
 
 
-def test_messages_after_the_end_vanish() -> None:
+def test_messages_after_the_end_are_discarded() -> None:
     pair = connected_pair()
     pair.a.close(NOW)
     pair.a.datagrams_to_send(NOW)
@@ -108,7 +108,7 @@ def test_messages_after_the_end_vanish() -> None:
     assert pair.a.datagrams_to_send(NOW) == []
 
 
-def test_a_message_of_one_record_goes_and_one_byte_more_is_refused() -> None:
+def test_a_message_of_a_full_record_is_sent_and_one_byte_more_raises() -> None:
     pair = connected_pair()
     with pytest.raises(RecordTooLarge):
         pair.a.send_messages([b"small", bytes(16385)])
@@ -118,14 +118,14 @@ def test_a_message_of_one_record_goes_and_one_byte_more_is_refused() -> None:
     assert pair.z.messages() == [bytes(16384)]
 
 
-def test_an_empty_message_is_refused_before_any_is_sent() -> None:
+def test_an_empty_message_raises_before_any_message_is_sent() -> None:
     pair = connected_pair()
     with pytest.raises(ValueError, match="empty"):
         pair.a.send_messages([b"one", b""])
     assert pair.a.datagrams_to_send(NOW) == []
 
 
-def test_no_messages_are_no_datagrams() -> None:
+def test_sending_no_messages_sends_no_datagram() -> None:
     pair = connected_pair()
     pair.a.send_messages([])
     assert pair.a.datagrams_to_send(NOW) == []
@@ -147,7 +147,7 @@ def test_messages_may_be_any_bytes_like_object() -> None:
     ],
     ids=["none", "sha-1", "md5 and sha-1"],
 )
-def test_without_a_fingerprint_to_check_with_nothing_is_begun(promised: list[Fingerprint], words: str) -> None:
+def test_without_a_usable_fingerprint_the_handshake_does_not_start(promised: list[Fingerprint], words: str) -> None:
     pair = Pair(a_expects=promised, z_expects=promised)
     for machine in pair.both:
         (event,) = machine.events()
@@ -163,7 +163,7 @@ def test_an_mtu_too_small_for_a_handshake_is_refused() -> None:
         Pair(mtu=255)
 
 
-def test_connected_pair_says_what_was_negotiated() -> None:
+def test_connected_event_has_version_and_cipher() -> None:
     pair = Pair()
     pair.run()
     for machine in pair.both:
@@ -188,7 +188,7 @@ def test_remote_certificate_and_version_are_unknown_before_the_check() -> None:
 
 
 @pytest.mark.parametrize("is_client", [True, False])
-def test_closing_before_connected_ends_it_quietly(is_client: bool) -> None:
+def test_closing_before_connected_sends_nothing(is_client: bool) -> None:
     machine = connection(is_client=is_client)
     machine.close(NOW)
     assert machine.state is DtlsState.CLOSED
@@ -216,7 +216,7 @@ def test_closing_after_a_failure_does_nothing() -> None:
 
 
 def test_nothing_is_left_for_the_garbage_collector() -> None:
-    """OpenSSL's memory does not count for Python's collector: it must go when the connection goes."""
+    """Python's collector does not see OpenSSL's memory, so it must be freed with the connection."""
     gc.disable()
     try:
         pair = connected_pair()

@@ -1,4 +1,4 @@
-"""Records through OpenSSL directly, and through pyOpenSSL's public methods where that is not possible: the same."""
+"""Records through OpenSSL directly and through pyOpenSSL's public methods, with the same results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def connections(
     return client, server
 
 
-def test_what_is_sealed_can_be_opened(connections: tuple[SSL.Connection, SSL.Connection]) -> None:
+def test_sealed_messages_can_be_opened(connections: tuple[SSL.Connection, SSL.Connection]) -> None:
     client, server = connections
     opened: list[bytes] = []
 
@@ -53,7 +53,7 @@ def test_any_bytes_like_object_can_be_sealed(connections: tuple[SSL.Connection, 
     assert opened == [b"one", b"two"]
 
 
-def test_a_record_that_does_not_authenticate_ends_the_reading_and_keeps_what_came_before(
+def test_a_forged_record_ends_the_batch_and_earlier_messages_are_kept(
     connections: tuple[SSL.Connection, SSL.Connection],
 ) -> None:
     client, server = connections
@@ -69,7 +69,7 @@ def test_a_record_that_does_not_authenticate_ends_the_reading_and_keeps_what_cam
     assert opened == [b"good", b"next"]
 
 
-def test_the_end_of_the_session_is_told_by_both(connections: tuple[SSL.Connection, SSL.Connection]) -> None:
+def test_both_ways_report_the_end_of_the_session(connections: tuple[SSL.Connection, SSL.Connection]) -> None:
     client, server = connections
     client.shutdown()
     opened: list[bytes] = []

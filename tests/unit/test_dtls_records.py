@@ -30,7 +30,7 @@ def record(content: bytes = b"x" * 40, content_type: int = 23, epoch: int = 1, v
 
 
 def unified(content: bytes = b"y" * 40, *, long_sequence: bool = True, length: bool = True) -> bytes:
-    """A sealed record of DTLS 1.3 (RFC 9147, Figure 3)."""
+    """Return a sealed record of DTLS 1.3 (RFC 9147, Figure 3)."""
     first = 0x20 | 0x08 * long_sequence | 0x04 * length | 0x03
     return bytes([first]) + bytes(1 + long_sequence) + (len(content).to_bytes(2, "big") if length else b"") + content
 
@@ -46,44 +46,44 @@ ANY_RECORD = st.one_of(
     [record(), record(b"", epoch=0), record(version=0xFEFF), unified(), unified(long_sequence=False)],
     ids=lambda r: r[:3].hex(),
 )
-def test_a_record_ends_where_its_length_says(whole: bytes) -> None:
+def test_a_record_ends_at_its_length(whole: bytes) -> None:
     assert record_end_untrusted(whole, 0) == len(whole)
     assert record_end_untrusted(whole + b"more", 0) == len(whole)
     assert record_end_untrusted(b"before" + whole + b"more", 6) == 6 + len(whole)
-    # Behind the last one there is none, and in nothing neither.
+    # There is no record after the last one, nor in an empty datagram.
     assert record_end_untrusted(whole, len(whole)) == record_end_untrusted(b"", 0) == 0
 
 
 @pytest.mark.parametrize("whole", [record(), unified(), unified(long_sequence=False)], ids=lambda r: r[:3].hex())
-def test_no_beginning_of_a_record_is_a_record(whole: bytes) -> None:
+def test_a_truncated_record_is_not_a_record(whole: bytes) -> None:
     for length in range(1, len(whole)):
         assert record_end_untrusted(whole[:length], 0) == 0
 
 
-def test_a_record_without_a_length_takes_the_rest_of_the_datagram() -> None:
+def test_a_record_without_a_length_extends_to_the_end_of_the_datagram() -> None:
     whole = unified(length=False)
     assert record_end_untrusted(whole, 0) == len(whole)
     assert record_end_untrusted(whole[:3], 0) == 0
 
 
 @pytest.mark.parametrize("first", [0, 3, 19, 0x38, 64, 128, 255])
-def test_what_is_not_dtls_is_no_record(first: int) -> None:
-    """STUN, TURN channels, RTP, and DTLS 1.3 with a connection id, which is never negotiated."""
+def test_other_protocols_are_not_records(first: int) -> None:
+    """The bytes begin STUN, TURN channels, RTP, and DTLS 1.3 with a connection id, which is never negotiated."""
     assert record_end_untrusted(bytes([first]) + record()[1:], 0) == 0
 
 
-def test_a_record_of_stream_tls_is_no_record() -> None:
+def test_a_record_of_tls_over_tcp_is_not_a_record() -> None:
     assert record_end_untrusted(record(version=0x0303), 0) == 0
 
 
-def test_a_record_longer_than_any_may_be_is_no_record() -> None:
+def test_a_record_above_the_maximum_length_is_not_a_record() -> None:
     assert record_end_untrusted(record(bytes(MAX_CIPHERTEXT)), 0)
     assert record_end_untrusted(record(bytes(MAX_CIPHERTEXT + 1)), 0) == 0
     assert batches_untrusted([record(bytes(MAX_CIPHERTEXT + 1))], LIMIT) == []
 
 
 @pytest.mark.parametrize("make", [record, unified, lambda content: unified(content, length=False)])
-def test_a_sealed_record_shorter_than_its_seal_is_no_record(make: Callable[[bytes], bytes]) -> None:
+def test_a_sealed_record_shorter_than_its_tag_is_not_a_record(make: Callable[[bytes], bytes]) -> None:
     assert record_end_untrusted(make(bytes(16)), 0)
     assert record_end_untrusted(make(bytes(15)), 0) == 0
     assert record_end_untrusted(record(bytes(24)), 0, 24)
@@ -99,7 +99,7 @@ def test_joined_records_are_split_where_they_were_joined(records: list[bytes]) -
 
 
 @given(st.binary())
-def test_splitting_loses_no_byte_of_whatever_it_gets(data: bytes) -> None:
+def test_splitting_arbitrary_bytes_loses_none(data: bytes) -> None:
     assert b"".join(split_records(data)) == data
 
 
@@ -111,7 +111,7 @@ def test_packing_keeps_order_and_obeys_the_mtu(records: list[bytes], mtu: int) -
         assert len(datagram) <= mtu or datagram in records
 
 
-def test_packing_puts_into_a_datagram_what_fits_exactly() -> None:
+def test_packing_fills_a_datagram_exactly() -> None:
     one = record()
     assert pack_records([one, one, one], 2 * len(one)) == [one + one, one]
     assert pack_records([one, one, one], 2 * len(one) - 1) == [one, one, one]
@@ -125,37 +125,37 @@ def test_application_records_are_joined_up_to_the_limit() -> None:
     assert not any(batch.others for batch in batches)
 
 
-def test_a_record_longer_than_the_limit_goes_alone() -> None:
+def test_a_record_above_the_limit_gets_a_batch_of_its_own() -> None:
     small, large = record(), record(bytes(LIMIT + 37 - HEADER_LENGTH))
     batches = batches_untrusted([small, large, small], LIMIT)
     assert [batch.data for batch in batches] == [small, large, small]
     assert [batch.data for batch in batches_untrusted([small + large + small], LIMIT)] == [small, large, small]
 
 
-def test_a_coalesced_buffer_is_cut_between_records() -> None:
+def test_a_coalesced_buffer_is_split_between_records() -> None:
     one = record(bytes(1187))
     batches = batches_untrusted([one * 50], LIMIT)
     assert [batch.application_records for batch in batches] == [13, 13, 13, 11]
     assert all(len(batch.data) == batch.application_records * len(one) for batch in batches)
 
 
-def test_a_truncated_record_swallows_nothing_of_what_follows() -> None:
+def test_a_truncated_record_does_not_affect_later_datagrams() -> None:
     one = record()
     batches = batches_untrusted([one, one[:-1], one], LIMIT)
     assert b"".join(batch.data for batch in batches) == one + one
     assert sum(batch.application_records for batch in batches) == 2
 
 
-def test_other_kinds_of_records_are_told_apart() -> None:
+def test_records_of_other_types_are_marked_in_their_batch() -> None:
     batches = batches_untrusted([record(), record(content_type=21), record() + record(content_type=22)], LIMIT)
     assert [(batch.application_records, batch.others) for batch in batches] == [(1, False), (0, True), (1, True)]
 
 
-def test_sealed_records_of_dtls_1_3_are_joined_when_they_say_where_they_end() -> None:
+def test_sealed_records_of_dtls_1_3_with_a_length_are_joined() -> None:
     one = unified(bytes(1187))
     batches = batches_untrusted([one] * 20 + [record()], LIMIT)
     assert [batch.data for batch in batches] == [one * 13, one * 7, record()]
-    # What they hold is hidden, so they are read to the end.
+    # Their types are encrypted, so OpenSSL is read until it is empty.
     assert [(batch.application_records, batch.others) for batch in batches] == [(0, True), (0, True), (1, False)]
 
 
@@ -169,7 +169,7 @@ def test_nothing_is_joined_to_a_record_without_a_length() -> None:
 
 
 @given(st.lists(st.one_of(st.binary(max_size=80), ANY_RECORD, st.lists(ANY_RECORD, max_size=4).map(b"".join))))
-def test_whatever_the_network_brings_batches_hold_whole_records_only(datagrams: list[bytes]) -> None:
+def test_batches_of_arbitrary_datagrams_hold_whole_records_only(datagrams: list[bytes]) -> None:
     for batch in batches_untrusted(datagrams, 100):
         assert batch.data
         records = split_records(batch.data)

@@ -1,4 +1,4 @@
-"""RTCPeerConnection before anything is connected: offers, answers, candidates, states and what is refused."""
+"""RTCPeerConnection without a connection: offers, answers, candidates, states and errors."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def emitted(emitter: RTCPeerConnection, *names: str) -> list[tuple[str, object]]
     return seen
 
 
-async def test_begins_with_nothing(pc: RTCPeerConnection) -> None:
+async def test_starts_without_descriptions_and_transport(pc: RTCPeerConnection) -> None:
     assert (pc.signalingState, pc.connectionState) == ("stable", "new")
     assert (pc.iceConnectionState, pc.iceGatheringState) == ("new", "new")
     assert (pc.localDescription, pc.remoteDescription, pc.sctp) == (None, None, None)
     assert (pc.canTrickleIceCandidates, pc.failureReason) == (None, None)
 
 
-def test_can_be_made_before_an_event_loop_runs() -> None:
+def test_can_be_created_before_an_event_loop_runs() -> None:
     pc = RTCPeerConnection(configuration())
     channel = pc.createDataChannel("chat")
 
@@ -58,7 +58,7 @@ def test_can_be_made_before_an_event_loop_runs() -> None:
     assert channel.readyState == "closed"
 
 
-async def test_an_offer_has_a_data_section_once_there_is_a_channel(pc: RTCPeerConnection) -> None:
+async def test_offer_has_a_data_section_once_a_channel_exists(pc: RTCPeerConnection) -> None:
     without = await pc.createOffer()
     pc.createDataChannel("chat")
     with_channel = await pc.createOffer()
@@ -69,12 +69,12 @@ async def test_an_offer_has_a_data_section_once_there_is_a_channel(pc: RTCPeerCo
     assert "a=candidate" not in with_channel.sdp
 
 
-async def test_data_can_be_offered_before_there_is_a_channel() -> None:
+async def test_data_section_can_be_offered_before_a_channel_exists() -> None:
     async with RTCPeerConnection(configuration(alwaysNegotiateDataChannels=True)) as pc:
         assert "m=application" in (await pc.createOffer()).sdp
 
 
-async def test_announces_the_limit_it_was_told(pc: RTCPeerConnection) -> None:
+async def test_offer_announces_the_configured_max_message_size(pc: RTCPeerConnection) -> None:
     async with RTCPeerConnection(configuration(maxMessageSize=5_000_000)) as small:
         small.createDataChannel("chat")
         pc.createDataChannel("chat")
@@ -90,7 +90,7 @@ async def test_each_offer_has_a_newer_version_of_the_same_session(pc: RTCPeerCon
     assert int(first.split()[2]) < int(second.split()[2])
 
 
-async def test_setting_the_offer_gathers_and_tells_each_candidate(pc: RTCPeerConnection) -> None:
+async def test_setting_the_offer_gathers_and_emits_each_candidate(pc: RTCPeerConnection) -> None:
     pc.createDataChannel("chat")
     seen = emitted(pc, "signalingstatechange", "icegatheringstatechange", "icecandidate")
 
@@ -107,7 +107,7 @@ async def test_setting_the_offer_gathers_and_tells_each_candidate(pc: RTCPeerCon
     assert "a=end-of-candidates\r\n" in pc.localDescription.sdp
 
 
-async def test_setting_without_an_argument_makes_the_fitting_description(
+async def test_setting_without_an_argument_creates_the_description(
     pc: RTCPeerConnection, other: RTCPeerConnection
 ) -> None:
     pc.createDataChannel("chat")
@@ -120,7 +120,7 @@ async def test_setting_without_an_argument_makes_the_fitting_description(
     assert "a=setup:active\r\n" in other.localDescription.sdp
 
 
-async def test_an_empty_sdp_stands_for_what_was_created(pc: RTCPeerConnection) -> None:
+async def test_an_empty_sdp_means_the_created_description(pc: RTCPeerConnection) -> None:
     pc.createDataChannel("chat")
 
     await pc.setLocalDescription(RTCSessionDescription(sdp="", type="offer"))
@@ -128,7 +128,9 @@ async def test_an_empty_sdp_stands_for_what_was_created(pc: RTCPeerConnection) -
     assert "m=application" in pc.localDescription.sdp
 
 
-async def test_what_was_not_created_here_is_refused(pc: RTCPeerConnection, other: RTCPeerConnection) -> None:
+async def test_a_description_that_was_not_created_here_is_refused(
+    pc: RTCPeerConnection, other: RTCPeerConnection
+) -> None:
     pc.createDataChannel("chat")
     other.createDataChannel("chat")
     theirs = await other.createOffer()
@@ -220,7 +222,7 @@ async def test_channels_fail_when_the_peer_refuses_the_data_section(pc: RTCPeerC
     assert (channel.readyState, channel.closeReason) == ("closed", "the data channel section was refused")
 
 
-async def test_rollback_takes_an_offer_back(pc: RTCPeerConnection, other: RTCPeerConnection) -> None:
+async def test_rollback_withdraws_an_offer(pc: RTCPeerConnection, other: RTCPeerConnection) -> None:
     pc.createDataChannel("chat")
     await pc.setLocalDescription()
 
@@ -233,7 +235,7 @@ async def test_rollback_takes_an_offer_back(pc: RTCPeerConnection, other: RTCPee
     assert (other.signalingState, other.remoteDescription) == ("stable", None)
 
 
-async def test_an_offer_that_crosses_ours_takes_its_place(pc: RTCPeerConnection, other: RTCPeerConnection) -> None:
+async def test_an_offer_of_the_peer_replaces_our_pending_offer(pc: RTCPeerConnection, other: RTCPeerConnection) -> None:
     for connection in (pc, other):
         connection.createDataChannel("chat")
         await connection.setLocalDescription()
@@ -258,7 +260,7 @@ async def test_negotiation_is_needed_once_for_the_first_channel(pc: RTCPeerConne
     assert len(seen) == 1
 
 
-async def test_no_negotiation_is_needed_when_one_began_meanwhile(pc: RTCPeerConnection) -> None:
+async def test_no_negotiation_is_needed_when_one_has_started_meanwhile(pc: RTCPeerConnection) -> None:
     seen = emitted(pc, "negotiationneeded")
 
     pc.createDataChannel("one")
@@ -290,7 +292,7 @@ async def test_added_candidates_appear_in_the_remote_description(
     assert pc.remoteDescription.sdp == offer.sdp + f"a={text}\r\na=end-of-candidates\r\n"
 
 
-async def test_after_close_everything_is_refused_and_closing_again_is_harmless(other: RTCPeerConnection) -> None:
+async def test_after_close_calls_raise_and_closing_again_does_nothing(other: RTCPeerConnection) -> None:
     pc = RTCPeerConnection(configuration())
     channel = pc.createDataChannel("chat")
     await pc.setLocalDescription()
@@ -311,7 +313,7 @@ async def test_after_close_everything_is_refused_and_closing_again_is_harmless(o
         await pc.setRemoteDescription(RTCSessionDescription(sdp="", type="rollback"))
 
 
-async def test_a_cancelled_gathering_goes_on(pc: RTCPeerConnection) -> None:
+async def test_gathering_continues_after_the_caller_is_canceled(pc: RTCPeerConnection) -> None:
     pc.createDataChannel("chat")
     complete = asyncio.ensure_future(event(pc, "icecandidate"))
     setting = asyncio.ensure_future(pc.setLocalDescription())
@@ -326,7 +328,7 @@ async def test_a_cancelled_gathering_goes_on(pc: RTCPeerConnection) -> None:
     await complete
 
 
-async def test_a_negotiated_id_cannot_be_taken_twice(pc: RTCPeerConnection) -> None:
+async def test_a_negotiated_id_cannot_be_used_twice(pc: RTCPeerConnection) -> None:
     pc.createDataChannel("one", negotiated=True, id=42)
 
     with pytest.raises(OperationError):
@@ -347,7 +349,7 @@ async def test_the_configuration_can_be_read_back() -> None:
         assert pc.getConfiguration().maxMessageSize == 7
 
 
-async def test_with_relayed_candidates_only_and_no_server_nothing_is_told_of_us() -> None:
+async def test_relay_policy_without_a_server_reveals_no_address() -> None:
     async with RTCPeerConnection(configuration(iceTransportPolicy=RTCIceTransportPolicy.RELAY)) as pc:
         pc.createDataChannel("chat")
         await pc.setLocalDescription()

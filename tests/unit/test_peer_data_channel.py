@@ -1,4 +1,4 @@
-"""`RTCDataChannel` and its unread: states, events, waiting and reading, without a connection."""
+"""`RTCDataChannel` without a connection: states, events, waiting, and unread messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from datachan.peer.unread_messages import UnreadMessages
 
 
 class Host:
-    """Takes what a channel hands down, and writes it down."""
+    """A host that records the calls of a channel."""
 
     def __init__(self, limit: float = 100) -> None:
         self.max_message_size = limit
@@ -36,7 +36,7 @@ class Host:
 
 
 class Pair:
-    """A channel's face, the channel below it, and the host."""
+    """An RTCDataChannel, the channel below it, and the host."""
 
     def __init__(self, *, limit: float = 100, opened: bool = True) -> None:
         self.host = Host(limit)
@@ -57,11 +57,11 @@ class Pair:
         self.face.buffered_amount_changed()
 
 
-# -- sending
+# -- sending -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("message", ["text", "", b"bytes", b"", bytearray(b"array"), memoryview(b"xviewx")[1:5]])
-def test_sends_text_and_bytes_in_every_form(message: str | bytes | bytearray | memoryview) -> None:
+def test_sends_text_and_every_bytes_like_object(message: str | bytes | bytearray | memoryview) -> None:
     pair = Pair()
 
     pair.face.send(message)
@@ -80,7 +80,7 @@ def test_a_mutable_message_is_copied_when_it_is_sent() -> None:
     assert pair.host.sent == [b"before"]
 
 
-def test_text_counts_as_the_bytes_it_becomes() -> None:
+def test_text_counts_as_its_bytes_in_utf_8() -> None:
     pair = Pair(limit=12)
 
     pair.face.send("世界你好")
@@ -90,7 +90,7 @@ def test_text_counts_as_the_bytes_it_becomes() -> None:
         pair.face.send("世界你好!")
 
 
-def test_a_message_past_the_limit_is_refused_and_the_channel_stays_usable() -> None:
+def test_a_message_above_the_limit_raises_and_the_channel_stays_usable() -> None:
     pair = Pair(limit=10)
 
     with pytest.raises(MessageTooLargeError, match="the message has 11 bytes; the peer accepts at most 10"):
@@ -101,7 +101,7 @@ def test_a_message_past_the_limit_is_refused_and_the_channel_stays_usable() -> N
     assert pair.face.readyState == "open"
 
 
-def test_without_a_limit_everything_is_taken() -> None:
+def test_without_a_limit_long_messages_are_accepted() -> None:
     pair = Pair(limit=float("inf"))
 
     pair.face.send(b"x" * 1_000_000)
@@ -110,7 +110,7 @@ def test_without_a_limit_everything_is_taken() -> None:
 
 
 @pytest.mark.parametrize("message", [None, 5, ["text"], object()])
-def test_what_is_no_message_is_refused(message: object) -> None:
+def test_objects_that_are_not_messages_raise(message: object) -> None:
     with pytest.raises(ArgumentError):
         Pair().face.send(message)  # type: ignore[arg-type]
 
@@ -123,7 +123,7 @@ def test_a_lone_surrogate_is_sent_as_the_replacement_character() -> None:
     assert pair.host.sent == ["a\ufffd"]
 
 
-def test_nothing_is_sent_before_the_channel_is_open_and_after_it_closes() -> None:
+def test_sending_raises_before_the_channel_opens_and_after_it_closes() -> None:
     pair = Pair(opened=False)
     with pytest.raises(InvalidStateError, match="the channel is connecting, not open"):
         pair.face.send("early")
@@ -138,10 +138,10 @@ def test_nothing_is_sent_before_the_channel_is_open_and_after_it_closes() -> Non
     assert pair.host.sent == []
 
 
-# -- bufferedAmount
+# -- bufferedAmount ----------------------------------------------------------------------------------------------------
 
 
-def test_says_once_that_the_buffered_amount_became_low() -> None:
+def test_bufferedamountlow_is_emitted_once() -> None:
     pair = Pair()
     pair.face.bufferedAmountLowThreshold = 5
     pair.face.send(b"x" * 10)
@@ -156,10 +156,10 @@ def test_says_once_that_the_buffered_amount_became_low() -> None:
     assert pair.face.bufferedAmount == 0
 
 
-def test_a_message_sent_before_the_news_arrives_does_not_hide_it() -> None:
+def test_a_message_sent_before_the_event_does_not_suppress_bufferedamountlow() -> None:
     pair = Pair()
     pair.face.send(b"x" * 10)
-    pair.core.buffered_amount -= 10  # has left, but nobody was told yet
+    pair.core.buffered_amount -= 10  # transmitted, but the event has not been delivered yet
     pair.face.send(b"")
 
     pair.face.buffered_amount_changed()
@@ -201,7 +201,7 @@ async def test_drain_returns_at_once_below_the_high_mark_and_waits_for_the_low_o
     await waiting
 
 
-async def test_drain_fails_when_the_channel_closes_under_it() -> None:
+async def test_drain_raises_when_the_channel_closes() -> None:
     pair = Pair()
     pair.face.set_write_buffer_limits(high=0)
     pair.face.send(b"x")
@@ -216,26 +216,26 @@ async def test_drain_fails_when_the_channel_closes_under_it() -> None:
 
 
 @pytest.mark.parametrize(("high", "low"), [(-1, None), (5, 6), (5, -1)])
-def test_write_buffer_limits_must_make_sense(high: int, low: int | None) -> None:
+def test_contradictory_write_buffer_limits_raise(high: int, low: int | None) -> None:
     with pytest.raises(ArgumentError):
         Pair().face.set_write_buffer_limits(high, low)
 
 
-# -- receiving
+# -- receiving ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_listener_gets_messages_at_once_and_they_are_given_back() -> None:
+def test_a_listener_gets_messages_at_once_without_occupying_the_window() -> None:
     pair = Pair()
     received: list[object] = []
     pair.face.on("message", received.append)
 
     taken = pair.face.deliver("hello", 5)
 
-    # Who delivered gives it back, together with the rest of the batch.
+    # The registry releases the window of a whole batch.
     assert (received, taken, pair.host.returned) == (["hello"], True, 0)
 
 
-async def test_messages_before_the_listener_are_kept_and_come_first() -> None:
+async def test_messages_before_the_listener_are_kept_and_delivered_first() -> None:
     pair = Pair()
     received: list[object] = []
     pair.face.deliver("one", 3)
@@ -265,7 +265,7 @@ async def test_a_listener_for_one_message_leaves_the_others() -> None:
     assert await anext(pair.face) == "two"
 
 
-async def test_iterating_gives_each_message_back_as_it_is_taken() -> None:
+async def test_iterating_releases_the_window_of_each_message() -> None:
     pair = Pair()
     for text in ("one", "two"):
         pair.face.deliver(text, 3)
@@ -292,7 +292,7 @@ async def test_iteration_waits_and_ends_after_the_last_message_of_a_closed_chann
     assert await reading == ["one", "two"]
 
 
-async def test_a_cancelled_reader_loses_no_message() -> None:
+async def test_a_canceled_reader_loses_no_message() -> None:
     pair = Pair()
     first = asyncio.ensure_future(anext(pair.face))
     second = asyncio.ensure_future(anext(pair.face))
@@ -317,7 +317,7 @@ async def test_several_readers_share_the_messages() -> None:
     assert sorted([await reader for reader in readers]) == ["one", "three", "two"]
 
 
-def test_dropping_a_channel_gives_back_what_nobody_read() -> None:
+def test_a_forgotten_channel_releases_its_unread_messages() -> None:
     pair = Pair()
     pair.face.deliver("unread", 6)
     host = pair.host
@@ -329,7 +329,7 @@ def test_dropping_a_channel_gives_back_what_nobody_read() -> None:
     assert host.returned == 6
 
 
-def test_an_inbox_gives_back_each_message_once() -> None:
+def test_each_unread_message_is_released_once() -> None:
     returned: list[int] = []
     unread = UnreadMessages(returned.append)
     unread.put("a", 1)
@@ -342,10 +342,10 @@ def test_an_inbox_gives_back_each_message_once() -> None:
     assert returned == [1, 2]
 
 
-# -- states
+# -- states ------------------------------------------------------------------------------------------------------------
 
 
-def test_closing_by_the_peer_is_told_and_closing_by_us_is_not() -> None:
+def test_closing_by_the_peer_emits_closing_and_closing_by_us_does_not() -> None:
     theirs, ours = Pair(), Pair()
 
     theirs.face.peer_closes()
@@ -361,7 +361,7 @@ def test_closing_by_the_peer_is_told_and_closing_by_us_is_not() -> None:
     assert theirs.host.closed == []
 
 
-def test_a_failure_is_told_before_the_close_and_only_once() -> None:
+def test_a_failure_is_emitted_once_before_the_close() -> None:
     pair = Pair()
 
     pair.face.fails("it broke")
@@ -373,7 +373,7 @@ def test_a_failure_is_told_before_the_close_and_only_once() -> None:
     assert pair.face.closeReason == "it broke"
 
 
-def test_a_channel_closed_while_it_is_announced_does_not_say_open() -> None:
+def test_a_channel_closed_while_it_is_announced_does_not_emit_open() -> None:
     pair = Pair()
 
     pair.face.close()
@@ -382,7 +382,7 @@ def test_a_channel_closed_while_it_is_announced_does_not_say_open() -> None:
     assert pair.events == []
 
 
-async def test_opened_and_closed_wait_for_what_they_say() -> None:
+async def test_opened_and_closed_wait_for_their_states() -> None:
     pair = Pair(opened=False)
     opened, closed = asyncio.ensure_future(pair.face.opened()), asyncio.ensure_future(pair.face.closed())
     await asyncio.sleep(0)
@@ -398,7 +398,7 @@ async def test_opened_and_closed_wait_for_what_they_say() -> None:
     await pair.face.closed()
 
 
-async def test_opened_fails_when_the_channel_never_opens() -> None:
+async def test_opened_raises_when_the_channel_never_opens() -> None:
     pair = Pair(opened=False)
     opened = asyncio.ensure_future(pair.face.opened())
     await asyncio.sleep(0)
@@ -410,7 +410,7 @@ async def test_opened_fails_when_the_channel_never_opens() -> None:
         await opened
 
 
-# -- callbacks that raise
+# -- callbacks that raise ----------------------------------------------------------------------------------------------
 
 
 def test_a_callback_that_raises_is_logged_and_the_others_are_called(caplog: pytest.LogCaptureFixture) -> None:
@@ -446,7 +446,7 @@ async def test_a_coroutine_callback_that_raises_is_logged(caplog: pytest.LogCapt
     assert caplog.text.count("ZeroDivisionError: in the coroutine") == 1
 
 
-def test_an_error_nobody_listens_to_raises_nothing() -> None:
+def test_an_error_without_a_listener_raises_nothing() -> None:
     face = ManagedDataChannel(Host(), Channel("label"))
 
     face.fails("it broke")

@@ -57,7 +57,7 @@ def signaling_in(state: str) -> SignalingState:
 @pytest.mark.parametrize(
     ("side", "kind"), list(itertools.product(["local", "remote"], ["offer", "pranswer", "answer", "rollback"]))
 )
-def test_goes_where_the_specification_says_and_nowhere_else(state: str, side: str, kind: str) -> None:
+def test_allows_exactly_the_transitions_of_the_specification(state: str, side: str, kind: str) -> None:
     signaling = signaling_in(state)
     assert signaling.state == state
     after = ALLOWED[state].get((side, kind))
@@ -85,7 +85,7 @@ def test_an_answer_makes_both_descriptions_current() -> None:
     assert (signaling.pending_remote, signaling.current_remote) == (None, answer)
 
 
-def test_a_rollback_brings_the_descriptions_before_it_back() -> None:
+def test_a_rollback_restores_the_previous_descriptions() -> None:
     signaling = SignalingState()
     offer, answer = described("offer"), described("answer")
     signaling.set("remote", offer)

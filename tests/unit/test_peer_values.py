@@ -1,4 +1,4 @@
-"""What the peer API is given: configuration, descriptions, candidates and the arguments of createDataChannel."""
+"""Arguments of the peer API: configuration, descriptions, candidates and the arguments of createDataChannel."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ SDP = (
 REMOTE = parse_description_untrusted(SDP)
 
 
-# -- configuration
+# -- configuration -----------------------------------------------------------------------------------------------------
 
 
-def test_without_a_configuration_nothing_outside_is_contacted() -> None:
+def test_without_a_configuration_there_are_no_servers() -> None:
     assert not check_configuration(None).iceServers
 
 
-def test_urls_may_be_one_or_several() -> None:
+def test_a_server_has_one_url_or_several() -> None:
     one = RTCIceServer("stun:stun.example.org")
     several = RTCIceServer(["turn:a.example.org", "turns:b.example.org:443?transport=tcp"], "u", "p")
 
@@ -54,7 +54,7 @@ def test_urls_may_be_one_or_several() -> None:
     assert several.to_ice().urls == ("turn:a.example.org", "turns:b.example.org:443?transport=tcp")
 
 
-def test_a_server_may_be_the_dictionary_that_signaling_sends() -> None:
+def test_a_server_may_be_a_dictionary() -> None:
     given = {"urls": ["turn:turn.example.org"], "username": "u", "credential": "p"}
 
     checked = check_configuration(RTCConfiguration(iceServers=[given]))  # type: ignore[list-item]
@@ -74,7 +74,7 @@ def test_a_server_may_be_the_dictionary_that_signaling_sends() -> None:
         RTCIceServer("turn:example.org", username="u"),
     ],
 )
-def test_a_server_that_cannot_work_is_refused_at_once(server: RTCIceServer) -> None:
+def test_an_invalid_server_raises_at_once(server: RTCIceServer) -> None:
     with pytest.raises(ArgumentError):
         check_configuration(RTCConfiguration(iceServers=[server]))
 
@@ -102,7 +102,7 @@ def test_policies_may_be_given_as_w3c_strings() -> None:
         {"iceServers": []},
     ],
 )
-def test_values_outside_their_range_are_refused(configuration: RTCConfiguration) -> None:
+def test_values_out_of_range_raise(configuration: RTCConfiguration) -> None:
     with pytest.raises(ArgumentError):
         check_configuration(configuration)
 
@@ -114,7 +114,7 @@ def test_an_expired_certificate_is_refused() -> None:
         check_configuration(RTCConfiguration(certificates=[RTCCertificate(old)]))
 
 
-def test_a_certificate_says_its_fingerprint_and_when_it_expires() -> None:
+def test_a_certificate_has_a_fingerprint_and_an_expiry() -> None:
     certificate = RTCCertificate.generateCertificate()
 
     (fingerprint,) = certificate.getFingerprints()
@@ -124,7 +124,7 @@ def test_a_certificate_says_its_fingerprint_and_when_it_expires() -> None:
     assert certificate.expires > datetime.now(UTC)
 
 
-# -- descriptions
+# -- descriptions ------------------------------------------------------------------------------------------------------
 
 
 def test_a_description_has_one_of_four_types() -> None:
@@ -148,7 +148,7 @@ def test_added_candidates_appear_at_the_end_of_the_data_section() -> None:
     )
 
 
-def test_only_so_many_added_candidates_are_remembered() -> None:
+def test_added_candidates_are_limited() -> None:
     applied = AppliedDescription(type="offer", sdp=SDP, parsed=REMOTE)
 
     for port in range(1, 1000):
@@ -157,7 +157,7 @@ def test_only_so_many_added_candidates_are_remembered() -> None:
     assert len(applied.candidates) == MAX_ADDED_CANDIDATES
 
 
-# -- candidates
+# -- candidates --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_only_so_many_added_candidates_are_remembered() -> None:
         RTCIceCandidate.from_ice(parse_candidate_untrusted(TEXT), sdpMLineIndex=2),
     ],
 )
-def test_a_candidate_for_the_data_section_is_read_in_every_form(given: object) -> None:
+def test_a_candidate_for_the_data_section_is_accepted_in_every_form(given: object) -> None:
     read = read_candidate(given)  # type: ignore[arg-type]
 
     assert read.candidate is not None
@@ -182,7 +182,7 @@ def test_a_candidate_for_the_data_section_is_read_in_every_form(given: object) -
 
 
 @pytest.mark.parametrize("given", [None, "", {"candidate": ""}, {"candidate": "", "sdpMid": "d"}, {}])
-def test_an_empty_candidate_says_that_there_are_no_more(given: object) -> None:
+def test_an_empty_candidate_marks_the_end_of_candidates(given: object) -> None:
     read = read_candidate(given)  # type: ignore[arg-type]
 
     assert read.candidate is None
@@ -190,11 +190,11 @@ def test_an_empty_candidate_says_that_there_are_no_more(given: object) -> None:
 
 
 @pytest.mark.parametrize("section", [{"sdpMid": "a"}, {"sdpMid": "v"}, {"sdpMLineIndex": 1}])
-def test_a_candidate_for_a_refused_section_is_of_no_use(section: dict[str, object]) -> None:
+def test_a_candidate_for_a_rejected_section_is_ignored(section: dict[str, object]) -> None:
     assert not read_candidate({"candidate": TEXT, **section}).belongs_to_data(REMOTE)
 
 
-def test_a_bundled_section_may_bring_the_candidates_of_the_data_section() -> None:
+def test_a_bundled_section_may_carry_the_candidates_of_the_data_section() -> None:
     assert read_candidate({"candidate": TEXT + " ufrag abcd", "sdpMid": "a"}).belongs_to_data(REMOTE)
 
 
@@ -202,7 +202,7 @@ def test_a_bundled_section_may_bring_the_candidates_of_the_data_section() -> Non
     "section",
     [{"sdpMid": "x"}, {"sdpMLineIndex": 4}, {"sdpMLineIndex": -1}, {"sdpMid": "d", "usernameFragment": "else"}],
 )
-def test_a_candidate_for_nothing_we_know_is_an_error(section: dict[str, object]) -> None:
+def test_a_candidate_for_an_unknown_section_or_generation_raises(section: dict[str, object]) -> None:
     with pytest.raises(OperationError):
         read_candidate({"candidate": TEXT, **section}).belongs_to_data(REMOTE)
 
@@ -220,17 +220,17 @@ def test_a_candidate_for_nothing_we_know_is_an_error(section: dict[str, object])
         5,
     ],
 )
-def test_what_does_not_say_where_it_belongs_is_refused(given: object) -> None:
+def test_a_candidate_without_a_section_raises(given: object) -> None:
     with pytest.raises(ArgumentError):
         read_candidate(given)  # type: ignore[arg-type]
 
 
-def test_malformed_candidate_text_is_refused_with_a_reason() -> None:
+def test_malformed_candidate_text_raises_with_the_reason() -> None:
     with pytest.raises(SdpError, match="port is a number"):
         read_candidate({"candidate": TEXT.replace("4000", "70000"), "sdpMid": "d"})
 
 
-# -- createDataChannel
+# -- createDataChannel -------------------------------------------------------------------------------------------------
 
 
 def parameters(**changes: object) -> dict[str, object]:
@@ -275,7 +275,7 @@ def test_priorities_become_the_numbers_of_rfc_8831(name: str, number: int) -> No
         {"protocol": "p" * 65536},
     ],
 )
-def test_arguments_outside_their_range_raise_what_w3c_and_aiortc_programs_expect(changes: dict[str, object]) -> None:
+def test_arguments_out_of_range_raise_both_typeerror_and_valueerror(changes: dict[str, object]) -> None:
     with pytest.raises(ArgumentError) as caught:
         parameters(**changes)
     assert isinstance(caught.value, TypeError)

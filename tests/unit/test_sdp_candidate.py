@@ -1,4 +1,4 @@
-"""`datachan.sdp.candidate` and the W3C face of a candidate."""
+"""`datachan.sdp.candidate` and RTCIceCandidate."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_reads_every_field_of_a_host_candidate() -> None:
     )
 
 
-def test_reads_where_a_relayed_candidate_comes_from() -> None:
+def test_reads_the_related_address_of_a_relayed_candidate() -> None:
     candidate = parse_candidate_untrusted(RELAYED)
 
     assert (candidate.related_address, candidate.related_port) == ("203.0.113.9", 53246)
@@ -46,7 +46,7 @@ def test_writes_what_it_read(text: str) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "a="])
-def test_takes_the_text_as_attribute_and_as_bare_value(prefix: str) -> None:
+def test_reads_the_text_with_and_without_attribute_prefix(prefix: str) -> None:
     assert parse_candidate_untrusted(f"{prefix}{HOST}\r\n") == parse_candidate_untrusted(HOST)
 
 
@@ -57,7 +57,7 @@ def test_transport_and_type_are_read_in_any_case() -> None:
     assert candidate.usable
 
 
-def test_a_name_that_hides_an_address_is_kept() -> None:
+def test_an_mdns_name_is_kept() -> None:
     candidate = parse_candidate_untrusted("candidate:0 1 UDP 1 5371dc03-6c27.local 59723 typ host")
 
     assert candidate.address == "5371dc03-6c27.local"
@@ -74,7 +74,7 @@ def test_a_name_that_hides_an_address_is_kept() -> None:
     ],
     ids=["tcp", "second component", "unknown type"],
 )
-def test_a_candidate_of_a_kind_we_do_not_do_is_read_but_not_used(text: str) -> None:
+def test_an_unsupported_candidate_is_read_but_not_usable(text: str) -> None:
     assert not parse_candidate_untrusted(text).usable
 
 
@@ -97,12 +97,12 @@ def test_a_candidate_of_a_kind_we_do_not_do_is_read_but_not_used(text: str) -> N
         ("candidate:" + "1" * 5000, "characters, more than"),
     ],
 )
-def test_says_what_is_wrong_with_a_malformed_candidate(text: str, complaint: str) -> None:
+def test_a_malformed_candidate_raises_with_the_reason(text: str, complaint: str) -> None:
     with pytest.raises(SdpError, match=complaint):
         parse_candidate_untrusted(text)
 
 
-def test_an_attribute_name_without_a_value_is_dropped() -> None:
+def test_an_extension_name_without_a_value_is_ignored() -> None:
     assert parse_candidate_untrusted("candidate:1 1 udp 1 192.0.2.1 9 typ host generation").extensions == {}
 
 
@@ -117,7 +117,7 @@ def test_aiortcs_helpers_read_and_write_the_text_without_its_prefix() -> None:
     assert candidate_from_sdp(RELAYED) == candidate
 
 
-def test_a_candidate_becomes_the_dictionary_a_browser_takes() -> None:
+def test_a_candidate_becomes_the_dictionary_that_browsers_accept() -> None:
     candidate = RTCIceCandidate(
         component=1, foundation="f", ip="192.0.2.1", port=9, priority=5, protocol="udp", type="host", sdpMid="0",
         sdpMLineIndex=0, usernameFragment="abcd",

@@ -54,7 +54,7 @@ def without(name: str) -> str:
     return "".join(line + "\n" for line in OFFER.splitlines() if not line.startswith(f"a={name}"))
 
 
-def test_reads_what_the_data_section_says() -> None:
+def test_reads_the_attributes_of_the_data_section() -> None:
     description = parse_description_untrusted(OFFER)
     data = description.data
 
@@ -85,7 +85,7 @@ def test_reads_the_offers_of_real_browsers(path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_lines_may_end_either_way_and_blank_lines_do_not_matter(end: str) -> None:
+def test_both_line_endings_and_blank_lines_are_accepted(end: str) -> None:
     assert parse_description_untrusted((OFFER + "\n").replace("\n", end)) == parse_description_untrusted(OFFER)
 
 
@@ -100,14 +100,14 @@ def test_an_absent_max_message_size_means_64_kib_and_zero_means_no_limit() -> No
 
 
 @pytest.mark.parametrize("name", ["ice-ufrag", "ice-pwd", "fingerprint", "setup", "ice-options"])
-def test_transport_attributes_may_stand_at_session_level(name: str) -> None:
+def test_transport_attributes_may_be_at_session_level(name: str) -> None:
     line = next(line for line in OFFER.splitlines() if line.startswith(f"a={name}"))
     moved = without(name).replace("t=0 0\n", f"t=0 0\n{line}\n")
 
     assert parse_description_untrusted(moved) == parse_description_untrusted(OFFER)
 
 
-def test_what_a_section_says_itself_goes_before_what_the_session_says() -> None:
+def test_attributes_of_the_section_override_those_of_the_session() -> None:
     text = OFFER.replace("t=0 0\n", "t=0 0\na=setup:passive\n")
 
     data = parse_description_untrusted(text).data
@@ -124,7 +124,7 @@ def test_unknown_attributes_and_lines_are_ignored() -> None:
 
 
 @pytest.mark.parametrize("name", ["ice-ufrag", "ice-pwd", "fingerprint", "setup", "sctp-port"])
-def test_says_what_the_data_section_lacks(name: str) -> None:
+def test_a_missing_attribute_is_named_in_the_error(name: str) -> None:
     with pytest.raises(SdpError, match=f"line 6: the data channel section has no a={name}"):
         parse_description_untrusted(without(name))
 
@@ -151,7 +151,7 @@ def test_says_what_the_data_section_lacks(name: str) -> None:
         ("a=sctp-port", "a=candidate:1 1 udp\na=sctp-port", "line 14: a candidate needs"),
     ],
 )
-def test_says_the_line_and_what_is_wrong(old: str, new: str, complaint: str) -> None:
+def test_errors_name_the_line_and_the_reason(old: str, new: str, complaint: str) -> None:
     with pytest.raises(SdpError, match=complaint):
         parse_description_untrusted(OFFER.replace(old, new, 1))
 
@@ -159,7 +159,7 @@ def test_says_the_line_and_what_is_wrong(old: str, new: str, complaint: str) -> 
 @pytest.mark.parametrize(
     "text", ["", "\n\n", "hello", "\0", "v=0", "m=application 9 UDP/DTLS/SCTP x", "v=0\n" * 300_000]
 )
-def test_what_is_no_description_is_refused_as_one(text: str) -> None:
+def test_text_that_is_not_a_description_raises(text: str) -> None:
     with pytest.raises(SdpError):
         parse_description_untrusted(text)
 
@@ -171,7 +171,7 @@ def test_sections_and_attributes_are_bounded() -> None:
         parse_description_untrusted(OFFER + "a=x\n" * 10_000)
 
 
-def test_only_so_many_candidates_are_kept() -> None:
+def test_candidates_are_limited() -> None:
     lines = "".join(f"a=candidate:1 1 udp 5 192.0.2.9 {port} typ host\n" for port in range(1, 1000))
 
     data = parse_description_untrusted(OFFER + lines).data
@@ -181,12 +181,12 @@ def test_only_so_many_candidates_are_kept() -> None:
     assert data.candidates[0].port == 1
 
 
-def test_the_same_mid_twice_is_refused() -> None:
+def test_a_repeated_mid_raises() -> None:
     with pytest.raises(SdpError, match="a=mid must be one word"):
         parse_description_untrusted(OFFER + AUDIO.replace("a=mid:a", "a=mid:0"))
 
 
-def test_audio_and_video_are_remembered_but_not_understood() -> None:
+def test_of_audio_and_video_only_the_m_line_is_kept() -> None:
     head, data = OFFER.split("m=application", 1)
     broken = AUDIO.replace(FINGERPRINT, "nonsense").replace("a=setup:actpass", "a=setup:holdconn")
 
@@ -200,7 +200,7 @@ def test_audio_and_video_are_remembered_but_not_understood() -> None:
     assert description.sections[0].formats == ("111", "63")
 
 
-def test_a_bundle_only_section_is_reached_through_the_tagged_one() -> None:
+def test_a_bundle_only_section_uses_the_transport_of_the_tagged_section() -> None:
     head = OFFER.split("m=application", 1)[0].replace("BUNDLE 0", "BUNDLE a 0")
     bundled = "m=application 0 UDP/DTLS/SCTP webrtc-datachannel\na=mid:0\na=bundle-only\na=sctp-port:5000\n"
 
@@ -214,7 +214,7 @@ def test_a_bundle_only_section_is_reached_through_the_tagged_one() -> None:
     assert [candidate.port for candidate in data.candidates] == [4000]
 
 
-def test_a_rejected_data_section_is_no_data_section() -> None:
+def test_a_rejected_data_section_is_ignored() -> None:
     description = parse_description_untrusted(
         "v=0\no=- 1 1 IN IP4 0.0.0.0\ns=-\nt=0 0\nm=application 0 UDP/DTLS/SCTP webrtc-datachannel\n"
     )
@@ -237,7 +237,7 @@ def test_other_application_sections_are_not_data_sections() -> None:
     assert parse_description_untrusted(OFFER.replace("UDP/DTLS/SCTP", "UDP/BFCP")).data_index is None
 
 
-def test_reads_the_older_form_with_the_port_in_place_of_the_format() -> None:
+def test_reads_the_older_form_with_the_port_as_format() -> None:
     text = without("sctp-port").replace("UDP/DTLS/SCTP webrtc-datachannel", "DTLS/SCTP 5001")
 
     data = parse_description_untrusted(text + "a=sctpmap:5001 webrtc-datachannel 1024\n").data

@@ -1,4 +1,4 @@
-"""`datachan.sdp.offer_answer`: offers, answers and what in them goes together."""
+"""`datachan.sdp.offer_answer`: offers, and the answers that fit them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def lines(description: SessionDescription) -> list[str]:
     return format_description(description).split("\r\n")
 
 
-def test_an_offer_says_what_rfc_8829_asks_for() -> None:
+def test_an_offer_has_the_lines_of_rfc_8829() -> None:
     assert lines(offer()) == [
         "v=0",
         "o=- 7 1 IN IP4 0.0.0.0",
@@ -79,7 +79,7 @@ def test_an_offer_says_what_rfc_8829_asks_for() -> None:
     ]
 
 
-def test_reading_what_was_written_gives_the_same() -> None:
+def test_a_written_description_reads_back_the_same() -> None:
     written = with_candidates(offer(), [host("192.0.2.1"), host("fd00::1")], complete=True)
 
     assert parse_description_untrusted(format_description(written)) == written
@@ -89,7 +89,7 @@ def test_an_offer_without_channels_has_no_section() -> None:
     assert lines(offer(None)) == ["v=0", "o=- 7 1 IN IP4 0.0.0.0", "s=-", "t=0 0", ""]
 
 
-def test_the_default_address_is_the_likeliest_candidate() -> None:
+def test_the_default_address_is_the_candidate_most_peers_can_reach() -> None:
     candidates = [host("192.0.2.1"), host("203.0.113.5", 5000, "srflx"), host("198.51.100.1", 6000, "relay")]
 
     described = with_candidates(offer(), candidates, complete=False)
@@ -99,7 +99,7 @@ def test_the_default_address_is_the_likeliest_candidate() -> None:
     assert "a=end-of-candidates" not in lines(described)
 
 
-def test_ipv4_is_the_default_before_ipv6_and_names_are_no_default() -> None:
+def test_ipv4_is_the_default_before_ipv6_and_names_are_never_the_default() -> None:
     both = with_candidates(offer(), [host("fd00::1", priority=200), host("192.0.2.1")], complete=True)
     only_6 = with_candidates(offer(), [host("fd00::1")], complete=True)
     name = with_candidates(offer(), [host("abc.local")], complete=True)
@@ -111,7 +111,7 @@ def test_ipv4_is_the_default_before_ipv6_and_names_are_no_default() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(DATA.glob("*.sdp")), ids=lambda path: path.stem)
-def test_answers_a_real_browser(path: Path) -> None:
+def test_answers_the_offers_of_real_browsers(path: Path) -> None:
     theirs = parse_description_untrusted(path.read_bytes().decode())
     ours = answer(theirs)
 
@@ -121,11 +121,11 @@ def test_answers_a_real_browser(path: Path) -> None:
     check_answer(theirs, parse_description_untrusted(format_description(ours)))
 
 
-def test_tls_id_is_answered_when_it_was_offered() -> None:
+def test_the_answer_has_a_tls_id_only_if_the_offer_has_one() -> None:
     assert any(line.startswith("a=tls-id") for line in lines(answer(offer())))
 
 
-def test_other_sections_are_refused_in_their_places() -> None:
+def test_other_sections_are_rejected_in_their_places() -> None:
     text = HEAD + "a=group:BUNDLE a d v\n" + AUDIO
     data = format_description(offer()).split("t=0 0\r\n")[1].replace("\r\n", "\n").replace("a=mid:0", "a=mid:d")
     data = data.split("\n", 2)[2]
@@ -155,7 +155,7 @@ def test_a_bundle_only_data_section_is_accepted_with_a_port() -> None:
     assert "a=rtcp-mux" in lines(ours), "the transport was offered for audio, too"
 
 
-def test_an_offer_of_audio_alone_is_refused_whole() -> None:
+def test_every_section_of_an_offer_without_data_is_rejected() -> None:
     ours = answer(parse_description_untrusted(HEAD + "a=group:BUNDLE a\n" + AUDIO))
 
     assert ours.data is None
@@ -169,7 +169,7 @@ def test_there_is_no_bundle_group_in_an_answer_when_none_was_offered() -> None:
     assert answer(theirs).bundle_groups == ()
 
 
-def test_the_older_form_is_answered_in_kind() -> None:
+def test_the_older_form_is_answered_in_the_older_form() -> None:
     text = format_description(offer()).replace("UDP/DTLS/SCTP webrtc-datachannel", "DTLS/SCTP 5001")
     ours = answer(parse_description_untrusted(text))
 
@@ -192,7 +192,7 @@ def test_a_second_offer_keeps_every_section_in_its_place() -> None:
     assert again.bundle_groups == (("d",),)
 
 
-def test_a_data_section_added_later_gets_a_name_of_its_own() -> None:
+def test_a_data_section_added_later_gets_an_unused_mid() -> None:
     audio = parse_description_untrusted(HEAD + AUDIO.replace("a=mid:a", "a=mid:0")).sections[0]
 
     again = offer(previous=SessionDescription(sections=(audio,)))
@@ -219,7 +219,7 @@ def test_an_answer_that_leaves_the_role_open_is_refused() -> None:
         check_answer(offer(), answer(offer(), setup="actpass"))
 
 
-def test_two_sides_in_the_same_role_are_refused() -> None:
+def test_an_answer_with_the_same_dtls_role_is_refused() -> None:
     theirs = offer(replace(LOCAL, transport=LOCAL.transport))
     active = replace(
         theirs, sections=(replace(theirs.sections[0], transport=replace(LOCAL.transport, setup="active")),)
@@ -229,7 +229,7 @@ def test_two_sides_in_the_same_role_are_refused() -> None:
         check_answer(active, answer(active, setup="active"))
 
 
-def test_an_answer_with_other_sections_than_the_offer_is_refused() -> None:
+def test_an_answer_with_different_sections_is_refused() -> None:
     audio = parse_description_untrusted(HEAD + AUDIO)
 
     with pytest.raises(SdpError, match="the answer has 2 sections, the offer 1"):
@@ -240,5 +240,5 @@ def test_an_answer_with_other_sections_than_the_offer_is_refused() -> None:
         check_answer(offer(), replace(offer(), sections=(replace(offer().sections[0], mid="9"),)))
 
 
-def test_an_answer_may_refuse_the_data_section() -> None:
+def test_an_answer_may_reject_the_data_section() -> None:
     check_answer(offer(), answer(offer(), None))

@@ -1,4 +1,4 @@
-"""Whatever text a peer sends, reading it gives a description or an SdpError, and nothing else."""
+"""Reading arbitrary text returns a description or raises SdpError."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DTLS, SCTP and channels as one machine, with real ones on both sides."""
+"""DTLS, SCTP and channels as one machine, with a real stack on both sides."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def stack(mine: int, theirs: int, now: float = 0.0, **arguments: Any) -> Stack:
 
 
 def pair(network: Network | None = None, *, start: bool = True, z_expects: int = 0, **arguments: Any) -> Pair:
-    """A is the DTLS client, Z the server."""
+    """Return a pair in which A is the DTLS client and Z the server."""
     machines = Pair(stack(0, 1, **arguments), stack(1, z_expects, **arguments), network)
     if start:
         machines.a.machine.start(0.0)
@@ -57,7 +57,7 @@ def opened(machines: Pair, **options: Any) -> tuple[Channel, Channel]:
 
 
 def closed(peer: Peer) -> StackClosed:
-    """The one end there was."""
+    """Return the peer's only `StackClosed`."""
     (event,) = peer.of(StackClosed)
     assert isinstance(event, StackClosed)
     return event
@@ -80,7 +80,7 @@ def test_connects_and_carries_messages_both_ways() -> None:
     assert data(machines.a) == [b"to A"]
 
 
-def test_tells_first_that_dtls_is_connected_then_that_all_is() -> None:
+def test_reports_dtls_connected_before_stack_connected() -> None:
     machines = connected()
     for peer in (machines.a, machines.z):
         assert [type(event) for event in peer.events] == [DtlsConnected, StackConnected]
@@ -96,7 +96,7 @@ def test_sends_nothing_before_start() -> None:
     assert machines.a.machine.datagrams_to_send(10)
 
 
-def test_channels_made_and_written_before_the_start_come_to_life() -> None:
+def test_channels_created_before_the_start_open_and_deliver() -> None:
     channels = DataChannels()
     channel = channels.create("early")
     channels.send(channel, "first", 0.0)
@@ -114,7 +114,7 @@ def test_client_has_even_ids_and_server_odd_ones() -> None:
 
 
 @pytest.mark.parametrize("mtu", [576, 1200, 1280, 9000])
-def test_no_datagram_is_longer_than_the_mtu_and_full_ones_use_it(mtu: int) -> None:
+def test_no_datagram_exceeds_the_mtu_and_full_ones_reach_it(mtu: int) -> None:
     machines = connected(mtu=mtu, options={"max_packet_size": 65535})
     channel, _ = opened(machines)
     machines.a.machine.channels.send(channel, bytes(100_000), machines.now)
@@ -140,7 +140,7 @@ def test_sctp_packets_have_a_zero_checksum_unless_it_is_switched_off(zero_checks
     assert (packet[8:12] == bytes(4)) is zero_checksum
 
 
-def test_counts_what_crossed_the_transport() -> None:
+def test_counts_datagrams_and_bytes_of_the_transport() -> None:
     machines = connected()
     machines.run(5)
     a, z = machines.a.machine, machines.z.machine
@@ -148,7 +148,7 @@ def test_counts_what_crossed_the_transport() -> None:
     assert a.bytes_sent == z.bytes_received == sum(len(p.datagram) for p in machines.network.to_z.passages)
 
 
-def test_datagrams_that_are_no_dtls_have_no_effect() -> None:
+def test_datagrams_that_are_not_dtls_are_ignored() -> None:
     machines = connected()
     machines.a.machine.receive_datagrams([b"", b"\x00\x01", b"\x16\xfe\xfd" + bytes(20), bytes(2000)], machines.now)
     channel, _ = opened(machines)
@@ -159,7 +159,7 @@ def test_datagrams_that_are_no_dtls_have_no_effect() -> None:
 # -- ending ------------------------------------------------------------------------------------------------------------
 
 
-def test_graceful_close_delivers_what_is_queued() -> None:
+def test_graceful_close_delivers_queued_messages() -> None:
     machines = connected(Network(to_z=Conditions(latency=0.05)))
     channel, remote = opened(machines)
     sent = [f"{number}" * 100 for number in range(2000)]
@@ -193,7 +193,7 @@ def test_both_sides_may_close_at_the_same_time() -> None:
 
 
 @pytest.mark.parametrize("end", ["close", "abort"])
-def test_the_end_is_told_last_and_once_and_leaves_nothing_behind(end: str) -> None:
+def test_the_end_is_the_last_event_and_leaves_no_timer_or_datagram(end: str) -> None:
     machines = connected()
     channel, remote = opened(machines)
     getattr(machines.a.machine, end)(machines.now)
@@ -214,7 +214,7 @@ def test_the_end_is_told_last_and_once_and_leaves_nothing_behind(end: str) -> No
         assert peer.machine.events() == []
 
 
-def test_an_abort_tells_the_peer_why() -> None:
+def test_an_abort_carries_the_reason_to_the_peer() -> None:
     machines = connected()
     _, remote = opened(machines)
     machines.a.machine.abort(machines.now, "the tab was closed")
@@ -226,7 +226,7 @@ def test_an_abort_tells_the_peer_why() -> None:
     assert remote.state is ChannelState.CLOSED
 
 
-def test_abort_cuts_a_graceful_close_short() -> None:
+def test_abort_ends_a_graceful_close_at_once() -> None:
     machines = connected()
     opened(machines)
     machines.network.to_z.conditions = Conditions(loss=1.0)
@@ -248,7 +248,7 @@ def test_a_close_notify_closes_the_channels() -> None:
     assert machines.a.machine.association.state is AssociationState.CLOSED
 
 
-def test_a_lost_shutdown_complete_is_made_up_for_by_the_close_notify() -> None:
+def test_a_close_notify_replaces_a_lost_shutdown_complete() -> None:
     machines = connected()
     machines.a.machine.close(machines.now)
     machines.run_until(lambda: machines.z.machine.association.state is AssociationState.SHUTDOWN_ACK_SENT)
@@ -258,7 +258,7 @@ def test_a_lost_shutdown_complete_is_made_up_for_by_the_close_notify() -> None:
 
 
 def _last_datagrams_without_the_first(machines: Pair) -> list[bytes]:
-    """Let A answer the SHUTDOWN ACK, and lose the SHUTDOWN COMPLETE of its two datagrams."""
+    """Let A answer the SHUTDOWN ACK with two datagrams; drop the SHUTDOWN COMPLETE and return the other."""
     already = len(machines.network.to_z.passages)
     while not machines.a.of(StackClosed):
         machines.step()
@@ -267,7 +267,7 @@ def _last_datagrams_without_the_first(machines: Pair) -> list[bytes]:
     return [close_notify]
 
 
-def test_a_peer_that_is_gone_after_everything_was_delivered_has_closed_gracefully() -> None:
+def test_a_peer_that_is_silent_after_everything_was_delivered_has_closed_gracefully() -> None:
     machines = connected()
     _, remote = opened(machines)
     machines.a.machine.close(machines.now)
@@ -284,7 +284,7 @@ def test_a_peer_that_is_gone_after_everything_was_delivered_has_closed_gracefull
     ]
 
 
-def test_closing_before_anybody_answered_ends_at_once() -> None:
+def test_closing_before_any_answer_ends_at_once() -> None:
     machine = stack(0, 1)
     channel = machine.channels.create("x")
     machine.start(0.0)
@@ -307,7 +307,7 @@ def test_a_wrong_certificate_ends_both_sides_with_the_reason() -> None:
     assert channel.state is ChannelState.CLOSED
 
 
-def test_a_peer_that_never_answers_is_given_up_with_a_reason() -> None:
+def test_a_peer_that_never_answers_fails_with_a_reason() -> None:
     machine = stack(1, 0, handshake_timeout=3.0)
     machine.start(0.0)
     timeout = machine.next_timeout()
@@ -319,7 +319,7 @@ def test_a_peer_that_never_answers_is_given_up_with_a_reason() -> None:
     assert "3 s" in failed.reason
 
 
-def test_a_peer_that_falls_silent_is_noticed() -> None:
+def test_a_peer_that_stops_answering_is_detected() -> None:
     machines = connected(options={"association_max_retrans": 3, "rto_max": 2.0})
     channel, _ = opened(machines)
     machines.network.to_z.conditions = machines.network.to_a.conditions = Conditions(loss=1.0)
@@ -343,8 +343,8 @@ def bulk(machines: Pair, size: int) -> None:
 
 
 @pytest.mark.parametrize("path", [1280, 1500, 9000, 65535])
-def test_datagrams_grow_to_what_the_path_takes_and_no_record_is_longer_than_dtls_allows(path: int) -> None:
-    """IPv6, and a relay's four bytes: the least room there may be from the first packet on."""
+def test_datagrams_grow_to_the_path_mtu_and_records_stay_within_the_dtls_limit(path: int) -> None:
+    """The overhead is that of IPv6 and a TURN channel, which leaves the least room."""
     overhead = 40 + 8 + 4
     network = Network(0, Conditions(latency=0.005, mtu=path - overhead))
     machines = connected(network, mtu=1228, max_mtu=path - overhead, overhead=overhead)
@@ -358,14 +358,14 @@ def test_datagrams_grow_to_what_the_path_takes_and_no_record_is_longer_than_dtls
     assert machines.a.machine.association.stats().mtu == max(lengths) - RECORD_OVERHEAD
 
 
-def test_a_transport_that_cannot_keep_datagrams_whole_gets_none_that_may_not_fit() -> None:
+def test_a_transport_that_fragments_gets_no_large_datagram() -> None:
     machines = connected(mtu=1228, max_mtu=0)
     bulk(machines, 600_000)
     assert max(len(passage.datagram) for passage in machines.network.to_z.passages) <= 1228
     assert not machines.a.machine.dont_fragment
 
 
-def test_the_first_link_that_refuses_a_datagram_ends_a_search_as_a_loss_would_but_at_once() -> None:
+def test_a_datagram_too_long_for_the_first_link_fails_its_probe_at_once() -> None:
     machines = connected(mtu=1228, max_mtu=1472)
     a = machines.a.machine
     channel, _ = opened(machines)
@@ -387,7 +387,7 @@ def test_the_first_link_that_refuses_a_datagram_ends_a_search_as_a_loss_would_bu
     assert machines.now < 1.5
 
 
-def test_on_another_path_the_search_begins_anew() -> None:
+def test_on_another_path_the_search_starts_over() -> None:
     machines = connected(mtu=1228, max_mtu=9000)
     bulk(machines, 1_200_000)
     assert machines.a.machine.association.stats().mtu > 8000

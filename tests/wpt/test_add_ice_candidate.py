@@ -1,4 +1,4 @@
-"""RTCPeerConnection-addIceCandidate.html, with a data section in place of audio and a refused one in place of video."""
+"""RTCPeerConnection-addIceCandidate.html, with a data section for audio and a rejected section for video."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def data_section(pc: RTCPeerConnection) -> str:
     return pc.remoteDescription.sdp.split("m=application")[1].split("m=video")[0]
 
 
-async def test_before_the_remote_description_it_is_an_invalid_state() -> None:
+async def test_raises_invalid_state_before_the_remote_description() -> None:
     async with RTCPeerConnection(configuration()) as pc:
         with pytest.raises(InvalidStateError):
             await pc.addIceCandidate({"candidate": CANDIDATE, "sdpMid": "a1"})
@@ -56,13 +56,13 @@ async def test_before_the_remote_description_it_is_an_invalid_state() -> None:
     ],
     ids=["mid", "index", "all", "no fragment", "a wrong index beside a right mid"],
 )
-async def test_it_is_added_to_its_section(pc: RTCPeerConnection, where: dict[str, Any]) -> None:
+async def test_a_candidate_is_added_to_its_section(pc: RTCPeerConnection, where: dict[str, Any]) -> None:
     await pc.addIceCandidate({"candidate": CANDIDATE, **where})
 
     assert f"a={CANDIDATE}\r\n" in data_section(pc)
 
 
-async def test_an_object_is_as_good_as_a_dictionary(pc: RTCPeerConnection) -> None:
+async def test_an_object_is_accepted_like_a_dictionary(pc: RTCPeerConnection) -> None:
     candidate = candidate_from_sdp(CANDIDATE)
     assert isinstance(candidate, RTCIceCandidate)
     candidate.sdpMid = "a1"
@@ -72,20 +72,20 @@ async def test_an_object_is_as_good_as_a_dictionary(pc: RTCPeerConnection) -> No
     assert f"a={CANDIDATE}\r\n" in data_section(pc)
 
 
-async def test_one_for_a_section_we_refuse_is_taken_and_not_used(pc: RTCPeerConnection) -> None:
+async def test_a_candidate_for_a_rejected_section_is_ignored(pc: RTCPeerConnection) -> None:
     await pc.addIceCandidate({"candidate": CANDIDATE, "sdpMid": "v1", "sdpMLineIndex": 1, "usernameFragment": "BGKk"})
 
     assert CANDIDATE not in pc.remoteDescription.sdp
 
 
-async def test_an_empty_one_ends_the_candidates(pc: RTCPeerConnection) -> None:
+async def test_an_empty_candidate_ends_the_candidates(pc: RTCPeerConnection) -> None:
     await pc.addIceCandidate({"candidate": CANDIDATE, "sdpMid": "a1"})
     await pc.addIceCandidate({"candidate": "", "sdpMid": "a1", "usernameFragment": "ETEn"})
 
     assert data_section(pc).endswith(f"a={CANDIDATE}\r\na=end-of-candidates\r\n")
 
 
-async def test_without_a_section_it_is_a_type_error(pc: RTCPeerConnection) -> None:
+async def test_a_candidate_without_a_section_raises_type_error(pc: RTCPeerConnection) -> None:
     with pytest.raises(TypeError):
         await pc.addIceCandidate({"candidate": CANDIDATE})
     with pytest.raises(TypeError):
@@ -96,7 +96,7 @@ async def test_without_a_section_it_is_a_type_error(pc: RTCPeerConnection) -> No
     "where",
     [{"sdpMid": "invalid", "sdpMLineIndex": 0}, {"sdpMLineIndex": 2}, {"sdpMid": "a1", "usernameFragment": "invalid"}],
 )
-async def test_for_an_unknown_section_or_generation_it_is_an_operation_error(
+async def test_an_unknown_section_or_generation_raises_operation_error(
     pc: RTCPeerConnection, where: dict[str, Any]
 ) -> None:
     with pytest.raises(OperationError):

@@ -16,12 +16,12 @@ async def p(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
         yield connected
 
 
-async def test_it_is_zero_at_first(p: Pair) -> None:
+async def test_buffered_amount_is_zero_at_first(p: Pair) -> None:
     assert (p.a_channel.bufferedAmount, p.z_channel.bufferedAmount) == (0, 0)
 
 
 @pytest.mark.parametrize(("message", "size"), [("世界你好", 12), (b"hello", 5), ("hello", 5)])
-async def test_it_grows_by_the_bytes_of_a_message_and_falls_once_it_was_sent(
+async def test_buffered_amount_grows_by_a_message_and_falls_when_it_is_sent(
     p: Pair, message: str | bytes, size: int
 ) -> None:
     p.a_channel.send(message)
@@ -32,7 +32,7 @@ async def test_it_grows_by_the_bytes_of_a_message_and_falls_once_it_was_sent(
     assert p.a_channel.bufferedAmount == 0
 
 
-async def test_it_is_the_sum_of_all_messages(p: Pair) -> None:
+async def test_buffered_amount_is_the_sum_of_all_messages(p: Pair) -> None:
     amounts = []
     for message in (b"hello", "世界你好", b"hello"):
         p.a_channel.send(message)
@@ -44,7 +44,7 @@ async def test_it_is_the_sum_of_all_messages(p: Pair) -> None:
     assert p.a_channel.bufferedAmount == 0
 
 
-async def test_closing_the_channel_does_not_lower_it_at_once(p: Pair) -> None:
+async def test_closing_the_channel_does_not_lower_buffered_amount_at_once(p: Pair) -> None:
     p.a_channel.send(b"hello")
 
     p.a_channel.close()
@@ -52,7 +52,7 @@ async def test_closing_the_channel_does_not_lower_it_at_once(p: Pair) -> None:
     assert p.a_channel.bufferedAmount == 5
 
 
-async def test_closing_the_connection_does_not_lower_it_at_once(p: Pair) -> None:
+async def test_closing_the_connection_does_not_lower_buffered_amount_at_once(p: Pair) -> None:
     p.a_channel.send(b"hello")
 
     closing = asyncio.ensure_future(p.a.close())
@@ -61,7 +61,7 @@ async def test_closing_the_connection_does_not_lower_it_at_once(p: Pair) -> None
     await soon(closing)
 
 
-async def test_the_low_event_comes_once_for_several_messages(p: Pair) -> None:
+async def test_bufferedamountlow_is_emitted_once_for_several_messages(p: Pair) -> None:
     amounts: list[int] = []
     p.a_channel.on("bufferedamountlow", lambda: amounts.append(p.a_channel.bufferedAmount))
 
@@ -73,7 +73,7 @@ async def test_the_low_event_comes_once_for_several_messages(p: Pair) -> None:
     assert amounts == [0]
 
 
-async def test_the_low_event_comes_after_each_message(p: Pair) -> None:
+async def test_bufferedamountlow_is_emitted_after_each_message(p: Pair) -> None:
     for _ in range(2):
         low = asyncio.ensure_future(event(p.a_channel, "bufferedamountlow"))
         await asyncio.sleep(0)
@@ -86,7 +86,7 @@ async def test_the_low_event_comes_after_each_message(p: Pair) -> None:
 @pytest.mark.parametrize("message", ["meow", b"\xde" * 65536], ids=["4 bytes", "65536 bytes"])
 @pytest.mark.parametrize("share", [0, 0.5, 1, 2])
 @pytest.mark.parametrize("count", [1, 10])
-async def test_the_low_event_comes_at_the_threshold(message: str | bytes, share: float, count: int) -> None:
+async def test_bufferedamountlow_is_emitted_at_the_threshold(message: str | bytes, share: float, count: int) -> None:
     threshold = int(len(message) * share)
     async with pair() as p:
         assert p.a_channel.bufferedAmountLowThreshold == 0
@@ -106,7 +106,7 @@ async def test_the_low_event_comes_at_the_threshold(message: str | bytes, share:
             assert amounts == []
 
 
-async def test_other_channels_hear_nothing(p: Pair) -> None:
+async def test_other_channels_get_no_bufferedamountlow(p: Pair) -> None:
     other, _ = await channel_pair(p.a, p.z, "test-2")
     heard: list[str] = []
     other.on("bufferedamountlow", lambda: heard.append("low"))

@@ -24,7 +24,7 @@ def record(channel: Any) -> list[str]:
     return seen
 
 
-async def test_the_other_end_sees_closing_and_close_and_ours_only_close(p: Pair) -> None:
+async def test_the_other_end_emits_closing_and_close_and_ours_only_close(p: Pair) -> None:
     ours, theirs = record(p.a_channel), record(p.z_channel)
 
     p.a_channel.close()
@@ -35,7 +35,7 @@ async def test_the_other_end_sees_closing_and_close_and_ours_only_close(p: Pair)
 
 
 async def test_closing_the_connection_closes_the_other_end(p: Pair) -> None:
-    # Theirs says that an error comes first, as browsers abort. We end in order, so there is none.
+    # The original test expects an error first, because browsers abort. We shut down gracefully, without an error.
     theirs = record(p.z_channel)
 
     await soon(p.a.close())
@@ -45,7 +45,7 @@ async def test_closing_the_connection_closes_the_other_end(p: Pair) -> None:
     assert not any(name.startswith("error") for name in theirs)
 
 
-async def test_closing_the_connection_after_the_channel_says_nothing_more(p: Pair) -> None:
+async def test_closing_the_connection_after_the_channel_emits_nothing_more(p: Pair) -> None:
     p.a_channel.close()
     await soon(asyncio.gather(p.a_channel.closed(), p.z_channel.closed()))
     ours, theirs = record(p.a_channel), record(p.z_channel)

@@ -18,12 +18,12 @@ async def pc():
         yield connection
 
 
-def test_no_argument_is_a_type_error() -> None:
+def test_no_argument_raises_type_error() -> None:
     with pytest.raises(TypeError):
         RTCPeerConnection(configuration()).createDataChannel()  # type: ignore[call-arg]
 
 
-async def test_a_closed_connection_makes_none(pc: RTCPeerConnection) -> None:
+async def test_a_closed_connection_raises_invalid_state(pc: RTCPeerConnection) -> None:
     await pc.close()
 
     assert pc.signalingState == "closed"
@@ -68,7 +68,7 @@ async def test_zero_is_a_value(pc: RTCPeerConnection, name: str) -> None:
 
 
 @pytest.mark.parametrize("value", [0, 42])
-async def test_both_reliability_limits_are_a_type_error(pc: RTCPeerConnection, value: int) -> None:
+async def test_both_reliability_limits_raise_type_error(pc: RTCPeerConnection, value: int) -> None:
     pc.createDataChannel("", maxPacketLifeTime=None, maxRetransmits=None)
     with pytest.raises(TypeError):
         pc.createDataChannel("", maxPacketLifeTime=value, maxRetransmits=value)
@@ -87,20 +87,20 @@ async def test_a_negotiated_channel_has_its_id_at_once(pc: RTCPeerConnection, nu
 
 
 @pytest.mark.parametrize("number", [-1, 65536])
-async def test_an_impossible_id_is_a_type_error_even_where_it_is_ignored(pc: RTCPeerConnection, number: int) -> None:
+async def test_an_invalid_id_raises_type_error_even_when_ignored(pc: RTCPeerConnection, number: int) -> None:
     with pytest.raises(TypeError):
         pc.createDataChannel("", id=number)
 
 
 @pytest.mark.parametrize("number", [-1, 65535, 65536, None])
-async def test_a_negotiated_channel_needs_a_possible_id(pc: RTCPeerConnection, number: int | None) -> None:
+async def test_a_negotiated_channel_needs_a_valid_id(pc: RTCPeerConnection, number: int | None) -> None:
     with pytest.raises(TypeError):
         pc.createDataChannel("", negotiated=True, id=number)
 
 
 @pytest.mark.parametrize("kind", [{}, {"negotiated": True, "id": 42}])
 @pytest.mark.parametrize("text", ["l" * 65536, "\u00b5" * 32768], ids=["ASCII", "two bytes each"])
-async def test_too_long_a_label_or_protocol_is_a_type_error(
+async def test_a_label_or_protocol_that_is_too_long_raises_type_error(
     pc: RTCPeerConnection, text: str, kind: dict[str, Any]
 ) -> None:
     with pytest.raises(TypeError):
@@ -137,7 +137,7 @@ async def test_channels_have_ids_once_connected() -> None:
         assert first.id != second.id
 
 
-async def test_an_id_in_use_is_an_operation_error() -> None:
+async def test_an_id_in_use_raises_operation_error() -> None:
     async with RTCPeerConnection(configuration()) as a, RTCPeerConnection(configuration()) as z:
         assert a.createDataChannel("channel-1", negotiated=True, id=42).id == 42
         assert a.createDataChannel("channel-2", negotiated=True, id=43).id == 43

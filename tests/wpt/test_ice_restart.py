@@ -29,7 +29,7 @@ def ports(p: Pair) -> tuple[int, int]:
 
 
 async def moved(p: Pair, before: tuple[int, int]) -> None:
-    """Wait until A's datagrams take the new path; they are what shows it."""
+    """Wait until A's datagrams take the new path."""
     while ports(p) == before:
         await ping_pong(p.a_channel, p.z_channel)
 
@@ -50,7 +50,7 @@ async def test_channels_stay_usable_after_a_restart() -> None:
         await ping_pong(p.z_channel, p.a_channel)
 
 
-async def test_sctp_begins_anew_on_the_new_path(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_sctp_resets_its_path_state_on_the_new_path(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[Stack] = []
     path_changed = Stack.path_changed
 
@@ -89,7 +89,7 @@ async def test_channels_stay_usable_at_each_step() -> None:
         await soon(asyncio.gather(p.a_channel.closed(), p.z_channel.closed()))
 
 
-async def test_nothing_under_way_is_lost() -> None:
+async def test_no_message_in_flight_is_lost_by_a_restart() -> None:
     async with pair() as p:
         received: list[Any] = []
         p.z_channel.on("message", received.append)
@@ -115,7 +115,7 @@ async def test_nothing_under_way_is_lost() -> None:
         assert ports(p) != old_path
 
 
-async def test_a_restart_can_be_taken_back() -> None:
+async def test_a_restart_can_be_rolled_back() -> None:
     async with pair() as p:
         before = ufrag(p.a)
         await p.a.setLocalDescription(await p.a.createOffer(iceRestart=True))
@@ -140,7 +140,7 @@ async def test_an_answer_without_the_restart_is_refused() -> None:
         await ping_pong(p.a_channel, p.z_channel)
 
 
-async def test_closing_in_the_middle_leaves_nothing() -> None:
+async def test_closing_during_a_restart_leaves_no_task() -> None:
     for steps in range(4):
         async with pair() as p:
             if steps > 0:

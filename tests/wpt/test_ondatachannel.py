@@ -24,7 +24,7 @@ async def test_an_announced_channel_is_open_and_can_send_inside_of_the_event() -
         assert [(isinstance(c, RTCDataChannel), state) for c, state in announced] == [(True, "open")]
 
 
-async def test_a_channel_closed_inside_of_the_event_says_no_open_but_delivers_what_it_sent() -> None:
+async def test_a_channel_closed_inside_of_the_event_emits_no_open_but_delivers_its_messages() -> None:
     async with RTCPeerConnection(configuration()) as a, RTCPeerConnection(configuration()) as z:
         opened: list[str] = []
 
@@ -42,7 +42,7 @@ async def test_a_channel_closed_inside_of_the_event_says_no_open_but_delivers_wh
         assert opened == []
 
 
-async def test_a_channel_closed_later_has_said_open() -> None:
+async def test_a_channel_closed_after_the_event_has_emitted_open() -> None:
     async with RTCPeerConnection(configuration()) as a, RTCPeerConnection(configuration()) as z:
         opened: list[str] = []
 

@@ -6,7 +6,7 @@ from datachan import RTCPeerConnection
 from tests.pairs import configuration, event, signal
 
 
-async def test_open_is_emitted_where_the_channel_was_made() -> None:
+async def test_open_is_emitted_on_the_created_channel() -> None:
     async with RTCPeerConnection(configuration()) as a, RTCPeerConnection(configuration()) as z:
         channel = a.createDataChannel("onopen")
         states: list[str] = []
@@ -19,7 +19,7 @@ async def test_open_is_emitted_where_the_channel_was_made() -> None:
         assert states == ["open"]
 
 
-async def test_open_is_emitted_where_the_channel_was_announced() -> None:
+async def test_open_is_emitted_on_the_announced_channel() -> None:
     async with RTCPeerConnection(configuration()) as a, RTCPeerConnection(configuration()) as z:
         seen: list[str] = []
         z.on("datachannel", lambda channel: seen.append("datachannel"))

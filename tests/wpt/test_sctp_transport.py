@@ -22,7 +22,7 @@ async def z():
         yield connection
 
 
-async def test_it_appears_with_the_local_offer_and_goes_with_its_rollback(a: RTCPeerConnection) -> None:
+async def test_the_transport_appears_with_a_local_offer_and_goes_with_its_rollback(a: RTCPeerConnection) -> None:
     a.createDataChannel("test")
     assert a.sctp is None
     for _ in range(2):
@@ -34,7 +34,7 @@ async def test_it_appears_with_the_local_offer_and_goes_with_its_rollback(a: RTC
         assert a.sctp is None
 
 
-async def test_it_appears_with_the_remote_offer_and_goes_with_its_rollback(
+async def test_the_transport_appears_with_a_remote_offer_and_goes_with_its_rollback(
     a: RTCPeerConnection, z: RTCPeerConnection
 ) -> None:
     a.createDataChannel("test")
@@ -63,7 +63,7 @@ async def test_the_number_of_channels_is_known_once_connected(a: RTCPeerConnecti
     [("", 65536), ("a=max-message-size:128\r\n", 128), ("a=max-message-size:0\r\n", 64 * 1024 * 1024)],
     ids=["missing", "128", "no limit"],
 )
-async def test_the_limit_is_what_the_peer_announces(
+async def test_max_message_size_is_the_one_the_peer_announces(
     a: RTCPeerConnection, z: RTCPeerConnection, announced: str, limit: int
 ) -> None:
     a.createDataChannel("test")
@@ -75,13 +75,13 @@ async def test_the_limit_is_what_the_peer_announces(
     assert z.sctp.maxMessageSize == limit
 
 
-async def test_without_any_limit_it_is_infinite() -> None:
+async def test_max_message_size_is_infinite_without_a_limit() -> None:
     unlimited = configuration(maxMessageSize=0)
     async with pair(a_configuration=unlimited, z_configuration=unlimited) as p:
         assert p.a.sctp.maxMessageSize == float("inf")
 
 
-async def test_a_new_negotiation_may_change_the_limit(a: RTCPeerConnection, z: RTCPeerConnection) -> None:
+async def test_a_new_negotiation_may_change_max_message_size(a: RTCPeerConnection, z: RTCPeerConnection) -> None:
     channel = a.createDataChannel("test")
     await signal(a, z)
     await soon(channel.opened())

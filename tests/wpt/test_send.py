@@ -21,7 +21,7 @@ async def p(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_sending_while_connecting_is_an_invalid_state(kind: dict[str, Any]) -> None:
+async def test_sending_while_connecting_raises_invalid_state(kind: dict[str, Any]) -> None:
     async with RTCPeerConnection(configuration()) as pc:
         channel = pc.createDataChannel("test", **kind)
 
@@ -41,7 +41,7 @@ async def test_a_message_arrives_as_it_was_sent_in_both_directions(p: Pair, mess
 
 
 @pytest.mark.parametrize("kind", [bytearray, memoryview])
-async def test_other_forms_of_bytes_arrive_as_bytes(p: Pair, kind: Any) -> None:
+async def test_bytes_like_objects_arrive_as_bytes(p: Pair, kind: Any) -> None:
     p.a_channel.send(kind(b"hello"))
 
     assert await soon(anext(p.z_channel)) == b"hello"
@@ -65,7 +65,7 @@ async def test_long_messages_arrive_whole(length: int) -> None:
 
 
 @pytest.mark.parametrize("limit", [1024, 65536, 1048576])
-async def test_past_the_peers_limit_is_a_type_error_and_the_channel_stays(limit: int) -> None:
+async def test_a_message_above_the_peers_limit_raises_type_error_and_the_channel_stays(limit: int) -> None:
     async with RTCPeerConnection(configuration()) as a, RTCPeerConnection(configuration()) as z:
         a_channel = a.createDataChannel("test", negotiated=True, id=42)
         z_channel = z.createDataChannel("test", negotiated=True, id=42)
@@ -84,7 +84,7 @@ async def test_past_the_peers_limit_is_a_type_error_and_the_channel_stays(limit:
         assert (a_channel.readyState, z_channel.readyState) == ("open", "open")
 
 
-async def test_doubling_up_to_the_limit() -> None:
+async def test_sizes_doubling_up_to_the_limit_arrive() -> None:
     small = configuration(maxMessageSize=1 << 20)
     async with pair(a_configuration=small, z_configuration=small) as p:
         message = "hello888"
@@ -97,7 +97,7 @@ async def test_doubling_up_to_the_limit() -> None:
             p.a_channel.send(message)
 
 
-async def test_closing_with_data_under_way_delivers_it_first(p: Pair) -> None:
+async def test_closing_delivers_queued_messages_first(p: Pair) -> None:
     message = b"\xfe" * 65536
     received: list[str | bytes] = []
     p.z_channel.on("message", received.append)
@@ -111,7 +111,7 @@ async def test_closing_with_data_under_way_delivers_it_first(p: Pair) -> None:
 
 
 async def test_many_channels_of_all_kinds_at_once() -> None:
-    """The stress test, of a length for every day: 15 channels, 30 messages each, in both directions."""
+    """Run a short form of the stress test: 15 channels, 30 messages each, in both directions."""
     sizes = [((index + 1) * 2307) % 65536 for index in range(30)]
     messages = [f"{i};" + "a" * n if i % 3 == 0 else i.to_bytes(2, "big") + b"\xf4" * n for i, n in enumerate(sizes)]
     async with pair() as p:
