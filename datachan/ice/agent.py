@@ -22,6 +22,8 @@ from datachan.ice.protocol import IceProtocol
 MAX_REMOTE_CANDIDATES: Final = 100
 # With nothing heard on the selected pair for so long, a worse pair that the peer nominates is taken.
 SILENCE_BEFORE_WORSE_PAIR: Final = 7.0
+# Seconds in which the selected pair has to answer a check when the peer nominates a worse one.
+PROBE_TIMEOUT: Final = 1.0
 
 
 @dataclass
@@ -99,6 +101,8 @@ class Agent(Connection):
         self._gather = gather
         self._observer = observer
         self._last_heard = 0.0
+        self._consent_task: asyncio.Task[None] | None = None
+        self._probe: asyncio.TimerHandle | None = None
 
     # gathering
 
@@ -147,28 +151,65 @@ class Agent(Connection):
         super().check_complete(pair)
         if pair.state == CandidatePair.State.SUCCEEDED:
             cast(IceProtocol, pair.protocol).prove(pair.remote_addr)
-            if pair.nominated and pair is not self.selected and self._is_better(pair):
-                self._select(pair)
+            if pair.nominated:
+                self._consider(pair)
+            else:
+                self._select_before_nomination(pair)
 
-    def _is_better(self, pair: CandidatePair) -> bool:
-        """Whether a newly nominated pair should replace the selected one.
+    def _select_before_nomination(self, pair: CandidatePair) -> None:
+        """Select the first pair on which both sides' checks have succeeded.
+
+        RFC 8445, 12.1: "An ICE agent MAY send data on any valid pair before selected pairs have been produced for the
+        data stream." The peer may nominate seconds later: libdatachannel waits for two.
+        """
+        if self.selected is None and cast(IceProtocol, pair.protocol).proven.get(pair.remote_addr):
+            self._select(pair)
+
+    def _consider(self, pair: CandidatePair) -> None:
+        """Select a nominated pair if it is better than the selected one, or if that one turns out to be dead.
 
         aioice nominates with each check, so that several pairs may be nominated; both ends then take the one of highest
-        priority (RFC 5245, 8.1.1.2). A selected pair that has fallen silent gives way to any.
+        priority (RFC 5245, 8.1.1.2).
         """
         current = self.selected
-        if current is None or self.consent is None:
-            return True
-        last_sign = max(self._last_heard, self.consent.granted_at)
-        if asyncio.get_running_loop().time() - last_sign > SILENCE_BEFORE_WORSE_PAIR:
-            return True
-        return self._priority(pair) > self._priority(current)
+        if current is None or self.consent is None or not current.nominated:
+            if pair is not current:
+                self._select(pair)
+        elif pair is not current:
+            last_sign = max(self._last_heard, self.consent.granted_at)
+            silence = asyncio.get_running_loop().time() - last_sign
+            if self._priority(pair) > self._priority(current) or silence > SILENCE_BEFORE_WORSE_PAIR:
+                self._select(pair)
+            else:
+                self._probe_selected(pair)
+
+    def _probe_selected(self, other: CandidatePair) -> None:
+        """Check the selected pair now, and select `other` instead if no answer comes within `PROBE_TIMEOUT`.
+
+        When a NAT gives the peer a new address, the peer's check nominates a new pair, and the selected one is dead.
+        """
+        if self._probe is None and self.consent is not None:
+            loop = asyncio.get_running_loop()
+            self.consent.check_now()
+            self._probe = loop.call_later(PROBE_TIMEOUT, self._probe_ended, self.selected, other, loop.time())
+
+    def _probe_ended(self, probed: CandidatePair, other: CandidatePair, started: float) -> None:
+        self._probe = None
+        if self.selected is probed and self.consent is not None:
+            if max(self._last_heard, self.consent.granted_at) <= started:
+                self._select(other)
+
+    def _stop_probe(self) -> None:
+        if self._probe is not None:
+            self._probe.cancel()
+            self._probe = None
 
     def _priority(self, pair: CandidatePair) -> int:
         return candidate_pair_priority(pair.local_candidate, pair.remote_candidate, self.ice_controlling)
 
     def _select(self, pair: CandidatePair) -> None:
         clock = asyncio.get_running_loop().time
+        self._stop_probe()
         if self.consent is not None:
             self.consent.discard()
         self.selected = pair
@@ -177,12 +218,16 @@ class Agent(Connection):
             protocol=cast(IceProtocol, pair.protocol),
             address=pair.remote_addr,
             password=(self.remote_password or "").encode(),
-            build_request=lambda: self.build_request(pair, nominate=False),
+            # USE-CANDIDATE in each consent check: behind a NAT that gives us a new address, the peer sees a new pair and
+            # may send on it only if we nominate it.
+            build_request=lambda: self.build_request(pair, nominate=True),
             counters=self.pairs.setdefault(pair, PairCounters()),
             on_revoked=self._lose_consent,
             clock=clock,
         )
         self._observer.pair_selected(pair)
+        if self._consent_task is None:
+            self._consent_task = asyncio.create_task(self._keep_consent())
 
     def request_received(self, message: stun.Message, addr: TransportAddress, protocol: StunProtocol) -> None:
         """Refuse what aioice would stumble over, note who has proved to be the peer, then as aioice."""
@@ -191,7 +236,7 @@ class Agent(Connection):
             self.respond_error(message, addr, protocol, (400, "Bad Request"))
             return
         if self._is_authentic(message):
-            ours.prove(addr)
+            ours.prove(addr, by_check=True)
             self._heard(addr, ours)
         super().request_received(message, addr, protocol)
 
@@ -211,14 +256,14 @@ class Agent(Connection):
         known = any((pair.protocol, pair.remote_addr) == (protocol, addr) for pair in self.pairs)
         if not known and len(self.remote_candidates) >= MAX_REMOTE_CANDIDATES:
             return
-        in_progress = [
-            pair
-            for pair in self.pairs
-            if pair.protocol is protocol and pair.remote_addr == addr and pair.state == CandidatePair.State.IN_PROGRESS
-        ]
+        checked = [pair for pair in self.pairs if pair.protocol is protocol and pair.remote_addr == addr]
+        in_progress = any(pair.state == CandidatePair.State.IN_PROGRESS for pair in checked)
         super().check_incoming(message, addr, protocol)
         if in_progress:
             cast(IceProtocol, protocol).repeat_request(addr)
+        for pair in checked:
+            if pair.state == CandidatePair.State.SUCCEEDED:
+                self._select_before_nomination(pair)
 
     # data
 
@@ -241,7 +286,10 @@ class Agent(Connection):
     # consent
 
     async def query_consent(self) -> None:
-        """Keep consent fresh on the selected pair, until it is lost; aioice starts and cancels this."""
+        """Do nothing: aioice would start this with the nomination, but consent is kept from the first valid pair on."""
+
+    async def _keep_consent(self) -> None:
+        """Keep consent fresh on the selected pair, until it is lost."""
         loop = asyncio.get_running_loop()
         alive = True
         while self.consent is not None:
@@ -261,6 +309,7 @@ class Agent(Connection):
                 self._observer.liveness_changed(alive)
 
     def _lose_consent(self) -> None:
+        self._stop_probe()
         consent = self.consent
         self.selected = None
         self.consent = None
@@ -280,6 +329,10 @@ class Agent(Connection):
     async def close(self) -> None:
         """Close; allocations are given back side by side."""
         self.selected = None
+        self._stop_probe()
+        if self._consent_task is not None:
+            self._consent_task.cancel()
+            await asyncio.gather(self._consent_task, return_exceptions=True)
         for protocol in self.protocols:
             protocol.set_writable_callback(None)
             if isinstance(protocol.transport, RelayEndpoint):

@@ -102,8 +102,12 @@ class Consent:
 
     def check_if_due(self, now: float) -> None:
         """Send a check when it is time for one."""
-        if now < self._next_check:
-            return
+        if now >= self._next_check:
+            self.check_now()
+
+    def check_now(self) -> None:
+        """Send a check; the next one is due an interval later."""
+        now = self._clock()
         self._next_check = now + self._interval()
         # RFC 7675, 5.1: "Each STUN binding request for consent MUST use a new STUN transaction identifier"
         # RFC 7675, 5.1: "Each STUN binding request for consent is transmitted once only."

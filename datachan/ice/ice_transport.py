@@ -301,6 +301,7 @@ class IceTransport(DatagramTransport):
         except ConnectionError:  # only on close: the agent never hears of an end of candidates
             return
         self._checks_finished = True
+        self._stop_resolving()
         self._settle()
 
     def _extend_deadline(self) -> None:
@@ -339,9 +340,15 @@ class IceTransport(DatagramTransport):
         return "; ".join(parts + self._gatherer.problems[:4])
 
     def _stop_trying(self) -> None:
+        self._stop_deadline()
+        self._stop_resolving()
+
+    def _stop_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _stop_resolving(self) -> None:
         for task in self._resolving.values():
             task.cancel()
 
@@ -359,7 +366,7 @@ class IceTransport(DatagramTransport):
     # what the agent finds
 
     def pair_selected(self, pair: CandidatePair) -> None:
-        """A pair was nominated: what is sent goes there from now on."""
+        """Send over this pair from now on."""
         if self._state in (IceState.FAILED, IceState.CLOSED):
             return
         if self._protocol is not None:
@@ -372,7 +379,7 @@ class IceTransport(DatagramTransport):
             self._protocol.set_too_long_callback(self._too_long)
             if self._fragments is not None:
                 self._protocol.allow_fragmentation(self._fragments)
-        self._stop_trying()
+        self._stop_deadline()
         if self.on_selected_pair_change is not None:
             self.on_selected_pair_change(selected_pair(pair))
         if self._state is not IceState.COMPLETED:

@@ -28,7 +28,7 @@ class IceProtocol(StunProtocol):
         super().__init__(agent)
         self.full = False
         self.on_writable: Callable[[], None] | None = None
-        self.proven: dict[TransportAddress, None] = {}
+        self.proven: dict[TransportAddress, bool] = {}  # True where a check of the peer came from
         self._requests: dict[TransportAddress, stun.Message] = {}
 
     # from the transport below
@@ -66,12 +66,14 @@ class IceProtocol(StunProtocol):
 
     # towards the transport below
 
-    def prove(self, address: TransportAddress) -> None:
-        """Remember that the peer, with its password, has spoken from this address."""
+    def prove(self, address: TransportAddress, *, by_check: bool = False) -> None:
+        """Record that the peer has authenticated itself from this address, by an answer or by a check of its own."""
         if address not in self.proven:
             if len(self.proven) >= _MAX_PROVEN_ADDRESSES:
                 del self.proven[next(iter(self.proven))]
-            self.proven[address] = None
+            self.proven[address] = by_check
+        elif by_check:
+            self.proven[address] = True
 
     def send_stun(self, message: stun.Message, addr: TransportAddress) -> None:
         """Send STUN, and remember requests, so that they can be repeated."""

@@ -85,10 +85,24 @@ class Wire:
     def __init__(self, a: tuple[str, int], z: tuple[str, int]) -> None:
         self.cut = False
         self.passed = 0
+        self._a, self._z = a, z
         self._facing_a = UdpSocket.bind(a[0])
         self._facing_z = UdpSocket.bind(z[0])
-        self._facing_a.set_receiver(lambda datagrams, _: self._pass(self._facing_z, datagrams, z))
-        self._facing_z.set_receiver(lambda datagrams, _: self._pass(self._facing_a, datagrams, a))
+        self._connect()
+
+    def _connect(self) -> None:
+        self._facing_a.set_receiver(lambda datagrams, _: self._pass(self._facing_z, datagrams, self._z))
+        self._facing_z.set_receiver(lambda datagrams, _: self._pass(self._facing_a, datagrams, self._a))
+
+    def rebind(self, side: str) -> None:
+        """Give A ("a") or Z ("z") a new address as the other side sees it, as a NAT that restarts does."""
+        if side == "a":
+            self._facing_z.close()
+            self._facing_z = UdpSocket.bind(self._z[0])
+        else:
+            self._facing_a.close()
+            self._facing_a = UdpSocket.bind(self._a[0])
+        self._connect()
 
     def _pass(self, onward: UdpSocket, datagrams: Sequence[bytes], address: tuple[str, int]) -> None:
         if not self.cut:

@@ -169,12 +169,52 @@ async def test_a_pair_of_lower_priority_replaces_one_that_has_fallen_silent(
     assert loop.time() >= silent_since + 0.05
 
 
+async def test_sends_on_the_first_valid_pair_until_the_peer_nominates_another(scene: Scene) -> None:
+    first, second = scene.address(), scene.address()
+    first.check(priority=2000, nominate=False)
+    await scene.until_selected(first)
+    assert scene.z.ice.state is IceState.CONNECTED
+    scene.z.ice.send_datagrams([DTLS + b"before nomination"])
+    await first.until(lambda: first.data == [DTLS + b"before nomination"])
+    second.check(priority=1000)
+    await scene.until_selected(second)
+    scene.z.ice.send_datagrams([DTLS + b"after nomination"])
+    await second.until(lambda: second.data == [DTLS + b"after nomination"])
+    assert first.data == [DTLS + b"before nomination"]
+
+
+async def test_keeps_consent_fresh_on_a_pair_that_is_not_nominated(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datachan.ice.consent.INTERVAL", 0.05)
+    monkeypatch.setattr("datachan.ice.consent.EXPIRY", 0.5)
+    first = scene.address()
+    first.check(priority=1000, nominate=False)
+    await scene.until_selected(first)
+    await first.until(lambda: first.checks > 5)
+    first.answers_checks = False
+    await scene.z.until(lambda: scene.z.ice.state is IceState.FAILED)
+
+
+async def test_a_selected_pair_that_is_dead_gives_way_to_a_worse_one_within_the_probe(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent, "PROBE_TIMEOUT", 0.2)
+    first, second = scene.address(), scene.address()
+    first.check(priority=2000)
+    await scene.until_selected(first)
+    first.answers_checks = False
+    second.check(priority=1000)
+    await scene.until_selected(second)
+
+
 async def test_data_counts_from_where_a_check_was_answered_even_before_nomination(scene: Scene) -> None:
     first = scene.address()
     first.send(DTLS + b"too early")
     async with asyncio.timeout(10):
         while scene.z.ice.stats().packets_discarded_on_receive == 0:
             await asyncio.sleep(0.005)
+    first.answers_checks = False
     first.check(priority=1000, nominate=False)
     first.send(DTLS + b"in time")
     await scene.z.until(lambda: bool(scene.z.received))

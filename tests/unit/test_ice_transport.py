@@ -17,7 +17,7 @@ import pytest
 from aioice import stun
 from aioice.ice import get_host_addresses
 
-from datachan.ice import CandidatePairStats, IceError, IceServer, IceState, IceTransport, consent
+from datachan.ice import CandidatePairStats, IceError, IceServer, IceState, IceTransport, agent, consent
 from datachan.sdp import IceCandidate
 from datachan.udp import UdpSocket
 from tests.unit.ice_pair import DTLS, Pair, Watched, wired
@@ -515,6 +515,29 @@ async def test_consent_is_renewed_for_as_long_as_the_peer_answers(make_pair: Mak
             await asyncio.sleep(0.05)
     assert stats.responses_received >= 8
     assert IceState.FAILED not in pair.a.states
+
+
+@pytest.mark.usefixtures("hurried_consent")
+@pytest.mark.parametrize("side", ["a", "z"])
+async def test_both_ends_follow_a_nat_that_gives_one_of_them_a_new_address(
+    make_pair: MakePair, monkeypatch: pytest.MonkeyPatch, side: str
+) -> None:
+    monkeypatch.setattr(agent, "PROBE_TIMEOUT", 0.1)
+    pair = make_pair(**LOCAL)
+    wire = await wired(pair)
+    await pair.start()
+    wire.rebind(side)
+    other, new_port = (pair.z, wire.facing_z[1]) if side == "a" else (pair.a, wire.facing_a[1])
+    async with asyncio.timeout(10):
+        while (chosen := other.ice.selected_pair) is None or chosen.remote.port != new_port:
+            await asyncio.sleep(0.01)
+    pair.a.ice.send_datagrams([DTLS + b"from a"])
+    pair.z.ice.send_datagrams([DTLS + b"from z"])
+    await pair.z.until(lambda: pair.z.received == [DTLS + b"from a"])
+    await pair.a.until(lambda: pair.a.received == [DTLS + b"from z"])
+    await asyncio.sleep(2 * consent.EXPIRY)  # either end would have failed by now
+    assert IceState.FAILED not in pair.a.states + pair.z.states
+    wire.close()
 
 
 def selected(side: Watched) -> CandidatePairStats:
