@@ -24,9 +24,15 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+if sys.platform == "linux":
+    import fcntl
+
 Address = tuple[Any, ...]
 Receiver = Callable[[list[bytes], Address], None]
 
+# linux/sockios.h, linux/if.h: the flags of an interface; it is RUNNING while it has a carrier.
+_SIOCGIFFLAGS: Final = 0x8913
+_IFF_RUNNING: Final = 0x40
 # linux/udp.h; the socket module has no names for them.
 _SOL_UDP: Final = 17
 _UDP_SEGMENT: Final = 103
@@ -74,6 +80,19 @@ def has_reader_support(loop: asyncio.AbstractEventLoop) -> bool:
     return type(loop).add_reader is not asyncio.AbstractEventLoop.add_reader and not (
         sys.platform == "win32" and "Proactor" in type(loop).__name__
     )
+
+
+def has_carrier(interface: str) -> bool:
+    """Return whether a network interface has a link; True where the system does not say."""
+    if sys.platform != "linux":
+        return True
+    request = struct.pack("16sh22x", interface.encode()[:15], 0)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            answer = fcntl.ioctl(sock, _SIOCGIFFLAGS, request)
+        except OSError:
+            return True
+    return bool(struct.unpack_from("16xh", answer)[0] & _IFF_RUNNING)
 
 
 def header_length(host: str) -> int:

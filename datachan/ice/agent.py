@@ -1,7 +1,8 @@
 """aioice's ICE agent, adapted: batches, several servers, data only from proven addresses, consent as RFC 7675 has it.
 
-aioice does the checking and nominating. Of its private names two are used, both pinned by a test: `_protocols`, to
-which gathering adds, and `_add_remote_candidate`, which takes a resolved address apart from the candidate's name.
+aioice does the checking and nominating. Of its private names three are used, all pinned by a test: `_protocols`, to
+which gathering adds; `_add_remote_candidate`, which takes a resolved address apart from the candidate's name; and
+`_pair_remote_candidate`, which pairs the peer's candidates with an allocation that comes while checks run.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from aioice.ice import CandidatePair, StunProtocol, candidate_pair_priority
 
 from datachan.ice.consent import Consent
 from datachan.ice.endpoints import RelayEndpoint, TransportAddress
+from datachan.ice.mdns import is_mdns_name
 from datachan.ice.protocol import IceProtocol
 
 # RFC 8445, 6.1.2.5 limits the pairs to check to 100 by default; so many candidates are kept of a peer.
@@ -116,8 +118,12 @@ class Agent(Connection):
         return await self._gather(self, addresses)
 
     def add_protocol(self, protocol: IceProtocol) -> None:
-        """Use a socket or allocation that has its `local_candidate`."""
+        """Use a socket or allocation that has its `local_candidate`; checks may be running."""
         self._protocols.append(protocol)
+        for candidate in self.remote_candidates:
+            self._pair_remote_candidate(candidate)
+            self._permit(protocol, candidate)
+        self.sort_check_list()
 
     @property
     def protocols(self) -> list[IceProtocol]:
@@ -128,6 +134,19 @@ class Agent(Connection):
         """Add a candidate of the peer that is reached at an address; its own may be a name."""
         if len(self.remote_candidates) < MAX_REMOTE_CANDIDATES:
             self._add_remote_candidate(candidate, address)
+            for protocol in self.protocols:
+                self._permit(protocol, candidate)
+
+    @staticmethod
+    def _permit(protocol: IceProtocol, candidate: Candidate) -> None:
+        """Have a TURN server let through the checks of a candidate of the peer, before our own check needs it.
+
+        Without a permission the peer's first check is lost, and it comes again half a second later.
+        """
+        relay = protocol.transport
+        # draft-ietf-mmusic-mdns-ice-candidates, 3.3.2: the address behind a name must not be shown to the TURN server.
+        if isinstance(relay, RelayEndpoint) and not is_mdns_name(candidate.host):
+            relay.permit(candidate.host)
 
     # checks
 
@@ -193,11 +212,12 @@ class Agent(Connection):
             self.consent.check_now()
             self._probe = loop.call_later(PROBE_TIMEOUT, self._probe_ended, self.selected, other, loop.time())
 
-    def _probe_ended(self, probed: CandidatePair, other: CandidatePair, started: float) -> None:
+    def _probe_ended(self, probed: CandidatePair | None, other: CandidatePair, started: float) -> None:
         self._probe = None
-        if self.selected is probed and self.consent is not None:
-            if max(self._last_heard, self.consent.granted_at) <= started:
-                self._select(other)
+        if self.selected is not probed or self.consent is None:
+            return
+        if max(self._last_heard, self.consent.granted_at) <= started:
+            self._select(other)
 
     def _stop_probe(self) -> None:
         if self._probe is not None:
@@ -218,8 +238,8 @@ class Agent(Connection):
             protocol=cast(IceProtocol, pair.protocol),
             address=pair.remote_addr,
             password=(self.remote_password or "").encode(),
-            # USE-CANDIDATE in each consent check: behind a NAT that gives us a new address, the peer sees a new pair and
-            # may send on it only if we nominate it.
+            # Each consent check has USE-CANDIDATE: when a NAT gives us a new address, the peer sees a new pair, and it
+            # sends there only if we nominate it.
             build_request=lambda: self.build_request(pair, nominate=True),
             counters=self.pairs.setdefault(pair, PairCounters()),
             on_revoked=self._lose_consent,

@@ -23,6 +23,7 @@ _SEND_BUFFER: Final = 1 << 20
 _PENDING_PER_PEER: Final = 64
 _STREAM_HIGH_WATER: Final = 1 << 20
 _CHANNEL_DATA_HEADER: Final = 4
+_DATA_INDICATION: Final = (stun.Method.DATA | stun.Class.INDICATION).to_bytes(2, "big")
 # IPv4's Total Length ends there; loopback's MTU does not.
 _MAX_PACKET: Final = 65535
 # RFC 8656, 9: "The Permission Lifetime MUST be 300 seconds (= 5 minutes)." A channel lasts ten, but binding it again is
@@ -171,10 +172,32 @@ class UdpEndpoint(BatchTransport):
         self.close()
 
 
-class _TurnLink:
-    """What both kinds of TURN client need on top of aioice's: batches, and to know when the link is full."""
+def fail_transaction(
+    transactions: dict[bytes, stun.Transaction],
+    request: stun.Message,
+    address: TransportAddress,
+    error: Exception,
+    key: bytes | None = None,
+) -> None:
+    """End a request with an error answer of our own, instead of repeating it until its timeout.
+
+    RFC 8489, 6.2.1: "A STUN transaction over UDP or DTLS-over-UDP is also considered failed if there has been a hard
+    ICMP error". A check that is authenticated by another key than `key` goes on.
+    """
+    transaction = transactions.get(request.transaction_id)
+    if transaction is not None:
+        answer = stun.Message(request.message_method, stun.Class.ERROR, request.transaction_id)
+        answer.attributes["ERROR-CODE"] = (500, str(error))
+        if key is not None:
+            answer.add_message_integrity(key)
+        transaction.response_received(answer, address)
+
+
+class _TurnLink(turn.TurnClientMixin):
+    """What both kinds of TURN client need on top of aioice's: batches, permissions, and whether the link is full."""
 
     link_full = False
+    permitted: set[str]
     on_link_writable: Callable[[], None] | None = None
 
     def pause_writing(self) -> None:
@@ -187,9 +210,41 @@ class _TurnLink:
         if self.on_link_writable is not None:
             self.on_link_writable()
 
+    async def create_permission(self, host: str) -> None:
+        """Have the server relay what comes from any port of this address."""
+        request = stun.Message(stun.Method.CREATE_PERMISSION, stun.Class.REQUEST)
+        request.attributes["XOR-PEER-ADDRESS"] = (host, 0)
+        await self.request_with_retry(request)
+
+    def datagram_received(self, data: bytes | str, addr: TransportAddress) -> None:
+        """Take a message of the server; aioice reads its attributes without checking how long they are."""
+        data = cast(bytes, data)
+        try:
+            if data[:2] == _DATA_INDICATION:
+                self._data_untrusted(data)
+            else:
+                super().datagram_received(data, addr)
+        except (struct.error, KeyError, ValueError):
+            return
+
+    def _data_untrusted(self, data: bytes) -> None:
+        """Hand up data of a peer that has a permission and no channel yet.
+
+        aioice takes such data only from addresses that have a channel.
+        """
+        message = stun.parse_message(data)
+        peer: TransportAddress = message.attributes["XOR-PEER-ADDRESS"]
+        # RFC 8656, 11.4: "The client SHOULD also check that the XOR-PEER-ADDRESS attribute value contains an IP address
+        # with which the client believes there is an active permission and discard the Data indication otherwise."
+        known = peer[0] in self.permitted or any(peer[0] == bound[0] for bound in self.peer_to_channel)
+        if known and self.receiver is not None:
+            self.receiver.datagram_received(message.attributes["DATA"], peer)
+
 
 class TurnUdpClient(_TurnLink, turn.TurnClientUdpProtocol):
     """aioice's TURN client over UDP, taking batches: channel data of one peer goes up together."""
+
+    _latest: stun.Message | None = None
 
     def datagrams_received(self, datagrams: list[bytes], address: TransportAddress) -> None:
         """Unwrap channel data; everything else is aioice's."""
@@ -205,7 +260,7 @@ class TurnUdpClient(_TurnLink, turn.TurnClientUdpProtocol):
                     payloads, peer = [], source
                 payloads.append(payload)
             elif datagram:
-                self._message_untrusted(datagram, address)
+                self.datagram_received(datagram, address)
         self._deliver(payloads, peer)
 
     def _unwrap(self, datagram: bytes) -> tuple[TransportAddress | None, bytes]:
@@ -219,14 +274,21 @@ class TurnUdpClient(_TurnLink, turn.TurnClientUdpProtocol):
         if payloads and peer is not None and self.receiver is not None:
             cast(BatchProtocol, self.receiver).datagrams_received(payloads, peer)
 
-    def _message_untrusted(self, datagram: bytes, address: TransportAddress) -> None:
-        try:
-            self.datagram_received(datagram, address)
-        except (struct.error, KeyError, ValueError):
-            return  # aioice reads attributes without asking how long they are
+    def send_stun(self, message: stun.Message, addr: TransportAddress) -> None:
+        """Send a request to the server, and remember it until the next."""
+        self._latest = message
+        super().send_stun(message, addr)
 
     def error_received(self, exc: Exception) -> None:
-        """An ICMP error; the transaction's own timeout reports it."""
+        """End the request for an allocation when the system reports that the server cannot be reached.
+
+        Later such an error may pass, and the allocation still be there: then each transaction has its timeout.
+        """
+        if self.relayed_address is None and self._latest is not None:
+            # After the call that sends has returned: asyncio reports errors out of `sendto`, too.
+            asyncio.get_running_loop().call_soon(
+                fail_transaction, self.transactions, self._latest, self.server, exc, self.integrity_key
+            )
 
 
 class TurnStreamClient(_TurnLink, turn.TurnClientTcpProtocol):
@@ -246,6 +308,7 @@ class RelayEndpoint(BatchTransport):
     def __init__(self, client: TurnClient) -> None:
         super().__init__()
         self._client = client
+        client.permitted = set()
         self._loop = asyncio.get_running_loop()
         self._relayed_address: TransportAddress | None = None
         self._pending: dict[TransportAddress, list[bytes]] = {}
@@ -333,6 +396,21 @@ class RelayEndpoint(BatchTransport):
             self._run(self._refresh(channel, address))
         head = channel.to_bytes(2, "big")
         self._send_on_link([head + len(datagram).to_bytes(2, "big") + datagram for datagram in datagrams])
+
+    def permit(self, host: str) -> None:
+        """Ask the server to relay what comes from an address."""
+        ours = self._relayed_address
+        if ours is None or self.is_closing() or (":" in ours[0]) != (":" in host):
+            return
+        if host not in self._client.permitted:
+            self._client.permitted.add(host)
+            self._run(self._permit(host))
+
+    async def _permit(self, host: str) -> None:
+        try:
+            await self._client.create_permission(host)
+        except (stun.TransactionError, ConnectionError) as error:
+            self._report(error)
 
     def _send_on_link(self, messages: list[bytes]) -> None:
         link = self._link

@@ -28,6 +28,7 @@ from datachan.ice.endpoints import (
     connect_turn_stream,
     connect_turn_udp,
 )
+from datachan.ice.interfaces import addresses_without_carrier
 from datachan.ice.protocol import IceProtocol
 from datachan.ice.servers import ServerAddress
 from datachan.udp import has_reader_support
@@ -78,27 +79,35 @@ class Gatherer:
         self._fast_path = fast_path
         self._timeout = timeout
         self._on_candidate = on_candidate
+        self._hosts: list[IceProtocol] = []
         self._found: list[Candidate] = []
         self.problems: list[str] = []
 
-    async def gather(self, agent: Agent, interface_addresses: list[str]) -> list[Candidate]:
-        """Open sockets, ask servers; what was found until the deadline counts."""
-        hosts: list[IceProtocol] = []
+    async def open_hosts(self, agent: Agent, interface_addresses: list[str]) -> list[Candidate]:
+        """Open the sockets of the host candidates, and return those; checks may begin with them."""
         if not self._relay_only:
             addresses = self._addresses(interface_addresses)
             for index, address in enumerate(addresses):
                 protocol = await self._open_host(agent, address, _LARGEST_LOCAL_PREFERENCE - index)
                 if protocol is not None:
-                    hosts.append(protocol)
-        tasks = [asyncio.create_task(question) for question in self._questions(agent, hosts)]
+                    self._hosts.append(protocol)
+        return self._found[:]
+
+    async def ask_servers(self, agent: Agent) -> None:
+        """Ask the servers for more candidates; those found until the deadline count."""
+        tasks = [asyncio.create_task(question) for question in self._questions(agent, self._hosts)]
         if tasks:
             await self._finish(tasks)
-        return self._found
 
     def _addresses(self, interface_addresses: list[str]) -> list[str]:
         if self._host_addresses is not None:
             return list(self._host_addresses)
-        ordinary = [address for address in interface_addresses if not ipaddress.ip_address(address).is_loopback]
+        unusable = addresses_without_carrier()
+        ordinary = [
+            address
+            for address in interface_addresses
+            if not ipaddress.ip_address(address).is_loopback and address not in unusable
+        ]
         chosen = _interleave(ordinary)[:_MAX_HOST_ADDRESSES]
         wants_loopback = self._loopback
         if wants_loopback is None:

@@ -5,10 +5,11 @@ our answer) or for good, a peer may have no candidates to tell at all and still 
 nothing of that. So the end of the peer's candidates never ends the checks; `patience` does, counted from `start` or
 from the latest candidate of the peer, and only while no pair is selected. Its default is RFC 8863's 39.5 seconds.
 
-Where the time goes. Host candidates are there at once; each server costs a round trip, all of them together at most
-`gather_timeout`. aioice starts a check every 20 ms, the first at once, and answers the peer's with one of its own: with
-reachable host candidates a pair is selected within two round trips of the later `start`. COMPLETED comes up to 20 ms
-after CONNECTED, when aioice's loop has noticed; nothing waits for that.
+Where the time goes. Host candidates are there at once, and checks begin with them. Servers are asked meanwhile: each
+costs a round trip, all of them together at most `gather_timeout`; a relayed candidate joins the checks. aioice starts a
+check every 20 ms, the first at once, and answers the peer's with one of its own: with reachable host candidates a pair
+is selected within two round trips of the later `start`. COMPLETED comes up to 20 ms after CONNECTED, when aioice's loop
+has noticed; nothing waits for that.
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ class IceTransport(DatagramTransport):
     _deadline: asyncio.TimerHandle | None = None
     _resolver: MdnsResolver | None = None
     _remote_ended = False
+    _sockets_open = False
     _checks_finished = False
     _receiver: Receiver | None = None
     _writable_callback: WritableCallback | None = None
@@ -125,13 +127,14 @@ class IceTransport(DatagramTransport):
             relay_only=relay_only,
             username_fragment=_random_ice_chars(_USERNAME_FRAGMENT_LENGTH),
             password=_random_ice_chars(_PASSWORD_LENGTH),
-            gather=self._gatherer.gather,
+            gather=self._gatherer.open_hosts,
             observer=self,
         )
         self._patience = patience
         self._mdns = mdns
         self._relay_only = relay_only
         self._selected_or_over = asyncio.Event()
+        self._can_check = asyncio.Event()  # there is a local candidate, or there will be none
         self._local_candidates: list[IceCandidate] = []
         self._remote_candidates: list[IceCandidate] = []
         self._resolving: dict[str, asyncio.Task[None]] = {}
@@ -175,23 +178,36 @@ class IceTransport(DatagramTransport):
 
     async def gather(self) -> None:
         """Find the local candidates; at most `gather_timeout`. A second call waits for the first."""
+        gathering = self._begin_gathering()
+        await asyncio.wait([gathering])
+        if gathering.cancelled():
+            raise IceError("the ICE transport was closed while it gathered candidates")
+        gathering.result()
+
+    def _begin_gathering(self) -> asyncio.Task[None]:
         if self._closing is not None:
             raise IceError("the ICE transport is closed")
         if self._gathering is None:
             self._gathering = asyncio.create_task(self._gather())
-        await asyncio.wait([self._gathering])
-        if self._gathering.cancelled():
-            raise IceError("the ICE transport was closed while it gathered candidates")
-        self._gathering.result()
+        return self._gathering
 
     async def _gather(self) -> None:
-        await self._agent.gather_candidates()
+        try:
+            await self._agent.gather_candidates()  # the host candidates
+            self._sockets_open = True
+            if self._local_candidates:
+                self._can_check.set()
+            await self._gatherer.ask_servers(self._agent)
+        finally:
+            self._can_check.set()
         if self.on_local_candidate is not None:
             self.on_local_candidate(None)
 
     def _candidate_found(self, candidate: Candidate) -> None:
         ours = from_aioice(candidate)
         self._local_candidates.append(ours)
+        if self._sockets_open:
+            self._can_check.set()
         if self.on_local_candidate is not None:
             self.on_local_candidate(ours)
 
@@ -281,7 +297,10 @@ class IceTransport(DatagramTransport):
             raise IceError("the ICE transport was closed while it looked for a path")
 
     async def _start(self) -> None:
-        await self.gather()
+        gathering = self._begin_gathering()
+        await self._can_check.wait()
+        if gathering.done():
+            await self.gather()  # raises what went wrong
         self._set_state(IceState.CHECKING)
         if not self._local_candidates:
             self._fail("there is no local candidate to try")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from aioice import stun
 from aioice.ice import StunProtocol
 
-from datachan.ice.endpoints import BatchTransport, TransportAddress
+from datachan.ice.endpoints import BatchTransport, TransportAddress, fail_transaction
 from datachan.ice.transport import PathLimits
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class IceProtocol(StunProtocol):
         self.on_writable: Callable[[], None] | None = None
         self.proven: dict[TransportAddress, bool] = {}  # True where a check of the peer came from
         self._requests: dict[TransportAddress, stun.Message] = {}
+        self._refusals: deque[Exception] = deque(maxlen=1)
 
     # from the transport below
 
@@ -81,7 +83,14 @@ class IceProtocol(StunProtocol):
             if len(self._requests) >= _MAX_REMEMBERED_REQUESTS:
                 self._requests.clear()
             self._requests[addr] = message
+        self._refusals.clear()
         super().send_stun(message, addr)
+        if self._refusals:
+            fail_transaction(self.transactions, message, addr, self._refusals.pop())
+
+    def error_received(self, exc: Exception) -> None:
+        """Take note that the system refused what was just sent: there is no route."""
+        self._refusals.append(exc)
 
     def repeat_request(self, address: TransportAddress) -> None:
         """Send the request to this address that waits for an answer once more."""

@@ -39,7 +39,8 @@ class AddedCandidate:
         return True
 
     def _section_index(self, remote: SessionDescription) -> int | None:
-        if self.mid is not None:
+        # pion 3 sends sdpMid "" with the right sdpMLineIndex. No section can have an empty mid, so the index decides.
+        if self.mid is not None and (self.mid or self.index is None):
             mids = [section.mid for section in remote.sections]
             if self.mid not in mids:
                 raise OperationError(f"the remote description has no section with mid {self.mid!r}")

@@ -126,6 +126,47 @@ async def test_a_relay_over_tls_that_nobody_vouches_for_is_not_used(server: cotu
         await pair.a.ice.start()
 
 
+async def test_checks_go_on_with_the_first_relay_while_another_server_is_silent(
+    server: coturn.Coturn, make_pair: MakePair
+) -> None:
+    silent = UdpSocket.bind(coturn.HOST)
+    dead = IceServer((f"turn:{coturn.HOST}:{silent.local_address[1]}",), coturn.USER, coturn.PASSWORD)
+    pair = make_pair(servers=[dead, server.turn()], relay_only=True, gather_timeout=60)
+    pair.exchange_credentials()
+    pair.a.ice.on_local_candidate = pair.z.ice.add_remote_candidate
+    pair.z.ice.on_local_candidate = pair.a.ice.add_remote_candidate
+    async with asyncio.timeout(10):
+        await pair.start()
+    assert not pair.a.ice.gathered
+    silent.close()
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize("candidate_first", [True, False])
+async def test_the_peers_first_check_gets_through_a_relay_that_has_not_sent_a_check_itself(
+    server: coturn.Coturn, make_pair: MakePair, transport: str, candidate_first: bool
+) -> None:
+    relayed, direct = make_pair(servers=[server.turn(transport)], relay_only=True).a, make_pair(**LOCAL).z
+    relayed.ice.set_remote(direct.ice.username_fragment, direct.ice.password)
+    direct.ice.set_remote(relayed.ice.username_fragment, relayed.ice.password)
+    await direct.ice.gather()
+    [of_direct] = direct.ice.local_candidates
+    if candidate_first:
+        relayed.ice.add_remote_candidate(of_direct)
+    await relayed.ice.gather()
+    relayed.ice.add_remote_candidate(of_direct)
+    await asyncio.sleep(0.2)  # the server answers the request for a permission
+    [of_relayed] = relayed.ice.local_candidates
+    direct.ice.add_remote_candidate(of_relayed)
+    starting = asyncio.create_task(direct.ice.start())
+    # The relayed side never starts its own checks: it answers, and that needs the permission on the way in.
+    async with asyncio.timeout(10):
+        while not any(stats.responses_received for stats in direct.ice.stats().pairs):
+            await asyncio.sleep(0.01)
+    await direct.ice.close()
+    await asyncio.gather(starting, return_exceptions=True)
+
+
 async def test_a_peer_behind_a_relay_meets_one_that_is_not(server: coturn.Coturn, make_pair: MakePair) -> None:
     relayed = make_pair(servers=[server.turn()], relay_only=True)
     direct = make_pair(**LOCAL)

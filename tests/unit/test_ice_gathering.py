@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 import socket
 import struct
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +18,8 @@ from aioice import stun
 from datachan.ice import IceError, IceServer, IceTransport
 from datachan.ice.endpoints import TurnUdpClient
 from datachan.udp import UdpSocket
+from tests.interop.namespaces import network
+from tests.unit.ice_pair import Pair
 
 Answer = Callable[[stun.Message, tuple[str, int]], bytes | None]
 
@@ -145,6 +150,84 @@ async def test_a_turn_server_that_is_not_there_is_reported(transport: str) -> No
     assert [candidate.type for candidate in found] == ["host"]
     assert elapsed < 2
     assert "no answer in 0.3 s" in failure or "Connect" in failure
+
+
+# checks need not wait for servers
+
+
+async def test_checks_begin_while_a_silent_server_is_waited_for(serve: Any) -> None:
+    pair = Pair(host_addresses=["127.0.0.1"], servers=[serve(silent).server], gather_timeout=30)
+    pair.exchange_credentials()
+    pair.a.ice.on_local_candidate = pair.z.ice.add_remote_candidate
+    pair.z.ice.on_local_candidate = pair.a.ice.add_remote_candidate
+    async with asyncio.timeout(10):
+        await pair.start()
+    assert not pair.a.ice.gathered
+    assert not pair.z.ice.gathered
+    await pair.close()
+
+
+WITHOUT_CARRIER = """
+import asyncio
+from datachan.ice import IceTransport
+
+async def main():
+    ice = IceTransport(controlling=True)
+    await ice.gather()
+    print(sorted({candidate.address for candidate in ice.local_candidates}))
+    await ice.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif("sys.platform != 'linux'", reason="only Linux tells of an interface's carrier")
+def test_addresses_of_interfaces_without_a_carrier_are_left_out() -> None:
+    with network(
+        """
+        ip link set lo up
+        ip link add plugged type veth peer name socket
+        ip link add unplugged type veth peer name loose
+        ip address add 192.0.2.1/24 dev plugged
+        ip address add 198.51.100.1/24 dev unplugged
+        ip link set plugged up
+        ip link set socket up
+        ip link set unplugged up
+        """
+    ):
+        found = subprocess.run(
+            [sys.executable, "-X", "dev", "-c", WITHOUT_CARRIER],
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert found.stdout.strip() == "['192.0.2.1']", found.stderr
+
+
+@pytest.mark.parametrize("fast_path", [True, False])
+async def test_a_server_without_a_route_ends_the_question_at_once(fast_path: bool) -> None:
+    with network("ip link set lo up"):
+        unreachable = IceServer(("stun:192.0.2.1", "stun:192.0.2.2"))
+        found, elapsed, failure = await gathered(
+            host_addresses=["127.0.0.1"], servers=[unreachable], fast_path=fast_path
+        )
+    assert [candidate.type for candidate in found] == ["host"]
+    assert elapsed < 2
+    assert "stun:192.0.2.1: " in failure
+    assert "unreachable" in failure
+
+
+@pytest.mark.parametrize("fast_path", [True, False])
+async def test_a_turn_server_whose_port_is_closed_ends_the_question_at_once(fast_path: bool) -> None:
+    nobody = UdpSocket.bind("127.0.0.1")
+    port = nobody.local_address[1]
+    nobody.close()
+    server = IceServer((f"turn:127.0.0.1:{port}",), "user", "secret")
+    _, elapsed, failure = await gathered(host_addresses=["127.0.0.1"], servers=[server], fast_path=fast_path)
+    assert elapsed < 2
+    assert "Connection refused" in failure
 
 
 # channel data

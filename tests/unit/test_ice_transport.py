@@ -625,11 +625,12 @@ async def test_close_leaves_no_task_and_no_timer() -> None:
 
 
 async def test_the_private_names_of_aioice_that_are_used_exist() -> None:
-    """The two names that `datachan.ice.agent` says it uses; a release that renames them must fail here first."""
+    """The three names that `datachan.ice.agent` says it uses; a release that renames them must fail here first."""
     connection = aioice.Connection(ice_controlling=True)
     assert connection._protocols == []
     remote = aioice.Candidate("1", 1, "udp", 1, "hidden.local", 1, "host")
     connection._add_remote_candidate(remote, "127.0.0.1")
     assert connection.remote_candidates == [remote]
     assert remote.host == "hidden.local"
+    connection._pair_remote_candidate(remote)
     await connection.close()

@@ -194,6 +194,12 @@ def test_a_candidate_for_a_rejected_section_is_ignored(section: dict[str, object
     assert not read_candidate({"candidate": TEXT, **section}).belongs_to_data(REMOTE)
 
 
+@pytest.mark.parametrize(("index", "ours"), [(0, False), (1, False), (2, True)])
+def test_an_empty_mid_leaves_the_choice_of_the_section_to_the_index(index: int, ours: bool) -> None:
+    read = read_candidate({"candidate": TEXT, "sdpMid": "", "sdpMLineIndex": index})
+    assert read.belongs_to_data(REMOTE) is ours
+
+
 def test_a_bundled_section_may_carry_the_candidates_of_the_data_section() -> None:
     assert read_candidate({"candidate": TEXT + " ufrag abcd", "sdpMid": "a"}).belongs_to_data(REMOTE)
 
