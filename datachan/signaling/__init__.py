@@ -1,21 +1,23 @@
 """Signaling: the messages, the server, the client, and a peer that can be called.
 
 `room_messages`, `limits`, `server_options`, `origins` and `rooms` are pure. `server`, `room_connection`, `assets` and
-`client` use aiohttp. `echo` and `connect` use peer connections.
+`client` use aiohttp. `echo`, `connect` and `service` use peer connections.
 """
 
 from __future__ import annotations
 
 from datachan.signaling.client import SignalingClient, SignalingError
-from datachan.signaling.connect import connect_through
+from datachan.signaling.connect import ConnectTimeout, connect_through
 from datachan.signaling.echo import ChannelService, EchoAnswer, EchoOptions, EchoPeer, EchoSession
 from datachan.signaling.room_messages import BadMessage, PeerInfo
 from datachan.signaling.server import SignalingServer
 from datachan.signaling.server_options import IceServerOption, ServerOptions
+from datachan.signaling.service import serve_through
 
 __all__ = [
     "BadMessage",
     "ChannelService",
+    "ConnectTimeout",
     "EchoAnswer",
     "EchoOptions",
     "EchoPeer",
@@ -27,4 +29,5 @@ __all__ = [
     "SignalingError",
     "SignalingServer",
     "connect_through",
+    "serve_through",
 ]

@@ -1,15 +1,23 @@
-"""One WebSocket to the signaling server: joins a room, sends and receives its messages; knows no peer connection."""
+"""One WebSocket to the signaling server: joins a room, sends and receives its messages; knows no description."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import json
+import logging
+import random
+from collections.abc import Mapping
+from dataclasses import replace
+from ssl import SSLContext
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
+from datachan.peer import RTCConfiguration, RTCIceServer
+from datachan.signaling.origins import is_loopback
 from datachan.signaling.room_messages import (
     DEFAULT_NAME,
     MAX_MESSAGE_SIZE,
@@ -27,7 +35,15 @@ from datachan.signaling.room_messages import (
     serialize_client_message,
 )
 
+logger = logging.getLogger("datachan.signaling")
+
+MAX_ICE_SERVERS: Final = 8
+"""ICE servers taken from one signaling server."""
+
 _MAX_WELCOME_SIZE: Final = 4 * MAX_MESSAGE_SIZE
+_CONFIG_TIMEOUT: Final = 5.0
+_FIRST_PAUSE: Final = 0.5
+_LONGEST_PAUSE: Final = 10.0
 
 
 class SignalingError(ConnectionError):
@@ -54,21 +70,43 @@ class SignalingClient:
         room: The room's name: 1 to 64 letters, digits, `-` or `_`.
         name: The name that the other members see.
         timeout: Seconds within which the welcome must arrive.
+        reconnect: Join again whenever the connection breaks. The iteration then gives the new `Welcome`, and goes on.
+        ssl: The TLS context for https; False accepts every certificate.
+        headers: HTTP headers to send to the server, such as `Authorization`.
+        proxy: The URL of an HTTP proxy. None uses HTTP_PROXY, HTTPS_PROXY and NO_PROXY, but none of them for loopback.
 
     Raises:
         ValueError: The URL or the room's name is malformed.
     """
 
-    def __init__(self, url: str, room: str, *, name: str = DEFAULT_NAME, timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        room: str,
+        *,
+        name: str = DEFAULT_NAME,
+        timeout: float = 10.0,
+        reconnect: bool = False,
+        ssl: SSLContext | bool = True,
+        headers: Mapping[str, str] | None = None,
+        proxy: str | None = None,
+    ) -> None:
         if not is_room_name(room):
             raise ValueError("a room's name is 1 to 64 letters, digits, - or _")
-        self._url = _room_url(url, room)
+        base = _http_url(url)
+        self._url = f"{base}/api/v1/rooms/{quote(room)}"
+        self._config_url = f"{base}/config.json"
         self._name = name
         self._timeout = timeout
-        self._stack = contextlib.AsyncExitStack()
+        self._reconnect = reconnect
+        self._ssl = ssl
+        self._headers = dict(headers or {})
+        self._proxy = proxy or _proxy_from_environment(base)
+        self._session: aiohttp.ClientSession | None = None
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._welcome: Welcome | None = None
         self.peers: dict[str, PeerInfo] = {}
+        self.ice_servers: list[RTCIceServer] = []
 
     @property
     def id(self) -> str:
@@ -80,44 +118,41 @@ class SignalingClient:
         """The members that were in the room before this client, in the order in which they joined."""
         return self._joined().peers
 
+    def configuration(self, base: RTCConfiguration | None = None) -> RTCConfiguration:
+        """Return `base` with the ICE servers that the signaling server offers, unless it has ICE servers of its own."""
+        base = base or RTCConfiguration()
+        return base if base.iceServers else replace(base, iceServers=list(self.ice_servers))
+
     async def __aenter__(self) -> Self:
-        """Connect and join the room.
+        """Connect, join the room, and ask for the server's ICE servers.
 
         Raises:
             SignalingError: The server cannot be reached, refused the client, or does not speak the protocol.
         """
+        self._session = aiohttp.ClientSession(headers=self._headers)
         try:
-            async with asyncio.timeout(self._timeout):
-                session = await self._stack.enter_async_context(aiohttp.ClientSession())
-                self._socket = await session.ws_connect(
-                    self._url, heartbeat=20.0, max_msg_size=_MAX_WELCOME_SIZE, compress=0
-                )
-                self._stack.push_async_callback(self._socket.close)
-                await self._socket.send_str(serialize_client_message(Join(self._name)))
-                self._welcome = await self._receive_welcome()
-        except BaseException as error:
-            await self._stack.aclose()
-            if isinstance(error, TimeoutError):
-                raise SignalingError(f"{self._url} did not answer within {self._timeout:g} seconds") from error
-            if isinstance(error, aiohttp.WSServerHandshakeError):
-                raise SignalingError(f"{self._url} is not a signaling room: HTTP status {error.status}") from error
-            if isinstance(error, aiohttp.ClientError | OSError) and not isinstance(error, SignalingError):
-                raise SignalingError(f"{self._url} cannot be reached: {error}") from error
+            await self._join()
+            self.ice_servers = await self._fetch_ice_servers()
+        except BaseException:
+            await self.__aexit__(None, None, None)
             raise
-        self.peers = {peer.id: peer for peer in self._welcome.peers}
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Leave the room."""
-        await self._stack.aclose()
+        self._reconnect = False
+        if self._socket is not None:
+            await self._socket.close()
+        if self._session is not None:
+            await self._session.close()
 
     async def send(self, message: Signal) -> None:
         """Send an offer, an answer, a candidate or a bye to the member with the id `message.peer`.
 
         Raises:
-            SignalingError: The connection is closed.
+            SignalingError: The connection is closed, or is being set up again.
         """
         if self._socket is None:
             raise SignalingError("not in the room: use `async with`")
@@ -127,7 +162,16 @@ class SignalingClient:
             raise SignalingError("the connection to the signaling server is closed") from error
 
     async def receive(self) -> ServerMessage | None:
-        """Return the next message; None once the connection has ended. Messages that cannot be read are skipped."""
+        """Return the next message; None once the connection has ended. Messages that cannot be read are skipped.
+
+        With `reconnect`, the next message after a break is the `Welcome` of the new connection.
+        """
+        message = await self._receive_one()
+        if message is None and self._reconnect:
+            return await self._join_again()
+        return message
+
+    async def _receive_one(self) -> ServerMessage | None:
         if self._socket is None:
             raise SignalingError("not in the room: use `async with`")
         while True:
@@ -163,13 +207,71 @@ class SignalingClient:
         elif isinstance(message, PeerLeft):
             self.peers.pop(message.id, None)
 
+    # -- joining ----------------------------------------------------------------------------------------------------
+
+    async def _join(self) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                self._socket = await self._open_session().ws_connect(
+                    self._url, heartbeat=20.0, max_msg_size=_MAX_WELCOME_SIZE, ssl=self._ssl, proxy=self._proxy
+                )
+                await self._socket.send_str(serialize_client_message(Join(self._name)))
+                self._welcome = await self._receive_welcome()
+        except TimeoutError as error:
+            raise SignalingError(f"{self._url} did not answer within {self._timeout:g} seconds") from error
+        except aiohttp.WSServerHandshakeError as error:
+            raise SignalingError(f"{self._url} is not a signaling room: HTTP status {error.status}") from error
+        except SignalingError:
+            raise
+        except (aiohttp.ClientError, OSError) as error:
+            raise SignalingError(f"{self._url} cannot be reached: {error}") from error
+        self.peers = {peer.id: peer for peer in self._welcome.peers}
+
+    async def _join_again(self) -> Welcome | None:
+        """Join until it succeeds, with pauses that grow; return None if the client is closed in the meantime."""
+        pause = _FIRST_PAUSE
+        while self._reconnect:
+            if self._socket is not None:
+                await self._socket.close()
+            logger.info("signaling: the connection broke; joining again in %.1f s", pause)
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(_LONGEST_PAUSE, 2 * pause)
+            try:
+                await self._join()
+            except SignalingError as error:
+                logger.info("signaling: %s", error)
+            else:
+                return self._welcome
+        return None
+
     async def _receive_welcome(self) -> Welcome:
-        message = await self.receive()
+        message = await self._receive_one()
         if isinstance(message, Welcome):
             return message
         if isinstance(message, Error):
             raise SignalingError(message.message, message.code)
         raise SignalingError(f"{self._url} does not speak the signaling protocol of datachan")
+
+    async def _fetch_ice_servers(self) -> list[RTCIceServer]:
+        """Return the ICE servers in /config.json; none if a server has no such file."""
+        try:
+            async with (
+                asyncio.timeout(_CONFIG_TIMEOUT),
+                self._open_session().get(self._config_url, ssl=self._ssl, proxy=self._proxy) as response,
+            ):
+                body = bytearray()
+                async for piece in response.content.iter_any():
+                    body += piece
+                    if len(body) > MAX_MESSAGE_SIZE:
+                        return []
+                return parse_ice_servers_untrusted(bytes(body))
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            return []
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise SignalingError("not in the room: use `async with`")
+        return self._session
 
     def _joined(self) -> Welcome:
         if self._welcome is None:
@@ -177,10 +279,35 @@ class SignalingClient:
         return self._welcome
 
 
-def _room_url(url: str, room: str) -> str:
+def parse_ice_servers_untrusted(data: bytes) -> list[RTCIceServer]:
+    """Return the ICE servers of a /config.json, without those that are malformed. Never raises."""
+    try:
+        entries = json.loads(data)["iceServers"]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return []
+    servers = []
+    for entry in entries[:MAX_ICE_SERVERS] if isinstance(entries, list) else []:
+        if not isinstance(entry, dict):
+            continue
+        try:
+            server = RTCIceServer(entry.get("urls", ""), entry.get("username"), entry.get("credential"))
+            server.to_ice()
+        except (ValueError, TypeError, AttributeError):
+            continue
+        servers.append(server)
+    return servers
+
+
+def _http_url(url: str) -> str:
     parts = urlsplit(url)
-    scheme = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}.get(parts.scheme)
+    scheme = {"http": "http", "https": "https", "ws": "http", "wss": "https"}.get(parts.scheme)
     if scheme is None or not parts.hostname:
         raise ValueError(f"the server's address looks like http://127.0.0.1:8080, not {url!r}")
-    path = f"{parts.path.rstrip('/')}/api/v1/rooms/{quote(room)}"
-    return urlunsplit((scheme, parts.netloc, path, "", ""))
+    return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
+
+
+def _proxy_from_environment(url: str) -> str | None:
+    parts = urlsplit(url)
+    if is_loopback(parts.hostname or "") or proxy_bypass(parts.hostname or ""):
+        return None
+    return getproxies().get(parts.scheme)

@@ -8,9 +8,10 @@ with `bye`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, Protocol
 
 from datachan.peer import PeerError, RTCPeerConnection, RTCSessionDescription, SdpError
 from datachan.signaling.client import SignalingClient, SignalingError
@@ -25,6 +26,7 @@ from datachan.signaling.room_messages import (
     PeerLeft,
     ServerMessage,
     Signal,
+    Welcome,
 )
 
 
@@ -33,7 +35,7 @@ async def connect_through(
     pc: RTCPeerConnection,
     *,
     to: str | None = None,
-    timeout: float | None = 30.0,  # noqa: ASYNC109 - starts when a peer is there, which the caller cannot know
+    timeout: float | None = 60.0,  # noqa: ASYNC109 - starts when a peer is there, which the caller cannot know
 ) -> PeerInfo:
     """Connect `pc` with a member of the room and return that member once the connection is up.
 
@@ -48,20 +50,43 @@ async def connect_through(
         timeout: Seconds from the moment there is a member to connect with; None for no limit.
 
     Raises:
-        SignalingError: The peer left, declined or sent a malformed description, or the signaling connection broke.
-        TimeoutError: The connection was not up in time.
+        SignalingError: The peer left, declined or sent a malformed description, the signaling connection broke, or the
+            peer connection failed. The message has the connection's own reason, and what may help.
+        ConnectTimeout: The connection was not up in time. It is a `SignalingError` and a `TimeoutError`.
     """
-    call = _Call(client, pc)
+    call = Call(client, pc)
     try:
         return await call.run(to, timeout)
     finally:
         await call.close()
 
 
-class _Call:
-    """One attempt to connect."""
+class ConnectTimeout(SignalingError, TimeoutError):
+    """The connection was not up in time."""
 
-    def __init__(self, client: SignalingClient, pc: RTCPeerConnection) -> None:
+
+class Membership(Protocol):
+    """The part of `SignalingClient` that a call uses."""
+
+    @property
+    def peers(self) -> dict[str, PeerInfo]:
+        """The other members of the room, by id."""
+
+    @property
+    def peers_at_join(self) -> tuple[PeerInfo, ...]:
+        """The members that were in the room before this client."""
+
+    async def send(self, message: Signal) -> None:
+        """Send a message to the member `message.peer`."""
+
+    def __aiter__(self) -> AsyncIterator[ServerMessage]:
+        """Iterate over the messages of the server."""
+
+
+class Call:
+    """One attempt to connect a peer connection with a member of a room."""
+
+    def __init__(self, client: Membership, pc: RTCPeerConnection) -> None:
         self._client = client
         self._pc = pc
         self._peer: PeerInfo | None = None
@@ -74,6 +99,7 @@ class _Call:
         self._gathering: asyncio.Task[None] | None = None
 
     async def run(self, to: str | None, limit: float | None) -> PeerInfo:
+        """Connect and return the peer. The arguments and exceptions are those of `connect_through`."""
         self._pc.on("icecandidate", self._local_candidate)
         self._pc.on("connectionstatechange", self._state_changed)
         offer = None
@@ -85,12 +111,17 @@ class _Call:
             if self._peer is None:
                 raise SignalingError(f"no member with the id {to} is in the room")
         if self._peer is None or self._peer.id not in before:
-            offer = await self._first_offer()
-        async with asyncio.timeout(limit):
-            self._start(self._send())
-            await (self._call() if offer is None else self._answer(offer))
-            self._start(self._listen())
-            await self._connected
+            offer = await self._first_offer(to)
+        try:
+            async with asyncio.timeout(limit):
+                self._start(self._send())
+                await (self._call() if offer is None else self._answer(offer))
+                self._start(self._listen())
+                await self._connected
+        except TimeoutError:
+            sentence = self._timeout_sentence(limit or 0.0)
+            await self._send_bye("it took too long to connect")
+            raise ConnectTimeout(sentence) from None
         if self._gathering is not None:
             await asyncio.wait({self._gathering})  # cancelling it would leave the connection without its other paths
         if self._peer is None:
@@ -98,6 +129,7 @@ class _Call:
         return self._peer
 
     async def close(self) -> None:
+        """Stop exchanging messages; the peer connection stays as it is."""
         self._pc.remove_listener("icecandidate", self._local_candidate)
         self._pc.remove_listener("connectionstatechange", self._state_changed)
         for task in self._tasks:
@@ -109,8 +141,13 @@ class _Call:
 
     # -- descriptions -----------------------------------------------------------------------------------------------
 
-    async def _first_offer(self) -> Offer:
+    async def _first_offer(self, to: str | None) -> Offer | None:
+        """Wait for an offer. Return None if the client joined again, and is now the newcomer that has to offer."""
         async for message in self._client:
+            if isinstance(message, Welcome):
+                self._peer = next((peer for peer in message.peers if to in (None, peer.id)), None)
+                if self._peer is not None:
+                    return None
             if isinstance(message, Offer) and (self._peer is None or message.peer == self._peer.id):
                 self._peer = self._client.peers.get(message.peer) or PeerInfo(message.peer, "")
                 return message
@@ -182,7 +219,13 @@ class _Call:
 
     async def _send(self) -> None:
         while True:
-            await self._client.send(await self._outbound.get())
+            message = await self._outbound.get()
+            try:
+                await self._client.send(message)
+            except SignalingError:
+                # The peer has our description: the connection may come up without our latest candidates.
+                if not (self._described and isinstance(message, Candidate)):
+                    raise
 
     async def _listen(self) -> None:
         async for message in self._client:
@@ -194,6 +237,9 @@ class _Call:
     async def _handle(self, message: ServerMessage) -> None:
         if isinstance(message, Offer):
             await self._decline(message)
+        elif isinstance(message, Welcome):
+            if not self._described:
+                raise SignalingError("the connection to the signaling server broke before the peer answered")
         elif isinstance(message, PeerLeft):
             if message.id == self._peer_id() and not self._described:
                 raise SignalingError("the peer left the room before the connection was up")
@@ -232,7 +278,26 @@ class _Call:
             self._connected.set_result(None)
         elif state in {"failed", "closed"}:
             reason = self._pc.failureReason or "the peer closed the connection"
-            self._connected.set_exception(SignalingError(f"the connection failed: {reason}"))
+            self._connected.set_exception(SignalingError(f"the connection failed: {reason}{self._advice()}"))
+
+    def _timeout_sentence(self, limit: float) -> str:
+        name = (self._peer and self._peer.name) or "the peer"
+        if not self._described:
+            return f"{name} did not answer within {limit:g} seconds"
+        return f"no connection to {name} within {limit:g} seconds (ICE: {self._pc.iceConnectionState}){self._advice()}"
+
+    def _advice(self) -> str:
+        """Return what may help if ICE has found no path; "" otherwise."""
+        if self._pc.iceConnectionState in {"connected", "completed", "closed"}:
+            return ""
+        if self._pc.getConfiguration().iceServers:
+            return ". UDP may be blocked: a TURN server over TCP may help (turn:…?transport=tcp)"
+        return ". A firewall may block UDP, or the peers are on different networks: name a STUN or TURN server"
+
+    async def _send_bye(self, reason: str) -> None:
+        """Tell the peer that this side has given up, so that it need not wait either."""
+        with contextlib.suppress(SignalingError):
+            await self._client.send(Bye(self._peer_id(), self._session, reason))
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine)

@@ -305,7 +305,10 @@ async def between_hosts(
         BenchError: No connection came about, or the other side left.
     """
     try:
-        async with SignalingClient(server, room, name="bench") as client, RTCPeerConnection(configuration) as pc:
+        async with (
+            SignalingClient(server, room, name="bench") as client,
+            RTCPeerConnection(client.configuration(configuration)) as pc,
+        ):
             incoming = IncomingChannels(pc)
             drives = bool(client.peers_at_join)
             channels = {label: pc.createDataChannel(label) for label in LABELS} if drives else {}
@@ -317,7 +320,7 @@ async def between_hosts(
     except (SignalingError, InvalidStateError, ValueError) as error:
         raise BenchError(str(error)) from None
     except TimeoutError:
-        raise BenchError("the other side does not answer") from None
+        raise BenchError("the other side is connected, but has stopped answering") from None
 
 
 @asynccontextmanager

@@ -4,30 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import hashlib
 import os
+import re
+import socket
+import ssl
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import aiohttp
 import pytest
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from datachan.peer import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from datachan.peer import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 from datachan.serve import FileShelf
 from datachan.signaling import (
     BadMessage,
+    ConnectTimeout,
     EchoOptions,
     EchoPeer,
+    IceServerOption,
     ServerOptions,
     SignalingClient,
     SignalingError,
     SignalingServer,
     connect_through,
+    serve_through,
 )
-from datachan.signaling.room_messages import Answer, Bye, Offer, PeerJoined, PeerLeft
+from datachan.signaling.client import parse_ice_servers_untrusted
+from datachan.signaling.room_messages import Answer, Bye, Offer, PeerJoined, PeerLeft, Welcome
 from datachan.transfer import ReceivedFile, TransferRefused, request_file, send_file
 
 HERE = RTCConfiguration(hostAddresses=["127.0.0.1"])
+ASKING = RTCConfiguration(hostAddresses=["127.0.0.1"], alwaysNegotiateDataChannels=True)
 PATIENCE = 20.0
 
 
@@ -228,6 +241,231 @@ async def test_a_call_without_an_answer_times_out(url):
         pc.createDataChannel("chat")
         with pytest.raises(TimeoutError):
             await connect_through(grace, pc, timeout=0.2)
+
+
+async def answer_with_a_silent_address(client: SignalingClient) -> None:
+    """Answer the first offer with a candidate at which nothing replies, as behind a firewall."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        async with RTCPeerConnection(HERE) as pc:
+            async for message in client:
+                if isinstance(message, Offer):
+                    without = "".join(line for line in message.sdp.splitlines(True) if "a=candidate" not in line)
+                    await pc.setRemoteDescription(RTCSessionDescription(without, "offer"))
+                    await pc.setLocalDescription()
+                    sdp = re.sub(
+                        r"(candidate:\S+ 1 udp \d+ \S+) \d+", rf"\1 {silent.getsockname()[1]}", pc.localDescription.sdp
+                    )
+                    await client.send(Answer(message.peer, message.session, sdp))
+                elif isinstance(message, Bye):
+                    assert message.reason == "it took too long to connect"
+                    return
+
+
+async def test_fails_with_the_reason_of_the_connection_and_advice(url):
+    impatient = RTCConfiguration(hostAddresses=["127.0.0.1"], iceTimeout=0.5)
+    async with (
+        SignalingClient(url, "kitchen", name="Ada") as ada,
+        SignalingClient(url, "kitchen", name="Grace") as grace,
+        RTCPeerConnection(impatient) as pc,
+    ):
+        pc.createDataChannel("chat")
+        answering = asyncio.create_task(answer_with_a_silent_address(ada))
+        with pytest.raises(SignalingError) as caught:
+            await connect_through(grace, pc)
+        answering.cancel()
+    assert str(caught.value).startswith("the connection failed: no check was answered within 0.5 seconds; local")
+    assert str(caught.value).endswith("name a STUN or TURN server")
+
+
+async def test_a_timeout_names_the_peer_and_what_is_missing_and_notifies_the_peer(url):
+    async with (
+        SignalingClient(url, "kitchen", name="Ada") as ada,
+        SignalingClient(url, "kitchen", name="Grace") as grace,
+        RTCPeerConnection(HERE) as pc,
+    ):
+        pc.createDataChannel("chat")
+        answering = asyncio.create_task(answer_with_a_silent_address(ada))
+        with pytest.raises(ConnectTimeout, match=r"^no connection to Ada within 1 seconds \(ICE: checking\)\. "):
+            await connect_through(grace, pc, timeout=1.0)
+        await asyncio.wait_for(answering, PATIENCE)
+
+
+# -- how the server is reached ----------------------------------------------------------------------------------------
+
+
+async def test_takes_the_ice_servers_that_the_signaling_server_offers():
+    offered = (IceServerOption("stun:192.0.2.1"), IceServerOption("turn:192.0.2.1", "ada", "secret"))
+    async with running(options=ServerOptions(ice_servers=offered)) as url, SignalingClient(url, "kitchen") as client:
+        servers = client.configuration(HERE).iceServers
+        assert [(server.urls, server.username) for server in servers] == [
+            ("stun:192.0.2.1", None),
+            ("turn:192.0.2.1", "ada"),
+        ]
+        own = RTCConfiguration(iceServers=[RTCIceServer("stun:192.0.2.9")])
+        assert client.configuration(own).iceServers == own.iceServers
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff",
+        b"[",
+        b"[]",
+        b"{}",
+        b'{"iceServers": 1}',
+        b'{"iceServers": [1, {}, {"urls": 1}, {"urls": ["http://a"]}]}',
+        b'{"iceServers": [{"urls": "turn:a"}, {"urls": "stun:a", "username": 1, "credential": []}]}',
+    ],
+)
+def test_ignores_malformed_ice_servers(data):
+    assert all(server.urls == "stun:a" for server in parse_ice_servers_untrusted(data))
+
+
+async def test_goes_through_the_proxy_that_the_environment_names(monkeypatch):
+    async with running() as url:  # the server takes the requests that clients send to a proxy as its own
+        monkeypatch.setenv("http_proxy", url)
+        monkeypatch.setenv("no_proxy", "")
+        async with SignalingClient("http://signaling.invalid", "kitchen") as client:
+            assert client.id
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+        async with SignalingClient(url, "kitchen"):  # loopback needs no proxy
+            pass
+        async with SignalingClient("http://signaling.invalid", "kitchen", proxy=url) as client:
+            assert client.id
+
+
+async def test_sends_the_headers_and_uses_the_tls_context(tmp_path):
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + dt.timedelta(1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    private = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    (tmp_path / "server.pem").write_bytes(key.private_bytes(serialization.Encoding.PEM, *private) + pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem")
+    trusting = ssl.create_default_context(cadata=pem.decode())
+    seen = []
+
+    @web.middleware
+    async def note(request, handler):
+        seen.append((request.path, request.headers.get("Authorization")))
+        return await handler(request)
+
+    app = SignalingServer().create_app()
+    app.middlewares.insert(0, note)
+    runner = web.AppRunner(app, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+        url = f"https://localhost:{runner.addresses[0][1]}"
+        with pytest.raises(SignalingError, match="certificate verify failed"):
+            await SignalingClient(url, "kitchen").__aenter__()
+        for tls in (trusting, False):
+            async with SignalingClient(url, "kitchen", ssl=tls, headers={"Authorization": "Bearer x"}) as client:
+                assert client.id
+        assert seen == [("/api/v1/rooms/kitchen", "Bearer x"), ("/config.json", "Bearer x")] * 2
+    finally:
+        await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def listening(port: int) -> AsyncIterator[str]:
+    runner = web.AppRunner(SignalingServer().create_app(), shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        await runner.cleanup()
+
+
+async def test_joins_again_when_the_server_comes_back(unused_port):
+    async with listening(unused_port) as url:
+        client = await SignalingClient(url, "kitchen", reconnect=True).__aenter__()
+        first = client.id
+    receiving = asyncio.create_task(client.receive())
+    async with listening(unused_port), asyncio.timeout(PATIENCE):
+        welcome = await receiving
+        assert isinstance(welcome, Welcome)
+        assert welcome.id == client.id != first
+        assert client.peers == {}
+        await client.__aexit__(None, None, None)
+        assert await client.receive() is None  # left on purpose: no further attempt
+
+
+async def test_two_members_that_wait_connect_after_the_server_came_back(unused_port):
+    async with listening(unused_port) as url:
+        clients = [await SignalingClient(url, room, reconnect=True).__aenter__() for room in ("kitchen", "kitchen")]
+        for client in clients:
+            client._welcome = replace(client._welcome, peers=())  # both wait for an offer, as if they had been first
+    async with RTCPeerConnection(HERE) as a, RTCPeerConnection(HERE) as z:
+        for pc in (a, z):
+            pc.createDataChannel("chat", negotiated=True, id=0)
+        connecting = asyncio.gather(connect_through(clients[0], a), connect_through(clients[1], z))
+        async with listening(unused_port), asyncio.timeout(PATIENCE):
+            peers = await connecting
+            assert {peer.id for peer in peers} == {client.id for client in clients}
+    for client in clients:
+        await client.__aexit__(None, None, None)
+
+
+# -- serving a room ---------------------------------------------------------------------------------------------------
+
+
+def send_own_name(pc, peer):
+    channel = pc.createDataChannel("robot")
+    channel.on("open", lambda: channel.send(f"hello {peer.name}"))
+
+
+async def view(url: str, name: str, first: asyncio.Event | None = None) -> str:
+    """Join, wait for the robot's channel and return its first message."""
+    async with SignalingClient(url, "robot", name=name) as client, RTCPeerConnection(ASKING) as pc:
+        arrived = asyncio.get_running_loop().create_future()
+        pc.on("datachannel", arrived.set_result)
+        if first is not None:
+            first.set()
+        await connect_through(client, pc)
+        return await anext(aiter(await arrived))
+
+
+async def test_a_robot_serves_viewers_that_came_before_and_after_it_and_outlives_them(unused_port):
+    async with asyncio.timeout(3 * PATIENCE):
+        async with listening(unused_port) as url:
+            there = asyncio.Event()
+            early = asyncio.create_task(view(url, "early", there))
+            await there.wait()
+            robot = await SignalingClient(url, "robot", reconnect=True).__aenter__()
+            serving = asyncio.create_task(serve_through(robot, send_own_name, HERE))
+            assert await early == "hello early"
+            assert await asyncio.gather(view(url, "Ada"), view(url, "Zoe")) == ["hello Ada", "hello Zoe"]
+        async with listening(unused_port) as url:  # the server was restarted, and the robot joins again
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(2):
+                        assert await view(url, "late") == "hello late"
+                        break
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+            await robot.__aexit__(None, None, None)
+
+
+async def test_a_robot_declines_viewers_past_its_limit(url):
+    async with SignalingClient(url, "robot") as robot, asyncio.timeout(PATIENCE):
+        serving = asyncio.create_task(serve_through(robot, send_own_name, HERE, max_peers=1))
+        async with SignalingClient(url, "robot", name="Ada") as ada, RTCPeerConnection(ASKING) as pc:
+            await connect_through(ada, pc)
+            async with SignalingClient(url, "robot", name="Zoe") as zoe, RTCPeerConnection(ASKING) as other:
+                with pytest.raises(SignalingError, match="busy: no connection is free"):
+                    await connect_through(zoe, other, to=robot.id)
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
 
 
 # -- the echo peer ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,185 @@
+"""Connects with every member of a room, each over a peer connection of its own: a robot and its viewers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final, Self
+
+from datachan.peer import RTCConfiguration, RTCPeerConnection
+from datachan.signaling.client import SignalingClient, SignalingError
+from datachan.signaling.connect import Call
+from datachan.signaling.room_messages import (
+    Answer,
+    Bye,
+    Candidate,
+    Error,
+    Offer,
+    PeerInfo,
+    PeerLeft,
+    ServerMessage,
+    Signal,
+    Welcome,
+)
+
+logger = logging.getLogger("datachan.signaling")
+
+_INBOX_SIZE: Final = 512  # messages; a peer that sends more before it is connected loses the rest
+
+
+async def serve_through(
+    client: SignalingClient,
+    prepare: Callable[[RTCPeerConnection, PeerInfo], object],
+    configuration: RTCConfiguration | None = None,
+    *,
+    max_peers: int = 8,
+    timeout: float = 60.0,  # noqa: ASYNC109 - for each connection, not for the call
+) -> None:
+    """Connect with every member of the room, now and later, until the client's connection ends.
+
+    Members that are in the room receive an offer; offers of newcomers are answered. A connection lives until it closes
+    or fails, even if its member leaves the room. Use a client with `reconnect=True` to outlive the signaling server.
+
+    Args:
+        client: A client that has joined a room. Its messages are consumed.
+        prepare: Called with each new connection before it is negotiated: creates channels and registers handlers.
+        configuration: The configuration of the connections; its ICE servers default to those of the signaling server.
+        max_peers: Connections at the same time; further members are declined.
+        timeout: Seconds within which a connection must be up.
+    """
+    service = _Service(client, prepare, client.configuration(configuration), max_peers, timeout)
+    try:
+        await service.run()
+    finally:
+        await service.close()
+
+
+class _Inbox:
+    """The messages of one peer, and the way back to it: the client as one `Call` sees it."""
+
+    def __init__(self, client: SignalingClient, peer: PeerInfo, *, calling: bool) -> None:
+        self.calling = calling
+        self.connected = False
+        self.peers = {peer.id: peer}
+        self.peers_at_join = (peer,) if calling else ()
+        self._client = client
+        self._messages: asyncio.Queue[ServerMessage] = asyncio.Queue(_INBOX_SIZE)
+
+    def put(self, message: ServerMessage) -> None:
+        """Add a message for the call; drop it when the call is over or too many are waiting."""
+        if not self.connected and not self._messages.full():
+            self._messages.put_nowait(message)
+
+    async def send(self, message: Signal) -> None:
+        """Send a message to the peer."""
+        await self._client.send(message)
+
+    def __aiter__(self) -> Self:
+        """Iterate over the messages, without an end."""
+        return self
+
+    async def __anext__(self) -> ServerMessage:
+        """Return the next message."""
+        return await self._messages.get()
+
+
+class _Service:
+    """All connections of one `serve_through`."""
+
+    def __init__(
+        self,
+        client: SignalingClient,
+        prepare: Callable[[RTCPeerConnection, PeerInfo], object],
+        configuration: RTCConfiguration,
+        max_peers: int,
+        timeout: float,
+    ) -> None:
+        self._client = client
+        self._prepare = prepare
+        self._configuration = configuration
+        self._max_peers = max_peers
+        self._timeout = timeout
+        self._inboxes: dict[str, _Inbox] = {}
+        self._tasks: dict[_Inbox, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Call the members of the room, then follow the messages of the server."""
+        self._call_each(self._client.peers_at_join)
+        async for message in self._client:
+            if isinstance(message, Welcome):
+                self._call_each(message.peers)
+            elif isinstance(message, Offer):
+                await self._take_offer(message)
+            elif isinstance(message, Answer | Candidate | Bye):
+                self._put(message.peer, message)
+            elif isinstance(message, PeerLeft):
+                self._put(message.id, message)
+            elif isinstance(message, Error):
+                for inbox in self._inboxes.values():
+                    inbox.put(message)
+
+    async def close(self) -> None:
+        """End all connections."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _call_each(self, peers: tuple[PeerInfo, ...]) -> None:
+        for peer in peers:
+            if peer.id not in self._inboxes and len(self._tasks) < self._max_peers:
+                self._start(peer, calling=True)
+
+    async def _take_offer(self, offer: Offer) -> None:
+        inbox = self._inboxes.get(offer.peer)
+        if inbox is not None:
+            # Both sides called at the same time: both use the offer of the smaller id.
+            if inbox.calling and not inbox.connected and self._client.id < offer.peer:
+                return
+            self._tasks[inbox].cancel()
+            self._inboxes.pop(offer.peer)
+        if len(self._tasks) - (inbox is not None) >= self._max_peers:
+            await self._client.send(Bye(offer.peer, offer.session, "busy: no connection is free"))
+            return
+        peer = self._client.peers.get(offer.peer) or PeerInfo(offer.peer, "")
+        self._start(peer, calling=False).put(offer)
+
+    def _put(self, peer_id: str, message: ServerMessage) -> None:
+        inbox = self._inboxes.get(peer_id)
+        if inbox is not None:
+            inbox.put(message)
+
+    def _start(self, peer: PeerInfo, *, calling: bool) -> _Inbox:
+        inbox = self._inboxes[peer.id] = _Inbox(self._client, peer, calling=calling)
+        task = self._tasks[inbox] = asyncio.get_running_loop().create_task(self._serve(peer, inbox))
+        task.add_done_callback(lambda _: self._forget(peer.id, inbox))
+        return inbox
+
+    def _forget(self, peer_id: str, inbox: _Inbox) -> None:
+        del self._tasks[inbox]
+        if self._inboxes.get(peer_id) is inbox:
+            del self._inboxes[peer_id]
+
+    async def _serve(self, peer: PeerInfo, inbox: _Inbox) -> None:
+        try:
+            async with RTCPeerConnection(self._configuration) as pc:
+                over = asyncio.Event()
+
+                def state_changed() -> None:
+                    if pc.connectionState in {"failed", "closed"}:
+                        over.set()
+
+                pc.on("connectionstatechange", state_changed)
+                self._prepare(pc, peer)
+                call = Call(inbox, pc)
+                try:
+                    await call.run(None, self._timeout)
+                finally:
+                    await call.close()
+                inbox.connected = True
+                await over.wait()
+        except SignalingError as error:
+            logger.info("signaling: no connection with %s: %s", peer.name, error)
+        except Exception:
+            logger.exception("signaling: serving %s failed", peer.name)
