@@ -304,7 +304,7 @@ class Association:
             return
         tcb.unconsumed = max(tcb.unconsumed - size - OVERHEAD * messages, 0)
         tcb.unconsumed_messages = max(tcb.unconsumed_messages - messages, 0)
-        tcb.window.consumed(size, tcb.path.srtt, now)
+        tcb.window.record_read(size, tcb.path.srtt, now)
         # RFC 9260, 6.2: "send a window update only if the window can be increased by at least a quarter of the receive
         # buffer size of the association."
         if available_window(self._core.options, tcb) >= tcb.advertised_a_rwnd + tcb.window.size // 4:

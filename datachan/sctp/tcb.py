@@ -154,7 +154,7 @@ class Tcb:
         self.paths.remove(path)
         if path is self.path:
             self.path = self.paths.primary
-            self.sender.use(self.path)
+            self.sender.set_current(self.path)
         self.sender.remove_path(path)
         if path is self.sack_path:
             self.sack_path = None
@@ -218,12 +218,12 @@ class Tcb:
 
     def held(self) -> int:
         """Bytes of the peer's data in memory that count against the receiver window, overhead included."""
-        assembling, _ = self.reassembly.being_assembled(self.tracker.cumulative_tsn)
+        assembling, _ = self.reassembly.uncounted(self.tracker.cumulative_tsn)
         return self.reassembly.buffered - assembling + self.unconsumed
 
     def held_payload(self) -> int:
         """The same without overhead: what the peer, which knows nothing of it, counts."""
-        _, assembling = self.reassembly.being_assembled(self.tracker.cumulative_tsn)
+        _, assembling = self.reassembly.uncounted(self.tracker.cumulative_tsn)
         return self.held() - OVERHEAD * (self.reassembly.pieces - assembling + self.unconsumed_messages)
 
 

@@ -279,7 +279,7 @@ class PacketWriter:
             if len(chunk) <= self._room:
                 self._put(chunk)
         self._control.clear()
-        tcb.sender.begin_batch(now)
+        tcb.sender.start_batch(now)
         out: list[bytes] = []
         if tcb.echo_path is tcb.path and tcb.path.confirmed:
             self._write_data(tcb, out, False, now, single_packet=True)
@@ -300,7 +300,7 @@ class PacketWriter:
         self._write_control(tcb, path, out, now)
         if state in MAY_SEND_DATA:
             if first:
-                tcb.sender.begin_batch(now)
+                tcb.sender.start_batch(now)
             # RFC 9260, 5.4: "An endpoint MUST NOT send any chunks to an UNCONFIRMED address".
             if path.confirmed:
                 self._write_data_of(state, tcb, path, out, now)
@@ -328,7 +328,7 @@ class PacketWriter:
         tracker = tcb.tracker
         # Only a delayed SACK depends on whether DATA leaves; the question costs, and notes what holds DATA back.
         if (tcb.sack_path or tcb.path) is path and (
-            tracker.due() or (tracker.is_delaying and tracker.due(with_data=tcb.sender.sends_soon(now)))
+            tracker.due() or (tracker.is_delaying and tracker.due(with_data=tcb.sender.can_send_now(now)))
         ):
             self._put_sack(tcb)
         for chunk in self._take_control(tcb, path):
@@ -353,7 +353,7 @@ class PacketWriter:
                 return
             had_data = self._has_data
             self._finish(tcb, out, now, zero_checksum=not single_packet and tcb.capabilities.zero_checksum)
-            if len(out) == self._packets_at_once or (not had_data and not sender.sends_soon(now)):
+            if len(out) == self._packets_at_once or (not had_data and not sender.can_send_now(now)):
                 return
 
     def _write_shutdown(self, tcb: Tcb, out: list[bytes], now: float) -> None:
@@ -419,7 +419,7 @@ class PacketWriter:
             )
         )
         if self._has_data:
-            tcb.sender.packet_done(self._size - self._room, now)
+            tcb.sender.finish_packet(self._size - self._room, now)
         self._begin()
 
 

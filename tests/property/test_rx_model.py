@@ -168,7 +168,7 @@ def test_interleaved_messages_are_delivered_for_any_order_of_arrival(
         reassembly.check_invariants()
     check_received(sent, set(), out)
     assert reassembly.buffered == 0
-    assert reassembly.being_assembled(0) == (0, 0)
+    assert reassembly.uncounted(0) == (0, 0)
 
 
 @settings(max_examples=200, deadline=None)

@@ -140,7 +140,7 @@ class Sender(RuleBasedStateMachine):
         self.take_cumulatively()
         gaps = self.islands()[:blocks]
         assert self.outstanding.is_valid_sack(self.cumulative, gaps)
-        assert not self.outstanding.never_sent(self.cumulative, gaps)
+        assert not self.outstanding.acknowledges_unsent(self.cumulative, gaps)
         self.now += 0.01
         info = self.outstanding.acknowledge(self.cumulative, gaps, self.now)
         self.outstanding.advance_peer_ack_point()
@@ -174,13 +174,13 @@ class Sender(RuleBasedStateMachine):
 
     @rule(path=st.integers(0, PATHS - 1))
     def time_out(self, path: int) -> None:
-        for message in self.outstanding.lose_all(self.outstanding.flights[path]):
+        for message in self.outstanding.mark_all_lost(self.outstanding.flights[path]):
             self.abandon(message)
 
     @rule(path=st.integers(0, PATHS - 1))
     def fail_over(self, path: int) -> None:
         flights = self.outstanding.flights
-        flights[path].hand_over_lost(flights[1 - path])
+        flights[path].move_lost(flights[1 - path])
 
     # -- what always holds ------------------------------------------------------------------------------------
 

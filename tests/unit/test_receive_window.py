@@ -17,7 +17,7 @@ def take(window: ReceiveWindow, bytes_per_round_trip: int, round_trips: int, sta
     now = start
     for _ in range(round_trips * 10):
         now += RTT / 10
-        window.consumed(bytes_per_round_trip // 10, RTT, now)
+        window.record_read(bytes_per_round_trip // 10, RTT, now)
     return now
 
 
@@ -41,7 +41,7 @@ def test_a_window_half_used_stays() -> None:
 def test_without_a_measured_path_or_a_limit_above_it_stays() -> None:
     window = ReceiveWindow(1000, 6000)
     for i in range(100):
-        window.consumed(1000, None, i * RTT)
+        window.record_read(1000, None, i * RTT)
     assert window.size == 1000
     fixed = ReceiveWindow(1000, 0)
     take(fixed, 10_000, 10)
@@ -51,7 +51,7 @@ def test_without_a_measured_path_or_a_limit_above_it_stays() -> None:
 def test_a_burst_after_a_pause_is_no_reason_to_grow() -> None:
     window = ReceiveWindow(1000, 6000)
     now = take(window, 100, 5)
-    window.consumed(900, RTT, now + 100)
+    window.record_read(900, RTT, now + 100)
     assert window.size == 1000
 
 

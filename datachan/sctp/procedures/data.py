@@ -169,7 +169,7 @@ def handle_sack(core: Core, tcb: Tcb, sack: SackChunk, now: float) -> None:
     """Give a SACK to the data sender, and clear error counters if it acknowledged anything."""
     outstanding = tcb.sender.outstanding
     cumulative_tsn_ack = unwrap(sack.cumulative_tsn_ack, outstanding.cumulative_tsn_ack)
-    if outstanding.never_sent(cumulative_tsn_ack, sack.gap_ack_blocks):
+    if outstanding.acknowledges_unsent(cumulative_tsn_ack, sack.gap_ack_blocks):
         # RFC 9260, 12.4: "An SCTP implementation MUST abort the association if it receives a SACK chunk acknowledging a
         # TSN that has not been sent."
         _abort_for_violation(core, "a SACK acknowledges a TSN that was not sent")
@@ -198,8 +198,8 @@ def make_room(core: Core, size: int, drop_priority: int | None) -> None:
     excess = core.queue.buffered + size - limit
     if excess <= 0:
         return
-    begun_too = tcb is not None and tcb.sender.can_abandon
-    victims = None if size > limit else core.queue.room_makers(excess, drop_priority, begun_too=begun_too)
+    started_too = tcb is not None and tcb.sender.can_abandon
+    victims = None if size > limit else core.queue.choose_to_abandon(excess, drop_priority, started_too=started_too)
     if victims is None:
         raise SendBufferFull(f"{core.queue.buffered} of {limit} bytes are queued; there is no room for {size}")
     if tcb is not None:

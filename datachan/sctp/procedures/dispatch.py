@@ -286,7 +286,7 @@ def _handle_heartbeat_ack(core: Core, tcb: Tcb, chunk: HeartbeatAckChunk, now: f
 
 
 def _handle_pad(core: Core, tcb: Tcb, chunk: PadChunk, now: float) -> bool:
-    tcb.sender.peer_searches(now)
+    tcb.sender.start_path_mtu_search(now)
     return True
 
 

@@ -81,7 +81,7 @@ def make_tcb(core: Core, content: StateCookieContent, cookie: bytes = b"") -> Tc
         tcb.adopt_sender(core.kept_sender)
         core.kept_sender = None
     core.error_count = 0
-    for message in core.queue.beyond(tcb.outbound_streams):
+    for message in core.queue.drop_beyond(tcb.outbound_streams):
         core.report_failed(message, "the peer accepts fewer streams")
     return tcb
 
@@ -103,7 +103,7 @@ def handle_t1_timeout(core: Core, now: float) -> None:
     elif core.state is _S.COOKIE_WAIT:
         send_init(core, now)
     elif core.state is _S.COOKIE_ECHOED and core.tcb is not None:
-        core.tcb.sender.lose_all_for_handshake()
+        core.tcb.sender.mark_all_lost_for_handshake()
         tcb = core.tcb
         tcb.echo_path = tcb.paths.alternate(tcb.echo_path) or tcb.echo_path
         core.due.cookie_echo = True
@@ -392,7 +392,7 @@ def _enter_established(core: Core, now: float) -> None:
     core.enter(_S.ESTABLISHED)
     core.t1.stop()
     core.due.cookie_echo = False
-    tcb.sender.cookie_acknowledged(now)
+    tcb.sender.start_timers_after_handshake(now)
     # RFC 3758, 3.3.3: "the local endpoint SHOULD inform its upper layer of the remote endpoint's inability to support
     # partially reliable data transfer."
     partial = tcb.capabilities.partial_reliability
@@ -447,7 +447,7 @@ def handle_stale_cookie(core: Core, now: float) -> None:
         core.close(AssociationLost(reason, by_peer=True, cause_code=causes.STALE_COOKIE))
         return
     # DATA bundled with COOKIE ECHO keeps its TSNs: our Initial TSN stays as it is.
-    tcb.sender.lose_all_for_handshake()
+    tcb.sender.mark_all_lost_for_handshake()
     tcb.path.t3_rtx.stop()
     core.kept_sender = tcb.sender
     core.tcb = None

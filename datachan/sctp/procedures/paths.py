@@ -161,9 +161,9 @@ def choose_path(core: Core, tcb: Tcb) -> None:
         return
     failed = tcb.sender.sender_on(tcb.path)
     tcb.path = path
-    tcb.sender.use(path)
+    tcb.sender.set_current(path)
     if failed is not None and failed.path.rank > path.rank and failed.flight.has_lost:
-        tcb.sender.hand_over_lost(failed, tcb.sender.current)
+        tcb.sender.move_lost(failed, tcb.sender.current)
 
 
 def make_primary(core: Core, tcb: Tcb, path: Path) -> None:

@@ -150,7 +150,7 @@ def start_next_request(core: Core, tcb: Tcb) -> None:
         return
     if reconfig.to_reset:
         queue = core.queue
-        ready = [stream_id for stream_id in reconfig.to_reset if queue.idle(stream_id)]
+        ready = [stream_id for stream_id in reconfig.to_reset if queue.is_idle(stream_id)]
         if ready:
             ready = ready[: streams_per_reset(core.options)]
             # RFC 6525, 5.1.2, A1: "The sender MUST stop assigning new SSNs to new user data provided by the upper
@@ -261,11 +261,11 @@ def _handle_incoming_reset(core: Core, tcb: Tcb, request: IncomingSsnResetReques
         # do"."
         reconfig.answer(number, NOTHING_TO_DO)
         return
-    if all(core.queue.fresh(stream_id) for stream_id in requested):
+    if all(core.queue.is_unused(stream_id) for stream_id in requested):
         reconfig.answer(number, NOTHING_TO_DO)
         return
     reconfig.add_reset(requested)
-    if own is None and not reconfig.waiting and all(core.queue.idle(stream_id) for stream_id in requested):
+    if own is None and not reconfig.waiting and all(core.queue.is_idle(stream_id) for stream_id in requested):
         # F1: our Outgoing SSN Reset Request is the answer.
         reconfig.answer_with_reset(number)
     else:

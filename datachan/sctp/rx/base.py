@@ -82,7 +82,7 @@ class Reassembly:
     def reset_streams(self, stream_ids: Sequence[int] | None) -> None:
         """Restart these streams, or all if None, with number 0 (RFC 6525, section 5.2.2)."""
 
-    def being_assembled(self, cumulative_tsn: int) -> tuple[int, int]:
+    def uncounted(self, cumulative_tsn: int) -> tuple[int, int]:
         """Return the (bytes, pieces) of incomplete messages that the receiver window does not count.
 
         If the window counted them, a message longer than the window could never arrive.

@@ -282,7 +282,7 @@ class InterleavedReassembly(Reassembly):
 
     # -- accounts ---------------------------------------------------------------------------------------------
 
-    def being_assembled(self, cumulative_tsn: int) -> tuple[int, int]:
+    def uncounted(self, cumulative_tsn: int) -> tuple[int, int]:
         """Return the (bytes, pieces) of incomplete messages that the receiver window does not count."""
         return self._uncounted, self._uncounted_pieces
 

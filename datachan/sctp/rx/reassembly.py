@@ -206,7 +206,7 @@ class ReassemblyQueue(Reassembly):
             if stream is not None:
                 self._drop_waiting(stream)
 
-    def being_assembled(self, cumulative_tsn: int) -> tuple[int, int]:
+    def uncounted(self, cumulative_tsn: int) -> tuple[int, int]:
         """Return the (bytes, pieces) of the message that is complete up to the cumulative TSN and continues behind it.
 
         If the receiver window counted them, a message longer than the window could never arrive. The maximum message

@@ -15,15 +15,15 @@ class ReceiveWindow:
         limit: the bytes up to which `size` may grow.
     """
 
-    __slots__ = ("_consumed", "_epoch", "limit", "size")
+    __slots__ = ("_epoch", "_read", "limit", "size")
 
     def __init__(self, size: int, limit: int) -> None:
         self.size = size
         self.limit = max(size, limit)
-        self._consumed = 0
+        self._read = 0
         self._epoch = 0.0
 
-    def consumed(self, size: int, round_trip: float | None, now: float) -> None:
+    def record_read(self, size: int, round_trip: float | None, now: float) -> None:
         """Account for bytes the application read; double the window if it limits the sender.
 
         Args:
@@ -33,12 +33,12 @@ class ReceiveWindow:
         """
         if self.size >= self.limit or round_trip is None:
             return
-        self._consumed += size
+        self._read += size
         if now - self._epoch < round_trip:
             return
         # An epoch is longer than a round trip after a pause; only the share of one round trip counts.
-        per_round_trip = self._consumed * round_trip / (now - self._epoch)
+        per_round_trip = self._read * round_trip / (now - self._epoch)
         if per_round_trip > self.size / 2:
             self.size = min(2 * self.size, self.limit)
         self._epoch = now
-        self._consumed = 0
+        self._read = 0

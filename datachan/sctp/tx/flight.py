@@ -163,7 +163,7 @@ class Flight:
         self._waiting[chunk.tsn] = chunk
         heappush(self.lost, chunk.tsn)
 
-    def hand_over_lost(self, other: Flight) -> None:
+    def move_lost(self, other: Flight) -> None:
         """Move the chunks that wait for retransmission here to another path."""
         for chunk in self._waiting.values():
             if chunk.state == LOST:

@@ -156,7 +156,7 @@ class OutstandingData:
         flight.add(chunk, now)
         self.flight_payload += chunk.payload
 
-    def lose_all(self, flight: Flight) -> list[OutgoingMessage]:
+    def mark_all_lost(self, flight: Flight) -> list[OutgoingMessage]:
         """Mark all chunks in flight on a path as lost; return the messages whose retransmissions are used up."""
         exhausted: list[OutgoingMessage] = []
         for chunk in list(flight.chunks.values()):
@@ -214,7 +214,7 @@ class OutstandingData:
 
     # -- acknowledgment --------------------------------------------------------------------------------------
 
-    def never_sent(self, cumulative_tsn_ack: int, gaps: list[Interval]) -> bool:
+    def acknowledges_unsent(self, cumulative_tsn_ack: int, gaps: list[Interval]) -> bool:
         """Return whether a SACK that is not older than the last one acknowledges a TSN that was never sent."""
         if cumulative_tsn_ack < self.cumulative_tsn_ack or cumulative_tsn_ack - self.next_tsn > MAX_PLAUSIBLE_ADVANCE:
             return False

@@ -136,7 +136,7 @@ class PathSender:
 
     # -- what may leave ---------------------------------------------------------------------------------------
 
-    def begin_batch(self) -> None:
+    def start_batch(self) -> None:
         """Prepare for a series of packets."""
         self.paced_out = False
         if self.pacer.active:

@@ -162,7 +162,7 @@ class RetransmissionQueue:
         sender.packet_size_changed(self.outstanding.highest_tsn if self.outstanding else -1)
         self._fit_fragments()
 
-    def peer_searches(self, now: float) -> None:
+    def start_path_mtu_search(self, now: float) -> None:
         """Start the path MTU search on all paths, because the peer searches and so supports the probes."""
         for sender in self.senders:
             sender.path.pmtu.peer_searches(now)
@@ -174,7 +174,7 @@ class RetransmissionQueue:
                 return sender
         return None
 
-    def use(self, path: Path) -> None:
+    def set_current(self, path: Path) -> None:
         """Send new data on this path from now on."""
         sender = self.sender_on(path)
         if sender is not None:
@@ -185,8 +185,8 @@ class RetransmissionQueue:
         sender = self.sender_on(path)
         if sender is None or sender is self.current:
             return
-        self._give_up(self.outstanding.lose_all(sender.flight), RETRANSMISSIONS)
-        self.hand_over_lost(sender, self.current)
+        self._give_up(self.outstanding.mark_all_lost(sender.flight), RETRANSMISSIONS)
+        self.move_lost(sender, self.current)
         self.outstanding.reassign(sender.flight, self.current.flight)
         path.t3_rtx.stop()
         self.senders.remove(sender)
@@ -416,30 +416,30 @@ class RetransmissionQueue:
         if not window_closed:
             # "Zero window probing does not affect the calculation of cwnd."
             sender.reduce_after_timeout(self.outstanding.highest_tsn, now)
-        self._give_up(self.outstanding.lose_all(sender.flight), RETRANSMISSIONS)
+        self._give_up(self.outstanding.mark_all_lost(sender.flight), RETRANSMISSIONS)
         self.outstanding.advance_peer_ack_point()
         self._forward_tsn_due = self._can_forward()
         sender.resume_after_timeout()
         if alternate is None:
             path.t3_rtx.start(now, path.rto)
         else:
-            self.hand_over_lost(sender, alternate)
+            self.move_lost(sender, alternate)
         return counts
 
-    def hand_over_lost(self, sender: PathSender, alternate: PathSender) -> None:
+    def move_lost(self, sender: PathSender, alternate: PathSender) -> None:
         """Retransmit the lost chunks of a path on another one, the first packet of them at once.
 
         RFC 9260, 6.4: "when its peer is multi-homed, an endpoint SHOULD try to retransmit a chunk that timed out to an
         active destination transport address that is different from the last destination address to which the chunk was
         sent."
         """
-        sender.flight.hand_over_lost(alternate.flight)
+        sender.flight.move_lost(alternate.flight)
         alternate.one_packet_now = alternate.flight.has_lost
 
-    def lose_all_for_handshake(self) -> None:
+    def mark_all_lost_for_handshake(self) -> None:
         """Retransmit the DATA bundled with a COOKIE ECHO that is retransmitted; this is no sign of congestion."""
         for sender in self.senders:
-            self._give_up(self.outstanding.lose_all(sender.flight), RETRANSMISSIONS)
+            self._give_up(self.outstanding.mark_all_lost(sender.flight), RETRANSMISSIONS)
 
     def wait_for_cookie_ack(self) -> None:
         """Stop the timers of DATA bundled with a COOKIE ECHO; T1-cookie covers both until COOKIE ACK arrives."""
@@ -447,7 +447,7 @@ class RetransmissionQueue:
             sender.path.t3_rtx.stop()
             sender.probe.timer.stop()
 
-    def cookie_acknowledged(self, now: float) -> None:
+    def start_timers_after_handshake(self, now: float) -> None:
         """Start the timers of DATA that was bundled with the COOKIE ECHO."""
         for sender in self.senders:
             if sender.has_outstanding and not sender.path.t3_rtx.running:
@@ -475,10 +475,10 @@ class RetransmissionQueue:
 
     # -- handing out chunks -----------------------------------------------------------------------------------
 
-    def begin_batch(self, now: float) -> None:
+    def start_batch(self, now: float) -> None:
         """Prepare for a series of packets: abandon expired messages and decay an idle window."""
         for sender in self.senders:
-            sender.begin_batch()
+            sender.start_batch()
         if self._by_packets:
             self._queue.start_packet()
         self.expire(now)
@@ -510,7 +510,7 @@ class RetransmissionQueue:
             return None
         return self._next_new(room, packet_empty, closing, now)
 
-    def sends_soon(self, now: float) -> bool:
+    def can_send_now(self, now: float) -> bool:
         """Return whether there is DATA that the congestion window and the pacer allow now on the path being written."""
         writing = self.writing
         new = self._queue.sendable and not self.suspended and writing is self.next_target()
@@ -518,7 +518,7 @@ class RetransmissionQueue:
             return False
         return writing.one_packet_now or writing.window_allows(now)
 
-    def packet_done(self, length: int, now: float) -> None:
+    def finish_packet(self, length: int, now: float) -> None:
         """Finish a packet with DATA, which holds `length` bytes of chunks."""
         self.packet += 1
         if self._by_packets:

@@ -151,11 +151,11 @@ class SendQueue:
         self.interleaving = False
         self.peer_window = 0
         self._scheduler = scheduler if scheduler is not None else RoundRobin()
-        self._current: OutgoingMessage | None = None  # begun and to be finished before any other
+        self._current: OutgoingMessage | None = None  # partly taken, to be finished before any other
         # (-drop_priority, arrival, message), the first to be given up first; some are sent already.
         self._droppable: list[tuple[int, int, OutgoingMessage]] = []
         self._droppable_limit = 64
-        self._started: dict[int, int] = {}  # size of the message begun and not finished, by stream, if long
+        self._started: dict[int, int] = {}  # the size of the partly taken message of each stream, if long
         self._held_back: list[int] = []  # streams that wait for one of those to be finished
         self._streams: dict[int, OutboundStream] = {}
         self._active: set[int] = set()
@@ -214,11 +214,11 @@ class SendQueue:
         them. RFC 8260, 2.2.2: "The sender MUST assign TSNs to I-DATA chunks in a way that the receiver can make
         progress." A receiver that accepts messages larger than its window keeps a full window of buffer in addition.
         """
-        begun = sum(self._started.values())
+        started = sum(self._started.values())
         longest = max(self._started.values())
         if longest <= self.peer_window:
-            return begun + size <= self.peer_window * 7 // 8
-        return begun - longest + size <= self.peer_window // 4
+            return started + size <= self.peer_window * 7 // 8
+        return started - longest + size <= self.peer_window // 4
 
     def start_packet(self) -> None:
         """Note that fragments taken from now on go into another packet."""
@@ -277,10 +277,10 @@ class SendQueue:
         at_head = stream.messages[0] is message
         stream.messages.remove(message)
         left = message.remaining
-        begun = message.offset > 0
+        started = message.offset > 0
         message.offset = message.size
         message.data = b""
-        if begun:
+        if started:
             self._end_started_message(message.stream_id)
         if at_head:
             self._deactivate(message.stream_id)
@@ -303,7 +303,9 @@ class SendQueue:
             heappop(self._expiries)
         return self._expiries[0][0] if self._expiries else None
 
-    def room_makers(self, size: int, drop_priority: int | None, *, begun_too: bool) -> list[OutgoingMessage] | None:
+    def choose_to_abandon(
+        self, size: int, drop_priority: int | None, *, started_too: bool
+    ) -> list[OutgoingMessage] | None:
         """Choose messages to abandon to make room (RFC 7496, section 3.2).
 
         "User messages sent reliably are considered to have a priority higher than all messages sent with the Priority
@@ -312,7 +314,7 @@ class SendQueue:
         Args:
             size: the bytes needed.
             drop_priority: that of the message that needs room; None for one that may not be abandoned.
-            begun_too: whether partly sent messages may be abandoned.
+            started_too: whether partly sent messages may be abandoned.
 
         Returns:
             The messages; None when they would not free enough bytes.
@@ -328,7 +330,7 @@ class SendQueue:
             if not message.remaining:
                 continue
             kept.append(entry)
-            if begun_too or not message.offset:
+            if started_too or not message.offset:
                 chosen.append(message)
                 size -= message.remaining
         for entry in kept:
@@ -358,7 +360,7 @@ class SendQueue:
         self._progressed.clear()
         return progress
 
-    def beyond(self, streams: int) -> list[OutgoingMessage]:
+    def drop_beyond(self, streams: int) -> list[OutgoingMessage]:
         """Drop and return the messages of streams with identifiers from `streams` on, which do not exist."""
         dropped = [
             message
@@ -383,12 +385,12 @@ class SendQueue:
 
     # -- stream reset (RFC 6525) ------------------------------------------------------------------------------
 
-    def idle(self, stream_id: int) -> bool:
+    def is_idle(self, stream_id: int) -> bool:
         """Return whether nothing is queued on the stream."""
         stream = self._streams.get(stream_id)
         return stream is None or not stream.messages
 
-    def fresh(self, stream_id: int) -> bool:
+    def is_unused(self, stream_id: int) -> bool:
         """Return whether nothing is queued on the stream and its next message gets SSN 0."""
         stream = self._streams.get(stream_id)
         return stream is None or not (stream.next_ssn or stream.next_unordered_mid or stream.messages)
