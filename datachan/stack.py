@@ -14,19 +14,20 @@ from typing import Final, Protocol
 from datachan.dcep import ChannelEvent, DataChannels
 from datachan.dtls.certificate import Certificate, Fingerprint
 from datachan.dtls.connection import DtlsClosed, DtlsConnected, DtlsConnection, DtlsEvent, DtlsFailed, DtlsState
-from datachan.sctp.association import Association, AssociationState
-from datachan.sctp.events import (
+from datachan.sctp import (
+    Association,
     AssociationClosed,
     AssociationEstablished,
     AssociationLost,
+    AssociationOptions,
+    AssociationState,
     Event,
     MessageReceived,
     PathMtuChanged,
     SenderDry,
     StreamProgress,
+    make_init,
 )
-from datachan.sctp.options import AssociationOptions
-from datachan.sctp.records.init import make_init
 
 # Header, explicit nonce and tag of a DTLS 1.2 record with AES-GCM. Our other suites and DTLS 1.3 add less.
 RECORD_OVERHEAD: Final = 13 + 8 + 16

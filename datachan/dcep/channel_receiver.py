@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from datachan.sctp.events import MessageReceived
+from datachan.sctp import MessageReceived
 
 from .channel import Channel, ChannelState
 from .channel_events import (

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datachan.sctp.association import Association
-from datachan.sctp.errors import InvalidState, InvalidStream
+from datachan.sctp import Association, InvalidState, InvalidStream
 
 from .channel import Channel
 from .control_messages import AckMessage, OpenMessage

@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from datachan.sctp.association import Association
-from datachan.sctp.errors import InvalidState, MessageTooLarge
-from datachan.sctp.events import (
+from datachan.sctp import (
+    Association,
     AssociationClosed,
     AssociationEstablished,
     AssociationLost,
     AssociationRestarted,
     Event,
     IncomingStreamsReset,
+    InvalidState,
     MessageReceived,
+    MessageTooLarge,
     OutgoingStreamsReset,
     ShutdownReceived,
     StreamProgress,

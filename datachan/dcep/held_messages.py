@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datachan.sctp.events import MessageReceived
+from datachan.sctp import MessageReceived
 
 
 class HeldMessages:

@@ -11,7 +11,7 @@ from typing import Any
 
 from datachan.dtls.connection import DtlsConnected
 from datachan.ice import IceState
-from datachan.sctp.events import PathMtuChanged
+from datachan.sctp import PathMtuChanged
 from datachan.sdp import IceCandidate, RTCIceCandidate, SessionDescription
 from datachan.stack import StackClosed, StackConnected
 

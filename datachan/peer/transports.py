@@ -18,7 +18,7 @@ from datachan.driver import Driver
 from datachan.dtls.certificate import Certificate
 from datachan.dtls.connection import DtlsState
 from datachan.ice import IceError, IceState, IceTransport, PathLimits
-from datachan.sctp.options import AssociationOptions, data_channel_options
+from datachan.sctp import AssociationOptions, data_channel_options
 from datachan.sdp import IceCandidate, LocalData, Section, TransportParameters
 from datachan.stack import SessionInits, Stack, StackClosed
 from datachan.trace import Tap, open_tap

@@ -10,8 +10,10 @@ from typing import Final
 
 from .addresses import is_unicast
 from .congestion import ALGORITHMS
-from .tx.scheduler import SCHEDULERS
 from .wire.extensions import ASCONF, ASCONF_ACK
+
+SCHEDULERS: Final = ("fcfs", "round-robin", "round-robin-per-packet", "priority", "fair-capacity", "wfq")
+"""The stream schedulers of RFC 8260, section 3."""
 
 _NEVER_SIGNED: Final = frozenset({1, 2, 14, 15})
 """INIT, INIT ACK, SHUTDOWN COMPLETE and AUTH."""

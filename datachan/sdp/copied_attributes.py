@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from datachan.sctp.records.init import read_init_untrusted
+from datachan.sctp import read_init_untrusted
 
 from .description import DEFAULT_MAX_MESSAGE_SIZE, Section, SessionDescription
 from .errors import SdpError

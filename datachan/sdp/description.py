@@ -10,8 +10,7 @@ from typing import Final
 
 from datachan.dtls.certificate import Fingerprint
 from datachan.dtls.errors import BadFingerprint
-from datachan.sctp.errors import BadPacket
-from datachan.sctp.records.init import read_init_untrusted
+from datachan.sctp import BadPacket, read_init_untrusted
 
 from .candidate import IceCandidate, parse_candidate_untrusted
 from .errors import SdpError

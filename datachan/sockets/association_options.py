@@ -8,9 +8,7 @@ from __future__ import annotations
 import errno
 from typing import Any, Final
 
-from datachan.sctp.association import Association
-from datachan.sctp.options import AssociationOptions
-from datachan.sctp.stats import PathState, PathStats
+from datachan.sctp import Association, AssociationOptions, PathState, PathStats
 from datachan.sctp.wire.packet import COMMON_HEADER_LENGTH
 
 from .ancillary import Address, PeerAddress

@@ -7,10 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from datachan.sctp import (
+    AddressChange,
+    AssociationEstablished,
+    AssociationLost,
+    AssociationOptions,
+    Event,
+    InvalidState,
+    LocalAddressChanged,
+)
 from datachan.sctp.addresses import TransportAddress
-from datachan.sctp.errors import InvalidState
-from datachan.sctp.events import AddressChange, AssociationEstablished, AssociationLost, Event, LocalAddressChanged
-from datachan.sctp.options import AssociationOptions
 from datachan.sctp.wire.causes import USER_INITIATED_ABORT
 
 from .ancillary import PeerAddress

@@ -6,11 +6,8 @@ import os
 from collections.abc import Callable, Sequence
 
 from datachan.driver import Driver
+from datachan.sctp import Association, AssociationOptions, Endpoint, Event
 from datachan.sctp.addresses import TransportAddress
-from datachan.sctp.association import Association
-from datachan.sctp.endpoint import Endpoint
-from datachan.sctp.events import Event
-from datachan.sctp.options import AssociationOptions
 
 from .ports import PacketRun, PortTransport
 

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Self
 
-from datachan.sctp.options import AssociationOptions
+from datachan.sctp import AssociationOptions
 
 from .ancillary import Address, PeerAddress
 from .binding import Binding

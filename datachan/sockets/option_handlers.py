@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import Any, Final
 
-from datachan.sctp.errors import InvalidAddress, InvalidState, InvalidStream, UnknownKey
+from datachan.sctp import InvalidAddress, InvalidState, InvalidStream, UnknownKey
 
 from . import association_options as about_one
 from . import auth_options as auth

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
-from datachan.sctp.options import AssociationOptions
+from datachan.sctp import AssociationOptions
 
 from .ancillary import Address, InitMsg
 from .constants import AssocId, Scheduler

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Generic, Protocol, TypeVar
 
-from datachan.sctp.events import MessageReceived
+from datachan.sctp import MessageReceived
 
 from .notifications import Notification, NotificationsStoppedEvent
 

@@ -12,10 +12,8 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
+from datachan.sctp import AssociationOptions, AssociationStats, InvalidState
 from datachan.sctp.addresses import TransportAddress
-from datachan.sctp.errors import InvalidState
-from datachan.sctp.options import AssociationOptions
-from datachan.sctp.stats import AssociationStats
 
 from . import option_handlers
 from .ancillary import Address, Ancillary, AuthInfo, DstAddr, InitMsg, PeerAddress, PrInfo, SndInfo

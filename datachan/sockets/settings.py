@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from datachan.sctp.options import AssociationOptions
+from datachan.sctp import AssociationOptions
 
 from .ancillary import InitMsg, PrInfo, SndInfo
 from .constants import UDP_ENCAPSULATION_PORT

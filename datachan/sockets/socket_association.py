@@ -12,10 +12,9 @@ from collections import deque
 from dataclasses import replace
 from typing import Any
 
+from datachan.sctp import Association, InvalidAddress, InvalidState, InvalidStream, SendBufferFull, UnknownKey
 from datachan.sctp import events as engine
 from datachan.sctp.addresses import TransportAddress
-from datachan.sctp.association import Association
-from datachan.sctp.errors import InvalidAddress, InvalidState, InvalidStream, SendBufferFull, UnknownKey
 from datachan.sctp.records.capabilities import Capabilities
 
 from . import notifications as values

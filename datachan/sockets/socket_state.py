@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from datachan.sctp import AssociationOptions
 from datachan.sctp.addresses import WILDCARDS
-from datachan.sctp.options import AssociationOptions
 
 from .ancillary import Address
 from .binding import Binding

@@ -16,7 +16,7 @@ from enum import IntFlag
 from ipaddress import ip_address
 from typing import Any, Final
 
-from datachan.sctp.options import AssociationOptions
+from datachan.sctp import AssociationOptions
 
 from .ancillary import Address, Ancillary, AuthInfo, DstAddr, InitMsg, PrInfo, SndInfo
 from .constants import BindxAction, PrPolicy, Scheduler, SendFlag

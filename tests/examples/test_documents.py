@@ -10,7 +10,12 @@ import pytest
 
 from .processes import ROOT, run, serve
 
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "tutorial.md", ROOT / "docs" / "sockets.md")
+DOCUMENTS = (
+    ROOT / "README.md",
+    ROOT / "docs" / "tutorial.md",
+    ROOT / "docs" / "sockets.md",
+    ROOT / "docs" / "engine.md",
+)
 DEFAULT_SERVER = "http://127.0.0.1:8080"
 # What a link to a file or folder of this repository begins with: `blob/main/` or `tree/main/` follows.
 REPOSITORY_FILES = "https://github.com/datachan/datachan/"

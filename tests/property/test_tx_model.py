@@ -12,9 +12,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from datachan.sctp.options import SCHEDULERS
 from datachan.sctp.tx.flight import ABANDONED, Flight, OutstandingChunk
 from datachan.sctp.tx.outstanding import OutstandingData
-from datachan.sctp.tx.scheduler import SCHEDULERS, make_scheduler
+from datachan.sctp.tx.scheduler import make_scheduler
 from datachan.sctp.tx.send_queue import OutgoingMessage, SendQueue
 
 INITIAL_TSN = (1 << 33) - 30  # so that the 32-bit TSNs wrap

@@ -7,7 +7,8 @@ from collections import Counter
 
 import pytest
 
-from datachan.sctp.tx.scheduler import SCHEDULERS, StreamScheduler, make_scheduler
+from datachan.sctp.options import SCHEDULERS
+from datachan.sctp.tx.scheduler import StreamScheduler, make_scheduler
 from datachan.sctp.tx.send_queue import OutgoingMessage, SendQueue
 
 FRAGMENT = 1000

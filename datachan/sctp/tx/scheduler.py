@@ -13,6 +13,8 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import Final
 
+from datachan.sctp.options import SCHEDULERS
+
 DEFAULT_PRIORITY: Final = 256
 """The priority of a stream by default: the middle of the range of RFC 8831, section 6.4."""
 
@@ -244,9 +246,6 @@ class WeightedFairQueueing(FairCapacity):
     def weight(self, stream_id: int) -> int:
         """Return the weight of a stream, which is its priority."""
         return self.priority(stream_id)
-
-
-SCHEDULERS: Final = ("fcfs", "round-robin", "round-robin-per-packet", "priority", "fair-capacity", "wfq")
 
 
 def make_scheduler(name: str) -> StreamScheduler:
