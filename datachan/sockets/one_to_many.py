@@ -72,7 +72,7 @@ class sctpsocket_udp(SctpSocket):  # noqa: N801 - PySCTP's name
         try:
             await association.wait_until_established()
         except BaseException:
-            association.abort("")
+            association.drop()
             raise
         return association.id
 
@@ -147,8 +147,7 @@ class sctpsocket_udp(SctpSocket):  # noqa: N801 - PySCTP's name
         try:
             await self._send_on(association, data, request)
         except OSError:  # the message is refused, so the association is not needed
-            association.queue = None
-            association.abort("")
+            association.drop()
             raise
 
     async def _send_to_all(self, data: bytes, request: SendRequest) -> None:

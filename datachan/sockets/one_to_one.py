@@ -166,8 +166,7 @@ class sctpsocket_tcp(SctpSocket):  # noqa: N801 - PySCTP's name
             await association.wait_until_established()
         except BaseException:
             if association is not None:
-                association.queue = None
-                association.abort("")
+                association.drop()
                 self._association = None
             raise
         finally:

@@ -400,6 +400,12 @@ class SocketAssociation:
         if not self.ended:
             self.live().abort(self.driver.now, reason)
 
+    def drop(self) -> None:
+        """End the association at once because its setup is not needed; its peer can be connected to again."""
+        self.queue = None
+        self.abort("")
+        self.driver.flush()
+
     def _send_failed(self, event: engine.SendFailed) -> values.SendFailedEvent:
         """Return the notification of a message that was abandoned."""
         sent = event.context

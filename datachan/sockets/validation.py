@@ -74,7 +74,7 @@ def _flags(*kinds: type[IntFlag]) -> Check:
     known = 0
     for kind in kinds:
         for flag in kind:
-            known |= flag
+            known |= int(flag)
 
     def check(name: str, value: object) -> None:
         if not isinstance(value, int) or value < 0 or value & ~known:
