@@ -454,10 +454,11 @@ class SctpSocket(PySctpNames, SocketState):
         Returns:
             The length of the message.
         """
-        if addresses:
-            check_addresses(addresses)
+        if addresses == ():
+            return await self.sendmsg(data, ancillary)
+        check_addresses(addresses)
         more = [DstAddr(numeric_host(address)) for address in addresses[1:]]
-        return await self.sendmsg(data, [*ancillary, *more], addresses[0] if addresses else None)
+        return await self.sendmsg(data, [*ancillary, *more], addresses[0])
 
     @abstractmethod
     async def _send(self, data: bytes, request: SendRequest) -> None:
