@@ -15,6 +15,7 @@ import datachan
 
 if TYPE_CHECKING:
     from datachan.signaling import IceServerOption
+    from datachan.signaling.client_address import Network
     from datachan.tools import DecodeOptions
 
 EXIT_OK: Final = 0
@@ -85,6 +86,14 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default=[],
         metavar="ORIGIN",
         help="also let pages of this origin use the server, such as https://example.org; may be repeated",
+    )
+    parser.add_argument(
+        "--trust-proxy",
+        type=_network,
+        action="append",
+        default=[],
+        metavar="NETWORK",
+        help="believe the X-Forwarded-For of a proxy in this network, such as 10.0.0.0/8 or 127.0.0.1; may be repeated",
     )
     _add_ice_server(parser, "STUN or TURN server for the page and the echo peer")
     parser.add_argument(
@@ -298,7 +307,9 @@ def run_serve(namespace: argparse.Namespace) -> int:
             allowed_origins=frozenset(namespace.allow_origin),
             loopback_only=is_loopback(namespace.host),
             ice_servers=tuple(namespace.ice_server),
+            trusted_proxies=tuple(namespace.trust_proxy),
             max_rooms=namespace.max_rooms,
+            health_token=os.environ.get("DATACHAN_HEALTH_TOKEN"),
             room_capacity=namespace.room_capacity,
         ),
     )
@@ -343,6 +354,15 @@ def _positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"the value must be a number from 1 on, not {text!r}")
     return int(text)
+
+
+def _network(text: str) -> Network:
+    import ipaddress
+
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an address or a network such as 10.0.0.0/8") from None
 
 
 def _origin(text: str) -> str:

@@ -19,6 +19,9 @@ from aiohttp import web
 from datachan.peer import RTCConfiguration, RTCDataChannel, RTCIceServer
 from datachan.signaling import EchoPeer, EchoSession, ServerOptions, SignalingServer
 from datachan.signaling.assets import page_folder
+from datachan.signaling.client_address import belongs_to
+from datachan.signaling.door import ACCEPT_BACKLOG, Door, DoorOptions
+from datachan.signaling.origins import is_loopback
 from datachan.transfer import (
     CHANNEL_LABEL,
     FileOffer,
@@ -40,7 +43,16 @@ MAX_SHELF_SIZE: Final = 4 * 1024 * 1024 * 1024
 MAX_FILES: Final = 100
 """Files of one call."""
 
+MAX_TRANSFERS: Final = 8
+"""Transfers of one call at the same time; further channels wait for one of them to end."""
+
+MAX_ALL_TRANSFERS: Final = 64
+"""Transfers of all calls at the same time: each has a file open."""
+
 _SHUTDOWN_TIMEOUT: Final = 3.0
+
+_LINGERING_TIME: Final = 2.0
+"""Seconds in which the rest of a body is read and discarded after its request was answered."""
 
 
 class ServeError(Exception):
@@ -69,25 +81,34 @@ class FileShelf:
         self._when_received = when_received
         self._max_file_size = max_file_size
         self._max_size = max_size
-        self._sizes: dict[str, dict[str, int]] = {}
+        self._stored: dict[str, dict[str, int]] = {}
+        self._promised: dict[object, int] = {}
+        self._turns: dict[str, asyncio.Semaphore] = {}
+        self._all_turns = asyncio.Semaphore(MAX_ALL_TRANSFERS)
 
     @property
     def size(self) -> int:
-        """Bytes stored or reserved for accepted files."""
-        return sum(sum(files.values()) for files in self._sizes.values())
+        """Bytes stored, and bytes promised to transfers under way."""
+        return sum(sum(files.values()) for files in self._stored.values()) + sum(self._promised.values())
 
     async def serve(self, channel: RTCDataChannel, session: EchoSession) -> None:
         """Receive the file that the caller offers on this channel, or send the file it requests."""
+        turn = self._turns.setdefault(session.id, asyncio.Semaphore(MAX_TRANSFERS))
+        async with turn, self._all_turns:
+            await self._transfer(channel, session)
+
+    async def _transfer(self, channel: RTCDataChannel, session: EchoSession) -> None:
         folder = self._folder / session.id
         folder.mkdir(mode=0o700, exist_ok=True)
-        files = self._sizes.setdefault(session.id, {})
-        promised: list[str] = []
+        stored = self._stored.setdefault(session.id, {})
+        # The promise of this transfer. Its key is ours: two transfers of one name count twice.
+        promise = object()
 
         def accept(offer: FileOffer) -> bool:
-            if not self._has_room(files, offer):
+            known = offer.name in stored or len(stored) + len(self._promised) < MAX_FILES
+            if not known or self.size + offer.size > self._max_size:
                 return False
-            files[offer.name] = max(offer.size, files.get(offer.name, 0))
-            promised.append(offer.name)
+            self._promised[promise] = offer.size
             return True
 
         try:
@@ -104,9 +125,9 @@ class FileShelf:
             logger.info("echo: a file transfer ended: %s", error.reason)
             return
         finally:
-            for name in promised:
-                self._settle(files, folder / name)
+            self._promised.pop(promise, None)
         if isinstance(done, ReceivedFile):
+            stored[done.path.name] = done.size
             logger.info("echo: received %s, %d bytes, sha256 %s", done.path.name, done.size, done.sha256)
             if self._when_received is not None:
                 self._when_received(done)
@@ -115,19 +136,9 @@ class FileShelf:
 
     def session_ended(self, session_id: str) -> None:
         """Remove the files of a call."""
-        if self._sizes.pop(session_id, None) is not None:
+        self._turns.pop(session_id, None)
+        if self._stored.pop(session_id, None) is not None:
             shutil.rmtree(self._folder / session_id, ignore_errors=True)
-
-    def _has_room(self, files: dict[str, int], offer: FileOffer) -> bool:
-        others = self.size - files.get(offer.name, 0)
-        return others + offer.size <= self._max_size and (offer.name in files or len(files) < MAX_FILES)
-
-    def _settle(self, files: dict[str, int], path: Path) -> None:
-        """Replace the reserved size by the size on the disk: the transfer may have failed."""
-        try:
-            files[path.name] = path.stat().st_size
-        except OSError:
-            files.pop(path.name, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +150,14 @@ class ServeOptions:
         port: The TCP port; 0 for any free port.
         echo: Whether there is an echo peer to call.
         server: The options of the signaling server.
+        door: The bounds of the TCP connections.
     """
 
     host: str = "127.0.0.1"
     port: int = 8080
     echo: bool = True
     server: ServerOptions = field(default_factory=ServerOptions)
+    door: DoorOptions = field(default_factory=DoorOptions)
 
 
 async def serve(options: ServeOptions, announce: Callable[[str], None], stop: asyncio.Event | None = None) -> None:
@@ -158,20 +171,32 @@ async def serve(options: ServeOptions, announce: Callable[[str], None], stop: as
     Raises:
         ServeError: The server cannot start.
     """
+    proxies = options.server.trusted_proxies
+    door = Door(options.door, lambda address: is_loopback(address) or belongs_to(address, proxies))
     with tempfile.TemporaryDirectory(prefix="datachan-", ignore_cleanup_errors=True) as folder:
-        runner = web.AppRunner(_application(options, Path(folder)), access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT)
+        app = _application(options, Path(folder), door)
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            shutdown_timeout=_SHUTDOWN_TIMEOUT,
+            keepalive_timeout=options.door.request_timeout,
+            lingering_time=_LINGERING_TIME,
+        )
+        listener: asyncio.Server | None = None
         try:
             await runner.setup()
-            port = await _listen(runner, options)
+            listener = await _listen(runner, door, options)
             if stop is None:
                 stop = _stop_on_signals()
-            announce(_address(options.host, port))
+            announce(_address(options.host, listener.sockets[0].getsockname()[1]))
             await stop.wait()
         finally:
+            if listener is not None:
+                listener.close()
             await runner.cleanup()
 
 
-def _application(options: ServeOptions, folder: Path) -> web.Application:
+def _application(options: ServeOptions, folder: Path, door: Door) -> web.Application:
     try:
         page = page_folder()
     except FileNotFoundError as error:
@@ -180,16 +205,20 @@ def _application(options: ServeOptions, folder: Path) -> web.Application:
     if options.echo:
         servers = [RTCIceServer(s.url, s.username, s.credential) for s in options.server.ice_servers]
         echo = EchoPeer(RTCConfiguration(iceServers=servers), {CHANNEL_LABEL: FileShelf(folder)})
-    return SignalingServer(options.server, echo=echo, page=page).create_app()
+    return SignalingServer(options.server, echo=echo, page=page, door=door).create_app()
 
 
-async def _listen(runner: web.AppRunner, options: ServeOptions) -> int:
+async def _listen(runner: web.AppRunner, door: Door, options: ServeOptions) -> asyncio.Server:
+    """Listen for TCP connections, which pass the door before aiohttp sees them."""
+    if runner.server is None:
+        raise ServeError("The server stopped before it listened.")
+    loop = asyncio.get_running_loop()
     try:
-        await web.TCPSite(runner, options.host, options.port).start()
+        return await loop.create_server(
+            door.guard(runner.server), options.host, options.port, backlog=ACCEPT_BACKLOG, reuse_address=True
+        )
     except OSError as error:
         raise ServeError(_why_not(error, options)) from error
-    address = runner.addresses[0]
-    return int(address[1])
 
 
 def _why_not(error: OSError, options: ServeOptions) -> str:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -24,6 +25,8 @@ from datachan.peer import (
     RTCSessionDescription,
     SdpError,
 )
+from datachan.signaling.client_address import share_key
+from datachan.signaling.offered_candidates import without_unsafe_candidates
 from datachan.signaling.room_messages import BadMessage
 
 logger = logging.getLogger("datachan.signaling")
@@ -35,16 +38,24 @@ class EchoOptions:
 
     Attributes:
         max_sessions: Calls at the same time.
+        max_connecting_per_address: Calls of one address (IPv6: of one /64) that are not connected yet. One more ends
+            the oldest of them. The oldest of all such calls also gives way when `max_sessions` is reached.
         max_channels: Channels of one call; further channels are closed.
         max_message_size: Bytes of one message. It is announced to the caller, which then sends none longer.
+        max_bytes_per_call: Bytes of messages on their way back to one caller. A call that exceeds this is ended: its
+            caller sends without reading.
+        max_bytes: The same for all calls together.
         connect_timeout: Seconds from the answer until the connection must be up.
         idle_timeout: Seconds without a message after which a call is ended.
         close_timeout: Seconds to wait while closing for a caller that acknowledges nothing.
     """
 
     max_sessions: int = 16
+    max_connecting_per_address: int = 4
     max_channels: int = 256
     max_message_size: int = 16 * 1024 * 1024
+    max_bytes_per_call: int = 48 * 1024 * 1024
+    max_bytes: int = 192 * 1024 * 1024
     connect_timeout: float = 30.0
     idle_timeout: float = 300.0
     close_timeout: float = 1.0
@@ -75,6 +86,9 @@ class EchoPeer:
         configuration: For every peer connection, such as STUN and TURN servers.
         services: The services, by channel label.
         options: The bounds.
+
+    Attributes:
+        budget: The bytes that wait on their way back to callers.
     """
 
     def __init__(
@@ -87,6 +101,7 @@ class EchoPeer:
         self._configuration = configuration
         self._services = dict(services or {})
         self._sessions: dict[str, EchoSession] = {}
+        self.budget = EchoBudget(self.options.max_bytes_per_call, self.options.max_bytes, self._settle)
         self._closed = False
 
     @property
@@ -94,24 +109,51 @@ class EchoPeer:
         """The number of calls in progress."""
         return len(self._sessions)
 
-    async def answer(self, sdp: str) -> EchoAnswer:
+    async def answer(self, sdp: str, caller: str = "127.0.0.1") -> EchoAnswer:
         """Answer a call.
+
+        Args:
+            sdp: The offer.
+            caller: The IP address that the offer came from. It decides which candidates are checked, and whose share of
+                the calls this one counts against.
 
         Raises:
             BadMessage: `busy`: there are too many calls. `bad-sdp`: the offer is malformed.
         """
+        key = share_key(caller)
+        self._make_room(key)
         if self._closed or len(self._sessions) >= self.options.max_sessions:
             raise BadMessage("busy", "The echo peer has as many calls as it can serve. Try again in a minute.")
-        session = EchoSession(secrets.token_urlsafe(16), self._configuration, self._services, self.options)
+        session = EchoSession(
+            secrets.token_urlsafe(16), self._configuration, self._services, self.options, key, self.budget
+        )
         self._sessions[session.id] = session
         try:
-            answer = await session.answer(sdp)
+            answer = await session.answer(without_unsafe_candidates(sdp, caller))
         except BaseException:
-            del self._sessions[session.id]
+            self._sessions.pop(session.id, None)
             await session.close()
             raise
         session.start(lambda: self._sessions.pop(session.id, None))
         return EchoAnswer(session.id, answer)
+
+    def _make_room(self, key: str) -> None:
+        """End calls that are not connected, the oldest first, when this address or all callers have too many."""
+        connecting = [session for session in self._sessions.values() if not session.connected]
+        own = [session for session in connecting if session.key == key]
+        if len(own) >= self.options.max_connecting_per_address:
+            self._give_way(own[0])
+        elif connecting and len(self._sessions) >= self.options.max_sessions:
+            self._give_way(connecting[0])
+
+    def _settle(self) -> None:
+        for session in self._sessions.values():
+            session.settle()
+
+    def _give_way(self, session: EchoSession) -> None:
+        logger.info("echo: a call that was not connected gives way to a new one")
+        self._sessions.pop(session.id, None)
+        session.end()
 
     async def hang_up(self, session_id: str) -> bool:
         """End a call and return True; return False if there is no call with this id."""
@@ -127,8 +169,53 @@ class EchoPeer:
         await asyncio.gather(*(session.close() for session in tuple(self._sessions.values())))
 
 
+class EchoBudget:
+    """Counts the bytes that wait on their way back to callers, for each call and for all together.
+
+    Args:
+        per_call: Bytes of one call.
+        total: Bytes of all calls.
+        settle: Makes every call count again, because bytes may have left in the meantime.
+    """
+
+    def __init__(self, per_call: int, total: int, settle: Callable[[], None]) -> None:
+        self._per_call = per_call
+        self._limit = total
+        self._settle = settle
+        self._of_call: Counter[str] = Counter()
+
+    @property
+    def total(self) -> int:
+        """Bytes of all calls, as they were last counted."""
+        return self._of_call.total()
+
+    def take(self, session_id: str, size: int) -> bool:
+        """Count `size` bytes more for a call and return True, or return False if that exceeds a limit."""
+        if not self._has_room(session_id, size):
+            self._settle()
+            if not self._has_room(session_id, size):
+                return False
+        self._of_call[session_id] += size
+        return True
+
+    def give_back(self, session_id: str, size: int) -> None:
+        """Count `size` bytes less for a call."""
+        self._of_call[session_id] -= size
+        if not self._of_call[session_id]:
+            del self._of_call[session_id]
+
+    def _has_room(self, session_id: str, size: int) -> bool:
+        return self._of_call[session_id] + size <= self._per_call and self.total + size <= self._limit
+
+
 class EchoSession:
-    """One call: a peer connection, a task for each of its channels, and a task that ends the call when it is idle."""
+    """One call: a peer connection, a task for each of its channels, and a task that ends the call when it is idle.
+
+    Attributes:
+        id: What the caller ends the call with.
+        key: The key whose share of the calls this one counts against.
+        connected: Whether the connection has been up.
+    """
 
     def __init__(
         self,
@@ -136,8 +223,14 @@ class EchoSession:
         configuration: RTCConfiguration | None,
         services: Mapping[str, ChannelService],
         options: EchoOptions,
+        key: str,
+        budget: EchoBudget,
     ) -> None:
         self.id = session_id
+        self.key = key
+        self.connected = False
+        self._budget = budget
+        self._holding: dict[RTCDataChannel, int] = {}
         self._services = services
         self._options = options
         self._loop = asyncio.get_running_loop()
@@ -147,7 +240,6 @@ class EchoSession:
         )
         self._channel_tasks: set[asyncio.Task[None]] = set()
         self._over = asyncio.Event()
-        self._connected = False
         self._last_activity = self._loop.time()
         self._watcher: asyncio.Task[None] | None = None
         self._pc.on("datachannel", self._take_channel)
@@ -177,6 +269,10 @@ class EchoSession:
         """Watch the call from now on, and call `when_over` when it has ended."""
         self._watcher = self._loop.create_task(self._watch(when_over))
 
+    def end(self) -> None:
+        """End the call soon, without waiting for it."""
+        self._over.set()
+
     async def close(self) -> None:
         """End the call and return once all its resources are released."""
         self._over.set()
@@ -197,13 +293,13 @@ class EchoSession:
     async def _until_over(self) -> None:
         started = self._loop.time()
         while not self._over.is_set():
-            if self._connected:
+            if self.connected:
                 deadline = self._last_activity + self._options.idle_timeout
             else:
                 deadline = started + self._options.connect_timeout
             left = deadline - self._loop.time()
             if left <= 0:
-                logger.info("echo: call ended: %s", "it was idle" if self._connected else "it did not connect in time")
+                logger.info("echo: call ended: %s", "it was idle" if self.connected else "it did not connect in time")
                 return
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._over.wait(), left)
@@ -219,7 +315,7 @@ class EchoSession:
     def _connection_changed(self) -> None:
         state = self._pc.connectionState
         if state == "connected":
-            self._connected = True
+            self.connected = True
             self.touch()
             logger.info("echo: a caller has connected")
         elif state in {"failed", "closed"}:
@@ -248,10 +344,35 @@ class EchoSession:
             channel.close()
 
     async def _echo(self, channel: RTCDataChannel) -> None:
-        async for message in channel:
-            self.touch()
-            try:
-                channel.send(message)
-            except MessageTooLargeError:
-                continue  # the caller sends longer messages than it accepts: this one cannot be echoed
-            await channel.drain()
+        try:
+            async for message in channel:
+                self.touch()
+                size = len(message.encode()) if isinstance(message, str) else len(message)
+                if not self._hold(channel, size):
+                    logger.info("echo: call ended: the caller sends without reading what comes back")
+                    self.end()
+                    return
+                with contextlib.suppress(MessageTooLargeError):  # longer than what the caller itself accepts
+                    channel.send(message)
+                await channel.drain()
+                self._hold(channel, 0)
+        finally:
+            self._budget.give_back(self.id, self._holding.pop(channel, 0))
+
+    def settle(self) -> None:
+        """Count again what waits on each channel: it may have left since the channel's last message."""
+        for channel in self._holding:
+            self._hold_exactly(channel, channel.bufferedAmount)
+
+    def _hold(self, channel: RTCDataChannel, size: int) -> bool:
+        """Count what waits on a channel and `size` bytes more; return False if the budget does not allow that."""
+        return self._hold_exactly(channel, channel.bufferedAmount + size)
+
+    def _hold_exactly(self, channel: RTCDataChannel, size: int) -> bool:
+        before = self._holding.get(channel, 0)
+        if size > before and not self._budget.take(self.id, size - before):
+            return False
+        if size < before:
+            self._budget.give_back(self.id, before - size)
+        self._holding[channel] = size
+        return True

@@ -25,6 +25,9 @@ from datachan.signaling.server_options import ServerOptions
 
 _CLOSING_TIMEOUT: Final = 2.0
 
+_QUEUED_OVERHEAD: Final = 100
+"""Bytes that a queued message takes in memory besides its characters."""
+
 
 class _CloseWith(Exception):
     """Close the connection with this code and reason."""
@@ -39,7 +42,16 @@ class RoomConnection:
     """One WebSocket in one room, from its first message to its end.
 
     Two coroutines share it: `run` reads, and a task of its own writes. Messages for a client that reads too slowly wait
-    in a bounded queue. When the queue is full the connection is aborted, so that no other member waits for this one.
+    in a queue of at most `outbound_bytes`. When it is full, or one message waits longer than `write_timeout`, the
+    connection is aborted, so that no other member waits for this one.
+
+    Args:
+        request: The request that became the WebSocket.
+        socket: The WebSocket.
+        rooms: The rooms of the server.
+        options: The options of the server.
+        clock: Returns monotonic seconds.
+        owner: The key whose share of rooms a room that this client opens counts against; empty for no share.
     """
 
     def __init__(
@@ -49,7 +61,9 @@ class RoomConnection:
         rooms: Rooms,
         options: ServerOptions,
         clock: Callable[[], float],
+        owner: str = "",
     ) -> None:
+        self._owner = owner
         self._request = request
         self._socket = socket
         self._rooms = rooms
@@ -58,7 +72,8 @@ class RoomConnection:
         self._bucket = TokenBucket(options.message_burst, options.messages_per_second, clock())
         self._faults = 0
         self._member: Member | None = None
-        self._outbound: asyncio.Queue[str | _CloseWith] = asyncio.Queue(options.outbound_messages)
+        self._outbound: asyncio.Queue[str | _CloseWith] = asyncio.Queue()
+        self._queued_bytes = 0
         self._closing = False
 
     async def run(self, room_name: str) -> None:
@@ -84,10 +99,7 @@ class RoomConnection:
         if self._closing:
             return
         self._closing = True
-        try:
-            self._outbound.put_nowait(_CloseWith(code, reason))
-        except asyncio.QueueFull:
-            self._drop()
+        self._outbound.put_nowait(_CloseWith(code, reason))
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -121,7 +133,7 @@ class RoomConnection:
                 raise BadMessage("already-joined", "You are in the room already.")
             self._rooms.relay(self._member, message)
         elif isinstance(message, Join):
-            self._member = self._rooms.join(room_name or "", message.name, self._enqueue)
+            self._member = self._rooms.join(room_name or "", message.name, self._enqueue, self._owner)
         else:
             raise BadMessage("not-joined", "The first message must be `join`.")
 
@@ -139,14 +151,16 @@ class RoomConnection:
     def _enqueue(self, message: ServerMessage) -> None:
         if self._closing:
             return
-        try:
-            self._outbound.put_nowait(serialize_server_message(message))
-        except asyncio.QueueFull:
-            self._closing = True
+        text = serialize_server_message(message)
+        self._queued_bytes += len(text) + _QUEUED_OVERHEAD
+        if self._queued_bytes > self._options.outbound_bytes:
             self._drop()
+        else:
+            self._outbound.put_nowait(text)
 
     def _drop(self) -> None:
-        # The queue is full because the client does not read, so it would not read a close frame either.
+        """End the connection without a close frame, which a client that does not read would not read either."""
+        self._closing = True
         if self._request.transport is not None:
             self._request.transport.abort()
 
@@ -157,7 +171,13 @@ class RoomConnection:
                 if isinstance(item, _CloseWith):
                     await self._socket.close(code=item.code, message=item.reason.encode())
                     return
-                await self._socket.send_str(item)
+                self._queued_bytes -= len(item) + _QUEUED_OVERHEAD
+                try:
+                    async with asyncio.timeout(self._options.write_timeout):
+                        await self._socket.send_str(item)
+                except TimeoutError:
+                    self._drop()
+                    return
 
 
 def _session_in(text: object) -> str | None:

@@ -6,6 +6,7 @@ the welcome receive a `PeerJoined` for the newcomer.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
@@ -42,14 +43,20 @@ class Rooms:
     Args:
         new_id: Makes an id that cannot be guessed and is never used twice.
         max_rooms: Rooms at the same time.
+        max_rooms_per_owner: Rooms at the same time that one owner opened.
         capacity: Members of one room.
     """
 
-    def __init__(self, new_id: Callable[[], str], *, max_rooms: int = 256, capacity: int = 8) -> None:
+    def __init__(
+        self, new_id: Callable[[], str], *, max_rooms: int = 256, max_rooms_per_owner: int = 256, capacity: int = 8
+    ) -> None:
         self._new_id = new_id
         self._max_rooms = max_rooms
+        self._max_rooms_per_owner = max_rooms_per_owner
         self._capacity = capacity
         self._rooms: dict[str, dict[str, Member]] = {}
+        self._owners: dict[str, str] = {}
+        self._owned: Counter[str] = Counter()
 
     @property
     def room_count(self) -> int:
@@ -61,8 +68,14 @@ class Rooms:
         """The number of members of all rooms."""
         return sum(len(room) for room in self._rooms.values())
 
-    def join(self, room_name: str, name: str, send: SendMessage) -> Member:
+    def join(self, room_name: str, name: str, send: SendMessage, owner: str = "") -> Member:
         """Add a member to a room, send it the welcome, then notify the others.
+
+        Args:
+            room_name: The room.
+            name: The name that the others see.
+            send: Called with each message for the member.
+            owner: The key whose share of rooms a new room counts against; empty for no share.
 
         Raises:
             BadMessage: `bad-room`, `no-more-rooms` or `room-full`.
@@ -71,9 +84,7 @@ class Rooms:
             raise BadMessage("bad-room", "A room's name is 1 to 64 letters, digits, - or _.")
         room = self._rooms.get(room_name)
         if room is None:
-            if len(self._rooms) >= self._max_rooms:
-                raise BadMessage("no-more-rooms", "The server has as many rooms as it can hold. Try again later.")
-            room = self._rooms[room_name] = {}
+            room = self._open(room_name, owner)
         elif len(room) >= self._capacity:
             raise BadMessage("room-full", f"The room is full: it holds {self._capacity}. Choose another one.")
         member = Member(PeerInfo(self._new_id(), name), room_name, send)
@@ -91,7 +102,7 @@ class Rooms:
             return
         del room[member.info.id]
         if not room:
-            del self._rooms[member.room]
+            self._close(member.room)
         for other in tuple(room.values()):
             other.send(PeerLeft(member.info.id))
 
@@ -106,3 +117,23 @@ class Rooms:
         if target is None or target is member or room.get(member.info.id) is not member:
             raise BadMessage("no-such-peer", "Whom the message is for is not in the room, or has left it.")
         target.send(replace(message, peer=member.info.id))
+
+    def _open(self, room_name: str, owner: str) -> dict[str, Member]:
+        if len(self._rooms) >= self._max_rooms:
+            raise BadMessage("no-more-rooms", "The server has as many rooms as it can hold. Try again later.")
+        if owner and self._owned[owner] >= self._max_rooms_per_owner:
+            raise BadMessage("no-more-rooms", "Your address has opened as many rooms as it may. Leave one first.")
+        if owner:
+            self._owners[room_name] = owner
+            self._owned[owner] += 1
+        room: dict[str, Member] = {}
+        self._rooms[room_name] = room
+        return room
+
+    def _close(self, room_name: str) -> None:
+        del self._rooms[room_name]
+        owner = self._owners.pop(room_name, None)
+        if owner is not None:
+            self._owned[owner] -= 1
+            if not self._owned[owner]:
+                del self._owned[owner]

@@ -10,10 +10,13 @@ GET    /                               the page
 
 from __future__ import annotations
 
+import asyncio
+import hmac
 import json
 import logging
 import secrets
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -22,9 +25,11 @@ from aiohttp import WSCloseCode, web
 
 import datachan
 from datachan.signaling.assets import SECURITY_HEADERS, add_page
+from datachan.signaling.client_address import client_address, share_key
+from datachan.signaling.door import Door
 from datachan.signaling.echo import EchoPeer
 from datachan.signaling.limits import KeyedLimiter
-from datachan.signaling.origins import host_is_allowed, origin_is_allowed
+from datachan.signaling.origins import host_is_allowed, is_loopback, origin_is_allowed
 from datachan.signaling.room_connection import RoomConnection
 from datachan.signaling.room_messages import MAX_SDP_LENGTH, PROTOCOL_VERSION, BadMessage, is_room_name
 from datachan.signaling.rooms import Rooms
@@ -34,7 +39,7 @@ logger = logging.getLogger("datachan.signaling")
 
 _Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_STATUS: Final = {"busy": 503, "too-many-offers": 429, "too-large": 413}
+_STATUS: Final = {"busy": 503, "too-many-offers": 429, "too-large": 413, "body-timeout": 408}
 
 
 class SignalingServer:
@@ -44,6 +49,7 @@ class SignalingServer:
         options: The options and bounds.
         echo: The peer that can be called, or None.
         page: The folder of the page, or None for a server without a page.
+        door: Bounds the TCP connections; it is told when a request begins and ends. None for no such bounds.
         clock: Returns monotonic seconds.
     """
 
@@ -53,17 +59,23 @@ class SignalingServer:
         *,
         echo: EchoPeer | None = None,
         page: Path | None = None,
+        door: Door | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.options = options or ServerOptions()
         self.rooms = Rooms(
-            lambda: secrets.token_urlsafe(9), max_rooms=self.options.max_rooms, capacity=self.options.room_capacity
+            lambda: secrets.token_urlsafe(9),
+            max_rooms=self.options.max_rooms,
+            max_rooms_per_owner=self.options.max_rooms_per_address,
+            capacity=self.options.room_capacity,
         )
         self._echo = echo
         self._page = page
+        self._door = door
         self._clock = clock
         self._started = clock()
         self._connections: set[RoomConnection] = set()
+        self._connections_of: Counter[str] = Counter()
         self._offers = KeyedLimiter(self.options.offer_burst, self.options.offers_per_second)
 
     def create_app(self) -> web.Application:
@@ -84,6 +96,17 @@ class SignalingServer:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        if self._door is None:
+            return await self._checked(request, handler)
+        transport = request.transport
+        self._door.request_started(transport)
+        try:
+            return await self._checked(request, handler)
+        finally:
+            self._door.request_finished(transport)
+
+    async def _checked(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """Answer a request whose host and origin are allowed; turn every refusal into JSON."""
         if not host_is_allowed(request.host, self.options):
             return _refusal(421, "wrong-host", "This server answers on this machine only: open http://127.0.0.1 here.")
         origin = request.headers.get("Origin")
@@ -115,22 +138,44 @@ class SignalingServer:
             raise BadMessage("not-a-websocket", "A room is entered with a WebSocket.")
         if len(self._connections) >= self.options.max_connections:
             raise BadMessage("busy", "The server has as many connections as it can hold. Try again later.")
-        connection = RoomConnection(request, socket, self.rooms, self.options, self._clock)
+        owner = self._share_of(request)
+        if owner and self._connections_of[owner] >= self.options.max_connections_per_address:
+            raise BadMessage("busy", "Your address has as many connections as it may. Close one of them first.")
+        connection = RoomConnection(request, socket, self.rooms, self.options, self._clock, owner)
         self._connections.add(connection)
+        self._connections_of[owner] += 1
         try:
             await socket.prepare(request)
             await connection.run(room)
         finally:
             self._connections.discard(connection)
+            self._connections_of[owner] -= 1
+            if not self._connections_of[owner]:
+                del self._connections_of[owner]
         return socket
+
+    def _client(self, request: web.Request) -> str:
+        forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
+        return client_address(request.remote or "", forwarded, self.options.trusted_proxies)
+
+    def _share_of(self, request: web.Request) -> str:
+        """Return the key that the shares of a client are counted by; empty for this machine, which has no shares."""
+        client = self._client(request)
+        return "" if is_loopback(client) else share_key(client)
 
     # -- the echo peer ----------------------------------------------------------------------------------------------
 
     async def _serve_offer(self, request: web.Request) -> web.Response:
         echo = self._echo_peer()
-        if not self._offers.take(request.remote or "", self._clock()):
+        client = self._client(request)
+        if not self._offers.take(share_key(client), self._clock()):
             raise BadMessage("too-many-offers", "Offers come too fast from your address. Wait a few seconds.")
-        answer = await echo.answer(await _read_offer(request))
+        try:
+            async with asyncio.timeout(self.options.body_timeout):
+                offer = await _read_offer(request)
+        except TimeoutError:
+            raise BadMessage("body-timeout", "The body of the request did not arrive in time.") from None
+        answer = await echo.answer(offer, client)
         return web.json_response(
             {"type": "answer", "sdp": answer.sdp, "session": answer.session},
             status=201,
@@ -160,15 +205,26 @@ class SignalingServer:
         return web.json_response(config, headers={"Cache-Control": "no-store"})
 
     async def _serve_health(self, request: web.Request) -> web.Response:
-        health = {
-            "status": "ok",
-            "version": datachan.__version__,
-            "uptime_seconds": round(self._clock() - self._started, 1),
-            "rooms": self.rooms.room_count,
-            "members": self.rooms.member_count,
-            "echo_calls": 0 if self._echo is None else self._echo.session_count,
-        }
+        health: dict[str, object] = {"status": "ok"}
+        if self._may_see_counts(request):
+            health |= {
+                "version": datachan.__version__,
+                "uptime_seconds": round(self._clock() - self._started, 1),
+                "rooms": self.rooms.room_count,
+                "members": self.rooms.member_count,
+                "echo_calls": 0 if self._echo is None else self._echo.session_count,
+            }
         return web.json_response(health, headers={"Cache-Control": "no-store"})
+
+    def _may_see_counts(self, request: web.Request) -> bool:
+        token = self.options.health_token
+        if token is not None:
+            given = request.headers.get("Authorization", "")
+            if hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+                return True
+        # A proxy on this machine forwards for clients elsewhere: its own address says nothing about them.
+        forwarded = "X-Forwarded-For" in request.headers and not self.options.trusted_proxies
+        return not forwarded and is_loopback(self._client(request))
 
     async def _shut_down(self, app: web.Application) -> None:
         for connection in tuple(self._connections):
@@ -180,7 +236,6 @@ class SignalingServer:
 async def _read_offer(request: web.Request) -> str:
     if request.content_type != "application/json":
         # A form on another origin can send its own content types, but not this one, without a preflight request.
-
         raise BadMessage("not-json", 'Send the offer as application/json: {"type": "offer", "sdp": "v=0…"}.')
     try:
         offer = json.loads(await request.read())
@@ -197,6 +252,8 @@ async def _read_offer(request: web.Request) -> str:
 
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    # aiohttp's default names its version and Python's.
+    response.headers["Server"] = "datachan"
     for name, value in SECURITY_HEADERS.items():
         response.headers.setdefault(name, value)
 

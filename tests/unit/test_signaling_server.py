@@ -247,7 +247,7 @@ async def test_removes_a_client_that_answers_no_ping():
 
 
 async def test_aborts_a_client_that_does_not_read_and_keeps_no_other_waiting():
-    async with running(ServerOptions(outbound_messages=20, message_burst=1e6)) as service:
+    async with running(ServerOptions(outbound_bytes=600_000, message_burst=1e6)) as service:
         ada = await service.joined("Ada")
         reader, writer = await _raw_member(service)
         lazy = str((await ada.receive())["peer"]["id"])
@@ -340,6 +340,18 @@ async def test_health_reports_counts_but_no_names(service):
     assert (health["status"], health["rooms"], health["members"]) == ("ok", 1, 1)
     assert "secret-room" not in text
     assert "Ada" not in text
+
+
+@pytest.mark.parametrize(("token", "counts"), [("", False), ("wrong", False), ("right", True)])
+async def test_health_shows_counts_elsewhere_only_with_the_token(token, counts):
+    async with running(ServerOptions(health_token="right")) as service:
+        # The header of a proxy on this machine, which forwards for a client elsewhere.
+        headers = {"X-Forwarded-For": "192.0.2.1", "Authorization": f"Bearer {token}"}
+        async with service.session.get(f"{service.url}/healthz", headers=headers) as response:
+            health = await response.json()
+            assert health["status"] == "ok"
+            assert ("rooms" in health) is ("version" in health) is counts
+            assert response.headers["Server"] == "datachan"
 
 
 async def test_serves_only_the_page_with_a_strict_content_policy():

@@ -1,0 +1,132 @@
+"""Members of rooms that never read, and clients of one address that take all rooms or connections."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import json
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+from aiohttp import WSMsgType, web
+
+from datachan.signaling import BadMessage, ServerOptions, SignalingServer
+from datachan.signaling.client_address import Network
+from datachan.signaling.room_messages import ServerMessage
+from datachan.signaling.rooms import Rooms
+
+PATIENCE = 20.0
+
+
+@contextlib.asynccontextmanager
+async def running(options: ServerOptions) -> AsyncIterator[str]:
+    runner = web.AppRunner(SignalingServer(options).create_app(), shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+def loopback() -> tuple[Network, ...]:
+    return (ipaddress.ip_network("127.0.0.0/8"),)
+
+
+async def test_one_address_opens_only_its_share_of_websockets_and_others_get_in() -> None:
+    options = ServerOptions(max_connections_per_address=3, trusted_proxies=loopback())
+    async with running(options) as url, aiohttp.ClientSession() as session:
+
+        async def enter(address: str) -> aiohttp.ClientWebSocketResponse:
+            return await session.ws_connect(f"{url}/api/v1/rooms/kitchen", headers={"X-Forwarded-For": address})
+
+        held = [await enter(f"2001:db8::{number}") for number in range(3)]
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
+            await enter("2001:db8::99")
+        assert refusal.value.status == 503
+        other = await enter("192.0.2.1")
+        await held[0].close()
+        for socket in [*held, other]:
+            await socket.close()
+
+
+def test_one_owner_opens_only_its_share_of_rooms() -> None:
+    rooms = Rooms(iter(map(str, range(1000))).__next__, max_rooms_per_owner=2)
+    sent: list[ServerMessage] = []
+    first = rooms.join("a", "Ada", sent.append, "2001:db8::/64")
+    rooms.join("b", "Ada", sent.append, "2001:db8::/64")
+    with pytest.raises(BadMessage, match="as many rooms"):
+        rooms.join("c", "Ada", sent.append, "2001:db8::/64")
+    # A room that another owner opened may still be entered.
+    rooms.join("d", "Bob", sent.append, "192.0.2.1")
+    rooms.join("d", "Ada", sent.append, "2001:db8::/64")
+    rooms.leave(first)
+    rooms.join("c", "Ada", sent.append, "2001:db8::/64")
+    assert rooms.room_count == 3
+
+
+async def test_a_member_that_never_reads_is_ended_by_bytes_and_nothing_else_waits() -> None:
+    options = ServerOptions(outbound_bytes=200_000, message_burst=1e6, max_faults=10_000)
+    async with running(options) as url, aiohttp.ClientSession() as session:
+        ada = await session.ws_connect(f"{url}/api/v1/rooms/kitchen")
+        await ada.send_json({"type": "join", "version": 1, "name": "Ada"})
+        assert (await ada.receive_json())["type"] == "welcome"
+        reader, writer = await silent_member(url)
+        lazy = (await ada.receive_json())["peer"]["id"]
+        offer = {"type": "offer", "to": lazy, "session": "s", "sdp": "v=0\r\n" + "x" * 20_000}
+        sending = asyncio.create_task(send_often(ada, offer, 2000))
+        async with asyncio.timeout(PATIENCE):
+            message = await ada.receive()
+            while message.type is WSMsgType.TEXT and json.loads(message.data)["type"] == "error":
+                message = await ada.receive()
+        assert json.loads(message.data) == {"type": "peer-left", "id": lazy}
+        await sending
+        writer.close()
+        await ada.close()
+        assert reader is not None
+
+
+async def test_one_message_that_a_member_does_not_read_in_time_ends_it() -> None:
+    options = ServerOptions(outbound_bytes=1 << 30, write_timeout=0.3, message_burst=1e6, max_faults=10_000)
+    async with running(options) as url, aiohttp.ClientSession() as session:
+        ada = await session.ws_connect(f"{url}/api/v1/rooms/kitchen")
+        await ada.send_json({"type": "join", "version": 1, "name": "Ada"})
+        await ada.receive_json()
+        reader, writer = await silent_member(url)
+        lazy = (await ada.receive_json())["peer"]["id"]
+        offer = {"type": "offer", "to": lazy, "session": "s", "sdp": "v=0\r\n" + "x" * 30_000}
+        # Larger than what the sockets of both sides hold, so that the server has to wait for the member.
+        sending = asyncio.create_task(send_often(ada, offer, 600))
+        async with asyncio.timeout(PATIENCE):
+            message = await ada.receive_json()
+            while message["type"] == "error":
+                message = await ada.receive_json()
+        assert message == {"type": "peer-left", "id": lazy}
+        await sending
+        writer.close()
+        await ada.close()
+        assert reader is not None
+
+
+async def send_often(socket: aiohttp.ClientWebSocketResponse, message: object, times: int) -> None:
+    with contextlib.suppress(ConnectionError):
+        for _ in range(times):
+            await socket.send_json(message)
+
+
+async def silent_member(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Join the room over a bare TCP connection with a small receive buffer, and never read from it."""
+    host, port = url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
+    writer.write(
+        f"GET /api/v1/rooms/kitchen HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
+    )
+    await reader.readuntil(b"\r\n\r\n")
+    join = json.dumps({"type": "join", "version": 1, "name": "Lazy"}).encode()
+    # A client masks its frames; a mask of zeros leaves the text as it is (RFC 6455, section 5.3).
+    writer.write(bytes([0x81, 0x80 | len(join), 0, 0, 0, 0]) + join)
+    await writer.drain()
+    return reader, writer
