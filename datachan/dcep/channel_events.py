@@ -51,7 +51,7 @@ class BufferedAmountChanged(ChannelEvent):
 
 @dataclass(frozen=True, slots=True)
 class ChannelOpened(ChannelEvent):
-    """A channel created here is open: the peer confirmed it, or it is negotiated and the association is up."""
+    """A channel created here is open: the association is up, and the OPEN was sent unless it is negotiated."""
 
     channel: Channel
 

@@ -13,7 +13,6 @@ from .channel_events import (
     ChannelEvent,
     ChannelFailed,
     ChannelMessage,
-    ChannelOpened,
 )
 from .channel_sender import ChannelSender
 from .channel_table import ChannelTable
@@ -95,7 +94,7 @@ class ChannelReceiver:
                 channel.refuse_next = channel.next_was_reset = True
             return
         channel.incoming_reset = True
-        if channel.state is ChannelState.CONNECTING:
+        if channel.state is ChannelState.OPEN and not channel.confirmed:
             # RFC 8832, 6: "receiving an SCTP stream-reset request for a stream on which no
             # DATA_CHANNEL_ACK message has been received indicates to the sender of
             # the corresponding DATA_CHANNEL_OPEN message the failure of the data
@@ -165,7 +164,7 @@ class ChannelReceiver:
             # corresponding data channel."
             self.fail(channel, f"the peer sent a message with PPID {event.ppid}")
         else:
-            self._confirm(channel)
+            channel.confirmed = True
             return self._user_message(event, channel, owed)
         return False
 
@@ -219,17 +218,11 @@ class ChannelReceiver:
             self.fail(channel, f"the peer sent {error}")
             return
         if isinstance(message, AckMessage):
-            self._confirm(channel)
+            # RFC 8832, 5.2: "Reception of this message tells the opener that the
+            # data channel setup handshake is complete." A user message does the same.
+            channel.confirmed = True
         else:
             self.fail(channel, "the peer opened a channel on a stream that is in use")
-
-    def _confirm(self, channel: Channel) -> None:
-        channel.confirmed = True
-        if channel.state is ChannelState.CONNECTING:
-            # RFC 8832, 5.2: "Reception of this message tells the opener that the
-            # data channel setup handshake is complete." So does a user message.
-            channel.state = ChannelState.OPEN
-            self.report(ChannelOpened(channel))
 
     def _user_message(self, event: MessageReceived, channel: Channel, owed: int) -> bool:
         ppid, data = event.ppid, event.data

@@ -295,11 +295,15 @@ class DataChannels:
     def _open(self, channel: Channel, now: float) -> None:
         channel.open_sent = True
         self._sender.opened(channel)
+        # RFC 8832, 6: "After the DATA_CHANNEL_OPEN message has been sent, the sender
+        # of that message MAY start sending messages containing user data
+        # without waiting for the reception of the corresponding
+        # DATA_CHANNEL_ACK message." So the channel is open now, one round trip before the ACK.
+        if channel.state is ChannelState.CONNECTING:
+            channel.state = ChannelState.OPEN
+            self._receiver.report(ChannelOpened(channel))
         if channel.negotiated:
             channel.confirmed = True
-            if channel.state is ChannelState.CONNECTING:
-                channel.state = ChannelState.OPEN
-                self._receiver.report(ChannelOpened(channel))
         else:
             opening = OpenMessage(
                 label=channel.label,

@@ -63,6 +63,30 @@ def test_opens_with_open_and_ack() -> None:
     assert kinds(pair.z, announced.channel) == ["ChannelAnnounced"]
 
 
+def test_the_creators_channel_is_open_before_the_ack() -> None:
+    pair = connected()
+    channel = pair.a.machine.channels.create("chat")
+    pair.drain()
+    assert was_opened(pair.a, channel)
+    pair.send(pair.a, channel, "with the OPEN")
+    assert not pair.z.of(ChannelAnnounced)
+    pair.run(0.011)  # one way
+    assert messages(pair.z) == ["with the OPEN"]
+
+
+def test_a_channel_created_before_the_association_opens_with_it() -> None:
+    pair = ChannelPair()
+    channel = pair.a.machine.channels.create("chat")
+    pair.a.machine.association.connect(pair.now)
+    pair.run_until(lambda: pair.established(pair.a))
+    pair.drain()
+    assert was_opened(pair.a, channel)
+    assert not pair.z.of(ChannelAnnounced)
+    pair.settle()
+    (announced,) = pair.z.of(ChannelAnnounced)
+    assert kinds(pair.z, announced.channel) == ["ChannelAnnounced"]
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -278,7 +302,7 @@ def test_a_channel_the_peer_refuses_fails() -> None:
     pair.settle()
     # A -- OPEN, "lost" --> Z
     # A <-- RE-CONFIG ----- Z
-    assert kinds(pair.a, channel) == ["ChannelFailed", "ChannelClosed"]
+    assert kinds(pair.a, channel) == ["ChannelOpened", "ChannelFailed", "ChannelClosed"]
     assert failures(pair.a, channel) == ["the peer refused the channel"]
     assert pair.z.events == []
     assert pair.z.machine.association.stats().receive_buffered == 0

@@ -52,7 +52,9 @@ def connected(network: Network | None = None, **arguments: Any) -> Pair:
 
 def opened(machines: Pair, **options: Any) -> tuple[Channel, Channel]:
     channel = machines.a.machine.channels.create("x", **options)
-    machines.run_until(lambda: channel.state is ChannelState.OPEN)
+    count = len(machines.z.of(ChannelAnnounced))
+    machines.run_until(lambda: len(machines.z.of(ChannelAnnounced)) > count)
+    assert channel.state is ChannelState.OPEN
     return channel, machines.z.of(ChannelAnnounced)[-1].channel
 
 
