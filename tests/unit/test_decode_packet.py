@@ -15,8 +15,8 @@ from datachan.decode import NotHexadecimal, Style, decode_packet, parse_packets,
 from datachan.decode.chunk_fields import CHUNKS
 from datachan.decode.parameter_fields import CAUSES, PARAMETERS
 from datachan.decode.registry import CHUNK_NAMES, RECONFIG_RESULTS
-from datachan.sctp import reconfig
 from datachan.sctp.errors import BadPacket
+from datachan.sctp.records import reconfiguration
 from datachan.sctp.wire import causes
 from datachan.sctp.wire.chunks import Chunk, DataChunk, SackChunk, UnknownChunk
 from datachan.sctp.wire.packet import parse_packet_untrusted, serialize_packet
@@ -99,7 +99,7 @@ def test_every_chunk_parameter_and_cause_the_engine_knows_is_decoded() -> None:
     assert set(known) <= set(PARAMETERS)
     for code, name in causes.CAUSE_NAMES.items():
         assert CAUSES[code][0] == name
-    assert reconfig.RESULTS == RECONFIG_RESULTS
+    assert reconfiguration.RESULTS == RECONFIG_RESULTS
 
 
 @given(st.lists(any_chunk, min_size=1, max_size=4))
