@@ -31,17 +31,21 @@ $(STAMP): $(VENV)/.runtime
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev
 	@touch $@
 
-run: $(VENV)/.runtime ## Start the server and its page on http://127.0.0.1:8080 (PORT=… to change)
+run: $(VENV)/.runtime ## Start the server and its page on http://127.0.0.1:8080 (PORT=… changes the port)
 	@$(BIN)/datachan serve --port $(PORT)
 
-test: $(STAMP) ## Set up what is needed and run the test suite (PYTEST_ARGS=… is passed on)
-	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+# The coverage of a part of the suite (PYTEST_ARGS) may be as low as it is.
+test: $(STAMP) ## Install what is needed, run the test suite and print the coverage (PYTEST_ARGS=… is passed on)
+	@rm -rf build/coverage
+	$(BIN)/python -m coverage run -m pytest -n 2 $(PYTEST_ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report $(if $(PYTEST_ARGS),--fail-under=0)
 
-soak: $(STAMP) ## Run the seeded tests on random networks for many seeds (SOAK=first-last to change)
+soak: $(STAMP) ## Run the seeded tests on random networks for many seeds (SOAK=first-last changes them)
 	DATACHAN_SEEDS=$(SOAK) nice $(BIN)/python -m pytest -n 2 -q tests/property -k seed-
 
-fuzz: $(STAMP) ## Fuzz everything that reads untrusted input, FUZZ_SECONDS each (FUZZ_ARGS=… is passed on)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary atheris atheris || echo "atheris has no wheel here: inputs are changed by chance"
+fuzz: $(STAMP) ## Fuzz every function that reads untrusted input, FUZZ_SECONDS each (FUZZ_ARGS=… is passed on)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary atheris atheris || echo "atheris has no wheel here: inputs are mutated at random"
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
 
 compiled: $(STAMP) pure ## Compile the engine with mypyc, in place; needs a C compiler and Python's headers
@@ -49,11 +53,11 @@ compiled: $(STAMP) pure ## Compile the engine with mypyc, in place; needs a C co
 	HATCH_BUILD_HOOKS_ENABLE=1 $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/compiled .
 	$(BIN)/python -c 'import glob, zipfile; wheel = zipfile.ZipFile(glob.glob("build/compiled/*.whl")[0]); wheel.extractall(".", [name for name in wheel.namelist() if name.endswith((".so", ".pyd"))])'
 
-pure: ## Go back to the interpreted engine
+pure: ## Return to the interpreted engine
 	rm -f *__mypyc*.so *__mypyc*.pyd
 	find datachan/sctp -name '*.so' -delete -o -name '*.pyd' -delete
 
-test-compiled: compiled ## Run the suite with the compiled engine, but for the benchmarks' tests and most of those with browsers
+test-compiled: compiled ## Run the suite with the compiled engine, without the tests of the benchmarks and most of those with browsers
 	DATACHAN_EXPECT_COMPILED=1 $(BIN)/python -m pytest -n 2 --ignore tests/bench -k "test_browser_messages or not (chromium or firefox)" $(PYTEST_ARGS)
 	$(MAKE) pure
 
@@ -70,7 +74,7 @@ check: $(STAMP) lint/node_modules/.installed ## Format, lint, types, layer contr
 	lint/node_modules/.bin/biome lint --config-path=lint --error-on-warnings web examples
 	$(BIN)/codespell
 
-format: $(STAMP) ## Rewrite the files as ruff wants them
+format: $(STAMP) ## Format the files with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -79,7 +83,7 @@ bench: $(STAMP) ## Measure everything side by side with every other stack that i
 	@mkdir -p build/bench
 	$(BIN)/python -m tests.bench --json build/bench/result.json --plot build/bench/result.png $(BENCH_ARGS)
 
-bench-scale: $(STAMP) ## Measure a thousand connections of one process, ten thousand associations of a socket (SCALE_ARGS=… is passed on)
+bench-scale: $(STAMP) ## Measure a thousand connections in one process, and ten thousand associations on a socket (SCALE_ARGS=… is passed on)
 	PYTHONPATH=. $(BIN)/python -P -m tests.bench.scale $(SCALE_ARGS)
 
 bench-links: $(STAMP) ## Measure goodput through emulated links, side by side with other stacks (LINKS_ARGS=… is passed on)

@@ -1,4 +1,4 @@
-"""What every test gets: a seed that can be replayed, and the promise that it leaves no asyncio task behind."""
+"""Give every test a seed that can be replayed, and check that it leaves no asyncio task behind."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ import os
 import random
 import signal
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from tests.measuring import save, traced_at_first
+
 SEED_VARIABLE = "DATACHAN_SEED"
-# A task that was cancelled needs the loop to turn before it is done.
+# A cancelled task is done only after another iteration of the event loop.
 TURNS_OF_GRACE = 3
 
 
 def pytest_configure() -> None:
-    """Choose the seed of this run, in the environment so that the worker processes have it too.
+    """Choose the seed of this run, and put it into the environment for the worker processes.
 
-    A job in the background of a shell script ignores Ctrl+C, and so would the programs that tests start and interrupt.
+    A background job of a shell script ignores Ctrl+C, and so would the programs that tests start and interrupt.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -30,7 +32,20 @@ def pytest_configure() -> None:
 
 
 def pytest_report_header() -> str:
-    return f"seed: {os.environ[SEED_VARIABLE]} ({SEED_VARIABLE}=… runs these very numbers again)"
+    return f"seed: {os.environ[SEED_VARIABLE]} ({SEED_VARIABLE}=… repeats this run)"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Iterator[None]:
+    """Measure the coverage of each test at its beginning only (tests/measuring.py)."""
+    with traced_at_first():
+        return (yield)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Save what a worker process has measured."""
+    if hasattr(session.config, "workerinput"):
+        save()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -43,7 +58,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
 
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int:
-    """Return a number for random.Random: this run's and this test's own, printed when the test fails."""
+    """Return a number for random.Random, made of the seed of this run and the name of this test, and print it."""
     number = zlib.crc32(f"{os.environ[SEED_VARIABLE]} {request.node.nodeid}".encode())
     print(f"{SEED_VARIABLE}={os.environ[SEED_VARIABLE]} gives this test the seed {number}")
     return number
@@ -75,7 +90,7 @@ async def _watch_tasks_module() -> AsyncIterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_task_is_left_behind(request: pytest.FixtureRequest) -> None:
-    """Fail an asynchronous test after which, and after whose fixtures, a task of its own still runs."""
+    """Fail an asynchronous test when one of its tasks still runs after the test and its fixtures."""
     if inspect.iscoroutinefunction(getattr(request, "function", None)):
         marker = request.node.get_closest_marker("asyncio")
         scope = marker.kwargs.get("loop_scope") or "function" if marker else "function"
