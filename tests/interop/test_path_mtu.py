@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.interop.namespaces import NamespaceUnavailable, namespace
+from tests.interop.namespaces import NamespaceUnavailable, namespace, wait_for_ipv6
 from tests.missing import missing
 
 PEERS = {4: {"a": "10.1.0.2", "z": "10.2.0.2"}, 6: {"a": "fd01::2", "z": "fd02::2"}}
@@ -88,6 +88,8 @@ def network(family: int, near: int, far: int) -> Iterator[tuple[Far, Far]]:
         wait_for_namespaces(peers)
         plug_in(peers[0], "a", family, near)
         plug_in(peers[1], "z", family, far)
+        for process in ("thread-self", *(peer.process.pid for peer in peers)):
+            wait_for_ipv6(process)
         yield peers[0], peers[1]
 
 
