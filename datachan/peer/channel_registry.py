@@ -22,6 +22,7 @@ from datachan.dcep.errors import ChannelNotOpen, DcepError, InvalidChannelOption
 
 from .errors import ArgumentError, InvalidStateError, OperationError
 from .rtc_data_channel import ManagedDataChannel, RTCDataChannel
+from .transport_views import RTCSctpTransport
 from .transports import PeerTransports
 
 
@@ -35,6 +36,7 @@ class ChannelRegistry:
     def __init__(self, announce: Callable[[RTCDataChannel], None]) -> None:
         self.core = DataChannels()
         self.transports: PeerTransports | None = None
+        self.sctp: RTCSctpTransport | None = None
         self.created = 0
         self.opened = 0
         self.closed = 0

@@ -29,7 +29,6 @@ class ConnectionAttributes(EventTarget):
         self._negotiation = Negotiation()
         self._channels = ChannelRegistry(self._announce)
         self._transports: PeerTransports | None = None
-        self._sctp: RTCSctpTransport | None = None
         self._connection_state = "new"
         self._ice_connection_state = "new"
         self._ice_gathering_state = "new"
@@ -73,7 +72,7 @@ class ConnectionAttributes(EventTarget):
     @property
     def sctp(self) -> RTCSctpTransport | None:
         """The transport of the data channels; None until a description with a data section is set."""
-        return self._sctp
+        return self._channels.sctp
 
     @property
     def canTrickleIceCandidates(self) -> bool | None:

@@ -5,22 +5,81 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar, overload
 
 from pyee.asyncio import AsyncIOEventEmitter
+
+from .errors import ArgumentError
 
 _log = logging.getLogger("datachan.peer")
 
 
+Callback = Callable[..., Any]
+
+
+class EventHandler:
+    """An event handler attribute such as `onmessage` (HTML, 8.1.8.1), which also declares the event.
+
+    Assigning a callback replaces the one assigned before; None removes it. The callback gets the same arguments as one
+    that is attached with `on`.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.event = name.removeprefix("on")
+
+    @overload
+    def __get__(self, target: None, owner: type) -> EventHandler: ...
+    @overload
+    def __get__(self, target: EventTarget, owner: type) -> Callback | None: ...
+    def __get__(self, target: EventTarget | None, owner: type) -> EventHandler | Callback | None:
+        if target is None:
+            return self
+        attached = target._handlers.get(self.event)
+        return None if attached is None else attached.func
+
+    def __set__(self, target: EventTarget, callback: Callback | None) -> None:
+        if callback is not None and not callable(callback):
+            raise ArgumentError(f"on{self.event} is a function or None, not {type(callback).__name__}")
+        previous = target._handlers.pop(self.event, None)
+        if previous is not None and previous in target.listeners(self.event):
+            target.remove_listener(self.event, previous)
+        if callback is not None:
+            # A partial object differs from the same function attached with `on`.
+            target._handlers[self.event] = attached = partial(callback)
+            target.add_listener(self.event, attached)
+
+
 class EventTarget(AsyncIOEventEmitter):
-    """An object with events.
+    """An object with events, each of which a subclass declares with an `EventHandler`.
 
     A callback is a function, or a coroutine function that runs as a task of its own. An exception in a callback is
     logged with its traceback; it affects neither other callbacks nor the connection.
+
+    Attributes:
+        EVENTS: the names of the events.
     """
+
+    EVENTS: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self) -> None:
         super().__init__()
+        self._handlers: dict[str, partial[Any]] = {}
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        declared = (value.event for value in vars(cls).values() if isinstance(value, EventHandler))
+        cls.EVENTS = cls.EVENTS | frozenset(declared)
+
+    def _add_event_handler(self, event: str, k: Callback, v: Callback) -> None:
+        """Attach a callback.
+
+        Raises:
+            ArgumentError: the object has no such event.
+        """
+        if event not in self.EVENTS:
+            raise ArgumentError(f"{type(self).__name__} has no event {event!r}, only {', '.join(sorted(self.EVENTS))}")
+        super()._add_event_handler(event, k, v)
 
     def emit(self, event: str, *args: Any, **kwargs: Any) -> bool:
         """Call the listeners of an event; return whether there are any. An `error` without listeners is only logged."""

@@ -20,6 +20,7 @@ from .channel_options import channel_options
 from .configuration import RTCCertificate, RTCConfiguration, check_configuration
 from .connection_attributes import ConnectionAttributes
 from .errors import InvalidStateError, OperationError
+from .event_target import EventHandler
 from .negotiation import check_description
 from .rtc_data_channel import RTCDataChannel
 from .rtc_session_description import RTCSessionDescription
@@ -47,6 +48,17 @@ class RTCPeerConnection(ConnectionAttributes):
         ArgumentError: a value in the configuration has a wrong type or is out of range.
         InvalidAccessError: a certificate in the configuration has expired.
     """
+
+    ondatachannel = EventHandler()
+    onconnectionstatechange = EventHandler()
+    oniceconnectionstatechange = EventHandler()
+    onicegatheringstatechange = EventHandler()
+    onsignalingstatechange = EventHandler()
+    onicecandidate = EventHandler()
+    onicecandidateerror = EventHandler()
+    onnegotiationneeded = EventHandler()
+    # Programs written for browsers or for aiortc attach it. It is never emitted, as there are no media.
+    ontrack = EventHandler()
 
     def __init__(self, configuration: RTCConfiguration | None = None) -> None:
         super().__init__(check_configuration(configuration))
@@ -203,7 +215,7 @@ class RTCPeerConnection(ConnectionAttributes):
 
     async def getStats(self) -> RTCStatsReport:
         """Return a snapshot of W3C's statistics: a dictionary from id to an object with `type` and W3C's members."""
-        return collect_stats(self._certificate, self._channels, self._transports, self._sctp)
+        return collect_stats(self._certificate, self._channels, self._transports, self._channels.sctp)
 
     def getConfiguration(self) -> RTCConfiguration:
         """Return the configuration in use."""
@@ -345,7 +357,7 @@ class RTCPeerConnection(ConnectionAttributes):
         if self._transports is not None:
             self._transports.cancel_restart()
         if signaling.current_local is None or signaling.current_local.parsed.data is None:
-            self._sctp = None
+            self._channels.sctp = None
         self._signaling_changed(before)
 
     def _signaling_changed(self, before: str) -> None:
@@ -356,8 +368,8 @@ class RTCPeerConnection(ConnectionAttributes):
             self._update_negotiation_needed()
 
     def _show_sctp(self, description: SessionDescription) -> None:
-        if self._sctp is None and self._transports is not None and description.data is not None:
-            self._sctp = RTCSctpTransport(self._transports, description.data.mid)
+        if self._channels.sctp is None and self._transports is not None and description.data is not None:
+            self._channels.sctp = RTCSctpTransport(self._transports, description.data.mid)
 
     def _update_negotiation_needed(self) -> None:
         if self._negotiation_needed or self.signalingState != STABLE or not self._needs_negotiation():
@@ -424,8 +436,8 @@ class RTCPeerConnection(ConnectionAttributes):
         if state.value != self._ice_connection_state:
             self._ice_connection_state = state.value
             self.emit("iceconnectionstatechange")
-            if self._sctp is not None:
-                self._sctp.transport.iceTransport.emit("statechange")
+            if self._channels.sctp is not None:
+                self._channels.sctp.transport.iceTransport.emit("statechange")
         # A restart that is looking for another path may still succeed.
         if state is IceState.FAILED and self._transports is not None and not self._transports.restarting:
             self._fail(self._transports.ice.failure or "ICE lost the path to the peer")
@@ -450,17 +462,17 @@ class RTCPeerConnection(ConnectionAttributes):
         if isinstance(event, DtlsConnected):
             self._dtls_changed()
         elif isinstance(event, StackConnected):
-            if self._sctp is not None:
-                self._sctp._set_state("connected")
+            if self._channels.sctp is not None:
+                self._channels.sctp._set_state("connected")
         elif isinstance(event, PathMtuChanged):
-            if self._sctp is not None:
-                self._sctp.emit("mtuchange")
+            if self._channels.sctp is not None:
+                self._channels.sctp.emit("mtuchange")
         elif isinstance(event, StackClosed) and self._closing is None:
             self._end(None if event.graceful else event.reason, by_peer=event.by_peer)
 
     def _dtls_changed(self) -> None:
-        if self._sctp is not None:
-            self._sctp.transport.emit("statechange")
+        if self._channels.sctp is not None:
+            self._channels.sctp.transport.emit("statechange")
         self._update_connection_state()
 
     def _fail(self, reason: str) -> None:
@@ -476,8 +488,8 @@ class RTCPeerConnection(ConnectionAttributes):
         if failure is not None:
             _log.log(logging.INFO if by_peer else logging.WARNING, "%r: the connection ended: %s", self, failure)
         self._channels.end(failure)
-        if self._sctp is not None:
-            self._sctp._set_state("closed")
+        if self._channels.sctp is not None:
+            self._channels.sctp._set_state("closed")
         self._dtls_changed()
         if self._transports is not None:
             if not take_leave:
@@ -508,8 +520,8 @@ class RTCPeerConnection(ConnectionAttributes):
         elif self._transports is not None:
             await self._transports.close(self._hurry)
         self._channels.end()
-        if self._sctp is not None:
-            self._sctp._set_state("closed")
+        if self._channels.sctp is not None:
+            self._channels.sctp._set_state("closed")
         if self._ice_connection_state != "closed":
             self._ice_connection_state = "closed"
             self.emit("iceconnectionstatechange")

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from datachan.dcep.channel import Channel
 
 from .errors import ArgumentError, InvalidStateError, MessageTooLargeError, OperationError
-from .event_target import EventTarget
+from .event_target import EventHandler, EventTarget
+from .transport_views import RTCSctpTransport
 from .unread_messages import UnreadMessages
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
 DEFAULT_HIGH_WATER: Final = 1024 * 1024
+BINARY_TYPES: Final = ("bytes", "arraybuffer", "blob")
 # RFC 8831, 6.4 and W3C webrtc-priority: the four levels and their numbers.
 PRIORITIES: Final = {"very-low": 128, "low": 256, "medium": 512, "high": 1024}
 
@@ -26,6 +31,10 @@ class ChannelHost(Protocol):
     @property
     def max_message_size(self) -> float:
         """The longest message that may be sent, in bytes."""
+
+    @property
+    def sctp(self) -> RTCSctpTransport | None:
+        """The SCTP transport, as the application sees it."""
 
     def send(self, channel: Channel, data: str | bytes) -> None:
         """Queue a message."""
@@ -49,6 +58,13 @@ class RTCDataChannel(EventTarget):
     They are delivered when a `message` callback is attached, or one by one with ``async for message in channel``.
     """
 
+    onopen = EventHandler()
+    onmessage = EventHandler()
+    onbufferedamountlow = EventHandler()
+    onerror = EventHandler()
+    onclosing = EventHandler()
+    onclose = EventHandler()
+
     def __init__(self, host: ChannelHost, channel: Channel) -> None:
         super().__init__()
         self._host = host
@@ -58,6 +74,7 @@ class RTCDataChannel(EventTarget):
         self._low_threshold = 0
         self._high_water = DEFAULT_HIGH_WATER
         self._low_water = DEFAULT_HIGH_WATER // 4
+        self._binary_type = "bytes"
         self._failure: str | None = None
         self._waiters: set[asyncio.Future[None]] = set()
         self._flush_handle: asyncio.Handle | None = None
@@ -121,8 +138,22 @@ class RTCDataChannel(EventTarget):
 
     @property
     def binaryType(self) -> str:
-        """The type of received binary messages: always "bytes"."""
-        return "bytes"
+        """The type of received binary messages: "bytes", "arraybuffer" or "blob".
+
+        Programs may set W3C's values. Binary messages arrive as `bytes` in any case.
+        """
+        return self._binary_type
+
+    @binaryType.setter
+    def binaryType(self, value: str) -> None:
+        if value not in BINARY_TYPES:
+            raise ArgumentError(f"binaryType must be one of {', '.join(BINARY_TYPES)}, not {value!r}")
+        self._binary_type = value
+
+    @property
+    def transport(self) -> RTCSctpTransport | None:
+        """The SCTP transport that carries the channel; None until a description with a data section is set."""
+        return self._host.sctp
 
     @property
     def closeReason(self) -> str | None:
@@ -131,7 +162,7 @@ class RTCDataChannel(EventTarget):
 
     # -- sending -------------------------------------------------------------------------------------------------------
 
-    def send(self, data: str | bytes | bytearray | memoryview) -> None:
+    def send(self, data: str | ReadableBuffer) -> None:
         """Queue a message, which is sent in the background. The message may be empty.
 
         Args:
@@ -211,12 +242,12 @@ class RTCDataChannel(EventTarget):
         """Wait until the channel is open.
 
         Raises:
-            InvalidStateError: the channel closed instead; the message states the reason.
+            InvalidStateError: the channel is closing or closed; the message states the reason.
         """
         while self._ready_state == "connecting":
             await self._changed()
-        if self._ready_state == "closed":
-            raise InvalidStateError(self._failure or "the channel closed before it was open")
+        if self._ready_state != "open":
+            raise InvalidStateError(self._failure or f"the channel is {self._ready_state}, not open")
 
     async def closed(self) -> None:
         """Wait until the channel is closed."""
@@ -325,9 +356,10 @@ def _plain(data: object) -> str | bytes:
             return data
         # As in W3C's USVString, lone surrogates become U+FFFD.
         return data.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        return bytes(data)
-    raise ArgumentError(f"a message is str or bytes, not {type(data).__name__}")
+    try:
+        return memoryview(data).tobytes()  # type: ignore[arg-type]
+    except TypeError:
+        raise ArgumentError(f"a message is str or bytes-like, not {type(data).__name__}") from None
 
 
 def _byte_size(data: str | bytes, limit: float) -> int:

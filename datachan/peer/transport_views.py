@@ -9,7 +9,7 @@ from datachan.ice import IceState, IceTransport
 from datachan.sdp import RTCIceCandidate
 from datachan.stack import Stack
 
-from .event_target import EventTarget
+from .event_target import EventHandler, EventTarget
 from .transports import PeerTransports
 
 
@@ -37,7 +37,11 @@ class RTCIceCandidatePair:
 
 
 class RTCIceTransport(EventTarget):
-    """The ICE transport. Events: `statechange`, `selectedcandidatepairchange`."""
+    """The ICE transport. Events: `statechange`, `gatheringstatechange`, `selectedcandidatepairchange`."""
+
+    onstatechange = EventHandler()
+    ongatheringstatechange = EventHandler()
+    onselectedcandidatepairchange = EventHandler()
 
     def __init__(self, transports: PeerTransports) -> None:
         super().__init__()
@@ -97,6 +101,8 @@ class RTCIceTransport(EventTarget):
 class RTCDtlsTransport(EventTarget):
     """The DTLS transport. Event: `statechange`."""
 
+    onstatechange = EventHandler()
+
     def __init__(self, transports: PeerTransports) -> None:
         super().__init__()
         self._transports = transports
@@ -133,6 +139,9 @@ class RTCDtlsTransport(EventTarget):
 
 class RTCSctpTransport(EventTarget):
     """The SCTP transport that the data channels share. Events: `statechange`, `mtuchange`."""
+
+    onstatechange = EventHandler()
+    onmtuchange = EventHandler()
 
     def __init__(self, transports: PeerTransports, mid: str | None) -> None:
         super().__init__()

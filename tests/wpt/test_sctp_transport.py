@@ -22,6 +22,14 @@ async def z():
         yield connection
 
 
+async def test_a_channel_has_the_transport_of_its_connection(a: RTCPeerConnection) -> None:
+    channel = a.createDataChannel("x")
+    assert channel.transport is None
+    await a.setLocalDescription()
+    assert a.sctp is not None
+    assert channel.transport is a.sctp
+
+
 async def test_the_transport_appears_with_a_local_offer_and_goes_with_its_rollback(a: RTCPeerConnection) -> None:
     a.createDataChannel("test")
     assert a.sctp is None
