@@ -1,7 +1,7 @@
 """Transport addresses as values: the addresses of INIT and INIT ACK, and which of them may be used.
 
-A transport address here is where a UDP datagram goes (RFC 6951): an IP address and a UDP port. The SCTP ports are those
-of the association, the same at every address. It sends nothing and resolves no names.
+A transport address here is the destination of a UDP datagram (RFC 6951): an IP address and a UDP port. The SCTP ports
+belong to the association and are the same at every address. It sends nothing and resolves no names.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ TransportAddress = tuple[str, int]
 """An IP address as `normalize` writes it, and a UDP port."""
 
 WILDCARDS: Final = frozenset({"0.0.0.0", "::"})
-"""To bind to, every address of this host. In an ASCONF they mean the source address of the packet: to be added or made
-primary; or all but that one, to be deleted."""
+"""In `bind`, all addresses of this host. In an ASCONF that adds an address or makes it primary, the source address of
+the packet; in one that deletes, all addresses but that one."""
 
 MAX_ADDRESSES: Final = 16
-"""Addresses of one peer. More than these are ignored: each costs memory, heartbeats and room in the State Cookie."""
+"""The most addresses of one peer. Others are ignored: each costs memory, heartbeats and room in the State Cookie."""
 
 
 def normalize(ip: str) -> str:
-    """The one way to write an IP address; an IPv4 address mapped into IPv6 becomes IPv4 again.
+    """Return the canonical form of an IP address; an IPv4-mapped IPv6 address becomes IPv4.
 
     Raises:
-        ValueError: it is no IP address.
+        ValueError: the text is not an IP address.
     """
     return _text(ip_address(ip))
 
 
 def address_parameter(ip: str) -> IPv4Address | IPv6Address:
-    """The parameter that carries this address (RFC 9260, sections 3.3.2.1.1 and 3.3.2.1.2).
+    """Return the parameter that carries this address (RFC 9260, sections 3.3.2.1.1 and 3.3.2.1.2).
 
     Raises:
-        ValueError: it is no IP address.
+        ValueError: the text is not an IP address.
     """
     # RFC 9260, 3.3.2.1.2: "A sender MUST NOT use an IPv4-mapped IPv6 address [RFC4291] but SHOULD instead use an IPv4
     # Address parameter for an IPv4 address."
@@ -54,37 +54,37 @@ def address_parameter(ip: str) -> IPv4Address | IPv6Address:
 
 
 def ip_of(parameter: IPv4Address | IPv6Address) -> str:
-    """The address a parameter carries."""
+    """Return the address that a parameter carries."""
     if isinstance(parameter, IPv4Address):
         return str(IPv4(parameter.address))
     return _text(IPv6(parameter.address))
 
 
 def listed_addresses(parameters: Sequence[Parameter]) -> list[str]:
-    """The IP addresses among the parameters of an INIT or INIT ACK, each once."""
+    """Return the IP addresses among the parameters of an INIT or INIT ACK, each once."""
     found = [ip_of(parameter) for parameter in parameters if isinstance(parameter, IPv4Address | IPv6Address)]
     return list(dict.fromkeys(found))
 
 
 def address_type(ip: str) -> int:
-    """The type of the parameter that carries this address."""
+    """Return the type of the parameter that carries this address."""
     return IPV6_ADDRESS if ":" in ip else IPV4_ADDRESS
 
 
 def usable_addresses(
     parameters: Sequence[Parameter], source: TransportAddress | None, local: Sequence[str] = ()
 ) -> list[TransportAddress]:
-    """Where the sender of an INIT or INIT ACK can be reached: where the packet came from, then what it lists.
+    """Return the addresses of the sender of an INIT or INIT ACK: the packet's source, then those it lists.
 
     RFC 9260, 5.1.2, C: "the receiver MUST derive and record all the transport addresses from the received chunk AND the
-    source IP address that sent the INIT or INIT ACK chunk." The listed ones have the UDP port the packet came from, for
-    there is no other to know of. Those that no unicast packet should go to are left out, and so are loopback and
-    link-local addresses when the packet came from farther away: there they mean another machine, maybe our own.
+    source IP address that sent the INIT or INIT ACK chunk." The listed ones get the UDP port of the source, as no other
+    is known. Addresses that are not unicast are left out. So are loopback and link-local addresses when the packet came
+    from farther away: from here they lead to another machine, perhaps our own.
 
     Args:
-        parameters: those of the INIT or INIT ACK.
-        source: where it came from, or None when that is not known: then there is no address.
-        local: our own addresses, if there are several: what is of another family is left out.
+        parameters: the parameters of the INIT or INIT ACK.
+        source: the address it came from, or None when that is not known; then there is no address.
+        local: our own addresses, if there are several; addresses of other families are left out.
     """
     if source is None:
         return []
@@ -101,11 +101,11 @@ def usable_addresses(
     return addresses
 
 
-def to_announce(local: Sequence[str], parameters: Sequence[Parameter] | None) -> list[Parameter]:
-    """Our own addresses, as parameters of INIT, or of the INIT ACK that answers an INIT with these parameters.
+def address_parameters(local: Sequence[str], parameters: Sequence[Parameter] | None) -> list[Parameter]:
+    """Return our own addresses as parameters of INIT, or of the INIT ACK that answers an INIT with these parameters.
 
-    RFC 9260, 3.3.2.1.5: Supported Address Types lists "all the address types it can support". An INIT ACK has none of a
-    type the peer did not name there, unless it lists an address of that type itself.
+    RFC 9260, 3.3.2.1.5: Supported Address Types lists "all the address types it can support". An INIT ACK has only
+    addresses of types that the peer named there or uses itself.
     """
     if parameters is None:
         types = tuple(sorted({address_type(ip) for ip in local}))
@@ -121,12 +121,12 @@ def to_announce(local: Sequence[str], parameters: Sequence[Parameter] | None) ->
 
 
 def leads_to_peer(ip: str, source: TransportAddress) -> bool:
-    """Whether an address that a peer at `source` calls its own may lead there, and not somewhere near to us."""
+    """Return whether an address that a peer at `source` claims may lead to that peer rather than to a host near us."""
     return is_unicast(ip) and _reach(ip) >= _reach(source[0])
 
 
 def is_unicast(ip: str) -> bool:
-    """Whether one host may have this address."""
+    """Return whether this can be the address of one host."""
     address = ip_address(ip)
     return not (address.is_multicast or address.is_unspecified or ip == "255.255.255.255")
 
@@ -138,7 +138,7 @@ def _text(address: IPv4 | IPv6) -> str:
 
 
 def _reach(ip: str) -> int:
-    """How far from its host an address means that host."""
+    """Return the scope of an address: 0 for the host itself, 1 for its link, 2 for everywhere."""
     address = ip_address(ip)
     if address.is_loopback:
         return 0

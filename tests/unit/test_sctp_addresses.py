@@ -7,10 +7,10 @@ import pytest
 from datachan.sctp.addresses import (
     MAX_ADDRESSES,
     address_parameter,
+    address_parameters,
     ip_of,
     listed_addresses,
     normalize,
-    to_announce,
     usable_addresses,
 )
 from datachan.sctp.options import AssociationOptions
@@ -64,18 +64,18 @@ def test_a_peer_has_only_so_many_addresses() -> None:
 
 
 def test_init_lists_our_addresses_and_their_types() -> None:
-    assert to_announce([], None) == []
-    types, *addresses = to_announce(["192.0.2.1", "2001:db8::1"], None)
+    assert address_parameters([], None) == []
+    types, *addresses = address_parameters(["192.0.2.1", "2001:db8::1"], None)
     assert types == SupportedAddressTypes((5, 6))
     assert addresses == listing("192.0.2.1", "2001:db8::1")
 
 
 def test_init_ack_lists_only_what_the_peer_can_use() -> None:
     ours = ["192.0.2.1", "2001:db8::1"]
-    assert to_announce(ours, []) == listing(*ours)
-    assert to_announce(ours, [SupportedAddressTypes((5,))]) == listing("192.0.2.1")
+    assert address_parameters(ours, []) == listing(*ours)
+    assert address_parameters(ours, [SupportedAddressTypes((5,))]) == listing("192.0.2.1")
     # It names IPv4 only but has an IPv6 address all the same.
-    assert to_announce(ours, [SupportedAddressTypes((5,)), *listing("2001:db8::2")]) == listing(*ours)
+    assert address_parameters(ours, [SupportedAddressTypes((5,)), *listing("2001:db8::2")]) == listing(*ours)
 
 
 def test_a_cookie_keeps_the_addresses_of_the_peer() -> None:

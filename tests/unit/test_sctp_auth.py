@@ -13,12 +13,12 @@ from datachan.sctp.records.keys import (
     SHA256,
     Authenticator,
     KeyRing,
-    announce,
+    authentication_parameters,
     chosen_algorithm,
     key_vector,
     listed_chunks,
     make_authenticator,
-    refuse,
+    refuse_authentication,
 )
 from datachan.sctp.wire.causes import MISSING_MANDATORY_PARAMETER, PROTOCOL_VIOLATION
 from datachan.sctp.wire.chunks import Chunk, CookieAckChunk, DataChunk, HeartbeatChunk
@@ -41,7 +41,9 @@ def plain_hmac(name: str, key: bytes, data: bytes) -> bytes:
 
 def authenticator(keys: KeyRing | None = None, chunks: tuple[int, ...] = (0,)) -> Authenticator:
     """That of A; Z lists the same chunks."""
-    return make_authenticator(keys or KeyRing(), A_RANDOM, chunks, key_vector(announce(Z_RANDOM, chunks)))
+    return make_authenticator(
+        keys or KeyRing(), A_RANDOM, chunks, key_vector(authentication_parameters(Z_RANDOM, chunks))
+    )
 
 
 def received(auth: bytes, *chunks: Chunk) -> list[Chunk]:
@@ -58,7 +60,7 @@ def test_the_key_vector_is_the_three_parameters_without_padding() -> None:
 @pytest.mark.parametrize(("hmac_id", "name"), [(SHA256, "sha256"), (SHA1, "sha1")])
 @pytest.mark.parametrize("shared", [b"", b"a shared secret"])
 def test_the_hmac_is_that_of_the_rfc(hmac_id: int, name: str, shared: bytes) -> None:
-    ours = key_vector(announce(A_RANDOM, (0,)))
+    ours = key_vector(authentication_parameters(A_RANDOM, (0,)))
     theirs = key_vector([Random(Z_RANDOM), RequestedHmacAlgorithms((hmac_id,))])
     signer = make_authenticator(KeyRing([(7, shared)]), A_RANDOM, (0,), theirs)
     wire = DATA_CHUNK.serialize()
@@ -72,7 +74,10 @@ def test_the_hmac_is_that_of_the_rfc(hmac_id: int, name: str, shared: bytes) -> 
 
 
 def test_both_sides_come_to_the_same_key() -> None:
-    a_vector, z_vector = key_vector(announce(A_RANDOM, (0,))), key_vector(announce(Z_RANDOM, (0, 3)))
+    a_vector, z_vector = (
+        key_vector(authentication_parameters(A_RANDOM, (0,))),
+        key_vector(authentication_parameters(Z_RANDOM, (0, 3))),
+    )
     a = make_authenticator(KeyRing([(1, b"k")]), A_RANDOM, (0,), z_vector)
     z = make_authenticator(KeyRing([(1, b"k")]), Z_RANDOM, (0, 3), a_vector)
     assert z.admit(received(a.sign([DATA_CHUNK.serialize()], 1), DATA_CHUNK)) == [DATA_CHUNK]
@@ -162,7 +167,7 @@ def test_types_that_cannot_be_signed_are_ignored_in_the_peers_list() -> None:
 def test_who_cannot_be_talked_to_is_refused(
     parameters: list[Parameter], required: tuple[int, ...], code: int | None
 ) -> None:
-    cause = refuse(parameters, required)
+    cause = refuse_authentication(parameters, required)
     assert (None if cause is None else cause.code) == code
 
 

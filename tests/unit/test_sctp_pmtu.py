@@ -32,7 +32,7 @@ class Road:
 
     def search(self) -> int:
         """Let a full packet leave, then answer probes until there are no more."""
-        self.pmtu.wanted(self.now)
+        self.pmtu.start_search(self.now)
         self.answer()
         return self.pmtu.size
 
@@ -43,10 +43,10 @@ class Road:
                 nonce = len(self.probed).to_bytes(8, "big")
                 self.probed.append(pmtu.probe_size)
                 self.times.append(self.now)
-                pmtu.sent(nonce, RTO, self.now)
+                pmtu.probe_sent(nonce, RTO, self.now)
                 if self.probed[-1] <= self.takes:
                     self.now += 0.01
-                    assert pmtu.acknowledged(nonce, self.now)
+                    assert pmtu.probe_acknowledged(nonce, self.now)
                     continue
             self.expire()
 
@@ -70,8 +70,8 @@ def test_does_nothing_where_nothing_can_be_gained(maximum: int) -> None:
     road.pmtu.peer_searches(0.0)
     road.pmtu.data_timed_out()
     road.pmtu.data_timed_out()
-    road.pmtu.suspect(1200, 5.0)
-    road.pmtu.too_long(1200, 5.0)
+    road.pmtu.check_size(1200, 5.0)
+    road.pmtu.packet_refused(1200, 5.0)
     assert (road.pmtu.state, road.probed, road.pmtu.dont_fragment) == (DISABLED, [], False)
 
 
@@ -132,8 +132,8 @@ def test_lost_probes_are_a_second_apart_at_least() -> None:
 
 def test_a_probe_lost_by_chance_costs_no_size() -> None:
     road = Road(0)
-    road.pmtu.wanted(0.0)
-    road.pmtu.sent(b"lost", RTO, 0.0)
+    road.pmtu.start_search(0.0)
+    road.pmtu.probe_sent(b"lost", RTO, 0.0)
     road.takes = ETHERNET
     road.answer()
     assert road.pmtu.size == ETHERNET
@@ -141,13 +141,13 @@ def test_a_probe_lost_by_chance_costs_no_size() -> None:
 
 def test_the_answer_to_another_probe_says_nothing() -> None:
     pmtu = PathMtu(1200, 16384, OVERHEAD)
-    assert not pmtu.acknowledged(b"", 0.0)
-    pmtu.wanted(0.0)
-    pmtu.sent(b"one", RTO, 0.0)
-    assert not pmtu.acknowledged(b"two", 0.1)
-    assert not pmtu.acknowledged(b"", 0.1)
+    assert not pmtu.probe_acknowledged(b"", 0.0)
+    pmtu.start_search(0.0)
+    pmtu.probe_sent(b"one", RTO, 0.0)
+    assert not pmtu.probe_acknowledged(b"two", 0.1)
+    assert not pmtu.probe_acknowledged(b"", 0.1)
     pmtu.handle_timeout(1.0)
-    assert not pmtu.acknowledged(b"one", 1.1)  # too late: that probe counts as lost
+    assert not pmtu.probe_acknowledged(b"one", 1.1)  # too late: that probe counts as lost
     assert pmtu.size == 1200
 
 
@@ -156,7 +156,7 @@ def test_searches_again_after_ten_minutes_but_only_when_there_is_data() -> None:
     road.search()
     probes = len(road.probed)
     road.takes = ETHERNET
-    road.pmtu.wanted(road.now + 1)
+    road.pmtu.start_search(road.now + 1)
     assert not road.pmtu.due
     finished = road.now
     road.expire()
@@ -199,7 +199,7 @@ def test_does_not_search_while_what_is_too_long_is_under_way() -> None:
     road.pmtu.data_timed_out()
     road.pmtu.data_timed_out()
     road.pmtu.held = True
-    road.pmtu.wanted(road.now)
+    road.pmtu.start_search(road.now)
     assert not road.pmtu.due
     assert not road.pmtu.dont_fragment
     road.pmtu.held = False
@@ -224,7 +224,7 @@ def test_suspicion_is_settled_by_a_probe_of_the_present_size(takes: int, left: i
     road.now += 5
     road.takes = takes
     before = len(road.probed)
-    road.pmtu.suspect(ETHERNET, road.now)
+    road.pmtu.check_size(ETHERNET, road.now)
     assert road.pmtu.state == CONFIRMING
     road.answer()
     assert road.pmtu.size == left
@@ -234,16 +234,16 @@ def test_suspicion_is_settled_by_a_probe_of_the_present_size(takes: int, left: i
 def test_short_packets_raise_no_suspicion() -> None:
     road = Road(ETHERNET)
     road.search()
-    road.pmtu.suspect(1200, road.now + 5)
+    road.pmtu.check_size(1200, road.now + 5)
     assert not road.pmtu.due
 
 
 def test_what_the_system_refuses_is_not_tried_again() -> None:
     road = Road(1420 - OVERHEAD, maximum=ETHERNET)
-    road.pmtu.wanted(0.0)
+    road.pmtu.start_search(0.0)
     while road.pmtu.due and road.pmtu.probe_size > road.takes:
-        road.pmtu.sent(b"refused", RTO, 0.0)
-        road.pmtu.too_long(road.pmtu.probe_size, 0.0)
+        road.pmtu.probe_sent(b"refused", RTO, 0.0)
+        road.pmtu.packet_refused(road.pmtu.probe_size, 0.0)
     road.answer()
     assert road.pmtu.size == 1420 - OVERHEAD
     assert road.now < 1.0  # without a single timeout
@@ -253,11 +253,11 @@ def test_what_the_system_says_it_takes_is_tried_next() -> None:
     pmtu = PathMtu(1200, 16384, OVERHEAD)
     pmtu.peer_searches(0.0)
     assert (pmtu.due, pmtu.probe_size) == (True, 16384)
-    pmtu.sent(bytes(8), RTO, 0.0)
-    pmtu.too_long(16384, 0.0, 9301)
+    pmtu.probe_sent(bytes(8), RTO, 0.0)
+    pmtu.packet_refused(16384, 0.0, 9301)
     assert (pmtu.due, pmtu.probe_size) == (True, 9300)
-    pmtu.sent(bytes(8), RTO, 0.0)
-    assert pmtu.acknowledged(bytes(8), 0.01)
+    pmtu.probe_sent(bytes(8), RTO, 0.0)
+    assert pmtu.probe_acknowledged(bytes(8), 0.01)
     assert (pmtu.size, pmtu.state) == (9300, SEARCH_COMPLETE)
 
 
@@ -265,27 +265,27 @@ def test_what_the_system_says_it_takes_is_tried_next() -> None:
 def test_what_cannot_be_true_of_the_link_is_not_believed(link: int) -> None:
     pmtu = PathMtu(1200, 16384, OVERHEAD)
     pmtu.peer_searches(0.0)
-    pmtu.sent(bytes(8), RTO, 0.0)
-    pmtu.too_long(16384, 0.0, link)
+    pmtu.probe_sent(bytes(8), RTO, 0.0)
+    pmtu.packet_refused(16384, 0.0, link)
     assert (pmtu.due, pmtu.probe_size) == (True, 12288 - OVERHEAD)
 
 
 def test_the_system_that_refuses_the_present_size_sends_it_back_to_the_base() -> None:
     road = Road(ETHERNET)
     road.search()
-    road.pmtu.too_long(1100, road.now)
+    road.pmtu.packet_refused(1100, road.now)
     assert road.pmtu.size == ETHERNET
-    road.pmtu.too_long(ETHERNET - 4, road.now)
+    road.pmtu.packet_refused(ETHERNET - 4, road.now)
     assert road.pmtu.size == 1200
 
 
 def test_packets_stay_whole_while_probing_and_above_the_base() -> None:
     road = Road(ETHERNET)
     assert not road.pmtu.dont_fragment
-    road.pmtu.wanted(0.0)
-    road.pmtu.sent(b"probe", RTO, 0.0)
+    road.pmtu.start_search(0.0)
+    road.pmtu.probe_sent(b"probe", RTO, 0.0)
     assert road.pmtu.dont_fragment
-    road.pmtu.acknowledged(b"probe", 0.1)
+    road.pmtu.probe_acknowledged(b"probe", 0.1)
     assert road.pmtu.dont_fragment
     road.pmtu.held = True
     assert not road.pmtu.dont_fragment
@@ -294,6 +294,6 @@ def test_packets_stay_whole_while_probing_and_above_the_base() -> None:
 def test_another_path_begins_at_the_base() -> None:
     road = Road(ETHERNET)
     road.search()
-    road.pmtu.begin_anew(1400, 48)
+    road.pmtu.reset(1400, 48)
     assert (road.pmtu.size, road.pmtu.state, road.pmtu.timer.expires_at) == (1200, BASE, None)
     assert road.search() == 1400

@@ -113,7 +113,7 @@ def source_addresses(core: Core) -> list[str]:
 def start_next_request(core: Core, tcb: Tcb, now: float) -> None:
     """Send the waiting requests in one ASCONF, if none is outstanding."""
     asconf = tcb.asconf
-    if not asconf.waiting or asconf.under_way or core.state not in _MAY_CHANGE:
+    if not asconf.waiting or asconf.is_outstanding or core.state not in _MAY_CHANGE:
         return
     own = core.local_addresses
     wire = asconf.build(own[0] if own else _wildcard_for(tcb.path))
@@ -144,16 +144,16 @@ def handle_asconf_ack(core: Core, tcb: Tcb, ack: AsconfAckChunk) -> None:
     """Match an ASCONF-ACK with our outstanding ASCONF and apply its results."""
     asconf = tcb.asconf
     path = asconf.path
-    outcomes = asconf.acknowledged(ack)
-    if outcomes is None:
+    results = asconf.take_ack(ack)
+    if results is None:
         if asconf.is_illegal(ack.sequence_number):
             words = "an ASCONF-ACK answers a request that was not sent"
             core.abort(causes.illegal_asconf_ack(), f"the peer broke the protocol: {words}")
         return
     if path is not None:
         paths.clear_errors(core, tcb, path)
-    for outcome in outcomes:
-        _conclude(core, tcb, outcome)
+    for result in results:
+        _conclude(core, tcb, result)
 
 
 def handle_unsupported(core: Core, tcb: Tcb) -> None:
@@ -161,26 +161,26 @@ def handle_unsupported(core: Core, tcb: Tcb) -> None:
 
     RFC 5061, 5.1, A9: "the sender of the ASCONF MUST NOT send any further ASCONF Chunks and MUST stop its T-4 timer."
     """
-    for outcome in tcb.asconf.give_up():
-        _conclude(core, tcb, outcome)
+    for result in tcb.asconf.give_up():
+        _conclude(core, tcb, result)
 
 
-def _conclude(core: Core, tcb: Tcb, outcome: AddressChangeResult) -> None:
+def _conclude(core: Core, tcb: Tcb, result: AddressChangeResult) -> None:
     own = core.local_addresses
-    if outcome.accepted:
-        if outcome.kind == ADD_IP_ADDRESS and outcome.ip not in own and outcome.ip not in WILDCARDS:
-            own.append(outcome.ip)
-        elif outcome.kind == DELETE_IP_ADDRESS and outcome.ip in own:
-            own.remove(outcome.ip)
-    found = _read_causes(outcome.causes)
+    if result.accepted:
+        if result.kind == ADD_IP_ADDRESS and result.ip not in own and result.ip not in WILDCARDS:
+            own.append(result.ip)
+        elif result.kind == DELETE_IP_ADDRESS and result.ip in own:
+            own.remove(result.ip)
+    found = _read_causes(result.causes)
     if any(cause.code == UNRECOGNIZED_PARAMETERS for cause in found):
         # RFC 5061, 5.3, F3a: "the endpoint MUST consider the operation failed and MUST NOT attempt to send any
         # subsequent Add or Delete requests to the peer." F3b says the same of Set Primary.
-        primary = outcome.kind == SET_PRIMARY_ADDRESS
+        primary = result.kind == SET_PRIMARY_ADDRESS
         tcb.asconf.unsupported |= {SET_PRIMARY_ADDRESS} if primary else {ADD_IP_ADDRESS, DELETE_IP_ADDRESS}
     reason = "; ".join([describe(cause) for cause in found[:4]]) or "the peer refused"
     core.events.append(
-        LocalAddressChanged(outcome.ip, _CHANGES[outcome.kind], outcome.accepted, "" if outcome.accepted else reason)
+        LocalAddressChanged(result.ip, _CHANGES[result.kind], result.accepted, "" if result.accepted else reason)
     )
 
 

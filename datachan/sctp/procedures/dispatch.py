@@ -136,7 +136,7 @@ def _handle_before_tcb(core: Core, packet: Packet, first: Chunk, now: float) -> 
 def _handle_admitted(core: Core, tcb: Tcb, chunks: list[Chunk], now: float) -> bool:
     """Process the chunks of a packet with the right tag, unless its source is not an address of the peer."""
     if core.source is not None:
-        path = tcb.paths.heard_from(core.source)
+        path = tcb.paths.follow_source(core.source)
         if path is None and not _names_known_address(tcb, chunks):
             return False
         # RFC 9260, 6.4 has replies go to the source of the request. On a path that does not work they would be lost.

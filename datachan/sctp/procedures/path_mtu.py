@@ -25,13 +25,13 @@ def search(core: Core, tcb: Tcb, now: float) -> None:
         if pmtu.due and path.confirmed and core.state in MAY_HEARTBEAT:
             nonce = core.entropy(_NONCE_LENGTH)
             core.writer.add_probe(tcb.peer_tag, nonce, pmtu.probe_size, path.address)
-            pmtu.sent(nonce, path.rto, now)
+            pmtu.probe_sent(nonce, path.rto, now)
 
 
 def handle_probe_ack(core: Core, tcb: Tcb, nonce: bytes, now: float) -> bool:
     """Apply the acknowledgment of a probe; return False when the nonce is not that of an outstanding probe."""
     for path in tcb.paths.all:
-        if path.pmtu.acknowledged(nonce, now):
+        if path.pmtu.probe_acknowledged(nonce, now):
             # RFC 8899, 6.2.1.2: "A successful probe updates the association and path counters, but an unsuccessful
             # probe is discounted (assumed to be a result of choosing too large a PLPMTU)."
             path.observe_round_trip(now - path.pmtu.probe_sent_at)
@@ -44,7 +44,7 @@ def handle_packet_too_long(core: Core, length: int, now: float, address: Transpo
     """Apply the lower layer's answer that a packet is longer than the first link takes."""
     path = paths.path_to(core, address)
     if path is not None:
-        path.pmtu.too_long(length, now, link)
+        path.pmtu.packet_refused(length, now, link)
 
 
 def dont_fragment(core: Core, address: TransportAddress | None) -> bool:

@@ -237,8 +237,10 @@ def _handle_outgoing_reset(core: Core, tcb: Tcb, request: OutgoingSsnResetReques
 
 
 def _reset_incoming(core: Core, tcb: Tcb, request: OutgoingSsnResetRequest) -> None:
-    """RFC 6525, 5.2.2, E3: "If no stream numbers are listed in the parameter, then all incoming streams MUST be reset
-    to 0 as the next expected SSN."
+    """Reset the peer's streams.
+
+    RFC 6525, 5.2.2, E3: "If no stream numbers are listed in the parameter, then all incoming streams MUST be reset to 0
+    as the next expected SSN."
     """
     tcb.reassembly.reset_streams(request.stream_ids or None)
     core.events.append(IncomingStreamsReset(request.stream_ids))

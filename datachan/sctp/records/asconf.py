@@ -1,6 +1,6 @@
-"""Changes of addresses under way (RFC 5061): sequence numbers, what was asked and answered. It decides nothing.
+"""The state of address changes (RFC 5061): sequence numbers, our requests and the answers to the peer's.
 
-One ASCONF at a time may be unacknowledged; what is asked for meanwhile waits, and then goes together in one chunk.
+One ASCONF at a time may be outstanding. Requests made meanwhile wait, and are then sent together in one chunk.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from datachan.sctp.wire.parameters import (
 from .path import Path
 
 MAX_WAITING: Final = 32
-"""Requests that may wait."""
+"""The most requests that may wait."""
 
 MAX_TOGETHER: Final = 8
-"""Requests in one chunk: with the longest addresses they still fit the smallest packet."""
+"""The most requests in one chunk: with the longest addresses they still fit the smallest packet."""
 
 MAX_ANSWERS: Final = 8
-"""ASCONF-ACKs kept in case they got lost."""
+"""The most ASCONF-ACKs kept for retransmission."""
 
 _MASK: Final = 0xFFFFFFFF
 _HALF: Final = 1 << 31
@@ -41,10 +41,10 @@ class AddressChangeResult:
     """The peer's answer to one of our requests.
 
     Attributes:
-        kind: the type of its parameter.
-        ip: the address it was about.
-        causes: serialized error causes of its refusal; empty when it was carried out.
-        accepted: it was carried out.
+        kind: the type of the request's parameter.
+        ip: the address in the request.
+        causes: the serialized error causes of a refusal; empty on success.
+        accepted: the peer performed the request.
     """
 
     __slots__ = ("accepted", "causes", "ip", "kind")
@@ -60,11 +60,11 @@ class AddressConfiguration:
     """The ASCONF state of one association.
 
     Attributes:
-        t4: runs while an ASCONF is unacknowledged.
-        path: where the ASCONF under way was sent last.
-        unsupported: types of requests the peer does not know.
+        t4: T4-RTO, which runs while an ASCONF is outstanding.
+        path: the path that the outstanding ASCONF was last sent on.
+        unsupported: the types of requests that the peer does not support.
         waiting: (type, address) of requests not yet sent.
-        answers: serialized ASCONF-ACKs that the packet being read is owed.
+        answers: the serialized ASCONF-ACKs for the packet being read.
     """
 
     __slots__ = (
@@ -92,31 +92,31 @@ class AddressConfiguration:
         self._next_number = local_initial_tsn
         self._next_correlation = 0
         self._peer_number = (peer_initial_tsn - 1) & _MASK
-        self._asked: list[tuple[int, int, str]] = []  # (correlation id, type, address) of those under way
+        self._asked: list[tuple[int, int, str]] = []  # (correlation id, type, address), outstanding
         self._wire = b""
         self._answered: dict[int, bytes] = {}  # the oldest first
 
-    # -- what we ask for --------------------------------------------------------------------------------------
+    # -- our requests -----------------------------------------------------------------------------------------
 
     @property
-    def under_way(self) -> bool:
-        """Whether an ASCONF is unacknowledged."""
+    def is_outstanding(self) -> bool:
+        """Whether an ASCONF is outstanding."""
         return bool(self._wire)
 
     def pending(self) -> list[tuple[int, str]]:
-        """(type, address) of all that was asked for and is not answered."""
+        """Return (type, address) of all requests that are not answered yet."""
         return [(kind, ip) for _, kind, ip in self._asked] + self.waiting
 
     @property
     def deleting(self) -> bool:
-        """Whether an address of ours is being given up."""
+        """Whether an address of ours is being deleted."""
         return any(kind == DELETE_IP_ADDRESS for kind, _ in self.pending())
 
     def build(self, own_ip: str) -> bytes:
-        """The next ASCONF, of what waits.
+        """Return the next ASCONF, serialized, with the requests that wait.
 
         Args:
-            own_ip: an address of ours that the peer knows, or the wildcard.
+            own_ip: an address of ours that the peer knows, or a wildcard address.
         """
         requests: list[AddressRequest] = []
         while self.waiting and len(requests) < MAX_TOGETHER:
@@ -131,7 +131,7 @@ class AddressConfiguration:
 
     @property
     def wire(self) -> bytes:
-        """The ASCONF under way.
+        """The outstanding ASCONF, serialized.
 
         RFC 5061, 5.1, B4: "An endpoint MUST NOT add new parameters to this chunk; it MUST be the same (including its
         Sequence Number) as the last ASCONF sent."
@@ -139,11 +139,11 @@ class AddressConfiguration:
         return self._wire
 
     def is_illegal(self, number: int) -> bool:
-        """Whether an ASCONF-ACK answers what was never asked (RFC 5061, 5.3, F0)."""
+        """Return whether an ASCONF-ACK has a sequence number that was never sent (RFC 5061, 5.3, F0)."""
         return (number - self._next_number) & _MASK < _HALF
 
-    def acknowledged(self, ack: AsconfAckChunk) -> list[AddressChangeResult] | None:
-        """Take in an ASCONF-ACK; None when it is not for the ASCONF under way."""
+    def take_ack(self, ack: AsconfAckChunk) -> list[AddressChangeResult] | None:
+        """Return the results in an ASCONF-ACK; None when it does not acknowledge the outstanding ASCONF."""
         if not self._wire or ack.sequence_number != (self._next_number - 1) & _MASK:
             return None
         errors = {p.correlation_id: p.causes for p in ack.parameters if isinstance(p, ErrorCauseIndication)}
@@ -161,7 +161,7 @@ class AddressConfiguration:
         return outcomes
 
     def give_up(self) -> list[AddressChangeResult]:
-        """The peer does not know ASCONF: nothing that was asked for will be done."""
+        """Return all requests as refused, because the peer does not support ASCONF."""
         outcomes = [AddressChangeResult(kind, ip, False) for kind, ip in self.pending()]
         self.unsupported = frozenset({ADD_IP_ADDRESS, DELETE_IP_ADDRESS, SET_PRIMARY_ADDRESS})
         self.waiting.clear()
@@ -174,10 +174,10 @@ class AddressConfiguration:
         self.path = None
         self.t4.stop()
 
-    # -- what the peer asks for -------------------------------------------------------------------------------
+    # -- the peer's requests ----------------------------------------------------------------------------------
 
     def is_next(self, number: int) -> bool:
-        """Whether an ASCONF is the next one (RFC 5061, 5.2, E1); an answer to an older one is repeated (E2)."""
+        """Return whether an ASCONF is the next one (RFC 5061, 5.2, E1); an older one is answered again (E2)."""
         if number == (self._peer_number + 1) & _MASK:
             self._peer_number = number
             return True
@@ -187,7 +187,7 @@ class AddressConfiguration:
         return False
 
     def answer(self, ack: AsconfAckChunk) -> None:
-        """The answer to the ASCONF that was the next one."""
+        """Send this answer to the ASCONF for which `is_next` returned True, and keep it for retransmissions."""
         wire = ack.serialize()
         self.answers.append(wire)
         self._answered[ack.sequence_number] = wire

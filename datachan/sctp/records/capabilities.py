@@ -1,4 +1,4 @@
-"""Which extensions both sides have: read from and written into INIT and INIT ACK."""
+"""The extensions that both sides support, as INIT and INIT ACK announce them."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ SCTP_OVER_DTLS: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What may be used in an association.
+    """The extensions that an association uses.
 
     Attributes:
         partial_reliability: FORWARD TSN (RFC 3758), or with interleaving I-FORWARD-TSN (RFC 8260).
         stream_reset: RE-CONFIG (RFC 6525).
         zero_checksum: we may send packets with a zero checksum (RFC 9653).
-        interleaving: I-DATA in the place of DATA (RFC 8260).
+        interleaving: I-DATA instead of DATA (RFC 8260).
         authentication: AUTH (RFC 4895).
         dynamic_addresses: ASCONF (RFC 5061).
     """
@@ -44,7 +44,7 @@ class Capabilities:
     dynamic_addresses: bool = False
 
     def to_bits(self) -> int:
-        """As a number, for the State Cookie."""
+        """Return a number that encodes them, for the State Cookie."""
         return (
             self.partial_reliability
             | self.stream_reset << 1
@@ -56,12 +56,12 @@ class Capabilities:
 
     @classmethod
     def from_bits(cls, bits: int) -> Capabilities:
-        """The opposite of `to_bits`."""
+        """Return the capabilities that `to_bits` encoded."""
         return cls(bool(bits & 1), bool(bits & 2), bool(bits & 4), bool(bits & 8), bool(bits & 16), bool(bits & 32))
 
 
-def announce(options: AssociationOptions) -> list[Parameter]:
-    """The parameters that say what we support."""
+def extension_parameters(options: AssociationOptions) -> list[Parameter]:
+    """Return the parameters that announce what we support."""
     parameters: list[Parameter] = []
     extensions: list[int] = []
     if options.partial_reliability:
@@ -87,7 +87,7 @@ def announce(options: AssociationOptions) -> list[Parameter]:
 
 
 def negotiate(options: AssociationOptions, peer: Sequence[Parameter]) -> Capabilities:
-    """What both we and the peer, by its parameters, support."""
+    """Return what both we and the peer, according to its parameters, support."""
     extensions: set[int] = set()
     forward_tsn = zero_checksum = False
     for parameter in peer:
@@ -119,7 +119,7 @@ def negotiate(options: AssociationOptions, peer: Sequence[Parameter]) -> Capabil
 
 
 def adaptation_of(peer: Sequence[Parameter]) -> int:
-    """The Adaptation Layer Indication of the peer, -1 without one (RFC 5061, section 4.2.6)."""
+    """Return the Adaptation Layer Indication of the peer, -1 without one (RFC 5061, section 4.2.6)."""
     for parameter in peer:
         if isinstance(parameter, AdaptationIndication):
             return parameter.code_point
@@ -127,11 +127,11 @@ def adaptation_of(peer: Sequence[Parameter]) -> int:
 
 
 def asks_for_unsigned_asconf(peer: Sequence[Parameter]) -> bool:
-    """Whether a peer announces ASCONF and cannot sign it."""
+    """Return whether a peer announces ASCONF without authentication."""
     listed = any(isinstance(parameter, SupportedExtensions) and ASCONF in parameter.chunk_types for parameter in peer)
     return listed and keys.random_number(peer) is None
 
 
 def to_report(peer: Sequence[Parameter]) -> list[UnknownParameter]:
-    """The unknown parameters whose type asks for a report (RFC 9260, section 3.2.1)."""
+    """Return the unknown parameters whose type asks for a report (RFC 9260, section 3.2.1)."""
     return [parameter for parameter in peer if isinstance(parameter, UnknownParameter) and parameter.report]

@@ -1,4 +1,4 @@
-"""The State Cookie: everything needed to set an association up, sealed, so that none of it has to be remembered.
+"""The State Cookie: everything needed to set up an association, sealed, so that nothing has to be remembered.
 
 RFC 9260, 5.1.3: "Inside this State Cookie, the sender MUST include a MAC (see [RFC2104] for an example) to provide
 integrity protection on the State Cookie."
@@ -22,23 +22,23 @@ _MAC_LENGTH: Final = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateCookieContent:
-    """What a State Cookie holds.
+    """The content of a State Cookie.
 
     Attributes:
-        created_at: when it was made (monotonic seconds of this endpoint).
-        lifespan: how long it is good for, in seconds.
+        created_at: when it was issued, in monotonic seconds of this endpoint.
+        lifespan: how long it is valid, in seconds.
         local_tag, peer_tag: the two Initiate Tags.
-        local_tie_tag, peer_tie_tag: the Tie-Tags of an association that exists already, or 0 (section 5.2.2).
+        local_tie_tag, peer_tie_tag: the Tie-Tags of an existing association, or 0 (section 5.2.2).
         local_initial_tsn, peer_initial_tsn: the two Initial TSNs, 32 bits.
         peer_a_rwnd: the peer's receiver window in bytes.
         outbound_streams, inbound_streams: as negotiated.
         source_port, destination_port: of the packet with the INIT.
         capabilities: `Capabilities.to_bits()`.
         adaptation: the peer's Adaptation Layer Indication, -1 without one.
-        peer_addresses: where the peer can be reached, the source of its INIT first; none when the lower layer has only
-            one way.
+        peer_addresses: the addresses of the peer, the source of its INIT first; none when the lower layer has only one
+            path.
         local_random: our Random Number, if chunks are authenticated (RFC 4895, section 6.1).
-        peer_key_vector: what the peer contributes to keys.
+        peer_key_vector: the peer's part of the keys, if chunks are authenticated.
     """
 
     created_at: float
@@ -61,12 +61,12 @@ class StateCookieContent:
     peer_key_vector: bytes = b""
 
     def staleness(self, now: float) -> float:
-        """Seconds since it went stale; not positive while it is good."""
+        """Return the seconds since it became stale; 0 or less while it is fresh."""
         return now - self.created_at - self.lifespan
 
 
 class CookieAction(Enum):
-    """What a COOKIE ECHO means when an association exists: the actions of Table 12."""
+    """The actions of Table 12 for a COOKIE ECHO when an association exists."""
 
     RESTART = "A"
     COLLISION = "B"
@@ -76,7 +76,7 @@ class CookieAction(Enum):
 
 
 class CookieSealer:
-    """Seals cookies and opens its own."""
+    """Seals State Cookies, and opens those it sealed."""
 
     __slots__ = ("_previous", "_secret")
 
@@ -85,7 +85,7 @@ class CookieSealer:
         self._previous = secret
 
     def rotate(self, secret: bytes) -> None:
-        """Seal with a new secret from now on; cookies sealed with the last one can still be opened.
+        """Seal with a new secret; cookies sealed with the previous one can still be opened.
 
         RFC 9260, 5.1.3: "The secret key SHOULD be changed reasonably frequently (e.g., hourly)".
         """
@@ -93,7 +93,7 @@ class CookieSealer:
         self._secret = secret
 
     def seal(self, content: StateCookieContent) -> bytes:
-        """The cookie as bytes, with its MAC."""
+        """Return the cookie as bytes, with its MAC."""
         body = _CONTENT.pack(
             content.created_at,
             content.lifespan,
@@ -119,7 +119,7 @@ class CookieSealer:
         return body + self._mac(body)
 
     def open(self, cookie: bytes) -> StateCookieContent | None:
-        """The content, or None when we did not make this cookie. Whether it is stale is for the caller to ask."""
+        """Return the content, or None for a cookie that was not sealed here. The caller checks whether it is stale."""
         body, mac = cookie[:-_MAC_LENGTH], cookie[-_MAC_LENGTH:]
         if len(body) < _CONTENT.size:
             return None
@@ -158,14 +158,14 @@ class CookieSealer:
 def judge_cookie(
     cookie: StateCookieContent, local_tag: int, peer_tag: int, local_tie_tag: int, peer_tie_tag: int
 ) -> CookieAction:
-    """Table 12 of RFC 9260, section 5.2.4.
+    """Return the action that Table 12 of RFC 9260, section 5.2.4 prescribes.
 
     Args:
         cookie: an authentic cookie.
-        local_tag: ours in the existing association.
-        peer_tag: the peer's, 0 while it is not known.
-        local_tie_tag: the Tie-Tags we put into cookies for this association.
-        peer_tie_tag: likewise.
+        local_tag: our tag in the existing association.
+        peer_tag: the peer's tag, 0 while it is not known.
+        local_tie_tag: our Tie-Tag in cookies for this association.
+        peer_tie_tag: the peer's Tie-Tag in cookies for this association.
     """
     local_matches = cookie.local_tag == local_tag
     peer_matches = cookie.peer_tag == peer_tag
@@ -184,7 +184,7 @@ def _pack_address(address: TransportAddress) -> bytes:
 
 
 def _unpack_addresses(body: bytes, count: int, start: int) -> list[TransportAddress]:
-    """The addresses at the end of a cookie known to be ours."""
+    """Return the addresses at the end of an authentic cookie."""
     addresses: list[TransportAddress] = []
     for _ in range(count):
         port, length = _PORT.unpack_from(body, start)

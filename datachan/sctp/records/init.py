@@ -1,6 +1,6 @@
-"""Setting an association up: what INIT and INIT ACK say, whether the peer's are acceptable, what becomes of a cookie.
+"""INIT and INIT ACK: what ours say, whether the peer's are acceptable, and what follows from them for the State Cookie.
 
-Pure decisions of RFC 9260, sections 5.1 and 5.2; the association acts on them.
+These are pure rules of RFC 9260, section 5.1; `procedures/handshake` and `admission` act on them.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from datachan.sctp.addresses import TransportAddress, to_announce, usable_addresses
+from datachan.sctp.addresses import TransportAddress, address_parameters, usable_addresses
 from datachan.sctp.errors import BadPacket
 from datachan.sctp.options import AssociationOptions
 from datachan.sctp.wire import causes
@@ -24,25 +24,26 @@ from datachan.sctp.wire.parameters import (
 )
 
 from . import keys
-from .capabilities import adaptation_of, announce, asks_for_unsigned_asconf, negotiate, to_report
+from .capabilities import adaptation_of, asks_for_unsigned_asconf, extension_parameters, negotiate, to_report
 from .cookie import StateCookieContent
 
 MIN_A_RWND: Final = 1500
-LONGEST_PRESERVATIVE: Final = 60.0
-"""Seconds a Cookie Preservative may add."""
+"""RFC 9260, 3.3.2: "The Advertised Receiver Window Credit MUST NOT be smaller than 1500." """
 
+LONGEST_PRESERVATIVE: Final = 60.0
+"""The most seconds that a Cookie Preservative may add."""
 
 MAX_STREAMS_PER_RESET: Final = 256
-"""More streams take several requests, one after the other."""
+"""The most streams in one request; more streams take several requests, one after the other."""
 
 
 def build_init(
     options: AssociationOptions, local_tag: int, initial_tsn: int, local_random: bytes, preservative: float = 0.0
 ) -> InitChunk:
-    """Our INIT; `preservative` asks for that many more seconds of cookie life."""
-    parameters = [*announce(options), *to_announce(options.local_addresses, None)]
+    """Return our INIT; `preservative` asks for additional seconds of cookie life."""
+    parameters = [*extension_parameters(options), *address_parameters(options.local_addresses, None)]
     if options.authentication:
-        parameters += keys.announce(local_random, options.listed_chunks)
+        parameters += keys.authentication_parameters(local_random, options.listed_chunks)
     if preservative > 0:
         parameters.append(CookiePreservative(int(preservative * 1000)))
     return InitChunk(
@@ -53,11 +54,11 @@ def build_init(
 def build_init_ack(
     options: AssociationOptions, init: InitChunk, local_tag: int, initial_tsn: int, local_random: bytes, cookie: bytes
 ) -> InitAckChunk:
-    """Our answer to an acceptable INIT."""
-    parameters: list[Parameter] = [StateCookie(cookie), *announce(options)]
-    parameters.extend(to_announce(options.local_addresses, init.parameters))
+    """Return our answer to an acceptable INIT."""
+    parameters: list[Parameter] = [StateCookie(cookie), *extension_parameters(options)]
+    parameters.extend(address_parameters(options.local_addresses, init.parameters))
     if options.authentication:
-        parameters += keys.announce(local_random, options.listed_chunks)
+        parameters += keys.authentication_parameters(local_random, options.listed_chunks)
     parameters.extend(UnrecognizedParameter(unknown.serialize()) for unknown in to_report(init.parameters))
     # RFC 9260, 3.3.3: "The value of 0 MUST NOT be used, and the value MUST NOT be greater than the MIS value sent in
     # the INIT chunk."
@@ -66,7 +67,7 @@ def build_init_ack(
 
 
 def refuse(options: AssociationOptions, init: InitChunk) -> ErrorCause | None:
-    """Why this INIT or INIT ACK cannot be accepted (sections 3.3.2, 3.3.3 and 5.1.2), or None if it can."""
+    """Return why an INIT or INIT ACK is unacceptable (sections 3.3.2, 3.3.3 and 5.1.2), or None."""
     if init.outbound_streams == 0 or init.inbound_streams == 0 or init.a_rwnd < MIN_A_RWND:
         return causes.invalid_mandatory_parameter()
     for parameter in init.parameters:
@@ -77,13 +78,13 @@ def refuse(options: AssociationOptions, init: InitChunk) -> ErrorCause | None:
     if options.dynamic_addresses and asks_for_unsigned_asconf(init.parameters):
         # RFC 5061, 6: "If an SCTP endpoint that supports this extension receives an INIT that indicates that the peer
         # supports the ASCONF extension but does NOT support the [RFC4895] extension, the receiver of such an INIT MUST
-        # send an ABORT in response." Of an INIT-ACK it says the same.
+        # send an ABORT in response." The same holds for an INIT ACK.
         return causes.protocol_violation("ASCONF without AUTH")
-    return keys.refuse(init.parameters, options.authenticated_chunks) if options.authentication else None
+    return keys.refuse_authentication(init.parameters, options.authenticated_chunks) if options.authentication else None
 
 
 def state_cookie(init_ack: InitAckChunk) -> bytes | None:
-    """The State Cookie of an INIT ACK."""
+    """Return the State Cookie of an INIT ACK, or None when it has none."""
     for parameter in init_ack.parameters:
         if isinstance(parameter, StateCookie):
             return parameter.cookie
@@ -91,7 +92,7 @@ def state_cookie(init_ack: InitAckChunk) -> bytes | None:
 
 
 def cookie_lifespan(options: AssociationOptions, init: InitChunk) -> float:
-    """How long the cookie shall live, with what a Cookie Preservative asks for, bounded (section 3.3.2.1.3)."""
+    """Return the life of the cookie in seconds, with a bounded Cookie Preservative (section 3.3.2.1.3)."""
     lifespan = options.valid_cookie_life
     for parameter in init.parameters:
         if isinstance(parameter, CookiePreservative):
@@ -100,7 +101,7 @@ def cookie_lifespan(options: AssociationOptions, init: InitChunk) -> float:
 
 
 def negotiated_streams(options: AssociationOptions, peer: InitChunk) -> tuple[int, int]:
-    """(outbound, inbound) streams.
+    """Return the negotiated (outbound, inbound) streams.
 
     RFC 9260, 5.1.1: "If the peer's MIS is less than the endpoint's OS, [...] the endpoint MUST use MIS outbound
     streams".
@@ -123,10 +124,10 @@ def cookie_content(
     source: TransportAddress | None = None,
     local_random: bytes = b"",
 ) -> StateCookieContent:
-    """What to seal into the cookie that answers an INIT.
+    """Return what to seal into the cookie that answers an INIT.
 
     Args:
-        options: ours.
+        options: our options.
         init: the peer's INIT.
         local_tag: the Initiate Tag of our INIT ACK.
         local_initial_tsn: the Initial TSN of our INIT ACK.
@@ -169,7 +170,7 @@ def content_of_init_ack(
     source: TransportAddress | None = None,
     local_random: bytes = b"",
 ) -> StateCookieContent:
-    """The same facts as a cookie holds, on the side that sent the INIT, or where both INITs travelled in signaling."""
+    """Return what a cookie holds, on the side that sent the INIT, or where signaling carried both INITs."""
     return cookie_content(
         options,
         init_ack,
@@ -184,7 +185,7 @@ def content_of_init_ack(
 
 
 def streams_per_reset(options: AssociationOptions) -> int:
-    """How many stream identifiers an Outgoing SSN Reset Request may list and still fit a packet."""
+    """Return how many stream identifiers of an Outgoing SSN Reset Request fit a packet."""
     return min(MAX_STREAMS_PER_RESET, (options.first_packet_size - COMMON_HEADER_LENGTH - 4 - 16) // 2)
 
 
@@ -195,26 +196,26 @@ LONGEST_INIT: Final = 2048
 
 
 def make_init(options: AssociationOptions, entropy: Callable[[int], bytes]) -> bytes:
-    """An INIT of ours, to be shown to the peer and then given to `Association.connect_negotiated`.
+    """Return an INIT to send to the peer by signaling, and then to pass to `Association.connect_negotiated`.
 
     Args:
-        options: those of the association it is for.
-        entropy: where Initiate Tag and Initial TSN come from.
+        options: the options of the association.
+        entropy: returns random bytes, for Initiate Tag and Initial TSN.
     """
     tag = 0
     while tag == 0:
         tag = int.from_bytes(entropy(4), "big")
     init = build_init(options, tag, int.from_bytes(entropy(4), "big"), b"")
     serialized = init.serialize()
-    # The padding behind the last parameter is no part of the chunk (RFC 9260, section 3.2).
+    # The padding behind the last parameter is not part of the chunk (RFC 9260, section 3.2).
     return serialized[: serialized[2] << 8 | serialized[3]]
 
 
 def read_init_untrusted(data: bytes) -> InitChunk:
-    """Read the INIT a peer has shown.
+    """Read the INIT that signaling carried.
 
     Raises:
-        BadPacket: it is none, or one that no association can be built on.
+        BadPacket: the bytes are not an INIT chunk, or one that no association can be built on.
     """
     if not 20 <= len(data) <= LONGEST_INIT or data[0] != INIT:
         raise BadPacket("the chunk is not an INIT")

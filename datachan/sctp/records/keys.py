@@ -1,7 +1,7 @@
-"""Chunks that prove who sent them: keys, key vectors and HMACs (RFC 4895).
+"""Authenticated chunks: keys, key vectors and HMACs (RFC 4895).
 
-It knows bytes, keys and chunk types, no association. What is sent is signed packet by packet; what comes is sorted into
-what may be looked at and what may not.
+It knows bytes, keys and chunk types, but no association. It signs the packets we send, and selects the chunks of a
+received packet that may be processed.
 """
 
 from __future__ import annotations
@@ -37,29 +37,29 @@ from datachan.sctp.wire.parameters import (
 SHA1: Final = 1
 SHA256: Final = 3
 HMAC_IDENTIFIERS: Final = (SHA256, SHA1)
-"""What we ask for. RFC 4895, 6.1: "The HMAC algorithm based on SHA-1 MUST be supported and included in the HMAC-ALGO
-parameter." """
+"""The algorithms we announce. RFC 4895, 6.1: "The HMAC algorithm based on SHA-1 MUST be supported and included in the
+HMAC-ALGO parameter." """
 
 RANDOM_LENGTH: Final = 32
 MAX_KEY_VECTOR: Final = 512
-"""Bytes of the parameters a peer may send for its keys to be made of; they have to fit the State Cookie."""
+"""The most bytes of the parameters that a peer contributes to the keys; they must fit the State Cookie."""
 
 NEVER_LISTED: Final = frozenset({INIT, INIT_ACK, SHUTDOWN_COMPLETE, AUTH})
 
 _FILLING: Final = frozenset({DATA, SACK, I_DATA, FORWARD_TSN, I_FORWARD_TSN})
-"""Chunks that may be as long as there is room."""
+"""Chunks that may fill a packet."""
 
 _DIGESTS: Final = {SHA1: ("sha1", 20), SHA256: ("sha256", 32)}
 
 
 class KeyRing:
-    """The endpoint pair shared keys of an association, as its user sets them.
+    """The endpoint pair shared keys of an association, as the application sets them.
 
     Attributes:
-        keys: by Shared Key Identifier.
-        active: the one that messages given to send from now on are signed with.
-        deactivated: those that nothing new is signed with.
-        retiring: those of them that something under way is signed with.
+        keys: the keys by Shared Key Identifier.
+        active: the identifier of the key that new messages are signed with.
+        deactivated: identifiers of keys that nothing new is signed with.
+        retiring: those of them that queued or outstanding messages still use.
     """
 
     __slots__ = ("active", "deactivated", "keys", "retiring")
@@ -73,14 +73,14 @@ class KeyRing:
         self.retiring: frozenset[int] = frozenset()
 
     def set_key(self, key_id: int, key: bytes) -> None:
-        """Set an endpoint pair shared key, or another one in its place; the peer has to have it, too.
+        """Set or replace an endpoint pair shared key; the peer needs the same key.
 
         Args:
             key_id: the Shared Key Identifier, 0 to 65535.
             key: the key; empty for the null key.
 
         Raises:
-            ValueError: there is no such identifier.
+            ValueError: the identifier is out of range.
         """
         if not 0 <= key_id < 65536:
             raise ValueError(f"the Shared Key Identifier is {key_id}; it may be 0 to 65535")
@@ -89,19 +89,19 @@ class KeyRing:
         self.retiring -= {key_id}
 
     def activate(self, key_id: int) -> None:
-        """Sign with this key what is given to send from now on.
+        """Sign new messages with this key.
 
         Raises:
-            UnknownKey: there is no such key, or it was deactivated.
+            UnknownKey: the key does not exist or was deactivated.
         """
         self.active = self.usable(key_id)
 
     def deactivate(self, key_id: int) -> None:
-        """Sign nothing new with this key. `AuthenticationChanged` says when it is in use no more.
+        """Sign nothing new with this key. `AuthenticationChanged` reports when it is no longer in use.
 
         Raises:
-            UnknownKey: there is no such key, or it was deactivated already.
-            InvalidState: it is the active one.
+            UnknownKey: the key does not exist or was deactivated already.
+            InvalidState: it is the active key.
         """
         self.usable(key_id)
         if key_id == self.active:
@@ -110,11 +110,11 @@ class KeyRing:
         self.retiring |= {key_id}
 
     def delete(self, key_id: int) -> None:
-        """Forget a key that was deactivated and is in use no more; what the peer signs with it is then discarded.
+        """Remove a deactivated key that is no longer in use; chunks that the peer signs with it are then discarded.
 
         Raises:
-            UnknownKey: there is no such key.
-            InvalidState: it was not deactivated, or is in use.
+            UnknownKey: the key does not exist.
+            InvalidState: the key was not deactivated, or is in use.
         """
         if key_id not in self.keys:
             raise UnknownKey(f"there is no key {key_id}")
@@ -124,16 +124,16 @@ class KeyRing:
         self.deactivated -= {key_id}
 
     def release(self, used: set[int]) -> list[int]:
-        """Of the deactivated keys, those that were in use until now and are no more; `used` are those that are."""
+        """Return the deactivated keys that are no longer in use; `used` are the keys still in use."""
         released = sorted(self.retiring - used)
         self.retiring &= used
         return released
 
     def usable(self, key_id: int) -> int:
-        """The identifier itself, if something new may be signed with that key.
+        """Return `key_id` if new messages may be signed with that key.
 
         Raises:
-            UnknownKey: there is no such key, or it was deactivated.
+            UnknownKey: the key does not exist or was deactivated.
         """
         if key_id not in self.keys or key_id in self.deactivated:
             raise UnknownKey(f"there is no key {key_id}, or it was deactivated")
@@ -141,19 +141,19 @@ class KeyRing:
 
 
 class Authenticator:
-    """Signs what is sent and judges what comes, in one association.
+    """Signs packets sent and checks packets received in one association.
 
     Args:
         keys: the shared keys.
         local_vector: our three parameters, as `key_vector` joins them.
-        peer_vector: the peer's.
-        local_chunks: the chunk types we accept only if they are authenticated.
-        peer_chunks: those of the peer.
-        hmac_id: the algorithm the peer wants.
+        peer_vector: the peer's parameters, joined in the same way.
+        local_chunks: the chunk types we accept only when they are authenticated.
+        peer_chunks: the chunk types the peer accepts only when they are authenticated.
+        hmac_id: the algorithm the peer asked for.
 
     Attributes:
-        peer_key: the key the peer signed with last.
-        overhead: bytes an AUTH chunk takes of a packet.
+        peer_key: the identifier of the key that the peer signed with last.
+        overhead: the length of an AUTH chunk in bytes.
     """
 
     __slots__ = (
@@ -187,7 +187,7 @@ class Authenticator:
         self._first, self._last = vectors
         self.local_chunks = local_chunks
         self.peer_chunks = peer_chunks
-        # RFC 5061, 4.1.1: "This chunk MUST be sent in an authenticated way", whatever the peer lists.
+        # RFC 5061, 4.1.1: "This chunk MUST be sent in an authenticated way", whether the peer lists it or not.
         self._signed_types = peer_chunks | {ASCONF, ASCONF_ACK}
         self.hmac_id = hmac_id
         self._digest, length = _DIGESTS[hmac_id]
@@ -196,15 +196,15 @@ class Authenticator:
 
     @property
     def reserve(self) -> int:
-        """Bytes to keep free in every packet: if what fills packets is signed, nearly all of them are."""
+        """Bytes to keep free in every packet, if the chunks that fill packets are signed."""
         return self.overhead if self.peer_chunks & _FILLING else 0
 
     def signs(self, chunk_type: int) -> bool:
-        """Whether this chunk type is signed: the peer accepts it only so, or it always is."""
+        """Return whether this chunk type is signed: the peer requires it, or RFC 5061 does."""
         return chunk_type in self._signed_types
 
     def sign(self, chunks: Sequence[bytes], key_id: int) -> bytes:
-        """The AUTH chunk to put before these chunks."""
+        """Return the AUTH chunk to put before these chunks."""
         zeros = bytes(_DIGESTS[self.hmac_id][1])
         covered = AuthChunk(key_id, self.hmac_id, zeros).serialize() + b"".join(chunks)
         digest = hmac.digest(self._association_key(key_id), covered, self._digest)
@@ -215,18 +215,18 @@ class Authenticator:
 
     @property
     def active_key(self) -> int:
-        """The key to sign with what is not a message of the user."""
+        """The key that chunks other than messages are signed with."""
         return self._keys.active
 
     def is_authentic(self, auth: AuthChunk) -> bool:
-        """Whether what follows an AUTH chunk, and the chunk itself, was signed with a key we have."""
+        """Return whether an AUTH chunk and the chunks behind it were signed with a key we have."""
         if auth.key_id not in self._keys.keys or auth.hmac_id not in _DIGESTS:
             return False
         digest = hmac.digest(self._association_key(auth.key_id), auth.covered, _DIGESTS[auth.hmac_id][0])
         return hmac.compare_digest(digest, auth.hmac)
 
     def admit(self, chunks: Sequence[Chunk]) -> list[Chunk]:
-        """The chunks of a packet that may be looked at.
+        """Return the chunks of a packet that may be processed.
 
         RFC 4895, 6.3: "It MUST silently discard these chunks if they are not placed after an AUTH chunk in the packet."
         "If the field does not match the result of the calculation, all the chunks following the AUTH chunk MUST be
@@ -245,8 +245,8 @@ class Authenticator:
         return admitted
 
 
-def announce(local_random: bytes, chunk_types: Sequence[int]) -> list[Parameter]:
-    """The parameters that ask for authentication."""
+def authentication_parameters(local_random: bytes, chunk_types: Sequence[int]) -> list[Parameter]:
+    """Return the parameters that announce authentication."""
     parameters: list[Parameter] = [Random(local_random)]
     if chunk_types:
         parameters.append(ChunkList(tuple(chunk_types)))
@@ -255,7 +255,7 @@ def announce(local_random: bytes, chunk_types: Sequence[int]) -> list[Parameter]
 
 
 def key_vector(parameters: Sequence[Parameter]) -> bytes:
-    """The part of the key that one side contributes.
+    """Return the part of the key that one side contributes.
 
     RFC 4895, 6.1: "These parameters include the parameter type, parameter length, and the parameter value, but padding
     is omitted".
@@ -273,7 +273,7 @@ def key_vector(parameters: Sequence[Parameter]) -> bytes:
 def make_authenticator(
     keys: KeyRing, local_random: bytes, local_chunks: Sequence[int], peer_vector: bytes
 ) -> Authenticator:
-    """For an association in which both sides asked for authentication.
+    """Return the authenticator of an association in which both sides announced authentication.
 
     Args:
         keys: the shared keys.
@@ -284,7 +284,7 @@ def make_authenticator(
     peer = _read_vector(peer_vector)
     return Authenticator(
         keys,
-        key_vector(announce(local_random, local_chunks)),
+        key_vector(authentication_parameters(local_random, local_chunks)),
         peer_vector,
         frozenset(local_chunks),
         listed_chunks(peer),
@@ -293,7 +293,7 @@ def make_authenticator(
 
 
 def _read_vector(vector: bytes) -> list[Parameter]:
-    """The parameters a key vector of ours, or one that was checked before, is made of."""
+    """Return the parameters in a key vector that is ours or was checked before."""
     parameters: list[Parameter] = []
     start = 0
     while start < len(vector):
@@ -303,16 +303,16 @@ def _read_vector(vector: bytes) -> list[Parameter]:
     return parameters
 
 
-def refuse(parameters: Sequence[Parameter], required: Sequence[int]) -> ErrorCause | None:
-    """Why the peer cannot be talked to, or None.
+def refuse_authentication(parameters: Sequence[Parameter], required: Sequence[int]) -> ErrorCause | None:
+    """Return why the association must be refused for the peer's authentication parameters, or None.
 
     Args:
-        parameters: those of its INIT or INIT ACK.
-        required: the chunk types that its user wants authenticated, whatever the peer can.
+        parameters: the parameters of its INIT or INIT ACK.
+        required: the chunk types that our application requires to be authenticated.
     """
     number = random_number(parameters)
     if number is None or not chosen_algorithm(parameters):
-        # Its chunks of these types would be discarded one and all: better no association than a mute one.
+        # All the peer's chunks of the required types would be discarded, so the association would be useless.
         return causes.missing_mandatory_parameter([RANDOM, HMAC_ALGO]) if required else None
     if len(number) != RANDOM_LENGTH:
         # RFC 4895, 6.1: "If the Random Number is not 32 bytes, the association MUST be aborted. The ABORT chunk SHOULD
@@ -324,7 +324,7 @@ def refuse(parameters: Sequence[Parameter], required: Sequence[int]) -> ErrorCau
 
 
 def chosen_algorithm(parameters: Sequence[Parameter]) -> int:
-    """The HMAC Identifier to sign with, 0 when the peer asks for none that we have.
+    """Return the HMAC Identifier to sign with, 0 when the peer announces none that we support.
 
     RFC 4895, 6.1: "The receiver of an HMAC-ALGO parameter SHOULD use the first listed algorithm it supports."
     """
@@ -335,7 +335,7 @@ def chosen_algorithm(parameters: Sequence[Parameter]) -> int:
 
 
 def listed_chunks(parameters: Sequence[Parameter]) -> frozenset[int]:
-    """The chunk types a peer accepts only if they are authenticated.
+    """Return the chunk types that a peer accepts only when they are authenticated.
 
     RFC 4895, 3.2: "if a CHUNKS parameter is received then the types for INIT, INIT-ACK, SHUTDOWN-COMPLETE, and AUTH
     chunks MUST be ignored."
@@ -347,7 +347,7 @@ def listed_chunks(parameters: Sequence[Parameter]) -> frozenset[int]:
 
 
 def random_number(parameters: Sequence[Parameter]) -> bytes | None:
-    """The peer's Random Number, None when it does not want authentication."""
+    """Return the peer's Random Number, None when it does not announce authentication."""
     for parameter in parameters:
         if isinstance(parameter, Random):
             return parameter.number

@@ -1,6 +1,6 @@
 """One destination transport address of the peer: round-trip time, timers, error counter, congestion state, PMTU.
 
-A Path knows nothing of chunks or streams. WebRTC has one; a multi-homed association has several.
+It knows no chunks and no streams. WebRTC has one path; a multi-homed association has several.
 """
 
 from __future__ import annotations
@@ -19,37 +19,37 @@ RTO_ALPHA: Final = 1 / 8  # RFC 9260, 16
 RTO_BETA: Final = 1 / 4
 CLOCK_GRANULARITY: Final = 0.001  # G of RFC 9260, 6.3.1: RTTVAR is never less
 
-_IPV6_IS_LONGER: Final = 20  # its header, than IPv4's
+_IPV6_EXTRA: Final = 20  # bytes by which an IPv6 header is longer than an IPv4 header
 
 
 def max_payload(packet_size: int) -> int:
-    """PMDCS: the bytes of the largest chunk that fits a packet."""
+    """Return PMDCS, the bytes of the largest chunk that fits a packet."""
     return packet_size - COMMON_HEADER_LENGTH & ~3
 
 
 class Path:
-    """RFC 9260's destination transport address.
+    """A destination transport address of RFC 9260.
 
     Attributes:
-        address: where its packets go, or None when the lower layer has only one way.
+        address: the destination of its packets, or None when the lower layer has only one path.
         srtt: smoothed round-trip time in seconds, or None before the first measurement.
         rttvar: its variation in seconds.
         rto: retransmission timeout in seconds, backoff included.
-        backed_off: its RTO was doubled, and no round trip was measured since.
+        backed_off: the RTO was doubled, and no round trip has been measured since.
         t3_rtx: the retransmission timer of DATA.
-        heartbeat: when the next HEARTBEAT is due, or its answer is overdue.
+        heartbeat: runs until the next HEARTBEAT is due, or until its answer is overdue.
         measurement_nonce: the nonce of an outstanding HEARTBEAT that only measures the round trip, or empty.
         measurement_sent_at: when that HEARTBEAT was sent.
-        number: which of the peer's addresses it is; the path indicator in HEARTBEATs.
-        confirmed: the peer has shown that the address is its own (section 5.4).
-        potentially_failed: it is active, but has errors enough for data to go elsewhere (quick failover).
-        heartbeat_interval: added to the RTO between heartbeats while it is idle, in seconds; 0 turns them off.
-        max_retrans: errors that make it inactive.
+        number: the path indicator in HEARTBEATs.
+        confirmed: the address is verified to be the peer's (section 5.4).
+        potentially_failed: active, but with enough errors for data to use another path (quick failover).
+        heartbeat_interval: seconds added to the RTO between heartbeats while the path is idle; 0 turns them off.
+        max_retrans: errors above which the path is inactive.
         error_count: consecutive unanswered retransmissions and heartbeats.
-        active: False after `max_retrans` of them.
+        active: False after more than `max_retrans` errors.
         congestion: the congestion controller.
-        last_sent: when DATA was last sent here, or None.
-        pmtu: how long packets may be here, and the search for more.
+        last_sent: when DATA was last sent on the path, or None.
+        pmtu: the largest packet, and the search for a larger one.
     """
 
     __slots__ = (
@@ -98,7 +98,7 @@ class Path:
         self.active = True
         self.confirmed = True
         self.potentially_failed = False
-        # A packet that is a large part of the peer's window would only wait for it.
+        # A packet that fills a large part of the peer's window would only wait for the window to open.
         self._useful_packet = peer_a_rwnd // 8
         largest = min(options.max_packet_size, self._useful_packet)
         self.pmtu = PathMtu(options.first_packet_size, largest, self._overhead(options))
@@ -106,7 +106,7 @@ class Path:
         self.last_sent: float | None = None
 
     def _overhead(self, options: AssociationOptions) -> int:
-        return options.packet_overhead + (_IPV6_IS_LONGER if self.address is not None and ":" in self.address[0] else 0)
+        return options.packet_overhead + (_IPV6_EXTRA if self.address is not None and ":" in self.address[0] else 0)
 
     def _new_controller(self) -> CongestionController:
         options = self.options
@@ -114,11 +114,11 @@ class Path:
             options.congestion_control, max_payload(self.pmtu.size), options.initial_cwnd, options.slow_start_limit
         )
 
-    def begin_anew(self, options: AssociationOptions) -> None:
-        """The lower layer took another way, of which nothing is known: forget round trip, window and PMTU.
+    def reset(self, options: AssociationOptions) -> None:
+        """Forget round trip, window and PMTU, because the lower layer uses another route.
 
         Args:
-            options: how long packets may be there is taken from them.
+            options: they give the packet sizes and overhead of the new route.
 
         RFC 9260, 7.2.5.2: "If such a routing change happens, the congestion control parameters for the affected
         destination addresses MUST be reset to their initial values."
@@ -127,7 +127,7 @@ class Path:
         self.rttvar = 0.0
         self.rto = self.options.rto_initial
         self.backed_off = False
-        self.pmtu.begin_anew(min(options.max_packet_size, self._useful_packet), self._overhead(options))
+        self.pmtu.reset(min(options.max_packet_size, self._useful_packet), self._overhead(options))
         self.congestion = self._new_controller()
 
     def observe_round_trip(self, measured: float) -> None:
@@ -145,23 +145,26 @@ class Path:
         before = self.rto
         self.rto = min(max(self.srtt + 4 * self.rttvar, self.options.rto_min), self.options.rto_max)
         if self.rto > before:
-            # T3-rtx that is running was started for a faster path. When a queue fills, the loss that ends this is sent
-            # again with an RTO from before: its answer would come a moment too late.
+            # T3-rtx was started with a shorter RTO. When a queue fills up, it would expire just before the answer to a
+            # retransmission arrives.
             self.t3_rtx.postpone(self.rto - before)
 
     def back_off(self) -> None:
-        """RFC 9260, 6.3.3, E2: "set RTO = RTO * 2 ("back off the timer")" up to RTO.Max."""
+        """Double the RTO, up to RTO.Max.
+
+        RFC 9260, 6.3.3, E2: "set RTO = RTO * 2 ("back off the timer")".
+        """
         self.rto = min(self.rto * 2, self.options.rto_max)
         self.backed_off = True
 
     @property
     def in_question(self) -> bool:
-        """Whether it is to be asked once per RTO if it is there: not yet verified, or maybe failed; until inactive."""
+        """Whether a HEARTBEAT is sent once per RTO: the path is active, but unverified or potentially failed."""
         return self.active and (not self.confirmed or self.potentially_failed)
 
     @property
     def rank(self) -> int:
-        """How far it is from being of use for data: 0 when nothing is wrong with it."""
+        """The order of preference for data, lowest first; 0 for a path without errors."""
         if not self.confirmed:
             return 1 << 30
         if not self.active:
@@ -170,11 +173,11 @@ class Path:
 
     @property
     def heartbeat_info(self) -> bytes:
-        """The Heartbeat Info of the HEARTBEAT under way."""
+        """The Heartbeat Info of the outstanding HEARTBEAT."""
         return self.heartbeat_nonce + self.number.to_bytes(4, "big")
 
     def count_error(self) -> bool:
-        """Count one unanswered retransmission or heartbeat; True when that makes the path inactive (section 8.2).
+        """Count one unanswered retransmission or heartbeat; return True when the path becomes inactive (section 8.2).
 
         RFC 9260, 8.3: "After this, the endpoint SHOULD continue sending HEARTBEAT chunks on this destination address
         but SHOULD stop increasing the counter."
@@ -191,7 +194,7 @@ class Path:
         return False
 
     def clear_errors(self) -> bool:
-        """The peer answered on this path; True when that makes available one that was not."""
+        """Clear the error counter; return True when the path becomes available again."""
         self.error_count = 0
         if self.active and not self.potentially_failed:
             return False
@@ -200,7 +203,7 @@ class Path:
         return True
 
     def decay_when_idle(self, now: float) -> None:
-        """Let the congestion window decay for the RTOs in which nothing was sent (section 7.2.1)."""
+        """Reduce the congestion window for the RTOs in which nothing was sent (section 7.2.1)."""
         if self.last_sent is not None and self.rto > 0:
             intervals = int((now - self.last_sent) / self.rto)
             if intervals > 0:

@@ -1,7 +1,6 @@
-"""The destination transport addresses of one peer: which is primary, where data goes, what stands in for it.
+"""The destination transport addresses of one peer, and the rules that choose among them by the states of their paths.
 
-It knows the states of paths and chooses among them. What makes a path fail or recover is the business of
-`fault_management`; what is in flight where, that of the data sender.
+`procedures/paths` decides when a path fails or recovers; the data sender knows what is in flight on each.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ class Paths:
 
     Attributes:
         all: every path.
-        primary: the one the user, or the peer, wants data to go to.
-        next_primary: the one that shall be primary once it is verified.
+        primary: the path that the application or the peer chose for data.
+        next_primary: the path that becomes primary as soon as it is verified.
     """
 
     __slots__ = ("_by_ip", "all", "next_primary", "primary")
@@ -34,15 +33,17 @@ class Paths:
 
     @property
     def single(self) -> bool:
-        """Whether there is only one."""
+        """Whether there is only one path."""
         return len(self.all) == 1
 
     def at(self, address: TransportAddress | None) -> Path | None:
-        """The path to that IP address, whatever the UDP port."""
+        """Return the path to this IP address, with any UDP port."""
         return None if address is None else self._by_ip.get(address[0])
 
-    def heard_from(self, address: TransportAddress) -> Path | None:
-        """The path a packet with the right Verification Tag came from, None when the peer does not have that address.
+    def follow_source(self, address: TransportAddress) -> Path | None:
+        """Return the path that a packet with the right tag came from, after moving it to the packet's UDP port.
+
+        None when the IP address is not one of the peer's.
 
         RFC 6951, 5.4: "the UDP source port MUST be stored as the encapsulation port for the destination address the
         SCTP packet is received from".
@@ -53,17 +54,17 @@ class Paths:
         return path
 
     def unknown(self, addresses: list[TransportAddress]) -> list[str]:
-        """The IP addresses among these that the peer does not have."""
+        """Return the IP addresses among these that the peer does not have."""
         return [ip for ip, _ in addresses if ip not in self._by_ip]
 
     def add(self, path: Path) -> None:
-        """The peer has one more address."""
+        """Add a path to one more address of the peer."""
         self.all.append(path)
         if path.address is not None:
             self._by_ip[path.address[0]] = path
 
     def remove(self, path: Path) -> None:
-        """The peer has given an address up; it is not the only one."""
+        """Remove the path to an address that the peer gave up; it is not the only one."""
         self.all.remove(path)
         if path.address is not None:
             del self._by_ip[path.address[0]]
@@ -73,11 +74,11 @@ class Paths:
             self.primary = min(self.all, key=_rank)
 
     def choose(self, current: Path) -> Path:
-        """Where new data goes.
+        """Return the path for new data.
 
         RFC 9260, 8.2: "If more than one alternate address is active when the primary path is marked inactive, only ONE
-        transport address SHOULD be chosen and used as the new destination transport address." So the one in use is
-        kept while nothing is better.
+        transport address SHOULD be chosen and used as the new destination transport address." So the current path
+        is kept until another one is better.
         """
         best = self.primary
         for path in (current, *self.all):
@@ -86,9 +87,9 @@ class Paths:
         return best
 
     def alternate(self, path: Path) -> Path | None:
-        """Where to send again what timed out on a path: the best of the others, or None when it is the only one.
+        """Return the path for retransmissions after a timeout: the best of the others, or None when there is none.
 
-        Among equals the next one, so that all have their turn when none answers.
+        Among equal paths it is the next one, so that all are used in turn when none answers.
         """
         position = self.all.index(path) + 1
         best: Path | None = None

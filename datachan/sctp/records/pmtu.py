@@ -1,17 +1,17 @@
-"""How long packets may be on one path: the search of RFC 8899. Sizes, times and answers in, the next probe's size out.
+"""The path MTU search of RFC 8899 for one path: it takes sizes, times and answers, and chooses the next probe's size.
 
 It builds no packet and knows no chunk. Sizes are those of SCTP packets, common header included ("PLPMTU").
 
-The search starts when a full packet has left, for a path that carries short messages only gains nothing, or when the
-peer searches too. The largest size goes first, once: most paths take what the interface at their beginning takes. If
-it does not come through, or chance took it, the usual sizes follow upwards, until one has been lost `MAX_PROBES` times.
+The search starts when a full packet has left, because a path with short messages gains nothing, or when the peer
+searches too. The largest size is probed first, once: most paths take what the interface at their start takes. If that
+probe is lost, the usual sizes follow in ascending order, until one has been lost `MAX_PROBES` times.
 
-How far it goes. Receivers differ in what they read: aiortc cuts a record off at 1500 bytes and libwebrtc at 2048, and
-what was cut comes in as further records, one datagram late each. So a peer is sent nothing longer than Ethernet carries
-until it has sent a PAD chunk: who searches for large packets himself can read them.
+Receivers differ in how much they read. aiortc truncates a record at 1500 bytes and libwebrtc at 2048, and both read the
+rest as further records, each one datagram late. So a peer gets no packet longer than Ethernet carries until it has sent
+a PAD chunk: a peer that searches for large packets can read them.
 
-RFC 8899, 5.2: "Note: MIN_PLPMTU could be identical to BASE_PLPMTU, simplifying the actions in this state." It is here:
-there is no ERROR state, and packets of the base size may be fragmented on their way.
+RFC 8899, 5.2: "Note: MIN_PLPMTU could be identical to BASE_PLPMTU, simplifying the actions in this state." They are
+identical here: there is no ERROR state, and packets of the base size may be fragmented on their way.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from datachan.sctp.timers import Timer
 
 DISABLED: Final = 0
 BASE: Final = 1
-"""Nothing more than the base size is known."""
+"""Only the base size is known to work."""
 SEARCHING: Final = 2
 SEARCH_COMPLETE: Final = 3
 CONFIRMING: Final = 4
-"""As SEARCH_COMPLETE, and a probe asks whether the path still takes what it took: data of that size got lost."""
+"""As SEARCH_COMPLETE, while a probe checks whether the path still takes its size: data of that size was lost."""
 
 MAX_PROBES: Final = 4
-"""One more than RFC 8899's default, because the first may be spent on the largest size: three are left for the next, as
-its probe, or the answer, may also be lost by chance."""
+"""One more than RFC 8899's default, because the first may be spent on the largest size. Three are left for the next
+size, whose probe or answer may be lost by chance."""
 MIN_PROBE_TIMER: Final = 1.0
-"""RFC 8899, 5.1.1: "This value MUST NOT be smaller than 1 second and SHOULD be larger than 15 seconds." The second is
-for senders that do not know the round trip; we do, and wait for an RTO if that is longer."""
+"""RFC 8899, 5.1.1: "This value MUST NOT be smaller than 1 second and SHOULD be larger than 15 seconds." The 15 seconds
+are for senders that do not know the round trip; we know it, and wait for an RTO if that is longer."""
 PMTU_RAISE_TIMER: Final = 600.0
 
 ETHERNET: Final = 1500
-"""The largest IP packet for a peer of which nothing is known."""
+"""The largest IP packet for a peer that has not sent a PAD chunk."""
 
 # RFC 8899, 5.3.2: "Implementations could optimize the search procedure by selecting step sizes from a table of common
-# PMTU sizes." IPv6's least, tunnels, PPPoE, Ethernet, FDDI, jumbo frames of clouds and switches.
+# PMTU sizes." These are IPv6's minimum, tunnels, PPPoE, Ethernet, FDDI, and jumbo frames of clouds and switches.
 USUAL_MTUS: Final = (1280, 1340, 1380, 1400, 1420, 1450, 1480, 1492, 1500, 2002, 4464, 8166, 8500, 9000, 9216, 12288)
 
 
@@ -48,20 +48,20 @@ class PathMtu:
     """The search on one path.
 
     Args:
-        base: BASE_PLPMTU, the size that is taken for granted.
-        maximum: MAX_PLPMTU, the largest size that is of use; base or less for no search.
+        base: BASE_PLPMTU, the size that every path is expected to take.
+        maximum: MAX_PLPMTU, the largest useful size; base or less for no search.
         overhead: bytes that lower layers put around a packet on this path, IP header included.
 
     Attributes:
-        state: one of the constants above.
-        size: PLPMTU, the size packets may have now.
+        state: DISABLED, BASE, SEARCHING, SEARCH_COMPLETE or CONFIRMING.
+        size: PLPMTU, the largest packet allowed now.
         due: a probe of `probe_size` bytes is to be sent.
         probe_size: PROBED_SIZE.
         probe_count: PROBE_COUNT.
         probe_sent_at: when the last probe left.
-        waiting: a full packet that leaves is a reason to search.
-        held: longer packets than `size` are still to be delivered: no search until they are.
-        timer: PROBE_TIMER while a probe is under way, else PMTU_RAISE_TIMER.
+        waiting: the search starts when a full packet leaves.
+        held: packets longer than `size` are outstanding; no search starts until they are delivered.
+        timer: PROBE_TIMER while a probe is outstanding, else PMTU_RAISE_TIMER.
     """
 
     __slots__ = (
@@ -92,15 +92,15 @@ class PathMtu:
         self.timer = Timer()
         self.held = False
         self.probe_sent_at = 0.0
-        self.begin_anew(maximum, overhead)
+        self.reset(maximum, overhead)
 
-    def begin_anew(self, maximum: int, overhead: int) -> None:
-        """Nothing is known of the path (any more). The arguments are the constructor's."""
+    def reset(self, maximum: int, overhead: int) -> None:
+        """Forget what is known of the path. The arguments are the constructor's."""
         self._maximum = maximum & ~3
         self._overhead = overhead
-        self._ceiling = 1 << 16  # sizes from here on are known not to come through
-        self._hole = 1 << 16  # the size in use when the last black hole was met
-        self._link = 0  # what the first link takes, if that is known
+        self._ceiling = 1 << 16  # sizes from here on are known not to work
+        self._hole = 1 << 16  # the size in use at the last black hole
+        self._link = 0  # the size the first link takes, if known
         self._fall_back()
 
     def _fall_back(self) -> None:
@@ -120,16 +120,16 @@ class PathMtu:
         """Whether packets must arrive in one piece or not at all.
 
         RFC 8899, 3: "In IPv4, a probe packet MUST be sent with the Don't Fragment (DF) bit set in the IP header and
-        without network layer endpoint fragmentation." As long as longer packets than the path takes are outstanding it
-        is the other way round: RFC 9260, 6.9: "Once a user message is fragmented, it cannot be re-fragmented. Instead,
+        without network layer endpoint fragmentation." While packets longer than the path takes are outstanding, the
+        opposite holds. RFC 9260, 6.9: "Once a user message is fragmented, it cannot be re-fragmented. Instead,
         if the PMTU has been reduced, then IP fragmentation MUST be used."
         """
         return not self.held and (self.size > self._base or self._nonce != b"")
 
     # -- the search -------------------------------------------------------------------------------------------
 
-    def wanted(self, now: float) -> None:
-        """There is a reason to search: see `waiting`."""
+    def start_search(self, now: float) -> None:
+        """Start the search if the path waits for a reason to search."""
         if self.waiting and not self.held:
             self.waiting = False
             self.state = SEARCHING
@@ -137,21 +137,25 @@ class PathMtu:
             self._choose(now)
 
     def peer_searches(self, now: float) -> None:
-        """A PAD chunk came: the peer can read large packets, and would like to get some."""
+        """Allow sizes above Ethernet's after a PAD chunk: the peer searches too and can read large packets."""
         self._peer_searches = True
         if self.state == SEARCH_COMPLETE and self._top() > max(self._leapt_to, self.size):
             self.waiting = True
-        self.wanted(now)
+        self.start_search(now)
 
-    def sent(self, nonce: bytes, rto: float, now: float) -> None:
-        """The probe that was due has been sent, with an identifier of its own."""
+    def probe_sent(self, nonce: bytes, rto: float, now: float) -> None:
+        """Record that the due probe was sent with this nonce, and start PROBE_TIMER."""
         self.due = False
         self._nonce = nonce
         self.probe_sent_at = now
         self.timer.start(now, max(rto, MIN_PROBE_TIMER))
 
-    def acknowledged(self, nonce: bytes, now: float) -> bool:
-        """The answer to a probe came; False when it is none we wait for. `size` may have grown."""
+    def probe_acknowledged(self, nonce: bytes, now: float) -> bool:
+        """Apply the answer to a probe, which may raise `size`.
+
+        Returns:
+            False when no probe with this nonce is outstanding.
+        """
         if not self._nonce or nonce != self._nonce:
             return False
         self._nonce = b""
@@ -168,7 +172,10 @@ class PathMtu:
         return True
 
     def handle_timeout(self, now: float) -> None:
-        """Do what is due. A probe that is not answered is no sign of congestion; `size` may have fallen."""
+        """Probe again, choose another size or finish the search; `size` may fall.
+
+        A lost probe is not a sign of congestion.
+        """
         if not self.timer.expire(now):
             return
         if self.state == SEARCH_COMPLETE:
@@ -192,7 +199,7 @@ class PathMtu:
             self._black_hole()
 
     def _choose(self, now: float) -> None:
-        """Have the next size probed, if there is one."""
+        """Choose the next size to probe, or complete the search."""
         top = self._top()
         size = 0
         if top > max(self._leapt_to, self.size):
@@ -211,12 +218,12 @@ class PathMtu:
             self.timer.start(now, PMTU_RAISE_TIMER)
 
     def _sizes(self) -> list[int]:
-        """All sizes worth a probe, ascending."""
+        """Return all sizes worth a probe in ascending order."""
         usual = sorted({self._link, *[mtu - self._overhead & ~3 for mtu in USUAL_MTUS]})
         return [size for size in usual if self._base < size < self._maximum] + [self._maximum]
 
     def _top(self) -> int:
-        """The largest size that may be probed."""
+        """Return the largest size that may be probed."""
         limit = self._maximum if self._peer_searches else min(self._maximum, ETHERNET - self._overhead & ~3)
         if limit < self._ceiling:
             return limit
@@ -225,11 +232,11 @@ class PathMtu:
     # -- black holes ------------------------------------------------------------------------------------------
 
     def data_acknowledged(self) -> None:
-        """Data came through."""
+        """Clear the count of timeouts because data was delivered."""
         self._timeouts = 0
 
     def data_timed_out(self) -> None:
-        """T3-rtx expired. The second time without anything coming through, packets are taken to be too long.
+        """Count an expiration of T3-rtx; the second one without delivery means that packets are too long.
 
         RFC 8899, 4.3: "A PL can utilize an event that indicates the network path no longer sustains the sender's PLPMTU
         size."
@@ -239,8 +246,8 @@ class PathMtu:
             if self._timeouts == 2:
                 self._black_hole()
 
-    def suspect(self, length: int, now: float) -> None:
-        """A packet of this length got lost again and again while others came through: ask with a probe."""
+    def check_size(self, length: int, now: float) -> None:
+        """Probe the present size because packets of this length were lost repeatedly while others were delivered."""
         if (
             self.state == SEARCH_COMPLETE
             and self.size >= length > self._base
@@ -251,8 +258,14 @@ class PathMtu:
             self.probe_size = self.size
             self.due = True
 
-    def too_long(self, length: int, now: float, link: int = 0) -> None:
-        """The system refused a packet of this length without sending it; it takes `link`, or 0 if it did not say."""
+    def packet_refused(self, length: int, now: float, link: int = 0) -> None:
+        """Limit the size after the system refused to send a packet.
+
+        Args:
+            length: the length of the packet in bytes.
+            now: monotonic seconds.
+            link: bytes of the longest packet the system takes, 0 if it did not say.
+        """
         if self.state == DISABLED or length <= self._base:
             return
         self._link = link & ~3 if 0 < link < length else 0
@@ -266,11 +279,11 @@ class PathMtu:
             self._choose(now)
 
     def _black_hole(self) -> None:
-        """RFC 8899, 4.3: "When the method detects that the current PLPMTU is not supported, DPLPMTUD sets a lower
-        PLPMTU and a lower MPS."
+        """Return to the base size, because the path no longer takes the present one.
 
-        One may have been an outage. A second one at that size before PMTU_RAISE_TIMER expires says that probes come
-        through where data does not: that size is left alone.
+        RFC 8899, 4.3: "When the method detects that the current PLPMTU is not supported, DPLPMTUD sets a lower PLPMTU
+        and a lower MPS." The first black hole may have been an outage. A second one at that size before
+        PMTU_RAISE_TIMER expires shows that probes are delivered where data is not: that size is not tried again.
         """
         if self.size >= self._hole:
             self._ceiling = min(self._ceiling, self.size)

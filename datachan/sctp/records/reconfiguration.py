@@ -1,7 +1,6 @@
-"""Re-configuring streams (RFC 6525): our one request under way, those that wait for it, and the peer's last.
+"""The state of stream re-configuration (RFC 6525): our outstanding request, waiting requests, and the peer's last ones.
 
-It knows request sequence numbers and parameters. It says what to send and what was decided; queues, SSNs and TSNs
-belong to others, and `reconfigure` carries out what is decided here.
+It knows request sequence numbers and parameters, but no queues, SSNs or TSNs. `procedures/reconfiguration` acts on it.
 """
 
 from __future__ import annotations
@@ -40,12 +39,12 @@ RESULTS: Final = {
 }
 
 MAX_WAITING: Final = 64
-"""Requests that may wait for the one under way, besides resets of outgoing streams."""
+"""The most requests that wait for the outstanding one, besides resets of outgoing streams."""
 
 _MASK: Final = 0xFFFFFFFF
 
 MAX_HELD: Final = 64
-"""DATA chunks held while TSNs are reset."""
+"""The most DATA chunks held while TSNs are reset."""
 
 Request = (
     OutgoingSsnResetRequest
@@ -60,9 +59,9 @@ class ReconfigurationResult:
     """The peer's answer to our request.
 
     Attributes:
-        request: as it was sent.
-        result: the number of RFC 6525, table 3.
-        response: the response, or None when a request of the peer's was the answer.
+        request: the request as it was sent.
+        result: a result number of RFC 6525, table 3.
+        response: the response, or None when the peer answered with a request.
     """
 
     __slots__ = ("request", "response", "result")
@@ -74,7 +73,7 @@ class ReconfigurationResult:
 
     @property
     def success(self) -> bool:
-        """Whether the peer has done it."""
+        """Whether the peer performed the request."""
         return self.result in (NOTHING_TO_DO, PERFORMED)
 
     @property
@@ -84,16 +83,16 @@ class ReconfigurationResult:
 
 
 class Reconfiguration:
-    """Both directions of re-configuration for one association.
+    """The re-configuration of one association, in both directions.
 
     Attributes:
         timer: the Re-configuration Timer.
-        to_reset: streams we send on that are to be reset and are in no request yet.
-        waiting: our requests of other kinds that wait for the one under way; their sequence numbers are given later.
-        deferred: the peer's reset of its streams that waits for DATA still under way, or None.
-        invited_reset: the peer agreed to reset streams it sends on, because we asked for it.
-        invited_streams: how many streams it agreed to add, likewise.
-        held: DATA that came while we reset TSNs: only the response tells which of it is from before.
+        to_reset: streams we send on that are to be reset and are not in a request yet.
+        waiting: our requests of other kinds that wait for the outstanding one; they have no sequence numbers yet.
+        deferred: the peer's reset of its streams that waits for DATA still in flight, or None.
+        invited_reset: the peer agreed to our request to reset streams it sends on.
+        invited_streams: the number of streams that the peer agreed to add at our request.
+        held: DATA received while we reset TSNs: only the response shows which of it was sent before the reset.
     """
 
     __slots__ = (
@@ -137,11 +136,11 @@ class Reconfiguration:
 
     @property
     def request(self) -> Request | None:
-        """Our request under way."""
+        """Our outstanding request."""
         return self._request
 
     def add_reset(self, stream_ids: Sequence[int]) -> None:
-        """Note streams to reset as soon as that is possible."""
+        """Add streams to those that are reset as soon as possible."""
         request = self._request
         pending = request.stream_ids if isinstance(request, OutgoingSsnResetRequest) else ()
         for stream_id in stream_ids:
@@ -149,7 +148,7 @@ class Reconfiguration:
                 self.to_reset[stream_id] = None
 
     def start_reset(self, stream_ids: Sequence[int], last_assigned_tsn: int) -> None:
-        """Make the request to reset these streams, taken out of `wanted` (section 5.1.2)."""
+        """Start the request to reset these streams and remove them from `to_reset` (section 5.1.2)."""
         for stream_id in stream_ids:
             self.to_reset.pop(stream_id, None)
         # A4: "The Re-configuration Response Sequence Number is the next expected Re-configuration Request Sequence
@@ -159,7 +158,7 @@ class Reconfiguration:
         self._start(OutgoingSsnResetRequest(self._next_request, answered, last_assigned_tsn & _MASK, tuple(stream_ids)))
 
     def start_waiting(self) -> Request:
-        """Make the request that waits longest the one under way."""
+        """Start the request that has waited longest."""
         waiting = self.waiting.pop(0)
         number = self._next_request
         request: Request
@@ -181,7 +180,7 @@ class Reconfiguration:
         self._uncounted = False
 
     def handle_timeout(self) -> bool:
-        """The Re-configuration Timer has expired: send the request again. Returns whether it counts as an error."""
+        """Retransmit the request when the Re-configuration Timer has expired; return whether that is an error."""
         if self._request is None:
             return False
         self._request_due = True
@@ -190,7 +189,7 @@ class Reconfiguration:
         return counts
 
     def handle_response(self, response: ReconfigResponse, now: float, rto: float) -> ReconfigurationResult | None:
-        """The peer answered (section 5.2.7); None while the answer is not final."""
+        """Return the result of our request from the peer's response, or None when it is not final (section 5.2.7)."""
         request = self._request
         if request is None or response.response_sequence_number != request.request_sequence_number:
             return None
@@ -209,7 +208,7 @@ class Reconfiguration:
         return isinstance(self._request, SsnTsnResetRequest)
 
     def tsn_boundary(self, parameters: Sequence[Parameter]) -> int | None:
-        """The peer's first TSN after our SSN/TSN reset, if these parameters hold its success."""
+        """Return the peer's first TSN after our SSN/TSN reset, if these parameters report its success."""
         request = self._request
         for parameter in parameters:
             if (
@@ -222,12 +221,12 @@ class Reconfiguration:
         return None
 
     def hold(self, chunk: UserDataChunk) -> None:
-        """Keep DATA until it is known what it belongs to; what is too much is not acknowledged and comes again."""
+        """Hold DATA until the response to our reset arrives; DATA beyond the limit is retransmitted by the peer."""
         if len(self.held) < MAX_HELD:
             self.held.append(chunk)
 
     def take_held(self, before: int | None = None) -> list[UserDataChunk]:
-        """Take out what was held, or only what has a TSN before this one (32 bits)."""
+        """Remove and return the DATA held, or only that with a TSN before `before` (32 bits)."""
         if before is None:
             taken, self.held = self.held, []
             return taken
@@ -236,7 +235,7 @@ class Reconfiguration:
         return taken
 
     def answered_by_request(self, response_sequence_number: int) -> ReconfigurationResult | None:
-        """The peer's Outgoing SSN Reset Request answers our Incoming one (section 5.2.2, E1)."""
+        """Return the result of our Incoming SSN Reset Request if the peer's Outgoing one answers it (5.2.2, E1)."""
         request = self._request
         if not isinstance(request, IncomingSsnResetRequest):
             return None
@@ -253,7 +252,7 @@ class Reconfiguration:
     # -- the peer's requests ----------------------------------------------------------------------------------
 
     def accept(self, number: int) -> bool:
-        """Whether a request of the peer is new; an old one is answered as before, a wrong one refused."""
+        """Return whether a request of the peer is new; an old one is answered as before, a wrong one refused."""
         if number == self._peer_next_request:
             if self.deferred is not None:
                 self._respond(ReconfigResponse(number, ALREADY_IN_PROGRESS))
@@ -272,7 +271,7 @@ class Reconfiguration:
         return False
 
     def answer(self, number: int, result: int) -> None:
-        """Respond to a request of the peer, now and whenever it is sent again."""
+        """Respond to a request of the peer, now and after every retransmission of it."""
         self._finish(ReconfigResponse(number, result))
 
     def answer_with_tsns(self, number: int, sender_next_tsn: int, receiver_next_tsn: int) -> None:
@@ -280,16 +279,16 @@ class Reconfiguration:
         self._finish(ReconfigResponse(number, PERFORMED, sender_next_tsn & _MASK, receiver_next_tsn & _MASK))
 
     def answer_with_reset(self, number: int) -> None:
-        """Our next reset answers this Incoming SSN Reset Request."""
+        """Answer this Incoming SSN Reset Request with our next reset."""
         self._in_reply_to = number
 
     def defer(self, request: OutgoingSsnResetRequest) -> None:
-        """The peer's reset waits for DATA still under way (section 5.2.2, E2)."""
+        """Defer the peer's reset until DATA still in flight has arrived (section 5.2.2, E2)."""
         self.deferred = request
         self.answer(request.request_sequence_number, IN_PROGRESS)
 
     def take_deferred(self) -> OutgoingSsnResetRequest | None:
-        """What it waited for has arrived: the request to perform, answered without being asked again."""
+        """Return the deferred request to perform it now, and respond to it."""
         request, self.deferred = self.deferred, None
         if request is not None:
             self.answer(request.request_sequence_number, PERFORMED)
@@ -307,11 +306,11 @@ class Reconfiguration:
 
     @property
     def due(self) -> bool:
-        """Whether `chunks_to_send` has something."""
+        """Whether there are chunks to send."""
         return bool(self._responses) or self._request_due
 
     def chunks_to_send(self, now: float, rto: float) -> list[list[Parameter]]:
-        """The parameters of each RE-CONFIG chunk due now."""
+        """Return the parameters of each RE-CONFIG chunk due now."""
         chunks: list[list[Parameter]] = []
         if self._responses:
             chunks.append(list(self._responses))

@@ -99,7 +99,7 @@ class PathSender:
 
     def path_changed(self, options: AssociationOptions) -> None:
         """Forget the round trip, window, pace and PMTU because the packets take another route."""
-        self.path.begin_anew(options)
+        self.path.reset(options)
         self.flight.rack.min_rtt = float("inf")
         self.recovery = Recovery()
         self.pacer = Pacer(self.max_packet)
@@ -181,7 +181,7 @@ class PathSender:
     def record_retransmission(self, length: int, transmissions: int, now: float) -> None:
         """Record that a chunk of `length` bytes was sent for the `transmissions`-th time."""
         if transmissions > _LOST_TOO_OFTEN:
-            self.path.pmtu.suspect(length + COMMON_HEADER_LENGTH, now)
+            self.path.pmtu.check_size(length + COMMON_HEADER_LENGTH, now)
 
     # -- what was acknowledged --------------------------------------------------------------------------------
 

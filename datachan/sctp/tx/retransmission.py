@@ -528,7 +528,7 @@ class RetransmissionQueue:
             # The packet is full, so a larger path MTU would reduce the number of packets.
             for sender in self.senders:
                 if sender.path.pmtu.waiting:
-                    sender.path.pmtu.wanted(now)
+                    sender.path.pmtu.start_search(now)
 
     def _next_retransmission(
         self, lost: OutstandingChunk, room: int, packet_empty: bool, now: float
