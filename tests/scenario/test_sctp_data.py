@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from datachan.sctp.events import AssociationLost, PathStatus, PathStatusChanged, SenderDry, SendFailed, StreamProgress
+from datachan.sctp.tx.outstanding import RENEGE_BUDGET
 from datachan.sctp.wire import causes
 from datachan.sctp.wire.chunks import (
     AbortChunk,
@@ -351,7 +352,46 @@ def test_fragments_of_one_message_on_two_streams_end_the_association() -> None:
     pair.to_z(packet(tag, DataChunk(tsn, 1, 1, 51, b"x", ending=False)))
     pair.to_z(packet(tag, DataChunk(tsn + 1, 2, 1, 51, b"y", beginning=False)))
     assert chunks(pair.from_z(), AbortChunk)[0].causes[0].code == causes.PROTOCOL_VIOLATION
-    assert "streams 1 and 2" in pair.z_saw(AssociationLost)[0].reason
+    assert "on stream 1 with SSN 1 and on stream 2 with SSN 1" in pair.z_saw(AssociationLost)[0].reason
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_fragments_of_one_message_with_different_ssns_end_the_association(order: tuple[int, int]) -> None:
+    pair = Pair().establish()
+    tag, tsn = tags(pair)
+    fragments = [DataChunk(tsn, 1, 1, 51, b"x", ending=False), DataChunk(tsn + 1, 1, 2, 51, b"y", beginning=False)]
+    for index in order:
+        pair.to_z(packet(tag, fragments[index]))
+    answers = chunks(pair.from_z(), AbortChunk)
+    assert answers[0].causes[0].code == causes.PROTOCOL_VIOLATION
+    assert "with SSN 1 and on stream 1 with SSN 2" in pair.z_saw(AssociationLost)[0].reason
+
+
+def test_the_ssn_of_unordered_fragments_is_ignored() -> None:
+    pair = Pair().establish()
+    tag, tsn = tags(pair)
+    pair.to_z(packet(tag, DataChunk(tsn, 1, 1, 51, b"x", unordered=True, ending=False)))
+    pair.to_z(packet(tag, DataChunk(tsn + 1, 1, 2, 51, b"y", unordered=True, beginning=False)))
+    assert pair.received_by_z()[1:] == [b"xy"]
+
+
+def test_reneging_without_end_ends_the_association() -> None:
+    pair = Pair(changed(initial_cwnd=100_000, delay_small_packets=False)).establish()
+    pair.exchange()
+    for _ in range(1000):
+        pair.send_a(b"x")
+    sent = chunks(pair.from_a(), DataChunk)
+    count = len(sent)
+    assert count > 200
+    tag, base = pair.a.local_tag, sent[0].tsn - 1 & 0xFFFFFFFF
+    everything = packet(tag, SackChunk(base, 100_000, [(2, count)], []))
+    nothing = packet(tag, SackChunk(base, 100_000, [], []))
+    rounds = 0
+    while pair.a.state is S.ESTABLISHED:
+        pair.to_a(everything, nothing)
+        rounds += 1
+    assert rounds == RENEGE_BUDGET // (count - 1) + 1
+    assert "renege" in pair.a_saw(AssociationLost)[0].reason
 
 
 def test_a_message_longer_than_announced_ends_the_association_before_it_fills_memory() -> None:

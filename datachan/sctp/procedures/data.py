@@ -175,6 +175,9 @@ def handle_sack(core: Core, tcb: Tcb, sack: SackChunk, now: float) -> None:
         _abort_for_violation(core, "a SACK acknowledges a TSN that was not sent")
         return
     info = tcb.sender.handle_sack(cumulative_tsn_ack, sack, now)
+    if outstanding.renege_budget < 0:
+        _abort_for_violation(core, "SACKs renege on acknowledged chunks without end")
+        return
     if info is not None and (info.bytes_acked or info.cumulative_advanced):
         # Also when everything acknowledged was abandoned: the peer is reachable.
         paths.data_acknowledged(core, tcb, now)

@@ -6,6 +6,7 @@ DATA is reassembled by consecutive TSNs (`reassembly`), I-DATA by fragment numbe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from heapq import heappop, heappush
 from typing import Final
 
 from datachan.sctp.errors import SctpError
@@ -27,13 +28,15 @@ class OrderedStream:
     Attributes:
         next_number: the SSN or MID of the ordered message to deliver next, unwrapped.
         waiting: complete ordered messages that arrived before their turn, by that number.
+        waiting_numbers: the keys of `waiting` as a heap, so that skipping costs no more than it delivers.
     """
 
-    __slots__ = ("next_number", "waiting")
+    __slots__ = ("next_number", "waiting", "waiting_numbers")
 
     def __init__(self) -> None:
         self.next_number = 0
         self.waiting: dict[int, MessageReceived] = {}
+        self.waiting_numbers: list[int] = []
 
 
 class Reassembly:
@@ -110,11 +113,13 @@ class Reassembly:
         if number in stream.waiting:
             raise PeerViolation(f"sequence number {message.ssn} used twice on stream {message.stream_id}")
         stream.waiting[number] = message
+        heappush(stream.waiting_numbers, number)
         self._account(len(message.data), 1)
 
     def _deliver_waiting(self, stream: OrderedStream, out: list[Event]) -> None:
-        while stream.next_number in stream.waiting:
-            self._release_waiting(stream, stream.next_number, out)
+        numbers = stream.waiting_numbers
+        while numbers and numbers[0] == stream.next_number:
+            self._release_first_waiting(stream, out)
             stream.next_number += 1
 
     def _skip_to(self, stream: OrderedStream, last: int, out: list[Event]) -> None:
@@ -123,13 +128,14 @@ class Reassembly:
         RFC 3758, 3.6: "immediately make available for delivery stream sequence numbers earlier than or equal to the
         stream sequence number listed inside the FORWARD TSN."
         """
-        for early in sorted(number for number in stream.waiting if number <= last):
-            self._release_waiting(stream, early, out)
+        numbers = stream.waiting_numbers
+        while numbers and numbers[0] <= last:
+            self._release_first_waiting(stream, out)
         stream.next_number = last + 1
         self._deliver_waiting(stream, out)
 
-    def _release_waiting(self, stream: OrderedStream, number: int, out: list[Event]) -> None:
-        message = stream.waiting.pop(number)
+    def _release_first_waiting(self, stream: OrderedStream, out: list[Event]) -> None:
+        message = stream.waiting.pop(heappop(stream.waiting_numbers))
         self._account(-len(message.data), -1)
         out.append(message)
 
@@ -144,3 +150,11 @@ class Reassembly:
     def _check_size(self, size: int) -> None:
         if self.max_message_size and size > self.max_message_size:
             raise PeerViolation(f"a message exceeds the maximum message size of {self.max_message_size} bytes")
+
+
+def check_waiting(stream: OrderedStream) -> None:
+    """Raise AssertionError when the heap of a stream's waiting messages differs from the messages; for tests."""
+    if sorted(stream.waiting_numbers) != sorted(stream.waiting):
+        raise AssertionError(
+            f"messages {sorted(stream.waiting)} wait, {sorted(stream.waiting_numbers)} are in the heap"
+        )

@@ -14,6 +14,7 @@ complete, the association aborts.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 from datachan.sctp.events import Event, MessageReceived, PartialDeliveryAborted
@@ -21,7 +22,7 @@ from datachan.sctp.serial import unwrap
 from datachan.sctp.wire.chunks import UserDataChunk
 from datachan.sctp.wire.extensions import IDataChunk
 
-from .base import OVERHEAD, OrderedStream, PeerViolation, Reassembly
+from .base import OVERHEAD, OrderedStream, PeerViolation, Reassembly, check_waiting
 
 COUNTED_SHARE: Final = 128
 """Of an incomplete message, the window divided by this number counts against the window."""
@@ -108,7 +109,7 @@ class InterleavedReassembly(Reassembly):
         partial_delivery_point: see `Reassembly`.
     """
 
-    __slots__ = ("_counted_share", "_streams", "_uncounted", "_uncounted_limit", "_uncounted_pieces")
+    __slots__ = ("_counted_share", "_mids", "_streams", "_uncounted", "_uncounted_limit", "_uncounted_pieces")
 
     def __init__(self, max_message_size: int, window: int, partial_delivery_point: int = 0) -> None:
         super().__init__(max_message_size, partial_delivery_point)
@@ -119,6 +120,8 @@ class InterleavedReassembly(Reassembly):
         self._uncounted = 0
         self._uncounted_pieces = 0
         self._streams: dict[int, InterleavedStream] = {}
+        # By `stream_id << 1 | unordered`, a heap of unwrapped MIDs of incomplete messages; some are complete by now.
+        self._mids: dict[int, list[int]] = {}
 
     def add(self, chunk: UserDataChunk, tsn: int, contiguous: bool, out: list[Event]) -> None:
         """Store a fragment and append the messages it completes, in order, to `out`; see `Reassembly.add`."""
@@ -135,7 +138,7 @@ class InterleavedReassembly(Reassembly):
                 self._check_size(len(chunk.data))
                 self._complete(stream, chunk, chunk.ppid_or_fsn, chunk.data, out)
                 return
-            partial = stream.partials[chunk.mid << 1 | chunk.unordered] = Partial()
+            partial = self._start_partial(stream, chunk)
         data = chunk.data
         size = partial.size = partial.size + len(data)
         self.buffered += len(data) + OVERHEAD
@@ -157,6 +160,19 @@ class InterleavedReassembly(Reassembly):
             self._finish(stream, partial, chunk, out)
         elif self.partial_delivery_point and size >= self.partial_delivery_point:
             self._deliver_part(stream, partial, chunk, out)
+
+    def _start_partial(self, stream: InterleavedStream, chunk: IDataChunk) -> Partial:
+        """File a new incomplete message, so that skipping costs no more than it drops."""
+        unordered = chunk.unordered
+        partial = stream.partials[chunk.mid << 1 | unordered] = Partial()
+        mids = self._mids.get(chunk.stream_id << 1 | unordered)
+        if mids is None:
+            mids = self._mids[chunk.stream_id << 1 | unordered] = []
+        heappush(mids, unwrap(chunk.mid, stream.first_unordered_mid if unordered else stream.next_number))
+        if len(mids) > 2 * len(stream.partials) + 64:
+            mids[:] = [mid for mid in set(mids) if (mid & _MASK) << 1 | unordered in stream.partials]
+            heapify(mids)
+        return partial
 
     def _deliver_part(self, stream: InterleavedStream, partial: Partial, chunk: IDataChunk, out: list[Event]) -> None:
         """Deliver an incomplete message up to its first missing fragment, if it is its turn."""
@@ -259,12 +275,15 @@ class InterleavedReassembly(Reassembly):
         self, stream_id: int, stream: InterleavedStream, unordered: bool, last: int, out: list[Event]
     ) -> None:
         """Drop the incomplete messages up to this unwrapped MID."""
-        keys = [key for key in stream.partials if bool(key & 1) is unordered and unwrap(key >> 1, last) <= last]
-        for key in keys:
-            partial = stream.partials.pop(key)
+        mids = self._mids.get(stream_id << 1 | unordered)
+        while mids and mids[0] <= last:
+            mid = heappop(mids) & _MASK
+            partial = stream.partials.pop(mid << 1 | unordered, None)
+            if partial is None:
+                continue
             self._release(partial)
             if partial.partly_delivered:
-                out.append(PartialDeliveryAborted(stream_id, key >> 1))
+                out.append(PartialDeliveryAborted(stream_id, mid))
 
     def reset_streams(self, stream_ids: Sequence[int] | None) -> None:
         """Restart these streams, or all if None.
@@ -277,6 +296,8 @@ class InterleavedReassembly(Reassembly):
             if stream is None:
                 continue
             self._drop_waiting(stream)
+            self._mids.pop(stream_id << 1, None)
+            self._mids.pop(stream_id << 1 | 1, None)
             for partial in stream.partials.values():
                 self._release(partial)
 
@@ -289,7 +310,12 @@ class InterleavedReassembly(Reassembly):
     def check_invariants(self) -> None:
         """Raise AssertionError when the accounts do not balance; for tests."""
         held = pieces = uncounted = 0
-        for stream in self._streams.values():
+        for stream_id, stream in self._streams.items():
+            check_waiting(stream)
+            if not all(
+                (key >> 1) in {mid & _MASK for mid in self._mids[stream_id << 1 | (key & 1)]} for key in stream.partials
+            ):
+                raise AssertionError(f"an incomplete message on stream {stream_id} could never be skipped")
             for message in stream.waiting.values():
                 held += len(message.data) + OVERHEAD
                 pieces += 1

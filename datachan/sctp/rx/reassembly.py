@@ -9,12 +9,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from heapq import heapify, heappop, heappush
+from typing import Final
 
 from datachan.sctp.events import Event, MessageReceived, PartialDeliveryAborted
 from datachan.sctp.serial import unwrap16
 from datachan.sctp.wire.chunks import DataChunk, UserDataChunk
 
-from .base import OVERHEAD, OrderedStream, PeerViolation, Reassembly
+from .base import OVERHEAD, OrderedStream, PeerViolation, Reassembly, check_waiting
+
+SMALL_FRAGMENT: Final = 256
+"""Bytes of user data below which a fragment costs much more memory than its data."""
+
+MANY_FRAGMENTS: Final = 1024
+"""The number of fragments from which a run of mostly small ones is joined into one piece."""
 
 
 class Run:
@@ -45,13 +53,15 @@ class Run:
 class ReassemblyQueue(Reassembly):
     """The reassembly of an association that uses DATA."""
 
-    __slots__ = ("_by_end", "_by_start", "_streams")
+    __slots__ = ("_by_end", "_by_start", "_starts", "_streams")
 
     def __init__(self, max_message_size: int = 0, partial_delivery_point: int = 0) -> None:
         super().__init__(max_message_size, partial_delivery_point)
         # A run is found by its first TSN and by the TSN behind its last.
         self._by_start: dict[int, Run] = {}
         self._by_end: dict[int, Run] = {}
+        # The keys of `_by_start` as a heap, among them some that are no longer keys.
+        self._starts: list[int] = []
         self._streams: dict[int, OrderedStream] = {}
 
     def add(self, chunk: UserDataChunk, tsn: int, contiguous: bool, out: list[Event]) -> None:
@@ -70,12 +80,19 @@ class ReassemblyQueue(Reassembly):
 
     def _extend_run(self, run: Run, chunk: DataChunk, tsn: int, out: list[Event]) -> None:
         """Append the next fragment of an incomplete message to its run: the hot path."""
-        if chunk.stream_id != run.first.stream_id or chunk.unordered != run.first.unordered:
-            raise PeerViolation(f"fragments of one message on streams {run.first.stream_id} and {chunk.stream_id}")
+        first = run.first
+        if (
+            chunk.stream_id != first.stream_id
+            or chunk.unordered != first.unordered
+            or (chunk.ssn != first.ssn and not first.unordered)
+        ):
+            raise _mixed_fragments(first, chunk)
         run.parts.append(chunk.data)
         run.size += len(chunk.data)
         run.end = tsn
         self._account(len(chunk.data), 1)
+        if len(run.parts) >= MANY_FRAGMENTS:
+            self._join_small_fragments(run)
         if self.max_message_size:
             self._check_size(run.size)
         if chunk.ending:
@@ -114,11 +131,10 @@ class ReassemblyQueue(Reassembly):
             return
         run = Run(chunk, tsn)
         self._account(run.size, 1)
+        self._file_by_start(run)
         if chunk.ending:
-            # Its beginning is missing. File it where a run to its left finds it.
-            self._by_start[tsn] = run
+            # Its beginning is missing; a run to its left will find it by its start.
             return
-        self._by_start[tsn] = run
         if following is not None:
             self._join_right(run, out)
         else:
@@ -131,10 +147,13 @@ class ReassemblyQueue(Reassembly):
             # The sender abandoned the first message before its last fragment got a TSN; a FORWARD TSN will drop it.
             self._by_end[run.end + 1] = run
             return
-        if following.first.stream_id != run.first.stream_id or following.first.unordered != run.first.unordered:
-            raise PeerViolation(
-                f"fragments of one message on streams {run.first.stream_id} and {following.first.stream_id}"
-            )
+        first, second = run.first, following.first
+        if (
+            second.stream_id != first.stream_id
+            or second.unordered != first.unordered
+            or (second.ssn != first.ssn and not first.unordered)
+        ):
+            raise _mixed_fragments(first, second)
         del self._by_start[run.end + 1]
         ended = self._by_end.pop(following.end + 1, None) is None
         if len(run.parts) >= len(following.parts):
@@ -145,6 +164,8 @@ class ReassemblyQueue(Reassembly):
         run.size += following.size
         run.end = following.end
         self._check_size(run.size)
+        if len(run.parts) >= MANY_FRAGMENTS:
+            self._join_small_fragments(run)
         if ended:
             self._finish(run, out)
             return
@@ -178,11 +199,21 @@ class ReassemblyQueue(Reassembly):
         """Drop the skipped messages and deliver the messages that waited for them; see `Reassembly.forward`."""
         # RFC 3758, 3.6: "The receiver MUST remove any partially reassembled message, which is still missing one or more
         # TSNs earlier than or equal to the new cumulative TSN point."
-        for run in [run for run in self._by_start.values() if run.start <= new_cumulative_tsn]:
-            if not run.begins or run.end < new_cumulative_tsn:
-                self._discard(run)
-                if run.partly_delivered:
-                    out.append(PartialDeliveryAborted(run.first.stream_id, run.first.ssn))
+        starts = self._starts
+        kept: Run | None = None
+        while starts and starts[0] <= new_cumulative_tsn:
+            run = self._by_start.get(heappop(starts))
+            if run is None:
+                continue
+            if run.begins and run.end >= new_cumulative_tsn:
+                # Runs do not overlap, so only one of them can include this TSN.
+                kept = run
+                continue
+            self._discard(run)
+            if run.partly_delivered:
+                out.append(PartialDeliveryAborted(run.first.stream_id, run.first.ssn))
+        if kept is not None:
+            heappush(starts, kept.start)
         orphan = self._by_start.get(new_cumulative_tsn + 1)
         if orphan is not None and not orphan.begins:
             self._discard(orphan)
@@ -193,6 +224,23 @@ class ReassemblyQueue(Reassembly):
             last_skipped = unwrap16(ssn, stream.next_number)
             if last_skipped >= stream.next_number:
                 self._skip_to(stream, last_skipped, out)
+
+    def _file_by_start(self, run: Run) -> None:
+        self._by_start[run.start] = run
+        heappush(self._starts, run.start)
+        if len(self._starts) > 2 * len(self._by_start) + 64:
+            self._starts = list(self._by_start)
+            heapify(self._starts)
+
+    def _join_small_fragments(self, run: Run) -> None:
+        """Join the fragments of a run if they are small, so that their number costs no memory.
+
+        Each byte is copied once per `MANY_FRAGMENTS` small fragments at most, because the result is one piece.
+        """
+        count = len(run.parts)
+        if run.size < SMALL_FRAGMENT * count:
+            run.parts = deque((b"".join(run.parts),))
+            self._account(0, 1 - count)
 
     def _discard(self, run: Run) -> None:
         self._by_start.pop(run.start, None)
@@ -218,10 +266,24 @@ class ReassemblyQueue(Reassembly):
     def check_invariants(self) -> None:
         """Raise AssertionError when the accounts do not balance; for tests."""
         held = sum(run.size + OVERHEAD * len(run.parts) for run in self._by_start.values())
+        if not set(self._by_start) <= set(self._starts):
+            raise AssertionError("a run could never be skipped")
         for stream in self._streams.values():
+            check_waiting(stream)
             held += sum(len(message.data) + OVERHEAD for message in stream.waiting.values())
         if held != self.buffered:
             raise AssertionError(f"{self.buffered} bytes accounted, {held} held")
         for behind, run in self._by_end.items():
             if run.end + 1 != behind or self._by_start.get(run.start) is not run:
                 raise AssertionError(f"run {run.start}-{run.end} is filed under {behind}")
+
+
+def _mixed_fragments(first: DataChunk, second: DataChunk) -> PeerViolation:
+    """Return the violation of two fragments with consecutive TSNs that are not of one message.
+
+    RFC 9260, 6.9: "The transmitter assigns the same Stream Sequence Number to each of the DATA chunks."
+    """
+    return PeerViolation(
+        f"fragments of one message on stream {first.stream_id} with SSN {first.ssn} "
+        f"and on stream {second.stream_id} with SSN {second.ssn}"
+    )

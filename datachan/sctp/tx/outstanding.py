@@ -28,6 +28,11 @@ MAX_PLAUSIBLE_ADVANCE: Final = 1 << 30
 """A Cumulative TSN Ack further ahead of the next TSN is an old one from before an SSN/TSN reset, which moves TSNs by
 2**31 (RFC 6525, section 5.2.4)."""
 
+RENEGE_BUDGET: Final = 2 * 65535
+"""Chunks that a peer may renege on before the association is aborted: twice the largest number outstanding. Every chunk
+that it acknowledges cumulatively allows one more. RFC 9260, 6.2: "An endpoint SHOULD NOT revoke a SACK chunk and
+discard data.  Only in extreme circumstances might an endpoint use this procedure"."""
+
 _MASK: Final = 0xFFFFFFFF
 _SSN_MASK: Final = 0xFFFF
 
@@ -59,6 +64,7 @@ class OutstandingData:
         advanced_peer_ack_point: the TSN up to which the peer need not wait for anything (RFC 3758, section 3.5).
         flight_payload: user bytes in flight.
         flights: one for each path.
+        renege_budget: chunks on which the peer may still renege; negative once it has done so too often.
     """
 
     __slots__ = (
@@ -70,6 +76,7 @@ class OutstandingData:
         "flights",
         "interleaving",
         "next_tsn",
+        "renege_budget",
     )
 
     def __init__(self, initial_tsn: int, interleaving: bool = False) -> None:
@@ -79,6 +86,7 @@ class OutstandingData:
         self.advanced_peer_ack_point = initial_tsn - 1
         self.flight_payload = 0
         self.flights: list[Flight] = []
+        self.renege_budget = RENEGE_BUDGET
         self._chunks: dict[int, OutstandingChunk] = {}
         self._acked: list[Interval] = []  # the Gap Ack Blocks of the last SACK, as unwrapped TSNs
 
@@ -296,6 +304,7 @@ class OutstandingData:
                 flight.record_delivered(chunk, now)
         self._account_for_run(flight, length, acked, newest, now)
         self.flight_payload -= payload
+        self.renege_budget = min(self.renege_budget + cumulative_tsn_ack - self.cumulative_tsn_ack, RENEGE_BUDGET)
         self.cumulative_tsn_ack = cumulative_tsn_ack
         if self.advanced_peer_ack_point < cumulative_tsn_ack:
             self.advanced_peer_ack_point = cumulative_tsn_ack
@@ -368,6 +377,7 @@ class OutstandingData:
         """
         chunk = self._chunks.get(tsn)
         if chunk is not None and chunk.state == ACKED:
+            self.renege_budget -= 1
             chunk.state = IN_FLIGHT
             chunk.sent_at = now
             chunk.packet = RENEGED

@@ -1,0 +1,151 @@
+"""A peer's chunk costs work and memory in proportion to its size and to what it removes, never to their product.
+
+Work is counted in executed lines, memory in bytes.
+"""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterable
+
+import pytest
+
+from datachan.sctp.events import Event, MessageReceived
+from datachan.sctp.rx.base import Reassembly
+from datachan.sctp.rx.interleaved import InterleavedReassembly
+from datachan.sctp.rx.reassembly import ReassemblyQueue
+from datachan.sctp.tx.flight import Flight
+from datachan.sctp.tx.outstanding import RENEGE_BUDGET, OutstandingData
+from datachan.sctp.tx.send_queue import OutgoingMessage
+from datachan.sctp.wire.chunks import DataChunk
+from datachan.sctp.wire.extensions import IDataChunk
+from tests.sim.steps import count_steps
+
+HELD = 4000
+STEPS_EACH = 60
+"""Lines that one entry of a chunk, or one message that it removes, may cost."""
+
+
+def hold(reassembly: Reassembly, chunks: Iterable[DataChunk | IDataChunk]) -> None:
+    """Store these chunks, none of which completes a message that can be delivered."""
+    out: list[Event] = []
+    for chunk in chunks:
+        reassembly.add(chunk, chunk.tsn, False, out)
+    assert not out
+
+
+def two_bytes(number: int) -> bytes:
+    """Return a new object of two bytes."""
+    return (number & 0xFFFF).to_bytes(2, "big")
+
+
+def test_a_forward_tsn_costs_what_it_removes_of_the_runs_held() -> None:
+    reassembly = ReassemblyQueue()
+    hold(reassembly, (DataChunk(10 + 2 * n, 1, n & 0xFFFF, 51, b"x", ending=False) for n in range(HELD)))
+    out: list[Event] = []
+
+    def forward() -> None:
+        for n in range(1000):
+            reassembly.forward(11 + 2 * n, [], out)
+
+    assert count_steps(forward) < 1000 * STEPS_EACH
+    reassembly.check_invariants()
+    assert reassembly.pieces == HELD - 1000
+
+
+def test_entries_for_one_stream_of_a_forward_tsn_cost_what_they_deliver() -> None:
+    reassembly = ReassemblyQueue()
+    hold(reassembly, (DataChunk(10 + n, 1, 2 * n + 1, 51, b"x") for n in range(HELD)))
+    out: list[Event] = []
+    entries = [(1, False, 2 * n) for n in range(2000)]
+    assert count_steps(lambda: reassembly.forward(9, entries, out)) < 4000 * STEPS_EACH
+    reassembly.check_invariants()
+    assert len(out) == 2000
+
+
+@pytest.mark.parametrize("unordered", [False, True])
+def test_entries_for_one_stream_of_an_i_forward_tsn_cost_what_they_drop(unordered: bool) -> None:
+    reassembly = InterleavedReassembly(0, 1 << 20)
+    first_fragments = (IDataChunk(10 + n, 1, 1 + n, 51, b"x", unordered=unordered, ending=False) for n in range(HELD))
+    hold(reassembly, first_fragments)
+    out: list[Event] = []
+    entries = [(1, unordered, n) for n in range(2040)]
+    assert count_steps(lambda: reassembly.forward(9, entries, out)) < 2 * 2040 * STEPS_EACH
+    reassembly.check_invariants()
+    assert reassembly.pieces == HELD - 2039
+
+
+def test_complete_messages_leave_no_trace_in_the_stores_of_a_stream() -> None:
+    plain, interleaved = ReassemblyQueue(), InterleavedReassembly(0, 1 << 20)
+    out: list[Event] = []
+
+    def exchange(first: int, count: int) -> None:
+        for n in range(first, first + count):
+            for part in (0, 1):
+                beginning, ending, tsn = part == 0, part == 1, 10 + 2 * n + part
+                data = DataChunk(tsn, 1, n & 0xFFFF, 51, b"x", False, beginning, ending)
+                plain.add(data, tsn, True, out)
+                i_data = IDataChunk(tsn, 1, n // 2, 51 if beginning else 1, b"x", n % 2 == 0, beginning, ending)
+                interleaved.add(i_data, tsn, True, out)
+            out.clear()
+
+    exchange(0, 500)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        exchange(500, 5000)
+        after = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert after - before < 20_000
+
+
+@pytest.mark.parametrize("block", [1, 3000])
+def test_tiny_fragments_of_one_message_cost_little_more_than_their_data(block: int) -> None:
+    """Receive the fragments in order, and in blocks that each arrive from the last fragment to the first."""
+    count = 120_000
+    reassembly = ReassemblyQueue(max_message_size=1 << 24)
+    out: list[Event] = []
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for start in range(0, count, block):
+            for n in reversed(range(start, start + block)):
+                reassembly.add(DataChunk(n, 1, 0, 51, two_bytes(n), beginning=n == 0, ending=False), n, n == start, out)
+        after = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    reassembly.check_invariants()
+    assert after - before < 2 * (2 * count) + 200_000, f"{after - before} bytes"
+    reassembly.add(DataChunk(count, 1, 0, 51, b"z", beginning=False), count, True, out)
+    [message] = out
+    assert isinstance(message, MessageReceived)
+    assert message.data == b"".join(map(two_bytes, range(count))) + b"z"
+    assert (reassembly.buffered, reassembly.pieces) == (0, 0)
+
+
+def outstanding(count: int) -> OutstandingData:
+    """Return outstanding data of `count` chunks in flight."""
+    data = OutstandingData(1)
+    data.flights.append(Flight(1))
+    for _ in range(count):
+        message = OutgoingMessage(1, 51, b"x", False, None, None, None)
+        message.offset = 1
+        data.send_new(message, b"x", False, 0.0, 0, data.flights[0])
+    return data
+
+
+def test_the_budget_for_reneging_bounds_its_work_and_grows_with_progress() -> None:
+    data = outstanding(1000)
+
+    def renege() -> None:
+        data.acknowledge(0, [(2, 1000)], 1.0)
+        data.acknowledge(0, [], 1.0)
+
+    renege()
+    assert data.renege_budget == RENEGE_BUDGET - 999
+    data.acknowledge(500, [], 1.0)
+    assert data.renege_budget == RENEGE_BUDGET - 499
+    data.acknowledge(1000, [], 1.0)
+    assert data.renege_budget == RENEGE_BUDGET
+    data.check_invariants()
