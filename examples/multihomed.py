@@ -1,11 +1,12 @@
 """Two multi-homed programs: the connection survives the loss of its first address.
 
-python examples/multihomed.py server --lose-after 40      after 40 messages its first address is gone, as if unplugged
-python examples/multihomed.py client                      sends 100 messages and prints what becomes of the paths
+python examples/multihomed.py server --lose-after 40    loses its first address after 40 messages, as if unplugged
+python examples/multihomed.py client                    sends 100 messages and prints the changes of the paths
 """
 
 import argparse
 import asyncio
+import signal
 import sys
 import time
 
@@ -25,7 +26,7 @@ CLIENT = ["127.0.0.5", "127.0.0.6", "127.0.0.7"]
 
 def prepared(udp_port: int, options: argparse.Namespace) -> sctpsocket_tcp:
     sock = sctpsocket_tcp(udp_port=udp_port, remote_udp_port=options.udp_port)
-    # One timeout, and data goes another way; the shortest timeout is a quarter of a second instead of a whole one.
+    # Data takes another path after one timeout; the shortest timeout is 250 ms instead of the RFC's 1 s.
     sock.setsockopt(SCTP_PEER_ADDR_THLDS, PaddrThresholds(pathpfthld=0))
     sock.setsockopt(SCTP_RTOINFO, RtoInfo(initial=250, min=250))
     return sock
@@ -48,7 +49,7 @@ async def serve(options: argparse.Namespace) -> None:
                     sys.exit(f"error: message {count} is lost")
                 if count == options.lose_after:
                     listener.bindx([(SERVER[0], options.port)], SCTP_BINDX_REM_ADDR)
-                    print(f"{SERVER[0]} is gone", flush=True)
+                    print(f"{SERVER[0]} is removed", flush=True)
             print(f"{count} messages, all in order; the longest silence was {silence:.2f} s", flush=True)
 
 
@@ -80,12 +81,13 @@ def main() -> None:
     server.add_argument("--lose-after", type=int, default=40, help="messages after which one is lost (%(default)s)")
     roles.add_parser("client", help="send from three addresses")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # SIGTERM ends it like Ctrl+C
     try:
         asyncio.run(serve(options) if options.role == "server" else call(options))
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {error.strerror or error}")
 
 
 if __name__ == "__main__":

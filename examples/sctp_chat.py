@@ -1,14 +1,15 @@
-"""A chat of many over SCTP: one socket, one send for everybody, and HEARTBEATs that find out who is gone.
+"""A chat over SCTP: one socket for all clients, one send to all of them, HEARTBEATs that detect lost clients.
 
 python examples/sctp_chat.py server
-python examples/sctp_chat.py join --name Ada        a line is for everybody; Ctrl-D leaves
+python examples/sctp_chat.py join --name Ada        each line goes to all clients; Ctrl-D leaves
 
-One socket is enough for the server: SCTP_SENDALL sends a message to everybody who has an association with it.
+The server needs one socket: SCTP_SENDALL sends a message on all of its associations.
 """
 
 import argparse
 import asyncio
 import getpass
+import signal
 import sys
 import threading
 from collections.abc import AsyncIterator
@@ -17,7 +18,7 @@ from datachan import sockets as sctp
 
 
 async def typed_lines() -> AsyncIterator[str]:
-    """Give the lines typed, until the end of input (Ctrl-D)."""
+    """Yield the lines typed, until the end of input (Ctrl-D)."""
     loop = asyncio.get_running_loop()
     lines: asyncio.Queue[str | None] = asyncio.Queue()
 
@@ -27,7 +28,7 @@ async def typed_lines() -> AsyncIterator[str]:
                 loop.call_soon_threadsafe(lines.put_nowait, line.rstrip("\n"))
         loop.call_soon_threadsafe(lines.put_nowait, None)
 
-    threading.Thread(target=read, daemon=True).start()  # a blocked read must not hold up the end of the program
+    threading.Thread(target=read, daemon=True).start()  # a blocked read does not delay the end of the program
     while (line := await lines.get()) is not None:
         yield line
 
@@ -35,7 +36,7 @@ async def typed_lines() -> AsyncIterator[str]:
 async def serve(options: argparse.Namespace) -> None:
     names: dict[int, str] = {}
     async with sctp.sctpsocket_udp(udp_port=options.udp_port) as sock:
-        # A HEARTBEAT a second; three without an answer, and who was there is gone.
+        # One HEARTBEAT a second; after three without an answer the client counts as lost.
         sock.set_rtoinfo(sctp.RtoInfo(initial=500, min=500, max=1000))
         sock.set_paddrparams(sctp.PaddrParams(hbinterval=1000, pathmaxrxt=3))
         sock.set_assocparams(sctp.AssocParams(assocmaxrxt=3))
@@ -49,14 +50,14 @@ async def serve(options: argparse.Namespace) -> None:
                 if change.state is sctp.AssocState.SCTP_COMM_UP or who not in names:
                     continue
                 line = (
-                    f"* {names.pop(who)} {'left' if change.state is sctp.AssocState.SCTP_SHUTDOWN_COMP else 'is gone'}"
+                    f"* {names.pop(who)} {'left' if change.state is sctp.AssocState.SCTP_SHUTDOWN_COMP else 'is lost'}"
                 )
             else:
                 text = "".join(c for c in message.data.decode(errors="replace") if c.isprintable())
                 line = f"{names[who]}: {text}" if who in names else f"* {text} is here"
                 names.setdefault(who, text)
             print(line)
-            # To everybody. One whose queue is full misses it rather than holding the others up.
+            # A client whose send buffer is full misses the line, so that it does not delay the others.
             await sock.sendmsg(line.encode(), [sctp.SndInfo(flags=sctp.SendFlag.SCTP_SENDALL | sctp.MSG_DONTWAIT)])
 
 
@@ -73,26 +74,27 @@ async def join(options: argparse.Namespace) -> None:
         async for line in typed_lines():
             if line:
                 await sock.send(line.encode())
-        sock.shutdown()  # what was said still arrives, and what the others say until then
+        sock.shutdown()  # our last lines still arrive, and those of the others until then
         await showing
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="A chat of many over SCTP.")
+    parser = argparse.ArgumentParser(description="A chat over SCTP.")
     parser.add_argument("role", choices=["server", "join"])
-    parser.add_argument("--name", default=getpass.getuser(), help="what the others are shown (default: %(default)s)")
+    parser.add_argument("--name", default=getpass.getuser(), help="the name that the others see (default: %(default)s)")
     parser.add_argument("--host", default="127.0.0.1", help="the server's address (default: %(default)s)")
     parser.add_argument("--port", type=int, default=4446, help="its SCTP port (default: %(default)s)")
     parser.add_argument("--udp-port", type=int, default=9899, help="its UDP port (default: %(default)s)")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # SIGTERM ends it like Ctrl+C
     try:
         asyncio.run(serve(options) if options.role == "server" else join(options))
     except KeyboardInterrupt:
         sys.exit(130)
     except TimeoutError:
-        sys.exit(f"error: nobody answers at {options.host}, UDP port {options.udp_port}")
+        sys.exit(f"error: no answer from {options.host}, UDP port {options.udp_port}")
     except OSError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {error.strerror or error}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""What happens to associations besides data: every notification of RFC 6458, printed as it comes.
+"""Every notification of RFC 6458, printed as it arrives.
 
 python examples/sctp_notifications.py server
-python examples/sctp_notifications.py client         connects, sends, resets a stream, adds streams, and ends
-python examples/sctp_notifications.py client --abort likewise, but ends without good manners
+python examples/sctp_notifications.py client          connects, sends, resets a stream, adds streams, and ends
+python examples/sctp_notifications.py client --abort  does the same, but ends with an ABORT
 """
 
 import argparse
 import asyncio
+import signal
 import sys
 
 from datachan.sockets import (
@@ -22,7 +23,7 @@ from datachan.sockets import (
 )
 
 PATIENCE = 5.0  # seconds
-# What the peer may ask for; nothing of it unless said so (RFC 6525, section 6.3.1).
+# The requests that the peer may make; by default none (RFC 6525, section 6.3.1).
 ALLOWED = SCTP_ENABLE_RESET_STREAM_REQ | SCTP_ENABLE_CHANGE_ASSOC_REQ
 EVENTS = ["association", "address", "peer_error", "send_failure", "shutdown", "adaptation_layer", "partial_delivery"]
 EVENTS += ["authentication", "sender_dry", "stream_reset", "assoc_reset", "stream_change"]
@@ -51,7 +52,7 @@ async def exercise(options: argparse.Namespace) -> None:
         async with asyncio.timeout(PATIENCE):
             await sock.connect((options.host, options.port))
             await sock.sendmsg(b"hello", [SndInfo(sid=3)])
-            # One change of streams at a time: each is answered before the next.
+            # One change of streams at a time: the peer answers it before the next one.
             sock.setsockopt(SocketOption.SCTP_RESET_STREAMS, ResetStreams(ResetFlag.SCTP_STREAM_RESET_OUTGOING, (3,)))
             print((await sock.recvmsg()).notification)
             sock.setsockopt(SocketOption.SCTP_ADD_STREAMS, AddStreams(outstrms=2))
@@ -68,14 +69,15 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=4448, help="its SCTP port (default: %(default)s)")
     parser.add_argument("--udp-port", type=int, default=9899, help="its UDP port (default: %(default)s)")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # SIGTERM ends it like Ctrl+C
     try:
         asyncio.run(serve(options) if options.role == "server" else exercise(options))
     except KeyboardInterrupt:
         sys.exit(130)
     except TimeoutError:
-        sys.exit(f"error: nobody answers at {options.host}, UDP port {options.udp_port}")
+        sys.exit(f"error: no answer from {options.host}, UDP port {options.udp_port}")
     except OSError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {error.strerror or error}")
 
 
 if __name__ == "__main__":

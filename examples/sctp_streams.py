@@ -1,13 +1,14 @@
-"""One association, three streams: the server tells whoever connects the time, in three ways, and leaves.
+"""One association, three streams: the server sends each client the time on each stream, and closes.
 
 python examples/sctp_streams.py server
 python examples/sctp_streams.py client
 
-Streams do not wait for one another: were the packet of one lost, the other two would still be read at once.
+Streams do not wait for one another: if the packet of one is lost, the other two are still delivered at once.
 """
 
 import argparse
 import asyncio
+import signal
 import sys
 import time
 
@@ -18,23 +19,27 @@ LOCAL, UTC, SECONDS = range(3)
 NAMES = {LOCAL: "local time", UTC: "UTC", SECONDS: "seconds since 1970"}
 
 
-async def tell(connection: sctpsocket_tcp) -> None:
+async def send_time(connection: sctpsocket_tcp) -> None:
     now = time.time()
-    async with connection:
-        await connection.sendmsg(time.strftime("%H:%M:%S", time.localtime(now)).encode(), [SndInfo(sid=LOCAL)])
-        await connection.sendmsg(time.strftime("%H:%M:%S", time.gmtime(now)).encode(), [SndInfo(sid=UTC)])
-        await connection.sendmsg(f"{now:.0f}".encode(), [SndInfo(sid=SECONDS)])
+    try:
+        async with connection:
+            await connection.sendmsg(time.strftime("%H:%M:%S", time.localtime(now)).encode(), [SndInfo(sid=LOCAL)])
+            await connection.sendmsg(time.strftime("%H:%M:%S", time.gmtime(now)).encode(), [SndInfo(sid=UTC)])
+            await connection.sendmsg(f"{now:.0f}".encode(), [SndInfo(sid=SECONDS)])
+    except OSError as error:  # the client has left in the meantime
+        print(error)
 
 
 async def serve(options: argparse.Namespace) -> None:
-    async with sctpsocket_tcp(udp_port=options.udp_port) as listener, asyncio.TaskGroup() as tasks:
+    async with sctpsocket_tcp(udp_port=options.udp_port) as listener:
         listener.bind((options.host, options.port))
         listener.listen()
         print(f"Listening on {options.host}, SCTP port {options.port}, UDP port {listener.udp_port}")
-        while True:
-            connection, (host, port) = await listener.accept()
-            print(f"{host} port {port} wants to know")
-            tasks.create_task(tell(connection))
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                connection, (host, port) = await listener.accept()
+                print(f"{host} port {port} has connected")
+                tasks.create_task(send_time(connection))
 
 
 async def ask(options: argparse.Namespace) -> None:
@@ -54,14 +59,15 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=4445, help="its SCTP port (default: %(default)s)")
     parser.add_argument("--udp-port", type=int, default=9899, help="its UDP port (default: %(default)s)")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # SIGTERM ends it like Ctrl+C
     try:
         asyncio.run(serve(options) if options.role == "server" else ask(options))
     except KeyboardInterrupt:
         sys.exit(130)
     except TimeoutError:
-        sys.exit(f"error: nobody answers at {options.host}, UDP port {options.udp_port}")
+        sys.exit(f"error: no answer from {options.host}, UDP port {options.udp_port}")
     except OSError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {error.strerror or error}")
 
 
 if __name__ == "__main__":

@@ -78,6 +78,7 @@ class Binding:
         assoc_id = self.endpoint.connect(addresses, driver.now, remote_port=port, options=settings.options)
         association = SocketAssociation(assoc_id, driver, queue, settings, (addresses[0][0], port))
         self.associations[assoc_id] = association
+        association.probe(addresses)
         driver.wake()
         return association
 

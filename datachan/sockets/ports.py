@@ -184,8 +184,8 @@ class SharedSockets:
                 raise
             raise OSError(
                 errno.EADDRINUSE,
-                f"another program uses UDP port {udp_port} at {host}: give one of the two another udp_port, and its "
-                "peers the same remote_udp_port",
+                f"UDP port {udp_port} at {host} is in use by another program: give one of the two another udp_port, "
+                "and its peers the same remote_udp_port",
             ) from None
         shared = SharedSocket(self, host, socket)
         self._sockets[(host, shared.udp_port)] = shared

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from datachan.sctp import AssociationOptions, AssociationStats, InvalidState
 from datachan.sctp.addresses import TransportAddress
@@ -28,6 +28,9 @@ from .settings import Settings, default_options, with_init
 from .socket_association import SocketAssociation
 from .socket_state import SocketState
 from .validation import check_addresses, check_ancillary, check_arguments, check_data
+
+INTERRUPTED_LINGER: Final = 0.3
+"""Seconds; the longest linger of a socket whose `async with` block is left by Ctrl+C or another cancellation."""
 
 
 class SendRequest:
@@ -454,7 +457,7 @@ class SctpSocket(PySctpNames, SocketState):
         Returns:
             The length of the message.
         """
-        if addresses == ():
+        if isinstance(addresses, tuple | list) and not addresses:
             return await self.sendmsg(data, ancillary)
         check_addresses(addresses)
         more = [DstAddr(numeric_host(address)) for address in addresses[1:]]
@@ -561,6 +564,9 @@ class SctpSocket(PySctpNames, SocketState):
 
         Cancellation aborts what remains, too.
         """
+        await self._close(self._linger)
+
+    async def _close(self, linger: float | None) -> None:
         if self._closed:
             return
         self._closed = True
@@ -573,11 +579,11 @@ class SctpSocket(PySctpNames, SocketState):
         try:
             for association in associations:
                 association.queue = None
-                if self._linger == 0:
+                if linger == 0:
                     association.abort("")
                 else:
                     association.shutdown()
-            async with asyncio.timeout(self._linger):
+            async with asyncio.timeout(linger):
                 for association in associations:
                     await association.wait_until_ended()
         except TimeoutError:
@@ -599,4 +605,8 @@ class SctpSocket(PySctpNames, SocketState):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.close()
+        interrupted = kind is not None and issubclass(kind, asyncio.CancelledError | KeyboardInterrupt)
+        if interrupted and (self._linger is None or self._linger > INTERRUPTED_LINGER):
+            await self._close(INTERRUPTED_LINGER)
+        else:
+            await self._close(self._linger)

@@ -9,6 +9,7 @@ import asyncio
 import errno
 import os
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from .ancillary import Address, PeerAddress, PrInfo, SndInfo
 from .constants import AssocState, PartialDeliveryIndication, PrPolicy, SendFailedFlag, SendFlag
 from .endpoint_driver import EndpointDriver
 from .host_addresses import numeric_host
+from .port_probe import PortProbe
 from .receive_queue import ReceiveQueue
 from .settings import Settings
 from .translation import notifications_for
@@ -61,6 +63,8 @@ class SocketAssociation:
 
     __slots__ = (
         "_partial_deliveries",
+        "_probe",
+        "_refused",
         "_senders",
         "_state_waiters",
         "address",
@@ -91,6 +95,8 @@ class SocketAssociation:
         self.ended = False
         self.failure: OSError | None = None
         self.streams = (0, 0)
+        self._probe: PortProbe | None = None
+        self._refused = ""  # why, if the system reported that the peer's UDP port is closed
         self._senders: deque[asyncio.Future[None]] | None = None
         self._state_waiters: list[asyncio.Future[None]] | None = None
         self._partial_deliveries: dict[int, int] | None = None  # stream -> number of its unfinished message
@@ -156,6 +162,7 @@ class SocketAssociation:
         if isinstance(event, engine.AssociationEstablished | engine.AssociationRestarted):
             self.established = True
             self.streams = (event.inbound_streams, event.outbound_streams)
+            self._stop_probe()
             self._wake_state_waiters()
         elif isinstance(event, engine.StreamsAdded):
             self.streams = (event.inbound_streams, event.outbound_streams)
@@ -208,8 +215,8 @@ class SocketAssociation:
         failure: OSError
         if not self.established:
             state = AssocState.SCTP_CANT_STR_ASSOC
-            if event.by_peer:
-                failure = ConnectionRefusedError(errno.ECONNREFUSED, event.reason)
+            if event.by_peer or self._refused:
+                failure = ConnectionRefusedError(errno.ECONNREFUSED, self._refused or event.reason)
             else:
                 failure = TimeoutError(errno.ETIMEDOUT, event.reason)
         else:
@@ -229,6 +236,7 @@ class SocketAssociation:
     def _end(self, failure: OSError | None, change: values.AssocChange) -> None:
         self.failure = failure
         self.ended = True
+        self._stop_probe()
         self._break_off_all()
         self.notify(change)
         if self.queue is not None and self.queue.single:
@@ -246,6 +254,28 @@ class SocketAssociation:
         found = self.driver.association(self.id)
         if found is not None:
             found.message_consumed(size, self.driver.now)
+
+    # -- setup ------------------------------------------------------------------------------------------------
+
+    def probe(self, targets: Sequence[TransportAddress]) -> None:
+        """End the setup of the association as soon as the system reports that the peer's UDP port is closed.
+
+        Args:
+            targets: the addresses that the peer may have.
+        """
+        self._probe = PortProbe(targets, lambda: self._refuse(targets))
+
+    def _refuse(self, targets: Sequence[TransportAddress]) -> None:
+        # RFC 9260, 10, ICMP8: "If it does contain an INIT chunk and the association is in the COOKIE-WAIT state, handle
+        # the ICMP message like an ABORT chunk."
+        hosts = ", ".join(host for host, _ in targets)
+        self._refused = f"no program has UDP port {targets[0][1]} at {hosts}"
+        self.abort(self._refused)
+
+    def _stop_probe(self) -> None:
+        if self._probe is not None:
+            self._probe.close()
+            self._probe = None
 
     # -- waiting ----------------------------------------------------------------------------------------------
 

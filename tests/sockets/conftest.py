@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
@@ -44,6 +45,12 @@ class Opened:
     async def caller(self, server, **arguments: object) -> sctpsocket_udp:
         """A one-to-many socket that can reach a server."""
         return await self.add(sctpsocket_udp(remote_udp_port=server.udp_port, **arguments))
+
+    def silent_port(self) -> int:
+        """Return a UDP port that is open and never answers."""
+        sock = self._stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        sock.bind((HOST, 0))
+        return sock.getsockname()[1]
 
     async def pair(self, **arguments: object) -> tuple[sctpsocket_tcp, sctpsocket_tcp]:
         """Two connected one-to-one sockets; `arguments` are those of both."""

@@ -49,8 +49,8 @@ def cuts(monkeypatch: pytest.MonkeyPatch) -> Cuts:
     cut = Cuts()
     send = UdpSocket.send
 
-    def filtered(self: UdpSocket, datagrams: Sequence[bytes], address: tuple[str, int]) -> None:
-        if address[0] not in cut.addresses and self.local_address[0] not in cut.addresses:
+    def filtered(self: UdpSocket, datagrams: Sequence[bytes], address: tuple[str, int] | None = None) -> None:
+        if (address or self.remote_address)[0] not in cut.addresses and self.local_address[0] not in cut.addresses:
             send(self, datagrams, address)
 
     monkeypatch.setattr(UdpSocket, "send", filtered)

@@ -14,8 +14,11 @@ from datachan.sockets import (
     MSG_EOF,
     MSG_EOR,
     MSG_UNORDERED,
+    SCTP_CANT_STR_ASSOC,
+    RtoInfo,
     SndInfo,
     sctpsocket_tcp,
+    sctpsocket_udp,
 )
 
 from .conftest import HOST
@@ -162,6 +165,36 @@ async def test_a_port_nobody_has_refuses(opened) -> None:
     await sock.connect(listener.getsockname())  # and it can be tried again
 
 
+@pytest.mark.parametrize("host", [HOST, "::1"])
+async def test_a_closed_udp_port_refuses_at_once(opened, host: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as other:
+        other.bind((host, 0))
+        closed = other.getsockname()[1]
+    sock = await opened.add(sctpsocket_tcp(family, remote_udp_port=closed))
+    sock.set_rtoinfo(RtoInfo(initial=60_000))  # no second INIT helps
+    async with asyncio.timeout(5):
+        with pytest.raises(ConnectionRefusedError, match=f"no program has UDP port {closed} at {host}"):
+            await sock.connect((host, 4444))
+    many = await opened.add(sctpsocket_udp(family, remote_udp_port=closed))
+    many.events.association = True
+    await many.sctp_send(b"x", to=(host, 4444))
+    async with asyncio.timeout(5):
+        change = (await many.recvmsg()).notification
+    assert (change.state, change.info) == (SCTP_CANT_STR_ASSOC, f"no program has UDP port {closed} at {host}")
+
+
+async def test_one_closed_address_of_several_does_not_end_the_setup(opened) -> None:
+    listener = await opened.add(sctpsocket_tcp(udp_port=0))
+    listener.bind(("127.0.0.2", 0))
+    listener.listen()
+    sock = await opened.add(sctpsocket_tcp(remote_udp_port=listener.udp_port))
+    sock.set_rtoinfo(RtoInfo(initial=50, min=50))
+    port = listener.getsockname()[1]
+    await sock.connectx([("127.0.0.3", port), ("127.0.0.2", port)])
+    assert sock.getpeername() == ("127.0.0.3", port)
+
+
 async def test_who_does_not_listen_refuses(opened) -> None:
     deaf = await opened.add(sctpsocket_tcp(udp_port=0))
     deaf.bind((HOST, 0))
@@ -171,7 +204,7 @@ async def test_who_does_not_listen_refuses(opened) -> None:
 
 
 async def test_connecting_can_be_cancelled_and_leaves_nothing(opened) -> None:
-    sock = await opened.add(sctpsocket_tcp(remote_udp_port=1))
+    sock = await opened.add(sctpsocket_tcp(remote_udp_port=opened.silent_port()))
     connecting = asyncio.create_task(sock.connect((HOST, 9)))
     await asyncio.sleep(0)
     await asyncio.sleep(0)

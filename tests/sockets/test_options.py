@@ -383,7 +383,7 @@ async def test_without_rcvinfo_messages_come_alone(opened) -> None:
 
 
 async def test_attempts_and_timeout_of_connecting(opened) -> None:
-    sock = await opened.add(sctpsocket_tcp(remote_udp_port=1))
+    sock = await opened.add(sctpsocket_tcp(remote_udp_port=opened.silent_port()))
     sock.set_rtoinfo(RtoInfo(initial=10, min=10))
     sock.initparams.max_attempts = 3
     sock.initparams.max_init_timeo = 20

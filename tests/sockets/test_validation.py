@@ -377,6 +377,19 @@ def assign(sock: sctpsocket_tcp | sctpsocket_udp, changes: list[tuple[SocketOpti
             continue
 
 
+def restore(sock: sctpsocket_tcp) -> None:
+    """Undo what rightly keeps a message from arriving: timeouts of a millisecond, a small send buffer, no RcvInfo."""
+    sock.linger = 0
+    sock.sndbuf = 0
+    sock.recvrcvinfo = True
+    sock.set_rtoinfo(RtoInfo(3000, 60_000, 1000))
+    sock.set_assocparams(AssocParams(assocmaxrxt=10, cookie_life=60_000))
+    sock.setsockopt(_O.SCTP_INITMSG, InitMsg(10, 10, 8, 60_000))
+    sock.setsockopt(_O.SCTP_PEER_ADDR_THLDS, PaddrThresholds(pathmaxrxt=5, pathpfthld=None))
+    sock.setsockopt(_O.SCTP_DEFAULT_SNDINFO, SndInfo())
+    sock.setsockopt(_O.SCTP_DEFAULT_PRINFO, PrInfo())
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(SETTINGS, SETTINGS)
 def test_whatever_options_are_set_messages_still_arrive(before: list, after: list) -> None:
@@ -386,20 +399,14 @@ def test_whatever_options_are_set_messages_still_arrive(before: list, after: lis
             listener.listen()
             async with sctpsocket_tcp() as client:
                 assign(client, before)
-                client.linger = 0
+                restore(client)
                 client.remote_udp_port = listener.udp_port
-                client.sndbuf = 0
-                client.setsockopt(_O.SCTP_DEFAULT_SNDINFO, SndInfo())
-                client.setsockopt(_O.SCTP_DEFAULT_PRINFO, PrInfo())
-                client.recvrcvinfo = True
                 await client.connect(listener.getsockname())
                 accepted, _ = await listener.accept()
                 async with accepted:
                     accepted.linger = 0
                     assign(client, after)
-                    client.setsockopt(_O.SCTP_DEFAULT_SNDINFO, SndInfo())
-                    client.setsockopt(_O.SCTP_DEFAULT_PRINFO, PrInfo())
-                    client.sndbuf = 0
+                    restore(client)
                     await client.send(b"x")
                     assert await accepted.recv(10) == b"x"
 
