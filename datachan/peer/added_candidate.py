@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from datachan.sdp import IceCandidate, RTCIceCandidate, SessionDescription, parse_candidate_untrusted
@@ -69,10 +69,14 @@ def read_candidate(given: RTCIceCandidate | IceCandidate | Mapping[str, Any] | s
         raise ArgumentError(f"a candidate is an RTCIceCandidate, a dictionary or text, not {type(given).__name__}")
     if given.sdpMid is None and given.sdpMLineIndex is None:
         raise ArgumentError("Candidate must have either sdpMid or sdpMLineIndex")
-    # aiortc's RTCIceCandidate has the same attributes, but not the methods.
-    parts: dict[str, Any] = {name: getattr(given, name, None) for name in RTCIceCandidate.__dataclass_fields__}
-    candidate = RTCIceCandidate(**parts)
+    candidate = given if isinstance(given, RTCIceCandidate) else _from_parts(given)
     return _added(candidate.to_ice(), candidate.sdpMid, candidate.sdpMLineIndex, candidate.usernameFragment)
+
+
+def _from_parts(given: Any) -> RTCIceCandidate:
+    """Convert aiortc's RTCIceCandidate, which has the same attributes but not the methods."""
+    names = (one.name for one in fields(RTCIceCandidate) if not one.name.startswith("_"))
+    return RTCIceCandidate(**{name: getattr(given, name, None) for name in names})
 
 
 def _from_mapping(given: Mapping[str, Any]) -> AddedCandidate:

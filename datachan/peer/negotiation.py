@@ -123,11 +123,11 @@ class Negotiation:
             SdpError: the description is malformed or does not fit our offer.
             InvalidStateError: the description cannot be set now.
         """
-        ours = [description for _, description in self._last_created.values()]
-        parsed = without_copied_attributes(parse_description_untrusted(given.sdp), ours)
         crossing = given.type == "offer" and self.signaling.state == HAVE_LOCAL_OFFER
         if not crossing:
             self.signaling.check("remote", given.type)
+        ours = [description for _, description in self._last_created.values()]
+        parsed = without_copied_attributes(parse_description_untrusted(given.sdp), ours)
         if given.type != "offer" and self.signaling.pending_local is not None:
             check_answer(self.signaling.pending_local.parsed, parsed)
         return parsed

@@ -128,9 +128,13 @@ class RTCPeerConnection(ConnectionAttributes):
             iceRestart: whether to look for a new path to the peer. The old path stays in use until one is found.
 
         Raises:
-            InvalidStateError: the connection is closed.
+            InvalidStateError: an offer of the peer has no answer yet, or the connection is closed.
         """
         async with self._operations:
+            self._check_open()
+            # W3C WebRTC, 4.4.2: an offer can be created in "stable" and "have-local-offer" only.
+            if self.signalingState not in {STABLE, HAVE_LOCAL_OFFER}:
+                raise InvalidStateError(f"no offer can be created in signaling state {self.signalingState!r}")
             return self._create_offer(restart=iceRestart)
 
     async def createAnswer(self) -> RTCSessionDescription:
@@ -142,14 +146,16 @@ class RTCPeerConnection(ConnectionAttributes):
         async with self._operations:
             return self._create_answer()
 
-    async def setLocalDescription(self, sessionDescription: RTCSessionDescription | None = None) -> None:
+    async def setLocalDescription(
+        self, sessionDescription: RTCSessionDescription | Mapping[str, str] | None = None
+    ) -> None:
         """Set our description and gather our candidates; an answer also starts to connect.
 
         Each candidate is emitted as `icecandidate`. When the call returns, `localDescription` holds all candidates.
 
         Args:
-            sessionDescription: the result of `createOffer` or `createAnswer`. Without it, or with an empty sdp, the
-                offer or answer is created first. Type "rollback" withdraws the pending offer.
+            sessionDescription: the result of `createOffer` or `createAnswer`, or a dictionary. Without it, or with an
+                empty sdp, the offer or answer is created first. Type "rollback" withdraws the pending offer.
 
         Raises:
             InvalidStateError: a description of that type cannot be set now, or the connection is closed.
@@ -157,11 +163,16 @@ class RTCPeerConnection(ConnectionAttributes):
         """
         async with self._operations:
             self._check_open()
-            gather = self._set_local(sessionDescription)
+            given = sessionDescription
+            # W3C WebRTC, 4.4.2: without a type, the signaling state decides.
+            if given is None or (isinstance(given, Mapping) and "type" not in given):
+                sdp = "" if given is None else given.get("sdp", "")
+                given = RTCSessionDescription(sdp, self._negotiation.implicit_type())
+            gather = self._set_local(check_description(given))
         if gather:
             await self._gather()
 
-    async def setRemoteDescription(self, sessionDescription: RTCSessionDescription) -> None:
+    async def setRemoteDescription(self, sessionDescription: RTCSessionDescription | Mapping[str, str]) -> None:
         """Set the peer's description; an answer also starts to connect.
 
         If our own offer is pending, an offer of the peer withdraws ours first (W3C's "implicit rollback").
@@ -216,6 +227,18 @@ class RTCPeerConnection(ConnectionAttributes):
     async def getStats(self) -> RTCStatsReport:
         """Return a snapshot of W3C's statistics: a dictionary from id to an object with `type` and W3C's members."""
         return collect_stats(self._certificate, self._channels, self._transports, self._channels.sctp)
+
+    def getTransceivers(self) -> list[object]:
+        """Return an empty list, because there are no media."""
+        return []
+
+    def getSenders(self) -> list[object]:
+        """Return an empty list, because there are no media."""
+        return []
+
+    def getReceivers(self) -> list[object]:
+        """Return an empty list, because there are no media."""
+        return []
 
     def getConfiguration(self) -> RTCConfiguration:
         """Return the configuration in use."""
@@ -288,15 +311,15 @@ class RTCPeerConnection(ConnectionAttributes):
             transports.prepare_restart()
         return self._negotiation.create_answer(transports.local_data(), transports.setup)
 
-    def _set_local(self, given: RTCSessionDescription | None) -> bool:
+    def _set_local(self, given: RTCSessionDescription) -> bool:
         """Set a local description; return whether candidates are to be gathered."""
         negotiation = self._negotiation
-        kind = negotiation.implicit_type() if given is None else check_description(given).type
+        kind = given.type
         if kind == "rollback":
             self._roll_back("local")
             return False
         negotiation.signaling.check("local", kind)
-        description = negotiation.created_before(kind, "" if given is None else given.sdp)
+        description = negotiation.created_before(kind, given.sdp)
         if description is None:
             (self._create_offer if kind == "offer" else self._create_answer)()
             description = negotiation.last_created(kind)
@@ -448,9 +471,18 @@ class RTCPeerConnection(ConnectionAttributes):
             self._gathered()
             return
         local = self._negotiation.signaling.local
-        index = None if local is None else local.parsed.data_index
-        mid = None if local is None or index is None else local.parsed.sections[index].mid
-        self.emit("icecandidate", RTCIceCandidate.from_ice(candidate, sdpMid=mid, sdpMLineIndex=index))
+        data = None if local is None else local.parsed.data
+        if local is None or data is None or data.transport is None:
+            return
+        self.emit(
+            "icecandidate",
+            RTCIceCandidate.from_ice(
+                candidate,
+                sdpMid=data.mid,
+                sdpMLineIndex=local.parsed.data_index,
+                usernameFragment=data.transport.ice_ufrag,
+            ),
+        )
 
     def _gathered(self) -> None:
         if self._ice_gathering_state != "complete" and self._closing is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 
@@ -11,6 +12,7 @@ from datachan import (
     InvalidStateError,
     OperationError,
     RTCConfiguration,
+    RTCIceCandidate,
     RTCIceTransportPolicy,
     RTCPeerConnection,
     RTCSessionDescription,
@@ -103,7 +105,9 @@ async def test_setting_the_offer_gathers_and_emits_each_candidate(pc: RTCPeerCon
     assert pc.iceGatheringState == "complete"
     assert candidates[-1] is None
     assert [(c.ip, c.sdpMid, c.sdpMLineIndex) for c in candidates[:-1]] == [("127.0.0.1", "0", 0)]
-    assert f"a={candidates[0].candidate}\r\n" in pc.localDescription.sdp
+    text, _, ufrag = candidates[0].candidate.partition(" ufrag ")
+    assert f"a={text}\r\n" in pc.localDescription.sdp
+    assert f"a=ice-ufrag:{ufrag}\r\n" in pc.localDescription.sdp
     assert "a=end-of-candidates\r\n" in pc.localDescription.sdp
 
 
@@ -118,6 +122,58 @@ async def test_setting_without_an_argument_creates_the_description(
 
     assert (pc.localDescription.type, other.localDescription.type) == ("offer", "answer")
     assert "a=setup:active\r\n" in other.localDescription.sdp
+
+
+async def test_no_offer_can_be_created_while_an_offer_of_the_peer_is_pending(
+    pc: RTCPeerConnection, other: RTCPeerConnection
+) -> None:
+    other.createDataChannel("chat")
+    await pc.setRemoteDescription(await other.createOffer())
+    with pytest.raises(InvalidStateError, match="no offer can be created in signaling state 'have-remote-offer'"):
+        await pc.createOffer()
+
+
+async def test_the_state_is_checked_before_the_text(pc: RTCPeerConnection) -> None:
+    with pytest.raises(InvalidStateError, match="a remote answer cannot be set in signaling state 'stable'"):
+        await pc.setRemoteDescription({"type": "answer", "sdp": "not a description"})
+
+
+@pytest.mark.parametrize("given", [{"type": "offer"}, {"type": "offer", "sdp": ""}, {}, {"sdp": ""}])
+async def test_a_local_description_may_be_a_dictionary(pc: RTCPeerConnection, given: dict[str, str]) -> None:
+    pc.createDataChannel("chat")
+    await pc.setLocalDescription(given)
+    assert pc.signalingState == "have-local-offer"
+    assert pc.localDescription is not None
+    assert pc.localDescription.type == "offer"
+
+
+async def test_an_answer_can_be_created_after_a_provisional_one(
+    pc: RTCPeerConnection, other: RTCPeerConnection
+) -> None:
+    other.createDataChannel("chat")
+    await pc.setRemoteDescription(await other.createOffer())
+    provisional = await pc.createAnswer()
+    await pc.setLocalDescription({"type": "pranswer", "sdp": provisional.sdp})
+    assert pc.signalingState == "have-local-pranswer"
+    assert pc.sctp is not None
+    await pc.setLocalDescription(await pc.createAnswer())
+    assert pc.signalingState == "stable"
+
+
+async def test_candidates_name_their_section_and_generation(pc: RTCPeerConnection) -> None:
+    pc.createDataChannel("chat")
+    seen = emitted(pc, "icecandidate")
+    await pc.setLocalDescription()
+    assert pc.localDescription is not None
+    (ufrag,) = re.findall("a=ice-ufrag:(.*)\r\n", pc.localDescription.sdp)
+    candidates = [candidate for _, candidate in seen if isinstance(candidate, RTCIceCandidate)]
+    assert candidates
+    for candidate in candidates:
+        assert (candidate.sdpMid, candidate.sdpMLineIndex, candidate.usernameFragment) == ("0", 0, ufrag)
+
+
+async def test_there_are_no_media(pc: RTCPeerConnection) -> None:
+    assert (pc.getTransceivers(), pc.getSenders(), pc.getReceivers()) == ([], [], [])
 
 
 async def test_an_empty_sdp_means_the_created_description(pc: RTCPeerConnection) -> None:

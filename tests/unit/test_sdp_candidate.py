@@ -117,6 +117,52 @@ def test_aiortcs_helpers_read_and_write_the_text_without_its_prefix() -> None:
     assert candidate_from_sdp(RELAYED) == candidate
 
 
+TEXTS = [
+    "candidate:842163049 1 udp 1677729535 203.0.113.9 53246 typ srflx raddr 0.0.0.0 rport 0 generation 0 ufrag abcd",
+    "candidate:1 1 UDP 2122252543 192.0.2.7 50000 typ host",
+    "candidate:1 1 TCP 2105524479 192.0.2.7 9 typ host tcptype active",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_the_text_of_a_candidate_round_trips(text: str) -> None:
+    candidate = RTCIceCandidate(candidate=text, sdpMid="0")
+    assert candidate.candidate == text
+    assert RTCIceCandidate.from_dict(candidate.toJSON()) == candidate
+    assert RTCIceCandidate.from_dict({**candidate.toJSON(), "usernameFragment": "abcd"}).candidate == text
+
+
+def test_a_candidate_from_its_text_has_its_parts() -> None:
+    candidate = RTCIceCandidate(candidate=TEXTS[0], sdpMLineIndex=0)
+    assert (candidate.ip, candidate.address, candidate.port) == ("203.0.113.9", "203.0.113.9", 53246)
+    assert (candidate.type, candidate.protocol, candidate.component) == ("srflx", "udp", 1)
+    assert (candidate.foundation, candidate.priority) == ("842163049", 1677729535)
+    assert (candidate.relatedAddress, candidate.relatedPort, candidate.tcpType) == ("0.0.0.0", 0, None)
+    assert (candidate.usernameFragment, candidate.sdpMid, candidate.sdpMLineIndex) == ("abcd", None, 0)
+
+
+def test_a_changed_part_changes_the_text() -> None:
+    candidate = RTCIceCandidate(candidate=TEXTS[1], sdpMid="0")
+    candidate.port = 4000
+    assert candidate.candidate == "candidate:1 1 udp 2122252543 192.0.2.7 4000 typ host"
+
+
+def test_an_empty_dictionary_is_the_end_of_candidates() -> None:
+    assert RTCIceCandidate.from_dict({"candidate": "", "sdpMid": "0"}) is None
+
+
+def test_a_candidate_from_its_text_needs_a_section() -> None:
+    with pytest.raises(TypeError, match="either sdpMid or sdpMLineIndex"):
+        RTCIceCandidate(candidate=TEXTS[1])
+    with pytest.raises(TypeError, match="either sdpMid or sdpMLineIndex"):
+        RTCIceCandidate.from_dict({"candidate": TEXTS[1]})
+
+
+def test_a_candidate_without_all_its_parts_raises() -> None:
+    with pytest.raises(TypeError, match="needs its text, or component"):
+        RTCIceCandidate(foundation="1", ip="192.0.2.7", port=1, priority=1, protocol="udp", type="host")
+
+
 def test_a_candidate_becomes_the_dictionary_that_browsers_accept() -> None:
     candidate = RTCIceCandidate(
         component=1, foundation="f", ip="192.0.2.1", port=9, priority=5, protocol="udp", type="host", sdpMid="0",
