@@ -11,11 +11,11 @@ import time
 
 from aiohttp import ClientError, ClientSession
 
-from datachan import InvalidStateError, RTCPeerConnection, RTCSessionDescription
+from datachan import InvalidStateError, RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 
 
-async def call(url: str, lines: list[str]) -> None:
-    async with RTCPeerConnection() as pc, ClientSession(raise_for_status=True) as session:
+async def call(url: str, lines: list[str], ice_servers: list[RTCIceServer]) -> None:
+    async with RTCPeerConnection(RTCConfiguration(ice_servers)) as pc, ClientSession(raise_for_status=True) as session:
         channel = pc.createDataChannel("echo")
         await pc.setLocalDescription(await pc.createOffer())
         async with session.post(url, json=pc.localDescription.toJSON()) as response:
@@ -25,21 +25,27 @@ async def call(url: str, lines: list[str]) -> None:
         for line in lines:
             start = time.perf_counter()
             channel.send(line)
-            reply = await anext(aiter(channel))
+            reply = await asyncio.wait_for(anext(aiter(channel), None), 30)
+            if reply is None:
+                raise ConnectionError("the server has closed the channel")
             print(f"{reply}    {1000 * (time.perf_counter() - start):.1f} ms")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Call an echo server and measure round trips.")
-    parser.add_argument("--url", default="http://127.0.0.1:8081/offer", help="where offers go (default: %(default)s)")
+    parser.add_argument(
+        "--url", default="http://127.0.0.1:8081/offer", help="the URL for offers (default: %(default)s)"
+    )
+    parser.add_argument("--ice-server", metavar="URL[,USER,PASSWORD]", action="append", default=[], help="STUN or TURN")
     parser.add_argument("lines", nargs="+", metavar="line", help="a message to send")
     options = parser.parse_args()
     try:
-        asyncio.run(call(options.url, options.lines))
+        servers = [RTCIceServer(*text.split(",", 2)) for text in options.ice_server]
+        asyncio.run(call(options.url, options.lines, servers))
     except KeyboardInterrupt:
         sys.exit(130)
-    except (ClientError, InvalidStateError, OSError) as error:
-        sys.exit(f"error: {error}")
+    except (ClientError, InvalidStateError, OSError, ValueError) as error:
+        sys.exit(f"error: {str(error) or 'the server does not answer'}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """An echo server for browsers and programs, reached with one HTTP request and no room.
 
-python examples/echo_server.py                     then open http://127.0.0.1:8081 in a browser, or
-python examples/echo_client.py hello
+python examples/echo_server.py         then open http://127.0.0.1:8081, or: python examples/echo_client.py hello
 """
 
 import argparse
@@ -10,7 +9,8 @@ import sys
 
 from aiohttp import web
 
-from datachan import InvalidStateError, PeerError, RTCDataChannel, RTCPeerConnection, RTCSessionDescription, SdpError
+import datachan
+from datachan import PeerError, RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription, SdpError
 
 PAGE = """<!doctype html><title>Echo</title><input id=line placeholder=Message><pre id=log></pre><script type=module>
 const pc = new RTCPeerConnection(), channel = pc.createDataChannel("echo")
@@ -26,19 +26,19 @@ await pc.setRemoteDescription(await (await fetch("offer", { method: "POST", head
 calls: set[RTCPeerConnection] = set()
 
 
-async def echo(channel: RTCDataChannel) -> None:
+async def echo(channel: datachan.RTCDataChannel) -> None:
     try:
-        async for message in channel:  # a caller that does not read is not read from
+        async for message in channel:  # nothing is read from a caller that does not read
             channel.send(message)
             await channel.drain()
-    except InvalidStateError:
-        print("A caller left in the middle of a message")
+    except datachan.InvalidStateError:
+        print("A caller has left while a message was being sent")
 
 
-async def answer(request: web.Request) -> web.Response:
-    if request.content_type != "application/json":  # which no page of another origin can send without asking
+async def answer(request: web.Request, ice_servers: list[RTCIceServer]) -> web.Response:
+    if request.content_type != "application/json":  # no page of another origin may send it
         raise web.HTTPUnsupportedMediaType
-    pc = RTCPeerConnection()
+    pc = RTCPeerConnection(RTCConfiguration(ice_servers))
     pc.on("datachannel", echo)
     calls.add(pc)
 
@@ -63,14 +63,9 @@ async def page(request: web.Request) -> web.Response:
     return web.Response(text=PAGE, content_type="text/html")
 
 
-async def close_calls(app: web.Application) -> None:
-    await asyncio.gather(*(pc.close() for pc in tuple(calls)))
-
-
-async def serve(host: str, port: int) -> None:
+async def serve(host: str, port: int, servers: list[RTCIceServer]) -> None:
     app = web.Application()
-    app.add_routes([web.get("/", page), web.post("/offer", answer)])
-    app.on_shutdown.append(close_calls)
+    app.add_routes([web.get("/", page), web.post("/offer", lambda request: answer(request, servers))])
     runner = web.AppRunner(app)
     await runner.setup()
     try:
@@ -79,16 +74,19 @@ async def serve(host: str, port: int) -> None:
         print(f"Open http://{host}:{port} in a browser, or call http://{host}:{port}/offer")
         await asyncio.Event().wait()
     finally:
+        await asyncio.gather(*(pc.close() for pc in tuple(calls)))
         await runner.cleanup()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Echo every message of every channel, for browsers and programs.")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8081, help="0 for any that is free (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8081, help="0 for any free port (default: %(default)s)")
+    parser.add_argument("--ice-server", metavar="URL[,USER,PASSWORD]", action="append", default=[], help="STUN or TURN")
     options = parser.parse_args()
+    servers = [RTCIceServer(*text.split(",", 2)) for text in options.ice_server]
     try:
-        asyncio.run(serve(options.host, options.port))
+        asyncio.run(serve(options.host, options.port, servers))
     except KeyboardInterrupt:
         print("Stopped")
     except OSError as error:

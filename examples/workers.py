@@ -3,8 +3,8 @@
 python examples/workers.py --workers 2 --ports 50000-50999
 python examples/echo_client.py hello             the answer names the worker
 
-Every worker listens on the same TCP port (the system deals the callers out) and takes UDP ports from the same range, so
-that a firewall has one hole for calls and one for data, however many workers there are.
+All workers listen on one TCP port; the system distributes the callers. All take UDP ports from one range. So a firewall
+needs one rule for calls and one for data, for any number of workers.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from datachan import PeerError, RTCConfiguration, RTCPeerConnection, RTCSessionD
 
 
 async def answer(request: web.Request, ports: tuple[int, int], calls: set[RTCPeerConnection]) -> web.Response:
-    if request.content_type != "application/json":  # which no page of another origin can send without asking
+    if request.content_type != "application/json":  # no page of another origin may send it
         raise web.HTTPUnsupportedMediaType
     pc = RTCPeerConnection(RTCConfiguration(portRange=ports))
     calls.add(pc)
@@ -69,12 +69,12 @@ def run_worker(host: str, port: int, ports: tuple[int, int]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Echo messages, in as many processes as there are processors.")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8081, help="for calls; 0 for any (default: %(default)s)")
-    parser.add_argument("--ports", default="50000-50999", help="for data, first-last (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8081, help="port for calls; 0 for any (default: %(default)s)")
+    parser.add_argument("--ports", default="50000-50999", help="ports for data, first-last (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default: %(default)s)")
     options = parser.parse_args()
     first, _, last = options.ports.partition("-")
-    with socket.socket() as placeholder:  # holds the port, and does not listen on it
+    with socket.socket() as placeholder:  # reserves the port without listening on it
         placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
             placeholder.bind((options.host, options.port))
