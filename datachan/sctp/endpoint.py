@@ -22,6 +22,7 @@ from .options import AssociationOptions, EndpointOptions
 from .records.cookie import CookieSealer, StateCookieContent
 from .records.init import LONGEST_PRESERVATIVE
 from .records.keys import RANDOM_LENGTH
+from .token_bucket import TokenBucket
 from .wire.chunks import INIT, SHUTDOWN_ACK, AbortChunk, Chunk, CookieEchoChunk, InitChunk
 from .wire.packet import Packet, parse_packet_untrusted, serialize_packet
 
@@ -80,7 +81,6 @@ class Endpoint:
         backlog: associations that peers set up and nobody has accepted: so many may be; 0 refuses all.
         autoclose: seconds without user data after which an association is shut down; 0 for never.
         packets_discarded: for statistics; packets of no association, and unreadable ones.
-        unanswered: for statistics; packets of strangers that got no answer because too many came.
     """
 
     def __init__(
@@ -91,7 +91,6 @@ class Endpoint:
         self.backlog = 0
         self.autoclose = 0.0
         self.packets_discarded = 0
-        self.unanswered = 0
         self._entropy = entropy
         self._sealer = CookieSealer(entropy(32))
         self._sealed_since: float | None = None
@@ -108,12 +107,18 @@ class Endpoint:
         self._called: Entry | None = None  # the association being called, to know it if the call raises
         self._told: list[tuple[int, Event]] = []  # drained from associations, not from here
         self._answers: list[tuple[TransportAddress, bytes]] = []  # to strangers
-        self._tokens = self.limits.answer_burst
-        self._tokens_at = 0.0
+        # Two budgets: packets out of the blue, however many, leave the answers to INITs to peers that connect.
+        self._init_answers = TokenBucket(self.limits.init_rate, self.limits.init_burst)
+        self._stray_answers = TokenBucket(self.limits.stray_rate, self.limits.stray_burst)
         self._now = 0.0
         self._spent: dict[int, float] = {}  # tags of ours that were in use, and when that was
 
     # -- what the user asks for -------------------------------------------------------------------------------
+
+    @property
+    def unanswered(self) -> int:
+        """For statistics, packets of strangers that got no answer because too many arrived."""
+        return self._init_answers.refused + self._stray_answers.refused
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -374,7 +379,7 @@ class Endpoint:
             self._receive_out_of_the_blue(packet, len(datagram), now, source)
 
     def _receive_init(self, packet: Packet, init: InitChunk, size: int, now: float, source: TransportAddress) -> None:
-        if not self._may_answer(now):
+        if not self._init_answers.take(now):
             return
         entry = self._holder_of(init, packet.source_port, source)
         if entry is not None:
@@ -427,10 +432,11 @@ class Endpoint:
         if entry is not None:
             self._receive_packet(entry, packet, size, now, source, content)
         elif stale is not None:
-            if self._may_answer(now):
+            if self._stray_answers.take(now):
                 self._answer(packet, content.peer_tag, stale, source)
         elif self.backlog == 0:
-            self._answer(packet, content.peer_tag, AbortChunk([]), source)
+            if self._stray_answers.take(now):
+                self._answer(packet, content.peer_tag, AbortChunk([]), source)
         elif content.local_tag in self._spent or self._full():
             # A copy of a cookie that was used. It would set up again an association that is over.
             self.packets_discarded += 1
@@ -451,22 +457,10 @@ class Endpoint:
             return
         answer = admission.answer_out_of_the_blue(packet)
         self.packets_discarded += 1
-        if answer is not None and self._may_answer(now):
+        if answer is not None and self._stray_answers.take(now):
             self._answer(packet, packet.verification_tag, answer, source)
 
     # -- strangers --------------------------------------------------------------------------------------------
-
-    def _may_answer(self, now: float) -> bool:
-        """Whether one more answer to a stranger may leave: so many per second, and so many at once."""
-        limits = self.limits
-        passed = max(now - self._tokens_at, 0.0)
-        self._tokens = min(self._tokens + passed * limits.answer_rate, limits.answer_burst)
-        self._tokens_at = now
-        if self._tokens < 1:
-            self.unanswered += 1
-            return False
-        self._tokens -= 1
-        return True
 
     def _answer(self, packet: Packet, tag: int, chunk: Chunk, source: TransportAddress) -> None:
         answer = serialize_packet(packet.destination_port, packet.source_port, tag, [chunk.serialize()])

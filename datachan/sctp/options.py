@@ -211,13 +211,17 @@ class EndpointOptions:
 
     Attributes:
         max_associations: how many associations there may be.
-        answer_rate: answers to packets of no association, INIT ACKs among them, per second.
-        answer_burst: how many of these may leave at once.
+        init_rate: answers to INITs per second.
+        init_burst: answers to INITs that may be sent at once.
+        stray_rate: answers per second to other packets that belong to no association.
+        stray_burst: such answers that may be sent at once.
     """
 
     max_associations: int = 65536
-    answer_rate: float = 5000.0
-    answer_burst: float = 5000.0
+    init_rate: float = 5000.0
+    init_burst: float = 5000.0
+    stray_rate: float = 5000.0
+    stray_burst: float = 5000.0
 
 
 def data_channel_options(

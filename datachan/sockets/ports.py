@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 
 from datachan.sctp.addresses import WILDCARDS, TransportAddress, normalize
 from datachan.sctp.admission import refuse_untrusted
+from datachan.sctp.token_bucket import TokenBucket
 from datachan.trace import Tap, open_tap
 from datachan.udp import Address, UdpSocket, header_length, route_mtu, source_address
 
@@ -31,6 +32,9 @@ TooLong = Callable[[TransportAddress, bytes], None]
 EPHEMERAL_PORTS: Final = range(49152, 65536)
 RECEIVE_BUFFER: Final = 4 << 20
 SEND_BUFFER: Final = 1 << 20
+
+REFUSALS: Final = 5000.0
+"""Answers per second, and at once, to packets for SCTP ports of a UDP socket that are not in use."""
 
 _MAX_CACHED: Final = 1024
 
@@ -58,6 +62,7 @@ class SharedSocket:
         self.udp_port: int = socket.local_address[1]
         self._owner = owner
         self._users: dict[int, PortUser] = {}
+        self._refusals = TokenBucket(REFUSALS, REFUSALS)
         self._six = ":" in host
         self._sources: dict[Address, TransportAddress] = {}
         self._addresses: dict[TransportAddress, Address] = {}
@@ -148,7 +153,7 @@ class SharedSocket:
             return
         # The port is not in use: one answer for the batch is enough.
         answer = refuse_untrusted(datagrams[0])
-        if answer is not None:
+        if answer is not None and self._refusals.take(asyncio.get_running_loop().time()):
             self.send([answer], source)
 
     def _handle_writable(self) -> None:

@@ -13,7 +13,15 @@ from datachan.sctp.checksum import crc32c
 from datachan.sctp.endpoint import COOKIE_SECRET_LIFE
 from datachan.sctp.events import AssociationEstablished
 from datachan.sctp.options import EndpointOptions
-from datachan.sctp.wire.chunks import CookieEchoChunk, ErrorChunk, HeartbeatAckChunk, InitChunk
+from datachan.sctp.wire.chunks import (
+    AbortChunk,
+    CookieEchoChunk,
+    ErrorChunk,
+    HeartbeatAckChunk,
+    InitAckChunk,
+    InitChunk,
+    ShutdownAckChunk,
+)
 from tests.sim.seeds import seeds
 
 from .endpoint_net import SERVER, SERVER_PORT, Net, client_at
@@ -58,7 +66,7 @@ def held_back(**options: object) -> tuple[Net, object, bytes]:
 @seeds(1)
 def test_a_flood_of_inits_leaves_nothing_behind_and_service_continues(seed: int) -> None:
     net = Net(seed)
-    limits = EndpointOptions(answer_rate=1000, answer_burst=100)
+    limits = EndpointOptions(init_rate=1000, init_burst=100)
     server, old, new = net.server(limits=limits), net.client(0), net.client(1)
     old_id = net.connect(old)
     net.settle()
@@ -75,8 +83,8 @@ def test_a_flood_of_inits_leaves_nothing_behind_and_service_continues(seed: int)
         old.association(old_id).send(0, b"%d" % second, ppid=1, now=net.now)
         net.advance(1)
     net.advance(5)
-    assert answers <= 10 * limits.answer_burst
-    assert server.unanswered >= 5000 - 10 * limits.answer_burst
+    assert answers <= 10 * limits.init_burst
+    assert server.unanswered >= 5000 - 10 * limits.init_burst
     assert net.messages_at(SERVER) == [b"%d" % second for second in range(10)]
     assert new.look(new_id) is not None
     assert len(net.events_at(client_at(1), AssociationEstablished)) == 1
@@ -85,7 +93,7 @@ def test_a_flood_of_inits_leaves_nothing_behind_and_service_continues(seed: int)
 
 def test_inits_that_are_answered_leave_no_memory_behind() -> None:
     net = Net()
-    server = net.server(limits=EndpointOptions(answer_rate=1e9, answer_burst=1e9))
+    server = net.server(limits=EndpointOptions(init_rate=1e9, init_burst=1e9))
     random = Random(1)
     flood = [made_up(random) for _ in range(500)]
 
@@ -109,6 +117,38 @@ def test_inits_that_are_answered_leave_no_memory_behind() -> None:
     assert server.next_timeout() is None
 
 
+def test_packets_out_of_the_blue_take_no_answer_from_an_init() -> None:
+    net = Net()
+    server, client = net.server(), net.client()
+    random = Random(3)
+    address, init = made_up(random)
+    # A SHUTDOWN ACK under a made-up tag, which section 8.4 answers by SHUTDOWN COMPLETE.
+    stray = packet(99, ShutdownAckChunk(), source_port=7, destination_port=SERVER_PORT)
+    seconds, flood = 7, 20_000
+    for second in range(seconds):
+        now = net.now + second
+        server.receive_datagrams([stray] * flood, now, address)
+        server.receive_datagrams([init], now, address)
+        server.receive_datagrams([stray] * flood, now, address)
+        answers = [chunk for _, packets in server.packets_to_send(now) for chunk in chunks(packets, InitAckChunk)]
+        assert len(answers) == 1
+    answered = server.limits.stray_burst + (seconds - 1) * server.limits.stray_rate
+    assert server.unanswered == seconds * 2 * flood - answered
+    net.advance(seconds - 1)
+    server.receive_datagrams([stray] * flood, net.now, address)
+    net.connect(client)
+    net.settle()
+    assert len(net.events_at(CLIENT, AssociationEstablished)) == 1
+
+
+def test_cookies_replayed_at_an_endpoint_that_does_not_listen_share_the_budget_for_strays() -> None:
+    net, server, echo = held_back()
+    server.backlog = 0
+    server.receive_datagrams([echo] * 20_000, net.now, CLIENT)
+    answers = [chunk for _, packets in server.packets_to_send(net.now) for chunk in chunks(packets, AbortChunk)]
+    assert len(answers) == server.limits.stray_burst
+
+
 def test_a_hundred_thousand_inits_at_once_and_the_next_peer_is_served() -> None:
     net = Net()
     server, client = net.server(), net.client()
@@ -117,8 +157,8 @@ def test_a_hundred_thousand_inits_at_once_and_the_next_peer_is_served() -> None:
     for _ in range(100):
         for address, init in flood:
             server.receive_datagrams([init], net.now, address)
-    assert sum(len(packets) for _, packets in server.packets_to_send(net.now)) == server.limits.answer_burst
-    assert server.unanswered == 100_000 - server.limits.answer_burst
+    assert sum(len(packets) for _, packets in server.packets_to_send(net.now)) == server.limits.init_burst
+    assert server.unanswered == 100_000 - server.limits.init_burst
     assert (len(server), server.events(), server.next_timeout()) == (0, [], None)
     net.connect(client)
     net.advance(2)
