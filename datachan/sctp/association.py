@@ -579,7 +579,7 @@ class Association:
         if packet.source_port != options.remote_port or packet.destination_port != options.local_port:
             core.packets_discarded += 1
             return
-        core.start_packet()
+        core.prepare_replies()
         if not dispatch.handle_packet(core, packet, now, cookie):
             core.packets_discarded += 1
 

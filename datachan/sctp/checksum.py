@@ -1,6 +1,6 @@
-"""The CRC32c of RFC 9260, appendix A, over bytes; it knows nothing of packets.
+"""The CRC32c of RFC 9260, appendix A; it knows bytes and no packets.
 
-The value is the number whose bytes go into the checksum field in little-endian order, as appendix A's code stores it.
+The checksum field holds the value in little-endian order, as the code of appendix A stores it.
 """
 
 from __future__ import annotations

@@ -197,7 +197,7 @@ class Core:
 
     # -- chunks to send ---------------------------------------------------------------------------------------
 
-    def start_packet(self) -> None:
+    def prepare_replies(self) -> None:
         """Prepare for the replies to another packet."""
         self.reply_to = None
         self.writer.allow_replies()

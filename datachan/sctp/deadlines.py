@@ -1,6 +1,6 @@
-"""The earliest of very many deadlines: a heap whose outdated entries are thrown away as they come up.
+"""The earliest of very many deadlines: a heap that drops outdated entries when they reach its top.
 
-It knows numbers and moments. A deadline moved to a later moment costs nothing: its old entry comes up early, once.
+It knows numbers and moments. Moving a deadline to a later moment costs nothing: its old entry expires early, once.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ class Deadlines:
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int]] = []
-        self._moments: dict[int, float] = {}  # of each key, its entry in the heap that counts
+        self._moments: dict[int, float] = {}  # the valid entry in the heap of each key
 
     def __len__(self) -> int:
         return len(self._moments)
 
-    def wake_by(self, key: int, moment: float | None) -> None:
-        """Have `due` return the key at this moment, or earlier if it is to be woken already."""
+    def set_earlier(self, key: int, moment: float | None) -> None:
+        """Set the deadline of a key, unless it has an earlier one."""
         if moment is None:
             return
         known = self._moments.get(key)
@@ -33,12 +33,12 @@ class Deadlines:
             self._heap = [(at, known_key) for known_key, at in self._moments.items()]
             heapify(self._heap)
 
-    def forget(self, key: int) -> None:
-        """The key is gone."""
+    def remove(self, key: int) -> None:
+        """Remove `key` and its deadline, if it has one."""
         self._moments.pop(key, None)
 
     def earliest(self) -> float | None:
-        """When the next key is due."""
+        """Return the earliest deadline, or None."""
         heap = self._heap
         while heap:
             moment, key = heap[0]
@@ -48,7 +48,7 @@ class Deadlines:
         return None
 
     def due(self, now: float) -> list[int]:
-        """Take out the keys that are due by `now`."""
+        """Remove and return the keys that are due by `now`."""
         keys: list[int] = []
         moment = self.earliest()
         while moment is not None and moment <= now:

@@ -1,9 +1,9 @@
 """One SCTP port and all its associations as one sans-IO machine (RFC 9260, sections 5.1, 5.2 and 8.4).
 
-It finds the association a packet belongs to: by Verification Tag, which stays when a NAT gives the peer another UDP
-port (RFC 6951, section 5.4), or by the peer's address where there is no tag of ours. What belongs to none is answered
-without being remembered: an INIT by an INIT ACK that carries all state in its cookie, anything else by the rules of
-section 8.4. How many such answers leave per second is bounded. It decides nothing inside an association.
+It finds the association of a packet: by Verification Tag, which stays the same when a NAT gives the peer another UDP
+port (RFC 6951, section 5.4), or by the peer's address when the packet has no tag of ours. A packet of no association is
+answered without being remembered: an INIT by an INIT ACK that carries all state in its cookie, any other by the rules
+of section 8.4. The rate of these answers is limited. It decides nothing inside an association.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from .wire.chunks import INIT, SHUTDOWN_ACK, AbortChunk, Chunk, CookieEchoChunk,
 from .wire.packet import Packet, parse_packet_untrusted, serialize_packet
 
 FIRST_ID: Final = 3
-"""Association ids begin here: RFC 6458, section 7.2 has the three below for all, current and future ones."""
+"""The first association id: RFC 6458, section 7.2 reserves the three below it."""
 
 MAX_SPENT: Final = 65536
-"""Verification Tags remembered of associations that are over, as long as their State Cookies may be good."""
+"""The most Verification Tags remembered of associations that ended, while their State Cookies may be fresh."""
 
 COOKIE_SECRET_LIFE: Final = 300.0
-"""Seconds after which cookies are sealed with a new secret. The one before it still opens them, so this must not be
-less than a cookie may live."""
+"""Seconds after which cookies are sealed with a new secret. The previous secret still opens cookies, so this must not
+be less than the life of a cookie."""
 
 _S = AssociationState
 _CONNECTING: Final = frozenset({_S.COOKIE_WAIT, _S.COOKIE_ECHOED})
@@ -46,13 +46,13 @@ class Entry:
     """One association of an endpoint.
 
     Attributes:
-        id: what its user calls it.
+        id: the association id.
         association: the machine.
-        accepted: it counts against the backlog no more.
-        tag: our Verification Tag it is found by.
-        peers: the (IP address, UDP port, SCTP port) it is found by.
-        last_used: when user data last came or went, for `autoclose`.
-        traffic: user data moved so far, to see whether some did.
+        accepted: it no longer counts against the backlog.
+        tag: our Verification Tag in the index.
+        peers: the (IP address, UDP port, SCTP port) of the peer in the index.
+        last_used: when user data was last sent or received, for `autoclose`.
+        traffic: `Association.user_data_moved` at that time.
     """
 
     __slots__ = ("accepted", "association", "id", "last_used", "peers", "tag", "traffic")
@@ -73,14 +73,14 @@ class Endpoint:
     After any call drain `packets_to_send` and `events`, then arm one timer with `next_timeout`.
 
     Args:
-        options: the parameters new associations begin with; `remote_port` is each peer's own. May be exchanged.
-        entropy: returns that many random bytes.
-        limits: what strangers may cost.
+        options: the parameters of new associations; `remote_port` is replaced by each peer's. May be exchanged.
+        entropy: returns as many random bytes as it is asked for.
+        limits: limits to what unknown peers can use.
 
     Attributes:
-        backlog: associations that peers set up and nobody has accepted: so many may be; 0 refuses all.
+        backlog: the most associations set up by peers and not yet accepted by the application; 0 refuses all.
         autoclose: seconds without user data after which an association is shut down; 0 for never.
-        packets_discarded: for statistics; packets of no association, and unreadable ones.
+        packets_discarded: for statistics; packets of no association, and unreadable packets.
     """
 
     def __init__(
@@ -103,50 +103,50 @@ class Endpoint:
         self._waiting = 0
         self._deadlines = Deadlines()
         self._sending: dict[int, Entry] = {}  # may have packets
-        self._telling: dict[int, Entry] = {}  # may have events
+        self._with_events: dict[int, Entry] = {}  # may have events
         self._called: Entry | None = None  # the association being called, to know it if the call raises
-        self._told: list[tuple[int, Event]] = []  # drained from associations, not from here
-        self._answers: list[tuple[TransportAddress, bytes]] = []  # to strangers
-        # Two budgets: packets out of the blue, however many, leave the answers to INITs to peers that connect.
+        self._drained: list[tuple[int, Event]] = []  # drained from associations, not from here
+        self._answers: list[tuple[TransportAddress, bytes]] = []  # to packets of no association
+        # Two budgets: packets out of the blue, however many there are, leave the budget for INITs untouched.
         self._init_answers = TokenBucket(self.limits.init_rate, self.limits.init_burst)
         self._stray_answers = TokenBucket(self.limits.stray_rate, self.limits.stray_burst)
         self._now = 0.0
-        self._spent: dict[int, float] = {}  # tags of ours that were in use, and when that was
+        self._spent: dict[int, float] = {}  # our former tags, and when they were last in use
 
-    # -- what the user asks for -------------------------------------------------------------------------------
+    # -- the application's calls ------------------------------------------------------------------------------
 
     @property
     def unanswered(self) -> int:
-        """For statistics, packets of strangers that got no answer because too many arrived."""
+        """For statistics: packets of unknown peers that were not answered because of the rate limits."""
         return self._init_answers.refused + self._stray_answers.refused
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def ids(self) -> list[int]:
-        """The associations there are, the oldest first."""
+        """Return the ids of all associations, the oldest first."""
         return list(self._entries)
 
     def association(self, assoc_id: int) -> Association | None:
-        """An association, to call it: what it then has to send and to tell comes out of the endpoint."""
+        """Return an association for calls; the endpoint then returns its packets and events."""
         entry = self._entries.get(assoc_id)
         if entry is None:
             return None
         self._touch(entry)
         return entry.association
 
-    def look(self, assoc_id: int) -> Association | None:
-        """An association, to read from it only."""
+    def peek(self, assoc_id: int) -> Association | None:
+        """Return an association for reading only."""
         entry = self._entries.get(assoc_id)
         return None if entry is None else entry.association
 
     def id_of(self, ip: str, remote_port: int) -> int | None:
-        """The association with a peer at this IP address and SCTP port; of several behind one address, the first."""
+        """Return the id of the association with a peer at this IP address and SCTP port, the first of several."""
         entry = self._by_host.get((ip, remote_port))
         return None if entry is None else entry.id
 
     def sources_for(self, target: TransportAddress) -> list[str]:
-        """Our addresses that packets to this one may come from (RFC 5061, section 5.3); any if none is listed."""
+        """Return our addresses that packets to `target` may come from (RFC 5061, section 5.3); none for any."""
         entry = self._by_address.get(target)
         return [] if entry is None else entry.association.source_addresses()
 
@@ -161,19 +161,19 @@ class Endpoint:
         """Set up an association with a peer.
 
         Args:
-            addresses: where it may be, at least one.
+            addresses: the addresses to try, at least one.
             now: monotonic seconds.
-            remote_port: its SCTP port.
-            options: the parameters of this one, else those of the endpoint.
+            remote_port: the peer's SCTP port.
+            options: the parameters of the association; None for those of the endpoint.
 
         Returns:
             The id of the association.
 
         Raises:
-            InvalidState: there is an association with it already, or there are too many.
+            InvalidState: there is an association with the peer already, or there are too many associations.
         """
         if len(self._entries) >= self.limits.max_associations:
-            raise InvalidState(f"there are {len(self._entries)} associations; there may not be more")
+            raise InvalidState(f"there are {len(self._entries)} associations; there may not be more (max_associations)")
         if any((ip, udp_port, remote_port) in self._by_peer for ip, udp_port in addresses):
             raise InvalidState("there is an association with this peer already")
         chosen = options if options is not None else self.options
@@ -184,14 +184,14 @@ class Endpoint:
         return entry.id
 
     def accept(self, assoc_id: int) -> None:
-        """An association a peer set up was taken by the user, and counts against the backlog no more."""
+        """Accept an association that a peer set up; it no longer counts against the backlog."""
         entry = self._entries.get(assoc_id)
         if entry is not None and not entry.accepted:
             entry.accepted = True
             self._waiting -= 1
 
     def set_autoclose(self, seconds: float) -> None:
-        """Shut down associations without user data for so long, of those there are and those to come; 0 for never."""
+        """Shut down every association that has no user data for this many seconds; 0 for never."""
         self.autoclose = seconds
         for entry in self._entries.values():
             self._schedule(entry)
@@ -208,13 +208,13 @@ class Endpoint:
         self._remove(failed)
         # The call ended halfway: any of the others may have packets or events left, or have lost its deadline.
         self._sending = dict(self._entries)
-        self._telling = dict(self._entries)
+        self._with_events = dict(self._entries)
         return failed.id
 
     # -- the machine ------------------------------------------------------------------------------------------
 
     def receive_datagrams(self, datagrams: Sequence[bytes], now: float, source: TransportAddress) -> None:
-        """Take in packets that came at once from one address. Whatever they hold, nothing is raised."""
+        """Process packets received together from one address. No content of theirs raises an exception."""
         self._now = now
         batch: list[bytes] = []
         current: Entry | None = None
@@ -227,7 +227,7 @@ class Endpoint:
                 entry = self._by_tag.get(tag) if tag else None
             current = entry
             if entry is None:
-                self._receive_strange(datagram, now, source)
+                self._receive_unassociated(datagram, now, source)
             else:
                 batch.append(datagram)
         if current is not None:
@@ -252,7 +252,7 @@ class Endpoint:
         self._called = None
 
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` should be called, in monotonic seconds, or None."""
+        """Return when `handle_timeout` should be called, in monotonic seconds, or None."""
         for entry in self._sending.values():
             self._called = entry
             self._schedule(entry)
@@ -260,18 +260,18 @@ class Endpoint:
         return self._deadlines.earliest()
 
     def dont_fragment(self, destination: TransportAddress, packet: bytes) -> bool:
-        """Whether one of `packets_to_send` must arrive in one piece or not at all; else it may also be fragmented."""
+        """Return whether one of `packets_to_send` must arrive in one piece; else it may also be fragmented."""
         entry = self._sender_of(destination, packet)
         return entry is not None and entry.association.dont_fragment_to(destination)
 
     def packet_too_long(self, destination: TransportAddress, packet: bytes, now: float, link: int = 0) -> None:
-        """One of `packets_to_send` was not sent, for it is longer than the path's first link takes.
+        """Report that one of `packets_to_send` was not sent because it is longer than the first link takes.
 
         Args:
-            destination: where it was to go.
+            destination: the destination of the packet.
             packet: the packet.
             now: monotonic seconds.
-            link: bytes of the longest packet it takes, 0 if that is not known.
+            link: bytes of the longest packet the link takes, 0 if that is not known.
         """
         entry = self._sender_of(destination, packet)
         if entry is not None:
@@ -282,7 +282,7 @@ class Endpoint:
         return self._by_peer.get((destination[0], destination[1], int.from_bytes(packet[2:4], "big")))
 
     def packets_to_send(self, now: float) -> list[tuple[TransportAddress, list[bytes]]]:
-        """The packets that may leave now, each run with the address it goes to."""
+        """Return the packets that may leave now, each run with its destination."""
         runs: list[tuple[TransportAddress, list[bytes]]] = []
         for address, packet in self._answers:
             if runs and runs[-1][0] == address:
@@ -301,30 +301,30 @@ class Endpoint:
                     runs.append((destination, packets))
             if self.autoclose > 0:
                 self._note_traffic(entry, now)
-            self._telling[entry.id] = entry
+            self._with_events[entry.id] = entry
             self._schedule(entry)
         self._called = None
         return runs
 
     def events(self) -> list[tuple[int, Event]]:
-        """What happened since the last call, with the association it happened to."""
-        if not self._telling:
+        """Return the events since the last call, each with its association id."""
+        if not self._with_events:
             return []
-        told = self._told
-        telling = self._telling
-        self._telling = {}
-        for entry in telling.values():
+        drained = self._drained
+        with_events = self._with_events
+        self._with_events = {}
+        for entry in with_events.values():
             self._called = entry
             assoc_id = entry.id
-            told.extend([(assoc_id, event) for event in entry.association.events()])
+            drained.extend([(assoc_id, event) for event in entry.association.events()])
             if entry.association.state is _S.CLOSED:
                 if entry.id in self._sending:  # its last packets have not left
-                    self._telling[entry.id] = entry
+                    self._with_events[entry.id] = entry
                 else:
                     self._remove(entry)
         self._called = None
-        self._told = []
-        return told
+        self._drained = []
+        return drained
 
     # -- packets of associations ------------------------------------------------------------------------------
 
@@ -354,8 +354,8 @@ class Endpoint:
         self._touch(entry)
         self._called = None
 
-    def _receive_strange(self, datagram: bytes, now: float, source: TransportAddress) -> None:
-        """A packet with no tag of ours."""
+    def _receive_unassociated(self, datagram: bytes, now: float, source: TransportAddress) -> None:
+        """Process a packet with no tag of ours."""
         try:
             packet = parse_packet_untrusted(datagram)
         except BadPacket:
@@ -407,7 +407,7 @@ class Endpoint:
             self._answer(packet, init.initiate_tag, answer, source)
 
     def _holder_of(self, init: InitChunk, remote_port: int, source: TransportAddress) -> Entry | None:
-        """The association with the peer that an INIT comes from, if there is one.
+        """Return the association with the peer that an INIT comes from, if there is one.
 
         RFC 9260, 5.1.2, D: "An INIT or INIT ACK chunk MUST be treated as belonging to an already established
         association (or one in the process of being established) if the use of any of the valid address parameters
@@ -460,7 +460,7 @@ class Endpoint:
         if answer is not None and self._stray_answers.take(now):
             self._answer(packet, packet.verification_tag, answer, source)
 
-    # -- strangers --------------------------------------------------------------------------------------------
+    # -- packets of no association ----------------------------------------------------------------------------
 
     def _answer(self, packet: Packet, tag: int, chunk: Chunk, source: TransportAddress) -> None:
         answer = serialize_packet(packet.destination_port, packet.source_port, tag, [chunk.serialize()])
@@ -477,13 +477,13 @@ class Endpoint:
         return self._waiting >= self.backlog or len(self._entries) >= self.limits.max_associations
 
     def _new_tag(self) -> int:
-        """A random Verification Tag that no association has."""
+        """Return a random Verification Tag that no association has."""
         tag = 0
         while tag == 0 or tag in self._by_tag or tag in self._spent:
             tag = int.from_bytes(self._entropy(4), "big")
         return tag
 
-    # -- the books --------------------------------------------------------------------------------------------
+    # -- the index --------------------------------------------------------------------------------------------
 
     def _add(self, association: Association, *, accepted: bool, now: float) -> Entry:
         entry = Entry(self._next_id, association, accepted=accepted, now=now)
@@ -494,18 +494,18 @@ class Endpoint:
         return entry
 
     def _touch(self, entry: Entry) -> None:
-        """The association was called, or is about to be."""
+        """Note that an association was called, or is about to be: it may have packets and events."""
         self._sending[entry.id] = entry
-        self._telling[entry.id] = entry
+        self._with_events[entry.id] = entry
         self._index(entry)
 
     def _schedule(self, entry: Entry) -> None:
-        self._deadlines.wake_by(entry.id, entry.association.next_timeout())
+        self._deadlines.set_earlier(entry.id, entry.association.next_timeout())
         if self.autoclose > 0 and entry.association.state is _S.ESTABLISHED:
-            self._deadlines.wake_by(entry.id, entry.last_used + self.autoclose)
+            self._deadlines.set_earlier(entry.id, entry.last_used + self.autoclose)
 
     def _index(self, entry: Entry) -> None:
-        """Have the association found by the tag and the addresses it has now."""
+        """Index the association by its present tag and peer addresses."""
         association = entry.association
         if association.state is _S.CLOSED:
             self._unindex(entry)
@@ -547,7 +547,7 @@ class Endpoint:
         entry.peers = ()
 
     def _forget_tag(self, entry: Entry) -> None:
-        """A copy of the cookie that has this tag sets up nothing any more."""
+        """Remove the tag from the index, and remember it: a copy of its cookie must not set up anything."""
         tag = entry.tag
         if tag == 0 or self._by_tag.get(tag) is not entry:
             return
@@ -562,10 +562,10 @@ class Endpoint:
             oldest = next(iter(spent))
 
     def _remove(self, entry: Entry) -> None:
-        """The association is over and everybody knows."""
+        """Remove an association that has ended, after its last packets and events were drained."""
         self._unindex(entry)
         del self._entries[entry.id]
-        self._deadlines.forget(entry.id)
+        self._deadlines.remove(entry.id)
         if not entry.accepted:
             self._waiting -= 1
 

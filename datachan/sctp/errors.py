@@ -1,23 +1,23 @@
-"""What this package raises at its own caller, and why a packet is refused.
+"""The exceptions of this package, drawn as a tree.
 
     SctpError
      ├── InvalidState        the call does not fit the association's state
      ├── InvalidAddress      the address is not one of the peer's, or not one of ours
-     ├── InvalidStream       the stream identifier is not one the association has
-     ├── MessageTooLarge     the message is longer than the association was told to accept
+     ├── InvalidStream       the association has no such stream
+     ├── MessageTooLarge     the message exceeds a limit
      ├── SendBufferFull      the send buffer has no room for the message
-     ├── UnknownKey          there is no such key for authentication
-     └── BadPacket           bytes from the network are no valid packet; never leaves the engine
+     ├── UnknownKey          the shared key does not exist or was deactivated
+     └── BadPacket           bytes from the network are not a valid packet; never leaves the engine
 
-All but `BadPacket` are the caller's mistake. What a peer does wrong never raises: it becomes an ERROR or ABORT chunk
-with the cause the RFC names, and an event.
+All but `BadPacket` are the caller's mistakes. A mistake of the peer never raises an exception: it becomes an ERROR or
+ABORT chunk with the cause that the RFC names, and an event.
 """
 
 from __future__ import annotations
 
 
 class SctpError(Exception):
-    """The root of everything `datachan.sctp` raises."""
+    """The base of all exceptions of `datachan.sctp`."""
 
 
 class InvalidState(SctpError):
@@ -25,11 +25,11 @@ class InvalidState(SctpError):
 
 
 class InvalidAddress(SctpError):
-    """The address is not one that the association has, or may have."""
+    """The address is not one that the association has, or can have."""
 
 
 class InvalidStream(SctpError):
-    """The stream identifier is outside of what the association negotiated."""
+    """The stream identifier is outside the negotiated range."""
 
 
 class MessageTooLarge(SctpError):
@@ -37,7 +37,7 @@ class MessageTooLarge(SctpError):
 
 
 class SendBufferFull(SctpError):
-    """The send buffer has no room, and nothing in it may be given up for the message; try again when some has left."""
+    """The send buffer has no room for the message, and nothing in it may be abandoned; send again later."""
 
 
 class UnknownKey(SctpError):
@@ -45,7 +45,7 @@ class UnknownKey(SctpError):
 
 
 class BadPacket(SctpError):
-    """Bytes from the network that cannot be read as RFC 9260, section 3 has them.
+    """Bytes from the network that are not a packet or chunk of RFC 9260, section 3.
 
     Raised by the functions named ``…_untrusted`` and by nothing else.
     """

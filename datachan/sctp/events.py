@@ -1,7 +1,7 @@
-"""What an association tells its user: one value per fact, drained with `Association.events()`.
+"""The events of an association, drained with `Association.events()`.
 
-These are the notifications of RFC 9260, section 11.2, "SCTP-to-ULP". They carry facts only; nothing here
-decides or sends.
+These are the notifications of RFC 9260, section 11.2, "SCTP-to-ULP". They carry facts only; nothing here decides or
+sends.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ class Event:
 
 
 class MessageReceived(Event):
-    """A user message arrived (DATA ARRIVE, section 11.2.1), whole unless parts of messages were asked for.
+    """A message was received (DATA ARRIVE, section 11.2.1), or a part of one with `partial_delivery_point`.
 
-    Its bytes count against the advertised receiver window until `Association.message_consumed` gives them back.
+    Its bytes count against the advertised receiver window until `Association.message_consumed` returns them.
 
     Attributes:
-        stream_id: the stream it came on.
+        stream_id: the stream.
         ppid: the payload protocol identifier, host order.
         data: the message.
         unordered: whether it was sent with the U bit.
         ssn: its number in the stream as on the wire: an SSN, or with I-DATA a MID.
-        tsn: that of its first DATA chunk, as on the wire.
-        last: False for a part of a message that goes on (`AssociationOptions.partial_delivery_point`).
+        tsn: the TSN of its first DATA chunk, as on the wire.
+        last: False for a part of a message that is not the last (`AssociationOptions.partial_delivery_point`).
     """
 
     __slots__ = ("data", "last", "ppid", "ssn", "stream_id", "tsn", "unordered")
@@ -54,11 +54,11 @@ class MessageReceived(Event):
 
 @dataclass(frozen=True, slots=True)
 class PartialDeliveryAborted(Event):
-    """The peer gave a message up of which parts were handed up already; the rest will not come.
+    """The peer abandoned a message of which parts were delivered already; the rest will not arrive.
 
     Attributes:
-        stream_id: its stream.
-        ssn: its number in the stream.
+        stream_id: the stream.
+        ssn: the number of the message in the stream.
     """
 
     stream_id: int
@@ -67,10 +67,10 @@ class PartialDeliveryAborted(Event):
 
 @dataclass(frozen=True, slots=True)
 class AdaptationIndicated(Event):
-    """The peer's Adaptation Layer Indication (RFC 5061, section 4.2.6), told once the association is established.
+    """The peer sent an Adaptation Layer Indication (RFC 5061, section 4.2.6) in the handshake.
 
     Attributes:
-        code: 32 bits that mean something to the two applications.
+        code: 32 bits whose meaning is up to the two applications.
     """
 
     code: int
@@ -83,7 +83,7 @@ class StreamProgress(Event):
 
     Attributes:
         stream_id: the stream.
-        bytes_left: how many user bytes have left the queue since the last such event.
+        bytes_left: user bytes that have left the queue since the last such event.
     """
 
     __slots__ = ("bytes_left", "stream_id")
@@ -102,8 +102,8 @@ class AssociationEstablished(Event):
 
     Attributes:
         inbound_streams: streams the peer may send on.
-        outbound_streams: streams we may send on: min(ours, what the peer accepts).
-        partial_reliability: whether both sides know it (RFC 3758); if not, every message is sent until it arrives.
+        outbound_streams: streams we may send on: the smaller of what we asked for and what the peer accepts.
+        partial_reliability: whether both sides support it (RFC 3758); if not, every message is sent until it arrives.
     """
 
     inbound_streams: int
@@ -113,7 +113,7 @@ class AssociationEstablished(Event):
 
 @dataclass(frozen=True, slots=True)
 class AssociationRestarted(Event):
-    """The peer lost its state and started again (RESTART, section 5.2.4.1 action A). Streams begin anew."""
+    """The peer lost its state and started again (RESTART, section 5.2.4.1 action A). All streams start again."""
 
     inbound_streams: int
     outbound_streams: int
@@ -122,7 +122,7 @@ class AssociationRestarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class ShutdownReceived(Event):
-    """The peer asked for a graceful end; nothing new can be sent, what is queued still is."""
+    """The peer started a graceful shutdown; queued messages are still sent, new ones are refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,15 +162,15 @@ class RemoteError(Event):
 
 @dataclass(frozen=True, slots=True)
 class SendFailed(Event):
-    """A message was given up before the peer had all of it (SEND FAILURE).
+    """A message was abandoned before the peer had all of it (SEND FAILURE).
 
     Attributes:
         stream_id: the stream it was sent on.
         ppid: its payload protocol identifier.
         size: its length in bytes.
         sent: True when at least one of its fragments had been transmitted.
-        context: what the caller gave to `Association.send`.
-        reason: why: its lifetime ended, its retransmissions ran out, the stream was reset, the association ended.
+        context: the `context` of `Association.send`.
+        reason: its lifetime ended, its retransmissions ran out, the stream was reset, or the association ended.
     """
 
     stream_id: int
@@ -183,7 +183,7 @@ class SendFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class IncomingStreamsReset(Event):
-    """The peer reset streams it sends on (RFC 6525); everything it sent before has been delivered."""
+    """The peer reset streams it sends on (RFC 6525); everything it sent before was delivered."""
 
     stream_ids: tuple[int, ...]
 
@@ -197,10 +197,10 @@ class OutgoingStreamsReset(Event):
 
 @dataclass(frozen=True, slots=True)
 class StreamResetFailed(Event):
-    """The peer refused our request to reset streams, or cannot do it.
+    """The peer refused our request to reset streams, or does not support it.
 
     Attributes:
-        stream_ids: the streams asked for.
+        stream_ids: the streams in the request.
         reason: the result of RFC 6525, section 4.4 in words.
     """
 
@@ -210,7 +210,7 @@ class StreamResetFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class StreamsAdded(Event):
-    """Streams were added (RFC 6525, sections 5.2.5 to 5.2.7); these are the numbers now."""
+    """Streams were added (RFC 6525, sections 5.2.5 to 5.2.7); these are the new numbers."""
 
     inbound_streams: int
     outbound_streams: int
@@ -218,7 +218,7 @@ class StreamsAdded(Event):
 
 @dataclass(frozen=True, slots=True)
 class AssociationReset(Event):
-    """All streams of both directions began anew with SSN 0, and so did the TSNs (RFC 6525, section 5.2.4).
+    """All SSNs and TSNs of both directions were reset (RFC 6525, section 5.2.4).
 
     Attributes:
         local_tsn: the next TSN we send, 32 bits.
@@ -252,7 +252,7 @@ class ReconfigurationFailed(Event):
 
 
 class PathStatus(Enum):
-    """What became of an address of the peer (RFC 6458, section 6.1.2)."""
+    """The new state of an address of the peer (RFC 6458, section 6.1.2)."""
 
     AVAILABLE = "available"
     UNREACHABLE = "unreachable"
@@ -265,13 +265,13 @@ class PathStatus(Enum):
 
 @dataclass(frozen=True, slots=True)
 class PathStatusChanged(Event):
-    """Something became of an address of the peer (NETWORK STATUS CHANGE, section 8.2).
+    """The state of an address of the peer changed (NETWORK STATUS CHANGE, section 8.2).
 
     Attributes:
-        address: which; None when there is only one way to the peer.
-        status: AVAILABLE and UNREACHABLE are the active and inactive of RFC 9260; with quick failover
-            POTENTIALLY_FAILED comes between them. CONFIRMED: the address is the peer's own (section 5.4). ADDED,
-            REMOVED and MADE_PRIMARY are the peer's wish (RFC 5061).
+        address: the address; None when there is only one path to the peer.
+        status: AVAILABLE and UNREACHABLE are active and inactive in RFC 9260; with quick failover POTENTIALLY_FAILED
+            is between them. CONFIRMED: the address is verified to be the peer's (section 5.4). ADDED, REMOVED and
+            MADE_PRIMARY are requests of the peer (RFC 5061).
     """
 
     address: TransportAddress | None
@@ -280,17 +280,17 @@ class PathStatusChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class PathMtuChanged(Event):
-    """Path MTU discovery found that packets may be longer, or must be shorter (RFC 8899).
+    """Path MTU discovery changed the size of packets (RFC 8899).
 
     Attributes:
-        mtu: the largest SCTP packet from now on, common header included.
+        mtu: the new size of the largest SCTP packet, common header included.
     """
 
     mtu: int
 
 
 class AddressChange(Enum):
-    """What was to become of an address of ours (RFC 5061)."""
+    """A change of one of our addresses (RFC 5061)."""
 
     ADDED = "added"
     REMOVED = "removed"
@@ -302,10 +302,10 @@ class LocalAddressChanged(Event):
     """The peer answered our request to change our addresses (RFC 5061).
 
     Attributes:
-        address: the address asked for.
-        change: what was asked.
-        accepted: the peer did it.
-        reason: why not, in words; empty when it did.
+        address: the address in the request.
+        change: the change requested.
+        accepted: whether the peer performed it.
+        reason: why it did not, in words; empty when it did.
     """
 
     address: str
@@ -315,7 +315,7 @@ class LocalAddressChanged(Event):
 
 
 class AuthenticationIndication(Enum):
-    """What became of keys (RFC 6458, section 6.1.8)."""
+    """Changes of keys (RFC 6458, section 6.1.8)."""
 
     NEW_KEY = "new key"
     NO_AUTH = "no authentication"
@@ -324,12 +324,12 @@ class AuthenticationIndication(Enum):
 
 @dataclass(frozen=True, slots=True)
 class AuthenticationChanged(Event):
-    """Something became of the keys that chunks are authenticated with (RFC 4895).
+    """The keys that chunks are authenticated with changed (RFC 4895).
 
     Attributes:
         key_id: the Shared Key Identifier.
         indication: NEW_KEY: the peer signs with another key than before. NO_AUTH: the peer does not support
-            authentication. FREE_KEY: a deactivated key is in use no more.
+            authentication. FREE_KEY: a deactivated key is no longer in use.
     """
 
     key_id: int

@@ -16,59 +16,58 @@ SCHEDULERS: Final = ("fcfs", "round-robin", "round-robin-per-packet", "priority"
 """The stream schedulers of RFC 8260, section 3."""
 
 _NEVER_SIGNED: Final = frozenset({1, 2, 14, 15})
-"""INIT, INIT ACK, SHUTDOWN COMPLETE and AUTH."""
+"""INIT, INIT ACK, SHUTDOWN COMPLETE and AUTH: the chunk types that cannot be authenticated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssociationOptions:
-    """Everything about an association that its user may choose.
+    """The protocol parameters of an association.
 
     Attributes:
         local_port: our SCTP port.
         remote_port: the peer's SCTP port.
-        local_addresses: our IP addresses, to be listed in INIT and INIT ACK (RFC 9260, section 5.1.2); none are when
-            there is but the one that packets come from.
+        local_addresses: our IP addresses, listed in INIT and INIT ACK (RFC 9260, section 5.1.2); none when the source
+            address of our packets is the only one.
         max_packet_size: the largest SCTP packet we build, common header included (MAX_PLPMTU of RFC 8899).
-        base_packet_size: with path MTU discovery, how long packets are until the path is known to take more
-            (BASE_PLPMTU); without it, packets are of `max_packet_size` from the beginning.
-        path_mtu_discovery: look for the largest packet each path takes (RFC 8899). Only for a lower layer that heeds
-            `Association.dont_fragment`.
-        packet_overhead: bytes that lower layers put around a packet, the IP header included: with them the search goes
-            by the usual MTUs of networks. Where addresses are known it is IPv4's, to which IPv6 paths add the rest.
-        max_fragment: most user bytes of a message that go into one packet, 0 for as many as fit.
-        delay_small_packets: hold back a packet that is not full while anything is unacknowledged, as Nagle's algorithm
-            does; for users who write in small pieces and do not wait for answers.
+        base_packet_size: with path MTU discovery, the largest packet until the path is known to take more
+            (BASE_PLPMTU). Without it, `max_packet_size` applies from the start.
+        path_mtu_discovery: search for the largest packet of each path (RFC 8899). Only for a lower layer that
+            respects `Association.dont_fragment`.
+        packet_overhead: bytes that lower layers put around a packet, the IP header included. The search uses it to
+            probe the usual MTUs of networks. It is for IPv4; IPv6 paths add the difference.
+        max_fragment: the most user bytes of a message in one packet, 0 for as many as fit.
+        delay_small_packets: delay a packet that is not full while anything is unacknowledged, as Nagle's algorithm
+            does; for applications that write small pieces and do not wait for answers.
         outbound_streams: streams we ask for (OS of INIT).
         inbound_streams: streams we accept (MIS of INIT).
-        max_streams: how many streams either direction may grow to (RFC 6525, sections 5.2.5 and 5.2.6).
-        allow_tsn_reset: let the peer begin TSNs and SSNs anew, which may cost data under way (RFC 6525, section 5.2.4).
+        max_streams: the most streams of either direction after additions (RFC 6525, sections 5.2.5 and 5.2.6).
+        allow_tsn_reset: let the peer restart TSNs and SSNs, which may lose data in flight (RFC 6525, section 5.2.4).
         allow_stream_reset: let the peer reset streams, and ask us to (RFC 6525, sections 5.2.2 and 5.2.3).
         allow_added_streams: let the peer add streams, and ask us to (RFC 6525, sections 5.2.5 and 5.2.6).
-        receive_window: bytes the peer may have under way to us (a_rwnd when nothing is buffered), to begin with.
-        max_receive_window: bytes the receiver window may grow to when the path holds more; 0 lets it stay as it is.
-        max_message_size: longest message accepted from the peer, 0 for no limit. A longer one aborts the
+        receive_window: bytes the peer may have in flight at first (a_rwnd when nothing is buffered).
+        max_receive_window: bytes the receiver window may grow to when the path holds more; 0 keeps it constant.
+        max_message_size: the longest message accepted from the peer in bytes, 0 for no limit. A longer one aborts the
             association before it can fill memory.
-        partial_delivery_point: hand up a message in parts of at least so many bytes while the rest is still to come;
-            0 hands up whole messages only. Then `max_message_size` is for what is held of a message.
+        partial_delivery_point: deliver a message in parts of at least this many bytes before its end has arrived; 0
+            delivers whole messages only. With parts, `max_message_size` limits what is held of a message.
         adaptation_indication: announce this Adaptation Layer Indication (RFC 5061, section 4.2.6), 32 bits, or None.
         rto_initial: RTO before the first round trip is measured.
         rto_min: RTO never falls below this.
         rto_max: RTO never rises above this.
-        max_init_retransmits: INIT or COOKIE ECHO retransmissions before we give up.
-        max_init_timeout: the longest wait before INIT or COOKIE ECHO is sent again; 0 for `rto_max`.
+        max_init_retransmits: retransmissions of INIT or COOKIE ECHO before we give up.
+        max_init_timeout: the longest wait before INIT or COOKIE ECHO is retransmitted; 0 for `rto_max`.
         association_max_retrans: consecutive unanswered retransmissions before the peer counts as unreachable.
-        path_max_retrans: the same for the path, after which it is inactive.
-        potentially_failed_max_retrans: errors above which a path counts as potentially failed: data goes to another
-            path at once, and heartbeats say what becomes of it (quick failover). None waits until it is inactive, as
-            RFC 9260 has it.
+        path_max_retrans: the same for one path, which then becomes inactive.
+        potentially_failed_max_retrans: errors above which a path is potentially failed: data moves to another path at
+            once, and heartbeats check this one (quick failover). None waits until it is inactive, as in RFC 9260.
         heartbeat_interval: added to the RTO between heartbeats on an idle path; 0 turns them off.
-        heartbeat_max_burst: addresses not yet verified that are probed per RTO (section 5.4).
-        valid_cookie_life: how long a State Cookie we issued is good for.
-        sack_delay: how long an acknowledgment may wait (section 6.2: at most 0.5).
-        sack_frequency: acknowledge at least every this many packets.
-        max_burst: full packets that may leave at once on top of what is acknowledged (section 6.1, rule D).
+        heartbeat_max_burst: unverified addresses that are probed per RTO (section 5.4).
+        valid_cookie_life: the life of a State Cookie we issue.
+        sack_delay: the longest delay of a SACK (section 6.2: at most 0.5).
+        sack_frequency: packets after which a SACK is sent at the latest.
+        max_burst: full packets that may leave at once in addition to what is acknowledged (section 6.1, rule D).
         congestion_control: "cubic" (RFC 9438), "newreno" (RFC 9260) or "bbr" (a model of the path, for links that lose
-            packets without being congested).
+            packets without congestion).
         pacing: spread packets over the round trip instead of sending windows in bursts.
         tail_loss_probe: probe for a lost last packet before T3-rtx would (RFC 8985).
         slow_start_limit: L of section 7.2.1: full packets by which cwnd may grow per SACK in slow start. A receiver
@@ -77,24 +76,23 @@ class AssociationOptions:
         zero_checksum: announce that packets with a zero checksum are acceptable (RFC 9653); only for a lower
             layer that protects integrity, as DTLS does.
         partial_reliability: announce RFC 3758.
-        scheduler: whose turn it is when several streams have something to send (RFC 8260, section 3): "fcfs" the
-            oldest message, "round-robin", "round-robin-per-packet", "priority" the highest first, "fair-capacity" equal
+        scheduler: which stream sends next when several have data (RFC 8260, section 3): "fcfs" the one with the oldest
+            message, "round-robin", "round-robin-per-packet", "priority" the highest priority, "fair-capacity" equal
             bytes, or "wfq", bytes in proportion to priorities (`Association.set_stream_priority`).
-        send_buffer: user bytes that may be queued and not yet sent once, 0 for no limit. What is beyond is refused,
-            or has messages of lower priority given up (RFC 7496, section 3.2).
-        interleaving: announce I-DATA (RFC 8260): messages of different streams may be mixed, so that a long one holds
-            none of the others up. With a peer that does not announce it too, DATA is used.
+        send_buffer: the most user bytes queued and not yet sent, 0 for no limit. A message beyond it is refused, unless
+            messages of lower priority can be abandoned for it (RFC 7496, section 3.2).
+        interleaving: announce I-DATA (RFC 8260): fragments of messages on different streams are interleaved, so that a
+            long message does not delay others. DATA is used unless the peer announces it too.
         stream_reset: announce RFC 6525.
-        authentication: announce RFC 4895; chunks are signed if the peer wants it, too.
-        authenticated_chunks: the chunk types we accept only if they are signed; needs `authentication`. A peer that
+        authentication: announce RFC 4895; chunks are signed if the peer announces it too.
+        authenticated_chunks: the chunk types we accept only when they are signed; needs `authentication`. A peer that
             cannot sign is refused.
-        shared_keys: (Shared Key Identifier, key) of the endpoint pair shared keys. Without any there is one, 0, which
-            is empty: that keeps out who did not see the handshake.
-        active_key: the Shared Key Identifier that is signed with.
-        dynamic_addresses: announce RFC 5061: addresses may change while the association lasts; needs
-            `authentication`.
-        bytes_at_once: about how many bytes of packets with DATA one call gives, so that the first can leave while the
-            next are made; there may be more for the next call. 0 gives all.
+        shared_keys: (Shared Key Identifier, key) of the endpoint pair shared keys. Without any, key 0 is empty: it
+            keeps out attackers that did not see the handshake.
+        active_key: the Shared Key Identifier to sign with.
+        dynamic_addresses: announce RFC 5061: addresses may change during the association; needs `authentication`.
+        bytes_at_once: approximate bytes of packets with DATA that one call returns, so that the first can leave while
+            the next are built; the next call may return more. 0 returns all.
     """
 
     local_port: int = 5000
@@ -157,15 +155,17 @@ class AssociationOptions:
         return tuple(dict.fromkeys((*self.authenticated_chunks, *asconf)))
 
     def __post_init__(self) -> None:
-        """Refuse what could never work.
+        """Check the values.
 
         Raises:
-            ValueError: an option has no sensible value.
+            ValueError: a value is out of range, or two options contradict each other.
         """
         if self.congestion_control not in ALGORITHMS:
-            raise ValueError(f"no congestion control {self.congestion_control!r}; there is {', '.join(ALGORITHMS)}")
+            raise ValueError(
+                f"no congestion control {self.congestion_control!r}; choose one of {', '.join(ALGORITHMS)}"
+            )
         if self.scheduler not in SCHEDULERS:
-            raise ValueError(f"no scheduler {self.scheduler!r}; there is {', '.join(SCHEDULERS)}")
+            raise ValueError(f"no scheduler {self.scheduler!r}; choose one of {', '.join(SCHEDULERS)}")
         # RFC 9260, 6.2: "An implementation MUST NOT allow the maximum delay (protocol parameter 'SACK.Delay') to be
         # configured to be more than 500 ms."
         if not 0 <= self.sack_delay <= 0.5:
@@ -191,7 +191,7 @@ class AssociationOptions:
 
     @property
     def first_packet_size(self) -> int:
-        """The largest packet before the path is known."""
+        """The largest packet before anything is known of the path."""
         return min(self.base_packet_size, self.max_packet_size) if self.path_mtu_discovery else self.max_packet_size
 
     def _check_authentication(self) -> None:
@@ -207,14 +207,14 @@ class AssociationOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointOptions:
-    """What strangers may cost an endpoint.
+    """Limits to what unknown peers can use of an endpoint.
 
     Attributes:
-        max_associations: how many associations there may be.
+        max_associations: the most associations.
         init_rate: answers to INITs per second.
-        init_burst: answers to INITs that may be sent at once.
-        stray_rate: answers per second to other packets that belong to no association.
-        stray_burst: such answers that may be sent at once.
+        init_burst: the most answers to INITs at once.
+        stray_rate: answers per second to other packets of no association.
+        stray_burst: the most of these other answers at once.
     """
 
     max_associations: int = 65536
@@ -231,29 +231,29 @@ def data_channel_options(
     congestion_control: str = "cubic",
     max_receive_window: int = 16 * 1024 * 1024,
 ) -> AssociationOptions:
-    """The parameters WebRTC data channels run with (RFC 8831), where they differ from the RFC's.
+    """Return the parameters for WebRTC data channels (RFC 8831).
 
-    One path, watched by ICE, with round trips of milliseconds to a second: timeouts are shorter, and since both ends
-    acknowledge whole batches of packets, windows open by whole batches too.
+    They have one path, which ICE monitors, with round trips of milliseconds to a second. So timeouts are shorter. As
+    both ends acknowledge whole batches of packets, windows open by whole batches too.
 
     Args:
-        remote_port: from ``a=sctp-port``.
-        max_message_size: the longest message accepted, which we announced, in bytes; 0 for no limit.
+        remote_port: the port in ``a=sctp-port``.
+        max_message_size: the longest message accepted in bytes, as we announced it; 0 for no limit.
         congestion_control: see `AssociationOptions`.
         max_receive_window: see `AssociationOptions`.
     """
     return AssociationOptions(
         remote_port=remote_port,
         max_message_size=max_message_size,
-        # Above the 200 ms a peer may delay its SACK; 1 s, the RFC's, makes every lost last packet felt.
+        # Above the 200 ms that a peer may delay its SACK. The RFC's 1 s makes every loss of a last packet noticeable.
         rto_min=0.4,
-        # An outage of a minute is outlived: it takes ten retransmissions, and heartbeats count as well (RFC 9260, 8.1).
-        # A peer that is gone for good is noticed by ICE, whose consent expires after 30 s.
+        # The association survives an outage of a minute, in which ten retransmissions and some heartbeats go unanswered
+        # (RFC 9260, 8.1). ICE notices a peer that is gone: its consent expires after 30 s.
         rto_max=10.0,
         association_max_retrans=16,
         path_max_retrans=16,
         sack_delay=0.05,
-        # No WebRTC stack uses it, and data under way would be lost.
+        # No WebRTC stack uses it, and data in flight would be lost.
         allow_tsn_reset=False,
         receive_window=2 * 1024 * 1024,
         max_receive_window=max_receive_window,

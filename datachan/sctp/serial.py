@@ -1,7 +1,7 @@
 """Serial number arithmetic (RFC 9260, 1.6): turns the counters of the wire, which wrap, into ints that only grow.
 
-Unwrapped once at the edge, TSNs, SSNs and request sequence numbers can be compared, sorted and used as keys like any
-int. Going back to the wire is a mask, and stays with the caller: `tsn & 0xFFFFFFFF`.
+Unwrapped where they enter, TSNs, SSNs and request sequence numbers can be compared, sorted and used as keys like any
+int. The caller masks them for the wire: `tsn & 0xFFFFFFFF`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ _MASK_16: Final = (1 << 16) - 1
 
 
 def unwrap(value: int, reference: int) -> int:
-    """The int nearest to `reference` that is congruent to the 32-bit `value`.
+    """Return the int nearest to `reference` that is congruent to the 32-bit `value`.
 
-    A value exactly half the number space away, of which RFC 1982 says nothing, counts as old.
+    A value exactly half the number space away, which RFC 1982 leaves undefined, counts as old.
 
     Args:
         value: the number from the wire, 0 to 2**32 - 1.
@@ -27,5 +27,5 @@ def unwrap(value: int, reference: int) -> int:
 
 
 def unwrap16(value: int, reference: int) -> int:
-    """As `unwrap`, for the 16-bit stream sequence numbers."""
+    """Unwrap a 16-bit stream sequence number as `unwrap` does."""
     return reference + ((value - reference + _HALF_16) & _MASK_16) - _HALF_16

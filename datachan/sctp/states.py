@@ -1,6 +1,6 @@
 """The states of an association and what may be done in each: the diagram of RFC 9260, section 4 as a table.
 
-Everything that depends on the state asks here, so that the rules stand in one place.
+All rules that depend on the state alone are here.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ TRANSITIONS: Final[dict[AssociationState, frozenset[AssociationState]]] = {
     _S.SHUTDOWN_RECEIVED: frozenset({_S.SHUTDOWN_ACK_SENT, _S.ESTABLISHED, _S.CLOSED}),
     _S.SHUTDOWN_ACK_SENT: frozenset({_S.CLOSED}),
 }
-"""Where each state may lead. COOKIE-ECHOED returns to COOKIE-WAIT on a stale cookie; the shutdown states return to
-ESTABLISHED when the peer restarts."""
+"""The states that may follow each state. COOKIE-ECHOED returns to COOKIE-WAIT on a stale cookie; the shutdown states
+return to ESTABLISHED when the peer restarts."""
 
 # RFC 9260, 6: "Data transmission MUST only happen in the ESTABLISHED, SHUTDOWN-PENDING, and SHUTDOWN-RECEIVED states."
 MAY_SEND_DATA: Final = frozenset({_S.ESTABLISHED, _S.SHUTDOWN_PENDING, _S.SHUTDOWN_RECEIVED})

@@ -1,7 +1,7 @@
-"""The Transmission Control Block: everything about an association that exists only once the peer is known.
+"""The Transmission Control Block: the state of an association that exists only once the peer is known.
 
-RFC 9260, 1.3: "An internal data structure created by an SCTP endpoint for each of its existing SCTP associations". A
-struct; the association decides.
+RFC 9260, 1.3: "An internal data structure created by an SCTP endpoint for each of its existing SCTP associations". It
+decides nothing; the procedures do.
 """
 
 from __future__ import annotations
@@ -37,28 +37,28 @@ class Tcb:
     """One established (or nearly established) association.
 
     Attributes:
-        local_tag: what the peer puts into its packets.
-        peer_tag: what we put into ours.
-        local_tie_tag, peer_tie_tag: what cookies hold when an INIT comes while this exists (section 5.2.2).
-        asconf: changes of addresses under way.
-        auth: what signs and checks chunks, if both sides want that.
-        capabilities: the extensions both sides have.
+        local_tag: the Verification Tag of the peer's packets.
+        peer_tag: the Verification Tag of our packets.
+        local_tie_tag, peer_tie_tag: the Tie-Tags of cookies that answer an INIT in this association (section 5.2.2).
+        asconf: changes of addresses.
+        auth: signs and checks chunks, if both sides announced authentication.
+        capabilities: the negotiated extensions.
         adaptation: the peer's Adaptation Layer Indication, -1 without one.
-        data_type: the type of the chunks user data comes in.
-        inbound_streams, outbound_streams: as negotiated.
-        paths: the addresses of the peer.
-        path: that of them to which new data goes.
-        sack_path: where DATA last came from; None when that is not known.
-        echo_path: where COOKIE ECHO goes.
-        shutdown_path: where SHUTDOWN and SHUTDOWN ACK go, once the first was not answered.
-        tracker: which TSNs came.
-        reassembly: what came and is not delivered.
-        unconsumed: bytes delivered as events and not yet given back, overhead included.
-        unconsumed_messages: how many messages that is.
+        data_type: the chunk type that carries user data, DATA or I-DATA.
+        inbound_streams, outbound_streams: the negotiated numbers of streams.
+        paths: the paths to all addresses of the peer.
+        path: the path that new data goes to.
+        sack_path: the path that SACKs go to; None for `path`.
+        echo_path: the path that COOKIE ECHO goes to.
+        shutdown_path: the path that SHUTDOWN and SHUTDOWN ACK go to after a timeout; None for `path`.
+        tracker: records the TSNs received, and decides when a SACK is sent.
+        reassembly: holds fragments and messages received and not yet delivered.
+        unconsumed: bytes delivered as events and not yet consumed, overhead included.
+        unconsumed_messages: the number of those messages.
         window: the receiver window.
         advertised_a_rwnd: the a_rwnd last sent.
         sender: the data sender.
-        reconfig: stream resets.
+        reconfig: re-configuration of streams.
         cookie: the State Cookie to echo, on the side that sent the INIT.
     """
 
@@ -138,10 +138,10 @@ class Tcb:
         queue.peer_window = content.peer_a_rwnd
         self.reconfig = Reconfiguration(content.local_initial_tsn, content.peer_initial_tsn)
         self.asconf = AddressConfiguration(content.local_initial_tsn, content.peer_initial_tsn)
-        self.begin_receiving(options, content.peer_initial_tsn)
+        self.start_receiving_at(options, content.peer_initial_tsn)
 
     def new_path(self, options: AssociationOptions, address: TransportAddress) -> Path:
-        """The peer has one more address, not verified yet."""
+        """Add a path to one more address of the peer, which is not verified yet, and return it."""
         path = Path(options, self._peer_a_rwnd, address)
         path.number = max([known.number for known in self.paths.all]) + 1
         path.confirmed = False
@@ -150,7 +150,7 @@ class Tcb:
         return path
 
     def remove_path(self, path: Path) -> None:
-        """The peer has given up an address, which is not its only one: data goes elsewhere."""
+        """Remove the path to an address that the peer gave up; it is not the only one."""
         self.paths.remove(path)
         if path is self.path:
             self.path = self.paths.primary
@@ -162,20 +162,20 @@ class Tcb:
             self.shutdown_path = None
 
     def authenticate(self, options: AssociationOptions, content: StateCookieContent, keys: KeyRing) -> None:
-        """Sign and check what both sides have agreed to."""
+        """Sign and check chunks as both sides announced."""
         self.auth = authenticator_of(options, content, keys)
         if self.auth is not None:
             self.sender.reserve(self.auth.reserve, self.auth.signs(self.data_type))
 
     def adopt_sender(self, sender: RetransmissionQueue) -> None:
-        """Go on with the DATA, and the paths, of an earlier attempt that a stale cookie ended."""
+        """Use the DATA and the paths of an earlier attempt that a stale cookie ended."""
         self.sender = sender
         self.path = sender.current.path
         self.paths = Paths([path_sender.path for path_sender in sender.senders])
         self.paths.primary = self.echo_path = self.path
 
     def change_options(self, options: AssociationOptions) -> None:
-        """Go on with other parameters; see `Association.change_options`."""
+        """Apply changed parameters; see `Association.change_options`."""
         self.sender.change_options(options)
         for path in self.paths.all:
             path.options = options
@@ -184,14 +184,14 @@ class Tcb:
         self.reassembly.partial_delivery_point = options.partial_delivery_point
 
     def next_timeout(self) -> float | None:
-        """When the earliest timer of its parts expires, in monotonic seconds, or None."""
+        """Return when the earliest timer of the parts expires, in monotonic seconds, or None."""
         moment = earliest(self.tracker.sack_timer.expires_at, self.reconfig.timer.expires_at)
         moment = earliest(moment, self.asconf.t4.expires_at)
         for path in self.paths.all:
             moment = earliest(moment, earliest(path.t3_rtx.expires_at, path.heartbeat.expires_at))
         return earliest(moment, self.sender.next_timeout())
 
-    def begin_receiving(self, options: AssociationOptions, peer_initial_tsn: int) -> None:
+    def start_receiving_at(self, options: AssociationOptions, peer_initial_tsn: int) -> None:
         """Expect DATA from this Initial TSN (32 bits) on."""
         self.tracker = DataTracker(peer_initial_tsn + TSN_BASE)
         self.reassembly = self._new_reassembly(options)
@@ -204,9 +204,7 @@ class Tcb:
         return ReassemblyQueue(options.max_message_size, options.partial_delivery_point)
 
     def restart_receiving_at(self, options: AssociationOptions, peer_tsn: int) -> None:
-        """The peer's TSNs begin anew with this one, unwrapped (RFC 6525, section 5.2.4); what was incomplete is
-        gone.
-        """
+        """Expect DATA from this unwrapped TSN on (RFC 6525, section 5.2.4); incomplete messages are dropped."""
         self.tracker = DataTracker(peer_tsn)
         self.reassembly = self._new_reassembly(options)
 
@@ -217,18 +215,18 @@ class Tcb:
         self.sender.outstanding.check_invariants()
 
     def held(self) -> int:
-        """Bytes of the peer's data in memory that count against the receiver window, overhead included."""
+        """Return the bytes of received data that count against the receiver window, overhead included."""
         assembling, _ = self.reassembly.uncounted(self.tracker.cumulative_tsn)
         return self.reassembly.buffered - assembling + self.unconsumed
 
     def held_payload(self) -> int:
-        """The same without overhead: what the peer, which knows nothing of it, counts."""
+        """Return the bytes as the peer counts them, without overhead."""
         _, assembling = self.reassembly.uncounted(self.tracker.cumulative_tsn)
         return self.held() - OVERHEAD * (self.reassembly.pieces - assembling + self.unconsumed_messages)
 
 
 def _make_paths(options: AssociationOptions, content: StateCookieContent, confirmed: Sequence[str]) -> list[Path]:
-    """One path to each address, or the only one there is."""
+    """Return one path for each address, or a single path without an address."""
     if not content.peer_addresses:
         return [Path(options, content.peer_a_rwnd)]
     paths = [Path(options, content.peer_a_rwnd, address) for address in content.peer_addresses]
@@ -239,7 +237,7 @@ def _make_paths(options: AssociationOptions, content: StateCookieContent, confir
 
 
 def authenticator_of(options: AssociationOptions, content: StateCookieContent, keys: KeyRing) -> Authenticator | None:
-    """What the two sides have agreed to sign and check with, or None."""
+    """Return the authenticator that both sides agreed on, or None."""
     if not content.peer_key_vector:
         return None
     return make_authenticator(keys, content.local_random, options.listed_chunks, content.peer_key_vector)

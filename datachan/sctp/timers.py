@@ -1,4 +1,4 @@
-"""A timer is a value: it knows when it expires and how often it has, never what for."""
+"""A timer as a value: it knows when it expires and how often it has, but not its purpose."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ class Timer:
 
     Attributes:
         expires_at: the moment it expires (monotonic seconds), or None when stopped.
-        expirations: how often it expired since it was last started afresh.
+        expirations: expirations since the last `stop`.
     """
 
     __slots__ = ("expirations", "expires_at")
@@ -23,21 +23,21 @@ class Timer:
         return self.expires_at is not None
 
     def start(self, now: float, duration: float) -> None:
-        """(Re)start the timer; the count of expirations stays."""
+        """Start or restart the timer; the count of expirations is kept."""
         self.expires_at = now + duration
 
     def postpone(self, seconds: float) -> None:
-        """Let it expire so much later, if it runs."""
+        """Delay the expiration by `seconds`, if the timer is running."""
         if self.expires_at is not None:
             self.expires_at += seconds
 
     def stop(self) -> None:
-        """Stop the timer and forget its expirations."""
+        """Stop the timer and reset its count of expirations."""
         self.expires_at = None
         self.expirations = 0
 
     def expire(self, now: float) -> bool:
-        """Whether the timer has expired by `now`; if so it is stopped and the expiration counted."""
+        """Return whether the timer has expired by `now`; if so, stop it and count the expiration."""
         if self.expires_at is None or now < self.expires_at:
             return False
         self.expires_at = None
@@ -46,7 +46,7 @@ class Timer:
 
 
 def earliest(first: float | None, second: float | None) -> float | None:
-    """The earlier of two moments, where None means never."""
+    """Return the earlier of two moments, where None means never."""
     if first is None:
         return second
     if second is None or first < second:

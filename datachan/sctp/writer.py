@@ -1,6 +1,6 @@
-"""The one writer: everything an association sends leaves through here, in a fixed order of chunks.
+"""The one writer: it builds every packet of an association, with the chunks in a fixed order.
 
-In a packet: COOKIE ECHO or COOKIE ACK, SACK, other control chunks, FORWARD TSN, DATA sent again, new DATA.
+The order is COOKIE ECHO or COOKIE ACK, SACK, other control chunks, FORWARD TSN, retransmitted DATA, new DATA.
 RFC 9260, 6.10: "When bundling control chunks with DATA chunks, an endpoint MUST place control chunks first in the
 outbound SCTP packet.  The transmitter MUST transmit DATA chunks within an SCTP packet in increasing order of TSN."
 """
@@ -23,19 +23,18 @@ from .wire.packet import COMMON_HEADER_LENGTH, serialize_packet
 _MASK: Final = 0xFFFFFFFF
 _SACK_HEADER_LENGTH: Final = 16
 _OTHER_REPLIES: Final = 56
-"""Room for what else may answer a packet of several chunks: COOKIE ACK, two responses to re-configurations, and
-SHUTDOWN or SHUTDOWN ACK."""
-
+"""Bytes reserved for other answers to the same packet: COOKIE ACK, two responses to re-configurations, and SHUTDOWN or
+SHUTDOWN ACK."""
 
 MAX_REPLIES: Final = 16
-"""Chunks and complete packets that wait to be sent, above which no more are added in reply to the peer."""
+"""The most chunks that wait as replies, and the most complete packets that wait to be sent."""
 
 Run = tuple[TransportAddress | None, list[bytes]]
 """Packets for one destination, in order; None when there is only one path."""
 
 
 class DueChunks:
-    """The control chunks that the next packets must carry. A procedure sets them, the writer clears what it has sent.
+    """The control chunks that the next packets must carry: procedures set them, the writer clears those it has sent.
 
     Attributes:
         cookie_echo: COOKIE ECHO.
@@ -57,13 +56,13 @@ class DueChunks:
 
 
 class PacketWriter:
-    """Turns what is due into packets.
+    """Builds packets from the chunks that are due.
 
     Attributes:
         reply_room: bytes of chunks that may still be sent in reply to the packet being read.
         packets_sent: for statistics.
-        bytes_sent: likewise.
-        data_chunks_sent: likewise, those sent again included.
+        bytes_sent: for statistics.
+        data_chunks_sent: for statistics; retransmissions count too.
     """
 
     __slots__ = (
@@ -88,13 +87,13 @@ class PacketWriter:
 
     def __init__(self, options: AssociationOptions) -> None:
         self._options = options
-        self._size = options.first_packet_size - COMMON_HEADER_LENGTH  # what chunks have of a packet
-        self._complete: list[tuple[TransportAddress | None, bytes]] = []  # packets that stand alone
-        # Chunks that may be bundled, and where they go; None for where data goes.
+        self._size = options.first_packet_size - COMMON_HEADER_LENGTH  # bytes for chunks in a packet
+        self._complete: list[tuple[TransportAddress | None, bytes]] = []  # complete packets
+        # Chunks that may be bundled, with their destinations; None for the path of new data.
         self._control: list[tuple[TransportAddress | None, bytes]] = []
         self._auth: Authenticator | None = None
         self._reserved = 0  # bytes of each packet kept for an AUTH chunk
-        self._is_signed = False  # the packet being built gets one
+        self._is_signed = False  # the packet being built gets an AUTH chunk
         self._chunks: list[bytes] = []  # the packet being built
         self._room = self._size
         self._packets_at_once = 0
@@ -107,7 +106,7 @@ class PacketWriter:
         self.data_chunks_sent = 0
 
     def change_options(self, options: AssociationOptions) -> None:
-        """Go on with other parameters."""
+        """Apply changed parameters."""
         self._options = options
 
     def add_packet(
@@ -117,8 +116,9 @@ class PacketWriter:
         destination: TransportAddress | None,
         auth: Authenticator | None = None,
     ) -> None:
-        """Send a chunk in a packet of its own, with a checksum: INIT, INIT ACK, ABORT, SHUTDOWN COMPLETE, ERROR; signed
-        if `auth` says that the peer wants it so.
+        """Send INIT, INIT ACK, ABORT, SHUTDOWN COMPLETE or ERROR in a packet of its own, with a checksum.
+
+        It is signed if `auth` says that the peer requires it.
         """
         if len(self._complete) < MAX_REPLIES:
             options = self._options
@@ -126,12 +126,12 @@ class PacketWriter:
             if auth is not None and auth.signs(chunk[0]):
                 chunks = [auth.sign(chunks, auth.active_key), chunk]
             packet = serialize_packet(options.local_port, options.remote_port, verification_tag, chunks)
-            # The same chunk twice in a packet is no reason to answer twice.
+            # The same chunk twice in one packet is answered once.
             if (destination, packet) not in self._complete:
                 self._complete.append((destination, packet))
 
     def add_probe(self, verification_tag: int, nonce: bytes, size: int, destination: TransportAddress | None) -> None:
-        """Send a packet of that size, to see whether it arrives.
+        """Send a probe of `size` bytes.
 
         RFC 8899, 6.2.1.2: "Probe packets consist of an SCTP common header followed by a HEARTBEAT chunk and a PAD
         chunk."
@@ -143,7 +143,7 @@ class PacketWriter:
         self._probes.append((destination, packet))
 
     def add_control(self, chunk: bytes, destination: TransportAddress | None = None) -> None:
-        """Send a chunk, bundled as it fits, to that address or where data goes."""
+        """Send a chunk, bundled as it fits, to `destination` or on the path of new data."""
         self._control.append((destination, chunk))
 
     def allow_replies(self) -> None:
@@ -192,7 +192,7 @@ class PacketWriter:
                     runs.append((tcb.path.address, out))
             else:
                 self._write_paths(state, tcb, runs, now)
-        # Last: a shorter packet behind a probe could leave in one piece with it (UDP_SEGMENT), and be lost with it.
+        # Probes are last: a shorter packet behind one could leave in the same UDP_SEGMENT buffer, and be lost with it.
         for destination, packet in self._probes:
             _run_to(destination, runs).append(packet)
         self._probes.clear()
@@ -203,7 +203,7 @@ class PacketWriter:
         return runs
 
     def _write_paths(self, state: AssociationState, tcb: Tcb, runs: list[Run], now: float) -> None:
-        """What goes to each of several addresses; last the one to which new data goes."""
+        """Write the packets for each of several paths, the path of new data last."""
         sender = tcb.sender
         current = sender.current
         turns = [turn for turn in sender.senders if turn is not current and self._has_work(tcb, turn)]
@@ -219,7 +219,7 @@ class PacketWriter:
             self._write_directed(state, tcb, runs, now)
 
     def _write_directed(self, state: AssociationState, tcb: Tcb, runs: list[Run], now: float) -> None:
-        """Messages whose users want them on other paths, in the order of their turns."""
+        """Write messages that the application directed to other paths, in the scheduler's order."""
         sender = tcb.sender
         packet = -1
         while packet != sender.packet:
@@ -242,7 +242,7 @@ class PacketWriter:
         return any(tcb.paths.at(destination) is path for destination, _ in self._control)
 
     def _take_control(self, tcb: Tcb, path: Path) -> list[bytes]:
-        """The chunks waiting that go on this path; what has no destination, or one that is no more, goes with data."""
+        """Return the waiting chunks for this path; chunks without a valid destination go on the path of new data."""
         if tcb.paths.single:
             chunks = [chunk for _, chunk in self._control]
             self._control.clear()
@@ -258,14 +258,16 @@ class PacketWriter:
         return chunks
 
     def _write_cookie_echo(self, tcb: Tcb, runs: list[Run], now: float) -> None:
-        """RFC 9260, 5.1, C: COOKIE ECHO "MUST be the first chunk in the packet and, until the COOKIE ACK chunk is
+        """Write COOKIE ECHO, with DATA if it fits.
+
+        RFC 9260, 5.1, C: COOKIE ECHO "MUST be the first chunk in the packet and, until the COOKIE ACK chunk is
         returned, the sender MUST NOT send any other packets to the peer."
         """
         if self._due.cookie_ack:
-            # A collision: our COOKIE ECHO is under way while we answer the peer's.
+            # A collision: our COOKIE ECHO is not answered yet while we answer the peer's.
             path = tcb.paths.at(self._due.cookie_ack_to) or tcb.path
             answers: list[bytes] = []
-            self._begin()
+            self._start_packet()
             self._write_control(tcb, path, answers, now)
             self._finish(tcb, answers, now)
             runs.append((path.address, answers))
@@ -273,7 +275,7 @@ class PacketWriter:
             return
         self._due.cookie_echo = False
         self._size = tcb.echo_path.pmtu.size - COMMON_HEADER_LENGTH - self._reserved
-        self._begin()
+        self._start_packet()
         self._put(CookieEchoChunk(tcb.cookie).serialize())
         for _, chunk in self._control:
             if len(chunk) <= self._room:
@@ -291,12 +293,12 @@ class PacketWriter:
     def _write_established(
         self, state: AssociationState, tcb: Tcb, path: Path, out: list[bytes], first: bool, now: float
     ) -> None:
-        """All that goes on one path; `first` of those written now."""
+        """Write all packets for one path; `first` is True for the first path of this call."""
         packet_size = path.pmtu.size
         self._size = packet_size - COMMON_HEADER_LENGTH - self._reserved
         at_once = self._options.bytes_at_once
         self._packets_at_once = max(1, at_once // packet_size) if at_once else 0
-        self._begin()
+        self._start_packet()
         self._write_control(tcb, path, out, now)
         if state in MAY_SEND_DATA:
             if first:
@@ -309,16 +311,16 @@ class PacketWriter:
         self._finish(tcb, out, now)
 
     def _write_data_of(self, state: AssociationState, tcb: Tcb, path: Path, out: list[bytes], now: float) -> None:
-        """FORWARD TSN, which goes where new data goes, and DATA."""
+        """Write FORWARD TSN, on the path of new data, and DATA."""
         forward_tsn = tcb.sender.forward_tsn(self._size, now) if path is tcb.path else None
         if forward_tsn is not None:
             self._put_or_flush(forward_tsn.serialize(), tcb, out, now)
         self._write_data(tcb, out, state is AssociationState.SHUTDOWN_PENDING, now)
         self._finish(tcb, out, now)
-        # Nothing could be sent although FORWARD TSN became due while chunks were handed out.
+        # FORWARD TSN may have become due while chunks were taken, without a packet to carry it.
         late = tcb.sender.forward_tsn(self._size, now) if path is tcb.path else None
         if late is not None:
-            self._begin()
+            self._start_packet()
             self._put(late.serialize())
 
     def _write_control(self, tcb: Tcb, path: Path, out: list[bytes], now: float) -> None:
@@ -340,7 +342,7 @@ class PacketWriter:
     def _write_data(
         self, tcb: Tcb, out: list[bytes], closing: bool, now: float, *, single_packet: bool = False
     ) -> None:
-        """The hot path: fill packets with DATA until nothing more may be sent."""
+        """Fill packets with DATA until nothing more may be sent. This is the hot path."""
         sender = tcb.sender
         while True:
             chunk = sender.next_chunk(self._room, not self._has_data, closing, now)
@@ -357,7 +359,7 @@ class PacketWriter:
                 return
 
     def _write_shutdown(self, tcb: Tcb, out: list[bytes], now: float) -> None:
-        """SHUTDOWN and SHUTDOWN ACK, never with DATA (section 6.10)."""
+        """Write SHUTDOWN and SHUTDOWN ACK, never with DATA (section 6.10)."""
         if self._due.shutdown:
             self._due.shutdown = False
             self._put_or_flush(ShutdownChunk(tcb.tracker.cumulative_tsn & _MASK).serialize(), tcb, out, now)
@@ -376,7 +378,7 @@ class PacketWriter:
         self._put(SackChunk(tracker.cumulative_tsn & _MASK, a_rwnd, gaps, duplicates).serialize())
         tracker.sack_sent()
 
-    def _begin(self) -> None:
+    def _start_packet(self) -> None:
         self._chunks = []
         self._room = self._size
         self._has_data = False
@@ -398,14 +400,16 @@ class PacketWriter:
         self._put(chunk)
 
     def _sign(self, auth: Authenticator, tcb: Tcb) -> None:
-        """RFC 4895, 6.2: "To send chunks in an authenticated way, the sender MUST include these chunks after an AUTH
-        chunk." Here that is all of the packet.
+        """Put an AUTH chunk before all chunks of the packet.
+
+        RFC 4895, 6.2: "To send chunks in an authenticated way, the sender MUST include these chunks after an AUTH
+        chunk."
         """
         key_id = tcb.sender.packet_key if self._has_data and auth.signs(tcb.data_type) else auth.active_key
         self._chunks.insert(0, auth.sign(self._chunks, key_id))
 
     def _finish(self, tcb: Tcb, out: list[bytes], now: float, zero_checksum: bool | None = None) -> None:
-        """Close the packet being built, if it has anything, and begin the next."""
+        """Finish the packet being built, if it has chunks, and start the next one."""
         if not self._chunks:
             return
         options = self._options
@@ -420,18 +424,18 @@ class PacketWriter:
         )
         if self._has_data:
             tcb.sender.finish_packet(self._size - self._room, now)
-        self._begin()
+        self._start_packet()
 
 
 def _run_to(destination: TransportAddress | None, runs: list[Run]) -> list[bytes]:
-    """The packets of the last run, if it goes there, or of a new one."""
+    """Return the packets of the last run, if it has this destination, or of a new run."""
     if not runs or runs[-1][0] != destination:
         runs.append((destination, []))
     return runs[-1][1]
 
 
 def available_window(options: AssociationOptions, tcb: Tcb) -> int:
-    """The a_rwnd to advertise: what is free, or 0 when that is less than a packet.
+    """Return the a_rwnd to advertise: the free bytes, or 0 when they are less than a packet.
 
     RFC 9260, 6.2: "The receiver MUST also have an algorithm for advertising its receive window to avoid receiver silly
     window syndrome (SWS), as described in [RFC1122]."

@@ -83,7 +83,7 @@ class EndpointDriver:
 
     def association_to_read(self, assoc_id: int) -> Association | None:
         """Return an association to read from only; None when it has ended."""
-        return self.endpoint.look(assoc_id)
+        return self.endpoint.peek(assoc_id)
 
     def wake(self) -> None:
         """Handle the endpoint's packets and events in this turn of the loop."""

@@ -86,7 +86,7 @@ def test_a_flood_of_inits_leaves_nothing_behind_and_service_continues(seed: int)
     assert answers <= 10 * limits.init_burst
     assert server.unanswered >= 5000 - 10 * limits.init_burst
     assert net.messages_at(SERVER) == [b"%d" % second for second in range(10)]
-    assert new.look(new_id) is not None
+    assert new.peek(new_id) is not None
     assert len(net.events_at(client_at(1), AssociationEstablished)) == 1
     assert len(server) == 2
 

@@ -334,7 +334,7 @@ def _handle_unexpected_cookie(core: Core, content: StateCookieContent, now: floa
             tcb.peer_tag = content.peer_tag
             tcb.authenticate(core.options, content, core.keys)
             if core.state is _S.COOKIE_ECHOED:
-                tcb.begin_receiving(core.options, content.peer_initial_tsn)
+                tcb.start_receiving_at(core.options, content.peer_initial_tsn)
         if core.state is not _S.ESTABLISHED:
             _measure_cookie(core, content, now)
         establish(core, now)

@@ -1,4 +1,4 @@
-"""Which TSNs have arrived, and whether a SACK is due. It knows TSNs only: no streams, no messages, no buffers.
+"""The TSNs received, and the decision when a SACK is sent. It knows TSNs only: no streams, no messages, no buffers.
 
 TSNs here are unwrapped: ints that only grow.
 """
@@ -11,24 +11,25 @@ from typing import Final
 from datachan.sctp.timers import Timer
 
 MAX_DUPLICATES: Final = 64
-"""Duplicate TSNs remembered for one SACK."""
+"""The most duplicate TSNs remembered for one SACK."""
 
 MAX_RANGES: Final = 4096
-"""Islands of TSNs above the Cumulative TSN Ack Point: what would open another one is dropped, and so retransmitted."""
+"""The most ranges of TSNs above the Cumulative TSN Ack Point. A chunk that would start another one is dropped, and so
+retransmitted."""
 
 MAX_AHEAD: Final = 1 << 20
-"""How far above the Cumulative TSN Ack Point the TSN of a chunk may be."""
+"""The largest distance of a chunk's TSN above the Cumulative TSN Ack Point."""
 
 MAX_FORWARD: Final = 1 << 30
-"""How far ahead a FORWARD TSN may go. One that seems to go further is out of date: an SSN/TSN reset moves TSNs by 2**31
-(RFC 6525, section 5.2.4), so that what is from before it seems to be that far ahead or behind."""
+"""The largest distance of a FORWARD TSN. One that seems to go further is out of date: an SSN/TSN reset moves TSNs by
+2**31 (RFC 6525, section 5.2.4), so that TSNs from before it seem to be that far ahead or behind."""
 
 
 class DataTracker:
-    """The receiver's account of TSNs (RFC 9260, sections 6.2 and 6.7).
+    """The TSNs that the receiver has recorded (RFC 9260, sections 6.2 and 6.7).
 
     Attributes:
-        cumulative_tsn: the last TSN below which nothing is missing.
+        cumulative_tsn: the highest TSN up to which nothing is missing.
         highest_tsn: the highest TSN received.
         sack_timer: runs while an acknowledgment is delayed.
     """
@@ -54,7 +55,7 @@ class DataTracker:
         # respond with a SACK chunk to acknowledge the DATA chunk."
         self._first_packet = True
         self._sack_requested = False
-        # The islands above the cumulative TSN, ascending: [start, end] of island i is (_starts[i], _ends[i]).
+        # The ranges above the cumulative TSN, ascending: range i is from _starts[i] to _ends[i], both included.
         self._starts: list[int] = []
         self._ends: list[int] = []
         self._duplicates: list[int] = []
@@ -65,7 +66,7 @@ class DataTracker:
         return bool(self._starts)
 
     def is_new(self, tsn: int) -> bool:
-        """Whether this TSN has not arrived before and may be recorded; a duplicate is noted for the next SACK."""
+        """Return whether this TSN is new and may be recorded; a duplicate is noted for the next SACK."""
         if tsn == self.cumulative_tsn + 1:
             return not self._starts or self._starts[0] != tsn
         if tsn <= self.cumulative_tsn or self._contains(tsn):
@@ -76,13 +77,13 @@ class DataTracker:
         return len(self._starts) < MAX_RANGES or tsn - 1 in self._ends or tsn + 1 in self._starts
 
     def record(self, tsn: int) -> None:
-        """Record a TSN for which `is_new` said True."""
+        """Record a TSN for which `is_new` returned True."""
         if tsn > self.highest_tsn:
             self.highest_tsn = tsn
         if tsn == self.cumulative_tsn + 1:
             self.cumulative_tsn = tsn
             if self._starts:
-                self._absorb_first_island()
+                self._absorb_first_range()
             return
         starts, ends = self._starts, self._ends
         i = bisect_right(starts, tsn)
@@ -100,13 +101,13 @@ class DataTracker:
             ends.insert(i, tsn)
 
     def forward(self, new_cumulative_tsn: int) -> bool:
-        """Take everything up to this TSN as arrived (RFC 3758, section 3.6). False when that is nothing new."""
+        """Record all TSNs up to this one (RFC 3758, section 3.6); return False when that is nothing new."""
         if new_cumulative_tsn <= self.cumulative_tsn or new_cumulative_tsn - self.cumulative_tsn > MAX_FORWARD:
             return False
         self.cumulative_tsn = new_cumulative_tsn
         self.highest_tsn = max(self.highest_tsn, new_cumulative_tsn)
         while self._starts and self._starts[0] <= self.cumulative_tsn + 1:
-            self._absorb_first_island()
+            self._absorb_first_range()
         return True
 
     # -- when a SACK is sent ----------------------------------------------------------------------------------
@@ -134,7 +135,7 @@ class DataTracker:
         Args:
             immediate: one of its chunks had the I bit.
             duplicates_only: it had no new DATA.
-            frequency: acknowledge every this many packets.
+            frequency: packets after which a SACK is sent at the latest.
         """
         self._packets_unacknowledged += 1
         # RFC 9260, 6.7: "If the endpoint detects a gap in the received DATA chunk sequence, it SHOULD send a SACK chunk
@@ -167,7 +168,7 @@ class DataTracker:
         self._duplicates.clear()
 
     def gap_ack_blocks(self, at_most: int) -> list[tuple[int, int]]:
-        """The islands as offsets from the cumulative TSN, lowest first (section 3.3.4).
+        """Return the ranges as offsets from the cumulative TSN, lowest first (section 3.3.4).
 
         RFC 9260, 6.7: "This single SACK chunk MUST report the Gap Ack Blocks from the lowest to highest TSNs, within
         the size limit set by the PMTU, and leave the remaining highest TSN numbers unacknowledged."
@@ -182,7 +183,7 @@ class DataTracker:
         return blocks
 
     def duplicate_tsns(self, at_most: int) -> list[int]:
-        """TSNs that arrived again since the last SACK, as 32-bit numbers."""
+        """Return the TSNs received again since the last SACK, as 32-bit numbers."""
         return [tsn & 0xFFFFFFFF for tsn in self._duplicates[:at_most]]
 
     def _contains(self, tsn: int) -> bool:
@@ -193,7 +194,7 @@ class DataTracker:
         if len(self._duplicates) < MAX_DUPLICATES:
             self._duplicates.append(tsn)
 
-    def _absorb_first_island(self) -> None:
+    def _absorb_first_range(self) -> None:
         if self._starts[0] <= self.cumulative_tsn + 1:
             self.cumulative_tsn = max(self.cumulative_tsn, self._ends[0])
             # RFC 5681, 4.2: a receiver "SHOULD send an immediate ACK when it receives a data segment that fills in all
@@ -202,11 +203,11 @@ class DataTracker:
             del self._starts[0], self._ends[0]
 
     def check_invariants(self) -> None:
-        """For tests: raise AssertionError when the islands are not ascending, disjoint and above the cumulative TSN."""
+        """Raise AssertionError when the ranges are not ascending, disjoint and above the cumulative TSN; for tests."""
         previous = self.cumulative_tsn
         for start, end in zip(self._starts, self._ends, strict=True):
             if not previous + 1 < start <= end:
-                raise AssertionError(f"island {start}-{end} after {previous}")
+                raise AssertionError(f"range {start}-{end} after {previous}")
             previous = end
         if self.highest_tsn < previous:
             raise AssertionError(f"highest {self.highest_tsn} below {previous}")
