@@ -1,10 +1,10 @@
 """Runs one machine on asyncio: datagrams in, datagrams out, events up, one timer; it does not know what they mean.
 
 The machine is never called while it is being called. After each call the driver sends the machine's datagrams as long
-as the transport takes them, hands up its events, and sets the one timer. While the transport is not writable, datagrams
-stay in the machine, where their number is bounded and where a newer state may still replace them.
+as the link takes them, hands up its events, and sets the one timer. While the link is not writable, datagrams stay in
+the machine, where their number is bounded and where a newer state may still replace them.
 
-An exception of the machine or of the transport is a defect in this package, and the machine's state cannot be trusted
+An exception of the machine or of the link is a defect in this package, and the machine's state cannot be trusted
 after it. The driver then stops and reports the exception, so that this connection ends with a reason. Other connections
 of the process go on.
 """
@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 Datagram = TypeVar("Datagram")  # bytes; or bytes with the addresses they come from and go to
+Datagram_contra = TypeVar("Datagram_contra", contravariant=True)
 Event = TypeVar("Event")
 Event_co = TypeVar("Event_co", covariant=True)
 
@@ -49,44 +50,47 @@ class Machine(Protocol[Datagram, Event_co]):
         """Drain the events."""
 
 
-class Transport(Protocol[Datagram]):
-    """What a driver needs of a transport."""
-
-    def set_receiver(self, receiver: Callable[[list[Datagram]], None] | None) -> None:
-        """Set the callback for each batch of datagrams received."""
-
-    def send_datagrams(self, datagrams: Sequence[Datagram]) -> None:
-        """Send a batch."""
+class Link(Protocol[Datagram_contra]):
+    """Where a driver sends."""
 
     @property
     def writable(self) -> bool:
-        """Whether the transport takes datagrams now."""
+        """Whether the link takes datagrams now."""
 
-    def set_writable_callback(self, callback: Callable[[], None] | None) -> None:
-        """Set the callback for each time `writable` becomes True."""
+    @property
+    def on_writable(self) -> Callable[[], None] | None:
+        """Called each time `writable` becomes True."""
+
+    @on_writable.setter
+    def on_writable(self, callback: Callable[[], None] | None) -> None: ...
+
+    def send_datagrams(self, datagrams: Sequence[Datagram_contra]) -> None:
+        """Send a batch."""
 
 
 class Driver(Generic[Datagram, Event]):
-    """Drives a machine over a transport, from construction until `close`.
+    """Drives a machine over a link, from construction until `close`.
+
+    The owner has `receive` called with what arrives, from one place or from several.
 
     Args:
         machine: the machine to run.
-        transport: its receiver and its writable callback belong to the driver until `close`.
+        link: where to send at first; its `on_writable` belongs to the driver until `close` or `use`.
         on_event: called with each event, in order. It may call the machine without calling `wake`. If it raises, the
             other events still come, and the exception reaches the event loop's exception handler.
-        on_failure: called once, in a turn of the event loop of its own, with the exception that the machine or the
-            transport raised. The driver is closed then.
+        on_failure: called once, in a turn of the event loop of its own, with the exception that the machine or the link
+            raised. The driver is closed then.
     """
 
     def __init__(
         self,
         machine: Machine[Datagram, Event],
-        transport: Transport[Datagram],
+        link: Link[Datagram],
         on_event: Callable[[Event], Any],
         on_failure: Callable[[Exception], Any],
     ) -> None:
         self._machine = machine
-        self._transport = transport
+        self._link = link
         self._on_event = on_event
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
@@ -96,14 +100,33 @@ class Driver(Generic[Datagram, Event]):
         self._failure: asyncio.Handle | None = None
         self._running = False
         self._closed = False
-        transport.set_writable_callback(self._run)
-        transport.set_receiver(self._received)
+        link.on_writable = self._run
         self.wake()
 
     @property
     def now(self) -> float:
         """The time to call the machine with."""
         return self._loop.time()
+
+    def use(self, link: Link[Datagram]) -> None:
+        """Send over another link from now on."""
+        if self._closed:
+            return
+        self._link.on_writable = None
+        self._link = link
+        link.on_writable = self._run
+        self.wake()
+
+    def receive(self, datagrams: list[Datagram]) -> None:
+        """Hand a batch of received datagrams to the machine, and run it."""
+        if self._closed:
+            return
+        try:
+            self._machine.receive_datagrams(datagrams, self._loop.time())
+        except Exception as error:
+            self._fail(error)
+        else:
+            self._run()
 
     def wake(self) -> None:
         """Schedule one run for this turn of the event loop, after the machine was called directly.
@@ -131,29 +154,18 @@ class Driver(Generic[Datagram, Event]):
         self._run()
 
     def close(self) -> None:
-        """Detach from the machine and the transport; datagrams that were not sent stay in the machine."""
+        """Detach from the machine and the link; datagrams that were not sent stay in the machine."""
         self._closed = True
         for handle in (self._timer, self._wake, self._failure):
             if handle is not None:
                 handle.cancel()
         self._timer = self._wake = self._failure = None
         self._events.clear()
-        self._transport.set_receiver(None)
-        self._transport.set_writable_callback(None)
+        self._link.on_writable = None
 
     def _woken(self) -> None:
         self._wake = None
         self._run()
-
-    def _received(self, datagrams: list[Datagram]) -> None:
-        if self._closed:
-            return
-        try:
-            self._machine.receive_datagrams(datagrams, self._loop.time())
-        except Exception as error:
-            self._fail(error)
-        else:
-            self._run()
 
     def _timer_expired(self) -> None:
         self._timer = None
@@ -168,7 +180,7 @@ class Driver(Generic[Datagram, Event]):
             self._run()
 
     def _run(self) -> None:
-        if self._running or self._closed:  # the transport or a handler called back: the run in progress goes on
+        if self._running or self._closed:  # the link or a handler called back: the run in progress goes on
             return
         self._running = True
         again = False
@@ -202,12 +214,12 @@ class Driver(Generic[Datagram, Event]):
         return busy and not self._closed
 
     def _send(self) -> bool:
-        """Send the machine's datagrams if the transport takes them; return whether there were any."""
-        if not self._transport.writable:
+        """Send the machine's datagrams if the link takes them; return whether there were any."""
+        if not self._link.writable:
             return False
         datagrams = self._machine.datagrams_to_send(self._loop.time())
         if datagrams:
-            self._transport.send_datagrams(datagrams)
+            self._link.send_datagrams(datagrams)
         return bool(datagrams)
 
     def _set_timer(self) -> None:

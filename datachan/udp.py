@@ -22,6 +22,7 @@ import struct
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 if sys.platform == "linux":
@@ -41,6 +42,8 @@ _UDP_GRO: Final = 104
 _MAX_SEGMENTS: Final = 64
 _MAX_RUN_BYTES: Final = 65_000
 _MAX_DATAGRAM: Final = 65_535
+# IPv4's Total Length ends there; loopback's MTU does not.
+_MAX_PACKET: Final = 65_535
 _IPV4_HEADER: Final = 20
 _IPV6_HEADER: Final = 40
 _UDP_HEADER: Final = 8
@@ -73,6 +76,19 @@ _BYTES_PER_BATCH: Final = 120_000
 _NO_BUFFERS_DELAY: Final = 0.001
 _SEGMENT_REFUSED: Final = (errno.EINVAL, errno.EMSGSIZE)
 _OFFLOAD_REFUSED: Final = (errno.EIO, errno.EOPNOTSUPP, errno.ENOPROTOOPT)
+
+
+@dataclass(frozen=True, slots=True)
+class PathLimits:
+    """How long datagrams may be on a path, as far as this end of it knows.
+
+    Attributes:
+        max_datagram: bytes the first link carries in one piece.
+        overhead: bytes of all headers around a datagram, IP's included.
+    """
+
+    max_datagram: int
+    overhead: int
 
 
 def has_reader_support(loop: asyncio.AbstractEventLoop) -> bool:
@@ -130,6 +146,7 @@ class UdpSocket:
         local_address: what the socket is bound to.
         gso, gro: whether sending, receiving in runs is in use.
         sent, received, discarded: datagrams; discarded ones were refused by the system, or still queued when closing.
+        on_writable: called each time the queue has run empty.
         on_error: called with the OSError for which datagrams were discarded.
         on_too_long: called with a datagram that was not sent, as the first link takes none so long, and its address.
     """
@@ -146,7 +163,6 @@ class UdpSocket:
         self._watching_writes = False
         self._closed = False
         self._receiver: Receiver | None = None
-        self._writable_callback: Callable[[], None] | None = None
         self._ancillary: dict[int, list[tuple[int, int, bytes]]] = {}
         linux = sys.platform == "linux"
         self.gso = offload and linux and _has_option(sock, _UDP_SEGMENT)
@@ -155,6 +171,7 @@ class UdpSocket:
         self.sent = 0
         self.received = 0
         self.discarded = 0
+        self.on_writable: Callable[[], None] | None = None
         self.on_error: Callable[[OSError], None] | None = None
         self.on_too_long: Callable[[bytes, Address | None], None] | None = None
         self._fragments: bool | None = None  # whether datagrams may be fragmented; None leaves it to the system
@@ -210,6 +227,13 @@ class UdpSocket:
         except OSError:
             return None
         return address
+
+    def limits(self, address: Address) -> PathLimits | None:
+        """Return what the route to an address takes, less the headers; None where datagrams cannot be kept whole."""
+        local = self.local_address[0]
+        mtu = route_mtu(local, address)
+        headers = header_length(local)
+        return None if mtu is None else PathLimits(min(mtu, _MAX_PACKET) - headers, headers)
 
     @property
     def closed(self) -> bool:
@@ -321,10 +345,6 @@ class UdpSocket:
     def queued(self) -> int:
         """How many datagrams wait."""
         return self._queued
-
-    def set_writable_callback(self, callback: Callable[[], None] | None) -> None:
-        """Name who is called each time the queue has run empty."""
-        self._writable_callback = callback
 
     def send(self, datagrams: Sequence[bytes], address: Address | None = None) -> None:
         """Send datagrams, in order, to an address (None on a connected socket).
@@ -448,8 +468,8 @@ class UdpSocket:
                     self._loop.add_writer(self._sock.fileno(), self._flush)
                 return
         self._stop_watching_writes()
-        if self._writable_callback is not None and not self._closed:
-            self._writable_callback()
+        if self.on_writable is not None and not self._closed:
+            self.on_writable()
 
     def _stop_watching_writes(self) -> None:
         if self._watching_writes:

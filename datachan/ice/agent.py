@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
 from aioice import Candidate, Connection, TransportPolicy, stun
 from aioice.ice import CandidatePair, StunProtocol, candidate_pair_priority
 
 from datachan.ice.consent import Consent
-from datachan.ice.endpoints import RelayEndpoint, TransportAddress
+from datachan.ice.link import TransportAddress
 from datachan.ice.mdns import is_mdns_name
 from datachan.ice.protocol import IceProtocol
+from datachan.ice.stats import PairCounters
 
 # RFC 8445, 6.1.2.5 limits the pairs to check to 100 by default; so many candidates are kept of a peer.
 MAX_REMOTE_CANDIDATES: Final = 100
@@ -26,23 +26,6 @@ MAX_REMOTE_CANDIDATES: Final = 100
 SILENCE_BEFORE_WORSE_PAIR: Final = 7.0
 # Seconds in which the selected pair has to answer a check when the peer nominates a worse one.
 PROBE_TIMEOUT: Final = 1.0
-
-
-@dataclass
-class PairCounters:
-    """What was counted for one pair; seconds."""
-
-    requests_sent: int = 0
-    responses_received: int = 0
-    consent_requests_sent: int = 0
-    total_round_trip_time: float = 0.0
-    current_round_trip_time: float | None = None
-
-    def answered(self, round_trip_time: float) -> None:
-        """Count one answer."""
-        self.responses_received += 1
-        self.total_round_trip_time += round_trip_time
-        self.current_round_trip_time = round_trip_time
 
 
 class AgentObserver(Protocol):
@@ -117,6 +100,10 @@ class Agent(Connection):
         """Gather our way; aioice calls this with the addresses of all interfaces but loopback."""
         return await self._gather(self, addresses)
 
+    def make_protocol(self) -> IceProtocol:
+        """Return a protocol for a new socket or allocation; `add_protocol` follows once it has its candidate."""
+        return IceProtocol(self, self._datagrams_received)
+
     def add_protocol(self, protocol: IceProtocol) -> None:
         """Use a socket or allocation that has its `local_candidate`; checks may be running."""
         self._protocols.append(protocol)
@@ -143,10 +130,9 @@ class Agent(Connection):
 
         Without a permission the peer's first check is lost, and it comes again half a second later.
         """
-        relay = protocol.transport
         # draft-ietf-mmusic-mdns-ice-candidates, 3.3.2: the address behind a name must not be shown to the TURN server.
-        if isinstance(relay, RelayEndpoint) and not is_mdns_name(candidate.host):
-            relay.permit(candidate.host)
+        if protocol.permit is not None and not is_mdns_name(candidate.host):
+            protocol.permit(candidate.host)
 
     # checks
 
@@ -163,7 +149,7 @@ class Agent(Connection):
         started = loop.time()
         await super().check_start(pair)
         if pair.state == CandidatePair.State.SUCCEEDED:
-            counters.answered(loop.time() - started)
+            counters.count_answer(loop.time() - started)
 
     def check_complete(self, pair: CandidatePair) -> None:
         """As aioice, then see whether this is the pair to use."""
@@ -287,7 +273,7 @@ class Agent(Connection):
 
     # data
 
-    def datagrams_received(self, datagrams: list[bytes], address: TransportAddress, protocol: IceProtocol) -> None:
+    def _datagrams_received(self, datagrams: list[bytes], address: TransportAddress, protocol: IceProtocol) -> None:
         """Hand up what comes from where the peer has proved itself; drop the rest."""
         if address not in protocol.proven:
             self._observer.data_refused(len(datagrams))
@@ -354,7 +340,5 @@ class Agent(Connection):
             self._consent_task.cancel()
             await asyncio.gather(self._consent_task, return_exceptions=True)
         for protocol in self.protocols:
-            protocol.set_writable_callback(None)
-            if isinstance(protocol.transport, RelayEndpoint):
-                protocol.transport.close()
+            protocol.transport.close()
         await super().close()

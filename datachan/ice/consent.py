@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 from aioice import stun
 
-if TYPE_CHECKING:
-    from datachan.ice.agent import PairCounters
+from datachan.ice.stats import PairCounters
 
 # RFC 7675, 5.1: "Consent expires after 30 seconds."
 EXPIRY: Final = 30.0
@@ -140,7 +139,7 @@ class Consent:
         now = self._clock()
         self.granted_at = now
         self._deadline = now + EXPIRY
-        self._counters.answered(now - check.sent_at)
+        self._counters.count_answer(now - check.sent_at)
         self._remove(check)
 
     def discard(self) -> None:

@@ -19,23 +19,19 @@ from aioice import Candidate, stun, turn
 from aioice.candidate import candidate_foundation, candidate_priority
 
 from datachan.ice.agent import Agent
-from datachan.ice.endpoints import (
-    RelayEndpoint,
-    TransportAddress,
-    TurnStreamClient,
-    TurnUdpClient,
-    UdpEndpoint,
-    connect_turn_stream,
-    connect_turn_udp,
-)
+from datachan.ice.asyncio_link import AsyncioLink
 from datachan.ice.interfaces import addresses_without_carrier
+from datachan.ice.link import DatagramLink, TransportAddress
 from datachan.ice.protocol import IceProtocol
+from datachan.ice.relay import RelayLink, TurnStreamClient, TurnUdpClient, connect_turn_stream, connect_turn_udp
 from datachan.ice.servers import ServerAddress
-from datachan.udp import has_reader_support
+from datachan.udp import UdpSocket, has_reader_support
 
 LOOPBACK_ADDRESSES: Final = ("127.0.0.1", "::1")
 _MAX_HOST_ADDRESSES: Final = 32
 _COMPONENT: Final = 1
+_RECEIVE_BUFFER: Final = 4 << 20
+_SEND_BUFFER: Final = 1 << 20
 _LARGEST_LOCAL_PREFERENCE: Final = 65535
 
 
@@ -130,39 +126,34 @@ class Gatherer:
     # host candidates
 
     async def _open_host(self, agent: Agent, address: str, preference: int) -> IceProtocol | None:
-        protocol = IceProtocol(agent)
         try:
-            await self._bind(protocol, address)
+            link = await self._bind(address)
         except OSError as error:
             self.problems.append(f"could not bind {address} ({error.strerror or error})")
             return None
-        bound = protocol.transport.get_extra_info("sockname")
+        protocol = agent.make_protocol()
+        protocol.attach(link)
+        bound = link.local_address
         protocol.local_candidate = self._candidate("host", (bound[0], bound[1]), bound[0], preference)
         agent.add_protocol(protocol)
         self._add(protocol.local_candidate)
         return protocol
 
-    async def _bind(self, protocol: IceProtocol, address: str) -> None:
-        """Open a socket on one of the ports. Raises OSError when none of them can be had."""
-        tried = _in_random_turn(self._ports) if self._ports is not None else [0]
-        for port in tried:
+    async def _bind(self, address: str) -> DatagramLink:
+        """Open a socket on one of the ports. Raises OSError when none of them is free."""
+        ports = _in_random_turn(self._ports) if self._ports is not None else [0]
+        for port in ports[:-1]:
             try:
-                await self._bind_port(protocol, address, port)
+                return await self._bind_port(address, port)
             except OSError as error:
-                if error.errno != errno.EADDRINUSE or port == tried[-1]:
+                if error.errno != errno.EADDRINUSE:
                     raise
-            else:
-                return
+        return await self._bind_port(address, ports[-1])
 
-    async def _bind_port(self, protocol: IceProtocol, address: str, port: int) -> None:
-        loop = asyncio.get_running_loop()
-        if self._fast_path and has_reader_support(loop):
-            UdpEndpoint.bind(address, port, protocol)
-            return
-        transport, _ = await loop.create_datagram_endpoint(lambda: protocol, local_addr=(address, port))
-        sock = transport.get_extra_info("socket")
-        if sock is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, turn.UDP_SOCKET_BUFFER_SIZE)
+    async def _bind_port(self, address: str, port: int) -> DatagramLink:
+        if self._fast_path and has_reader_support(asyncio.get_running_loop()):
+            return UdpSocket.bind(address, port, receive_buffer=_RECEIVE_BUFFER, send_buffer=_SEND_BUFFER)
+        return await AsyncioLink.bind(address, port)
 
     # servers
 
@@ -204,36 +195,31 @@ class Gatherer:
 
     async def _relay(self, agent: Agent, server: ServerAddress, preference: int) -> None:
         """Ask a TURN server for an allocation."""
-        protocol = IceProtocol(agent)
-        client = await self._link(server)
-        try:
-            endpoint = RelayEndpoint(client)
-            await endpoint.allocate(protocol)
-        except BaseException:
-            client.transport.close()  # also when the deadline cancels us
-            raise
-        relayed = endpoint.get_extra_info("sockname")
-        related = endpoint.get_extra_info("related_address")
+        link = await self._connect_relay(server)
+        await link.allocate()
+        relayed = (link.local_address[0], link.local_address[1])
+        related = link.mapped_address
         if self._relay_only:
             # RFC 8839, 5.1: an agent that does not want to show its address gives an unspecified one and port 9.
             related = ("::" if ":" in relayed[0] else "0.0.0.0", 9)
+        protocol = agent.make_protocol()
+        protocol.attach_relay(link)
         protocol.local_candidate = self._candidate("relay", relayed, relayed[0], preference, related=related)
         agent.add_protocol(protocol)
         self._add(protocol.local_candidate)
 
-    async def _link(self, server: ServerAddress) -> TurnUdpClient | TurnStreamClient:
+    async def _connect_relay(self, server: ServerAddress) -> RelayLink:
+        """Connect to a TURN server. Raises OSError."""
         name = (server.host, server.port)
         if server.transport == "tcp":
             stream = TurnStreamClient(name, server.username, server.credential, turn.DEFAULT_ALLOCATION_LIFETIME, 0)
-            await connect_turn_stream(name, stream, secure=server.secure)
-            return stream
+            return RelayLink(stream, await connect_turn_stream(name, stream, secure=server.secure))
         addresses = await _resolve(server.host, server.port, socket.AF_UNSPEC)
         if not addresses:
             raise OSError("the name has no address")
         client = TurnUdpClient(addresses[0], server.username, server.credential, turn.DEFAULT_ALLOCATION_LIFETIME, 0)
         fast = self._fast_path and has_reader_support(asyncio.get_running_loop())
-        await connect_turn_udp(addresses[0], client, batches=fast)
-        return client
+        return RelayLink(client, await connect_turn_udp(addresses[0], client, fast_path=fast))
 
     # candidates
 

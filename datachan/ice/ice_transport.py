@@ -20,7 +20,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Final
+from typing import Final, cast
 
 from aioice import Candidate
 from aioice.ice import CandidatePair
@@ -28,6 +28,7 @@ from aioice.ice import CandidatePair
 from datachan.ice.agent import MAX_REMOTE_CANDIDATES, Agent
 from datachan.ice.conversion import from_aioice, to_aioice
 from datachan.ice.gathering import Gatherer
+from datachan.ice.link import SelectedLink
 from datachan.ice.mdns import is_mdns_name
 from datachan.ice.protocol import IceProtocol
 from datachan.ice.reports import describe_kinds, pair_stats, selected_pair
@@ -35,7 +36,6 @@ from datachan.ice.resolver import MdnsResolver, shared_resolver
 from datachan.ice.servers import IceServer, server_addresses
 from datachan.ice.states import IceError, IceState
 from datachan.ice.stats import IceStats, SelectedPair, Traffic
-from datachan.ice.transport import DatagramTransport, PathLimits, Receiver, WritableCallback
 from datachan.sdp import IceCandidate
 
 _ICE_CHARS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -46,7 +46,7 @@ _PASSWORD_LENGTH: Final = 24
 _MAX_EARLY_DATAGRAMS: Final = 256
 
 
-class IceTransport(DatagramTransport):
+class IceTransport:
     """One ICE component, gathered, checked and then used to carry datagrams.
 
     Order of calls: (`add_remote_candidate`s, when they are already known, so that their kind can be met), `gather`,
@@ -90,12 +90,8 @@ class IceTransport(DatagramTransport):
     _remote_ended = False
     _sockets_open = False
     _checks_finished = False
-    _receiver: Receiver | None = None
-    _writable_callback: WritableCallback | None = None
-    _fragments: bool | None = None
-    _too_long_callback: Callable[[int], None] | None = None
-    _protocol: IceProtocol | None = None
-    _remote_address: tuple[str, int] = ("", 0)
+    _receiver: Callable[[list[bytes]], None] | None = None
+    _link: SelectedLink | None = None
 
     def __init__(
         self,
@@ -338,7 +334,7 @@ class IceTransport(DatagramTransport):
         if self._state in (IceState.FAILED, IceState.CLOSED):
             return
         self._failure = f"{what}; {self._tried()}"
-        self._protocol = None
+        self._close_link()
         self._stop_trying()
         if self._connecting is not None:
             self._connecting.cancel()
@@ -388,23 +384,19 @@ class IceTransport(DatagramTransport):
         """Send over this pair from now on."""
         if self._state in (IceState.FAILED, IceState.CLOSED):
             return
-        if self._protocol is not None:
-            self._protocol.set_writable_callback(None)
-            self._protocol.set_too_long_callback(None)
-        self._protocol = pair.protocol if isinstance(pair.protocol, IceProtocol) else None
-        self._remote_address = pair.remote_addr
-        if self._protocol is not None:
-            self._protocol.set_writable_callback(self._now_writable)
-            self._protocol.set_too_long_callback(self._too_long)
-            if self._fragments is not None:
-                self._protocol.allow_fragmentation(self._fragments)
+        self._close_link()
+        self._link = SelectedLink(cast(IceProtocol, pair.protocol).link, pair.remote_addr, self._traffic)
         self._stop_deadline()
         if self.on_selected_pair_change is not None:
             self.on_selected_pair_change(selected_pair(pair))
         if self._state is not IceState.COMPLETED:
             self._set_state(IceState.CONNECTED)
         self._selected_or_over.set()
-        self._now_writable()
+
+    def _close_link(self) -> None:
+        if self._link is not None:
+            self._link.close()
+            self._link = None
 
     def data_received(self, datagrams: list[bytes]) -> None:
         """Datagrams of the peer."""
@@ -439,56 +431,23 @@ class IceTransport(DatagramTransport):
 
     # datagrams
 
-    def set_receiver(self, receiver: Receiver | None) -> None:
-        """As `DatagramTransport` has it; at most 256 datagrams are kept."""
+    def set_receiver(self, receiver: Callable[[list[bytes]], None] | None) -> None:
+        """Set the callback for each batch of datagrams of the peer, in order of arrival.
+
+        Datagrams that arrive while there is none are kept, at most 256.
+        """
         self._receiver = receiver
         if receiver is not None and self._early:
             early = list(self._early)
             self._early.clear()
             self.data_received(early)
 
-    def send_datagrams(self, datagrams: Sequence[bytes]) -> None:
-        """Send to the peer; without a selected pair datagrams are lost, and counted."""
-        protocol = self._protocol
-        if protocol is None:
-            self._traffic.discarded_on_send += len(datagrams)
-            return
-        protocol.send_many(datagrams, self._remote_address)
-        self._traffic.sent(datagrams)
-
-    @property
-    def writable(self) -> bool:
-        """Whether there is a selected pair, and it takes datagrams now."""
-        return self._protocol is not None and self._protocol.writable
-
-    def set_writable_callback(self, callback: WritableCallback | None) -> None:
-        """As `DatagramTransport` has it."""
-        self._writable_callback = callback
-
-    def _now_writable(self) -> None:
-        if self._writable_callback is not None and self.writable:
-            self._writable_callback()
-
-    @property
-    def limits(self) -> PathLimits | None:
-        """As `DatagramTransport` has it, for the selected pair."""
-        return None if self._protocol is None else self._protocol.limits(self._remote_address)
-
-    def allow_fragmentation(self, allowed: bool) -> None:
-        """As `DatagramTransport` has it; also for pairs selected later."""
-        self._fragments = allowed
-        if self._protocol is not None:
-            self._protocol.allow_fragmentation(allowed)
-
-    def set_too_long_callback(self, callback: Callable[[int], None] | None) -> None:
-        """As `DatagramTransport` has it."""
-        self._too_long_callback = callback
-
-    def _too_long(self, length: int) -> None:
-        if self._too_long_callback is not None:
-            self._too_long_callback(length)
-
     # what is known
+
+    @property
+    def link(self) -> SelectedLink | None:
+        """Where to send; another object after each `on_selected_pair_change`, and closed when the path is lost."""
+        return self._link
 
     @property
     def selected_pair(self) -> SelectedPair | None:
@@ -500,7 +459,7 @@ class IceTransport(DatagramTransport):
         """A snapshot."""
         selected = self._agent.selected
         pairs = self._agent.pairs.items()
-        refused = sum(protocol.discarded for protocol in self._agent.protocols)
+        refused = sum(protocol.link.discarded for protocol in self._agent.protocols)
         return IceStats(
             bytes_sent=self._traffic.bytes_sent,
             bytes_received=self._traffic.bytes_received,
@@ -521,7 +480,7 @@ class IceTransport(DatagramTransport):
 
     async def _close(self) -> None:
         self._stop_trying()
-        self._protocol = None
+        self._close_link()
         self._receiver = None
         self._early.clear()
         tasks = [task for task in (self._starting, self._gathering, self._connecting) if task is not None]

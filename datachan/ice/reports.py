@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from aioice.ice import CandidatePair
 
-from datachan.ice.agent import PairCounters
 from datachan.ice.conversion import from_aioice
-from datachan.ice.stats import CandidatePairStats, SelectedPair
+from datachan.ice.stats import CandidatePairStats, PairCounters, SelectedPair
 from datachan.sdp import IceCandidate
 
 

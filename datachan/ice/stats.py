@@ -59,6 +59,23 @@ class IceStats:
 
 
 @dataclass
+class PairCounters:
+    """What was counted for one pair; seconds."""
+
+    requests_sent: int = 0
+    responses_received: int = 0
+    consent_requests_sent: int = 0
+    total_round_trip_time: float = 0.0
+    current_round_trip_time: float | None = None
+
+    def count_answer(self, round_trip_time: float) -> None:
+        """Count one answer and its round trip."""
+        self.responses_received += 1
+        self.total_round_trip_time += round_trip_time
+        self.current_round_trip_time = round_trip_time
+
+
+@dataclass
 class Traffic:
     """Running counts of datagrams and their bytes, without STUN."""
 

@@ -17,7 +17,7 @@ from datachan.dcep.channel_events import ChannelEvent
 from datachan.driver import Driver
 from datachan.dtls.certificate import Certificate
 from datachan.dtls.connection import DtlsState
-from datachan.ice import IceError, IceState, IceTransport, PathLimits
+from datachan.ice import IceError, IceState, IceTransport, PathLimits, SelectedLink
 from datachan.sctp import AssociationOptions, data_channel_options
 from datachan.sdp import IceCandidate, LocalData, Section, TransportParameters
 from datachan.stack import SessionInits, Stack, StackClosed
@@ -25,7 +25,6 @@ from datachan.trace import Tap, open_tap
 
 from .configuration import RTCConfiguration, RTCIceTransportPolicy
 from .errors import ArgumentError
-from .path import Path
 
 _log = logging.getLogger("datachan.peer")
 
@@ -94,7 +93,6 @@ class PeerTransports:
         self.is_dtls_client: bool | None = None
         self.ice = self._make_ice()
         self.ice.on_state_change = callbacks.ice_state_changed
-        self._path = Path(self.ice)
         self._next_ice: IceTransport | None = None
         self._old_ice: IceTransport | None = None
         self._old_ice_timer: asyncio.TimerHandle | None = None
@@ -240,8 +238,9 @@ class PeerTransports:
         if self._next_ice is None:
             self._gathering = False
             self._next_ice = self._make_ice()
-            # The peer may have its new path before we know its answer.
-            self._path.listen(self._next_ice)
+            if self._driver is not None:
+                # The peer may send on its new path before we know its answer.
+                self._next_ice.set_receiver(self._driver.receive)
 
     def cancel_restart(self) -> None:
         """Forget the new path, if there is one and its negotiation is not complete."""
@@ -321,11 +320,20 @@ class PeerTransports:
         return ice
 
     def _path_changed(self) -> None:
-        """What is sent takes another path from now on."""
+        """Send over the link that ICE has selected now, and have SCTP measure its path."""
         self._locate_tap()
-        if self.stack is not None:
-            limits = self.ice.limits or _NO_LIMITS
+        link = self.ice.link
+        if link is not None and self.stack is not None and self._driver is not None:
+            limits = link.limits or _NO_LIMITS
             self.stack.path_changed(limits.max_datagram, limits.overhead)
+            self._prepare_link(link, self.stack)
+            self._driver.use(link)
+
+    def _prepare_link(self, link: SelectedLink, stack: Stack) -> None:
+        """Let path MTU discovery decide about fragmentation, and report to it what is too long for the first link."""
+        if self._configuration.pathMtuDiscovery:
+            link.keep_whole = lambda: stack.dont_fragment
+            link.set_too_long_callback(lambda length: stack.datagram_too_long(length, self._now()))
 
     async def _connect(self, remote: Section, is_dtls_client: bool) -> None:
         transport = remote.transport
@@ -340,7 +348,11 @@ class PeerTransports:
         self._start_stack(remote, transport, is_dtls_client)
 
     def _start_stack(self, remote: Section, transport: TransportParameters, is_dtls_client: bool) -> None:
-        limits = self.ice.limits or _NO_LIMITS
+        link = self.ice.link
+        if link is None:
+            self._callbacks.failed(self.ice.failure or "the path to the peer was lost")
+            return
+        limits = link.limits or _NO_LIMITS
         self.stack = Stack(
             certificate=self._certificate,
             is_dtls_client=is_dtls_client,
@@ -355,13 +367,13 @@ class PeerTransports:
             inits=self._inits,
             tap=self._tap,
         )
-        if self._configuration.pathMtuDiscovery:
-            stack = self.stack
-            self._path.keep_whole = lambda: stack.dont_fragment
-            self._path.set_too_long_callback(lambda length: stack.datagram_too_long(length, self._now()))
-        # The peer may have been ready first: what it sent meanwhile comes in as soon as there is a driver.
+        self._prepare_link(link, self.stack)
         self.stack.start(self._now())
-        self._driver = Driver(self.stack, self._path, self._stack_event, self._stack_failed)
+        self._driver = Driver(self.stack, link, self._stack_event, self._stack_failed)
+        # The peer may have been ready first: its datagrams, which ICE has kept, are handed over now.
+        for ice in (self.ice, self._next_ice):
+            if ice is not None:
+                ice.set_receiver(self._driver.receive)
 
     async def _restart(self, ice: IceTransport, remote: Section) -> None:
         transport = remote.transport
@@ -388,7 +400,6 @@ class PeerTransports:
         self._old_ice, self.ice, self._next_ice, self._restarting = self.ice, ice, None, None
         self._old_ice.on_state_change = None
         ice.on_state_change = self._callbacks.ice_state_changed
-        self._path.use(ice)
         self._path_changed()
         self._old_ice_timer = asyncio.get_running_loop().call_later(OLD_PATH_LIFE, self._drop_old)
         self._callbacks.ice_state_changed(ice.state)
@@ -409,7 +420,7 @@ class PeerTransports:
 
     def _leave(self, ice: IceTransport) -> None:
         ice.on_local_candidate = None
-        self._path.forget(ice)
+        ice.set_receiver(None)
         task = asyncio.create_task(ice.close())
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
@@ -441,7 +452,8 @@ class PeerTransports:
             now = self._now()
             try:
                 self.stack.abort(now, reason)
-                self._path.send_datagrams(self.stack.datagrams_to_send(now))
+                if self.ice.link is not None:
+                    self.ice.link.send_datagrams(self.stack.datagrams_to_send(now))
             except Exception:
                 _log.debug("the peer could not be told of the failure", exc_info=True)
         self._callbacks.failed(reason)

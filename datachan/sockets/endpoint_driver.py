@@ -63,7 +63,9 @@ class EndpointDriver:
         self._driver = self._start()
 
     def _start(self) -> Driver[PacketRun, EndpointEvent]:
-        return Driver(EndpointMachine(self.endpoint), self.ports, self._on_event, self._handle_failure)
+        driver = Driver(EndpointMachine(self.endpoint), self.ports, self._on_event, self._handle_failure)
+        self.ports.set_receiver(driver.receive)
+        return driver
 
     @property
     def now(self) -> float:

@@ -68,7 +68,7 @@ class SharedSocket:
         self._addresses: dict[TransportAddress, Address] = {}
         socket.set_receiver(self._receive)
         socket.on_too_long = self._handle_too_long
-        socket.set_writable_callback(self._handle_writable)
+        socket.on_writable = self._handle_writable
 
     def has(self, port: int) -> bool:
         """Return whether this SCTP port is in use."""
@@ -244,7 +244,7 @@ class PortTransport:
         self.tap = tap
         self.sockets: list[SharedSocket] = []
         self._receiver: Receiver | None = None
-        self._writable_callback: Callable[[], None] | None = None
+        self.on_writable: Callable[[], None] | None = None
         self.sources_for: Callable[[TransportAddress], Sequence[str]] | None = None
         self.dont_fragment: Callable[[TransportAddress, bytes], bool] | None = None
         self.on_too_long: TooLong | None = None
@@ -360,10 +360,6 @@ class PortTransport:
         """Whether all UDP sockets take packets now."""
         return all(shared.socket.writable for shared in self.sockets)
 
-    def set_writable_callback(self, callback: Callable[[], None] | None) -> None:
-        """Set the callback for `writable` becoming True."""
-        self._writable_callback = callback
-
     def send_datagrams(self, datagrams: Sequence[PacketRun]) -> None:
         """Send each run of packets to its address."""
         if self.tap is not None:
@@ -431,8 +427,8 @@ class PortTransport:
         return chosen
 
     def _handle_writable(self) -> None:
-        if self._writable_callback is not None and self.writable:
-            self._writable_callback()
+        if self.on_writable is not None and self.writable:
+            self.on_writable()
 
 
 def free_port(sockets: Sequence[SharedSocket]) -> int:

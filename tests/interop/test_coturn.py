@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from datachan.ice import IceError, IceServer, endpoints
+from datachan.ice import IceError, IceServer, relay
 from datachan.udp import UdpSocket
 from tests.interop import coturn
 from tests.missing import missing
@@ -47,8 +47,8 @@ async def carries_both_ways(pair: Pair) -> None:
     back = [DTLS + bytes(index) for index in range(100)]
     # A relay's own socket buffers are small: bursts of a few, as a congestion window would have them.
     for start in range(0, 300, 30):
-        pair.a.ice.send_datagrams(there[start : start + 30])
-        pair.z.ice.send_datagrams(back[start // 3 : start // 3 + 10])
+        pair.a.send(*there[start : start + 30])
+        pair.z.send(*back[start // 3 : start // 3 + 10])
         await pair.z.until(lambda start=start: len(pair.z.received) == start + 30)
     await pair.a.until(lambda: len(pair.a.received) == 100)
     assert pair.z.received == there
@@ -210,13 +210,13 @@ async def test_relay_only_without_a_turn_server_has_nothing_to_offer(
 async def test_channels_and_with_them_permissions_are_renewed_while_data_flows(
     server: coturn.Coturn, make_pair: MakePair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(endpoints, "CHANNEL_REFRESH", 0.02)
+    monkeypatch.setattr(relay, "CHANNEL_REFRESH", 0.02)
     pair = make_pair(servers=[server.turn()], relay_only=True)
     await pair.connect()
     before = server.channel_bindings()
     async with asyncio.timeout(10):
         while server.channel_bindings() < before + 3:
-            pair.a.ice.send_datagrams([DTLS])
+            pair.a.send(DTLS)
             await asyncio.sleep(0.02)
 
 

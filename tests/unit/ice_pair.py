@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from datachan.ice import IceState, IceTransport
+from datachan.ice import IceState, IceTransport, SelectedLink
 from datachan.sdp import IceCandidate
 from datachan.udp import UdpSocket
 
@@ -27,6 +27,15 @@ class Watched:
 
     def listen(self) -> None:
         self.ice.set_receiver(self._data)
+
+    @property
+    def link(self) -> SelectedLink:
+        link = self.ice.link
+        assert link is not None
+        return link
+
+    def send(self, *datagrams: bytes) -> None:
+        self.link.send_datagrams(datagrams)
 
     def _state_changed(self, state: IceState) -> None:
         self.states.append(state)

@@ -64,24 +64,13 @@ class Pipe:
     def __init__(self) -> None:
         self.sent: list[list[bytes]] = []
         self.writable = True
-        self.receiver: Callable[[list[bytes]], None] | None = None
-        self.writable_callback: Callable[[], None] | None = None
+        self.on_writable: Callable[[], None] | None = None
         self.on_send: Callable[[], None] | None = None
-
-    def set_receiver(self, receiver: Callable[[list[bytes]], None] | None) -> None:
-        self.receiver = receiver
-
-    def set_writable_callback(self, callback: Callable[[], None] | None) -> None:
-        self.writable_callback = callback
 
     def send_datagrams(self, datagrams: Sequence[bytes]) -> None:
         self.sent.append(list(datagrams))
         if self.on_send is not None:
             self.on_send()
-
-    def deliver(self, *datagrams: bytes) -> None:
-        assert self.receiver is not None
-        self.receiver(list(datagrams))
 
 
 class Scene:
@@ -97,6 +86,9 @@ class Scene:
     def told(self, event: str) -> None:
         self.handler(event)
 
+    def deliver(self, *datagrams: bytes) -> None:
+        self.driver.receive(list(datagrams))
+
     async def turn(self) -> None:
         """Let the loop go round."""
         for _ in range(3):
@@ -111,7 +103,7 @@ async def scene() -> AsyncIterator[Scene]:
 
 
 async def test_a_batch_goes_in_whole_and_its_answers_come_out_in_one_batch(scene: Scene) -> None:
-    scene.pipe.deliver(b"1", b"2", b"3")
+    scene.deliver(b"1", b"2", b"3")
     assert scene.pipe.sent == [[b"echo 1", b"echo 2", b"echo 3"]]
     assert scene.seen == ["1", "2", "3"]
     assert scene.machine.calls == ["receive"]
@@ -121,7 +113,7 @@ async def test_answers_are_sent_before_events_are_told(scene: Scene) -> None:
     order: list[str] = []
     scene.pipe.on_send = lambda: order.append("sent")
     scene.handler = lambda event: order.append("told")
-    scene.pipe.deliver(b"1")
+    scene.deliver(b"1")
     assert order == ["sent", "told"]
 
 
@@ -171,24 +163,24 @@ async def test_sending_at_once_waits_for_a_transport_that_is_not_writable(scene:
     scene.driver.send_now()
     assert scene.pipe.sent == []
     scene.pipe.writable = True
-    assert scene.pipe.writable_callback is not None
-    scene.pipe.writable_callback()
+    assert scene.pipe.on_writable is not None
+    scene.pipe.on_writable()
     assert scene.pipe.sent == [[b"1"]]
 
 
 async def test_what_a_handler_asks_of_the_machine_goes_out_in_the_same_turn(scene: Scene) -> None:
     scene.handler = lambda event: scene.machine.outgoing.append(b"because of " + event.encode())
-    scene.pipe.deliver(b"1")
+    scene.deliver(b"1")
     assert scene.pipe.sent == [[b"echo 1"], [b"because of 1"]]
 
 
 async def test_a_transport_that_delivers_while_it_sends_is_answered_in_order(scene: Scene) -> None:
     def once() -> None:
         scene.pipe.on_send = None
-        scene.pipe.deliver(b"2")
+        scene.deliver(b"2")
 
     scene.pipe.on_send = once
-    scene.pipe.deliver(b"1")
+    scene.deliver(b"1")
     assert scene.pipe.sent == [[b"echo 1"], [b"echo 2"]]
     assert scene.seen == ["1", "2"]
 
@@ -196,13 +188,13 @@ async def test_a_transport_that_delivers_while_it_sends_is_answered_in_order(sce
 async def test_nothing_is_taken_from_the_machine_while_the_transport_is_full(scene: Scene) -> None:
     await scene.turn()
     scene.pipe.writable = False
-    scene.pipe.deliver(b"1")
+    scene.deliver(b"1")
     assert scene.pipe.sent == []
     assert scene.seen == ["1"]
 
     scene.pipe.writable = True
-    assert scene.pipe.writable_callback is not None
-    scene.pipe.writable_callback()
+    assert scene.pipe.on_writable is not None
+    scene.pipe.on_writable()
     assert scene.pipe.sent == [[b"echo 1"]]
 
 
@@ -220,23 +212,23 @@ async def test_a_due_timeout_is_handled_once_and_not_before_its_time(scene: Scen
 async def test_there_is_one_timer_however_often_the_deadline_moves(scene: Scene) -> None:
     for delay in (50.0, 60.0, 70.0, 40.0, 45.0, 30.0):
         scene.machine.deadline = scene.driver.now + delay
-        scene.pipe.deliver(b"x")
+        scene.deliver(b"x")
         assert len(scene.timers.pending()) == 1
     assert scene.timers.pending()[0].when() == pytest.approx(scene.machine.deadline)
 
 
 async def test_a_deadline_that_moves_later_does_not_touch_the_timer(scene: Scene) -> None:
     scene.machine.deadline = scene.driver.now + 10
-    scene.pipe.deliver(b"x")
+    scene.deliver(b"x")
     timer = scene.timers.pending()[0]
     scene.machine.deadline += 10
-    scene.pipe.deliver(b"x")
+    scene.deliver(b"x")
     assert scene.timers.pending() == [timer]
 
 
 async def test_a_timer_that_fires_too_early_is_set_again_without_a_timeout(scene: Scene) -> None:
     scene.machine.deadline = scene.driver.now + 0.01
-    scene.pipe.deliver(b"x")
+    scene.deliver(b"x")
     scene.machine.deadline = scene.driver.now + 30
     await asyncio.sleep(0.02)
     assert scene.machine.timeouts == []
@@ -245,9 +237,9 @@ async def test_a_timer_that_fires_too_early_is_set_again_without_a_timeout(scene
 
 async def test_without_a_deadline_there_is_no_timer(scene: Scene) -> None:
     scene.machine.deadline = scene.driver.now + 10
-    scene.pipe.deliver(b"x")
+    scene.deliver(b"x")
     scene.machine.deadline = None
-    scene.pipe.deliver(b"x")
+    scene.deliver(b"x")
     assert scene.timers.pending() == []
 
 
@@ -262,7 +254,7 @@ async def test_a_handler_that_raises_loses_no_event_and_no_timer(scene: Scene) -
 
     scene.handler = fail_on_two
     scene.machine.deadline = scene.driver.now + 10
-    asyncio.get_running_loop().call_soon(scene.pipe.deliver, b"1", b"2", b"3")
+    asyncio.get_running_loop().call_soon(scene.deliver, b"1", b"2", b"3")
     await scene.turn()
     assert scene.seen == ["1", "3"]
     assert [type(error["exception"]) for error in errors] == [ValueError]
@@ -278,22 +270,48 @@ async def test_endless_events_leave_the_loop_its_turns(scene: Scene) -> None:
         scene.machine.happened.append("again")
 
     scene.handler = again
-    scene.pipe.deliver(b"1")
+    scene.deliver(b"1")
     first = told
     await scene.turn()
     assert 0 < first < told
     scene.handler = lambda event: None
 
 
+async def test_another_link_gets_what_is_sent_from_then_on(scene: Scene) -> None:
+    await scene.turn()
+    other = Pipe()
+    other.writable = False
+    scene.driver.use(other)
+    assert scene.pipe.on_writable is None
+    scene.deliver(b"1")
+    assert (scene.pipe.sent, other.sent) == ([], [])
+    other.writable = True
+    assert other.on_writable is not None
+    other.on_writable()
+    assert (scene.pipe.sent, other.sent) == ([], [[b"echo 1"]])
+
+
+async def test_what_waits_for_a_full_link_goes_out_on_the_next_one(scene: Scene) -> None:
+    await scene.turn()
+    scene.pipe.writable = False
+    scene.deliver(b"1")
+    other = Pipe()
+    scene.driver.use(other)
+    await scene.turn()
+    assert (scene.pipe.sent, other.sent) == ([], [[b"echo 1"]])
+
+
 async def test_close_leaves_nothing_behind(scene: Scene) -> None:
     scene.machine.deadline = scene.driver.now + 10
-    scene.pipe.deliver(b"x")
+    scene.deliver(b"x")
     scene.driver.wake()
     scene.driver.close()
     looked = scene.machine.asked_to_send
     assert scene.timers.pending() == []
-    assert scene.pipe.receiver is None
-    assert scene.pipe.writable_callback is None
+    assert scene.pipe.on_writable is None
+    calls = len(scene.machine.calls)
+    scene.deliver(b"late")
+    assert len(scene.machine.calls) == calls
     scene.driver.wake()
     scene.driver.flush()
     await scene.turn()
@@ -316,7 +334,7 @@ async def test_a_handler_may_close_the_driver(scene: Scene) -> None:
 
     scene.handler = close
     scene.machine.deadline = scene.driver.now + 10
-    scene.pipe.deliver(b"1", b"2")
+    scene.deliver(b"1", b"2")
     await scene.turn()
     assert scene.seen == ["1"]
     assert scene.timers.pending() == []
@@ -338,21 +356,23 @@ async def test_raising_in_any_call_of_the_machine_closes_the_driver_and_reports_
         failing.driver.flush()
         failing.machine.broken = call
         if call != "handle_timeout":
-            failing.pipe.deliver(b"1")
+            failing.deliver(b"1")
             assert failing.failures == []
         async with asyncio.timeout(5):
             while not failing.failures:
                 await asyncio.sleep(0.001)
 
         assert [str(error) for error in failing.failures] == [call]
-        assert (failing.pipe.receiver, failing.pipe.writable_callback) == (None, None)
+        calls = len(failing.machine.calls)
+        failing.deliver(b"late")
+        assert (len(failing.machine.calls), failing.pipe.on_writable) == (calls, None)
         assert failing.timers.pending() == []
         [record] = [record for record in caplog.records if record.name == "datachan.driver"]
         assert record.levelname == "ERROR"
         assert record.exc_info is not None
         assert record.exc_info[1] is failing.failures[0]
 
-    scene.pipe.deliver(b"another connection")
+    scene.deliver(b"another connection")
     assert scene.seen == ["another connection"]
 
 
@@ -362,10 +382,10 @@ async def test_a_transport_that_raises_closes_the_driver(scene: Scene) -> None:
 
     await scene.turn()
     scene.pipe.on_send = fail
-    scene.pipe.deliver(b"1")
+    scene.deliver(b"1")
     await scene.turn()
     assert [str(error) for error in scene.failures] == ["transport"]
-    assert scene.pipe.receiver is None
+    assert scene.pipe.on_writable is None
 
 
 async def test_sending_at_once_returns_normally_when_the_machine_raises(scene: Scene) -> None:
@@ -380,10 +400,10 @@ async def test_sending_at_once_returns_normally_when_the_machine_raises(scene: S
 async def test_a_failure_during_a_nested_delivery_ends_the_outer_round(scene: Scene) -> None:
     def deliver() -> None:
         scene.machine.broken = "receive_datagrams"
-        scene.pipe.deliver(b"2")
+        scene.deliver(b"2")
 
     scene.pipe.on_send = deliver
-    scene.pipe.deliver(b"1")
+    scene.deliver(b"1")
     await scene.turn()
     assert [str(error) for error in scene.failures] == ["receive_datagrams"]
     assert scene.seen == []
@@ -392,7 +412,7 @@ async def test_a_failure_during_a_nested_delivery_ends_the_outer_round(scene: Sc
 async def test_closing_before_a_failure_is_reported_suppresses_the_report(scene: Scene) -> None:
     await scene.turn()
     scene.machine.broken = "events"
-    scene.pipe.deliver(b"1")
+    scene.deliver(b"1")
     scene.driver.close()
     await scene.turn()
     assert scene.failures == []

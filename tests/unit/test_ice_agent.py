@@ -137,7 +137,7 @@ async def test_follows_a_nomination_of_higher_priority(scene: Scene) -> None:
     second.check(priority=2000)
     await scene.until_selected(second)
     assert told == [first.port, second.port]
-    scene.z.ice.send_datagrams([DTLS + b"to the second"])
+    scene.z.send(DTLS + b"to the second")
     await second.until(lambda: second.data == [DTLS + b"to the second"])
     assert first.data == []
 
@@ -174,11 +174,11 @@ async def test_sends_on_the_first_valid_pair_until_the_peer_nominates_another(sc
     first.check(priority=2000, nominate=False)
     await scene.until_selected(first)
     assert scene.z.ice.state is IceState.CONNECTED
-    scene.z.ice.send_datagrams([DTLS + b"before nomination"])
+    scene.z.send(DTLS + b"before nomination")
     await first.until(lambda: first.data == [DTLS + b"before nomination"])
     second.check(priority=1000)
     await scene.until_selected(second)
-    scene.z.ice.send_datagrams([DTLS + b"after nomination"])
+    scene.z.send(DTLS + b"after nomination")
     await second.until(lambda: second.data == [DTLS + b"after nomination"])
     assert first.data == [DTLS + b"before nomination"]
 
@@ -267,7 +267,10 @@ async def test_consent_that_the_peer_takes_back_ends_the_path(scene: Scene, monk
     first = scene.address()
     first.check(priority=1000)
     await scene.until_selected(first)
+    link = scene.z.ice.link
+    assert link is not None
     first.forbids = True
     await scene.z.until(lambda: scene.z.ice.state is IceState.FAILED)
     assert "revoked" in str(scene.z.ice.failure)
-    assert not scene.z.ice.writable
+    assert scene.z.ice.link is None
+    assert not link.writable

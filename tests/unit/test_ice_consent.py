@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 from aioice import stun
 
-from datachan.ice.agent import PairCounters
 from datachan.ice.consent import EXPIRY, Consent
+from datachan.ice.stats import PairCounters
 
 PEER = ("192.0.2.1", 5000)
 PASSWORD = b"the peer's password"

@@ -16,7 +16,7 @@ import pytest
 from aioice import stun
 
 from datachan.ice import IceError, IceServer, IceTransport
-from datachan.ice.endpoints import TurnUdpClient
+from datachan.ice.relay import TurnUdpClient
 from datachan.udp import UdpSocket
 from tests.interop.namespaces import network
 from tests.unit.ice_pair import Pair

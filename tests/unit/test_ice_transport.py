@@ -62,8 +62,8 @@ async def test_two_peers_connect_and_carry_datagrams_both_ways(
     there = [DTLS + bytes([index % 256]) * 1199 for index in range(50)]
     back = [DTLS + bytes([index]) * index for index in range(40)]
 
-    pair.a.ice.send_datagrams(there)
-    pair.z.ice.send_datagrams(back)
+    pair.a.send(*there)
+    pair.z.send(*back)
 
     await pair.z.until(lambda: len(pair.z.received) == 50)
     await pair.a.until(lambda: len(pair.a.received) == 40)
@@ -88,17 +88,18 @@ async def test_both_ends_settle_on_the_same_pair_when_there_are_many(make_pair: 
 async def test_states_go_from_new_to_completed(make_pair: MakePair) -> None:
     pair = make_pair(**LOCAL)
     assert pair.a.ice.state is IceState.NEW
-    assert not pair.a.ice.writable
-    told = asyncio.Event()
-    pair.a.ice.set_writable_callback(told.set)
+    assert pair.a.ice.link is None
+    links: list[bool] = []
+    pair.a.ice.on_selected_pair_change = lambda _: links.append(pair.a.link.writable)
     await pair.connect()
-    assert told.is_set()
-    assert pair.a.ice.writable
+    assert links == [True]
+    link = pair.a.link
     await pair.a.until(lambda: pair.a.ice.state is IceState.COMPLETED)
     assert pair.a.states == [IceState.CHECKING, IceState.CONNECTED, IceState.COMPLETED]
     await pair.a.ice.close()
     assert pair.a.states[-1] is IceState.CLOSED
-    assert not pair.a.ice.writable
+    assert pair.a.ice.link is None
+    assert not link.writable
 
 
 async def test_without_end_of_candidates_it_stays_connected(make_pair: MakePair) -> None:
@@ -387,7 +388,7 @@ async def test_datagrams_of_strangers_are_dropped_and_counted(make_pair: MakePai
     [of_a] = pair.a.ice.local_candidates
     stranger = UdpSocket.bind("127.0.0.1")
     stranger.send([DTLS + b"forged"] * 3, (of_a.address, of_a.port))
-    pair.z.ice.send_datagrams([DTLS + b"true"])
+    pair.z.send(DTLS + b"true")
     await pair.a.until(lambda: bool(pair.a.received))
     stranger.close()
     assert pair.a.received == [DTLS + b"true"]
@@ -418,7 +419,7 @@ async def test_malformed_stun_does_no_harm(make_pair: MakePair) -> None:
         b"\x03" * 19,
     ]
     stranger.send(bad_attributes, (of_a.address, of_a.port))
-    pair.z.ice.send_datagrams([DTLS + b"still here"])
+    pair.z.send(DTLS + b"still here")
     await pair.a.until(lambda: bool(pair.a.received))
     stranger.close()
     assert pair.a.received == [DTLS + b"still here"]
@@ -445,7 +446,7 @@ async def test_what_comes_before_a_receiver_is_set_is_kept_in_order_and_bounded(
     pair = make_pair(**LOCAL)
     await pair.connect()
     pair.a.ice.set_receiver(None)
-    pair.z.ice.send_datagrams([DTLS + index.to_bytes(2, "big") for index in range(300)])
+    pair.z.send(*[DTLS + index.to_bytes(2, "big") for index in range(300)])
     marker = pair.a.ice.stats
     async with asyncio.timeout(5):
         while marker().packets_discarded_on_receive < 44:
@@ -454,9 +455,12 @@ async def test_what_comes_before_a_receiver_is_set_is_kept_in_order_and_bounded(
     assert pair.a.received == [DTLS + index.to_bytes(2, "big") for index in range(256)]
 
 
-async def test_what_is_sent_without_a_path_is_counted_as_lost(make_pair: MakePair) -> None:
+async def test_what_is_sent_on_a_link_whose_path_is_gone_is_counted_as_lost(make_pair: MakePair) -> None:
     pair = make_pair(**LOCAL)
-    pair.a.ice.send_datagrams([DTLS, DTLS])
+    await pair.connect()
+    link = pair.a.link
+    await pair.a.ice.close()
+    link.send_datagrams([DTLS, DTLS])
     assert pair.a.ice.stats().packets_discarded_on_send == 2
 
 
@@ -480,10 +484,10 @@ async def test_a_path_that_comes_back_in_time_is_disconnected_and_connected_agai
     await pair.start()
     wire.cut = True
     await pair.a.until(lambda: pair.a.ice.state is IceState.DISCONNECTED)
-    assert pair.a.ice.writable
+    assert pair.a.link.writable
     wire.cut = False
     await pair.a.until(lambda: pair.a.ice.state is IceState.CONNECTED)
-    pair.a.ice.send_datagrams([DTLS + b"again"])
+    pair.a.send(DTLS + b"again")
     await pair.z.until(lambda: pair.z.received == [DTLS + b"again"])
     wire.close()
 
@@ -495,13 +499,15 @@ async def test_without_an_answer_until_consent_expires_the_path_has_failed_and_n
     pair = make_pair(**LOCAL)
     wire = await wired(pair)
     await pair.start()
+    link = pair.a.link
     wire.cut = True
     await pair.a.until(lambda: pair.a.ice.state is IceState.FAILED)
     assert pair.a.states[-2:] == [IceState.DISCONNECTED, IceState.FAILED]
     assert "answered no check" in str(pair.a.ice.failure)
-    assert not pair.a.ice.writable
+    assert pair.a.ice.link is None
+    assert not link.writable
     sent = pair.a.ice.stats().packets_sent
-    pair.a.ice.send_datagrams([DTLS])
+    link.send_datagrams([DTLS])
     assert pair.a.ice.stats().packets_sent == sent
     wire.close()
 
@@ -531,8 +537,8 @@ async def test_both_ends_follow_a_nat_that_gives_one_of_them_a_new_address(
     async with asyncio.timeout(10):
         while (chosen := other.ice.selected_pair) is None or chosen.remote.port != new_port:
             await asyncio.sleep(0.01)
-    pair.a.ice.send_datagrams([DTLS + b"from a"])
-    pair.z.ice.send_datagrams([DTLS + b"from z"])
+    pair.a.send(DTLS + b"from a")
+    pair.z.send(DTLS + b"from z")
     await pair.z.until(lambda: pair.z.received == [DTLS + b"from a"])
     await pair.a.until(lambda: pair.a.received == [DTLS + b"from z"])
     await asyncio.sleep(2 * consent.EXPIRY)  # either end would have failed by now
@@ -548,7 +554,7 @@ def selected(side: Watched) -> CandidatePairStats:
 async def test_stats_tell_of_the_pair_and_the_datagrams(make_pair: MakePair) -> None:
     pair = make_pair(**LOCAL)
     await pair.connect()
-    pair.a.ice.send_datagrams([DTLS + b"123", DTLS + b"12345"])
+    pair.a.send(DTLS + b"123", DTLS + b"12345")
     await pair.z.until(lambda: len(pair.z.received) == 2)
     sent, received = pair.a.ice.stats(), pair.z.ice.stats()
     assert (sent.packets_sent, sent.bytes_sent) == (received.packets_received, received.bytes_received) == (2, 10)

@@ -225,7 +225,7 @@ async def test_a_full_send_buffer_is_waited_for_and_nothing_is_lost(narrow: Any)
     sender, far = narrow
     datagrams = numbered([1000] * 500)
     writable_again = asyncio.Event()
-    sender.set_writable_callback(writable_again.set)
+    sender.on_writable = writable_again.set
 
     sender.send(datagrams)
 

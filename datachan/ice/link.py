@@ -1,0 +1,130 @@
+"""Links: everything that carries datagrams under ICE has one shape, and the selected link is handed up to the driver.
+
+A link is one local socket or TURN allocation: `datachan.udp.UdpSocket`, `AsyncioLink` where the event loop cannot watch
+sockets, or `RelayLink`. It does not know ICE, nor what the datagrams are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from datachan.ice.stats import Traffic
+from datachan.udp import Address, PathLimits, Receiver
+
+TransportAddress = tuple[str, int]
+
+
+class DatagramLink(Protocol):
+    """Carries datagrams between one local address and any remote one, unreliably, in batches.
+
+    Attributes:
+        local_address: our address; of a TURN allocation, the relayed address.
+        on_writable: called each time `writable` becomes True.
+        on_error: called with an OSError for which datagrams were discarded.
+        on_too_long: called with a datagram that the first link does not take because of its length, and its address.
+    """
+
+    local_address: Address
+    on_writable: Callable[[], None] | None
+    on_error: Callable[[OSError], None] | None
+    on_too_long: Callable[[bytes, Address | None], None] | None
+
+    @property
+    def writable(self) -> bool:
+        """Whether the link takes datagrams now; if not, keep them and wait for `on_writable`."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called, or the link is gone."""
+
+    @property
+    def discarded(self) -> int:
+        """The number of datagrams that could not be sent."""
+
+    def set_receiver(self, receiver: Receiver | None) -> None:
+        """Set the callback for each batch of datagrams and its source address."""
+
+    def send(self, datagrams: Sequence[bytes], address: Address | None = None) -> None:
+        """Send datagrams in order, equal-sized ones together where the system can do that.
+
+        Args:
+            datagrams: the datagrams.
+            address: the remote address; None on a link that is connected to one.
+
+        Raises:
+            BufferError: the caller has gone on for long although the link is not `writable`.
+        """
+
+    def limits(self, address: Address) -> PathLimits | None:
+        """Return how long datagrams to an address may be; None where they cannot be kept whole."""
+
+    def allow_fragmentation(self, allowed: bool) -> None:
+        """Choose whether datagrams sent from now on may be fragmented, or arrive whole or not at all."""
+
+    def close(self) -> None:
+        """Release the socket or the allocation."""
+
+
+class SelectedLink:
+    """A link and the address of the peer, as ICE has selected them: the driver sends here.
+
+    Args:
+        link: the link.
+        address: the address of the peer.
+        traffic: counts what is sent.
+
+    Attributes:
+        keep_whole: returns whether datagrams must not be fragmented at present; None leaves it to the system.
+    """
+
+    keep_whole: Callable[[], bool] | None = None
+
+    def __init__(self, link: DatagramLink, address: TransportAddress, traffic: Traffic) -> None:
+        self._link = link
+        self._address = address
+        self._traffic = traffic
+        self._kept_whole: bool | None = None
+        self._closed = False
+
+    def send_datagrams(self, datagrams: Sequence[bytes]) -> None:
+        """Send to the peer; after `close`, datagrams are lost, and counted."""
+        if self._closed:
+            self._traffic.discarded_on_send += len(datagrams)
+            return
+        if self.keep_whole is not None and (whole := self.keep_whole()) is not self._kept_whole:
+            self._kept_whole = whole
+            self._link.allow_fragmentation(not whole)
+        self._link.send(datagrams, self._address)
+        self._traffic.sent(datagrams)
+
+    @property
+    def writable(self) -> bool:
+        """Whether the link takes datagrams now."""
+        return not self._closed and self._link.writable
+
+    @property
+    def on_writable(self) -> Callable[[], None] | None:
+        """Called each time `writable` becomes True."""
+        return self._link.on_writable
+
+    @on_writable.setter
+    def on_writable(self, callback: Callable[[], None] | None) -> None:
+        if not self._closed:
+            self._link.on_writable = callback
+
+    def set_too_long_callback(self, callback: Callable[[int], None]) -> None:
+        """Report the length of each datagram that the first link does not take because of it."""
+        self._link.on_too_long = lambda datagram, _: callback(len(datagram))
+
+    @property
+    def limits(self) -> PathLimits | None:
+        """How long datagrams may be; None where they cannot be kept whole."""
+        return self._link.limits(self._address)
+
+    def close(self) -> None:
+        """Send nothing more here; the socket stays open."""
+        if not self._closed:
+            self._link.on_writable = None
+            self._link.on_too_long = None
+            self._closed = True
