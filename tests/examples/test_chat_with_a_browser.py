@@ -1,4 +1,4 @@
-"""examples/chat.py meets a browser on the page of `datachan serve`, whoever comes first."""
+"""examples/chat.py meets a browser on the page of `datachan serve`, in either order."""
 
 from __future__ import annotations
 

@@ -15,6 +15,8 @@ DOCUMENTS = (
     ROOT / "docs" / "tutorial.md",
     ROOT / "docs" / "sockets.md",
     ROOT / "docs" / "engine.md",
+    ROOT / "docs" / "signaling.md",
+    ROOT / "docs" / "captures.md",
 )
 DEFAULT_SERVER = "http://127.0.0.1:8080"
 # What a link to a file or folder of this repository begins with: `blob/main/` or `tree/main/` follows.

@@ -12,7 +12,7 @@ import pytest
 from datachan import pcapng
 
 SACK = bytes.fromhex("115cc66888e5e376883432df030000108a70484a00019ffa00000000")
-# Sends for ever, so that only `trace` can end it.
+# Sends without an end, so that only `trace` can stop it.
 TALK = """
 import asyncio
 from datachan import RTCConfiguration, RTCPeerConnection
