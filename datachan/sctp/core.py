@@ -172,6 +172,16 @@ class Core:
             self.writer.add_packet(tcb.peer_tag, AbortChunk([cause]).serialize(), tcb.path.address, tcb.auth)
         self.close(AssociationLost(reason, by_peer=by_peer, cause_code=cause.code))
 
+    def give_up(self, reason: str) -> None:
+        """Send an ABORT, if the peer's tag is known, and end the association because the peer does not answer.
+
+        The peer may have been cut off only in one direction: without the ABORT it would keep its side for minutes.
+        """
+        tcb = self.tcb
+        if tcb is not None:
+            self.writer.add_packet(tcb.peer_tag, AbortChunk([]).serialize(), tcb.path.address, tcb.auth)
+        self.close(AssociationLost(reason, by_peer=False, cause_code=0))
+
     def close(self, event: Event) -> None:
         """Remove the TCB, report every undelivered message, and report `event` last."""
         tcb = self.tcb

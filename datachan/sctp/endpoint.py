@@ -23,6 +23,7 @@ from .records.cookie import CookieSealer, StateCookieContent
 from .records.init import LONGEST_PRESERVATIVE
 from .records.keys import RANDOM_LENGTH
 from .token_bucket import TokenBucket
+from .wire import causes
 from .wire.chunks import INIT, SHUTDOWN_ACK, AbortChunk, Chunk, CookieEchoChunk, InitChunk
 from .wire.packet import Packet, parse_packet_untrusted, serialize_packet
 
@@ -390,7 +391,9 @@ class Endpoint:
             # chunk has to be sent in response, the Verification Tag of the packet containing the ABORT chunk MUST be
             # the Initiate Tag of the received INIT chunk".
             self._answer(packet, init.initiate_tag, AbortChunk([]), source)
-        elif not self._full():
+        elif self._full():
+            self._answer(packet, init.initiate_tag, AbortChunk([causes.out_of_resource()]), source)
+        else:
             self._rotate_secret(now)
             answer = admission.answer_init(
                 self.options,

@@ -150,6 +150,10 @@ class PacketWriter:
         """Allow a packet of chunks in reply to another packet received."""
         self.reply_room = self._size
 
+    def exceeds_packet(self, chunk: bytes) -> bool:
+        """Return whether the only reply to the packet being read is longer than a packet may be now."""
+        return self.reply_room == self._size < len(chunk)
+
     def add_reply(self, chunk: bytes, destination: TransportAddress | None) -> None:
         """Send a chunk that answers one of the packet being read, unless too many answers are waiting.
 
@@ -311,7 +315,12 @@ class PacketWriter:
         self._finish(tcb, out, now)
 
     def _write_data_of(self, state: AssociationState, tcb: Tcb, path: Path, out: list[bytes], now: float) -> None:
-        """Write FORWARD TSN, on the path of new data, and DATA."""
+        """Write FORWARD TSN, on the path of new data, and DATA.
+
+        RFC 3758, 3.5, F2: "The data sender SHOULD always attempt to bundle an outgoing FORWARD TSN with outbound DATA
+        chunks for efficiency." Control chunks come first, so what has expired is abandoned before DATA is chosen.
+        """
+        tcb.sender.expire(now)
         forward_tsn = tcb.sender.forward_tsn(self._size, now) if path is tcb.path else None
         if forward_tsn is not None:
             self._put_or_flush(forward_tsn.serialize(), tcb, out, now)

@@ -13,6 +13,7 @@ from datachan.sctp.events import (
     MessageReceived,
 )
 from datachan.sctp.options import EndpointOptions
+from datachan.sctp.wire import causes
 from datachan.sctp.wire.chunks import AbortChunk, HeartbeatChunk, InitAckChunk, ShutdownAckChunk, ShutdownCompleteChunk
 
 from .endpoint_net import SERVER, SERVER_PORT, Net, client_at
@@ -109,16 +110,22 @@ def test_who_does_not_listen_aborts() -> None:
     assert lost.by_peer
 
 
-def test_so_many_wait_to_be_accepted_and_no_more_until_one_is() -> None:
+def test_a_full_backlog_refuses_further_peers_until_an_association_is_accepted() -> None:
     net = Net()
     server = net.server(backlog=3)
-    for number in range(5):
-        net.connect(net.client(number))
-    net.settle()
+    clients = [net.client(number) for number in range(5)]
+    for client in clients:
+        net.connect(client)
+        net.settle()
     assert len(server) == 3
+    refused = [net.events_at(client_at(number), AssociationLost) for number in range(5)]
+    assert [len(events) for events in refused] == [0, 0, 0, 1, 1]
+    assert all(event.by_peer and event.cause_code == causes.OUT_OF_RESOURCE for events in refused for event in events)
     for assoc_id in server.ids():
         server.accept(assoc_id)
-    net.advance(10)  # the others try again
+    for client in clients[3:]:  # the others try again
+        net.connect(client)
+    net.settle()
     assert len(server) == 5
 
 

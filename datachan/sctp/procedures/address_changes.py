@@ -48,6 +48,11 @@ _MAY_CHANGE: Final = frozenset({_S.ESTABLISHED, _S.SHUTDOWN_PENDING, _S.SHUTDOWN
 """RFC 5061, 5.1.1, C4: "Both ASCONF and ASCONF-ACK Chunks MUST NOT be sent in any SCTP state except ESTABLISHED,
 SHUTDOWN-PENDING, SHUTDOWN-RECEIVED, and SHUTDOWN-SENT." """
 
+MAX_REQUESTS: Final = 64
+"""Requests of one ASCONF. The refusal of a request echoes it, and the answer must fit a chunk."""
+
+_LONGEST_ECHO: Final = 512
+
 _CHANGES: Final = {
     ADD_IP_ADDRESS: AddressChange.ADDED,
     DELETE_IP_ADDRESS: AddressChange.REMOVED,
@@ -198,6 +203,10 @@ def handle_asconf(core: Core, tcb: Tcb, chunk: AsconfChunk, now: float) -> None:
     """Perform or refuse the requests of an authenticated ASCONF (RFC 5061, 5.2, E1 to E5)."""
     if core.state not in _MAY_CHANGE or not tcb.asconf.is_next(chunk.sequence_number):
         return
+    if len(chunk.parameters) > MAX_REQUESTS:
+        words = f"an ASCONF with {len(chunk.parameters)} requests"
+        core.abort(causes.protocol_violation(words), f"the peer broke the protocol: {words}")
+        return
     responses: list[Parameter] = []
     refusing = False
     for parameter in chunk.parameters:
@@ -240,7 +249,9 @@ def send_answers(core: Core, tcb: Tcb) -> None:
 
 
 def _not_recognized(parameter: UnknownParameter) -> Parameter:
-    cause = causes.unrecognized_parameters([parameter])
+    # A parameter may have 64 kB; its beginning is enough to know it by.
+    short = UnknownParameter(parameter.type, parameter.value[:_LONGEST_ECHO])
+    cause = causes.unrecognized_parameters([short])
     return ErrorCauseIndication(int.from_bytes(parameter.value[:4].ljust(4, b"\0"), "big"), cause.serialize())
 
 

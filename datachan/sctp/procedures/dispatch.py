@@ -275,7 +275,12 @@ def _handle_i_forward_tsn(core: Core, tcb: Tcb, chunk: IForwardTsnChunk, now: fl
 
 def _handle_heartbeat(core: Core, tcb: Tcb, chunk: HeartbeatChunk, now: float) -> bool:
     if core.state in MAY_ANSWER_HEARTBEAT:
-        core.reply(HeartbeatAckChunk(chunk.info, chunk.others).serialize(), core.source)
+        wire_ack = HeartbeatAckChunk(chunk.info, chunk.others).serialize()
+        if core.writer.exceeds_packet(wire_ack):
+            # It is as long as the HEARTBEAT, whose packet came through although it is longer than ours may be now.
+            core.writer.add_packet(tcb.peer_tag, wire_ack, core.source, tcb.auth)
+        else:
+            core.reply(wire_ack, core.source)
     return True
 
 

@@ -35,6 +35,9 @@ from . import paths, shutdown
 
 _S = AssociationState
 
+MAX_ADDED: Final = 16
+"""Added addresses that the ABORT for a restart with new addresses names."""
+
 COOKIE_PRESERVATIVE: Final = 1.0
 """Seconds of cookie life that are asked for in addition after a stale cookie: RFC 9260, 5.2.6 allows "no more than 1
 second beyond the measured RTT"."""
@@ -99,7 +102,7 @@ def handle_t1_timeout(core: Core, now: float) -> None:
     failure to its upper layer".
     """
     if core.t1.expirations > core.options.max_init_retransmits:
-        core.close(AssociationLost("the peer did not answer the handshake", by_peer=False, cause_code=0))
+        core.give_up("the peer did not answer the handshake")
     elif core.state is _S.COOKIE_WAIT:
         send_init(core, now)
     elif core.state is _S.COOKIE_ECHOED and core.tcb is not None:
@@ -122,7 +125,7 @@ def handle_init(core: Core, packet: Packet, init: InitChunk, now: float) -> bool
         destination = _collision_destination(core, init)
         if destination is None:
             return False
-    added = _added_addresses(core, init)
+    added = _added_addresses(core, init)[:MAX_ADDED]
     if added:
         # RFC 9260, 5.2.2: "If new addresses are added to the association, the endpoint MUST respond with an ABORT
         # chunk, copying the 'Initiate Tag' of the unexpected INIT chunk into the 'Verification Tag' of the outbound
@@ -196,9 +199,11 @@ def handle_init_ack(core: Core, init_ack: InitAckChunk, now: float) -> None:
         return
     if init_ack.initiate_tag == 0:
         # RFC 9260, 3.3.3: "it MUST destroy the TCB and SHOULD send an ABORT chunk with the T bit set."
-        abort = AbortChunk([], tag_reflected=True)
+        cause = causes.invalid_mandatory_parameter()
+        abort = AbortChunk([cause], tag_reflected=True)
         core.writer.add_packet(core.local_tag, abort.serialize(), core.source)
-        core.close(AssociationLost("the peer's INIT ACK has an Initiate Tag of 0", by_peer=False, cause_code=0))
+        reason = "the peer's INIT ACK has an Initiate Tag of 0"
+        core.close(AssociationLost(reason, by_peer=False, cause_code=cause.code))
         return
     if init_ack.a_rwnd < rules.MIN_A_RWND:
         # RFC 9260, 3.3.3: "A receiver of an INIT ACK chunk with the a_rwnd value set to a value smaller than 1500 MUST
@@ -234,7 +239,7 @@ def handle_init_ack(core: Core, init_ack: InitAckChunk, now: float) -> None:
         # RFC 9260, 5.4: "A COOKIE ECHO chunk MAY be sent to an UNCONFIRMED address, but it MUST be bundled with a
         # HEARTBEAT chunk including a nonce".
         paths.send_heartbeat(core, tcb.path, now)
-    unknown = to_report(init_ack.parameters)
+    unknown = to_report(core.options, init_ack.parameters)
     if unknown:
         core.reply(ErrorChunk([causes.unrecognized_parameters(unknown)]).serialize())
     core.t1.stop()

@@ -10,7 +10,7 @@ from typing import Final
 from datachan.sctp.addresses import TransportAddress
 from datachan.sctp.core import Core
 from datachan.sctp.errors import InvalidAddress, InvalidState
-from datachan.sctp.events import AssociationLost, PathStatus, PathStatusChanged
+from datachan.sctp.events import PathStatus, PathStatusChanged
 from datachan.sctp.records.path import Path
 from datachan.sctp.states import MAY_HEARTBEAT
 from datachan.sctp.tcb import Tcb
@@ -127,7 +127,7 @@ def count_error(core: Core, tcb: Tcb, path: Path, *, of_association: bool = True
     if of_association:
         core.error_count += 1
         if core.error_count > core.options.association_max_retrans:
-            core.close(AssociationLost("the peer does not answer any more", by_peer=False, cause_code=0))
+            core.give_up("the peer does not answer any more")
 
 
 def clear_errors(core: Core, tcb: Tcb, path: Path) -> None:
@@ -191,9 +191,12 @@ def schedule_heartbeat(core: Core, path: Path, now: float) -> None:
     RFC 9260, 8.3: "it is RECOMMENDED that a HEARTBEAT chunk is sent once per RTO of that destination address plus the
     protocol parameter 'HB.interval', with jittering of +/- 50% of the RTO value". A path that is unverified or may have
     failed gets its HEARTBEAT at once. As each one waits an RTO for its answer, that is one per RTO.
+
+    With an interval of 0, heartbeats are off. Only unverified addresses are still probed, because section 5.4 forbids
+    data to them before they are verified.
     """
     path.heartbeat_nonce = b""
-    if path.in_question:
+    if not path.confirmed or (path.in_question and path.heartbeat_interval > 0):
         path.heartbeat.start(now, 0.0)
     elif path.heartbeat_interval > 0:
         jitter = int.from_bytes(core.entropy(2), "big") / 65536 - 0.5
@@ -251,7 +254,7 @@ def measure_round_trip(core: Core, path: Path, now: float) -> None:
     per rule C5, or for a measurement made from a HEARTBEAT chunk; see Section 8.3), the computation in rule C3 is
     performed, including the computation of RTO, which might result in "collapsing" RTO back down".
     """
-    if core.state not in MAY_HEARTBEAT or not path.confirmed:
+    if core.state not in MAY_HEARTBEAT or not path.confirmed or path.heartbeat_interval <= 0:
         return
     path.measurement_nonce = core.entropy(_NONCE_LENGTH)
     path.measurement_sent_at = now

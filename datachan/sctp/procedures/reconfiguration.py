@@ -253,6 +253,10 @@ def _handle_incoming_reset(core: Core, tcb: Tcb, request: IncomingSsnResetReques
     if not reconfig.accept(number):
         return
     requested = request.stream_ids or tuple(core.queue.used_streams())
+    if core.state not in MAY_HEARTBEAT:
+        # During the handshake and the shutdown no request of ours is sent that could be the answer.
+        reconfig.answer(number, DENIED)
+        return
     if not core.options.allow_stream_reset or any(stream_id >= tcb.outbound_streams for stream_id in requested):
         reconfig.answer(number, DENIED)
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from datachan.sctp.core import Core
-from datachan.sctp.events import AssociationClosed, AssociationLost, ShutdownReceived
+from datachan.sctp.events import AssociationClosed, ShutdownReceived
 from datachan.sctp.serial import unwrap
 from datachan.sctp.states import AssociationState
 from datachan.sctp.tcb import Tcb
@@ -64,7 +64,7 @@ def handle_t2_timeout(core: Core, now: float) -> None:
     if core.t2.expirations > core.options.association_max_retrans:
         # RFC 9260, 9.2: "If this threshold is exceeded, the endpoint SHOULD destroy the TCB and SHOULD report the peer
         # endpoint unreachable to the upper layer".
-        core.close(AssociationLost("the peer did not answer the shutdown", by_peer=False, cause_code=0))
+        core.give_up("the peer did not answer the shutdown")
         return
     path = tcb.shutdown_path or tcb.path
     path.back_off()

@@ -19,6 +19,9 @@ from datachan.sctp.wire.parameters import (
 
 from . import keys
 
+MAX_REPORTED: Final = 512
+"""Bytes of unknown parameters that are echoed. An INIT may hold 64 kB of them, and its answer has to fit a packet."""
+
 SCTP_OVER_DTLS: Final = 1
 """The error detection method of RFC 9653 that DTLS provides."""
 
@@ -132,6 +135,21 @@ def asks_for_unsigned_asconf(peer: Sequence[Parameter]) -> bool:
     return listed and keys.random_number(peer) is None
 
 
-def to_report(peer: Sequence[Parameter]) -> list[UnknownParameter]:
-    """Return the unknown parameters whose type asks for a report (RFC 9260, section 3.2.1)."""
-    return [parameter for parameter in peer if isinstance(parameter, UnknownParameter) and parameter.report]
+def to_report(options: AssociationOptions, peer: Sequence[Parameter]) -> list[Parameter]:
+    """Return the parameters to report to the peer as unrecognized (RFC 9260, section 3.2.1), at most `MAX_REPORTED`.
+
+    Forward-TSN-Supported is reported where partial reliability is switched off: RFC 3758, 3.3.3 lets the peer "inform
+    its upper layer of the remote endpoint's inability to support partially reliable data transfer."
+    """
+    reported: list[Parameter] = []
+    room = MAX_REPORTED
+    for parameter in peer:
+        if isinstance(parameter, UnknownParameter):
+            unknown = parameter.report
+        else:
+            unknown = isinstance(parameter, ForwardTsnSupported) and not options.partial_reliability
+        length = len(parameter.serialize()) if unknown else 0
+        if unknown and length <= room:
+            room -= length
+            reported.append(parameter)
+    return reported

@@ -18,6 +18,7 @@ from datachan.sctp.wire.packet import COMMON_HEADER_LENGTH
 from datachan.sctp.wire.parameters import (
     CookiePreservative,
     HostNameAddress,
+    MalformedParameter,
     Parameter,
     StateCookie,
     UnrecognizedParameter,
@@ -59,7 +60,7 @@ def build_init_ack(
     parameters.extend(address_parameters(options.local_addresses, init.parameters))
     if options.authentication:
         parameters += keys.authentication_parameters(local_random, options.listed_chunks)
-    parameters.extend(UnrecognizedParameter(unknown.serialize()) for unknown in to_report(init.parameters))
+    parameters.extend(UnrecognizedParameter(unknown.serialize()) for unknown in to_report(options, init.parameters))
     # RFC 9260, 3.3.3: "The value of 0 MUST NOT be used, and the value MUST NOT be greater than the MIS value sent in
     # the INIT chunk."
     outbound = min(options.outbound_streams, init.inbound_streams)
@@ -71,6 +72,10 @@ def refuse(options: AssociationOptions, init: InitChunk) -> ErrorCause | None:
     if init.outbound_streams == 0 or init.inbound_streams == 0 or init.a_rwnd < MIN_A_RWND:
         return causes.invalid_mandatory_parameter()
     for parameter in init.parameters:
+        if isinstance(parameter, MalformedParameter):
+            # RFC 9260, 3.3.10.13: "This error cause MAY be included in ABORT chunks that are sent because an SCTP
+            # endpoint detects a protocol violation of the peer".
+            return causes.protocol_violation(f"parameter 0x{parameter.type:04x} is malformed")
         if isinstance(parameter, HostNameAddress):
             # RFC 9260, 5.1.2, B: "the endpoint MUST immediately send an ABORT chunk and MAY include an "Unresolvable
             # Address" error cause to its peer."

@@ -241,9 +241,12 @@ class RetransmissionQueue:
         self._check_forward_tsn(now)
 
     def expire(self, now: float) -> None:
-        """Abandon the messages whose lifetime has ended."""
+        """Abandon the messages whose lifetime has ended: queued ones, and those next in turn to be retransmitted."""
         for message in self._queue.expire(now):
             self._abandon_or_drop(message, LIFETIME)
+        for sender in self.senders:
+            if sender.flight.has_lost:
+                self._next_lost(sender, now)
 
     # -- SACK -------------------------------------------------------------------------------------------------
 
@@ -501,9 +504,8 @@ class RetransmissionQueue:
         writing = self.writing
         # RFC 9260, 6.1, C: "before sending new DATA chunks, the sender MUST first transmit any DATA chunks that are
         # marked for retransmission (limited by the current cwnd)."
-        lost = writing.flight.next_lost() if writing.flight.lost else None
-        if lost is not None:
-            return self._next_retransmission(lost, room, packet_empty, now)
+        if writing.flight.lost and writing.flight.has_lost:
+            return self._next_retransmission(room, packet_empty, now)
         if self.suspended or not self._queue.sendable or (writing is not self.current and not self.directed):
             writing.one_packet_now = False
             writing.note_app_limited()
@@ -530,18 +532,21 @@ class RetransmissionQueue:
                 if sender.path.pmtu.waiting:
                     sender.path.pmtu.start_search(now)
 
-    def _next_retransmission(
-        self, lost: OutstandingChunk, room: int, packet_empty: bool, now: float
-    ) -> OutstandingChunk | None:
-        writing = self.writing
-        chunk: OutstandingChunk | None = lost
+    def _next_lost(self, sender: PathSender, now: float) -> OutstandingChunk | None:
+        """Return the next chunk to retransmit on a path, after abandoning those before it whose lifetime has ended."""
+        chunk = sender.flight.next_lost()
         while chunk is not None:
             expires_at = chunk.message.expires_at
             if not self.can_abandon or expires_at is None or now < expires_at:
                 break
             self._give_up([chunk.message], LIFETIME)
             self._check_forward_tsn(now)
-            chunk = writing.flight.next_lost()
+            chunk = sender.flight.next_lost()
+        return chunk
+
+    def _next_retransmission(self, room: int, packet_empty: bool, now: float) -> OutstandingChunk | None:
+        writing = self.writing
+        chunk = self._next_lost(writing, now)
         if chunk is None:
             return None
         if chunk.length > room and room < writing.max_packet - self._reserved:
@@ -611,7 +616,9 @@ class RetransmissionQueue:
 
     def _waits_for_more(self) -> bool:
         """Return whether Nagle's algorithm delays a packet that is not full until it is full or all is acknowledged."""
-        return not self.all_acknowledged and self._queue.buffered < self._max_fragment
+        # Abandoned messages are not in flight: a FORWARD TSN without an answer does not hold new data back.
+        in_flight = any(sender.flight.size > 0 for sender in self.senders)
+        return in_flight and self._queue.buffered < self._max_fragment
 
     def _fits_key(self, message: OutgoingMessage, packet_empty: bool) -> bool:
         """Return whether a message is authenticated with the packet's key, which the first message determines."""

@@ -58,6 +58,7 @@ CAUSE_NAMES: Final[dict[int, str]] = {
 
 _U16_U16: Final = struct.Struct("!HH")
 _LONGEST_TEXT: Final = 200
+_LONGEST_ECHO: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +99,9 @@ def out_of_resource() -> ErrorCause:
 
 
 def unresolvable_address(parameter: Parameter) -> ErrorCause:
-    """Report an address or host name parameter that we cannot use (3.3.10.5)."""
-    return ErrorCause(UNRESOLVABLE_ADDRESS, parameter.serialize())
+    """Report an address or host name parameter that we cannot use (3.3.10.5); a long one is not echoed."""
+    echo = parameter.serialize()
+    return ErrorCause(UNRESOLVABLE_ADDRESS, echo if len(echo) <= _LONGEST_ECHO else b"")
 
 
 def unrecognized_chunk_type(chunk: bytes) -> ErrorCause:

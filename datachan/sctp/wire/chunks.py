@@ -506,7 +506,7 @@ def parse_init_untrusted(data: bytes, start: int, end: int) -> InitChunk:
     if end - start < INIT_HEADER_LENGTH:
         raise BadPacket(f"INIT or INIT ACK has length {end - start}, its header alone {INIT_HEADER_LENGTH}")
     chunk_type, _flags, _length, tag, a_rwnd, outbound, inbound, tsn = _INIT.unpack_from(data, start)
-    parameters = parse_parameters_untrusted(data, start + INIT_HEADER_LENGTH, end)
+    parameters = parse_parameters_untrusted(data, start + INIT_HEADER_LENGTH, end, tolerant=True)
     if chunk_type == INIT:
         return InitChunk(tag, a_rwnd, outbound, inbound, tsn, parameters)
     return InitAckChunk(tag, a_rwnd, outbound, inbound, tsn, parameters)

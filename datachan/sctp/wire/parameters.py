@@ -88,6 +88,17 @@ class UnknownParameter(Parameter):
 
 
 @dataclass(frozen=True, slots=True)
+class MalformedParameter(Parameter):
+    """A parameter of a known type whose value does not fit the type; the last of its list."""
+
+    type: int
+    value: bytes
+
+    def value_bytes(self) -> bytes:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
 class IPv4Address(Parameter):
     """An IPv4 address of the sender, four bytes (RFC 9260, 3.3.2.1.1)."""
 
@@ -395,19 +406,21 @@ class AddIncomingStreamsRequest(Parameter):
         return _U32_U16_U16.pack(self.request_sequence_number, self.new_streams, 0)
 
 
-def parse_parameters_untrusted(data: bytes, start: int, end: int) -> list[Parameter]:
+def parse_parameters_untrusted(data: bytes, start: int, end: int, *, tolerant: bool = False) -> list[Parameter]:
     """Parse the parameters in data[start:end], up to and including one of unknown type that stops processing.
 
     Args:
         data: the packet; `start` must be 4-byte aligned within the chunk.
         start: the offset of the first parameter.
         end: the offset where the chunk ends, by its Chunk Length.
+        tolerant: return a `MalformedParameter` as the last one where a value does not fit its type. INIT and INIT ACK
+            are parsed this way, because the ABORT that answers them needs their Initiate Tag.
 
     Returns:
         The parameters in order, of known and unknown types.
 
     Raises:
-        BadPacket: a length is below 4, exceeds the chunk, or does not fit the type.
+        BadPacket: a length is below 4 or exceeds the chunk, or a value does not fit its type.
     """
     parameters: list[Parameter] = []
     while start < end:
@@ -416,19 +429,27 @@ def parse_parameters_untrusted(data: bytes, start: int, end: int) -> list[Parame
         parameter_type, length = TLV_HEADER.unpack_from(data, start)
         if length < HEADER_LENGTH or length > end - start:
             raise BadPacket(f"parameter 0x{parameter_type:04x} has length {length}; {end - start} bytes are left")
-        value = data[start + HEADER_LENGTH : start + length]
-        parse = _PARSERS.get(parameter_type)
-        if parse is not None:
-            parameters.append(parse(value))
-        else:
-            unknown = UnknownParameter(parameter_type, value)
-            parameters.append(unknown)
-            # RFC 9260, 3.2.1: "Stop processing this parameter and do not process any further parameters within this
-            # chunk."
-            if unknown.stop_processing:
-                break
+        parameter = _parse_value_untrusted(parameter_type, data[start + HEADER_LENGTH : start + length], tolerant)
+        parameters.append(parameter)
+        # RFC 9260, 3.2.1: "Stop processing this parameter and do not process any further parameters within this chunk."
+        if isinstance(parameter, MalformedParameter) or (
+            isinstance(parameter, UnknownParameter) and parameter.stop_processing
+        ):
+            break
         start += (length + 3) & ~3
     return parameters
+
+
+def _parse_value_untrusted(parameter_type: int, value: bytes, tolerant: bool) -> Parameter:
+    parse = _PARSERS.get(parameter_type)
+    if parse is None:
+        return UnknownParameter(parameter_type, value)
+    try:
+        return parse(value)
+    except BadPacket:
+        if not tolerant:
+            raise
+        return MalformedParameter(parameter_type, value)
 
 
 def _pack_u16s(numbers: tuple[int, ...]) -> bytes:
