@@ -116,6 +116,17 @@ def header_length(host: str) -> int:
     return (_IPV6_HEADER if ":" in host else _IPV4_HEADER) + _UDP_HEADER
 
 
+def with_scope_id(address: Address) -> Address:
+    """Return an address in the form of the system: the interface of "fe80::1%eth0" is a number beside the host."""
+    host, _, zone = address[0].partition("%")
+    if not zone or len(address) != 2:
+        return address
+    try:
+        return host, address[1], 0, int(zone) if zone.isdecimal() else socket.if_nametoindex(zone)
+    except OSError:  # the interface has gone: the system refuses the address
+        return host, address[1], 0, 0
+
+
 def route_mtu(local: str, remote: Address) -> int | None:
     """How long an IP packet the route from a local address to a remote one takes, as far as this host knows.
 
@@ -127,8 +138,8 @@ def route_mtu(local: str, remote: Address) -> int | None:
         if not _set_discovery(sock, _PMTUDISC_PROBE):
             return None
         try:
-            sock.bind((local, 0))
-            sock.connect(remote)
+            sock.bind(with_scope_id((local, 0)))
+            sock.connect(with_scope_id(remote))
             return sock.getsockopt(*((socket.IPPROTO_IPV6, _IPV6_MTU) if six else (socket.IPPROTO_IP, _IP_MTU)))
         except OSError:
             return None
@@ -199,7 +210,7 @@ class UdpSocket:
         sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         try:
             _set_buffers(sock, receive_buffer, send_buffer)
-            sock.bind((host, port))
+            sock.bind(with_scope_id((host, port)))
             bound = cls(sock, offload=offload)
         except BaseException:
             sock.close()
@@ -552,7 +563,7 @@ def source_address(address: Address) -> str | None:
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(address)  # sends nothing
+            probe.connect(with_scope_id(address))  # sends nothing
             found: str = probe.getsockname()[0]
         except OSError:
             return None

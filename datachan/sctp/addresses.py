@@ -94,6 +94,7 @@ def usable_addresses(
     # The other addresses MAY be ignored."
     types = {address_type(ip) for ip in (source[0], *local)}
     for ip in listed_addresses(parameters):
+        ip = with_zone_of(source[0], ip)
         address = (ip, source[1])
         usable = address_type(ip) in types and leads_to_peer(ip, source)
         if usable and address not in addresses and len(addresses) < MAX_ADDRESSES:
@@ -123,6 +124,12 @@ def address_parameters(local: Sequence[str], parameters: Sequence[Parameter] | N
 def leads_to_peer(ip: str, source: TransportAddress) -> bool:
     """Return whether an address that a peer at `source` claims may lead to that peer rather than to a host near us."""
     return is_unicast(ip) and _reach(ip) >= _reach(source[0])
+
+
+def with_zone_of(source: str, ip: str) -> str:
+    """Return an address that a packet lists: a link-local one belongs to the interface that the packet came in by."""
+    zone = source.partition("%")[2]
+    return f"{ip}%{zone}" if zone and _reach(ip) == 1 and ":" in ip else ip
 
 
 def is_unicast(ip: str) -> bool:

@@ -12,6 +12,7 @@ from ipaddress import IPv6Address, ip_address
 
 from datachan.sctp.addresses import TransportAddress, normalize
 from datachan.udp import Address as SystemAddress
+from datachan.udp import with_scope_id
 
 
 def to_engine(address: SystemAddress) -> TransportAddress:
@@ -30,12 +31,7 @@ def to_system(address: TransportAddress, *, six: bool) -> SystemAddress:
         six: whether it is for an IPv6 socket, which takes IPv4 addresses mapped into IPv6.
     """
     host, port = address
-    if ":" not in host:
-        return (f"::ffff:{host}" if six else host), port
-    host, _, zone = host.partition("%")
-    if not zone:
-        return host, port
-    return host, port, 0, _interface_number(zone)
+    return (f"::ffff:{host}", port) if six and ":" not in host else with_scope_id(address)
 
 
 def with_scope(host: str, scope: int = 0) -> str:
@@ -76,11 +72,12 @@ def numeric_host(address: SystemAddress) -> str:
 
 
 def _interface_name(number: int) -> str:
-    """Return the name of an interface; its number as text if it has gone."""
+    """Return the name of an interface; its number as text if it has gone, or its name is not ASCII."""
     try:
-        return socket.if_indextoname(number)
+        name = socket.if_indextoname(number)
     except (OSError, OverflowError):
         return str(number)
+    return name if name.isascii() and name.isprintable() else str(number)
 
 
 def _interface_number(name: str) -> int:

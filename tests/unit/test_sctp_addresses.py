@@ -104,3 +104,12 @@ def test_a_cookie_keeps_the_addresses_of_the_peer() -> None:
 def test_our_own_addresses_must_be_addresses_of_a_host() -> None:
     with pytest.raises(ValueError, match=r"224\.0\.0\.1"):
         AssociationOptions(local_addresses=("224.0.0.1",))
+
+
+def test_listed_link_local_addresses_belong_to_the_interface_of_the_packet() -> None:
+    listed = [address_parameter(ip) for ip in ("fe80::2", "2001:db8::1")]
+    assert usable_addresses(listed, ("fe80::1%eth0", 9899)) == [
+        ("fe80::1%eth0", 9899),
+        ("fe80::2%eth0", 9899),
+        ("2001:db8::1", 9899),
+    ]

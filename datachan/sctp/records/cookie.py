@@ -16,7 +16,7 @@ from datachan.sctp.addresses import TransportAddress, address_parameter, ip_of
 from datachan.sctp.wire.parameters import IPv4Address, IPv6Address
 
 _CONTENT: Final = struct.Struct("!ddIIIIIIIHHHHqBBBH")
-_PORT: Final = struct.Struct("!HB")
+_PORT: Final = struct.Struct("!HBB")
 _MAC_LENGTH: Final = 32
 
 
@@ -180,16 +180,20 @@ def judge_cookie(
 
 def _pack_address(address: TransportAddress) -> bytes:
     packed = address_parameter(address[0]).address
-    return _PORT.pack(address[1], len(packed)) + packed
+    zone = address[0].partition("%")[2].encode()  # the interface of a link-local address
+    return _PORT.pack(address[1], len(packed), len(zone)) + packed + zone
 
 
 def _unpack_addresses(body: bytes, count: int, start: int) -> list[TransportAddress]:
     """Return the addresses at the end of an authentic cookie."""
     addresses: list[TransportAddress] = []
     for _ in range(count):
-        port, length = _PORT.unpack_from(body, start)
+        port, length, zone_length = _PORT.unpack_from(body, start)
         start += _PORT.size
         packed = body[start : start + length]
         start += length
-        addresses.append((ip_of(IPv4Address(packed) if length == 4 else IPv6Address(packed)), port))
+        ip = ip_of(IPv4Address(packed) if length == 4 else IPv6Address(packed))
+        zone = body[start : start + zone_length].decode()
+        start += zone_length
+        addresses.append((f"{ip}%{zone}" if zone else ip, port))
     return addresses
