@@ -14,8 +14,8 @@ from datachan.sctp.events import Event, MessageReceived
 from datachan.sctp.rx.base import Reassembly
 from datachan.sctp.rx.interleaved import InterleavedReassembly
 from datachan.sctp.rx.reassembly import ReassemblyQueue
-from datachan.sctp.tx.flight import Flight
-from datachan.sctp.tx.outstanding import RENEGE_BUDGET, OutstandingData
+from datachan.sctp.tx.flight import MAX_SUSPECTS, Flight
+from datachan.sctp.tx.outstanding import RENEGE_BUDGET, OutstandingData, split
 from datachan.sctp.tx.send_queue import OutgoingMessage
 from datachan.sctp.wire.chunks import DataChunk
 from datachan.sctp.wire.extensions import IDataChunk
@@ -149,3 +149,64 @@ def test_the_budget_for_reneging_bounds_its_work_and_grows_with_progress() -> No
     data.acknowledge(1000, [], 1.0)
     assert data.renege_budget == RENEGE_BUDGET
     data.check_invariants()
+
+
+def test_a_sack_costs_what_it_lists_of_the_blocks_known() -> None:
+    data = outstanding(6002)
+    data.acknowledge(0, [(2 * n, 2 * n) for n in range(1, 3001)], 1.0)
+    lowest = [(2 * n, 2 * n) for n in range(1, 17)]
+
+    def acknowledge() -> None:
+        for _ in range(50):
+            data.acknowledge(0, lowest, 1.0)
+
+    assert count_steps(acknowledge) < 50 * len(lowest) * STEPS_EACH
+    assert data.renege_budget == RENEGE_BUDGET
+    data.acknowledge(0, [(2 * n, 2 * n) for n in range(1, 3000)], 1.0)
+    data.acknowledge(0, [], 1.0)
+    # The TSN above the blocks of the last but one SACK was remembered, and is taken back with the others.
+    assert data.renege_budget == RENEGE_BUDGET - 3000
+    data.check_invariants()
+
+
+def test_a_shutdown_costs_what_it_acknowledges_of_the_blocks_known() -> None:
+    data = outstanding(6002)
+    data.acknowledge(0, [(2 * n, 2 * n) for n in range(1, 3001)], 1.0)
+
+    def shut_down() -> None:
+        for tsn in range(1, 101):
+            data.acknowledge(tsn, None, 1.0)
+
+    assert count_steps(shut_down) < 100 * STEPS_EACH
+    assert data.renege_budget == RENEGE_BUDGET
+    data.acknowledge(100, [], 1.0)
+    assert data.renege_budget == RENEGE_BUDGET - 2950
+    data.check_invariants()
+
+
+def test_a_sack_does_not_visit_every_chunk_that_may_be_late() -> None:
+    data = outstanding(4000)
+    [flight] = data.flights
+    data.acknowledge(0, [(4000, 4000)], 1.0)
+    assert count_steps(lambda: flight.find_lost(0.5, 1.25)) < MAX_SUSPECTS * 15
+    assert flight.find_lost(0.5, 1.25) == ([], 0.25)
+    lost, wait = flight.find_lost(0.5, 1.5)
+    assert len(lost) == 3999
+    assert wait == 0.0
+
+
+@pytest.mark.parametrize(
+    ("highest", "lower", "upper"),
+    [
+        (0, [], [(1, 3), (5, 5), (7, 9)]),
+        (1, [(1, 1)], [(2, 3), (5, 5), (7, 9)]),
+        (2, [(1, 2)], [(3, 3), (5, 5), (7, 9)]),
+        (4, [(1, 3)], [(5, 5), (7, 9)]),
+        (5, [(1, 3), (5, 5)], [(7, 9)]),
+        (9, [(1, 3), (5, 5), (7, 9)], []),
+    ],
+)
+def test_intervals_are_split_behind_a_number(
+    highest: int, lower: list[tuple[int, int]], upper: list[tuple[int, int]]
+) -> None:
+    assert split([(1, 3), (5, 5), (7, 9)], highest) == (lower, upper)

@@ -18,6 +18,10 @@ ACKED: Final = 1
 LOST: Final = 2
 ABANDONED: Final = 3
 
+MAX_SUSPECTS: Final = 64
+"""Late chunks that a SACK visits to find when the last of them counts as lost. To visit all of them would cost a SACK
+as much as all that is in flight."""
+
 RENEGED: Final = -2
 """The packet number of a chunk on which the peer reneged (RFC 9260, 6.2.1)."""
 
@@ -179,19 +183,24 @@ class Flight:
             now: monotonic seconds.
 
         Returns:
-            The lost chunks, and the seconds until the next suspected chunk counts as lost; 0.0 when none is suspected.
+            The lost chunks, and the seconds until all suspected chunks count as lost; 0.0 when none is suspected.
         """
         rack = self.rack
         lost: list[OutstandingChunk] = []
         wait = 0.0
+        suspects = 0
         for chunk in self.chunks.values():
             if not rack.sent_before(chunk.sent_at, chunk.tsn):
                 break
             remaining = chunk.sent_at + rack.rtt + reordering_window - now
             if remaining <= 0:
                 lost.append(chunk)
-            else:
-                wait = remaining
+                continue
+            wait = remaining
+            suspects += 1
+            if suspects == MAX_SUSPECTS:
+                # The suspects behind were sent later, but not after the newest delivered chunk.
+                return lost, rack.xmit_ts + rack.rtt + reordering_window - now
         return lost, wait
 
     # -- acknowledgment --------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ flight on that path. It knows no timers and no windows. The retransmission queue
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Final
 
 from datachan.sctp.wire.chunks import (
@@ -194,7 +195,7 @@ class OutstandingData:
             exhausted: receives the messages whose retransmissions are used up.
 
         Returns:
-            The bytes newly lost, and the seconds until the next suspected chunk counts as lost; 0.0 when none is
+            The bytes newly lost, and the seconds until all suspected chunks count as lost; 0.0 when none is
             suspected.
         """
         lost, wait = flight.find_lost(reordering_window, now)
@@ -239,17 +240,12 @@ class OutstandingData:
             previous = end
         return cumulative_tsn_ack + previous < self.next_tsn
 
-    def gaps_above(self, cumulative_tsn_ack: int) -> list[Interval]:
-        """Return the Gap Ack Blocks of the last SACK as offsets from a later Cumulative TSN Ack."""
-        base = cumulative_tsn_ack
-        return [(max(start - base, 1), end - base) for start, end in self._acked if end > base]
-
-    def acknowledge(self, cumulative_tsn_ack: int, gaps: list[Interval], now: float) -> AckInfo:
+    def acknowledge(self, cumulative_tsn_ack: int, gaps: list[Interval] | None, now: float) -> AckInfo:
         """Apply a SACK that `is_valid_sack` accepted and that is not older than the last one.
 
         Args:
             cumulative_tsn_ack: unwrapped.
-            gaps: its Gap Ack Blocks, offsets as on the wire.
+            gaps: its Gap Ack Blocks, offsets as on the wire; None to keep those of the last SACK.
             now: monotonic seconds.
 
         Returns:
@@ -261,7 +257,9 @@ class OutstandingData:
         if cumulative_tsn_ack > self.cumulative_tsn_ack:
             info.cumulative_advanced = True
             self._advance(cumulative_tsn_ack, now)
-        if gaps or self._acked:
+        if gaps is None and self._acked and self._acked[-1][1] <= cumulative_tsn_ack:
+            gaps = []
+        if gaps is not None and (gaps or self._acked):
             self._acknowledge_gaps(gaps, now)
         for flight in self.flights:
             info.bytes_acked += flight.bytes_acked
@@ -334,16 +332,17 @@ class OutstandingData:
         """Apply the Gap Ack Blocks of a SACK: what they newly acknowledge, and what they no longer list."""
         base = self.cumulative_tsn_ack
         acked = [(base + start, base + end) for start, end in gaps]
+        previous = self._acked
+        kept: list[Interval] = []
         if len(gaps) >= MANY_BLOCKS:
             # RFC 9260, 6.7: a SACK reports what fits "and leave the remaining highest TSN numbers unacknowledged."
-            highest = acked[-1][1]
-            acked += [(max(start, highest + 1), end) for start, end in self._acked if end > highest]
-        self._mark_acked(subtract(acked, self._acked), now)
-        for start, end in subtract(self._acked, acked):
+            previous, kept = split(previous, acked[-1][1])
+        self._mark_acked(subtract(acked, previous), now)
+        for start, end in subtract(previous, acked):
             for tsn in range(max(start, base + 1), end + 1):
                 self._renege(tsn, now)
-        self._acked = acked
-        if not acked:
+        self._acked = acked + kept
+        if not self._acked:
             for flight in self.flights:
                 flight.packets_sacked = 0
 
@@ -471,6 +470,19 @@ class OutstandingData:
             raise AssertionError(f"flight payload {self.flight_payload}, found {payload}")
         if list(self._chunks) != list(range(self.cumulative_tsn_ack + 1, self.next_tsn)):
             raise AssertionError("the outstanding TSNs are not consecutive")
+
+
+def split(intervals: list[Interval], highest: int) -> tuple[list[Interval], list[Interval]]:
+    """Return the parts of ascending, disjoint intervals up to `highest` and above it."""
+    count = bisect_right(intervals, (highest, highest))
+    lower, upper = intervals[:count], intervals[count:]
+    if upper and upper[0][0] == highest:
+        lower.append(upper.pop(0))
+    if lower and lower[-1][1] > highest:
+        start, end = lower[-1]
+        lower[-1] = (start, highest)
+        upper.insert(0, (highest + 1, end))
+    return lower, upper
 
 
 def subtract(minuend: list[Interval], subtrahend: list[Interval]) -> list[Interval]:

@@ -286,11 +286,10 @@ class RetransmissionQueue:
             return None
         if cumulative_tsn_ack == outstanding.cumulative_tsn_ack:
             return AckInfo()
-        gaps = outstanding.gaps_above(cumulative_tsn_ack)
-        return self._acknowledge(cumulative_tsn_ack, gaps, self._a_rwnd, [], now)
+        return self._acknowledge(cumulative_tsn_ack, None, self._a_rwnd, [], now)
 
     def _acknowledge(
-        self, cumulative_tsn_ack: int, gaps: list[Interval], a_rwnd: int, duplicates: list[int], now: float
+        self, cumulative_tsn_ack: int, gaps: list[Interval] | None, a_rwnd: int, duplicates: list[int], now: float
     ) -> AckInfo:
         outstanding = self.outstanding
         for sender in self.senders:
