@@ -1,6 +1,6 @@
-"""Which worker process runs which test: those that share a browser stay together, all others go wherever there is room.
+"""Assign tests to worker processes: tests that share a browser stay together, and others go to any free worker.
 
-(pytest-xdist's own `--dist loadgroup` marks groups in the tests' ids, which pytest 9.2 no longer lets it change.)
+(pytest-xdist's own `--dist loadgroup` changes the ids of tests, which pytest 9.2 no longer allows.)
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import re
 
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
-# What tests/interop/conftest.py puts into the parameters: [chromium-as-a-user…
+# The parameters that tests/interop/conftest.py makes: [chromium-as-a-user…
 _BROWSER = re.compile(r"\[(?:.*-)?(chromium|firefox)-")
 
 
 class BrowsersStayTogether(LoadScopeScheduling):
-    """Hand out one test at a time, but all tests of a file that drive the same browser at once."""
+    """Hand out single tests, but all tests of a file with the same browser together."""
 
     def _split_scope(self, nodeid: str) -> str:
         """Return the name of the group that a test belongs to."""

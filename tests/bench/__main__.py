@@ -1,7 +1,7 @@
-"""Everything side by side, in two processes over loopback: `make bench`, or `python -m tests.bench --help`.
+"""Measure every stack side by side, in two processes over loopback: `make bench`, or `python -m tests.bench --help`.
 
-Each stack talks to itself, and the stacks take turns, so that whatever else the machine does meets all of them; what
-counts is the ratio of the medians. Absolute figures say as much about the machine as about the stack.
+Each stack talks to itself, and the stacks take turns, so that other work of the machine affects all of them alike.
+Compare the ratios of the medians. Absolute figures say as much about the machine as about the stack.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from tests.stacks.process import Contender
 
 
 class Book:
-    """What was measured so far.
+    """The measurements so far.
 
     Attributes:
-        results: contender and figure to what its runs gave.
-        failures: what could not be measured.
+        results: the results of the runs, by contender and figure.
+        failures: what could not be measured, and why.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Book:
 
 
 def contenders(arguments: argparse.Namespace) -> tuple[list[Contender], dict[str, str]]:
-    """Who is measured, and who cannot be, and why."""
+    """Return the stacks to measure, and those that cannot run with the reason."""
     found, missing = others(arguments.wrtc_python, arguments.node_modules)
     ours = []
     if not arguments.no_compiled:
@@ -58,19 +58,19 @@ def contenders(arguments: argparse.Namespace) -> tuple[list[Contender], dict[str
 
 
 def in_turns(chosen: Sequence[Contender], turn: int) -> Iterator[Contender]:
-    """The contenders, every other time backwards."""
+    """Return the contenders, in reverse order every other time."""
     return iter(chosen) if turn % 2 == 0 else reversed(chosen)
 
 
 async def run_browsers(chosen: Sequence[Contender], host: str, seconds: float, book: Book) -> None:
-    """Browsers, each with itself, with our fastest build and with aiortc."""
+    """Measure browsers, each with itself, with our fastest build and with aiortc."""
     ours = [item for item in chosen if item.name.startswith(PURE)][:1]
     stacks = [*ours, *(item for item in chosen if item.name == AIORTC)]
     book.failures += await browsers.measure(stacks, host, seconds, book.enter)
 
 
 async def run(chosen: Sequence[Contender], rows: Sequence[str], arguments: argparse.Namespace) -> Book:
-    """All measurements, interleaved."""
+    """Run all measurements, interleaved."""
     book, host = Book(), host_address()
     for turn in range(arguments.runs):
         for row in rows:
@@ -97,7 +97,7 @@ async def run(chosen: Sequence[Contender], rows: Sequence[str], arguments: argpa
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Run the command line."""
     everything = [*ROWS, "dtls", "browsers"]
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", default=",".join(everything), help="what is measured (%(default)s)")
@@ -117,7 +117,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; 1 when datachan itself could not be measured."""
+    """Measure and print; return 1 when datachan itself could not be measured."""
     options = parse(arguments)
     about = machine()
     chosen, missing = contenders(options)

@@ -1,8 +1,8 @@
-"""Ten thousand associations on one socket: part of `make bench-scale`, or `python -m tests.bench.associations --help`.
+"""Measure ten thousand associations on one socket: `make bench-scale`, or `python -m tests.bench.associations --help`.
 
-The process measured has one one-to-many socket; another process has the peers, each with an SCTP port of its own. It
-tells what an association takes of memory while it is idle and once it has received and sent a message, how long one is
-in coming, and that every one of them still works.
+The measured process has a one-to-many socket; another process has the peers, each with its own SCTP port. The output
+has the memory of an association while it is idle and after it has received and sent a message, and the time to set one
+up. At the end, every association still works.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _HELLO: Final = b"hello"
 
 
 async def measure(count: int) -> dict[str, float]:
-    """What so many associations take: kB each when idle, kB each once used, ms for one to come; and how many there are.
+    """Measure `count` associations: kB each when idle, kB each once used, ms to set one up, and their number.
 
     Raises:
         RuntimeError: the process with the peers has ended.
@@ -56,7 +56,7 @@ async def measure(count: int) -> dict[str, float]:
             there = len(server.associations())
         finally:
             echoing.cancel()
-            await server.close()  # while there is somebody to say goodbye to
+            await server.close()  # while the peers can still answer
             process.kill()
             await process.wait()
     made = count - _WARM_UP
@@ -76,7 +76,7 @@ async def _echo(server: sctpsocket_udp) -> None:
 
 
 async def be_the_peers(port: int, udp_port: int) -> None:
-    """Connect, and talk on all associations, as told."""
+    """Connect, and use all associations when the measuring process says so."""
     lines = await standard_input()
     peers: list[sctpsocket_tcp] = []
 
@@ -102,7 +102,7 @@ async def be_the_peers(port: int, udp_port: int) -> None:
 
 
 def rows(count: int) -> list[str]:
-    """Measure, and say it as rows of a table."""
+    """Measure, and return the rows of a table."""
     figures = asyncio.run(measure(count))
     there = f"{figures['associations']:.0f} on one SCTP socket"
     return [

@@ -1,7 +1,7 @@
-"""Microseconds per DTLS record, in and out, one by one and in batches: run with `python -m tests.bench.bench_dtls`.
+"""Measure microseconds per DTLS record, in and out, single and in batches: `python -m tests.bench.bench_dtls`.
 
-Absolute times say little on a shared machine; the ratios of one run do. "OpenSSL" is pyOpenSSL called by hand in the
-same two ways, the floor under ours.
+On a shared machine, compare the ratios of one run and not absolute times. "OpenSSL" is pyOpenSSL called directly in
+the same two ways, which is the lower bound.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Pair = tuple[DtlsConnection, DtlsConnection]
 
 
 def connected_pair() -> Pair:
-    """A client and a server that have shaken hands."""
+    """Return a client and a server after their handshake."""
     ours, theirs = Certificate.generate(datetime.now(UTC)), Certificate.generate(datetime.now(UTC))
     client = DtlsConnection(
         certificate=ours, is_client=True, remote_fingerprints=[theirs.fingerprint()], now=0.0, max_undelivered=1 << 30
@@ -38,7 +38,7 @@ def connected_pair() -> Pair:
 
 
 def handshake_milliseconds(repeat: int) -> float:
-    """The best time of a whole handshake, both sides in one process, two new certificates included."""
+    """Return the shortest time of a whole handshake, with both sides in one process and two new certificates."""
     best = float("inf")
     for _ in range(repeat):
         begun = perf_counter()
@@ -48,7 +48,7 @@ def handshake_milliseconds(repeat: int) -> float:
 
 
 def ours(size: int, count: int, batch: int, repeat: int) -> tuple[float, float]:
-    """Microseconds per record out and in through DtlsConnection, `batch` records per call."""
+    """Measure microseconds per record out and in through DtlsConnection, `batch` records per call."""
     client, server = connected_pair()
     messages = [bytes(size)] * batch
     best_out = best_in = float("inf")
@@ -72,7 +72,7 @@ def ours(size: int, count: int, batch: int, repeat: int) -> tuple[float, float]:
 
 
 def bare(size: int, count: int, repeat: int) -> dict[str, tuple[float, float]]:
-    """Microseconds per record out and in through pyOpenSSL: read and probed one by one, and in batches of 13."""
+    """Measure microseconds per record out and in through pyOpenSSL: one by one with a probe, and in batches of 13."""
     client, server = bare_connections()
     message = bytes(size)
 
@@ -112,7 +112,7 @@ def bare(size: int, count: int, repeat: int) -> dict[str, tuple[float, float]]:
 
 
 def nothing_left(read: Callable[[int], bytes]) -> None:
-    """Ask once more, in vain, as a reader must that does not count."""
+    """Read once more without a result, as a reader must that does not count records."""
     try:
         read(65536)
     except SSL.WantReadError:
@@ -121,7 +121,7 @@ def nothing_left(read: Callable[[int], bytes]) -> None:
 
 
 def bare_connections() -> tuple[SSL.Connection, SSL.Connection]:
-    """A client and a server of pyOpenSSL's own, with the first of our cipher suites."""
+    """Return a client and a server of pyOpenSSL, with the first of our cipher suites."""
     connections = []
     for is_client in (True, False):
         certificate = Certificate.generate(datetime.now(UTC))

@@ -1,6 +1,6 @@
-"""How long a connection takes, in one process over loopback: `python -m tests.bench.bench_setup`.
+"""Measure the time to set up a connection, in one process over loopback: `python -m tests.bench.bench_setup`.
 
-Both ends run here, so that whatever is measured includes the work of both.
+Both ends run in this process, so the times include the work of both.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PATIENCE = 10.0
 
 
 async def connect(**configuration: Any) -> tuple[RTCPeerConnection, RTCPeerConnection, float]:
-    """Two connected peers, and the milliseconds from the applied answer until the channel was open."""
+    """Connect two peers; return them and the milliseconds from the applied answer to the open channel."""
     settings = RTCConfiguration(hostAddresses=["127.0.0.1"], **configuration)
     a, z = RTCPeerConnection(settings), RTCPeerConnection(settings)
     channel = a.createDataChannel("bench")
@@ -31,7 +31,7 @@ async def connect(**configuration: Any) -> tuple[RTCPeerConnection, RTCPeerConne
 
 
 async def open_time(runs: int = 20, **configuration: Any) -> float:
-    """Milliseconds from the applied answer to the open channel, the median of some connections."""
+    """Return the median of the milliseconds from the applied answer to the open channel."""
     times: list[float] = []
     for _ in range(runs):
         a, z, took = await connect(**configuration)
@@ -41,7 +41,7 @@ async def open_time(runs: int = 20, **configuration: Any) -> float:
 
 
 async def pairs_in_a_row(count: int = 100, **configuration: Any) -> float:
-    """Milliseconds each of many pairs takes, from nothing to the open channel, all of them staying up."""
+    """Return the milliseconds that each of many pairs takes to open its channel, while all of them stay connected."""
     made: list[RTCPeerConnection] = []
     begun = time.perf_counter()
     for _ in range(count):

@@ -1,9 +1,9 @@
-"""What a message costs in either peer, from `send` to the datagram and from the datagram to the callback, no socket.
+"""Measure a message in both peers without sockets: from `send` to the datagram, and from there to the callback.
 
     python -m tests.bench.bench_stack [--size 100] [--count 20000] [--profile send|receive]
 
-One process and no system calls: it repeats well also while other programs run. Two builds are compared by running it
-in turns with PYTHONPATH set to either. Best of some repetitions, in microseconds.
+It is one process without system calls, so the results repeat well even while other programs run. To compare two
+builds, run it in turns with PYTHONPATH set to each. The output is the best of some repetitions, in microseconds.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from datachan.peer.channel_registry import ChannelRegistry
 from datachan.sctp.options import data_channel_options
 from datachan.stack import Stack
 
-QUEUED = 1 << 20  # what the application has in a channel at a time, in bytes
+QUEUED = 1 << 20  # bytes that the application keeps queued in a channel
 
 
 class Transports:
-    """What a registry asks of the connection below it."""
+    """The connection that a channel registry needs."""
 
     running = True
     max_message_size = float("inf")
@@ -41,7 +41,7 @@ class Transports:
 
 
 class End:
-    """One peer without its socket, with the time it has used."""
+    """A peer without a socket, and the time it has used."""
 
     def __init__(self, certificate: Certificate, theirs: Certificate, *, is_client: bool) -> None:
         self.registry: Any = ChannelRegistry(self.announced)
@@ -68,7 +68,7 @@ class End:
         self.on_message(message)
 
     def take(self, datagrams: list[bytes], profile: cProfile.Profile | None = None) -> list[bytes]:
-        """Take what came, tell the application, and give what is to be sent."""
+        """Process received datagrams, deliver events, and return the datagrams to send."""
         if profile is not None:
             profile.enable()
         begun = perf_counter()
@@ -90,7 +90,7 @@ class End:
 
 
 def connected() -> tuple[End, End]:
-    """Two ends with an open channel."""
+    """Return two ends with an open channel."""
     certificates = [Certificate.generate(datetime.now(UTC)) for _ in range(2)]
     a = End(certificates[0], certificates[1], is_client=True)
     z = End(certificates[1], certificates[0], is_client=False)
@@ -102,7 +102,7 @@ def connected() -> tuple[End, End]:
 
 
 def shuttle(a: End, z: End, done: Callable[[], bool], profiles: dict[str, cProfile.Profile] | None = None) -> None:
-    """Carry datagrams in both directions, a hundred at a time, until it is done."""
+    """Carry datagrams in both directions, a hundred at a time, until the condition holds."""
     profiles = profiles or {}
     to_z: list[bytes] = []
     to_a: list[bytes] = []
@@ -113,7 +113,7 @@ def shuttle(a: End, z: End, done: Callable[[], bool], profiles: dict[str, cProfi
 
 
 def transfer(size: int, count: int, profiles: dict[str, cProfile.Profile] | None = None) -> tuple[float, float]:
-    """Microseconds a message takes at its sender and at its receiver."""
+    """Measure the microseconds that a message takes at its sender and at its receiver."""
     a, z = connected()
     received = 0
 
@@ -143,7 +143,7 @@ def transfer(size: int, count: int, profiles: dict[str, cProfile.Profile] | None
 
 
 def pings(count: int, size: int = 64) -> float:
-    """Microseconds of a round trip, both ends together."""
+    """Measure the microseconds of a round trip, both ends together."""
     a, z = connected()
     z.on_message = z.channel.send
     came = 0

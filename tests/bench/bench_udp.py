@@ -1,8 +1,8 @@
-"""How fast datagrams move over loopback: asyncio's own endpoint, UdpSocket without offload, UdpSocket with it.
+"""Measure datagrams over loopback: asyncio's own endpoint, UdpSocket without offload, and UdpSocket with it.
 
     python -m tests.bench.bench_udp [datagrams] [size]
 
-All run side by side in turns, in one process; compare the ratios, not the times.
+All of them run in turns, in one process. Compare the ratios, not the times.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BUFFER = 4 << 20
 
 
 class _Counter(asyncio.DatagramProtocol):
-    """Counts what comes, and says when a burst is complete."""
+    """Count datagrams, and report when a burst is complete."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -44,7 +44,7 @@ class _Counter(asyncio.DatagramProtocol):
 
 
 async def with_asyncio(datagrams: int, size: int) -> float:
-    """Seconds for so many datagrams through asyncio's datagram endpoints."""
+    """Measure the seconds for `count` datagrams through asyncio's datagram endpoints."""
     loop = asyncio.get_running_loop()
     counter = _Counter()
     into, _ = await loop.create_datagram_endpoint(lambda: counter, local_addr=("127.0.0.1", 0))
@@ -64,7 +64,7 @@ async def with_asyncio(datagrams: int, size: int) -> float:
 
 
 async def with_udp_socket(datagrams: int, size: int, *, offload: bool) -> float:
-    """Seconds for so many datagrams through `UdpSocket`."""
+    """Measure the seconds for `count` datagrams through `UdpSocket`."""
     counter = _Counter()
     into = UdpSocket.bind("127.0.0.1", receive_buffer=BUFFER, offload=offload)
     out = UdpSocket.bind("127.0.0.1", offload=offload)

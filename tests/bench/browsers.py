@@ -1,4 +1,4 @@
-"""Throughput to and from real browsers: a stack's process and a tab, or two tabs of one browser."""
+"""Measure throughput to and from browsers: between a stack's process and a tab, or two tabs of one browser."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.interop.link import serve_page
 from tests.stacks.process import SETUP_PATIENCE, Contender, PeerProcess
 
 SCRIPT: Final = (Path(__file__).parent / "browsers.js").read_text()
-# Browsers take longer to get going than other stacks.
+# Browsers take longer to reach their full rate than other stacks.
 RAMP: Final = 2.0
 
 Enter = Callable[[str, Figures], None]
 
 
 async def _rate(count: Callable[[], Any], seconds: float) -> float:
-    """MB/s by the receiver's own count and clock, from some time after the first message on."""
+    """Return MB/s by the count and clock of the receiver, starting some time after the first message."""
     async with asyncio.timeout(SETUP_PATIENCE):
         while not (await count())["bytes"]:
             await asyncio.sleep(0.05)
@@ -37,7 +37,7 @@ async def _prepared(page: Page, url: str) -> None:
 
 
 async def between_tabs(browser: Browser, url: str, seconds: float) -> float:
-    """MB/s from one tab to another."""
+    """Measure MB/s from one tab to another."""
     async with browser.page() as one, browser.page() as other:
         for page in (one, other):
             await _prepared(page, url)
@@ -47,7 +47,7 @@ async def between_tabs(browser: Browser, url: str, seconds: float) -> float:
 
 
 async def with_stack(browser: Browser, url: str, contender: Contender, host: str, seconds: float, *, to: bool) -> float:
-    """MB/s between a stack, which offers, and a tab; `to` the tab or from it."""
+    """Measure MB/s between a stack, which offers, and a tab; to the tab when `to` is true, else from it."""
     options = {"host": host, "message_size": MESSAGE_SIZE, "task": "stream" if to else "count"}
     peer = await PeerProcess.start(contender, "sender", options)
     try:
@@ -63,9 +63,9 @@ async def with_stack(browser: Browser, url: str, contender: Contender, host: str
 
 
 async def measure(chosen: Sequence[Contender], host: str, seconds: float, enter: Enter) -> list[str]:
-    """Measure each browser that is installed with itself and with each stack; what went wrong.
+    """Measure each installed browser with itself and with each stack; return what failed.
 
-    Arguments:
+    Args:
         chosen: the stacks.
         host: an address of this machine.
         seconds: measured time of each transfer.

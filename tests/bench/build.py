@@ -1,4 +1,4 @@
-"""The compiled build of datachan in a folder of its own, so that both builds can be measured in one run."""
+"""Compile datachan in a directory of its own, so that both builds can be measured in one run."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _BINARIES: Final = (".so", ".pyd")
 
 
 def compiled() -> Path:
-    """The folder with the compiled package, built if the sources have changed since.
+    """Return the directory of the compiled package, and build it if the sources have changed.
 
     Raises:
-        RuntimeError: it cannot be built, and why; a C compiler and Python's headers are needed.
+        RuntimeError: the build failed; it needs a C compiler and Python's headers.
     """
     target = FOLDER / "compiled"
     stamp = target / "sources.sha256"
@@ -37,12 +37,12 @@ def compiled() -> Path:
 
 
 def is_interpreted() -> bool:
-    """Whether the package in the working tree is the interpreted one."""
+    """Return whether the package in the working tree is interpreted."""
     return not any(path.suffix in _BINARIES for path in (ROOT / "datachan").rglob("*"))
 
 
 def _digest() -> str:
-    """What identifies these sources, this Python and its compiler."""
+    """Return an identifier of these sources, this Python and its compiler."""
     digest = hashlib.sha256(sys.version.encode())
     for path in [ROOT / "pyproject.toml", *sorted((ROOT / "datachan").rglob("*.py"))]:
         digest.update(path.read_bytes())
@@ -50,7 +50,7 @@ def _digest() -> str:
 
 
 def _build_wheel() -> Path:
-    """Build from a copy: mypyc leaves its libraries beside the sources."""
+    """Build from a copy, because mypyc puts its libraries beside the sources."""
     sources, wheels = FOLDER / "sources", FOLDER / "wheels"
     for folder in (sources, wheels):
         shutil.rmtree(folder, ignore_errors=True)

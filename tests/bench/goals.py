@@ -1,4 +1,4 @@
-"""What is to be reached, and whether it is: each goal compares medians of one invocation."""
+"""Compare the medians of one invocation with the goals."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ AIORTC: Final = "aiortc"
 
 
 class Medians:
-    """The median of each figure of each contender.
+    """Return the median of each figure of each contender.
 
     Args:
-        results: contender and figure to what its runs gave.
+        results: the results of the runs, by contender and figure.
     """
 
     def __init__(self, results: Mapping[tuple[str, str], list[float]]) -> None:
         self._medians = {key: median(values) for key, values in results.items() if values}
 
     def __call__(self, contender: str, figure: str) -> float:
-        """A median; raises KeyError when it was not measured."""
+        """Return a median. Raises KeyError when it was not measured."""
         return self._medians[contender, figure]
 
 
 @dataclass(frozen=True)
 class Goal:
-    """One line of the table.
+    """A goal, which is a line of the table.
 
     Attributes:
-        words: what it is about.
+        words: the name of the figure.
         wanted: the goal in words.
-        measure: gives what counts.
-        unit: behind the number.
-        least, most: its bounds; `most` may depend on another figure.
+        measure: computes the figure from the medians.
+        unit: printed after the number.
+        least, most: the bounds; `most` may depend on another figure.
     """
 
     words: str
@@ -61,7 +61,7 @@ class Goal:
 
 
 def rounded(value: float) -> str:
-    """A number with as many digits as mean something."""
+    """Format a number with its significant digits."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
@@ -74,7 +74,7 @@ def _value(contender: str, figure: str) -> Callable[[Medians], float]:
 
 
 def _browser_goals(browser: str) -> Iterator[Goal]:
-    """Both directions: at least what the browser moves to its like, and twice what aiortc does with it."""
+    """Return the goals with a browser: at least its rate to itself, and twice that of aiortc, in both directions."""
     for direction, figure in ((f"to {browser}", f"{browser} receives"), (f"from {browser}", f"{browser} sends")):
         own = partial(_with_browser, browser=browser, figure=figure)
         yield Goal(direction, "≥ its own to itself", own, least=1.0)

@@ -1,4 +1,4 @@
-"""The measurements of `make bench`: each runs two peers of one stack, or one process with many, and gives figures."""
+"""Take the measurements of `make bench`: each runs two peers of one stack, or one process with many connections."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Figures = dict[str, float]
 MESSAGE_SIZE: Final = 65_536
 SMALL_SIZE: Final = 100
 PING_SIZE: Final = 64
-# Seconds from the open channel on that are not measured: windows grow, caches fill.
+# Seconds after the channel opened that are not measured, because windows grow and caches fill.
 RAMP: Final = 1.0
 PAIRS: Final = 100
-# What is done for consent comes every five seconds or so: two of them are in it.
+# Consent is checked about every five seconds; this time contains two checks.
 IDLE: Final = 10.0
-# Rows for datachan alone.
+# Rows for datachan only.
 OURS: Final = frozenset({"large"})
 _PAIRS_PATIENCE: Final = 120.0
 
 
 async def _transfer(contender: Contender, host: str, seconds: float, size: int, *, back: bool = False) -> Figures:
-    """Messages of one size, as many as go through; `back` from the side that answered to the one that offered."""
+    """Send messages of one size at the full rate; from the answerer to the offerer when `back` is true."""
     common = {"host": host, "message_size": size}
     tasks = ("count", "stream") if back else ("stream", "count")
     async with connected(contender, {**common, "task": tasks[0]}, {**common, "task": tasks[1]}) as (a, z, opened):
@@ -53,37 +53,37 @@ async def _transfer(contender: Contender, host: str, seconds: float, size: int, 
 
 
 def _check_build(contender: Contender, status: Mapping[str, Any]) -> None:
-    """Raise when the build measured is not the one that was meant."""
+    """Raise when the measured build is not the requested one."""
     if "compiled" in status and status["compiled"] is not ("compiled" in contender.name):
         raise RuntimeError(f"{contender.name} ran another build")
 
 
 async def bulk(contender: Contender, host: str, seconds: float) -> Figures:
-    """64 KiB messages from the offerer to the answerer."""
+    """Measure 64 KiB messages from the offerer to the answerer."""
     run = await _transfer(contender, host, seconds, MESSAGE_SIZE)
     return {"throughput": run["rate"], "cpu": run["cpu"], "open": run["open"]}
 
 
 async def back(contender: Contender, host: str, seconds: float) -> Figures:
-    """64 KiB messages from the answerer to the offerer."""
+    """Measure 64 KiB messages from the answerer to the offerer."""
     run = await _transfer(contender, host, seconds, MESSAGE_SIZE, back=True)
     return {"throughput back": run["rate"], "open": run["open"]}
 
 
 async def large(contender: Contender, host: str, seconds: float) -> Figures:
-    """64 KiB messages, with path MTU discovery; for datachan alone."""
+    """Measure 64 KiB messages with path MTU discovery, for datachan only."""
     searching = replace(contender, options={**contender.options, "discovery": True})
     return {"large": (await _transfer(searching, host, seconds, MESSAGE_SIZE))["rate"]}
 
 
 async def small(contender: Contender, host: str, seconds: float) -> Figures:
-    """100-byte messages, ordered."""
+    """Measure ordered messages of 100 bytes."""
     run = await _transfer(contender, host, seconds, SMALL_SIZE)
     return {"small": run["messages"], "open": run["open"]}
 
 
 async def _pings(contender: Contender, host: str, seconds: float, task: str) -> list[float]:
-    """Milliseconds of each round trip."""
+    """Measure the milliseconds of each round trip."""
     options = {"host": host, "ping_size": PING_SIZE, "message_size": MESSAGE_SIZE, "labels": [BULK, PING]}
     async with connected(contender, {**options, "task": task}, {**options, "task": "count"}) as (sender, _, _):
         await asyncio.sleep(RAMP)
@@ -93,12 +93,12 @@ async def _pings(contender: Contender, host: str, seconds: float, task: str) -> 
 
 
 async def ping(contender: Contender, host: str, seconds: float) -> Figures:
-    """Round trips of a lone message."""
+    """Measure round trips of a single message."""
     return {f"ping {name}": value for name, value in _spread(await _pings(contender, host, seconds, "ping")).items()}
 
 
 async def loaded(contender: Contender, host: str, seconds: float) -> Figures:
-    """The same while another channel is kept full."""
+    """Measure round trips while another channel is kept full."""
     round_trips = await _pings(contender, host, seconds, "stream+ping")
     return {f"loaded {name}": value for name, value in _spread(round_trips).items()}
 
@@ -110,7 +110,7 @@ def _spread(values: list[float]) -> Figures:
 
 
 async def pairs(contender: Contender, host: str, seconds: float) -> Figures:
-    """Many connections in one process: what setting one up takes, and what it costs while idle."""
+    """Measure many connections in one process: the time to set one up, and its cost while idle."""
     options = {"host": host, "pairs": PAIRS, "idle": IDLE}
     process = await PeerProcess.start(contender, "pairs", options)
     try:
@@ -126,7 +126,7 @@ async def pairs(contender: Contender, host: str, seconds: float) -> Figures:
 
 
 async def dtls() -> Figures:
-    """MB/s of pyOpenSSL's record layer alone, called in batches: that of the slower of its two sides."""
+    """Measure MB/s of pyOpenSSL's record layer alone, called in batches, in the slower direction."""
     command = [sys.executable, "-m", "tests.bench.bench_dtls", "--json"]
     process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=PIPE)
     out, _ = await process.communicate()

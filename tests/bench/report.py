@@ -1,4 +1,4 @@
-"""What `make bench` shows: the machine, the medians, the goals, and a plot."""
+"""Print the results of `make bench`: the machine, the medians, the goals, and a plot."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.bench.goals import DTLS, GOALS, Medians, rounded
 
 Results = Mapping[tuple[str, str], list[float]]
 
-# Figure, what the table calls it, and its unit.
+# Figure, its name in the table, and its unit.
 FIGURES: Final = (
     ("throughput", "64 KiB messages, offerer to answerer", "MB/s"),
     ("throughput back", "the same, answerer to offerer", "MB/s"),
@@ -39,7 +39,7 @@ FIGURES: Final = (
 
 
 def machine() -> str:
-    """What it was measured on, for whoever compares."""
+    """Describe the machine, the system and the versions, for comparisons."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -60,7 +60,7 @@ def _version(package: str) -> str:
 
 
 def medians_table(results: Results, contenders: Sequence[str]) -> str:
-    """A row for each figure, a column for each contender: the median, and from where to where."""
+    """Return a table with a row for each figure and a column for each contender: the median and the range."""
     lines = ["| | " + " | ".join(contenders) + " |", "|---" + "|--:" * len(contenders) + "|"]
     for figure, words, unit in FIGURES:
         cells = [_cell(results.get((name, figure))) for name in contenders]
@@ -78,7 +78,7 @@ def _cell(values: Sequence[float] | None) -> str:
 
 
 def goals_table(results: Results) -> str:
-    """Each goal, what was measured, and whether it is met."""
+    """Return a table of the goals, the measured figures, and whether they are met."""
     medians = Medians(results)
     lines = ["| figure | goal | measured | met |", "|---|---|--:|---|"]
     for goal in GOALS:
@@ -88,10 +88,10 @@ def goals_table(results: Results) -> str:
 
 
 def plot(results: Results, contenders: Sequence[str], caption: str, path: Path) -> None:
-    """Draw the medians, a panel for each figure, with marks from the least to the most.
+    """Draw the medians, a panel for each figure, with marks from the minimum to the maximum.
 
     Raises:
-        ImportError: there is no matplotlib.
+        ImportError: matplotlib is not installed.
     """
     import matplotlib as mpl  # noqa: PLC0415 (optional)
 

@@ -1,8 +1,8 @@
-"""Many connections of one process: `make bench-scale`, or `python -m tests.bench.scale --help`.
+"""Measure many connections in one process: `make bench-scale`, or `python -m tests.bench.scale --help`.
 
-The process measured holds one end of each, another process the other ends. It tells what connections cost while they
-are idle, memory and processor, and what 1, 10 and 100 of them carry together, as fast as the one process can. And what
-associations of one SCTP socket cost, of which there may be many more.
+The measured process has one end of each connection, and another process has the other ends. The output has the memory
+and CPU time of idle connections, and the throughput of 1, 10 and 100 of them together. It also has the cost of the
+associations of one SCTP socket, of which there may be many more.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from tests.stacks.peers.common import memory_in_use, standard_input
 from tests.stacks.process import ROOT
 
 MESSAGE: Final = bytes(65_536)
-# So many are being set up at a time; one after the other would measure round trips.
+# Connections that are set up at the same time. One after the other would measure round trips.
 _AT_A_TIME: Final = 8
 _WARM_UP: Final = 10
 
 
 def connection() -> RTCPeerConnection:
-    """A connection that stays on this machine, and packets as every path takes them."""
+    """Return a configuration for connections on this machine, with packets that every path carries."""
     return RTCPeerConnection(RTCConfiguration(hostAddresses=["127.0.0.1"], pathMtuDiscovery=False))
 
 
 class Other:
-    """The process with the other ends, over its standard streams."""
+    """Run the process with the other ends, controlled over its standard streams."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -57,7 +57,7 @@ class Other:
         return json.loads(line)
 
     async def connect(self) -> RTCDataChannel:
-        """One more connection; its channel, open."""
+        """Set up one more connection and return its open channel."""
         pc = connection()
         self._made.append(pc)
         channel = pc.createDataChannel("bench")
@@ -67,7 +67,7 @@ class Other:
         return channel
 
     async def connect_many(self, count: int) -> list[RTCDataChannel]:
-        """So many more."""
+        """Set up `count` more connections."""
         channels: list[RTCDataChannel] = []
         while len(channels) < count:
             part = min(_AT_A_TIME, count - len(channels))
@@ -75,7 +75,7 @@ class Other:
         return channels
 
     async def close(self) -> None:
-        """Close our ends, and with them the others."""
+        """Close all connections."""
         await asyncio.gather(*(pc.close() for pc in self._made))
 
 
@@ -94,7 +94,7 @@ async def other() -> AsyncIterator[Other]:
 
 
 async def be_the_other() -> None:
-    """Answer offers, and say how many bytes have come on all connections when asked."""
+    """Answer offers, and report on request how many bytes all connections have received."""
     lines = await standard_input()
     received = 0
     kept = []
@@ -117,7 +117,7 @@ async def be_the_other() -> None:
 
 
 async def idle(count: int, seconds: float) -> dict[str, float]:
-    """What so many idle connections cost this process: kB each, percent of a core together; and to set up, ms each."""
+    """Measure `count` idle connections: kB each, percent of a core for all, and ms to set one up."""
     async with other() as ends:
         kept = await ends.connect_many(_WARM_UP)
         before, begun = memory_in_use(), time.perf_counter()
@@ -133,7 +133,7 @@ async def idle(count: int, seconds: float) -> dict[str, float]:
 
 
 async def throughput(count: int, seconds: float) -> float:
-    """MB/s that so many connections carry together."""
+    """Measure the MB/s that `count` connections carry together."""
     async with other() as ends:
         channels = await ends.connect_many(count)
 
@@ -155,7 +155,7 @@ async def throughput(count: int, seconds: float) -> float:
 
 
 def raise_file_limit() -> None:
-    """Each connection has a socket."""
+    """Raise the limit of open files, because each connection has a socket."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 65536 if hard == resource.RLIM_INFINITY else hard
     if soft < wanted:
@@ -163,7 +163,7 @@ def raise_file_limit() -> None:
 
 
 async def report(count: int, seconds: float, sizes: Sequence[int]) -> str:
-    """Measure everything; the table."""
+    """Measure everything, and return the table."""
     costs = await idle(count, seconds)
     compiled = not str(datachan.sctp.association.__file__).endswith(".py")
     lines = [

@@ -1,4 +1,4 @@
-"""The benchmark measures what it says: each row gives its figures, goals are judged by them, builds are told apart."""
+"""Check the benchmark: each row has its figures, the goals are compared with them, and builds are not confused."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def test_each_row_measures_datachan(row: str, monkeypatch: pytest.MonkeyPa
     assert set(figures) <= {figure for figure, _, _ in FIGURES}
 
 
-async def test_pairs_are_connected_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_measures_each_pair_that_connects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.bench.measure.PAIRS", 5)
     monkeypatch.setattr("tests.bench.measure.IDLE", 0.1)
 
@@ -45,7 +45,7 @@ async def test_pairs_are_connected_and_counted(monkeypatch: pytest.MonkeyPatch) 
     assert set(figures) == {"pair", "memory", "idle"}
 
 
-async def test_a_stack_that_does_not_run_is_reported_and_the_others_go_on() -> None:
+async def test_reports_a_stack_that_does_not_run_and_measures_the_others() -> None:
     broken = Contender("broken", [sys.executable, "-c", "raise SystemExit(3)"])
     arguments = argparse.Namespace(runs=1, seconds=0.1)
 
@@ -55,7 +55,7 @@ async def test_a_stack_that_does_not_run_is_reported_and_the_others_go_on() -> N
     assert "exit code 3" in book.failures[0]
 
 
-async def test_another_build_than_the_one_named_is_not_passed_off_as_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refuses_to_measure_another_build_than_the_one_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.bench.measure.RAMP", 0.1)
 
     with pytest.raises(RuntimeError, match="another build"):
@@ -70,7 +70,7 @@ def test_the_stacks_take_turns() -> None:
     ]  # fmt: skip
 
 
-def test_what_is_not_installed_is_named_with_its_remedy() -> None:
+def test_says_how_to_install_a_missing_stack() -> None:
     arguments = parse(["--no-compiled", "--wrtc-python", "no-such-python", "--node-modules", "nowhere"])
 
     found, not_found = contenders(arguments)
@@ -86,7 +86,7 @@ def test_an_unknown_row_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "magic" in capsys.readouterr().err
 
 
-def test_goals_are_met_or_not_or_not_measured() -> None:
+def test_a_goal_is_met_missed_or_not_measured() -> None:
     goal = Goal("ratio", "≥ 2 × z", lambda m: m("a", "f") / m("z", "f"), least=2)
 
     assert goal.judge(Medians({("a", "f"): [4.0, 4.2, 9.0], ("z", "f"): [2.0]})) == ("2.10 ×", "yes")
@@ -114,7 +114,7 @@ def test_the_plot_is_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
-async def test_a_browser_takes_and_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_measures_a_browser_in_both_directions(monkeypatch: pytest.MonkeyPatch) -> None:
     if browsers.find("chromium") is None:
         missing("chromium is not installed")
     monkeypatch.setattr(browsers, "NAMES", ("chromium",))
@@ -133,7 +133,7 @@ async def test_a_browser_takes_and_sends(monkeypatch: pytest.MonkeyPatch) -> Non
     assert all(figures.values())
 
 
-def test_the_record_layer_alone_is_told_as_json() -> None:
+def test_prints_the_rate_of_the_record_layer_as_json() -> None:
     command = [sys.executable, "-m", "tests.bench.bench_dtls", "--json", "--repeat", "1"]
 
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -141,7 +141,7 @@ def test_the_record_layer_alone_is_told_as_json() -> None:
     assert '"OpenSSL, 13 per batch"' in told
 
 
-async def test_setting_up_is_measured_from_the_answer_and_from_nothing() -> None:
+async def test_measures_setup_from_the_answer_and_from_the_beginning() -> None:
     opened, pair = await open_time(2), await pairs_in_a_row(2)
     assert 0 < opened < 5000
     assert 0 < pair < 5000

@@ -1,4 +1,4 @@
-"""Many connections of one process are measured: what they cost, and what they carry."""
+"""Check the measurement of many connections in one process: their cost and their throughput."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tests.bench import associations
 from tests.bench.scale import idle, throughput
 
 
-async def test_idle_connections_are_counted_and_weighed() -> None:
+async def test_measures_the_memory_of_idle_connections() -> None:
     figures = await idle(14, 0.1)
 
     assert figures["setup"] > 0
@@ -14,11 +14,11 @@ async def test_idle_connections_are_counted_and_weighed() -> None:
     assert set(figures) == {"setup", "memory", "cpu"}
 
 
-async def test_what_several_connections_carry_arrives() -> None:
+async def test_measures_the_throughput_of_several_connections() -> None:
     assert await throughput(2, 0.2) > 0
 
 
-async def test_associations_of_one_socket_are_counted_weighed_and_used() -> None:
+async def test_measures_the_associations_of_one_socket_idle_and_used() -> None:
     figures = await associations.measure(120)
 
     assert figures["associations"] == 120

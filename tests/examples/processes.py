@@ -1,4 +1,4 @@
-"""Runs programs as a user does, and waits for what they print."""
+"""Run programs as a user does, and wait for their output."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
-PATIENCE = 40.0  # seconds; never waited out when all is well
+PATIENCE = 40.0  # seconds, used up only when a program hangs
 
 
 class Program:
-    """A running program and what it has printed, standard error included."""
+    """A running program and its output, including standard error."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
@@ -45,7 +45,7 @@ class Program:
         self.process.stdin.close()
 
     async def ends(self) -> int:
-        """Wait for the end, and return the exit code; a traceback on the way is a failure."""
+        """Wait for the end, and return the exit code; fail when the output has a traceback."""
         assert self.process.stdout is not None
         try:
             async with asyncio.timeout(PATIENCE):
@@ -65,7 +65,7 @@ class Program:
 
 @asynccontextmanager
 async def run(*arguments: str | Path, module_path: Path | None = None) -> AsyncIterator[Program]:
-    """Run `python ARGUMENTS…`; a program that still runs in the end is killed.
+    """Run `python ARGUMENTS…`, and kill the program if it still runs at the end.
 
     Modules in `module_path` go before installed ones.
     """
@@ -91,7 +91,7 @@ async def run(*arguments: str | Path, module_path: Path | None = None) -> AsyncI
 
 @asynccontextmanager
 async def serve() -> AsyncIterator[str]:
-    """Run `datachan serve` on a free port, and give its address."""
+    """Run `datachan serve` on a free port, and yield its address."""
     async with run("-m", "datachan", "serve", "--host", "127.0.0.1", "--port", "0") as server:
         match = await server.prints(r"http://127\.0\.0\.1:\d+")
         yield match[0]

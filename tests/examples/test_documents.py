@@ -19,7 +19,7 @@ DOCUMENTS = (
     ROOT / "docs" / "captures.md",
 )
 DEFAULT_SERVER = "http://127.0.0.1:8080"
-# What a link to a file or folder of this repository begins with: `blob/main/` or `tree/main/` follows.
+# The beginning of a link to a file or folder of this repository; `blob/main/` or `tree/main/` follows.
 REPOSITORY_FILES = "https://github.com/datachan/datachan/"
 
 

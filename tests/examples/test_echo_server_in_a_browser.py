@@ -1,4 +1,4 @@
-"""The page of examples/echo_server.py, in real browsers."""
+"""Use the page of examples/echo_server.py in browsers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TYPE = """(text => {
 
 
 @pytest.mark.parametrize("browser", situations("as-a-user"), indirect=True, scope="module")
-async def test_what_is_typed_comes_back(browser: Browser) -> None:
+async def test_the_page_shows_the_echo_of_a_typed_line(browser: Browser) -> None:
     async with run(EXAMPLES / "echo_server.py", "--port", "0") as echo:
         url = (await echo.prints(r"Open (http://\S+)"))[1]
         async with browser.page() as page:

@@ -1,4 +1,4 @@
-"""The multi-homed pair, run as a user runs it."""
+"""Run the multi-homed pair as a user does."""
 
 from __future__ import annotations
 

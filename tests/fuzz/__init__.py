@@ -1,1 +1,1 @@
-"""Fuzzing everything that reads what a peer sent: `python -m tests.fuzz`, with atheris or without (docs/testing.md)."""
+"""Fuzz every function that reads bytes of a peer: `python -m tests.fuzz`, with or without atheris (docs/testing.md)."""

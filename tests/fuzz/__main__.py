@@ -1,8 +1,9 @@
 """Fuzz the targets: `python -m tests.fuzz [TARGET …]`.
 
-With atheris installed (`pip install atheris`) inputs are led by the code they reach, and `--keep` adds those that
-reached new code to the corpus; without it the corpus is mutated by chance. A finding is written to a file and ends the
-run; `--replay FILE TARGET` shows it again. The targets are imported late: atheris wants to see the package imported.
+With atheris installed (`pip install atheris`), the code that an input reaches guides the next ones, and `--keep` adds
+inputs that reached new code to the corpus. Without atheris the corpus is mutated at random. A finding is written to a
+file and ends the run; `--replay FILE TARGET` repeats it. The targets are imported late, because atheris instruments
+the package while it is imported.
 """
 
 from __future__ import annotations
@@ -25,20 +26,22 @@ LONGEST = 2000
 
 
 def read_arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__.partition("\n")[0])
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="names, or parts of them; all when left out")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each is fuzzed (default %(default)s)")
     parser.add_argument("--seed", type=int, default=None, help="of chance; printed, so that a run can be repeated")
     parser.add_argument("--replay", type=Path, help="play this file instead")
-    parser.add_argument("--keep", action="store_true", help="add what reached new code to the corpus (with atheris)")
+    parser.add_argument(
+        "--keep", action="store_true", help="add inputs that reached new code to the corpus (with atheris)"
+    )
     parser.add_argument("--list", action="store_true", help="print the targets and how many inputs are kept of each")
     parser.add_argument("--led", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def main() -> int:
-    """Returns the exit status: 1 with a finding, or with nothing to do."""
+    """Run the targets; return the exit status, which is 1 with a finding or without a target."""
     arguments = read_arguments()
     if arguments.led is not None:
         led(arguments)
@@ -63,7 +66,7 @@ def main() -> int:
 
 
 def fuzz_by_chance(name: str, seconds: float, seed: int, *, keep: bool) -> int:
-    """Mutate the corpus for so long; returns 1 with a finding."""
+    """Mutate the corpus at random for `seconds`; return 1 with a finding."""
     from .targets import TARGETS  # noqa: PLC0415
 
     chance, inputs, target = random.Random(seed), corpus.load(name), TARGETS[name]
@@ -88,7 +91,7 @@ def fuzz_by_chance(name: str, seconds: float, seed: int, *, keep: bool) -> int:
 
 
 def fuzz_with_atheris(name: str, seconds: float, seed: int, *, keep: bool) -> int:
-    """Fuzz in a process of its own, for libFuzzer ends it; returns 1 with a finding."""
+    """Fuzz in a process of its own, because libFuzzer ends it; return 1 with a finding."""
     with tempfile.TemporaryDirectory() as folder:
         inputs = Path(folder, "inputs")
         corpus.unpack(name, inputs)
@@ -110,14 +113,14 @@ def fuzz_with_atheris(name: str, seconds: float, seed: int, *, keep: bool) -> in
 
 
 def run_led(name: str, folder: Path, options: list[str]) -> subprocess.CompletedProcess[str]:
-    """This module again, as libFuzzer's process."""
+    """Run this module again, as the process of libFuzzer."""
     command = [sys.executable, "-m", "tests.fuzz", name, "--led", str(folder)]
     environment_options = "\n".join(options)
     return subprocess.run(command, input=environment_options, capture_output=True, text=True, check=False)
 
 
 def led(arguments: argparse.Namespace) -> None:
-    """Hand one target to atheris, which never returns. Its options come on standard input."""
+    """Run one target under atheris, which never returns. Read the options from standard input."""
     import atheris  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
 
     with atheris.instrument_imports(include=["datachan"], enable_loader_override=False):

@@ -1,4 +1,4 @@
-"""The corpus: inputs that once reached new code, or found something. A file per target, an input per line, in hex."""
+"""Keep the corpus: inputs that reached new code, or found something. A file per target, a line of hex per input."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Step = tuple[str, int, int]
 
 
 def load(name: str) -> list[bytes]:
-    """The inputs of a target; none when nothing is kept of it."""
+    """Return the inputs of a target; none when it has no file."""
     path = FOLDER / f"{name}.txt"
     lines = path.read_text(encoding="ascii").split() if path.exists() else []
     return [b"" if line == EMPTY else bytes.fromhex(line) for line in lines]
 
 
 def store(name: str, inputs: Iterable[bytes]) -> int:
-    """Replace the inputs of a target; returns how many there are, each once, the shortest first."""
+    """Replace the inputs of a target, each once, the shortest first; return their number."""
     kept = sorted(set(inputs), key=lambda data: (len(data), data))
     FOLDER.mkdir(parents=True, exist_ok=True)
     text = "".join(f"{data.hex() or EMPTY}\n" for data in kept)
@@ -34,19 +34,19 @@ def store(name: str, inputs: Iterable[bytes]) -> int:
 
 
 def unpack(name: str, folder: Path) -> None:
-    """Write each input into a file of its own, as fuzzers want them."""
+    """Write each input into a file of its own, as libFuzzer needs them."""
     folder.mkdir(parents=True, exist_ok=True)
     for data in load(name):
         (folder / hashlib.sha1(data, usedforsecurity=False).hexdigest()).write_bytes(data)
 
 
 def read_folder(folder: Path) -> list[bytes]:
-    """The inputs of such a folder."""
+    """Return the inputs in a folder of libFuzzer."""
     return [path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()]
 
 
 def needed(target: Callable[[bytes], None], inputs: Iterable[bytes]) -> list[bytes]:
-    """Of these inputs those that reach, shortest first, what none before them did."""
+    """Return the inputs that reach code which no earlier one reached, shortest first."""
     kept: list[bytes] = []
     reached: set[Step] = set()
     for data in sorted(set(inputs), key=lambda data: (len(data), data)):
@@ -58,13 +58,13 @@ def needed(target: Callable[[bytes], None], inputs: Iterable[bytes]) -> list[byt
 
 
 def package_folder() -> str:
-    """Where the package is; it is not imported for that, which atheris wants to see."""
+    """Return the folder of the package without importing it, because atheris instruments the package on import."""
     spec = importlib.util.find_spec("datachan")
     return str(Path(spec.origin).parent) if spec is not None and spec.origin is not None else ""
 
 
 def reach(target: Callable[[bytes], None], data: bytes) -> set[Step]:
-    """The steps an input takes through the package."""
+    """Return the steps of an input through the package."""
     steps: set[Step] = set()
     package = package_folder()
 

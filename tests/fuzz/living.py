@@ -1,8 +1,8 @@
-"""A live association with channels, and bytes that say what a peer does to it, what its user does, and when.
+"""Run a live association with channels; the input bytes say what the peer does, what the application does, and when.
 
-The bytes are read as a program: whatever they are, they mean something, and the peer's packets carry the right tag and
-checksum, so that every byte reaches the code behind them. Numbers that would hardly ever be guessed (TSNs, request
-numbers) are counted from where the association is.
+The bytes are read as a program, and every byte string is a valid one. The peer's packets carry the right tag and
+checksum, so that the bytes reach the code behind these checks. Numbers that a fuzzer would hardly guess (TSNs, request
+numbers) are relative to the state of the association.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TYPES += [extensions.I_FORWARD_TSN, 0x41, *BY_TSN, *BY_TSN, wire.SACK, wire.SACK
 
 
 class Program:
-    """Bytes, read from the front; behind their end there are zeros."""
+    """Bytes that are read from the front, followed by zeros."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -41,12 +41,12 @@ class Program:
         return self._at < len(self._data)
 
     def byte(self) -> int:
-        """The next byte."""
+        """Return the next byte."""
         self._at += 1
         return self._data[self._at - 1] if self._at <= len(self._data) else 0
 
     def some(self) -> bytes:
-        """As many bytes as the next one says: mostly less than 64."""
+        """Return the number of bytes that the next byte says, mostly less than 64."""
         length = self.byte()
         length = length if length >= 224 else length & 63
         self._at += length
@@ -54,11 +54,11 @@ class Program:
 
 
 class Life:
-    """One association under fire.
+    """One association that is being fuzzed.
 
     Args:
-        program: what happens.
-        interleaving: both sides know I-DATA.
+        program: the input, which says what happens.
+        interleaving: both sides support I-DATA.
     """
 
     def __init__(self, program: Program, interleaving: bool) -> None:
@@ -78,7 +78,7 @@ class Life:
         self.packet: list[bytes] = []
         self.mine: list[Channel] = []
         if choice & 2:
-            # In the middle of the handshake.
+            # This is in the middle of the handshake.
             self.association.connect(self.pair.now)
             self.pair.run(0.01 * (choice >> 2 & 3))
         else:
@@ -87,12 +87,12 @@ class Life:
 
     @property
     def association(self) -> Association:
-        """The victim's."""
+        """The fuzzed association."""
         association: Association = self.victim.machine.association
         return association
 
     def play(self) -> None:
-        """Until the bytes are used up."""
+        """Run until the bytes are used up."""
         acts = [self.chunk, self.chunk, self.chunk, self.send_packet, self.wait, self.user, self.raw]
         for _ in range(MOST_STEPS):
             if not self.program:
@@ -102,18 +102,18 @@ class Life:
         self.pair.run(0.5)
 
     def chunk(self) -> None:
-        """The peer puts a chunk of any type and content into its packet."""
+        """Add a chunk of any type and content to the peer's packet."""
         kind = TYPES[self.program.byte() % len(TYPES)]
         flags = self.program.byte()
         body = self.program.some()
         if flags & 0x80:
             body = self.aimed(kind, body)
-        # Sometimes it is not as long as it says.
+        # Sometimes the chunk is not as long as its length field.
         length = 4 + len(body) if flags & 0x70 else self.program.byte()
         self.packet.append(struct.pack("!BBH", kind, flags & 0x0F, length) + body + bytes(-len(body) & 3))
 
     def aimed(self, kind: int, body: bytes) -> bytes:
-        """The body with its first number counted from the one that is expected now."""
+        """Return the body with its first number relative to the expected one."""
         if self.association.extensions is None or len(body) < 4:
             return body
         if kind in BY_TSN:
@@ -130,13 +130,13 @@ class Life:
         return struct.pack("!I", expected + distance & 0xFFFFFFFF) + body[4:]
 
     def near_request(self, body: bytes) -> bytes:
-        """A parameter of RE-CONFIG: its type, its length, and the number of a request or of ours."""
+        """Return a parameter of RE-CONFIG: its type, its length, and the number of a request of either side."""
         peer: Association = self.other.machine.association
         base = peer.local_initial_tsn if body[0] & 1 else self.association.local_initial_tsn
         return struct.pack("!HH", 13 + body[1] % 6, len(body)) + self.near(base, body[4:])
 
     def send_packet(self) -> None:
-        """What the peer has collected arrives, with the tag the victim expects."""
+        """Deliver the peer's packet with the expected tag."""
         if not self.packet:
             return
         header = struct.pack("!HHI", 5000, 5000, self.association.local_tag)
@@ -146,7 +146,7 @@ class Life:
         self.deliver(header + struct.pack("<I", checksum) + body)
 
     def raw(self) -> None:
-        """Anything arrives."""
+        """Deliver arbitrary bytes."""
         self.deliver(self.program.some())
 
     def deliver(self, datagram: bytes) -> None:
@@ -154,11 +154,11 @@ class Life:
         self.pair.drain()
 
     def wait(self) -> None:
-        """Time passes, up to two and a half seconds."""
+        """Let up to two and a half seconds pass."""
         self.pair.run(self.program.byte() / 100)
 
     def user(self) -> None:
-        """The victim's user does something, allowed or not."""
+        """Make a call of the application, allowed or not."""
         what, number = divmod(self.program.byte(), 32)
         machine = self.victim.machine
         now = self.pair.now
@@ -184,7 +184,7 @@ class Life:
                 raise
 
     def judge(self) -> None:
-        """Raises AssertionError when a promise is broken, whatever the peer did."""
+        """Check the promises that hold for any peer. Raises AssertionError."""
         association = self.association
         association.check_invariants()
         assert association.stats().receive_buffered < 4 * WINDOW + 2 * LONGEST
@@ -201,17 +201,17 @@ class Life:
 
 
 def play(data: bytes, *, interleaving: bool) -> None:
-    """Play the life these bytes describe, and judge it."""
+    """Play the program, and check the promises."""
     life = Life(Program(data), interleaving)
     life.play()
     life.judge()
 
 
 def interleaved(data: bytes) -> None:
-    """An association that agreed on I-DATA."""
+    """Fuzz an association that negotiated I-DATA."""
     play(data, interleaving=True)
 
 
 def plain(data: bytes) -> None:
-    """One that did not."""
+    """Fuzz an association without I-DATA."""
     play(data, interleaving=False)

@@ -1,4 +1,4 @@
-"""New inputs out of old ones, by chance: what is used when atheris is not there to look at the code they reach."""
+"""Make new inputs out of old ones at random, for runs without atheris."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LONGEST = 2000
 
 
 def mutated(inputs: Sequence[bytes], chance: random.Random) -> bytes:
-    """One of the inputs with a few changes."""
+    """Return one of the inputs with a few changes."""
     data = bytearray(chance.choice(inputs) if inputs else b"")
     for _ in range(chance.randint(1, 5)):
         at = chance.randrange(len(data) + 1)

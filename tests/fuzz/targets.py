@@ -1,7 +1,7 @@
-"""What is fuzzed: bytes in, and an exception that is not one of ours, or a broken promise, is a finding.
+"""Find the fuzz targets. An undocumented exception or a broken promise is a finding.
 
-The package is searched for public functions that end in `_untrusted`: a new one is a target as soon as it exists. Their
-private helpers are reached through them. Besides them there are live associations, see `living`.
+The targets are the public functions of the package that end in `_untrusted`, so a new one is a target as soon as it
+exists. Private helpers are reached through them. Live associations are targets, too; see `living`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Target = Callable[[bytes], None]
 
 
 def untrusted_functions() -> Iterator[tuple[str, Callable[..., Any]]]:
-    """The functions, by name without the package's."""
+    """Return the functions by name, without the name of the package."""
     for module in pkgutil.walk_packages(datachan.__path__, "datachan."):
         if module.name.endswith("__main__"):
             continue
@@ -32,28 +32,28 @@ def untrusted_functions() -> Iterator[tuple[str, Callable[..., Any]]]:
 
 
 def is_ours(error: BaseException) -> bool:
-    """Whether this is an error that the package documents, and its caller expects."""
+    """Return whether this is an error that the package documents."""
     return type(error).__module__.startswith("datachan.")
 
 
 def arguments(function: Callable[..., Any], data: bytes) -> list[Any]:
-    """What the function takes, by the names of its parameters."""
+    """Return the arguments of the function, by the names of its parameters."""
     names = list(inspect.signature(function).parameters)
     if "zero_checksum_acceptable" in names and len(data) >= 12:
-        # A packet: with the checksum that lets the rest of it be read.
+        # A packet needs the right checksum, or the rest is not read.
         return [data[:8] + struct.pack("<I", crc32c(data[:8] + bytes(4) + data[12:])) + data[12:]]
     if names[0] == "text":
         return [data.decode("utf-8", "replace")]
     if names[0] == "datagrams":
         return [pieces(data), 16_384]
     if names[1:3] == ["start", "end"]:
-        # A chunk or a list: the caller has seen that four bytes of header are there.
+        # For a chunk or a list, the caller has checked that there is a header of four bytes.
         return [data.ljust(4, b"\0"), 0, max(len(data), 4)]
     return [data, 0] if names[1:2] == ["start"] else [data]
 
 
 def pieces(data: bytes) -> list[bytes]:
-    """Cut where the bytes themselves say: each piece has its length in front."""
+    """Split the bytes into pieces, each of which begins with its length."""
     found: list[bytes] = []
     while data:
         length = data[0]
@@ -63,7 +63,7 @@ def pieces(data: bytes) -> list[bytes]:
 
 
 def reader(function: Callable[..., Any]) -> Target:
-    """A target of a function: it returns, or raises an error of ours."""
+    """Return the target of a function, which returns or raises a documented error."""
 
     def target(data: bytes) -> None:
         try:

@@ -1,10 +1,10 @@
-"""Drives Debian's Chromium (DevTools protocol) and Firefox (WebDriver BiDi); knows nothing of what the pages do.
+"""Drive Debian's Chromium (DevTools protocol) and Firefox (WebDriver BiDi); know nothing of what the pages do.
 
     async with launch("firefox") as browser, browser.page() as page:
         await page.goto("http://127.0.0.1:8080/")
         title = await page.evaluate("document.title")   # promises are awaited; the result is any JSON
 
-Both protocols are JSON over one WebSocket that the browser opens on loopback, so aiohttp is all it takes.
+Both protocols are JSON over one WebSocket that the browser opens on loopback, so aiohttp is enough.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ CHROMIUM_FLAGS = (
     "--disable-sync",
     "--disable-extensions",
     "--password-store=basic",
-    # Nothing is looked up outside; names of the local network stay possible.
+    # No name is looked up outside. Names of the local network still resolve.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost, EXCLUDE *.local",
     "--remote-debugging-port=0",
     "about:blank",
 )
 FIREFOX_PREFERENCES: Mapping[str, object] = {"network.dns.disabled": True}
 
-# What a browser must be told before it uses 127.0.0.1 for WebRTC at all. No user has these set.
+# Settings without which a browser does not use 127.0.0.1 for WebRTC. They are not the defaults.
 CHROMIUM_ON_LOOPBACK = (
     "--allow-loopback-in-peer-connection",
     "--use-fake-ui-for-media-stream",
@@ -65,11 +65,11 @@ PR_SET_PDEATHSIG = 1
 
 
 class BrowserError(Exception):
-    """The browser refused a command, or JavaScript in the page threw."""
+    """The browser refused a command, or JavaScript in the page threw an error."""
 
 
 class BrowserGone(BrowserError):
-    """The browser ended, or its tab did, while something was expected of it."""
+    """The browser or the tab ended while a reply was pending."""
 
 
 def find(name: str) -> str | None:
@@ -80,7 +80,7 @@ def find(name: str) -> str | None:
 
 
 class Browser(ABC):
-    """One running browser: commands go out, replies and events come back over one WebSocket."""
+    """A running browser. Commands, replies and events share one WebSocket."""
 
     def __init__(self, websocket: aiohttp.ClientWebSocketResponse) -> None:
         self._websocket = websocket
@@ -141,7 +141,7 @@ class Browser(ABC):
 
     @abstractmethod
     async def start(self) -> None:
-        """Do what the protocol wants before the first tab, and learn the version."""
+        """Make the calls that the protocol needs before the first tab, and read the version."""
 
     @abstractmethod
     async def _open_page(self) -> Page: ...
@@ -151,7 +151,7 @@ class Browser(ABC):
 
 
 class Page(ABC):
-    """One tab. `logs` collects its console and uncaught errors."""
+    """A tab. `logs` collects its console output and uncaught errors."""
 
     def __init__(self, browser: Browser, key: str) -> None:
         self.browser = browser
@@ -165,7 +165,7 @@ class Page(ABC):
 
     @abstractmethod
     async def reload(self) -> None:
-        """Load the same page anew, as the user's reload button does."""
+        """Reload the page, as the browser's reload button does."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -189,7 +189,7 @@ class Page(ABC):
 
 
 class Firefox(Browser):
-    """Firefox, spoken to in WebDriver BiDi."""
+    """Firefox, controlled over WebDriver BiDi."""
 
     async def start(self) -> None:
         reply = await self.command("session.new", {"capabilities": {}})
@@ -228,7 +228,7 @@ class FirefoxPage(Page):
 
 
 class Chromium(Browser):
-    """Chromium, spoken to in its DevTools protocol."""
+    """Chromium, controlled over its DevTools protocol."""
 
     async def start(self) -> None:
         self.version = (await self.command("Browser.getVersion"))["product"]
@@ -256,7 +256,7 @@ class ChromiumPage(Page):
         self._loaded = asyncio.Event()
 
     def on_event(self, method: str, params: dict[str, Any]) -> None:
-        """Note what happened in the tab."""
+        """Record an event of the tab."""
         if method == "Page.loadEventFired":
             self._loaded.set()
         elif method == "Runtime.consoleAPICalled":
@@ -298,7 +298,7 @@ def _arguments(
 
 
 def _die_with_parent() -> None:
-    """Runs in the child: should the tests be killed, the browser goes with them."""
+    """Make the kernel end the browser when the tests are killed; runs in the child process."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -327,7 +327,7 @@ async def _process(program: str, arguments: Sequence[str]) -> AsyncIterator[asyn
         yield process
     finally:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # a session of its own: all its children too
+            os.killpg(process.pid, signal.SIGKILL)  # it leads a session of its own, so this reaches all its children
         await process.wait()
 
 

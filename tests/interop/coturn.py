@@ -1,4 +1,4 @@
-"""Debian's coturn, started for a test on 127.0.0.1 with a configuration of its own, and stopped by its process id."""
+"""Start Debian's coturn for a test on 127.0.0.1 with a configuration of its own, and stop it by its process id."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Coturn:
-    """A running server.
+    """A running coturn.
 
     Attributes:
-        port: for UDP and TCP.
-        tls_port: for TLS.
-        certificate: the path of its certificate, which is its own authority.
-        log: the path of what it writes.
+        port: the port for UDP and TCP.
+        tls_port: the port for TLS.
+        certificate: the path of its self-signed certificate.
+        log: the path of its log file.
     """
 
     port: int
@@ -54,15 +54,15 @@ class Coturn:
         return IceServer((f"turns:localhost:{self.tls_port}",), USER, PASSWORD)
 
     def deletions(self) -> int:
-        """How many allocations were given back, by its log."""
+        """Return the number of released allocations in the log."""
         return self.log.read_text().count("lifetime=0")
 
     def channel_bindings(self) -> int:
-        """How many channels were bound, first or again, by its log."""
+        """Return the number of channel bindings in the log, refreshes included."""
         return self.log.read_text().count("CHANNEL_BIND processed, success")
 
     def kill(self) -> None:
-        """End it without a word, as a crash would."""
+        """Kill the server, as in a crash."""
         os.kill(self.pid, signal.SIGKILL)
 
 
@@ -72,7 +72,7 @@ def installed() -> bool:
 
 @asynccontextmanager
 async def running(folder: Path) -> AsyncIterator[Coturn]:
-    """Start a server, wait until it answers, and stop it in the end."""
+    """Start a server, wait until it answers, and stop it at the end."""
     port, tls_port = _free_port(), _free_port()
     certificate, key = _self_signed(folder)
     log = folder / "coturn.log"
@@ -155,7 +155,7 @@ def _self_signed(folder: Path) -> tuple[Path, Path]:
 
 
 class Translator:
-    """A network address translator for one client and one server: the server sees `outside` instead of the client."""
+    """Run a network address translator for a client and a server: the server sees `outside` instead of the client."""
 
     def __init__(self, server: tuple[str, int]) -> None:
         self._inside = UdpSocket.bind(HOST)

@@ -1,4 +1,4 @@
-"""The engine's endpoint over plain UDP sockets, one for each of our addresses, for tests with other SCTP stacks."""
+"""Run the engine's endpoint over plain UDP sockets, one for each local address, for tests with other SCTP stacks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATIENCE = 30.0
 
 
 class Engine:
-    """An endpoint with one association that matters, the latest; messages and other events are kept."""
+    """An endpoint with its latest association; it keeps messages and other events."""
 
     def __init__(self, options: AssociationOptions, hosts: Sequence[str] = ("127.0.0.1",), port: int = 0) -> None:
         self._loop = asyncio.get_running_loop()
@@ -37,8 +37,8 @@ class Engine:
         self.messages: list[MessageReceived] = []
         self.events: list[Event] = []
         self.on_message: Callable[[MessageReceived], None] | None = None
-        self.lose: Callable[[bytes], bool] | None = None  # whether a datagram, in either direction, is lost
-        self.cut_off: set[str] = set()  # addresses of the peer that nothing reaches any more
+        self.lose: Callable[[bytes], bool] | None = None  # decides whether a datagram, in either direction, is lost
+        self.cut_off: set[str] = set()  # addresses of the peer that are no longer reachable
         self._timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
 
@@ -50,7 +50,7 @@ class Engine:
 
     @property
     def all_decided(self) -> bool:
-        """Whether every message sent has been acknowledged or given up, and the peer knows."""
+        """Whether every sent message has been acknowledged or abandoned, and the peer knows."""
         return self.association.extensions is not None and self.association.all_acknowledged
 
     @property
@@ -65,7 +65,7 @@ class Engine:
         self.association.send(stream, data, ppid=ppid, now=self.now, **options)  # type: ignore[arg-type]
 
     async def until(self, condition: Callable[[], bool], patience: float = PATIENCE) -> None:
-        """Wait for a condition, which only changes when something happens here."""
+        """Wait for a condition, which changes only when this endpoint receives or its timer expires."""
         self.wake()
         async with asyncio.timeout(patience):
             while not condition():
@@ -73,7 +73,7 @@ class Engine:
                 await self._changed.wait()
 
     async def event(self, kind: type[E]) -> E:
-        """The first event of a kind."""
+        """Return the first event of a kind."""
         await self.until(lambda: bool(self.of(kind)))
         return self.of(kind)[0]
 
@@ -86,14 +86,14 @@ class Engine:
         return self.of(AssociationEstablished)[0]
 
     async def receive(self, count: int, patience: float = PATIENCE) -> list[MessageReceived]:
-        """Take the next messages."""
+        """Wait for the next messages."""
         await self.until(lambda: len(self.messages) >= count or bool(self.of(AssociationLost)), patience)
         taken, self.messages = self.messages[:count], self.messages[count:]
         assert len(taken) == count, self.events
         return taken
 
     def wake(self) -> None:
-        """Look after the endpoint, which was called directly."""
+        """Send and re-arm the timer after a direct call of the endpoint."""
         for _ in range(1000):
             if not self._round():
                 break

@@ -1,4 +1,4 @@
-"""A connection between a tab (page.html) and a Python peer, and pairs of channel ends on it."""
+"""Connect a tab (page.html) with a Python peer, and open channels with an end in each."""
 
 from __future__ import annotations
 
@@ -54,16 +54,16 @@ class Ends:
         self._inbox = inbox
 
     async def receive(self, count: int) -> list[str | bytes]:
-        """Return the next `count` messages that came to Python."""
+        """Return the next `count` messages received by Python."""
         async with asyncio.timeout(PATIENCE):
             return [await self._inbox.get() for _ in range(count)]
 
     def nothing_more(self) -> bool:
-        """Tell whether every message that came to Python was asked for."""
+        """Return whether the test has read every message received by Python."""
         return self._inbox.empty()
 
     async def browser_received(self, count: int) -> list[dict[str, object]]:
-        """Wait until `count` messages came to the browser; return descriptions of all that ever did."""
+        """Wait until the browser has received `count` messages; return descriptions of all."""
         result: list[dict[str, object]] = await self.page.call("received", self.index, count)
         return result
 
@@ -97,7 +97,7 @@ async def state(channel: RTCDataChannel, wanted: str) -> None:
 
 
 class Link:
-    """A tab and a Python peer. `offerer` is "browser" or "python"; channel "first" exists from the start."""
+    """A tab and a Python peer. `offerer` is "browser" or "python". The channel "first" exists from the start."""
 
     def __init__(self, page: Page, pc: RTCPeerConnection, offerer: str) -> None:
         self.page = page
@@ -109,7 +109,7 @@ class Link:
         pc.on("datachannel", self._on_datachannel)
 
     def _on_datachannel(self, channel: RTCDataChannel) -> None:
-        # The handler for messages must be there before this returns: the first may come in the same packet.
+        # Register the handler for messages before returning, because the first message may arrive in the same packet.
         self._announcement(channel.label).set_result((channel, _inbox(channel)))
 
     def _announcement(self, label: str) -> asyncio.Future[tuple[RTCDataChannel, asyncio.Queue[str | bytes]]]:

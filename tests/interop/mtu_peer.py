@@ -1,6 +1,6 @@
-"""One end of a transfer in a network namespace of its own; talks to the test on stdin and stdout, a JSON value a line.
+"""Run one end of a transfer in a network namespace; talk to the test on stdin and stdout in lines of JSON.
 
-`python -m tests.interop.mtu_peer offer ADDRESS` sends what it is told to, `answer` counts what comes.
+`python -m tests.interop.mtu_peer offer ADDRESS` sends on request; `answer` counts the bytes received.
 """
 
 from __future__ import annotations

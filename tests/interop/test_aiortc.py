@@ -1,7 +1,7 @@
-"""aiortc as the peer, in both roles, and aiortc's own programs over our names.
+"""Test with aiortc as the peer, in both roles, and run aiortc's own programs with our names.
 
-aiortc writes the lengths of labels in characters, not bytes: labels are ASCII here. It binds every interface address
-but the loopback's, unless there is no other.
+aiortc counts the length of a label in characters instead of bytes, so labels are ASCII here. It binds the loopback
+address only when there is no other address.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ aiortc = pytest.importorskip("aiortc", reason="aiortc is not installed (dependen
 
 @dataclass
 class Meeting:
-    """Ours and theirs, connected, with a channel between them."""
+    """A connection of ours and one of aiortc, connected, with a channel between them."""
 
     ours: RTCPeerConnection
     theirs: Any
@@ -41,7 +41,7 @@ def to_us(description: Any) -> RTCSessionDescription:
 
 
 async def negotiate(offerer: Any, answerer: Any) -> None:
-    """One round; each side is given descriptions of its own kind."""
+    """Exchange an offer and an answer; each side gets descriptions of its own class."""
     for_answerer, for_offerer = (to_them, to_us) if isinstance(offerer, RTCPeerConnection) else (to_us, to_them)
     await offerer.setLocalDescription(await offerer.createOffer())
     await answerer.setRemoteDescription(for_answerer(offerer.localDescription))
@@ -93,7 +93,7 @@ async def test_messages_of_every_kind_go_both_ways(meeting: Meeting) -> None:
     assert [await soon(anext(meeting.our_channel)) for _ in messages] == messages
 
 
-async def test_a_message_past_their_limit_is_refused_here(meeting: Meeting) -> None:
+async def test_send_refuses_a_message_longer_than_aiortc_accepts(meeting: Meeting) -> None:
     limit = int(meeting.ours.sctp.maxMessageSize)
     assert f"a=max-message-size:{limit}\r\n" in meeting.theirs.localDescription.sdp
 
@@ -127,7 +127,9 @@ async def test_many_messages_arrive_in_order(meeting: Meeting) -> None:
         {"maxPacketLifeTime": 1000, "ordered": False, "protocol": "telemetry"},
     ],
 )
-async def test_every_kind_of_channel_is_understood(we_offer: bool, options: dict[str, Any]) -> None:
+async def test_every_kind_of_channel_has_the_same_properties_at_both_ends(
+    we_offer: bool, options: dict[str, Any]
+) -> None:
     met = await meet(we_offer, **options)
     try:
         for channel in (met.our_channel, met.their_channel):
@@ -173,7 +175,7 @@ async def test_channels_are_opened_later_by_either_side(meeting: Meeting) -> Non
     assert (await announced).label == "from them"
 
 
-async def test_we_close_a_channel(meeting: Meeting) -> None:
+async def test_aiortc_notices_that_we_close_a_channel(meeting: Meeting) -> None:
     closed = asyncio.ensure_future(event(meeting.their_channel, "close"))
     await asyncio.sleep(0)
 
@@ -185,7 +187,7 @@ async def test_we_close_a_channel(meeting: Meeting) -> None:
     assert meeting.ours.connectionState == "connected"
 
 
-async def test_they_close_a_channel(meeting: Meeting) -> None:
+async def test_notices_that_aiortc_closes_a_channel(meeting: Meeting) -> None:
     meeting.their_channel.close()
 
     await soon(meeting.our_channel.closed())
@@ -211,7 +213,7 @@ async def test_messages_sent_right_before_close_arrive(meeting: Meeting) -> None
     assert [message[0] for message in received] == list(range(50))
 
 
-async def test_their_leaving_is_noticed(meeting: Meeting) -> None:
+async def test_notices_that_aiortc_closes_the_connection(meeting: Meeting) -> None:
     await soon(meeting.theirs.close())
 
     await soon(meeting.our_channel.closed())
@@ -219,7 +221,7 @@ async def test_their_leaving_is_noticed(meeting: Meeting) -> None:
         await event(meeting.ours, "connectionstatechange")
 
 
-async def test_trickled_candidates_of_theirs_are_taken(meeting: Meeting) -> None:
+async def test_accepts_trickled_candidates_of_aiortc(meeting: Meeting) -> None:
     candidates = [line for line in meeting.theirs.localDescription.sdp.splitlines() if line.startswith("a=candidate")]
 
     for line in candidates:
@@ -232,7 +234,7 @@ async def test_trickled_candidates_of_theirs_are_taken(meeting: Meeting) -> None
 
 
 async def program(library: ModuleType, other: ModuleType) -> list[str]:
-    """What aiortc's data channel examples do, with the names of one library; the peer is of the other."""
+    """Do what aiortc's data channel examples do, with the names of one library; the peer is of the other library."""
     said: list[str] = []
     pc = library.RTCPeerConnection()
     channel = pc.createDataChannel("chat", maxRetransmits=None, ordered=True, protocol="")
@@ -285,7 +287,7 @@ async def test_a_program_written_for_aiortc_runs_with_our_names(other: ModuleTyp
     assert said[-1] == "connection closed"
 
 
-def test_every_name_of_aiortc_that_has_to_do_with_data_channels_is_here() -> None:
+def test_has_every_name_of_aiortc_that_data_channels_need() -> None:
     media = ("Rtp", "Rtcp", "Track", "Media", "AudioStream", "VideoStream")
     names = {name for name in aiortc.__all__ if not any(word in name for word in media)}
     internal = {"RTCIceGatherer", "RTCDataChannelParameters", "RTCDtlsParameters", "RTCSctpCapabilities"}
@@ -293,7 +295,7 @@ def test_every_name_of_aiortc_that_has_to_do_with_data_channels_is_here() -> Non
     assert names - internal - {"RTCTransportStats"} <= set(dir(datachan))
 
 
-async def test_their_configuration_is_understood_here() -> None:
+async def test_accepts_the_configuration_objects_of_aiortc() -> None:
     ours = RTCConfiguration(
         iceServers=[datachan.RTCIceServer(urls="stun:127.0.0.1:9")],
         iceTransportPolicy=datachan.RTCIceTransportPolicy.ALL,

@@ -1,4 +1,4 @@
-"""Channels between Python and a real browser: their properties, their numbers, how they open and close."""
+"""Test channels between Python and a browser: their properties and ids, and how they open and close."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ PROPERTIES = ["label", "protocol", "ordered", "maxRetransmits", "maxPacketLifeTi
 
 
 async def both_see_the_same(ends: Ends) -> dict[str, Any]:
-    """Return a channel's properties after comparing what the two ends say."""
+    """Return a channel's properties after comparing them at both ends."""
     in_browser: dict[str, Any] = await ends.page.call("properties", ends.index)
     assert {name: getattr(ends.channel, name) for name in PROPERTIES} == in_browser
     return in_browser
 
 
-async def test_properties_are_the_same_at_both_ends_whoever_opens(link: Link) -> None:
+async def test_properties_are_the_same_at_both_ends(link: Link) -> None:
     await link.connect()
     for number, options in enumerate(OPTIONS):
         for opens in (link.browser_opens, link.python_opens):
@@ -40,14 +40,14 @@ async def test_properties_are_the_same_at_both_ends_whoever_opens(link: Link) ->
             await ends.exchange("works")
 
 
-async def test_labels_are_the_same_at_both_ends_whoever_opens(link: Link) -> None:
+async def test_labels_are_the_same_at_both_ends(link: Link) -> None:
     await link.connect()
     for label in LABELS:
         await both_see_the_same(await link.browser_opens(f"b{label}"))
         await both_see_the_same(await link.python_opens(f"p{label}"))
 
 
-async def test_an_empty_label_is_a_label(link: Link) -> None:
+async def test_a_label_may_be_empty(link: Link) -> None:
     await link.connect()
     await both_see_the_same(await link.browser_opens(""))
 
@@ -129,7 +129,7 @@ async def test_messages_sent_right_before_a_channel_closes_all_arrive(link: Link
     assert inward.nothing_more()
 
 
-async def test_numbers_of_closed_channels_serve_again(link: Link) -> None:
+async def test_reuses_the_ids_of_closed_channels(link: Link) -> None:
     first = await link.connect()
     seen = []
     for number in range(6):

@@ -1,4 +1,4 @@
-"""Interleaved messages (I-DATA, RFC 8260) with real browsers: Firefox as it is, Chromium with its switch for them."""
+"""Test interleaved messages (I-DATA, RFC 8260) with browsers: Firefox as it is, Chromium with a switch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MANY = {"chromium": 40, "firefox": 3}
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=situations("as-a-user"))
 async def browser(request: pytest.FixtureRequest) -> AsyncIterator[browsers.Browser]:
-    """A browser that announces I-DATA."""
+    """Run a browser that announces I-DATA."""
     situation: Situation = request.param
     async with running(situation, SWITCH[situation.browser]) as browser:
         yield browser
@@ -45,7 +45,7 @@ async def test_a_long_message_to_the_browser_lets_a_ping_pass(link: Link) -> Non
     ping.channel.send("ping")
     assert await ping.browser_received(1) == [describe("ping")]
     assert await bulk.browser_received(MANY[name_of(link)]) == [describe(data)] * MANY[name_of(link)]
-    # It was sent after all of them, and passed the first, which was begun.
+    # The ping was sent after all long messages, and passed the first one, which had already begun.
     assert (await link.page.evaluate("arrivals"))[0] == "ping"
 
 
@@ -63,8 +63,8 @@ async def test_a_long_message_from_the_browser_lets_a_ping_pass(link: Link) -> N
     )
     assert await ping.receive(1) == ["ping"]
     assert await bulk.receive(count) == [bytes([i]) * size for i in range(count)]
-    # Chromium's network thread runs beside the page: some of its long messages, short ones, are gone before the page
-    # has come to the ping. It passes all that wait.
+    # Chromium's network thread runs beside the page: some of its shorter long messages leave before the page sends the
+    # ping. The ping passes all messages that still wait.
     assert arrivals.index("ping") <= (0 if name_of(link) == "firefox" else count // 4)
 
 
@@ -81,7 +81,7 @@ async def test_pings_both_ways_while_long_messages_go_both_ways(link: Link) -> N
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-async def test_messages_given_up_in_the_middle_leave_the_others_alone(link: Link, ordered: bool) -> None:
+async def test_abandoned_messages_do_not_affect_others(link: Link, ordered: bool) -> None:
     bulk, ping = await bulk_and_ping(link)
     fleeting = await link.python_opens("fleeting", ordered=ordered, maxPacketLifeTime=20)
     back = await link.browser_opens("fleeting back", ordered=ordered, maxPacketLifeTime=20)
@@ -94,7 +94,7 @@ async def test_messages_given_up_in_the_middle_leave_the_others_alone(link: Link
     assert await bulk.browser_received(1) == [describe(bytes(size))]
     assert await bulk.receive(1) == [bytes(size)]
     await ping.exchange("still here")
-    # Channels that lost messages are as good as new: one of these finds a quiet moment.
+    # Channels that lost messages still work. One of these messages finds an idle moment.
     await until_one_arrives(fleeting, back)
 
 
@@ -116,12 +116,12 @@ async def send_text(ends: Ends, text: str) -> None:
 
 
 async def send_zeros(ends: Ends, size: int, count: int) -> None:
-    """Have the browser send so many messages of so many bytes, all at once."""
+    """Make the browser send `count` messages of `size` bytes, all at once."""
     once = f"channels[{ends.index}].channel.send(new Uint8Array({size}))"
     await ends.page.evaluate(f"(() => {{ for (let i = 0; i < {count}; i++) {once}; }})()")
 
 
-async def test_a_stream_is_used_again_after_its_channel_was_closed(link: Link) -> None:
+async def test_reuses_a_stream_after_its_channel_closed(link: Link) -> None:
     await link.connect()
     for number in range(5):
         for opens in (link.browser_opens, link.python_opens):

@@ -1,4 +1,4 @@
-"""How connections with a real browser come and go: reload, closed tabs, renegotiation, media, trickle."""
+"""Test the life of connections with a browser: reload, closed tabs, renegotiation, media, trickle."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOTICED_WITHIN = 45.0
 
 
 async def gone(pc: RTCPeerConnection) -> str:
-    """Wait until Python has noticed that the other side is no more; return the state."""
+    """Wait until Python has noticed that the other side is gone; return the state."""
     changed = asyncio.Event()
     pc.on("connectionstatechange", lambda *_: changed.set())
     async with asyncio.timeout(NOTICED_WITHIN):
@@ -49,10 +49,10 @@ async def test_after_a_reload_the_old_connection_is_gone_and_a_new_one_works(bro
         await (await new.browser_opens("still")).exchange("and the new one is untouched")
 
 
-# Chromium ends a tab without a word: it takes the 30 seconds of ICE consent, so once is enough.
+# Chromium closes a tab without telling the peer. Noticing takes the 30 seconds of ICE consent, so one test is enough.
 @pytest.mark.parametrize("browser", situations("as-a-user"), indirect=True, scope="module")
 @pytest.mark.parametrize("link", ["browser"], indirect=True)
-async def test_a_tab_that_is_closed_is_noticed(link: Link) -> None:
+async def test_notices_a_closed_tab(link: Link) -> None:
     ends = await link.connect()
     await ends.exchange("before")
     await link.page.close()
@@ -60,14 +60,14 @@ async def test_a_tab_that_is_closed_is_noticed(link: Link) -> None:
     await state(ends.channel, "closed")
 
 
-async def test_a_connection_closed_by_the_browser_is_noticed(link: Link) -> None:
+async def test_notices_that_the_browser_closes_the_connection(link: Link) -> None:
     ends = await link.connect()
     await link.page.call("closeConnection")
     assert await gone(link.pc) in {"closed", "failed"}
     await state(ends.channel, "closed")
 
 
-async def test_a_connection_closed_by_python_is_noticed_by_the_browser(link: Link) -> None:
+async def test_the_browser_notices_that_python_closes_the_connection(link: Link) -> None:
     ends = await link.connect()
     await link.pc.close()
     await link.page.call("channelState", ends.index, "closed")
@@ -89,7 +89,7 @@ async def test_audio_and_video_are_refused_while_data_works(link: Link) -> None:
     ends = await link.connect()
     await ends.exchange("without a picture")
     if link.offerer == "python":
-        return  # what the browser has to add waits for an offer of its own
+        return  # the browser adds its media in an offer of its own
     sections = [line for line in link.answer["sdp"].splitlines() if line.startswith("m=")]
     media = [line for line in sections if line.startswith(("m=audio", "m=video"))]
     assert len(media) == 2
@@ -103,7 +103,7 @@ async def test_a_second_negotiation_keeps_the_connection(link: Link) -> None:
     await link.negotiate()
     assert link.pc.signalingState == "stable"
     await ends.exchange("between")
-    # And once more with the roles exchanged.
+    # Repeat it with exchanged roles.
     link.offerer = "python" if link.offerer == "browser" else "browser"
     await link.negotiate()
     await ends.exchange("after")
@@ -159,7 +159,7 @@ def _without_candidates(pc: RTCPeerConnection) -> dict[str, str]:
     return {"type": description.type, "sdp": "\r\n".join(kept)}
 
 
-async def test_statistics_count_what_crossed(link: Link) -> None:
+async def test_statistics_count_bytes_and_messages_in_both_directions(link: Link) -> None:
     ends = await link.connect()
     await ends.exchange("0123456789")
     report = await link.pc.getStats()
@@ -170,7 +170,7 @@ async def test_statistics_count_what_crossed(link: Link) -> None:
     assert {"peer-connection", "transport", "candidate-pair", "local-candidate", "remote-candidate"} <= set(by_type)
 
 
-async def test_two_tabs_at_once(browser: Browser, link: Link) -> None:
+async def test_connects_two_tabs_at_the_same_time(browser: Browser, link: Link) -> None:
     first = await link.connect()
     async with another(browser, link.offerer) as other:
         second = await other.connect()

@@ -1,4 +1,4 @@
-"""Messages between Python and a real browser: every kind and size, both ways, whoever offers."""
+"""Test messages between Python and a browser: every kind and size, in both directions, with either as the offerer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.interop.link import Ends, Link, describe
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ENOUGH = 5_000_000
-# A record of DTLS, a packet, a UDP datagram, a stream's buffer: sizes at which somebody's arithmetic may end.
+# Sizes around limits of implementations: a DTLS record, a packet, a UDP datagram, the buffer of a stream.
 EDGES = [1, 2, 3, 4, 5, 1023, 1024, 1171, 1172, 1173, 1200, 1400, 16383, 16384, 65535, 65536, 65537, 131072]
 KINDS: dict[str, dict[str, Any]] = {
     "ordered": {},
@@ -70,10 +70,10 @@ async def test_every_size_up_to_the_smaller_of_the_two_limits_crosses_both_ways(
     assert await ends.browser_received(len(sizes)) == [describe(message) for message in messages]
 
 
-async def test_one_byte_more_than_the_browser_takes_is_refused_and_the_channel_lives(link: Link) -> None:
+async def test_send_refuses_one_byte_more_than_the_browser_accepts_and_the_channel_stays_open(link: Link) -> None:
     ends = await link.connect()
     limit = python_limit(link)
-    # The browser's limit, or Python's own (RTCConfiguration) where that is smaller: Firefox takes a gigabyte.
+    # The browser's limit, or Python's own (RTCConfiguration) where that is smaller: Firefox accepts a gigabyte.
     assert 262144 <= limit <= announced_limit(link.offer["sdp"] if link.offerer == "browser" else link.answer["sdp"])
     with pytest.raises(TypeError, match="accepts at most"):
         ends.channel.send(bytes(int(limit) + 1))
@@ -82,7 +82,7 @@ async def test_one_byte_more_than_the_browser_takes_is_refused_and_the_channel_l
     assert await ends.browser_received(1) == [describe("still here")]
 
 
-async def test_one_byte_more_than_python_takes_is_refused_by_the_browser(link: Link) -> None:
+async def test_the_browser_refuses_one_byte_more_than_python_accepts(link: Link) -> None:
     ends = await link.connect()
     limit = announced_limit(link.answer["sdp"] if link.offerer == "browser" else link.offer["sdp"])
     believed = await link.page.evaluate("pc.sctp.maxMessageSize")
@@ -135,7 +135,7 @@ async def test_large_messages_on_two_channels_cross_both_ways_at_once(link: Link
             group.create_task(from_python(ends, random.Random(seed + number)))
 
 
-async def test_a_reader_that_pauses_makes_the_browser_wait_and_then_gets_everything(link: Link) -> None:
+async def test_a_paused_reader_makes_the_browser_wait_and_receives_everything_later(link: Link) -> None:
     await link.connect()
     announced: asyncio.Future[RTCDataChannel] = asyncio.get_running_loop().create_future()
     link.pc.remove_all_listeners("datachannel")

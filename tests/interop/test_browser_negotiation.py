@@ -1,4 +1,4 @@
-"""Offers and answers with a real browser: media we refuse, every bundle policy, new negotiations, ICE restarts."""
+"""Test offers and answers with a browser: refused media, every bundle policy, renegotiation, ICE restarts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 def sections(sdp: str) -> list[tuple[str, bool]]:
-    """The kind of each m-line, and whether it is refused."""
+    """Return the kind of each m-line, and whether it is refused."""
     return [(line[2:].split()[0], line.split()[1] == "0") for line in sdp.splitlines() if line.startswith("m=")]
 
 
 async def browser_negotiates(link: Link) -> str:
-    """One round offered by the browser, in whoever's link; our answer."""
+    """Negotiate with an offer of the browser; return our answer."""
     await link.page.call("localDescription")
     offer: dict[str, Any] = await link.page.call("gathered")
     await link.pc.setRemoteDescription(RTCSessionDescription(**offer))
@@ -32,7 +32,7 @@ async def browser_negotiates(link: Link) -> str:
 
 
 async def python_negotiates(link: Link, **options: Any) -> str:
-    """One round offered by us; the browser's answer."""
+    """Negotiate with an offer of ours; return the browser's answer."""
     await link.pc.setLocalDescription(await link.pc.createOffer(**options))
     offer = link.pc.localDescription
     assert offer is not None
@@ -44,7 +44,7 @@ async def python_negotiates(link: Link, **options: Any) -> str:
 
 
 async def trickle(link: Link) -> None:
-    """Hand on the candidates that the browser finds after a restart, when its description went out before them."""
+    """Pass on the candidates that the browser finds after a restart and after its description."""
     candidate: dict[str, Any] | None = {}
     while candidate is not None:
         for candidate in await link.page.call("nextCandidates"):
@@ -65,7 +65,7 @@ async def test_audio_and_video_beside_the_channel_are_refused(link: Link, policy
     if link.offerer == "python":
         pytest.skip("the browser offers")
     if policy == "max-bundle" and isinstance(link.page, ChromiumPage):
-        # RFC 8829, 5.3.1: then the data section is to be refused as well, and no channel is possible.
+        # RFC 8829, 5.3.1: in this case the data section has to be refused as well, and no channel is possible.
         pytest.skip("Chromium takes no answer that refuses the section whose transport the others share")
     await link.page.evaluate(f"(pc.close(), connection({{bundlePolicy: '{policy}'}}))")
     await link.page.evaluate("(pc.addTransceiver('audio'), pc.addTransceiver('video'), 0)")
@@ -109,8 +109,8 @@ async def test_the_browser_restarts_ice(link: Link) -> None:
 
     assert await link.page.evaluate("pc.localDescription.sdp.match(/a=ice-ufrag:(.*)/)[1]") != before
     assert ours(link) != old
-    # When to change over is for the browser to say: Chromium, when our check reaches it before our answer does, may
-    # never check the new pair as long as the old one works.
+    # The browser decides when to switch. When our check reaches Chromium before our answer does, it may never check the
+    # new pair while the old one works.
     for number in range(5):
         await ends.exchange(f"whatever the path {number}")
     assert link.pc.connectionState == "connected"
@@ -127,7 +127,7 @@ async def test_we_restart_ice(link: Link) -> None:
 
 
 def ours(link: Link) -> str:
-    """The username fragment in our description."""
+    """Return the username fragment in our description."""
     return link.pc.localDescription.sdp.split("a=ice-ufrag:")[1].split("\r\n")[0]
 
 
@@ -137,7 +137,7 @@ async def use_the_new_path(link: Link, ends: Ends) -> None:
     async with asyncio.timeout(20):
         while ice.getLocalParameters().usernameFragment != ufrag:
             await ends.exchange("on the way")
-            await asyncio.sleep(0.05)  # it is the browser that decides when
+            await asyncio.sleep(0.05)  # the browser decides when to switch
     for number in range(5):
         await ends.exchange(f"on the new path {number}")
     assert link.pc.connectionState == "connected"

@@ -1,4 +1,4 @@
-"""SCTP set up by signaling (draft-hancke-tsvwg-snap) with a real Chromium that has its switch for it."""
+"""Test SCTP set up by signaling (draft-hancke-tsvwg-snap) with a Chromium that has it switched on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[browsers.Browser]:
-    """A Chromium that offers and answers a=sctp-init."""
+    """Run a Chromium that offers and answers a=sctp-init."""
     async with running(Situation("chromium", "as-a-user"), ["--enable-features=WebRtcSctpSnap"]) as browser:
         yield browser
 

@@ -1,4 +1,4 @@
-"""Captures of real connections with other stacks: Wireshark dissects every packet and finds every checksum good."""
+"""Capture connections with other stacks; Wireshark dissects every packet and accepts every checksum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Server-reflexive and relayed candidates with a real server: coturn."""
+"""Test server-reflexive and relayed candidates with coturn."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def make_pair() -> AsyncIterator[MakePair]:
 async def carries_both_ways(pair: Pair) -> None:
     there = [DTLS + index.to_bytes(2, "big") * 599 for index in range(300)]
     back = [DTLS + bytes(index) for index in range(100)]
-    # A relay's own socket buffers are small: bursts of a few, as a congestion window would have them.
+    # The socket buffers of a relay are small, so send short bursts, as a congestion window would.
     for start in range(0, 300, 30):
         pair.a.send(*there[start : start + 30])
         pair.z.send(*back[start // 3 : start // 3 + 10])
@@ -68,12 +68,10 @@ async def test_a_stun_server_behind_a_translator_gives_a_server_reflexive_candid
     assert reflexive.priority < host.priority
 
 
-async def test_all_stun_servers_are_asked_and_redundant_candidates_left_out(
-    server: coturn.Coturn, make_pair: MakePair
-) -> None:
+async def test_asks_all_stun_servers_and_omits_redundant_candidates(server: coturn.Coturn, make_pair: MakePair) -> None:
     translators = [coturn.Translator((coturn.HOST, server.port)) for _ in range(2)]
     urls = tuple(f"stun:{coturn.HOST}:{translator.inside}" for translator in translators)
-    # Asked directly, it sees the host candidate's own address: that is redundant.
+    # A server that is asked directly sees the address of the host candidate, so its candidate is redundant.
     pair = make_pair(**LOCAL, servers=[IceServer(urls), server.stun()])
     await pair.a.ice.gather()
     for translator in translators:
@@ -82,9 +80,7 @@ async def test_all_stun_servers_are_asked_and_redundant_candidates_left_out(
     assert sorted(found) == sorted(("srflx", translator.outside) for translator in translators)
 
 
-async def test_a_server_that_does_not_answer_costs_the_timeout_once_and_no_more(
-    server: coturn.Coturn, make_pair: MakePair
-) -> None:
+async def test_a_silent_server_costs_one_timeout_only(server: coturn.Coturn, make_pair: MakePair) -> None:
     silent = UdpSocket.bind(coturn.HOST)
     dead = tuple(f"stun:{coturn.HOST}:{silent.local_address[1]}" for _ in range(5))
     pair = make_pair(**LOCAL, servers=[IceServer(dead), server.turn()], gather_timeout=0.7)
@@ -119,14 +115,16 @@ async def test_a_relay_over_tls_is_reached_with_a_certificate_the_system_trusts(
     await carries_both_ways(pair)
 
 
-async def test_a_relay_over_tls_that_nobody_vouches_for_is_not_used(server: coturn.Coturn, make_pair: MakePair) -> None:
+async def test_a_relay_over_tls_with_an_untrusted_certificate_is_not_used(
+    server: coturn.Coturn, make_pair: MakePair
+) -> None:
     pair = make_pair(servers=[server.turns()], relay_only=True)
     pair.exchange_credentials()
     with pytest.raises(IceError, match="certificate verify failed"):
         await pair.a.ice.start()
 
 
-async def test_checks_go_on_with_the_first_relay_while_another_server_is_silent(
+async def test_checks_continue_over_the_first_relay_while_another_server_is_silent(
     server: coturn.Coturn, make_pair: MakePair
 ) -> None:
     silent = UdpSocket.bind(coturn.HOST)
@@ -143,7 +141,7 @@ async def test_checks_go_on_with_the_first_relay_while_another_server_is_silent(
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 @pytest.mark.parametrize("candidate_first", [True, False])
-async def test_the_peers_first_check_gets_through_a_relay_that_has_not_sent_a_check_itself(
+async def test_the_first_check_of_the_peer_passes_a_relay_that_has_sent_no_check(
     server: coturn.Coturn, make_pair: MakePair, transport: str, candidate_first: bool
 ) -> None:
     relayed, direct = make_pair(servers=[server.turn(transport)], relay_only=True).a, make_pair(**LOCAL).z
@@ -159,7 +157,7 @@ async def test_the_peers_first_check_gets_through_a_relay_that_has_not_sent_a_ch
     [of_relayed] = relayed.ice.local_candidates
     direct.ice.add_remote_candidate(of_relayed)
     starting = asyncio.create_task(direct.ice.start())
-    # The relayed side never starts its own checks: it answers, and that needs the permission on the way in.
+    # The relayed side never starts checks. It answers, and the incoming check needs the permission.
     async with asyncio.timeout(10):
         while not any(stats.responses_received for stats in direct.ice.stats().pairs):
             await asyncio.sleep(0.01)
@@ -167,7 +165,7 @@ async def test_the_peers_first_check_gets_through_a_relay_that_has_not_sent_a_ch
     await asyncio.gather(starting, return_exceptions=True)
 
 
-async def test_a_peer_behind_a_relay_meets_one_that_is_not(server: coturn.Coturn, make_pair: MakePair) -> None:
+async def test_a_peer_behind_a_relay_connects_to_one_without(server: coturn.Coturn, make_pair: MakePair) -> None:
     relayed = make_pair(servers=[server.turn()], relay_only=True)
     direct = make_pair(**LOCAL)
     pair = Pair()
@@ -189,25 +187,21 @@ async def test_all_turn_servers_are_used(server: coturn.Coturn, make_pair: MakeP
     assert first.priority != second.priority
 
 
-async def test_wrong_credentials_are_named_when_nothing_is_left_to_try(
-    server: coturn.Coturn, make_pair: MakePair
-) -> None:
+async def test_the_failure_names_wrong_credentials(server: coturn.Coturn, make_pair: MakePair) -> None:
     pair = make_pair(servers=[server.turn(password="wrong")], relay_only=True)
     pair.exchange_credentials()
     with pytest.raises(IceError, match=r"no local candidate.*turn:.*401"):
         await pair.a.ice.start()
 
 
-async def test_relay_only_without_a_turn_server_has_nothing_to_offer(
-    server: coturn.Coturn, make_pair: MakePair
-) -> None:
+async def test_relay_only_without_a_turn_server_has_no_candidate(server: coturn.Coturn, make_pair: MakePair) -> None:
     pair = make_pair(servers=[server.stun()], relay_only=True)
     pair.exchange_credentials()
     with pytest.raises(IceError, match="no local candidate"):
         await pair.a.ice.start()
 
 
-async def test_channels_and_with_them_permissions_are_renewed_while_data_flows(
+async def test_renews_channel_bindings_and_permissions_while_data_flows(
     server: coturn.Coturn, make_pair: MakePair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay, "CHANNEL_REFRESH", 0.02)
@@ -220,7 +214,7 @@ async def test_channels_and_with_them_permissions_are_renewed_while_data_flows(
             await asyncio.sleep(0.02)
 
 
-async def test_closing_gives_the_allocation_back(server: coturn.Coturn, make_pair: MakePair) -> None:
+async def test_closing_releases_the_allocation(server: coturn.Coturn, make_pair: MakePair) -> None:
     pair = make_pair(servers=[server.turn()], relay_only=True)
     await pair.connect()
     before = server.deletions()
@@ -230,7 +224,7 @@ async def test_closing_gives_the_allocation_back(server: coturn.Coturn, make_pai
             await asyncio.sleep(0.02)
 
 
-async def test_a_server_that_died_does_not_hold_up_closing(tmp_path: Path, make_pair: MakePair) -> None:
+async def test_a_dead_server_does_not_delay_closing(tmp_path: Path, make_pair: MakePair) -> None:
     if not coturn.installed():
         missing("coturn is not installed (apt install coturn)")
     async with coturn.running(tmp_path) as mortal:

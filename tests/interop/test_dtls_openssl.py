@@ -1,4 +1,4 @@
-"""The openssl program as the other side: another version of OpenSSL, another process, real datagrams over loopback."""
+"""Test DTLS with the openssl program: another version of OpenSSL, another process, datagrams over loopback."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def rsa_certificate() -> Certificate:
 
 
 class Endpoint:
-    """A DtlsConnection on a UDP socket, driven by hand."""
+    """A DtlsConnection on a UDP socket, without an event loop."""
 
     def __init__(self, udp: socket.socket, *, is_client: bool, peer: Certificate, mtu: int = 1200) -> None:
         self.udp = udp
@@ -75,7 +75,7 @@ class Endpoint:
 
 @contextmanager
 def openssl(directory: Path, certificate: Certificate, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The openssl program with its certificate; ended when the test is."""
+    """Run the openssl program with a certificate, and end it after the test."""
     pem = directory / "peer.pem"
     pem.write_bytes(certificate.to_pem())
     command = ["openssl", arguments[0], "-dtls1_2", "-cert", str(pem), "-key", str(pem), *arguments[1:]]
@@ -110,7 +110,7 @@ def assert_hears(endpoint: Endpoint, process: subprocess.Popen[bytes], line: byt
 def serve_openssl(
     tmp_path: Path, stack: ExitStack, *arguments: str, certificate: Certificate = PEER, mtu: int = 1200
 ) -> tuple[Endpoint, subprocess.Popen[bytes]]:
-    """We are the server, the program is the client; both connected."""
+    """Connect the openssl program as client to our server."""
     udp = udp_socket(stack)
     port = udp.getsockname()[1]
     process = stack.enter_context(
@@ -154,7 +154,7 @@ def test_openssl_as_client_with_an_rsa_certificate(tmp_path: Path) -> None:
 
 
 def test_openssl_as_client_with_a_certificate_of_an_authority(tmp_path: Path) -> None:
-    """Only the peer's own certificate has a fingerprint; what comes with it does not matter."""
+    """Check the fingerprint of the peer's own certificate only, and ignore the certificates sent with it."""
     name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority")]), datetime.now(UTC)
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     builder = x509.CertificateBuilder(name, name, authority_key.public_key(), 1, now, now + timedelta(days=1))
@@ -207,7 +207,7 @@ def test_openssl_as_server_talks_to_us_and_we_close(
         free = udp_socket(stack)
         port = free.getsockname()[1]
         free.close()
-        # -Verify demands our certificate; that nobody vouches for it is not held against us.
+        # -Verify demands our certificate, but accepts one that no authority has signed.
         process = stack.enter_context(
             openssl(
                 tmp_path, certificate, "s_server", "-quiet", "-Verify", "1", "-accept", f"127.0.0.1:{port}", *arguments
@@ -225,13 +225,13 @@ def test_openssl_as_server_talks_to_us_and_we_close(
         endpoint.run_until(lambda: endpoint.received == b"hello from openssl\n")
         endpoint.dtls.close(time.monotonic())
         endpoint.flush()
-        # Its answer to our close_notify is the last thing it sends.
+        # The response to our close_notify is the last record that it sends.
         assert select([udp], [], [], LIMIT)[0]
         assert udp.recv(65536)[0] == 21
 
 
 def wait_until_bound(port: int) -> None:
-    """Wait until the program has its socket: until then nobody else could be refused the port."""
+    """Wait until the program has its socket, which is when no other socket can bind the port."""
     deadline = time.monotonic() + LIMIT
     while time.monotonic() < deadline:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:

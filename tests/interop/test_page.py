@@ -1,4 +1,4 @@
-"""The page as people use it: clicked through in real Chromium and Firefox, against `datachan serve` itself."""
+"""Test the page as people use it: click through it in Chromium and Firefox, against `datachan serve`."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ pytestmark = [
 ]
 
 PATIENCE = 60.0
-LONG = 140.0  # for 50 MB on a machine that has other things to do
+LONG = 140.0  # seconds, for 50 MB on a busy machine
 FILE_SIZE = 50 * 1024 * 1024
 
-# What a tab can be asked; installed once it has loaded, because the page itself has no handles for tests.
+# Functions that the tests call. They are installed after loading, because the page itself has no hooks for tests.
 HELPERS = """(() => {
   const find = (selector, text) => [...document.querySelectorAll(selector)]
     .find((e) => e.checkVisibility() && (text === undefined || e.textContent.trim() === text));
@@ -71,14 +71,14 @@ HELPERS = """(() => {
 
 @dataclass
 class Site:
-    """A running server with the page, and what its echo peer has received."""
+    """A running server with the page, and the files that its echo peer has received."""
 
     url: str
     received: list[ReceivedFile]
 
 
 class Tab:
-    """One tab with the page in it."""
+    """A tab with the page."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -154,7 +154,7 @@ async def site(browser: Browser, tmp_path: Path, content: bytes) -> AsyncIterato
 async def tab(browser: Browser, site: Site) -> AsyncIterator[Tab]:
     async with browser.page() as page:
         yield Tab(page)
-        assert page.logs == []  # no error, and nothing the Content-Security-Policy had to forbid
+        assert page.logs == []  # no error, and no violation of the Content-Security-Policy
 
 
 @contextlib.asynccontextmanager
@@ -183,11 +183,11 @@ async def test_50_megabytes_go_to_python_and_back_with_equal_hashes(site, tab, c
     back = await tab.newest_transfer("done", LONG)
     assert "Received. Both sides computed the same SHA-256." in back
     assert expected in back
-    # What the page offers to save is the file itself: the name, and every byte of it.
+    # The page offers to save the same file: the name and every byte.
     assert await tab.page.evaluate("document.querySelector('.transfer a').download") == "film.bin"
 
 
-async def test_python_answers_in_the_same_words(site, tab):
+async def test_python_echoes_chat_lines(site, tab):
     await tab.open(site.url)
     await tab.call_python()
     for text in ("Hello", "<b>not bold</b>", "你好 👋"):
@@ -204,7 +204,7 @@ async def test_python_answers_in_the_same_words(site, tab):
     await tab.hears("Python peer", "again")
 
 
-async def test_two_tabs_meet_talk_and_send_a_file(site, tab, browser):
+async def test_two_tabs_connect_chat_and_send_a_file(site, tab, browser):
     await tab.join(site.url, "Ada")
     await tab.until("document.getElementById('link-field').value.includes('#')")
     await tab.until("probe.text('#room-status') === ''")
@@ -233,7 +233,7 @@ async def test_two_tabs_meet_talk_and_send_a_file(site, tab, browser):
     await tab.until_shown(".people .how", "Ended · left the room")
 
 
-async def test_a_reload_comes_back_into_the_room(site, tab, browser):
+async def test_a_reloaded_page_rejoins_its_room(site, tab, browser):
     await tab.join(site.url + "#garden", "Ada")
     async with another(browser) as other:
         await other.join(site.url + "#garden", "Grace")
@@ -251,7 +251,7 @@ async def test_a_reload_comes_back_into_the_room(site, tab, browser):
         await tab.hears("Grace", "back again")
 
 
-async def test_two_who_call_one_another_at_the_same_moment_are_connected_once(site, tab, browser):
+async def test_two_tabs_that_call_each_other_at_once_are_connected_once(site, tab, browser):
     await tab.join(site.url + "#attic", "Ada")
     await tab.until("probe.text('#room-status') === ''")
     async with another(browser) as other:
@@ -271,7 +271,7 @@ async def test_two_who_call_one_another_at_the_same_moment_are_connected_once(si
 
 
 @pytest.mark.parametrize("python_first", [True, False])
-async def test_a_python_program_in_the_room_is_somebody_to_talk_to(site, tab, python_first):
+async def test_connects_to_a_python_program_in_the_room(site, tab, python_first):
     if not python_first:
         await tab.join(site.url + "#workshop", "Ada")
         await tab.until("probe.text('#room-status') === ''")
@@ -293,7 +293,7 @@ async def test_a_python_program_in_the_room_is_somebody_to_talk_to(site, tab, py
         assert await asyncio.wait_for(anext(channel), PATIENCE) == "Hello robot"
 
 
-async def test_the_page_computes_sha_256_as_everybody_does(site, tab):
+async def test_the_page_computes_sha_256_correctly(site, tab):
     await tab.open(site.url)
     for size in (0, 1, 55, 56, 63, 64, 65, 119, 120, 128, 1000):
         digest = await tab.page.evaluate(
@@ -307,7 +307,7 @@ async def test_the_page_computes_sha_256_as_everybody_does(site, tab):
         assert digest == hashlib.sha256(bytes(i * 7 % 256 for i in range(size))).hexdigest()
 
 
-async def test_trouble_is_explained(site, tab):
+async def test_explains_errors_to_the_user(site, tab):
     await tab.open(site.url)
     await tab.page.evaluate("(window.fetch = () => Promise.reject(new TypeError('gone')), 1)")
     await tab.click("button", "Call the Python peer")
@@ -337,7 +337,7 @@ async def narrow(page: Page, width: int) -> None:
         await page.browser.command("Emulation.setDeviceMetricsOverride", metrics, sessionId=page.key)
 
 
-async def test_both_themes_can_be_chosen_and_stay(site, tab):
+async def test_both_themes_can_be_chosen_and_are_remembered(site, tab):
     await tab.open(site.url)
     first = await tab.page.evaluate("document.documentElement.dataset.theme")
     await tab.page.evaluate("(document.getElementById('theme').click(), 1)")

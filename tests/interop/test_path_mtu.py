@@ -1,4 +1,4 @@
-"""Path MTU discovery over a real kernel: two namespaces, a router between them that says nothing, links of any MTU."""
+"""Test path MTU discovery over the kernel: two namespaces and a silent router between them, with links of any MTU."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def sh(command: str) -> None:
 
 
 class Far:
-    """A peer program in a namespace of its own."""
+    """Run a peer program in a namespace of its own."""
 
     def __init__(self, role: str, address: str) -> None:
         command = ["unshare", "-n", sys.executable, "-m", "tests.interop.mtu_peer", role, address]
@@ -51,7 +51,7 @@ class Far:
 
 
 def plug_in(peer: Far, name: str, family: int, mtu: int) -> None:
-    """A cable from the router to a peer."""
+    """Connect the router to a peer with a cable."""
     inside, router, address = f"nsenter -t {peer.process.pid} -n", ROUTER[family][name], PEERS[family][name]
     length, nodad = (24, "") if family == 4 else (64, "nodad")
     sh(
@@ -70,7 +70,7 @@ def plug_in(peer: Far, name: str, family: int, mtu: int) -> None:
 
 @contextmanager
 def network(family: int, near: int, far: int) -> Iterator[tuple[Far, Far]]:
-    """A behind a link of MTU `near`, Z behind one of MTU `far`, and a router that never says "too big"."""
+    """Build a router that never says "too big", with A on a link of MTU `near` and Z on a link of MTU `far`."""
     with ExitStack() as stack:
         try:
             stack.enter_context(namespace("ip link set lo up"))
@@ -94,7 +94,7 @@ def network(family: int, near: int, far: int) -> Iterator[tuple[Far, Far]]:
 
 
 def wait_for_namespaces(peers: list[Far]) -> None:
-    """Until each has left ours; the program itself waits for its first line."""
+    """Wait until each process has left our namespace; the program itself waits for its first line."""
     ours = namespace_of("self")
     for peer in peers:
         while namespace_of(str(peer.process.pid)) == ours:
@@ -133,14 +133,14 @@ def test_a_transfer_finds_the_mtu_of_the_narrowest_link(family: int, near: int, 
         result = send(a, 300)
         expected = min(near, far) - OVERHEAD[family] & ~3
         if near > far:
-            assert result["mtu"] <= expected  # it may still be searching upwards
+            assert result["mtu"] <= expected  # the search upwards may still be running
             assert result["mtu"] >= 1188
         else:
             assert result["mtu"] == max(expected, 1188)
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_a_link_that_shrinks_on_the_way_is_outlived(family: int) -> None:
+def test_survives_a_link_whose_mtu_shrinks(family: int) -> None:
     with network(family, 9000, 9000) as (a, z):
         connect(a, z)
         assert send(a)["mtu"] == 9000 - OVERHEAD[family] & ~3

@@ -1,8 +1,8 @@
-"""The SCTP of the Linux kernel, in a small virtual machine, as server and as client of our sockets.
+"""Test our sockets with the SCTP of the Linux kernel in a small virtual machine, as server and as client.
 
-The machine is built once, in build/kernel-sctp, from Debian's packages (`build.sh`), and runs under software emulation:
-it needs no privilege, and about ten seconds to boot. UDP to its port 9899 goes through a port of this host; it reaches
-this host as 10.0.2.2.
+`build.sh` builds the machine once, in build/kernel-sctp, from Debian's packages. It runs under software emulation, so
+it needs no privilege, and boots in about ten seconds. A port of this host forwards UDP to its port 9899; the machine
+reaches this host as 10.0.2.2.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest.fixture(scope="module")
 def machine() -> Path:
-    """Where the kernel and its files are; built when they are not there."""
+    """Return the folder of the kernel and its files, and build them when they are missing."""
     lacking = [tool for tool in TOOLS if shutil.which(tool) is None]
     if lacking or not Path("/usr/include/netinet/sctp.h").exists():
         pytest.skip("no virtual machine (apt install qemu-system-x86 seabios busybox-static cpio gcc libsctp-dev)")
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with (FOLDER / "lock").open("w") as lock:  # both workers of the suite may come here at once
+    with (FOLDER / "lock").open("w") as lock:  # both workers of the suite may run this at the same time
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (FOLDER / "initrd.gz").exists():
             done = subprocess.run([HERE / "build.sh", FOLDER], check=False, capture_output=True, text=True, timeout=100)
@@ -60,7 +60,7 @@ def machine() -> Path:
 
 
 class Guest:
-    """The running machine and what its console has told."""
+    """The running machine and the output of its console."""
 
     def __init__(self, process: asyncio.subprocess.Process, udp_port: int) -> None:
         self.udp_port = udp_port
@@ -68,7 +68,7 @@ class Guest:
         self._told = ""
 
     async def tells(self, pattern: str, patience: float = PATIENCE) -> re.Match[str]:
-        """The next line that holds this."""
+        """Wait for the next line that contains these words."""
         assert self._process.stdout is not None
         async with asyncio.timeout(patience):
             while line := (await self._process.stdout.readline()).decode(errors="replace"):
@@ -104,7 +104,7 @@ async def running(folder: Path, *arguments: str) -> AsyncIterator[Guest]:
         await process.communicate()
 
 
-async def test_the_kernel_echoes_whatever_we_send(machine: Path) -> None:
+async def test_the_kernel_echoes_our_messages(machine: Path) -> None:
     async with running(machine, "idata=1") as guest:
         await guest.tells("KS listening")
         await _many_sizes(guest)
@@ -147,7 +147,7 @@ async def _unordered_and_limited(guest: Guest) -> None:
 async def _with_i_data(guest: Guest) -> None:
     async with await _connected(guest, interleaving=True) as sock, asyncio.timeout(PATIENCE):
         for stream in (1, 2):
-            # In one chunk each: Linux numbers fragments from 0 beginning with the second one, unlike RFC 8260.
+            # Each message is one chunk, because Linux numbers the second fragment 0, unlike RFC 8260.
             for size in (5, 1000):
                 await sock.sendmsg(b"a" * size, [SndInfo(sid=stream, ppid=size)])
                 answer = await sock.recvmsg(1 << 20)

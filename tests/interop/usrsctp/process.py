@@ -1,4 +1,4 @@
-"""usrsctp as the peer: peer.c compiled, running, given orders and asked for its news."""
+"""Run usrsctp as the peer: compile peer.c, start it, send it commands and read its reports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PORT = 4444
 
 
 def build(folder: Path) -> Path:
-    """Compile the program, or skip the test, or let it fail, when that is not possible."""
+    """Compile the program; where that is not possible, skip the test or fail it as `missing` does."""
     if shutil.which("gcc") is None or not Path("/usr/include/usrsctp.h").exists():
         missing("usrsctp or a C compiler is not installed (apt install gcc libc6-dev libusrsctp-dev)")
     program = folder / "usrsctp-peer"
@@ -30,7 +30,7 @@ def build(folder: Path) -> Path:
 
 
 def free_port() -> int:
-    """A UDP port nobody has."""
+    """Return a free UDP port."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
@@ -38,13 +38,13 @@ def free_port() -> int:
 
 
 def pattern(index: int, stream: int, length: int) -> bytes:
-    """Message `index` of a "send" order."""
+    """Return message `index` of a "send" command."""
     first = (index * 7 + stream) & 0xFF
     return (bytes(range(256)) * (length // 256 + 2))[first : first + length]
 
 
 def crc(*data: bytes) -> str:
-    """What "message" and "crc" tell of these bytes."""
+    """Return what the reports "message" and "crc" say about these bytes."""
     value = 0
     for part in data:
         value = zlib.crc32(part, value)
@@ -52,7 +52,7 @@ def crc(*data: bytes) -> str:
 
 
 class Usrsctp:
-    """The running program."""
+    """The running peer program."""
 
     def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
         self._process = process
@@ -65,7 +65,7 @@ class Usrsctp:
         self._process.stdin.write(text.encode() + b"\n")
 
     async def tells(self, pattern: str, patience: float = PATIENCE) -> re.Match[str]:
-        """The next line that matches, passing over others."""
+        """Return the next line that matches, and skip others."""
         assert self._process.stdout is not None
         try:
             async with asyncio.timeout(patience):
@@ -79,7 +79,7 @@ class Usrsctp:
         raise AssertionError(f"ended without telling {pattern!r}: {self.lines[-30:]}")
 
     async def end(self) -> list[str]:
-        """End it without a word to its peer; returns the lines nobody has read."""
+        """Kill the program, so that its peer is not notified; return the unread lines."""
         if self._process.returncode is None:
             self._process.kill()
         unheard, _ = await self._process.communicate()
@@ -100,7 +100,7 @@ async def usrsctp(
     remote_hosts: Iterable[str] = ("127.0.0.1",),
     **options: int,
 ) -> AsyncIterator[Usrsctp]:
-    """Run it as "server" or "client" of ours at a UDP port."""
+    """Run the program as "server" or "client" of our UDP port."""
     port = port or free_port()
     arguments = [role, str(port), str(our_port), str(PORT), ",".join(local_hosts)]
     arguments += [",".join(remote_hosts)] if role == "client" else []

@@ -1,7 +1,7 @@
-"""usrsctp with several addresses, authenticated chunks and addresses that change.
+"""Test with usrsctp: several addresses, authenticated chunks, and addresses that change.
 
-In UDP usrsctp leaves the source address to the system, which takes 127.0.0.1 for all of loopback: that one has to be
-among its addresses, or it will not hear the answers to it.
+Over UDP, usrsctp leaves the source address to the system, which uses 127.0.0.1 for all loopback addresses. Its
+addresses must include that one, or responses do not reach it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DYNAMIC: dict[str, Any] = {
 
 @pytest.fixture(scope="module", autouse=True)
 def addresses() -> Iterator[None]:
-    """A network of our own: usrsctp takes only addresses that an interface has."""
+    """Enter a network namespace, because usrsctp accepts only the addresses of an interface."""
     commands = ["ip link set lo up", *[f"ip address add 127.0.0.{last}/8 dev lo" for last in range(2, 9)]]
     with network("\n".join(commands)):
         yield
@@ -40,7 +40,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("usrsctp"))
 
 
-async def test_data_goes_on_when_the_primary_path_is_cut(program: Path) -> None:
+async def test_data_continues_on_another_path_when_the_primary_fails(program: Path) -> None:
     ours = {"path_max_retrans": 1, "rto_max": 0.5, "heartbeat_interval": 0.5}
     async with association(program, "server", ours, local_hosts=TWO) as (engine, peer, _):
         peer.order("quiet")
@@ -64,7 +64,7 @@ async def test_data_goes_on_when_the_primary_path_is_cut(program: Path) -> None:
         await engine.until(
             lambda: engine.association.stats().buffered == 0 and engine.association.stats().flight_size == 0
         )
-        engine.cut_off.clear()  # what answers it goes to where usrsctp seems to be, which is always 127.0.0.1
+        engine.cut_off.clear()  # responses go to the apparent address of usrsctp, which is always 127.0.0.1
         engine.association.shutdown(engine.now)
         engine.wake()
         await peer.tells("end eof")
@@ -73,7 +73,7 @@ async def test_data_goes_on_when_the_primary_path_is_cut(program: Path) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-async def test_authentication_is_agreed_on(program: Path, role: str) -> None:
+async def test_negotiates_authentication(program: Path, role: str) -> None:
     async with association(program, role, DYNAMIC) as (engine, peer, _):
         await peer.tells("up 64 64.* auth asconf.*")
         engine.send(1, b"hello")
@@ -82,7 +82,7 @@ async def test_authentication_is_agreed_on(program: Path, role: str) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-async def test_data_is_authenticated_when_we_want_it(program: Path, role: str) -> None:
+async def test_authenticates_data_when_configured(program: Path, role: str) -> None:
     ours = {"authentication": True, "authenticated_chunks": (0,)}
     async with association(program, role, ours) as (engine, peer, _):
         peer.order("send 3 0 20000 5 0 0 0")
@@ -90,7 +90,7 @@ async def test_data_is_authenticated_when_we_want_it(program: Path, role: str) -
 
 
 @pytest.mark.parametrize("role", ROLES)
-async def test_we_add_an_address_and_give_it_up(program: Path, role: str) -> None:
+async def test_we_add_an_address_and_delete_it(program: Path, role: str) -> None:
     async with association(program, role, DYNAMIC) as (engine, peer, _):
         engine.association.add_address("127.0.0.6")
         await engine.until(
@@ -106,7 +106,7 @@ async def test_we_add_an_address_and_give_it_up(program: Path, role: str) -> Non
 
 
 @pytest.mark.parametrize("role", ROLES)
-async def test_usrsctp_adds_an_address_and_gives_it_up(program: Path, role: str) -> None:
+async def test_usrsctp_adds_an_address_and_deletes_it(program: Path, role: str) -> None:
     async with association(program, role, DYNAMIC, local_hosts=TWO) as (engine, peer, _):
         await peer.tells("up 64 64.* auth asconf.*")
         peer.order("add-address 127.0.0.7")

@@ -1,4 +1,4 @@
-"""usrsctp's own programs with our sockets: its echo server, its client, and its throughput test in both roles."""
+"""Test our sockets with usrsctp's own programs: echo server, client, and throughput test in both roles."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def running(
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     if not (PROGRAMS / name).exists():
         missing(f"{name} of usrsctp is not installed (apt install libusrsctp-examples)")
-    # stdbuf has it print lines as they come, also to a pipe.
+    # stdbuf makes the program print each line at once, also to a pipe.
     command = ["stdbuf", "-oL", str(PROGRAMS / name), *map(str, arguments)]
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.PIPE, stdout=output, stderr=asyncio.subprocess.DEVNULL
@@ -42,7 +42,7 @@ async def running(
 
 @asynccontextmanager
 async def connected(ours: int, theirs: int, port: int) -> AsyncIterator[sctpsocket_tcp]:
-    """Our socket, connected to a server that says nowhere when it listens: until then it refuses or hears nothing."""
+    """Connect our socket to a server that does not report when it listens; retry while it refuses or is silent."""
     async with asyncio.timeout(PATIENCE):
         while True:
             async with sctpsocket_tcp(udp_port=ours, remote_udp_port=theirs) as sock:
@@ -55,7 +55,7 @@ async def connected(ours: int, theirs: int, port: int) -> AsyncIterator[sctpsock
                 return
 
 
-async def test_its_echo_server_answers_on_every_stream_it_takes() -> None:
+async def test_its_echo_server_answers_on_every_stream() -> None:
     ours, theirs = free_port(), free_port()
     async with running("echo_server", theirs, ours), connected(ours, theirs, ECHO_PORT) as sock:
         for stream in range(10):
@@ -109,7 +109,7 @@ async def test_a_hundred_megabytes_go_to_its_throughput_test() -> None:
 
 
 async def _until(process: asyncio.subprocess.Process, text: str) -> None:
-    """Read what it prints up to a line with this text."""
+    """Read the output up to a line with this text."""
     assert process.stdout is not None
     while text not in (line := (await process.stdout.readline()).decode()):
         assert line

@@ -1,4 +1,4 @@
-"""usrsctp as the peer of the engine, over UDP, as server and as client."""
+"""Test the engine with usrsctp as the peer, over UDP, as server and as client."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.interop.usrsctp.process import PORT, Usrsctp, build, crc, pattern, us
 
 ROLES = ["server", "client"]
 SIZES = [1, 2, 3, 4, 1171, 1172, 1173, 1200, 1400, 5000, 65535, 65536, 200_000]
-RTX = 3  # of usrsctp's policies, the one that limits retransmissions
+RTX = 3  # the policy of usrsctp that limits retransmissions
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def association(
     program: Path, role: str, ours: dict[str, Any] | None = None, **theirs: Any
 ) -> AsyncIterator[tuple[Engine, Usrsctp, AssociationEstablished]]:
-    """An established association; `role` is usrsctp's."""
+    """Set up an association; `role` is that of usrsctp."""
     options = {"outbound_streams": 64, "inbound_streams": 64, "rto_min": 0.1, "rto_initial": 0.3, **(ours or {})}
     engine = Engine(AssociationOptions(local_port=PORT, remote_port=PORT, **options))
     try:
@@ -71,8 +71,8 @@ async def test_messages_of_many_sizes_cross_both_ways_on_many_streams(program: P
 
 
 @pytest.mark.parametrize("role", ROLES)
-async def test_a_hundred_megabytes_arrive_as_they_were_sent(program: Path, role: str) -> None:
-    """We send to the server, the client sends to us."""
+async def test_100_megabytes_arrive_unchanged(program: Path, role: str) -> None:
+    """Send to usrsctp as server, and receive from it as client."""
     size, count, streams = 65_536, 1600, 8
     async with association(program, role) as (engine, peer, _):
         peer.order("quiet")
@@ -106,7 +106,7 @@ async def test_a_hundred_megabytes_arrive_as_they_were_sent(program: Path, role:
 
 
 @pytest.mark.parametrize("role", ROLES)
-async def test_nothing_is_lost_where_every_twentieth_packet_is(program: Path, role: str, seed: int) -> None:
+async def test_no_message_is_lost_when_every_twentieth_packet_is(program: Path, role: str, seed: int) -> None:
     async with association(program, role, rto_max=200) as (engine, peer, _):
         chance = random.Random(seed)
         engine.lose = lambda datagram: chance.random() < 0.05
@@ -126,9 +126,7 @@ async def test_nothing_is_lost_where_every_twentieth_packet_is(program: Path, ro
 
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("unordered", [False, True], ids=["ordered", "unordered"])
-async def test_given_up_messages_are_skipped_and_what_follows_comes(
-    program: Path, role: str, unordered: bool, seed: int
-) -> None:
+async def test_usrsctp_skips_messages_that_we_abandon(program: Path, role: str, unordered: bool, seed: int) -> None:
     async with association(program, role) as (engine, peer, up):
         assert up.partial_reliability
         chance = random.Random(seed)
@@ -146,7 +144,7 @@ async def test_given_up_messages_are_skipped_and_what_follows_comes(
         whole = [line for line in peer.lines if line.startswith("message 1 0 3000")]
         order = [crc(pattern(index, 1, 3000)) for index in range(count)]
         assert 0 < failed < count
-        assert count - failed <= len(whole) < count  # one given up may have arrived all the same
+        assert count - failed <= len(whole) < count  # an abandoned message may have arrived
         known = [line.split()[-1] for line in whole]
         assert set(known) <= set(order)
         assert unordered or [place for place in order if place in known] == known
@@ -154,9 +152,7 @@ async def test_given_up_messages_are_skipped_and_what_follows_comes(
 
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("unordered", [False, True], ids=["ordered", "unordered"])
-async def test_messages_usrsctp_gives_up_are_skipped_and_what_follows_comes(
-    program: Path, role: str, unordered: bool, seed: int
-) -> None:
+async def test_we_skip_messages_that_usrsctp_abandons(program: Path, role: str, unordered: bool, seed: int) -> None:
     async with association(program, role, rto_max=200) as (engine, peer, _):
         chance = random.Random(seed)
         engine.lose = lambda datagram: chance.random() < 0.08
@@ -198,14 +194,14 @@ async def test_streams_are_reset_by_either_side(program: Path, role: str) -> Non
 
 
 @pytest.mark.parametrize("role", ROLES)
-async def test_either_side_asks_the_other_to_reset_a_stream(program: Path, role: str) -> None:
+async def test_either_side_requests_a_stream_reset_from_the_other(program: Path, role: str) -> None:
     async with association(program, role) as (engine, peer, _):
         peer.order("send 6 0 10 1 0 0 0")
         await engine.receive(1)
         engine.association.request_stream_resets([6], engine.now)
         assert (await engine.event(IncomingStreamsReset)).stream_ids == (6,)
         assert not engine.of(ReconfigurationFailed)
-        await peer.tells("reset outgoing 6")  # until then it refuses to send on the stream
+        await peer.tells("reset outgoing 6")  # before that, it refuses to send on the stream
         peer.order("send 6 0 10 1 0 0 0")
         await engine.receive(1)
 
@@ -241,7 +237,7 @@ async def test_streams_are_added_by_either_side(program: Path, role: str) -> Non
 
 
 @pytest.mark.parametrize("role", ROLES)
-async def test_tsns_and_ssns_begin_anew(program: Path, role: str) -> None:
+async def test_either_side_resets_tsns_and_ssns(program: Path, role: str) -> None:
     async with association(program, role) as (engine, peer, _):
         engine.send(1, b"before")
         engine.wake()
@@ -281,9 +277,11 @@ async def test_long_messages_are_interleaved(program: Path, role: str) -> None:
         await peer.tells(f"message 1 0 5 0 {crc(b'after')}")
 
 
-async def test_interleaved_messages_that_are_given_up(program: Path, seed: int) -> None:
-    """A stream is ordered or not: usrsctp takes skipped unordered messages of a stream for ordered ones, too, and
-    aborts when the first ordered one comes (sctp_handle_forward_tsn sets last_mid_delivered for both).
+async def test_abandons_interleaved_messages(program: Path, seed: int) -> None:
+    """Use each stream either ordered or unordered, because of a defect in usrsctp.
+
+    It treats skipped unordered messages of a stream as ordered ones, too, and aborts when the first ordered message of
+    the stream arrives (sctp_handle_forward_tsn sets last_mid_delivered for both).
     """
     async with association(program, "server", idata=1) as (engine, peer, _):
         await peer.tells("up 64 64.* interleaving.*")
@@ -302,7 +300,7 @@ async def test_interleaved_messages_that_are_given_up(program: Path, seed: int) 
 
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("who", ["we", "they"])
-async def test_everything_is_delivered_before_a_graceful_end(program: Path, role: str, who: str) -> None:
+async def test_shutdown_delivers_every_message_first(program: Path, role: str, who: str) -> None:
     async with association(program, role) as (engine, peer, _):
         for index in range(20):
             engine.send(index, pattern(index, index, 20_000))
@@ -323,7 +321,7 @@ async def test_everything_is_delivered_before_a_graceful_end(program: Path, role
 
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("who", ["we", "they"])
-async def test_an_abort_is_told_to_the_other_side(program: Path, role: str, who: str) -> None:
+async def test_the_other_side_is_notified_of_an_abort(program: Path, role: str, who: str) -> None:
     async with association(program, role) as (engine, peer, _):
         if who == "we":
             engine.association.abort(engine.now, "enough")
@@ -338,7 +336,7 @@ async def test_an_abort_is_told_to_the_other_side(program: Path, role: str, who:
 
 
 @pytest.mark.parametrize("role", ROLES)
-async def test_extensions_one_side_does_not_have_are_not_used(program: Path, role: str) -> None:
+async def test_extensions_of_one_side_only_are_not_used(program: Path, role: str) -> None:
     async with association(program, role, reconfig=0, pr=0, auth=0) as (engine, peer, up):
         assert not up.partial_reliability
         engine.association.reset_streams([1], engine.now)
@@ -348,7 +346,7 @@ async def test_extensions_one_side_does_not_have_are_not_used(program: Path, rol
         await peer.tells(f"message 1 0 8 0 {crc(b'reliable')}")
 
 
-async def test_a_client_that_begins_again_is_recognised(program: Path) -> None:
+async def test_recognizes_the_restart_of_a_client(program: Path) -> None:
     async with association(program, "client") as (engine, peer, _):
         engine.send(1, b"before")
         engine.wake()
