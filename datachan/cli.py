@@ -375,7 +375,7 @@ def _origin(text: str) -> str:
 
 
 def _ice_server(text: str) -> IceServerOption:
-    from datachan.peer import RTCIceServer
+    from datachan.peer import InvalidAccessError, RTCIceServer
     from datachan.signaling import IceServerOption
 
     url, *credentials = text.split(",", 2)
@@ -384,6 +384,6 @@ def _ice_server(text: str) -> IceServerOption:
     server = IceServerOption(url, *credentials)
     try:
         RTCIceServer(server.url, server.username, server.credential).to_ice()
-    except ValueError as error:
+    except (ValueError, InvalidAccessError) as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return server

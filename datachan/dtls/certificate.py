@@ -36,6 +36,7 @@ _FINGERPRINT: Final = re.compile(
 
 # A peer whose clock is slow must not see a certificate that is not valid yet. WebRTC peers ignore dates, others do not.
 _CLOCK_SKEW: Final = timedelta(days=1)
+_RSA_EXPONENT: Final = 65537
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +123,23 @@ class Certificate:
         self.der = certificate.public_bytes(serialization.Encoding.DER)
 
     @staticmethod
-    def generate(now: datetime, lifetime: timedelta = timedelta(days=30)) -> Certificate:
-        """Create a self-signed certificate for a new ECDSA key on P-256.
+    def generate(
+        now: datetime, lifetime: timedelta = timedelta(days=30), *, rsa_bits: int | None = None
+    ) -> Certificate:
+        """Create a self-signed certificate for a new ECDSA key on P-256, or for a new RSA key.
 
         Args:
             now: the wall-clock time, with a time zone. The certificate is valid from one day earlier.
             lifetime: the validity after `now`. The default of W3C WebRTC is 30 days, the maximum a year.
+            rsa_bits: the length of the RSA key; None for ECDSA.
         """
         # RFC 8827, 6.5: "All implementations MUST support DTLS 1.2 with the
         # TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 cipher suite and the P-256 curve [FIPS186]."
-        key = ec.generate_private_key(ec.SECP256R1())
+        key: PrivateKey = (
+            ec.generate_private_key(ec.SECP256R1())
+            if rsa_bits is None
+            else rsa.generate_private_key(_RSA_EXPONENT, rsa_bits)
+        )
         serial_number = x509.random_serial_number()
         # The name must not identify the user, so it is taken from the random serial number.
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{serial_number:040x}"[:16])])

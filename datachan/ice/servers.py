@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+# Underscores are not allowed in host names, but some have them.
+_LABEL: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _DEFAULT_PORTS: Final = {"stun": 3478, "stuns": 5349, "turn": 3478, "turns": 5349}
 
 
@@ -83,13 +87,28 @@ def _host_and_port(authority: str, default: int, url: str) -> tuple[str, int]:
     else:
         host, _, port_text = authority.partition(":")
         malformed = False
-    if malformed or not host or not host.isascii() or any(character in host for character in "/@ "):
+    if malformed or not _is_host(host, bracketed=authority.startswith("[")):
         raise ValueError(f"no host name or address in {url!r}")
     if not port_text:
         return host, default
     if not (port_text.isascii() and port_text.isdigit() and len(port_text) <= 5 and 0 < int(port_text) <= 0xFFFF):
         raise ValueError(f"no port number in {url!r}")
     return host, int(port_text)
+
+
+def _is_host(text: str, *, bracketed: bool) -> bool:
+    """Return whether a text is an IPv6 address (in brackets), an IPv4 address or a host name."""
+    last_label = text.rstrip(".").rpartition(".")[2]
+    try:
+        if bracketed:
+            ipaddress.IPv6Address(text)
+        elif last_label.isascii() and last_label.isdigit():
+            ipaddress.IPv4Address(text)
+        else:
+            return len(text) <= 253 and all(map(_LABEL.fullmatch, text.removesuffix(".").split(".")))
+    except ValueError:
+        return False
+    return True
 
 
 def _transport(query: str, default: str, url: str, *, is_turn: bool) -> str:

@@ -5,6 +5,7 @@
     rtc_session_description.py   RTCSessionDescription, and a description that was set
     signaling_state.py           the signaling states and the four descriptions
     negotiation.py               creating and setting descriptions
+    rtc_certificate.py           RTCCertificate
     configuration.py             RTCConfiguration and its parts
     added_candidate.py           the arguments of addIceCandidate
     channel_options.py           the arguments of createDataChannel
@@ -26,9 +27,7 @@ from datachan.sdp import RTCIceCandidate, SdpError
 
 from .configuration import (
     RTCBundlePolicy,
-    RTCCertificate,
     RTCConfiguration,
-    RTCDtlsFingerprint,
     RTCIceServer,
     RTCIceTransportPolicy,
 )
@@ -39,10 +38,12 @@ from .errors import (
     InvalidModificationError,
     InvalidStateError,
     MessageTooLargeError,
+    NotSupportedError,
     OperationError,
     PeerError,
 )
 from .peer_connection import RTCPeerConnection
+from .rtc_certificate import RTCCertificate, RTCDtlsFingerprint
 from .rtc_data_channel import RTCDataChannel
 from .rtc_session_description import RTCSessionDescription
 from .stats_report import RTCStatsReport
@@ -61,6 +62,7 @@ __all__ = [
     "InvalidModificationError",
     "InvalidStateError",
     "MessageTooLargeError",
+    "NotSupportedError",
     "OperationError",
     "PeerError",
     "RTCBundlePolicy",

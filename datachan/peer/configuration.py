@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import enum
+import ipaddress
+import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
-from datachan.dtls.certificate import Certificate
 from datachan.ice import IceServer
 from datachan.ice.servers import server_addresses
 from datachan.sctp.congestion import ALGORITHMS
 
-from .errors import ArgumentError, InvalidAccessError
+from .errors import ArgumentError, InvalidAccessError, InvalidModificationError
+from .rtc_certificate import RTCCertificate
+
+_log = logging.getLogger("datachan.peer")
 
 DEFAULT_MAX_MESSAGE_SIZE: Final = 64 * 1024 * 1024
+_CHANGEABLE: Final = frozenset({"iceServers", "iceTransportPolicy", "iceCandidatePoolSize"})
 
 
 class RTCIceTransportPolicy(enum.Enum):
@@ -54,57 +58,26 @@ class RTCIceServer:
         """Return the server as an `IceServer`.
 
         Raises:
-            ArgumentError: there is no URL, its scheme is unknown, or a TURN server has no credentials.
+            ArgumentError: there is no URL, or a URL is malformed.
+            InvalidAccessError: a TURN server has no credentials.
         """
-        urls = (self.urls,) if isinstance(self.urls, str) else tuple(self.urls)
+        urls = (self.urls,) if isinstance(self.urls, str) else _items("urls", self.urls, str)
         if not urls:
             raise ArgumentError("an ICE server needs at least one URL")
+        for name, value in (("username", self.username), ("credential", self.credential)):
+            if not isinstance(value, (str, type(None))):
+                raise ArgumentError(f"the {name} of an ICE server is a string, not {type(value).__name__}")
+        if None in (self.username, self.credential) and any(
+            url.lower().startswith(("turn:", "turns:")) for url in urls
+        ):
+            # W3C WebRTC, 4.4.1.6: an InvalidAccessError.
+            raise InvalidAccessError(f"a TURN server needs a username and a credential: {', '.join(urls)}")
         server = IceServer(urls=urls, username=self.username, credential=self.credential)
         try:
             server_addresses([server])
         except ValueError as error:
             raise ArgumentError(str(error)) from None
         return server
-
-
-@dataclass(frozen=True)
-class RTCDtlsFingerprint:
-    """The hash of a certificate.
-
-    Attributes:
-        algorithm: the hash function, such as "sha-256".
-        value: the bytes in upper-case hexadecimal, with colons between them.
-    """
-
-    algorithm: str
-    value: str
-
-
-class RTCCertificate:
-    """A certificate and its private key, by which the peer authenticates us."""
-
-    def __init__(self, certificate: Certificate) -> None:
-        self._certificate = certificate
-
-    @classmethod
-    def generateCertificate(cls) -> RTCCertificate:
-        """Create a self-signed ECDSA P-256 certificate."""
-        return cls(Certificate.generate(datetime.now(UTC)))
-
-    @property
-    def expires(self) -> datetime:
-        """The time at which the certificate expires."""
-        return self._certificate.expires
-
-    @property
-    def certificate(self) -> Certificate:
-        """The certificate of the DTLS layer, with `to_pem` and `from_pem` to store it."""
-        return self._certificate
-
-    def getFingerprints(self) -> list[RTCDtlsFingerprint]:
-        """Return the fingerprints as in the description."""
-        fingerprint = self._certificate.fingerprint("sha-256")
-        return [RTCDtlsFingerprint(fingerprint.algorithm, fingerprint.value)]
 
 
 @dataclass
@@ -115,7 +88,7 @@ class RTCConfiguration:
         iceServers: the STUN and TURN servers. By default there are none, so no server is contacted.
         iceTransportPolicy: RELAY uses TURN only, so that the peer learns none of our addresses.
         bundlePolicy: accepted for compatibility; there is always one transport.
-        certificates: a certificate to use instead of a new one.
+        certificates: certificates to use instead of a new one. The first is used.
         iceCandidatePoolSize: accepted for compatibility; gathering starts with setLocalDescription.
         alwaysNegotiateDataChannels: whether to offer a data section even before a channel is created.
         maxMessageSize: the longest message we accept, in bytes, announced as a=max-message-size; 0 for no limit. The
@@ -160,52 +133,125 @@ def check_configuration(configuration: RTCConfiguration | dict[str, Any] | None)
         InvalidAccessError: a certificate has expired.
     """
     if configuration is None:
-        return RTCConfiguration()
+        return RTCConfiguration(iceServers=[])
+    if isinstance(configuration, Mapping):
+        configuration = _from_mapping(configuration)
     if not isinstance(configuration, RTCConfiguration):
-        raise ArgumentError(f"the configuration must be an RTCConfiguration, not {type(configuration).__name__}")
-    policy = configuration.iceTransportPolicy
+        raise ArgumentError(f"a configuration is an RTCConfiguration or a dictionary, not {configuration!r}")
     try:
-        policy = RTCIceTransportPolicy(policy)
+        policy = RTCIceTransportPolicy(configuration.iceTransportPolicy)
         bundle = RTCBundlePolicy(configuration.bundlePolicy)
     except ValueError as error:
         raise ArgumentError(str(error)) from None
-    servers = [_check_server(server) for server in configuration.iceServers or ()]
-    if min(configuration.maxMessageSize, configuration.closeTimeout, configuration.iceTimeout) < 0:
-        raise ArgumentError("maxMessageSize, closeTimeout and iceTimeout cannot be negative")
-    _check_port_range(configuration.portRange)
+    servers = [_check_server(server) for server in _items("iceServers", configuration.iceServers or (), object)]
+    certificates = _items("certificates", configuration.certificates or (), RTCCertificate)
+    for certificate in certificates:
+        certificate.check()
+    _check_numbers(configuration)
+    _check_host_addresses(configuration.hostAddresses)
     if configuration.congestionControl not in ALGORITHMS:
         raise ArgumentError(f"congestionControl must be one of {', '.join(ALGORITHMS)}")
-    for certificate in configuration.certificates:
-        _check_certificate(certificate)
+    if not isinstance(configuration.trace, (str, os.PathLike, type(None))):
+        raise ArgumentError(f"trace is the path of a file or folder, not {configuration.trace!r}")
     return replace(
         configuration,
         iceServers=servers,
         iceTransportPolicy=policy,
         bundlePolicy=bundle,
-        certificates=tuple(configuration.certificates),
+        certificates=certificates,
+        hostAddresses=None if configuration.hostAddresses is None else tuple(configuration.hostAddresses),
+        portRange=_checked_port_range(configuration.portRange),
     )
 
 
-def _check_port_range(ports: tuple[int, int] | None) -> None:
-    if ports is None:
+def copied_configuration(configuration: RTCConfiguration) -> RTCConfiguration:
+    """Return a copy of a checked configuration, which the caller may change."""
+    return replace(configuration, iceServers=[replace(server) for server in configuration.iceServers or ()])
+
+
+def changed_configuration(current: RTCConfiguration, given: RTCConfiguration | dict[str, Any]) -> RTCConfiguration:
+    """Return the configuration that setConfiguration sets (W3C WebRTC, 4.4.1.6).
+
+    Raises:
+        ArgumentError: a value has a wrong type or is out of range.
+        InvalidAccessError: a TURN server has no credentials.
+        InvalidModificationError: a member differs that cannot be changed.
+    """
+    if not isinstance(given, Mapping):
+        checked = check_configuration(given)
+    else:
+        # A dictionary states only some members; the others keep their values, except for W3C's defaults.
+        kept = {one.name: getattr(current, one.name) for one in fields(current) if one.name not in _CHANGEABLE}
+        checked = check_configuration({**kept, **given})
+    if not checked.certificates:
+        checked.certificates = current.certificates
+    for one in fields(RTCConfiguration):
+        if one.name not in _CHANGEABLE and getattr(checked, one.name) != getattr(current, one.name):
+            raise InvalidModificationError(f"{one.name} cannot be changed")
+    return checked
+
+
+def _from_mapping(given: Mapping[str, Any]) -> RTCConfiguration:
+    """Create a configuration from W3C's dictionary; unknown members are ignored, as in browsers."""
+    known = {one.name for one in fields(RTCConfiguration)}
+    if unknown := set(given) - known:
+        _log.warning("unknown members of the configuration are ignored: %s", ", ".join(sorted(map(str, unknown))))
+    return RTCConfiguration(**{name: value for name, value in given.items() if name in known})
+
+
+def _items(name: str, values: Any, kind: type) -> tuple[Any, ...]:
+    """Return the items of a sequence after checking their type; a single string is not a sequence of strings."""
+    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Sequence):
+        raise ArgumentError(f"{name} is a list, not {values!r}")
+    for value in values:
+        if not isinstance(value, kind):
+            raise ArgumentError(f"{name} is a list of {kind.__name__}, but one item is {value!r}")
+    return tuple(values)
+
+
+def _check_numbers(configuration: RTCConfiguration) -> None:
+    for name, largest in (("maxMessageSize", 2**63 - 1), ("iceCandidatePoolSize", 255)):
+        value = getattr(configuration, name)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= largest:
+            raise ArgumentError(f"{name} is a number from 0 to {largest}, not {value!r}")
+    for name in ("closeTimeout", "iceTimeout"):
+        value = getattr(configuration, name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+            raise ArgumentError(f"{name} is a number of seconds, not {value!r}")
+    for name in ("alwaysNegotiateDataChannels", "pathMtuDiscovery", "snap"):
+        if not isinstance(getattr(configuration, name), bool):
+            raise ArgumentError(f"{name} is True or False, not {getattr(configuration, name)!r}")
+
+
+def _check_host_addresses(addresses: Sequence[str] | None) -> None:
+    if addresses is None:
         return
-    if len(ports) != 2 or not all(isinstance(port, int) for port in ports) or not 0 < ports[0] <= ports[1] < 65536:
+    for address in _items("hostAddresses", addresses, str):
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            raise ArgumentError(f"hostAddresses has IP addresses, but {address!r} is not one") from None
+
+
+def _checked_port_range(ports: Sequence[int] | None) -> tuple[int, int] | None:
+    if ports is None:
+        return None
+    given = _items("portRange", ports, int)
+    if len(given) != 2 or not 0 < given[0] <= given[1] < 65536:
         raise ArgumentError("portRange is the first and the last port, from 1 to 65535")
+    return given[0], given[1]
 
 
-def _check_server(server: RTCIceServer | Mapping[str, Any]) -> RTCIceServer:
-    """Return a server, which may be given as the dictionary of W3C that signaling servers send."""
-    if isinstance(server, Mapping):
-        unknown = set(server) - {"urls", "username", "credential", "credentialType"}
-        if unknown or "urls" not in server:
-            raise ArgumentError(
-                "an ICE server must have urls, and may have username and credential, but no other members"
-            )
-        server = RTCIceServer(**server)
+def _check_server(given: Any) -> RTCIceServer:
+    """Return a copy of a server, which may be given as the dictionary of W3C that signaling servers send."""
+    if isinstance(given, Mapping):
+        if "urls" not in given:
+            raise ArgumentError("an ICE server needs urls")
+        # Services send further members, such as url and ttl. Browsers ignore them.
+        server = RTCIceServer(given["urls"], given.get("username"), given.get("credential"))
+    elif hasattr(given, "urls"):
+        server = RTCIceServer(given.urls, getattr(given, "username", None), getattr(given, "credential", None))
+    else:
+        raise ArgumentError(f"an ICE server is an RTCIceServer or a dictionary, not {given!r}")
     server.to_ice()
     return server
-
-
-def _check_certificate(certificate: RTCCertificate) -> None:
-    if certificate.expires <= datetime.now(UTC):
-        raise InvalidAccessError("a certificate in the configuration has expired")

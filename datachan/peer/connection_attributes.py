@@ -5,9 +5,10 @@ from __future__ import annotations
 from datachan.sdp import format_description, with_candidates
 
 from .channel_registry import ChannelRegistry
-from .configuration import RTCCertificate, RTCConfiguration
+from .configuration import RTCConfiguration
 from .event_target import EventTarget
 from .negotiation import Negotiation
+from .rtc_certificate import RTCCertificate
 from .rtc_data_channel import RTCDataChannel
 from .rtc_session_description import AppliedDescription, RTCSessionDescription
 from .transport_views import RTCSctpTransport

@@ -4,6 +4,7 @@
      ├── InvalidStateError          the object's state does not allow the call
      ├── InvalidAccessError         the object does not support the argument
      ├── InvalidModificationError   a description was changed after it was created
+     ├── NotSupportedError          the algorithm is not supported
      ├── InternalError              something that should not happen (aiortc's name)
      └── OperationError             the operation failed; also the argument of an `error` event
     ArgumentError                   an argument has a wrong type or is out of range
@@ -30,6 +31,10 @@ class InvalidAccessError(PeerError):
 
 class InvalidModificationError(PeerError):
     """The object cannot be modified in this way."""
+
+
+class NotSupportedError(PeerError):
+    """The algorithm is not supported."""
 
 
 class InternalError(PeerError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -17,11 +16,12 @@ from datachan.stack import StackClosed, StackConnected
 
 from .added_candidate import read_candidate
 from .channel_options import channel_options
-from .configuration import RTCCertificate, RTCConfiguration, check_configuration
+from .configuration import RTCConfiguration, changed_configuration, check_configuration, copied_configuration
 from .connection_attributes import ConnectionAttributes
 from .errors import InvalidStateError, OperationError
 from .event_target import EventHandler
 from .negotiation import check_description
+from .rtc_certificate import RTCCertificate
 from .rtc_data_channel import RTCDataChannel
 from .rtc_session_description import RTCSessionDescription
 from .signaling_state import HAVE_LOCAL_OFFER, STABLE
@@ -60,7 +60,7 @@ class RTCPeerConnection(ConnectionAttributes):
     # Programs written for browsers or for aiortc attach it. It is never emitted, as there are no media.
     ontrack = EventHandler()
 
-    def __init__(self, configuration: RTCConfiguration | None = None) -> None:
+    def __init__(self, configuration: RTCConfiguration | dict[str, Any] | None = None) -> None:
         super().__init__(check_configuration(configuration))
         self._operations = asyncio.Lock()
         self._restart_wanted = False
@@ -241,13 +241,28 @@ class RTCPeerConnection(ConnectionAttributes):
         return []
 
     def getConfiguration(self) -> RTCConfiguration:
-        """Return the configuration in use."""
-        return replace(self._configuration)
+        """Return a copy of the configuration in use."""
+        return copied_configuration(self._configuration)
+
+    def setConfiguration(self, configuration: RTCConfiguration | dict[str, Any]) -> None:
+        """Change the ICE servers and the ICE transport policy; the next ICE restart uses them.
+
+        Raises:
+            InvalidStateError: the connection is closed.
+            ArgumentError: a value has a wrong type or is out of range.
+            InvalidAccessError: a TURN server has no credentials.
+            InvalidModificationError: another member differs from the present configuration.
+        """
+        self._check_open()
+        changed = changed_configuration(self._configuration, configuration)
+        # The transports share this object and read it when they gather.
+        self._configuration.iceServers = changed.iceServers
+        self._configuration.iceTransportPolicy = changed.iceTransportPolicy
 
     @staticmethod
-    async def generateCertificate() -> RTCCertificate:
-        """Create a certificate for `RTCConfiguration.certificates`."""
-        return RTCCertificate.generateCertificate()
+    async def generateCertificate(algorithm: str | Mapping[str, Any] | None = None) -> RTCCertificate:
+        """Create a certificate for `RTCConfiguration.certificates`; see `RTCCertificate.generateCertificate`."""
+        return RTCCertificate.generateCertificate(algorithm)
 
     async def close(self) -> None:
         """Deliver queued messages, end the connection, and release all resources.

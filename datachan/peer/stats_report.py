@@ -13,7 +13,7 @@ from datachan.ice import CandidatePairStats, IceStats
 from datachan.sdp import IceCandidate
 
 from .channel_registry import ChannelRegistry
-from .configuration import RTCCertificate
+from .rtc_certificate import RTCCertificate
 from .rtc_data_channel import RTCDataChannel
 from .transport_views import RTCSctpTransport
 from .transports import PeerTransports

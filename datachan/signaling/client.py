@@ -16,7 +16,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
-from datachan.peer import RTCConfiguration, RTCIceServer
+from datachan.peer import InvalidAccessError, RTCConfiguration, RTCIceServer
 from datachan.signaling.origins import is_loopback
 from datachan.signaling.room_messages import (
     DEFAULT_NAME,
@@ -292,7 +292,7 @@ def parse_ice_servers_untrusted(data: bytes) -> list[RTCIceServer]:
         try:
             server = RTCIceServer(entry.get("urls", ""), entry.get("username"), entry.get("credential"))
             server.to_ice()
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, InvalidAccessError):
             continue
         servers.append(server)
     return servers

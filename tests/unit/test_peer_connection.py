@@ -13,6 +13,7 @@ from datachan import (
     OperationError,
     RTCConfiguration,
     RTCIceCandidate,
+    RTCIceServer,
     RTCIceTransportPolicy,
     RTCPeerConnection,
     RTCSessionDescription,
@@ -398,6 +399,30 @@ async def test_a_given_certificate_is_used() -> None:
     async with RTCPeerConnection(configuration(certificates=[certificate])) as pc:
         pc.createDataChannel("chat")
         assert f"a=fingerprint:sha-256 {fingerprint.value}\r\n" in (await pc.createOffer()).sdp
+
+
+async def test_a_changed_copy_of_the_configuration_changes_nothing() -> None:
+    async with RTCPeerConnection({"iceServers": [{"urls": "stun:a.example"}]}) as pc:
+        copy = pc.getConfiguration()
+        assert copy.iceServers is not None
+        copy.iceServers[0].urls = "stun:b.example"
+        copy.iceServers.clear()
+        assert pc.getConfiguration().iceServers == [RTCIceServer("stun:a.example")]
+    async with RTCPeerConnection() as pc:
+        assert pc.getConfiguration().iceServers == []
+
+
+async def test_a_changed_configuration_is_used_by_the_next_restart() -> None:
+    async with RTCPeerConnection(configuration()) as pc:
+        changed = pc.getConfiguration()
+        changed.iceTransportPolicy = RTCIceTransportPolicy.RELAY
+        pc.setConfiguration(changed)
+        assert pc.getConfiguration().iceTransportPolicy is RTCIceTransportPolicy.RELAY
+        pc.createDataChannel("x")
+        await pc.setLocalDescription()
+        assert "a=candidate" not in pc.localDescription.sdp
+    with pytest.raises(InvalidStateError):
+        pc.setConfiguration(changed)
 
 
 async def test_the_configuration_can_be_read_back() -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from datachan.dtls.certificate import Certificate
 from datachan.peer import (
     ArgumentError,
     InvalidAccessError,
+    InvalidModificationError,
+    NotSupportedError,
     OperationError,
     RTCBundlePolicy,
     RTCCertificate,
@@ -22,7 +25,7 @@ from datachan.peer import (
 )
 from datachan.peer.added_candidate import read_candidate
 from datachan.peer.channel_options import channel_options
-from datachan.peer.configuration import check_configuration
+from datachan.peer.configuration import changed_configuration, check_configuration
 from datachan.peer.rtc_session_description import MAX_ADDED_CANDIDATES, AppliedDescription
 from datachan.sdp import parse_candidate_untrusted, parse_description_untrusted
 
@@ -70,13 +73,40 @@ def test_a_server_may_be_a_dictionary() -> None:
         RTCIceServer([]),
         RTCIceServer("http://example.org"),
         RTCIceServer("stun:"),
-        RTCIceServer("turn:example.org"),
-        RTCIceServer("turn:example.org", username="u"),
+        RTCIceServer("stun:192.168.0.257"),
+        RTCIceServer("stun:[example.net]"),
+        RTCIceServer("stun:a<b"),
+        RTCIceServer("stun:x#y"),
+        RTCIceServer("stun:example.org:70000"),
+        RTCIceServer(5),
+        RTCIceServer([5]),
+        RTCIceServer("stun:example.org", username=5),
+        "stun:example.org",
+        None,
     ],
 )
 def test_an_invalid_server_raises_at_once(server: RTCIceServer) -> None:
     with pytest.raises(ArgumentError):
         check_configuration(RTCConfiguration(iceServers=[server]))
+
+
+@pytest.mark.parametrize("scheme", ["turn", "turns", "TURN"])
+@pytest.mark.parametrize("credentials", [{}, {"username": "u"}, {"credential": "p"}])
+def test_a_turn_server_without_credentials_raises_invalid_access(scheme: str, credentials: dict[str, str]) -> None:
+    with pytest.raises(InvalidAccessError, match="needs a username and a credential"):
+        check_configuration(RTCConfiguration(iceServers=[RTCIceServer(f"{scheme}:example.org", **credentials)]))
+
+
+def test_further_members_of_a_server_are_ignored() -> None:
+    given = {"urls": "stun:example.org", "url": "stun:example.org", "ttl": 86400}
+    checked = check_configuration({"iceServers": [given]})
+    assert checked.iceServers == [RTCIceServer("stun:example.org")]
+
+
+def test_a_configuration_may_be_a_dictionary(caplog: pytest.LogCaptureFixture) -> None:
+    checked = check_configuration({"iceTransportPolicy": "relay", "snap": False, "sdpSemantics": "unified-plan"})
+    assert (checked.iceTransportPolicy, checked.snap) == (RTCIceTransportPolicy.RELAY, False)
+    assert "unknown members of the configuration are ignored: sdpSemantics" in caplog.text
 
 
 def test_policies_may_be_given_as_w3c_strings() -> None:
@@ -99,7 +129,22 @@ def test_policies_may_be_given_as_w3c_strings() -> None:
         RTCConfiguration(portRange=(60000, 65536)),
         RTCConfiguration(portRange=(60000,)),  # type: ignore[arg-type]
         RTCConfiguration(congestionControl="reno"),
-        {"iceServers": []},
+        RTCConfiguration(congestionControl=5),  # type: ignore[arg-type]
+        RTCConfiguration(iceServers="stun:example.org"),  # type: ignore[arg-type]
+        RTCConfiguration(iceServers=RTCIceServer("stun:example.org")),  # type: ignore[arg-type]
+        RTCConfiguration(certificates=["pem"]),  # type: ignore[list-item]
+        RTCConfiguration(maxMessageSize="65536"),  # type: ignore[arg-type]
+        RTCConfiguration(maxMessageSize=1.5),  # type: ignore[arg-type]
+        RTCConfiguration(closeTimeout=None),  # type: ignore[arg-type]
+        RTCConfiguration(iceTimeout=float("nan")),
+        RTCConfiguration(iceCandidatePoolSize=256),
+        RTCConfiguration(snap="yes"),  # type: ignore[arg-type]
+        RTCConfiguration(hostAddresses="127.0.0.1"),
+        RTCConfiguration(hostAddresses=["localhost"]),
+        RTCConfiguration(portRange="6000"),  # type: ignore[arg-type]
+        RTCConfiguration(trace=5),  # type: ignore[arg-type]
+        {"maxMessageSize": -1},
+        "configuration",
     ],
 )
 def test_values_out_of_range_raise(configuration: RTCConfiguration) -> None:
@@ -122,6 +167,81 @@ def test_a_certificate_has_a_fingerprint_and_an_expiry() -> None:
     assert fingerprint.algorithm == "sha-256"
     assert fingerprint.value.count(":") == 31
     assert certificate.expires > datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "key"),
+    [
+        (None, "ECDSA"),
+        ({"name": "ECDSA", "namedCurve": "P-256"}, "ECDSA"),
+        ({"name": "RSASSA-PKCS1-v1_5", "modulusLength": 2048, "hash": "SHA-256"}, "RSA"),
+    ],
+)
+def test_certificates_of_both_algorithms_are_usable(algorithm: dict[str, object] | None, key: str) -> None:
+    certificate = RTCCertificate.generateCertificate(algorithm)
+    certificate.check()
+    assert isinstance(certificate.certificate.private_key, rsa.RSAPrivateKey) is (key == "RSA")
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        "ECDSA",
+        {"name": "ECDSA", "namedCurve": "P-521"},
+        {"name": "RSASSA-PKCS1-v1_5", "modulusLength": 1024},
+        {"name": "HMAC"},
+    ],
+)
+def test_other_algorithms_are_not_supported(algorithm: str | dict[str, object]) -> None:
+    with pytest.raises(NotSupportedError):
+        RTCCertificate.generateCertificate(algorithm)
+
+
+@pytest.mark.parametrize("algorithm", [5, {}, {"name": 5}, {"name": "ECDSA", "namedCurve": "P-256", "expires": "soon"}])
+def test_a_malformed_algorithm_raises(algorithm: object) -> None:
+    with pytest.raises(ArgumentError):
+        RTCCertificate.generateCertificate(algorithm)  # type: ignore[arg-type]
+
+
+def test_a_certificate_expires_as_requested_and_within_a_year() -> None:
+    now = datetime.now(UTC)
+    hour = RTCCertificate.generateCertificate({"name": "ECDSA", "namedCurve": "P-256", "expires": 3_600_000})
+    longest = RTCCertificate.generateCertificate({"name": "ECDSA", "namedCurve": "P-256", "expires": 1e30})
+    assert abs(hour.expires - now - timedelta(hours=1)) < timedelta(minutes=1)
+    assert abs(longest.expires - now - timedelta(days=365)) < timedelta(minutes=1)
+
+
+def test_a_certificate_that_openssl_refuses_raises_when_it_is_set() -> None:
+    weak = RTCCertificate(Certificate.generate(datetime.now(UTC), rsa_bits=1024))
+    with pytest.raises(InvalidAccessError, match="OpenSSL refuses the certificate"):
+        check_configuration(RTCConfiguration(certificates=[RTCCertificate.generateCertificate(), weak]))
+
+
+# -- setConfiguration --------------------------------------------------------------------------------------------------
+
+
+def test_servers_and_policy_can_be_changed() -> None:
+    current = check_configuration(RTCConfiguration(snap=False))
+    changed = changed_configuration(
+        current, {"iceServers": [{"urls": "stun:b.example"}], "iceTransportPolicy": "relay"}
+    )
+    assert changed.iceServers == [RTCIceServer("stun:b.example")]
+    assert (changed.iceTransportPolicy, changed.snap) == (RTCIceTransportPolicy.RELAY, False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"bundlePolicy": "max-bundle"},
+        {"certificates": [RTCCertificate.generateCertificate()]},
+        {"maxMessageSize": 1000},
+        {"hostAddresses": ["127.0.0.1"]},
+    ],
+)
+def test_other_members_cannot_be_changed(change: dict[str, object]) -> None:
+    current = check_configuration(None)
+    with pytest.raises(InvalidModificationError, match=f"{next(iter(change))} cannot be changed"):
+        changed_configuration(current, change)
 
 
 # -- descriptions ------------------------------------------------------------------------------------------------------
