@@ -121,7 +121,22 @@ class Tcb:
         self.window = ReceiveWindow(options.receive_window, options.max_receive_window)
         self.advertised_a_rwnd = options.receive_window
         self.cookie = cookie
-        self.sender = RetransmissionQueue(
+        self.sender = self._new_sender(options, content, queue)
+        self.authenticate(options, content, keys)
+        for path in self.paths.all:
+            if path is not self.path:
+                self.sender.add_path(path)
+        self.reconfig = Reconfiguration(content.local_initial_tsn, content.peer_initial_tsn)
+        self.asconf = AddressConfiguration(content.local_initial_tsn, content.peer_initial_tsn)
+        self.start_receiving_at(options, content.peer_initial_tsn)
+
+    def _new_sender(
+        self, options: AssociationOptions, content: StateCookieContent, queue: SendQueue
+    ) -> RetransmissionQueue:
+        """Return the data sender, and set up the send queue for it."""
+        queue.interleaving = self.capabilities.interleaving
+        queue.peer_window = content.peer_a_rwnd
+        return RetransmissionQueue(
             options,
             self.path,
             queue,
@@ -130,15 +145,6 @@ class Tcb:
             self.capabilities.partial_reliability,
             self.capabilities.interleaving,
         )
-        self.authenticate(options, content, keys)
-        for path in self.paths.all:
-            if path is not self.path:
-                self.sender.add_path(path)
-        queue.interleaving = self.capabilities.interleaving
-        queue.peer_window = content.peer_a_rwnd
-        self.reconfig = Reconfiguration(content.local_initial_tsn, content.peer_initial_tsn)
-        self.asconf = AddressConfiguration(content.local_initial_tsn, content.peer_initial_tsn)
-        self.start_receiving_at(options, content.peer_initial_tsn)
 
     def new_path(self, options: AssociationOptions, address: TransportAddress) -> Path:
         """Add a path to one more address of the peer, which is not verified yet, and return it."""

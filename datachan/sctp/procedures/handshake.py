@@ -197,30 +197,8 @@ def handle_init_ack(core: Core, init_ack: InitAckChunk, now: float) -> None:
     if core.state is not _S.COOKIE_WAIT:
         # RFC 9260, 5.2.3: "the endpoint SHOULD discard the INIT ACK chunk."
         return
-    if init_ack.initiate_tag == 0:
-        # RFC 9260, 3.3.3: "it MUST destroy the TCB and SHOULD send an ABORT chunk with the T bit set."
-        cause = causes.invalid_mandatory_parameter()
-        abort = AbortChunk([cause], tag_reflected=True)
-        core.writer.add_packet(core.local_tag, abort.serialize(), core.source)
-        reason = "the peer's INIT ACK has an Initiate Tag of 0"
-        core.close(AssociationLost(reason, by_peer=False, cause_code=cause.code))
-        return
-    if init_ack.a_rwnd < rules.MIN_A_RWND:
-        # RFC 9260, 3.3.3: "A receiver of an INIT ACK chunk with the a_rwnd value set to a value smaller than 1500 MUST
-        # discard the packet, SHOULD send a packet in response containing an ABORT chunk and using the Initiate Tag as
-        # the Verification Tag, and MUST NOT change the state of any existing association."
-        abort = AbortChunk([causes.invalid_mandatory_parameter()])
-        core.writer.add_packet(init_ack.initiate_tag, abort.serialize(), core.source)
-        return
     cookie = rules.state_cookie(init_ack)
-    refusal = (
-        causes.missing_mandatory_parameter([STATE_COOKIE]) if cookie is None else rules.refuse(core.options, init_ack)
-    )
-    if refusal is not None or cookie is None:
-        cause = refusal if refusal is not None else causes.invalid_mandatory_parameter()
-        core.writer.add_packet(init_ack.initiate_tag, AbortChunk([cause]).serialize(), core.source)
-        reason = f"the peer's INIT ACK cannot be accepted: {causes.describe(cause)}"
-        core.close(AssociationLost(reason, by_peer=False, cause_code=cause.code))
+    if _refuse_init_ack(core, init_ack, cookie) or cookie is None:
         return
     content = rules.content_of_init_ack(
         core.options,
@@ -245,6 +223,34 @@ def handle_init_ack(core: Core, init_ack: InitAckChunk, now: float) -> None:
     core.t1.stop()
     core.due.cookie_echo = True
     _start_t1(core, now)
+
+
+def _refuse_init_ack(core: Core, init_ack: InitAckChunk, cookie: bytes | None) -> bool:
+    """Answer an unacceptable INIT ACK with ABORT; return False when it is acceptable."""
+    if init_ack.initiate_tag == 0:
+        # RFC 9260, 3.3.3: "it MUST destroy the TCB and SHOULD send an ABORT chunk with the T bit set."
+        cause = causes.invalid_mandatory_parameter()
+        abort = AbortChunk([cause], tag_reflected=True)
+        core.writer.add_packet(core.local_tag, abort.serialize(), core.source)
+        reason = "the peer's INIT ACK has an Initiate Tag of 0"
+        core.close(AssociationLost(reason, by_peer=False, cause_code=cause.code))
+        return True
+    if init_ack.a_rwnd < rules.MIN_A_RWND:
+        # RFC 9260, 3.3.3: "A receiver of an INIT ACK chunk with the a_rwnd value set to a value smaller than 1500 MUST
+        # discard the packet, SHOULD send a packet in response containing an ABORT chunk and using the Initiate Tag as
+        # the Verification Tag, and MUST NOT change the state of any existing association."
+        abort = AbortChunk([causes.invalid_mandatory_parameter()])
+        core.writer.add_packet(init_ack.initiate_tag, abort.serialize(), core.source)
+        return True
+    refusal = (
+        causes.missing_mandatory_parameter([STATE_COOKIE]) if cookie is None else rules.refuse(core.options, init_ack)
+    )
+    if refusal is None:
+        return False
+    core.writer.add_packet(init_ack.initiate_tag, AbortChunk([refusal]).serialize(), core.source)
+    reason = f"the peer's INIT ACK cannot be accepted: {causes.describe(refusal)}"
+    core.close(AssociationLost(reason, by_peer=False, cause_code=refusal.code))
+    return True
 
 
 def _measure_handshake(core: Core, path: Path, now: float) -> None:

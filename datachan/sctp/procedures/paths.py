@@ -127,7 +127,7 @@ def count_error(core: Core, tcb: Tcb, path: Path, *, of_association: bool = True
     if of_association:
         core.error_count += 1
         if core.error_count > core.options.association_max_retrans:
-            core.give_up("the peer does not answer any more")
+            core.give_up("the peer no longer answers")
 
 
 def clear_errors(core: Core, tcb: Tcb, path: Path) -> None:
