@@ -1,13 +1,13 @@
-"""Captures of what this process sends and receives: pcapng files that Wireshark opens and dissects.
+"""Writes captures of what this process sends and receives: pcapng files that Wireshark opens and dissects.
 
-It knows files and how packets look in them; who sends them, and where they are tapped, is the business of others.
-SCTP is shown as RFC 6951 has it, in UDP and IP, also where it travelled inside DTLS: what is captured can be read.
+It knows files and the form of packets in them, but not who sends the packets. SCTP packets are captured in UDP and IP
+headers (RFC 6951), outside DTLS, so that Wireshark can read them.
 
-- A file belongs to one process at a time, and its connections share it, each as an interface of its own. Who finds the
-  file taken writes beside it, with the process id in the name.
-- A file is never cut short: a process adds a section behind what is there.
-- Every batch is written at once and nothing is buffered, so that the capture is whole whatever becomes of the process.
-- A checksum left out (RFC 9653) is put in: Wireshark would find it wrong. Any other stays as it was on the wire.
+- One process at a time writes to a file. Its connections share the file, each as an interface of its own. Another
+  process writes to a file beside it, with its process id in the name.
+- A file is never truncated: a process appends a section.
+- Every batch is written at once, without buffering, so that the capture is complete even if the process crashes.
+- A checksum that was omitted (RFC 9653) is filled in, because Wireshark would report it as wrong. Others stay as sent.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ if sys.platform != "win32":
 _log = logging.getLogger("datachan.trace")
 
 VARIABLE: Final = "DATACHAN_TRACE"
-"""The environment variable that names a file, or a folder, to write captures to."""
+"""The environment variable with a file, or a folder, to write captures to."""
 
 Address = tuple[str, int]
 
-# RFC 5737: for documentation; shown as long as the real ones are not known.
+# Addresses for documentation (RFC 5737), shown until the real ones are known.
 _HERE: Final[Address] = ("192.0.2.1", pcapng.SCTP_OVER_UDP_PORT)
 _THERE: Final[Address] = ("192.0.2.2", pcapng.SCTP_OVER_UDP_PORT)
 _SECTION: Final = b"\x0a\x0d\x0d\x0a"
-_LONGEST: Final = 65507 - 20  # what fits into UDP in IPv4 and in IPv6
+_LONGEST: Final = 65507 - 20  # fits into UDP over IPv4 and over IPv6
 
 _files: dict[tuple[int, str], _CaptureFile] = {}
 _lock: Final = threading.Lock()
 
 
 class Tap:
-    """Where the packets of one endpoint or connection go into the capture.
+    """Writes the packets of one endpoint or connection to the capture, until `close`.
 
-    `close` it in the end. The methods never raise: a capture that cannot be written on is given up, with a warning.
+    The methods never raise: when the file cannot be written, the capture ends with a warning.
     """
 
     def __init__(self, file: _CaptureFile, name: str) -> None:
@@ -60,23 +60,23 @@ class Tap:
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """The path of the file."""
         return self._file.path
 
     def set_addresses(self, local: Address, remote: Address) -> None:
-        """Say between which UDP addresses the packets that follow travel, unless they say so themselves."""
+        """Set the UDP addresses of the packets that follow, for calls that do not name addresses."""
         self._local, self._remote = local, remote
 
     def sent(self, packets: Sequence[bytes], local: Address | None = None, remote: Address | None = None) -> None:
-        """These SCTP packets leave."""
+        """Write SCTP packets that were sent."""
         self._write(packets, local or self._local, remote or self._remote, outgoing=True)
 
     def received(self, packets: Sequence[bytes], local: Address | None = None, remote: Address | None = None) -> None:
-        """These SCTP packets have come."""
+        """Write SCTP packets that were received."""
         self._write(packets, local or self._local, remote or self._remote, outgoing=False)
 
     def close(self) -> None:
-        """No more packets come; the last one of a file closes it."""
+        """Stop writing; the last tap of a file closes it."""
         if not self._closed:
             self._closed = True
             self._file.release()
@@ -94,16 +94,15 @@ class Tap:
 
 
 def open_tap(path: str | os.PathLike[str] | None, name: str) -> Tap | None:
-    """A tap of a connection or endpoint; None when nobody asked for a capture.
+    """Return a tap for a connection or endpoint; None if no capture is configured.
 
     Args:
-        path: a file, or a folder in which each process writes a file of its own; None for what the environment variable
-            DATACHAN_TRACE says.
-        name: what the capture calls it.
+        path: a file, or a folder in which each process writes a file of its own; None uses the path in the environment
+            variable DATACHAN_TRACE.
+        name: the name of the interface in the capture.
 
     Raises:
-        OSError: nothing can be written there, or what is there is no capture. Of the environment's path it is only
-            logged.
+        OSError: the file cannot be written, or is not a capture. With the environment's path this is only logged.
     """
     if path is not None:
         return Tap(_open(os.fspath(path)), name)
@@ -118,13 +117,13 @@ def open_tap(path: str | os.PathLike[str] | None, name: str) -> Tap | None:
 
 
 class _CaptureFile:
-    """One file, open as long as somebody uses it."""
+    """One file, which is open while it has taps."""
 
     def __init__(self, key: tuple[int, str], path: str) -> None:
         self._key = key
         self._users = 0
         self._interfaces = 0
-        # Times only grow, whatever is done to the clock meanwhile.
+        # Times only grow, even if the system's clock is set back.
         self._epoch = time.time() - time.monotonic()
         self._file, self.path = _open_file(path)
         self.write(pcapng.section(f"datachan {os.path.basename(sys.argv[0]) or 'python'} {os.getpid()}"))
@@ -140,7 +139,7 @@ class _CaptureFile:
         return number
 
     def write(self, blocks: bytes) -> None:
-        """Write whole blocks."""
+        """Write complete blocks."""
         if self._file < 0:
             return
         try:
@@ -149,7 +148,7 @@ class _CaptureFile:
             self._give_up(error.strerror or str(error))
         else:
             if written < len(blocks):
-                self._give_up("there is no room left")
+                self._give_up("no space is left on the device")
 
     def use(self) -> _CaptureFile:
         self._users += 1
@@ -181,20 +180,20 @@ def _open(path: str) -> _CaptureFile:
 
 
 def _open_file(text: str) -> tuple[int, Path]:
-    """Open the file, or the one beside it when another process has it; descriptor and path."""
+    """Open the file, or one beside it if another process has it; return the descriptor and the path."""
     path = Path(text)
     if path.is_dir() or text.endswith(os.sep):
         path.mkdir(parents=True, exist_ok=True)
         program = Path(sys.argv[0]).stem.strip("-_") or "python"
         path /= f"{program}-{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.pcapng"
     for candidate in (path, path.with_stem(f"{path.stem}-{os.getpid()}")):
-        # Nobody else may read it: it holds what DTLS was to hide.
+        # Other users must not read it: it contains what DTLS encrypts.
         file = os.open(candidate, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0), 0o600)
         try:
             if _lock_file(file):
                 head = os.read(file, 4)
                 if head not in (b"", _SECTION):
-                    raise FileExistsError(f"{candidate} is there and is no pcapng file")
+                    raise FileExistsError(f"{candidate} exists and is not a pcapng file")
                 return file, candidate
         except BaseException:
             os.close(file)
@@ -204,7 +203,7 @@ def _open_file(text: str) -> tuple[int, Path]:
 
 
 def _lock_file(file: int) -> bool:
-    """Whether the file is ours alone; on Windows processes have to be told different files."""
+    """Lock the file; return whether it is ours. Windows has no such lock: there, give each process its own file."""
     if sys.platform != "win32":
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -214,17 +213,17 @@ def _lock_file(file: int) -> bool:
 
 
 def _shown(local: Address, remote: Address) -> tuple[Address, Address]:
-    """The addresses as the capture has them: Wireshark takes for SCTP what has port 9899 on one side."""
+    """Return the addresses for the capture: Wireshark dissects UDP as SCTP if one side has port 9899."""
     if pcapng.SCTP_OVER_UDP_PORT in (local[1], remote[1]):
         return local, remote
     return (local[0], pcapng.SCTP_OVER_UDP_PORT), remote
 
 
 def _packed(source: str, destination: str) -> tuple[bytes, bytes]:
-    """Both addresses as bytes, of the same family."""
+    """Return both addresses as bytes, in the same family."""
     try:
         one, other = ipaddress.ip_address(source.partition("%")[0]), ipaddress.ip_address(destination.partition("%")[0])
-    except ValueError:  # a name
+    except ValueError:  # a host name
         one, other = ipaddress.ip_address(_HERE[0]), ipaddress.ip_address(_THERE[0])
     if one.version == other.version:
         return one.packed, other.packed

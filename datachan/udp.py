@@ -1,15 +1,15 @@
 """UDP sockets on asyncio, in batches; the only file that touches sockets, and it never looks into a datagram.
 
-On Linux a run of equal-sized datagrams leaves in one system call (UDP_SEGMENT, "GSO") and arrives in one (UDP_GRO).
-Where the system cannot do that, the same datagrams go one by one: callers see no difference but speed.
+On Linux a run of equal-sized datagrams is sent with one system call (UDP_SEGMENT, "GSO") and received with one
+(UDP_GRO). Where the system cannot do that, the same datagrams go one by one, which is slower.
 
-What the system will not take now (EAGAIN, ENOBUFS) waits in a bounded queue. What it refuses for good (no route) is
-counted in `discarded` and reported through `on_error`: UDP promises no more. That a datagram is longer than the first
-link takes is no error, but an answer to who looks for the longest there may be: `on_too_long` gets it.
+Datagrams that the system does not take now (EAGAIN, ENOBUFS) wait in a bounded queue. Datagrams that it refuses (no
+route) are counted in `discarded` and reported through `on_error`. A datagram that is too long for the first link is no
+error but a result of path MTU discovery: it is reported through `on_too_long`.
 
-A socket bound to every address of the host answers who speaks to it first from the address that one sent to
-(IP_PKTINFO), which the system's routes, asked alone, need not choose: NATs and firewalls let nothing else through. To
-whom it speaks first, and elsewhere than on Linux, the routes choose, and may change their mind when the host moves.
+A socket bound to the wildcard address replies from the address the peer's datagram was sent to (IP_PKTINFO), because
+NATs and firewalls drop replies from any other. The system's routes choose the source address towards peers that have
+sent nothing yet, and on other systems than Linux.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ _IFF_RUNNING: Final = 0x40
 _SOL_UDP: Final = 17
 _UDP_SEGMENT: Final = 103
 _UDP_GRO: Final = 104
-# The kernel's UDP_MAX_SEGMENTS was 64 for long, and one IPv6 datagram's payload ends at 65,487 bytes.
+# UDP_MAX_SEGMENTS is 64 in older kernels. An IPv6 datagram has at most 65,487 bytes of payload.
 _MAX_SEGMENTS: Final = 64
 _MAX_RUN_BYTES: Final = 65_000
 _MAX_DATAGRAM: Final = 65_535
-# IPv4's Total Length ends there; loopback's MTU does not.
+# The largest Total Length of IPv4; the MTU of loopback is larger.
 _MAX_PACKET: Final = 65_535
 _IPV4_HEADER: Final = 20
 _IPV6_HEADER: Final = 40
 _UDP_HEADER: Final = 8
 _ANCILLARY_BYTES: Final = 128
 
-# linux/in.h and linux/in6.h, for which the socket module has no names either. PROBE sends with DF and heeds no MTU but
-# the interface's: RFC 8899, 4.5: "A PL implementing this specification MUST suspend network layer processing of
+# linux/in.h and linux/in6.h, for which the socket module has no names either. PROBE sends with DF and ignores every MTU
+# except the interface's. RFC 8899, 4.5: "A PL implementing this specification MUST suspend network layer processing of
 # outgoing packets that enforces a PMTU [RFC1191][RFC8201] for each flow utilizing DPLPMTUD". DONT sends without DF.
 _IP_MTU_DISCOVER: Final = 10
 _IP_MTU: Final = 14
@@ -62,15 +62,15 @@ _PMTUDISC_PROBE: Final = 3
 _IP_PKTINFO: Final = 8
 _IPV6_RECVPKTINFO: Final = 49
 _IPV6_PKTINFO: Final = 50
-_MOST_LEARNT: Final = 65_536
+_MAX_LEARNED: Final = 65_536
 _SOURCE_REFUSED: Final = (errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH)
-# Every IPv6 link takes so much (RFC 8200, section 5). IPv6 routers make no fragments, so those we make have to fit.
+# Every IPv6 link takes 1280 bytes (RFC 8200, section 5). IPv6 routers do not fragment, so our fragments have to fit.
 _IPV6_LEAST_MTU: Final = 1280
 
-# What one wake-up reads at most before other callbacks get their turn.
+# The limits of one wake-up, after which other callbacks get their turn.
 _READS_PER_WAKE_UP: Final = 256
 _BYTES_PER_WAKE_UP: Final = 1 << 20
-# And what is handed on at once: the peer, which waits for the answer, goes on while the rest is read.
+# The largest batch handed to the receiver at once: the peer can go on with its answer while the rest is read.
 _BYTES_PER_BATCH: Final = 120_000
 
 _NO_BUFFERS_DELAY: Final = 0.001
@@ -92,7 +92,7 @@ class PathLimits:
 
 
 def has_reader_support(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether this event loop can watch a socket itself (Windows' proactor loop cannot)."""
+    """Return whether this event loop can watch a socket (Windows' proactor loop cannot)."""
     return type(loop).add_reader is not asyncio.AbstractEventLoop.add_reader and not (
         sys.platform == "win32" and "Proactor" in type(loop).__name__
     )
@@ -112,7 +112,7 @@ def has_carrier(interface: str) -> bool:
 
 
 def header_length(host: str) -> int:
-    """Bytes of IP and UDP headers in a packet to, or from, this address."""
+    """Return the bytes of IP and UDP headers in a packet to or from an address."""
     return (_IPV6_HEADER if ":" in host else _IPV4_HEADER) + _UDP_HEADER
 
 
@@ -128,10 +128,10 @@ def with_scope_id(address: Address) -> Address:
 
 
 def route_mtu(local: str, remote: Address) -> int | None:
-    """How long an IP packet the route from a local address to a remote one takes, as far as this host knows.
+    """Return the MTU of the route from a local address to a remote one, as far as this host knows it.
 
-    That is the interface's MTU, or less where the system has heard of a smaller one farther on. None where the system
-    does not tell, or cannot keep datagrams whole.
+    It is the MTU of the interface, or a smaller one that a router has reported. None where the system does not say, or
+    cannot keep datagrams whole.
     """
     six = ":" in local
     with socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -148,18 +148,19 @@ def route_mtu(local: str, remote: Address) -> int | None:
 class UdpSocket:
     """A bound UDP socket that reads and writes batches.
 
-    Arguments:
-        sock: a datagram socket, bound; it belongs to this object from now on and becomes non-blocking.
+    Args:
+        sock: a bound datagram socket; it belongs to this object from now on and becomes non-blocking.
         offload: whether GSO and GRO may be used where the system has them.
-        max_queued: datagrams kept while the system takes none; see `send`.
+        max_queued: the limit of datagrams that wait for the system to take them; see `send`.
 
     Attributes:
-        local_address: what the socket is bound to.
-        gso, gro: whether sending, receiving in runs is in use.
-        sent, received, discarded: datagrams; discarded ones were refused by the system, or still queued when closing.
-        on_writable: called each time the queue has run empty.
+        local_address: the address the socket is bound to.
+        gso, gro: whether runs of datagrams are sent, received with one system call.
+        sent, received: the numbers of datagrams.
+        discarded: the number of datagrams that the system refused, or that were still queued at `close`.
+        on_writable: called each time the queue has become empty.
         on_error: called with the OSError for which datagrams were discarded.
-        on_too_long: called with a datagram that was not sent, as the first link takes none so long, and its address.
+        on_too_long: called with a datagram that is too long for the first link and was not sent, and its address.
     """
 
     def __init__(self, sock: socket.socket, *, offload: bool = True, max_queued: int = 4096) -> None:
@@ -186,9 +187,9 @@ class UdpSocket:
         self.on_error: Callable[[OSError], None] | None = None
         self.on_too_long: Callable[[bytes, Address | None], None] | None = None
         self._fragments: bool | None = None  # whether datagrams may be fragmented; None leaves it to the system
-        self._learns = False
-        # Of peers, by host and port, the control message that has a datagram come from where they sent to; None of
-        # those spoken to first.
+        self._learns_sources = False
+        # For each peer (host, port), the control message that sets the source address of our datagrams to the address
+        # the peer has sent to. None for a peer that has sent nothing before we did.
         self._answer_from: dict[Address, tuple[int, int, bytes] | None] = {}
 
     @classmethod
@@ -197,15 +198,15 @@ class UdpSocket:
     ) -> UdpSocket:
         """Bind to an address of this host.
 
-        Arguments:
-            host: an IPv4 or IPv6 address; 0.0.0.0 or :: for every one there is and will be.
-            port: 0 lets the system choose.
+        Args:
+            host: an IPv4 or IPv6 address; 0.0.0.0 or :: for all present and future ones.
+            port: the port; 0 lets the system choose.
             offload: as in the constructor.
             receive_buffer: bytes for SO_RCVBUF; the system may give less; 0 leaves its default.
             send_buffer: the same for SO_SNDBUF.
 
         Raises:
-            OSError: the address is not one of this host's, or the port is taken.
+            OSError: the address does not belong to this host, or the port is in use.
         """
         sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         try:
@@ -215,12 +216,14 @@ class UdpSocket:
         except BaseException:
             sock.close()
             raise
-        bound._learns = ipaddress.ip_address(bound.local_address[0]).is_unspecified and _tell_destinations(sock)
+        bound._learns_sources = ipaddress.ip_address(bound.local_address[0]).is_unspecified and _request_destinations(
+            sock
+        )
         return bound
 
     @classmethod
     def connect(cls, address: Address, *, offload: bool = True, receive_buffer: int = 0) -> UdpSocket:
-        """Talk to one numeric address only; then `send` needs no address. Raises OSError when there is no route."""
+        """Connect to one numeric address; `send` then needs no address. Raises OSError when there is no route."""
         sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_DGRAM)
         try:
             _set_buffers(sock, receive_buffer, 0)
@@ -252,7 +255,7 @@ class UdpSocket:
         return self._closed
 
     def allow_fragmentation(self, allowed: bool) -> None:
-        """Say whether datagrams may be fragmented on their way, those sent from now on; before, the system says it."""
+        """Choose whether datagrams sent from now on may be fragmented; until the first call, the system decides."""
         if allowed is self._fragments or self._closed:
             return
         self._fragments = allowed
@@ -262,7 +265,10 @@ class UdpSocket:
     # receiving
 
     def set_receiver(self, receiver: Receiver | None) -> None:
-        """Name who gets `(datagrams, source address)`; until then, and with None, the system's buffer keeps them."""
+        """Set the callback for each batch of datagrams and its source address, and start reading; None stops reading.
+
+        Datagrams that arrive while there is no receiver stay in the system's buffer.
+        """
         if self._closed:
             return
         if receiver is not None and self._receiver is None:
@@ -282,17 +288,17 @@ class UdpSocket:
             except (BlockingIOError, InterruptedError):
                 break
             except OSError as error:
-                # An ICMP error on a connected socket, once per error: what comes after it is still to be read.
+                # A connected socket reports each ICMP error once; the datagrams behind it are still to be read.
                 if not self._survives(error):
                     break
                 continue
             if address != source:
                 self._deliver(batch, source)
-                if self._receiver is None:  # the receiver closed us, or stopped listening
+                if self._receiver is None:  # the receiver has closed this socket, or has stopped reading
                     return
                 batch, source = [], address
             size = _segment_size(ancillary) if ancillary else 0
-            if self._learns:
+            if self._learns_sources:
                 self._learn_source(address, ancillary)
             if 0 < size < len(data):
                 batch += [data[start : start + size] for start in range(0, len(data), size)]
@@ -310,30 +316,30 @@ class UdpSocket:
         self._deliver(batch, source)
 
     def source_of(self, address: Address) -> str | None:
-        """The address of this host that datagrams to an address come from, as far as the socket decides that."""
-        told = self._answer_from.get(address[:2])
-        if told is None:
+        """Return the source address of datagrams to a peer; None if the system's routes choose it."""
+        control = self._answer_from.get(address[:2])
+        if control is None:
             return None
-        level, _, value = told
+        level, _, value = control
         if level == socket.IPPROTO_IP:
             return socket.inet_ntop(socket.AF_INET, value[4:8])
         return socket.inet_ntop(socket.AF_INET6, value[:16])
 
     def _learn_source(self, address: Address, ancillary: Sequence[tuple[int, int, bytes]]) -> None:
-        told = _destination(ancillary)
-        if told is not None and self._answer_from.get(address[:2], ()) not in (None, told):
-            self._remember_source(address, told)
+        control = _destination(ancillary)
+        if control is not None and self._answer_from.get(address[:2], ()) not in (None, control):
+            self._remember_source(address, control)
 
     def _source(self, address: Address) -> tuple[int, int, bytes] | None:
-        """What has a datagram come from where this peer sent to; the routes choose if it has not."""
+        """Return the control message that sets the source address towards a peer; None lets the routes choose it."""
         if address[:2] not in self._answer_from:
             self._remember_source(address, None)
         return self._answer_from[address[:2]]
 
-    def _remember_source(self, address: Address, told: tuple[int, int, bytes] | None) -> None:
-        if len(self._answer_from) >= _MOST_LEARNT:  # it is learnt anew of who goes on sending
+    def _remember_source(self, address: Address, control: tuple[int, int, bytes] | None) -> None:
+        if len(self._answer_from) >= _MAX_LEARNED:  # peers that go on sending are learned again
             self._answer_from.clear()
-        self._answer_from[address[:2]] = told
+        self._answer_from[address[:2]] = control
 
     def _deliver(self, batch: list[bytes], source: Address | None) -> None:
         if batch and source is not None and self._receiver is not None:
@@ -349,12 +355,12 @@ class UdpSocket:
 
     @property
     def writable(self) -> bool:
-        """Whether nothing waits for the system to take it."""
+        """Whether no datagram waits for the system to take it."""
         return not self._queue and not self._closed
 
     @property
     def queued(self) -> int:
-        """How many datagrams wait."""
+        """The number of datagrams that wait."""
         return self._queued
 
     def send(self, datagrams: Sequence[bytes], address: Address | None = None) -> None:
@@ -385,11 +391,11 @@ class UdpSocket:
             self._loop.add_writer(self._sock.fileno(), self._flush)
 
     def _transmit(self, datagrams: Sequence[bytes], address: Address | None) -> int:
-        """Hand datagrams to the system until it takes no more; how many are dealt with."""
+        """Hand datagrams to the system until it takes no more; return how many were sent or discarded."""
         done = 0
         total = len(datagrams)
         reported = -1
-        source = self._source(address) if self._learns and address is not None else None
+        source = self._source(address) if self._learns_sources and address is not None else None
         while done < total:
             end = self._run_end(datagrams, done)
             run = datagrams[done:end]
@@ -403,10 +409,10 @@ class UdpSocket:
                     self._wait_for_buffers()
                     return done
                 if source is not None and address is not None and error.errno in _SOURCE_REFUSED:
-                    source = None  # this host may have lost that address
+                    source = None  # the host may no longer have that address
                     self._remember_source(address, None)
                 elif error.errno == errno.ECONNREFUSED and reported != done:
-                    reported = done  # about an earlier datagram, and reported once: this run was not sent yet
+                    reported = done  # the error is about an earlier datagram: send this run again
                 elif len(run) < 2 or not self._offload_refused(error, len(run[0])):
                     self._discard(run, address, error)
                     done = end
@@ -416,7 +422,7 @@ class UdpSocket:
         return done
 
     def _run_end(self, datagrams: Sequence[bytes], start: int) -> int:
-        """Where the run that starts here ends: equal sizes, and one shorter datagram may close it."""
+        """Return the end of the run that starts here: datagrams of equal size, and one shorter one may follow."""
         size = len(datagrams[start])
         end = start + 1
         if not self.gso or not 0 < size <= self._largest_segment:
@@ -438,8 +444,8 @@ class UdpSocket:
         return ancillary
 
     def _offload_refused(self, error: OSError, size: int) -> bool:
-        """Whether a run was refused for being sent in one piece; then its datagrams go one by one from now on."""
-        if error.errno in _SEGMENT_REFUSED:  # a segment must fit the path's MTU; smaller ones may
+        """Return whether a run was refused because it was sent in one piece; then its datagrams go one by one."""
+        if error.errno in _SEGMENT_REFUSED:  # a segment must fit the path's MTU; smaller ones may do
             self._largest_segment = size - 1
             return True
         if error.errno in _OFFLOAD_REFUSED:
@@ -455,7 +461,7 @@ class UdpSocket:
             self.on_error(error)
 
     def _wait_for_buffers(self) -> None:
-        # ENOBUFS comes from the interface's queue: the socket itself stays writable, so only time tells.
+        # ENOBUFS comes from the interface's queue. The socket stays writable, so only a timer can tell when to retry.
         self._stop_watching_writes()
         if self._retry is None:
             self._retry = self._loop.call_later(_NO_BUFFERS_DELAY, self._retry_now)
@@ -488,7 +494,7 @@ class UdpSocket:
             self._loop.remove_writer(self._sock.fileno())
 
     def close(self) -> None:
-        """Close the socket, after one more try for what is queued; what is left then counts as discarded."""
+        """Try once more to send the queued datagrams, count the rest as discarded, and close the socket."""
         if self._closed:
             return
         self._closed = True
@@ -507,10 +513,10 @@ class UdpSocket:
 
 
 class MulticastSocket(UdpSocket):
-    """A socket that talks to a multicast group on the local links.
+    """A socket that sends to a multicast group on the local links.
 
     Attributes:
-        shares_port: whether it is bound to the group's own port, and so hears what is sent to the group.
+        shares_port: whether it is bound to the group's port, and so receives what is sent to the group.
     """
 
     def __init__(self, sock: socket.socket, group: Address, members: Sequence[bytes], *, shares_port: bool) -> None:
@@ -521,16 +527,16 @@ class MulticastSocket(UdpSocket):
 
     @classmethod
     def join(cls, group: str, port: int, interfaces: Sequence[str]) -> MulticastSocket:
-        """Join a group, side by side with other programs on the same port.
+        """Join a group, and share its port with other programs.
 
-        Arguments:
+        Args:
             group: an IPv4 or IPv6 group address.
             port: the group's port.
             interfaces: for an IPv4 group, the local addresses of the interfaces to join on; an IPv6 group is joined on
                 all interfaces.
 
         Raises:
-            OSError: it could be joined on no interface.
+            OSError: no interface can join the group.
         """
         six = ":" in group
         sock = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM)
@@ -543,7 +549,7 @@ class MulticastSocket(UdpSocket):
             raise
 
     def send_to_group(self, datagram: bytes) -> None:
-        """Send to the group on each interface; one that takes nothing is passed over."""
+        """Send to the group on each interface, and skip interfaces that refuse it."""
         if self._closed:
             return
         for member in self._members:
@@ -559,7 +565,7 @@ class MulticastSocket(UdpSocket):
 
 
 def source_address(address: Address) -> str | None:
-    """The address of this host that the system's routes would send from to a numeric address; None without a route."""
+    """Return the source address that the system's routes choose towards a numeric address; None without a route."""
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
@@ -571,7 +577,7 @@ def source_address(address: Address) -> str | None:
 
 
 def _bind_shared(sock: socket.socket, port: int) -> bool:
-    """Bind to a port together with others, or to another one; whether it is that port."""
+    """Bind to a port that others may share, or else to any port; return whether it is that port."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if hasattr(socket, "SO_REUSEPORT"):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -597,7 +603,7 @@ def _join_four(sock: socket.socket, group: str, interfaces: Sequence[str]) -> li
         except OSError as error:
             problem = error
     if not members:
-        raise problem or OSError("there is no interface to join on")
+        raise problem or OSError("no interface can join the group")
     return members
 
 
@@ -615,7 +621,7 @@ def _join_six(sock: socket.socket, group: str) -> list[bytes]:
         except OSError as error:
             problem = error
     if not members:
-        raise problem or OSError("there is no interface to join on")
+        raise problem or OSError("no interface can join the group")
     return members
 
 
@@ -636,7 +642,7 @@ def _switch_on(sock: socket.socket, level: int, option: int) -> bool:
 
 
 def _set_discovery(sock: socket.socket, mode: int) -> bool:
-    """Set how the system treats packets longer than a path takes; whether it can."""
+    """Set how the system treats packets that are too long for a path; return whether it can."""
     if sys.platform != "linux":
         return False
     try:
@@ -650,8 +656,8 @@ def _set_discovery(sock: socket.socket, mode: int) -> bool:
     return True
 
 
-def _tell_destinations(sock: socket.socket) -> bool:
-    """Have the system tell with each datagram which address it was sent to; whether it does."""
+def _request_destinations(sock: socket.socket) -> bool:
+    """Ask the system to report the destination address of each datagram; return whether it can."""
     if sys.platform != "linux":
         return False
     if sock.family == socket.AF_INET6:
@@ -660,9 +666,9 @@ def _tell_destinations(sock: socket.socket) -> bool:
 
 
 def _destination(ancillary: Sequence[tuple[int, int, bytes]]) -> tuple[int, int, bytes] | None:
-    """The control message that has an answer come from where a datagram was sent to; None for one sent to a group.
+    """Return the control message that makes replies come from a datagram's destination; None if that was a group.
 
-    The interface is left to the routes, but for link-local addresses, which mean nothing without one.
+    The routes choose the interface, except for link-local addresses, which mean nothing without one.
     """
     for level, kind, value in ancillary:
         if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:

@@ -1,15 +1,15 @@
-"""aioice's ICE agent, adapted: batches, several servers, data only from proven addresses, consent as RFC 7675 has it.
+"""aioice's ICE agent, adapted: batches, several servers, data only from proven addresses, consent as in RFC 7675.
 
-aioice does the checking and nominating. Of its private names three are used, all pinned by a test: `_protocols`, to
-which gathering adds; `_add_remote_candidate`, which takes a resolved address apart from the candidate's name; and
-`_pair_remote_candidate`, which pairs the peer's candidates with an allocation that comes while checks run.
+aioice checks and nominates. Three of its private names are used, and a test pins them: `_protocols`, to which gathering
+adds; `_add_remote_candidate`, which takes an address besides the candidate's name; and `_pair_remote_candidate`, which
+pairs the peer's candidates with an allocation that arrives while checks run.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 from aioice import Candidate, Connection, TransportPolicy, stun
 from aioice.ice import CandidatePair, StunProtocol, candidate_pair_priority
@@ -20,49 +20,44 @@ from datachan.ice.mdns import is_mdns_name
 from datachan.ice.protocol import IceProtocol
 from datachan.ice.stats import PairCounters
 
-# RFC 8445, 6.1.2.5 limits the pairs to check to 100 by default; so many candidates are kept of a peer.
+# Candidates that are kept of a peer. RFC 8445, 6.1.2.5 limits the pairs to check to 100 by default.
 MAX_REMOTE_CANDIDATES: Final = 100
-# With nothing heard on the selected pair for so long, a worse pair that the peer nominates is taken.
+# Seconds of silence on the selected pair after which a worse pair that the peer nominates is selected.
 SILENCE_BEFORE_WORSE_PAIR: Final = 7.0
 # Seconds in which the selected pair has to answer a check when the peer nominates a worse one.
 PROBE_TIMEOUT: Final = 1.0
-
-
-class AgentObserver(Protocol):
-    """Who is told what the agent finds."""
-
-    def pair_selected(self, pair: CandidatePair) -> None:
-        """A pair was nominated, or another one than before."""
-
-    def data_received(self, datagrams: list[bytes]) -> None:
-        """Datagrams that are not STUN came from a proven address."""
-
-    def data_refused(self, count: int) -> None:
-        """Datagrams that are not STUN came from an address that has proved nothing."""
-
-    def liveness_changed(self, alive: bool) -> None:
-        """The peer has gone quiet, or speaks again."""
-
-    def consent_lost(self, reason: str) -> None:
-        """Nothing may be sent any more on the selected pair."""
-
-    def path_lost(self) -> None:
-        """The socket or allocation under the selected pair is gone."""
 
 
 Gather = Callable[["Agent", list[str]], Awaitable[list[Candidate]]]
 
 
 class Agent(Connection):
-    """One component's agent.
+    """The agent of one component.
 
-    Arguments:
+    Args:
         controlling: the role.
-        relay_only: only relayed candidates are used.
+        relay_only: whether to use relayed candidates only.
         username_fragment, password: ours.
-        gather: coroutine function that is given this agent and the interfaces' addresses, and adds protocols.
-        observer: who is told what is found.
+        gather: a coroutine function that gets this agent and the addresses of the interfaces, and adds protocols.
+
+    Attributes:
+        pairs: the pairs checked so far, and what was counted for each.
+        selected: the pair in use.
+        consent: the consent to send on it.
+        on_pair_selected: called with each selected pair.
+        on_data: called with datagrams that are not STUN from a proven address.
+        on_data_refused: called with the number of datagrams that came from an address that has proved nothing.
+        on_liveness_change: called with False when the peer has fallen silent, and with True when it is heard again.
+        on_consent_lost: called with the reason when nothing may be sent on the selected pair any longer.
+        on_path_lost: called when the socket or allocation of the selected pair is gone.
     """
+
+    on_pair_selected: Callable[[CandidatePair], None]
+    on_data: Callable[[list[bytes]], None]
+    on_data_refused: Callable[[int], None]
+    on_liveness_change: Callable[[bool], None]
+    on_consent_lost: Callable[[str], None]
+    on_path_lost: Callable[[], None]
 
     def __init__(
         self,
@@ -72,7 +67,6 @@ class Agent(Connection):
         username_fragment: str,
         password: str,
         gather: Gather,
-        observer: AgentObserver,
     ) -> None:
         super().__init__(
             ice_controlling=controlling,
@@ -84,7 +78,6 @@ class Agent(Connection):
         self.selected: CandidatePair | None = None
         self.consent: Consent | None = None
         self._gather = gather
-        self._observer = observer
         self._last_heard = 0.0
         self._consent_task: asyncio.Task[None] | None = None
         self._probe: asyncio.TimerHandle | None = None
@@ -97,7 +90,7 @@ class Agent(Connection):
         addresses: list[str],
         timeout: int = 5,  # noqa: ASYNC109 (aioice's signature)
     ) -> list[Candidate]:
-        """Gather our way; aioice calls this with the addresses of all interfaces but loopback."""
+        """Gather with our gatherer; aioice passes the addresses of all interfaces except loopback."""
         return await self._gather(self, addresses)
 
     def make_protocol(self) -> IceProtocol:
@@ -118,7 +111,7 @@ class Agent(Connection):
         return cast(list[IceProtocol], self._protocols[:])
 
     def add_resolved_candidate(self, candidate: Candidate, address: str) -> None:
-        """Add a candidate of the peer that is reached at an address; its own may be a name."""
+        """Add a candidate of the peer with the address to use, because the candidate may have a name instead."""
         if len(self.remote_candidates) < MAX_REMOTE_CANDIDATES:
             self._add_remote_candidate(candidate, address)
             for protocol in self.protocols:
@@ -126,9 +119,9 @@ class Agent(Connection):
 
     @staticmethod
     def _permit(protocol: IceProtocol, candidate: Candidate) -> None:
-        """Have a TURN server let through the checks of a candidate of the peer, before our own check needs it.
+        """Ask a TURN server to let the peer's checks through, before our own first check does so.
 
-        Without a permission the peer's first check is lost, and it comes again half a second later.
+        Without a permission the server drops the peer's first check, which is repeated half a second later.
         """
         # draft-ietf-mmusic-mdns-ice-candidates, 3.3.2: the address behind a name must not be shown to the TURN server.
         if protocol.permit is not None and not is_mdns_name(candidate.host):
@@ -137,12 +130,12 @@ class Agent(Connection):
     # checks
 
     def check_state(self, pair: CandidatePair, state: CandidatePair.State) -> None:
-        """Note the pair, then as aioice."""
+        """Record the pair, and let aioice set its state."""
         self.pairs.setdefault(pair, PairCounters())
         super().check_state(pair, state)
 
     async def check_start(self, pair: CandidatePair) -> None:
-        """Count and time a check, which is aioice's."""
+        """Run a check of aioice, and count and time it."""
         counters = self.pairs.setdefault(pair, PairCounters())
         counters.requests_sent += 1
         loop = asyncio.get_running_loop()
@@ -152,7 +145,7 @@ class Agent(Connection):
             counters.count_answer(loop.time() - started)
 
     def check_complete(self, pair: CandidatePair) -> None:
-        """As aioice, then see whether this is the pair to use."""
+        """Let aioice complete a check, then decide whether to use the pair."""
         super().check_complete(pair)
         if pair.state == CandidatePair.State.SUCCEEDED:
             cast(IceProtocol, pair.protocol).prove(pair.remote_addr)
@@ -231,19 +224,19 @@ class Agent(Connection):
             on_revoked=self._lose_consent,
             clock=clock,
         )
-        self._observer.pair_selected(pair)
+        self.on_pair_selected(pair)
         if self._consent_task is None:
             self._consent_task = asyncio.create_task(self._keep_consent())
 
     def request_received(self, message: stun.Message, addr: TransportAddress, protocol: StunProtocol) -> None:
-        """Refuse what aioice would stumble over, note who has proved to be the peer, then as aioice."""
+        """Reject a check without PRIORITY, which aioice requires; record a proven address; let aioice answer."""
         ours = cast(IceProtocol, protocol)
         if message.message_method == stun.Method.BINDING and "PRIORITY" not in message.attributes:
             self.respond_error(message, addr, protocol, (400, "Bad Request"))
             return
         if self._is_authentic(message):
             ours.prove(addr, by_check=True)
-            self._heard(addr, ours)
+            self._note_sign_of_life(addr, ours)
         super().request_received(message, addr, protocol)
 
     def _is_authentic(self, message: stun.Message) -> bool:
@@ -253,11 +246,11 @@ class Agent(Connection):
         )
 
     def check_incoming(self, message: stun.Message, addr: TransportAddress, protocol: StunProtocol) -> None:
-        """As aioice; and when our own check of that pair is under way, send it again at once.
+        """Let aioice handle a check of the peer; if our own check of that pair is in progress, repeat it at once.
 
         RFC 8445, 7.3.1.4: "Creating a new connectivity check enables validating In-Progress pairs as soon as possible,
         without having to wait for retransmissions of the Binding requests associated with the original
-        connectivity-check transaction." aioice waits; sending the same request once more does as well as a new check.
+        connectivity-check transaction." aioice waits. Sending the same request once more has the effect of a new check.
         """
         known = any((pair.protocol, pair.remote_addr) == (protocol, addr) for pair in self.pairs)
         if not known and len(self.remote_candidates) >= MAX_REMOTE_CANDIDATES:
@@ -274,17 +267,17 @@ class Agent(Connection):
     # data
 
     def _datagrams_received(self, datagrams: list[bytes], address: TransportAddress, protocol: IceProtocol) -> None:
-        """Hand up what comes from where the peer has proved itself; drop the rest."""
+        """Hand up datagrams from proven addresses, and drop others."""
         if address not in protocol.proven:
-            self._observer.data_refused(len(datagrams))
+            self.on_data_refused(len(datagrams))
             return
-        self._heard(address, protocol)
-        self._observer.data_received(datagrams)
+        self._note_sign_of_life(address, protocol)
+        self.on_data(datagrams)
 
     def data_received(self, data: bytes, component: int) -> None:
-        """What looked like STUN and is not; the queue that aioice keeps for it would only grow."""
+        """Drop a datagram that only looks like STUN; aioice would queue it, without a bound."""
 
-    def _heard(self, address: TransportAddress, protocol: IceProtocol) -> None:
+    def _note_sign_of_life(self, address: TransportAddress, protocol: IceProtocol) -> None:
         pair = self.selected
         if pair is not None and pair.protocol is protocol and pair.remote_addr == address:
             self._last_heard = asyncio.get_running_loop().time()
@@ -309,10 +302,10 @@ class Agent(Connection):
                 self._lose_consent()
                 return
             consent.check_if_due(now)
-            hears = consent.hears(now, self._last_heard)
-            if hears != alive:
-                alive = hears
-                self._observer.liveness_changed(alive)
+            now_alive = consent.is_peer_alive(now, self._last_heard)
+            if now_alive != alive:
+                alive = now_alive
+                self.on_liveness_change(alive)
 
     def _lose_consent(self) -> None:
         self._stop_probe()
@@ -321,19 +314,19 @@ class Agent(Connection):
         self.consent = None
         if consent is not None:
             consent.discard()
-            self._observer.consent_lost(consent.reason)
+            self.on_consent_lost(consent.reason)
 
-    # the end
+    # closing
 
     def protocol_lost(self, protocol: StunProtocol) -> None:
-        """A socket or allocation is gone."""
+        """Report the loss of a socket or allocation, if the selected pair uses it."""
         if self.selected is not None and self.selected.protocol is protocol:
             self.selected = None
             self.consent = None
-            self._observer.path_lost()
+            self.on_path_lost()
 
     async def close(self) -> None:
-        """Close; allocations are given back side by side."""
+        """Close everything; allocations are given back at the same time."""
         self.selected = None
         self._stop_probe()
         if self._consent_task is not None:

@@ -1,7 +1,7 @@
-"""Consent to send on one pair (RFC 7675): when to ask, what an answer means, when it is lost; it opens no socket.
+"""Consent to send on one pair (RFC 7675): when to check, what an answer means, when consent is lost; opens no socket.
 
-aioice gives each consent check half a second and closes after six such failures; a busy machine, or a slow path, ends
-live transfers that way. Here an answer counts however late it comes, and only thirty seconds without any end consent.
+aioice gives each consent check half a second and closes the connection after six failures, so that a busy machine or a
+slow path ends live transfers. Here an answer counts however late it is; consent ends after 30 seconds without one.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ EXPIRY: Final = 30.0
 # RFC 7675, 5.1: "Implementations SHOULD set a default interval of 5 seconds, resulting in a period between checks of 4
 # to 6 seconds."
 INTERVAL: Final = 5.0
-# W3C leaves the "disconnected" state to the implementation: two checks unanswered, and nothing else heard either.
+# W3C leaves the "disconnected" state to the implementation: here, the time of two checks without any sign of life.
 SILENCE: Final = 2 * 1.2 * INTERVAL
-# A process that was stopped for longer than this gets one more check answered before its consent is given up.
+# A process that was stopped for longer than this, in seconds, may have one more check answered before consent is lost.
 _STOPPED: Final = 1.0
 _GRACE: Final = 1.0
 
 
 class ConsentProtocol(Protocol):
-    """What sends the checks."""
+    """Sends the checks, and gives each response to its transaction."""
 
     transactions: dict[bytes, stun.Transaction]
 
@@ -38,18 +38,18 @@ class ConsentProtocol(Protocol):
 class Consent:
     """The consent to send on one pair; times are monotonic seconds.
 
-    Arguments:
-        protocol: sends the checks, and gives each answer to the transaction it has under the answer's id.
-        address: where the peer is.
-        password: the peer's, as bytes.
-        build_request: makes a new binding request.
-        counters: the pair's.
-        on_revoked: called when the peer takes its consent back.
-        clock: the time; that the pair was validated, just now, is the first consent.
+    Args:
+        protocol: sends the checks.
+        address: the address of the peer.
+        password: the peer's password.
+        build_request: returns a new Binding request.
+        counters: the counters of the pair.
+        on_revoked: called when the peer revokes its consent.
+        clock: returns the time. Consent starts now, because the pair has just been validated.
 
     Attributes:
-        granted_at: when consent was last given.
-        reason: why it is lost, once it is.
+        granted_at: the time of the latest answer.
+        reason: a sentence that says why consent is lost.
     """
 
     def __init__(
@@ -78,18 +78,18 @@ class Consent:
         self._outstanding: dict[bytes, _ConsentCheck] = {}
 
     def next_wake_up(self, now: float, last_heard: float) -> float:
-        """When `is_lost`, `check_if_due` and `hears` want to be called; never before now."""
+        """Return when to call `is_lost`, `check_if_due` and `is_peer_alive` next; never earlier than now."""
         silence = max(last_heard, self.granted_at) + SILENCE
         times = (self._next_check, self._deadline, silence) if silence > now else (self._next_check, self._deadline)
         return max(now, min(times))
 
     def is_lost(self, now: float, *, late: float) -> bool:
-        """Whether nothing may be sent any more.
+        """Return whether nothing may be sent any longer.
 
-        Arguments:
+        Args:
             now: the time.
-            late: how much later than planned we were woken. A process that was stopped has sent nothing meanwhile, and
-                has not read the answers that wait for it: it may ask once more.
+            late: the seconds by which this call is later than planned. A process that was stopped has not read the
+                answers that wait for it, and may check once more.
         """
         if now < self._deadline:
             return False
@@ -100,7 +100,7 @@ class Consent:
         return True
 
     def check_if_due(self, now: float) -> None:
-        """Send a check when it is time for one."""
+        """Send a check if one is due."""
         if now >= self._next_check:
             self.check_now()
 
@@ -120,12 +120,12 @@ class Consent:
         self._counters.consent_requests_sent += 1
         self._protocol.send_stun(request, self._address)
 
-    def hears(self, now: float, last_heard: float) -> bool:
-        """Whether the peer gave a sign of life lately; data and its own checks count for this, not for consent."""
+    def is_peer_alive(self, now: float, last_heard: float) -> bool:
+        """Return whether there was a sign of life lately; data and the peer's own checks count, unlike for consent."""
         return now - max(last_heard, self.granted_at) < SILENCE
 
-    def answered(self, check: _ConsentCheck, message: stun.Message, address: tuple[str, int]) -> None:
-        """Take an answer to a check, if it is one."""
+    def handle_response(self, check: _ConsentCheck, message: stun.Message, address: tuple[str, int]) -> None:
+        """Renew consent if this is a valid answer to a check; revoke it if the peer says so."""
         # RFC 7675, 5.1: "receiving a matching, authenticated, non-error STUN binding response from the remote peer's
         # transport address"
         if address != self._address or not message.check_message_integrity(self._password):
@@ -143,7 +143,7 @@ class Consent:
         self._remove(check)
 
     def discard(self) -> None:
-        """Forget all checks."""
+        """Discard all outstanding checks."""
         # RFC 7675, 5.1: "All outstanding STUN consent transactions for a candidate pair MUST be discarded when consent
         # expires."
         for check in list(self._outstanding.values()):
@@ -164,7 +164,7 @@ class Consent:
 
 
 class _ConsentCheck:
-    """One request in flight, in the place of an `aioice.stun.Transaction`."""
+    """An outstanding check, which takes the place of an `aioice.stun.Transaction`."""
 
     def __init__(self, consent: Consent, transaction_id: bytes, sent_at: float) -> None:
         self._consent = consent
@@ -172,5 +172,5 @@ class _ConsentCheck:
         self.sent_at = sent_at
 
     def response_received(self, message: stun.Message, addr: tuple[str, int]) -> None:
-        """As a transaction has it."""
-        self._consent.answered(self, message, addr)
+        """Take the response from aioice."""
+        self._consent.handle_response(self, message, addr)

@@ -1,4 +1,4 @@
-"""Our candidates to aioice's and back; nothing but fields."""
+"""Converts our candidates to aioice's and back, field by field."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datachan.sdp import IceCandidate
 
 
 def to_aioice(candidate: IceCandidate) -> Candidate:
-    """Our candidate as aioice wants it."""
+    """Convert one of our candidates to aioice's class."""
     return Candidate(
         foundation=candidate.foundation,
         component=candidate.component,
@@ -24,7 +24,7 @@ def to_aioice(candidate: IceCandidate) -> Candidate:
 
 
 def from_aioice(candidate: Candidate) -> IceCandidate:
-    """A candidate of aioice's as ours. One learned by its checks is of type prflx."""
+    """Convert a candidate of aioice to ours; one that was learned from a check is of type prflx."""
     return IceCandidate(
         foundation=candidate.foundation,
         component=candidate.component,

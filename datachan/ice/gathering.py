@@ -1,7 +1,7 @@
-"""Gathers local candidates (RFC 8445, 5.1.1): which sockets to open, which servers to ask, how long to wait for them.
+"""Gathers local candidates (RFC 8445, 5.1.1): which sockets to open, which servers to ask, how long to wait.
 
-aioice asks one STUN and one TURN server, over IPv4. Here all that are configured are asked at once, over both, with one
-deadline for all; a server that does not answer costs that much and no more.
+aioice asks one STUN and one TURN server, over IPv4. Here all configured servers are asked at once, over IPv4 and IPv6,
+with one deadline for all.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ _LARGEST_LOCAL_PREFERENCE: Final = 65535
 
 
 class Gatherer:
-    """Gathers once.
+    """Gathers the candidates of one agent, once.
 
-    Arguments:
-        servers: all of them are asked.
-        relay_only: nothing but relayed candidates.
-        loopback: whether to offer loopback addresses; None: when there is no other.
-        peer_offers_loopback: asked at gathering time; with `loopback` None, a peer's loopback candidate is met by ours.
-        host_addresses: exactly these instead of the interfaces'.
-        ports: the first and the last port sockets may be bound to; None: whatever the system gives.
-        fast_path: UdpSocket or asyncio's own endpoints.
-        timeout: seconds for all servers together.
+    Args:
+        servers: the servers to ask, all of them.
+        relay_only: whether to gather relayed candidates only.
+        loopback: whether to offer loopback addresses; None offers them if there is no other address, or the peer does.
+        peer_offers_loopback: returns whether the peer has offered a loopback address; called when gathering starts.
+        host_addresses: the addresses to use instead of those of the interfaces.
+        ports: the first and the last port to bind to; None leaves ports to the system.
+        fast_path: whether to use `UdpSocket` rather than asyncio's own endpoints.
+        timeout: the limit for all servers together, in seconds.
         on_candidate: called with each candidate as it is found.
 
     Attributes:
-        problems: one clause for each thing that failed.
+        problems: one clause for each failure.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Gatherer:
         self.problems: list[str] = []
 
     async def open_hosts(self, agent: Agent, interface_addresses: list[str]) -> list[Candidate]:
-        """Open the sockets of the host candidates, and return those; checks may begin with them."""
+        """Open the sockets of the host candidates and return the candidates; checks may begin with them."""
         if not self._relay_only:
             addresses = self._addresses(interface_addresses)
             for index, address in enumerate(addresses):
@@ -105,11 +105,12 @@ class Gatherer:
             if not ipaddress.ip_address(address).is_loopback and address not in unusable
         ]
         chosen = _interleave(ordinary)[:_MAX_HOST_ADDRESSES]
-        wants_loopback = self._loopback
-        if wants_loopback is None:
-            wants_loopback = not chosen or self._peer_offers_loopback()
-        # RFC 8445, 5.1.1.1 leaves loopback out as useless between hosts; on one host it is all there may be.
-        return chosen + list(LOOPBACK_ADDRESSES) if wants_loopback else chosen
+        offers_loopback = self._loopback
+        if offers_loopback is None:
+            offers_loopback = not chosen or self._peer_offers_loopback()
+        # RFC 8445, 5.1.1.1 excludes loopback addresses, which are useless between hosts. Within a host without an
+        # interface there are no others.
+        return chosen + list(LOOPBACK_ADDRESSES) if offers_loopback else chosen
 
     async def _finish(self, tasks: list[asyncio.Task[None]]) -> None:
         try:
@@ -180,7 +181,7 @@ class Gatherer:
             self.problems.append(f"{server.url}: {error or type(error).__name__}")
 
     async def _reflexive(self, host: IceProtocol, server: ServerAddress, preference: int) -> None:
-        """Ask a STUN server, from one of our sockets, how it sees that socket's address."""
+        """Ask a STUN server for the address that it sees of one of our sockets."""
         base = host.local_candidate
         addresses = await _resolve(server.host, server.port, _family(base.host))
         if not addresses:
@@ -194,13 +195,13 @@ class Gatherer:
             self._add(self._candidate("srflx", mapped, base.host, preference, related=(base.host, base.port)))
 
     async def _relay(self, agent: Agent, server: ServerAddress, preference: int) -> None:
-        """Ask a TURN server for an allocation."""
+        """Ask a TURN server for an allocation, and add its candidate."""
         link = await self._connect_relay(server)
         await link.allocate()
         relayed = (link.local_address[0], link.local_address[1])
         related = link.mapped_address
         if self._relay_only:
-            # RFC 8839, 5.1: an agent that does not want to show its address gives an unspecified one and port 9.
+            # RFC 8839, 5.1: to hide its address, an agent uses the unspecified address and port 9.
             related = ("::" if ":" in relayed[0] else "0.0.0.0", 9)
         protocol = agent.make_protocol()
         protocol.attach_relay(link)
@@ -247,14 +248,14 @@ class Gatherer:
 
 
 def _in_random_turn(ports: tuple[int, int]) -> list[int]:
-    """All ports of a range, from any of them on: many processes that share it seldom ask for the same one."""
+    """Return the ports of a range, from a random one on, so that processes that share the range seldom collide."""
     first, last = ports
     start = random.randint(first, last)
     return [*range(start, last + 1), *range(first, start)]
 
 
 def _interleave(addresses: Sequence[str]) -> list[str]:
-    """IPv6 and IPv4 in turns, IPv6 first (RFC 8421, 4), so that neither has to wait for all of the other."""
+    """Return IPv6 and IPv4 addresses in turns, IPv6 first (RFC 8421, 4), so that neither waits for all of the other."""
     six = [address for address in addresses if ":" in address]
     four = [address for address in addresses if ":" not in address]
     mixed: list[str] = []
@@ -268,11 +269,11 @@ def _family(address: str) -> int:
 
 
 async def _resolve(host: str, port: int, family: int) -> list[TransportAddress]:
-    """The addresses of a server in one family, none if it has none there."""
-    with suppress(ValueError):  # an address needs no resolver, and no thread for it
+    """Return the addresses of a server in one family; an empty list if it has none there."""
+    with suppress(ValueError):  # an address needs no resolver thread
         numeric = ipaddress.ip_address(host)
-        wanted = socket.AF_INET6 if numeric.version == 6 else socket.AF_INET
-        return [(host, port)] if family in (socket.AF_UNSPEC, wanted) else []
+        own = socket.AF_INET6 if numeric.version == 6 else socket.AF_INET
+        return [(host, port)] if family in (socket.AF_UNSPEC, own) else []
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, family=family, type=socket.SOCK_DGRAM)
     except socket.gaierror as error:

@@ -1,15 +1,14 @@
-"""An ICE transport over aioice: a path to the peer, found, kept alive and watched; what it carries it does not know.
+"""An ICE transport over aioice: finds a path to the peer and keeps it alive; it does not know what the path carries.
 
-How long it hopes. A browser's mDNS names may be unresolvable for now (Firefox answers for its names only once it has
-our answer) or for good, a peer may have no candidates to tell at all and still reach us, and end-of-candidates says
-nothing of that. So the end of the peer's candidates never ends the checks; `patience` does, counted from `start` or
-from the latest candidate of the peer, and only while no pair is selected. Its default is RFC 8863's 39.5 seconds.
+When it gives up. The mDNS names of a browser may not resolve yet (Firefox answers for its names only once it has our
+answer) or never, and a peer without candidates may still reach us. End-of-candidates says nothing about that. So the
+end of the peer's candidates does not end the checks. Only `patience` does, counted from `start` or from the latest
+candidate of the peer, and only while no pair is selected. Its default is the 39.5 seconds of RFC 8863.
 
-Where the time goes. Host candidates are there at once, and checks begin with them. Servers are asked meanwhile: each
-costs a round trip, all of them together at most `gather_timeout`; a relayed candidate joins the checks. aioice starts a
-check every 20 ms, the first at once, and answers the peer's with one of its own: with reachable host candidates a pair
-is selected within two round trips of the later `start`. COMPLETED comes up to 20 ms after CONNECTED, when aioice's loop
-has noticed; nothing waits for that.
+How long it takes. Host candidates exist at once, and checks begin with them. Servers are asked meanwhile: each takes a
+round trip, all together at most `gather_timeout`; a relayed candidate joins the checks. aioice starts a check every
+20 ms, the first at once, and answers the peer's checks with its own. With reachable host candidates, a pair is selected
+within two round trips of the later `start`. COMPLETED follows CONNECTED within 20 ms; nothing waits for it.
 """
 
 from __future__ import annotations
@@ -39,35 +38,35 @@ from datachan.ice.stats import IceStats, SelectedPair, Traffic
 from datachan.sdp import IceCandidate
 
 _ICE_CHARS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-# RFC 8445, 5.3: the fragment has at least 24 bits of randomness, the password 128; a character has 6.
+# RFC 8445, 5.3 requires 24 random bits in the fragment and 128 in the password; a character has 6.
 _USERNAME_FRAGMENT_LENGTH: Final = 8
 _PASSWORD_LENGTH: Final = 24
-# What came before there was a receiver: a DTLS flight and its retransmissions, no more.
+# Datagrams kept until there is a receiver: enough for a DTLS flight and its retransmissions.
 _MAX_EARLY_DATAGRAMS: Final = 256
 
 
 class IceTransport:
-    """One ICE component, gathered, checked and then used to carry datagrams.
+    """One ICE component: gathers candidates, checks pairs, and hands up the link of the selected one.
 
-    Order of calls: (`add_remote_candidate`s, when they are already known, so that their kind can be met), `gather`,
-    `set_remote`, `start`. Candidates of the peer may be added at any time until `close`.
+    Call `gather`, `set_remote` and `start`, in this order. Candidates of the peer may be added at any time; those added
+    before `gather` decide whether loopback addresses are offered.
 
-    Arguments:
-        controlling: the offerer controls (RFC 8445, 6.1.1); a conflict repairs itself.
+    Args:
+        controlling: the role: the offerer controls (RFC 8445, 6.1.1); a conflict is resolved by the checks.
         servers: STUN and TURN servers, all of which are used.
-        relay_only: RTCIceTransportPolicy "relay": no candidate but relayed ones.
-        loopback: whether 127.0.0.1 and ::1 are offered; None: when there is no other address, or the peer offered one
-            before `gather`.
-        host_addresses: exactly these local addresses instead of those of all interfaces.
-        ports: the first and the last port our sockets may be bound to; None leaves them to the system.
-        fast_path: batches through `datachan.udp`; False takes asyncio's own datagram endpoints.
-        gather_timeout: seconds for all STUN and TURN servers together.
+        relay_only: whether to use relayed candidates only (RTCIceTransportPolicy "relay").
+        loopback: whether to offer 127.0.0.1 and ::1; None offers them if there is no other address, or the peer has
+            offered one before `gather`.
+        host_addresses: the local addresses to use instead of those of all interfaces.
+        ports: the first and the last port to bind to; None leaves ports to the system.
+        fast_path: whether to use `datachan.udp` rather than asyncio's own datagram endpoints.
+        gather_timeout: the limit for all STUN and TURN servers together, in seconds.
         patience: seconds from `start` (or the latest remote candidate) until ICE gives up (RFC 8863).
-        mdns: resolves the peer's .local names; None takes one that all transports of the event loop share.
+        mdns: resolves the peer's .local names; None uses one that all transports of the event loop share.
 
     Attributes:
         on_state_change: called with each new state.
-        on_local_candidate: called with each candidate as it is found, and with None when there are no more.
+        on_local_candidate: called with each candidate as it is found, and with None when gathering is complete.
         on_selected_pair_change: called with each selected pair.
 
     Raises:
@@ -78,7 +77,7 @@ class IceTransport:
     on_local_candidate: Callable[[IceCandidate | None], None] | None = None
     on_selected_pair_change: Callable[[SelectedPair], None] | None = None
 
-    # Where it stands before anything has happened.
+    # The state of a new transport.
     _state = IceState.NEW
     _failure: str | None = None
     _gathering: asyncio.Task[None] | None = None
@@ -124,56 +123,61 @@ class IceTransport:
             username_fragment=_random_ice_chars(_USERNAME_FRAGMENT_LENGTH),
             password=_random_ice_chars(_PASSWORD_LENGTH),
             gather=self._gatherer.open_hosts,
-            observer=self,
         )
+        self._agent.on_pair_selected = self._use_pair
+        self._agent.on_data = self._receive
+        self._agent.on_data_refused = self._count_refused
+        self._agent.on_liveness_change = self._change_liveness
+        self._agent.on_consent_lost = self._fail
+        self._agent.on_path_lost = self._lose_path
         self._patience = patience
         self._mdns = mdns
         self._relay_only = relay_only
         self._selected_or_over = asyncio.Event()
-        self._can_check = asyncio.Event()  # there is a local candidate, or there will be none
+        self._can_check = asyncio.Event()  # set when there is a local candidate, or gathering has ended
         self._local_candidates: list[IceCandidate] = []
         self._remote_candidates: list[IceCandidate] = []
         self._resolving: dict[str, asyncio.Task[None]] = {}
         self._early: deque[bytes] = deque(maxlen=_MAX_EARLY_DATAGRAMS)
         self._traffic = Traffic()
 
-    # who we are
+    # identity and state
 
     @property
     def username_fragment(self) -> str:
-        """Ours, for a=ice-ufrag."""
+        """Our username fragment, for a=ice-ufrag."""
         return self._agent.local_username
 
     @property
     def password(self) -> str:
-        """Ours, for a=ice-pwd."""
+        """Our password, for a=ice-pwd."""
         return self._agent.local_password
 
     @property
     def is_controlling(self) -> bool:
-        """The role; a role conflict may change it."""
+        """Whether we are the controlling agent; a role conflict may change it."""
         return self._agent.ice_controlling
 
     def set_controlling(self, controlling: bool) -> None:
-        """Choose the role; only before `start`."""
+        """Choose the role. Raises IceError after `start`."""
         if self._starting is not None:
             raise IceError("the role is fixed once the checks have started")
         self._agent.ice_controlling = controlling
 
     @property
     def state(self) -> IceState:
-        """Where it stands."""
+        """The state."""
         return self._state
 
     @property
     def failure(self) -> str | None:
-        """Once the state is FAILED: one sentence that says what was tried."""
+        """A sentence that says what was tried, once the state is FAILED."""
         return self._failure
 
     # gathering
 
     async def gather(self) -> None:
-        """Find the local candidates; at most `gather_timeout`. A second call waits for the first."""
+        """Find the local candidates, within `gather_timeout`. A second call waits for the first."""
         gathering = self._begin_gathering()
         await asyncio.wait([gathering])
         if gathering.cancelled():
@@ -212,7 +216,7 @@ class IceTransport:
 
     @property
     def local_candidates(self) -> list[IceCandidate]:
-        """Those found so far."""
+        """The local candidates found so far."""
         return self._local_candidates[:]
 
     @property
@@ -224,17 +228,17 @@ class IceTransport:
 
     @property
     def remote_candidates(self) -> list[IceCandidate]:
-        """Those the peer told us of, as it wrote them."""
+        """The candidates that the peer has signaled, as it wrote them."""
         return self._remote_candidates[:]
 
     def set_remote(self, username_fragment: str, password: str, *, lite: bool = False) -> None:
-        """Say who the peer is: its a=ice-ufrag and a=ice-pwd, and whether it said a=ice-lite."""
+        """Set the peer's a=ice-ufrag and a=ice-pwd, and whether its description has a=ice-lite."""
         self._agent.remote_username = username_fragment
         self._agent.remote_password = password
         self._agent.remote_is_lite = lite
 
     def add_remote_candidate(self, candidate: IceCandidate | None) -> None:
-        """Add a candidate of the peer, or None for end-of-candidates; never raises on what a peer wrote.
+        """Add a candidate of the peer, or None for end-of-candidates; no candidate raises an exception.
 
         Candidates we cannot use (TCP, other components, names that are not mDNS names) are listed and otherwise left.
         Needs a running event loop when the address is an mDNS name.
@@ -251,7 +255,7 @@ class IceTransport:
         if not candidate.usable:
             return
         if is_mdns_name(candidate.address):
-            # draft-ietf-mmusic-mdns-ice-candidates, 3.2: with relayed candidates only, a name is of no use.
+            # draft-ietf-mmusic-mdns-ice-candidates, 3.2: a name is useless with relayed candidates only.
             if not self._relay_only:
                 self._resolve(candidate)
         elif _is_address(candidate.address):
@@ -275,7 +279,7 @@ class IceTransport:
     # checking
 
     async def start(self) -> None:
-        """Gather if need be, check, and return once a pair is selected; raises IceError when none was found.
+        """Gather if necessary, check, and return once a pair is selected. Raises IceError if none was found.
 
         Cancelling the caller does not stop the checks; `close` does.
         """
@@ -296,14 +300,14 @@ class IceTransport:
         gathering = self._begin_gathering()
         await self._can_check.wait()
         if gathering.done():
-            await self.gather()  # raises what went wrong
+            await self.gather()  # raises the exception of a gathering that failed
         self._set_state(IceState.CHECKING)
         if not self._local_candidates:
             self._fail("there is no local candidate to try")
             return
         self._extend_deadline()
         if self._resolver is not None and self._resolving:
-            self._resolver.ask_again()
+            self._resolver.query_again()
         self._connecting = asyncio.create_task(self._connect())
 
     def _started(self, task: asyncio.Task[None]) -> None:
@@ -313,7 +317,7 @@ class IceTransport:
     async def _connect(self) -> None:
         try:
             await self._agent.connect()
-        except ConnectionError:  # only on close: the agent never hears of an end of candidates
+        except ConnectionError:  # on close only, because the agent is not given an end of candidates
             return
         self._checks_finished = True
         self._stop_resolving()
@@ -330,7 +334,7 @@ class IceTransport:
         self._fail(f"no check was answered within {self._patience:g} seconds")
 
     def _fail(self, what: str) -> None:
-        """Enter FAILED, with a sentence that says what was tried."""
+        """Enter FAILED, with a sentence that says what happened and what was tried."""
         if self._state in (IceState.FAILED, IceState.CLOSED):
             return
         self._failure = f"{what}; {self._tried()}"
@@ -368,7 +372,7 @@ class IceTransport:
             task.cancel()
 
     def _settle(self) -> None:
-        """W3C: completed, once connected, out of checks, and told that no more candidates will come."""
+        """Enter COMPLETED when connected, the checks are finished, and the peer has no more candidates (W3C)."""
         if self._checks_finished and self._remote_ended and self._state is IceState.CONNECTED:
             self._set_state(IceState.COMPLETED)
 
@@ -378,9 +382,9 @@ class IceTransport:
             if self.on_state_change is not None:
                 self.on_state_change(state)
 
-    # what the agent finds
+    # callbacks of the agent
 
-    def pair_selected(self, pair: CandidatePair) -> None:
+    def _use_pair(self, pair: CandidatePair) -> None:
         """Send over this pair from now on."""
         if self._state in (IceState.FAILED, IceState.CLOSED):
             return
@@ -398,8 +402,8 @@ class IceTransport:
             self._link.close()
             self._link = None
 
-    def data_received(self, datagrams: list[bytes]) -> None:
-        """Datagrams of the peer."""
+    def _receive(self, datagrams: list[bytes]) -> None:
+        """Hand up datagrams of the peer, or keep them until there is a receiver."""
         if self._receiver is None:
             room = _MAX_EARLY_DATAGRAMS - len(self._early)
             self._early.extend(datagrams[:room])
@@ -408,24 +412,20 @@ class IceTransport:
         self._traffic.received(datagrams)
         self._receiver(datagrams)
 
-    def data_refused(self, count: int) -> None:
-        """Datagrams of somebody else."""
+    def _count_refused(self, count: int) -> None:
+        """Count datagrams from an address that has not proved to be the peer's."""
         self._traffic.discarded_on_receive += count
 
-    def liveness_changed(self, alive: bool) -> None:
-        """The peer has gone quiet, or speaks again."""
+    def _change_liveness(self, alive: bool) -> None:
+        """Enter DISCONNECTED when the peer has fallen silent, and leave it when the peer is heard again."""
         if not alive and self._state in (IceState.CONNECTED, IceState.COMPLETED):
             self._set_state(IceState.DISCONNECTED)
         elif alive and self._state is IceState.DISCONNECTED:
             self._set_state(IceState.CONNECTED)
             self._settle()
 
-    def consent_lost(self, reason: str) -> None:
-        """RFC 7675: nothing may be sent there any more."""
-        self._fail(reason)
-
-    def path_lost(self) -> None:
-        """The socket or allocation under the selected pair is gone."""
+    def _lose_path(self) -> None:
+        """Fail because the socket or allocation of the selected pair is gone."""
         if self._closing is None:
             self._fail("the local socket or relay allocation was lost")
 
@@ -440,23 +440,23 @@ class IceTransport:
         if receiver is not None and self._early:
             early = list(self._early)
             self._early.clear()
-            self.data_received(early)
+            self._receive(early)
 
-    # what is known
+    # the selected pair, and statistics
 
     @property
     def link(self) -> SelectedLink | None:
-        """Where to send; another object after each `on_selected_pair_change`, and closed when the path is lost."""
+        """The link to send on: another one after each `on_selected_pair_change`; closed when the path is lost."""
         return self._link
 
     @property
     def selected_pair(self) -> SelectedPair | None:
-        """The pair in use."""
+        """The selected pair; None while there is none."""
         pair = self._agent.selected
         return None if pair is None else selected_pair(pair)
 
     def stats(self) -> IceStats:
-        """A snapshot."""
+        """Return a snapshot of the statistics."""
         selected = self._agent.selected
         pairs = self._agent.pairs.items()
         refused = sum(protocol.link.discarded for protocol in self._agent.protocols)
@@ -473,7 +473,7 @@ class IceTransport:
         )
 
     async def close(self) -> None:
-        """Release everything; afterwards no task, timer or socket is left. Closing twice is fine."""
+        """Release everything: no task, timer or socket is left. A second call is harmless."""
         if self._closing is None:
             self._closing = asyncio.create_task(self._close())
         await asyncio.shield(self._closing)

@@ -113,9 +113,15 @@ class SelectedLink:
         if not self._closed:
             self._link.on_writable = callback
 
-    def set_too_long_callback(self, callback: Callable[[int], None]) -> None:
-        """Report the length of each datagram that the first link does not take because of it."""
-        self._link.on_too_long = lambda datagram, _: callback(len(datagram))
+    @property
+    def on_too_long(self) -> Callable[[bytes, Address | None], None] | None:
+        """Called with a datagram that is too long for the first link, and its address."""
+        return self._link.on_too_long
+
+    @on_too_long.setter
+    def on_too_long(self, callback: Callable[[bytes, Address | None], None] | None) -> None:
+        if not self._closed:
+            self._link.on_too_long = callback
 
     @property
     def limits(self) -> PathLimits | None:

@@ -1,7 +1,7 @@
-"""Questions and answers of multicast DNS (RFC 6762) as bytes; it opens no socket and knows no more than A and AAAA.
+"""Questions and answers of multicast DNS (RFC 6762) as bytes; opens no socket, and reads A and AAAA records only.
 
-Chromium's answers carry an NSEC record with a compressed name, which strict parsers refuse with all that is in the
-message. Here a record that is not an address is stepped over by its length, unread.
+Chromium's answers contain an NSEC record with a compressed name, for which strict parsers reject the whole message.
+Here a record that is not an address is skipped by its length.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ _MDNS_NAME: Final = re.compile(r"[a-z0-9-]{1,63}\.local", re.IGNORECASE | re.ASC
 
 
 class MdnsError(ValueError):
-    """Bytes that are no DNS message."""
+    """The bytes are not a DNS message."""
 
 
 def is_mdns_name(name: str) -> bool:
-    """Whether a candidate's address is a name to be asked for by multicast; others with a .local end are not."""
+    """Return whether a candidate's address is an mDNS name; other names that end in .local are not."""
     return _MDNS_NAME.fullmatch(name) is not None
 
 
 def encode_query(name: str, record_type: int, *, unicast: bool) -> bytes:
-    """One question. Chromium ignores queries with more than one.
+    """Return a query with one question: Chromium ignores queries with more.
 
-    Arguments:
+    Args:
         name: an mDNS name (`is_mdns_name`).
         record_type: `TYPE_A` or `TYPE_AAAA`.
-        unicast: whether the answer should come to us alone.
+        unicast: whether to ask for a unicast answer.
     """
     labels = b"".join(bytes([len(label)]) + label.encode("ascii") for label in name.split("."))
     record_class = _CLASS_IN | (_TOP_BIT if unicast else 0)
@@ -51,12 +51,12 @@ def encode_query(name: str, record_type: int, *, unicast: bool) -> bytes:
 
 
 def parse_response_untrusted(message: bytes) -> list[tuple[str, str]]:
-    """The addresses a response gives: (name in lower case, IPv4 or IPv6 address).
+    """Return the addresses in a response: (name in lower case, IPv4 or IPv6 address).
 
-    What cannot be read ends the reading; what was read before it counts.
+    Reading ends at a malformed record; the records before it count.
 
     Raises:
-        MdnsError: this is no response.
+        MdnsError: the message is not a response.
     """
     if len(message) < _HEADER.size:
         raise MdnsError(f"{len(message)} bytes are too few for a DNS message")
@@ -78,7 +78,7 @@ def parse_response_untrusted(message: bytes) -> list[tuple[str, str]]:
 
 
 def _read_record(message: bytes, position: int, found: list[tuple[str, str]]) -> int:
-    """Note the record if it is an address; where the next one starts."""
+    """Add the record to `found` if it is an address; return where the next one starts."""
     name, position = _read_name(message, position)
     record_type, record_class, time_to_live, length = _RECORD_TAIL.unpack_from(message, position)
     start = position + _RECORD_TAIL.size
@@ -86,7 +86,7 @@ def _read_record(message: bytes, position: int, found: list[tuple[str, str]]) ->
     if end > len(message):
         raise MdnsError("a record ends past the message")
     wanted = {TYPE_A: 4, TYPE_AAAA: 16}.get(record_type)
-    # RFC 6762, 10.1: a time to live of zero says goodbye.
+    # RFC 6762, 10.1: a record with a time to live of zero is withdrawn.
     if wanted == length and record_class & ~_TOP_BIT == _CLASS_IN and time_to_live > 0:
         address = ipaddress.ip_address(message[start:end])
         if address.is_loopback or not (address.is_multicast or address.is_unspecified or address.is_reserved):
@@ -95,7 +95,7 @@ def _read_record(message: bytes, position: int, found: list[tuple[str, str]]) ->
 
 
 def _read_name(message: bytes, position: int) -> tuple[str, int]:
-    """A name, in lower case, and where what follows it starts."""
+    """Return a name in lower case, and the position behind it."""
     labels: list[str] = []
     length = 0
     after: int | None = None
@@ -111,15 +111,15 @@ def _read_name(message: bytes, position: int) -> tuple[str, int]:
                 raise MdnsError("a pointer ends past the message")
             target = (size & ~_POINTER) << 8 | message[position + 1]
             after = position + 2 if after is None else after
-            # RFC 1035, 4.1.4 points to "a prior occurrence": always backwards, or it could go round for ever.
+            # RFC 1035, 4.1.4 points to "a prior occurrence": only backwards, or a loop would never end.
             if target >= lowest:
-                raise MdnsError("a pointer that does not point back")
+                raise MdnsError("a pointer does not point back")
             position = lowest = target
             continue
         if size & _POINTER:
-            raise MdnsError("a label of unknown kind")
+            raise MdnsError("a label is of an unknown kind")
         length += size + 1
         if length > _MAX_NAME or position + 1 + size > len(message):
-            raise MdnsError("a name that is too long")
+            raise MdnsError("a name is too long")
         labels.append(message[position + 1 : position + 1 + size].decode("ascii", "replace"))
         position += 1 + size

@@ -1,4 +1,4 @@
-"""Puts what the agent knows into words and values: for statistics, and for the sentence that says why ICE failed."""
+"""Converts the agent's pairs to values for statistics, and to words for the sentence that says why ICE failed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from datachan.sdp import IceCandidate
 
 
 def describe_kinds(candidates: Sequence[IceCandidate]) -> str:
-    """How many of which kind, such as "2 host, 1 relay"."""
+    """Return how many candidates there are of each kind, such as "2 host, 1 relay"."""
     counts: dict[str, int] = {}
     for candidate in candidates:
         kind = candidate.type if candidate.transport == "udp" else f"{candidate.type} over {candidate.transport}"
@@ -23,12 +23,12 @@ def describe_kinds(candidates: Sequence[IceCandidate]) -> str:
 
 
 def selected_pair(pair: CandidatePair) -> SelectedPair:
-    """A pair of the agent, as it is shown outside."""
+    """Return the candidates of a pair of the agent."""
     return SelectedPair(from_aioice(pair.local_candidate), from_aioice(pair.remote_candidate))
 
 
 def pair_stats(pair: CandidatePair, counters: PairCounters, selected: bool) -> CandidatePairStats:
-    """What is known of a pair of the agent."""
+    """Return the statistics of a pair of the agent."""
     return CandidatePairStats(
         local=from_aioice(pair.local_candidate),
         remote=from_aioice(pair.remote_candidate),

@@ -1,7 +1,7 @@
-"""Resolves the mDNS names of a peer's candidates, patiently; it asks, it never publishes, and it trusts no answer.
+"""Resolves the mDNS names of a peer's candidates; it never publishes names, and trusts no answer.
 
-What an answer says is only a place to send checks to, and checks are authenticated. Names are asked for until somebody
-answers or the caller stops waiting: a browser may answer late (Firefox does so once it has applied our answer).
+An answer only says where to send checks, and checks are authenticated. A name is queried until there is an answer or
+the caller stops waiting: a browser may answer late (Firefox does so once it has applied our answer).
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _MAX_NAMES: Final = 256
 
 
 class MdnsResolver:
-    """Asks the local network for names.
+    """Resolves names on the local network.
 
-    It listens on port 5353, because Chromium answers by multicast only. Where that port cannot be shared, it asks from
-    another one and for unicast answers.
+    It listens on port 5353, because Chromium answers by multicast only. Where that port cannot be shared, it uses
+    another port and asks for unicast answers.
 
-    Arguments:
-        interfaces: the local addresses of the interfaces to ask on over IPv4; None: all.
-        port: where responders listen; 5353 but for tests.
+    Args:
+        interfaces: the local addresses of the IPv4 interfaces to use; None uses all.
+        port: the port of the responders; 5353 except in tests.
         groups: the multicast groups.
     """
 
@@ -51,11 +51,11 @@ class MdnsResolver:
         self._queries: dict[str, _Query] = {}
 
     async def resolve(self, name: str) -> str | None:
-        """The address of a name: ask until it is known or the caller is cancelled.
+        """Resolve a name: query until there is an answer or the caller is canceled.
 
         Returns:
-            An IPv4 or IPv6 address; None at once if this is no mDNS name, there is no way to ask, or too many names are
-            being asked for already.
+            An IPv4 or IPv6 address; None at once if this is not an mDNS name, no socket can be opened, or too many
+            names are being queried.
         """
         key = name.lower()
         query = self._queries.get(key)
@@ -73,13 +73,13 @@ class MdnsResolver:
                 if self._queries.get(key) is query:
                     del self._queries[key]
 
-    def ask_again(self) -> None:
-        """Start over with all names that are open, now: the peer may have become able to answer."""
+    def query_again(self) -> None:
+        """Query all unresolved names again soon: the peer may be able to answer now."""
         for query in self._queries.values():
-            query.start_over()
+            query.restart()
 
     def close(self) -> None:
-        """Close the sockets; whoever still waits gets None."""
+        """Close the sockets; callers that still wait get None."""
         for query in self._queries.values():
             query.stop()
             if not query.answer.done():
@@ -107,8 +107,8 @@ class MdnsResolver:
                 self._sockets.append(sock)
         return bool(self._sockets)
 
-    def ask(self, name: str) -> None:
-        """Send one round of questions."""
+    def send_queries(self, name: str) -> None:
+        """Send the queries for one name."""
         for sock in self._sockets or []:
             for record_type in (TYPE_A, TYPE_AAAA):
                 sock.send_to_group(encode_query(name, record_type, unicast=not sock.shares_port))
@@ -132,7 +132,7 @@ class MdnsResolver:
 
 
 class _Query:
-    """One name that is being asked for, ever more seldom."""
+    """One name that is being queried, at growing intervals."""
 
     def __init__(self, resolver: MdnsResolver, name: str) -> None:
         self._resolver = resolver
@@ -140,28 +140,28 @@ class _Query:
         self._loop = asyncio.get_running_loop()
         self._interval = _FIRST_INTERVAL
         self._timer: asyncio.TimerHandle | None = None
-        self._asked_at = 0.0
+        self._sent_at = 0.0
         self.answer: asyncio.Future[str | None] = self._loop.create_future()
         self.waiters = 0
-        self._ask()
+        self._send()
 
-    def _ask(self) -> None:
-        self._asked_at = self._loop.time()
-        self._timer = self._loop.call_later(self._interval, self._ask)
+    def _send(self) -> None:
+        self._sent_at = self._loop.time()
+        self._timer = self._loop.call_later(self._interval, self._send)
         self._interval = min(2 * self._interval, _LONGEST_INTERVAL)
-        self._resolver.ask(self._name)
+        self._resolver.send_queries(self._name)
 
-    def start_over(self) -> None:
-        """Ask soon, at least a second after the last time."""
+    def restart(self) -> None:
+        """Query soon, at least a second after the latest query, and start with the first interval again."""
         if self._timer is None:
             return
         self.stop()
         self._interval = _FIRST_INTERVAL
-        wait = max(0.0, self._asked_at + _FIRST_INTERVAL - self._loop.time())
-        self._timer = self._loop.call_later(wait, self._ask)
+        wait = max(0.0, self._sent_at + _FIRST_INTERVAL - self._loop.time())
+        self._timer = self._loop.call_later(wait, self._send)
 
     def stop(self) -> None:
-        """Ask no more."""
+        """Send no more queries."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -172,7 +172,7 @@ _shared: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[MdnsResolver, int]] 
 
 @asynccontextmanager
 async def shared_resolver() -> AsyncIterator[MdnsResolver]:
-    """The event loop's resolver, which is open while anybody uses it."""
+    """Yield the event loop's resolver, which is open while it has users."""
     loop = asyncio.get_running_loop()
     resolver, users = _shared.get(loop, (None, 0))
     if resolver is None:

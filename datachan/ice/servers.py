@@ -1,4 +1,4 @@
-"""What a STUN or TURN server's URL says (RFC 7064, RFC 7065); it knows how to read one and asks no server anything."""
+"""Parses the URLs of STUN and TURN servers (RFC 7064, RFC 7065); it sends nothing to a server."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _DEFAULT_PORTS: Final = {"stun": 3478, "stuns": 5349, "turn": 3478, "turns": 534
 class IceServer:
     """One entry of RTCConfiguration.iceServers.
 
-    Arguments:
+    Args:
         urls: `stun:host[:port]`, `turn:host[:port][?transport=udp|tcp]` or `turns:…`; all of them are used.
-        username: for TURN.
+        username: the username for TURN.
         credential: the password for TURN.
     """
 
@@ -30,11 +30,11 @@ class IceServer:
 
 @dataclass(frozen=True)
 class ServerAddress:
-    """One server, as its URL and its credentials describe it.
+    """One server, as described by its URL and credentials.
 
     Attributes:
-        is_turn: TURN, else STUN.
-        secure: over TLS (`turns:`, `stuns:`).
+        is_turn: whether it is a TURN server rather than a STUN server.
+        secure: whether the connection uses TLS (`turns:`, `stuns:`).
         transport: "udp" or "tcp", between us and the server.
     """
 
@@ -49,10 +49,10 @@ class ServerAddress:
 
 
 def parse_server_url(url: str, username: str | None = None, credential: str | None = None) -> ServerAddress:
-    """Read a `stun:`, `stuns:`, `turn:` or `turns:` URL.
+    """Parse a `stun:`, `stuns:`, `turn:` or `turns:` URL.
 
     Raises:
-        ValueError: it is no such URL; or it is TURN and the credentials are missing.
+        ValueError: the URL is malformed, or the credentials of a TURN server are missing.
     """
     scheme, colon, rest = url.partition(":")
     scheme = scheme.lower()
@@ -69,7 +69,7 @@ def parse_server_url(url: str, username: str | None = None, credential: str | No
 
 
 def server_addresses(servers: Sequence[IceServer]) -> list[ServerAddress]:
-    """All servers of a configuration, in its order. Raises ValueError as `parse_server_url` does."""
+    """Return all servers of a configuration, in its order. Raises ValueError as `parse_server_url` does."""
     return list(_addresses(servers))
 
 

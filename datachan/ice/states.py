@@ -18,4 +18,4 @@ class IceState(Enum):
 
 
 class IceError(ConnectionError):
-    """No path was found, or none is left; the message says what was tried."""
+    """ICE found no path, or lost it; the message says what was tried."""

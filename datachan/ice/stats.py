@@ -1,4 +1,4 @@
-"""What an ICE transport counts, in the words of W3C's webrtc-stats; plain values."""
+"""The statistics of an ICE transport, with the names of W3C's webrtc-stats."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class CandidatePairStats:
 
     Attributes:
         state: one of frozen, waiting, in-progress, succeeded, failed.
-        current_round_trip_time: seconds, of the last answered check; None before the first.
+        current_round_trip_time: of the latest check that was answered, in seconds; None before the first.
     """
 
     local: IceCandidate
@@ -42,9 +42,9 @@ class IceStats:
     """A snapshot of an ICE transport.
 
     Attributes:
-        bytes_sent, bytes_received, packets_sent, packets_received: datagrams handed down and up, without STUN.
-        packets_discarded_on_send: what could not be sent (no path, or the system refused it).
-        packets_discarded_on_receive: what came from an address that never proved itself by a check, or found no room.
+        bytes_sent, bytes_received, packets_sent, packets_received: counts of datagrams, without STUN.
+        packets_discarded_on_send: datagrams that could not be sent (no path, or the system refused them).
+        packets_discarded_on_receive: datagrams from an address that has proved nothing, and those without room.
     """
 
     bytes_sent: int
@@ -60,7 +60,7 @@ class IceStats:
 
 @dataclass
 class PairCounters:
-    """What was counted for one pair; seconds."""
+    """The counters of one pair; times in seconds."""
 
     requests_sent: int = 0
     responses_received: int = 0
@@ -77,7 +77,7 @@ class PairCounters:
 
 @dataclass
 class Traffic:
-    """Running counts of datagrams and their bytes, without STUN."""
+    """Counters of datagrams and their bytes, without STUN."""
 
     packets_sent: int = 0
     bytes_sent: int = 0
@@ -87,11 +87,11 @@ class Traffic:
     discarded_on_receive: int = 0
 
     def sent(self, datagrams: Sequence[bytes]) -> None:
-        """Count a batch that was handed down."""
+        """Count a batch that was sent."""
         self.packets_sent += len(datagrams)
         self.bytes_sent += sum(map(len, datagrams))
 
     def received(self, datagrams: Sequence[bytes]) -> None:
-        """Count a batch that was handed up."""
+        """Count a batch that was received."""
         self.packets_received += len(datagrams)
         self.bytes_received += sum(map(len, datagrams))

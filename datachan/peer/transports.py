@@ -333,7 +333,7 @@ class PeerTransports:
         """Let path MTU discovery decide about fragmentation, and report to it what is too long for the first link."""
         if self._configuration.pathMtuDiscovery:
             link.keep_whole = lambda: stack.dont_fragment
-            link.set_too_long_callback(lambda length: stack.datagram_too_long(length, self._now()))
+            link.on_too_long = lambda datagram, _: stack.datagram_too_long(len(datagram), self._now())
 
     async def _connect(self, remote: Section, is_dtls_client: bool) -> None:
         transport = remote.transport

@@ -173,9 +173,9 @@ def test_checks_older_than_consent_itself_are_forgotten(scene: Scene) -> None:
 
 
 def test_the_peer_is_heard_as_long_as_it_answers_or_sends(scene: Scene) -> None:
-    assert scene.consent.hears(scene.now + 11.9, last_heard=0.0)
-    assert not scene.consent.hears(scene.now + 12.1, last_heard=0.0)
-    assert scene.consent.hears(scene.now + 12.1, last_heard=scene.now + 5)
+    assert scene.consent.is_peer_alive(scene.now + 11.9, last_heard=0.0)
+    assert not scene.consent.is_peer_alive(scene.now + 12.1, last_heard=0.0)
+    assert scene.consent.is_peer_alive(scene.now + 12.1, last_heard=scene.now + 5)
 
 
 def test_wakes_up_at_the_moment_of_silence(scene: Scene) -> None:

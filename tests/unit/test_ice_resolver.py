@@ -149,8 +149,8 @@ async def test_asking_again_starts_over_but_not_within_a_second(link: Link) -> N
     started = loop.time()
     waiting = asyncio.create_task(link.resolver.resolve(NAME))
     await within(link.responder.asked.wait())
-    link.resolver.ask_again()
-    link.resolver.ask_again()
+    link.resolver.query_again()
+    link.resolver.query_again()
     link.responder.silent = False
     assert await within(waiting) == "192.0.2.7"
     assert loop.time() - started >= 0.99

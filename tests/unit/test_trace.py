@@ -154,7 +154,7 @@ def test_only_the_owner_may_read_what_dtls_was_to_hide(tmp_path: Path) -> None:
 def test_a_file_that_is_no_capture_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "thesis.txt"
     path.write_text("all I have")
-    with pytest.raises(FileExistsError, match="is there and is no pcapng file"):
+    with pytest.raises(FileExistsError, match="exists and is not a pcapng file"):
         open_tap(path, "a")
     assert path.read_text() == "all I have"
 

@@ -523,7 +523,7 @@ async def test_an_address_the_host_has_lost_is_not_answered_from() -> None:
 
 @on_linux
 async def test_so_many_peers_are_known_and_no_more(make_socket: MakeSocket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datachan.udp._MOST_LEARNT", 10)
+    monkeypatch.setattr("datachan.udp._MAX_LEARNED", 10)
     server = make_socket("0.0.0.0")
     clients = [make_socket() for _ in range(25)]
     for client in clients:
