@@ -11,12 +11,12 @@ from datachan.ice import IceState, IceTransport, SelectedLink
 from datachan.sdp import IceCandidate
 from datachan.udp import UdpSocket
 
-# The first byte of a DTLS application data record; what is not STUN and not DTLS never arrives (RFC 7983).
+# The first byte of a DTLS record with application data. ICE drops what is neither STUN nor DTLS (RFC 7983).
 DTLS = b"\x17"
 
 
 class Watched:
-    """A transport with everything it told."""
+    """A transport, its states, and the datagrams it received."""
 
     def __init__(self, **options: Any) -> None:
         self.ice = IceTransport(**options)
@@ -53,7 +53,7 @@ class Watched:
 
 
 class Pair:
-    """A controls, Z is controlled; everything in `options` is for both."""
+    """A is controlling, Z is controlled; both have the same `options`."""
 
     def __init__(self, **options: Any) -> None:
         self.a = Watched(controlling=True, **options)
@@ -89,7 +89,7 @@ class Pair:
 
 
 class Wire:
-    """Two ports that pass on to each other, one facing A and one facing Z, until cut."""
+    """Two ports, one facing A and one facing Z, that forward to each other until the wire is cut."""
 
     def __init__(self, a: tuple[str, int], z: tuple[str, int]) -> None:
         self.cut = False
@@ -104,7 +104,7 @@ class Wire:
         self._facing_z.set_receiver(lambda datagrams, _: self._pass(self._facing_a, datagrams, self._a))
 
     def rebind(self, side: str) -> None:
-        """Give A ("a") or Z ("z") a new address as the other side sees it, as a NAT that restarts does."""
+        """Give A ("a") or Z ("z") a new address from the view of the other side, as a NAT that restarts does."""
         if side == "a":
             self._facing_z.close()
             self._facing_z = UdpSocket.bind(self._z[0])
@@ -132,12 +132,12 @@ class Wire:
 
 
 def at(candidate: IceCandidate, address: tuple[str, int]) -> IceCandidate:
-    """The candidate, somewhere else."""
+    """Return the candidate with another address."""
     return replace(candidate, address=address[0], port=address[1])
 
 
 async def wired(pair: Pair) -> Wire:
-    """Put a wire between both, instead of their own addresses; each has one candidate."""
+    """Connect both by a wire instead of their own addresses; each has one candidate."""
     await pair.gather()
     pair.exchange_credentials()
     [of_a], [of_z] = pair.a.ice.local_candidates, pair.z.ice.local_candidates

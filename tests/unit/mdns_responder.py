@@ -1,4 +1,4 @@
-"""An mDNS responder for tests, on loopback multicast, that behaves as browsers' do."""
+"""An mDNS responder for tests, on loopback multicast, that behaves like those of browsers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GROUP = "224.0.0.251"
 
 
 def free_port() -> int:
-    # Others on this host may test multicast, too: a port of our own keeps us apart.
+    # A port of its own separates this test from other tests of multicast on the host.
     for _ in range(50):
         port = random.randrange(20_000, 30_000)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -46,7 +46,7 @@ def chromium_answer(name: str, address: str) -> bytes:
 
 
 class Responder:
-    """Publishes names as a browser does: by multicast answers, to one question at a time, from the group's port."""
+    """Publishes names as a browser does: multicast answers to queries with one question, from the group's port."""
 
     def __init__(self, port: int, names: dict[str, str]) -> None:
         self.names = names

@@ -1,4 +1,4 @@
-"""The driver: who is called when, one timer and no more, and nothing left behind."""
+"""The driver: the order of calls, one timer, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.unit.timers import Timers
 
 
 class Echo:
-    """A machine that answers each datagram, reports it, and times out when it is told to."""
+    """A machine that answers each datagram, reports it, has one deadline, and raises in the call named `broken`."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -59,7 +59,7 @@ class Echo:
 
 
 class Pipe:
-    """A transport that keeps what is sent."""
+    """A link that keeps what is sent."""
 
     def __init__(self) -> None:
         self.sent: list[list[bytes]] = []
@@ -81,16 +81,16 @@ class Scene:
         self.seen: list[str] = []
         self.handler: Callable[[str], Any] = self.seen.append
         self.failures: list[Exception] = []
-        self.driver = Driver(self.machine, self.pipe, self.told, self.failures.append)
+        self.driver = Driver(self.machine, self.pipe, self.handle, self.failures.append)
 
-    def told(self, event: str) -> None:
+    def handle(self, event: str) -> None:
         self.handler(event)
 
     def deliver(self, *datagrams: bytes) -> None:
         self.driver.receive(list(datagrams))
 
     async def turn(self) -> None:
-        """Let the loop go round."""
+        """Let the event loop make a few turns."""
         for _ in range(3):
             await asyncio.sleep(0)
 
@@ -102,22 +102,22 @@ async def scene() -> AsyncIterator[Scene]:
     scene.driver.close()
 
 
-async def test_a_batch_goes_in_whole_and_its_answers_come_out_in_one_batch(scene: Scene) -> None:
+async def test_a_batch_goes_in_at_once_and_its_answers_leave_in_one_batch(scene: Scene) -> None:
     scene.deliver(b"1", b"2", b"3")
     assert scene.pipe.sent == [[b"echo 1", b"echo 2", b"echo 3"]]
     assert scene.seen == ["1", "2", "3"]
     assert scene.machine.calls == ["receive"]
 
 
-async def test_answers_are_sent_before_events_are_told(scene: Scene) -> None:
+async def test_answers_are_sent_before_events_are_handed_up(scene: Scene) -> None:
     order: list[str] = []
     scene.pipe.on_send = lambda: order.append("sent")
-    scene.handler = lambda event: order.append("told")
+    scene.handler = lambda event: order.append("handled")
     scene.deliver(b"1")
-    assert order == ["sent", "told"]
+    assert order == ["sent", "handled"]
 
 
-async def test_the_machine_is_looked_after_from_the_start() -> None:
+async def test_runs_the_machine_from_the_start() -> None:
     scene = Scene()
     scene.machine.outgoing.append(b"first flight")
     await scene.turn()
@@ -125,7 +125,7 @@ async def test_the_machine_is_looked_after_from_the_start() -> None:
     scene.driver.close()
 
 
-async def test_many_wakes_are_one_look(scene: Scene) -> None:
+async def test_many_wakes_cause_one_run(scene: Scene) -> None:
     await scene.turn()
     before = scene.machine.asked_to_send
     for _ in range(100):
@@ -134,7 +134,7 @@ async def test_many_wakes_are_one_look(scene: Scene) -> None:
     assert scene.machine.asked_to_send == before + 1
 
 
-async def test_the_first_message_of_a_turn_leaves_in_the_call_that_sends_it_and_the_others_together(
+async def test_sends_the_first_message_of_a_turn_at_once_and_the_others_together(
     scene: Scene,
 ) -> None:
     await scene.turn()
@@ -146,7 +146,7 @@ async def test_the_first_message_of_a_turn_leaves_in_the_call_that_sends_it_and_
     assert scene.pipe.sent == [[b"1"], [b"2", b"3"]]
 
 
-async def test_sending_at_once_calls_nobody_back(scene: Scene) -> None:
+async def test_sending_at_once_calls_no_handler(scene: Scene) -> None:
     await scene.turn()
     scene.machine.outgoing.append(b"1")
     scene.machine.happened.append("it left")
@@ -156,7 +156,7 @@ async def test_sending_at_once_calls_nobody_back(scene: Scene) -> None:
     assert scene.seen == ["it left"]
 
 
-async def test_sending_at_once_waits_for_a_transport_that_is_not_writable(scene: Scene) -> None:
+async def test_sending_at_once_waits_for_a_link_that_is_not_writable(scene: Scene) -> None:
     await scene.turn()
     scene.pipe.writable = False
     scene.machine.outgoing.append(b"1")
@@ -168,13 +168,13 @@ async def test_sending_at_once_waits_for_a_transport_that_is_not_writable(scene:
     assert scene.pipe.sent == [[b"1"]]
 
 
-async def test_what_a_handler_asks_of_the_machine_goes_out_in_the_same_turn(scene: Scene) -> None:
+async def test_what_a_handler_sends_leaves_in_the_same_turn(scene: Scene) -> None:
     scene.handler = lambda event: scene.machine.outgoing.append(b"because of " + event.encode())
     scene.deliver(b"1")
     assert scene.pipe.sent == [[b"echo 1"], [b"because of 1"]]
 
 
-async def test_a_transport_that_delivers_while_it_sends_is_answered_in_order(scene: Scene) -> None:
+async def test_a_link_that_delivers_while_it_sends_is_answered_in_order(scene: Scene) -> None:
     def once() -> None:
         scene.pipe.on_send = None
         scene.deliver(b"2")
@@ -185,7 +185,7 @@ async def test_a_transport_that_delivers_while_it_sends_is_answered_in_order(sce
     assert scene.seen == ["1", "2"]
 
 
-async def test_nothing_is_taken_from_the_machine_while_the_transport_is_full(scene: Scene) -> None:
+async def test_takes_nothing_from_the_machine_while_the_link_is_full(scene: Scene) -> None:
     await scene.turn()
     scene.pipe.writable = False
     scene.deliver(b"1")
@@ -209,7 +209,7 @@ async def test_a_due_timeout_is_handled_once_and_not_before_its_time(scene: Scen
     assert scene.machine.timeouts[0] >= deadline
 
 
-async def test_there_is_one_timer_however_often_the_deadline_moves(scene: Scene) -> None:
+async def test_there_is_only_one_timer_when_the_deadline_moves(scene: Scene) -> None:
     for delay in (50.0, 60.0, 70.0, 40.0, 45.0, 30.0):
         scene.machine.deadline = scene.driver.now + delay
         scene.deliver(b"x")
@@ -217,7 +217,7 @@ async def test_there_is_one_timer_however_often_the_deadline_moves(scene: Scene)
     assert scene.timers.pending()[0].when() == pytest.approx(scene.machine.deadline)
 
 
-async def test_a_deadline_that_moves_later_does_not_touch_the_timer(scene: Scene) -> None:
+async def test_a_later_deadline_leaves_the_timer_alone(scene: Scene) -> None:
     scene.machine.deadline = scene.driver.now + 10
     scene.deliver(b"x")
     timer = scene.timers.pending()[0]
@@ -261,23 +261,23 @@ async def test_a_handler_that_raises_loses_no_event_and_no_timer(scene: Scene) -
     assert len(scene.timers.pending()) == 1
 
 
-async def test_endless_events_leave_the_loop_its_turns(scene: Scene) -> None:
-    told = 0
+async def test_endless_events_let_other_callbacks_run(scene: Scene) -> None:
+    handled = 0
 
     def again(event: str) -> None:
-        nonlocal told
-        told += 1
+        nonlocal handled
+        handled += 1
         scene.machine.happened.append("again")
 
     scene.handler = again
     scene.deliver(b"1")
-    first = told
+    first = handled
     await scene.turn()
-    assert 0 < first < told
+    assert 0 < first < handled
     scene.handler = lambda event: None
 
 
-async def test_another_link_gets_what_is_sent_from_then_on(scene: Scene) -> None:
+async def test_sends_on_another_link_after_use(scene: Scene) -> None:
     await scene.turn()
     other = Pipe()
     other.writable = False
@@ -291,7 +291,7 @@ async def test_another_link_gets_what_is_sent_from_then_on(scene: Scene) -> None
     assert (scene.pipe.sent, other.sent) == ([], [[b"echo 1"]])
 
 
-async def test_what_waits_for_a_full_link_goes_out_on_the_next_one(scene: Scene) -> None:
+async def test_datagrams_that_waited_for_a_full_link_leave_on_the_next_one(scene: Scene) -> None:
     await scene.turn()
     scene.pipe.writable = False
     scene.deliver(b"1")
@@ -306,7 +306,7 @@ async def test_close_leaves_nothing_behind(scene: Scene) -> None:
     scene.deliver(b"x")
     scene.driver.wake()
     scene.driver.close()
-    looked = scene.machine.asked_to_send
+    asked = scene.machine.asked_to_send
     assert scene.timers.pending() == []
     assert scene.pipe.on_writable is None
     calls = len(scene.machine.calls)
@@ -315,7 +315,7 @@ async def test_close_leaves_nothing_behind(scene: Scene) -> None:
     scene.driver.wake()
     scene.driver.flush()
     await scene.turn()
-    assert scene.machine.asked_to_send == looked
+    assert scene.machine.asked_to_send == asked
     scene.driver.close()
 
 
@@ -340,7 +340,7 @@ async def test_a_handler_may_close_the_driver(scene: Scene) -> None:
     assert scene.timers.pending() == []
 
 
-# -- a machine or a transport that raises ------------------------------------------------------------------------------
+# -- a machine or a link that raises -----------------------------------------------------------------------------------
 
 
 async def test_raising_in_any_call_of_the_machine_closes_the_driver_and_reports_the_exception(
@@ -376,7 +376,7 @@ async def test_raising_in_any_call_of_the_machine_closes_the_driver_and_reports_
     assert scene.seen == ["another connection"]
 
 
-async def test_a_transport_that_raises_closes_the_driver(scene: Scene) -> None:
+async def test_a_link_that_raises_closes_the_driver(scene: Scene) -> None:
     def fail() -> None:
         raise OSError("transport")
 

@@ -1,4 +1,4 @@
-"""The controlled agent against a controlling peer made by hand: which nominated pair it uses, and what it answers."""
+"""The controlled agent against a simulated controlling peer: which pair it selects, and what it answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TIE_BREAKER = 1 << 63
 
 
 class HandmadeAddress:
-    """One address of a controlling peer: sends the checks a test wants, answers those it gets, keeps all else."""
+    """One address of a controlling peer: sends the checks of a test, answers checks, and keeps data."""
 
     def __init__(self, watched: Watched) -> None:
         self._ice = watched.ice
@@ -31,7 +31,7 @@ class HandmadeAddress:
         self.data: list[bytes] = []
         self.checks = 0
         self.responses: list[stun.Message] = []
-        self._something = asyncio.Event()
+        self._changed = asyncio.Event()
 
     @property
     def port(self) -> int:
@@ -64,7 +64,7 @@ class HandmadeAddress:
                     self._answer(message)
             else:
                 self.responses.append(message)
-        self._something.set()
+        self._changed.set()
 
     def _answer(self, request: stun.Message) -> None:
         kind = stun.Class.ERROR if self.forbids else stun.Class.RESPONSE
@@ -79,8 +79,8 @@ class HandmadeAddress:
     async def until(self, condition: Any) -> None:
         async with asyncio.timeout(10):
             while not condition():
-                self._something.clear()
-                await self._something.wait()
+                self._changed.clear()
+                await self._changed.wait()
 
     def close(self) -> None:
         self._socket.close()
@@ -92,7 +92,7 @@ class Scene:
         self.addresses: list[HandmadeAddress] = []
         self.starting: asyncio.Task[None] | None = None
 
-    async def begin(self) -> None:
+    async def start(self) -> None:
         await self.z.ice.gather()
         self.z.ice.set_remote("peer", PASSWORD)
         self.z.listen()
@@ -123,26 +123,26 @@ class Scene:
 @pytest.fixture
 async def scene() -> AsyncIterator[Scene]:
     scene = Scene()
-    await scene.begin()
+    await scene.start()
     yield scene
     await scene.close()
 
 
 async def test_follows_a_nomination_of_higher_priority(scene: Scene) -> None:
     first, second = scene.address(), scene.address()
-    told: list[int] = []
-    scene.z.ice.on_selected_pair_change = lambda pair: told.append(pair.remote.port)
+    selected: list[int] = []
+    scene.z.ice.on_selected_pair_change = lambda pair: selected.append(pair.remote.port)
     first.check(priority=1000)
     await scene.until_selected(first)
     second.check(priority=2000)
     await scene.until_selected(second)
-    assert told == [first.port, second.port]
+    assert selected == [first.port, second.port]
     scene.z.send(DTLS + b"to the second")
     await second.until(lambda: second.data == [DTLS + b"to the second"])
     assert first.data == []
 
 
-async def test_a_pair_of_lower_priority_does_not_replace_one_that_lives(scene: Scene) -> None:
+async def test_a_pair_of_lower_priority_does_not_replace_one_that_is_alive(scene: Scene) -> None:
     first, second = scene.address(), scene.address()
     first.check(priority=2000)
     await scene.until_selected(first)
@@ -163,7 +163,7 @@ async def test_a_pair_of_lower_priority_replaces_one_that_has_fallen_silent(
     loop = asyncio.get_running_loop()
     silent_since = loop.time()
     while scene.selected_port() != second.port:
-        second.check(priority=1000)  # a browser repeats it until the other end has followed
+        second.check(priority=1000)  # a browser repeats it until the other end has selected the pair
         await asyncio.sleep(0.02)
         assert loop.time() < silent_since + 10
     assert loop.time() >= silent_since + 0.05
@@ -208,7 +208,7 @@ async def test_a_selected_pair_that_is_dead_gives_way_to_a_worse_one_within_the_
     await scene.until_selected(second)
 
 
-async def test_data_counts_from_where_a_check_was_answered_even_before_nomination(scene: Scene) -> None:
+async def test_takes_data_from_the_source_of_a_valid_check_before_nomination(scene: Scene) -> None:
     first = scene.address()
     first.send(DTLS + b"too early")
     async with asyncio.timeout(10):
@@ -223,7 +223,7 @@ async def test_data_counts_from_where_a_check_was_answered_even_before_nominatio
     assert scene.z.ice.stats().packets_discarded_on_receive == 1
 
 
-async def test_its_own_check_is_repeated_when_the_peers_arrives_rather_than_seconds_later(scene: Scene) -> None:
+async def test_repeats_its_own_check_at_once_when_a_check_of_the_peer_arrives(scene: Scene) -> None:
     first = scene.address()
     first.answers_checks = False
     first.check(priority=1000)
@@ -237,9 +237,9 @@ async def test_its_own_check_is_repeated_when_the_peers_arrives_rather_than_seco
     assert loop.time() - started < 0.4
 
 
-async def test_a_check_for_another_user_is_refused_and_its_address_not_trusted(scene: Scene) -> None:
+async def test_rejects_a_check_for_another_user_and_does_not_trust_its_address(scene: Scene) -> None:
     first = scene.address()
-    first.check(priority=1000, USERNAME="somebody:else")
+    first.check(priority=1000, USERNAME="another:user")
     await first.until(lambda: bool(first.responses))
     assert first.responses[0].error_code == 401
     first.send(DTLS + b"untrusted")
@@ -250,7 +250,7 @@ async def test_a_check_for_another_user_is_refused_and_its_address_not_trusted(s
     assert scene.z.received == [DTLS + b"trusted"]
 
 
-async def test_a_peer_with_ever_new_addresses_costs_bounded_memory(scene: Scene) -> None:
+async def test_a_peer_with_many_addresses_costs_bounded_memory(scene: Scene) -> None:
     first = scene.address()
     first.check(priority=1 << 30)
     await scene.until_selected(first)
@@ -262,7 +262,7 @@ async def test_a_peer_with_ever_new_addresses_costs_bounded_memory(scene: Scene)
     assert scene.selected_port() == first.port
 
 
-async def test_consent_that_the_peer_takes_back_ends_the_path(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_revoked_consent_ends_the_path(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datachan.ice.consent.INTERVAL", 0.05)
     first = scene.address()
     first.check(priority=1000)

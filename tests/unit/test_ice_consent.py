@@ -1,4 +1,4 @@
-"""Consent to send (RFC 7675), on a clock that is turned by hand."""
+"""Consent to send (RFC 7675), on a manual clock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PASSWORD = b"the peer's password"
 
 
 class Scene:
-    """A consent, what it sent, and the clock."""
+    """A consent, the checks it sent, and the clock."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -41,7 +41,7 @@ class Scene:
         self.sent.append((message, addr))
 
     def run(self, until: Callable[[], bool] | float) -> bool:
-        """Wake up as the agent does, until a time or a condition; whether consent was lost."""
+        """Wake up as the agent does, until a time or a condition; return whether consent was lost."""
         limit = self.now + until if isinstance(until, float) else self.now + 1000
         while not (callable(until) and until()):
             wake_up = self.consent.next_wake_up(self.now, 0.0)
@@ -77,7 +77,7 @@ def scene() -> Scene:
     return Scene()
 
 
-def test_asks_every_four_to_six_seconds_each_time_with_a_new_transaction(scene: Scene) -> None:
+def test_checks_every_four_to_six_seconds_with_a_new_transaction_each(scene: Scene) -> None:
     times: list[float] = []
     while len(times) < 200:
         count = len(scene.sent)
@@ -98,7 +98,7 @@ def test_requests_carry_the_peers_password(scene: Scene) -> None:
     assert stun.parse_message(bytes(scene.sent[0][0])).check_message_integrity(PASSWORD)
 
 
-def test_is_lost_thirty_seconds_after_the_last_answer_and_not_before(scene: Scene) -> None:
+def test_is_lost_thirty_seconds_after_the_latest_answer_and_not_before(scene: Scene) -> None:
     start = scene.now
     assert scene.run(1000.0)
     assert scene.now == start + EXPIRY
@@ -119,9 +119,7 @@ def test_an_answer_that_took_twenty_seconds_counts(scene: Scene) -> None:
 @pytest.mark.parametrize(
     "forged", [{"password": b"another"}, {"source": ("192.0.2.1", 5001)}, {"source": ("192.0.2.2", 5000)}]
 )
-def test_what_is_not_authenticated_or_comes_from_elsewhere_is_no_answer(
-    scene: Scene, forged: dict[str, object]
-) -> None:
+def test_ignores_answers_with_a_wrong_password_or_from_another_address(scene: Scene, forged: dict[str, object]) -> None:
     start = scene.now
     scene.run(lambda: len(scene.sent) == 1)
     scene.answer(scene.sent[0][0], **forged)  # type: ignore[arg-type]
@@ -130,7 +128,7 @@ def test_what_is_not_authenticated_or_comes_from_elsewhere_is_no_answer(
     assert scene.counters.responses_received == 0
 
 
-def test_an_error_is_no_answer(scene: Scene) -> None:
+def test_an_error_response_does_not_renew_consent(scene: Scene) -> None:
     start = scene.now
     scene.run(lambda: len(scene.sent) == 1)
     scene.answer(scene.sent[0][0], error=500)
@@ -146,7 +144,7 @@ def test_forbidden_revokes_consent_at_once(scene: Scene) -> None:
     assert "revoked" in scene.consent.reason
 
 
-def test_a_process_that_was_stopped_asks_once_more_before_it_gives_up(scene: Scene) -> None:
+def test_a_process_that_was_stopped_checks_once_more_before_consent_is_lost(scene: Scene) -> None:
     scene.now += 100
     assert not scene.consent.is_lost(scene.now, late=95.0)
     scene.consent.check_if_due(scene.now)
@@ -161,7 +159,7 @@ def test_a_process_that_was_stopped_asks_once_more_before_it_gives_up(scene: Sce
     assert scene.now <= began + 1.0
 
 
-def test_checks_older_than_consent_itself_are_forgotten(scene: Scene) -> None:
+def test_forgets_checks_older_than_the_consent_lifetime(scene: Scene) -> None:
     for _ in range(100):
         count = len(scene.sent)
         scene.run(lambda count=count: len(scene.sent) > count)
@@ -172,7 +170,7 @@ def test_checks_older_than_consent_itself_are_forgotten(scene: Scene) -> None:
     assert scene.transactions == {}
 
 
-def test_the_peer_is_heard_as_long_as_it_answers_or_sends(scene: Scene) -> None:
+def test_the_peer_is_alive_while_it_answers_or_sends(scene: Scene) -> None:
     assert scene.consent.is_peer_alive(scene.now + 11.9, last_heard=0.0)
     assert not scene.consent.is_peer_alive(scene.now + 12.1, last_heard=0.0)
     assert scene.consent.is_peer_alive(scene.now + 12.1, last_heard=scene.now + 5)

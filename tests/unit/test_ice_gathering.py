@@ -1,4 +1,4 @@
-"""Gathering against servers that answer, lie or stay silent, all of them small and local."""
+"""Gathering with small local servers that answer, answer wrongly, or stay silent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Answer = Callable[[stun.Message, tuple[str, int]], bytes | None]
 
 
 class Server:
-    """A STUN server whose answers a test decides."""
+    """A STUN server with the answers of a test."""
 
     def __init__(self, host: str, answer: Answer) -> None:
         self._socket = UdpSocket.bind(host)
@@ -72,7 +72,7 @@ async def serve() -> AsyncIterator[Callable[..., Server]]:
 
 
 async def gathered(**options: Any) -> tuple[list[Any], float, str]:
-    """Candidates, the time it took, and what it would say on failing."""
+    """Gather, then fail; return the candidates, the time gathering took, and the sentence of the failure."""
     ice = IceTransport(controlling=True, patience=0.01, **options)
     loop = asyncio.get_running_loop()
     started = loop.time()
@@ -101,7 +101,7 @@ async def test_a_server_is_asked_only_from_addresses_of_its_family(serve: Any) -
     assert elapsed < 1
 
 
-async def test_many_addresses_and_a_silent_server_cost_the_timeout_once(serve: Any) -> None:
+async def test_many_addresses_and_a_silent_server_take_the_timeout_once(serve: Any) -> None:
     server = serve(silent)
     addresses = [f"127.0.0.{number}" for number in range(1, 25)]
     found, elapsed, failure = await gathered(host_addresses=addresses, servers=[server.server] * 4, gather_timeout=0.5)
@@ -115,7 +115,7 @@ async def test_without_servers_gathering_takes_no_time() -> None:
     assert elapsed < 0.2
 
 
-async def test_an_answer_without_an_address_is_reported_and_does_no_harm(serve: Any) -> None:
+async def test_reports_an_answer_without_an_address(serve: Any) -> None:
     def empty(request: stun.Message, _: tuple[str, int]) -> bytes:
         return bytes(stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, request.transaction_id))
 
@@ -125,7 +125,7 @@ async def test_an_answer_without_an_address_is_reported_and_does_no_harm(serve: 
     assert "XOR-MAPPED-ADDRESS" in failure
 
 
-async def test_an_error_from_the_server_is_reported(serve: Any) -> None:
+async def test_reports_an_error_of_the_server(serve: Any) -> None:
     def refuse(request: stun.Message, _: tuple[str, int]) -> bytes:
         response = stun.Message(stun.Method.BINDING, stun.Class.ERROR, request.transaction_id)
         response.attributes["ERROR-CODE"] = (500, "Server Error")
@@ -135,16 +135,16 @@ async def test_an_error_from_the_server_is_reported(serve: Any) -> None:
     assert "500 - Server Error" in failure
 
 
-async def test_stun_over_tls_is_said_to_be_of_no_use() -> None:
+async def test_reports_that_stun_over_tls_is_useless() -> None:
     _, _, failure = await gathered(host_addresses=["127.0.0.1"], servers=[IceServer(("stuns:127.0.0.1",))])
     assert "STUN over TLS" in failure
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
-async def test_a_turn_server_that_is_not_there_is_reported(transport: str) -> None:
-    nobody = UdpSocket.bind("127.0.0.1")
-    port = nobody.local_address[1]
-    nobody.close()
+async def test_reports_a_turn_server_that_does_not_exist(transport: str) -> None:
+    unused = UdpSocket.bind("127.0.0.1")
+    port = unused.local_address[1]
+    unused.close()
     server = IceServer((f"turn:127.0.0.1:{port}?transport={transport}",), "user", "secret")
     found, elapsed, failure = await gathered(host_addresses=["127.0.0.1"], servers=[server], gather_timeout=0.3)
     assert [candidate.type for candidate in found] == ["host"]
@@ -152,10 +152,10 @@ async def test_a_turn_server_that_is_not_there_is_reported(transport: str) -> No
     assert "no answer in 0.3 s" in failure or "Connect" in failure
 
 
-# checks need not wait for servers
+# checks do not wait for servers
 
 
-async def test_checks_begin_while_a_silent_server_is_waited_for(serve: Any) -> None:
+async def test_checks_begin_while_a_server_stays_silent(serve: Any) -> None:
     pair = Pair(host_addresses=["127.0.0.1"], servers=[serve(silent).server], gather_timeout=30)
     pair.exchange_credentials()
     pair.a.ice.on_local_candidate = pair.z.ice.add_remote_candidate
@@ -181,7 +181,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.skipif("sys.platform != 'linux'", reason="only Linux tells of an interface's carrier")
+@pytest.mark.skipif("sys.platform != 'linux'", reason="only Linux reports an interface's carrier")
 def test_addresses_of_interfaces_without_a_carrier_are_left_out() -> None:
     with network(
         """
@@ -207,7 +207,7 @@ def test_addresses_of_interfaces_without_a_carrier_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("fast_path", [True, False])
-async def test_a_server_without_a_route_ends_the_question_at_once(fast_path: bool) -> None:
+async def test_a_request_without_a_route_fails_at_once(fast_path: bool) -> None:
     with network("ip link set lo up"):
         unreachable = IceServer(("stun:192.0.2.1", "stun:192.0.2.2"))
         found, elapsed, failure = await gathered(
@@ -220,10 +220,10 @@ async def test_a_server_without_a_route_ends_the_question_at_once(fast_path: boo
 
 
 @pytest.mark.parametrize("fast_path", [True, False])
-async def test_a_turn_server_whose_port_is_closed_ends_the_question_at_once(fast_path: bool) -> None:
-    nobody = UdpSocket.bind("127.0.0.1")
-    port = nobody.local_address[1]
-    nobody.close()
+async def test_a_request_to_a_closed_turn_port_fails_at_once(fast_path: bool) -> None:
+    unused = UdpSocket.bind("127.0.0.1")
+    port = unused.local_address[1]
+    unused.close()
     server = IceServer((f"turn:127.0.0.1:{port}",), "user", "secret")
     _, elapsed, failure = await gathered(host_addresses=["127.0.0.1"], servers=[server], fast_path=fast_path)
     assert elapsed < 2
@@ -234,7 +234,7 @@ async def test_a_turn_server_whose_port_is_closed_ends_the_question_at_once(fast
 
 
 class Upstairs:
-    """What a TURN client hands datagrams to."""
+    """Collects the datagrams of a TURN client."""
 
     def __init__(self) -> None:
         self.batches: list[tuple[list[bytes], tuple[str, int]]] = []
@@ -262,7 +262,7 @@ def turn_client() -> tuple[TurnUdpClient, Upstairs]:
     return client, upstairs
 
 
-def test_channel_data_of_one_peer_goes_up_together(turn_client: Any) -> None:
+def test_hands_up_channel_data_of_one_peer_together(turn_client: Any) -> None:
     client, upstairs = turn_client
     messages = [
         channel_data(0x4000, b"1"),
@@ -274,7 +274,7 @@ def test_channel_data_of_one_peer_goes_up_together(turn_client: Any) -> None:
     assert upstairs.batches == [([b"1", b"22"], FIRST), ([b"x"], SECOND), ([b"3"], FIRST)]
 
 
-def test_padding_after_channel_data_is_left_out(turn_client: Any) -> None:
+def test_removes_padding_after_channel_data(turn_client: Any) -> None:
     client, upstairs = turn_client
     client.datagrams_received([channel_data(0x4000, b"12345" + bytes(3), 5)], SERVER)
     assert upstairs.batches == [([b"12345"], FIRST)]
@@ -284,21 +284,21 @@ def test_padding_after_channel_data_is_left_out(turn_client: Any) -> None:
     "junk",
     [
         channel_data(0x4000, b"short", 6),
-        channel_data(0x4002, b"nobody's"),
+        channel_data(0x4002, b"unknown"),
         b"\x40\x00\x00",
         b"",
         b"\x00\x17\x00\x04" + bytes(16) + b"\x00\x12\x00\x00",
         b"\xff" * 40,
     ],
 )
-def test_what_is_no_channel_data_of_a_known_channel_is_dropped(turn_client: Any, junk: bytes) -> None:
+def test_drops_malformed_channel_data_and_unknown_channels(turn_client: Any, junk: bytes) -> None:
     client, upstairs = turn_client
     client.datagrams_received([junk, channel_data(0x4000, b"good")], SERVER)
     assert upstairs.batches == [([b"good"], FIRST)]
 
 
 def free_range(length: int) -> tuple[int, int]:
-    """Ports that were free a moment ago, one behind the other."""
+    """Return consecutive ports that were free a moment ago."""
     while True:
         with contextlib.ExitStack() as stack:
             first = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
@@ -313,7 +313,7 @@ def free_range(length: int) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("fast_path", [True, False])
-async def test_sockets_share_a_range_of_ports_until_it_is_used_up(fast_path: bool) -> None:
+async def test_sockets_share_a_range_of_ports_until_all_are_in_use(fast_path: bool) -> None:
     ports = free_range(3)
     made = [
         IceTransport(controlling=True, host_addresses=["127.0.0.1"], ports=ports, fast_path=fast_path) for _ in "123"

@@ -1,4 +1,4 @@
-"""Multicast DNS messages: what browsers answer is read, what nobody should answer is not."""
+"""Multicast DNS messages: answers of browsers are read, malformed ones are not."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_reads_several_names_and_both_families() -> None:
     assert parse_response_untrusted(message) == [(NAME, "192.0.2.2"), (other, "fd00::2"), (other, "192.0.2.2")]
 
 
-def test_steps_over_the_questions_of_a_response() -> None:
+def test_skips_the_questions_in_a_response() -> None:
     question = labels(NAME) + struct.pack("!HH", TYPE_A, 1)
     message = header(questions=1, answers=1) + question + record(POINTER_TO_FIRST_NAME, TYPE_A, V4)
     assert parse_response_untrusted(message) == [(NAME, "192.0.2.2")]
@@ -87,18 +87,18 @@ def test_steps_over_the_questions_of_a_response() -> None:
         "text",
     ],
 )
-def test_ignores_records_that_are_no_address_to_reach(bad: bytes) -> None:
+def test_ignores_records_without_a_usable_address(bad: bytes) -> None:
     good = record(labels("other.local"), TYPE_A, V4)
     assert parse_response_untrusted(header(answers=2) + bad + good) == [("other.local", "192.0.2.2")]
 
 
 @pytest.mark.parametrize("flags", [0x0000, 0x8403, 0xA400])
-def test_a_query_an_error_or_another_opcode_is_no_response(flags: int) -> None:
+def test_rejects_queries_errors_and_other_opcodes(flags: int) -> None:
     with pytest.raises(MdnsError, match="not a response"):
         parse_response_untrusted(header(flags, answers=1) + record(labels(NAME), TYPE_A, V4))
 
 
-def test_too_few_bytes_are_no_message() -> None:
+def test_rejects_messages_that_are_too_short() -> None:
     with pytest.raises(MdnsError, match="11 bytes"):
         parse_response_untrusted(bytes(11))
 
@@ -108,7 +108,7 @@ def test_too_few_bytes_are_no_message() -> None:
     [b"\xc0\x0c", b"\xc0\xff", b"\x01a\xc0\x0c", b"\x3fabc", b"\x80a\0", b"\xc0", (b"\x3f" + b"a" * 63) * 5 + b"\0"],
     ids=["itself", "forward", "loop", "cut", "reserved", "half", "long"],
 )
-def test_a_name_that_does_not_end_ends_the_reading_and_what_came_before_it_counts(name: bytes) -> None:
+def test_an_endless_name_ends_the_reading_and_earlier_records_count(name: bytes) -> None:
     first = record(labels(NAME), TYPE_A, V4)
     tail = struct.pack("!HHIH", TYPE_A, FLUSH_IN, 120, 4) + V4
     assert parse_response_untrusted(header(answers=1) + name + tail) == []
@@ -123,7 +123,7 @@ def test_every_truncation_gives_nothing_or_the_same_address() -> None:
 
 
 @given(st.binary(max_size=600))
-def test_arbitrary_bytes_raise_nothing_but_its_own_error(junk: bytes) -> None:
+def test_arbitrary_bytes_raise_only_mdns_error(junk: bytes) -> None:
     for message in (junk, header(answers=9, questions=2, additionals=50) + junk):
         try:
             answers = parse_response_untrusted(message)
@@ -132,14 +132,14 @@ def test_arbitrary_bytes_raise_nothing_but_its_own_error(junk: bytes) -> None:
         assert len(answers) <= 61
 
 
-def test_a_query_asks_one_question_as_rfc_6762_has_it() -> None:
+def test_a_query_has_one_question() -> None:
     name = labels(NAME)
     assert encode_query(NAME, TYPE_A, unicast=False) == bytes.fromhex("000000000001000000000000") + name + b"\0\1\0\1"
     assert encode_query(NAME, TYPE_AAAA, unicast=True).endswith(name + b"\0\x1c\x80\1")
 
 
 @pytest.mark.parametrize("name", [NAME, NAME.upper(), "host-1.local"])
-def test_knows_an_mdns_name(name: str) -> None:
+def test_recognizes_mdns_names(name: str) -> None:
     assert is_mdns_name(name)
 
 
@@ -157,5 +157,5 @@ def test_knows_an_mdns_name(name: str) -> None:
         "a.local\n",
     ],
 )
-def test_leaves_other_names_alone(name: str) -> None:
+def test_recognizes_other_names(name: str) -> None:
     assert not is_mdns_name(name)

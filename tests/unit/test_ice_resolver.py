@@ -1,4 +1,4 @@
-"""The mDNS resolver against responders on loopback multicast, which behave as browsers do."""
+"""The mDNS resolver with responders on loopback multicast that behave like browsers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_resolves_a_name_to_its_ipv6_address(link: Link) -> None:
     assert await within(link.resolver.resolve("six.local")) == "fd00::7"
 
 
-async def test_a_name_matches_whatever_its_case(link: Link) -> None:
+async def test_names_match_in_any_case(link: Link) -> None:
     assert await within(link.resolver.resolve(NAME.upper())) == "192.0.2.7"
 
 
@@ -46,7 +46,7 @@ async def test_several_waiters_share_one_query(link: Link) -> None:
     assert len([query for query in link.responder.queries if query[:2] == (NAME, TYPE_A)]) == 1
 
 
-async def test_asks_again_until_somebody_answers(link: Link) -> None:
+async def test_queries_again_until_there_is_an_answer(link: Link) -> None:
     link.responder.silent = True
     waiting = asyncio.create_task(link.resolver.resolve(NAME))
     await within(link.responder.asked.wait())
@@ -55,7 +55,7 @@ async def test_asks_again_until_somebody_answers(link: Link) -> None:
     assert len([query for query in link.responder.queries if query[1] == TYPE_A]) == 2
 
 
-async def test_an_announcement_nobody_asked_for_resolves_a_name_that_is_waited_for(link: Link) -> None:
+async def test_an_unsolicited_announcement_resolves_a_name(link: Link) -> None:
     link.responder.silent = True
     waiting = asyncio.create_task(link.resolver.resolve(NAME))
     await within(link.responder.asked.wait())
@@ -63,7 +63,7 @@ async def test_an_announcement_nobody_asked_for_resolves_a_name_that_is_waited_f
     assert await within(waiting, 0.9) == "192.0.2.8"
 
 
-async def test_damaged_answers_and_answers_for_others_are_passed_over(link: Link) -> None:
+async def test_ignores_malformed_answers_and_answers_for_other_names(link: Link) -> None:
     link.responder.silent = True
     waiting = asyncio.create_task(link.resolver.resolve(NAME))
     await within(link.responder.asked.wait())
@@ -79,7 +79,7 @@ async def test_damaged_answers_and_answers_for_others_are_passed_over(link: Link
     assert await within(waiting) == "192.0.2.9"
 
 
-async def test_an_answer_from_another_port_is_ignored(link: Link) -> None:
+async def test_ignores_an_answer_from_another_port(link: Link) -> None:
     link.responder.silent = True
     waiting = asyncio.create_task(link.resolver.resolve(NAME))
     await within(link.responder.asked.wait())
@@ -109,7 +109,7 @@ async def test_without_the_shared_port_it_asks_for_unicast_answers() -> None:
         resolver.close()
 
 
-async def test_what_is_no_mdns_name_is_not_asked_for(link: Link) -> None:
+async def test_sends_no_query_for_other_names(link: Link) -> None:
     assert await within(link.resolver.resolve("example.com")) is None
     assert await within(link.resolver.resolve("a.b.local")) is None
     assert link.responder.queries == []
@@ -121,7 +121,7 @@ async def test_without_an_interface_there_is_no_answer() -> None:
     resolver.close()
 
 
-async def test_names_are_bounded(link: Link) -> None:
+async def test_the_number_of_names_is_bounded(link: Link) -> None:
     link.responder.silent = True
     waiting = [asyncio.create_task(link.resolver.resolve(f"n{number}.local")) for number in range(300)]
     done, pending = await asyncio.wait(waiting, timeout=0.3)
@@ -131,7 +131,7 @@ async def test_names_are_bounded(link: Link) -> None:
     assert set(await within(asyncio.gather(*pending))) == {None}
 
 
-async def test_who_no_longer_waits_is_no_longer_asked_for(link: Link) -> None:
+async def test_stops_querying_when_no_caller_waits(link: Link) -> None:
     link.responder.silent = True
     waiting = asyncio.create_task(link.resolver.resolve(NAME))
     await within(link.responder.asked.wait())
@@ -143,7 +143,7 @@ async def test_who_no_longer_waits_is_no_longer_asked_for(link: Link) -> None:
     assert {name for name, *_ in link.responder.queries} == {"six.local"}
 
 
-async def test_asking_again_starts_over_but_not_within_a_second(link: Link) -> None:
+async def test_querying_again_waits_a_second_after_the_latest_query(link: Link) -> None:
     link.responder.silent = True
     loop = asyncio.get_running_loop()
     started = loop.time()
@@ -157,7 +157,7 @@ async def test_asking_again_starts_over_but_not_within_a_second(link: Link) -> N
     assert len([query for query in link.responder.queries if query[1] == TYPE_A]) == 2
 
 
-async def test_the_shared_resolver_is_one_while_it_is_used_and_closed_after_that() -> None:
+async def test_the_shared_resolver_is_the_same_for_all_users_and_closed_after_the_last() -> None:
     async with shared_resolver() as first, shared_resolver() as second:
         assert first is second
     async with shared_resolver() as third:

@@ -1,4 +1,4 @@
-"""STUN and TURN URLs: RFC 7064's and RFC 7065's examples, and what is none."""
+"""STUN and TURN URLs: the examples of RFC 7064 and RFC 7065, and malformed ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from datachan.ice.servers import IceServer, parse_server_url, server_addresses
         ("turns:example.org?transport=TCP", "example.org", 5349, "tcp", True),
     ],
 )
-def test_reads_a_url(url: str, host: str, port: int, transport: str, secure: bool) -> None:
+def test_parses_a_url(url: str, host: str, port: int, transport: str, secure: bool) -> None:
     server = parse_server_url(url, "user", "secret")
     assert (server.host, server.port, server.transport, server.secure) == (host, port, transport, secure)
     assert server.is_turn == url.lower().startswith("turn")
@@ -51,7 +51,7 @@ def test_reads_a_url(url: str, host: str, port: int, transport: str, secure: boo
         "turn:example.org?foo=udp",
     ],
 )
-def test_refuses_what_is_no_such_url(url: str) -> None:
+def test_rejects_other_urls(url: str) -> None:
     with pytest.raises(ValueError, match=r"URL|host name|port number|transport"):
         parse_server_url(url, "user", "secret")
 
@@ -61,6 +61,6 @@ def test_turn_needs_credentials() -> None:
         parse_server_url("turn:example.org")
 
 
-def test_takes_all_urls_of_all_servers_in_order() -> None:
+def test_returns_all_urls_of_all_servers_in_order() -> None:
     servers = [IceServer(("stun:a", "turn:b"), "u", "p"), IceServer(("stun:c",))]
     assert [server.host for server in server_addresses(servers)] == ["a", "b", "c"]

@@ -1,4 +1,4 @@
-"""Two ICE transports on one host: they find each other, carry datagrams, notice the other's end, and leave nothing."""
+"""Two ICE transports on one host: they connect, carry datagrams, notice a lost path, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ async def make_pair() -> AsyncIterator[MakePair]:
 
 
 def nowhere(kind: str = "host") -> IceCandidate:
-    """A candidate on this host where nobody is."""
+    """Return a candidate on this host at which no socket listens."""
     return IceCandidate(foundation="1", priority=2113937151, address="127.0.0.1", port=9, type=kind)
 
 
-# finding each other
+# connecting
 
 
 @pytest.mark.parametrize("fast_path", [True, False])
@@ -73,7 +73,7 @@ async def test_two_peers_connect_and_carry_datagrams_both_ways(
     assert pair.a.ice.selected_pair.local.address == address
 
 
-async def test_both_ends_settle_on_the_same_pair_when_there_are_many(make_pair: MakePair) -> None:
+async def test_both_ends_select_the_same_pair_of_many(make_pair: MakePair) -> None:
     pair = make_pair(loopback=True)
     await pair.connect()
     await pair.a.until(lambda: pair.a.ice.state is IceState.COMPLETED)
@@ -140,7 +140,7 @@ async def test_candidates_may_trickle_in_while_it_checks(make_pair: MakePair) ->
     await starting
 
 
-async def test_a_conflict_of_roles_repairs_itself(make_pair: MakePair) -> None:
+async def test_the_checks_resolve_a_role_conflict(make_pair: MakePair) -> None:
     pair = make_pair(**LOCAL)
     pair.z.ice.set_controlling(True)
     await pair.connect()
@@ -154,13 +154,13 @@ async def test_the_role_is_fixed_once_checks_have_started(make_pair: MakePair) -
         pair.a.ice.set_controlling(False)
 
 
-async def test_local_candidates_are_told_as_they_are_found_and_their_end_last(make_pair: MakePair) -> None:
+async def test_reports_local_candidates_as_they_are_found_and_their_end_last(make_pair: MakePair) -> None:
     pair = make_pair(host_addresses=["127.0.0.1", "::1"])
-    told: list[IceCandidate | None] = []
-    pair.a.ice.on_local_candidate = told.append
+    reported: list[IceCandidate | None] = []
+    pair.a.ice.on_local_candidate = reported.append
     assert not pair.a.ice.gathered
     await asyncio.gather(pair.a.ice.gather(), pair.a.ice.gather())
-    assert told == [*pair.a.ice.local_candidates, None]
+    assert reported == [*pair.a.ice.local_candidates, None]
     assert [candidate.address for candidate in pair.a.ice.local_candidates] == ["127.0.0.1", "::1"]
     assert pair.a.ice.gathered
 
@@ -180,7 +180,7 @@ async def test_loopback_is_not_offered_where_there_is_an_interface(make_pair: Ma
     assert addresses(pair.a.ice).isdisjoint({"127.0.0.1", "::1"})
 
 
-async def test_loopback_is_offered_when_asked_for_and_never_when_forbidden(make_pair: MakePair) -> None:
+async def test_loopback_is_offered_when_requested_and_never_when_forbidden(make_pair: MakePair) -> None:
     pair, never = make_pair(loopback=True), make_pair(loopback=False)
     never.a.ice.add_remote_candidate(nowhere())
     await pair.gather()
@@ -212,7 +212,7 @@ asyncio.run(main())
 """
 
 
-async def test_two_peers_connect_where_there_is_nothing_but_loopback() -> None:
+async def test_two_peers_connect_on_a_host_with_only_loopback() -> None:
     unshare = shutil.which("unshare")
     possible = unshare and subprocess.run([unshare, "-n", "true"], capture_output=True, check=False).returncode == 0
     if not possible:
@@ -245,9 +245,7 @@ def named(candidate: IceCandidate, name: str) -> IceCandidate:
     return replace(candidate, address=name)
 
 
-async def test_a_peer_whose_address_is_a_name_is_found_when_the_name_is_answered(
-    make_pair: MakePair, link: Link
-) -> None:
+async def test_connects_to_a_peer_whose_mdns_name_resolves(make_pair: MakePair, link: Link) -> None:
     pair = make_pair(**LOCAL, mdns=link.resolver)
     await pair.gather()
     pair.exchange_credentials()
@@ -257,11 +255,11 @@ async def test_a_peer_whose_address_is_a_name_is_found_when_the_name_is_answered
     await pair.start()
     selected = pair.a.ice.selected_pair
     assert selected is not None
-    # draft-ietf-mmusic-mdns-ice-candidates, 3.3.1: what the name hides stays hidden.
+    # draft-ietf-mmusic-mdns-ice-candidates, 3.3.1: the address behind the name stays hidden.
     assert (selected.remote.address, selected.remote.type) == ("z-z.local", "host")
 
 
-async def test_a_name_answered_only_after_the_checks_began_is_used_in_spite_of_end_of_candidates(
+async def test_uses_a_name_that_resolves_after_checks_began_despite_end_of_candidates(
     make_pair: MakePair, link: Link
 ) -> None:
     link.responder.silent = True
@@ -278,7 +276,7 @@ async def test_a_name_answered_only_after_the_checks_began_is_used_in_spite_of_e
     await starting
 
 
-async def test_a_peer_whose_name_nobody_answers_is_found_by_its_checks(make_pair: MakePair, link: Link) -> None:
+async def test_a_peer_whose_name_does_not_resolve_is_found_by_its_checks(make_pair: MakePair, link: Link) -> None:
     link.responder.silent = True
     pair = make_pair(**LOCAL, mdns=link.resolver)
     await pair.gather()
@@ -291,7 +289,7 @@ async def test_a_peer_whose_name_nobody_answers_is_found_by_its_checks(make_pair
     assert pair.a.ice.selected_pair is not None
 
 
-# failing, with a reason
+# failing with a reason
 
 
 async def test_gives_up_after_its_patience_and_says_what_it_tried(make_pair: MakePair, link: Link) -> None:
@@ -299,7 +297,7 @@ async def test_gives_up_after_its_patience_and_says_what_it_tried(make_pair: Mak
     pair.exchange_credentials()
     for candidate in (
         nowhere(),
-        named(nowhere(), "nobody.local"),
+        named(nowhere(), "unknown.local"),
         replace(nowhere(), transport="tcp", tcp_type="active"),
     ):
         pair.a.ice.add_remote_candidate(candidate)
@@ -312,7 +310,7 @@ async def test_gives_up_after_its_patience_and_says_what_it_tried(make_pair: Mak
     assert "1 host (mDNS)" in sentence
     assert "1 host over tcp" in sentence
     assert "1 pairs checked, 0 answered" in sentence
-    assert "not resolved: nobody.local" in sentence
+    assert "not resolved: unknown.local" in sentence
     assert pair.a.ice.failure == sentence
     assert pair.a.states == [IceState.CHECKING, IceState.FAILED]
 
@@ -337,7 +335,7 @@ async def test_fails_at_once_without_a_local_candidate(make_pair: MakePair) -> N
         await asyncio.wait_for(pair.a.ice.start(), 5)
 
 
-async def test_a_peer_with_another_password_is_not_connected_to(make_pair: MakePair) -> None:
+async def test_does_not_connect_to_a_peer_with_another_password(make_pair: MakePair) -> None:
     pair = make_pair(**LOCAL, patience=0.5)
     await pair.gather()
     pair.exchange_credentials()
@@ -352,12 +350,12 @@ async def test_start_needs_the_peers_credentials(make_pair: MakePair) -> None:
         await make_pair(**LOCAL).a.ice.start()
 
 
-def test_an_unusable_server_url_is_refused_at_once() -> None:
+def test_an_unusable_server_url_raises_at_once() -> None:
     with pytest.raises(ValueError, match="stun:, stuns:, turn: or turns:"):
         IceTransport(controlling=True, servers=[IceServer(("http://example.com",))])
 
 
-async def test_remote_candidates_we_cannot_use_do_no_harm_and_are_bounded(make_pair: MakePair) -> None:
+async def test_unusable_remote_candidates_are_ignored_and_bounded(make_pair: MakePair) -> None:
     pair = make_pair(**LOCAL)
     pair.exchange_credentials()
     await pair.gather()
@@ -379,10 +377,10 @@ async def test_remote_candidates_we_cannot_use_do_no_harm_and_are_bounded(make_p
     await pair.start()
 
 
-# who may speak
+# proven addresses
 
 
-async def test_datagrams_of_strangers_are_dropped_and_counted(make_pair: MakePair) -> None:
+async def test_drops_and_counts_datagrams_of_strangers(make_pair: MakePair) -> None:
     pair = make_pair(**LOCAL)
     await pair.connect()
     [of_a] = pair.a.ice.local_candidates
@@ -401,7 +399,7 @@ MALFORMED_STUN = {
 }
 
 
-async def test_malformed_stun_does_no_harm(make_pair: MakePair) -> None:
+async def test_ignores_malformed_stun(make_pair: MakePair) -> None:
     pair = make_pair(**LOCAL)
     await pair.connect()
     [of_a] = pair.a.ice.local_candidates
@@ -425,7 +423,7 @@ async def test_malformed_stun_does_no_harm(make_pair: MakePair) -> None:
     assert pair.a.received == [DTLS + b"still here"]
 
 
-async def test_the_peers_own_check_without_a_priority_is_refused(make_pair: MakePair) -> None:
+async def test_rejects_a_check_of_the_peer_without_priority(make_pair: MakePair) -> None:
     pair = make_pair(**LOCAL)
     await pair.connect()
     [of_a] = pair.a.ice.local_candidates
@@ -442,7 +440,7 @@ async def test_the_peers_own_check_without_a_priority_is_refused(make_pair: Make
     assert stun.parse_message(answers[0]).error_code == 400
 
 
-async def test_what_comes_before_a_receiver_is_set_is_kept_in_order_and_bounded(make_pair: MakePair) -> None:
+async def test_keeps_early_datagrams_in_order_and_bounded(make_pair: MakePair) -> None:
     pair = make_pair(**LOCAL)
     await pair.connect()
     pair.a.ice.set_receiver(None)
@@ -455,7 +453,7 @@ async def test_what_comes_before_a_receiver_is_set_is_kept_in_order_and_bounded(
     assert pair.a.received == [DTLS + index.to_bytes(2, "big") for index in range(256)]
 
 
-async def test_what_is_sent_on_a_link_whose_path_is_gone_is_counted_as_lost(make_pair: MakePair) -> None:
+async def test_datagrams_on_a_link_whose_path_is_gone_count_as_lost(make_pair: MakePair) -> None:
     pair = make_pair(**LOCAL)
     await pair.connect()
     link = pair.a.link
@@ -464,19 +462,19 @@ async def test_what_is_sent_on_a_link_whose_path_is_gone_is_counted_as_lost(make
     assert pair.a.ice.stats().packets_discarded_on_send == 2
 
 
-# the path's life
+# consent and changes of the path
 
 
 @pytest.fixture
 def hurried_consent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Consent as RFC 7675 has it, fifteen times faster."""
+    """The times of RFC 7675, fifteen times faster."""
     monkeypatch.setattr(consent, "INTERVAL", 5 / 15)
     monkeypatch.setattr(consent, "EXPIRY", 30 / 15)
     monkeypatch.setattr(consent, "SILENCE", 12 / 15)
 
 
 @pytest.mark.usefixtures("hurried_consent")
-async def test_a_path_that_comes_back_in_time_is_disconnected_and_connected_again(
+async def test_a_path_that_comes_back_in_time_is_connected_again(
     make_pair: MakePair,
 ) -> None:
     pair = make_pair(**LOCAL)
@@ -493,7 +491,7 @@ async def test_a_path_that_comes_back_in_time_is_disconnected_and_connected_agai
 
 
 @pytest.mark.usefixtures("hurried_consent")
-async def test_without_an_answer_until_consent_expires_the_path_has_failed_and_nothing_is_sent(
+async def test_the_path_fails_and_nothing_is_sent_when_consent_expires(
     make_pair: MakePair,
 ) -> None:
     pair = make_pair(**LOCAL)
@@ -517,7 +515,7 @@ async def test_consent_is_renewed_for_as_long_as_the_peer_answers(make_pair: Mak
     pair = make_pair(**LOCAL)
     await pair.connect()
     async with asyncio.timeout(10):
-        while (stats := selected(pair.a)).consent_requests_sent < 10:  # twice the time that consent lasts
+        while (stats := selected(pair.a)).consent_requests_sent < 10:  # takes twice the lifetime of consent
             await asyncio.sleep(0.05)
     assert stats.responses_received >= 8
     assert IceState.FAILED not in pair.a.states
@@ -551,7 +549,7 @@ def selected(side: Watched) -> CandidatePairStats:
     return stats
 
 
-async def test_stats_tell_of_the_pair_and_the_datagrams(make_pair: MakePair) -> None:
+async def test_statistics_count_the_pair_and_the_datagrams(make_pair: MakePair) -> None:
     pair = make_pair(**LOCAL)
     await pair.connect()
     pair.a.send(DTLS + b"123", DTLS + b"12345")
@@ -567,10 +565,10 @@ async def test_stats_tell_of_the_pair_and_the_datagrams(make_pair: MakePair) -> 
     assert 0 < pair_stats.current_round_trip_time < 5
 
 
-# the end
+# closing
 
 
-async def test_closing_twice_or_before_anything_happened_is_fine() -> None:
+async def test_closing_twice_or_before_any_call_is_harmless() -> None:
     ice = IceTransport(controlling=True)
     await ice.close()
     await ice.close()
@@ -607,7 +605,7 @@ async def test_closing_while_it_gathers_leaves_no_socket(make_pair: MakePair) ->
         await gathering
 
 
-async def test_a_cancelled_start_goes_on_until_close(make_pair: MakePair) -> None:
+async def test_a_canceled_start_goes_on_until_close(make_pair: MakePair) -> None:
     pair = make_pair(**LOCAL)
     await pair.gather()
     pair.exchange_credentials()
@@ -630,8 +628,8 @@ async def test_close_leaves_no_task_and_no_timer() -> None:
     assert timers.pending() == []
 
 
-async def test_the_private_names_of_aioice_that_are_used_exist() -> None:
-    """The three names that `datachan.ice.agent` says it uses; a release that renames them must fail here first."""
+async def test_the_private_names_of_aioice_in_use_exist() -> None:
+    """The three names that `datachan.ice.agent` uses; this test fails first if a release renames them."""
     connection = aioice.Connection(ice_controlling=True)
     assert connection._protocols == []
     remote = aioice.Candidate("1", 1, "udp", 1, "hidden.local", 1, "host")

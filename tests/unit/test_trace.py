@@ -1,4 +1,4 @@
-"""Captures of real connections: where they go, what is in them, and that none is lost or spoilt."""
+"""Captures of real connections: their files, their contents, and that no capture is lost or damaged."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def packets(path: Path) -> list[Encapsulated]:
     return [one for one in found if one is not None]
 
 
-def test_both_directions_with_addresses_and_times_that_grow(tmp_path: Path) -> None:
+def test_captures_both_directions_with_addresses_and_growing_times(tmp_path: Path) -> None:
     path = tmp_path / "run.pcapng"
     tap = open_tap(path, "a")
     assert tap is not None
@@ -62,7 +62,7 @@ def test_both_directions_with_addresses_and_times_that_grow(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("local", "remote", "shown"),
     [
-        # One of the ports has to be 9899 for Wireshark; ours is the one everybody knows.
+        # Wireshark requires port 9899 on one side. The local port is replaced, because the user knows it.
         (("10.0.0.1", 5000), ("10.0.0.2", 6000), ("10.0.0.1", "10.0.0.2", (9899, 6000))),
         (("10.0.0.1", 5000), ("10.0.0.2", 9899), ("10.0.0.1", "10.0.0.2", (5000, 9899))),
         (("2001:db8::1", 9899), ("2001:db8::2", 1), ("2001:db8::1", "2001:db8::2", (9899, 1))),
@@ -72,7 +72,7 @@ def test_both_directions_with_addresses_and_times_that_grow(tmp_path: Path) -> N
         (None, None, ("192.0.2.1", "192.0.2.2", (9899, 9899))),
     ],
 )
-def test_addresses_of_every_kind(tmp_path: Path, local: None, remote: None, shown: tuple[object, ...]) -> None:
+def test_captures_addresses_of_every_kind(tmp_path: Path, local: None, remote: None, shown: tuple[object, ...]) -> None:
     tap = open_tap(tmp_path / "run.pcapng", "a")
     assert tap is not None
     tap.sent([PACKET], local, remote)
@@ -81,7 +81,7 @@ def test_addresses_of_every_kind(tmp_path: Path, local: None, remote: None, show
     assert (found.source, found.destination, found.udp_ports) == shown
 
 
-def test_a_checksum_left_out_is_put_in_and_a_wrong_one_stays(tmp_path: Path) -> None:
+def test_fills_in_an_omitted_checksum_and_keeps_a_wrong_one(tmp_path: Path) -> None:
     zero, wrong = PACKET[:8] + bytes(4) + PACKET[12:], PACKET[:-1] + b"\1"
     tap = open_tap(tmp_path / "run.pcapng", "a")
     assert tap is not None
@@ -91,7 +91,7 @@ def test_a_checksum_left_out_is_put_in_and_a_wrong_one_stays(tmp_path: Path) -> 
     assert crc32c(PACKET[:8] + bytes(4) + PACKET[12:]) == int.from_bytes(PACKET[8:12], "little")
 
 
-def test_what_was_written_is_there_at_once_and_nothing_is_held_back(tmp_path: Path) -> None:
+def test_writes_at_once_without_buffering(tmp_path: Path) -> None:
     tap = open_tap(tmp_path / "run.pcapng", "a")
     assert tap is not None
     for count in range(1, 4):
@@ -107,17 +107,17 @@ def test_connections_of_a_process_share_a_file_until_the_last_is_closed(tmp_path
         assert tap is not None
         tap.sent([PACKET])
         tap.close()
-        tap.close()  # once more does no harm
+        tap.close()  # a second call is harmless
     assert [frame.interface for frame in frames(path)] == ["a", "b", "c"]
-    later = open_tap(path, "d")  # a section of its own, behind what is there
+    later = open_tap(path, "d")  # appends a section of its own
     assert later is not None
     later.sent([PACKET])
     later.close()
-    later.sent([PACKET])  # too late
+    later.sent([PACKET])  # after close: ignored
     assert [frame.interface for frame in frames(path)] == ["a", "b", "c", "d"]
 
 
-def test_another_process_writes_beside_it(tmp_path: Path) -> None:
+def test_another_process_writes_to_a_file_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "run.pcapng"
     tap = open_tap(path, "a")
     assert tap is not None
@@ -132,7 +132,7 @@ def test_another_process_writes_beside_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["there", "to be made/"])
-def test_in_a_folder_each_process_has_a_file(tmp_path: Path, name: str) -> None:
+def test_each_process_has_a_file_in_a_folder(tmp_path: Path, name: str) -> None:
     (tmp_path / "there").mkdir()
     tap = open_tap(f"{tmp_path}/{name}", "a")
     assert tap is not None
@@ -144,14 +144,14 @@ def test_in_a_folder_each_process_has_a_file(tmp_path: Path, name: str) -> None:
     assert len(frames(path)) == 1
 
 
-def test_only_the_owner_may_read_what_dtls_was_to_hide(tmp_path: Path) -> None:
+def test_only_the_owner_may_read_the_file(tmp_path: Path) -> None:
     tap = open_tap(tmp_path / "run.pcapng", "a")
     assert tap is not None
     tap.close()
     assert stat.S_IMODE((tmp_path / "run.pcapng").stat().st_mode) == 0o600
 
 
-def test_a_file_that_is_no_capture_is_left_alone(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_capture_stays_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "thesis.txt"
     path.write_text("all I have")
     with pytest.raises(FileExistsError, match="exists and is not a pcapng file"):
@@ -159,7 +159,7 @@ def test_a_file_that_is_no_capture_is_left_alone(tmp_path: Path) -> None:
     assert path.read_text() == "all I have"
 
 
-def test_without_the_variable_there_is_no_tap_and_with_it_there_is(
+def test_the_environment_variable_enables_the_tap(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert open_tap(None, "a") is None
@@ -174,7 +174,7 @@ def test_without_the_variable_there_is_no_tap_and_with_it_there_is(
     assert "no capture is written" in caplog.text
 
 
-def test_a_full_disk_ends_the_capture_and_nothing_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_ends_only_the_capture(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     tap = open_tap(tmp_path / "run.pcapng", "a")
     assert tap is not None
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -191,7 +191,7 @@ def test_a_full_disk_ends_the_capture_and_nothing_else(tmp_path: Path, caplog: p
     assert (tmp_path / "run.pcapng").stat().st_size <= 300
 
 
-async def test_a_peer_connection_writes_what_its_configuration_names(tmp_path: Path) -> None:
+async def test_a_peer_connection_writes_to_the_configured_file(tmp_path: Path) -> None:
     path = tmp_path / "run.pcapng"
     async with pair(a_configuration=configuration(trace=path)) as connected:
         connected.a_channel.send("hello")
@@ -207,14 +207,14 @@ async def test_a_peer_connection_writes_what_its_configuration_names(tmp_path: P
     assert 9899 in next(iter(ports))
 
 
-async def test_a_peer_connection_says_when_it_cannot_write(tmp_path: Path) -> None:
+async def test_a_peer_connection_reports_that_it_cannot_write(tmp_path: Path) -> None:
     async with RTCPeerConnection(RTCConfiguration(trace=tmp_path / "missing" / "run.pcapng")) as pc:
         pc.createDataChannel("chat")
         with pytest.raises(ArgumentError, match=r"no capture can be written: .*No such file"):
             await pc.setLocalDescription()
 
 
-def test_a_packet_longer_than_ip_can_hold_is_cut(tmp_path: Path) -> None:
+def test_truncates_a_packet_that_is_too_long_for_ip(tmp_path: Path) -> None:
     tap = open_tap(tmp_path / "run.pcapng", "a")
     assert tap is not None
     tap.sent([bytes(70_000)])

@@ -1,4 +1,4 @@
-"""UDP in batches: what leaves arrives the same with and without offload, and nothing is lost silently."""
+"""UDP in batches: datagrams arrive the same with and without offload, and no loss is silent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from datachan.udp import MulticastSocket, UdpSocket, has_reader_support, route_m
 from tests.interop.namespaces import network
 
 HOSTS = ["127.0.0.1", "::1"]
-on_linux = pytest.mark.skipif("sys.platform != 'linux'", reason="only on Linux can it be said and asked")
+on_linux = pytest.mark.skipif("sys.platform != 'linux'", reason="only Linux has these socket options")
 
 
 class Inbox:
@@ -61,7 +61,7 @@ async def make_socket() -> AsyncIterator[MakeSocket]:
 
 
 def numbered(sizes: Sequence[int]) -> list[bytes]:
-    """Datagrams of these sizes, each different from its neighbors."""
+    """Return datagrams of these sizes, each different from its neighbors."""
     return [(index % 251).to_bytes(1, "big") * size for index, size in enumerate(sizes)]
 
 
@@ -98,7 +98,7 @@ async def test_delivers_the_same_datagrams_with_and_without_offload(
     assert out.discarded == 0
 
 
-async def test_one_wake_up_hands_over_all_that_has_arrived(make_socket: MakeSocket) -> None:
+async def test_one_wake_up_delivers_all_datagrams_that_have_arrived(make_socket: MakeSocket) -> None:
     out, into = make_socket(offload=False), make_socket(offload=False)
     datagrams = numbered([300] * 50)
     out.send(datagrams, into.local_address)
@@ -127,7 +127,7 @@ async def test_batches_never_mix_sources(make_socket: MakeSocket) -> None:
         assert set(datagrams) == {expected[port]}
 
 
-async def test_what_arrives_before_a_receiver_is_set_waits_in_the_socket(make_socket: MakeSocket) -> None:
+async def test_datagrams_before_a_receiver_is_set_wait_in_the_socket(make_socket: MakeSocket) -> None:
     out, into = make_socket(), make_socket()
     out.send([b"early"], into.local_address)
     inbox = Inbox(into)
@@ -135,7 +135,7 @@ async def test_what_arrives_before_a_receiver_is_set_waits_in_the_socket(make_so
 
 
 class Refusing:
-    """A socket whose `sendmsg` raises what it is told to, then works."""
+    """A socket whose `sendmsg` raises the given errors, then works."""
 
     def __init__(self, real: socket.socket, errors: Sequence[int], *, only_runs: bool = False) -> None:
         self._real = real
@@ -170,7 +170,7 @@ async def refusing() -> AsyncIterator[Callable[..., tuple[UdpSocket, Refusing]]]
 
 
 @pytest.mark.parametrize("error", [errno.EIO, errno.EOPNOTSUPP])
-async def test_a_system_without_segmentation_gets_the_same_datagrams_one_by_one(
+async def test_sends_one_by_one_where_the_system_cannot_segment(
     refusing: Any, make_socket: MakeSocket, error: int
 ) -> None:
     out, system = refusing(error, only_runs=True)
@@ -186,7 +186,7 @@ async def test_a_system_without_segmentation_gets_the_same_datagrams_one_by_one(
     assert out.discarded == 0
 
 
-async def test_segments_too_large_for_the_path_go_alone_and_smaller_ones_still_together(
+async def test_segments_too_large_for_the_path_go_one_by_one_and_smaller_ones_in_runs(
     refusing: Any, make_socket: MakeSocket
 ) -> None:
     out, system = refusing(errno.EINVAL, only_runs=True)
@@ -221,7 +221,7 @@ async def read_all(far: socket.socket, count: int) -> list[bytes]:
     return [await asyncio.wait_for(loop.sock_recv(far, 65535), 5) for _ in range(count)]
 
 
-async def test_a_full_send_buffer_is_waited_for_and_nothing_is_lost(narrow: Any) -> None:
+async def test_waits_for_a_full_send_buffer_and_loses_nothing(narrow: Any) -> None:
     sender, far = narrow
     datagrams = numbered([1000] * 500)
     writable_again = asyncio.Event()
@@ -237,7 +237,7 @@ async def test_a_full_send_buffer_is_waited_for_and_nothing_is_lost(narrow: Any)
     assert (sender.sent, sender.queued, sender.discarded) == (500, 0, 0)
 
 
-async def test_order_is_kept_when_more_is_sent_while_datagrams_wait(narrow: Any) -> None:
+async def test_keeps_the_order_when_more_is_sent_while_datagrams_wait(narrow: Any) -> None:
     sender, far = narrow
     datagrams = numbered([1000] * 300)
     for start in range(0, 300, 20):
@@ -246,7 +246,7 @@ async def test_order_is_kept_when_more_is_sent_while_datagrams_wait(narrow: Any)
     assert await read_all(far, 300) == datagrams
 
 
-async def test_who_goes_on_sending_in_spite_of_a_full_queue_is_told(narrow: Any) -> None:
+async def test_sending_with_a_full_queue_raises_buffer_error(narrow: Any) -> None:
     sender, _ = narrow
     sender.send(numbered([1000] * 900))
     waiting = sender.queued
@@ -256,9 +256,7 @@ async def test_who_goes_on_sending_in_spite_of_a_full_queue_is_told(narrow: Any)
     assert sender.queued == 1000
 
 
-async def test_without_buffers_in_the_system_it_tries_again_after_a_moment(
-    refusing: Any, make_socket: MakeSocket
-) -> None:
+async def test_retries_after_a_moment_when_the_system_has_no_buffers(refusing: Any, make_socket: MakeSocket) -> None:
     out, _ = refusing(errno.ENOBUFS, errno.ENOBUFS)
     into = make_socket()
     inbox = Inbox(into)
@@ -270,7 +268,7 @@ async def test_without_buffers_in_the_system_it_tries_again_after_a_moment(
     assert out.discarded == 0
 
 
-async def test_what_the_system_refuses_for_good_is_counted_and_reported_and_the_rest_goes_on(
+async def test_counts_and_reports_refused_datagrams_and_sends_the_others(
     refusing: Any, make_socket: MakeSocket
 ) -> None:
     out, _ = refusing(errno.EHOSTUNREACH)
@@ -285,7 +283,7 @@ async def test_what_the_system_refuses_for_good_is_counted_and_reported_and_the_
     assert [error.errno for error in reported] == [errno.EHOSTUNREACH]
 
 
-async def test_a_connected_socket_survives_its_peer_being_away_for_a_while(make_socket: MakeSocket) -> None:
+async def test_a_connected_socket_survives_a_peer_that_is_away_for_a_while(make_socket: MakeSocket) -> None:
     away = make_socket()
     address = away.local_address
     away.close()
@@ -295,7 +293,7 @@ async def test_a_connected_socket_survives_its_peer_being_away_for_a_while(make_
         refused = asyncio.Event()
         out.on_error = lambda error: (refusals.append(error), refused.set())[-1]
         Inbox(out)
-        out.send([b"nobody is there"])
+        out.send([b"the port is closed"])
         await asyncio.wait_for(refused.wait(), 5)
         back = UdpSocket.bind("127.0.0.1", address[1])
         inbox = Inbox(back)
@@ -307,7 +305,7 @@ async def test_a_connected_socket_survives_its_peer_being_away_for_a_while(make_
         out.close()
 
 
-async def test_closing_tries_once_more_and_counts_what_is_left(narrow: Any) -> None:
+async def test_close_tries_to_send_once_more_and_counts_the_rest_as_discarded(narrow: Any) -> None:
     sender, far = narrow
     sender.send(numbered([1000] * 100))
     queued, sent = sender.queued, sender.sent
@@ -339,7 +337,7 @@ async def test_the_receiver_may_close_the_socket(make_socket: MakeSocket) -> Non
     assert seen in ([b"1", b"22"], [b"1"])
 
 
-async def test_an_address_of_somebody_else_cannot_be_bound() -> None:
+async def test_binding_an_address_of_another_host_raises() -> None:
     with pytest.raises(OSError, match="assign"):
         UdpSocket.bind("203.0.113.1")
 
@@ -348,7 +346,7 @@ async def test_the_default_event_loop_can_watch_sockets() -> None:
     assert has_reader_support(asyncio.get_running_loop())
 
 
-async def test_members_of_a_group_share_its_port_and_hear_each_other() -> None:
+async def test_members_of_a_group_share_its_port_and_receive_from_each_other() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -366,12 +364,12 @@ async def test_members_of_a_group_share_its_port_and_hear_each_other() -> None:
         second.close()
 
 
-async def test_joining_on_no_interface_is_an_error() -> None:
+async def test_joining_on_no_interface_raises() -> None:
     with pytest.raises(OSError, match="interface"):
         MulticastSocket.join("224.0.0.251", 0, [])
 
 
-async def test_a_run_of_equal_datagrams_leaves_in_one_call(refusing: Any, make_socket: MakeSocket) -> None:
+async def test_sends_a_run_of_equal_datagrams_with_one_system_call(refusing: Any, make_socket: MakeSocket) -> None:
     out, system = refusing()
     if not out.gso:
         pytest.skip("this system has no UDP_SEGMENT")
@@ -379,17 +377,17 @@ async def test_a_run_of_equal_datagrams_leaves_in_one_call(refusing: Any, make_s
     inbox = Inbox(into)
     out.send(numbered([1200] * 54 + [80, 1200]), into.local_address)
     assert len(await inbox.wait_for(56)) == 56
-    # 54 times 1200 is what one datagram's length allows; the shorter one opens a run of its own.
+    # A run has at most 54 datagrams of 1200 bytes; the shorter datagram begins a run of its own.
     assert system.calls == [54, 1, 1]
 
 
-async def test_a_long_run_is_handed_on_in_parts_so_that_answers_need_not_wait_for_its_end(
+async def test_delivers_a_long_run_in_parts_so_that_answers_can_leave_early(
     make_socket: MakeSocket,
 ) -> None:
     a, z = make_socket(), make_socket()
     sent = numbered([1200] * 800)
     a.send(sent, z.local_address)
-    inbox = Inbox(z)  # by now, everything waits in the system's buffer
+    inbox = Inbox(z)  # by now, all datagrams wait in the system's buffer
 
     assert await inbox.wait_for(800) == sent
     assert max(inbox.batches) * 1200 < 240_000
@@ -402,7 +400,7 @@ IP_MTU_DISCOVER = {"127.0.0.1": (socket.IPPROTO_IP, 10), "::1": (socket.IPPROTO_
 
 @on_linux
 @pytest.mark.parametrize("host", HOSTS)
-async def test_fragmentation_is_forbidden_and_allowed_and_left_alone_before(host: str) -> None:
+async def test_fragmentation_is_the_systems_choice_until_it_is_allowed_or_forbidden(host: str) -> None:
     raw = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
     raw.bind((host, 0))
     sock = UdpSocket(raw)
@@ -413,22 +411,22 @@ async def test_fragmentation_is_forbidden_and_allowed_and_left_alone_before(host
         seen.append(raw.getsockopt(*IP_MTU_DISCOVER[host]))
     assert (untouched, seen) == (1, [3, 0, 0, 3])
     sock.close()
-    sock.allow_fragmentation(True)  # nothing any more
+    sock.allow_fragmentation(True)  # has no effect on a closed socket
 
 
 @on_linux
 @pytest.mark.parametrize("host", HOSTS)
-async def test_the_route_tells_its_mtu(host: str) -> None:
+async def test_reports_the_mtu_of_a_route(host: str) -> None:
     assert (route_mtu(host, (host, 9)) or 0) >= 65535
 
 
 @on_linux
-async def test_no_route_has_no_mtu() -> None:
+async def test_reports_no_mtu_without_a_route() -> None:
     assert route_mtu("127.0.0.1", ("192.0.2.1", 9)) is None
     assert route_mtu("192.0.2.77", ("192.0.2.1", 9)) is None
 
 
-async def test_a_datagram_too_long_for_the_link_is_an_answer_and_no_error(refusing: Any) -> None:
+async def test_a_datagram_too_long_for_the_link_is_reported_apart_from_errors(refusing: Any) -> None:
     out, _ = refusing(errno.EMSGSIZE)
     out.gso = False
     errors: list[OSError] = []
@@ -440,7 +438,7 @@ async def test_a_datagram_too_long_for_the_link_is_an_answer_and_no_error(refusi
     assert (out.discarded, out.sent) == (1, 1)
 
 
-async def test_large_segments_are_tried_again_after_the_path_changed(refusing: Any) -> None:
+async def test_tries_large_segments_again_after_the_path_has_changed(refusing: Any) -> None:
     out, system = refusing(errno.EMSGSIZE, only_runs=True)
     if not out.gso:
         pytest.skip("this system has no UDP_SEGMENT")
@@ -451,7 +449,7 @@ async def test_large_segments_are_tried_again_after_the_path_changed(refusing: A
 
 
 async def ask(client: UdpSocket, host: str, server: UdpSocket, count: int = 1) -> Any:
-    """Send a server something at one of its addresses; the client's address as the server has it."""
+    """Send datagrams to a server at one of its addresses; return the client's address as the server sees it."""
     inbox = Inbox(server)
     client.send([bytes(1200)] * count, (host, server.local_address[1]))
     await inbox.wait_for(count)
@@ -462,7 +460,7 @@ async def ask(client: UdpSocket, host: str, server: UdpSocket, count: int = 1) -
 @on_linux
 @pytest.mark.parametrize("count", [1, 20], ids=["one datagram", "a run"])
 @pytest.mark.parametrize("wildcard", ["0.0.0.0", "::"])
-async def test_who_asks_at_an_address_is_answered_from_there(
+async def test_replies_come_from_the_address_the_request_was_sent_to(
     make_socket: MakeSocket, wildcard: str, count: int
 ) -> None:
     server, client = make_socket(wildcard), make_socket()
@@ -477,7 +475,7 @@ async def test_who_asks_at_an_address_is_answered_from_there(
 
 
 @on_linux
-async def test_who_asks_at_an_ipv6_address_is_answered_from_there() -> None:
+async def test_replies_come_from_the_ipv6_address_the_request_was_sent_to() -> None:
     with network("ip link set lo up\nip address add fd00::2/128 dev lo nodad\nip address add fd00::3/128 dev lo nodad"):
         server, client = UdpSocket.bind("::"), UdpSocket.bind("::")
         inbox = Inbox(client)
@@ -493,7 +491,7 @@ async def test_who_asks_at_an_ipv6_address_is_answered_from_there() -> None:
 
 
 @on_linux
-async def test_to_whom_a_socket_speaks_first_the_routes_choose(make_socket: MakeSocket) -> None:
+async def test_the_routes_choose_the_source_towards_a_peer_that_has_sent_nothing(make_socket: MakeSocket) -> None:
     server, client = make_socket("0.0.0.0"), make_socket()
     inbox = Inbox(client)
     server.send([b"first"], client.local_address)
@@ -506,7 +504,7 @@ async def test_to_whom_a_socket_speaks_first_the_routes_choose(make_socket: Make
 
 
 @on_linux
-async def test_an_address_the_host_has_lost_is_not_answered_from() -> None:
+async def test_replies_come_from_another_address_when_the_host_has_lost_the_first() -> None:
     with network("ip link set lo up\nip address add 192.0.2.1/32 dev lo"):
         server, client = UdpSocket.bind("0.0.0.0"), UdpSocket.bind("127.0.0.1")
         inbox = Inbox(client)
@@ -522,7 +520,9 @@ async def test_an_address_the_host_has_lost_is_not_answered_from() -> None:
 
 
 @on_linux
-async def test_so_many_peers_are_known_and_no_more(make_socket: MakeSocket, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_source_addresses_are_remembered_for_a_bounded_number_of_peers(
+    make_socket: MakeSocket, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("datachan.udp._MAX_LEARNED", 10)
     server = make_socket("0.0.0.0")
     clients = [make_socket() for _ in range(25)]
