@@ -1,6 +1,7 @@
 """WebRTC data channels for Python, with an SCTP stack of its own.
 
-The names below are loaded when they are first used: whoever wants `datachan.sctp` alone does not load ICE and DTLS.
+The names below are loaded when they are first used: a program that uses `datachan.sctp` alone does not load ICE and
+DTLS.
 """
 
 from __future__ import annotations
