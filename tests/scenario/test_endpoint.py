@@ -103,7 +103,7 @@ def test_both_sides_connecting_at_once_make_one_association() -> None:
     assert len(net.events_at(SERVER, AssociationEstablished)) == len(net.events_at(CLIENT, AssociationEstablished)) == 1
 
 
-def test_who_does_not_listen_aborts() -> None:
+def test_aborts_an_init_without_a_backlog() -> None:
     net, server, client, _ = connected(backlog=0)
     assert len(server) == len(client) == 0
     (lost,) = net.events_at(CLIENT, AssociationLost)
@@ -139,7 +139,7 @@ def test_one_that_ends_unaccepted_makes_room() -> None:
     assert len(server) == 1
 
 
-def test_so_many_associations_and_no_more() -> None:
+def test_limits_the_number_of_associations() -> None:
     limits = EndpointOptions(max_associations=2)
     net = Net()
     server = net.server(limits=limits)
@@ -151,7 +151,7 @@ def test_so_many_associations_and_no_more() -> None:
         server.connect([client_at(9)], net.now, remote_port=5009)
 
 
-def test_a_graceful_end_is_told_and_nothing_stays() -> None:
+def test_reports_a_graceful_end_and_keeps_nothing() -> None:
     net, server, client, assoc_id = connected()
     client.association(assoc_id).shutdown(net.now)
     net.settle()
@@ -186,7 +186,7 @@ def test_a_peer_that_restarts_keeps_its_place() -> None:
     assert net.messages_at(CLIENT) == [b"welcome back"]
 
 
-def test_a_peer_that_restarts_again_and_again_gets_no_more_than_one_window() -> None:
+def test_a_peer_that_restarts_repeatedly_gets_one_window_at_most() -> None:
     net = Net()
     net.server(receive_window=50_000)
     held = 0
@@ -202,7 +202,7 @@ def test_a_peer_that_restarts_again_and_again_gets_no_more_than_one_window() -> 
     assert held <= 50_000 + 10 * 1000
 
 
-def test_a_peer_that_lost_its_state_is_told_by_an_abort() -> None:
+def test_aborts_a_peer_of_an_unknown_association() -> None:
     net, server, _, _ = connected()
     net.client()
     send(net, server, server.ids()[0], b"are you there?")
@@ -213,7 +213,7 @@ def test_a_peer_that_lost_its_state_is_told_by_an_abort() -> None:
 
 
 @pytest.mark.parametrize("direction", ["to the server", "to the client"])
-def test_a_peer_whose_udp_port_changes_is_followed(direction: str) -> None:
+def test_follows_a_peer_whose_udp_port_changes(direction: str) -> None:
     net, server, client, assoc_id = connected()
     outside = (CLIENT[0], 61000)
     net.source_of = lambda source: outside if source == CLIENT else source
@@ -228,7 +228,7 @@ def test_a_peer_whose_udp_port_changes_is_followed(direction: str) -> None:
     assert len(server) == 1
 
 
-def test_a_wrong_tag_from_another_port_moves_nobody() -> None:
+def test_a_packet_with_a_wrong_tag_does_not_change_the_udp_port() -> None:
     net, server, _, _ = connected()
     stranger = (CLIENT[0], 61000)
     guessed = packet(0x12345678, HeartbeatChunk(b"1"), source_port=5000, destination_port=SERVER_PORT)
@@ -312,7 +312,7 @@ def test_data_out_of_the_blue_gets_an_abort() -> None:
         pytest.param(packet(77, HeartbeatChunk(b"x"), destination_port=SERVER_PORT)[:-1] + b"!", id="broken"),
     ],
 )
-def test_what_deserves_no_answer_gets_none(datagram: bytes) -> None:
+def test_sends_no_answer_where_the_rfc_forbids_one(datagram: bytes) -> None:
     net = Net()
     server = net.server()
     server.receive_datagrams([datagram], net.now, CLIENT)
@@ -321,7 +321,7 @@ def test_what_deserves_no_answer_gets_none(datagram: bytes) -> None:
     assert server.packets_discarded == 1
 
 
-def test_a_packet_from_a_group_gets_no_answer() -> None:
+def test_sends_no_answer_to_a_multicast_source() -> None:
     net = Net()
     server = net.server()
     lone = packet(77, HeartbeatChunk(b"x"), source_port=5000, destination_port=SERVER_PORT)
@@ -329,7 +329,7 @@ def test_a_packet_from_a_group_gets_no_answer() -> None:
     assert server.packets_to_send(net.now) == []
 
 
-def test_an_init_ack_goes_back_where_the_init_came_from() -> None:
+def test_sends_init_ack_to_the_source_of_the_init() -> None:
     net = Net()
     net.server()
     client = net.client()
@@ -391,7 +391,7 @@ def test_packets_grow_to_what_the_first_link_takes() -> None:
     assert len(refused) == len(both)  # one probe each, and never again
 
 
-def test_who_is_no_peer_is_told_nothing_of_packets_that_are_too_long() -> None:
+def test_ignores_packet_too_long_for_an_unknown_destination() -> None:
     net, server, _, _ = connected()
     stranger = packet(1, ShutdownCompleteChunk())
     assert not server.dont_fragment(client_at(3), stranger)

@@ -91,7 +91,7 @@ def test_a_flood_of_inits_leaves_nothing_behind_and_service_continues(seed: int)
     assert len(server) == 2
 
 
-def test_inits_that_are_answered_leave_no_memory_behind() -> None:
+def test_answering_inits_keeps_no_memory() -> None:
     net = Net()
     server = net.server(limits=EndpointOptions(init_rate=1e9, init_burst=1e9))
     random = Random(1)
@@ -117,7 +117,7 @@ def test_inits_that_are_answered_leave_no_memory_behind() -> None:
     assert server.next_timeout() is None
 
 
-def test_packets_out_of_the_blue_take_no_answer_from_an_init() -> None:
+def test_packets_out_of_the_blue_do_not_use_the_budget_of_inits() -> None:
     net = Net()
     server, client = net.server(), net.client()
     random = Random(3)
@@ -182,7 +182,7 @@ def test_a_forged_cookie_gets_nothing(position: int) -> None:
 
 
 @pytest.mark.parametrize("cookie", [b"", b"\0" * 40, b"\xff" * 1000])
-def test_what_is_no_cookie_gets_nothing(cookie: bytes) -> None:
+def test_ignores_cookies_that_were_not_issued_here(cookie: bytes) -> None:
     net = Net()
     server = net.server()
     sent = packet(5, CookieEchoChunk(cookie), source_port=5000, destination_port=SERVER_PORT)
@@ -212,7 +212,7 @@ def test_an_expired_cookie_sets_up_nothing_and_is_called_stale() -> None:
     assert (server.events(), len(server)) == ([], 0)
 
 
-def test_a_cookie_replayed_after_the_end_sets_up_no_ghost() -> None:
+def test_a_cookie_replayed_after_the_end_sets_up_nothing() -> None:
     net = Net()
     server, client = net.server(), net.client()
     assoc_id = net.connect(client)
@@ -251,7 +251,7 @@ def test_a_cookie_outlives_one_change_of_the_secret_but_not_two(changes: int, al
 
 
 @seeds(3)
-def test_damaged_packets_raise_nothing_and_harm_nobody(seed: int) -> None:
+def test_damaged_packets_raise_nothing_and_end_no_association(seed: int) -> None:
     net = Net(seed)
     server, client = net.server(), net.client()
     assoc_id = net.connect(client)

@@ -51,7 +51,7 @@ def test_init_tries_the_addresses_in_turn() -> None:
     assert any(isinstance(event, AssociationLost) for event in a.events())
 
 
-def test_an_answer_goes_where_the_init_came_from() -> None:
+def test_sends_init_ack_to_the_source_of_the_init() -> None:
     a, z = both()
     a.connect(1.0, [Z])
     ((_, (init,)),) = a.packets_to_send(1.0)
@@ -61,7 +61,7 @@ def test_an_answer_goes_where_the_init_came_from() -> None:
     assert chunks([init_ack], InitAckChunk)
 
 
-def test_a_packet_out_of_the_blue_is_answered_where_it_came_from() -> None:
+def test_answers_a_packet_out_of_the_blue_at_its_source() -> None:
     a, z = both()
     a.connect(1.0)
     init = read(a.datagrams_to_send(1.0)[0]).chunks[0]

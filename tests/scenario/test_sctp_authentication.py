@@ -84,7 +84,7 @@ def test_data_is_signed_and_arrives(interleaving: bool) -> None:
     assert pair.received_by_z() == [b"x" * 100_000, b"small"]
 
 
-def test_only_packets_with_what_the_peer_lists_are_signed() -> None:
+def test_signs_only_packets_with_chunk_types_that_the_peer_lists() -> None:
     pair = Pair(signing(HEARTBEAT), signing(DATA)).establish()
     # A lists HEARTBEAT, Z lists DATA: A signs DATA and Z signs HEARTBEAT.
     pair.send_a(b"data")
@@ -110,7 +110,7 @@ def test_data_that_is_not_signed_is_discarded() -> None:
     assert pair.received_by_z() == [b"stripped"]
 
 
-def test_a_packet_whose_hmac_does_not_fit_is_discarded() -> None:
+def test_discards_a_packet_with_a_wrong_hmac() -> None:
     pair = Pair(signing(DATA)).establish()
     pair.send_a(b"changed")
     (datagram,) = pair.from_a()
@@ -149,7 +149,7 @@ def test_cookie_echo_is_signed_and_checked_before_there_is_an_association() -> N
     assert pair.a_saw(AssociationEstablished)
 
 
-def test_who_does_not_know_the_shared_key_gets_no_association() -> None:
+def test_a_peer_without_the_shared_key_gets_no_association() -> None:
     z_options = signing(COOKIE_ECHO, shared_keys=((1, b"secret"),), active_key=1)
     pair = Pair(replace(z_options, shared_keys=((1, b"guessed"),)), z_options)
     pair.a.connect(pair.now)
@@ -157,7 +157,7 @@ def test_who_does_not_know_the_shared_key_gets_no_association() -> None:
     assert (pair.z.state, pair.a.state) == (S.CLOSED, S.COOKIE_ECHOED)
 
 
-def test_messages_are_signed_with_the_key_that_is_active_when_they_are_given_to_send() -> None:
+def test_signs_a_message_with_the_key_that_was_active_when_it_was_queued() -> None:
     options = signing(DATA, shared_keys=((1, b"one"), (2, b"two")), active_key=1)
     pair = Pair(options).establish()
     pair.send_a(b"with one")
@@ -175,7 +175,7 @@ def test_messages_are_signed_with_the_key_that_is_active_when_they_are_given_to_
         pair.send_a(b"with three", auth_key=3)
 
 
-def test_a_deactivated_key_is_free_once_all_that_is_signed_with_it_has_arrived() -> None:
+def test_frees_a_deactivated_key_when_all_its_messages_are_acknowledged() -> None:
     options = signing(DATA, shared_keys=((1, b"one"), (2, b"two")), active_key=1)
     pair = Pair(options).establish()
     pair.send_a(b"with one")
@@ -192,7 +192,7 @@ def test_a_deactivated_key_is_free_once_all_that_is_signed_with_it_has_arrived()
     assert pair.received_by_z() == [b"with one"]
 
 
-def test_what_is_sent_again_is_signed_with_its_own_key() -> None:
+def test_signs_a_retransmission_with_the_key_of_its_message() -> None:
     options = signing(DATA, shared_keys=((1, b"one"), (2, b"two")), active_key=1)
     pair = Pair(options).establish()
     pair.send_a(b"with one")
@@ -224,7 +224,7 @@ def test_a_peer_that_cannot_sign_is_refused_where_that_is_wanted() -> None:
     assert [event.cause_code for event in other.a_saw(AssociationLost)] == [MISSING_MANDATORY_PARAMETER]
 
 
-def test_where_nothing_has_to_be_signed_the_user_is_told_that_the_peer_cannot() -> None:
+def test_reports_that_the_peer_does_not_authenticate() -> None:
     pair = Pair(signing(), changed()).establish()
     assert pair.a_saw(AuthenticationChanged) == [AuthenticationChanged(0, NO_AUTH)]
     pair.send_a(b"plain")
@@ -288,7 +288,7 @@ def test_a_restarted_peer_has_a_key_of_its_own() -> None:
     assert pair.received_by_a() == [b"and back"]
 
 
-def test_a_lossy_association_loses_nothing_of_what_it_signs() -> None:
+def test_delivers_all_signed_messages_over_a_lossy_network() -> None:
     pair = Pair(signing(DATA, SACK, shared_keys=((1, b"one"), (2, b"two")))).establish()
     expected = []
     for number in range(60):

@@ -43,7 +43,7 @@ def test_a_message_arrives_with_its_stream_and_ppid() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, FRAGMENT - 1, FRAGMENT, FRAGMENT + 1, 65_536, 10_000_000])
-def test_messages_of_any_size_arrive_whole(size: int) -> None:
+def test_delivers_messages_of_any_size_whole(size: int) -> None:
     pair = Pair(changed(receive_window=300_000, slow_start_limit=100, max_burst=100)).establish()
     message = bytes(i * 31 & 0xFF for i in range(min(size, 1000))) * (size // 1000 + 1)
     message = message[:size]
@@ -205,7 +205,7 @@ def test_t3_rtx_backs_off_resends_one_packet_and_starts_slowly_again() -> None:
     assert pair.received_by_z() == [bytes(10 * FRAGMENT)]
 
 
-def test_a_silent_peer_is_given_up_after_association_max_retrans() -> None:
+def test_gives_up_a_silent_peer_after_association_max_retrans() -> None:
     pair = Pair(changed(association_max_retrans=3, path_max_retrans=1)).establish()
     pair.send_a(b"into the void", context=42)
     pair.from_a()
@@ -233,7 +233,7 @@ def test_round_trips_set_the_rto_within_its_bounds() -> None:
     assert 0.1 <= stats.rto <= 5.0
 
 
-def test_the_congestion_window_bounds_what_is_in_flight() -> None:
+def test_the_congestion_window_limits_the_flight() -> None:
     pair = Pair().establish()
     pair.send_a(bytes(100_000))
     pair.from_a()
@@ -243,7 +243,7 @@ def test_the_congestion_window_bounds_what_is_in_flight() -> None:
     assert stats.cwnd <= stats.flight_size < stats.cwnd + 1200
 
 
-def test_slow_start_grows_by_what_was_acknowledged_and_idle_windows_shrink() -> None:
+def test_slow_start_grows_by_acknowledged_bytes_and_idle_windows_shrink() -> None:
     pair = Pair(changed(slow_start_limit=100, max_burst=100)).establish()
     pair.send_a(bytes(300_000))
     pair.exchange(2000)
@@ -255,7 +255,7 @@ def test_slow_start_grows_by_what_was_acknowledged_and_idle_windows_shrink() -> 
     assert pair.a.stats().cwnd < 5000
 
 
-def test_max_burst_limits_what_leaves_at_once() -> None:
+def test_max_burst_limits_the_packets_sent_at_once() -> None:
     pair = Pair(changed(initial_cwnd=100_000, max_burst=4)).establish()
     pair.send_a(bytes(100_000))
     assert len(pair.from_a()) == 4
@@ -414,7 +414,7 @@ def test_a_message_longer_than_announced_ends_the_association_before_it_fills_me
         SackChunk(-1, 100_000, [(2, 3), (2, 3)], []),
     ],
 )
-def test_a_sack_for_what_was_never_sent_ends_the_association(sack: SackChunk) -> None:
+def test_a_sack_for_a_tsn_never_sent_aborts_the_association(sack: SackChunk) -> None:
     """RFC 9260, 12.4: "An SCTP implementation MUST abort the association if it receives a SACK chunk acknowledging a
     TSN that has not been sent."
     """
@@ -432,7 +432,7 @@ def test_a_sack_for_what_was_never_sent_ends_the_association(sack: SackChunk) ->
 
 
 @pytest.mark.parametrize("gaps", [[(0, 0)], [(1, 1), (1, 1)]])
-def test_a_sack_whose_gap_ack_blocks_make_no_sense_is_ignored(gaps: list[tuple[int, int]]) -> None:
+def test_ignores_a_sack_with_impossible_gap_ack_blocks(gaps: list[tuple[int, int]]) -> None:
     pair = Pair(changed(initial_cwnd=100_000)).establish()
     pair.send_a(bytes(3 * FRAGMENT))
     datagrams = pair.from_a()
@@ -498,7 +498,7 @@ def test_heartbeats_watch_an_idle_path() -> None:
 
 
 @pytest.mark.parametrize("info", [b"now", b"then"])
-def test_what_else_a_heartbeat_holds_comes_back_unchanged(info: bytes) -> None:
+def test_returns_all_parameters_of_a_heartbeat_unchanged(info: bytes) -> None:
     # RFC 9260, 8.3: "a HEARTBEAT ACK chunk that contains the Heartbeat Information TLV, together with any other
     # received TLVs, copied unchanged from the received HEARTBEAT chunk."
     pair = Pair().establish()

@@ -202,7 +202,7 @@ def test_an_address_is_added_verified_and_used() -> None:
     assert {there for _, there in net.sent(DataChunk, before)} == {A2, Z1}
 
 
-def test_nothing_but_heartbeats_goes_to_an_added_address_before_it_is_verified() -> None:
+def test_sends_only_heartbeats_to_an_added_address_until_it_is_verified() -> None:
     net = Net(z=Host(Z_SEED, Z1, Z2)).establish()
     net.a.machine.add_address(A2)  # but A does not have it: nothing answers there
     net.settle()
@@ -229,7 +229,7 @@ def test_an_address_is_deleted() -> None:
     net.talk()
 
 
-def test_what_is_under_way_to_a_deleted_address_arrives_by_another() -> None:
+def test_retransmits_data_in_flight_to_a_deleted_address_on_another_path() -> None:
     net = Net(Host(A_SEED, A1, A2), Host(Z_SEED, Z1, Z2)).establish()
     net.a.bound.remove(A1)  # gone, and Z sends there
     for number in range(20):
@@ -240,7 +240,7 @@ def test_what_is_under_way_to_a_deleted_address_arrives_by_another() -> None:
     assert [event.data[0] for event in net.a.of(MessageReceived)] == list(range(20))
 
 
-def test_a_host_that_moves_goes_on_with_its_association() -> None:
+def test_an_association_survives_a_host_that_changes_its_address() -> None:
     # RFC 5061, 5.3.2: the sender "may only have one IP address in an association that is being renumbered."
     net = Net().establish()
     net.a.bound[:] = [A3]
@@ -258,7 +258,7 @@ def test_a_host_that_moves_goes_on_with_its_association() -> None:
     net.talk()
 
 
-def test_the_peer_is_asked_to_send_elsewhere() -> None:
+def test_requests_that_the_peer_sends_to_another_address() -> None:
     net = Net(Host(A_SEED, A1, A2), Host(Z_SEED, Z1, Z2)).establish()
     net.a.machine.request_peer_primary(A2)
     net.settle()
@@ -295,7 +295,7 @@ def test_one_asconf_at_a_time() -> None:
     assert numbers == [own.sequence_number + 1]
 
 
-def test_an_unanswered_asconf_goes_another_way_unchanged() -> None:
+def test_retransmits_an_unanswered_asconf_unchanged_on_another_path() -> None:
     net = Net(Host(A_SEED, A1, A2), Host(Z_SEED, Z1, Z2)).establish()
     before = len(net.log)
     net.a.machine.add_address(A3)
@@ -307,7 +307,7 @@ def test_an_unanswered_asconf_goes_another_way_unchanged() -> None:
     assert net.a.of(LocalAddressChanged)[0].accepted
 
 
-def test_a_lost_answer_is_given_again() -> None:
+def test_repeats_a_lost_asconf_ack() -> None:
     net = Net(Host(A_SEED, A1, A2), Host(Z_SEED, Z1, Z2)).establish()
     net.a.machine.delete_address(A1)
     asconf = net.a.machine.packets_to_send(net.now)[0][1]
@@ -318,7 +318,7 @@ def test_a_lost_answer_is_given_again() -> None:
     assert net.z.statuses(A1) == [PathStatus.REMOVED]
 
 
-def test_a_peer_that_never_answers_an_asconf_is_given_up() -> None:
+def test_gives_up_a_peer_that_never_answers_an_asconf() -> None:
     net = Net(Host(A_SEED, A1, association_max_retrans=2, rto_max=2.0)).establish()
     net.lost = 1000
     net.a.machine.add_address(A3)
@@ -326,7 +326,7 @@ def test_a_peer_that_never_answers_an_asconf_is_given_up() -> None:
     assert net.a.of(AssociationLost)
 
 
-def test_what_cannot_be_asked_for_is_refused_at_once() -> None:
+def test_refuses_impossible_address_changes_at_once() -> None:
     with pytest.raises(InvalidState):
         Association(AssociationOptions(), entropy(1)).add_address(A2)
     net = Net().establish()
@@ -398,7 +398,7 @@ def test_a_peer_that_would_not_sign_is_refused() -> None:
         assert other.machine.state is S.CLOSED
 
 
-def test_while_an_address_is_deleted_an_abort_for_a_late_packet_from_it_ends_nothing() -> None:
+def test_ignores_an_abort_for_a_late_packet_from_an_address_being_deleted() -> None:
     # RFC 5061, 5.3.1: "an Abort MUST be ignored if the destination address of the Abort message is that of a
     # destination being deleted."
     net = Net(Host(A_SEED, A1, A2), Host(Z_SEED, Z1, Z2)).establish()
@@ -454,7 +454,7 @@ def test_the_wildcard_means_the_source() -> None:
     assert net.z.machine.peer_addresses() == [(A1, UDP)]
 
 
-def test_from_an_unknown_source_only_an_asconf_that_names_a_known_address_is_taken() -> None:
+def test_accepts_from_an_unknown_source_only_an_asconf_that_names_a_known_address() -> None:
     net = Net().establish()
     assert net.ask(add(1, A2), own=A3, source=A2) is None
     assert net.z.machine.peer_addresses() == [(A1, UDP)]
@@ -472,7 +472,7 @@ def test_an_address_is_not_added_twice_and_there_is_a_limit() -> None:
     assert len(net.z.machine.peer_addresses()) == MAX_ADDRESSES
 
 
-def test_requests_that_make_no_sense_are_refused() -> None:
+def test_refuses_senseless_requests_of_the_peer() -> None:
     net = Net().establish()
     unknown = UnknownParameter(0xC0FF, b"\0\0\0\5....")
     ack = net.ask(
@@ -512,7 +512,7 @@ def test_two_asconfs_in_a_packet_are_answered_together() -> None:
     assert [names(packet) for packet in answers] == [["Auth", "AsconfAck", "AsconfAck"]]
 
 
-def test_an_answer_to_what_was_never_asked_ends_the_association() -> None:
+def test_an_asconf_ack_for_a_request_never_sent_aborts_the_association() -> None:
     # RFC 5061, 5.3, F0: "the endpoint MUST ABORT the association."
     net = Net().establish()
     number = net.z.machine.local_initial_tsn

@@ -130,7 +130,7 @@ def test_data_during_shutdown_sent_is_acknowledged_with_shutdown() -> None:
     assert (pair.a.state, pair.z.state) == (S.CLOSED, S.CLOSED)
 
 
-def test_a_peer_that_still_delivers_is_given_time_and_one_that_does_not_is_aborted() -> None:
+def test_the_shutdown_guard_waits_for_a_peer_that_delivers_and_aborts_another() -> None:
     pair = Pair(
         changed(rto_max=1.0, association_max_retrans=100, initial_cwnd=100_000, max_burst=20, heartbeat_interval=0)
     ).establish()
@@ -239,7 +239,7 @@ def test_a_closed_association_can_connect_again() -> None:
 # -- Verification Tags, section 8.5 ---------------------------------------------------------------------------
 
 
-def test_a_wrong_tag_is_discarded_whatever_the_packet_holds() -> None:
+def test_discards_a_packet_with_a_wrong_tag_whatever_its_chunks() -> None:
     pair = Pair().establish()
     _, tag_z = tags(pair)
     before = pair.z.stats().packets_discarded

@@ -103,7 +103,7 @@ def test_keeps_no_state_of_an_init_until_the_cookie_returns() -> None:
     assert pair.z.next_timeout() is None
 
 
-def test_streams_are_negotiated_to_what_the_other_accepts() -> None:
+def test_negotiates_streams_down_to_the_number_the_peer_accepts() -> None:
     pair = Pair(changed(outbound_streams=100, inbound_streams=7), changed(outbound_streams=50, inbound_streams=20))
     pair.establish()
     assert (pair.a.outbound_streams, pair.a.inbound_streams) == (20, 7)
@@ -123,7 +123,7 @@ def test_a_message_queued_on_a_stream_the_peer_does_not_accept_is_reported() -> 
     assert pair.received_by_z() == [b"fine"]
 
 
-def test_init_is_sent_again_with_backoff_and_then_given_up() -> None:
+def test_retransmits_init_with_backoff_and_then_gives_up() -> None:
     pair = Pair(changed(max_init_retransmits=3, rto_initial=1.0, rto_max=3.0))
     pair.a.connect(pair.now)
     pair.send_a(b"never")
@@ -222,7 +222,7 @@ def test_an_init_in_cookie_wait_is_answered_with_the_parameters_of_our_own() -> 
     assert pair.a.state is S.COOKIE_WAIT
 
 
-def test_a_peer_that_restarts_is_taken_up_again() -> None:
+def test_sets_the_association_up_again_for_a_peer_that_restarts() -> None:
     pair = Pair().establish()
     pair.send_a(b"before")
     pair.exchange()
@@ -302,7 +302,7 @@ def test_a_stale_cookie_that_matches_the_association_is_still_good() -> None:
     assert names(pair.from_z()[0]) == ["CookieAck"]
 
 
-def test_forged_and_foreign_cookies_get_no_answer() -> None:
+def test_ignores_forged_and_foreign_cookies() -> None:
     pair = Pair()
     pair.a.connect(pair.now)
     pair.to_z(*pair.from_a())
@@ -467,7 +467,7 @@ def test_the_handshake_measures_the_round_trip_on_both_sides() -> None:
 
 
 @pytest.mark.parametrize("lost", [0, 1])
-def test_what_was_sent_twice_measures_nothing(lost: int) -> None:
+def test_a_retransmitted_handshake_chunk_measures_no_round_trip(lost: int) -> None:
     # RFC 9260, 6.3.1, C5: "Karn's algorithm: RTT measurements MUST NOT be made using chunks that were retransmitted
     # (and thus for which it is ambiguous whether the reply was for the first instance of the chunk or for a later
     # instance)."
@@ -479,7 +479,7 @@ def test_what_was_sent_twice_measures_nothing(lost: int) -> None:
     assert pair.z.stats().srtt == (None if lost == 1 else pytest.approx(0.06))
 
 
-def test_data_that_goes_with_the_cookie_has_its_timer_once_that_is_acknowledged() -> None:
+def test_starts_t3_rtx_for_data_sent_with_cookie_echo_after_cookie_ack() -> None:
     pair = Pair(changed(rto_min=0.1))
     pair.send_a(b"early")
     pair.a.connect(pair.now)

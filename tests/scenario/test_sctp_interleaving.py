@@ -75,7 +75,7 @@ def test_i_data_is_announced_by_default_and_used_when_both_announce_it() -> None
 
 
 @pytest.mark.parametrize("a_does", [True, False])
-def test_with_a_peer_that_does_not_announce_it_data_is_used(a_does: bool) -> None:
+def test_uses_data_with_a_peer_that_does_not_announce_i_data(a_does: bool) -> None:
     pair = Pair(changed(interleaving=a_does), changed(interleaving=not a_does)).establish()
     pair.send_a(bytes(5000), max_retransmissions=0)
     pair.send_z(b"y")
@@ -259,7 +259,7 @@ def test_messages_longer_than_the_window_arrive_though_mixed_with_others() -> No
     assert pair.z.stats().receive_buffered == 0
 
 
-def test_no_more_messages_are_begun_than_the_peer_can_hold() -> None:
+def test_starts_no_more_messages_than_the_peer_can_hold() -> None:
     pair = interleaved(receive_window=100_000)
     for stream_id in range(20):
         pair.send_a(bytes(20_000), stream_id=stream_id)
@@ -282,7 +282,7 @@ def test_no_more_messages_are_begun_than_the_peer_can_hold() -> None:
     assert 2 <= most <= 5
 
 
-def test_a_peer_that_fills_the_window_with_messages_it_cannot_finish_is_cut_off() -> None:
+def test_aborts_a_peer_that_fills_the_window_with_unfinished_messages() -> None:
     pair = interleaved(receive_window=100_000)
     pair.send_a(b"?")
     datagrams = pair.from_a()
@@ -314,7 +314,7 @@ def test_i_forward_tsn_lists_unordered_messages_too() -> None:
 
 
 @pytest.mark.parametrize("unordered", [False, True])
-def test_what_came_of_a_message_given_up_is_dropped_and_others_are_not_touched(unordered: bool) -> None:
+def test_drops_the_fragments_of_an_abandoned_message_only(unordered: bool) -> None:
     pair = interleaved()
     pair.send_a(bytes(4 * FRAGMENT), stream_id=1, unordered=unordered, max_retransmissions=0, context="given up")
     pair.send_a(bytes(4 * FRAGMENT), stream_id=2)
@@ -332,7 +332,7 @@ def test_what_came_of_a_message_given_up_is_dropped_and_others_are_not_touched(u
 
 
 @pytest.mark.parametrize("unordered", [False, True])
-def test_a_message_given_up_half_sent_is_forgotten_by_the_receiver(unordered: bool) -> None:
+def test_the_receiver_drops_a_message_abandoned_half_sent(unordered: bool) -> None:
     pair = interleaved(max_burst=2, initial_cwnd=0)
     pair.send_a(bytes(10 * FRAGMENT), lifetime=0.3, unordered=unordered)
     first = pair.from_a()
@@ -353,7 +353,7 @@ def test_a_message_given_up_half_sent_is_forgotten_by_the_receiver(unordered: bo
 
 
 @pytest.mark.parametrize("unordered", [False, True])
-def test_a_late_fragment_of_a_message_given_up_is_not_kept(unordered: bool) -> None:
+def test_discards_a_late_fragment_of_an_abandoned_message(unordered: bool) -> None:
     pair = interleaved()
     pair.send_a(b"?", stream_id=9)
     datagrams = pair.from_a()
@@ -368,7 +368,7 @@ def test_a_late_fragment_of_a_message_given_up_is_not_kept(unordered: bool) -> N
     assert pair.z.stats().receive_buffered == 0
 
 
-def test_i_forward_tsn_releases_what_waited() -> None:
+def test_i_forward_tsn_releases_waiting_messages() -> None:
     pair = interleaved()
     pair.send_a(b"lost", max_retransmissions=0)
     pair.from_a()
@@ -384,7 +384,7 @@ def test_i_forward_tsn_releases_what_waited() -> None:
 # -- stream reset and wraps -----------------------------------------------------------------------------
 
 
-def test_a_stream_reset_begins_both_kinds_of_message_identifiers_anew() -> None:
+def test_a_stream_reset_restarts_both_kinds_of_message_identifiers() -> None:
     pair = interleaved()
     for unordered in (False, True):
         pair.send_a(b"old", stream_id=5, unordered=unordered)

@@ -24,7 +24,7 @@ from .sctp_pair import Pair, S, changed, chunks, names, packet, read
 # -- setting up -----------------------------------------------------------------------------------------------
 
 
-def test_an_init_ack_asks_for_no_more_streams_than_the_init_accepts() -> None:
+def test_an_init_ack_requests_at_most_the_streams_the_init_accepts() -> None:
     # RFC 9260, 3.3.3: "the value MUST NOT be greater than the MIS value sent in the INIT chunk."
     pair = Pair()
     pair.to_z(packet(0, InitChunk(5, 100_000, 10, 7, 1, [])))
@@ -92,7 +92,7 @@ def test_port_zero_is_the_callers_mistake(ports: dict[str, int]) -> None:
         changed(**ports)
 
 
-def test_an_acknowledgement_may_be_delayed_by_half_a_second_and_no_more() -> None:
+def test_sack_delay_is_limited_to_half_a_second() -> None:
     assert changed(sack_delay=0.5).sack_delay == 0.5
     with pytest.raises(ValueError, match="sack_delay"):
         changed(sack_delay=0.501)
@@ -101,7 +101,7 @@ def test_an_acknowledgement_may_be_delayed_by_half_a_second_and_no_more() -> Non
 # -- data -----------------------------------------------------------------------------------------------------
 
 
-def test_no_more_ordered_messages_are_under_way_than_have_sequence_numbers() -> None:
+def test_ordered_messages_in_flight_never_exceed_the_sequence_numbers() -> None:
     pair = Pair(changed(initial_cwnd=1 << 30, max_burst=1 << 20, pacing=False)).establish()
     for _ in range(65_600):
         pair.send_a(b"x")
@@ -160,7 +160,7 @@ def test_a_path_that_answers_again_is_active_again() -> None:
     ]
 
 
-def test_a_peer_that_acknowledges_only_what_was_given_up_is_no_silent_peer() -> None:
+def test_a_sack_for_abandoned_data_alone_clears_the_error_count() -> None:
     pair = Pair(changed(association_max_retrans=2, heartbeat_interval=0.0)).establish()
     for _ in range(6):
         pair.send_a(b"once", max_retransmissions=0)
@@ -205,7 +205,7 @@ def test_a_change_of_the_path_before_there_is_an_association_is_nothing() -> Non
 
 
 @pytest.mark.parametrize("unknown", [10, 40, 200])
-def test_one_packet_is_answered_by_one_whatever_it_is_crammed_with(unknown: int) -> None:
+def test_answers_one_packet_of_many_chunks_with_one_packet(unknown: int) -> None:
     # RFC 9260, 12.4: "the sender of the response chunk(s) MUST NOT send more than one packet containing chunks other
     # than DATA chunks."
     pair = Pair().establish()

@@ -121,7 +121,7 @@ def test_the_wait_between_inits_has_a_bound_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(("a", "z"), [(7, 0xFFFFFFFF), (None, 0), (5, None)])
-def test_each_side_is_told_the_others_adaptation(a: int | None, z: int | None) -> None:
+def test_each_side_reports_the_adaptation_indication_of_the_other(a: int | None, z: int | None) -> None:
     machines = Pair(changed(adaptation_indication=a), changed(adaptation_indication=z)).establish()
     assert [event.code for event in machines.a_saw(AdaptationIndicated)] == ([] if z is None else [z])
     assert [event.code for event in machines.z_saw(AdaptationIndicated)] == ([] if a is None else [a])

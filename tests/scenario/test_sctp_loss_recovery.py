@@ -117,7 +117,7 @@ def test_new_data_is_the_better_probe() -> None:
     assert tsns(probe) == tsns([new])
 
 
-def test_a_probe_answered_by_the_original_costs_no_window() -> None:
+def test_a_probe_for_data_that_was_not_lost_keeps_the_window() -> None:
     pair, datagrams = in_flight(3)
     cwnd = pair.a.stats().cwnd
     probe = pair.expire_a()
@@ -153,7 +153,7 @@ def test_messages_that_may_not_be_sent_again_are_not_used_as_probes() -> None:
     assert len(tsns(first)) == 1
 
 
-def test_needless_retransmissions_are_noticed_and_the_window_given_back() -> None:
+def test_restores_the_window_after_needless_retransmissions() -> None:
     pair, datagrams = in_flight(20)
     cwnd = pair.a.stats().cwnd
     pair.now += RTT
@@ -188,7 +188,7 @@ def test_a_timeout_that_was_only_a_delay_is_undone() -> None:
     assert pair.a.state is S.ESTABLISHED
 
 
-def test_a_whole_lost_window_is_recovered_in_order_and_once() -> None:
+def test_recovers_a_lost_window_in_order_and_once() -> None:
     pair, datagrams = in_flight(40)
     pair.send_a(b"after")
     pair.from_a()
@@ -253,7 +253,7 @@ def sack(pair: Pair, cumulative_tsn_ack: int, blocks: list[tuple[int, int]]) -> 
     pair.to_a(packet(pair.a.local_tag, SackChunk(cumulative_tsn_ack & 0xFFFFFFFF, 1_000_000, blocks, [])))
 
 
-def test_what_a_sack_has_no_room_for_is_not_taken_for_dropped() -> None:
+def test_does_not_treat_tsns_beyond_the_room_of_a_sack_as_reneged() -> None:
     # RFC 9260, 6.7: "This single SACK chunk MUST report the Gap Ack Blocks from the lowest to highest TSNs, within the
     # size limit set by the PMTU, and leave the remaining highest TSN numbers unacknowledged."
     pair, datagrams = in_flight(60)
@@ -275,7 +275,7 @@ def test_what_a_sack_has_no_room_for_is_not_taken_for_dropped() -> None:
     assert (pair.a.stats().flight_size, pair.a.stats().retransmissions) == (0, 30)
 
 
-def test_what_was_acknowledged_taken_back_and_acknowledged_again_measures_nothing() -> None:
+def test_a_reneged_chunk_measures_no_round_trip_when_acknowledged_again() -> None:
     pair, datagrams = in_flight(10, congestion_control="bbr")
     before = tsns(datagrams)[0] - 1
     pair.now += RTT
@@ -311,7 +311,7 @@ def timed_out(pair: Pair, times: int) -> list[bytes]:
     return sent
 
 
-def test_what_is_sent_again_after_timeouts_measures_the_path_and_ends_the_backoff() -> None:
+def test_a_heartbeat_with_retransmissions_measures_the_path_and_ends_the_backoff() -> None:
     pair, _ = in_flight(1)
     before = pair.a.stats()
     sent = timed_out(pair, 4)
@@ -353,7 +353,7 @@ def test_an_answer_to_an_earlier_question_measures_nothing() -> None:
     assert pair.a.stats().rto == rto
 
 
-def test_questions_that_stay_unanswered_are_no_errors_of_their_own() -> None:
+def test_unanswered_measurements_do_not_count_as_errors() -> None:
     pair, _ = in_flight(1)
     timed_out(pair, 3)
     assert pair.a.stats().paths[0].error_count == 3

@@ -91,7 +91,7 @@ def test_both_sides_learn_each_others_addresses() -> None:
     assert pair.a.machine.primary_address == address(0, 2)
 
 
-def test_an_address_is_verified_before_anything_else_goes_there() -> None:
+def test_verifies_an_address_before_sending_anything_else_to_it() -> None:
     pair = established(3)
     for network in pair.networks[1:]:
         for link in (network.to_z, network.to_a):
@@ -138,7 +138,7 @@ def test_a_heartbeat_ack_for_another_nonce_verifies_nothing() -> None:
     assert path_of(pair.a, 1).state is PathState.UNCONFIRMED
 
 
-def test_every_address_the_user_named_is_taken_as_the_peers() -> None:
+def test_treats_every_address_passed_to_connect_as_verified() -> None:
     pair = MultiHomedPair([PERFECT] * 2)
     pair.connect(0, 1)
     pair.run(0.2)
@@ -146,7 +146,7 @@ def test_every_address_the_user_named_is_taken_as_the_peers() -> None:
     assert PathStatus.CONFIRMED not in pair.a.statuses(1)
 
 
-def test_the_handshake_goes_another_way_when_the_first_is_closed() -> None:
+def test_the_handshake_uses_another_path_when_the_first_is_cut() -> None:
     pair = MultiHomedPair([PERFECT] * 2)
     pair.cut(0)
     pair.connect(0, 1)
@@ -154,7 +154,7 @@ def test_the_handshake_goes_another_way_when_the_first_is_closed() -> None:
     assert pair.a.machine.primary_address == address(1, 2)
 
 
-def test_cookie_echo_goes_another_way_when_it_is_not_answered() -> None:
+def test_retransmits_cookie_echo_on_another_path() -> None:
     # A -> Z  INIT, Z -> A INIT ACK, A -> Z COOKIE ECHO /lost/, and again over the other path.
     pair = MultiHomedPair([PERFECT] * 2)
     pair.networks[0].to_z.drop(lambda packet: holds(packet, CookieEchoChunk))
@@ -202,7 +202,7 @@ def test_the_udp_port_of_each_path_follows_the_peer() -> None:
 # -- where things go --------------------------------------------------------------------------------------------
 
 
-def test_all_data_goes_to_the_primary_path_and_is_acknowledged_from_there() -> None:
+def test_sends_data_and_sacks_on_the_primary_path() -> None:
     pair = established()
     messages = traffic(pair)
     for _ in range(50):
@@ -231,7 +231,7 @@ def test_the_user_chooses_another_primary_path() -> None:
     assert (path_of(pair.a, 1).primary, path_of(pair.a, 1).current) == (True, True)
 
 
-def test_a_message_goes_where_its_user_wants_it() -> None:
+def test_sends_a_message_to_the_address_in_its_send_call() -> None:
     pair = established(3)
     messages = traffic(pair)
     begin = pair.now
@@ -248,7 +248,7 @@ def test_a_message_goes_where_its_user_wants_it() -> None:
         pair.a.machine.send(0, b"nowhere", ppid=0, now=pair.now, destination=("192.0.2.77", PORT))
 
 
-def test_a_message_for_a_path_that_is_inactive_goes_by_another() -> None:
+def test_sends_a_message_for_an_inactive_path_on_another() -> None:
     # RFC 9260, 6.4.1: "where the SCTP user explicitly requests to send data to an inactive destination transport
     # address before reporting an error to its ULP, the SCTP endpoint SHOULD try to send the data to an alternate
     # active destination transport address if one exists."
@@ -274,7 +274,7 @@ def test_only_an_address_that_is_the_peers_can_be_primary() -> None:
         pair.a.machine.set_primary(address(1, 2))
 
 
-def test_a_chunk_that_timed_out_goes_another_way_and_new_data_the_primary() -> None:
+def test_retransmits_after_a_timeout_on_another_path_and_sends_new_data_on_the_primary() -> None:
     # RFC 9260, 6.4: "when its peer is multi-homed, an endpoint SHOULD try to retransmit a chunk that timed out to an
     # active destination transport address that is different from the last destination address to which the chunk was
     # sent."
@@ -291,7 +291,7 @@ def test_a_chunk_that_timed_out_goes_another_way_and_new_data_the_primary() -> N
     assert pair.a.statuses(0) == []
 
 
-def test_a_fast_retransmission_goes_the_same_way_again() -> None:
+def test_a_fast_retransmission_uses_the_same_path() -> None:
     # RFC 9260, 6.4: "When its peer is multi-homed, an endpoint SHOULD send fast retransmissions to the same destination
     # transport address to which the original data was sent."
     pair = established()
@@ -398,7 +398,7 @@ def test_an_idle_path_that_fails_is_reported_and_costs_the_association_nothing()
     assert path_of(pair.a, 1).error_count == 0
 
 
-def test_when_no_path_is_left_the_association_ends() -> None:
+def test_ends_the_association_when_all_paths_fail() -> None:
     pair = established(association_max_retrans=4, rto_max=4.0)
     traffic(pair).send(pair.now, 500)
     pair.cut(0)
@@ -409,7 +409,7 @@ def test_when_no_path_is_left_the_association_ends() -> None:
     assert len(carried(pair.networks[0].to_z, DataChunk)) > 1
 
 
-def test_shutdown_goes_another_way_when_it_is_not_answered() -> None:
+def test_retransmits_shutdown_on_another_path() -> None:
     pair = established()
     pair.cut(0)
     pair.a.machine.shutdown(pair.now)
@@ -417,7 +417,7 @@ def test_shutdown_goes_another_way_when_it_is_not_answered() -> None:
     assert carried(pair.networks[1].to_z, ShutdownChunk)
 
 
-def test_nothing_is_answered_by_a_path_on_which_nothing_arrives() -> None:
+def test_sends_no_reply_on_a_path_that_does_not_work() -> None:
     # A peer whose packets come from an address that ours do not reach, as when only one direction is cut.
     pair = established(path_max_retrans=1, heartbeat_interval=1.0, rto_max=2.0)
     pair.networks[0].to_z.drop()
@@ -447,7 +447,7 @@ def restarted_a(pair: MultiHomedPair, *extra: str) -> tuple[Association, list[by
     return a, init
 
 
-def test_a_peer_that_restarts_with_its_addresses_is_taken_up_again() -> None:
+def test_sets_the_association_up_again_for_a_peer_that_restarts_with_the_same_addresses() -> None:
     pair = established()
     a, init = restarted_a(pair)
     pair.z.machine.receive_datagrams(init, pair.now, address(0, 1))

@@ -28,7 +28,7 @@ def parts(machines: Pair) -> list[MessageReceived]:
 
 @BOTH
 @pytest.mark.parametrize("unordered", [False, True])
-def test_a_long_message_comes_in_parts_that_make_it_up(interleaving: bool, unordered: bool) -> None:
+def test_delivers_a_long_message_in_parts(interleaving: bool, unordered: bool) -> None:
     machines = pair(interleaving)
     data = bytes(range(256)) * 100
     machines.send_a(data, unordered=unordered)
@@ -42,7 +42,7 @@ def test_a_long_message_comes_in_parts_that_make_it_up(interleaving: bool, unord
 
 
 @BOTH
-def test_a_message_up_to_the_point_comes_whole(interleaving: bool) -> None:
+def test_delivers_a_message_up_to_the_delivery_point_whole(interleaving: bool) -> None:
     machines = pair(interleaving)
     machines.send_a(bytes(POINT))
     machines.exchange()
@@ -52,7 +52,7 @@ def test_a_message_up_to_the_point_comes_whole(interleaving: bool) -> None:
 
 
 @BOTH
-def test_what_comes_before_its_turn_waits_whole(interleaving: bool) -> None:
+def test_a_message_before_its_turn_waits_until_it_is_whole(interleaving: bool) -> None:
     machines = pair(interleaving)
     machines.send_a(b"first")
     first = machines.from_a()
@@ -66,7 +66,7 @@ def test_what_comes_before_its_turn_waits_whole(interleaving: bool) -> None:
 
 
 @BOTH
-def test_a_gap_holds_the_parts_behind_it_back(interleaving: bool) -> None:
+def test_a_gap_delays_the_parts_behind_it(interleaving: bool) -> None:
     machines = pair(interleaving)
     machines.send_a(bytes(30_000))
     packets = machines.from_a()
@@ -79,7 +79,7 @@ def test_a_gap_holds_the_parts_behind_it_back(interleaving: bool) -> None:
 
 
 @BOTH
-def test_a_message_longer_than_any_limit_comes_through_in_parts(interleaving: bool) -> None:
+def test_delivers_a_message_longer_than_any_limit_in_parts(interleaving: bool) -> None:
     machines = pair(interleaving, max_message_size=20_000, receive_window=30_000)
     machines.send_a(bytes(500_000))
     machines.pass_time(60)
@@ -102,7 +102,7 @@ def test_parts_that_are_not_read_close_the_window(interleaving: bool) -> None:
 
 
 @BOTH
-def test_a_message_given_up_halfway_is_reported(interleaving: bool) -> None:
+def test_reports_a_message_abandoned_after_a_part(interleaving: bool) -> None:
     machines = pair(interleaving)
     machines.send_a(bytes(20_000), lifetime=2.0)
     machines.to_z(*machines.from_a()[:7])

@@ -18,7 +18,7 @@ def established() -> Pair:
     return pair
 
 
-def test_a_message_without_retransmissions_is_given_up_when_lost() -> None:
+def test_abandons_a_lost_message_without_retransmissions() -> None:
     pair = established()
     pair.send_a(b"stale", max_retransmissions=0, context="c")
     lost = pair.from_a()
@@ -103,7 +103,7 @@ def test_giving_up_one_fragment_gives_up_the_message() -> None:
     assert pair.z.stats().receive_buffered == 0
 
 
-def test_a_message_given_up_half_sent_leaves_a_hole_no_receiver_stumbles_over() -> None:
+def test_forward_tsn_covers_a_message_abandoned_half_sent() -> None:
     pair = Pair(changed(max_burst=2, tail_loss_probe=False)).establish()
     pair.send_a(bytes(10 * 1172), lifetime=0.3)
     first = pair.from_a()
@@ -143,7 +143,7 @@ def test_a_lost_forward_tsn_is_sent_again() -> None:
     assert first == again
 
 
-def test_forward_tsn_releases_what_waited_behind_the_message_given_up() -> None:
+def test_forward_tsn_releases_messages_behind_the_abandoned_one() -> None:
     pair = established()
     pair.send_a(b"lost", max_retransmissions=0)
     lost = pair.from_a()

@@ -40,14 +40,14 @@ def test_a_message_beyond_the_send_buffer_is_refused_and_fits_later() -> None:
     assert len(pair.received_by_z()) == 12
 
 
-def test_without_a_limit_everything_is_taken() -> None:
+def test_accepts_every_message_without_a_limit() -> None:
     pair = buffered(send_buffer=0)
     for _ in range(100):
         pair.send_a(bytes(10_000))
     assert pair.a.buffered_amount(1) == 1_000_000
 
 
-def test_the_lowest_priority_is_given_up_first_and_of_equals_the_oldest() -> None:
+def test_abandons_the_lowest_priority_first_and_of_equals_the_oldest() -> None:
     pair = buffered()
     for number, priority in enumerate([5, 1, 9, 9, None]):
         pair.send_a(bytes(2000), stream_id=number, drop_priority=priority, context=number)
@@ -61,7 +61,7 @@ def test_the_lowest_priority_is_given_up_first_and_of_equals_the_oldest() -> Non
     assert sorted(len(message) for message in pair.received_by_z()) == [2000, 2000, 2000, 2344, 3000]
 
 
-def test_nothing_is_given_up_when_it_would_not_suffice() -> None:
+def test_abandons_nothing_when_it_would_not_make_enough_room() -> None:
     pair = buffered()
     pair.send_a(bytes(8000))
     pair.send_a(bytes(2000), drop_priority=5)
@@ -74,7 +74,7 @@ def test_nothing_is_given_up_when_it_would_not_suffice() -> None:
     assert pair.a.buffered_amount(1) == 10_000
 
 
-def test_a_message_longer_than_the_buffer_costs_no_other() -> None:
+def test_abandons_nothing_for_a_message_longer_than_the_buffer() -> None:
     pair = buffered()
     pair.send_a(bytes(2000), drop_priority=5)
     with pytest.raises(SendBufferFull):
@@ -83,7 +83,7 @@ def test_a_message_longer_than_the_buffer_costs_no_other() -> None:
 
 
 @pytest.mark.parametrize("interleaving", [False, True])
-def test_a_message_half_sent_is_given_up_with_forward_tsn(interleaving: bool) -> None:
+def test_abandons_a_message_half_sent_with_forward_tsn(interleaving: bool) -> None:
     pair = Pair(changed(send_buffer=10_000, max_burst=2, tail_loss_probe=False, interleaving=interleaving)).establish()
     pair.send_a(bytes(10_000), drop_priority=1, context="half sent")
     first = pair.from_a()
@@ -100,7 +100,7 @@ def test_a_message_half_sent_is_given_up_with_forward_tsn(interleaving: bool) ->
     assert pair.a.stats().abandoned == AbandonedMessages(priority_sent=1)
 
 
-def test_towards_a_peer_without_partial_reliability_only_what_was_not_begun_is_given_up() -> None:
+def test_abandons_only_unsent_messages_when_the_peer_lacks_partial_reliability() -> None:
     pair = Pair(
         changed(send_buffer=10_000, max_burst=2, tail_loss_probe=False), changed(partial_reliability=False)
     ).establish()
@@ -114,7 +114,7 @@ def test_towards_a_peer_without_partial_reliability_only_what_was_not_begun_is_g
         pair.send_a(b"x")
 
 
-def test_before_the_handshake_messages_are_given_up_too() -> None:
+def test_abandons_messages_before_the_handshake() -> None:
     association = Association(AssociationOptions(send_buffer=1000), entropy(1))
     association.send(0, bytes(800), ppid=51, now=0.0, drop_priority=2, context="early")
     association.send(0, bytes(800), ppid=51, now=0.0)
@@ -124,7 +124,7 @@ def test_before_the_handshake_messages_are_given_up_too() -> None:
     assert association.stats().abandoned == AbandonedMessages(priority_unsent=1)
 
 
-def test_messages_sent_in_the_meantime_make_no_room_and_cost_no_memory() -> None:
+def test_sent_messages_are_neither_abandoned_nor_kept() -> None:
     pair = Pair(changed(send_buffer=2000)).establish()
     for number in range(1000):
         pair.send_a(bytes(100), drop_priority=number % 7)

@@ -77,7 +77,7 @@ def test_a_request_for_all_streams_resets_those_that_were_used() -> None:
     assert set(pair.a_saw(IncomingStreamsReset)[0].stream_ids) == {3, 9}
 
 
-def test_streams_that_are_fresh_need_no_reset() -> None:
+def test_unused_streams_need_no_reset() -> None:
     pair = Pair().establish()
     pair.a.request_stream_resets([5], pair.now)
     pair.to_z(*pair.from_a())
@@ -87,7 +87,7 @@ def test_streams_that_are_fresh_need_no_reset() -> None:
     assert pair.a_saw(IncomingStreamsReset) == []
 
 
-def test_what_the_sender_has_queued_goes_first() -> None:
+def test_sends_queued_data_before_the_requested_reset() -> None:
     pair = Pair().establish()
     pair.send_z(b"x", stream_id=1)
     pair.exchange()
@@ -100,7 +100,7 @@ def test_what_the_sender_has_queued_goes_first() -> None:
     assert order.index("IncomingStreamsReset") > order.index("MessageReceived") + 1
 
 
-def test_a_lost_answer_is_given_again() -> None:
+def test_repeats_a_lost_response() -> None:
     pair = Pair().establish()
     pair.send_z(b"x", stream_id=1)
     pair.exchange()
@@ -112,7 +112,7 @@ def test_a_lost_answer_is_given_again() -> None:
     assert pair.a_saw(ReconfigurationFailed) == []
 
 
-def test_a_request_that_crosses_the_very_reset_it_asks_for_finds_nothing_to_do() -> None:
+def test_a_request_that_crosses_the_reset_it_requests_gets_nothing_to_do() -> None:
     pair = Pair().establish()
     pair.send_z(b"x", stream_id=1)
     pair.exchange()
@@ -156,7 +156,7 @@ def test_streams_that_do_not_exist_are_refused() -> None:
 # -- SSN/TSN reset --------------------------------------------------------------------------------------------
 
 
-def test_tsns_and_ssns_begin_anew_on_both_sides() -> None:
+def test_restarts_tsns_and_ssns_on_both_sides() -> None:
     pair = Pair().establish()
     pair.send_a(b"a", stream_id=1)
     pair.send_z(b"z", stream_id=1)
@@ -207,7 +207,7 @@ def test_a_message_half_sent_is_sent_from_its_start_after_a_tsn_reset() -> None:
     assert pair.received_by_z() == [bytes(range(250)) * 40]
 
 
-def test_a_lost_response_to_a_tsn_reset_is_given_again_and_not_performed_twice() -> None:
+def test_repeats_a_lost_response_to_a_tsn_reset_without_resetting_twice() -> None:
     pair = Pair().establish()
     pair.a.reset_tsns(pair.now)
     pair.to_z(*pair.from_a())
@@ -220,7 +220,7 @@ def test_a_lost_response_to_a_tsn_reset_is_given_again_and_not_performed_twice()
     assert len(pair.z_saw(AssociationReset)) == len(pair.a_saw(AssociationReset)) == 1
 
 
-def test_a_tsn_reset_that_is_not_allowed_is_denied_and_data_goes_on() -> None:
+def test_denies_a_tsn_reset_that_is_not_allowed_and_continues_data() -> None:
     pair = Pair(None, changed(allow_tsn_reset=False)).establish()
     pair.a.reset_tsns(pair.now)
     pair.send_a(b"held back meanwhile")
@@ -298,7 +298,7 @@ KINDS: list[Callable[[int], Parameter]] = [
 
 
 @pytest.mark.parametrize("make", KINDS)
-def test_a_request_out_of_sequence_is_refused_whatever_its_kind(make: Callable[[int], Parameter]) -> None:
+def test_refuses_a_request_out_of_sequence_of_any_kind(make: Callable[[int], Parameter]) -> None:
     pair = Pair(changed(outbound_streams=10, inbound_streams=10)).establish()
     pair.send_a(b"x")
     datagrams = pair.from_a()
@@ -316,7 +316,7 @@ def test_a_request_out_of_sequence_is_refused_whatever_its_kind(make: Callable[[
         lambda pair: pair.a.add_streams(pair.now, outgoing=1),
     ],
 )
-def test_without_an_association_or_the_extension_the_caller_is_told(ask: Callable[[Pair], None]) -> None:
+def test_reports_requests_without_an_association_or_the_extension(ask: Callable[[Pair], None]) -> None:
     with pytest.raises(InvalidState):
         ask(Pair())
     pair = Pair(changed(outbound_streams=10), changed(stream_reset=False)).establish()

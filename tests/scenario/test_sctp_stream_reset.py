@@ -34,7 +34,7 @@ def results(datagrams: list[bytes]) -> list[int]:
     ]
 
 
-def test_a_reset_begins_the_stream_anew_on_both_sides() -> None:
+def test_a_reset_restarts_the_stream_on_both_sides() -> None:
     pair = Pair().establish()
     for _ in range(3):
         pair.send_a(b"old", stream_id=5)
@@ -58,7 +58,7 @@ def test_a_reset_begins_the_stream_anew_on_both_sides() -> None:
     assert pair.received_by_z()[-1] == b"new"
 
 
-def test_what_is_queued_goes_first_and_what_comes_later_waits() -> None:
+def test_sends_queued_messages_before_the_reset_and_later_ones_after_it() -> None:
     pair = Pair().establish()
     pair.send_a(bytes(20_000), stream_id=5)
     pair.a.reset_streams([5], pair.now)
@@ -116,7 +116,7 @@ def test_a_lost_request_is_sent_again_unchanged() -> None:
     assert pair.a_saw(OutgoingStreamsReset) == [OutgoingStreamsReset((1, 2))]
 
 
-def test_a_lost_response_is_given_again_and_the_reset_performed_once() -> None:
+def test_repeats_a_lost_response_without_resetting_twice() -> None:
     pair = Pair().establish()
     pair.a.reset_streams([1], pair.now)
     pair.to_z(*pair.from_a())
@@ -203,7 +203,7 @@ def test_towards_a_peer_without_the_extension_the_reset_fails_at_once() -> None:
     assert all("Reconfig" not in names(datagram) for datagram in pair.from_a())
 
 
-def test_misuse_is_told_to_the_caller() -> None:
+def test_wrong_calls_raise() -> None:
     pair = Pair(changed(outbound_streams=10))
     with pytest.raises(InvalidState):
         pair.a.reset_streams([1], pair.now)

@@ -33,7 +33,7 @@ def test_an_ipv4_address_mapped_into_ipv6_is_that_ipv4_address() -> None:
     assert listed_addresses([IPv6Address(bytes(10) + b"\xff\xff\xc0\x00\x02\x07")]) == ["192.0.2.7"]
 
 
-def test_the_source_comes_first_and_every_address_once() -> None:
+def test_lists_the_source_first_and_every_address_once() -> None:
     found = usable_addresses(listing("192.0.2.2", "192.0.2.1", "192.0.2.2"), ("192.0.2.1", 9899))
     assert found == [("192.0.2.1", 9899), ("192.0.2.2", 9899)]
 
@@ -52,13 +52,13 @@ def test_on_this_machine_loopback_addresses_lead_to_the_peer() -> None:
     assert found == [("127.0.0.2", 9899), ("127.0.0.3", 9899)]
 
 
-def test_the_other_family_is_used_only_by_who_has_an_address_of_it() -> None:
+def test_uses_another_address_family_only_with_an_address_of_it() -> None:
     parameters, source = listing("2001:db8::1"), ("192.0.2.1", 9899)
     assert usable_addresses(parameters, source, ["192.0.2.9"]) == [source]
     assert usable_addresses(parameters, source, ["2001:db8::9"]) == [source, ("2001:db8::1", 9899)]
 
 
-def test_a_peer_has_only_so_many_addresses() -> None:
+def test_limits_the_addresses_of_a_peer() -> None:
     found = usable_addresses(listing(*[f"192.0.2.{i}" for i in range(1, 200)]), ("192.0.2.1", 9899))
     assert len(found) == MAX_ADDRESSES
 

@@ -85,7 +85,7 @@ def test_both_sides_come_to_the_same_key() -> None:
     assert (a.peer_chunks, z.peer_chunks) == ({0, 3}, {0})
 
 
-def test_vectors_that_are_equal_as_numbers_are_taken_the_shorter_first() -> None:
+def test_puts_the_shorter_of_two_equal_key_vectors_first() -> None:
     # RFC 4895, 6.1: "If the key vectors are equal as numbers but differ in length, then the concatenation order is the
     # endpoint shared key, followed by the shorter key vector, followed by the longer key vector."
     short, long = b"\1", b"\0\1"
@@ -97,14 +97,14 @@ def test_vectors_that_are_equal_as_numbers_are_taken_the_shorter_first() -> None
     assert made == [header + plain_hmac("sha256", short + long, header + bytes(32) + b"xxxx")] * 2
 
 
-def test_what_has_to_be_signed_and_is_not_is_discarded_and_the_rest_is_not() -> None:
+def test_discards_only_unsigned_chunks_that_must_be_signed() -> None:
     assert authenticator().admit([CookieAckChunk(), DATA_CHUNK, HeartbeatChunk(b"x")]) == [
         CookieAckChunk(),
         HeartbeatChunk(b"x"),
     ]
 
 
-def test_only_what_follows_the_auth_chunk_is_signed() -> None:
+def test_accepts_as_signed_only_chunks_behind_auth() -> None:
     auth = authenticator()
     first, *rest = received(auth.sign([DATA_CHUNK.serialize()], 0), DATA_CHUNK)
     assert auth.admit([DataChunk(9, 2, 3, 51, b"before"), first, *rest]) == [DATA_CHUNK]
@@ -140,7 +140,7 @@ def test_a_second_auth_chunk_ends_the_packet() -> None:
     assert auth.admit(chunks) == []
 
 
-def test_the_first_algorithm_we_have_is_taken() -> None:
+def test_chooses_the_first_supported_algorithm() -> None:
     assert chosen_algorithm([RequestedHmacAlgorithms((9, 1, 3))]) == SHA1
     assert chosen_algorithm([RequestedHmacAlgorithms((9,))]) == 0
     assert chosen_algorithm([]) == 0
@@ -164,7 +164,7 @@ def test_types_that_cannot_be_signed_are_ignored_in_the_peers_list() -> None:
         ([Random(bytes(32)), RequestedHmacAlgorithms((1,) * 300)], (), PROTOCOL_VIOLATION),
     ],
 )
-def test_who_cannot_be_talked_to_is_refused(
+def test_refuses_unusable_authentication_parameters(
     parameters: list[Parameter], required: tuple[int, ...], code: int | None
 ) -> None:
     cause = refuse_authentication(parameters, required)
