@@ -45,7 +45,7 @@ async def connect_through(
 
     Args:
         client: A client that has joined a room. Its messages are consumed until the connection is up.
-        pc: A new connection, without descriptions.
+        pc: A new connection, without descriptions. If it has no ICE servers, it uses those of the signaling server.
         to: The id of the member to connect with; None for the first in the room.
         timeout: Seconds from the moment there is a member to connect with; None for no limit.
 
@@ -54,6 +54,9 @@ async def connect_through(
             peer connection failed. The message has the connection's own reason, and what may help.
         ConnectTimeout: The connection was not up in time. It is a `SignalingError` and a `TimeoutError`.
     """
+    configuration = pc.getConfiguration()
+    if not configuration.iceServers and client.ice_servers:
+        pc.setConfiguration(client.configuration(configuration))
     call = Call(client, pc)
     try:
         return await call.run(to, timeout)

@@ -293,6 +293,81 @@ async def test_connects_to_a_python_program_in_the_room(site, tab, python_first)
         assert await asyncio.wait_for(anext(channel), PATIENCE) == "Hello robot"
 
 
+# Counts how often the log and the list of transfers are changed: once a frame at most, not once a message.
+COUNT_CHANGES = """(() => {
+  window.changes = 0;
+  const observer = new MutationObserver(() => { window.changes += 1; });
+  for (const id of ["log", "transfers"]) observer.observe(document.getElementById(id), { childList: true });
+  return true;
+})()"""
+
+
+async def test_a_flood_of_messages_and_channels_leaves_the_page_small_and_usable(site, tab):
+    await tab.join(site.url + "#flooded", "Ada")
+    await tab.until("probe.text('#room-status') === ''")
+    async with SignalingClient(site.url, "flooded", name="flood") as client, RTCPeerConnection() as pc:
+        chat = pc.createDataChannel("chat")
+        await connect_through(client, pc)
+        await chat.opened()
+        await tab.connected()
+        await tab.page.evaluate(COUNT_CHANGES)
+        for number in range(20_000):
+            chat.send(str(number))
+            if number % 100 == 0:
+                await chat.drain()
+        await tab.hears("flood", "19999")
+        assert await tab.page.evaluate("window.changes") < 5_000
+        assert await tab.page.evaluate("document.getElementById('log').children.length") == 500
+        for _ in range(20):
+            channels = [pc.createDataChannel("file") for _ in range(30)]
+            for channel in channels:
+                await channel.opened()
+            await tab.say("ready")  # the page has the channels when this has arrived
+            assert await asyncio.wait_for(anext(chat), PATIENCE) == "ready"
+            for channel in channels:
+                channel.close()
+            for channel in channels:
+                await channel.closed()
+        assert await tab.page.evaluate("document.getElementById('transfers').children.length") == 0
+        for number in range(150):  # offers that are cancelled at once: only the latest stay in the list
+            channel = pc.createDataChannel("file")
+            await channel.opened()
+            offer = {"type": "file-offer", "version": 1, "id": f"t{number}", "name": f"{number}.txt", "size": 2}
+            channel.send(json.dumps(offer))
+            channel.send(json.dumps({"type": "file-cancel", "id": f"t{number}", "reason": "enough"}))
+            await asyncio.wait_for(channel.closed(), PATIENCE)
+        await tab.until("document.getElementById('transfers').children.length === 100")
+        await tab.say("still here")
+        assert await asyncio.wait_for(anext(chat), PATIENCE) == "still here"
+
+
+async def test_a_file_in_tiny_and_empty_messages_arrives(site, tab):
+    await tab.join(site.url + "#tiny", "Ada")
+    await tab.until("probe.text('#room-status') === ''")
+    data = os.urandom(20_001)
+    async with SignalingClient(site.url, "tiny", name="tiny") as client, RTCPeerConnection() as pc:
+        pc.createDataChannel("chat")
+        channel = pc.createDataChannel("file")
+        await connect_through(client, pc)
+        await channel.opened()
+        await tab.connected()
+        offer = {"type": "file-offer", "version": 1, "id": "t", "name": "tiny.bin", "size": len(data)}
+        channel.send(json.dumps(offer))
+        await tab.until_shown("#transfers button", "Accept")
+        await tab.click("#transfers button", "Accept")
+        messages = aiter(channel)
+        assert json.loads(await asyncio.wait_for(anext(messages), PATIENCE))["type"] == "file-accept"
+        for start in range(0, len(data), 2):
+            channel.send(b"")
+            channel.send(data[start : start + 2])
+            if start % 200 == 0:
+                await channel.drain()
+        digest = hashlib.sha256(data).hexdigest()
+        channel.send(json.dumps({"type": "file-end", "id": "t", "sha256": digest}))
+        received = json.loads(await asyncio.wait_for(anext(messages), PATIENCE))
+        assert (received["type"], received["sha256"]) == ("file-received", digest)
+
+
 async def test_the_page_computes_sha_256_correctly(site, tab):
     await tab.open(site.url)
     for size in (0, 1, 55, 56, 63, 64, 65, 119, 120, 128, 1000):

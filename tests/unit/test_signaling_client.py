@@ -306,6 +306,21 @@ async def test_takes_the_ice_servers_that_the_signaling_server_offers():
         assert client.configuration(own).iceServers == own.iceServers
 
 
+async def test_a_connection_without_ice_servers_uses_those_of_the_signaling_server():
+    async with (
+        running(options=ServerOptions(ice_servers=(IceServerOption("stun:127.0.0.1:9"),))) as url,
+        SignalingClient(url, "kitchen", name="Ada") as ada,
+        SignalingClient(url, "kitchen", name="Grace") as grace,
+        RTCPeerConnection(HERE) as a,
+        RTCPeerConnection(HERE) as z,
+    ):
+        for pc in (a, z):
+            pc.createDataChannel("chat", negotiated=True, id=0)
+        await asyncio.wait_for(asyncio.gather(connect_through(ada, a), connect_through(grace, z)), PATIENCE)
+        assert [server.urls for server in a.getConfiguration().iceServers] == ["stun:127.0.0.1:9"]
+        assert not HERE.iceServers
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -1,12 +1,15 @@
 // The page: the room named in the address, a link to each of its members, and the selected link on display.
 
 import { PeerLink, SAMPLE_INTERVAL } from "./link.js";
+import { paint } from "./paint.js";
 import { RoomSocket } from "./signaling.js";
 import {
-  $, addEntry, announce, clearProblem, showHead, showLog, showPeople, showProblem, showSamples, STATES, TransferView,
+  $, announce, clearProblem, showHead, showLog, showNewEntries, showPeople, showProblem, showSamples, STATES,
+  TransferView,
 } from "./view.js";
 
 const ECHO_ID = "echo";
+const MAX_LINKS = 32; // members that left are removed past this
 const QUIET = ["Amber", "Blue", "Bright", "Calm", "Clever", "Gentle", "Green", "Quick", "Quiet", "Silver", "Sunny", "Warm"];
 const NAMES = ["Badger", "Finch", "Fox", "Hare", "Heron", "Lynx", "Otter", "Owl", "Raven", "Robin", "Seal", "Wren"];
 
@@ -16,6 +19,7 @@ const links = new Map();
 let selected = null;
 const views = new Map(); // from transfer to TransferView
 let spokenAt = 0;
+let sender = null; // the link of the last message that is not on display
 
 // -- the room ---------------------------------------------------------------------------------------------------------
 
@@ -135,15 +139,27 @@ function addLink(peer) {
     : { iceServers: config.iceServers, sendSignal: (message) => room?.send(message) });
   links.set(link.id, link);
   link.addEventListener("state", () => linkChanged(link));
-  link.addEventListener("entry", ({ detail }) => entryAdded(link, detail));
+  link.addEventListener("entry", () => entryAdded(link));
   link.addEventListener("transfer", ({ detail }) => transferAdded(link, detail));
+  link.addEventListener("dropped", ({ detail }) => dropView(detail));
   link.addEventListener("sample", () => sampled(link));
   if (selected === null) select(link.id);
+  if (links.size > MAX_LINKS) removeOldest();
   refresh();
   return link;
 }
 
+function removeOldest() {
+  for (const [id, link] of links) {
+    if (link.gone && link !== selected && ["idle", "failed", "closed"].includes(link.state)) {
+      removeLink(id);
+      return;
+    }
+  }
+}
+
 function removeLink(id) {
+  for (const transfer of links.get(id)?.transfers ?? []) dropView(transfer);
   links.delete(id);
   if (selected?.id === id) {
     selected = null;
@@ -155,18 +171,27 @@ function removeLink(id) {
 function linkChanged(link) {
   if (link === selected) showHead(link);
   tidy(link);
-  refresh();
+  paint(refresh);
   if (link !== selected && ["connected", "failed"].includes(link.state)) announce(`${link.name}: ${STATES[link.state]}`);
 }
 
-function entryAdded(link, entry) {
+function entryAdded(link) {
   if (link === selected) {
     link.unread = 0;
-    addEntry(link, entry);
+    paint(showEntries);
   } else {
-    announce(`Message from ${link.name}`);
+    sender = link;
+    paint(announceSender);
   }
-  refresh();
+  paint(refresh);
+}
+
+function showEntries() {
+  if (selected !== null) showNewEntries(selected);
+}
+
+function announceSender() {
+  announce(`Message from ${sender.name}`);
 }
 
 function transferAdded(link, transfer) {
@@ -174,18 +199,24 @@ function transferAdded(link, transfer) {
     askBack: (name) => link.requestFile(name),
     remove: () => {
       link.forget(transfer);
-      views.delete(transfer);
-      view.item.remove();
+      dropView(transfer);
       $("choose").focus();
     },
   });
   views.set(transfer, view);
   transfer.addEventListener("change", () => view.update());
-  transfer.addEventListener("change", () => {
+  const announceOffer = () => {
     if (transfer.direction === "in" && transfer.state === "offered") announce(`${link.name} wants to send ${transfer.name}`);
-  });
+  };
+  announceOffer();
+  transfer.addEventListener("change", announceOffer);
   transfer.addEventListener("ended", () => announce(`${transfer.name}: ${view.outcome}`));
   if (link === selected) $("transfers").prepend(view.item);
+}
+
+function dropView(transfer) {
+  views.get(transfer)?.remove();
+  views.delete(transfer);
 }
 
 function sampled(link) {

@@ -8,16 +8,18 @@ const CALL_TIMEOUT = 30_000;
 const GATHERING_TIMEOUT = 3_000;
 const PING_TIMEOUT = 5_000;
 const MAX_UNANSWERED = 3;
-const MAX_ENTRIES = 500;
+export const MAX_ENTRIES = 500; // messages kept for display
 const MAX_TEXT = 16_384;
 const MAX_EARLY = 256; // candidates that arrive before their description
 const MAX_OFFERS = 50; // files that the peer may offer or send at the same time
+const MAX_TRANSFERS = 100; // transfers in the list; the oldest that failed are dropped past this
 
 const HUNG_UP = "The other side hung up.";
 
 /**
  * One peer and the call with it.
- * Events: "state", "entry" (a new message), "transfer" (a new transfer), "sample" (new measurements).
+ * Events: "state", "entry" (a new message), "transfer" (a new transfer), "dropped" (a transfer that left the list),
+ * "sample" (new measurements).
  * `state` is idle, connecting, connected, interrupted, failed or closed; `reason` is a sentence.
  */
 export class PeerLink extends EventTarget {
@@ -34,6 +36,8 @@ export class PeerLink extends EventTarget {
   #rtt = null;
   #bytes = { sent: 0, received: 0, at: 0 };
   #settled = { sent: 0, received: 0 };
+  #offering = new Set(); // file channels of the peer without an offer yet
+  #entryCount = 0;
 
   /**
    * @param info {id, name}
@@ -238,7 +242,9 @@ export class PeerLink extends EventTarget {
     this.#chat = null;
     this.#ping = null;
     this.#pinged = null;
-    for (const transfer of this.transfers) transfer.fail("the connection ended before the transfer was complete");
+    for (const transfer of [...this.#offering, ...this.transfers]) {
+      transfer.fail("the connection ended before the transfer was complete");
+    }
     pc?.close();
   }
 
@@ -251,9 +257,7 @@ export class PeerLink extends EventTarget {
         if ((data.length ?? data.byteLength ?? data.size) <= 64 && channel.bufferedAmount < 4096) channel.send(data);
       });
     } else if (channel.label === FILE_LABEL) {
-      const open = this.transfers.filter((transfer) => transfer.direction === "in" && !transfer.ended);
-      if (open.length < MAX_OFFERS) this.#addTransfer(new IncomingFile(channel));
-      else channel.close();
+      this.#awaitOffer(channel);
     } else {
       this.#useChat(channel);
     }
@@ -309,12 +313,42 @@ export class PeerLink extends EventTarget {
     this.transfers.push(transfer);
     transfer.addEventListener("ended", () => {
       this.#settled[transfer.direction === "out" ? "sent" : "received"] += transfer.moved;
+      this.#dropTransfers();
     });
     this.dispatchEvent(new CustomEvent("transfer", { detail: transfer }));
   }
 
+  /** Take a channel of the peer; it becomes a transfer in the list when the peer offers a file on it. */
+  #awaitOffer(channel) {
+    if (this.#offering.size + this.#openOffers() >= MAX_OFFERS) {
+      channel.close();
+      return;
+    }
+    const transfer = new IncomingFile(channel);
+    this.#offering.add(transfer);
+    const decide = () => {
+      if (transfer.state === "waiting" || !this.#offering.delete(transfer)) return;
+      if (!transfer.ended) this.#addTransfer(transfer);
+    };
+    transfer.addEventListener("change", decide);
+  }
+
+  #openOffers() {
+    return this.transfers.filter((transfer) => transfer.direction === "in" && !transfer.ended).length;
+  }
+
+  #dropTransfers() {
+    while (this.transfers.length > MAX_TRANSFERS) {
+      const oldest = this.transfers.find((transfer) => transfer.ended && transfer.state !== "done");
+      if (oldest === undefined) return;
+      this.forget(oldest);
+      this.dispatchEvent(new CustomEvent("dropped", { detail: oldest }));
+    }
+  }
+
   #addEntry(kind, text) {
-    this.entries.push({ kind, text });
+    this.#entryCount += 1;
+    this.entries.push({ kind, text, number: this.#entryCount });
     if (this.entries.length > MAX_ENTRIES) this.entries.shift();
     this.dispatchEvent(new CustomEvent("entry", { detail: this.entries.at(-1) }));
   }

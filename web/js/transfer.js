@@ -166,8 +166,8 @@ export class IncomingFile extends Transfer {
     this.mime = "application/octet-stream";
     this.blob = null;
     this.parts = [];
-    this.loose = [];
-    this.looseSize = 0;
+    this.buffer = null; // received bytes that are in no Blob yet
+    this.filled = 0;
     if (request !== null) {
       const ask = () => this.sendControl({ type: "file-request", name: request });
       if (channel.readyState === "open") ask();
@@ -219,15 +219,26 @@ export class IncomingFile extends Transfer {
       return;
     }
     const chunk = new Uint8Array(data);
+    if (chunk.length === 0) return;
     if (this.transferred + chunk.length > this.size) {
       this.breakOff("more bytes arrived than announced");
       return;
     }
     this.hash.update(chunk);
     this.transferred += chunk.length;
-    this.loose.push(chunk);
-    this.looseSize += chunk.length;
-    if (this.looseSize >= CONSOLIDATE) this.consolidate();
+    this.keep(chunk);
+  }
+
+  /** Copy a chunk into the buffer: thousands of small chunks would each cost an object of their own. */
+  keep(chunk) {
+    this.buffer ??= new Uint8Array(Math.min(CONSOLIDATE, this.size));
+    for (let start = 0; start < chunk.length;) {
+      const piece = chunk.subarray(start, start + this.buffer.length - this.filled);
+      this.buffer.set(piece, this.filled);
+      this.filled += piece.length;
+      start += piece.length;
+      if (this.filled === this.buffer.length) this.consolidate();
+    }
   }
 
   receiveEnd(control) {
@@ -250,14 +261,13 @@ export class IncomingFile extends Transfer {
 
   end(state, reason) {
     this.parts = [];
-    this.loose = [];
+    this.buffer = null;
     super.end(state, reason);
   }
 
   consolidate() {
-    this.parts.push(new Blob(this.loose));
-    this.loose = [];
-    this.looseSize = 0;
+    if (this.filled > 0) this.parts.push(new Blob([this.buffer.subarray(0, this.filled)])); // a Blob copies its bytes
+    this.filled = 0;
   }
 }
 

@@ -2,7 +2,7 @@
 
 import { drawChart } from "./chart.js";
 import * as format from "./format.js";
-import { SAMPLES } from "./link.js";
+import { MAX_ENTRIES, SAMPLES } from "./link.js";
 
 export const STATES = {
   idle: "Not connected",
@@ -92,23 +92,30 @@ export function showHead(link) {
   $("text").placeholder = link.canTalk ? "Write a message" : "Not connected";
 }
 
+let lastShown = 0; // number of the last entry in the log
+
 export function showLog(link) {
   $("log").replaceChildren();
+  lastShown = 0;
   if (link.entries.length === 0) {
     const hint = link.isEcho ? "Write a message: the Python peer sends it back." : "No messages yet.";
     $("log").append(element("p", { class: "placeholder" }, hint));
   }
-  for (const entry of link.entries) addEntry(link, entry);
+  showNewEntries(link);
 }
 
-export function addEntry(link, entry) {
+/** Add the entries that the log does not show yet, in one step; the layout is computed once for all of them. */
+export function showNewEntries(link) {
+  const entries = link.entries.filter((entry) => entry.number > lastShown);
+  if (entries.length === 0) return;
+  lastShown = entries.at(-1).number;
   const log = $("log");
   log.querySelector(".placeholder")?.remove();
   const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
-  const from = element("span", { class: "from" }, entry.kind === "mine" ? "You" : link.name);
-  log.append(element("p", { class: entry.kind === "mine" ? "bubble mine" : "bubble" }, from, entry.text));
-  while (log.children.length > 500) log.firstElementChild.remove();
-  if (atEnd || entry.kind === "mine") log.scrollTop = log.scrollHeight;
+  log.append(...entries.map((entry) => element("p", { class: entry.kind === "mine" ? "bubble mine" : "bubble" },
+    element("span", { class: "from" }, entry.kind === "mine" ? "You" : link.name), entry.text)));
+  for (let surplus = log.children.length - MAX_ENTRIES; surplus > 0; surplus--) log.firstElementChild.remove();
+  if (atEnd || entries.some((entry) => entry.kind === "mine")) log.scrollTop = log.scrollHeight;
 }
 
 // -- files ------------------------------------------------------------------------------------------------------------
@@ -160,6 +167,12 @@ export class TransferView {
     this.#hash.textContent = `SHA-256 ${transfer.sha256}`;
     this.#hash.hidden = transfer.state !== "done";
     this.#showActions();
+  }
+
+  /** Remove the transfer from the page, and release the file that it received. */
+  remove() {
+    if (this.#url !== null) URL.revokeObjectURL(this.#url);
+    this.item.remove();
   }
 
   /** The state of the transfer, in a sentence. */
@@ -221,10 +234,7 @@ export class TransferView {
       button("Ask for it back", () => this.#actions.askBack(name));
     }
     if (transfer.ended) {
-      button("Remove", () => {
-        if (this.#url !== null) URL.revokeObjectURL(this.#url);
-        this.#actions.remove();
-      }, "quiet");
+      button("Remove", () => this.#actions.remove(), "quiet");
     }
   }
 }
