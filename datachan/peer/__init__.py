@@ -12,13 +12,13 @@
     unread_messages.py           received messages that the application has not read
     rtc_data_channel.py          RTCDataChannel
     channel_registry.py          the channels of one connection
-    path.py, transports.py       the transport: ICE, DTLS and SCTP
+    peer_transport.py            the transport: ICE, DTLS, SCTP and data channels
     transport_views.py           RTCSctpTransport, RTCDtlsTransport, RTCIceTransport
     stats_report.py              getStats
     connection_attributes.py     the readable attributes of RTCPeerConnection
     peer_connection.py           RTCPeerConnection
 
-Callbacks are passed to constructors.
+Callbacks inside the package are named ``on_…``.
 """
 
 from __future__ import annotations

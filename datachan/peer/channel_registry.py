@@ -21,26 +21,26 @@ from datachan.dcep.channel_events import (
 from datachan.dcep.errors import ChannelNotOpen, DcepError, InvalidChannelOptions
 
 from .errors import ArgumentError, InvalidStateError, OperationError
+from .peer_transport import PeerTransport
 from .rtc_data_channel import ManagedDataChannel, RTCDataChannel
 from .transport_views import RTCSctpTransport
-from .transports import PeerTransports
 
 
 class ChannelRegistry:
     """The channels of one connection. It implements `ChannelHost` for them.
 
     Args:
-        announce: a callback for each channel that the peer opens.
+        on_announced: a callback for each channel that the peer opens.
     """
 
-    def __init__(self, announce: Callable[[RTCDataChannel], None]) -> None:
+    def __init__(self, on_announced: Callable[[RTCDataChannel], None]) -> None:
         self.core = DataChannels()
-        self.transports: PeerTransports | None = None
+        self.transport: PeerTransport | None = None
         self.sctp: RTCSctpTransport | None = None
         self.created = 0
         self.opened = 0
         self.closed = 0
-        self._announce = announce
+        self._on_announced = on_announced
         self._rtc_channels: dict[Channel, ManagedDataChannel] = {}
         self._drain_handle: asyncio.Handle | None = None
         self._ended = False
@@ -79,12 +79,12 @@ class ChannelRegistry:
     @property
     def max_message_size(self) -> float:
         """The longest message that may be sent, in bytes."""
-        return 65536 if self.transports is None else self.transports.max_message_size
+        return 65536 if self.transport is None else self.transport.max_message_size
 
     def send(self, channel: Channel, data: str | bytes) -> None:
         """Queue a message."""
         self.core.send(channel, data, _now())
-        if self.transports is None or not self.transports.send_now():
+        if self.transport is None or not self.transport.send_now():
             self._schedule_flush()
 
     def close_channel(self, channel: Channel) -> None:
@@ -94,9 +94,9 @@ class ChannelRegistry:
 
     def release_window(self, size: int) -> None:
         """Reopen the receive window by the size of a message that was read."""
-        if not self._ended and self.transports is not None and self.transports.running:
+        if not self._ended and self.transport is not None and self.transport.running:
             self.core.release_window(size)
-            self.transports.wake()
+            self.transport.wake()
 
     # -- events --------------------------------------------------------------------------------------------------------
 
@@ -137,7 +137,7 @@ class ChannelRegistry:
         self.opened += 1
         # W3C WebRTC, 6.2: "Set channel.[[ReadyState]] to "open" (but do not fire the open event, yet)."
         rtc_channel.set_open()
-        self._announce(rtc_channel)
+        self._on_announced(rtc_channel)
         rtc_channel.announce_open()
 
     def _closed(self, channel: Channel) -> None:
@@ -164,8 +164,8 @@ class ChannelRegistry:
             rtc_channel.announce_open()
 
     def _schedule_flush(self) -> None:
-        if self.transports is not None and self.transports.running:
-            self.transports.wake()
+        if self.transport is not None and self.transport.running:
+            self.transport.wake()
         elif self._drain_handle is None and not self._ended:
             # No driver drains the channels yet, so their events are delivered in the next turn of the event loop.
             try:
@@ -175,7 +175,7 @@ class ChannelRegistry:
 
     def _drain(self) -> None:
         self._drain_handle = None
-        if self.transports is None or not self.transports.running:
+        if self.transport is None or not self.transport.running:
             for event in self.core.events():
                 self.handle(event)
 

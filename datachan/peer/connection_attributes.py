@@ -8,11 +8,11 @@ from .channel_registry import ChannelRegistry
 from .configuration import RTCConfiguration
 from .event_target import EventTarget
 from .negotiation import Negotiation
+from .peer_transport import PeerTransport
 from .rtc_certificate import RTCCertificate
 from .rtc_data_channel import RTCDataChannel
 from .rtc_session_description import AppliedDescription, RTCSessionDescription
 from .transport_views import RTCSctpTransport
-from .transports import PeerTransports
 
 
 class ConnectionAttributes(EventTarget):
@@ -29,7 +29,7 @@ class ConnectionAttributes(EventTarget):
         self._certificate = certificates[0] if certificates else RTCCertificate.generateCertificate()
         self._negotiation = Negotiation()
         self._channels = ChannelRegistry(self._announce)
-        self._transports: PeerTransports | None = None
+        self._transport: PeerTransport | None = None
         self._connection_state = "new"
         self._ice_connection_state = "new"
         self._ice_gathering_state = "new"
@@ -123,8 +123,8 @@ class ConnectionAttributes(EventTarget):
         if description is None:
             return None
         parsed = description.parsed
-        if self._transports is not None and parsed.data is not None and parsed.data.transport is not None:
-            candidates, complete = self._transports.local_candidates(parsed.data.transport.ice_ufrag)
+        if self._transport is not None and parsed.data is not None and parsed.data.transport is not None:
+            candidates, complete = self._transport.local_candidates(parsed.data.transport.ice_ufrag)
             parsed = with_candidates(parsed, candidates, complete=complete)
         return RTCSessionDescription(sdp=format_description(parsed), type=description.type)
 

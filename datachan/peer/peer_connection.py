@@ -21,13 +21,13 @@ from .connection_attributes import ConnectionAttributes
 from .errors import InvalidStateError, OperationError
 from .event_target import EventHandler
 from .negotiation import check_description
+from .peer_transport import PeerTransport, TransportCallbacks
 from .rtc_certificate import RTCCertificate
 from .rtc_data_channel import RTCDataChannel
 from .rtc_session_description import RTCSessionDescription
 from .signaling_state import HAVE_LOCAL_OFFER, STABLE
 from .stats_report import RTCStatsReport, collect_stats
 from .transport_views import RTCSctpTransport
-from .transports import PeerTransports, TransportCallbacks
 
 _log = logging.getLogger("datachan.peer")
 
@@ -211,14 +211,14 @@ class RTCPeerConnection(ConnectionAttributes):
             if not parsed.belongs_to_data(remote.parsed):
                 return
             remote.add_candidate(parsed.candidate)
-            if self._transports is not None and self._transports.started:
-                self._transports.add_remote_candidates(
+            if self._transport is not None and self._transport.started:
+                self._transport.add_remote_candidates(
                     [] if parsed.candidate is None else [parsed.candidate], complete=parsed.candidate is None
                 )
 
     def restartIce(self) -> None:
         """Request an ICE restart with the next offer, and emit `negotiationneeded`."""
-        if self._transports is not None and self._transports.started and self._over is None and self._closing is None:
+        if self._transport is not None and self._transport.started and self._over is None and self._closing is None:
             self._restart_wanted = True
             self._update_negotiation_needed()
 
@@ -226,7 +226,7 @@ class RTCPeerConnection(ConnectionAttributes):
 
     async def getStats(self) -> RTCStatsReport:
         """Return a snapshot of W3C's statistics: a dictionary from id to an object with `type` and W3C's members."""
-        return collect_stats(self._certificate, self._channels, self._transports, self._channels.sctp)
+        return collect_stats(self._certificate, self._channels, self._transport, self._channels.sctp)
 
     def getTransceivers(self) -> list[object]:
         """Return an empty list, because there are no media."""
@@ -255,7 +255,7 @@ class RTCPeerConnection(ConnectionAttributes):
         """
         self._check_open()
         changed = changed_configuration(self._configuration, configuration)
-        # The transports share this object and read it when they gather.
+        # The transport shares this object and reads it when it gathers.
         self._configuration.iceServers = changed.iceServers
         self._configuration.iceTransportPolicy = changed.iceTransportPolicy
 
@@ -288,43 +288,43 @@ class RTCPeerConnection(ConnectionAttributes):
         if self._closing is not None:
             raise InvalidStateError("the RTCPeerConnection is closed")
 
-    def _open_transports(self) -> PeerTransports:
-        if self._transports is None:
-            self._transports = PeerTransports(
+    def _open_transport(self) -> PeerTransport:
+        if self._transport is None:
+            self._transport = PeerTransport(
                 self._configuration,
                 self._certificate.certificate,
                 self._channels.core,
                 TransportCallbacks(
-                    ice_state_changed=self._ice_state_changed,
-                    local_candidate=self._local_candidate,
-                    stack_event=self._stack_event,
-                    channel_event=self._channels.handle,
-                    failed=self._fail,
+                    on_ice_state_change=self._ice_state_changed,
+                    on_local_candidate=self._local_candidate,
+                    on_stack_event=self._stack_event,
+                    on_channel_event=self._channels.handle,
+                    on_failure=self._fail,
                 ),
             )
-            self._channels.transports = self._transports
-        return self._transports
+            self._channels.transport = self._transport
+        return self._transport
 
     def _create_offer(self, *, restart: bool = False) -> RTCSessionDescription:
         self._check_open()
         wanted = self._channels.created > 0 or self._configuration.alwaysNegotiateDataChannels
         if not (wanted or self._negotiation.had_data):
             return self._negotiation.create_offer(None)
-        transports = self._open_transports()
-        if (restart or self._restart_wanted) and transports.started:
-            transports.prepare_restart()
-        return self._negotiation.create_offer(transports.local_data())
+        transport = self._open_transport()
+        if (restart or self._restart_wanted) and transport.started:
+            transport.prepare_restart()
+        return self._negotiation.create_offer(transport.local_data())
 
     def _create_answer(self) -> RTCSessionDescription:
         self._check_open()
         data = self._negotiation.pending_offer.data
         if data is None or data.transport is None:
             return self._negotiation.create_answer(None, None)
-        transports = self._open_transports()
-        if transports.is_new_generation(data.transport):
+        transport = self._open_transport()
+        if transport.is_new_generation(data.transport):
             # RFC 8839, 4.4.1.1.1: ICE restarts when the ufrag and pwd in the offer change; the answer's change, too.
-            transports.prepare_restart()
-        return self._negotiation.create_answer(transports.local_data(), transports.setup)
+            transport.prepare_restart()
+        return self._negotiation.create_answer(transport.local_data(), transport.setup)
 
     def _set_local(self, given: RTCSessionDescription) -> bool:
         """Set a local description; return whether candidates are to be gathered."""
@@ -345,7 +345,7 @@ class RTCPeerConnection(ConnectionAttributes):
             if kind == "answer":
                 self._data_refused()
             return False
-        self._open_transports()
+        self._open_transport()
         self._show_sctp(description)
         if kind != "offer":
             self._connect(is_offerer=False)
@@ -364,7 +364,7 @@ class RTCPeerConnection(ConnectionAttributes):
         negotiation.set_remote(given, parsed)
         self._signaling_changed(before)
         if parsed.data is not None:
-            self._open_transports()
+            self._open_transport()
             self._show_sctp(parsed)
         if given.type == "offer":
             return
@@ -375,25 +375,25 @@ class RTCPeerConnection(ConnectionAttributes):
 
     def _check_transport(self, kind: str, parsed: SessionDescription) -> None:
         """Check that a description changes nothing that is fixed while connected."""
-        data, transports = parsed.data, self._transports
-        if data is None or data.transport is None or transports is None or transports.remote is None:
+        data, transport = parsed.data, self._transport
+        if data is None or data.transport is None or transport is None or transport.remote is None:
             return
-        known = transports.remote.transport
+        known = transport.remote.transport
         if known is None:
             return
         if data.transport.fingerprints != known.fingerprints:
             raise OperationError("the peer's certificate cannot change while connected")
         # The a=setup is ignored, because the DTLS association keeps its roles. A passive Firefox answers the actpass of
         # an ICE restart with active, and stays passive.
-        if kind != "offer" and transports.is_new_generation(data.transport) != transports.restarting:
+        if kind != "offer" and transport.is_new_generation(data.transport) != transport.restarting:
             raise OperationError("only one of offer and answer restarts ICE")
 
     def _roll_back(self, side: str) -> None:
         signaling = self._negotiation.signaling
         before = signaling.state
         signaling.roll_back(side)
-        if self._transports is not None:
-            self._transports.cancel_restart()
+        if self._transport is not None:
+            self._transport.cancel_restart()
         if signaling.current_local is None or signaling.current_local.parsed.data is None:
             self._channels.sctp = None
         self._signaling_changed(before)
@@ -406,8 +406,8 @@ class RTCPeerConnection(ConnectionAttributes):
             self._update_negotiation_needed()
 
     def _show_sctp(self, description: SessionDescription) -> None:
-        if self._channels.sctp is None and self._transports is not None and description.data is not None:
-            self._channels.sctp = RTCSctpTransport(self._transports, description.data.mid)
+        if self._channels.sctp is None and self._transport is not None and description.data is not None:
+            self._channels.sctp = RTCSctpTransport(self._transport, description.data.mid)
 
     def _update_negotiation_needed(self) -> None:
         if self._negotiation_needed or self.signalingState != STABLE or not self._needs_negotiation():
@@ -431,41 +431,41 @@ class RTCPeerConnection(ConnectionAttributes):
     # -- private: the connection ---------------------------------------------------------------------------------------
 
     async def _gather(self) -> None:
-        if self._transports is None:
+        if self._transport is None:
             return
-        if not self._transports.gathered and self._ice_gathering_state != "gathering":
+        if not self._transport.gathered and self._ice_gathering_state != "gathering":
             self._ice_gathering_state = "gathering"
             self.emit("icegatheringstatechange")
-        await self._transports.gather()
+        await self._transport.gather()
         self._gathered()
 
     def _connect(self, *, is_offerer: bool) -> None:
         """Connect with the local and remote data sections, or apply their changes to the connection."""
-        signaling, transports = self._negotiation.signaling, self._transports
+        signaling, transport = self._negotiation.signaling, self._transport
         local, remote = signaling.local, signaling.remote
-        if local is None or remote is None or transports is None:
+        if local is None or remote is None or transport is None:
             return
         ours, theirs = local.parsed.data, remote.parsed.data
         if ours is None or theirs is None or ours.transport is None or theirs.transport is None:
             return
         answer = theirs.transport if is_offerer else ours.transport
-        if not transports.started:
+        if not transport.started:
             # RFC 8445, 6.1.1: the peer of a lite agent is controlling.
             controlling = is_offerer or theirs.transport.ice_lite
-            transports.connect(theirs, controlling=controlling, is_dtls_client=(answer.setup == "active") != is_offerer)
-        elif transports.restarting:
+            transport.connect(theirs, controlling=controlling, is_dtls_client=(answer.setup == "active") != is_offerer)
+        elif transport.restarting:
             self._restart_wanted = False
-            transports.restart(theirs)
+            transport.restart(theirs)
         else:
-            transports.update_remote(theirs)
-        transports.add_remote_candidates(
+            transport.update_remote(theirs)
+        transport.add_remote_candidates(
             [*theirs.candidates, *remote.candidates], complete=theirs.end_of_candidates or remote.complete
         )
         self._update_connection_state()
 
     def _data_refused(self) -> None:
         """End the connection, because the negotiation is complete without a data section."""
-        if self._channels.created or self._transports is not None:
+        if self._channels.created or self._transport is not None:
             self._end("the data channel section was refused", take_leave=True)
 
     def _ice_state_changed(self, state: IceState) -> None:
@@ -477,8 +477,8 @@ class RTCPeerConnection(ConnectionAttributes):
             if self._channels.sctp is not None:
                 self._channels.sctp.transport.iceTransport.emit("statechange")
         # A restart that is looking for another path may still succeed.
-        if state is IceState.FAILED and self._transports is not None and not self._transports.restarting:
-            self._fail(self._transports.ice.failure or "ICE lost the path to the peer")
+        if state is IceState.FAILED and self._transport is not None and not self._transport.restarting:
+            self._fail(self._transport.ice.failure or "ICE lost the path to the peer")
         self._update_connection_state()
 
     def _local_candidate(self, candidate: IceCandidate | None) -> None:
@@ -538,10 +538,10 @@ class RTCPeerConnection(ConnectionAttributes):
         if self._channels.sctp is not None:
             self._channels.sctp._set_state("closed")
         self._dtls_changed()
-        if self._transports is not None:
+        if self._transport is not None:
             if not take_leave:
-                self._transports.abandon()
-            self._teardown = asyncio.create_task(self._transports.close(self._hurry))
+                self._transport.abandon()
+            self._teardown = asyncio.create_task(self._transport.close(self._hurry))
 
     def _update_connection_state(self) -> None:
         state = self._derive_connection_state()
@@ -555,17 +555,17 @@ class RTCPeerConnection(ConnectionAttributes):
             return "closed"
         if self._over is not None:
             return self._over
-        if self._transports is None or not self._transports.started:
+        if self._transport is None or not self._transport.started:
             return "new"
         if self._ice_connection_state == "disconnected":
             return "disconnected"
-        return "connected" if self._transports.dtls_connected else "connecting"
+        return "connected" if self._transport.dtls_connected else "connecting"
 
     async def _close(self) -> None:
         if self._teardown is not None:
             await self._teardown
-        elif self._transports is not None:
-            await self._transports.close(self._hurry)
+        elif self._transport is not None:
+            await self._transport.close(self._hurry)
         self._channels.end()
         if self._channels.sctp is not None:
             self._channels.sctp._set_state("closed")

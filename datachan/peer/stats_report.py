@@ -13,10 +13,10 @@ from datachan.ice import CandidatePairStats, IceStats
 from datachan.sdp import IceCandidate
 
 from .channel_registry import ChannelRegistry
+from .peer_transport import PeerTransport
 from .rtc_certificate import RTCCertificate
 from .rtc_data_channel import RTCDataChannel
 from .transport_views import RTCSctpTransport
-from .transports import PeerTransports
 
 
 @dataclass
@@ -147,7 +147,7 @@ class RTCStatsReport(dict[str, Any]):
 def collect_stats(
     certificate: RTCCertificate,
     channels: ChannelRegistry,
-    transports: PeerTransports | None,
+    transport: PeerTransport | None,
     sctp: RTCSctpTransport | None,
 ) -> RTCStatsReport:
     """Return a snapshot of all statistics."""
@@ -156,8 +156,8 @@ def collect_stats(
     report.add(RTCPeerConnectionStats(now, "peer-connection", "peer-connection", channels.opened, channels.closed))
     for channel in channels:
         report.add(_channel(now, channel))
-    if transports is not None:
-        _add_transport(report, now, certificate, transports, sctp)
+    if transport is not None:
+        _add_transport(report, now, certificate, transport, sctp)
     return report
 
 
@@ -181,10 +181,10 @@ def _add_transport(
     report: RTCStatsReport,
     now: datetime,
     certificate: RTCCertificate,
-    transports: PeerTransports,
+    transport: PeerTransport,
     sctp: RTCSctpTransport | None,
 ) -> None:
-    ice = transports.ice.stats()
+    ice = transport.ice.stats()
     for side, candidates in (("local", ice.local_candidates), ("remote", ice.remote_candidates)):
         for candidate in candidates:
             report.add(_candidate(now, side, candidate))
@@ -192,8 +192,8 @@ def _add_transport(
     for pair in ice.pairs:
         pair_id = report.add(_pair(now, pair, ice))
         selected = pair_id if pair.selected else selected
-    dtls = None if transports.stack is None else transports.stack.dtls
-    connected = dtls is not None and transports.dtls_connected
+    dtls = None if transport.stack is None else transport.stack.dtls
+    connected = dtls is not None and transport.dtls_connected
     report.add(
         RTCTransportStats(
             now,
@@ -203,19 +203,19 @@ def _add_transport(
             packetsReceived=ice.packets_received,
             bytesSent=ice.bytes_sent,
             bytesReceived=ice.bytes_received,
-            iceRole="controlling" if transports.ice.is_controlling else "controlled",
-            iceLocalUsernameFragment=transports.ice.username_fragment,
-            iceState=transports.ice.state.value,
+            iceRole="controlling" if transport.ice.is_controlling else "controlled",
+            iceLocalUsernameFragment=transport.ice.username_fragment,
+            iceState=transport.ice.state.value,
             dtlsState="new" if sctp is None else sctp.transport.state,
-            dtlsRole={None: "unknown", True: "client", False: "server"}[transports.is_dtls_client],
+            dtlsRole={None: "unknown", True: "client", False: "server"}[transport.is_dtls_client],
             dtlsCipher=dtls.cipher if dtls is not None and connected else None,
             tlsVersion=dtls.version if dtls is not None and connected else None,
             selectedCandidatePairId=selected,
             localCertificateId=report.add(_certificate(now, "local", certificate.certificate.der)),
-            remoteCertificateId=_remote_certificate(report, now, transports),
+            remoteCertificateId=_remote_certificate(report, now, transport),
         )
     )
-    association = None if transports.stack is None else transports.stack.association
+    association = None if transport.stack is None else transport.stack.association
     if association is not None:
         numbers = association.stats()
         report.add(
@@ -292,6 +292,6 @@ def _certificate(now: datetime, side: str, der: bytes) -> RTCStats:
     )
 
 
-def _remote_certificate(report: RTCStatsReport, now: datetime, transports: PeerTransports) -> str | None:
-    der = None if transports.stack is None else transports.stack.dtls.remote_certificate_der
+def _remote_certificate(report: RTCStatsReport, now: datetime, transport: PeerTransport) -> str | None:
+    der = None if transport.stack is None else transport.stack.dtls.remote_certificate_der
     return None if der is None else report.add(_certificate(now, "remote", der))

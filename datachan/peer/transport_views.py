@@ -10,7 +10,7 @@ from datachan.sdp import RTCIceCandidate
 from datachan.stack import Stack
 
 from .event_target import EventHandler, EventTarget
-from .transports import PeerTransports
+from .peer_transport import PeerTransport
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class RTCIceTransport(EventTarget):
     ongatheringstatechange = EventHandler()
     onselectedcandidatepairchange = EventHandler()
 
-    def __init__(self, transports: PeerTransports) -> None:
+    def __init__(self, transport: PeerTransport) -> None:
         super().__init__()
-        self._transports = transports
+        self._transport = transport
 
     @property
     def _ice(self) -> IceTransport:
-        return self._transports.ice
+        return self._transport.ice
 
     @property
     def component(self) -> str:
@@ -69,7 +69,7 @@ class RTCIceTransport(EventTarget):
     @property
     def gatheringState(self) -> str:
         """The state of gathering: "new", "gathering" or "complete"."""
-        return self._transports.gathering_state
+        return self._transport.gathering_state
 
     def getLocalCandidates(self) -> list[RTCIceCandidate]:
         """Return our candidates so far."""
@@ -92,7 +92,7 @@ class RTCIceTransport(EventTarget):
 
     def getRemoteParameters(self) -> RTCIceParameters | None:
         """Return the peer's ICE credentials; None before its description is set."""
-        remote = self._transports.remote
+        remote = self._transport.remote
         if remote is None or remote.transport is None:
             return None
         return RTCIceParameters(remote.transport.ice_ufrag, remote.transport.ice_pwd, remote.transport.ice_lite)
@@ -103,14 +103,14 @@ class RTCDtlsTransport(EventTarget):
 
     onstatechange = EventHandler()
 
-    def __init__(self, transports: PeerTransports) -> None:
+    def __init__(self, transport: PeerTransport) -> None:
         super().__init__()
-        self._transports = transports
-        self._ice_transport = RTCIceTransport(transports)
+        self._transport = transport
+        self._ice_transport = RTCIceTransport(transport)
 
     @property
     def _stack(self) -> Stack | None:
-        return self._transports.stack
+        return self._transport.stack
 
     @property
     def iceTransport(self) -> RTCIceTransport:
@@ -143,10 +143,10 @@ class RTCSctpTransport(EventTarget):
     onstatechange = EventHandler()
     onmtuchange = EventHandler()
 
-    def __init__(self, transports: PeerTransports, mid: str | None) -> None:
+    def __init__(self, transport: PeerTransport, mid: str | None) -> None:
         super().__init__()
-        self._transports = transports
-        self._dtls_transport = RTCDtlsTransport(transports)
+        self._transport = transport
+        self._dtls_transport = RTCDtlsTransport(transport)
         self._state = "connecting"
         self.mid = mid
 
@@ -166,18 +166,18 @@ class RTCSctpTransport(EventTarget):
 
         This is the smaller of both sides' a=max-message-size; None until both are known.
         """
-        return None if self._transports.remote is None else self._transports.max_message_size
+        return None if self._transport.remote is None else self._transport.max_message_size
 
     @property
     def mtu(self) -> int | None:
         """The largest SCTP packet sent now, in bytes, common header included; None before SCTP starts."""
-        stack = self._transports.stack
+        stack = self._transport.stack
         return None if stack is None else stack.association.stats().mtu
 
     @property
     def maxChannels(self) -> int | None:
         """The maximum number of channels; None until SCTP is connected."""
-        association = None if self._transports.stack is None else self._transports.stack.association
+        association = None if self._transport.stack is None else self._transport.stack.association
         if association is None or self._state != "connected":
             return None
         return min(association.inbound_streams, association.outbound_streams)

@@ -13,11 +13,11 @@ class UnreadMessages:
     Unread messages count against the receive window, so that the peer has to wait and our memory does not grow.
 
     Args:
-        release: a callback for the window size of each message that is read or given up.
+        on_release: a callback for the window size of each message that is read or given up.
     """
 
-    def __init__(self, release: Callable[[int], None]) -> None:
-        self._release = release
+    def __init__(self, on_release: Callable[[int], None]) -> None:
+        self._on_release = on_release
         self._messages: deque[tuple[str | bytes, int]] = deque()
         self._readers: deque[asyncio.Future[None]] = deque()
         self._ended = False
@@ -33,7 +33,7 @@ class UnreadMessages:
     def take(self) -> str | bytes:
         """Remove and return the oldest message; there must be one."""
         message, size = self._messages.popleft()
-        self._release(size)
+        self._on_release(size)
         return message
 
     async def next(self) -> str | bytes:
@@ -70,12 +70,12 @@ class UnreadMessages:
         """Release the window of all messages, which can still be read."""
         for index, (message, size) in enumerate(self._messages):
             self._messages[index] = (message, 0)
-            self._release(size)
+            self._on_release(size)
 
     def __del__(self) -> None:
         # The unread messages of a forgotten channel must not keep the window closed for other channels.
         for _, size in self._messages:
-            self._release(size)
+            self._on_release(size)
 
     def _wake_one(self) -> None:
         while self._readers:

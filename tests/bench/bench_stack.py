@@ -45,7 +45,7 @@ class End:
 
     def __init__(self, certificate: Certificate, theirs: Certificate, *, is_client: bool) -> None:
         self.registry: Any = ChannelRegistry(self.announced)
-        self.registry.transports = Transports()
+        self.registry.transport = Transports()
         self.stack = Stack(
             certificate=certificate,
             is_dtls_client=is_client,

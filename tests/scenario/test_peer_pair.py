@@ -635,7 +635,7 @@ async def test_a_short_conversation_sends_no_probes() -> None:
             p.a_channel.send("short")
             assert await soon(anext(p.z_channel)) == "short"
         assert p.a.sctp.mtu < 1200
-        assert p.a._transports.stack.bytes_sent < 30_000
+        assert p.a._transport.stack.bytes_sent < 30_000
 
 
 # -- defects of our own ------------------------------------------------------------------------------------------------

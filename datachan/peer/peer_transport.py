@@ -1,6 +1,6 @@
-"""The road to the peer: ICE, then DTLS, SCTP and DCEP in one machine over it; it knows no offer, answer or event name.
+"""The transport to the peer: ICE, and over it DTLS, SCTP and DCEP as one machine; it knows no offers or event names.
 
-`RTCPeerConnection` decides when to gather, connect and close; this does it, and reports through `TransportCallbacks`.
+`RTCPeerConnection` decides when to gather, connect and close. This module does so and reports by `TransportCallbacks`.
 """
 
 from __future__ import annotations
@@ -30,42 +30,42 @@ _log = logging.getLogger("datachan.peer")
 
 # The largest UDP payload: IPv6's least MTU minus IPv6, UDP and TURN's channel header, 1280 - 40 - 8 - 4.
 MTU: Final = 1228
-_NO_LIMITS: Final = PathLimits(0, 28)  # a path on which no search for larger packets is possible
+_NO_LIMITS: Final = PathLimits(0, 28)  # a path without path MTU discovery
 _CLOSE_POLL: Final = 0.25
 OLD_PATH_LIFE: Final = 10.0
-"""Seconds for which the path before an ICE restart is still heard."""
+"""The seconds for which the path before an ICE restart still receives."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransportCallbacks:
-    """Who is told what happens on the road.
+    """The callbacks of a `PeerTransport`.
 
     Attributes:
-        ice_state_changed: ICE found, lost or gave up a path.
-        local_candidate: a candidate of ours is known; None: there are no more.
-        stack_event: DTLS or SCTP has something to say.
-        channel_event: a channel has something to say.
-        failed: no connection was made, or it is gone; the reason is a sentence.
+        on_ice_state_change: called with the new state of ICE.
+        on_local_candidate: called with each of our candidates, and with None after the last one.
+        on_stack_event: called with each event of DTLS and SCTP.
+        on_channel_event: called with each event of a channel.
+        on_failure: called with the reason, as a sentence, when no connection was made or the connection is lost.
     """
 
-    ice_state_changed: Callable[[IceState], None]
-    local_candidate: Callable[[IceCandidate | None], None]
-    stack_event: Callable[[object], None]
-    channel_event: Callable[[ChannelEvent], None]
-    failed: Callable[[str], None]
+    on_ice_state_change: Callable[[IceState], None]
+    on_local_candidate: Callable[[IceCandidate | None], None]
+    on_stack_event: Callable[[object], None]
+    on_channel_event: Callable[[ChannelEvent], None]
+    on_failure: Callable[[str], None]
 
 
-class PeerTransports:
-    """The one transport of a peer connection.
+class PeerTransport:
+    """The only transport of a peer connection.
 
     Args:
         configuration: servers, policy and limits.
-        certificate: who we are.
-        channels: the data channels; they exist before the association does.
-        callbacks: who is told.
+        certificate: our certificate.
+        channels: the data channels, which exist before the association.
+        callbacks: the callbacks for candidates, states and events.
 
     Attributes:
-        max_message_size: longest message that may be sent: the smaller of what both sides announce, in bytes.
+        max_message_size: the longest message that may be sent, in bytes: the smaller of both sides' limits.
     """
 
     def __init__(
@@ -92,17 +92,17 @@ class PeerTransports:
         self.stack: Stack | None = None
         self.is_dtls_client: bool | None = None
         self.ice = self._make_ice()
-        self.ice.on_state_change = callbacks.ice_state_changed
+        self.ice.on_state_change = callbacks.on_ice_state_change
         self._next_ice: IceTransport | None = None
         self._old_ice: IceTransport | None = None
         self._old_ice_timer: asyncio.TimerHandle | None = None
         self._restarting: asyncio.Task[None] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
 
-    # -- before the connection ----------------------------------------------------------------------------------
+    # -- before the connection -----------------------------------------------------------------------------------------
 
     def local_data(self) -> LocalData:
-        """What the description says about us."""
+        """Return our side of the data section."""
         transport = TransportParameters(
             ice_ufrag=self._negotiated_ice.username_fragment,
             ice_pwd=self._negotiated_ice.password,
@@ -115,7 +115,7 @@ class PeerTransports:
         )
 
     def _shown_init(self) -> bytes | None:
-        """Our INIT, as long as the association may still be set up with it, or when it was."""
+        """Return our INIT if the association may still be set up with it, or was set up with it."""
         # draft-hancke-tsvwg-snap: "Attempting to add an sctp-init attribute to an existing SCTP association results in
         # an error."
         if not self._configuration.snap or (self.started and self._inits is None):
@@ -125,32 +125,32 @@ class PeerTransports:
         return self._local_init
 
     async def gather(self) -> None:
-        """Find our candidates. To cancel the wait does not cancel the search: the description is set already."""
+        """Gather our candidates. Canceling the call does not stop gathering, as the description is already set."""
         self._gathering = True
         try:
             await self._negotiated_ice.gather()
         except (IceError, OSError) as error:
-            self._callbacks.failed(f"no candidates could be gathered: {error}")
+            self._callbacks.on_failure(f"no candidates could be gathered: {error}")
 
     @property
     def gathered(self) -> bool:
-        """Whether all our candidates are known."""
+        """Whether all our candidates are gathered."""
         return self._negotiated_ice.gathered
 
     def local_candidates(self, ufrag: str) -> tuple[list[IceCandidate], bool]:
-        """Our candidates of one ICE generation so far, and whether those are all."""
+        """Return our candidates of an ICE generation so far, and whether gathering is complete."""
         ice = self._next_ice if self._next_ice is not None and self._next_ice.username_fragment == ufrag else self.ice
         return ice.local_candidates, ice.gathered
 
     def add_remote_candidates(self, candidates: Sequence[IceCandidate], *, complete: bool) -> None:
-        """Try these addresses of the peer, too."""
+        """Add candidates of the peer, and the end of its candidates if `complete`."""
         for candidate in candidates:
             if candidate.usable:
                 self._negotiated_ice.add_remote_candidate(candidate)
         if complete:
             self._negotiated_ice.add_remote_candidate(None)
 
-    # -- the connection -----------------------------------------------------------------------------------------
+    # -- the connection ------------------------------------------------------------------------------------------------
 
     @property
     def started(self) -> bool:
@@ -159,28 +159,28 @@ class PeerTransports:
 
     @property
     def gathering_state(self) -> str:
-        """W3C's RTCIceGatheringState."""
+        """The state of gathering: W3C's RTCIceGatheringState."""
         return "complete" if self.gathered else "gathering" if self._gathering else "new"
 
     @property
     def setup(self) -> str | None:
-        """Our DTLS role as a=setup has it; None until there is one."""
+        """Our DTLS role as a value of a=setup; None before it is negotiated."""
         if self.is_dtls_client is None:
             return None
         return "active" if self.is_dtls_client else "passive"
 
     @property
     def dtls_connected(self) -> bool:
-        """Whether the peer has proven who it is."""
+        """Whether DTLS is connected, so that the peer is authenticated."""
         return self.stack is not None and self.stack.dtls.state is DtlsState.CONNECTED
 
     @property
     def remote(self) -> Section | None:
-        """The peer's data section the connection was made with."""
+        """The peer's latest data section."""
         return self._remote
 
     def connect(self, remote: Section, *, controlling: bool, is_dtls_client: bool) -> None:
-        """Start connecting to the one who wrote the section."""
+        """Start connecting to the peer with this data section."""
         self._set_remote(remote)
         if self._local_init is not None and remote.sctp_init:
             self._inits = SessionInits(self._local_init, remote.sctp_init)
@@ -190,7 +190,7 @@ class PeerTransports:
         self._connecting.add_done_callback(self._task_done)
 
     def update_remote(self, remote: Section) -> None:
-        """The peer described itself anew without a new transport; its limits may have changed."""
+        """Apply the peer's new data section, which has the same transport but may have other limits."""
         self._set_remote(remote)
 
     def _set_remote(self, remote: Section) -> None:
@@ -203,35 +203,35 @@ class PeerTransports:
 
     @property
     def running(self) -> bool:
-        """Whether DTLS, SCTP and the channels are being driven."""
+        """Whether a driver runs DTLS, SCTP and the channels."""
         return self._driver is not None and not self._stack_closed.is_set()
 
     def wake(self) -> None:
-        """The channels were called directly: look after what they want to send and say."""
+        """Have the driver send the channels' packets and deliver their events, after a call on the channels."""
         if self._driver is not None:
             self._driver.wake()
 
     def send_now(self) -> bool:
-        """A message was queued: see that it leaves, if there is a way; whether there is."""
+        """Send queued messages; return False if no driver runs."""
         if self._driver is None or self._stack_closed.is_set():
             return False
         self._driver.send_now()
         return True
 
-    # -- a new path ---------------------------------------------------------------------------------------------
+    # -- a new path ----------------------------------------------------------------------------------------------------
 
     @property
     def restarting(self) -> bool:
-        """Whether a new path is being negotiated or looked for."""
+        """Whether an ICE restart is being negotiated or is looking for a path."""
         return self._next_ice is not None
 
     def is_new_generation(self, transport: TransportParameters) -> bool:
-        """Whether the peer changed what its checks are recognized by, which means an ICE restart."""
+        """Return whether the peer changed its ICE credentials, which requests an ICE restart."""
         known = None if self._remote is None else self._remote.transport
         return known is not None and (transport.ice_ufrag, transport.ice_pwd) != (known.ice_ufrag, known.ice_pwd)
 
     def prepare_restart(self) -> None:
-        """Have new credentials for the next description; the present path stays in use."""
+        """Create new ICE credentials for the next description; the present path stays in use."""
         if self._restarting is not None:
             self._restarting.cancel()
             self._drop_next()
@@ -243,29 +243,29 @@ class PeerTransports:
                 self._next_ice.set_receiver(self._driver.receive)
 
     def cancel_restart(self) -> None:
-        """Forget the new path, if there is one and its negotiation is not complete."""
+        """Discard the ICE restart if its negotiation is not complete."""
         if self._restarting is None:
             self._drop_next()
 
     def restart(self, remote: Section) -> None:
-        """Both descriptions are known: look for the new path, and take it once it is found."""
+        """Look for the new path, after both descriptions are set, and use it when it is found."""
         if self._next_ice is None:
             return
         self._remote = remote
-        # RFC 8445, 7.3.1.1 repairs it, should both believe to be in control.
+        # If both sides take the controlling role, RFC 8445, 7.3.1.1 resolves the conflict.
         self._next_ice.set_controlling(self.ice.is_controlling)
         self._restarting = asyncio.create_task(self._restart(self._next_ice, remote))
         self._restarting.add_done_callback(self._task_done)
 
-    # -- the end ------------------------------------------------------------------------------------------------
+    # -- the end -------------------------------------------------------------------------------------------------------
 
     async def close(self, hurry: asyncio.Event) -> None:
-        """Deliver what was sent, take leave, and let go of everything.
+        """Deliver queued messages, end the connection, and release everything.
 
-        Waits as long as something is acknowledged at least every `RTCConfiguration.closeTimeout` seconds.
+        The call waits as long as a message is acknowledged at least every `RTCConfiguration.closeTimeout` seconds.
 
         Args:
-            hurry: once set, there is no more waiting.
+            hurry: an event that ends the wait.
         """
         for task in (self._connecting, self._restarting):
             if task is not None and not task.done():
@@ -280,16 +280,16 @@ class PeerTransports:
         await self._release()
 
     def abandon(self) -> None:
-        """Stop at once; `close` is still to be called."""
+        """Stop the driver at once; the caller still has to call `close`."""
         if self._driver is not None:
             self._driver.close()
         self._stack_closed.set()
 
-    # -- private ------------------------------------------------------------------------------------------------
+    # -- private -------------------------------------------------------------------------------------------------------
 
     @property
     def _negotiated_ice(self) -> IceTransport:
-        """The one that descriptions are about."""
+        """The ICE transport that the pending or latest descriptions negotiate."""
         return self.ice if self._next_ice is None else self._next_ice
 
     def _open_tap(self) -> Tap | None:
@@ -299,7 +299,7 @@ class PeerTransports:
             raise ArgumentError(f"no capture can be written: {error}") from None
 
     def _locate_tap(self) -> None:
-        """Say in the capture where packets travel now."""
+        """Set the addresses of the selected pair in the capture."""
         pair = self.ice.selected_pair
         if self._tap is not None and pair is not None:
             local, remote = pair.local, pair.remote
@@ -315,12 +315,12 @@ class PeerTransports:
             ports=configuration.portRange,
             patience=configuration.iceTimeout,
         )
-        ice.on_local_candidate = self._callbacks.local_candidate
+        ice.on_local_candidate = self._callbacks.on_local_candidate
         ice.on_selected_pair_change = lambda pair: self._path_changed() if ice is self.ice else None
         return ice
 
     def _path_changed(self) -> None:
-        """Send over the link that ICE has selected now, and have SCTP measure its path."""
+        """Send over the link that ICE has selected, and have SCTP measure its path."""
         self._locate_tap()
         link = self.ice.link
         if link is not None and self.stack is not None and self._driver is not None:
@@ -330,7 +330,7 @@ class PeerTransports:
             self._driver.use(link)
 
     def _prepare_link(self, link: SelectedLink, stack: Stack) -> None:
-        """Let path MTU discovery decide about fragmentation, and report to it what is too long for the first link."""
+        """Let path MTU discovery control fragmentation, and report datagrams that are too long for the first link."""
         if self._configuration.pathMtuDiscovery:
             link.keep_whole = lambda: stack.dont_fragment
             link.on_too_long = lambda datagram, _: stack.datagram_too_long(len(datagram), self._now())
@@ -343,14 +343,14 @@ class PeerTransports:
             self.ice.set_remote(transport.ice_ufrag, transport.ice_pwd, lite=transport.ice_lite)
             await self.ice.start()
         except (IceError, OSError) as error:
-            self._callbacks.failed(str(error) or "no path to the peer was found")
+            self._callbacks.on_failure(str(error) or "no path to the peer was found")
             return
         self._start_stack(remote, transport, is_dtls_client)
 
     def _start_stack(self, remote: Section, transport: TransportParameters, is_dtls_client: bool) -> None:
         link = self.ice.link
         if link is None:
-            self._callbacks.failed(self.ice.failure or "the path to the peer was lost")
+            self._callbacks.on_failure(self.ice.failure or "the path to the peer was lost")
             return
         limits = link.limits or _NO_LIMITS
         self.stack = Stack(
@@ -370,7 +370,7 @@ class PeerTransports:
         self._prepare_link(link, self.stack)
         self.stack.start(self._now())
         self._driver = Driver(self.stack, link, self._stack_event, self._stack_failed)
-        # The peer may have been ready first: its datagrams, which ICE has kept, are handed over now.
+        # If the peer was ready first, ICE has kept its datagrams and delivers them now.
         for ice in (self.ice, self._next_ice):
             if ice is not None:
                 ice.set_receiver(self._driver.receive)
@@ -386,7 +386,7 @@ class PeerTransports:
             _log.warning("the ICE restart found no path: %s", error)
             self._drop_next()
             if self.ice.state is IceState.FAILED:
-                self._callbacks.failed(self.ice.failure or str(error))
+                self._callbacks.on_failure(self.ice.failure or str(error))
             return
         self._take_next(ice)
         if self.stack is None:
@@ -395,14 +395,14 @@ class PeerTransports:
             self._start_stack(remote, transport, self.is_dtls_client)
 
     def _take_next(self, ice: IceTransport) -> None:
-        """The new path is found: send over it, and hear the old one until the peer has left it, too."""
+        """Send over the new path, and receive on the old one until the peer has left it, too."""
         self._drop_old()
         self._old_ice, self.ice, self._next_ice, self._restarting = self.ice, ice, None, None
         self._old_ice.on_state_change = None
-        ice.on_state_change = self._callbacks.ice_state_changed
+        ice.on_state_change = self._callbacks.on_ice_state_change
         self._path_changed()
         self._old_ice_timer = asyncio.get_running_loop().call_later(OLD_PATH_LIFE, self._drop_old)
-        self._callbacks.ice_state_changed(ice.state)
+        self._callbacks.on_ice_state_change(ice.state)
 
     def _drop_old(self) -> None:
         if self._old_ice_timer is not None:
@@ -428,7 +428,7 @@ class PeerTransports:
     def _task_done(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("connecting failed unexpectedly", exc_info=error)
-            self._callbacks.failed(f"internal error: {error!r}")
+            self._callbacks.on_failure(f"internal error: {error!r}")
 
     def _sctp_options(self, remote_port: int) -> AssociationOptions:
         return data_channel_options(
@@ -439,14 +439,14 @@ class PeerTransports:
 
     def _stack_event(self, event: object) -> None:
         if isinstance(event, ChannelEvent):
-            self._callbacks.channel_event(event)
+            self._callbacks.on_channel_event(event)
             return
         if isinstance(event, StackClosed):
             self._stack_closed.set()
-        self._callbacks.stack_event(event)
+        self._callbacks.on_stack_event(event)
 
     def _stack_failed(self, error: Exception) -> None:
-        """Report that the machine or the transport raised, after an attempt to tell the peer with an ABORT."""
+        """Report an exception of the machine or the transport, after an attempt to send the peer an ABORT."""
         reason = f"internal error: {error!r}"
         if self.stack is not None:
             now = self._now()
@@ -455,11 +455,11 @@ class PeerTransports:
                 if self.ice.link is not None:
                     self.ice.link.send_datagrams(self.stack.datagrams_to_send(now))
             except Exception:
-                _log.debug("the peer could not be told of the failure", exc_info=True)
-        self._callbacks.failed(reason)
+                _log.debug("no ABORT could be sent to the peer", exc_info=True)
+        self._callbacks.on_failure(reason)
 
     async def _delivered(self, hurry: asyncio.Event) -> bool:
-        """Wait for the graceful end; False when it does not come."""
+        """Wait for the graceful end; return False if there is none in time."""
         loop = asyncio.get_running_loop()
         closed = asyncio.ensure_future(self._stack_closed.wait())
         hurried = asyncio.ensure_future(hurry.wait())
