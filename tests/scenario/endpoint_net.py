@@ -61,7 +61,7 @@ class Net:
         return client.connect([SERVER], self.now, remote_port=SERVER_PORT)
 
     def step(self) -> bool:
-        """Deliver once what everybody has to send; whether there was anything."""
+        """Deliver once what all endpoints send; return whether there was anything."""
         moved = False
         for address, endpoint in list(self.endpoints.items()):
             for target, packets in endpoint.packets_to_send(self.now):
@@ -76,7 +76,7 @@ class Net:
         return moved
 
     def settle(self) -> None:
-        """Deliver until nobody has anything to send."""
+        """Deliver until no endpoint has anything to send."""
         for _ in range(200):
             if not self.step():
                 return
@@ -108,7 +108,7 @@ class Net:
                         association.message_consumed(len(event.data), self.now)
 
     def events_at(self, address: TransportAddress, kind: type) -> list:
-        """Events of a kind that an endpoint told."""
+        """Return the events of a kind that an endpoint reported."""
         return [event for at, _, event in self.told if at == address and isinstance(event, kind)]
 
     def messages_at(self, address: TransportAddress) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""An endpoint and its associations: who gets which packet, who may come in, what strangers get."""
+"""An endpoint and its associations: where packets go, which peers are accepted, what unknown peers are answered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An endpoint among strangers: floods of INITs, cookies that are forged, replayed or old; and among many peers."""
+"""An endpoint under attack: floods of INITs, forged, replayed and stale cookies; and an endpoint with many peers."""
 
 from __future__ import annotations
 

@@ -297,7 +297,7 @@ def test_a_closed_window_is_probed_with_backoff_and_never_ends_the_association()
     pair.pass_time(600)
     probes = pair.a.stats().data_chunks_sent - before
     assert pair.a.state is S.ESTABLISHED
-    # 1, 2, 4, 8, 16 seconds apart, and again so after each heartbeat (every 30 s) has measured the path anew.
+    # 1, 2, 4, 8, 16 seconds apart, and the same again after each heartbeat (every 30 s) has measured the path.
     assert 5 <= probes <= 5 * 600 / 30
     taken = len(pair.received_by_z())
     for _ in range(taken):

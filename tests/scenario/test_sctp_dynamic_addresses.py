@@ -52,7 +52,7 @@ Z1, Z2 = "192.0.2.2", "198.51.100.2"
 
 
 class Host:
-    """An association, the addresses its machine has, and what it told."""
+    """An association, the addresses of its host, and its events."""
 
     def __init__(self, seed: int, *ips: str, **options: Any) -> None:
         chosen: AssociationOptions = changed(
@@ -177,7 +177,7 @@ def delete(correlation: int, ip: str) -> DeleteIpAddress:
     return DeleteIpAddress(correlation, address_parameter(ip))
 
 
-# -- what our user wants ----------------------------------------------------------------------------------------
+# -- changes of our addresses -----------------------------------------------------------------------------------
 
 
 def test_an_address_is_added_verified_and_used() -> None:
@@ -411,7 +411,7 @@ def test_ignores_an_abort_for_a_late_packet_from_an_address_being_deleted() -> N
     assert net.a.machine.state is S.CLOSED
 
 
-# -- what the peer wants ----------------------------------------------------------------------------------------
+# -- changes of the peer's addresses ----------------------------------------------------------------------------
 
 
 def test_an_asconf_that_is_not_signed_is_discarded() -> None:

@@ -52,7 +52,7 @@ def assert_protocol_violation(pair: Pair) -> None:
     assert "broke the protocol" in pair.z_saw(AssociationLost)[0].reason
 
 
-# -- what is agreed on ----------------------------------------------------------------------------------------
+# -- negotiation ----------------------------------------------------------------------------------------------
 
 
 def test_i_data_is_announced_by_default_and_used_when_both_announce_it() -> None:

@@ -130,7 +130,7 @@ def test_forward_tsn_that_says_something_new_does_not_wait_for_the_next_round_tr
     for limit in (0, None, 0, None):
         pair.send_a(bytes(1000), max_retransmissions=limit)
     assert len(chunks(pair.from_a(), DataChunk)) == 4
-    # The last arrives, all else is lost: the first and the third are given up, the second is sent again.
+    # Only the last arrives: the first and the third are abandoned, the second is retransmitted.
     pair.now += 1.0
     pair.to_a(packet(tag_of_a, SackChunk((first - 1) & 0xFFFFFFFF, 1 << 20, [(4, 4)], [])))
     (forward,) = chunks(pair.expire_a(), ForwardTsnChunk)

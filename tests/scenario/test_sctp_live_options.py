@@ -1,4 +1,4 @@
-"""Parameters changed while an association lives; small packets held back; what the two applications tell each other."""
+"""Parameters changed in a live association, delayed small packets, and Adaptation Layer Indications."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ RTT = 0.1
 
 
 def in_flight(packets: int, **options: object) -> tuple[Pair, list[bytes]]:
-    """A pair whose path is measured at RTT, with so many full packets just sent by A."""
+    """Return a pair whose round trip is measured as RTT, and the full packets that A has just sent."""
     pair = Pair(changed(initial_cwnd=200_000, max_burst=100, rto_min=0.4, pacing=False, **options)).establish()
     for _ in range(3):
         pair.send_a(b"measure")
@@ -71,7 +71,7 @@ def test_a_lost_retransmission_is_found_without_a_timeout() -> None:
     pair.now += 0.001
     pair.to_z(*datagrams[5:])
     pair.to_a(*pair.from_z())
-    # A sends on; once what it sent after the retransmission arrives, that one counts as lost too.
+    # A continues; once data sent after the retransmission arrives, the retransmission counts as lost too.
     pair.send_a(bytes(4 * FRAGMENT))
     more = pair.from_a()
     pair.now += RTT
@@ -304,7 +304,7 @@ def test_t3_rtx_that_runs_waits_as_long_as_a_path_needs_that_has_become_slower()
 
 
 def timed_out(pair: Pair, times: int) -> list[bytes]:
-    """What A sends when T3-rtx expires for the last of so many times, nothing having arrived meanwhile."""
+    """Return what A sends at the last of `times` expirations of T3-rtx, with nothing delivered between them."""
     sent: list[bytes] = []
     while pair.a.stats().paths[0].t3_rtx_expirations < times:
         sent = pair.expire_a()
@@ -326,7 +326,7 @@ def test_a_heartbeat_with_retransmissions_measures_the_path_and_ends_the_backoff
     after = pair.a.stats()
     assert after.srtt == pytest.approx(RTT, abs=0.01)
     assert after.rto == pytest.approx(before.rto)
-    # What is outstanding waits no longer than anything sent now.
+    # Outstanding data waits no longer than data sent now.
     assert pair.a.stats().paths[0].t3_rtx_expires_at == pytest.approx(pair.now + after.rto)
 
 

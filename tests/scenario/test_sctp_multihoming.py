@@ -309,7 +309,7 @@ def test_a_fast_retransmission_uses_the_same_path() -> None:
 
 
 def test_a_second_path_that_is_faster_makes_nothing_look_lost() -> None:
-    # What is in flight on the slow path when the fast one takes over is late, not lost.
+    # Data in flight on the slow path when the fast one takes over is late, not lost.
     pair = MultiHomedPair([Conditions(latency=0.3), Conditions(latency=0.005)], **ONLY_DATA)
     consume(pair.z)  # type: ignore[arg-type]
     pair.connect()
@@ -404,7 +404,7 @@ def test_ends_the_association_when_all_paths_fail() -> None:
     pair.cut(0)
     pair.cut(1)
     pair.run_until(lambda: bool(pair.a.of(AssociationLost)), 120)
-    # What timed out tries both ways meanwhile.
+    # Meanwhile the retransmission uses both paths in turn.
     assert carried(pair.networks[1].to_z, DataChunk)
     assert len(carried(pair.networks[0].to_z, DataChunk)) > 1
 
@@ -426,7 +426,7 @@ def test_sends_no_reply_on_a_path_that_does_not_work() -> None:
     data = DataChunk(pair.z.machine.local_initial_tsn, 0, 0, 0, b"x")
     machine.receive_datagrams([packet(machine.local_tag, data)], pair.now, address(0, 2))
     assert [there for there, _ in machine.packets_to_send(pair.now)] == [address(1, 2)]
-    # A HEARTBEAT is answered where it came from all the same: that is what it asks.
+    # A HEARTBEAT is still answered at its source, because it tests that path.
     machine.receive_datagrams([packet(machine.local_tag, HeartbeatChunk(b"?"))], pair.now, address(0, 2))
     assert [there for there, _ in machine.packets_to_send(pair.now)] == [address(0, 2)]
     machine.shutdown(pair.now)
@@ -439,7 +439,7 @@ def test_sends_no_reply_on_a_path_that_does_not_work() -> None:
 
 
 def restarted_a(pair: MultiHomedPair, *extra: str) -> tuple[Association, list[bytes]]:
-    """A begins anew, with more addresses if some are given; its INIT."""
+    """Restart A, with additional addresses if given, and return its INIT."""
     local = tuple(address(n, 1)[0] for n in range(2)) + extra
     a = Association(AssociationOptions(local_addresses=local, **ONLY_DATA), entropy(77))  # type: ignore[arg-type]
     a.connect(pair.now, [address(0, 2)])

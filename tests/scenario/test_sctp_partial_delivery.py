@@ -16,7 +16,7 @@ BOTH = pytest.mark.parametrize("interleaving", [False, True], ids=["DATA", "I-DA
 
 
 def pair(interleaving: bool, **options: object) -> Pair:
-    """A sends as much as it wants; Z hands up parts."""
+    """Return a pair in which Z delivers parts of messages."""
     common = changed(interleaving=interleaving, initial_cwnd=1 << 20, max_burst=1000, pacing=False, **options)
     z = changed(interleaving=interleaving, partial_delivery_point=POINT, **options)
     return Pair(common, z).establish()

@@ -222,7 +222,7 @@ def test_a_forward_tsn_that_was_not_agreed_on_is_an_unknown_chunk() -> None:
 
 
 def test_a_message_whose_life_ends_while_cookie_ack_is_awaited_asks_for_no_more_timeouts() -> None:
-    # A cannot send it: the COOKIE ECHO is under way, and nothing may follow it before COOKIE ACK.
+    # A cannot send it: nothing may follow COOKIE ECHO before COOKIE ACK.
     pair = Pair()
     pair.send_a(b"in the packet with COOKIE ECHO")
     pair.a.connect(pair.now)
