@@ -143,7 +143,7 @@ class Relay:
                 busy = True
         return now + GRAIN if busy else None
 
-    def rested(self) -> None:
+    def note_idle(self) -> None:
         """Note that the process waited for an arrival, so that a datagram found next arrived just now."""
         self._looked_at = time.monotonic()
 
@@ -209,7 +209,7 @@ def main(link: Link, host: str, seed: int) -> None:
         now = time.monotonic()
         if again is None:
             select.select(everything, (), ())
-            relay.rested()
+            relay.note_idle()
         elif again > now:
             time.sleep(again - now)
         if again is None or now >= next_control:

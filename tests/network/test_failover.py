@@ -36,7 +36,7 @@ class Load:
         pair.a.on_event = self._at_a
         pair.z.on_event = self._at_z
 
-    def begin(self) -> None:
+    def start(self) -> None:
         while self.sending and self.pair.a.machine.buffered_amount(0) < 10 * SIZE:
             self.traffic.send(self.pair.now, SIZE)
 
@@ -53,7 +53,7 @@ class Load:
 
     def _at_a(self, event: Any, now: float) -> None:
         if isinstance(event, StreamProgress):
-            self.begin()
+            self.start()
 
     def _at_z(self, event: Any, now: float) -> None:
         if isinstance(event, MessageReceived):
@@ -69,7 +69,7 @@ def loaded(**options: Any) -> tuple[MultiHomedPair, Load]:
         lambda: all(len(peer.machine.stats().paths) == 3 and verified(peer.machine) for peer in (pair.a, pair.z)), 30
     )
     load = Load(pair)
-    load.begin()
+    load.start()
     pair.run(2)
     return pair, load
 

@@ -18,11 +18,11 @@ class Metronome:
         self.left = count
         self.next: float | None = period if count else None
         self.out: list[bytes] = []
-        self.told: list[object] = []
+        self.reported: list[object] = []
         self.late = 0.0
 
     def receive_datagrams(self, datagrams: Sequence[bytes], now: float) -> None:
-        self.told.extend((now, datagram) for datagram in datagrams)
+        self.reported.extend((now, datagram) for datagram in datagrams)
 
     def handle_timeout(self, now: float) -> None:
         if self.next is None:
@@ -40,8 +40,8 @@ class Metronome:
         return out
 
     def events(self) -> list[object]:
-        told, self.told = self.told, []
-        return told
+        reported, self.reported = self.reported, []
+        return reported
 
 
 class Babbler(Metronome):

@@ -98,8 +98,8 @@ class Life:
     def _acts(self) -> list[Callable[[], bool]]:
         """Return the steps of a whole life, or of a short one for a packet at its end: thousands are replayed."""
         if self.kind in {"ABORT", "SHUTDOWN", "SHUTDOWN ACK", "SHUTDOWN COMPLETE"}:
-            return [self._begin, self._talk, self._end]
-        return [self._begin, self._talk, self._give_up, self._reset, self._idle, self._err, self._end]
+            return [self._connect, self._talk, self._end]
+        return [self._connect, self._talk, self._give_up, self._reset, self._idle, self._err, self._end]
 
     def is_over(self) -> bool:
         """Return whether both sides have ended or never started."""
@@ -115,7 +115,7 @@ class Life:
         up = AssociationState.ESTABLISHED
         return bool(self.pair.a.machine.state == self.pair.z.machine.state == up)
 
-    def _begin(self) -> bool:
+    def _connect(self) -> bool:
         self.pair.a.machine.connect(self.pair.now)
         return True
 

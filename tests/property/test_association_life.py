@@ -24,7 +24,7 @@ from tests.sim.associations import (
     PATIENT,
     Traffic,
     associations,
-    both_told,
+    both_reported,
     check_books,
     consume,
     established,
@@ -108,8 +108,8 @@ def test_simultaneous_resets_are_all_performed(seed: int) -> None:
     for stream in streams:
         pair.a.machine.reset_streams([stream], pair.now)
     pair.run_until(lambda: done(traffic, 0, streams))
-    told = [stream for event in pair.z.of(IncomingStreamsReset) for stream in event.stream_ids]
-    assert sorted(told) == sorted(streams)
+    reported = [stream for event in pair.z.of(IncomingStreamsReset) for stream in event.stream_ids]
+    assert sorted(reported) == sorted(streams)
     for stream in streams[:20]:
         traffic.send(pair.now, 10, stream)
     pair.run_until(traffic.has_arrived)
@@ -166,7 +166,7 @@ def test_simultaneous_handshakes_make_one_association(seed: int) -> None:
         for _ in range(5):
             traffic.send(pair.now, 3000, chance.randrange(3))
         pair.run(chance.choice([0.0, 0.001, 0.02, 0.2]))
-    pair.run_until(lambda: both_told(pair, AssociationEstablished) and all(one.has_arrived() for one in traffics))
+    pair.run_until(lambda: both_reported(pair, AssociationEstablished) and all(one.has_arrived() for one in traffics))
     pair.run(10.0)
     for traffic in traffics:
         traffic.check_finished()
@@ -204,7 +204,7 @@ def test_a_late_cookie_echo_from_before_a_collision_does_not_bring_the_associati
     # Z has answered the INIT of A and now starts a handshake as well, with another tag.
     pair.z.machine.connect(pair.now)
     pair.network.to_z.drop(lambda packet: isinstance(packet.chunks[0], CookieEchoChunk), count=1)
-    pair.run_until(lambda: both_told(pair, AssociationEstablished))
+    pair.run_until(lambda: both_reported(pair, AssociationEstablished))
     [late] = [passage.datagram for passage in pair.network.to_z.passages if passage.fate == "filtered"]
     pair.a.machine.shutdown(pair.now)
     pair.run_until_idle()

@@ -109,7 +109,7 @@ def hostile_i_data(start: int, kind: str) -> Iterator[Chunk]:
         match kind:
             case "I-DATA: a message that never ends":
                 yield IDataChunk(start + index, 0, 0, index, payload, beginning=index == 0, ending=False)
-            case "I-DATA: a message begun on every stream":
+            case "I-DATA: an unfinished message on every stream":
                 yield IDataChunk(start + index, index, 0, 51, payload, ending=False)
             case "I-DATA: tiny beginnings":
                 yield IDataChunk(start + index, index % 7, index, 51, b"x", unordered=True, ending=False)
@@ -154,7 +154,7 @@ KINDS = [
     "far ahead",
     "one byte far ahead",
     "I-DATA: a message that never ends",
-    "I-DATA: a message begun on every stream",
+    "I-DATA: an unfinished message on every stream",
     "I-DATA: tiny beginnings",
     "I-DATA: fragments in two",
     "I-DATA: early messages",

@@ -16,7 +16,7 @@ from tests.sim.associations import (
     PATIENT,
     Traffic,
     associations,
-    both_told,
+    both_reported,
     check_books,
     consume,
     established,
@@ -74,7 +74,7 @@ def converse(pair: Pair, chance: random.Random, *, partially: bool) -> tuple[Tra
         peer.machine.connect(pair.now)
         if chance.random() < 0.5:
             pair.step()
-    pair.run_until(lambda: both_told(pair, AssociationEstablished))
+    pair.run_until(lambda: both_reported(pair, AssociationEstablished))
     for _ in range(chance.randrange(1, 8)):
         for _ in range(chance.randrange(12)):
             send_randomly(chance.choice(traffics), chance, pair.now, partially=partially)

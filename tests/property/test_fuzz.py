@@ -59,14 +59,14 @@ def test_a_live_association_survives_whatever_its_peer_and_its_user_do(name: str
 
 
 def test_the_corpus_reaches_every_kind_of_ending() -> None:
-    told: set[str] = set()
+    reported: set[str] = set()
     for name in LIVE:
         for data in corpus.load(name):
             life = living.Life(living.Program(data), interleaving=name == "live.interleaved")
             life.play()
-            told |= {type(event).__name__ for event in life.victim.machine.sctp_events}
-    assert {"AssociationEstablished", "AssociationLost", "AssociationClosed", "MessageReceived"} <= told
-    assert {"IncomingStreamsReset", "StreamsAdded", "RemoteError"} <= told
+            reported |= {type(event).__name__ for event in life.victim.machine.sctp_events}
+    assert {"AssociationEstablished", "AssociationLost", "AssociationClosed", "MessageReceived"} <= reported
+    assert {"IncomingStreamsReset", "StreamsAdded", "RemoteError"} <= reported
 
 
 class Unbalanced:

@@ -64,7 +64,7 @@ class Receiver(RuleBasedStateMachine):
         super().__init__()
         self.tracker = DataTracker(INITIAL_TSN)
         self.plain, self.interleaved = ReassemblyQueue(), InterleavedReassembly(0, 20_000)
-        self.told: dict[int, list[Event]] = {id(self.plain): [], id(self.interleaved): []}
+        self.reported: dict[int, list[Event]] = {id(self.plain): [], id(self.interleaved): []}
         self.sent: list[Message] = []
         self.given_up: set[int] = set()
         self.arrived: set[int] = set()
@@ -107,9 +107,9 @@ class Receiver(RuleBasedStateMachine):
         wire, data = tsn & 0xFFFFFFFF, message.fragment(index)
         stream_id, unordered, number = message.stream_id, message.unordered, message.number
         plain = DataChunk(wire, stream_id, message.ssn & 0xFFFF, number, data, unordered, first, last)
-        self.plain.add(plain, tsn, contiguous, self.told[id(self.plain)])
+        self.plain.add(plain, tsn, contiguous, self.reported[id(self.plain)])
         chunk = IDataChunk(wire, stream_id, message.mid, index or number, data, unordered, first, last)
-        self.interleaved.add(chunk, tsn, contiguous, self.told[id(self.interleaved)])
+        self.interleaved.add(chunk, tsn, contiguous, self.reported[id(self.interleaved)])
 
     @rule()
     @precondition(lambda self: self.tracker.cumulative_tsn + 1 < self.next_tsn)
@@ -121,9 +121,9 @@ class Receiver(RuleBasedStateMachine):
         assert self.tracker.forward(message.last_tsn)
         assert not self.tracker.forward(message.last_tsn)
         ordered = [] if message.unordered else [(message.stream_id, False, message.ssn & 0xFFFF)]
-        self.plain.forward(message.last_tsn, ordered, self.told[id(self.plain)])
+        self.plain.forward(message.last_tsn, ordered, self.reported[id(self.plain)])
         skipped = [(message.stream_id, message.unordered, message.mid)]
-        self.interleaved.forward(message.last_tsn, skipped, self.told[id(self.interleaved)])
+        self.interleaved.forward(message.last_tsn, skipped, self.reported[id(self.interleaved)])
 
     @rule(stream_id=st.integers(0, STREAMS - 1))
     @precondition(lambda self: self.tracker.cumulative_tsn + 1 == self.next_tsn)
@@ -153,8 +153,8 @@ class Receiver(RuleBasedStateMachine):
 
     @invariant()
     def what_came_out_is_right_and_once(self) -> None:
-        for told in self.told.values():
-            messages = [event for event in told if isinstance(event, MessageReceived)]
+        for reported in self.reported.values():
+            messages = [event for event in reported if isinstance(event, MessageReceived)]
             numbers = [event.ppid for event in messages]
             assert len(set(numbers)) == len(numbers)
             for event in messages[-5:]:
@@ -172,7 +172,7 @@ class Receiver(RuleBasedStateMachine):
         self.what_came_out_is_right_and_once()
         expected = {message.number for message in self.sent} - self.given_up
         for reassembly in self.both:
-            numbers = {event.ppid for event in self.told[id(reassembly)] if isinstance(event, MessageReceived)}
+            numbers = {event.ppid for event in self.reported[id(reassembly)] if isinstance(event, MessageReceived)}
             assert numbers == expected
             assert reassembly.buffered == 0
         assert self.tracker.cumulative_tsn == self.next_tsn - 1

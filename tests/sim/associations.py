@@ -62,11 +62,11 @@ def established(network: Network | None = None, **options: Any) -> Pair:
     """Return two associations whose handshake, started by A, is complete."""
     pair = associations(network, **options)
     pair.a.machine.connect(pair.now)
-    pair.run_until(lambda: both_told(pair, AssociationEstablished))
+    pair.run_until(lambda: both_reported(pair, AssociationEstablished))
     return pair
 
 
-def both_told(pair: Pair, kind: type) -> bool:
+def both_reported(pair: Pair, kind: type) -> bool:
     """Return whether both sides have reported an event of this kind."""
     return bool(pair.a.of(kind)) and bool(pair.z.of(kind))
 

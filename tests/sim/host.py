@@ -48,7 +48,7 @@ class Host:
         if load.stall_every:
             self._next_stall(0.0)
 
-    def looks_at(self, arrival: float | None, timeout: float | None) -> float | None:
+    def next_turn_at(self, arrival: float | None, timeout: float | None) -> float | None:
         """Return when the process next handles its socket and its timer.
 
         Args:
@@ -67,7 +67,7 @@ class Host:
             self._next_stall(self._stall_ends)
         return self._stall_ends if moment >= self._stall_at else moment
 
-    def worked(self, now: float, datagrams: int) -> None:
+    def record_turn(self, now: float, datagrams: int) -> None:
         """Account for a turn that received and sent this many datagrams; the process sleeps when it is done."""
         self._free_at = now + self._load.per_turn + datagrams * self._load.per_datagram
 

@@ -58,7 +58,7 @@ class Peer:
     def next_wakeup(self) -> float | None:
         """Return when the machine next handles its datagrams and its timer."""
         arrival, timeout = self.incoming.next_arrival(), self.machine.next_timeout()
-        return earliest([arrival, timeout]) if self.host is None else self.host.looks_at(arrival, timeout)
+        return earliest([arrival, timeout]) if self.host is None else self.host.next_turn_at(arrival, timeout)
 
     def turn(self, now: float) -> None:
         """Pass the datagrams that have arrived to the machine and handle its timer, if its host runs it by now."""
@@ -77,7 +77,7 @@ class Peer:
             self.machine.handle_timeout(now)
             count += self.drain(now)
         if host is not None:
-            host.worked(now, count)
+            host.record_turn(now, count)
 
     def drain(self, now: float) -> int:
         """Send the machine's datagrams and record its events until there are none left; return the number sent."""

@@ -1,4 +1,4 @@
-"""RACK attributes an acknowledgment to a retransmission or to the first transmission as well as can be told."""
+"""RACK attributes an acknowledgment to a retransmission or to the first transmission as well as the times allow."""
 
 from __future__ import annotations
 

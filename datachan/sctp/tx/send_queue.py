@@ -152,7 +152,7 @@ class SendQueue:
         self.peer_window = 0
         self._scheduler = scheduler if scheduler is not None else RoundRobin()
         self._current: OutgoingMessage | None = None  # partly taken, to be finished before any other
-        # (-drop_priority, arrival, message), the first to be given up first; some are sent already.
+        # (-drop_priority, arrival, message), the first to be abandoned at the top; some are sent already.
         self._droppable: list[tuple[int, int, OutgoingMessage]] = []
         self._droppable_limit = 64
         self._started: dict[int, int] = {}  # the size of the partly taken message of each stream, if long
