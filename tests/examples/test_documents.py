@@ -14,6 +14,7 @@ DOCUMENTS = (
     ROOT / "README.md",
     ROOT / "docs" / "tutorial.md",
     ROOT / "docs" / "sockets.md",
+    ROOT / "docs" / "multihoming.md",
     ROOT / "docs" / "engine.md",
     ROOT / "docs" / "signaling.md",
     ROOT / "docs" / "captures.md",
