@@ -1,4 +1,4 @@
-"""Sockets on loopback, each on a UDP port of its own that the system chooses."""
+"""Fixtures for sockets on loopback, each on a free UDP port."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HOST = "127.0.0.1"
 
 
 class Opened:
-    """Makes sockets that are closed when the test is over."""
+    """Makes sockets that are closed at the end of the test."""
 
     def __init__(self, stack: AsyncExitStack) -> None:
         self._stack = stack
@@ -36,14 +36,14 @@ class Opened:
         return sock
 
     async def client(self, server=None, **arguments: object) -> sctpsocket_tcp:
-        """A one-to-one socket, connected if a server is given."""
+        """Return a one-to-one socket, connected to the server if there is one."""
         sock = await self.add(sctpsocket_tcp(remote_udp_port=server.udp_port if server else 9899, **arguments))
         if server is not None:
             await sock.connect(server.getsockname())
         return sock
 
     async def caller(self, server, **arguments: object) -> sctpsocket_udp:
-        """A one-to-many socket that can reach a server."""
+        """Return a one-to-many socket that can reach a server."""
         return await self.add(sctpsocket_udp(remote_udp_port=server.udp_port, **arguments))
 
     def silent_port(self) -> int:
@@ -53,7 +53,7 @@ class Opened:
         return sock.getsockname()[1]
 
     async def pair(self, **arguments: object) -> tuple[sctpsocket_tcp, sctpsocket_tcp]:
-        """Two connected one-to-one sockets; `arguments` are those of both."""
+        """Return two connected one-to-one sockets with the same arguments."""
         listener = await self.listener(**arguments)
         client = await self.client(listener, **arguments)
         accepted, _ = await listener.accept()

@@ -1,4 +1,4 @@
-"""Several addresses: bound, connected to, watched, changed while the association lasts; and keys to prove who it is."""
+"""Several addresses, bound, monitored and changed during an association; and the keys that authenticate it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ DATA = 0
 
 
 async def multihomed(opened, *, asconf: bool = False, hosts: int = 3):
-    """A listener and a client with several addresses each, connected; the accepted socket, too."""
+    """Return a listener, a connected client and its accepted socket, with several addresses on each side."""
     listener = await opened.add(sctpsocket_tcp(udp_port=0))
     client = await opened.add(sctpsocket_tcp(udp_port=0))
     for sock in (listener, client):
@@ -62,7 +62,7 @@ async def multihomed(opened, *, asconf: bool = False, hosts: int = 3):
     return listener, client, await opened.add(accepted)
 
 
-async def test_both_sides_know_all_addresses_of_the_other(opened) -> None:
+async def test_each_side_knows_all_addresses_of_the_other(opened) -> None:
     listener, client, accepted = await multihomed(opened)
     port, own = listener.getsockname()[1], client.getsockname()[1]
     assert sorted(client.getpaddrs()) == [(host, port) for host in THERE]
@@ -73,7 +73,7 @@ async def test_both_sides_know_all_addresses_of_the_other(opened) -> None:
     assert await accepted.recv(10) == b"hello"
 
 
-async def test_the_primary_address_can_be_another(opened) -> None:
+async def test_data_goes_to_a_new_primary_address(opened) -> None:
     listener, client, accepted = await multihomed(opened)
     port = listener.getsockname()[1]
     client.set_primary(0, (THERE[1], port))
@@ -82,7 +82,7 @@ async def test_the_primary_address_can_be_another(opened) -> None:
     assert await accepted.recv(10) == b"that way"
 
 
-async def test_one_message_can_go_to_another_address(opened) -> None:
+async def test_addr_over_sends_one_message_to_another_address(opened) -> None:
     listener, client, accepted = await multihomed(opened)
     port = listener.getsockname()[1]
     before = {path.address[0]: path.cwnd for path in client.stats().paths}
@@ -96,7 +96,7 @@ async def test_one_message_can_go_to_another_address(opened) -> None:
         await client.sctp_send(b"x", to=("127.0.0.9", port), flags=SCTP_ADDR_OVER)
 
 
-async def test_addresses_are_confirmed_one_after_the_other(opened) -> None:
+async def test_heartbeats_confirm_one_address_after_the_other(opened) -> None:
     _, client, accepted = await multihomed(opened)
     found = {(await notification(accepted, PaddrChange)).addr[0]}
     assert found < set(HERE)
@@ -106,7 +106,7 @@ async def test_addresses_are_confirmed_one_after_the_other(opened) -> None:
     assert [client.get_paddrparams(0, address).hbinterval for address in client.getpaddrs()].count(5000) == 1
 
 
-async def test_an_address_is_added_and_another_removed_while_data_flows(opened) -> None:
+async def test_adds_one_address_and_removes_another_while_data_flows(opened) -> None:
     listener, client, accepted = await multihomed(opened, asconf=True, hosts=2)
     own = client.getsockname()[1]
 
@@ -139,7 +139,7 @@ async def test_an_address_is_added_and_another_removed_while_data_flows(opened) 
     assert listener.getladdrs() == [(host, listener.getsockname()[1]) for host in THERE[:2]]
 
 
-async def test_a_peer_can_be_asked_to_send_elsewhere(opened) -> None:
+async def test_asks_the_peer_to_send_to_another_address(opened) -> None:
     _, client, accepted = await multihomed(opened, asconf=True)
     own = client.getsockname()[1]
     client.set_peer_primary(0, (HERE[2], own))
@@ -151,7 +151,7 @@ async def test_a_peer_can_be_asked_to_send_elsewhere(opened) -> None:
     assert accepted.get_status().primary.address == (HERE[2], own)
 
 
-async def test_addresses_stay_as_they_are_with_a_peer_that_cannot_change_them(opened) -> None:
+async def test_addresses_do_not_change_with_a_peer_that_does_not_support_it(opened) -> None:
     _, client, accepted = await multihomed(opened, hosts=2)
     client.bindx([(HERE[2], 0)])
     assert len(accepted.getpaddrs()) == 2
@@ -161,7 +161,7 @@ async def test_addresses_stay_as_they_are_with_a_peer_that_cannot_change_them(op
     assert await accepted.recv(10) == b"as before"
 
 
-async def test_bindx_binds_all_or_nothing(opened) -> None:
+async def test_bindx_binds_all_addresses_or_none(opened) -> None:
     sock = await opened.add(sctpsocket_udp(udp_port=0))
     with pytest.raises(OSError, match=r".") as caught:
         sock.bindx([(HERE[0], 0), ("192.0.2.1", 0)])
@@ -180,7 +180,7 @@ async def test_bindx_binds_all_or_nothing(opened) -> None:
 
 
 async def authenticated(opened, key_here: bytes = b"secret", key_there: bytes = b"secret"):
-    """A client and the socket of the listener it is connected to; DATA is to be signed with key 1."""
+    """Return two connected sockets that accept DATA only if it is signed with key 1."""
     listener = await opened.listener()
     client = await opened.add(sctpsocket_tcp(remote_udp_port=listener.udp_port))
     for sock, key in ((client, key_here), (listener, key_there)):
@@ -202,7 +202,7 @@ async def test_signed_messages_arrive(opened) -> None:
     assert client.getsockopt(SCTP_HMAC_IDENT) == (3, 1)
 
 
-async def test_what_is_signed_with_another_key_does_not_arrive(opened) -> None:
+async def test_messages_signed_with_another_key_are_discarded(opened) -> None:
     client, server = await authenticated(opened, b"secret", b"another")
     client.linger = server.linger = 0
     await client.send(b"forged")
@@ -210,7 +210,7 @@ async def test_what_is_signed_with_another_key_does_not_arrive(opened) -> None:
         await asyncio.wait_for(server.recv(10), 0.1)
 
 
-async def test_keys_change_while_the_association_lives(opened) -> None:
+async def test_keys_change_during_an_association(opened) -> None:
     client, server = await authenticated(opened)
     for sock in (client, server):
         sock.setsockopt(SCTP_AUTH_KEY, AuthKey(2, b"new"))
@@ -233,7 +233,7 @@ async def test_keys_change_while_the_association_lives(opened) -> None:
         await client.sendmsg(b"x", [AuthInfo(1)])
 
 
-async def test_a_peer_that_cannot_sign_is_told_of(opened) -> None:
+async def test_reports_a_peer_that_does_not_support_authentication(opened) -> None:
     listener = await opened.listener()
     client = await opened.add(sctpsocket_tcp(remote_udp_port=listener.udp_port))
     client.setsockopt(SCTP_AUTH_SUPPORTED, True)

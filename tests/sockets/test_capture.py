@@ -1,4 +1,4 @@
-"""Captures of sockets: the option and the environment variable, seen by Wireshark's eyes."""
+"""Captures of sockets, by option and by environment variable, read by Wireshark."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ async def test_an_option_captures_every_association_of_a_port(opened: Opened, tm
         assert {found.source, found.destination} == {HOST}
 
 
-async def test_a_socket_bound_to_every_address_answers_from_the_one_asked(opened: Opened, tmp_path: Path) -> None:
+async def test_a_socket_bound_to_the_wildcard_answers_from_the_address_the_peer_used(
+    opened: Opened, tmp_path: Path
+) -> None:
     path = tmp_path / "run.pcapng"
     listener = await opened.add(sctpsocket_tcp(udp_port=0, trace=path))
     listener.bind(("", 4444))
@@ -78,11 +80,11 @@ async def test_the_variable_captures_all_sockets(
     monkeypatch.setenv(VARIABLE, str(path))
     await talk(opened)
     types = assert_flawless(path)
-    assert types["0"] >= 2 * (5 + 5)  # both ends are here
+    assert types["0"] >= 2 * (5 + 5)  # both ends write into this file
     assert len(set(map(tuple, fields(path, ["frame.interface_id"])))) == 2
 
 
-async def test_without_either_nothing_is_written(
+async def test_without_option_and_variable_nothing_is_written(
     opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -90,7 +92,7 @@ async def test_without_either_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_capture_that_cannot_be_written_is_an_error_of_the_one_who_asked(tmp_path: Path) -> None:
+async def test_bind_raises_when_the_capture_cannot_be_written(tmp_path: Path) -> None:
     async with sctpsocket_tcp(udp_port=0, trace=tmp_path / "missing" / "run.pcapng") as sock:
         with pytest.raises(FileNotFoundError):
             sock.bind((HOST, 0))

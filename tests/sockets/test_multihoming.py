@@ -1,4 +1,4 @@
-"""A pair of sockets with three loopback addresses each: what one path after the other being cut does to them."""
+"""Two sockets with three loopback addresses each, while paths between them are cut."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CLIENT = ("127.0.0.5", "127.0.0.6", "127.0.0.7")
 
 
 class Cuts:
-    """Addresses that nothing comes from or gets to."""
+    """The addresses that are cut off."""
 
     def __init__(self) -> None:
         self.addresses: set[str] = set()
@@ -45,7 +45,7 @@ class Cuts:
 
 @pytest.fixture
 def cuts(monkeypatch: pytest.MonkeyPatch) -> Cuts:
-    """Has every UDP socket drop what goes from or to an address that is cut."""
+    """Make every UDP socket drop the packets from and to an address that is cut off."""
     cut = Cuts()
     send = UdpSocket.send
 
@@ -58,7 +58,7 @@ def cuts(monkeypatch: pytest.MonkeyPatch) -> Cuts:
 
 
 async def pair(opened: Opened) -> tuple[sctpsocket_tcp, sctpsocket_tcp]:
-    """A client and the server's socket for it, both with quick failover and timers for a path of microseconds."""
+    """Return two connected sockets with quick failover and short timers."""
     listener = await opened.add(sctpsocket_tcp(udp_port=0))
     listener.bindx([(host, 0) for host in SERVER])
     client = await opened.add(sctpsocket_tcp(udp_port=0, remote_udp_port=listener.udp_port))
@@ -76,14 +76,14 @@ async def pair(opened: Opened) -> tuple[sctpsocket_tcp, sctpsocket_tcp]:
 
 
 async def changes(sock: sctpsocket_tcp) -> AsyncIterator[PaddrChange]:
-    """The address changes a socket tells of; its messages are passed over."""
+    """Yield the address changes that a socket reports; skip its messages."""
     async for message in sock:
         if isinstance(message.notification, PaddrChange):
             yield message.notification
 
 
 async def until(sock: sctpsocket_tcp, state: int, *hosts: str) -> None:
-    """Waits until the addresses have been reported to be in a state."""
+    """Wait until a socket has reported a state for all of the addresses."""
     missing = set(hosts)
     async with asyncio.timeout(10):
         async for change in changes(sock):
@@ -98,7 +98,7 @@ async def test_both_sides_know_and_verify_all_addresses(opened: Opened) -> None:
     assert [host for host, _ in client.getpaddrs()] == list(SERVER)
     assert sorted(host for host, _ in server.getpaddrs()) == list(CLIENT)
     assert [host for host, _ in server.getladdrs()] == list(SERVER)
-    # The client's user named the server's; the client's are verified by heartbeats, but for the one INIT came from.
+    # Heartbeats verify the client's addresses, except the source of INIT; the client itself named the server's.
     known = server.getpaddrs()[0][0]
     await until(server, SCTP_ADDR_CONFIRMED, *[host for host in CLIENT if host != known])
     for host in CLIENT:
@@ -106,7 +106,7 @@ async def test_both_sides_know_and_verify_all_addresses(opened: Opened) -> None:
         assert info.state == SCTP_ACTIVE
 
 
-async def test_the_primary_address_is_chosen_and_watched(opened: Opened) -> None:
+async def test_sets_the_primary_address_and_how_each_is_monitored(opened: Opened) -> None:
     client, server = await pair(opened)
     port = client.getpaddrs()[0][1]
     client.setsockopt(SCTP_PRIMARY_ADDR, (SERVER[2], port))
@@ -123,18 +123,17 @@ async def test_the_primary_address_is_chosen_and_watched(opened: Opened) -> None
 
 
 class Transfer:
-    """From client to server, until the primary path has been cut, another one has carried a second's worth of messages,
-    and the first one is back.
+    """A transfer that lasts until the primary path was cut, another one carried messages for a second, and it is back.
 
     Attributes:
         arrivals: (time, number) of each message.
-        told: what the client was told of the primary address.
-        cut_at: when that was cut.
+        states: the states of the primary address that the client reported.
+        cut_at: the time of the cut.
     """
 
     def __init__(self, client: sctpsocket_tcp, server: sctpsocket_tcp, cuts: Cuts) -> None:
         self.arrivals: list[tuple[float, int]] = []
-        self.told: list[int] = []
+        self.states: list[int] = []
         self.cut_at = 0.0
         self._client, self._server, self._cuts = client, server, cuts
         self._mend_at = float("inf")
@@ -170,7 +169,7 @@ class Transfer:
         async for change in changes(self._client):
             if change.addr[0] != SERVER[0]:
                 continue
-            self.told.append(change.state)
+            self.states.append(change.state)
             if change.state == SCTP_ADDR_POTENTIALLY_FAILED:
                 self._mend_at = time.monotonic() + 1.0
             elif change.state == SCTP_ADDR_AVAILABLE:
@@ -185,12 +184,12 @@ async def test_a_transfer_survives_its_primary_path_and_returns_to_it(opened: Op
     assert [number for _, number in transfer.arrivals] == list(range(len(transfer.arrivals)))
     since = [transfer.cut_at, *[moment for moment, _ in transfer.arrivals if moment > transfer.cut_at]]
     assert max(later - earlier for earlier, later in pairwise(since)) < 1.0
-    assert transfer.told == [SCTP_ADDR_POTENTIALLY_FAILED, SCTP_ADDR_AVAILABLE]
+    assert transfer.states == [SCTP_ADDR_POTENTIALLY_FAILED, SCTP_ADDR_AVAILABLE]
     await client.send(b"by the first again")
     assert client.getsockopt(SCTP_STATUS).primary.address[0] == SERVER[0]
 
 
-async def test_a_connection_is_set_up_by_the_address_that_answers(opened: Opened, cuts: Cuts) -> None:
+async def test_connects_by_the_address_that_answers(opened: Opened, cuts: Cuts) -> None:
     cuts.addresses.add(SERVER[0])
     client, server = await pair(opened)
     await client.send(b"by the second")

@@ -1,4 +1,4 @@
-"""A peer behind a NAT, over real sockets: its port changes, and the association goes on."""
+"""An association over real sockets with a peer behind a NAT that changes the peer's port."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .conftest import HOST
 
 
 class Nat:
-    """Forwards datagrams between one client and a server; from time to time from another port."""
+    """Forwards datagrams between a client and a server, and changes its port towards the server on request."""
 
     def __init__(self, server: tuple[str, int]) -> None:
         self.server = server
@@ -19,7 +19,7 @@ class Nat:
         self.outer: list[asyncio.DatagramTransport] = []
 
     async def open(self) -> int:
-        """The port the client is to send to."""
+        """Open the sockets, and return the port for the client."""
         loop = asyncio.get_running_loop()
         self.inner, _ = await loop.create_datagram_endpoint(lambda: Side(self.outward), local_addr=(HOST, 0))
         await self.change_port()

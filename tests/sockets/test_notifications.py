@@ -1,4 +1,4 @@
-"""Notifications: each comes to who subscribed it, in line with the data, and to nobody else."""
+"""Notifications arrive at the sockets that subscribed them, in line with the data."""
 
 from __future__ import annotations
 
@@ -59,20 +59,20 @@ from .conftest import HOST
 
 
 def permissive(**changes: object):
-    """Options that let the peer reset and add streams."""
-    wanted = {"allow_stream_reset": True, "allow_tsn_reset": True, "allow_added_streams": True, **changes}
-    return replace(default_options(), **wanted)
+    """Return options that let the peer reset and add streams."""
+    allowed = {"allow_stream_reset": True, "allow_tsn_reset": True, "allow_added_streams": True, **changes}
+    return replace(default_options(), **allowed)
 
 
 async def notification(sock, kind: type):
-    """The next notification of a class; what else comes is passed over."""
+    """Return the next notification of a class; skip everything else."""
     while True:
         message = await sock.recvmsg()
         if isinstance(message.notification, kind):
             return message.notification
 
 
-async def test_nothing_comes_that_was_not_subscribed(opened) -> None:
+async def test_notifications_that_are_not_subscribed_do_not_arrive(opened) -> None:
     server = await opened.many()
     client = await opened.client(server)
     await client.sctp_send(b"data", flags=MSG_EOF)
@@ -85,7 +85,7 @@ async def test_nothing_comes_that_was_not_subscribed(opened) -> None:
     reading.cancel()
 
 
-async def test_an_association_comes_up_before_its_data_and_goes_after(opened) -> None:
+async def test_comm_up_precedes_the_data_and_shutdown_comp_follows_it(opened) -> None:
     server = await opened.many()
     server.events.association = True
     server.events.shutdown = True
@@ -100,7 +100,7 @@ async def test_an_association_comes_up_before_its_data_and_goes_after(opened) ->
     assert up.address == data.address == down.address == (HOST, client.getsockname()[1])
 
 
-async def test_an_accepted_socket_begins_with_comm_up(opened) -> None:
+async def test_an_accepted_socket_first_receives_comm_up(opened) -> None:
     listener = await opened.listener()
     listener.events.association = True
     await opened.client(listener)
@@ -109,7 +109,7 @@ async def test_an_accepted_socket_begins_with_comm_up(opened) -> None:
         assert (await accepted.recvmsg()).notification.state == SCTP_COMM_UP
 
 
-async def test_a_lost_association_tells_why(opened) -> None:
+async def test_comm_lost_says_why(opened) -> None:
     server = await opened.many()
     server.events.association = True
     client = await opened.client(server)
@@ -120,13 +120,13 @@ async def test_a_lost_association_tells_why(opened) -> None:
     assert "I have had enough" in lost.info
 
 
-async def test_an_association_that_cannot_be_started(opened) -> None:
-    nobody = await opened.many()
-    nobody.listen(0)
-    caller = await opened.caller(nobody)
+async def test_a_refused_setup_reports_the_message_and_the_association(opened) -> None:
+    refusing = await opened.many()
+    refusing.listen(0)
+    caller = await opened.caller(refusing)
     caller.events.association = True
     caller.events.send_failure = True
-    await caller.sendmsg(b"hello?", [SndInfo(context="the first", ppid=5)], to=nobody.getsockname())
+    await caller.sendmsg(b"hello?", [SndInfo(context="the first", ppid=5)], to=refusing.getsockname())
     failed = await notification(caller, SendFailedEvent)
     assert (failed.data, failed.info.context, failed.info.ppid, failed.flags) == (
         b"hello?",
@@ -152,7 +152,7 @@ asyncio.run(main(*map(int, sys.argv[1:])))
 """
 
 
-async def test_a_peer_that_restarts(opened) -> None:
+async def test_a_restarted_peer_is_reported_and_connected(opened) -> None:
     server = await opened.many()
     server.events.association = True
     arguments = ["0", str(server.udp_port), str(server.getsockname()[1])]
@@ -160,7 +160,7 @@ async def test_a_peer_that_restarts(opened) -> None:
         sys.executable, "-c", CONNECT_AND_WAIT, *arguments, stdout=asyncio.subprocess.PIPE
     )
     udp_port = int(await program.stdout.readline())
-    program.kill()  # it forgets everything, without a word
+    program.kill()  # it ends without an ABORT
     await program.wait()
     again = await opened.add(sctpsocket_tcp(udp_port=udp_port, remote_udp_port=server.udp_port))
     again.bind((HOST, 7000))
@@ -170,7 +170,7 @@ async def test_a_peer_that_restarts(opened) -> None:
     assert await server.recv(20) == b"back again"
 
 
-async def test_messages_given_up_come_back_with_their_context(opened) -> None:
+async def test_abandoned_messages_come_back_with_their_context(opened) -> None:
     client, server = await opened.pair()
     client.events.send_failure = True
     for number in range(40):  # more than the receiver window
@@ -186,7 +186,7 @@ async def test_messages_given_up_come_back_with_their_context(opened) -> None:
     assert await server.recv(1 << 20) == bytes(50_000)
 
 
-async def test_data_of_failed_messages_is_kept_only_for_who_wants_it(opened) -> None:
+async def test_data_of_failed_messages_is_kept_only_if_subscribed(opened) -> None:
     client, server = await opened.pair()
     await client.send(bytes(100_000))
     await server.recv(1 << 20)
@@ -199,7 +199,7 @@ async def test_data_of_failed_messages_is_kept_only_for_who_wants_it(opened) -> 
     assert isinstance(failed.info.context, int)
 
 
-async def test_the_sender_is_dry_when_all_is_acknowledged_and_at_once_if_it_is_already(opened) -> None:
+async def test_sender_dry_arrives_when_all_is_acknowledged_and_at_once_on_subscription(opened) -> None:
     client, server = await opened.pair()
     client.events.sender_dry = True
     assert (await client.recvmsg()).notification == SenderDryEvent(client.get_status().assoc_id)
@@ -237,14 +237,14 @@ async def test_streams_are_reset_in_both_directions(opened) -> None:
     assert (outgoing.flags, outgoing.streams) == (SCTP_STREAM_RESET_OUTGOING_SSN, (2,))
     incoming = await notification(server, StreamResetEvent)
     assert (incoming.flags, incoming.streams) == (SCTP_STREAM_RESET_INCOMING_SSN, (2,))
-    await client.sctp_send(b"anew", stream=2)
+    await client.sctp_send(b"again", stream=2)
     assert (await server.recvmsg()).rcvinfo.ssn == 0
     client.setsockopt(SCTP_RESET_STREAMS, ResetStreams(SCTP_STREAM_RESET_INCOMING, (4,)))
     incoming = await notification(client, StreamResetEvent)
     assert (incoming.flags, incoming.streams) == (SCTP_STREAM_RESET_INCOMING_SSN, (4,))
 
 
-async def test_a_peer_may_refuse_to_have_streams_reset_and_added(opened) -> None:
+async def test_a_peer_may_refuse_to_reset_and_add_streams(opened) -> None:
     client, _ = await opened.pair()
     client.events.stream_reset = client.events.stream_change = client.events.assoc_reset = True
     client.setsockopt(SCTP_RESET_STREAMS, ResetStreams(SCTP_STREAM_RESET_OUTGOING, (1,)))
@@ -255,7 +255,7 @@ async def test_a_peer_may_refuse_to_have_streams_reset_and_added(opened) -> None
     assert (await notification(client, AssocResetEvent)).flags
 
 
-async def test_who_asks_for_incoming_streams_gets_them_although_it_lets_nobody_add_any(opened) -> None:
+async def test_requested_incoming_streams_are_added_although_the_peer_may_not_add_any(opened) -> None:
     listener = await opened.listener(options=permissive())
     client = await opened.client(listener)
     client.events.stream_change = client.events.stream_reset = True
@@ -272,7 +272,7 @@ async def test_who_asks_for_incoming_streams_gets_them_although_it_lets_nobody_a
         assert (await notification(client, StreamResetEvent)).flags == SCTP_STREAM_RESET_INCOMING_SSN
 
 
-async def test_tsns_begin_anew(opened) -> None:
+async def test_reset_assoc_resets_the_tsns_of_both_sides(opened) -> None:
     client, server = await opened.pair(options=permissive())
     for sock in (client, server):
         sock.events.assoc_reset = True
@@ -312,7 +312,7 @@ async def test_the_next_message_is_announced(opened) -> None:
     assert second.nxtinfo.flags & SCTP_NOTIFICATION
 
 
-async def test_a_storm_of_notifications_is_stopped(opened) -> None:
+async def test_after_1000_unread_notifications_all_are_unsubscribed(opened) -> None:
     client, server = await opened.pair()
     client.events.sender_dry = True
     client.events.association = True

@@ -25,7 +25,7 @@ from datachan.sockets import (
 from .conftest import HOST
 
 
-async def test_the_first_send_sets_the_association_up(opened) -> None:
+async def test_the_first_send_sets_up_the_association(opened) -> None:
     server = await opened.many()
     caller = await opened.caller(server)
     await caller.sctp_send(b"hello", to=server.getsockname(), ppid=7, stream=1)
@@ -60,7 +60,7 @@ async def test_a_server_answers_by_address_or_by_id(opened) -> None:
 
 
 @pytest.mark.parametrize("info", [SndInfo(flags=MSG_SENDALL), SndInfo(assoc_id=SCTP_ALL_ASSOC)], ids=["flag", "id"])
-async def test_one_send_reaches_everybody(opened, info: SndInfo) -> None:
+async def test_sendall_reaches_all_associations(opened, info: SndInfo) -> None:
     server = await opened.many()
     clients = [await opened.client(server) for _ in range(5)]
     for client in clients:
@@ -70,7 +70,7 @@ async def test_one_send_reaches_everybody(opened, info: SndInfo) -> None:
     assert [await client.recv(10) for client in clients] == [b"to all"] * 5
 
 
-async def test_who_does_not_read_is_left_out_of_a_send_to_all_that_may_not_wait(opened) -> None:
+async def test_sendall_with_dontwait_skips_an_association_with_a_full_send_buffer(opened) -> None:
     server = await opened.many()
     slow, quick = await opened.client(server), await opened.client(server)
     for client in (slow, quick):
@@ -103,7 +103,7 @@ async def test_eof_ends_one_association_gracefully_and_no_other(opened) -> None:
     assert server.associations() == [second.assoc_id]
 
 
-async def test_abort_takes_its_reason_along(opened) -> None:
+async def test_abort_sends_its_reason(opened) -> None:
     server = await opened.many()
     client = await opened.client(server)
     await client.send(b"here")
@@ -113,7 +113,7 @@ async def test_abort_takes_its_reason_along(opened) -> None:
         await client.recv(10)
 
 
-async def test_an_association_is_peeled_off_and_the_others_go_on(opened) -> None:
+async def test_peeloff_moves_one_association_and_the_others_continue(opened) -> None:
     server = await opened.many()
     clients = [await opened.client(server) for _ in range(3)]
     for client in clients:
@@ -142,7 +142,7 @@ async def test_an_association_is_peeled_off_and_the_others_go_on(opened) -> None
     assert await favorite.recv(20) == b"still here"
 
 
-async def test_connecting_in_advance_gives_the_id(opened) -> None:
+async def test_connect_returns_the_association_id(opened) -> None:
     server = await opened.many()
     caller = await opened.caller(server)
     assoc_id = await caller.connect(server.getsockname())
@@ -153,7 +153,7 @@ async def test_connecting_in_advance_gives_the_id(opened) -> None:
         await caller.connect(server.getsockname())
 
 
-async def test_init_travels_with_the_send_that_sets_up(opened) -> None:
+async def test_initmsg_applies_to_the_association_that_the_send_sets_up(opened) -> None:
     server = await opened.many()
     caller = await opened.caller(server)
     await caller.sendmsg(b"x", [InitMsg(num_ostreams=3), SndInfo(sid=2)], to=server.getsockname())
@@ -171,7 +171,7 @@ async def test_partially_reliable_messages_arrive_when_nothing_is_lost(opened, p
     assert await server.recv(10) == b"in time"
 
 
-async def test_a_send_needs_to_know_whom(opened) -> None:
+async def test_a_send_without_a_destination_is_refused(opened) -> None:
     sock = await opened.many()
     with pytest.raises(OSError, match="needs an address"):
         await sock.send(b"x")
@@ -211,13 +211,13 @@ async def test_a_hundred_peers_at_once(opened) -> None:
     await serving
 
 
-async def test_nobody_is_let_in_while_too_much_is_unread(opened, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refuses_new_associations_while_too_much_is_unread(opened, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(one_to_many, "MAX_UNREAD", 100_000)
     server = await opened.many()
     for _ in range(2):
         client = await opened.client(server)
         await client.send(bytes(60_000))
-        await client.close()  # its message stays
+        await client.close()  # its message stays in the queue
 
     async def come_late() -> None:
         late = await opened.client(server)

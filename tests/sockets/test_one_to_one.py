@@ -1,4 +1,4 @@
-"""One-to-one sockets on loopback: as with TCP, with messages."""
+"""One-to-one sockets on loopback."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from datachan.sockets import (
 from .conftest import HOST
 
 
-async def test_five_messages_and_an_answer_to_each(opened) -> None:
+async def test_answers_each_of_five_messages(opened) -> None:
     listener = await opened.listener()
 
     async def serve() -> int:
@@ -44,7 +44,7 @@ async def test_five_messages_and_an_answer_to_each(opened) -> None:
     assert await serving == 5
 
 
-async def test_the_names_of_both_ends(opened) -> None:
+async def test_each_end_knows_the_name_of_the_other(opened) -> None:
     listener = await opened.listener()
     client = await opened.client(listener)
     accepted, address = await listener.accept()
@@ -67,13 +67,13 @@ async def test_messages_keep_their_boundaries_stream_and_number(opened) -> None:
     assert received[2].rcvinfo.cumtsn == tsns[2]
 
 
-async def test_unordered_is_told_at_the_other_end(opened) -> None:
+async def test_the_receiver_sees_that_a_message_was_unordered(opened) -> None:
     client, server = await opened.pair()
     await client.sctp_send(b"whenever", flags=MSG_UNORDERED)
     assert (await server.recvmsg()).rcvinfo.flags == MSG_UNORDERED
 
 
-async def test_a_message_is_read_in_pieces_of_what_the_reader_takes(opened) -> None:
+async def test_reads_a_message_in_pieces_of_maxlen_bytes(opened) -> None:
     client, server = await opened.pair()
     await client.send(bytes(range(100)))
     await client.send(b"next")
@@ -108,7 +108,7 @@ async def test_iteration_ends_with_the_association(opened) -> None:
     assert await server.recv(10) == b""
 
 
-async def test_what_was_sent_before_close_arrives(opened) -> None:
+async def test_messages_sent_before_close_arrive(opened) -> None:
     client, server = await opened.pair()
     data = [b"%d" % number * 5000 for number in range(100)]
     for message in data:
@@ -138,7 +138,7 @@ async def test_an_abort_is_a_connection_reset_with_its_reason(opened) -> None:
         await server.send(b"?")
 
 
-async def test_the_flags_end_an_association_as_well(opened) -> None:
+async def test_eof_and_abort_flags_end_an_association(opened) -> None:
     client, server = await opened.pair()
     await client.sctp_send(b"the last", flags=MSG_EOF)
     assert await server.recv(100) == b"the last"
@@ -157,12 +157,12 @@ async def test_without_linger_close_aborts(opened) -> None:
         await server.recv(100)
 
 
-async def test_a_port_nobody_has_refuses(opened) -> None:
+async def test_an_sctp_port_that_is_not_open_refuses(opened) -> None:
     listener = await opened.listener()
     sock = await opened.add(sctpsocket_tcp(remote_udp_port=listener.udp_port))
     with pytest.raises(ConnectionRefusedError):
         await sock.connect((HOST, 1))
-    await sock.connect(listener.getsockname())  # and it can be tried again
+    await sock.connect(listener.getsockname())  # a further attempt succeeds
 
 
 @pytest.mark.parametrize("host", [HOST, "::1"])
@@ -172,7 +172,7 @@ async def test_a_closed_udp_port_refuses_at_once(opened, host: str) -> None:
         other.bind((host, 0))
         closed = other.getsockname()[1]
     sock = await opened.add(sctpsocket_tcp(family, remote_udp_port=closed))
-    sock.set_rtoinfo(RtoInfo(initial=60_000))  # no second INIT helps
+    sock.set_rtoinfo(RtoInfo(initial=60_000))  # only one INIT is sent during the test
     async with asyncio.timeout(5):
         with pytest.raises(ConnectionRefusedError, match=f"no program has UDP port {closed} at {host}"):
             await sock.connect((host, 4444))
@@ -195,7 +195,7 @@ async def test_one_closed_address_of_several_does_not_end_the_setup(opened) -> N
     assert sock.getpeername() == ("127.0.0.3", port)
 
 
-async def test_who_does_not_listen_refuses(opened) -> None:
+async def test_a_socket_that_does_not_listen_refuses(opened) -> None:
     deaf = await opened.add(sctpsocket_tcp(udp_port=0))
     deaf.bind((HOST, 0))
     sock = await opened.add(sctpsocket_tcp(remote_udp_port=deaf.udp_port))
@@ -238,7 +238,7 @@ async def test_an_ipv6_socket_reaches_an_ipv4_peer(opened) -> None:
         assert await accepted.recv(10) == b"four"
 
 
-async def test_an_ipv4_socket_says_at_once_that_it_reaches_no_ipv6_peer(opened) -> None:
+async def test_an_ipv4_socket_refuses_ipv6_addresses_at_once(opened) -> None:
     sock = await opened.add(sctpsocket_tcp(udp_port=0))
     with pytest.raises(OSError, match="AF_INET6") as caught:
         await sock.connect(("::1", 4444))
@@ -296,7 +296,7 @@ async def test_waiting_calls_end_with_close(opened) -> None:
     assert await client.recv(10) == b""
 
 
-async def test_a_full_send_buffer_makes_send_wait_and_reading_lets_it_go_on(opened) -> None:
+async def test_send_waits_while_the_send_buffer_is_full(opened) -> None:
     client, server = await opened.pair()
     message = bytes(100_000)
     sent = 0
@@ -325,7 +325,7 @@ async def test_a_message_longer_than_the_send_buffer_is_refused(opened) -> None:
     assert caught.value.errno == errno.EMSGSIZE
 
 
-async def test_senders_wait_in_line_and_one_that_is_cancelled_steps_out(opened) -> None:
+async def test_senders_wait_in_order_and_a_cancelled_one_leaves_the_queue(opened) -> None:
     client, server = await opened.pair()
     tasks = [asyncio.create_task(client.send(b"%03d" % n + bytes(200_000))) for n in range(40)]
     await asyncio.wait(tasks, timeout=0.2)
@@ -336,14 +336,14 @@ async def test_senders_wait_in_line_and_one_that_is_cancelled_steps_out(opened) 
     await asyncio.gather(*[task for task in tasks if not task.cancelled()])
 
 
-async def test_a_stream_that_is_not_there_is_an_error(opened) -> None:
+async def test_a_send_on_an_unknown_stream_is_refused(opened) -> None:
     client, _ = await opened.pair()
     with pytest.raises(OSError, match="stream 10") as caught:
         await client.sendmsg(b"x", [SndInfo(sid=10)])
     assert caught.value.errno == errno.EINVAL
 
 
-async def test_calls_that_need_an_association_say_so(opened) -> None:
+async def test_calls_without_an_association_raise(opened) -> None:
     sock = await opened.add(sctpsocket_tcp())
     for call in (sock.send(b"x"), sock.recv(1)):
         with pytest.raises(OSError, match="not connected"):
@@ -352,7 +352,7 @@ async def test_calls_that_need_an_association_say_so(opened) -> None:
         await sock.accept()
 
 
-async def test_a_closed_socket_says_so(opened) -> None:
+async def test_calls_on_a_closed_socket_raise(opened) -> None:
     client, _ = await opened.pair()
     await client.close()
     await client.close()

@@ -1,4 +1,4 @@
-"""Socket options: what is set is what is read, and it acts, on associations to come and on those that live."""
+"""Socket options: their values are read as they were set, and act on future and present associations."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ from .conftest import HOST
     ids=lambda value: str(getattr(value, "name", "")),
 )
 @pytest.mark.parametrize("kind", [sctpsocket_tcp, sctpsocket_udp])
-def test_what_is_set_is_read(kind: type, option, value: object) -> None:
+def test_an_option_is_read_as_it_was_set(kind: type, option, value: object) -> None:
     sock = kind()
     sock.setsockopt(option, value)
     assert sock.getsockopt(option) == value
@@ -124,7 +124,7 @@ def test_what_is_set_is_read(kind: type, option, value: object) -> None:
     ],
     ids=lambda value: str(getattr(value, "name", "")),
 )
-def test_what_has_no_sense_is_refused_and_changes_nothing(option, value: object) -> None:
+def test_an_invalid_value_is_refused_and_changes_nothing(option, value: object) -> None:
     sock = sctpsocket_tcp()
     readable = option is not SCTP_PRIMARY_ADDR
     before = sock.getsockopt(option) if readable else None
@@ -141,7 +141,7 @@ def test_zero_leaves_a_value_as_it_is() -> None:
     assert sock.get_rtoinfo() == RtoInfo(before.initial, 20_000, before.min)
 
 
-def test_what_is_read_only_cannot_be_set_and_the_other_way_round() -> None:
+def test_read_only_options_cannot_be_set_and_write_only_ones_not_read() -> None:
     sock = sctpsocket_tcp()
     with pytest.raises(OSError, match="cannot be set"):
         sock.setsockopt(SCTP_STATUS, None)
@@ -149,7 +149,7 @@ def test_what_is_read_only_cannot_be_set_and_the_other_way_round() -> None:
         sock.getsockopt(SCTP_STREAM_SCHEDULER_VALUE)
 
 
-def test_what_is_for_one_kind_of_socket_only() -> None:
+def test_options_of_the_other_kind_of_socket_are_refused() -> None:
     one = sctpsocket_tcp()
     for option in (SCTP_GET_ASSOC_NUMBER, SCTP_GET_ASSOC_ID_LIST):
         with pytest.raises(OSError, match="one-to-one"):
@@ -158,7 +158,7 @@ def test_what_is_for_one_kind_of_socket_only() -> None:
         one.setsockopt(SCTP_AUTOCLOSE, 5)
 
 
-async def test_options_act_on_the_association_they_name_and_on_no_other(opened) -> None:
+async def test_options_act_only_on_the_associations_they_are_set_for(opened) -> None:
     server = await opened.many()
     ids = []
     for _ in range(3):
@@ -178,7 +178,7 @@ async def test_options_act_on_the_association_they_name_and_on_no_other(opened) 
         server.set_rtoinfo(RtoInfo(max=11_000), SCTP_ALL_ASSOC)
 
 
-async def test_accepted_sockets_are_like_the_listener(opened) -> None:
+async def test_accepted_sockets_have_the_options_of_the_listener(opened) -> None:
     listener = await opened.listener()
     listener.setsockopt(SCTP_MAXSEG, 300)
     listener.setsockopt(SCTP_CONTEXT, 5)
@@ -194,7 +194,7 @@ async def test_accepted_sockets_are_like_the_listener(opened) -> None:
         assert (await accepted.recvmsg()).rcvinfo.context == 5
 
 
-async def test_status(opened) -> None:
+async def test_status_describes_the_association(opened) -> None:
     client, server = await opened.pair()
     await client.send(b"x")
     await server.recv(1)
@@ -214,7 +214,7 @@ async def test_status(opened) -> None:
         server.get_status()
 
 
-async def test_an_address_is_translated_into_an_id(opened) -> None:
+async def test_finds_the_association_id_of_an_address(opened) -> None:
     server = await opened.many()
     client = await opened.client(server)
     await client.send(b"x")
@@ -225,7 +225,7 @@ async def test_an_address_is_translated_into_an_id(opened) -> None:
     assert server.getpaddrs(message.assoc_id) == [message.address]
 
 
-async def test_heartbeats_can_be_turned_off_on_and_demanded(opened) -> None:
+async def test_heartbeats_are_turned_off_and_on_and_requested(opened) -> None:
     client, server = await opened.pair()
     peer = client.getpeername()
     client.set_paddrparams(PaddrParams(peer, flags=SPP_HB_DISABLE))
@@ -243,7 +243,7 @@ async def test_heartbeats_can_be_turned_off_on_and_demanded(opened) -> None:
         client.set_paddrparams(PaddrParams(flags=SPP_HB_DEMAND))
 
 
-async def test_the_primary_address_is_one_of_the_peers(opened) -> None:
+async def test_the_primary_address_must_be_an_address_of_the_peer(opened) -> None:
     client, _ = await opened.pair()
     client.set_primary(0, client.getpeername())
     assert client.getsockopt(SCTP_PRIMARY_ADDR) == client.getpeername()
@@ -253,7 +253,7 @@ async def test_the_primary_address_is_one_of_the_peers(opened) -> None:
     assert encaps.port > 0
 
 
-async def test_a_message_longer_than_a_packet_is_refused_if_it_may_not_be_fragmented(opened) -> None:
+async def test_without_fragments_a_message_longer_than_a_packet_is_refused(opened) -> None:
     client, server = await opened.pair()
     client.disable_fragments = True
     longest = client.get_status().fragmentation_point
@@ -264,7 +264,7 @@ async def test_a_message_longer_than_a_packet_is_refused_if_it_may_not_be_fragme
     assert caught.value.errno == errno.EMSGSIZE
 
 
-async def test_defaults_are_for_messages_that_say_nothing_else(opened) -> None:
+async def test_defaults_apply_to_messages_without_ancillary_data(opened) -> None:
     client, server = await opened.pair()
     client.setsockopt(SCTP_DEFAULT_SNDINFO, SndInfo(sid=4, flags=SCTP_UNORDERED, ppid=99))
     await client.send(b"x")
@@ -290,7 +290,7 @@ async def test_a_larger_send_buffer_takes_more(opened) -> None:
     await client.send(bytes(4000))
 
 
-async def test_a_smaller_window_holds_a_sender_earlier(opened) -> None:
+async def test_a_smaller_window_stops_the_sender_earlier(opened) -> None:
     taken = []
     for window in (20_000, 200_000):
         listener = await opened.listener()
@@ -332,7 +332,7 @@ async def test_priority_makes_room_and_is_counted(opened) -> None:
 
 
 @pytest.mark.parametrize("scheduler", [SCTP_SS_PRIO, SCTP_SS_WFQ])
-async def test_a_scheduler_is_changed_while_messages_wait(opened, scheduler: int) -> None:
+async def test_the_scheduler_changes_while_messages_wait(opened, scheduler: int) -> None:
     listener = await opened.listener()
     listener.rcvbuf = 30_000
     client = await opened.client(listener)
@@ -346,12 +346,12 @@ async def test_a_scheduler_is_changed_while_messages_wait(opened, scheduler: int
         for stream, value in ((1, 20), (2, 1)) if scheduler == SCTP_SS_PRIO else ((1, 1), (2, 1000)):
             client.setsockopt(SCTP_STREAM_SCHEDULER_VALUE, StreamValue(stream, value))
         order = [(await server.recvmsg(1 << 16)).rcvinfo.sid for _ in range(80)]
-        # What was under way goes first; then the second stream has its turn before the first.
+        # The packets in flight come first; then the second stream is served before the first one.
         assert order.index(2) < 15
         assert order[-20:] == [1] * 20
 
 
-async def test_interleaving_needs_a_receiver_that_can_tell_streams_apart(opened) -> None:
+async def test_interleaving_needs_fragment_interleave_level_two(opened) -> None:
     sock = await opened.listener()
     with pytest.raises(PermissionError):
         sock.setsockopt(SCTP_INTERLEAVING_SUPPORTED, True)
@@ -375,14 +375,14 @@ async def test_level_two_needs_rcvinfo() -> None:
         sock.setsockopt(SCTP_FRAGMENT_INTERLEAVE, 2)
 
 
-async def test_without_rcvinfo_messages_come_alone(opened) -> None:
+async def test_without_recvrcvinfo_messages_have_no_rcvinfo(opened) -> None:
     client, server = await opened.pair()
     server.recvrcvinfo = False
     await client.send(b"x")
     assert (await server.recvmsg()).rcvinfo is None
 
 
-async def test_attempts_and_timeout_of_connecting(opened) -> None:
+async def test_connect_gives_up_after_max_attempts(opened) -> None:
     sock = await opened.add(sctpsocket_tcp(remote_udp_port=opened.silent_port()))
     sock.set_rtoinfo(RtoInfo(initial=10, min=10))
     sock.initparams.max_attempts = 3
@@ -393,7 +393,7 @@ async def test_attempts_and_timeout_of_connecting(opened) -> None:
     assert 0.05 < time.monotonic() - begun < 1  # 10 + 20 + 20 + 20 ms
 
 
-async def test_idle_associations_close_by_themselves(opened) -> None:
+async def test_autoclose_ends_idle_associations(opened) -> None:
     server = await opened.many()
     client = await opened.client(server)
     await client.send(b"x")

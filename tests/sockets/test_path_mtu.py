@@ -1,4 +1,4 @@
-"""Sockets find out how long packets may be (RFC 8899), and stop when told to."""
+"""Path MTU discovery by sockets (RFC 8899), and how to turn it off."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SIZE, COUNT = 50_000, 60
 
 
 async def transfer(source: sctpsocket_tcp, sink: sctpsocket_tcp) -> int:
-    """Sends what fills many packets; returns the size of packets at the end."""
+    """Send messages that fill many packets; return the packet size at the end."""
 
     async def send() -> None:
         for number in range(COUNT):
@@ -37,7 +37,7 @@ async def transfer(source: sctpsocket_tcp, sink: sctpsocket_tcp) -> int:
     return source.get_paddrinfo(0, source.getpeername()).mtu
 
 
-async def test_packets_grow_to_what_is_of_use_on_loopback(opened) -> None:
+async def test_packets_grow_to_an_eighth_of_the_window_on_loopback(opened) -> None:
     client, server = await opened.pair()
     window = default_options().receive_window
     assert client.get_paddrinfo(0, client.getpeername()).mtu == default_options().base_packet_size
@@ -47,7 +47,7 @@ async def test_packets_grow_to_what_is_of_use_on_loopback(opened) -> None:
 
 @pytest.mark.parametrize("host", HEADERS)
 @pytest.mark.parametrize("mtu", [1300, 1500, 9000])
-async def test_packets_grow_to_what_the_interface_takes(mtu: int, host: str) -> None:
+async def test_packets_grow_to_the_mtu_of_the_interface(mtu: int, host: str) -> None:
     with network(f"ip link set lo up mtu {mtu}"):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         async with sctpsocket_tcp(family, udp_port=0) as listener:
@@ -58,12 +58,12 @@ async def test_packets_grow_to_what_the_interface_takes(mtu: int, host: str) -> 
                 connection, _ = await listener.accept()
                 async with connection:
                     await transfer(client, connection)
-                    # The peer has searched as well: from now on nothing keeps the sizes below Ethernet's.
+                    # Both sides have searched now.
                     await transfer(connection, client)
                     assert await transfer(client, connection) == mtu - HEADERS[host] & ~3
 
 
-async def test_one_socket_has_peers_whose_packets_grow_and_peers_whose_do_not(opened) -> None:
+async def test_packet_sizes_of_one_socket_differ_between_its_peers(opened) -> None:
     server = await opened.many()
     fixed = replace(default_options(), path_mtu_discovery=False, max_packet_size=1000)
     clients = [await opened.client(server), await opened.client(server, options=fixed)]
@@ -86,7 +86,7 @@ async def test_one_socket_has_peers_whose_packets_grow_and_peers_whose_do_not(op
     assert mtus == [default_options().receive_window // 8, 1000]
 
 
-async def test_the_packet_size_can_be_set_for_associations_to_come(opened) -> None:
+async def test_the_packet_size_is_set_for_future_associations_only(opened) -> None:
     listener = await opened.listener()
     client = await opened.add(sctpsocket_tcp(remote_udp_port=listener.udp_port))
     assert client.get_paddrparams().flags == SPP_HB_ENABLE | SPP_PMTUD_ENABLE
@@ -100,10 +100,10 @@ async def test_the_packet_size_can_be_set_for_associations_to_come(opened) -> No
     assert await transfer(client, server) == 1012
     with pytest.raises(OSError, match="future associations"):
         client.set_paddrparams(PaddrParams(flags=SPP_PMTUD_ENABLE))
-    client.set_paddrparams(PaddrParams(pathmtu=1000, flags=SPP_PMTUD_DISABLE))  # as it is
+    client.set_paddrparams(PaddrParams(pathmtu=1000, flags=SPP_PMTUD_DISABLE))  # no change
 
 
-async def test_without_discovery_packets_are_as_short_as_every_path_takes(opened) -> None:
+async def test_without_discovery_packets_have_the_base_size(opened) -> None:
     client = await opened.client()
     client.set_paddrparams(PaddrParams(flags=SPP_PMTUD_DISABLE))
     assert client.get_paddrparams().pathmtu == default_options().base_packet_size - 12

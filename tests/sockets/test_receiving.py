@@ -1,4 +1,4 @@
-"""Messages received in parts (SCTP_PARTIAL_DELIVERY_POINT), and what may come between the parts."""
+"""Messages received in parts (SCTP_PARTIAL_DELIVERY_POINT), and the order of parts and other messages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from datachan.sockets.receive_queue import ReceiveQueue
 
 
 async def whole(sock) -> bytes:
-    """A message from its parts."""
+    """Receive all parts of a message, and return the message."""
     parts = []
     while True:
         message = await sock.recvmsg(1 << 20)
@@ -31,7 +31,7 @@ async def whole(sock) -> bytes:
             return b"".join(parts)
 
 
-async def test_a_long_message_comes_in_parts_and_ends_with_eor(opened) -> None:
+async def test_a_long_message_arrives_in_parts_and_ends_with_eor(opened) -> None:
     client, server = await opened.pair()
     server.setsockopt(SCTP_PARTIAL_DELIVERY_POINT, 20_000)
     data = bytes(range(256)) * 4000
@@ -43,7 +43,7 @@ async def test_a_long_message_comes_in_parts_and_ends_with_eor(opened) -> None:
     await sending
 
 
-async def test_a_message_longer_than_is_accepted_whole_comes_in_parts(opened) -> None:
+async def test_a_message_above_the_size_limit_arrives_in_parts(opened) -> None:
     listener = await opened.listener()
     listener.setsockopt(SCTP_PARTIAL_DELIVERY_POINT, 50_000)
     client = await opened.client(listener)
@@ -55,7 +55,7 @@ async def test_a_message_longer_than_is_accepted_whole_comes_in_parts(opened) ->
         await sending
 
 
-async def test_parts_of_different_streams_mix_only_where_they_are_told_apart(opened) -> None:
+async def test_parts_of_different_streams_interleave_at_level_two(opened) -> None:
     sockets = [await opened.listener(), await opened.client()]
     for sock in sockets:
         sock.setsockopt(SCTP_FRAGMENT_INTERLEAVE, 2)
@@ -78,7 +78,7 @@ async def test_parts_of_different_streams_mix_only_where_they_are_told_apart(ope
         assert order != sorted(order, reverse=True)
 
 
-async def test_a_message_that_will_never_be_whole_is_told(opened) -> None:
+async def test_reports_a_message_whose_rest_will_not_arrive(opened) -> None:
     client, server = await opened.pair()
     server.setsockopt(SCTP_PARTIAL_DELIVERY_POINT, 5000)
     server.events.partial_delivery = True
@@ -93,7 +93,7 @@ async def test_a_message_that_will_never_be_whole_is_told(opened) -> None:
 
 
 class Peer:
-    """An association as far as an queue knows it."""
+    """An association as far as a receive queue knows it."""
 
     def __init__(self, number: int) -> None:
         self.id = number
@@ -109,13 +109,13 @@ def part(stream: int, data: bytes, *, last: bool = False, ssn: int = 0) -> Messa
 @pytest.mark.parametrize(
     ("level", "expected"),
     [
-        # What came, in this order: a part of A1, of A2, a message of B, a notification, the rest of A1, the rest of A2.
+        # Order of arrival: a part of A1, one of A2, a message of B, a notification, the rests of A1 and A2.
         (0, [b"A1", b"1", b"A2", b"2", b"B", b"!"]),
         (1, [b"A1", b"B", b"!", b"1", b"A2", b"2"]),
         (2, [b"A1", b"A2", b"B", b"!", b"1", b"2"]),
     ],
 )
-def test_the_levels_of_interleaving(level: int, expected: list[bytes]) -> None:
+def test_the_order_of_items_at_each_level_of_interleaving(level: int, expected: list[bytes]) -> None:
     queue = ReceiveQueue(lambda: None, single=False)
     queue.interleave = level
     queue.put_message(A, part(1, b"A1"))
@@ -131,7 +131,7 @@ def test_the_levels_of_interleaving(level: int, expected: list[bytes]) -> None:
     assert seen == expected
 
 
-def test_another_message_of_the_stream_waits_for_the_end_of_the_one_begun() -> None:
+def test_the_next_message_of_a_stream_waits_for_the_end_of_the_current_one() -> None:
     queue = ReceiveQueue(lambda: None, single=True)
     queue.interleave = 2
     queue.put_message(A, part(1, b"begun"))
@@ -143,16 +143,16 @@ def test_another_message_of_the_stream_waits_for_the_end_of_the_one_begun() -> N
     assert queue.peek().message.data == b"another"
 
 
-@pytest.mark.parametrize("wanted", [True, False])
-def test_a_message_broken_off_lets_the_others_through(wanted: bool) -> None:
+@pytest.mark.parametrize("subscribed", [True, False])
+def test_an_aborted_partial_delivery_releases_the_other_messages(subscribed: bool) -> None:
     queue = ReceiveQueue(lambda: None, single=True)
     queue.put_message(A, part(1, b"begun"))
     queue.take(queue.peek())
     queue.put_message(A, part(2, b"other", last=True))
     assert queue.peek() is None
-    told = PartialDeliveryEvent(SCTP_PARTIAL_DELIVERY_ABORTED, 1, 0, 1)
-    queue.put_broken(A, 1, told if wanted else None)
-    if wanted:
-        assert queue.peek().notification == told
+    aborted = PartialDeliveryEvent(SCTP_PARTIAL_DELIVERY_ABORTED, 1, 0, 1)
+    queue.put_broken(A, 1, aborted if subscribed else None)
+    if subscribed:
+        assert queue.peek().notification == aborted
         queue.take(queue.peek())
     assert queue.peek().message.data == b"other"
