@@ -1,10 +1,7 @@
-"""An echo service on all processors: one process each, one port for calls, and one range of ports for data.
+"""An echo service on all processors, with one port for calls and one range of ports for data: two rules of a firewall.
 
 python examples/workers.py --workers 2 --ports 50000-50999
-python examples/echo_client.py hello             the answer names the worker
-
-All workers listen on one TCP port; the system distributes the callers. All take UDP ports from one range. So a firewall
-needs one rule for calls and one for data, for any number of workers.
+python examples/echo_client.py hello             the answer names the worker; the system distributes the callers
 """
 
 import argparse
@@ -17,13 +14,13 @@ from multiprocessing import get_context
 
 from aiohttp import web
 
-from datachan import PeerError, RTCConfiguration, RTCPeerConnection, RTCSessionDescription, SdpError
+from datachan import PeerError, RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription, SdpError
 
 
-async def answer(request: web.Request, ports: tuple[int, int], calls: set[RTCPeerConnection]) -> web.Response:
+async def answer(request: web.Request, configuration: RTCConfiguration, calls: set[RTCPeerConnection]) -> web.Response:
     if request.content_type != "application/json":  # no page of another origin may send it
         raise web.HTTPUnsupportedMediaType
-    pc = RTCPeerConnection(RTCConfiguration(portRange=ports))
+    pc = RTCPeerConnection(configuration)
     calls.add(pc)
 
     @pc.on("datachannel")
@@ -46,13 +43,13 @@ async def answer(request: web.Request, ports: tuple[int, int], calls: set[RTCPee
     return web.json_response(pc.localDescription.toJSON())
 
 
-async def work(host: str, port: int, ports: tuple[int, int]) -> None:
+async def work(host: str, port: int, configuration: RTCConfiguration) -> None:
     calls: set[RTCPeerConnection] = set()
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     app = web.Application()
-    app.router.add_post("/offer", lambda request: answer(request, ports, calls))
+    app.router.add_post("/offer", lambda request: answer(request, configuration, calls))
     runner = web.AppRunner(app, handle_signals=False)
     await runner.setup()
     await web.TCPSite(runner, host, port, reuse_port=True).start()
@@ -62,8 +59,8 @@ async def work(host: str, port: int, ports: tuple[int, int]) -> None:
     await runner.cleanup()
 
 
-def run_worker(host: str, port: int, ports: tuple[int, int]) -> None:
-    asyncio.run(work(host, port, ports))
+def run_worker(host: str, port: int, configuration: RTCConfiguration) -> None:
+    asyncio.run(work(host, port, configuration))
 
 
 def main() -> None:
@@ -72,15 +69,17 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8081, help="port for calls; 0 for any (default: %(default)s)")
     parser.add_argument("--ports", default="50000-50999", help="ports for data, first-last (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default: %(default)s)")
+    parser.add_argument("--ice-server", metavar="URL[,USER,PASSWORD]", action="append", default=[], help="STUN or TURN")
     options = parser.parse_args()
-    first, _, last = options.ports.partition("-")
+    servers = [RTCIceServer(*text.split(",", 2)) for text in options.ice_server]
+    configuration = RTCConfiguration(servers, portRange=tuple(map(int, options.ports.split("-"))))
     with socket.socket() as placeholder:  # reserves the port without listening on it
         placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
             placeholder.bind((options.host, options.port))
         except OSError as error:
             sys.exit(f"error: {error}")
-        arguments = (options.host, placeholder.getsockname()[1], (int(first), int(last)))
+        arguments = (options.host, placeholder.getsockname()[1], configuration)
         workers = [get_context("spawn").Process(target=run_worker, args=arguments) for _ in range(options.workers)]
         for worker in workers:
             worker.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shlex
 
 import pytest
 
@@ -38,12 +39,13 @@ async def test_measures_two_processes_of_this_machine() -> None:
 
 
 async def test_both_sides_report_the_same_measurements() -> None:
-    async with serve() as server, run("-m", "datachan", "bench", "--server", server) as first:
-        room = (await first.prints(r"datachan bench (bench-\w+) --server"))[1]
-        arguments = (room, "--server", server, "--seconds", "0.3")
-        async with run("-m", "datachan", "bench", *arguments) as second:
+    command = ("-m", "datachan", "bench")
+    async with serve() as server, run(*command, "--server", server, "--ice-server", "stun:127.0.0.1:9") as first:
+        words = (await first.prints(r"On the other host:  datachan (bench .*)$"))[1]
+        async with run("-m", "datachan", *shlex.split(words), "--seconds", "0.3") as second:
             assert await second.ends() == 0
         assert await first.ends() == 0
+    assert words.endswith(f" --server {server} --ice-server stun:127.0.0.1:9")  # the printed command is complete
     figure = r"from here +([\d.]+) MB/s\nto here +([\d.]+) MB/s"
     here, there = re.search(figure, first.printed), re.search(figure, second.printed)
     assert here

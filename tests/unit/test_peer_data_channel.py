@@ -505,14 +505,14 @@ def test_an_assigned_handler_must_be_callable() -> None:
 @pytest.mark.parametrize(
     "attach",
     [
-        lambda channel: channel.on("mesage", print),
-        lambda channel: channel.once("mesage", print),
-        lambda channel: channel.add_listener("mesage", print),
-        lambda channel: channel.listens_to("mesage")(print),
+        lambda channel: channel.on("massage", print),
+        lambda channel: channel.once("massage", print),
+        lambda channel: channel.add_listener("massage", print),
+        lambda channel: channel.listens_to("massage")(print),
     ],
 )
 def test_a_misspelt_event_name_raises(attach: Callable[[ManagedDataChannel], object]) -> None:
-    with pytest.raises(ArgumentError, match="has no event 'mesage', only bufferedamountlow, close, closing, error"):
+    with pytest.raises(ArgumentError, match="has no event 'massage', only bufferedamountlow, close, closing, error"):
         attach(Pair().rtc)
 
 
