@@ -76,11 +76,14 @@ class ChannelFailed(ChannelEvent):
 
     Attributes:
         channel: the channel.
-        reason: a sentence for people.
+        reason: a sentence for the user.
+        cause_code: the error cause code if the association ended with an ABORT (RFC 9260, 3.3.10), 0 if it ended
+            without a cause; None if only the channel failed.
     """
 
     channel: Channel
     reason: str
+    cause_code: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

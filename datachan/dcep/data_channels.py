@@ -84,7 +84,7 @@ class DataChannels:
             AssociationRestarted: self._association_restarted,
             ShutdownReceived: self._shutdown_received,
             AssociationClosed: lambda event, now: self.close_all(),
-            AssociationLost: lambda event, now: self.close_all(event.reason or "the association was lost"),
+            AssociationLost: self._association_lost,
         }
 
     @property
@@ -206,15 +206,20 @@ class DataChannels:
         if size:
             self._sender.release_window(size)
 
-    def close_all(self, reason: str = "") -> None:
-        """Close every channel at once because there is no association; with a reason, each one fails first."""
+    def close_all(self, reason: str = "", cause_code: int | None = None) -> None:
+        """Close every channel at once because there is no association.
+
+        Args:
+            reason: if given, each channel fails with this reason first.
+            cause_code: the error cause code of the ABORT that ended the association, if it ended so.
+        """
         if self._ended:
             return
         self._ended = reason or "the association has ended"
         self._established = False
         self._sender.detach()
         for channel in tuple(self._table):
-            self._end(channel, reason)
+            self._end(channel, reason, cause_code)
 
     def begin_shutdown(self) -> None:
         """Refuse further messages because this side shuts the association down."""
@@ -281,6 +286,9 @@ class DataChannels:
             self._report_end(channel, f"the association has {streams} streams, and none for this channel")
         self._established = True
         self.flush(now)
+
+    def _association_lost(self, event: AssociationLost, now: float) -> None:
+        self.close_all(event.reason or "the association was lost", event.cause_code)
 
     def _association_restarted(self, event: AssociationRestarted, now: float) -> None:
         """Close all channels, because the peer lost its state, and start over with none."""
@@ -365,16 +373,16 @@ class DataChannels:
                 channel.state = ChannelState.CLOSING
                 self._receiver.report(ChannelClosing(channel))
 
-    def _end(self, channel: Channel, reason: str) -> None:
+    def _end(self, channel: Channel, reason: str, cause_code: int | None = None) -> None:
         if channel.state is not ChannelState.CLOSED:
             self._table.remove(channel)
-            self._report_end(channel, reason)
+            self._report_end(channel, reason, cause_code)
 
     def _closed(self, channel: Channel, *, reusable: bool = True) -> None:
         self._table.remove(channel, reusable=reusable)
         self._report_end(channel, "")
 
-    def _report_end(self, channel: Channel, reason: str) -> None:
+    def _report_end(self, channel: Channel, reason: str, cause_code: int | None = None) -> None:
         channel.state = ChannelState.CLOSED
         channel.pending = None
         self._receiver.drop_parts(channel)
@@ -382,7 +390,7 @@ class DataChannels:
         if channel.silent:
             return
         if reason:
-            self._receiver.report(ChannelFailed(channel, reason))
+            self._receiver.report(ChannelFailed(channel, reason, cause_code))
         self._receiver.report(ChannelClosed(channel))
 
     def _stream_progress(self, event: StreamProgress, now: float) -> None:

@@ -41,6 +41,7 @@ from .errors import (
     NotSupportedError,
     OperationError,
     PeerError,
+    RTCError,
 )
 from .peer_connection import RTCPeerConnection
 from .rtc_certificate import RTCCertificate, RTCDtlsFingerprint
@@ -71,6 +72,7 @@ __all__ = [
     "RTCDataChannel",
     "RTCDtlsFingerprint",
     "RTCDtlsTransport",
+    "RTCError",
     "RTCIceCandidate",
     "RTCIceCandidatePair",
     "RTCIceParameters",

@@ -143,7 +143,8 @@ class ChannelRegistry:
     def _closed(self, channel: Channel) -> None:
         rtc_channel = self._rtc_channels.pop(channel, None)
         if rtc_channel is not None:
-            self.closed += 1
+            # webrtc-stats: "dataChannelsClosed" counts channels that have left the "open" state.
+            self.closed += rtc_channel.was_open
             rtc_channel.set_closed()
 
     def _changed(self, event: ChannelEvent) -> None:
@@ -157,7 +158,7 @@ class ChannelRegistry:
         elif isinstance(event, ChannelClosing):
             rtc_channel.peer_closes()
         elif isinstance(event, ChannelFailed):
-            rtc_channel.fails(event.reason)
+            rtc_channel.fails(event.reason, event.cause_code)
         else:
             self.opened += 1
             rtc_channel.set_open()

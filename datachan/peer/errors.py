@@ -6,7 +6,8 @@
      ├── InvalidModificationError   a description was changed after it was created
      ├── NotSupportedError          the algorithm is not supported
      ├── InternalError              something that should not happen (aiortc's name)
-     └── OperationError             the operation failed; also the argument of an `error` event
+     └── OperationError             the operation failed
+          └── RTCError              the argument of an `error` event, with W3C's details
     ArgumentError                   an argument has a wrong type or is out of range
      └── MessageTooLargeError       the message is longer than the peer accepts
 
@@ -43,6 +44,24 @@ class InternalError(PeerError):
 
 class OperationError(PeerError):
     """The operation failed; the message states the reason."""
+
+
+class RTCError(OperationError):
+    """The reason why a channel failed, as the argument of its `error` event.
+
+    Attributes:
+        errorDetail: W3C's RTCErrorDetailType: "sctp-failure" when the association ended, else "data-channel-failure".
+        sctpCauseCode: the error cause code of the ABORT that ended the association (RFC 9260, 3.3.10), or None.
+        sdpLineNumber: None; a malformed description raises `SdpError`, which has the number.
+    """
+
+    def __init__(
+        self, message: str, errorDetail: str = "data-channel-failure", sctpCauseCode: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.errorDetail = errorDetail
+        self.sctpCauseCode = sctpCauseCode
+        self.sdpLineNumber: int | None = None
 
 
 class ArgumentError(TypeError, ValueError):

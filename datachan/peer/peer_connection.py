@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from datachan.dtls.connection import DtlsConnected
+from datachan.dtls.connection import DtlsClosed, DtlsConnected, DtlsFailed
 from datachan.ice import IceState
 from datachan.sctp import PathMtuChanged
 from datachan.sdp import IceCandidate, RTCIceCandidate, SessionDescription
@@ -297,6 +297,8 @@ class RTCPeerConnection(ConnectionAttributes):
                 TransportCallbacks(
                     on_ice_state_change=self._ice_state_changed,
                     on_local_candidate=self._local_candidate,
+                    on_selected_pair_change=self._selected_pair_changed,
+                    on_stack_start=lambda: self._dtls_changed("connecting"),
                     on_stack_event=self._stack_event,
                     on_channel_event=self._channels.handle,
                     on_failure=self._fail,
@@ -434,8 +436,7 @@ class RTCPeerConnection(ConnectionAttributes):
         if self._transport is None:
             return
         if not self._transport.gathered and self._ice_gathering_state != "gathering":
-            self._ice_gathering_state = "gathering"
-            self.emit("icegatheringstatechange")
+            self._gathering_changed("gathering")
         await self._transport.gather()
         self._gathered()
 
@@ -501,13 +502,26 @@ class RTCPeerConnection(ConnectionAttributes):
 
     def _gathered(self) -> None:
         if self._ice_gathering_state != "complete" and self._closing is None:
-            self._ice_gathering_state = "complete"
-            self.emit("icegatheringstatechange")
+            self._gathering_changed("complete")
             self.emit("icecandidate", None)
+
+    def _gathering_changed(self, state: str) -> None:
+        self._ice_gathering_state = state
+        if self._channels.sctp is not None:
+            self._channels.sctp.transport.iceTransport._set_gathering_state(state)
+        self.emit("icegatheringstatechange")
+
+    def _selected_pair_changed(self) -> None:
+        if self._channels.sctp is not None:
+            self._channels.sctp.transport.iceTransport.emit("selectedcandidatepairchange")
 
     def _stack_event(self, event: object) -> None:
         if isinstance(event, DtlsConnected):
-            self._dtls_changed()
+            self._dtls_changed("connected")
+        elif isinstance(event, DtlsFailed):
+            self._dtls_changed("failed")
+        elif isinstance(event, DtlsClosed):
+            self._dtls_changed("closed")
         elif isinstance(event, StackConnected):
             if self._channels.sctp is not None:
                 self._channels.sctp._set_state("connected")
@@ -517,9 +531,9 @@ class RTCPeerConnection(ConnectionAttributes):
         elif isinstance(event, StackClosed) and self._closing is None:
             self._end(None if event.graceful else event.reason, by_peer=event.by_peer)
 
-    def _dtls_changed(self) -> None:
+    def _dtls_changed(self, state: str) -> None:
         if self._channels.sctp is not None:
-            self._channels.sctp.transport.emit("statechange")
+            self._channels.sctp.transport._set_state(state)
         self._update_connection_state()
 
     def _fail(self, reason: str) -> None:
@@ -537,7 +551,7 @@ class RTCPeerConnection(ConnectionAttributes):
         self._channels.end(failure)
         if self._channels.sctp is not None:
             self._channels.sctp._set_state("closed")
-        self._dtls_changed()
+        self._dtls_changed("closed")
         if self._transport is not None:
             if not take_leave:
                 self._transport.abandon()
@@ -568,6 +582,7 @@ class RTCPeerConnection(ConnectionAttributes):
             await self._transport.close(self._hurry)
         self._channels.end()
         if self._channels.sctp is not None:
+            self._channels.sctp.transport._set_state("closed")
             self._channels.sctp._set_state("closed")
         if self._ice_connection_state != "closed":
             self._ice_connection_state = "closed"

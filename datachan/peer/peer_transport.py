@@ -43,6 +43,8 @@ class TransportCallbacks:
     Attributes:
         on_ice_state_change: called with the new state of ICE.
         on_local_candidate: called with each of our candidates, and with None after the last one.
+        on_selected_pair_change: called when ICE has selected a pair, or another one.
+        on_stack_start: called when the DTLS handshake starts.
         on_stack_event: called with each event of DTLS and SCTP.
         on_channel_event: called with each event of a channel.
         on_failure: called with the reason, as a sentence, when no connection was made or the connection is lost.
@@ -50,6 +52,8 @@ class TransportCallbacks:
 
     on_ice_state_change: Callable[[IceState], None]
     on_local_candidate: Callable[[IceCandidate | None], None]
+    on_selected_pair_change: Callable[[], None]
+    on_stack_start: Callable[[], None]
     on_stack_event: Callable[[object], None]
     on_channel_event: Callable[[ChannelEvent], None]
     on_failure: Callable[[str], None]
@@ -321,6 +325,7 @@ class PeerTransport:
 
     def _path_changed(self) -> None:
         """Send over the link that ICE has selected, and have SCTP measure its path."""
+        self._callbacks.on_selected_pair_change()
         self._locate_tap()
         link = self.ice.link
         if link is not None and self.stack is not None and self._driver is not None:
@@ -368,6 +373,7 @@ class PeerTransport:
             tap=self._tap,
         )
         self._prepare_link(link, self.stack)
+        self._callbacks.on_stack_start()
         self.stack.start(self._now())
         self._driver = Driver(self.stack, link, self._stack_event, self._stack_failed)
         # If the peer was ready first, ICE has kept its datagrams and delivers them now.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from datachan.dcep.channel import Channel
 
-from .errors import ArgumentError, InvalidStateError, MessageTooLargeError, OperationError
+from .errors import ArgumentError, InvalidStateError, MessageTooLargeError, RTCError
 from .event_target import EventHandler, EventTarget
 from .transport_views import RTCSctpTransport
 from .unread_messages import UnreadMessages
@@ -51,7 +51,7 @@ class RTCDataChannel(EventTarget):
 
     `RTCPeerConnection.createDataChannel` creates a channel. A channel of the peer arrives with the `datachannel` event.
 
-    Events: `open`, `message` (str or bytes), `bufferedamountlow`, `error` (an `OperationError` with the reason),
+    Events: `open`, `message` (str or bytes), `bufferedamountlow`, `error` (an `RTCError` with the reason),
     `closing` (the peer closes the channel), `close`.
 
     Without a `message` callback, messages are kept and count against the receive window, so that the peer slows down.
@@ -76,6 +76,8 @@ class RTCDataChannel(EventTarget):
         self._low_water = DEFAULT_HIGH_WATER // 4
         self._binary_type = "bytes"
         self._failure: str | None = None
+        self._error: RTCError | None = None
+        self._was_open = False
         self._waiters: set[asyncio.Future[None]] = set()
         self._flush_handle: asyncio.Handle | None = None
         self._unread = UnreadMessages(host.release_window)
@@ -298,7 +300,13 @@ class ManagedDataChannel(RTCDataChannel):
         """Set the state to open without the event (W3C: a channel is open when `datachannel` is emitted)."""
         if self._ready_state == "connecting":
             self._ready_state = "open"
+            self._was_open = True
             self._notify()
+
+    @property
+    def was_open(self) -> bool:
+        """Whether the channel has been open."""
+        return self._was_open
 
     def announce_open(self) -> None:
         if self._ready_state == "open":
@@ -326,9 +334,14 @@ class ManagedDataChannel(RTCDataChannel):
             self._notify()
             self.emit("closing")
 
-    def fails(self, reason: str | None) -> None:
-        """Record the reason for which the channel will close."""
-        self._failure = self._failure or reason
+    def fails(self, reason: str | None, cause_code: int | None = None) -> None:
+        """Record the reason for which the channel will close; `cause_code` is that of `ChannelFailed`."""
+        if self._failure is None and reason is not None:
+            self._failure = reason
+            if cause_code is not None:
+                self._error = RTCError(reason, "sctp-failure", cause_code or None)
+            else:
+                self._error = RTCError(reason)
 
     def set_closed(self) -> None:
         if self._ready_state == "closed":
@@ -337,8 +350,8 @@ class ManagedDataChannel(RTCDataChannel):
         self._ready_state = "closed"
         self._unread.end()
         self._notify()
-        if self._failure is not None:
-            self.emit("error", OperationError(self._failure))
+        if self._error is not None:
+            self.emit("error", self._error)
         self.emit("close")
 
     def close_with_connection(self) -> None:

@@ -228,7 +228,7 @@ def _add_transport(
                 congestionWindow=numbers.cwnd,
                 receiverWindow=numbers.peer_rwnd,
                 mtu=numbers.mtu,
-                unackData=numbers.flight_size,
+                unackData=numbers.unacknowledged_chunks,
             )
         )
 

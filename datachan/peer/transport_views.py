@@ -46,6 +46,7 @@ class RTCIceTransport(EventTarget):
     def __init__(self, transport: PeerTransport) -> None:
         super().__init__()
         self._transport = transport
+        self._gathering_state = transport.gathering_state
 
     @property
     def _ice(self) -> IceTransport:
@@ -69,7 +70,11 @@ class RTCIceTransport(EventTarget):
     @property
     def gatheringState(self) -> str:
         """The state of gathering: "new", "gathering" or "complete"."""
-        return self._transport.gathering_state
+        return self._gathering_state
+
+    def _set_gathering_state(self, state: str) -> None:
+        self._gathering_state = state
+        self.emit("gatheringstatechange")
 
     def getLocalCandidates(self) -> list[RTCIceCandidate]:
         """Return our candidates so far."""
@@ -107,6 +112,7 @@ class RTCDtlsTransport(EventTarget):
         super().__init__()
         self._transport = transport
         self._ice_transport = RTCIceTransport(transport)
+        self._state = self._present_state()
 
     @property
     def _stack(self) -> Stack | None:
@@ -125,11 +131,20 @@ class RTCDtlsTransport(EventTarget):
     @property
     def state(self) -> str:
         """The state: W3C's RTCDtlsTransportState."""
+        return self._state
+
+    def _present_state(self) -> str:
         if self._stack is not None:
             state = self._stack.dtls.state
             # A server that waits for the client's first flight is "connecting", too, by W3C.
             return DtlsState.CONNECTING.value if state is DtlsState.NEW else str(state.value)
         return "closed" if self._ice_transport.state == IceState.CLOSED.value else "new"
+
+    def _set_state(self, state: str) -> None:
+        """Enter a state and emit the event; "failed" and "closed" are final."""
+        if state != self._state and self._state not in {"failed", "closed"}:
+            self._state = state
+            self.emit("statechange")
 
     def getRemoteCertificates(self) -> list[bytes]:
         """Return the peer's certificate in DER; an empty list before the handshake."""

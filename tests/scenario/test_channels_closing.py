@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from datachan.dcep import ChannelAnnounced, ChannelLimits, ChannelNotOpen, ChannelState, DataChannels
+from datachan.dcep import ChannelAnnounced, ChannelFailed, ChannelLimits, ChannelNotOpen, ChannelState, DataChannels
 from datachan.dcep.control_messages import OpenMessage
 from datachan.sctp.events import IncomingStreamsReset
 from datachan.sctp.wire.extensions import ReconfigChunk
@@ -329,6 +329,16 @@ def test_a_lost_association_closes_every_channel_with_the_reason() -> None:
     pair.a.machine.channels.release_window(10)
     pair.a.machine.channels.close_all("again")
     assert was_closed(pair.a, of_a) == 1
+
+
+def test_a_failure_has_the_cause_code_of_the_abort() -> None:
+    pair = connected()
+    channel, _ = pair.open()
+    pair.z.machine.association.abort(pair.now, "enough")
+    pair.settle()
+    (failed,) = pair.a.of(ChannelFailed)
+    assert failed.channel is channel
+    assert failed.cause_code == 12  # RFC 9260, 3.3.10.12: User-Initiated Abort
 
 
 def test_a_graceful_shutdown_closes_every_channel_without_a_failure() -> None:

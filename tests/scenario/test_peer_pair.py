@@ -82,6 +82,29 @@ async def test_states_advance_in_order() -> None:
         assert {a.sctp.transport.iceTransport.role, z.sctp.transport.iceTransport.role} == {"controlling", "controlled"}
 
 
+async def test_transports_emit_each_state_while_it_holds() -> None:
+    async with RTCPeerConnection(configuration()) as a, RTCPeerConnection(configuration()) as z:
+        a.createDataChannel("x")
+        offer = await a.createOffer()
+        seen: list[str] = []
+        gathering = asyncio.ensure_future(a.setLocalDescription(offer))
+        while a.sctp is None:
+            await asyncio.sleep(0)
+        dtls, ice = a.sctp.transport, a.sctp.transport.iceTransport
+        dtls.on("statechange", lambda: seen.append(f"dtls {dtls.state}"))
+        ice.on("gatheringstatechange", lambda: seen.append(f"gathering {ice.gatheringState}"))
+        ice.on("selectedcandidatepairchange", lambda: seen.append(f"pair {ice.getSelectedCandidatePair() is not None}"))
+        await gathering
+        await z.setRemoteDescription(a.localDescription)
+        await z.setLocalDescription()
+        await a.setRemoteDescription(z.localDescription)
+        await connected(a, z)
+        await a.close()
+        assert seen[-3:] == ["dtls connecting", "dtls connected", "dtls closed"]
+        assert "gathering complete" in seen
+        assert "pair True" in seen
+
+
 async def test_candidates_may_follow_the_descriptions_one_by_one() -> None:
     a, z = RTCPeerConnection(configuration()), RTCPeerConnection(configuration())
     async with a, z:

@@ -173,6 +173,14 @@ async def test_candidates_name_their_section_and_generation(pc: RTCPeerConnectio
         assert (candidate.sdpMid, candidate.sdpMLineIndex, candidate.usernameFragment) == ("0", 0, ufrag)
 
 
+async def test_statistics_count_only_channels_that_were_open_as_closed(pc: RTCPeerConnection) -> None:
+    channel = pc.createDataChannel("never open")
+    channel.close()
+    await channel.closed()
+    stats = (await pc.getStats())["peer-connection"]
+    assert (stats.dataChannelsOpened, stats.dataChannelsClosed) == (0, 0)
+
+
 async def test_there_are_no_media(pc: RTCPeerConnection) -> None:
     assert (pc.getTransceivers(), pc.getSenders(), pc.getReceivers()) == ([], [], [])
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from datachan.dcep.channel import Channel
-from datachan.peer import ArgumentError, InvalidStateError, MessageTooLargeError, OperationError
+from datachan.peer import ArgumentError, InvalidStateError, MessageTooLargeError, OperationError, RTCError
 from datachan.peer.rtc_data_channel import ManagedDataChannel
 from datachan.peer.unread_messages import UnreadMessages
 
@@ -398,6 +398,21 @@ def test_a_failure_is_emitted_once_before_the_close() -> None:
 
     assert pair.events == ["it broke", "close"]
     assert pair.rtc.closeReason == "it broke"
+
+
+@pytest.mark.parametrize(
+    ("cause_code", "detail", "code"),
+    [(None, "data-channel-failure", None), (12, "sctp-failure", 12), (0, "sctp-failure", None)],
+)
+def test_the_error_event_has_w3cs_details(cause_code: int | None, detail: str, code: int | None) -> None:
+    channel = Pair().rtc
+    errors: list[RTCError] = []
+    channel.on("error", errors.append)
+    channel.fails("it broke", cause_code)
+    channel.set_closed()
+    (error,) = errors
+    assert (str(error), error.errorDetail, error.sctpCauseCode) == ("it broke", detail, code)
+    assert error.sdpLineNumber is None
 
 
 def test_a_channel_closed_while_it_is_announced_does_not_emit_open() -> None:

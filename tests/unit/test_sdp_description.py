@@ -152,8 +152,9 @@ def test_a_missing_attribute_is_named_in_the_error(name: str) -> None:
     ],
 )
 def test_errors_name_the_line_and_the_reason(old: str, new: str, complaint: str) -> None:
-    with pytest.raises(SdpError, match=complaint):
+    with pytest.raises(SdpError, match=complaint) as raised:
         parse_description_untrusted(OFFER.replace(old, new, 1))
+    assert (raised.value.errorDetail, raised.value.sdpLineNumber) == ("sdp-syntax-error", raised.value.line)
 
 
 @pytest.mark.parametrize(
