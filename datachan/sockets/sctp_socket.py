@@ -19,6 +19,7 @@ from . import option_handlers
 from .ancillary import Address, Ancillary, AuthInfo, DstAddr, InitMsg, PeerAddress, PrInfo, SndInfo
 from .constants import UDP_ENCAPSULATION_PORT, BindxAction, MessageFlag, NextFlag, PrPolicy, SendFlag
 from .host_addresses import numeric_host, to_engine, with_scope
+from .name_lookup import look_up
 from .notifications import Notification
 from .option_values import SocketOption, UdpEncaps
 from .pysctp import PySctpNames
@@ -182,12 +183,11 @@ class SctpSocket(PySctpNames, SocketState):
             pass
         # A name that has only IPv4 addresses is reachable from an IPv6 socket, too.
         family = socket.AF_INET if self.family == socket.AF_INET else socket.AF_UNSPEC
-        loop = asyncio.get_running_loop()
         try:
-            found = await loop.getaddrinfo(host or "localhost", None, family=family, type=socket.SOCK_DGRAM)
+            found = await look_up(host or "localhost", family)
         except UnicodeError as error:
             raise OSError(errno.EINVAL, f"{host!r} is no host name: {error}") from None
-        return list(dict.fromkeys(to_engine(entry[4])[0] for entry in found))
+        return list(dict.fromkeys(to_engine(entry)[0] for entry in found))
 
     async def _connect(
         self, addresses: Sequence[Address], settings: Settings, more_hosts: Iterable[str] = ()

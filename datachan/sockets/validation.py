@@ -168,12 +168,13 @@ def _tuple_of(check: Check, most: int) -> Check:
 
 def _record(kind: type, **fields: Check) -> Check:
     """Return a check for an object of a class and for each of its fields."""
+    named = [(field, f"{kind.__name__}.{field}", check) for field, check in fields.items()]
 
     def check(name: str, value: object) -> None:
         if not isinstance(value, kind):
             raise invalid(f"{name} is {_shown(value)}; it must be of class {kind.__name__}")
-        for field, check_field in fields.items():
-            check_field(f"{kind.__name__}.{field}", getattr(value, field))
+        for field, full_name, check_field in named:
+            check_field(full_name, getattr(value, field))
 
     return check
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -112,6 +113,24 @@ async def test_a_name_with_only_ipv4_addresses_is_reached_from_an_ipv6_socket(op
     client = await opened.add(sctpsocket_tcp(socket.AF_INET6, remote_udp_port=listener.udp_port))
     await client.connect(("127.1", listener.getsockname()[1]))  # no IP address as such: the resolver reads it
     assert client.getpeername() == (HOST, listener.getsockname()[1])
+
+
+def test_the_program_ends_although_a_resolver_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+
+    def hang(*arguments: object, **more: object) -> list:
+        answered.wait()
+        return []
+
+    async def connect() -> None:
+        async with sctpsocket_tcp() as sock:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(sock.connect(("slow.example", 4444)), 0.01)
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    asyncio.run(connect())
+    assert not answered.is_set()
+    answered.set()
 
 
 async def test_a_name_that_does_not_resolve_is_an_oserror(opened) -> None:
