@@ -6,11 +6,11 @@ inside the datagrams beyond their first byte, which separates STUN from everythi
 
 from __future__ import annotations
 
+from datachan.ice.ice_states import IceError, IceState
+from datachan.ice.ice_stats import CandidatePairStats, IceStats, SelectedPair
 from datachan.ice.ice_transport import IceTransport
 from datachan.ice.link import DatagramLink, SelectedLink
 from datachan.ice.servers import IceServer
-from datachan.ice.states import IceError, IceState
-from datachan.ice.stats import CandidatePairStats, IceStats, SelectedPair
 from datachan.udp import PathLimits
 
 __all__ = [

@@ -15,10 +15,10 @@ from aioice import Candidate, Connection, TransportPolicy, stun
 from aioice.ice import CandidatePair, StunProtocol, candidate_pair_priority
 
 from datachan.ice.consent import Consent
+from datachan.ice.ice_stats import PairCounters
 from datachan.ice.link import TransportAddress
 from datachan.ice.mdns import is_mdns_name
 from datachan.ice.protocol import IceProtocol
-from datachan.ice.stats import PairCounters
 
 # Candidates that are kept of a peer. RFC 8445, 6.1.2.5 limits the pairs to check to 100 by default.
 MAX_REMOTE_CANDIDATES: Final = 100

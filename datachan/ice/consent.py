@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 from aioice import stun
 
-from datachan.ice.stats import PairCounters
+from datachan.ice.ice_stats import PairCounters
 
 # RFC 7675, 5.1: "Consent expires after 30 seconds."
 EXPIRY: Final = 30.0

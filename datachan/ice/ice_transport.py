@@ -27,14 +27,14 @@ from aioice.ice import CandidatePair
 from datachan.ice.agent import MAX_REMOTE_CANDIDATES, Agent
 from datachan.ice.conversion import from_aioice, to_aioice
 from datachan.ice.gathering import Gatherer
+from datachan.ice.ice_states import IceError, IceState
+from datachan.ice.ice_stats import IceStats, SelectedPair, Traffic
 from datachan.ice.link import SelectedLink
 from datachan.ice.mdns import is_mdns_name
 from datachan.ice.protocol import IceProtocol
 from datachan.ice.reports import describe_kinds, pair_stats, selected_pair
 from datachan.ice.resolver import MdnsResolver, shared_resolver
 from datachan.ice.servers import IceServer, server_addresses
-from datachan.ice.states import IceError, IceState
-from datachan.ice.stats import IceStats, SelectedPair, Traffic
 from datachan.sdp import IceCandidate
 
 _ICE_CHARS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -117,19 +117,7 @@ class IceTransport:
             timeout=gather_timeout,
             on_candidate=self._candidate_found,
         )
-        self._agent = Agent(
-            controlling=controlling,
-            relay_only=relay_only,
-            username_fragment=_random_ice_chars(_USERNAME_FRAGMENT_LENGTH),
-            password=_random_ice_chars(_PASSWORD_LENGTH),
-            gather=self._gatherer.open_hosts,
-        )
-        self._agent.on_pair_selected = self._use_pair
-        self._agent.on_data = self._receive
-        self._agent.on_data_refused = self._count_refused
-        self._agent.on_liveness_change = self._change_liveness
-        self._agent.on_consent_lost = self._fail
-        self._agent.on_path_lost = self._lose_path
+        self._agent = self._make_agent(controlling, relay_only)
         self._patience = patience
         self._mdns = mdns
         self._relay_only = relay_only
@@ -140,6 +128,22 @@ class IceTransport:
         self._resolving: dict[str, asyncio.Task[None]] = {}
         self._early: deque[bytes] = deque(maxlen=_MAX_EARLY_DATAGRAMS)
         self._traffic = Traffic()
+
+    def _make_agent(self, controlling: bool, relay_only: bool) -> Agent:
+        agent = Agent(
+            controlling=controlling,
+            relay_only=relay_only,
+            username_fragment=_random_ice_chars(_USERNAME_FRAGMENT_LENGTH),
+            password=_random_ice_chars(_PASSWORD_LENGTH),
+            gather=self._gatherer.open_hosts,
+        )
+        agent.on_pair_selected = self._use_pair
+        agent.on_data = self._receive
+        agent.on_data_refused = self._count_refused
+        agent.on_liveness_change = self._change_liveness
+        agent.on_consent_lost = self._fail
+        agent.on_path_lost = self._lose_path
+        return agent
 
     # identity and state
 
@@ -351,7 +355,7 @@ class IceTransport:
         parts = [
             f"local candidates: {describe_kinds(self._local_candidates)}",
             f"remote candidates: {describe_kinds(self._remote_candidates)}",
-            f"{len(pairs)} pairs checked, {answered} answered",
+            f"pairs checked: {len(pairs)}, answered: {answered}",
         ]
         unresolved = sorted({key.split(" ")[0] for key in self._resolving})
         if unresolved:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from datachan.ice.stats import Traffic
+from datachan.ice.ice_stats import Traffic
 from datachan.udp import Address, PathLimits, Receiver
 
 TransportAddress = tuple[str, int]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from aioice.ice import CandidatePair
 
 from datachan.ice.conversion import from_aioice
-from datachan.ice.stats import CandidatePairStats, PairCounters, SelectedPair
+from datachan.ice.ice_stats import CandidatePairStats, PairCounters, SelectedPair
 from datachan.sdp import IceCandidate
 
 

@@ -9,7 +9,7 @@ import pytest
 from aioice import stun
 
 from datachan.ice.consent import EXPIRY, Consent
-from datachan.ice.stats import PairCounters
+from datachan.ice.ice_stats import PairCounters
 
 PEER = ("192.0.2.1", 5000)
 PASSWORD = b"the peer's password"

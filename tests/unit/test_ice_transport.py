@@ -309,7 +309,7 @@ async def test_gives_up_after_its_patience_and_says_what_it_tried(make_pair: Mak
     assert "local candidates: 1 host" in sentence
     assert "1 host (mDNS)" in sentence
     assert "1 host over tcp" in sentence
-    assert "1 pairs checked, 0 answered" in sentence
+    assert "pairs checked: 1, answered: 0" in sentence
     assert "not resolved: unknown.local" in sentence
     assert pair.a.ice.failure == sentence
     assert pair.a.states == [IceState.CHECKING, IceState.FAILED]
