@@ -76,7 +76,7 @@ def test_probes_are_spaced_as_the_rfc_allows_and_no_wider() -> None:
     # 7.3).
     allowed, previous = options.rto_min, last_sack
     if moments[0] - last_sack < 0.9 * options.rto_min:
-        # A tail loss probe comes first, unless losses are known already, and arms T3-rtx anew (RFC 8985, section 7.3).
+        # A tail loss probe comes first, unless losses are known already, and re-arms T3-rtx (RFC 8985, section 7.3).
         previous = moments.pop(0)
     for moment in moments:
         assert moment - previous == pytest.approx(allowed, abs=0.002)

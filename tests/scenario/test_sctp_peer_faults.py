@@ -30,7 +30,7 @@ from datachan.sctp.wire.parameters import (
 from .sctp_pair import Pair, S, changed, chunks, names, packet, read
 
 REPORTED = 0xC123
-"""The type of a parameter that nobody knows, and that asks for a report."""
+"""The type of an unknown parameter that asks for a report."""
 
 
 def init(*parameters: object) -> InitChunk:
