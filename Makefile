@@ -66,9 +66,10 @@ lint/node_modules/.installed: lint/package-lock.json
 	@npm ci --prefix lint --no-audit --no-fund --silent
 	@touch $@
 
-check: $(STAMP) lint/node_modules/.installed ## Format, lint, types, layer contracts, JavaScript and spelling
+check: $(STAMP) lint/node_modules/.installed ## Check format, lint, plain English, types, import contracts, JavaScript and spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/python -m tests.style
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	lint/node_modules/.bin/biome lint --config-path=lint --error-on-warnings web examples

@@ -37,7 +37,7 @@ LOW_WATER: Final = 1 << 20
 
 BULK: Final = "bench"
 PING: Final = "ping"
-# Small messages are sent so many at a time before the event loop gets its turn.
+# The number of small messages that are sent before the event loop gets its turn.
 _BURST_BYTES: Final = 64 * 1024
 # Pairs made before anything is counted: what the first ones load is not theirs.
 _WARM_UP: Final = 10
@@ -141,7 +141,7 @@ async def run(make: Callable[[], Peer], role: str, options: dict[str, Any]) -> N
         say({"description": await peer.offer(options.get("labels") or [BULK])})
         line = await lines.readline()
         if not line:
-            os._exit(0)  # whoever measures has given up
+            os._exit(0)  # the measuring process has given up
         answer = json.loads(line)["description"]
         given = time.monotonic()
         await peer.accept(answer)
@@ -159,7 +159,7 @@ async def run(make: Callable[[], Peer], role: str, options: dict[str, Any]) -> N
             peer.round_trips = []
         else:
             say({"bytes": peer.received, "messages": peer.messages, "time": time.monotonic(), **peer.status()})
-    # An orderly end would have to wait for what is queued: nobody needs that here.
+    # An orderly end would wait for the queued messages, which no reader needs.
     os._exit(0)
 
 
