@@ -64,7 +64,7 @@ def find_sctp(frame: Frame, udp_ports: Collection[int] = (SCTP_OVER_UDP_PORT,)) 
             return _in_ipv4(packet, udp_ports)
         if ethertype == _IPV6:
             return _in_ipv6(packet, udp_ports)
-    except (struct.error, IndexError):  # the frame ends within a header
+    except (struct.error, IndexError, ipaddress.AddressValueError):  # the frame ends within a header
         pass
     return None
 

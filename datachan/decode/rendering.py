@@ -60,8 +60,11 @@ def to_json(packet: Node) -> dict[str, Value]:
 
 
 def dump(value: dict[str, Value]) -> str:
-    """Return one line of JSON."""
-    return json.dumps(value, ensure_ascii=False)
+    """Return one line of JSON. Characters that could control a terminal or reorder its text are escaped."""
+    text = json.dumps(value, ensure_ascii=False)
+    if text.isprintable():
+        return text
+    return "".join([character if character.isprintable() else json.dumps(character)[1:-1] for character in text])
 
 
 def _packet_lines(packet: Node, style: Style) -> list[str]:

@@ -40,6 +40,9 @@ logger = logging.getLogger("datachan.signaling")
 MAX_ICE_SERVERS: Final = 8
 """ICE servers taken from one signaling server."""
 
+MAX_PEERS: Final = 1024
+"""Members of a room that a client remembers."""
+
 _MAX_WELCOME_SIZE: Final = 4 * MAX_MESSAGE_SIZE
 _CONFIG_TIMEOUT: Final = 5.0
 _FIRST_PAUSE: Final = 0.5
@@ -203,7 +206,8 @@ class SignalingClient:
 
     def _update_peers(self, message: ServerMessage) -> None:
         if isinstance(message, PeerJoined):
-            self.peers[message.peer.id] = message.peer
+            if len(self.peers) < MAX_PEERS:
+                self.peers[message.peer.id] = message.peer
         elif isinstance(message, PeerLeft):
             self.peers.pop(message.id, None)
 

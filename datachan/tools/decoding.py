@@ -135,8 +135,7 @@ class Printer:
         if frame.time is not None:
             since = "" if self._previous is None else f"  +{(frame.time - self._previous) / _NANOSECONDS:.6f} s"
             self._previous = frame.time
-            moment = datetime.fromtimestamp(frame.time // _NANOSECONDS)
-            parts.append(f"{moment:%Y-%m-%d %H:%M:%S}.{frame.time % _NANOSECONDS // 1000:06d}{since}")
+            parts.append(f"{_date(frame.time // _NANOSECONDS)}.{frame.time % _NANOSECONDS // 1000:06d}{since}")
         parts.append(_way(frame, found).strip())
         if found.fragment:
             parts.append("first fragment of an IP packet")
@@ -237,6 +236,13 @@ def _after(head: bytes, source: BinaryIO) -> Iterator[bytes]:
     # Read only what is available, so that packets of a capture in a pipe are printed as they arrive.
     while piece := source.read1(_CHUNK) if isinstance(source, io.BufferedReader) else source.read(_CHUNK):
         yield piece
+
+
+def _date(seconds: int) -> str:
+    try:
+        return f"{datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S}"
+    except (OverflowError, ValueError, OSError):  # damaged, or later than the year 9999
+        return f"{seconds} s"
 
 
 def _as_text(data: bytes) -> str:

@@ -1,6 +1,6 @@
 """Knows how to store a file so that no reader ever sees half of it; knows nothing of channels or messages.
 
-The calls block. `PartFile.write` may run in a thread, and `discard` may be called while it does.
+The calls block. `PartFile.write` and `sync` may run in a thread, and `discard` may be called while it does.
 """
 
 from __future__ import annotations
@@ -45,6 +45,15 @@ class PartFile:
         """
         self._file.write(data)
         self._file.flush()
+
+    def sync(self) -> None:
+        """Write everything to the disk, so that a power failure after `commit` loses nothing.
+
+        Raises:
+            OSError: The system's error.
+        """
+        self._file.flush()
+        os.fsync(self._file.fileno())
 
     def commit(self) -> None:
         """Give the file its final name.

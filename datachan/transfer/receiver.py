@@ -207,5 +207,6 @@ class Receiving:
     async def _store(self) -> list[Action]:
         await self._flush()
         if self._part is not None:
+            await asyncio.to_thread(self._part.sync)
             self._part.commit()
         return self._machine.stored()

@@ -14,6 +14,8 @@ import pytest
 
 from datachan import pcapng
 from datachan.cli import main
+from datachan.sctp.wire.chunks import DataChunk
+from datachan.sctp.wire.packet import serialize_packet
 
 SACK = "115cc66888e5e376883432df030000108a70484a00019ffa00000000"
 A, Z = bytes([192, 0, 2, 1]), bytes([192, 0, 2, 2])
@@ -141,6 +143,25 @@ def test_explains_unreadable_input_and_exits_with_status_1(
     status, _, errors = run(capsys, *words)
     assert status == 1
     assert errors.startswith(sentence)
+
+
+@pytest.mark.parametrize("seconds", [2**33, 2**44])
+def test_prints_a_damaged_time_as_seconds(tmp_path: Path, capsys: pytest.CaptureFixture[str], seconds: int) -> None:
+    datagram = pcapng.udp_datagram(bytes.fromhex(SACK), bytes([192, 0, 2, 1]), bytes([192, 0, 2, 2]))
+    packet = pcapng.packet(datagram, seconds)
+    (tmp_path / "run.pcapng").write_bytes(pcapng.section() + pcapng.interface("one") + packet)
+    status, output, errors = run(capsys, str(tmp_path / "run.pcapng"))
+    assert (status, errors) == (0, "")
+    assert (f"Packet 1  {seconds} s.000000" in output) == (seconds == 2**44)
+
+
+def test_json_escapes_what_could_control_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "\x85\x9b\u202e\u2066\U000e0001é"
+    packet = serialize_packet(5000, 5001, 0x01020304, [DataChunk(1, 2, 3, 51, text.encode()).serialize()])
+    status, output, _ = run(capsys, "--json", packet.hex())
+    assert status == 0
+    assert output.rstrip("\n").isprintable()
+    assert json.loads(output)["chunks"][0]["text"] == text
 
 
 def test_follows_a_growing_capture_until_ctrl_c(tmp_path: Path) -> None:

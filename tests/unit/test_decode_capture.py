@@ -253,6 +253,15 @@ def test_finds_sctp_on_the_given_udp_ports() -> None:
 
 
 @pytest.mark.parametrize(
+    "whole", [ipv4(17, udp(PACKET)), ipv6(17, udp(PACKET)), ETHERNET + b"\x08\x00" + ipv4(132, PACKET)]
+)
+@pytest.mark.parametrize("link_type", [0, 1, 101, 108, 113, 228, 229, 276])
+def test_a_frame_cut_anywhere_never_raises(whole: bytes, link_type: int) -> None:
+    for length in range(len(whole)):
+        find_sctp(Frame(1, 0, link_type, whole[:length], len(whole)))
+
+
+@pytest.mark.parametrize(
     ("link_type", "data"),
     [(228, ipv4(6, PACKET)), (1, ETHERNET + b"\x08\x06" + bytes(28)), (999, PACKET), (228, b""), (101, b"\x99")],
 )

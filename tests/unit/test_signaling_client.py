@@ -35,8 +35,8 @@ from datachan.signaling import (
     connect_through,
     serve_through,
 )
-from datachan.signaling.client import parse_ice_servers_untrusted
-from datachan.signaling.room_messages import Answer, Bye, Offer, PeerJoined, PeerLeft, Welcome
+from datachan.signaling.client import MAX_PEERS, parse_ice_servers_untrusted
+from datachan.signaling.room_messages import Answer, Bye, Offer, PeerInfo, PeerJoined, PeerLeft, Welcome
 from datachan.transfer import ReceivedFile, TransferRefused, request_file, send_file
 
 HERE = RTCConfiguration(hostAddresses=["127.0.0.1"])
@@ -87,6 +87,13 @@ async def test_messages_are_iterated_until_the_server_stops():
     with pytest.raises(SignalingError):
         await client.send(Bye("a", "s"))
     await client.__aexit__(None, None, None)
+
+
+async def test_remembers_a_bounded_number_of_members(url):
+    async with SignalingClient(url, "kitchen") as client:
+        for number in range(2 * MAX_PEERS):
+            client._update_peers(PeerJoined(PeerInfo(str(number), "Ada")))
+        assert len(client.peers) == MAX_PEERS
 
 
 async def _collect(client):
