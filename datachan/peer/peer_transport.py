@@ -70,6 +70,7 @@ class PeerTransport:
 
     Attributes:
         max_message_size: the longest message that may be sent, in bytes: the smaller of both sides' limits.
+        selected_pair_changes: how often ICE has selected a pair.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class PeerTransport:
         self._channels = channels
         self._callbacks = callbacks
         self.max_message_size = self._longest(65536)
+        self.selected_pair_changes = 0
         self._tls_id = os.urandom(16).hex()
         self._tap = self._open_tap()
         self._gathering = False
@@ -325,6 +327,7 @@ class PeerTransport:
 
     def _path_changed(self) -> None:
         """Send over the link that ICE has selected, and have SCTP measure its path."""
+        self.selected_pair_changes += 1
         self._callbacks.on_selected_pair_change()
         self._locate_tap()
         link = self.ice.link

@@ -10,6 +10,7 @@ from typing import Any
 
 from datachan.dtls.certificate import Fingerprint
 from datachan.ice import CandidatePairStats, IceStats
+from datachan.sctp import AssociationStats
 from datachan.sdp import IceCandidate
 
 from .channel_registry import ChannelRegistry
@@ -58,6 +59,7 @@ class RTCTransportStats(RTCStats):
     dtlsCipher: str | None = None
     tlsVersion: str | None = None
     selectedCandidatePairId: str | None = None
+    selectedCandidatePairChanges: int = 0
     localCertificateId: str | None = None
     remoteCertificateId: str | None = None
 
@@ -107,7 +109,7 @@ class RTCIceCandidateStats(RTCStats):
 
 @dataclass
 class RTCIceCandidatePairStats(RTCStats):
-    """Statistics of type "candidate-pair"; times in seconds."""
+    """Statistics of type "candidate-pair"; times in seconds, bit rates in bits per second."""
 
     transportId: str = ""
     localCandidateId: str = ""
@@ -123,6 +125,8 @@ class RTCIceCandidatePairStats(RTCStats):
     packetsReceived: int = 0
     bytesSent: int = 0
     bytesReceived: int = 0
+    packetsDiscardedOnSend: int = 0
+    availableOutgoingBitrate: float | None = None
 
 
 @dataclass
@@ -184,13 +188,13 @@ def _add_transport(
     transport: PeerTransport,
     sctp: RTCSctpTransport | None,
 ) -> None:
+    association = None if transport.stack is None else transport.stack.association
+    numbers = None if association is None else association.stats()
     ice = transport.ice.stats()
-    for side, candidates in (("local", ice.local_candidates), ("remote", ice.remote_candidates)):
-        for candidate in candidates:
-            report.add(_candidate(now, side, candidate))
+    _add_candidates(report, now, transport, ice)
     selected = None
     for pair in ice.pairs:
-        pair_id = report.add(_pair(now, pair, ice))
+        pair_id = report.add(_pair(now, pair, ice, numbers))
         selected = pair_id if pair.selected else selected
     dtls = None if transport.stack is None else transport.stack.dtls
     connected = dtls is not None and transport.dtls_connected
@@ -209,15 +213,14 @@ def _add_transport(
             dtlsState="new" if sctp is None else sctp.transport.state,
             dtlsRole={None: "unknown", True: "client", False: "server"}[transport.is_dtls_client],
             dtlsCipher=dtls.cipher if dtls is not None and connected else None,
-            tlsVersion=dtls.version if dtls is not None and connected else None,
+            tlsVersion=dtls.version_code if dtls is not None and connected else None,
             selectedCandidatePairId=selected,
+            selectedCandidatePairChanges=transport.selected_pair_changes,
             localCertificateId=report.add(_certificate(now, "local", certificate.certificate.der)),
             remoteCertificateId=_remote_certificate(report, now, transport),
         )
     )
-    association = None if transport.stack is None else transport.stack.association
-    if association is not None:
-        numbers = association.stats()
+    if numbers is not None:
         report.add(
             RTCSctpTransportStats(
                 now,
@@ -233,11 +236,28 @@ def _add_transport(
         )
 
 
+def _add_candidates(report: RTCStatsReport, now: datetime, transport: PeerTransport, ice: IceStats) -> None:
+    """Add all candidates; those that were found by checks (peer-reflexive) are only part of pairs."""
+    remote = None if transport.remote is None else transport.remote.transport
+    sides = (
+        ("local", transport.ice.username_fragment, (*ice.local_candidates, *(pair.local for pair in ice.pairs))),
+        (
+            "remote",
+            None if remote is None else remote.ice_ufrag,
+            (*ice.remote_candidates, *(pair.remote for pair in ice.pairs)),
+        ),
+    )
+    for side, ufrag, candidates in sides:
+        for candidate in candidates:
+            if _candidate_id(side, candidate) not in report:
+                report.add(_candidate(now, side, candidate, ufrag))
+
+
 def _candidate_id(side: str, candidate: IceCandidate) -> str:
     return f"{side}-{candidate.type}-{candidate.transport}-{candidate.address}-{candidate.port}"
 
 
-def _candidate(now: datetime, side: str, candidate: IceCandidate) -> RTCStats:
+def _candidate(now: datetime, side: str, candidate: IceCandidate, ufrag: str | None) -> RTCStats:
     return RTCIceCandidateStats(
         now,
         f"{side}-candidate",
@@ -251,12 +271,12 @@ def _candidate(now: datetime, side: str, candidate: IceCandidate) -> RTCStats:
         foundation=candidate.foundation,
         relatedAddress=candidate.related_address,
         relatedPort=candidate.related_port,
-        usernameFragment=candidate.username_fragment,
+        usernameFragment=candidate.username_fragment or ufrag,
         tcpType=candidate.tcp_type,
     )
 
 
-def _pair(now: datetime, pair: CandidatePairStats, ice: IceStats) -> RTCStats:
+def _pair(now: datetime, pair: CandidatePairStats, ice: IceStats, numbers: AssociationStats | None) -> RTCStats:
     local, remote = _candidate_id("local", pair.local), _candidate_id("remote", pair.remote)
     # All datagrams count for the selected pair, also those that an earlier pair carried.
     return RTCIceCandidatePairStats(
@@ -277,7 +297,14 @@ def _pair(now: datetime, pair: CandidatePairStats, ice: IceStats) -> RTCStats:
         packetsReceived=ice.packets_received if pair.selected else 0,
         bytesSent=ice.bytes_sent if pair.selected else 0,
         bytesReceived=ice.bytes_received if pair.selected else 0,
+        packetsDiscardedOnSend=ice.packets_discarded_on_send if pair.selected else 0,
+        availableOutgoingBitrate=_bitrate(numbers) if pair.selected else None,
     )
+
+
+def _bitrate(numbers: AssociationStats | None) -> float | None:
+    """Return the bits per second that congestion control allows; None before a round trip was measured."""
+    return None if numbers is None or not numbers.srtt else 8 * numbers.cwnd / numbers.srtt
 
 
 def _certificate(now: datetime, side: str, der: bytes) -> RTCStats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import re
 import socket
 import time
 
@@ -613,12 +614,32 @@ async def test_statistics_count_messages_and_bytes() -> None:
         assert (connection.dataChannelsOpened, connection.dataChannelsClosed) == (1, 0)
         assert transport.bytesSent > 0
         assert (transport.dtlsState, transport.iceRole) == ("connected", "controlling")
-        assert transport.tlsVersion.startswith("DTLS")
+        assert transport.tlsVersion in {"FEFD", "FEFC"}  # DTLS 1.2 and 1.3
+        assert transport.selectedCandidatePairChanges == 1
+        assert selected.packetsDiscardedOnSend == 0
+        assert selected.availableOutgoingBitrate > 0
+        for candidate in (*by_type["local-candidate"], *by_type["remote-candidate"]):
+            own = p.a if candidate.type == "local-candidate" else p.z
+            assert f"a=ice-ufrag:{candidate.usernameFragment}\r\n" in own.localDescription.sdp
         assert selected.state == "succeeded"
         assert report[selected.localCandidateId].type == "local-candidate"
         assert report[selected.remoteCandidateId].address == "127.0.0.1"
         assert report[transport.localCertificateId].fingerprint in p.a.localDescription.sdp
         assert report[transport.remoteCertificateId].fingerprint in p.z.localDescription.sdp
+
+
+async def test_statistics_include_peer_reflexive_candidates() -> None:
+    async with RTCPeerConnection(configuration()) as a, RTCPeerConnection(configuration()) as z:
+        a.createDataChannel("x")
+        await a.setLocalDescription()
+        await z.setRemoteDescription(a.localDescription)
+        await z.setLocalDescription()
+        without = re.sub("a=(candidate|end-of-candidates).*\r\n", "", z.localDescription.sdp)
+        await a.setRemoteDescription(RTCSessionDescription(without, "answer"))
+        await connected(a, z)
+        report = await a.getStats()
+        selected = report[report["transport"].selectedCandidatePairId]
+        assert report[selected.remoteCandidateId].candidateType == "prflx"
 
 
 # -- path MTU discovery ------------------------------------------------------------------------------------------------
