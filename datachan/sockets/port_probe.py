@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from datachan.sctp.addresses import TransportAddress
 from datachan.udp import UdpSocket
@@ -21,6 +21,10 @@ INTERVAL: Final = 1.0
 """Seconds between two probes, for the first one or its answer may be lost."""
 
 
+MAX_SOCKETS: Final = 64
+"""Sockets of all probes of a program; further addresses are not probed, so that descriptors stay for other uses."""
+
+
 class PortProbe:
     """Probes the addresses of a peer until `close`.
 
@@ -29,17 +33,20 @@ class PortProbe:
         on_closed: called once, when the UDP ports of all addresses are known to be closed.
     """
 
+    sockets_in_use: ClassVar[int] = 0
+
     def __init__(self, targets: Sequence[TransportAddress], on_closed: Callable[[], None]) -> None:
         self._on_closed = on_closed
         self._sockets: dict[TransportAddress, UdpSocket] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._open = set(targets)  # as far as is known
-        for target in targets:
+        for target in targets[: max(MAX_SOCKETS - PortProbe.sockets_in_use, 0)]:
             try:
                 sock = UdpSocket.connect(to_system(target, six=False), offload=False)
             except OSError:  # there is no route: the handshake reports that
                 continue
             self._sockets[target] = sock
+            PortProbe.sockets_in_use += 1
             sock.set_receiver(_ignore)
             sock.on_error = lambda error, target=target: self._handle_error(error, target)
         self._send()
@@ -72,6 +79,7 @@ class PortProbe:
         for sock in self._sockets.values():
             sock.on_error = None
             sock.close()
+        PortProbe.sockets_in_use -= len(self._sockets)
         self._sockets.clear()
 
 

@@ -20,6 +20,7 @@ from datachan.sockets import (
     sctpsocket_tcp,
     sctpsocket_udp,
 )
+from datachan.sockets.port_probe import MAX_SOCKETS, PortProbe
 
 from .conftest import HOST
 
@@ -182,6 +183,19 @@ async def test_a_closed_udp_port_refuses_at_once(opened, host: str) -> None:
     async with asyncio.timeout(5):
         change = (await many.recvmsg()).notification
     assert (change.state, change.info) == (SCTP_CANT_STR_ASSOC, f"no program has UDP port {closed} at {host}")
+
+
+async def test_the_sockets_of_probes_are_bounded_and_closed(opened) -> None:
+    silent = opened.silent_port()
+    before = PortProbe.sockets_in_use
+    many = await opened.add(sctpsocket_udp(remote_udp_port=silent))
+    connecting = [asyncio.create_task(many.connect((HOST, port))) for port in range(1, 101)]
+    await asyncio.sleep(0)
+    assert PortProbe.sockets_in_use == MAX_SOCKETS
+    for task in connecting:
+        task.cancel()
+    await asyncio.gather(*connecting, return_exceptions=True)
+    assert PortProbe.sockets_in_use == before
 
 
 async def test_one_closed_address_of_several_does_not_end_the_setup(opened) -> None:
