@@ -11,7 +11,6 @@ import re
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import aiohttp
 import pytest
@@ -36,7 +35,16 @@ from datachan.signaling import (
     serve_through,
 )
 from datachan.signaling.client import MAX_PEERS, parse_ice_servers_untrusted
-from datachan.signaling.room_messages import Answer, Bye, Offer, PeerInfo, PeerJoined, PeerLeft, Welcome
+from datachan.signaling.room_messages import (
+    Answer,
+    Bye,
+    Offer,
+    PeerInfo,
+    PeerJoined,
+    PeerLeft,
+    Welcome,
+    serialize_server_message,
+)
 from datachan.transfer import ReceivedFile, TransferRefused, request_file, send_file
 
 HERE = RTCConfiguration(hostAddresses=["127.0.0.1"])
@@ -89,11 +97,27 @@ async def test_messages_are_iterated_until_the_server_stops():
     await client.__aexit__(None, None, None)
 
 
-async def test_remembers_a_bounded_number_of_members(url):
-    async with SignalingClient(url, "kitchen") as client:
-        for number in range(2 * MAX_PEERS):
-            client._update_peers(PeerJoined(PeerInfo(str(number), "Ada")))
-        assert len(client.peers) == MAX_PEERS
+async def test_remembers_a_bounded_number_of_members(unused_port):
+    async def flood(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.receive()
+        await socket.send_str(serialize_server_message(Welcome("me", "kitchen", 8)))
+        for number in range(MAX_PEERS + 100):
+            await socket.send_str(serialize_server_message(PeerJoined(PeerInfo(str(number), "Ada"))))
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/api/v1/rooms/kitchen", flood)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", unused_port).start()
+        async with SignalingClient(f"http://127.0.0.1:{unused_port}", "kitchen") as client:
+            assert len(await asyncio.wait_for(_collect(client), PATIENCE)) == MAX_PEERS + 100
+            assert len(client.peers) == MAX_PEERS
+    finally:
+        await runner.cleanup()
 
 
 async def _collect(client):
@@ -422,20 +446,17 @@ async def test_joins_again_when_the_server_comes_back(unused_port):
         assert await client.receive() is None  # left on purpose: no further attempt
 
 
-async def test_two_members_that_wait_connect_after_the_server_came_back(unused_port):
+async def test_a_member_that_waits_calls_the_peer_it_finds_after_the_server_came_back(unused_port):
     async with listening(unused_port) as url:
-        clients = [await SignalingClient(url, room, reconnect=True).__aenter__() for room in ("kitchen", "kitchen")]
-        for client in clients:
-            client._welcome = replace(client._welcome, peers=())  # both wait for an offer, as if they had been first
-    async with RTCPeerConnection(HERE) as a, RTCPeerConnection(HERE) as z:
+        waiting = await SignalingClient(url, "kitchen", name="Ada", reconnect=True).__aenter__()
+    async with RTCPeerConnection(HERE) as a, RTCPeerConnection(HERE) as z, listening(unused_port) as url:
         for pc in (a, z):
             pc.createDataChannel("chat", negotiated=True, id=0)
-        connecting = asyncio.gather(connect_through(clients[0], a), connect_through(clients[1], z))
-        async with listening(unused_port), asyncio.timeout(PATIENCE):
-            peers = await connecting
-            assert {peer.id for peer in peers} == {client.id for client in clients}
-    for client in clients:
-        await client.__aexit__(None, None, None)
+        async with SignalingClient(url, "kitchen", name="Grace") as first, asyncio.timeout(PATIENCE):
+            peers = await asyncio.gather(connect_through(waiting, a), connect_through(first, z))
+            assert [peer.name for peer in peers] == ["Grace", "Ada"]
+            assert [peer.name for peer in waiting.peers_at_join] == ["Grace"]
+        await waiting.__aexit__(None, None, None)
 
 
 # -- serving a room ---------------------------------------------------------------------------------------------------
