@@ -226,15 +226,20 @@ class Stack:
         if not self._closed:
             self._end(reason or "this side aborted the association", now, channel_reason=reason)
 
-    def path_changed(self, max_mtu: int = 0, overhead: int = 28) -> None:
+    def path_changed(self, now: float, max_mtu: int = 0, overhead: int = 28) -> None:
         """Reset round-trip time, congestion window and MTU, because datagrams take another path from now on.
 
         Args:
+            now: monotonic seconds.
             max_mtu: as for the constructor; 0 for no path MTU discovery.
             overhead: as for the constructor.
         """
         base = self.association.options.base_packet_size
-        self.association.path_changed(max(largest_packet(max_mtu), base), overhead + RECORD_OVERHEAD)
+        self.association.path_changed(now, max(largest_packet(max_mtu), base), overhead + RECORD_OVERHEAD)
+
+    def path_alive(self, now: float) -> None:
+        """Retransmit at once what waits for a backed-off timer, because the transport has heard from the peer."""
+        self.association.path_alive(now)
 
     @property
     def dont_fragment(self) -> bool:

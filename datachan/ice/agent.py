@@ -48,6 +48,7 @@ class Agent(Connection):
         on_data: called with datagrams that are not STUN from a proven address.
         on_data_refused: called with the number of datagrams that came from an address that has proved nothing.
         on_liveness_change: called with False when the peer has fallen silent, and with True when it is heard again.
+        on_consent_renewed: called when the peer has answered a consent check.
         on_consent_lost: called with the reason when nothing may be sent on the selected pair any longer.
         on_path_lost: called when the socket or allocation of the selected pair is gone.
     """
@@ -56,6 +57,7 @@ class Agent(Connection):
     on_data: Callable[[list[bytes]], None]
     on_data_refused: Callable[[int], None]
     on_liveness_change: Callable[[bool], None]
+    on_consent_renewed: Callable[[], None]
     on_consent_lost: Callable[[str], None]
     on_path_lost: Callable[[], None]
 
@@ -221,6 +223,7 @@ class Agent(Connection):
             # sends there only if we nominate it.
             build_request=lambda: self.build_request(pair, nominate=True),
             counters=self.pairs.setdefault(pair, PairCounters()),
+            on_granted=self.on_consent_renewed,
             on_revoked=self._lose_consent,
             clock=clock,
         )

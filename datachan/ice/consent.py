@@ -44,6 +44,7 @@ class Consent:
         password: the peer's password.
         build_request: returns a new Binding request.
         counters: the counters of the pair.
+        on_granted: called with each answer that renews consent.
         on_revoked: called when the peer revokes its consent.
         clock: returns the time. Consent starts now, because the pair has just been validated.
 
@@ -60,6 +61,7 @@ class Consent:
         password: bytes,
         build_request: Callable[[], stun.Message],
         counters: PairCounters,
+        on_granted: Callable[[], None],
         on_revoked: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
@@ -68,6 +70,7 @@ class Consent:
         self._password = password
         self._build_request = build_request
         self._counters = counters
+        self._on_granted = on_granted
         self._on_revoked = on_revoked
         self._clock = clock
         now = clock()
@@ -141,6 +144,7 @@ class Consent:
         self._deadline = now + EXPIRY
         self._counters.count_answer(now - check.sent_at)
         self._remove(check)
+        self._on_granted()
 
     def discard(self) -> None:
         """Discard all outstanding checks."""

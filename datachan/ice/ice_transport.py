@@ -68,6 +68,7 @@ class IceTransport:
         on_state_change: called with each new state.
         on_local_candidate: called with each candidate as it is found, and with None when gathering is complete.
         on_selected_pair_change: called with each selected pair.
+        on_peer_alive: called each time the peer has answered a consent check.
 
     Raises:
         ValueError: a server's URL cannot be used.
@@ -76,6 +77,7 @@ class IceTransport:
     on_state_change: Callable[[IceState], None] | None = None
     on_local_candidate: Callable[[IceCandidate | None], None] | None = None
     on_selected_pair_change: Callable[[SelectedPair], None] | None = None
+    on_peer_alive: Callable[[], None] | None = None
 
     # The state of a new transport.
     _state = IceState.NEW
@@ -141,6 +143,7 @@ class IceTransport:
         agent.on_data = self._receive
         agent.on_data_refused = self._count_refused
         agent.on_liveness_change = self._change_liveness
+        agent.on_consent_renewed = self._report_peer_alive
         agent.on_consent_lost = self._fail
         agent.on_path_lost = self._lose_path
         return agent
@@ -419,6 +422,10 @@ class IceTransport:
     def _count_refused(self, count: int) -> None:
         """Count datagrams from an address that has not proved to be the peer's."""
         self._traffic.discarded_on_receive += count
+
+    def _report_peer_alive(self) -> None:
+        if self.on_peer_alive is not None:
+            self.on_peer_alive()
 
     def _change_liveness(self, alive: bool) -> None:
         """Enter DISCONNECTED when the peer has fallen silent, and leave it when the peer is heard again."""

@@ -323,7 +323,14 @@ class PeerTransport:
         )
         ice.on_local_candidate = self._callbacks.on_local_candidate
         ice.on_selected_pair_change = lambda pair: self._path_changed() if ice is self.ice else None
+        ice.on_peer_alive = lambda: self._peer_alive() if ice is self.ice else None
         return ice
+
+    def _peer_alive(self) -> None:
+        """Have SCTP retransmit at once what an outage has made wait for a timer."""
+        if self.stack is not None and self._driver is not None:
+            self.stack.path_alive(self._driver.now)
+            self._driver.wake()
 
     def _path_changed(self) -> None:
         """Send over the link that ICE has selected, and have SCTP measure its path."""
@@ -333,7 +340,7 @@ class PeerTransport:
         link = self.ice.link
         if link is not None and self.stack is not None and self._driver is not None:
             limits = link.limits or _NO_LIMITS
-            self.stack.path_changed(limits.max_datagram, limits.overhead)
+            self.stack.path_changed(self._driver.now, limits.max_datagram, limits.overhead)
             self._prepare_link(link, self.stack)
             self._driver.use(link)
 

@@ -482,15 +482,17 @@ class Association:
 
     # -- the lower layer --------------------------------------------------------------------------------------
 
-    def path_changed(self, max_packet_size: int = 0, packet_overhead: int = 0) -> None:
+    def path_changed(self, now: float, max_packet_size: int = 0, packet_overhead: int = 0) -> None:
         """Start with the initial window and no round trip: the lower layer moved to another path (another ICE pair).
 
-        What is in flight stays in flight; the timers find what is lost with the old path.
+        What is in flight stays in flight, and the timers find what is lost with the old path. If nothing came through
+        on the old path, the retransmission starts at once.
 
         RFC 8261, 6.1: "If the SCTP layer is notified about a path change by its lower layers, SCTP SHOULD retest the
         path MTU and reset the congestion state to the initial state."
 
         Args:
+            now: monotonic seconds.
             max_packet_size: as the option; 0 for the same as before. Without path MTU discovery it does not change.
             packet_overhead: as the option; 0 for the same as before. Without path MTU discovery it does not change.
         """
@@ -503,7 +505,19 @@ class Association:
                 packet_overhead=packet_overhead or options.packet_overhead,
             )
         if core.tcb is not None:
-            core.tcb.sender.path_changed(options)
+            core.tcb.sender.path_changed(options, now)
+
+    def path_alive(self, now: float) -> None:
+        """Report that the lower layer has heard from the peer, as ICE does when a consent check is answered.
+
+        If data waits for a timer that an outage has backed off, one packet is retransmitted at once.
+
+        Args:
+            now: monotonic seconds.
+        """
+        core = self._core
+        if core.tcb is not None:
+            paths.retransmit_one(core.tcb, core.tcb.path, now)
 
     @property
     def dont_fragment(self) -> bool:

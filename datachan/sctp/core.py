@@ -60,6 +60,7 @@ class Core:
         t2: T2-shutdown.
         t5_shutdown_guard: T5-shutdown-guard.
         error_count: consecutive unanswered retransmissions and heartbeats (RFC 9260, section 8.1).
+        last_received: when the last packet of the peer with the right tag arrived.
         ended_peer_tags: the peer's tags in associations that ended: fresh State Cookies made for them may arrive late.
         verification_rate: limits the probes of unverified addresses.
         was_dry: `SenderDry` was reported and nothing was sent since.
@@ -82,6 +83,7 @@ class Core:
         "init_addresses",
         "kept_sender",
         "keys",
+        "last_received",
         "local_addresses",
         "local_initial_tsn",
         "local_random",
@@ -132,6 +134,7 @@ class Core:
         self.t2 = Timer()
         self.t5_shutdown_guard = Timer()
         self.error_count = 0
+        self.last_received = 0.0
         self.ended_peer_tags: list[int] = []
         self.verification_rate = VerificationRate(options.heartbeat_max_burst)
         self.was_dry = True

@@ -26,6 +26,12 @@ class Timer:
         """Start or restart the timer; the count of expirations is kept."""
         self.expires_at = now + duration
 
+    def bring_forward(self, now: float, duration: float) -> None:
+        """Have the timer expire after `duration` at the latest; start it if it is not running."""
+        moment = now + duration
+        if self.expires_at is None or self.expires_at > moment:
+            self.expires_at = moment
+
     def postpone(self, seconds: float) -> None:
         """Delay the expiration by `seconds`, if the timer is running."""
         if self.expires_at is not None:

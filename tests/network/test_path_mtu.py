@@ -221,7 +221,7 @@ def test_a_new_path_starts_at_the_base_size_and_outstanding_data_arrives() -> No
     for _ in range(100):
         traffic.send(pair.now, 65536)
     pair.run(1.0 - pair.now)
-    pair.a.machine.path_changed(1400, OVERHEAD)
+    pair.a.machine.path_changed(pair.now, 1400, OVERHEAD)
     pair.run_until(traffic.has_arrived, 60.0)
     assert pair.a.machine.stats().mtu <= 1280 - OVERHEAD
     assert longest_silence(pair, 0.9) < 1.0

@@ -188,7 +188,7 @@ def test_another_path_is_begun_with_the_initial_window(algorithm: str) -> None:
     assert pair.a.stats().srtt is not None
     pair.send_a(b"on the way")
     on_the_way = pair.from_a()
-    pair.a.path_changed()
+    pair.a.path_changed(pair.now)
     stats = pair.a.stats()
     assert (stats.cwnd, stats.ssthresh, stats.srtt, stats.rto) == (initial.cwnd, initial.ssthresh, None, 1.0)
     pair.to_z(*on_the_way)
@@ -200,7 +200,7 @@ def test_another_path_is_begun_with_the_initial_window(algorithm: str) -> None:
 
 def test_a_change_of_the_path_before_there_is_an_association_is_nothing() -> None:
     pair = Pair()
-    pair.a.path_changed()
+    pair.a.path_changed(pair.now)
     pair.establish()
 
 

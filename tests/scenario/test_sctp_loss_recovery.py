@@ -357,3 +357,82 @@ def test_unanswered_measurements_do_not_count_as_errors() -> None:
     pair, _ = in_flight(1)
     timed_out(pair, 3)
     assert pair.a.stats().paths[0].error_count == 3
+
+
+# -- after an outage ------------------------------------------------------------------------------------------
+
+
+def after_an_outage(seconds: float) -> Pair:
+    """Return a pair whose A sent one message into an outage, and has backed T3-rtx off since."""
+    pair = Pair(changed(rto_min=0.4, heartbeat_interval=30.0)).establish()
+    for _ in range(10):
+        pair.send_a(b"measured")
+        sent = pair.from_a()
+        pair.now += 0.02  # a round trip of 20 ms
+        pair.to_z(*sent)
+        pair.exchange()
+    pair.pass_time(1.0)  # the last delayed SACK
+    pair.collect()
+    pair.send_a(b"into the outage")
+    pair.from_a()  # A -> DATA -> /lost/ Z
+    end = pair.now + seconds
+    while (moment := pair.a.next_timeout()) is not None and moment < end:
+        pair.now = moment
+        pair.a.handle_timeout(pair.now)
+        pair.from_a()  # A -> retransmission -> /lost/ Z
+    pair.now = end
+    assert pair.a.stats().rto > 3.0
+    return pair
+
+
+def test_a_path_change_sends_what_waits_for_a_backed_off_timer_at_once() -> None:
+    # RFC 8261, 6.1: "reset the congestion state to the initial state."
+    pair = after_an_outage(13.0)
+    pair.a.path_changed(pair.now)
+    pair.to_z(*pair.from_a())
+    assert pair.received_by_z()[-1] == b"into the outage"
+
+
+def test_a_sign_of_life_below_sends_one_packet_at_once() -> None:
+    pair = after_an_outage(13.0)
+    pair.a.path_alive(pair.now)
+    sent = pair.from_a()
+    assert len(chunks(sent, DataChunk)) == 1
+    pair.a.path_alive(pair.now + 1.0)
+    assert pair.from_a() == []  # once between two expirations of T3-rtx
+    pair.to_z(*sent)
+    assert pair.received_by_z()[-1] == b"into the outage"
+
+
+@pytest.mark.parametrize("sign", ["DATA", "HEARTBEAT"])
+def test_the_first_packet_of_the_peer_after_a_silence_ends_the_back_off(sign: str) -> None:
+    pair = after_an_outage(13.0)
+    if sign == "DATA":
+        pair.send_z(b"back again")
+        pair.to_a(*pair.from_z())  # A <- DATA <- Z
+    else:
+        pair.to_a(packet(pair.a.local_tag, HeartbeatChunk(b"there?")))  # A <- HEARTBEAT <- Z
+    pair.to_z(*pair.from_a())  # A -> DATA -> Z, no timer has expired
+    assert pair.received_by_z()[-1] == b"into the outage"
+    pair.exchange()
+    assert pair.a.stats().rto < 1.0
+
+
+def test_packets_without_a_silence_before_them_leave_the_back_off_alone() -> None:
+    pair = after_an_outage(13.0)
+    pair.to_a(packet(pair.a.local_tag, HeartbeatChunk(b"1")))
+    pair.from_a()
+    sent = []
+    for number in range(50):
+        # What A sends is lost, what Z sends arrives: A must not send a packet for each of them.
+        pair.now += 0.01
+        pair.to_a(packet(pair.a.local_tag, HeartbeatChunk(b"%d" % number)))
+        sent += pair.from_a()
+    assert len(chunks(sent, DataChunk)) <= 1
+
+
+def test_idle_associations_send_nothing_on_a_sign_of_life() -> None:
+    pair = Pair().establish()
+    pair.now += 20.0
+    pair.a.path_alive(pair.now)
+    assert pair.from_a() == []

@@ -23,6 +23,7 @@ class Scene:
         self.transactions: dict[bytes, stun.Transaction] = {}
         self.sent: list[tuple[stun.Message, tuple[str, int]]] = []
         self.revoked = 0
+        self.granted = 0
         self.counters = PairCounters()
         self.consent = Consent(
             protocol=self,
@@ -30,9 +31,13 @@ class Scene:
             password=PASSWORD,
             build_request=lambda: stun.Message(stun.Method.BINDING, stun.Class.REQUEST),
             counters=self.counters,
+            on_granted=self._grant,
             on_revoked=self._revoke,
             clock=lambda: self.now,
         )
+
+    def _grant(self) -> None:
+        self.granted += 1
 
     def _revoke(self) -> None:
         self.revoked += 1
@@ -90,7 +95,7 @@ def test_checks_every_four_to_six_seconds_with_a_new_transaction_each(scene: Sce
     assert max(gaps) - min(gaps) > 0.5
     assert len({request.transaction_id for request, _ in scene.sent}) == 200
     assert {address for _, address in scene.sent} == {PEER}
-    assert scene.counters.consent_requests_sent == scene.counters.responses_received == 200
+    assert scene.counters.consent_requests_sent == scene.counters.responses_received == scene.granted == 200
 
 
 def test_requests_carry_the_peers_password(scene: Scene) -> None:

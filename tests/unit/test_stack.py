@@ -393,7 +393,7 @@ def test_on_another_path_the_search_starts_over() -> None:
     machines = connected(mtu=1228, max_mtu=9000)
     bulk(machines, 1_200_000)
     assert machines.a.machine.association.stats().mtu > 8000
-    machines.a.machine.path_changed(1400, 48)
+    machines.a.machine.path_changed(machines.now, 1400, 48)
     machines.run(0.0)
     assert machines.a.machine.association.stats().mtu == 1228 - RECORD_OVERHEAD & ~3
     channel = machines.a.machine.channels.create("y")

@@ -54,9 +54,9 @@ async def test_sctp_resets_its_path_state_on_the_new_path(monkeypatch: pytest.Mo
     told: list[Stack] = []
     path_changed = Stack.path_changed
 
-    def note(stack: Stack, *limits: int) -> None:
+    def note(stack: Stack, *arguments: float) -> None:
         told.append(stack)
-        path_changed(stack, *limits)
+        path_changed(stack, *arguments)
 
     monkeypatch.setattr(Stack, "path_changed", note)
     async with pair() as p:

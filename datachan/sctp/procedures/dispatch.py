@@ -56,6 +56,9 @@ _S = AssociationState
 
 _ASCONF_TYPE: Final = bytes([extensions.ASCONF])
 
+SHORTEST_SILENCE: Final = 0.05
+"""Seconds without a packet before the one that ends the silence may end a back-off, too."""
+
 MAX_CAUSES: Final = 8
 """Error causes of one ERROR chunk that are reported."""
 
@@ -143,7 +146,13 @@ def _handle_admitted(core: Core, tcb: Tcb, chunks: list[Chunk], now: float) -> b
         core.reply_to = path.address if path is not None and path.rank == 0 else None
     if core.t2.running:
         shutdown.packet_received(core, tcb, now)
+    silence = now - core.last_received
+    core.last_received = now
     _handle_chunks(core, tcb, chunks, now)
+    if silence > SHORTEST_SILENCE and core.tcb is tcb:
+        path = tcb.paths.at(core.source) or tcb.path
+        if silence > path.measured_rto:
+            paths.resume_path(core, tcb, path, now)
     if tcb.asconf.answers and core.tcb is tcb:
         address_changes.send_answers(core, tcb)
     return True

@@ -140,9 +140,7 @@ def clear_errors(core: Core, tcb: Tcb, path: Path) -> None:
 
 def data_acknowledged(core: Core, tcb: Tcb, now: float) -> None:
     """Clear the error counters after a SACK or SHUTDOWN acknowledged data."""
-    path = tcb.path
-    if path.backed_off and now - path.measurement_sent_at >= (path.srtt or path.rto):
-        measure_round_trip(core, path, now)
+    _measure_back_off(core, tcb.path, now)
     # RFC 9260, 8.1: "The counter used for endpoint failure detection MUST be reset each time a DATA chunk sent to that
     # peer endpoint is acknowledged (by the reception of a SACK chunk)."
     core.error_count = 0
@@ -152,6 +150,23 @@ def data_acknowledged(core: Core, tcb: Tcb, now: float) -> None:
     for sender in tcb.sender.senders:
         if sender.flight.bytes_acked:
             clear_errors(core, tcb, sender.path)
+
+
+def resume_path(core: Core, tcb: Tcb, path: Path, now: float) -> None:
+    """Retransmit at once on a path whose T3-rtx an outage has backed off, because the peer was heard again on it.
+
+    The retransmission cannot be measured, so a HEARTBEAT measures the path: RFC 9260, 6.3.3 has its answer result in
+    "collapsing" RTO back down".
+    """
+    if path.backed_off and (tcb.paths.single or path.rank == 0) and retransmit_one(tcb, path, now):
+        path.t3_rtx.bring_forward(now, path.measured_rto)
+        _measure_back_off(core, path, now)
+
+
+def retransmit_one(tcb: Tcb, path: Path, now: float) -> bool:
+    """Retransmit one packet at once, if data waits for the backed-off T3-rtx of a path; return whether it does."""
+    sender = tcb.sender.sender_on(path)
+    return sender is not None and path.backed_off and path.t3_rtx.running and tcb.sender.resume(sender)
 
 
 def choose_path(core: Core, tcb: Tcb) -> None:
@@ -259,6 +274,12 @@ def measure_round_trip(core: Core, path: Path, now: float) -> None:
     path.measurement_nonce = core.entropy(_NONCE_LENGTH)
     path.measurement_sent_at = now
     core.writer.add_control(HeartbeatChunk(path.measurement_nonce).serialize(), path.address)
+
+
+def _measure_back_off(core: Core, path: Path, now: float) -> None:
+    """Measure a path whose RTO is backed off, once per round trip."""
+    if path.backed_off and now - path.measurement_sent_at >= (path.srtt or path.rto):
+        measure_round_trip(core, path, now)
 
 
 def _finish_measurement(path: Path, now: float) -> None:

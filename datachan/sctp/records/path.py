@@ -143,7 +143,7 @@ class Path:
         self.backed_off = False
         self.rttvar = max(self.rttvar, CLOCK_GRANULARITY)
         before = self.rto
-        self.rto = min(max(self.srtt + 4 * self.rttvar, self.options.rto_min), self.options.rto_max)
+        self.rto = self.measured_rto
         if self.rto > before:
             # T3-rtx was started with a shorter RTO. When a queue fills up, it would expire just before the answer to a
             # retransmission arrives.
@@ -156,6 +156,13 @@ class Path:
         """
         self.rto = min(self.rto * 2, self.options.rto_max)
         self.backed_off = True
+
+    @property
+    def measured_rto(self) -> float:
+        """The RTO that the measurements give, without back-off; the initial one before the first measurement."""
+        if self.srtt is None:
+            return self.options.rto_initial
+        return min(max(self.srtt + 4 * self.rttvar, self.options.rto_min), self.options.rto_max)
 
     @property
     def in_question(self) -> bool:

@@ -39,6 +39,7 @@ class PathSender:
         one_packet_now: whether one packet may ignore cwnd and the pacer.
         paced_out: whether only the pacer delays DATA.
         single_packet: whether only one packet may be in flight: after T3-rtx, until a chunk is acknowledged.
+        resumed: whether a sign of life of the peer has caused a retransmission since T3-rtx last expired.
         flight_before: bytes in flight before the SACK being processed.
     """
 
@@ -58,6 +59,7 @@ class PathSender:
         "probe",
         "recovery",
         "reordering_timer",
+        "resumed",
         "single_packet",
     )
 
@@ -77,6 +79,7 @@ class PathSender:
         self.one_packet_now = False
         self.paced_out = False
         self.single_packet = False
+        self.resumed = False
         self.flight_before = 0
 
     def change_options(self, options: AssociationOptions) -> None:
@@ -102,6 +105,7 @@ class PathSender:
         self.path.reset(options)
         self.flight.rack.min_rtt = float("inf")
         self.recovery = Recovery()
+        self.resumed = False
         self.pacer = Pacer(self.max_packet)
 
     def packet_size_changed(self, last_tsn: int) -> None:

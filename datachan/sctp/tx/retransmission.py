@@ -199,9 +199,18 @@ class RetransmissionQueue:
             self.outstanding.flights.append(sender.flight)
         self._forward_tsn_due = self._probing = False
 
-    def path_changed(self, options: AssociationOptions) -> None:
-        """Forget what was measured on the current path because its packets take another route."""
-        self.current.path_changed(options)
+    def path_changed(self, options: AssociationOptions, now: float) -> None:
+        """Forget what was measured on the current path because its packets take another route.
+
+        A backed-off T3-rtx says something about the old route only: what waits for it is retransmitted at once.
+        """
+        current = self.current
+        waiting = current.path.backed_off
+        current.path_changed(options)
+        if waiting:
+            self.resume(current)
+        if current.path.t3_rtx.running:
+            current.path.t3_rtx.start(now, current.path.rto)
 
     # -- state ------------------------------------------------------------------------------------------------
 
@@ -404,6 +413,7 @@ class RetransmissionQueue:
         """
         path = sender.path
         path.back_off()
+        sender.resumed = False
         sender.probe.cancel()
         sender.reordering_timer.stop()
         if self.all_acknowledged:
@@ -427,6 +437,25 @@ class RetransmissionQueue:
         else:
             self.move_lost(sender, alternate)
         return counts
+
+    def resume(self, sender: PathSender) -> bool:
+        """Retransmit one packet on a path at once, because the peer has shown that it is reachable again.
+
+        What is in flight was sent while nothing came through. As after T3-rtx, one packet goes first, and the rest
+        follows its acknowledgment. That happens once between two expirations of T3-rtx, which so still finds out when
+        the peer does not answer.
+
+        Returns:
+            False when nothing waits for the timer, or when it waits for the peer's window.
+        """
+        if sender.resumed or self.all_acknowledged or self._probing or self._a_rwnd < self._max_fragment:
+            return False
+        sender.resumed = True
+        self._give_up(self.outstanding.mark_all_lost(sender.flight), RETRANSMISSIONS)
+        self.outstanding.advance_peer_ack_point()
+        self._forward_tsn_due = self._can_forward()
+        sender.resume_after_timeout()
+        return True
 
     def move_lost(self, sender: PathSender, alternate: PathSender) -> None:
         """Retransmit the lost chunks of a path on another one, the first packet of them at once.
