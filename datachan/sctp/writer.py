@@ -130,17 +130,25 @@ class PacketWriter:
             if (destination, packet) not in self._complete:
                 self._complete.append((destination, packet))
 
-    def add_probe(self, verification_tag: int, nonce: bytes, size: int, destination: TransportAddress | None) -> None:
-        """Send a probe of `size` bytes.
+    def add_probe(self, tcb: Tcb, nonce: bytes, size: int, destination: TransportAddress | None) -> bytes:
+        """Send a probe of `size` bytes and return the Heartbeat Information in it.
 
         RFC 8899, 6.2.1.2: "Probe packets consist of an SCTP common header followed by a HEARTBEAT chunk and a PAD
-        chunk."
+        chunk." A peer that has not announced PAD may discard the whole packet (pion) or end its process (werift). For
+        such a peer the Heartbeat Information fills the packet, and the answer is as long as the probe.
         """
         options = self._options
         heartbeat = HeartbeatChunk(nonce).serialize()
-        padding = PadChunk(size - COMMON_HEADER_LENGTH - len(heartbeat)).serialize()
-        packet = serialize_packet(options.local_port, options.remote_port, verification_tag, [heartbeat, padding])
+        left = size - COMMON_HEADER_LENGTH - len(heartbeat)
+        chunks = [heartbeat]
+        if tcb.capabilities.padding:
+            chunks.append(PadChunk(left).serialize())
+        else:
+            nonce += bytes(left)
+            chunks = [HeartbeatChunk(nonce).serialize()]
+        packet = serialize_packet(options.local_port, options.remote_port, tcb.peer_tag, chunks)
         self._probes.append((destination, packet))
+        return nonce
 
     def add_control(self, chunk: bytes, destination: TransportAddress | None = None) -> None:
         """Send a chunk, bundled as it fits, to `destination` or on the path of new data."""

@@ -15,6 +15,7 @@ from datachan.sctp.wire.extensions import (
     FORWARD_TSN,
     I_DATA,
     I_FORWARD_TSN,
+    PAD,
     RE_CONFIG,
     ForwardTsnChunk,
     IDataChunk,
@@ -59,10 +60,10 @@ def test_i_data_is_announced_by_default_and_used_when_both_announce_it() -> None
     pair = Pair(AssociationOptions())
     pair.a.connect(pair.now)
     init = pair.from_a()
-    assert extensions(chunks(init, InitChunk)[0]) == (FORWARD_TSN, RE_CONFIG, I_DATA, I_FORWARD_TSN)
+    assert extensions(chunks(init, InitChunk)[0]) == (FORWARD_TSN, RE_CONFIG, I_DATA, I_FORWARD_TSN, PAD)
     pair.to_z(*init)
     answer = pair.from_z()
-    assert extensions(chunks(answer, InitAckChunk)[0]) == (FORWARD_TSN, RE_CONFIG, I_DATA, I_FORWARD_TSN)
+    assert extensions(chunks(answer, InitAckChunk)[0]) == (FORWARD_TSN, RE_CONFIG, I_DATA, I_FORWARD_TSN, PAD)
     pair.to_a(*answer)
     pair.exchange()
     pair.send_a(b"x")
@@ -92,7 +93,7 @@ def test_uses_data_with_a_peer_that_does_not_announce_i_data(a_does: bool) -> No
 def test_without_partial_reliability_only_i_data_is_announced() -> None:
     pair = Pair(AssociationOptions(partial_reliability=False))
     pair.a.connect(pair.now)
-    assert extensions(chunks(pair.from_a(), InitChunk)[0]) == (RE_CONFIG, I_DATA)
+    assert extensions(chunks(pair.from_a(), InitChunk)[0]) == (RE_CONFIG, I_DATA, PAD)
 
 
 def test_with_i_data_but_without_i_forward_tsn_everything_is_reliable() -> None:

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from datachan.sctp.options import AssociationOptions
-from datachan.sctp.wire.extensions import ASCONF, ASCONF_ACK, AUTH, FORWARD_TSN, I_DATA, I_FORWARD_TSN, RE_CONFIG
+from datachan.sctp.wire.extensions import (
+    ASCONF,
+    ASCONF_ACK,
+    AUTH,
+    FORWARD_TSN,
+    I_DATA,
+    I_FORWARD_TSN,
+    PAD,
+    RE_CONFIG,
+)
 from datachan.sctp.wire.parameters import (
     AdaptationIndication,
     ForwardTsnSupported,
@@ -37,6 +46,7 @@ class Capabilities:
         interleaving: I-DATA instead of DATA (RFC 8260).
         authentication: AUTH (RFC 4895).
         dynamic_addresses: ASCONF (RFC 5061).
+        padding: the peer reads PAD chunks (RFC 4820).
     """
 
     partial_reliability: bool
@@ -45,6 +55,7 @@ class Capabilities:
     interleaving: bool
     authentication: bool = False
     dynamic_addresses: bool = False
+    padding: bool = False
 
     def to_bits(self) -> int:
         """Return a number that encodes them, for the State Cookie."""
@@ -55,12 +66,13 @@ class Capabilities:
             | self.interleaving << 3
             | self.authentication << 4
             | self.dynamic_addresses << 5
+            | self.padding << 6
         )
 
     @classmethod
     def from_bits(cls, bits: int) -> Capabilities:
         """Return the capabilities that `to_bits` encoded."""
-        return cls(bool(bits & 1), bool(bits & 2), bool(bits & 4), bool(bits & 8), bool(bits & 16), bool(bits & 32))
+        return cls(*(bool(bits & 1 << position) for position in range(7)))
 
 
 def extension_parameters(options: AssociationOptions) -> list[Parameter]:
@@ -80,8 +92,9 @@ def extension_parameters(options: AssociationOptions) -> list[Parameter]:
         extensions.append(AUTH)
     if options.dynamic_addresses:
         extensions += [ASCONF, ASCONF_ACK]
-    if extensions:
-        parameters.append(SupportedExtensions(tuple(extensions)))
+    # A peer that probes path MTUs can thus do it with PAD chunks, which cost no answer of their length.
+    extensions.append(PAD)
+    parameters.append(SupportedExtensions(tuple(extensions)))
     if options.zero_checksum:
         parameters.append(ZeroChecksumAcceptable(SCTP_OVER_DTLS))
     if options.adaptation_indication is not None:
@@ -118,6 +131,7 @@ def negotiate(options: AssociationOptions, peer: Sequence[Parameter]) -> Capabil
         interleaving=interleaving,
         authentication=authentication,
         dynamic_addresses=options.dynamic_addresses and authentication and asconf,
+        padding=PAD in extensions,
     )
 
 

@@ -144,7 +144,7 @@ class PathMtu:
         self.start_search(now)
 
     def probe_sent(self, nonce: bytes, rto: float, now: float) -> None:
-        """Record that the due probe was sent with this nonce, and start PROBE_TIMER."""
+        """Record that the due probe was sent with this nonce as its Heartbeat Information, and start PROBE_TIMER."""
         self.due = False
         self._nonce = nonce
         self.probe_sent_at = now
