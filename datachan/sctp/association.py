@@ -18,7 +18,7 @@ from .events import AuthenticationChanged, AuthenticationIndication, Event, Send
 from .options import AssociationOptions
 from .procedures import address_changes, dispatch, handshake, path_mtu, paths, reconfiguration, shutdown
 from .procedures.data import make_room
-from .records.capabilities import Capabilities
+from .records.capabilities import OPTIONAL, Capabilities
 from .records.cookie import CookieSealer, StateCookieContent
 from .records.keys import Authenticator, KeyRing
 from .rx.base import OVERHEAD
@@ -200,6 +200,7 @@ class Association:
         self._check_closed()
         core.local_tag = core.new_tag()
         core.local_initial_tsn = core.new_initial_tsn()
+        core.init_types = OPTIONAL
         core.cookie_preservative = 0.0
         core.local_random = core.new_random()
         core.init_addresses = list(addresses)

@@ -12,6 +12,7 @@ from .addresses import TransportAddress
 from .errors import InvalidState
 from .events import AssociationLost, Event, MessageReceived, SendFailed
 from .options import AssociationOptions
+from .records.capabilities import OPTIONAL
 from .records.cookie import CookieSealer
 from .records.keys import RANDOM_LENGTH, KeyRing
 from .records.paths import VerificationRate
@@ -52,6 +53,7 @@ class Core:
         local_tag: our Verification Tag.
         local_initial_tsn: our Initial TSN, 32 bits.
         local_random: our Random Number, if chunks are to be authenticated.
+        init_types: the types of optional parameters that our INIT has.
         cookie_preservative: seconds of cookie life that our INIT asks for in addition.
         handshake_sent_at: when INIT or COOKIE ECHO was sent; None after a retransmission, which cannot be measured.
         shutdown_requested: the application called `shutdown` during the handshake.
@@ -81,6 +83,7 @@ class Core:
         "events",
         "handshake_sent_at",
         "init_addresses",
+        "init_types",
         "kept_sender",
         "keys",
         "last_received",
@@ -126,6 +129,7 @@ class Core:
         self.local_tag = 0
         self.local_initial_tsn = 0
         self.local_random = b""
+        self.init_types = OPTIONAL
         self.cookie_preservative = 0.0
         self.handshake_sent_at: float | None = None
         self.shutdown_requested = False

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from datachan.sctp.wire.chunks import HeartbeatAckChunk, HeartbeatChunk, InitAckChunk, InitChunk
 from datachan.sctp.wire.extensions import PAD, PadChunk
-from datachan.sctp.wire.parameters import Parameter, SupportedExtensions
+from datachan.sctp.wire.parameters import (
+    ForwardTsnSupported,
+    Parameter,
+    StateCookie,
+    SupportedExtensions,
+    ZeroChecksumAcceptable,
+)
 from tests.scenario.sctp_pair import Pair, S, changed, chunks, packet, read
 
 Change = Callable[[list[Parameter]], list[Parameter]]
@@ -90,3 +98,123 @@ def test_a_shortened_answer_to_a_long_heartbeat_proves_nothing() -> None:
     pair.to_a(packet(pair.a.local_tag, HeartbeatAckChunk(asked.info[:8])))
 
     assert pair.a.stats().mtu == before
+
+
+# -- a peer that discards an INIT or INIT ACK with a parameter it does not know ----------------------------------------
+
+
+def has(datagram: bytes, kind: type[Parameter]) -> bool:
+    """Return whether a packet is an INIT or INIT ACK with such a parameter."""
+    first = read(datagram).chunks[0]
+    return isinstance(first, (InitChunk, InitAckChunk)) and any(isinstance(one, kind) for one in first.parameters)
+
+
+def test_an_init_without_effect_is_repeated_without_optional_parameters() -> None:
+    pair = Pair(changed(zero_checksum=True))
+    pair.a.connect(pair.now)
+    (first,) = chunks(pair.from_a(), InitChunk)
+
+    # A     [INIT] ─▶ /discarded/
+    (second,) = chunks(pair.expire_a(), InitChunk)
+
+    assert {type(one) for one in first.parameters} == {ForwardTsnSupported, SupportedExtensions, ZeroChecksumAcceptable}
+    assert second.parameters == []
+    assert (second.initiate_tag, second.initial_tsn) == (first.initiate_tag, first.initial_tsn)
+
+
+def test_a_peer_that_accepts_only_plain_inits_gets_a_plain_association() -> None:
+    pair = Pair(changed(zero_checksum=True))
+    pair.a.connect(pair.now)
+    pair.from_a()
+
+    # A     [INIT, plain] ─▶ Z      A ◀─ [INIT ACK, plain] Z
+    pair.to_z(*pair.expire_a())
+    pair.to_a(*(rewrite(datagram, only_cookie) for datagram in pair.from_z()))
+    pair.exchange()
+
+    assert pair.a.state is pair.z.state is S.ESTABLISHED
+    extensions = pair.a.extensions
+    assert extensions is not None
+    assert not extensions.partial_reliability
+    assert not extensions.stream_reset
+    assert not extensions.zero_checksum
+    pair.send_a(b"x")
+    pair.exchange()
+    assert pair.received_by_z() == [b"x"]
+
+
+def only_cookie(parameters: list[Parameter]) -> list[Parameter]:
+    """Return the parameters that RFC 9260 alone has."""
+    return [one for one in parameters if isinstance(one, StateCookie)]
+
+
+def test_what_a_lost_init_had_is_offered_again_when_the_peer_knows_it() -> None:
+    pair = Pair(changed(zero_checksum=True, interleaving=True))
+    pair.a.connect(pair.now)
+    (lost,) = chunks(pair.from_a(), InitChunk)
+
+    # A     [INIT, plain] ─▶ Z      A ◀─ [INIT ACK with extensions] Z      A [INIT with them] ─▶ Z
+    pair.to_z(*pair.expire_a())
+    late = pair.from_z()
+    pair.to_a(*late)
+    again = pair.from_a()
+    (offer,) = chunks(again, InitChunk)
+    assert {type(one) for one in offer.parameters} == {ForwardTsnSupported, SupportedExtensions}
+    assert offer.initial_tsn == lost.initial_tsn
+    # The answer to an INIT that lacks the extensions must not be taken for the answer to this one.
+    assert offer.initiate_tag != lost.initiate_tag
+    pair.to_a(*late)
+    assert pair.from_a() == []
+
+    pair.to_z(*again)
+    pair.exchange()
+    assert pair.a.state is pair.z.state is S.ESTABLISHED
+    for end in (pair.a, pair.z):
+        assert end.extensions is not None
+        assert end.extensions.partial_reliability
+        assert end.extensions.stream_reset
+        assert end.extensions.interleaving
+    pair.send_a(bytes(5000))
+    pair.send_z(b"y")
+    pair.exchange()
+    assert (pair.received_by_z(), pair.received_by_a()) == ([bytes(5000)], [b"y"])
+
+
+def test_a_lost_init_does_not_turn_off_authentication() -> None:
+    pair = Pair(changed(authentication=True))
+    pair.a.connect(pair.now)
+    (first,) = chunks(pair.from_a(), InitChunk)
+
+    (second,) = chunks(pair.expire_a(), InitChunk)
+
+    assert second.serialize() == first.serialize()
+
+
+@pytest.mark.parametrize("offered", [True, False])
+def test_an_init_ack_has_zero_checksum_acceptable_only_if_the_init_has_it(offered: bool) -> None:
+    pair = Pair(changed(zero_checksum=offered), changed(zero_checksum=True))
+    pair.a.connect(pair.now)
+    pair.to_z(*pair.from_a())
+
+    (answer,) = pair.from_z()
+
+    assert has(answer, ZeroChecksumAcceptable) is offered
+
+
+def test_two_peers_that_both_connect_and_lose_their_inits_have_all_extensions() -> None:
+    pair = Pair(changed(interleaving=True))
+    pair.a.connect(pair.now)
+    pair.z.connect(pair.now)
+    assert pair.from_a()
+    assert pair.from_z()
+
+    pair.pass_time(10)
+
+    assert pair.a.state is pair.z.state is S.ESTABLISHED
+    for end in (pair.a, pair.z):
+        assert end.extensions is not None
+        assert end.extensions.interleaving
+    pair.send_a(b"x")
+    pair.send_z(b"y")
+    pair.exchange()
+    assert (pair.received_by_z(), pair.received_by_a()) == ([b"x"], [b"y"])

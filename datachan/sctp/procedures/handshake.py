@@ -20,7 +20,7 @@ from datachan.sctp.events import (
     RemoteError,
 )
 from datachan.sctp.records import init as rules
-from datachan.sctp.records.capabilities import to_report
+from datachan.sctp.records.capabilities import OPTIONAL, offered, optional_types, to_report
 from datachan.sctp.records.cookie import CookieAction, StateCookieContent, judge_cookie
 from datachan.sctp.records.keys import Authenticator
 from datachan.sctp.records.path import Path
@@ -29,7 +29,7 @@ from datachan.sctp.tcb import Tcb, authenticator_of
 from datachan.sctp.wire import causes
 from datachan.sctp.wire.chunks import AbortChunk, ErrorChunk, InitAckChunk, InitChunk
 from datachan.sctp.wire.packet import Packet
-from datachan.sctp.wire.parameters import STATE_COOKIE
+from datachan.sctp.wire.parameters import ADAPTATION_INDICATION, STATE_COOKIE
 
 from . import paths, shutdown
 
@@ -51,6 +51,7 @@ def send_init(core: Core, now: float) -> None:
         core.local_initial_tsn,
         core.local_random,
         core.cookie_preservative,
+        core.init_types,
     )
     # RFC 9260, 8.5.1, A: "The sender MUST set the Verification Tag of the packet to 0."
     core.writer.add_packet(0, init.serialize(), _init_destination(core))
@@ -104,6 +105,7 @@ def handle_t1_timeout(core: Core, now: float) -> None:
     if core.t1.expirations > core.options.max_init_retransmits:
         core.give_up("the peer did not answer the handshake")
     elif core.state is _S.COOKIE_WAIT:
+        _leave_out_optional(core)
         send_init(core, now)
     elif core.state is _S.COOKIE_ECHOED and core.tcb is not None:
         core.tcb.sender.mark_all_lost_for_handshake()
@@ -112,6 +114,33 @@ def handle_t1_timeout(core: Core, now: float) -> None:
         core.due.cookie_echo = True
         core.handshake_sent_at = None
         _start_t1(core, now)
+
+
+def _leave_out_optional(core: Core) -> None:
+    """Leave the optional parameters out of an INIT that stayed without an answer.
+
+    RFC 9260, 3.2.1 has the peer "Skip this parameter and continue processing" or "Stop processing this parameter", but
+    SCTP in pion up to 1.8.6 discards the whole packet. A lost INIT must not turn off authentication, which protects
+    against that very attacker.
+    """
+    if core.init_types == OPTIONAL and not core.options.authentication:
+        core.init_types = frozenset()
+
+
+def _offer_again(core: Core, init_ack: InitAckChunk, now: float) -> bool:
+    """Offer what we left out and the peer, by its INIT ACK, knows; return False when there is nothing to offer.
+
+    Only then was the INIT lost, and the association does not go without its extensions. The Initiate Tag is a new one:
+    no later answer to an earlier INIT can be taken for the answer to this one.
+    """
+    known = optional_types(init_ack.parameters) - {ADAPTATION_INDICATION}
+    if known <= core.init_types:
+        return False
+    core.init_types |= known
+    core.local_tag = core.new_tag()
+    core.t1.stop()
+    send_init(core, now)
+    return True
 
 
 def handle_init(core: Core, packet: Packet, init: InitChunk, now: float) -> bool:
@@ -200,8 +229,10 @@ def handle_init_ack(core: Core, init_ack: InitAckChunk, now: float) -> None:
     cookie = rules.state_cookie(init_ack)
     if _refuse_init_ack(core, init_ack, cookie) or cookie is None:
         return
+    if _offer_again(core, init_ack, now):
+        return
     content = rules.content_of_init_ack(
-        core.options,
+        offered(core.options, core.init_types),
         init_ack,
         core.local_tag,
         core.local_initial_tsn,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from datachan.sctp.options import AssociationOptions
@@ -18,6 +18,10 @@ from datachan.sctp.wire.extensions import (
     RE_CONFIG,
 )
 from datachan.sctp.wire.parameters import (
+    ADAPTATION_INDICATION,
+    FORWARD_TSN_SUPPORTED,
+    SUPPORTED_EXTENSIONS,
+    ZERO_CHECKSUM_ACCEPTABLE,
     AdaptationIndication,
     ForwardTsnSupported,
     Parameter,
@@ -33,6 +37,12 @@ MAX_REPORTED: Final = 512
 
 SCTP_OVER_DTLS: Final = 1
 """The error detection method of RFC 9653 that DTLS provides."""
+
+
+OPTIONAL: Final = frozenset(
+    {SUPPORTED_EXTENSIONS, FORWARD_TSN_SUPPORTED, ZERO_CHECKSUM_ACCEPTABLE, ADAPTATION_INDICATION}
+)
+"""The types of the parameters that an INIT may leave out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +85,8 @@ class Capabilities:
         return cls(*(bool(bits & 1 << position) for position in range(7)))
 
 
-def extension_parameters(options: AssociationOptions) -> list[Parameter]:
-    """Return the parameters that announce what we support."""
+def extension_parameters(options: AssociationOptions, types: frozenset[int] = OPTIONAL) -> list[Parameter]:
+    """Return the parameters, of these types only, that announce what we support."""
     parameters: list[Parameter] = []
     extensions: list[int] = []
     if options.partial_reliability:
@@ -99,7 +109,26 @@ def extension_parameters(options: AssociationOptions) -> list[Parameter]:
         parameters.append(ZeroChecksumAcceptable(SCTP_OVER_DTLS))
     if options.adaptation_indication is not None:
         parameters.append(AdaptationIndication(options.adaptation_indication))
-    return parameters
+    return [parameter for parameter in parameters if parameter.type in types]
+
+
+def optional_types(parameters: Sequence[Parameter]) -> frozenset[int]:
+    """Return which types of optional parameters an INIT or INIT ACK has."""
+    return OPTIONAL.intersection(parameter.type for parameter in parameters)
+
+
+def offered(options: AssociationOptions, types: frozenset[int]) -> AssociationOptions:
+    """Return the options without the extensions that an INIT with these types of optional parameters did not offer."""
+    if types == OPTIONAL:
+        return options
+    listed = SUPPORTED_EXTENSIONS in types
+    return replace(
+        options,
+        partial_reliability=options.partial_reliability and (listed or FORWARD_TSN_SUPPORTED in types),
+        stream_reset=options.stream_reset and listed,
+        interleaving=options.interleaving and listed,
+        zero_checksum=options.zero_checksum and ZERO_CHECKSUM_ACCEPTABLE in types,
+    )
 
 
 def negotiate(options: AssociationOptions, peer: Sequence[Parameter]) -> Capabilities:

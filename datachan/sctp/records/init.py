@@ -16,6 +16,7 @@ from datachan.sctp.wire.causes import ErrorCause
 from datachan.sctp.wire.chunks import INIT, InitAckChunk, InitChunk, parse_init_untrusted
 from datachan.sctp.wire.packet import COMMON_HEADER_LENGTH
 from datachan.sctp.wire.parameters import (
+    ZERO_CHECKSUM_ACCEPTABLE,
     CookiePreservative,
     HostNameAddress,
     MalformedParameter,
@@ -25,7 +26,15 @@ from datachan.sctp.wire.parameters import (
 )
 
 from . import keys
-from .capabilities import adaptation_of, asks_for_unsigned_asconf, extension_parameters, negotiate, to_report
+from .capabilities import (
+    OPTIONAL,
+    adaptation_of,
+    asks_for_unsigned_asconf,
+    extension_parameters,
+    negotiate,
+    optional_types,
+    to_report,
+)
 from .cookie import StateCookieContent
 
 MIN_A_RWND: Final = 1500
@@ -39,10 +48,24 @@ MAX_STREAMS_PER_RESET: Final = 256
 
 
 def build_init(
-    options: AssociationOptions, local_tag: int, initial_tsn: int, local_random: bytes, preservative: float = 0.0
+    options: AssociationOptions,
+    local_tag: int,
+    initial_tsn: int,
+    local_random: bytes,
+    preservative: float = 0.0,
+    types: frozenset[int] = OPTIONAL,
 ) -> InitChunk:
-    """Return our INIT; `preservative` asks for additional seconds of cookie life."""
-    parameters = [*extension_parameters(options), *address_parameters(options.local_addresses, None)]
+    """Return our INIT.
+
+    Args:
+        options: our options.
+        local_tag: the Initiate Tag.
+        initial_tsn: the Initial TSN, 32 bits.
+        local_random: our Random Number, if chunks are to be authenticated.
+        preservative: additional seconds of cookie life to ask for.
+        types: the types of optional parameters to include.
+    """
+    parameters = [*extension_parameters(options, types), *address_parameters(options.local_addresses, None)]
     if options.authentication:
         parameters += keys.authentication_parameters(local_random, options.listed_chunks)
     if preservative > 0:
@@ -55,8 +78,13 @@ def build_init(
 def build_init_ack(
     options: AssociationOptions, init: InitChunk, local_tag: int, initial_tsn: int, local_random: bytes, cookie: bytes
 ) -> InitAckChunk:
-    """Return our answer to an acceptable INIT."""
-    parameters: list[Parameter] = [StateCookie(cookie), *extension_parameters(options)]
+    """Return our answer to an acceptable INIT.
+
+    It has Zero Checksum Acceptable only if the INIT has it. SCTP in pion up to 1.8.6 discards an INIT ACK with this
+    parameter, and only a peer that knows it can make use of it.
+    """
+    types = optional_types(init.parameters) | OPTIONAL - {ZERO_CHECKSUM_ACCEPTABLE}
+    parameters: list[Parameter] = [StateCookie(cookie), *extension_parameters(options, types)]
     parameters.extend(address_parameters(options.local_addresses, init.parameters))
     if options.authentication:
         parameters += keys.authentication_parameters(local_random, options.listed_chunks)
