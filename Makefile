@@ -12,7 +12,7 @@ SOAK ?= 20000-20999
 FUZZ_SECONDS ?= 10
 FUZZ_ARGS ?=
 
-.PHONY: help run test soak fuzz check format bench bench-scale bench-links clean compiled pure test-compiled
+.PHONY: help run test soak fuzz check format bench bench-scale bench-links clean compiled pure test-compiled peers interop
 .DEFAULT_GOAL := help
 
 help: ## List these targets
@@ -35,7 +35,7 @@ run: $(VENV)/.runtime ## Start the server and its page on http://127.0.0.1:8080 
 	@$(BIN)/datachan serve --port $(PORT)
 
 # The coverage of a part of the suite (PYTEST_ARGS) may be as low as it is.
-test: $(STAMP) ## Install what is needed, run the test suite and print the coverage (PYTEST_ARGS=… is passed on)
+test: $(STAMP) peers ## Install what is needed, run the test suite and print the coverage (PYTEST_ARGS=… is passed on)
 	@rm -rf build/coverage
 	$(BIN)/python -m coverage run -m pytest -n 2 $(PYTEST_ARGS)
 	$(BIN)/python -m coverage combine --quiet
@@ -56,6 +56,23 @@ compiled: $(STAMP) pure ## Compile the engine with mypyc, in place; needs a C co
 pure: ## Return to the interpreted engine
 	rm -f *__mypyc*.so *__mypyc*.pyd
 	find datachan/sctp -name '*.so' -delete -o -name '*.pyd' -delete
+
+tests/interop/stacks/node_modules/.installed: tests/interop/stacks/package-lock.json
+	@npm ci --prefix tests/interop/stacks --no-audit --no-fund --silent
+	@touch $@
+
+build/stacks/pion_peer: tests/stacks/peers/pion/main.go tests/stacks/peers/pion/build.sh
+	@tests/stacks/peers/pion/build.sh $@
+
+# What is missing is said here and again by the tests, which are skipped (or fail, with DATACHAN_REQUIRE_PEERS=1).
+peers: $(STAMP) ## Install the other WebRTC stacks that the tests drive, where npm, go and wheels allow it
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary wrtc --group links || echo "wrtc has no wheel here"
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory tests/interop/stacks/node_modules/.installed; else echo "no npm: apt install nodejs npm"; fi
+	@if command -v go >/dev/null && [ -d /usr/share/gocode/src/github.com/pion/webrtc ]; then $(MAKE) --no-print-directory build/stacks/pion_peer; else echo "no pion: apt install golang-go golang-github-pion-webrtc.v3-dev"; fi
+
+interop: peers ## Run the tests with other stacks and write their table into README.md and docs/interop.md
+	-DATACHAN_REQUIRE_PEERS=1 DATACHAN_STACKS_RESULTS=build/stacks/results.json $(BIN)/python -m pytest -q -n 2 -p tests.interop.stacks.recording --ignore tests/interop/stacks/test_table.py tests/interop/stacks
+	$(BIN)/python -m tests.interop.stacks.table build/stacks/results.json
 
 test-compiled: compiled ## Run the suite with the compiled engine, without the tests of the benchmarks and most of those with browsers
 	DATACHAN_EXPECT_COMPILED=1 $(BIN)/python -m pytest -n 2 --ignore tests/bench -k "test_browser_messages or not (chromium or firefox)" $(PYTEST_ARGS)

@@ -51,9 +51,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     """Choose the worker of each test when there are several (pytest-xdist)."""
-    from tests.workers import BrowsersStayTogether  # noqa: PLC0415 - without pytest-xdist it cannot be imported
+    from tests.workers import PeersStayTogether  # noqa: PLC0415 - without pytest-xdist it cannot be imported
 
-    return BrowsersStayTogether(config, log)
+    return PeersStayTogether(config, log)
 
 
 @pytest.fixture

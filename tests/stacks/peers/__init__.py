@@ -1,1 +1,1 @@
-"""One program per language, each able to be either end of a measurement; `common` has their protocol."""
+"""Programs in several languages that are peers of a measurement or of a test; README.md has their protocols."""

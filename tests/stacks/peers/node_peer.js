@@ -6,9 +6,9 @@
 const fs = require("node:fs");
 const os = require("node:os");
 const readline = require("node:readline");
+const { STACKS } = require("./node_stacks.js");
 
 const HIGH_WATER = 4 << 20;
-const LOW_WATER = 1 << 20;
 const BULK = "bench";
 const PING = "ping";
 const BURST_BYTES = 64 * 1024;
@@ -17,134 +17,6 @@ const WARM_UP = 10;
 const say = (value) => process.stdout.write(JSON.stringify(value) + "\n");
 const now = () => Number(process.hrtime.bigint()) / 1e9;
 const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
-
-// What a channel has to offer: send(buffer), amount(), onMessage(f), onRoom(f), onOpen(f), label.
-
-class NodeDatachannel {
-  constructor(options) {
-    const { PeerConnection } = require("node-datachannel");
-    this.connection = new PeerConnection("peer", { iceServers: [], bindAddress: options.host });
-    this.complete = new Promise((resolve) => {
-      this.connection.onGatheringStateChange((state) => state === "complete" && resolve());
-    });
-    this.connection.onDataChannel((channel) => this.announced(this.adapt(channel)));
-  }
-
-  adapt(channel) {
-    channel.setBufferedAmountLowThreshold(LOW_WATER);
-    return {
-      label: channel.getLabel(),
-      send: (buffer) => channel.sendMessageBinary(buffer),
-      amount: () => channel.bufferedAmount(),
-      onMessage: (f) => channel.onMessage(f),
-      onRoom: (f) => channel.onBufferedAmountLow(f),
-      onOpen: (f) => channel.onOpen(f),
-    };
-  }
-
-  create(label) {
-    return this.adapt(this.connection.createDataChannel(label));
-  }
-
-  async describe() {
-    await this.complete;
-    const { type, sdp } = this.connection.localDescription();
-    return { type, sdp };
-  }
-
-  async offer() {
-    return this.describe(); // it describes itself once there is a channel
-  }
-
-  async answer(offer) {
-    await this.accept(offer);
-    return this.describe();
-  }
-
-  async accept({ type, sdp }) {
-    this.connection.setRemoteDescription(sdp, type);
-  }
-}
-
-class W3c {
-  constructor(RTCPeerConnection, configuration) {
-    this.connection = new RTCPeerConnection(configuration);
-    this.complete = new Promise((resolve) => {
-      const look = () => this.connection.iceGatheringState === "complete" && resolve();
-      this.connection.onicegatheringstatechange = look;
-    });
-    this.connection.ondatachannel = ({ channel }) => this.announced(this.adapt(channel));
-  }
-
-  adapt(channel) {
-    channel.binaryType = "arraybuffer";
-    channel.bufferedAmountLowThreshold = LOW_WATER;
-    return {
-      label: channel.label,
-      send: (buffer) => channel.send(buffer),
-      amount: () => channel.bufferedAmount,
-      onMessage: (f) => (channel.onmessage = ({ data }) => f(data)),
-      onRoom: (f) => (channel.onbufferedamountlow = f),
-      onOpen: (f) => (channel.readyState === "open" ? f() : (channel.onopen = f)),
-    };
-  }
-
-  create(label) {
-    return this.adapt(this.connection.createDataChannel(label));
-  }
-
-  async describe(description) {
-    await this.connection.setLocalDescription(description);
-    await this.complete;
-    const { type, sdp } = this.connection.localDescription;
-    return { type, sdp };
-  }
-
-  async offer() {
-    return this.describe(await this.connection.createOffer());
-  }
-
-  async answer(offer) {
-    await this.accept(offer);
-    return this.describe(await this.connection.createAnswer());
-  }
-
-  async accept(description) {
-    await this.connection.setRemoteDescription(description);
-  }
-}
-
-class Roamhq extends W3c {
-  constructor() {
-    super(require("@roamhq/wrtc").RTCPeerConnection, { iceServers: [] });
-  }
-
-  adapt(channel) {
-    const adapted = super.adapt(channel);
-    // It never says that its buffer has run low.
-    adapted.onRoom = (f) => setInterval(() => channel.bufferedAmount <= LOW_WATER && f(), 1);
-    return adapted;
-  }
-}
-
-class Werift extends W3c {
-  constructor(options) {
-    const configuration = { iceServers: [], iceAdditionalHostAddresses: [options.host] };
-    super(require("werift").RTCPeerConnection, configuration);
-  }
-
-  adapt(channel) {
-    const adapted = super.adapt(channel);
-    adapted.send = (buffer) => channel.send(Buffer.from(buffer));
-    adapted.onRoom = (f) => channel.bufferedAmountLow.subscribe(f);
-    adapted.onOpen = (f) =>
-      channel.readyState === "open" ? f() : channel.stateChanged.subscribe((state) => state === "open" && f());
-    adapted.onMessage = (f) => channel.onMessage.subscribe(f);
-    return adapted;
-  }
-}
-
-const STACKS = { "node-datachannel": NodeDatachannel, "@roamhq/wrtc": Roamhq, werift: Werift };
 
 const stack = process.argv[2];
 const role = process.argv[3];
