@@ -1,6 +1,7 @@
 """Check the plain English of docstrings, comments and documents, where ruff cannot (`python -m tests.style`).
 
-Two rules: the docstring of a function in datachan/ begins with a verb, and nothing uses the words in `UNPLAIN`.
+Three rules: the docstring of a function in datachan/ begins with a verb, nothing uses the words in `UNPLAIN`, and a
+comment that names a section is a line of dashes that ends in column 120.
 Quotations and code are exempt.
 """
 
@@ -39,6 +40,8 @@ _NOT_VERBS = """
 NOT_A_VERB: Final = frozenset(_NOT_VERBS.split())
 
 _UNPLAIN = re.compile(rf"\b({'|'.join(UNPLAIN)})\b", re.IGNORECASE)
+_SECTION = re.compile(r" *# -- .*?(-*)$")
+SECTION_WIDTH: Final = 120
 _CODE = re.compile(r"```.*?```|`[^`]*`", re.DOTALL)
 
 
@@ -81,11 +84,21 @@ def unplain_words(path: Path, source: str) -> Iterator[tuple[int, str]]:
             yield line, f"{match[0]!r}: write {UNPLAIN[match[0].lower()]}"
 
 
+def uneven_sections(source: str) -> Iterator[tuple[int, str]]:
+    """Yield line and complaint for each section comment that does not end in column 120."""
+    for number, line in enumerate(source.splitlines(), 1):
+        section = _SECTION.fullmatch(line)
+        if section and (len(line) != SECTION_WIDTH or not section[1]):
+            yield number, "end the section comment with dashes in column 120"
+
+
 def complaints(path: Path) -> Iterator[str]:
     """Yield the complaints about one file, each with its place."""
     source = path.read_text(encoding="utf-8")
     name = path.relative_to(ROOT)
     found = list(unplain_words(path, source))
+    if path.suffix == ".py":
+        found += uneven_sections(source)
     if name.parts[0] == "datachan" and path.suffix == ".py":
         found += verbless_docstrings(source)
     for line, complaint in sorted(found):

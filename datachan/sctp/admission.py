@@ -29,7 +29,7 @@ from .wire.chunks import (
 )
 from .wire.packet import Packet, parse_packet_untrusted, serialize_packet
 
-# -- INIT -----------------------------------------------------------------------------------------------------
+# -- INIT --------------------------------------------------------------------------------------------------------------
 
 
 def lone_init(packet: Packet) -> InitChunk | None:
@@ -79,7 +79,7 @@ def answer_init(
     return build_init_ack(options, init, local_tag, local_initial_tsn, local_random, sealer.seal(content))
 
 
-# -- COOKIE ECHO ----------------------------------------------------------------------------------------------
+# -- COOKIE ECHO -------------------------------------------------------------------------------------------------------
 
 
 def cookie_fits(content: StateCookieContent, packet: Packet) -> bool:
@@ -100,7 +100,7 @@ def stale_cookie_error(content: StateCookieContent, now: float) -> ErrorChunk | 
     return ErrorChunk([causes.stale_cookie(int(staleness * 1_000_000))]) if staleness > 0 else None
 
 
-# -- out of the blue (RFC 9260, section 8.4) ------------------------------------------------------------------
+# -- out of the blue (RFC 9260, section 8.4) ---------------------------------------------------------------------------
 
 
 def refuse_untrusted(datagram: bytes) -> bytes | None:

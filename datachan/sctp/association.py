@@ -60,7 +60,7 @@ class Association:
     ) -> None:
         self._core = Core(options, entropy, sealer)
 
-    # -- what is known ----------------------------------------------------------------------------------------
+    # -- what is known -------------------------------------------------------------------------------------------------
 
     @property
     def state(self) -> AssociationState:
@@ -183,7 +183,7 @@ class Association:
         if tcb is not None:
             tcb.check_invariants()
 
-    # -- the application's calls ------------------------------------------------------------------------------
+    # -- the application's calls ---------------------------------------------------------------------------------------
 
     def connect(self, now: float, addresses: Sequence[TransportAddress] = ()) -> None:
         """Start the four-way handshake (ASSOCIATE, section 11.1.2). Both sides may.
@@ -353,7 +353,7 @@ class Association:
         if self._core.state is not _S.CLOSED:
             self._core.abort(causes.user_initiated_abort(reason), reason or "aborted by the user")
 
-    # -- streams (RFC 6525) -----------------------------------------------------------------------------------
+    # -- streams (RFC 6525) --------------------------------------------------------------------------------------------
 
     def reset_streams(self, stream_ids: Sequence[int], now: float) -> None:
         """Reset streams we send on (RFC 6525, section 5.1.2). What is queued on them is sent first.
@@ -392,7 +392,7 @@ class Association:
         """
         reconfiguration.request_streams(self._core, outgoing, incoming)
 
-    # -- several addresses -----------------------------------------------------------------------------------
+    # -- several addresses ---------------------------------------------------------------------------------------------
 
     @property
     def primary_address(self) -> TransportAddress | None:
@@ -481,7 +481,7 @@ class Association:
         """Return our addresses that packets may come from now; none when the options list none."""
         return address_changes.source_addresses(self._core)
 
-    # -- the lower layer --------------------------------------------------------------------------------------
+    # -- the lower layer -----------------------------------------------------------------------------------------------
 
     def path_changed(self, now: float, max_packet_size: int = 0, packet_overhead: int = 0) -> None:
         """Start with the initial window and no round trip: the lower layer moved to another path (another ICE pair).
@@ -540,7 +540,7 @@ class Association:
         """
         path_mtu.handle_packet_too_long(self._core, length, now, address, link)
 
-    # -- the machine ------------------------------------------------------------------------------------------
+    # -- the machine ---------------------------------------------------------------------------------------------------
 
     def receive_datagrams(self, datagrams: Sequence[bytes], now: float, source: TransportAddress | None = None) -> None:
         """Process packets from the network. No content of theirs raises an exception.

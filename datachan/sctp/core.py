@@ -147,7 +147,7 @@ class Core:
         self.bytes_received = 0
         self.packets_discarded = 0
 
-    # -- identity ---------------------------------------------------------------------------------------------
+    # -- identity ------------------------------------------------------------------------------------------------------
 
     def new_tag(self) -> int:
         """Return a random Verification Tag, 1 to 4294967295."""
@@ -164,7 +164,7 @@ class Core:
         """Return a Random Number for keys, or nothing if chunks are not to be authenticated."""
         return self.entropy(RANDOM_LENGTH) if self.options.authentication else b""
 
-    # -- state ------------------------------------------------------------------------------------------------
+    # -- state ---------------------------------------------------------------------------------------------------------
 
     def enter(self, state: AssociationState) -> None:
         """Change the state along the table in `states`."""
@@ -212,7 +212,7 @@ class Core:
         """Remember the peer's tag of an association that ended, so that its cookie sets up nothing again."""
         self.ended_peer_tags = [*self.ended_peer_tags[1 - MAX_ENDED :], tcb.peer_tag]
 
-    # -- chunks to send ---------------------------------------------------------------------------------------
+    # -- chunks to send ------------------------------------------------------------------------------------------------
 
     def prepare_replies(self) -> None:
         """Prepare for the replies to another packet."""
@@ -233,7 +233,7 @@ class Core:
         self.due.clear()
         self.writer.discard_control()
 
-    # -- messages ---------------------------------------------------------------------------------------------
+    # -- messages ------------------------------------------------------------------------------------------------------
 
     def count_delivered(self, tcb: Tcb, first: int) -> None:
         """Charge the messages among the events from index `first` on to the receiver window."""

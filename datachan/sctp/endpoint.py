@@ -114,7 +114,7 @@ class Endpoint:
         self._now = 0.0
         self._spent: dict[int, float] = {}  # our former tags, and when they were last in use
 
-    # -- the application's calls ------------------------------------------------------------------------------
+    # -- the application's calls ---------------------------------------------------------------------------------------
 
     @property
     def unanswered(self) -> int:
@@ -212,7 +212,7 @@ class Endpoint:
         self._with_events = dict(self._entries)
         return failed.id
 
-    # -- the machine ------------------------------------------------------------------------------------------
+    # -- the machine ---------------------------------------------------------------------------------------------------
 
     def receive_datagrams(self, datagrams: Sequence[bytes], now: float, source: TransportAddress) -> None:
         """Process packets received together from one address. No content of theirs raises an exception."""
@@ -327,7 +327,7 @@ class Endpoint:
         self._drained = []
         return drained
 
-    # -- packets of associations ------------------------------------------------------------------------------
+    # -- packets of associations ---------------------------------------------------------------------------------------
 
     def _receive(self, entry: Entry, datagrams: list[bytes], now: float, source: TransportAddress) -> None:
         self._called = entry
@@ -463,7 +463,7 @@ class Endpoint:
         if answer is not None and self._stray_answers.take(now):
             self._answer(packet, packet.verification_tag, answer, source)
 
-    # -- packets of no association ----------------------------------------------------------------------------
+    # -- packets of no association -------------------------------------------------------------------------------------
 
     def _answer(self, packet: Packet, tag: int, chunk: Chunk, source: TransportAddress) -> None:
         answer = serialize_packet(packet.destination_port, packet.source_port, tag, [chunk.serialize()])
@@ -486,7 +486,7 @@ class Endpoint:
             tag = int.from_bytes(self._entropy(4), "big")
         return tag
 
-    # -- the index --------------------------------------------------------------------------------------------
+    # -- the index -----------------------------------------------------------------------------------------------------
 
     def _add(self, association: Association, *, accepted: bool, now: float) -> Entry:
         entry = Entry(self._next_id, association, accepted=accepted, now=now)
@@ -572,7 +572,7 @@ class Endpoint:
         if not entry.accepted:
             self._waiting -= 1
 
-    # -- autoclose --------------------------------------------------------------------------------------------
+    # -- autoclose -----------------------------------------------------------------------------------------------------
 
     def _note_traffic(self, entry: Entry, now: float) -> None:
         traffic = entry.association.user_data_moved

@@ -211,7 +211,7 @@ class SignalingClient:
         elif isinstance(message, PeerLeft):
             self.peers.pop(message.id, None)
 
-    # -- joining ----------------------------------------------------------------------------------------------------
+    # -- joining -------------------------------------------------------------------------------------------------------
 
     async def _join(self) -> None:
         try:

@@ -142,7 +142,7 @@ class Call:
             self._connected.exception()
         self._connected.cancel()
 
-    # -- descriptions -----------------------------------------------------------------------------------------------
+    # -- descriptions --------------------------------------------------------------------------------------------------
 
     async def _first_offer(self, to: str | None) -> Offer | None:
         """Wait for an offer. Return None if the client joined again, and is now the newcomer that has to offer."""
@@ -185,7 +185,7 @@ class Call:
             await self._add_candidate(candidate)
         self._early.clear()
 
-    # -- candidates -------------------------------------------------------------------------------------------------
+    # -- candidates ----------------------------------------------------------------------------------------------------
 
     def _local_candidate(self, candidate: Any) -> None:
         if self._peer is None:
@@ -218,7 +218,7 @@ class Call:
         except (SdpError, PeerError, ValueError):
             return  # one path less; the connection may still come up over another
 
-    # -- send and receive ---------------------------------------------------------------------------------------------
+    # -- send and receive ----------------------------------------------------------------------------------------------
 
     async def _send(self) -> None:
         while True:
@@ -271,7 +271,7 @@ class Call:
     def _peer_id(self) -> str:
         return "" if self._peer is None else self._peer.id
 
-    # -- the end ------------------------------------------------------------------------------------------------------
+    # -- the end -------------------------------------------------------------------------------------------------------
 
     def _state_changed(self) -> None:
         state = self._pc.connectionState

@@ -101,7 +101,7 @@ class RoomConnection:
         self._closing = True
         self._outbound.put_nowait(_CloseWith(code, reason))
 
-    # -- reading ------------------------------------------------------------------------------------------------
+    # -- reading -------------------------------------------------------------------------------------------------------
 
     async def _join(self, room_name: str) -> None:
         try:
@@ -146,7 +146,7 @@ class RoomConnection:
         if code == "unsupported-version" or self._faults >= self._options.max_faults:
             raise _CloseWith(WSCloseCode.POLICY_VIOLATION, code)
 
-    # -- writing ------------------------------------------------------------------------------------------------
+    # -- writing -------------------------------------------------------------------------------------------------------
 
     def _enqueue(self, message: ServerMessage) -> None:
         if self._closing:

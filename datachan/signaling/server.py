@@ -92,7 +92,7 @@ class SignalingServer:
         app.on_shutdown.append(self._shut_down)
         return app
 
-    # -- every request ----------------------------------------------------------------------------------------------
+    # -- every request -------------------------------------------------------------------------------------------------
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
@@ -121,7 +121,7 @@ class SignalingServer:
                 raise
             return _refusal(error.status, "http", f"{error.reason}.", error.headers.get("Allow"))
 
-    # -- rooms ------------------------------------------------------------------------------------------------------
+    # -- rooms ---------------------------------------------------------------------------------------------------------
 
     async def _serve_room(self, request: web.Request) -> web.StreamResponse:
         room = request.match_info["room"]
@@ -163,7 +163,7 @@ class SignalingServer:
         client = self._client(request)
         return "" if is_loopback(client) else share_key(client)
 
-    # -- the echo peer ----------------------------------------------------------------------------------------------
+    # -- the echo peer -------------------------------------------------------------------------------------------------
 
     async def _serve_offer(self, request: web.Request) -> web.Response:
         echo = self._echo_peer()
@@ -192,7 +192,7 @@ class SignalingServer:
             raise web.HTTPNotFound
         return self._echo
 
-    # -- configuration and health -----------------------------------------------------------------------------------
+    # -- configuration and health --------------------------------------------------------------------------------------
 
     async def _serve_config(self, request: web.Request) -> web.Response:
         config = {

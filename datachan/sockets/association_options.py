@@ -62,7 +62,7 @@ def require_live(association: SocketAssociation | None) -> tuple[SocketAssociati
     return association, live
 
 
-# -- status ---------------------------------------------------------------------------------------------------
+# -- status ------------------------------------------------------------------------------------------------------------
 
 
 def get_status(sock: SocketState, chosen: SocketAssociation | None, _: Address | None) -> Status:
@@ -105,7 +105,7 @@ def get_pr_status(sock: SocketState, chosen: SocketAssociation | None, _: Addres
     }
 
 
-# -- addresses of the peer ------------------------------------------------------------------------------------
+# -- addresses of the peer ---------------------------------------------------------------------------------------------
 
 
 def _paddrinfo(association: SocketAssociation, path: PathStats) -> PaddrInfo:
@@ -239,7 +239,7 @@ def set_primary(sock: SocketState, value: Address, assoc_id: int) -> None:
     association.live().set_primary(association.transport_address(value))
 
 
-# -- streams --------------------------------------------------------------------------------------------------
+# -- streams -----------------------------------------------------------------------------------------------------------
 
 
 def set_reset_streams(sock: SocketState, value: ResetStreams, assoc_id: int) -> None:

@@ -82,7 +82,7 @@ class Binding:
         driver.wake()
         return association
 
-    # -- changes of our own addresses (RFC 5061) --------------------------------------------------------------
+    # -- changes of our own addresses (RFC 5061) -----------------------------------------------------------------------
 
     def add_addresses(self, hosts: Sequence[str]) -> None:
         """Use more addresses, and announce them to the peers that support it.
@@ -131,7 +131,7 @@ class Binding:
             del self._leaving[host]
             self.ports.remove(host)
 
-    # -- sharing ----------------------------------------------------------------------------------------------
+    # -- sharing -------------------------------------------------------------------------------------------------------
 
     def share(self) -> Binding:
         """Count one more socket that uses the binding, and return the binding."""
@@ -148,7 +148,7 @@ class Binding:
             association.abort("the socket was closed")
         self.driver.close()
 
-    # -- events -----------------------------------------------------------------------------------------------
+    # -- events --------------------------------------------------------------------------------------------------------
 
     def _handle_event(self, event: EndpointEvent) -> None:
         assoc_id, happened = event

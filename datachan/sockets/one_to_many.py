@@ -117,7 +117,7 @@ class sctpsocket_udp(SctpSocket):  # noqa: N801 - PySCTP's name
         peeled._adopt(association)
         return peeled
 
-    # -- sending ----------------------------------------------------------------------------------------------
+    # -- sending -------------------------------------------------------------------------------------------------------
 
     async def _send(self, data: bytes, request: SendRequest) -> None:
         chosen = request.settings.sndinfo if request.info is None else request.info
@@ -163,7 +163,7 @@ class sctpsocket_udp(SctpSocket):  # noqa: N801 - PySCTP's name
                 if not association.ended and not association.closing:
                     raise
 
-    # -- state ------------------------------------------------------------------------------------------------
+    # -- state ---------------------------------------------------------------------------------------------------------
 
     def _associations(self) -> list[SocketAssociation]:
         if self._binding is None:

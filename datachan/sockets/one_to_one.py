@@ -65,7 +65,7 @@ class sctpsocket_tcp(SctpSocket):  # noqa: N801 - PySCTP's name
         self._recvnxtinfo = source._recvnxtinfo
         self._queue.interleave = source._queue.interleave
 
-    # -- server -----------------------------------------------------------------------------------------------
+    # -- server --------------------------------------------------------------------------------------------------------
 
     def listen(self, backlog: int = 5) -> None:
         """Let peers set up associations.
@@ -131,7 +131,7 @@ class sctpsocket_tcp(SctpSocket):  # noqa: N801 - PySCTP's name
                 elif self._waiting:  # woken and cancelled at once: wake the next acceptor instead
                     self._wake_acceptor()
 
-    # -- client -----------------------------------------------------------------------------------------------
+    # -- client --------------------------------------------------------------------------------------------------------
 
     async def connect(self, address: Address) -> None:
         """Connect to a peer.
@@ -173,7 +173,7 @@ class sctpsocket_tcp(SctpSocket):  # noqa: N801 - PySCTP's name
             self._connecting = False
         return association.id
 
-    # -- both -------------------------------------------------------------------------------------------------
+    # -- both ----------------------------------------------------------------------------------------------------------
 
     def getpeername(self) -> PeerAddress:
         """Return the peer's (host, SCTP port).
@@ -241,7 +241,7 @@ class sctpsocket_tcp(SctpSocket):  # noqa: N801 - PySCTP's name
             raise association.failure
         return Message(b"", MessageFlag(0), association.address, association.id)
 
-    # -- state ------------------------------------------------------------------------------------------------
+    # -- state ---------------------------------------------------------------------------------------------------------
 
     def _associations(self) -> list[SocketAssociation]:
         return [] if self._association is None else [self._association]

@@ -37,7 +37,7 @@ _SCHEDULERS: Final = {
 }
 
 
-# -- helpers --------------------------------------------------------------------------------------------------
+# -- helpers -----------------------------------------------------------------------------------------------------------
 
 
 def options_of(sock: SocketState, association: SocketAssociation | None) -> AssociationOptions:
@@ -77,7 +77,7 @@ def _nonzero(changes: dict[str, tuple[int, float]]) -> dict[str, float]:
     return {name: scaled for name, (given, scaled) in changes.items() if given}
 
 
-# -- kinds of parameters --------------------------------------------------------------------------------------
+# -- kinds of parameters -----------------------------------------------------------------------------------------------
 
 
 def parameter(name: str) -> tuple[Getter, Setter]:
@@ -130,7 +130,7 @@ def extension(name: str) -> Getter:
     return get
 
 
-# -- timers and setup -----------------------------------------------------------------------------------------
+# -- timers and setup --------------------------------------------------------------------------------------------------
 
 
 def get_rtoinfo(sock: SocketState, association: SocketAssociation | None, _: Address | None) -> RtoInfo:
@@ -217,7 +217,7 @@ def set_autoclose(sock: SocketState, value: float, assoc_id: int) -> None:
     sock._set_autoclose(value)
 
 
-# -- sending --------------------------------------------------------------------------------------------------
+# -- sending -----------------------------------------------------------------------------------------------------------
 
 
 def get_nodelay(sock: SocketState, association: SocketAssociation | None, _: Address | None) -> bool:
@@ -273,7 +273,7 @@ def set_pr_supported(sock: SocketState, value: object, assoc_id: int) -> None:
     change_future(sock, partial_reliability=bool(value))
 
 
-# -- receiving ------------------------------------------------------------------------------------------------
+# -- receiving ---------------------------------------------------------------------------------------------------------
 
 
 def set_rcvbuf(sock: SocketState, value: int, assoc_id: int) -> None:
@@ -350,7 +350,7 @@ def set_event(sock: SocketState, value: Subscription, assoc_id: int) -> None:
                 association.notify(SenderDryEvent(association.id))
 
 
-# -- requests of the peer -------------------------------------------------------------------------------------
+# -- requests of the peer ----------------------------------------------------------------------------------------------
 
 
 def get_enable_reset(sock: SocketState, association: SocketAssociation | None, _: Address | None) -> EnableFlag:

@@ -349,7 +349,7 @@ class PortTransport:
         if self.tap is not None:
             self.tap.close()
 
-    # -- the transport of a driver ----------------------------------------------------------------------------
+    # -- the transport of a driver -------------------------------------------------------------------------------------
 
     def set_receiver(self, receiver: Receiver | None) -> None:
         """Set the callback for received packets."""

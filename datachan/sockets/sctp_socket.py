@@ -97,7 +97,7 @@ class SctpSocket(PySctpNames, SocketState):
         settings = Settings(options=options or default_options(), remote_udp_port=remote_udp_port)
         super().__init__(family, settings, udp_port, trace)
 
-    # -- addresses --------------------------------------------------------------------------------------------
+    # -- addresses -----------------------------------------------------------------------------------------------------
 
     def bind(self, address: Address) -> None:
         """Bind to one address of this host, or with host "" to all of them.
@@ -260,7 +260,7 @@ class SctpSocket(PySctpNames, SocketState):
             return []
         return [(host, association.address[1]) for host, _ in live.peer_addresses()]
 
-    # -- receiving --------------------------------------------------------------------------------------------
+    # -- receiving -----------------------------------------------------------------------------------------------------
 
     async def recvmsg(self, maxlen: int = 65536) -> Message:
         """Wait for the next message, part of a message, or notification, and return it.
@@ -374,7 +374,7 @@ class SctpSocket(PySctpNames, SocketState):
     def _read_at_end(self) -> Message:
         raise OSError(errno.EBADF, "the socket is closed")
 
-    # -- sending ----------------------------------------------------------------------------------------------
+    # -- sending -------------------------------------------------------------------------------------------------------
 
     async def sendmsg(self, data: bytes, ancillary: Iterable[Ancillary] = (), to: Address | None = None) -> int:
         """Send a message, or with the flags of an `SndInfo` end an association.
@@ -486,7 +486,7 @@ class SctpSocket(PySctpNames, SocketState):
         if info.flags & SendFlag.SCTP_EOF:
             association.shutdown()
 
-    # -- options ----------------------------------------------------------------------------------------------
+    # -- options -------------------------------------------------------------------------------------------------------
 
     def setsockopt(self, option: SocketOption, value: object, assoc_id: int = 0) -> None:
         """Set an option (RFC 6458, section 8).
@@ -557,7 +557,7 @@ class SctpSocket(PySctpNames, SocketState):
             raise OSError(errno.EINVAL, "there is no association")
         return live.stats()
 
-    # -- closing ----------------------------------------------------------------------------------------------
+    # -- closing -------------------------------------------------------------------------------------------------------
 
     async def close(self) -> None:
         """Close the socket: deliver what was sent, for `linger` seconds at most, and abort what remains.

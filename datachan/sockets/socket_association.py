@@ -144,7 +144,7 @@ class SocketAssociation:
             live = self.live()
             live.change_options(replace(live.options, **changes))
 
-    # -- events of the engine ---------------------------------------------------------------------------------
+    # -- events of the engine ------------------------------------------------------------------------------------------
 
     def handle(self, event: engine.Event) -> None:
         """Handle one event of the engine."""
@@ -255,7 +255,7 @@ class SocketAssociation:
         if found is not None:
             found.message_consumed(size, self.driver.now)
 
-    # -- setup ------------------------------------------------------------------------------------------------
+    # -- setup ---------------------------------------------------------------------------------------------------------
 
     def probe(self, targets: Sequence[TransportAddress]) -> None:
         """End the setup of the association as soon as the system reports that the peer's UDP port is closed.
@@ -277,7 +277,7 @@ class SocketAssociation:
             self._probe.close()
             self._probe = None
 
-    # -- waiting ----------------------------------------------------------------------------------------------
+    # -- waiting -------------------------------------------------------------------------------------------------------
 
     async def _wait_for_state(self) -> None:
         """Return when the association has been established, or has ended."""
@@ -321,7 +321,7 @@ class SocketAssociation:
         if self._senders:
             self._senders.clear()
 
-    # -- sending ----------------------------------------------------------------------------------------------
+    # -- sending -------------------------------------------------------------------------------------------------------
 
     async def send(
         self,

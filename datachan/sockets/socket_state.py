@@ -47,7 +47,7 @@ class SocketState(ABC):
         self._queue: ReceiveQueue[SocketAssociation] = ReceiveQueue(self._unsubscribe_all, single=self._single)
         self._closed = False
 
-    # -- which associations -----------------------------------------------------------------------------------
+    # -- which associations --------------------------------------------------------------------------------------------
 
     @abstractmethod
     def _associations(self) -> list[SocketAssociation]:
@@ -81,7 +81,7 @@ class SocketState(ABC):
         chosen = self._chosen(assoc_id)
         return False, [] if chosen is None else [chosen]
 
-    # -- settings ---------------------------------------------------------------------------------------------
+    # -- settings ------------------------------------------------------------------------------------------------------
 
     def _change_options(self, assoc_id: int, changes: dict[str, Any]) -> None:
         """Change protocol parameters of the associations that an id means.
@@ -132,7 +132,7 @@ class SocketState(ABC):
         for association in self._associations():
             association.settings = replace(association.settings, subscribed=frozenset())
 
-    # -- binding ----------------------------------------------------------------------------------------------
+    # -- binding -------------------------------------------------------------------------------------------------------
 
     def _bound(self) -> Binding:
         """Return the binding; bind to the wildcard address and a free port if there is none."""

@@ -145,7 +145,7 @@ class Side:
             self._bulk.send(message)
             await self._bulk.drain()
 
-    # -- the driver ---------------------------------------------------------------------------------------------
+    # -- the driver ----------------------------------------------------------------------------------------------------
 
     async def drive(self, seconds: float) -> Report:
         """Measure everything, send the report to the other side, and return it."""
@@ -215,7 +215,7 @@ class Side:
     async def _packet_size(self) -> int:
         return int((await self._pc.getStats())["sctp-transport"].mtu or 0)
 
-    # -- the other side -----------------------------------------------------------------------------------------
+    # -- the other side ------------------------------------------------------------------------------------------------
 
     async def follow(self) -> Report:
         """Follow the driver's requests until it shows its report, and return that report.

@@ -77,7 +77,7 @@ class UnclosedQuotation(ValueError):
     """A quotation behind the mention of an RFC does not end in its comment or docstring."""
 
 
-# -- reading the source -------------------------------------------------------------------------------------------
+# -- reading the source ------------------------------------------------------------------------------------------------
 
 
 def blocks(source: str) -> list[Block]:
@@ -132,7 +132,7 @@ def _docstrings(source: str) -> Iterator[Block]:
             yield block
 
 
-# -- finding quotations -------------------------------------------------------------------------------------------
+# -- finding quotations ------------------------------------------------------------------------------------------------
 
 
 def quoted_spans(text: str) -> tuple[list[tuple[int, int]], int | None]:
@@ -184,7 +184,7 @@ def quotations(path: Path, source: str) -> list[Quotation]:
     return found
 
 
-# -- looking them up ----------------------------------------------------------------------------------------------
+# -- looking them up ---------------------------------------------------------------------------------------------------
 
 
 def locate(quotation: Quotation, text: rfc.Rfc) -> list[tuple[int, int]] | None:

@@ -35,7 +35,7 @@ def only(source: str) -> Quotation:
     return quotation
 
 
-# -- the check ----------------------------------------------------------------------------------------------------
+# -- the check ---------------------------------------------------------------------------------------------------------
 
 
 def test_every_quotation_is_verbatim_and_in_the_section_it_names() -> None:
@@ -56,7 +56,7 @@ def test_finds_more_than_70_quotations_of_rfc_9260() -> None:
     assert len([quotation for quotation in all_quotations() if quotation.rfcs == (9260,)]) > 70
 
 
-# -- the check can fail -------------------------------------------------------------------------------------------
+# -- the check can fail ------------------------------------------------------------------------------------------------
 
 
 def test_accepts_a_verbatim_quotation() -> None:
@@ -203,7 +203,7 @@ def test_empty_comment_lines_do_not_end_a_block() -> None:
     assert (block.text, block.lines[0], block.lines[-1]) == ("one two", 1, 3)
 
 
-# -- the texts ----------------------------------------------------------------------------------------------------
+# -- the texts ---------------------------------------------------------------------------------------------------------
 
 PAGED = """\
 1.  First

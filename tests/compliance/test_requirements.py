@@ -27,7 +27,7 @@ from .table import BEGIN, DOCUMENT, generated
 found = cache(reports)
 
 
-# -- the check ----------------------------------------------------------------------------------------------------
+# -- the check ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", RFCS)
@@ -67,7 +67,7 @@ def test_finds_every_key_word_of_the_text() -> None:
             assert 0 <= everywhere - in_sentences <= 4, f"RFC {number}: {everywhere} {word}, {in_sentences} found"
 
 
-# -- the check can fail -------------------------------------------------------------------------------------------
+# -- the check can fail ------------------------------------------------------------------------------------------------
 
 TEXT = """\
 1.  First

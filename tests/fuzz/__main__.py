@@ -62,7 +62,7 @@ def main() -> int:
     return max([fuzz(name, arguments.seconds, seed, keep=arguments.keep) for name in names])
 
 
-# -- by chance ----------------------------------------------------------------------------------------------------
+# -- by chance ---------------------------------------------------------------------------------------------------------
 
 
 def fuzz_by_chance(name: str, seconds: float, seed: int, *, keep: bool) -> int:
@@ -87,7 +87,7 @@ def fuzz_by_chance(name: str, seconds: float, seed: int, *, keep: bool) -> int:
     return 0
 
 
-# -- with atheris -------------------------------------------------------------------------------------------------
+# -- with atheris ------------------------------------------------------------------------------------------------------
 
 
 def fuzz_with_atheris(name: str, seconds: float, seed: int, *, keep: bool) -> int:

@@ -230,7 +230,7 @@ async def test_accepts_trickled_candidates_of_aiortc(meeting: Meeting) -> None:
     assert candidates
 
 
-# -- a program written for aiortc
+# -- a program written for aiortc --------------------------------------------------------------------------------------
 
 
 async def program(library: ModuleType, other: ModuleType) -> list[str]:

@@ -20,7 +20,7 @@ SIZE = 1200
 MBIT = 1e6
 
 
-# -- the model, on a clock of its own
+# -- the model, on a clock of its own ----------------------------------------------------------------------------------
 
 
 def pass_through(direction: Direction, count: int, size: int = SIZE, interval: float = 0.0) -> list[tuple[int, float]]:
@@ -113,7 +113,7 @@ def test_lost_datagrams_took_their_time_on_the_link() -> None:
     assert all(moment == pytest.approx((number + 1) * 0.001) for number, moment in out)
 
 
-# -- the process, over sockets
+# -- the process, over sockets -----------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -235,7 +235,7 @@ def test_the_peer_of_a_port_is_the_first_address_that_sent_to_it() -> None:
         assert emulator.report()["strangers"] == 1
 
 
-# -- the description
+# -- the description ---------------------------------------------------------------------------------------------------
 
 
 def test_a_description_leads_to_the_emulator_and_nowhere_else() -> None:

@@ -55,7 +55,7 @@ def test_a_live_association_survives_whatever_its_peer_and_its_user_do(name: str
     TARGETS[name](data.draw(near(name)))
 
 
-# -- the fuzzer itself --------------------------------------------------------------------------------------------
+# -- the fuzzer itself -------------------------------------------------------------------------------------------------
 
 
 def test_the_corpus_reaches_every_kind_of_ending() -> None:

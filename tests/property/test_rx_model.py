@@ -133,7 +133,7 @@ def test_skipped_messages_leave_nothing_behind_and_all_others_arrive(
     assert reassembly.buffered == 0
 
 
-# -- I-DATA: the same, with messages of different streams mixed -----------------------------------------------
+# -- I-DATA: the same, with messages of different streams mixed --------------------------------------------------------
 
 
 def i_data_chunks_of(sent: list[Message], chance: random.Random) -> list[IDataChunk]:

@@ -46,7 +46,7 @@ class Sender(RuleBasedStateMachine):
         self.queue.interleaving = self.outstanding.interleaving = interleaving
         self.queue.peer_window = 20_000
 
-    # -- the user ---------------------------------------------------------------------------------------------
+    # -- the user ------------------------------------------------------------------------------------------------------
 
     @rule(chance=st.randoms(use_true_random=False), count=st.integers(1, 12), path=st.integers(0, PATHS - 1))
     def talk(self, chance: random.Random, count: int, path: int) -> None:
@@ -79,7 +79,7 @@ class Sender(RuleBasedStateMachine):
     def all_acknowledged(self, message: OutgoingMessage) -> bool:
         return not message.remaining and message.last_tsn <= self.outstanding.cumulative_tsn_ack
 
-    # -- sending ----------------------------------------------------------------------------------------------
+    # -- sending -------------------------------------------------------------------------------------------------------
 
     @rule(count=st.integers(1, 40), path=st.integers(0, PATHS - 1))
     def send_new(self, count: int, path: int) -> None:
@@ -105,7 +105,7 @@ class Sender(RuleBasedStateMachine):
             self.outstanding.retransmit(chunk, self.now, self.packet)
             self.packet += 1
 
-    # -- the network and the peer -----------------------------------------------------------------------------
+    # -- the network and the peer --------------------------------------------------------------------------------------
 
     @rule(seconds=st.floats(0.001, 2.0))
     def wait(self, seconds: float) -> None:
@@ -164,7 +164,7 @@ class Sender(RuleBasedStateMachine):
                 found.append((offset, offset))
         return found
 
-    # -- loss -------------------------------------------------------------------------------------------------
+    # -- loss ----------------------------------------------------------------------------------------------------------
 
     @rule(path=st.integers(0, PATHS - 1), window=st.floats(0, 0.5))
     def detect(self, path: int, window: float) -> None:
@@ -183,7 +183,7 @@ class Sender(RuleBasedStateMachine):
         flights = self.outstanding.flights
         flights[path].move_lost(flights[1 - path])
 
-    # -- what always holds ------------------------------------------------------------------------------------
+    # -- what always holds ---------------------------------------------------------------------------------------------
 
     @invariant()
     def books_balance(self) -> None:

@@ -55,7 +55,7 @@ class Pair:
         self.z_events: list[Event] = []
         self.consume = True
 
-    # -- one step ---------------------------------------------------------------------------------------------
+    # -- one step ------------------------------------------------------------------------------------------------------
 
     def from_a(self) -> list[bytes]:
         """Return what A sends now."""
@@ -81,7 +81,7 @@ class Pair:
                 if self.consume and isinstance(event, MessageReceived):
                     machine.message_consumed(len(event.data), self.now)
 
-    # -- many steps -------------------------------------------------------------------------------------------
+    # -- many steps ----------------------------------------------------------------------------------------------------
 
     def exchange(self, rounds: int = 200) -> None:
         """Deliver everything both ways, without loss or delay, until nothing is left to send."""
@@ -126,7 +126,7 @@ class Pair:
             raise RuntimeError(f"not established: {self.a.state}, {self.z.state}")
         return self
 
-    # -- shorthands -------------------------------------------------------------------------------------------
+    # -- shorthands ----------------------------------------------------------------------------------------------------
 
     def send_a(self, data: bytes, stream_id: int = 1, **keywords: object) -> None:
         """A sends a message."""

@@ -267,7 +267,7 @@ def test_the_peers_own_tag_with_the_t_bit_ends_its_association() -> None:
     assert len(server) == 0
 
 
-# -- out of the blue ------------------------------------------------------------------------------------------
+# -- out of the blue ---------------------------------------------------------------------------------------------------
 
 
 def test_a_shutdown_ack_out_of_the_blue_gets_shutdown_complete() -> None:
@@ -340,7 +340,7 @@ def test_sends_init_ack_to_the_source_of_the_init() -> None:
     assert [to for _, to, sent in net.sent if chunks([sent], InitAckChunk)] == [("203.0.113.5", 33333)]
 
 
-# -- autoclose ------------------------------------------------------------------------------------------------
+# -- autoclose ---------------------------------------------------------------------------------------------------------
 
 
 def test_an_idle_association_is_closed_and_a_busy_one_is_not() -> None:

@@ -177,7 +177,7 @@ def delete(correlation: int, ip: str) -> DeleteIpAddress:
     return DeleteIpAddress(correlation, address_parameter(ip))
 
 
-# -- changes of our addresses -----------------------------------------------------------------------------------
+# -- changes of our addresses ------------------------------------------------------------------------------------------
 
 
 def test_an_address_is_added_verified_and_used() -> None:
@@ -411,7 +411,7 @@ def test_ignores_an_abort_for_a_late_packet_from_an_address_being_deleted() -> N
     assert net.a.machine.state is S.CLOSED
 
 
-# -- changes of the peer's addresses ----------------------------------------------------------------------------
+# -- changes of the peer's addresses -----------------------------------------------------------------------------------
 
 
 def test_an_asconf_that_is_not_signed_is_discarded() -> None:

@@ -35,7 +35,7 @@ def tags(pair: Pair) -> tuple[int, int]:
     return read(to_a[0]).verification_tag, read(to_z[0]).verification_tag
 
 
-# -- graceful -------------------------------------------------------------------------------------------------
+# -- graceful ----------------------------------------------------------------------------------------------------------
 
 
 def test_shutdown_takes_three_packets_once_everything_is_acknowledged() -> None:
@@ -192,7 +192,7 @@ def test_an_init_during_shutdown_ack_sent_repeats_the_shutdown_ack() -> None:
     assert [names(datagram) for datagram in pair.from_z()] == [["ShutdownAck"]]
 
 
-# -- abort ----------------------------------------------------------------------------------------------------
+# -- abort -------------------------------------------------------------------------------------------------------------
 
 
 def test_abort_ends_both_sides_with_the_reason() -> None:
@@ -236,7 +236,7 @@ def test_a_closed_association_can_connect_again() -> None:
     assert pair.received_by_z() == [b"again"]
 
 
-# -- Verification Tags, section 8.5 ---------------------------------------------------------------------------
+# -- Verification Tags, section 8.5 ------------------------------------------------------------------------------------
 
 
 def test_discards_a_packet_with_a_wrong_tag_whatever_its_chunks() -> None:
@@ -297,7 +297,7 @@ def test_rule_e_a_shutdown_ack_during_the_handshake_is_out_of_the_blue() -> None
     assert pair.a.state is S.COOKIE_WAIT
 
 
-# -- out of the blue, section 8.4 -----------------------------------------------------------------------------
+# -- out of the blue, section 8.4 --------------------------------------------------------------------------------------
 
 
 def test_rule_2_an_abort_out_of_the_blue_is_ignored() -> None:

@@ -440,7 +440,7 @@ def read_tag_of(pair: Pair) -> int:
     return read(datagrams[0]).verification_tag
 
 
-# -- the first round trips ------------------------------------------------------------------------------------
+# -- the first round trips ---------------------------------------------------------------------------------------------
 
 
 def walk(pair: Pair, lost: int | None = None) -> None:

@@ -53,7 +53,7 @@ def assert_protocol_violation(pair: Pair) -> None:
     assert "broke the protocol" in pair.z_saw(AssociationLost)[0].reason
 
 
-# -- negotiation ----------------------------------------------------------------------------------------------
+# -- negotiation -------------------------------------------------------------------------------------------------------
 
 
 def test_i_data_is_announced_by_default_and_used_when_both_announce_it() -> None:
@@ -126,7 +126,7 @@ def test_an_i_forward_tsn_that_was_not_agreed_on_ends_the_association() -> None:
     assert_protocol_violation(pair)
 
 
-# -- I-DATA ---------------------------------------------------------------------------------------------------
+# -- I-DATA ------------------------------------------------------------------------------------------------------------
 
 
 def test_fragments_are_numbered_and_the_first_has_the_ppid_instead() -> None:
@@ -241,7 +241,7 @@ def test_without_user_data_the_association_ends() -> None:
     assert [cause.code for cause in abort.causes] == [causes.NO_USER_DATA]
 
 
-# -- the receiver window --------------------------------------------------------------------------------------
+# -- the receiver window -----------------------------------------------------------------------------------------------
 
 
 def test_messages_longer_than_the_window_arrive_though_mixed_with_others() -> None:
@@ -300,7 +300,7 @@ def test_aborts_a_peer_that_fills_the_window_with_unfinished_messages() -> None:
     assert "cannot be finished" in pair.z_saw(AssociationLost)[0].reason
 
 
-# -- I-FORWARD-TSN --------------------------------------------------------------------------------------------
+# -- I-FORWARD-TSN -----------------------------------------------------------------------------------------------------
 
 
 def test_i_forward_tsn_lists_unordered_messages_too() -> None:
@@ -382,7 +382,7 @@ def test_i_forward_tsn_releases_waiting_messages() -> None:
     assert pair.received_by_z() == [b"one", b"two"]
 
 
-# -- stream reset and wraps -----------------------------------------------------------------------------
+# -- stream reset and wraps --------------------------------------------------------------------------------------------
 
 
 def test_a_stream_reset_restarts_both_kinds_of_message_identifiers() -> None:

@@ -21,7 +21,7 @@ from datachan.sctp.wire.parameters import AddOutgoingStreamsRequest, StateCookie
 
 from .sctp_pair import Pair, S, changed, chunks, names, packet, read
 
-# -- setting up -----------------------------------------------------------------------------------------------
+# -- setting up --------------------------------------------------------------------------------------------------------
 
 
 def test_an_init_ack_requests_at_most_the_streams_the_init_accepts() -> None:
@@ -98,7 +98,7 @@ def test_sack_delay_is_limited_to_half_a_second() -> None:
         changed(sack_delay=0.501)
 
 
-# -- data -----------------------------------------------------------------------------------------------------
+# -- data --------------------------------------------------------------------------------------------------------------
 
 
 def test_ordered_messages_in_flight_never_exceed_the_sequence_numbers() -> None:
@@ -142,7 +142,7 @@ def test_forward_tsn_that_says_something_new_does_not_wait_for_the_next_round_tr
     assert forward.new_cumulative_tsn == (first + 2) & 0xFFFFFFFF
 
 
-# -- the path -------------------------------------------------------------------------------------------------
+# -- the path ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_path_that_answers_again_is_active_again() -> None:

@@ -81,7 +81,7 @@ def holds(packet: Packet | None, kind: type[Chunk]) -> bool:
     return packet is not None and any(type(chunk) is kind for chunk in packet.chunks)
 
 
-# -- addresses, and whether they are the peer's -----------------------------------------------------------------
+# -- addresses, and whether they are the peer's ------------------------------------------------------------------------
 
 
 def test_both_sides_learn_each_others_addresses() -> None:
@@ -199,7 +199,7 @@ def test_the_udp_port_of_each_path_follows_the_peer() -> None:
     assert pair.z.machine.peer_addresses() == [address(0, 1), (address(1, 1)[0], 40000)]
 
 
-# -- where things go --------------------------------------------------------------------------------------------
+# -- where things go ---------------------------------------------------------------------------------------------------
 
 
 def test_sends_data_and_sacks_on_the_primary_path() -> None:
@@ -356,7 +356,7 @@ def test_a_duplicate_has_the_sack_sent_another_way() -> None:
     assert carried(pair.networks[1].to_a, SackChunk)
 
 
-# -- failure ----------------------------------------------------------------------------------------------------
+# -- failure -----------------------------------------------------------------------------------------------------------
 
 
 def test_each_idle_path_is_watched() -> None:
@@ -435,7 +435,7 @@ def test_sends_no_reply_on_a_path_that_does_not_work() -> None:
     assert [there for there, _ in machine.packets_to_send(pair.now)] == [address(1, 2)]
 
 
-# -- restart and collision --------------------------------------------------------------------------------------
+# -- restart and collision ---------------------------------------------------------------------------------------------
 
 
 def restarted_a(pair: MultiHomedPair, *extra: str) -> tuple[Association, list[bytes]]:

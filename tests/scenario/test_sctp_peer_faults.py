@@ -37,7 +37,7 @@ def init(*parameters: object) -> InitChunk:
     return InitChunk(5, 100_000, 10, 10, 1, list(parameters))  # type: ignore[arg-type]
 
 
-# -- what is echoed is bounded --------------------------------------------------------------------------------
+# -- what is echoed is bounded -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("length", [400, 16_300, 65_000])
@@ -77,7 +77,7 @@ def test_an_init_ack_with_a_long_unknown_parameter_is_still_accepted() -> None:
     assert names(echo) == ["CookieEcho"]
 
 
-# -- malformed and unsupported parameters ---------------------------------------------------------------------
+# -- malformed and unsupported parameters ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_the_abort_for_an_init_ack_with_tag_zero_has_a_cause() -> None:
     assert pair.a_saw(AssociationLost)[0].cause_code == causes.INVALID_MANDATORY_PARAMETER
 
 
-# -- heartbeats -----------------------------------------------------------------------------------------------
+# -- heartbeats --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("length", [1180, 4000, 16_000])
@@ -150,7 +150,7 @@ def test_sends_no_heartbeat_while_heartbeats_are_off() -> None:
     assert chunks(sent, HeartbeatChunk) == []
 
 
-# -- FORWARD TSN ----------------------------------------------------------------------------------------------
+# -- FORWARD TSN -------------------------------------------------------------------------------------------------------
 
 
 def test_forward_tsn_travels_before_new_data_in_the_same_packet() -> None:
@@ -176,7 +176,7 @@ def test_an_unacknowledged_forward_tsn_does_not_hold_small_messages_back() -> No
     assert [chunk.data for chunk in chunks(pair.from_a(), DataChunk)] == [b"new"]
 
 
-# -- every re-configuration request has an answer -------------------------------------------------------------
+# -- every re-configuration request has an answer ----------------------------------------------------------------------
 
 
 def test_a_reset_request_during_the_shutdown_is_answered() -> None:
@@ -199,7 +199,7 @@ def request_number(pair: Pair) -> int:
     return int(data[0].tsn)
 
 
-# -- peers that are gone --------------------------------------------------------------------------------------
+# -- peers that are gone -----------------------------------------------------------------------------------------------
 
 
 def test_an_association_that_gives_up_aborts_in_case_the_peer_still_hears_it() -> None:

@@ -40,7 +40,7 @@ def results(datagrams: list[bytes]) -> list[int]:
     return [response.result for response in parameters(datagrams, ReconfigResponse)]
 
 
-# -- resets the receiver asks for -----------------------------------------------------------------------------
+# -- resets the receiver asks for --------------------------------------------------------------------------------------
 
 
 def test_the_receiver_asks_and_the_sender_resets() -> None:
@@ -153,7 +153,7 @@ def test_streams_that_do_not_exist_are_refused() -> None:
         pair.a.request_stream_resets([100], pair.now)
 
 
-# -- SSN/TSN reset --------------------------------------------------------------------------------------------
+# -- SSN/TSN reset -----------------------------------------------------------------------------------------------------
 
 
 def test_restarts_tsns_and_ssns_on_both_sides() -> None:
@@ -230,7 +230,7 @@ def test_denies_a_tsn_reset_that_is_not_allowed_and_continues_data() -> None:
     assert pair.received_by_z() == [b"held back meanwhile"]
 
 
-# -- more streams ---------------------------------------------------------------------------------------------
+# -- more streams ------------------------------------------------------------------------------------------------------
 
 
 def test_streams_we_send_on_can_be_used_once_the_peer_agrees() -> None:
@@ -285,7 +285,7 @@ def test_more_streams_than_allowed_are_denied() -> None:
         pair.z.add_streams(pair.now, outgoing=3)
 
 
-# -- all kinds ------------------------------------------------------------------------------------------------
+# -- all kinds ---------------------------------------------------------------------------------------------------------
 
 
 KINDS: list[Callable[[int], Parameter]] = [

@@ -176,7 +176,7 @@ async def test_bindx_binds_all_addresses_or_none(opened) -> None:
     assert [host for host, _ in sock.getladdrs()] == HERE[:1]
 
 
-# -- authentication (RFC 4895) --------------------------------------------------------------------------------
+# -- authentication (RFC 4895) -----------------------------------------------------------------------------------------
 
 
 async def authenticated(opened, key_here: bytes = b"secret", key_there: bytes = b"secret"):

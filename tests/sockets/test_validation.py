@@ -46,7 +46,7 @@ from .conftest import HOST
 _O = SocketOption
 PEER = (HOST, 5000)
 
-# -- values that are refused ------------------------------------------------------------------------------------------
+# -- values that are refused -------------------------------------------------------------------------------------------
 
 REFUSED: list[tuple[SocketOption, Any]] = [
     (_O.SO_LINGER, -1),
@@ -317,7 +317,7 @@ async def test_a_refused_first_message_leaves_no_association(opened) -> None:
     assert await server.recv(100) == b"accepted"
 
 
-# -- arbitrary values -------------------------------------------------------------------------------------------------
+# -- arbitrary values --------------------------------------------------------------------------------------------------
 
 EDGES = [0, 1, -1, 2, 255, 256, 1500, 65484, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**64, 10**5000]
 JUNK = st.one_of(

@@ -475,7 +475,7 @@ def test_an_unknown_binary_type_raises() -> None:
     assert channel.binaryType == "bytes"
 
 
-# -- event handlers
+# -- event handlers ----------------------------------------------------------------------------------------------------
 
 
 def test_an_assigned_handler_is_called_and_can_be_replaced_and_removed() -> None:

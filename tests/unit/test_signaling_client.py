@@ -69,7 +69,7 @@ async def url() -> AsyncIterator[str]:
         yield url
 
 
-# -- the client -------------------------------------------------------------------------------------------------------
+# -- the client --------------------------------------------------------------------------------------------------------
 
 
 async def test_lists_the_members_of_the_room(url):
@@ -159,7 +159,7 @@ def test_rejects_a_malformed_address_or_room_name(url, room):
         SignalingClient(url, room)
 
 
-# -- connecting through a room ----------------------------------------------------------------------------------------
+# -- connecting through a room -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("first_has_channel", [True, False])
@@ -322,7 +322,7 @@ async def test_a_timeout_names_the_peer_and_what_is_missing_and_notifies_the_pee
         await asyncio.wait_for(answering, PATIENCE)
 
 
-# -- how the server is reached ----------------------------------------------------------------------------------------
+# -- how the server is reached -----------------------------------------------------------------------------------------
 
 
 async def test_takes_the_ice_servers_that_the_signaling_server_offers():
@@ -459,7 +459,7 @@ async def test_a_member_that_waits_calls_the_peer_it_finds_after_the_server_came
         await waiting.__aexit__(None, None, None)
 
 
-# -- serving a room ---------------------------------------------------------------------------------------------------
+# -- serving a room ----------------------------------------------------------------------------------------------------
 
 
 def send_own_name(pc, peer):
@@ -511,7 +511,7 @@ async def test_a_robot_declines_viewers_past_its_limit(url):
         await asyncio.gather(serving, return_exceptions=True)
 
 
-# -- the echo peer ----------------------------------------------------------------------------------------------------
+# -- the echo peer -----------------------------------------------------------------------------------------------------
 
 
 async def post(url, body, **options):
@@ -647,7 +647,7 @@ async def test_a_closed_echo_peer_accepts_no_call():
         await echo.answer("v=0\r\n")
 
 
-# -- files ------------------------------------------------------------------------------------------------------------
+# -- files -------------------------------------------------------------------------------------------------------------
 
 
 async def test_the_echo_peer_returns_the_file_it_received(tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.style import begins_with_a_verb, unplain_words, verbless_docstrings
+from tests.style import begins_with_a_verb, uneven_sections, unplain_words, verbless_docstrings
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,9 @@ def test_reports_an_unplain_word_with_its_line() -> None:
 def test_ignores_code_in_documents() -> None:
     document = "One\n`nobody`\n```\nnobody\n```\nnobody\n"
     assert [line for line, _ in unplain_words(Path("a.md"), document)] == [6]
+
+
+def test_reports_a_section_comment_of_another_width() -> None:
+    even = "# -- private " + 107 * "-"
+    source = f"{even}\n# -- private ---\n# -- private\n{even}-\nx = 1  # -- no section\n"
+    assert [line for line, _ in uneven_sections(source)] == [2, 3, 4]

@@ -60,7 +60,7 @@ _CHANGES: Final = {
 }
 
 
-# -- changes of our addresses ---------------------------------------------------------------------------------
+# -- changes of our addresses ------------------------------------------------------------------------------------------
 
 
 def request_change(core: Core, kind: int, ip: str) -> None:
@@ -196,7 +196,7 @@ def _read_causes(data: bytes) -> list[ErrorCause]:
         return []
 
 
-# -- changes of the peer's addresses --------------------------------------------------------------------------
+# -- changes of the peer's addresses -----------------------------------------------------------------------------------
 
 
 def handle_asconf(core: Core, tcb: Tcb, chunk: AsconfChunk, now: float) -> None:

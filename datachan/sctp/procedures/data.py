@@ -21,7 +21,7 @@ HARD_LIMIT: Final = 3
 tiny messages fills memory faster than its window. What it may send by its window is not dropped before this limit."""
 
 
-# -- DATA -----------------------------------------------------------------------------------------------------
+# -- DATA --------------------------------------------------------------------------------------------------------------
 
 
 def handle_data(core: Core, tcb: Tcb, chunk: UserDataChunk) -> bool:
@@ -125,7 +125,7 @@ def _abort_for_violation(core: Core, words: str) -> None:
     core.abort(causes.protocol_violation(words), f"the peer broke the protocol: {words}")
 
 
-# -- FORWARD TSN ----------------------------------------------------------------------------------------------
+# -- FORWARD TSN -------------------------------------------------------------------------------------------------------
 
 
 def handle_forward_tsn(core: Core, tcb: Tcb, chunk: ForwardTsnChunk) -> None:
@@ -162,7 +162,7 @@ def _forward(core: Core, tcb: Tcb, new_cumulative_tsn_32: int, streams: list[tup
     tracker.packet_received(False, False, core.options.sack_frequency)
 
 
-# -- SACK -----------------------------------------------------------------------------------------------------
+# -- SACK --------------------------------------------------------------------------------------------------------------
 
 
 def handle_sack(core: Core, tcb: Tcb, sack: SackChunk, now: float) -> None:
@@ -183,7 +183,7 @@ def handle_sack(core: Core, tcb: Tcb, sack: SackChunk, now: float) -> None:
         paths.data_acknowledged(core, tcb, now)
 
 
-# -- the send buffer ------------------------------------------------------------------------------------------
+# -- the send buffer ---------------------------------------------------------------------------------------------------
 
 
 def make_room(core: Core, size: int, drop_priority: int | None) -> None:

@@ -63,7 +63,7 @@ MAX_CAUSES: Final = 8
 """Error causes of one ERROR chunk that are reported."""
 
 
-# -- packets --------------------------------------------------------------------------------------------------
+# -- packets -----------------------------------------------------------------------------------------------------------
 
 
 def handle_packet(core: Core, packet: Packet, now: float, cookie: StateCookieContent | None = None) -> bool:
@@ -204,7 +204,7 @@ def finish_batch(core: Core, now: float) -> None:
     tcb.tracker.finish_batch(now, core.options.sack_delay)
 
 
-# -- chunks ---------------------------------------------------------------------------------------------------
+# -- chunks ------------------------------------------------------------------------------------------------------------
 
 
 def _handle_chunks(core: Core, tcb: Tcb, chunks: list[Chunk], now: float) -> None:

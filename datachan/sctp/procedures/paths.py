@@ -20,7 +20,7 @@ from datachan.sctp.wire.chunks import HeartbeatAckChunk, HeartbeatChunk
 _NONCE_LENGTH: Final = 8
 
 
-# -- the application's requests -------------------------------------------------------------------------------
+# -- the application's requests ----------------------------------------------------------------------------------------
 
 
 def set_primary(core: Core, address: TransportAddress) -> None:
@@ -87,7 +87,7 @@ def path_to(core: Core, address: TransportAddress | None) -> Path | None:
     return tcb.paths.at(address)
 
 
-# -- errors, and where data goes ------------------------------------------------------------------------------
+# -- errors, and where data goes ---------------------------------------------------------------------------------------
 
 
 def start_monitoring(core: Core, tcb: Tcb, now: float) -> None:
@@ -197,7 +197,7 @@ def _report(core: Core, path: Path, status: PathStatus) -> None:
     core.events.append(PathStatusChanged(path.address, status))
 
 
-# -- heartbeats -----------------------------------------------------------------------------------------------
+# -- heartbeats --------------------------------------------------------------------------------------------------------
 
 
 def schedule_heartbeat(core: Core, path: Path, now: float) -> None:

@@ -73,7 +73,7 @@ _KINDS: Final = {
 """The names of requests in events."""
 
 
-# -- the application's requests -------------------------------------------------------------------------------
+# -- the application's requests ----------------------------------------------------------------------------------------
 
 
 def request_outgoing_reset(core: Core, stream_ids: Sequence[int]) -> None:
@@ -140,7 +140,7 @@ def handle_timeout(core: Core, tcb: Tcb, now: float) -> None:
         paths.measure_round_trip(core, path, now)
 
 
-# -- the next of our requests ---------------------------------------------------------------------------------
+# -- the next of our requests ------------------------------------------------------------------------------------------
 
 
 def start_next_request(core: Core, tcb: Tcb) -> None:
@@ -213,7 +213,7 @@ def perform_deferred(core: Core, tcb: Tcb) -> None:
             _reset_incoming(core, tcb, request)
 
 
-# -- the peer's requests --------------------------------------------------------------------------------------
+# -- the peer's requests -----------------------------------------------------------------------------------------------
 
 
 def _handle_outgoing_reset(core: Core, tcb: Tcb, request: OutgoingSsnResetRequest) -> None:
@@ -330,7 +330,7 @@ def _handle_add_incoming(core: Core, tcb: Tcb, request: AddIncomingStreamsReques
     reconfig.waiting.append(AddOutgoingStreamsRequest(0, request.new_streams))
 
 
-# -- the results of our requests --------------------------------------------------------------------------------------
+# -- the results of our requests ---------------------------------------------------------------------------------------
 
 
 def _conclude(core: Core, tcb: Tcb, outcome: ReconfigurationResult) -> None:

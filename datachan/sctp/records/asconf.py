@@ -96,7 +96,7 @@ class AddressConfiguration:
         self._wire = b""
         self._answered: dict[int, bytes] = {}  # the oldest first
 
-    # -- our requests -----------------------------------------------------------------------------------------
+    # -- our requests --------------------------------------------------------------------------------------------------
 
     @property
     def is_outstanding(self) -> bool:
@@ -174,7 +174,7 @@ class AddressConfiguration:
         self.path = None
         self.t4.stop()
 
-    # -- the peer's requests ----------------------------------------------------------------------------------
+    # -- the peer's requests -------------------------------------------------------------------------------------------
 
     def is_next(self, number: int) -> bool:
         """Return whether an ASCONF is the next one (RFC 5061, 5.2, E1); an older one is answered again (E2)."""

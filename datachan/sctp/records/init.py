@@ -222,7 +222,7 @@ def streams_per_reset(options: AssociationOptions) -> int:
     return min(MAX_STREAMS_PER_RESET, (options.first_packet_size - COMMON_HEADER_LENGTH - 4 - 16) // 2)
 
 
-# -- INITs carried by signaling (draft-hancke-tsvwg-snap) ------------------------------------------------------
+# -- INITs carried by signaling (draft-hancke-tsvwg-snap) --------------------------------------------------------------
 
 LONGEST_INIT: Final = 2048
 """The longest INIT in bytes that is read; all the parameters known here take less than a hundred."""

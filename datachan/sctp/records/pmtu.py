@@ -126,7 +126,7 @@ class PathMtu:
         """
         return not self.held and (self.size > self._base or self._nonce != b"")
 
-    # -- the search -------------------------------------------------------------------------------------------
+    # -- the search ----------------------------------------------------------------------------------------------------
 
     def start_search(self, now: float) -> None:
         """Start the search if the path waits for a reason to search."""
@@ -229,7 +229,7 @@ class PathMtu:
             return limit
         return max((size for size in self._sizes() if size <= limit and size < self._ceiling), default=0)
 
-    # -- black holes ------------------------------------------------------------------------------------------
+    # -- black holes ---------------------------------------------------------------------------------------------------
 
     def data_acknowledged(self) -> None:
         """Clear the count of timeouts because data was delivered."""

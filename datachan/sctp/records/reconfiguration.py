@@ -132,7 +132,7 @@ class Reconfiguration:
         self._answers: dict[int, ReconfigResponse] = {}  # to the last two requests, as a chunk may hold two
         self._in_reply_to = -1  # the peer's Incoming SSN Reset Request that our next reset answers
 
-    # -- our requests -----------------------------------------------------------------------------------------
+    # -- our requests --------------------------------------------------------------------------------------------------
 
     @property
     def request(self) -> Request | None:
@@ -249,7 +249,7 @@ class Reconfiguration:
         self._request_due = False
         self.timer.stop()
 
-    # -- the peer's requests ----------------------------------------------------------------------------------
+    # -- the peer's requests -------------------------------------------------------------------------------------------
 
     def accept(self, number: int) -> bool:
         """Return whether a request of the peer is new; an old one is answered as before, a wrong one refused."""
@@ -302,7 +302,7 @@ class Reconfiguration:
         if len(self._responses) < 2:
             self._responses.append(response)
 
-    # -- for the writer ---------------------------------------------------------------------------------------
+    # -- for the writer ------------------------------------------------------------------------------------------------
 
     @property
     def due(self) -> bool:

@@ -110,7 +110,7 @@ class DataTracker:
             self._absorb_first_range()
         return True
 
-    # -- when a SACK is sent ----------------------------------------------------------------------------------
+    # -- when a SACK is sent -------------------------------------------------------------------------------------------
 
     def request_sack(self) -> None:
         """Have a SACK sent as soon as packets may leave."""

@@ -244,7 +244,7 @@ class InterleavedReassembly(Reassembly):
         self._uncounted -= partial.uncounted
         self._uncounted_pieces -= partial.uncounted_pieces
 
-    # -- partial reliability, stream reset --------------------------------------------------------------------
+    # -- partial reliability, stream reset -----------------------------------------------------------------------------
 
     def forward(self, new_cumulative_tsn: int, skipped: Sequence[tuple[int, bool, int]], out: list[Event]) -> None:
         """Drop the skipped messages and deliver the messages that waited for them.
@@ -301,7 +301,7 @@ class InterleavedReassembly(Reassembly):
             for partial in stream.partials.values():
                 self._release(partial)
 
-    # -- accounts ---------------------------------------------------------------------------------------------
+    # -- accounts ------------------------------------------------------------------------------------------------------
 
     def uncounted(self, cumulative_tsn: int) -> tuple[int, int]:
         """Return the (bytes, pieces) of incomplete messages that the receiver window does not count."""

@@ -122,7 +122,7 @@ class Flight:
         self.lost: list[int] = []
         self._measured_at = float("-inf")  # when the last round trip was measured
 
-    # -- sending ----------------------------------------------------------------------------------------------
+    # -- sending -------------------------------------------------------------------------------------------------------
 
     def add(self, chunk: OutstandingChunk, now: float) -> None:
         """Put a chunk in flight and copy the delivery accounting into it."""
@@ -140,7 +140,7 @@ class Flight:
         del self.chunks[chunk.tsn]
         self.size -= chunk.length
 
-    # -- losses -----------------------------------------------------------------------------------------------
+    # -- losses --------------------------------------------------------------------------------------------------------
 
     @property
     def has_lost(self) -> bool:
@@ -203,7 +203,7 @@ class Flight:
                 return lost, rack.xmit_ts + rack.rtt + reordering_window - now
         return lost, wait
 
-    # -- acknowledgment --------------------------------------------------------------------------------------
+    # -- acknowledgment ------------------------------------------------------------------------------------------------
 
     def start_sack(self) -> None:
         """Reset the results of the previous SACK."""

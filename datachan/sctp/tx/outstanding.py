@@ -152,7 +152,7 @@ class OutstandingData:
         chunk.flight.remove(chunk)
         self.flight_payload -= chunk.payload
 
-    # -- retransmission ---------------------------------------------------------------------------------------
+    # -- retransmission ------------------------------------------------------------------------------------------------
 
     def retransmit(self, chunk: OutstandingChunk, now: float, packet: int) -> None:
         """Put the chunk that its flight's `next_lost` returned back in flight."""
@@ -221,7 +221,7 @@ class OutstandingData:
                 chunk.flight = heir
         self.flights.remove(flight)
 
-    # -- acknowledgment --------------------------------------------------------------------------------------
+    # -- acknowledgment ------------------------------------------------------------------------------------------------
 
     def acknowledges_unsent(self, cumulative_tsn_ack: int, gaps: list[Interval]) -> bool:
         """Return whether a SACK that is not older than the last one acknowledges a TSN that was never sent."""
@@ -383,7 +383,7 @@ class OutstandingData:
             chunk.flight.add(chunk, now)
             self.flight_payload += chunk.payload
 
-    # -- partial reliability (RFC 3758) -----------------------------------------------------------------------
+    # -- partial reliability (RFC 3758) --------------------------------------------------------------------------------
 
     def abandon(self, message: OutgoingMessage) -> None:
         """Treat all chunks of a message "as being finally acked and no longer outstanding" (RFC 3758, 3.5, A2).

@@ -138,7 +138,7 @@ class PathSender:
         moment = earliest(moment, self.path.pmtu.timer.expires_at)
         return earliest(moment, self.pacer.next_time()) if self.paced_out else moment
 
-    # -- what may leave ---------------------------------------------------------------------------------------
+    # -- what may leave ------------------------------------------------------------------------------------------------
 
     def start_batch(self) -> None:
         """Prepare for a series of packets."""
@@ -187,7 +187,7 @@ class PathSender:
         if transmissions > _LOST_TOO_OFTEN:
             self.path.pmtu.check_size(length + COMMON_HEADER_LENGTH, now)
 
-    # -- what was acknowledged --------------------------------------------------------------------------------
+    # -- what was acknowledged -----------------------------------------------------------------------------------------
 
     def record_acknowledgment(self, cumulative_tsn_ack: int) -> None:
         """Record that a SACK acknowledged a chunk that was sent on this path."""
@@ -229,7 +229,7 @@ class PathSender:
                 sample.delivery_rate = (rate.delivered - newest.delivered) / elapsed
         return sample
 
-    # -- loss -------------------------------------------------------------------------------------------------
+    # -- loss ----------------------------------------------------------------------------------------------------------
 
     def reordering_window(self) -> float:
         """Return the seconds to wait for chunks that may only be late."""

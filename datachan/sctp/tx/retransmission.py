@@ -212,7 +212,7 @@ class RetransmissionQueue:
         if current.path.t3_rtx.running:
             current.path.t3_rtx.start(now, current.path.rto)
 
-    # -- state ------------------------------------------------------------------------------------------------
+    # -- state ---------------------------------------------------------------------------------------------------------
 
     @property
     def peer_rwnd(self) -> int:
@@ -257,7 +257,7 @@ class RetransmissionQueue:
             if sender.flight.has_lost:
                 self._next_lost(sender, now)
 
-    # -- SACK -------------------------------------------------------------------------------------------------
+    # -- SACK ----------------------------------------------------------------------------------------------------------
 
     def handle_sack(self, cumulative_tsn_ack: int, sack: SackChunk, now: float) -> AckInfo | None:
         """Process a SACK.
@@ -398,7 +398,7 @@ class RetransmissionQueue:
             t3.start(now, path.rto)
             sender.schedule_probe(now)
 
-    # -- T3-rtx and the loss probe ----------------------------------------------------------------------------
+    # -- T3-rtx and the loss probe -------------------------------------------------------------------------------------
 
     def handle_t3_expired(self, sender: PathSender, alternate: PathSender | None, now: float) -> bool:
         """Retransmit after T3-rtx of a path has expired (section 6.3.3).
@@ -504,7 +504,7 @@ class RetransmissionQueue:
         # RFC 8985, 7.3: the RTO timer is re-armed after the probe.
         sender.path.t3_rtx.start(now, sender.path.rto)
 
-    # -- handing out chunks -----------------------------------------------------------------------------------
+    # -- handing out chunks --------------------------------------------------------------------------------------------
 
     def start_batch(self, now: float) -> None:
         """Prepare for a series of packets: abandon expired messages and decay an idle window."""
@@ -682,7 +682,7 @@ class RetransmissionQueue:
         flight = target.flight.size + size + self._header_length
         return flight >= target.path.congestion.cwnd or self.peer_rwnd < size + self._max_fragment
 
-    # -- partial reliability ----------------------------------------------------------------------------------
+    # -- partial reliability -------------------------------------------------------------------------------------------
 
     def forward_tsn(self, max_size: int, now: float) -> ForwardTsnChunk | IForwardTsnChunk | None:
         """Return the FORWARD TSN or I-FORWARD-TSN to send now, or None (RFC 3758, section 3.5)."""

@@ -383,7 +383,7 @@ class SendQueue:
             self.drop(message)
         return dropped
 
-    # -- stream reset (RFC 6525) ------------------------------------------------------------------------------
+    # -- stream reset (RFC 6525) ---------------------------------------------------------------------------------------
 
     def is_idle(self, stream_id: int) -> bool:
         """Return whether nothing is queued on the stream."""
@@ -434,7 +434,7 @@ class SendQueue:
             if stream.messages:
                 self._activate(stream_id)
 
-    # -- details ----------------------------------------------------------------------------------------------
+    # -- details -------------------------------------------------------------------------------------------------------
 
     def _stream(self, stream_id: int) -> OutboundStream:
         stream = self._streams.get(stream_id)
