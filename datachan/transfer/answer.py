@@ -62,17 +62,15 @@ async def answer_file(
         chunk_size: As for `send_file`.
 
     Raises:
-        ValueError: `chunk_size` is not positive.
-        TransferRefused, TransferCancelled, TransferFailed: As `send_file` and `receive_file` do.
+        ValueError, TransferRefused, TransferCancelled, TransferFailed: As `send_file` and `receive_file` do.
     """
     try:
         require_chunk_size(chunk_size)
         await wait_until_open(channel)
         messages = aiter(channel)
-        try:
-            first = await anext(messages)
-        except StopAsyncIteration:
-            raise TransferFailed("the channel closed before anything came") from None
+        first = await anext(messages, None)
+        if first is None:
+            raise TransferFailed("the channel closed before anything came")
         request = _request_in(first)
         if request is not None:
             return await _send(channel, messages, request, choose, progress, chunk_size)
