@@ -70,9 +70,8 @@ async def answer_file(
         messages = aiter(channel)
         first = await anext(messages, None)
         if first is None:
-            raise TransferFailed("the channel closed before anything came")
-        request = _request_in(first)
-        if request is not None:
+            raise TransferFailed("the channel closed before the first message")
+        if (request := _request_in(first)) is not None:
             return await _send(channel, messages, request, choose, progress, chunk_size)
         machine = FileReceiver(max_size=max_size)
         receiving = Receiving(channel, machine, overwrite, progress, accept)
