@@ -24,6 +24,7 @@ from .tx.policies import REASONS, AbandonmentCounter
 from .tx.retransmission import RetransmissionQueue
 from .tx.scheduler import make_scheduler
 from .tx.send_queue import OutgoingMessage, SendQueue
+from .wire import causes
 from .wire.causes import ErrorCause
 from .wire.chunks import AbortChunk
 from .writer import DueChunks, PacketWriter
@@ -172,12 +173,12 @@ class Core:
             raise InvalidState(f"no transition leads from {self.state.value} to {state.value}")
         self.state = state
 
-    def abort(self, cause: ErrorCause, reason: str, *, by_peer: bool = False) -> None:
+    def abort(self, cause: ErrorCause, reason: str) -> None:
         """Send an ABORT with this cause and end the association."""
         tcb = self.tcb
         if tcb is not None:
             self.writer.add_packet(tcb.peer_tag, AbortChunk([cause]).serialize(), tcb.path.address, tcb.auth)
-        self.close(AssociationLost(reason, by_peer=by_peer, cause_code=cause.code))
+        self.close(AssociationLost(reason, by_peer=False, cause_code=cause.code))
 
     def give_up(self, reason: str) -> None:
         """Send an ABORT, if the peer's tag is known, and end the association because the peer does not answer.
@@ -188,6 +189,10 @@ class Core:
         if tcb is not None:
             self.writer.add_packet(tcb.peer_tag, AbortChunk([]).serialize(), tcb.path.address, tcb.auth)
         self.close(AssociationLost(reason, by_peer=False, cause_code=0))
+
+    def abort_for_violation(self, words: str) -> None:
+        """Abort the association because the peer broke the protocol in the way `words` say."""
+        self.abort(causes.protocol_violation(words), f"the peer broke the protocol: {words}")
 
     def close(self, event: Event) -> None:
         """Remove the TCB, report every undelivered message, and report `event` last."""

@@ -205,7 +205,7 @@ def handle_asconf(core: Core, tcb: Tcb, chunk: AsconfChunk, now: float) -> None:
         return
     if len(chunk.parameters) > MAX_REQUESTS:
         words = f"an ASCONF with {len(chunk.parameters)} requests"
-        core.abort(causes.protocol_violation(words), f"the peer broke the protocol: {words}")
+        core.abort_for_violation(words)
         return
     responses: list[Parameter] = []
     refusing = False

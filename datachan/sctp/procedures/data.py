@@ -34,7 +34,7 @@ def handle_data(core: Core, tcb: Tcb, chunk: UserDataChunk) -> bool:
         # RFC 8260, 2.2.3: "If I-DATA support has been negotiated for an association, the reception of a DATA chunk is a
         # violation of the above rules and therefore the receiver of the DATA chunk MUST abort the association by
         # sending an ABORT chunk."
-        _abort_for_violation(core, "the type of a data chunk, DATA or I-DATA, is not the negotiated one")
+        core.abort_for_violation("the type of a data chunk, DATA or I-DATA, is not the negotiated one")
         return False
     tracker = tcb.tracker
     tsn = unwrap(chunk.tsn, tracker.cumulative_tsn)
@@ -61,7 +61,7 @@ def handle_data(core: Core, tcb: Tcb, chunk: UserDataChunk) -> bool:
     try:
         reassembly.add(chunk, tsn, contiguous, events)
     except PeerViolation as violation:
-        _abort_for_violation(core, str(violation))
+        core.abort_for_violation(str(violation))
         return False
     if len(events) != before:
         core.count_delivered(tcb, before)
@@ -120,11 +120,6 @@ def _drop(core: Core, tcb: Tcb, tsn: int) -> None:
         core.abort(causes.out_of_resource(), "messages that cannot be finished fill the receiver window")
 
 
-def _abort_for_violation(core: Core, words: str) -> None:
-    """Abort the association because the peer broke the protocol in the way `words` say."""
-    core.abort(causes.protocol_violation(words), f"the peer broke the protocol: {words}")
-
-
 # -- FORWARD TSN -------------------------------------------------------------------------------------------------------
 
 
@@ -134,7 +129,7 @@ def handle_forward_tsn(core: Core, tcb: Tcb, chunk: ForwardTsnChunk) -> None:
         # RFC 8260, 2.3.1: "If I-FORWARD-TSN support has been negotiated for an association, the reception of a
         # FORWARD-TSN chunk is a violation of the above rules and therefore the receiver of the FORWARD-TSN chunk MUST
         # abort the association by sending an ABORT chunk."
-        _abort_for_violation(core, "FORWARD TSN was received although I-DATA was negotiated")
+        core.abort_for_violation("FORWARD TSN was received although I-DATA was negotiated")
         return
     _forward(core, tcb, chunk.new_cumulative_tsn, [(stream_id, False, ssn) for stream_id, ssn in chunk.streams])
 
@@ -142,7 +137,7 @@ def handle_forward_tsn(core: Core, tcb: Tcb, chunk: ForwardTsnChunk) -> None:
 def handle_i_forward_tsn(core: Core, tcb: Tcb, chunk: IForwardTsnChunk) -> None:
     """Skip what the peer abandoned, where I-DATA is used."""
     if not (tcb.capabilities.interleaving and tcb.capabilities.partial_reliability):
-        _abort_for_violation(core, "I-FORWARD-TSN was received although it was not negotiated")
+        core.abort_for_violation("I-FORWARD-TSN was received although it was not negotiated")
         return
     _forward(core, tcb, chunk.new_cumulative_tsn, chunk.streams)
 
@@ -172,11 +167,11 @@ def handle_sack(core: Core, tcb: Tcb, sack: SackChunk, now: float) -> None:
     if outstanding.acknowledges_unsent(cumulative_tsn_ack, sack.gap_ack_blocks):
         # RFC 9260, 12.4: "An SCTP implementation MUST abort the association if it receives a SACK chunk acknowledging a
         # TSN that has not been sent."
-        _abort_for_violation(core, "a SACK acknowledges a TSN that was not sent")
+        core.abort_for_violation("a SACK acknowledges a TSN that was not sent")
         return
     info = tcb.sender.handle_sack(cumulative_tsn_ack, sack, now)
     if outstanding.renege_budget < 0:
-        _abort_for_violation(core, "SACKs renege on acknowledged chunks without end")
+        core.abort_for_violation("SACKs renege on acknowledged chunks without end")
         return
     if info is not None and (info.bytes_acked or info.cumulative_advanced):
         # Also when everything acknowledged was abandoned: the peer is reachable.
