@@ -17,9 +17,6 @@ class Deadlines:
         self._heap: list[tuple[float, int]] = []
         self._moments: dict[int, float] = {}  # the valid entry in the heap of each key
 
-    def __len__(self) -> int:
-        return len(self._moments)
-
     def set_earlier(self, key: int, moment: float | None) -> None:
         """Set the deadline of a key, unless it has an earlier one."""
         if moment is None:
