@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
+from typing import Final
 
 from datachan.sdp import (
     LocalData,
@@ -23,6 +25,10 @@ from datachan.sdp import (
 from .errors import ArgumentError, InvalidModificationError, InvalidStateError
 from .rtc_session_description import AppliedDescription, RTCSessionDescription
 from .signaling_state import HAVE_LOCAL_OFFER, HAVE_REMOTE_PRANSWER, STABLE, SignalingState
+
+_log = logging.getLogger("datachan.peer")
+# One description may hold thousands of lines that cannot be read.
+_MAX_WARNINGS: Final = 4
 
 
 class Negotiation:
@@ -128,6 +134,9 @@ class Negotiation:
             self.signaling.check("remote", given.type)
         ours = [description for _, description in self._last_created.values()]
         parsed = without_copied_attributes(parse_description_untrusted(given.sdp), ours)
+        if parsed.data is not None:
+            for reason in parsed.data.skipped_candidates[:_MAX_WARNINGS]:
+                _log.warning("a candidate of the peer is ignored: %s", reason)
         if given.type != "offer" and self.signaling.pending_local is not None:
             check_answer(self.signaling.pending_local.parsed, parsed)
         return parsed

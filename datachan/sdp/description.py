@@ -22,7 +22,8 @@ DEFAULT_MAX_MESSAGE_SIZE: Final = 65536
 DATA_PROTOCOLS: Final = ("UDP/DTLS/SCTP", "TCP/DTLS/SCTP", "DTLS/SCTP")
 DATA_FORMAT: Final = "webrtc-datachannel"
 SETUP_VALUES: Final = ("actpass", "active", "passive")
-_CREDENTIAL: Final = re.compile(r"[!-9;-~]{4,256}", re.ASCII)
+# RFC 8839, 5.1: "ice-char = ALPHA / DIGIT / "+" / "/""
+_CREDENTIAL: Final = re.compile(r"[A-Za-z0-9+/]{4,256}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,7 @@ class TransportParameters:
         tls_id: the identifier of the DTLS association (RFC 8842, section 4), or None.
         ice_lite: whether this side is an ICE-lite agent, which only answers checks.
         trickle: whether more candidates may follow (RFC 8840).
+        ice2: whether this side follows RFC 8445 rather than RFC 5245.
     """
 
     ice_ufrag: str
@@ -46,6 +48,7 @@ class TransportParameters:
     tls_id: str | None = None
     ice_lite: bool = False
     trickle: bool = True
+    ice2: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +70,8 @@ class Section:
         sctp_init: the INIT chunk of a=sctp-init (draft-hancke-tsvwg-snap); empty when the attribute holds no usable
             INIT, None without the attribute.
         rtcp_mux: whether the transport is offered for media, too, with a=rtcp-mux.
+        port_in_sctpmap: whether the SCTP port is in a=sctpmap or the m= line, as in drafts of RFC 8841.
+        skipped_candidates: the reason for each candidate line that was skipped because it cannot be read.
     """
 
     kind: str
@@ -82,6 +87,8 @@ class Section:
     end_of_candidates: bool = False
     sctp_init: bytes | None = None
     rtcp_mux: bool = False
+    port_in_sctpmap: bool = False
+    skipped_candidates: tuple[str, ...] = ()
 
     @property
     def rejected(self) -> bool:
@@ -146,8 +153,9 @@ def parse_description_untrusted(text: str) -> SessionDescription:
 def _carries_data(section: Section) -> bool:
     if section.kind != "application" or section.rejected or section.protocol.upper() not in DATA_PROTOCOLS:
         return False
-    # Older browsers write "DTLS/SCTP", with the SCTP port in the place of the format.
-    return section.protocol.upper() == "DTLS/SCTP" or DATA_FORMAT in section.formats
+    # Drafts of RFC 8841 had the SCTP port in the place of the format, and "DTLS/SCTP" as the protocol. All combinations
+    # have been in use.
+    return DATA_FORMAT in section.formats or section.formats[0].isdigit()
 
 
 def _plain_section(media: MediaText) -> Section:
@@ -180,7 +188,7 @@ def _data_section(
     # RFC 9143, 7.1.3: "The BUNDLE attributes contained in the tagged "m=" section will apply to each bundled "m="
     # section within the BUNDLE group."
     carrier = media if _has(media.attributes, "ice-ufrag") or tagged is None else tagged
-    candidates, complete = _candidates(carrier, session)
+    candidates, skipped = _candidates(carrier)
     return Section(
         kind=section.kind,
         port=section.port,
@@ -192,9 +200,12 @@ def _data_section(
         sctp_port=_sctp_port(media),
         max_message_size=_max_message_size(media),
         candidates=candidates,
-        end_of_candidates=complete,
+        end_of_candidates=_has(carrier.attributes, "end-of-candidates")
+        or _has(session.attributes, "end-of-candidates"),
         sctp_init=_sctp_init(media),
         rtcp_mux=tagged is not None and _share_transport(media, tagged) and _has(tagged.attributes, "rtcp-mux"),
+        port_in_sctpmap=DATA_FORMAT not in section.formats or not _has(media.attributes, "sctp-port"),
+        skipped_candidates=skipped,
     )
 
 
@@ -221,6 +232,7 @@ def _transport(media: MediaText, session: SessionText) -> TransportParameters:
     if not fingerprints:
         raise SdpError("the data channel section has no a=fingerprint", media.line)
     tls_id = _find(media.attributes, "tls-id") or _find(session.attributes, "tls-id")
+    ice_options = {*_ice_options(media), *_ice_options(session)}
     return TransportParameters(
         ice_ufrag=_credential("ice-ufrag", media, session, 4),
         ice_pwd=_credential("ice-pwd", media, session, 22),
@@ -228,7 +240,8 @@ def _transport(media: MediaText, session: SessionText) -> TransportParameters:
         setup=_setup(media, session),
         tls_id=None if tls_id is None else tls_id.value[:255],
         ice_lite=_has(session.attributes, "ice-lite"),
-        trickle="trickle" in _ice_options(media) or "trickle" in _ice_options(session),
+        trickle="trickle" in ice_options,
+        ice2="ice2" in ice_options,
     )
 
 
@@ -250,7 +263,7 @@ def _credential(name: str, media: MediaText, session: SessionText, shortest: int
         raise SdpError(f"the data channel section has no a={name}", media.line)
     if len(attribute.value) < shortest or not _CREDENTIAL.fullmatch(attribute.value):
         # RFC 8839, 5.4: password = 22*256ice-char, ufrag = 4*256ice-char
-        raise SdpError(f"a={name} is {shortest} to 256 characters without spaces", attribute.line)
+        raise SdpError(f"a={name} is {shortest} to 256 letters, digits, + or /", attribute.line)
     return attribute.value
 
 
@@ -267,13 +280,15 @@ def _setup(media: MediaText, session: SessionText) -> str:
 
 
 def _sctp_port(media: MediaText) -> int:
-    if media.protocol.upper() == "DTLS/SCTP":
-        return parse_number(media.formats[0], "the SCTP port", 1, 65535, media.line)
     attribute = _find(media.attributes, "sctp-port")
-    if attribute is None:
-        # RFC 8841, 5.1: "No default value is defined for the SDP "sctp-port" attribute."
-        raise SdpError("the data channel section has no a=sctp-port", media.line)
-    return parse_number(attribute.value, "a=sctp-port", 0, 65535, attribute.line)
+    if attribute is not None:
+        return parse_number(attribute.value, "a=sctp-port", 0, 65535, attribute.line)
+    if DATA_FORMAT not in media.formats:
+        return parse_number(media.formats[0], "the SCTP port", 1, 65535, media.line)
+    for mapping in _all(media.attributes, "sctpmap"):
+        return parse_number(mapping.value.partition(" ")[0], "the port in a=sctpmap", 1, 65535, mapping.line)
+    # RFC 8841, 5.1: "No default value is defined for the SDP "sctp-port" attribute."
+    raise SdpError("the data channel section has no a=sctp-port", media.line)
 
 
 def _max_message_size(media: MediaText) -> int:
@@ -295,17 +310,20 @@ def _sctp_init(media: MediaText) -> bytes | None:
     return init
 
 
-def _candidates(media: MediaText, session: SessionText) -> tuple[tuple[IceCandidate, ...], bool]:
+def _candidates(media: MediaText) -> tuple[tuple[IceCandidate, ...], tuple[str, ...]]:
+    """Return the candidates, and the reason for each line that is skipped: one bad candidate costs one path only."""
     found: list[IceCandidate] = []
+    skipped: list[str] = []
     for attribute in _all(media.attributes, "candidate"):
         try:
             candidate = parse_candidate_untrusted("candidate:" + attribute.value)
         except SdpError as error:
-            raise SdpError(str(error), attribute.line) from None
+            if len(skipped) < MAX_CANDIDATES:
+                skipped.append(str(SdpError(str(error), attribute.line)))
+            continue
         if len(found) < MAX_CANDIDATES:
             found.append(candidate)
-    complete = _has(media.attributes, "end-of-candidates") or _has(session.attributes, "end-of-candidates")
-    return tuple(found), complete
+    return tuple(found), tuple(skipped)
 
 
 def _bundle_groups(session: SessionText) -> tuple[tuple[str, ...], ...]:

@@ -52,16 +52,13 @@ def create_offer(
     data_index = None if previous is None else previous.data_index
     if local is None:
         data_index = None
+    elif previous is None or data_index is None:
+        data_index = len(sections)
+        sections.append(_data_section(local, "actpass", mid=_unused_mid(sections)))
     else:
-        if data_index is None:
-            data_index = len(sections)
-            section = _data_section(local, "actpass", mid=_unused_mid(sections))
-            sections.append(section)
-        else:
-            old = sections[data_index]
-            # RFC 8842, 5.5: subsequent offers have "actpass", too.
-            section = _data_section(local, "actpass", mid=old.mid, protocol=old.protocol, formats=old.formats)
-            sections[data_index] = section
+        old = previous.sections[data_index]
+        # RFC 8842, 5.5: subsequent offers have "actpass", too.
+        sections[data_index] = _data_section(local, "actpass", mid=old.mid, like=old)
     return SessionDescription(
         session_id=session_id,
         session_version=session_version,
@@ -88,7 +85,13 @@ def create_answer(
     data_index = offer.data_index if local is not None else None
     if local is not None and data_index is not None:
         theirs = offer.sections[data_index]
-        answer = _data_section(local, setup, mid=theirs.mid, protocol=theirs.protocol, formats=theirs.formats)
+        answer = _data_section(local, setup, mid=theirs.mid, like=theirs)
+        if theirs.transport is not None and answer.transport is not None:
+            # RFC 8829, 5.3.1: "the "a=ice-options" line, with the "trickle" option as specified in [RFC8840], Section
+            # 4.1.3 and the "ice2" option as specified in [RFC8445], Section 10, is only included if such an option was
+            # present in the offer."
+            options = replace(answer.transport, trickle=theirs.transport.trickle, ice2=theirs.transport.ice2)
+            answer = replace(answer, transport=options)
         if theirs.transport is None or theirs.transport.tls_id is None:
             # RFC 8842, 5.3: "If the answerer receives an offer that does not contain an SDP "tls-id" attribute, the
             # answerer MUST NOT insert a "tls-id" attribute in the answer."
@@ -193,7 +196,8 @@ def format_description(description: SessionDescription) -> str:
     data = description.data
     if data is not None and data.transport is not None:
         # RFC 8839, 5.6: the attribute may be at session level.
-        lines += ["a=ice-options:trickle"] if data.transport.trickle else []
+        options = [name for name in ("trickle", "ice2") if getattr(data.transport, name)]
+        lines += [f"a=ice-options:{' '.join(options)}"] if options else []
         lines += ["a=ice-lite"] if data.transport.ice_lite else []
     for section in description.sections:
         lines += _section_lines(section)
@@ -215,10 +219,10 @@ def _section_lines(section: Section) -> list[str]:
     lines.append(f"a=setup:{transport.setup}")
     if transport.tls_id is not None:
         lines.append(f"a=tls-id:{transport.tls_id}")
-    if DATA_FORMAT in section.formats:
-        lines.append(f"a=sctp-port:{section.sctp_port}")
-    else:
+    if section.port_in_sctpmap:
         lines.append(f"a=sctpmap:{section.sctp_port} {DATA_FORMAT} 65535")
+    else:
+        lines.append(f"a=sctp-port:{section.sctp_port}")
     lines.append(f"a=max-message-size:{section.max_message_size}")
     if section.sctp_init:
         lines.append(f"a=sctp-init:{base64.b64encode(section.sctp_init).decode()}")
@@ -230,27 +234,22 @@ def _section_lines(section: Section) -> list[str]:
     return lines
 
 
-def _data_section(
-    local: LocalData,
-    setup: str,
-    *,
-    mid: str | None,
-    protocol: str = "UDP/DTLS/SCTP",
-    formats: tuple[str, ...] = (DATA_FORMAT,),
-) -> Section:
-    # The older "DTLS/SCTP" form has the SCTP port in the place of the format.
+def _data_section(local: LocalData, setup: str, *, mid: str | None, like: Section | None = None) -> Section:
+    """Return our data section, in the form that the section `like` has."""
+    formats = (DATA_FORMAT,) if like is None else like.formats
     if DATA_FORMAT not in formats:
         formats = (str(local.sctp_port),)
     return Section(
         kind="application",
         port=_DISCARD_PORT,
-        protocol=protocol,
+        protocol="UDP/DTLS/SCTP" if like is None else like.protocol,
         formats=formats,
         mid=mid,
         transport=replace(local.transport, setup=setup),
         sctp_port=local.sctp_port,
         max_message_size=local.max_message_size,
         sctp_init=local.sctp_init if DATA_FORMAT in formats else None,
+        port_in_sctpmap=like is not None and like.port_in_sctpmap,
     )
 
 

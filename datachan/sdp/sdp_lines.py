@@ -54,7 +54,7 @@ class SessionText:
 def split_untrusted(text: str) -> SessionText:
     """Split a description into its lines and sections.
 
-    Both CR LF and a bare LF end a line. Lines of unused types are skipped.
+    Both CR LF and a bare LF end a line. Empty lines, also before the first one, and lines of unused types are skipped.
 
     Raises:
         SdpError: the text is not SDP, or exceeds the limits above.
@@ -66,10 +66,11 @@ def split_untrusted(text: str) -> SessionText:
     current = session
     sections: list[tuple[str, int, list[Attribute]]] = []
     total = 0
-    for number, kind, value in _lines(text):
-        if number == 1 and (kind, value) != ("v", "0"):
-            # RFC 8866, 5.1: the version line is the first, and 0 is the only version.
-            raise SdpError("a description must start with v=0", 1)
+    lines = _lines(text)
+    if lines[0][1:] != ("v", "0"):
+        # RFC 8866, 5.1: the version line is the first, and 0 is the only version.
+        raise SdpError("a description must start with v=0", lines[0][0])
+    for number, kind, value in lines:
         if kind == "o" and not sections:
             origin = value
         elif kind == "m":
@@ -97,8 +98,6 @@ def _lines(text: str) -> list[tuple[int, str, str]]:
         found.append((number, line[0], line[2:].rstrip()))
     if not found:
         raise SdpError("the description is empty")
-    if found[0][0] != 1:
-        raise SdpError("a description must start with v=0", 1)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 
 import pytest
@@ -243,6 +244,22 @@ async def test_an_answer_that_does_not_fit_is_refused_and_changes_nothing(
         await pc.setRemoteDescription(RTCSessionDescription(good.sdp.replace("a=mid:0", "a=mid:7"), "answer"))
 
     assert pc.signalingState == "have-local-offer"
+
+
+async def test_candidate_lines_that_cannot_be_read_are_ignored_with_a_warning(
+    pc: RTCPeerConnection, other: RTCPeerConnection, caplog: pytest.LogCaptureFixture
+) -> None:
+    other.createDataChannel("chat")
+    await other.setLocalDescription()
+    assert other.localDescription is not None
+    with caplog.at_level(logging.WARNING, "datachan.peer"):
+        await pc.setRemoteDescription(
+            {"type": "offer", "sdp": other.localDescription.sdp + "a=candidate:1 1 udp\r\n" * 9}
+        )
+    warnings = [record.getMessage() for record in caplog.records]
+    assert len(warnings) == 4
+    assert "a candidate of the peer is ignored: line " in warnings[0]
+    assert pc.signalingState == "have-remote-offer"
 
 
 async def test_audio_and_video_are_refused_one_by_one(pc: RTCPeerConnection, other: RTCPeerConnection) -> None:

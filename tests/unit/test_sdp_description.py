@@ -86,7 +86,19 @@ def test_reads_the_offers_of_real_browsers(path: Path) -> None:
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_both_line_endings_and_blank_lines_are_accepted(end: str) -> None:
-    assert parse_description_untrusted((OFFER + "\n").replace("\n", end)) == parse_description_untrusted(OFFER)
+    assert parse_description_untrusted(("\n" + OFFER + "\n").replace("\n", end)) == parse_description_untrusted(OFFER)
+
+
+def test_a_candidate_line_that_cannot_be_read_is_skipped() -> None:
+    bad = "a=candidate:1 1 udp\n"
+    good = "a=candidate:1 1 udp 5 192.0.2.9 4000 typ host\n"
+
+    data = parse_description_untrusted(OFFER + bad + good + bad * 1000).data
+
+    assert data is not None
+    assert [candidate.address for candidate in data.candidates] == ["192.0.2.9"]
+    assert len(data.skipped_candidates) == 128
+    assert data.skipped_candidates[0].startswith("line 16: a candidate needs")
 
 
 def test_an_absent_max_message_size_means_64_kib_and_zero_means_no_limit() -> None:
@@ -148,7 +160,10 @@ def test_a_missing_attribute_is_named_in_the_error(name: str) -> None:
         ("a=setup:actpass", "a=setup:both", "line 13: a=setup is actpass, active or passive"),
         ("a=sctp-port:5000", "a=sctp-port:65536", "line 14: a=sctp-port is a number"),
         ("a=max-message-size:262144", "a=max-message-size:-1", "line 15: a=max-message-size is a number"),
-        ("a=sctp-port", "a=candidate:1 1 udp\na=sctp-port", "line 14: a candidate needs"),
+        ("a=ice-ufrag:abcd", "a=ice-ufrag:ab-d", "line 9: a=ice-ufrag is 4 to 256"),
+        ("a=ice-pwd:abcdefghijklmnopqrstuv", "a=ice-pwd:abcdefghijklmnopqrst_v", "line 10: a=ice-pwd is 22 to 256"),
+        ("a=sctp-port:5000", "a=sctpmap:0 webrtc-datachannel 1", "line 14: the port in a=sctpmap is a number"),
+        ("v=0", "\nv=1", "line 2: a description must start with v=0"),
     ],
 )
 def test_errors_name_the_line_and_the_reason(old: str, new: str, complaint: str) -> None:

@@ -64,7 +64,7 @@ def test_an_offer_has_the_lines_of_rfc_8829() -> None:
         "s=-",
         "t=0 0",
         "a=group:BUNDLE 0",
-        "a=ice-options:trickle",
+        "a=ice-options:trickle ice2",
         "m=application 9 UDP/DTLS/SCTP webrtc-datachannel",
         "c=IN IP4 0.0.0.0",
         "a=mid:0",
@@ -176,6 +176,46 @@ def test_the_older_form_is_answered_in_the_older_form() -> None:
     assert "m=application 9 DTLS/SCTP 5000" in lines(ours)
     assert "a=sctpmap:5000 webrtc-datachannel 65535" in lines(ours)
     assert "a=sctp-port:5000" not in lines(ours)
+
+
+@pytest.mark.parametrize("protocol", ["UDP/DTLS/SCTP", "DTLS/SCTP"])
+@pytest.mark.parametrize(
+    ("form", "attribute", "ours"),
+    [
+        ("webrtc-datachannel", "a=sctp-port:5001", "a=sctp-port:5000"),
+        ("webrtc-datachannel", "a=sctpmap:5001 webrtc-datachannel 1024", "a=sctpmap:5000 webrtc-datachannel 65535"),
+        ("5001", "a=sctpmap:5001 webrtc-datachannel 1024", "a=sctpmap:5000 webrtc-datachannel 65535"),
+        ("5001", "a=x", "a=sctpmap:5000 webrtc-datachannel 65535"),
+    ],
+)
+def test_each_form_of_the_data_section_is_answered_in_the_same_form(
+    protocol: str, form: str, attribute: str, ours: str
+) -> None:
+    text = format_description(offer()).replace("UDP/DTLS/SCTP webrtc-datachannel", f"{protocol} {form}")
+    theirs = parse_description_untrusted(text.replace("a=sctp-port:5000", attribute))
+
+    answered = answer(theirs)
+
+    assert theirs.data is not None
+    assert theirs.data.sctp_port == 5001
+    expected = form if form == "webrtc-datachannel" else "5000"
+    assert f"m=application 9 {protocol} {expected}" in lines(answered)
+    assert ours in lines(answered)
+    check_answer(theirs, answered)
+    again = create_offer(LOCAL, answered, session_id=8, session_version=3)
+    assert ours in lines(again)
+
+
+@pytest.mark.parametrize("options", ["trickle ice2", "trickle", "ice2", ""])
+def test_an_answer_has_the_ice_options_of_the_offer(options: str) -> None:
+    text = format_description(offer())
+    line = "a=ice-options:trickle ice2\r\n"
+    answered = answer(
+        parse_description_untrusted(text.replace(line, f"a=ice-options:{options}\r\n" if options else ""))
+    )
+
+    written = [one for one in lines(answered) if one.startswith("a=ice-options")]
+    assert written == ([f"a=ice-options:{options}"] if options else [])
 
 
 def test_a_second_offer_keeps_every_section_in_its_place() -> None:
