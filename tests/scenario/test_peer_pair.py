@@ -16,6 +16,7 @@ from datachan import (
     OperationError,
     RTCConfiguration,
     RTCDataChannel,
+    RTCIceServer,
     RTCPeerConnection,
     RTCSessionDescription,
 )
@@ -125,6 +126,28 @@ async def test_candidates_may_follow_the_descriptions_one_by_one() -> None:
         await soon(channel.opened())
         await asyncio.gather(*trickled)
         assert a.remoteDescription.sdp.count("a=candidate") == 1
+
+
+async def test_a_silent_stun_server_does_not_delay_peers_that_trickle() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        settings = configuration(iceServers=[RTCIceServer(urls=f"stun:127.0.0.1:{silent.getsockname()[1]}")])
+        a, z = RTCPeerConnection(settings), RTCPeerConnection(settings)
+        async with a, z:
+            channel = a.createDataChannel("chat")
+            offer = await a.createOffer()
+            await z.setRemoteDescription(offer)
+            a.on("icecandidate", z.addIceCandidate)
+            gathering = [asyncio.ensure_future(a.setLocalDescription(offer))]
+            await state(a, "signalingState", "have-local-offer", "signalingstatechange")
+            answer = await z.createAnswer()
+            await a.setRemoteDescription(answer)
+            z.on("icecandidate", a.addIceCandidate)
+            gathering.append(asyncio.ensure_future(z.setLocalDescription(answer)))
+
+            await soon(channel.opened())
+            assert a.iceGatheringState == z.iceGatheringState == "gathering"  # both wait five seconds for the server
+        await asyncio.gather(*gathering, return_exceptions=True)
 
 
 async def test_the_answerer_may_make_the_offerer_the_dtls_client() -> None:
