@@ -55,6 +55,9 @@ class Core:
         local_initial_tsn: our Initial TSN, 32 bits.
         local_random: our Random Number, if chunks are to be authenticated.
         init_types: the types of optional parameters that our INIT has.
+        unconfirmed: signaling set the association up, and no packet of the peer has arrived yet.
+        negotiated_init: the tag and TSN of the peer's INIT that signaling carried, or None.
+        cookie_to_echo: the State Cookie to echo while the association is unconfirmed.
         cookie_preservative: seconds of cookie life that our INIT asks for in addition.
         handshake_sent_at: when INIT or COOKIE ECHO was sent; None after a retransmission, which cannot be measured.
         shutdown_requested: the application called `shutdown` during the handshake.
@@ -77,6 +80,7 @@ class Core:
         "abandoned",
         "bytes_received",
         "cookie_preservative",
+        "cookie_to_echo",
         "due",
         "ended_peer_tags",
         "entropy",
@@ -92,6 +96,7 @@ class Core:
         "local_initial_tsn",
         "local_random",
         "local_tag",
+        "negotiated_init",
         "options",
         "packets_discarded",
         "packets_received",
@@ -105,6 +110,7 @@ class Core:
         "t2",
         "t5_shutdown_guard",
         "tcb",
+        "unconfirmed",
         "verification_rate",
         "was_dry",
         "writer",
@@ -131,6 +137,9 @@ class Core:
         self.local_initial_tsn = 0
         self.local_random = b""
         self.init_types = OPTIONAL
+        self.unconfirmed = False
+        self.negotiated_init: tuple[int, int] | None = None
+        self.cookie_to_echo = b""
         self.cookie_preservative = 0.0
         self.handshake_sent_at: float | None = None
         self.shutdown_requested = False
@@ -205,6 +214,9 @@ class Core:
             self.remember_ended(tcb)
         self.state = AssociationState.CLOSED
         self.tcb = None
+        self.unconfirmed = False
+        self.negotiated_init = None
+        self.cookie_to_echo = b""
         self.t1.stop()
         self.t2.stop()
         self.t5_shutdown_guard.stop()

@@ -197,6 +197,12 @@ class Tcb:
             moment = earliest(moment, earliest(path.t3_rtx.expires_at, path.heartbeat.expires_at))
         return earliest(moment, self.sender.next_timeout())
 
+    def follow_peer(self, options: AssociationOptions, content: StateCookieContent) -> None:
+        """Take tag and TSN of the peer from its handshake; nothing of the peer's has been received before."""
+        self.peer_tag = content.peer_tag
+        self.start_receiving_at(options, content.peer_initial_tsn)
+        self.reconfig.expect_peer_requests_from(content.peer_initial_tsn)
+
     def start_receiving_at(self, options: AssociationOptions, peer_initial_tsn: int) -> None:
         """Expect DATA from this Initial TSN (32 bits) on."""
         self.tracker = DataTracker(peer_initial_tsn + TSN_BASE)

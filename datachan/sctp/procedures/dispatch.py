@@ -50,7 +50,7 @@ from datachan.sctp.wire.extensions import (
 )
 from datachan.sctp.wire.packet import Packet
 
-from . import address_changes, data, handshake, path_mtu, paths, reconfiguration, shutdown
+from . import address_changes, confirmation, data, handshake, path_mtu, paths, reconfiguration, shutdown
 
 _S = AssociationState
 
@@ -108,6 +108,8 @@ def handle_packet(core: Core, packet: Packet, now: float, cookie: StateCookieCon
         return _handle_before_tcb(core, packet, first, now)
     if tcb.auth is not None:
         chunks = _authenticated(core, tcb.auth, packet.chunks)
+    if core.unconfirmed and confirmation.handle_first_packet(core, tcb, first, now):
+        return True
     return bool(chunks) and _handle_admitted(core, tcb, chunks, now)
 
 
@@ -191,7 +193,8 @@ def _authenticated(core: Core, auth: Authenticator | None, chunks: list[Chunk]) 
 def _tag_matches(core: Core, tag: int, first: Chunk) -> bool:
     """Return whether a packet has the right Verification Tag (sections 8.5 and 8.5.1, B and C)."""
     if isinstance(first, AbortChunk | ShutdownCompleteChunk) and first.tag_reflected:
-        return core.tcb is not None and tag == core.tcb.peer_tag
+        # A peer that did not take the INITs of signaling reflects a tag that it does not know.
+        return core.tcb is not None and tag == core.tcb.peer_tag and not core.unconfirmed
     return tag == core.local_tag
 
 

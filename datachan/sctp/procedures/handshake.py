@@ -31,7 +31,7 @@ from datachan.sctp.wire.chunks import AbortChunk, ErrorChunk, InitAckChunk, Init
 from datachan.sctp.wire.packet import Packet
 from datachan.sctp.wire.parameters import ADAPTATION_INDICATION, STATE_COOKIE
 
-from . import paths, shutdown
+from . import confirmation, paths, shutdown
 
 _S = AssociationState
 
@@ -102,7 +102,9 @@ def handle_t1_timeout(core: Core, now: float) -> None:
     RFC 9260, 5.1.6: "This is repeated 'Max.Init.Retransmits' times before "A" considers "Z" unreachable and reports the
     failure to its upper layer".
     """
-    if core.t1.expirations > core.options.max_init_retransmits:
+    if core.unconfirmed and core.tcb is not None:
+        confirmation.handle_timeout(core, core.tcb, now)
+    elif core.t1.expirations > core.options.max_init_retransmits:
         core.give_up("the peer did not answer the handshake")
     elif core.state is _S.COOKIE_WAIT:
         _leave_out_optional(core)
@@ -162,7 +164,7 @@ def handle_init(core: Core, packet: Packet, init: InitChunk, now: float) -> bool
         restart = causes.restart_with_new_addresses([address_parameter(ip) for ip in added])
         core.writer.add_packet(init.initiate_tag, AbortChunk([restart]).serialize(), core.source)
         return True
-    local_tag, initial_tsn, tie_tags = _answer_parameters(core)
+    local_tag, initial_tsn, tie_tags = _answer_parameters(core, init)
     # RFC 4895, 6.1: "In case of INIT collision, the rules governing the handling of this Random Number follow the same
     # pattern as those for the Verification Tag".
     collision = core.state in (_S.COOKIE_WAIT, _S.COOKIE_ECHOED)
@@ -207,7 +209,7 @@ def _added_addresses(core: Core, init: InitChunk) -> list[str]:
     return tcb.paths.unknown(usable_addresses(init.parameters, core.source, core.options.local_addresses))
 
 
-def _answer_parameters(core: Core) -> tuple[int, int, tuple[int, int]]:
+def _answer_parameters(core: Core, init: InitChunk) -> tuple[int, int, tuple[int, int]]:
     """Return (Initiate Tag, Initial TSN, Tie-Tags) for an INIT ACK in the present state."""
     tcb = core.tcb
     if core.state in (_S.COOKIE_WAIT, _S.COOKIE_ECHOED):
@@ -217,6 +219,8 @@ def _answer_parameters(core: Core) -> tuple[int, int, tuple[int, int]]:
         return core.local_tag, core.local_initial_tsn, ties
     if tcb is None:
         return core.new_tag(), core.new_initial_tsn(), (0, 0)
+    if core.negotiated_init is not None and confirmation.repeats_negotiated(core, init):
+        return core.local_tag, core.local_initial_tsn, (0, 0)
     # RFC 9260, 5.2.2: "the INIT ACK chunk MUST contain a new Initiate Tag (randomly generated; see Section 5.3.1)."
     return core.new_tag(), core.new_initial_tsn(), (tcb.local_tie_tag, tcb.peer_tie_tag)
 
@@ -372,6 +376,9 @@ def _handle_unexpected_cookie(core: Core, content: StateCookieContent, now: floa
     if action is CookieAction.COLLISION:
         if tcb is None:
             make_tcb(core, content)
+        elif core.unconfirmed:
+            if not confirmation.follow_peer(core, tcb, content):
+                return False
         else:
             tcb.peer_tag = content.peer_tag
             tcb.authenticate(core.options, content, core.keys)
@@ -379,9 +386,11 @@ def _handle_unexpected_cookie(core: Core, content: StateCookieContent, now: floa
                 tcb.start_receiving_at(core.options, content.peer_initial_tsn)
         if core.state is not _S.ESTABLISHED:
             _measure_cookie(core, content, now)
+        confirmation.confirm_if_waiting(core)
         establish(core, now)
         return True
     if action is CookieAction.DUPLICATE:
+        confirmation.confirm_if_waiting(core)
         establish(core, now)
         return True
     return False
@@ -403,6 +412,7 @@ def establish_negotiated(core: Core, local: bytes, remote: bytes, now: float) ->
     content = rules.content_of_init_ack(core.options, theirs, ours.initiate_tag, ours.initial_tsn, now)
     make_tcb(core, content)
     _enter_established(core, now)
+    confirmation.start(core, theirs, now)
 
 
 def _send_cookie_ack(core: Core, now: float) -> None:

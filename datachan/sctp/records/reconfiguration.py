@@ -134,6 +134,10 @@ class Reconfiguration:
 
     # -- our requests --------------------------------------------------------------------------------------------------
 
+    def expect_peer_requests_from(self, initial_tsn: int) -> None:
+        """Expect the peer's first request to have this number."""
+        self._peer_next_request = initial_tsn & _MASK
+
     @property
     def request(self) -> Request | None:
         """Our outstanding request."""
