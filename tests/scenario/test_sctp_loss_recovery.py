@@ -359,7 +359,7 @@ def test_unanswered_measurements_do_not_count_as_errors() -> None:
     assert pair.a.stats().paths[0].error_count == 3
 
 
-# -- after an outage ------------------------------------------------------------------------------------------
+# -- after an outage ---------------------------------------------------------------------------------------------------
 
 
 def after_an_outage(seconds: float) -> Pair:

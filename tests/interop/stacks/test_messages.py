@@ -20,7 +20,7 @@ BULK = 20_000_000
 # A partner queues what it sends back without limit: this many bytes are on the way at most.
 WINDOW = 1 << 20
 CHANNELS = 50
-# One datagram in so many is lost where loss matters.
+# The share of datagrams lost, as one in this many, in the tests with loss.
 LOST_ONE_IN = 6
 UNRELIABLE = 200
 
