@@ -94,7 +94,9 @@ class ChannelReceiver:
                 channel.refuse_next = channel.next_was_reset = True
             return
         channel.incoming_reset = True
-        if channel.state is ChannelState.OPEN and not channel.confirmed:
+        if channel.state is ChannelState.CLOSING:
+            self._confirm(channel)
+        elif channel.state is ChannelState.OPEN and not channel.confirmed:
             # RFC 8832, 6: "receiving an SCTP stream-reset request for a stream on which no
             # DATA_CHANNEL_ACK message has been received indicates to the sender of
             # the corresponding DATA_CHANNEL_OPEN message the failure of the data
@@ -115,7 +117,7 @@ class ChannelReceiver:
     def refuse(self, stream_id: int) -> Channel:
         """Close a stream without a channel (RFC 8831, 6.7); a silent channel stands for it until that is done."""
         channel = Channel("", stream_id=stream_id)
-        channel.silent = True
+        channel.silent = channel.confirmed = True
         channel.state = ChannelState.CLOSING
         self._table.enter(channel, stream_id)
         self._sender.reset(stream_id)
@@ -153,7 +155,9 @@ class ChannelReceiver:
         """Process a message; return True if the application gets it and is to release `owed` bytes of the window."""
         if channel is None:
             self._on_unused_stream(event, now)
-        elif channel.state is ChannelState.CLOSING or channel.state is ChannelState.CLOSED:
+        elif channel.state is ChannelState.CLOSING:
+            self._confirm(channel)
+        elif channel.state is ChannelState.CLOSED:
             return False
         elif event.ppid == DCEP:
             self._control(event, channel)
@@ -164,7 +168,7 @@ class ChannelReceiver:
             # corresponding data channel."
             self.fail(channel, f"the peer sent a message with PPID {event.ppid}")
         else:
-            channel.confirmed = True
+            self._confirm(channel)
             return self._user_message(event, channel, owed)
         return False
 
@@ -220,7 +224,7 @@ class ChannelReceiver:
         if isinstance(message, AckMessage):
             # RFC 8832, 5.2: "Reception of this message tells the opener that the
             # data channel setup handshake is complete." A user message does the same.
-            channel.confirmed = True
+            self._confirm(channel)
         else:
             self.fail(channel, "the peer opened a channel on a stream that is in use")
 
@@ -272,8 +276,21 @@ class ChannelReceiver:
             channel.parts.append(event.data)
             channel.parts_ppid = event.ppid
 
+    def _confirm(self, channel: Channel) -> None:
+        """Record that the peer has the channel, and reset our stream if the application has closed it meanwhile.
+
+        Firefox forgets a channel whose stream is reset right behind its OPEN, and never resets its own stream. So the
+        reset waits for the ACK.
+        """
+        if channel.confirmed:
+            return
+        channel.confirmed = True
+        if channel.state is ChannelState.CLOSING and channel.id is not None:
+            self._sender.reset(channel.id)
+
     def _close(self, channel: Channel) -> None:
         channel.state = ChannelState.CLOSING
+        channel.confirmed = True  # an ACK that is still to come changes nothing
         self.drop_parts(channel)
         if channel.id is not None:
             self._sender.reset(channel.id)

@@ -186,8 +186,8 @@ class DataChannels:
     def close(self, channel: Channel, now: float) -> None:
         """Close a channel by resetting our stream after its queued messages (RFC 8831, section 6.7).
 
-        A channel that has not been announced to the peer closes at once, unless messages are queued on it. Further
-        calls do nothing.
+        A channel that has not been announced to the peer closes at once, unless messages are queued on it. If the peer
+        has not acknowledged the channel yet, the reset waits for the ACK. Further calls do nothing.
         """
         if channel.state is ChannelState.CLOSING or channel.state is ChannelState.CLOSED:
             return
@@ -195,7 +195,7 @@ class DataChannels:
             self._closed(channel)
             return
         channel.state = ChannelState.CLOSING
-        if channel.open_sent and channel.id is not None:
+        if channel.confirmed and channel.id is not None:
             self._sender.reset(channel.id)
 
     def release_window(self, size: int) -> None:
@@ -325,7 +325,7 @@ class DataChannels:
         for ppid, payload, size in channel.pending or ():
             self._sender.try_send(channel, ppid, payload, size, now)
         channel.pending = None
-        if channel.state is ChannelState.CLOSING and channel.id is not None:
+        if channel.state is ChannelState.CLOSING and channel.confirmed and channel.id is not None:
             self._sender.reset(channel.id)
         if channel.negotiated and channel.id is not None and channel.id in self._held:
             self._receiver.deliver_held(channel.id, now)

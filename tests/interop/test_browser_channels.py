@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -103,6 +104,17 @@ async def test_a_channel_closed_by_the_browser_closes_in_python(link: Link) -> N
     for ends in (await link.browser_opens("theirs"), await link.python_opens("ours")):
         await link.page.call("closeChannel", ends.index)
         await ends.closed()
+
+
+async def test_channels_closed_as_soon_as_they_are_open_close(link: Link) -> None:
+    await link.connect()
+    channels = [link.pc.createDataChannel(f"short {number}") for number in range(30)]
+    async with asyncio.timeout(30):
+        for channel in channels:
+            await channel.opened()
+            channel.close()
+        for channel in channels:
+            await channel.closed()
 
 
 async def test_a_channel_closed_by_both_at_once_closes(link: Link) -> None:

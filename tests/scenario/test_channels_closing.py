@@ -154,16 +154,21 @@ def test_messages_of_a_channel_closed_before_the_association_are_delivered() -> 
     assert kinds(pair.a, channel) == ["ChannelClosed"]
 
 
-def test_closing_before_the_ack() -> None:
+def test_resets_the_stream_of_a_channel_only_after_its_ack() -> None:
     pair = connected()
     channel = pair.a.machine.channels.create("x")
     pair.send(pair.a, channel, "kept")
     pair.drain()
     pair.close(pair.a, channel)
-    pair.settle()
+    pair.drain()
     # A -- OPEN, "kept" --> Z
-    # A -- RE-CONFIG -----> Z      then:
-    # A <-- ACK, RE-CONFIG -- Z
+    assert [
+        p for p in pair.network.to_z.passages if p.packet is not None and having(OutgoingSsnResetRequest)(p.packet)
+    ] == []
+    pair.settle()
+    # A <------- ACK ------- Z
+    # A ----- RE-CONFIG ---> Z
+    # A <---- RE-CONFIG ---- Z
     assert messages(pair.z) == ["kept"]
     assert kinds(pair.a, channel) == ["ChannelOpened", "ChannelClosed"]
     (announced,) = pair.z.of(ChannelAnnounced)
@@ -430,6 +435,7 @@ def test_reuses_of_a_stream_that_is_still_closing_are_limited() -> None:
     pair.run_until(lambda: first.state is ChannelState.CLOSED)
     second = pair.z.machine.channels.create("second")
     pair.send(pair.z, second, "fills it up")
+    pair.send(pair.z, second, "and is one too many")
     pair.close(pair.z, second)
     pair.settle(60)
     assert was_closed(pair.a, mine) == was_closed(pair.z, second) == 1
