@@ -20,6 +20,7 @@ from datachan.sctp.events import (
 )
 from datachan.sctp.records.cookie import StateCookieContent
 from datachan.sctp.records.keys import HMAC_IDENTIFIERS, Authenticator
+from datachan.sctp.serial import unwrap
 from datachan.sctp.states import MAY_ANSWER_HEARTBEAT, MAY_RECEIVE_DATA, MAY_RECEIVE_SACK, AssociationState
 from datachan.sctp.tcb import Tcb
 from datachan.sctp.wire import causes, extensions
@@ -144,6 +145,8 @@ def _handle_admitted(core: Core, tcb: Tcb, chunks: list[Chunk], now: float) -> b
         path = tcb.paths.follow_source(core.source)
         if path is None and not _names_known_address(tcb, chunks):
             return False
+        if path is not None and not path.confirmed:
+            paths.probe_again(core, path, now)
         # RFC 9260, 6.4 has replies go to the source of the request. On a path that does not work they would be lost.
         core.reply_to = path.address if path is not None and path.rank == 0 else None
     if core.t2.running:
@@ -214,6 +217,7 @@ def _handle_chunks(core: Core, tcb: Tcb, chunks: list[Chunk], now: float) -> Non
     """Process the chunks of a packet in order. This is the hot path: DATA directly, everything else by the table."""
     has_data = new_data = immediate = False
     may_receive_data = core.state in MAY_RECEIVE_DATA
+    newest_sack: Chunk | None = None
     for chunk in chunks:
         if isinstance(chunk, UserDataChunk):
             if not may_receive_data:
@@ -225,6 +229,10 @@ def _handle_chunks(core: Core, tcb: Tcb, chunks: list[Chunk], now: float) -> Non
             immediate = immediate or chunk.immediate
             new_data = data.handle_data(core, tcb, chunk) or new_data
         else:
+            if isinstance(chunk, SackChunk) and len(chunks) > 1:
+                newest_sack = newest_sack or _newest_sack(chunk, chunks)
+                if chunk is not newest_sack:
+                    continue
             handler = _HANDLERS.get(chunk.type)
             if not (_handle_unsupported(core, chunk) if handler is None else handler(core, tcb, chunk, now)):
                 break
@@ -237,6 +245,17 @@ def _handle_chunks(core: Core, tcb: Tcb, chunks: list[Chunk], now: float) -> Non
         tcb.tracker.packet_received(immediate, not new_data, core.options.sack_frequency)
         if core.state is _S.SHUTDOWN_SENT:
             shutdown.data_received(core, now)
+
+
+def _newest_sack(first: SackChunk, chunks: list[Chunk]) -> Chunk:
+    """Return the SACK of a packet that acknowledges most; the last of several with the same Cumulative TSN Ack.
+
+    RFC 9260, 6.2: "An SCTP receiver MUST NOT generate more than one SACK chunk for every incoming packet, other than to
+    update the offered window". So a packet of several older ones is made to cause work.
+    """
+    sacks = [chunk for chunk in chunks if isinstance(chunk, SackChunk)]
+    sacks.reverse()
+    return max(sacks, key=lambda sack: unwrap(sack.cumulative_tsn_ack, first.cumulative_tsn_ack))
 
 
 def _handle_unsupported(core: Core, chunk: Chunk) -> bool:

@@ -208,16 +208,25 @@ def schedule_heartbeat(core: Core, path: Path, now: float) -> None:
     failed gets its HEARTBEAT at once. As each one waits an RTO for its answer, that is one per RTO.
 
     With an interval of 0, heartbeats are off. Only unverified addresses are still probed, because section 5.4 forbids
-    data to them before they are verified.
+    data to them before they are verified. After Path.Max.Retrans probes without an answer they are not probed any
+    longer: the peer may have named the address of another host. See `probe_again`.
     """
     path.heartbeat_nonce = b""
-    if not path.confirmed or (path.in_question and path.heartbeat_interval > 0):
+    if not path.confirmed and not path.active:
+        path.heartbeat.stop()
+    elif not path.confirmed or (path.in_question and path.heartbeat_interval > 0):
         path.heartbeat.start(now, 0.0)
     elif path.heartbeat_interval > 0:
         jitter = int.from_bytes(core.entropy(2), "big") / 65536 - 0.5
         path.heartbeat.start(now, path.heartbeat_interval + path.rto * (1 + jitter))
     else:
         path.heartbeat.stop()
+
+
+def probe_again(core: Core, path: Path, now: float) -> None:
+    """Probe an unverified address once more, because a packet came from it, after its probes had ended."""
+    if not path.active and not path.heartbeat.running and core.state in MAY_HEARTBEAT:
+        send_heartbeat(core, path, now)
 
 
 def handle_heartbeat_timeouts(core: Core, tcb: Tcb, now: float) -> None:

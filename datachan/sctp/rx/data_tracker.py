@@ -74,7 +74,7 @@ class DataTracker:
             return False
         if tsn - self.cumulative_tsn > MAX_AHEAD:
             return False
-        return len(self._starts) < MAX_RANGES or tsn - 1 in self._ends or tsn + 1 in self._starts
+        return len(self._starts) < MAX_RANGES or self._joins_range(tsn)
 
     def record(self, tsn: int) -> None:
         """Record a TSN for which `is_new` returned True."""
@@ -83,7 +83,7 @@ class DataTracker:
         if tsn == self.cumulative_tsn + 1:
             self.cumulative_tsn = tsn
             if self._starts:
-                self._absorb_first_range()
+                self._absorb_ranges()
             return
         starts, ends = self._starts, self._ends
         i = bisect_right(starts, tsn)
@@ -106,8 +106,7 @@ class DataTracker:
             return False
         self.cumulative_tsn = new_cumulative_tsn
         self.highest_tsn = max(self.highest_tsn, new_cumulative_tsn)
-        while self._starts and self._starts[0] <= self.cumulative_tsn + 1:
-            self._absorb_first_range()
+        self._absorb_ranges()
         return True
 
     # -- when a SACK is sent -------------------------------------------------------------------------------------------
@@ -194,13 +193,20 @@ class DataTracker:
         if len(self._duplicates) < MAX_DUPLICATES:
             self._duplicates.append(tsn)
 
-    def _absorb_first_range(self) -> None:
-        if self._starts[0] <= self.cumulative_tsn + 1:
-            self.cumulative_tsn = max(self.cumulative_tsn, self._ends[0])
+    def _joins_range(self, tsn: int) -> bool:
+        """Return whether this TSN, which no range contains, is next to a range."""
+        i = bisect_right(self._starts, tsn)
+        return (i > 0 and self._ends[i - 1] == tsn - 1) or (i < len(self._starts) and self._starts[i] == tsn + 1)
+
+    def _absorb_ranges(self) -> None:
+        """Advance the cumulative TSN over the ranges that it has reached, and remove them."""
+        count = bisect_right(self._starts, self.cumulative_tsn + 1)
+        if count:
+            self.cumulative_tsn = max(self.cumulative_tsn, self._ends[count - 1])
             # RFC 5681, 4.2: a receiver "SHOULD send an immediate ACK when it receives a data segment that fills in all
             # or part of a gap in the sequence space."
             self._sack_requested = True
-            del self._starts[0], self._ends[0]
+            del self._starts[:count], self._ends[:count]
 
     def check_invariants(self) -> None:
         """Raise AssertionError when the ranges are not ascending, disjoint and above the cumulative TSN; for tests."""
