@@ -80,10 +80,12 @@ def build_init_ack(
 ) -> InitAckChunk:
     """Return our answer to an acceptable INIT.
 
-    It has Zero Checksum Acceptable only if the INIT has it. SCTP in pion up to 1.8.6 discards an INIT ACK with this
-    parameter, and only a peer that knows it can make use of it.
+    It lacks Zero Checksum Acceptable if the INIT has other optional parameters, and not this one. SCTP in pion up to
+    1.8.6 discards an INIT ACK with this parameter, and only a peer that knows it can make use of it. An INIT without
+    any is a repeated one of ours: the answer says what may be offered again.
     """
-    types = optional_types(init.parameters) | OPTIONAL - {ZERO_CHECKSUM_ACCEPTABLE}
+    types = optional_types(init.parameters)
+    types = types | OPTIONAL - {ZERO_CHECKSUM_ACCEPTABLE} if types else OPTIONAL
     parameters: list[Parameter] = [StateCookie(cookie), *extension_parameters(options, types)]
     parameters.extend(address_parameters(options.local_addresses, init.parameters))
     if options.authentication:

@@ -110,16 +110,22 @@ async def test_carries_unordered_messages(partner: Partner, we_offer: bool) -> N
         assert sorted(await receive(channel, len(messages))) == sorted(messages)  # type: ignore[type-var]
 
 
-def one_in(kind: str, number: int, _length: int) -> bool:
-    """Lose one datagram in `LOST_ONE_IN`, once the channel is open."""
-    return kind == "dtls" and number > 40 and number % LOST_ONE_IN == 0
+class Losses:
+    """Lose one datagram in `LOST_ONE_IN`, while `on`."""
+
+    def __init__(self) -> None:
+        self.on = False
+
+    def loses(self, kind: str, number: int, _length: int) -> bool:
+        return self.on and kind == "dtls" and number % LOST_ONE_IN == 0
 
 
 async def send_over_loss(partner: Partner, *, we_offer: bool, limit: dict[str, int]) -> None:
     """Send unreliable messages over a relay that loses datagrams, then a reliable message on another channel."""
     (name, value), *_ = limit.items()
+    losses = Losses()
     async with (
-        relaying(HOST, one_in, one_in) as relay,
+        relaying(HOST, losses.loses, losses.loses) as relay,
         linked(partner, HOST, we_offer=we_offer, relay=relay) as link,
     ):
         unreliable, reliable = await link.connect({"label": "unreliable", **limit}, {"label": "reliable"})
@@ -128,9 +134,11 @@ async def send_over_loss(partner: Partner, *, we_offer: bool, limit: dict[str, i
         assert event.get(name, value) == value
         arrived: list[str | bytes] = []
         unreliable.on("message", arrived.append)
+        losses.on = True
         for number in range(UNRELIABLE):
             unreliable.send(number.to_bytes(1000))
             await asyncio.sleep(0.001)
+        losses.on = False
         await echoed(reliable, "all is decided")
         async with asyncio.timeout(PATIENCE):
             while not arrived or relay.lost == 0:
