@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import enum
 from collections import deque
+from typing import Final
+
+
+DEFAULT_PRIORITY: Final = 256
+"""The priority "normal" of RFC 8831, section 6.4."""
 
 
 class ChannelState(enum.Enum):
@@ -68,7 +73,7 @@ class Channel:
         max_retransmits: int | None = None,
         negotiated: bool = False,
         stream_id: int | None = None,
-        priority: int = 256,
+        priority: int = DEFAULT_PRIORITY,
         announced: bool = False,
     ) -> None:
         self.label = label

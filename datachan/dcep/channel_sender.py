@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datachan.sctp import Association, InvalidState, InvalidStream
 
-from .channel import Channel
+from .channel import DEFAULT_PRIORITY, Channel
 from .control_messages import AckMessage, OpenMessage
 from .payload import DCEP
 
@@ -84,6 +84,12 @@ class ChannelSender:
         if self._association is None or channel.id is None or channel.id >= self._association.outbound_streams:
             return
         self._association.set_stream_priority(channel.id, max(channel.priority, 1))
+
+    def closed(self, channel: Channel) -> None:
+        """Give the stream of a closed channel the default priority, which is not stored."""
+        if channel.priority != DEFAULT_PRIORITY and channel.open_sent and self._association is not None:
+            if channel.id is not None and channel.id < self._association.outbound_streams:
+                self._association.set_stream_priority(channel.id, DEFAULT_PRIORITY)
 
     def control(self, channel: Channel, message: OpenMessage | AckMessage, now: float) -> None:
         """Send a control message.

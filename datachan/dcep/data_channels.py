@@ -380,6 +380,7 @@ class DataChannels:
 
     def _closed(self, channel: Channel, *, reusable: bool = True) -> None:
         self._table.remove(channel, reusable=reusable)
+        self._sender.closed(channel)
         self._report_end(channel, "")
 
     def _report_end(self, channel: Channel, reason: str, cause_code: int | None = None) -> None:

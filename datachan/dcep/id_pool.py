@@ -9,11 +9,16 @@ from typing import Final
 MAX_STREAMS: Final = 65535
 
 
+MAX_RESTING: Final = 1024
+"""The most returned identifiers that are kept unused as long as there are others. It bounds the streams that either side
+has any state for, however many channels open and close."""
+
+
 class IdPool:
     """The identifiers of one role in one association.
 
-    Identifiers that were never used come first: when our reset is complete, the peer may still be completing its own.
-    Among returned identifiers, the one that has been free for the longest time comes first.
+    Identifiers that were never used come first, because the peer may still be completing its own reset when ours is
+    complete. Once `MAX_RESTING` identifiers were returned, the one that has been free for the longest time comes first.
 
     Args:
         parity: 0 for the DTLS client, 1 for the server (RFC 8832, section 6).
@@ -28,7 +33,7 @@ class IdPool:
 
     def take(self, used: Container[int]) -> int | None:
         """Return an identifier that is not among the used ones, or None when none is left."""
-        while self._fresh < self._limit:
+        while self._fresh < self._limit and len(self._returned) < MAX_RESTING:
             candidate = self._fresh
             self._fresh += 2
             if candidate not in used:

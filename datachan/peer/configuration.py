@@ -93,6 +93,8 @@ class RTCConfiguration:
         alwaysNegotiateDataChannels: whether to offer a data section even before a channel is created.
         maxMessageSize: the longest message we accept, in bytes, announced as a=max-message-size; 0 for no limit. The
             default of 64 MiB is more than browsers send, and limits the memory one peer can make us use.
+        maxChannels: the most data channels of both sides together, 1 to 65,535: the number of SCTP streams. Each side may
+            open half of them. A server for strangers sets it, because each open channel takes about 5 kB.
         closeTimeout: how long `close` waits for acknowledgments without any progress, in seconds.
         iceTimeout: how long ICE looks for a path after the latest candidate, in seconds (RFC 8863).
         hostAddresses: the local addresses to gather instead of those of all interfaces.
@@ -115,6 +117,7 @@ class RTCConfiguration:
     iceCandidatePoolSize: int = 0
     alwaysNegotiateDataChannels: bool = False
     maxMessageSize: int = DEFAULT_MAX_MESSAGE_SIZE
+    maxChannels: int = 65535
     closeTimeout: float = 5.0
     iceTimeout: float = 39.5
     hostAddresses: Sequence[str] | None = None
@@ -210,10 +213,14 @@ def _items(name: str, values: Any, kind: type) -> tuple[Any, ...]:
 
 
 def _check_numbers(configuration: RTCConfiguration) -> None:
-    for name, largest in (("maxMessageSize", 2**63 - 1), ("iceCandidatePoolSize", 255)):
+    for name, smallest, largest in (
+        ("maxMessageSize", 0, 2**63 - 1),
+        ("maxChannels", 1, 65535),
+        ("iceCandidatePoolSize", 0, 255),
+    ):
         value = getattr(configuration, name)
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= largest:
-            raise ArgumentError(f"{name} is a number from 0 to {largest}, not {value!r}")
+        if isinstance(value, bool) or not isinstance(value, int) or not smallest <= value <= largest:
+            raise ArgumentError(f"{name} is a number from {smallest} to {largest}, not {value!r}")
     for name in ("closeTimeout", "iceTimeout"):
         value = getattr(configuration, name)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:

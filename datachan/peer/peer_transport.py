@@ -451,6 +451,7 @@ class PeerTransport:
             remote_port=remote_port,
             max_message_size=self._configuration.maxMessageSize,
             congestion_control=self._configuration.congestionControl,
+            streams=self._configuration.maxChannels,
         )
 
     def _stack_event(self, event: object) -> None:

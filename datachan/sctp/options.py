@@ -230,6 +230,7 @@ def data_channel_options(
     max_message_size: int = 0,
     congestion_control: str = "cubic",
     max_receive_window: int = 16 * 1024 * 1024,
+    streams: int = 65535,
 ) -> AssociationOptions:
     """Return the parameters for WebRTC data channels (RFC 8831).
 
@@ -241,9 +242,13 @@ def data_channel_options(
         max_message_size: the longest message accepted in bytes, as we announced it; 0 for no limit.
         congestion_control: see `AssociationOptions`.
         max_receive_window: see `AssociationOptions`.
+        streams: the most streams of each direction, and so the most data channels.
     """
     return AssociationOptions(
         remote_port=remote_port,
+        outbound_streams=streams,
+        inbound_streams=streams,
+        max_streams=streams,
         max_message_size=max_message_size,
         # Above the 200 ms that a peer may delay its SACK. The RFC's 1 s makes every loss of a last packet noticeable.
         rto_min=0.4,

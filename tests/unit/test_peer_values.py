@@ -123,6 +123,8 @@ def test_policies_may_be_given_as_w3c_strings() -> None:
     [
         RTCConfiguration(iceTransportPolicy="none"),  # type: ignore[arg-type]
         RTCConfiguration(maxMessageSize=-1),
+        RTCConfiguration(maxChannels=0),
+        RTCConfiguration(maxChannels=65536),
         RTCConfiguration(closeTimeout=-1),
         RTCConfiguration(portRange=(0, 100)),
         RTCConfiguration(portRange=(2000, 1999)),

@@ -79,7 +79,10 @@ class StreamScheduler:
 
     def set_priority(self, stream_id: int, priority: int) -> None:
         """Set the priority of a stream; each scheduler that uses priorities defines their meaning."""
-        self._priorities[stream_id] = priority
+        if priority == DEFAULT_PRIORITY:
+            self._priorities.pop(stream_id, None)
+        else:
+            self._priorities[stream_id] = priority
 
     def take_over(self, other: StreamScheduler) -> None:
         """Adopt the priorities that were set on another scheduler."""

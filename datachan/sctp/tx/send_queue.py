@@ -396,7 +396,7 @@ class SendQueue:
         return stream is None or not (stream.next_ssn or stream.next_unordered_mid or stream.messages)
 
     def used_streams(self) -> list[int]:
-        """Return the streams on which a message was ever queued."""
+        """Return the streams on which a message was queued since their last reset."""
         return list(self._streams)
 
     def pause(self, stream_ids: Sequence[int]) -> None:
@@ -405,7 +405,7 @@ class SendQueue:
             self._stream(stream_id).paused = True
 
     def resume(self, stream_ids: Sequence[int], *, reset: bool) -> None:
-        """Release paused streams, which continue with SSN 0 if they were reset."""
+        """Release paused streams, which continue with SSN 0 if they were reset; forget those with nothing queued."""
         for stream_id in stream_ids:
             stream = self._stream(stream_id)
             stream.paused = False
@@ -416,6 +416,8 @@ class SendQueue:
                 stream.next_unordered_mid = 0
             if stream.messages:
                 self._activate(stream_id)
+            elif reset and stream_id not in self._progressed:
+                del self._streams[stream_id]
 
     def restart(self) -> None:
         """Restart every stream with SSN 0, and every partly sent message from its first byte."""
