@@ -6,7 +6,6 @@ import enum
 from collections import deque
 from typing import Final
 
-
 DEFAULT_PRIORITY: Final = 256
 """The priority "normal" of RFC 8831, section 6.4."""
 

@@ -81,15 +81,17 @@ class ChannelSender:
         RFC 8831, 6.4 leaves the meaning to the scheduler. A peer may state 0, which would never be served: it counts
         as 1.
         """
-        if self._association is None or channel.id is None or channel.id >= self._association.outbound_streams:
-            return
-        self._association.set_stream_priority(channel.id, max(channel.priority, 1))
+        self._set_priority(channel, max(channel.priority, 1))
 
     def closed(self, channel: Channel) -> None:
         """Give the stream of a closed channel the default priority, which is not stored."""
-        if channel.priority != DEFAULT_PRIORITY and channel.open_sent and self._association is not None:
-            if channel.id is not None and channel.id < self._association.outbound_streams:
-                self._association.set_stream_priority(channel.id, DEFAULT_PRIORITY)
+        if channel.priority != DEFAULT_PRIORITY and channel.open_sent:
+            self._set_priority(channel, DEFAULT_PRIORITY)
+
+    def _set_priority(self, channel: Channel, priority: int) -> None:
+        if self._association is None or channel.id is None or channel.id >= self._association.outbound_streams:
+            return
+        self._association.set_stream_priority(channel.id, priority)
 
     def control(self, channel: Channel, message: OpenMessage | AckMessage, now: float) -> None:
         """Send a control message.

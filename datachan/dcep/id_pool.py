@@ -10,8 +10,8 @@ MAX_STREAMS: Final = 65535
 
 
 MAX_RESTING: Final = 1024
-"""The most returned identifiers that are kept unused as long as there are others. It bounds the streams that either side
-has any state for, however many channels open and close."""
+"""The most returned identifiers that are kept unused as long as there are others. It bounds the streams for which
+either side has state, however many channels open and close."""
 
 
 class IdPool:

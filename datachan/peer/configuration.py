@@ -93,7 +93,7 @@ class RTCConfiguration:
         alwaysNegotiateDataChannels: whether to offer a data section even before a channel is created.
         maxMessageSize: the longest message we accept, in bytes, announced as a=max-message-size; 0 for no limit. The
             default of 64 MiB is more than browsers send, and limits the memory one peer can make us use.
-        maxChannels: the most data channels of both sides together, 1 to 65,535: the number of SCTP streams. Each side may
+        maxChannels: the most data channels of both sides together, which is the number of SCTP streams. Each side may
             open half of them. A server for strangers sets it, because each open channel takes about 5 kB.
         closeTimeout: how long `close` waits for acknowledgments without any progress, in seconds.
         iceTimeout: how long ICE looks for a path after the latest candidate, in seconds (RFC 8863).

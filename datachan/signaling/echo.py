@@ -40,8 +40,8 @@ class EchoOptions:
         max_sessions: Calls at the same time.
         max_connecting_per_address: Calls of one address (IPv6: of one /64) that are not connected yet. One more ends
             the oldest of them. The oldest of all such calls also gives way when `max_sessions` is reached.
-        max_channels: Channels of one call at the same time. The connection has streams for twice as many, so that a caller
-            cannot open more. Channels that are closed but not given up by the caller count, too.
+        max_channels: Channels of one call at the same time. The connection has streams for twice as many, because the
+            caller may open half of them. A closed channel counts until the caller closes it, too.
         max_message_size: Bytes of one message. It is announced to the caller, which then sends none longer.
         max_bytes_per_call: Bytes of messages on their way back to one caller. A call that exceeds this is ended: its
             caller sends without reading.
