@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
+from datachan.token_bucket import TokenBucket
+
 from . import admission
 from .addresses import TransportAddress, is_unicast, usable_addresses
 from .association import Association, AssociationState
@@ -22,7 +24,6 @@ from .options import AssociationOptions, EndpointOptions
 from .records.cookie import CookieSealer, StateCookieContent
 from .records.init import LONGEST_PRESERVATIVE
 from .records.keys import RANDOM_LENGTH
-from .token_bucket import TokenBucket
 from .wire import causes
 from .wire.chunks import INIT, SHUTDOWN_ACK, AbortChunk, Chunk, CookieEchoChunk, InitChunk
 from .wire.packet import Packet, parse_packet_untrusted, serialize_packet

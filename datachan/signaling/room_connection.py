@@ -10,7 +10,6 @@ from typing import Final
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from datachan.signaling.limits import TokenBucket
 from datachan.signaling.room_messages import (
     MAX_MESSAGE_SIZE,
     BadMessage,
@@ -22,6 +21,7 @@ from datachan.signaling.room_messages import (
 )
 from datachan.signaling.rooms import Member, Rooms
 from datachan.signaling.server_options import ServerOptions
+from datachan.token_bucket import TokenBucket
 
 _CLOSING_TIMEOUT: Final = 2.0
 
@@ -69,7 +69,7 @@ class RoomConnection:
         self._rooms = rooms
         self._options = options
         self._clock = clock
-        self._bucket = TokenBucket(options.message_burst, options.messages_per_second, clock())
+        self._bucket = TokenBucket(options.messages_per_second, options.message_burst, clock())
         self._faults = 0
         self._member: Member | None = None
         self._outbound: asyncio.Queue[str | _CloseWith] = asyncio.Queue()

@@ -76,7 +76,7 @@ class SignalingServer:
         self._started = clock()
         self._connections: set[RoomConnection] = set()
         self._connections_of: Counter[str] = Counter()
-        self._offers = KeyedLimiter(self.options.offer_burst, self.options.offers_per_second)
+        self._offers = KeyedLimiter(self.options.offers_per_second, self.options.offer_burst)
 
     def create_app(self) -> web.Application:
         """Return the application. It closes every WebSocket and every call when it shuts down."""

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from datachan.sctp.addresses import WILDCARDS, TransportAddress, normalize
 from datachan.sctp.admission import refuse_untrusted
-from datachan.sctp.token_bucket import TokenBucket
+from datachan.token_bucket import TokenBucket
 from datachan.trace import Tap, open_tap
 from datachan.udp import Address, UdpSocket, header_length, route_mtu, source_address
 
