@@ -111,6 +111,20 @@ def has_carrier(interface: str) -> bool:
     return bool(struct.unpack_from("16xh", answer)[0] & _IFF_RUNNING)
 
 
+def source_of_default_route(family: int) -> str | None:
+    """Return the local address from which packets to the Internet leave; None without a default route.
+
+    Connecting a UDP socket only asks the system for the route; no packet is sent.
+    """
+    somewhere = "2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1"
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.connect((somewhere, 9))
+            return str(sock.getsockname()[0])
+    except OSError:
+        return None
+
+
 def header_length(host: str) -> int:
     """Return the bytes of IP and UDP headers in a packet to or from an address."""
     return (_IPV6_HEADER if ":" in host else _IPV4_HEADER) + _UDP_HEADER

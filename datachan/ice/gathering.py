@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
+import logging
 import random
 import socket
 from collections.abc import Callable, Coroutine, Sequence
@@ -25,7 +26,10 @@ from datachan.ice.link import DatagramLink, TransportAddress
 from datachan.ice.protocol import IceProtocol
 from datachan.ice.relay import RelayLink, TurnStreamClient, TurnUdpClient, connect_turn_stream, connect_turn_udp
 from datachan.ice.servers import ServerAddress
-from datachan.udp import UdpSocket, has_reader_support
+from datachan.name_lookup import look_up
+from datachan.udp import UdpSocket, has_reader_support, source_of_default_route
+
+logger = logging.getLogger("datachan.ice")
 
 LOOPBACK_ADDRESSES: Final = ("127.0.0.1", "::1")
 _MAX_HOST_ADDRESSES: Final = 32
@@ -104,7 +108,14 @@ class Gatherer:
             for address in interface_addresses
             if not ipaddress.ip_address(address).is_loopback and address not in unusable
         ]
-        chosen = _interleave(ordinary)[:_MAX_HOST_ADDRESSES]
+        ranked = _interleave(_default_route_first(ordinary))
+        chosen, left_out = ranked[:_MAX_HOST_ADDRESSES], ranked[_MAX_HOST_ADDRESSES:]
+        if left_out:
+            self.problems.append(
+                f"this host has {len(ranked)} addresses; only {len(chosen)} were tried, without {_shortened(left_out)}"
+                " (hostAddresses chooses others)"
+            )
+            logger.info("%s", self.problems[-1])
         offers_loopback = self._loopback
         if offers_loopback is None:
             offers_loopback = not chosen or self._peer_offers_loopback()
@@ -130,7 +141,11 @@ class Gatherer:
         try:
             link = await self._bind(address)
         except OSError as error:
-            self.problems.append(f"could not bind {address} ({error.strerror or error})")
+            reason = error.strerror or str(error)
+            if self._ports is not None and error.errno == errno.EADDRINUSE:
+                reason = f"every port of portRange {self._ports[0]}-{self._ports[1]} is in use"
+            self.problems.append(f"could not bind {address} ({reason})")
+            logger.warning("%s", self.problems[-1])
             return None
         protocol = agent.make_protocol()
         protocol.attach(link)
@@ -212,12 +227,13 @@ class Gatherer:
     async def _connect_relay(self, server: ServerAddress) -> RelayLink:
         """Connect to a TURN server. Raises OSError."""
         name = (server.host, server.port)
-        if server.transport == "tcp":
-            stream = TurnStreamClient(name, server.username, server.credential, turn.DEFAULT_ALLOCATION_LIFETIME, 0)
-            return RelayLink(stream, await connect_turn_stream(name, stream, secure=server.secure))
         addresses = await _resolve(server.host, server.port, socket.AF_UNSPEC)
         if not addresses:
             raise OSError("the name has no address")
+        if server.transport == "tcp":
+            stream = TurnStreamClient(name, server.username, server.credential, turn.DEFAULT_ALLOCATION_LIFETIME, 0)
+            tls_name = server.host if server.secure else None
+            return RelayLink(stream, await connect_turn_stream(addresses, stream, tls_name=tls_name))
         client = TurnUdpClient(addresses[0], server.username, server.credential, turn.DEFAULT_ALLOCATION_LIFETIME, 0)
         fast = self._fast_path and has_reader_support(asyncio.get_running_loop())
         return RelayLink(client, await connect_turn_udp(addresses[0], client, fast_path=fast))
@@ -254,6 +270,18 @@ def _in_random_turn(ports: tuple[int, int]) -> list[int]:
     return [*range(start, last + 1), *range(first, start)]
 
 
+def _default_route_first(addresses: Sequence[str]) -> list[str]:
+    """Return the addresses with those first from which the default routes of IPv4 and IPv6 send."""
+    sources = [source_of_default_route(family) for family in (socket.AF_INET6, socket.AF_INET)]
+    return sorted(addresses, key=lambda address: address not in sources)
+
+
+def _shortened(addresses: Sequence[str]) -> str:
+    """Return the first four addresses, and how many others there are."""
+    more = f" and {len(addresses) - 4} more" if len(addresses) > 4 else ""
+    return ", ".join(addresses[:4]) + more
+
+
 def _interleave(addresses: Sequence[str]) -> list[str]:
     """Return IPv6 and IPv4 addresses in turns, IPv6 first (RFC 8421, 4), so that neither waits for all of the other."""
     six = [address for address in addresses if ":" in address]
@@ -275,9 +303,9 @@ async def _resolve(host: str, port: int, family: int) -> list[TransportAddress]:
         own = socket.AF_INET6 if numeric.version == 6 else socket.AF_INET
         return [(host, port)] if family in (socket.AF_UNSPEC, own) else []
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, family=family, type=socket.SOCK_DGRAM)
+        found = await look_up(host, family)
     except socket.gaierror as error:
         if error.errno in (socket.EAI_ADDRFAMILY, socket.EAI_NODATA) and family != socket.AF_UNSPEC:
             return []
         raise
-    return [(str(address[0]), int(address[1])) for *_, address in found]
+    return [(str(address[0]), port) for address in found]

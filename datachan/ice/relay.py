@@ -367,9 +367,29 @@ async def connect_turn_udp(address: TransportAddress, client: TurnUdpClient, *, 
     return link
 
 
-async def connect_turn_stream(address: TransportAddress, client: TurnStreamClient, *, secure: bool) -> DatagramLink:
-    """Connect a TURN client to its server over TCP, or TLS with the system's certificates. Raises OSError."""
+async def connect_turn_stream(
+    addresses: Sequence[TransportAddress], client: TurnStreamClient, *, tls_name: str | None
+) -> DatagramLink:
+    """Connect a TURN client to its server over TCP, or TLS with the system's certificates.
+
+    Args:
+        addresses: the addresses of the server, which are tried in turn.
+        client: the client.
+        tls_name: the name in the server's certificate; None uses TCP without TLS.
+
+    Raises:
+        OSError: no address accepts a connection; the error is that of the last one.
+    """
     loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_connection(lambda: client, address[0], address[1], ssl=secure or None)
-    transport.set_write_buffer_limits(high=_STREAM_HIGH_WATER)
+    for address in addresses:
+        try:
+            transport, _ = await loop.create_connection(
+                lambda: client, *address, ssl=tls_name is not None or None, server_hostname=tls_name
+            )
+        except OSError:
+            if address == addresses[-1]:
+                raise
+        else:
+            transport.set_write_buffer_limits(high=_STREAM_HIGH_WATER)
+            break
     return StreamLink(client)

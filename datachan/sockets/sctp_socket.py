@@ -12,6 +12,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
 
+from datachan.name_lookup import look_up
 from datachan.sctp import AssociationOptions, AssociationStats, InvalidState
 from datachan.sctp.addresses import TransportAddress
 
@@ -19,7 +20,6 @@ from . import option_handlers
 from .ancillary import Address, Ancillary, AuthInfo, DstAddr, InitMsg, PeerAddress, PrInfo, SndInfo
 from .constants import UDP_ENCAPSULATION_PORT, BindxAction, MessageFlag, NextFlag, PrPolicy, SendFlag
 from .host_addresses import numeric_host, to_engine, with_scope
-from .name_lookup import look_up
 from .notifications import Notification
 from .option_values import SocketOption, UdpEncaps
 from .pysctp import PySctpNames

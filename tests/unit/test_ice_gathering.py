@@ -206,6 +206,96 @@ def test_addresses_of_interfaces_without_a_carrier_are_left_out() -> None:
     assert found.stdout.strip() == "['192.0.2.1']", found.stderr
 
 
+MANY_ADDRESSES = """
+import asyncio, logging
+from datachan.ice import IceError, IceTransport
+
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+
+async def main():
+    ice = IceTransport(controlling=True, patience=0.1)
+    await ice.gather()
+    addresses = [candidate.address for candidate in ice.local_candidates]
+    print(len(addresses), addresses[:2])
+    ice.set_remote("user", "x" * 24)
+    try:
+        await ice.start()
+    except IceError as error:
+        print(error)
+    await ice.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif("sys.platform != 'linux'", reason="network namespaces are Linux's")
+def test_of_many_addresses_those_of_the_default_routes_are_offered_first() -> None:
+    many = "\n".join(f"ip address add 198.51.100.{number}/32 dev crowd" for number in range(1, 41))
+    with network(
+        f"""
+        ip link set lo up
+        ip link add crowd type veth peer name other
+        {many}
+        ip link set crowd up
+        ip link set other up
+        ip link add eth0 type veth peer name peer0
+        ip address add 192.0.2.2/24 dev eth0
+        ip address add fd00::2/64 dev eth0 nodad
+        ip link set eth0 up
+        ip link set peer0 up
+        ip route add default via 192.0.2.1
+        ip -6 route add default via fd00::1
+        """
+    ):
+        found = subprocess.run(
+            [sys.executable, "-X", "dev", "-c", MANY_ADDRESSES],
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert found.stdout.startswith("32 ['fd00::2', '192.0.2.2']"), found.stdout + found.stderr
+    left_out = "this host has 42 addresses; only 32 were tried, without 198.51.100.31"
+    assert left_out in found.stdout
+    assert left_out in found.stderr
+
+
+HANGING_RESOLVER = """
+import asyncio, socket, time
+
+def getaddrinfo(*arguments, **options):
+    time.sleep(30)
+
+socket.getaddrinfo = getaddrinfo
+
+from datachan.ice import IceServer, IceTransport
+
+async def main():
+    names = ("stun:stun.example.net", "turn:turn.example.net", "turns:turn.example.net")
+    ice = IceTransport(
+        controlling=True, host_addresses=["127.0.0.1"], gather_timeout=0.2, servers=[IceServer(names, "user", "secret")]
+    )
+    await ice.gather()
+    print([candidate.type for candidate in ice.local_candidates])
+    await ice.close()
+
+asyncio.run(main())
+"""
+
+
+def test_a_resolver_that_hangs_delays_neither_gathering_nor_the_end_of_the_program() -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", HANGING_RESOLVER],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert (found.stdout.strip(), found.stderr) == ("['host']", "")
+
+
 @pytest.mark.parametrize("fast_path", [True, False])
 async def test_a_request_without_a_route_fails_at_once(fast_path: bool) -> None:
     with network("ip link set lo up"):
@@ -327,6 +417,7 @@ async def test_sockets_share_a_range_of_ports_until_all_are_in_use(fast_path: bo
 
         assert found == []
         assert "could not bind 127.0.0.1" in failure
+        assert f"every port of portRange {ports[0]}-{ports[1]} is in use" in failure
         await made.pop().close()
         found, _, _ = await gathered(host_addresses=["127.0.0.1"], ports=ports, fast_path=fast_path)
         assert [ports[0] <= candidate.port <= ports[1] for candidate in found] == [True]
