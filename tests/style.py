@@ -1,7 +1,7 @@
 """Check the plain English of docstrings, comments and documents, where ruff cannot (`python -m tests.style`).
 
-Three rules: the docstring of a function in datachan/ begins with a verb, nothing uses the words in `UNPLAIN`, and a
-comment that names a section is a line of dashes that ends in column 120.
+Four rules: the docstring of a function in datachan/ begins with a verb, the function has at most 40 lines, nothing uses
+the words in `UNPLAIN`, and a comment that names a section is a line of dashes that ends in column 120.
 Quotations and code are exempt.
 """
 
@@ -42,6 +42,7 @@ NOT_A_VERB: Final = frozenset(_NOT_VERBS.split())
 _UNPLAIN = re.compile(rf"\b({'|'.join(UNPLAIN)})\b", re.IGNORECASE)
 _SECTION = re.compile(r" *# -- .*?(-*)$")
 SECTION_WIDTH: Final = 120
+MAX_FUNCTION_LINES: Final = 40
 _CODE = re.compile(r"```.*?```|`[^`]*`", re.DOTALL)
 
 
@@ -65,6 +66,22 @@ def verbless_docstrings(source: str) -> Iterator[tuple[int, str]]:
         docstring = ast.get_docstring(node)
         if docstring and not begins_with_a_verb(docstring):
             yield node.body[0].lineno, f"{node.name}: begin with a verb: {docstring.splitlines()[0][:60]}"
+
+
+def long_functions(source: str) -> Iterator[tuple[int, str]]:
+    """Yield line and complaint for each function longer than `MAX_FUNCTION_LINES`, its docstring not counted."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        first = node.body[0]
+        documentation = _lines(first) if ast.get_docstring(node) is not None else 0
+        length = _lines(node) - documentation
+        if length > MAX_FUNCTION_LINES:
+            yield node.lineno, f"{node.name}: split the function: {length} lines, at most {MAX_FUNCTION_LINES}"
+
+
+def _lines(node: ast.stmt) -> int:
+    return (node.end_lineno or node.lineno) - node.lineno + 1
 
 
 def _without_quotations(text: str) -> str:
@@ -101,6 +118,7 @@ def complaints(path: Path) -> Iterator[str]:
         found += uneven_sections(source)
     if name.parts[0] == "datachan" and path.suffix == ".py":
         found += verbless_docstrings(source)
+        found += long_functions(source)
     for line, complaint in sorted(found):
         yield f"{name}:{line}: {complaint}"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.style import begins_with_a_verb, uneven_sections, unplain_words, verbless_docstrings
+from tests.style import begins_with_a_verb, long_functions, uneven_sections, unplain_words, verbless_docstrings
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,10 @@ def test_reports_a_section_comment_of_another_width() -> None:
     even = "# -- private " + 107 * "-"
     source = f"{even}\n# -- private ---\n# -- private\n{even}-\nx = 1  # -- no section\n"
     assert [line for line, _ in uneven_sections(source)] == [2, 3, 4]
+
+
+def test_reports_a_function_of_more_than_40_lines_without_its_docstring() -> None:
+    docstring = '    """Count.\n\n    Slowly.\n    """\n'
+    fits = "def fits():\n" + docstring + "    x = 1\n" * 39
+    does_not_fit = "async def does_not_fit():\n" + docstring + "    x = 1\n" * 40
+    assert [line for line, _ in long_functions(fits + does_not_fit)] == [45]
