@@ -88,6 +88,18 @@ def session_options(sctp_options: AssociationOptions, zero_checksum: bool = True
     )
 
 
+def _with_packet_sizes(options: AssociationOptions, mtu: int, max_mtu: int | None, overhead: int) -> AssociationOptions:
+    """Return the options with the sizes of packets that fit into DTLS records; the arguments are those of `Stack`."""
+    base = min(options.max_packet_size, largest_packet(mtu))
+    return dataclasses.replace(
+        options,
+        base_packet_size=base,
+        max_packet_size=base if max_mtu is None else largest_packet(max(mtu, max_mtu)),
+        path_mtu_discovery=max_mtu is not None,
+        packet_overhead=overhead + RECORD_OVERHEAD,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class SessionInits:
     """Both sides' INIT chunks, when signaling carried them (draft-hancke-tsvwg-snap).
@@ -176,16 +188,8 @@ class Stack:
             mtu=mtu,
             handshake_timeout=handshake_timeout,
         )
-        options = dataclasses.replace(
-            session_options(sctp_options, zero_checksum),
-            base_packet_size=min(sctp_options.max_packet_size, largest_packet(mtu)),
-            max_packet_size=min(sctp_options.max_packet_size, largest_packet(mtu))
-            if max_mtu is None
-            else largest_packet(max(mtu, max_mtu)),
-            path_mtu_discovery=max_mtu is not None,
-            packet_overhead=overhead + RECORD_OVERHEAD,
-        )
-        self.association = Association(options, entropy)
+        options = session_options(sctp_options, zero_checksum)
+        self.association = Association(_with_packet_sizes(options, mtu, max_mtu, overhead), entropy)
         self.channels = channels
         self.packets_sent = self.packets_received = self.bytes_sent = self.bytes_received = 0
         self._tap = tap

@@ -196,44 +196,48 @@ def _add_transport(
     for pair in ice.pairs:
         pair_id = report.add(_pair(now, pair, ice, numbers))
         selected = pair_id if pair.selected else selected
-    dtls = None if transport.stack is None else transport.stack.dtls
-    connected = dtls is not None and transport.dtls_connected
-    report.add(
-        RTCTransportStats(
-            now,
-            "transport",
-            "transport",
-            packetsSent=ice.packets_sent,
-            packetsReceived=ice.packets_received,
-            bytesSent=ice.bytes_sent,
-            bytesReceived=ice.bytes_received,
-            iceRole="controlling" if transport.ice.is_controlling else "controlled",
-            iceLocalUsernameFragment=transport.ice.username_fragment,
-            iceState=transport.ice.state.value,
-            dtlsState="new" if sctp is None else sctp.transport.state,
-            dtlsRole={None: "unknown", True: "client", False: "server"}[transport.is_dtls_client],
-            dtlsCipher=dtls.cipher if dtls is not None and connected else None,
-            tlsVersion=dtls.version_code if dtls is not None and connected else None,
-            selectedCandidatePairId=selected,
-            selectedCandidatePairChanges=transport.selected_pair_changes,
-            localCertificateId=report.add(_certificate(now, "local", certificate.certificate.der)),
-            remoteCertificateId=_remote_certificate(report, now, transport),
-        )
-    )
+    stats = _transport(now, transport, ice, "new" if sctp is None else sctp.transport.state)
+    stats.selectedCandidatePairId = selected
+    stats.localCertificateId = report.add(_certificate(now, "local", certificate.certificate.der))
+    stats.remoteCertificateId = _remote_certificate(report, now, transport)
+    report.add(stats)
     if numbers is not None:
-        report.add(
-            RTCSctpTransportStats(
-                now,
-                "sctp-transport",
-                "sctp-transport",
-                transportId="transport",
-                smoothedRoundTripTime=numbers.srtt,
-                congestionWindow=numbers.cwnd,
-                receiverWindow=numbers.peer_rwnd,
-                mtu=numbers.mtu,
-                unackData=numbers.unacknowledged_chunks,
-            )
-        )
+        report.add(_sctp_transport(now, numbers))
+
+
+def _transport(now: datetime, transport: PeerTransport, ice: IceStats, dtls_state: str) -> RTCTransportStats:
+    dtls = transport.stack.dtls if transport.stack is not None and transport.dtls_connected else None
+    return RTCTransportStats(
+        now,
+        "transport",
+        "transport",
+        packetsSent=ice.packets_sent,
+        packetsReceived=ice.packets_received,
+        bytesSent=ice.bytes_sent,
+        bytesReceived=ice.bytes_received,
+        iceRole="controlling" if transport.ice.is_controlling else "controlled",
+        iceLocalUsernameFragment=transport.ice.username_fragment,
+        iceState=transport.ice.state.value,
+        dtlsState=dtls_state,
+        dtlsRole={None: "unknown", True: "client", False: "server"}[transport.is_dtls_client],
+        dtlsCipher=None if dtls is None else dtls.cipher,
+        tlsVersion=None if dtls is None else dtls.version_code,
+        selectedCandidatePairChanges=transport.selected_pair_changes,
+    )
+
+
+def _sctp_transport(now: datetime, numbers: AssociationStats) -> RTCSctpTransportStats:
+    return RTCSctpTransportStats(
+        now,
+        "sctp-transport",
+        "sctp-transport",
+        transportId="transport",
+        smoothedRoundTripTime=numbers.srtt,
+        congestionWindow=numbers.cwnd,
+        receiverWindow=numbers.peer_rwnd,
+        mtu=numbers.mtu,
+        unackData=numbers.unacknowledged_chunks,
+    )
 
 
 def _add_candidates(report: RTCStatsReport, now: datetime, transport: PeerTransport, ice: IceStats) -> None:

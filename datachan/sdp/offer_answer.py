@@ -85,25 +85,7 @@ def create_answer(
     data_index = offer.data_index if local is not None else None
     if local is not None and data_index is not None:
         theirs = offer.sections[data_index]
-        answer = _data_section(local, setup, mid=theirs.mid, like=theirs)
-        if theirs.transport is not None and answer.transport is not None:
-            # RFC 8829, 5.3.1: "the "a=ice-options" line, with the "trickle" option as specified in [RFC8840], Section
-            # 4.1.3 and the "ice2" option as specified in [RFC8445], Section 10, is only included if such an option was
-            # present in the offer."
-            options = replace(answer.transport, trickle=theirs.transport.trickle, ice2=theirs.transport.ice2)
-            answer = replace(answer, transport=options)
-        if theirs.transport is None or theirs.transport.tls_id is None:
-            # RFC 8842, 5.3: "If the answerer receives an offer that does not contain an SDP "tls-id" attribute, the
-            # answerer MUST NOT insert a "tls-id" attribute in the answer."
-            answer = _without_tls_id(answer)
-        if not theirs.sctp_init:
-            # draft-hancke-tsvwg-snap: "An endpoint not supporting the extension described in this document MUST NOT
-            # include a "a=sctp-init" attribute in its answer." The same holds when the offer has no valid INIT: the
-            # association is then set up by the four-way handshake.
-            answer = replace(answer, sctp_init=None)
-        # RFC 8829, 5.3.1: "if media "m=" sections are bundled into a data "m=" section, then certain TRANSPORT and
-        # IDENTICAL attributes may also appear in the data "m=" section". Firefox requires it with max-bundle.
-        sections[data_index] = replace(answer, rtcp_mux=theirs.rtcp_mux)
+        sections[data_index] = _answered(theirs, _data_section(local, setup, mid=theirs.mid, like=theirs))
     # RFC 9143, 7.3: "The answerer is only allowed to include a BUNDLE group in an initial BUNDLE answer if the
     # offerer requested the BUNDLE group to be created in the corresponding initial BUNDLE offer". If we reject the
     # tagged section (audio or video), the data section becomes the tagged one (7.3.1). With a shared transport
@@ -251,6 +233,28 @@ def _data_section(local: LocalData, setup: str, *, mid: str | None, like: Sectio
         sctp_init=local.sctp_init if DATA_FORMAT in formats else None,
         port_in_sctpmap=like is not None and like.port_in_sctpmap,
     )
+
+
+def _answered(theirs: Section, answer: Section) -> Section:
+    """Return our data section without what the offer does not have, and with the attributes that the offer requires."""
+    if theirs.transport is not None and answer.transport is not None:
+        # RFC 8829, 5.3.1: "the "a=ice-options" line, with the "trickle" option as specified in [RFC8840], Section
+        # 4.1.3 and the "ice2" option as specified in [RFC8445], Section 10, is only included if such an option was
+        # present in the offer."
+        options = replace(answer.transport, trickle=theirs.transport.trickle, ice2=theirs.transport.ice2)
+        answer = replace(answer, transport=options)
+    if theirs.transport is None or theirs.transport.tls_id is None:
+        # RFC 8842, 5.3: "If the answerer receives an offer that does not contain an SDP "tls-id" attribute, the
+        # answerer MUST NOT insert a "tls-id" attribute in the answer."
+        answer = _without_tls_id(answer)
+    if not theirs.sctp_init:
+        # draft-hancke-tsvwg-snap: "An endpoint not supporting the extension described in this document MUST NOT
+        # include a "a=sctp-init" attribute in its answer." The same holds when the offer has no valid INIT: the
+        # association is then set up by the four-way handshake.
+        answer = replace(answer, sctp_init=None)
+    # RFC 8829, 5.3.1: "if media "m=" sections are bundled into a data "m=" section, then certain TRANSPORT and
+    # IDENTICAL attributes may also appear in the data "m=" section". Firefox requires it with max-bundle.
+    return replace(answer, rtcp_mux=theirs.rtcp_mux)
 
 
 def _refused(section: Section) -> Section:

@@ -74,11 +74,7 @@ class RTCIceCandidate:
         self.sdpMid, self.sdpMLineIndex = sdpMid, sdpMLineIndex
         self._text, self._parsed = candidate, None
         if candidate is not None:
-            if sdpMid is None and sdpMLineIndex is None:
-                raise TypeError("Candidate must have either sdpMid or sdpMLineIndex")
-            self._parsed = parse_candidate_untrusted(candidate)
-            self._set_parts(self._parsed)
-            self.usernameFragment = usernameFragment or self._parsed.username_fragment
+            self._parse(candidate, usernameFragment)
             return
         if (
             component is None
@@ -95,7 +91,11 @@ class RTCIceCandidate:
         self.relatedAddress, self.relatedPort, self.tcpType = relatedAddress, relatedPort, tcpType
         self.usernameFragment = usernameFragment
 
-    def _set_parts(self, candidate: IceCandidate) -> None:
+    def _parse(self, text: str, username_fragment: str | None) -> None:
+        if self.sdpMid is None and self.sdpMLineIndex is None:
+            raise TypeError("Candidate must have either sdpMid or sdpMLineIndex")
+        candidate = self._parsed = parse_candidate_untrusted(text)
+        self.usernameFragment = username_fragment or candidate.username_fragment
         self.component, self.foundation = candidate.component, candidate.foundation
         self.ip, self.port, self.priority = candidate.address, candidate.port, candidate.priority
         self.protocol, self.type, self.tcpType = candidate.transport, candidate.type, candidate.tcp_type
