@@ -196,6 +196,7 @@ class Stack:
         self._inits = inits
         self._events: list[StackEvent] = []
         self._started = False
+        self._suspended = False
         self._connected = False
         self._closed = False
         self._close_wanted = False
@@ -238,12 +239,31 @@ class Stack:
             max_mtu: as for the constructor; 0 for no path MTU discovery.
             overhead: as for the constructor.
         """
+        self._suspended = False
+        self.dtls.release_deadline(now)
         base = self.association.options.base_packet_size
         self.association.path_changed(now, max(largest_packet(max_mtu), base), overhead + RECORD_OVERHEAD)
 
     def path_alive(self, now: float) -> None:
         """Retransmit at once what waits for a backed-off timer, because the transport has heard from the peer."""
+        self.dtls.release_deadline(now)
         self.association.path_alive(now)
+
+    def path_silent(self, now: float) -> None:
+        """Stop the clock of the handshake timeout until `path_alive`, because nothing arrives from the peer."""
+        self.dtls.hold_deadline(now)
+
+    def path_lost(self, now: float) -> None:
+        """Send nothing and run no timer until `path_changed`, because there is no path to the peer.
+
+        Messages stay queued. Timers that go on would count the outage as a failure of the peer (RFC 9260, 8.1), and
+        would end an association that a new path can continue.
+        """
+        if self.association.state is AssociationState.SHUTDOWN_ACK_SENT:
+            self._finish_shutdown(now)
+            return
+        self._suspended = True
+        self.dtls.hold_deadline(now)
 
     @property
     def dont_fragment(self) -> bool:
@@ -267,7 +287,7 @@ class Stack:
 
     def handle_timeout(self, now: float) -> None:
         """Run the timers that are due."""
-        if self._closed:
+        if self._closed or self._suspended:
             return
         self.dtls.handle_timeout(now)
         self._after_dtls(now)
@@ -278,7 +298,7 @@ class Stack:
 
     def next_timeout(self) -> float | None:
         """Return the time of the next `handle_timeout`; None when no timer runs."""
-        if self._closed or not self._started:
+        if self._closed or not self._started or self._suspended:
             return None
         of_dtls = self.dtls.next_timeout()
         of_sctp = self.association.next_timeout() if self._connected else None
@@ -288,7 +308,7 @@ class Stack:
 
     def datagrams_to_send(self, now: float) -> list[bytes]:
         """Return the next UDP payloads to send; call again until the list is empty."""
-        if not self._started:
+        if not self._started or self._suspended:
             return []
         for _ in range(_ROUNDS):
             if self._closed or not self._connected:
@@ -375,6 +395,11 @@ class Stack:
             self._finish(StackClosed(f"{who} closed the association, and everything was delivered", True, by_peer), now)
         elif isinstance(event, AssociationLost):
             self._finish(StackClosed(event.reason or "the association was lost", False, event.by_peer), now)
+
+    def _finish_shutdown(self, now: float) -> None:
+        """End gracefully in SHUTDOWN-ACK-SENT: everything was delivered, and only the peer's last packets were lost."""
+        self.channels.close_all()
+        self._finish(StackClosed("the peer closed the association, and everything was delivered", True, True), now)
 
     def _dtls_ended(self, event: DtlsClosed | DtlsFailed, now: float) -> None:
         if isinstance(event, DtlsFailed):

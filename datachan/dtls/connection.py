@@ -156,6 +156,7 @@ class DtlsConnection:
         self._mtu = mtu
         self._handshake_timeout = handshake_timeout
         self._handshake_deadline: float | None = now + handshake_timeout
+        self._held_since: float | None = None
         self._retransmission_deadline: float | None = None
         self._max_undelivered = max_undelivered
         self._undelivered = 0
@@ -210,7 +211,7 @@ class DtlsConnection:
         Args:
             now: the time in monotonic seconds.
         """
-        if self._handshake_deadline is not None and now >= self._handshake_deadline:
+        if self._handshake_deadline is not None and self._held_since is None and now >= self._handshake_deadline:
             self._fail(self._timeout_reason())
             return
         if self._retransmission_deadline is None or now < self._retransmission_deadline:
@@ -223,8 +224,21 @@ class DtlsConnection:
         self._collect_output()
         self._rearm(now)
 
+    def hold_deadline(self, now: float) -> None:
+        """Stop the clock of the handshake timeout, because the transport carries nothing at present."""
+        if self._held_since is None:
+            self._held_since = now
+
+    def release_deadline(self, now: float) -> None:
+        """Let the clock of the handshake timeout run again."""
+        if self._held_since is not None and self._handshake_deadline is not None:
+            self._handshake_deadline += now - self._held_since
+        self._held_since = None
+
     def next_timeout(self) -> float | None:
         """Return the time of the next `handle_timeout` in monotonic seconds; None when no timer runs."""
+        if self._held_since is not None:
+            return self._retransmission_deadline
         if self._retransmission_deadline is None:
             return self._handshake_deadline
         if self._handshake_deadline is None:

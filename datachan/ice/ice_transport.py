@@ -196,6 +196,7 @@ class IceTransport:
             raise IceError("the ICE transport is closed")
         if self._gathering is None:
             self._gathering = asyncio.create_task(self._gather())
+            self._gathering.add_done_callback(self._gathering_done)
         return self._gathering
 
     async def _gather(self) -> None:
@@ -209,6 +210,10 @@ class IceTransport:
             self._can_check.set()
         if self.on_local_candidate is not None:
             self.on_local_candidate(None)
+
+    def _gathering_done(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(f"no candidates could be gathered ({error})")
 
     def _candidate_found(self, candidate: Candidate) -> None:
         ours = from_aioice(candidate)

@@ -44,6 +44,7 @@ class ChannelRegistry:
         self._rtc_channels: dict[Channel, ManagedDataChannel] = {}
         self._drain_handle: asyncio.Handle | None = None
         self._ended = False
+        self.failure: str | None = None
 
     def __iter__(self) -> Iterator[ManagedDataChannel]:
         """Iterate over the channels that are not closed."""
@@ -118,6 +119,13 @@ class ChannelRegistry:
         """Refuse further messages, because the connection is being closed."""
         for rtc_channel in self:
             rtc_channel.close_with_connection()
+
+    def connection_failed(self, reason: str | None) -> None:
+        """Record why there is no path to the peer, None when there may be one; the channels stay."""
+        self.failure = reason
+        if reason is not None:
+            for rtc_channel in self:
+                rtc_channel.connection_failed()
 
     def end(self, failure: str | None = None) -> None:
         """Close all channels, because the connection has ended; `failure` is the reason if it failed."""

@@ -110,8 +110,6 @@ class RTCPeerConnection(ConnectionAttributes):
             OperationError: the id is in use, or no id is left.
         """
         self._check_open()
-        if self._over is not None:
-            raise InvalidStateError(f"the connection has ended: {self._failure or 'the peer closed it'}")
         parameters = channel_options(
             label, maxPacketLifeTime, maxRetransmits, ordered, protocol, negotiated, id, priority
         )
@@ -287,6 +285,8 @@ class RTCPeerConnection(ConnectionAttributes):
     def _check_open(self) -> None:
         if self._closing is not None:
             raise InvalidStateError("the RTCPeerConnection is closed")
+        if self._over is not None:
+            raise InvalidStateError(f"the connection has ended: {self._failure or 'the peer closed it'}")
 
     def _open_transport(self) -> PeerTransport:
         if self._transport is None:
@@ -469,18 +469,25 @@ class RTCPeerConnection(ConnectionAttributes):
         if self._channels.created or self._transport is not None:
             self._end("the data channel section was refused", take_leave=True)
 
-    def _ice_state_changed(self, state: IceState) -> None:
-        if self._closing is not None or self._over is not None:
+    def _ice_state_changed(self) -> None:
+        transport = self._transport
+        if self._closing is not None or self._over is not None or transport is None:
             return
-        if state.value != self._ice_connection_state:
+        state = transport.ice_state
+        if state.value != self._ice_connection_state and state is not IceState.NEW:
             self._ice_connection_state = state.value
+            self._note_ice_failure(transport.ice.failure if state is IceState.FAILED else None)
             self.emit("iceconnectionstatechange")
             if self._channels.sctp is not None:
                 self._channels.sctp.transport.iceTransport.emit("statechange")
-        # A restart that is looking for another path may still succeed.
-        if state is IceState.FAILED and self._transport is not None and not self._transport.restarting:
-            self._fail(self._transport.ice.failure or "ICE lost the path to the peer")
         self._update_connection_state()
+
+    def _note_ice_failure(self, reason: str | None) -> None:
+        """Record why ICE has failed; None when it has not. A restart may still find a path, so nothing ends."""
+        self._failure = reason
+        self._channels.connection_failed(reason)
+        if reason is not None:
+            _log.warning("%r: ICE failed: %s", self, reason)
 
     def _local_candidate(self, candidate: IceCandidate | None) -> None:
         if candidate is None:
@@ -569,18 +576,21 @@ class RTCPeerConnection(ConnectionAttributes):
             return "closed"
         if self._over is not None:
             return self._over
+        if self._ice_connection_state == "failed":
+            return "failed"
         if self._transport is None or not self._transport.started:
             return "new"
         if self._ice_connection_state == "disconnected":
             return "disconnected"
-        return "connected" if self._transport.dtls_connected else "connecting"
+        found = self._ice_connection_state in {"connected", "completed"}
+        return "connected" if found and self._transport.dtls_connected else "connecting"
 
     async def _close(self) -> None:
         if self._teardown is not None:
             await self._teardown
         elif self._transport is not None:
             await self._transport.close(self._hurry)
-        self._channels.end()
+        self._channels.end(self._failure)
         if self._channels.sctp is not None:
             self._channels.sctp.transport._set_state("closed")
             self._channels.sctp._set_state("closed")

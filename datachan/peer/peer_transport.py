@@ -41,16 +41,16 @@ class TransportCallbacks:
     """The callbacks of a `PeerTransport`.
 
     Attributes:
-        on_ice_state_change: called with the new state of ICE.
+        on_ice_state_change: called when `PeerTransport.ice_state` may have changed.
         on_local_candidate: called with each of our candidates, and with None after the last one.
         on_selected_pair_change: called when ICE has selected a pair, or another one.
         on_stack_start: called when the DTLS handshake starts.
         on_stack_event: called with each event of DTLS and SCTP.
         on_channel_event: called with each event of a channel.
-        on_failure: called with the reason, as a sentence, when no connection was made or the connection is lost.
+        on_failure: called with the reason, as a sentence, when an internal error has ended the connection.
     """
 
-    on_ice_state_change: Callable[[IceState], None]
+    on_ice_state_change: Callable[[], None]
     on_local_candidate: Callable[[IceCandidate | None], None]
     on_selected_pair_change: Callable[[], None]
     on_stack_start: Callable[[], None]
@@ -98,7 +98,6 @@ class PeerTransport:
         self.stack: Stack | None = None
         self.is_dtls_client: bool | None = None
         self.ice = self._make_ice()
-        self.ice.on_state_change = callbacks.on_ice_state_change
         self._next_ice: IceTransport | None = None
         self._old_ice: IceTransport | None = None
         self._old_ice_timer: asyncio.TimerHandle | None = None
@@ -135,8 +134,8 @@ class PeerTransport:
         self._gathering = True
         try:
             await self._negotiated_ice.gather()
-        except (IceError, OSError) as error:
-            self._callbacks.on_failure(f"no candidates could be gathered: {error}")
+        except (IceError, OSError):
+            return  # the state of ICE is FAILED, with the reason
 
     @property
     def gathered(self) -> bool:
@@ -192,7 +191,7 @@ class PeerTransport:
             self._inits = SessionInits(self._local_init, remote.sctp_init)
         self.is_dtls_client = is_dtls_client
         self.ice.set_controlling(controlling)
-        self._connecting = asyncio.create_task(self._connect(remote, is_dtls_client))
+        self._connecting = asyncio.create_task(self._run_ice(self.ice, remote))
         self._connecting.add_done_callback(self._task_done)
 
     def update_remote(self, remote: Section) -> None:
@@ -248,6 +247,18 @@ class PeerTransport:
                 # The peer may send on its new path before we know its answer.
                 self._next_ice.set_receiver(self._driver.receive)
 
+    @property
+    def ice_state(self) -> IceState:
+        """The state of ICE. During a restart, it is the one that W3C defines for the restart."""
+        state = self.ice.state
+        if self._next_ice is None or self._restarting is None:
+            return state
+        # W3C WebRTC, 5.6.4: a restart that begins in "completed" leads to "connected", and one that begins in
+        # "disconnected" to "checking". The path before the restart stays in use meanwhile.
+        if state is IceState.COMPLETED:
+            return IceState.CONNECTED
+        return IceState.CHECKING if state in {IceState.DISCONNECTED, IceState.FAILED} else state
+
     def cancel_restart(self) -> None:
         """Discard the ICE restart if its negotiation is not complete."""
         if self._restarting is None:
@@ -255,20 +266,25 @@ class PeerTransport:
 
     def restart(self, remote: Section) -> None:
         """Look for the new path, after both descriptions are set, and use it when it is found."""
-        if self._next_ice is None:
+        ice = self._next_ice
+        if ice is None:
             return
-        self._remote = remote
+        self._set_remote(remote)
         # If both sides take the controlling role, RFC 8445, 7.3.1.1 resolves the conflict.
-        self._next_ice.set_controlling(self.ice.is_controlling)
-        self._restarting = asyncio.create_task(self._restart(self._next_ice, remote))
+        ice.set_controlling(self.ice.is_controlling)
+        if self.ice.state is IceState.FAILED:
+            self._take_next(ice)
+        self._restarting = asyncio.create_task(self._run_ice(ice, remote))
         self._restarting.add_done_callback(self._task_done)
+        self._callbacks.on_ice_state_change()
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
     async def close(self, hurry: asyncio.Event) -> None:
         """Deliver queued messages, end the connection, and release everything.
 
-        The call waits as long as a message is acknowledged at least every `RTCConfiguration.closeTimeout` seconds.
+        The call waits as long as a message is acknowledged at least every `RTCConfiguration.closeTimeout` seconds. It
+        does not wait if there is no path to the peer.
 
         Args:
             hurry: an event that ends the wait.
@@ -278,10 +294,11 @@ class PeerTransport:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
         if self.stack is not None and self._driver is not None and not self._stack_closed.is_set():
-            self.stack.close(self._now())
-            self._driver.flush()
-            if not await self._delivered(hurry):
-                self.stack.abort(self._now(), "the application closed the connection")
+            if self.ice.link is not None:
+                self.stack.close(self._now())
+                self._driver.flush()
+            if self.ice.link is None or not await self._delivered(hurry):
+                self.stack.abort(self._now(), self.ice.failure or "the application closed the connection")
                 self._driver.flush()
         await self._release()
 
@@ -322,6 +339,7 @@ class PeerTransport:
             patience=configuration.iceTimeout,
         )
         ice.on_local_candidate = self._callbacks.on_local_candidate
+        ice.on_state_change = lambda state: self._ice_changed(state) if ice is self.ice else None
         ice.on_selected_pair_change = lambda pair: self._path_changed() if ice is self.ice else None
         ice.on_peer_alive = lambda: self._peer_alive() if ice is self.ice else None
         return ice
@@ -331,6 +349,20 @@ class PeerTransport:
         if self.stack is not None and self._driver is not None:
             self.stack.path_alive(self._driver.now)
             self._driver.wake()
+
+    def _ice_changed(self, state: IceState) -> None:
+        """Have the stack start, pause or continue with the path, and report the state."""
+        if self.stack is not None and self._driver is not None:
+            if state is IceState.FAILED:
+                self.stack.path_lost(self._now())
+            elif state is IceState.DISCONNECTED:
+                self.stack.path_silent(self._now())
+            elif state is IceState.CONNECTED:
+                self.stack.path_alive(self._now())
+                self._driver.wake()
+        self._callbacks.on_ice_state_change()
+        if self.stack is None and state is IceState.CONNECTED:
+            self._start_stack()
 
     def _path_changed(self) -> None:
         """Send over the link that ICE has selected, and have SCTP measure its path."""
@@ -350,28 +382,32 @@ class PeerTransport:
             link.keep_whole = lambda: stack.dont_fragment
             link.on_too_long = lambda datagram, _: stack.datagram_too_long(len(datagram), self._now())
 
-    async def _connect(self, remote: Section, is_dtls_client: bool) -> None:
+    async def _run_ice(self, ice: IceTransport, remote: Section) -> None:
+        """Look for a path; after a restart, take the new path when it is found."""
         transport = remote.transport
         if transport is None:
             return
         try:
-            self.ice.set_remote(transport.ice_ufrag, transport.ice_pwd, lite=transport.ice_lite)
-            await self.ice.start()
-        except (IceError, OSError) as error:
-            self._callbacks.on_failure(str(error) or "no path to the peer was found")
+            ice.set_remote(transport.ice_ufrag, transport.ice_pwd, lite=transport.ice_lite)
+            await ice.start()
+        except IceError as error:
+            if ice is self._next_ice:
+                _log.warning("the ICE restart found no path: %s", error)
+                self._drop_next()
+                self._callbacks.on_ice_state_change()
             return
-        self._start_stack(remote, transport, is_dtls_client)
+        if ice is self._next_ice:
+            self._take_next(ice)
 
-    def _start_stack(self, remote: Section, transport: TransportParameters, is_dtls_client: bool) -> None:
-        link = self.ice.link
-        if link is None:
-            self._callbacks.on_failure(self.ice.failure or "the path to the peer was lost")
+    def _start_stack(self) -> None:
+        remote, link = self._remote, self.ice.link
+        if link is None or remote is None or remote.transport is None or self.is_dtls_client is None:
             return
         limits = link.limits or _NO_LIMITS
         self.stack = Stack(
             certificate=self._certificate,
-            is_dtls_client=is_dtls_client,
-            remote_fingerprints=transport.fingerprints,
+            is_dtls_client=self.is_dtls_client,
+            remote_fingerprints=remote.transport.fingerprints,
             channels=self._channels,
             sctp_options=self._sctp_options(remote.sctp_port or 5000),
             entropy=os.urandom,
@@ -391,34 +427,14 @@ class PeerTransport:
             if ice is not None:
                 ice.set_receiver(self._driver.receive)
 
-    async def _restart(self, ice: IceTransport, remote: Section) -> None:
-        transport = remote.transport
-        if transport is None or self.is_dtls_client is None:
-            return
-        try:
-            ice.set_remote(transport.ice_ufrag, transport.ice_pwd, lite=transport.ice_lite)
-            await ice.start()
-        except (IceError, OSError) as error:
-            _log.warning("the ICE restart found no path: %s", error)
-            self._drop_next()
-            if self.ice.state is IceState.FAILED:
-                self._callbacks.on_failure(self.ice.failure or str(error))
-            return
-        self._take_next(ice)
-        if self.stack is None:
-            if self._connecting is not None:
-                self._connecting.cancel()
-            self._start_stack(remote, transport, self.is_dtls_client)
-
     def _take_next(self, ice: IceTransport) -> None:
-        """Send over the new path, and receive on the old one until the peer has left it, too."""
+        """Use the new path from now on, and receive on the old one until the peer has left it, too."""
         self._drop_old()
         self._old_ice, self.ice, self._next_ice, self._restarting = self.ice, ice, None, None
-        self._old_ice.on_state_change = None
-        ice.on_state_change = self._callbacks.on_ice_state_change
-        self._path_changed()
         self._old_ice_timer = asyncio.get_running_loop().call_later(OLD_PATH_LIFE, self._drop_old)
-        self._callbacks.on_ice_state_change(ice.state)
+        if ice.link is not None:
+            self._path_changed()
+            self._ice_changed(ice.state)
 
     def _drop_old(self) -> None:
         if self._old_ice_timer is not None:
@@ -505,8 +521,8 @@ class PeerTransport:
         self._stack_closed.set()
         self._drop_next()
         self._drop_old()
-        await self.ice.close()
         self.ice.on_state_change = None
+        await self.ice.close()
         self.ice.on_local_candidate = None
         if self._tap is not None:
             self._tap.close()

@@ -36,6 +36,10 @@ class ChannelHost(Protocol):
     def sctp(self) -> RTCSctpTransport | None:
         """The SCTP transport, as the application sees it."""
 
+    @property
+    def failure(self) -> str | None:
+        """The reason why there is no path to the peer, as a sentence; None while there may be one."""
+
     def send(self, channel: Channel, data: str | bytes) -> None:
         """Queue a message."""
 
@@ -244,9 +248,12 @@ class RTCDataChannel(EventTarget):
         """Wait until the channel is open.
 
         Raises:
-            InvalidStateError: the channel is closing or closed; the message states the reason.
+            InvalidStateError: the channel is closing or closed, or the connection has failed; the message states the
+                reason. After a failure, the channel stays, and may open after an ICE restart.
         """
         while self._ready_state == "connecting":
+            if self._host.failure is not None:
+                raise InvalidStateError(self._host.failure)
             await self._changed()
         if self._ready_state != "open":
             raise InvalidStateError(self._failure or f"the channel is {self._ready_state}, not open")
@@ -302,6 +309,10 @@ class ManagedDataChannel(RTCDataChannel):
             self._ready_state = "open"
             self._was_open = True
             self._notify()
+
+    def connection_failed(self) -> None:
+        """Wake the callers of `opened`, because there is no path to the peer."""
+        self._notify()
 
     @property
     def was_open(self) -> bool:

@@ -217,7 +217,7 @@ def _transport(now: datetime, transport: PeerTransport, ice: IceStats, dtls_stat
         bytesReceived=ice.bytes_received,
         iceRole="controlling" if transport.ice.is_controlling else "controlled",
         iceLocalUsernameFragment=transport.ice.username_fragment,
-        iceState=transport.ice.state.value,
+        iceState=transport.ice_state.value,
         dtlsState=dtls_state,
         dtlsRole={None: "unknown", True: "client", False: "server"}[transport.is_dtls_client],
         dtlsCipher=None if dtls is None else dtls.cipher,

@@ -65,7 +65,7 @@ class RTCIceTransport(EventTarget):
     @property
     def state(self) -> str:
         """The state: W3C's RTCIceTransportState."""
-        return self._ice.state.value
+        return self._transport.ice_state.value
 
     @property
     def gatheringState(self) -> str:

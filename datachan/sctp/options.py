@@ -224,6 +224,10 @@ class EndpointOptions:
     stray_burst: float = 5000.0
 
 
+NO_LIMIT: Final = 2**31 - 1
+"""A number of retransmissions that no association reaches."""
+
+
 def data_channel_options(
     *,
     remote_port: int = 5000,
@@ -252,11 +256,11 @@ def data_channel_options(
         max_message_size=max_message_size,
         # Above the 200 ms that a peer may delay its SACK. The RFC's 1 s makes every loss of a last packet noticeable.
         rto_min=0.4,
-        # The association survives an outage of a minute, in which ten retransmissions and some heartbeats go unanswered
-        # (RFC 9260, 8.1). ICE notices a peer that is gone: its consent expires after 30 s.
+        # ICE detects a peer that is gone: its consent expires after 30 s. As an ICE restart may find the peer again, no
+        # count of retransmissions (RFC 9260, 8.1) ends the association. libwebrtc has no such count either.
         rto_max=10.0,
-        association_max_retrans=16,
-        path_max_retrans=16,
+        association_max_retrans=NO_LIMIT,
+        path_max_retrans=NO_LIMIT,
         sack_delay=0.05,
         # No WebRTC stack uses it, and data in flight would be lost.
         allow_tsn_reset=False,

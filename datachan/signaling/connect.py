@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Coroutine
+from functools import partial
 from typing import Any, Protocol
 
 from datachan.peer import PeerError, RTCPeerConnection, RTCSessionDescription, SdpError
@@ -41,7 +42,8 @@ async def connect_through(
 
     If a member was in the room before this client, that member receives an offer. Otherwise the first offer of a
     newcomer is answered. Create at least one data channel on `pc` first, at least on the side that joins later: an
-    offer without a data channel asks for nothing.
+    offer without a data channel asks for nothing. A connection that fails later is closed, because the exchange of
+    descriptions has ended, and without it ICE cannot be restarted.
 
     Args:
         client: A client that has joined a room. Its messages are consumed until the connection is up.
@@ -59,9 +61,17 @@ async def connect_through(
         pc.setConfiguration(client.configuration(configuration))
     call = Call(client, pc)
     try:
-        return await call.run(to, timeout)
+        peer = await call.run(to, timeout)
     finally:
         await call.close()
+    pc.on("connectionstatechange", partial(_close_if_failed, pc))
+    return peer
+
+
+async def _close_if_failed(pc: RTCPeerConnection) -> None:
+    """Close a connection that has failed, so that its channels end: no offer can restart it after the call."""
+    if pc.connectionState == "failed":
+        await pc.close()
 
 
 class ConnectTimeout(SignalingError, TimeoutError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ from datachan.dtls.certificate import Certificate
 from datachan.dtls.connection import DtlsConnected, DtlsFailed, DtlsState
 from datachan.sctp.association import AssociationState
 from datachan.sctp.events import PathMtuChanged
-from datachan.sctp.options import AssociationOptions
+from datachan.sctp.options import AssociationOptions, data_channel_options
 from datachan.stack import RECORD_OVERHEAD, Stack, StackClosed, StackConnected
 from tests.sim.network import Conditions, Network
 from tests.sim.pair import Pair, Peer
@@ -329,6 +330,75 @@ def test_a_peer_that_stops_answering_is_detected() -> None:
     machines.run_until(lambda: bool(machines.a.of(StackClosed)), limit=60)
     assert closed(machines.a).reason
     assert not closed(machines.a).by_peer
+    assert channel.state is ChannelState.CLOSED
+
+
+def lose_everything(machines: Pair, loss: float = 1.0) -> None:
+    machines.network.to_z.conditions = machines.network.to_a.conditions = Conditions(loss=loss)
+
+
+@pytest.mark.parametrize("outage", [31.0, 600.0, 86_400.0])
+def test_a_lost_path_stops_all_timers_and_a_new_one_delivers_what_was_queued_once(outage: float) -> None:
+    machines = connected(options=dataclasses.asdict(data_channel_options()))
+    channel, remote = opened(machines)
+    lose_everything(machines)
+    machines.a.machine.channels.send(channel, "sent into the outage", machines.now)
+    machines.z.machine.channels.send(remote, "from Z", machines.now)
+    machines.run(30)
+    for peer in (machines.a, machines.z):
+        peer.machine.path_lost(machines.now)
+    machines.a.machine.channels.send(channel, "queued without a path", machines.now)
+    machines.run(outage)
+    assert [peer.machine.next_timeout() for peer in (machines.a, machines.z)] == [None, None]
+    assert machines.a.machine.datagrams_to_send(machines.now) == []
+
+    lose_everything(machines, loss=0.0)
+    for peer in (machines.a, machines.z):
+        peer.machine.path_changed(machines.now)
+    began = machines.now
+    machines.run_until(lambda: len(data(machines.z)) == 2 and len(data(machines.a)) == 1)
+    assert machines.now - began < 1
+    machines.run(60)
+    assert data(machines.z) == ["sent into the outage", "queued without a path"]
+    assert data(machines.a) == ["from Z"]
+
+
+def test_an_outage_without_a_lost_path_does_not_end_the_association() -> None:
+    machines = connected(options=dataclasses.asdict(data_channel_options()))
+    channel, _ = opened(machines)
+    lose_everything(machines)
+    machines.a.machine.channels.send(channel, "patient", machines.now)
+    machines.run(3600)
+    lose_everything(machines, loss=0.0)
+    machines.run(20)
+    assert data(machines.z) == ["patient"]
+
+
+def test_the_handshake_timeout_does_not_run_while_the_path_is_silent() -> None:
+    machine = stack(0, 1, handshake_timeout=3.0)
+    machine.start(0.0)
+    machine.path_silent(1.0)
+    machine.handle_timeout(10.0)
+    machine.path_lost(20.0)
+    machine.handle_timeout(100.0)
+    assert machine.events() == []
+    machine.path_changed(101.0)
+    machine.handle_timeout(102.9)
+    assert machine.events() == []
+    machine.handle_timeout(103.0)
+    assert [type(event) for event in machine.events()] == [DtlsFailed, StackClosed]
+
+
+def test_a_path_lost_in_the_last_step_of_a_shutdown_is_a_graceful_end() -> None:
+    machines = connected()
+    channel, _ = opened(machines)
+    machines.z.machine.close(machines.now)
+    machines.run_until(lambda: machines.a.machine.association.state is AssociationState.SHUTDOWN_ACK_SENT)
+    machines.a.machine.path_lost(machines.now)
+    machines.run(1)
+    assert closed(machines.a) == StackClosed(
+        "the peer closed the association, and everything was delivered", True, True
+    )
     assert channel.state is ChannelState.CLOSED
 
 
