@@ -129,7 +129,7 @@ def test_a_full_backlog_refuses_further_peers_until_an_association_is_accepted()
     assert len(server) == 5
 
 
-def test_one_that_ends_unaccepted_makes_room() -> None:
+def test_an_unaccepted_association_that_ends_leaves_the_backlog() -> None:
     net, server, client, assoc_id = connected(backlog=1)
     client.association(assoc_id).abort(net.now, "changed my mind")
     net.settle()
@@ -171,7 +171,7 @@ def test_an_abort_reaches_the_peer_before_the_association_is_forgotten() -> None
     assert len(server) == len(client) == 0
 
 
-def test_a_peer_that_restarts_keeps_its_place() -> None:
+def test_a_peer_that_restarts_keeps_its_association() -> None:
     net, server, _, _ = connected()
     (incoming,) = server.ids()
     reborn = net.client()  # at the same address, with no memory
@@ -365,7 +365,7 @@ OVERHEAD = 28
 LINK = 2000 - OVERHEAD
 
 
-def test_packets_grow_to_what_the_first_link_takes() -> None:
+def test_packets_grow_to_the_mtu_of_the_first_link() -> None:
     net = Net()
     refused: list[int] = []
 

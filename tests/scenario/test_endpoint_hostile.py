@@ -166,7 +166,7 @@ def test_a_hundred_thousand_inits_at_once_and_the_next_peer_is_served() -> None:
 
 
 @pytest.mark.parametrize("position", [0, 20, 60, 75, -1])
-def test_a_forged_cookie_gets_nothing(position: int) -> None:
+def test_a_forged_cookie_gets_no_answer(position: int) -> None:
     net, server, good = held_back()
     echo = read(good).chunks[0]
     forged = bytearray(echo.cookie)
@@ -190,7 +190,7 @@ def test_ignores_cookies_that_were_not_issued_here(cookie: bytes) -> None:
     assert (server.packets_to_send(net.now), server.events(), len(server)) == ([], [], 0)
 
 
-def test_a_cookie_under_another_tag_or_port_gets_nothing() -> None:
+def test_a_cookie_with_another_tag_or_port_gets_no_answer() -> None:
     net, server, good = held_back()
     echo, tag = read(good).chunks[0], read(good).verification_tag
     for wrong in (
@@ -203,7 +203,7 @@ def test_a_cookie_under_another_tag_or_port_gets_nothing() -> None:
     assert len(server) == 1
 
 
-def test_an_expired_cookie_sets_up_nothing_and_is_called_stale() -> None:
+def test_an_expired_cookie_is_answered_with_a_stale_cookie_error() -> None:
     net, server, good = held_back()
     net.now += 60.5
     server.receive_datagrams([good], net.now, CLIENT)
@@ -293,7 +293,7 @@ def test_many_associations_live_at_once(count: int) -> None:
     assert server.next_timeout() is None
 
 
-def test_among_many_only_those_with_something_to_do_are_asked() -> None:
+def test_a_packet_costs_the_same_among_many_associations() -> None:
     """The cost of a packet does not grow with the number of associations."""
 
     def calls(count: int) -> int:

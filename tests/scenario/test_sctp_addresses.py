@@ -20,7 +20,7 @@ def both(**options: object) -> tuple[Association, Association]:
     return Association(chosen, entropy(A_SEED)), Association(chosen, entropy(Z_SEED))
 
 
-def test_each_side_sends_where_the_other_one_is() -> None:
+def test_each_side_sends_to_the_address_of_the_other() -> None:
     a, z = both()
     a.connect(1.0, [Z])
     for _ in range(4):
@@ -31,7 +31,7 @@ def test_each_side_sends_where_the_other_one_is() -> None:
     assert (a.state, z.state) == (S.ESTABLISHED, S.ESTABLISHED)
 
 
-def test_without_addresses_there_is_only_one_way() -> None:
+def test_without_addresses_packets_have_no_destination() -> None:
     a, _ = both()
     a.connect(1.0)
     ((destination, packets),) = a.packets_to_send(1.0)

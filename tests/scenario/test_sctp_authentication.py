@@ -55,7 +55,7 @@ def without_auth(datagram: bytes) -> bytes:
     return serialize_packet(found.source_port, found.destination_port, found.verification_tag, kept)
 
 
-def test_both_sides_announce_it() -> None:
+def test_both_sides_announce_authentication() -> None:
     pair = Pair(signing(DATA))
     pair.a.connect(pair.now)
     (init,) = pair.from_a()
@@ -123,7 +123,7 @@ def test_discards_a_packet_with_a_wrong_hmac() -> None:
     assert pair.received_by_z() == []
 
 
-def test_an_abort_that_has_to_be_signed_and_is_not_ends_nothing() -> None:
+def test_an_unsigned_abort_is_ignored_if_aborts_have_to_be_signed() -> None:
     pair = Pair(signing(ABORT)).establish()
     pair.to_z(packet(pair.z.local_tag, AbortChunk([])))
     assert pair.z.state is S.ESTABLISHED
@@ -134,7 +134,7 @@ def test_an_abort_that_has_to_be_signed_and_is_not_ends_nothing() -> None:
     assert [event.reason for event in pair.z_saw(AssociationLost)] == ["the peer aborted: User-Initiated Abort: signed"]
 
 
-def test_cookie_echo_is_signed_and_checked_before_there_is_an_association() -> None:
+def test_cookie_echo_is_signed_and_verified_before_the_association_is_set_up() -> None:
     pair = Pair(signing(COOKIE_ECHO, shared_keys=((1, b"secret"),), active_key=1))
     pair.a.connect(pair.now)
     pair.to_z(*pair.from_a())
@@ -209,7 +209,7 @@ def test_signs_a_retransmission_with_the_key_of_its_message() -> None:
     assert [chunks([datagram], AuthChunk)[0].key_id for datagram in again[-2:]] != []
 
 
-def test_a_peer_that_cannot_sign_is_refused_where_that_is_wanted() -> None:
+def test_a_peer_that_cannot_sign_is_refused_if_signatures_are_required() -> None:
     pair = Pair(changed(), signing(DATA))
     pair.a.connect(pair.now)
     pair.to_z(*pair.from_a())
@@ -231,7 +231,7 @@ def test_reports_that_the_peer_does_not_authenticate() -> None:
     assert [names(datagram) for datagram in pair.from_a()] == [["Data"]]
 
 
-def test_an_algorithm_that_was_not_asked_for_is_reported() -> None:
+def test_an_hmac_algorithm_that_was_not_offered_is_reported() -> None:
     pair = Pair(signing(DATA)).establish()
     pair.to_z(packet(pair.z.local_tag, AuthChunk(0, 2, bytes(16)), DataChunk(1, 0, 0, 0, b"x")))
     (error,) = chunks(pair.from_z(), ErrorChunk)
@@ -248,7 +248,7 @@ def test_without_the_extension_everything_behind_an_auth_chunk_is_discarded() ->
     assert [names(datagram) for datagram in pair.from_z()] == [["HeartbeatAck"]]
 
 
-def test_an_auth_chunk_alone_says_nothing() -> None:
+def test_a_packet_with_only_an_auth_chunk_is_ignored() -> None:
     pair = Pair(signing(DATA)).establish()
     for machine in (pair.z, Association(signing(DATA), entropy(9))):
         machine.receive_datagrams([packet(pair.z.local_tag, AuthChunk(0, 1, bytes(20)))], pair.now)
@@ -264,7 +264,7 @@ def test_out_of_the_blue_an_auth_chunk_changes_nothing() -> None:
     assert names(answer) == ["Abort"]
 
 
-def test_both_sides_may_begin_at_once() -> None:
+def test_both_sides_may_connect_at_the_same_time() -> None:
     pair = Pair(signing(DATA, SACK))
     pair.a.connect(pair.now)
     pair.z.connect(pair.now)
@@ -303,7 +303,7 @@ def test_delivers_all_signed_messages_over_a_lossy_network() -> None:
     assert pair.received_by_z() == expected
 
 
-def test_the_adaptation_layer_indication_reaches_the_other_user() -> None:
+def test_the_adaptation_layer_indication_reaches_the_other_application() -> None:
     pair = Pair(changed(adaptation_indication=0xC0FFEE), changed(adaptation_indication=0)).establish()
     assert pair.z_saw(AdaptationIndicated) == [AdaptationIndicated(0xC0FFEE)]
     assert pair.a_saw(AdaptationIndicated) == [AdaptationIndicated(0)]
@@ -319,7 +319,7 @@ def test_the_adaptation_layer_indication_reaches_the_other_user() -> None:
         {"authentication": True, "active_key": 3},
     ],
 )
-def test_options_that_do_not_go_together_are_refused(options: dict[str, Any]) -> None:
+def test_contradictory_authentication_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"auth|active_key"):
         AssociationOptions(**options)
 

@@ -33,7 +33,7 @@ def check_one_association(pair: Pair) -> None:
     assert pair.received_by_a()[-1] == b"last"
 
 
-def test_inits_that_both_took_need_no_packet() -> None:
+def test_an_association_of_two_accepted_inits_needs_no_packet() -> None:
     pair = signaled(z_takes_it=True)
     pair.send_a(b"first")
     pair.exchange()
@@ -43,7 +43,7 @@ def test_inits_that_both_took_need_no_packet() -> None:
     check_one_association(pair)
 
 
-def test_a_peer_that_waits_for_an_init_gets_one_within_an_rto() -> None:
+def test_sends_init_within_an_rto_to_a_peer_that_ignored_the_signaled_one() -> None:
     pair = signaled(z_takes_it=False)
     pair.send_a(b"first")
 
@@ -114,7 +114,7 @@ def test_the_repeated_init_confirms_an_association_that_the_peer_has_already() -
     check_one_association(pair)
 
 
-def test_what_a_peer_without_the_association_reflects_does_not_end_ours() -> None:
+def test_a_reflected_abort_of_a_peer_without_the_association_does_not_end_ours() -> None:
     pair = signaled(z_takes_it=False)
     pair.send_a(b"first")
 

@@ -43,7 +43,7 @@ def test_a_message_arrives_with_its_stream_and_ppid() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, FRAGMENT - 1, FRAGMENT, FRAGMENT + 1, 65_536, 10_000_000])
-def test_delivers_messages_of_any_size_whole(size: int) -> None:
+def test_delivers_messages_of_every_size(size: int) -> None:
     pair = Pair(changed(receive_window=300_000, slow_start_limit=100, max_burst=100)).establish()
     message = bytes(i * 31 & 0xFF for i in range(min(size, 1000))) * (size // 1000 + 1)
     message = message[:size]
@@ -56,7 +56,7 @@ def test_delivers_messages_of_any_size_whole(size: int) -> None:
     assert pair.received_by_z() == [message]
 
 
-def test_a_window_can_be_had_in_parts_so_that_the_first_leaves_while_the_rest_is_made() -> None:
+def test_datagrams_to_send_returns_at_most_bytes_at_once() -> None:
     pair = Pair(changed(bytes_at_once=4800, slow_start_limit=100, max_burst=100, initial_cwnd=20_000)).establish()
     pair.send_a(bytes(12 * FRAGMENT))
     parts = [pair.from_a() for _ in range(5)]
@@ -87,7 +87,7 @@ def test_the_first_data_is_acknowledged_at_once_then_every_second_packet() -> No
     assert [names(datagram) for datagram in pair.from_z()] == [["Sack"]]
 
 
-def test_a_lone_packet_is_acknowledged_within_the_sack_delay() -> None:
+def test_a_single_packet_is_acknowledged_after_the_sack_delay() -> None:
     pair = Pair().establish()
     tags(pair)
     pair.send_a(b"alone")
@@ -110,7 +110,7 @@ def test_a_batch_of_packets_is_acknowledged_once() -> None:
     assert [names(datagram) for datagram in pair.from_z()] == [["Sack"]]
 
 
-def test_the_i_bit_asks_for_a_sack_at_once() -> None:
+def test_the_i_bit_requests_an_immediate_sack() -> None:
     pair = Pair().establish()
     tag, tsn = tags(pair)
     pair.to_z(packet(tag, DataChunk(tsn, 1, 1, 51, b"x", immediate=True)))
@@ -188,7 +188,7 @@ def test_reordering_by_two_packets_causes_no_retransmission() -> None:
     assert pair.received_by_z() == [bytes(10 * FRAGMENT)]
 
 
-def test_t3_rtx_backs_off_resends_one_packet_and_starts_slowly_again() -> None:
+def test_t3_rtx_backs_off_resends_one_packet_and_enters_slow_start() -> None:
     pair = Pair(changed(initial_cwnd=100_000, max_burst=50, tail_loss_probe=False)).establish()
     pair.send_a(bytes(10 * FRAGMENT))
     first = pair.from_a()
@@ -307,7 +307,7 @@ def test_a_closed_window_is_probed_with_backoff_and_never_ends_the_association()
     assert len(pair.received_by_z()) == 40
 
 
-def test_data_beyond_the_window_is_dropped_not_kept() -> None:
+def test_data_beyond_the_window_is_dropped() -> None:
     pair = Pair(changed(receive_window=10_000)).establish()
     pair.consume = False
     tag, tsn = tags(pair)
@@ -375,7 +375,7 @@ def test_the_ssn_of_unordered_fragments_is_ignored() -> None:
     assert pair.received_by_z()[1:] == [b"xy"]
 
 
-def test_reneging_without_end_ends_the_association() -> None:
+def test_endless_reneging_ends_the_association() -> None:
     pair = Pair(changed(initial_cwnd=100_000, delay_small_packets=False)).establish()
     pair.exchange()
     for _ in range(1000):
@@ -483,7 +483,7 @@ def read_tag_of_a(pair: Pair) -> int:
     return read(datagram).verification_tag
 
 
-def test_heartbeats_watch_an_idle_path() -> None:
+def test_sends_heartbeats_on_an_idle_path() -> None:
     pair = Pair().establish()
     start = pair.now
     (datagram,) = pair.expire_a()
@@ -518,7 +518,7 @@ def test_unanswered_heartbeats_end_the_association() -> None:
     assert pair.a_saw(PathStatusChanged) == [PathStatusChanged(None, PathStatus.UNREACHABLE)]
 
 
-def test_a_heartbeat_ack_that_answers_nothing_is_ignored() -> None:
+def test_a_heartbeat_ack_without_a_heartbeat_is_ignored() -> None:
     pair = Pair().establish()
     tag = read_tag_of_a(pair)
     pair.to_a(packet(tag, HeartbeatAckChunk(b"12345678")), packet(tag, HeartbeatAckChunk(b"")))
@@ -529,7 +529,7 @@ def test_a_heartbeat_ack_that_answers_nothing_is_ignored() -> None:
     ("chunk_type", "reported", "rest_processed"),
     [(0x3F, False, False), (0x7F, True, False), (0xBF, False, True), (0xFF, True, True)],
 )
-def test_unknown_chunks_are_treated_as_their_high_bits_ask(
+def test_unknown_chunks_are_handled_as_their_high_bits_require(
     chunk_type: int, reported: bool, rest_processed: bool
 ) -> None:
     pair = Pair().establish()
@@ -556,7 +556,7 @@ def test_messages_of_several_streams_take_turns() -> None:
     assert order == [1, 2, 1, 1]
 
 
-def test_an_empty_message_is_the_callers_mistake() -> None:
+def test_sending_an_empty_message_raises() -> None:
     pair = Pair().establish()
     with pytest.raises(ValueError, match="at least one byte"):
         pair.send_a(b"")

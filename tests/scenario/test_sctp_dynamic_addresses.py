@@ -278,7 +278,7 @@ def test_a_new_address_becomes_the_primary_one_once_it_is_verified() -> None:
     assert net.z.statuses(A2) == [PathStatus.ADDED, PathStatus.CONFIRMED, PathStatus.MADE_PRIMARY]
 
 
-def test_one_asconf_at_a_time() -> None:
+def test_only_one_asconf_is_in_flight_at_a_time() -> None:
     # RFC 5061, 5.1.1, C1: "One and only one SCTP packet-holding ASCONF Chunk(s) MAY be in transit and unacknowledged at
     # any one time."
     net = Net(Host(A_SEED, A1, A2), Host(Z_SEED, Z1, Z2)).establish()
@@ -351,14 +351,14 @@ def test_refuses_impossible_address_changes_at_once() -> None:
         machine.add_address(A2)
 
 
-def test_a_peer_without_the_extension_is_not_asked() -> None:
+def test_adding_an_address_raises_if_the_peer_lacks_the_extension() -> None:
     for options in ({"dynamic_addresses": False}, {"dynamic_addresses": False, "authentication": False}):
         net = Net(z=Host(Z_SEED, Z1, **options)).establish()
         with pytest.raises(InvalidState, match="support"):
             net.a.machine.add_address(A2)
 
 
-def test_a_peer_that_does_not_understand_after_all_is_not_asked_again() -> None:
+def test_sends_no_more_asconf_to_a_peer_that_reports_it_as_unrecognized() -> None:
     # RFC 5061, 5.1, A9: "the sender of the ASCONF MUST NOT send any further ASCONF Chunks and MUST stop its T-4 timer."
     net = Net().establish()
     net.a.machine.add_address(A3)
@@ -374,7 +374,7 @@ def test_a_peer_that_does_not_understand_after_all_is_not_asked_again() -> None:
         net.a.machine.add_address(A3)
 
 
-def test_a_peer_that_would_not_sign_is_refused() -> None:
+def test_a_peer_without_authentication_is_refused() -> None:
     # RFC 5061, 6: "An implementation that receives an INIT-ACK that indicates that the peer does not support the
     # [RFC4895] extension MUST NOT send the COOKIE-ECHO to establish the association."
     for first in (InitChunk, InitAckChunk):
@@ -445,7 +445,7 @@ def test_the_last_address_and_the_source_are_not_deleted() -> None:
     assert net.z.machine.peer_addresses() == [(A1, UDP), (A2, UDP)]
 
 
-def test_the_wildcard_means_the_source() -> None:
+def test_the_wildcard_address_stands_for_the_source() -> None:
     net = Net().establish()
     assert refusals(net.ask(add(1, "0.0.0.0"), source=A2)) == {}
     assert net.z.machine.peer_addresses() == [(A1, UDP), (A2, UDP)]
@@ -472,7 +472,7 @@ def test_an_address_is_not_added_twice_and_there_is_a_limit() -> None:
     assert len(net.z.machine.peer_addresses()) == MAX_ADDRESSES
 
 
-def test_refuses_senseless_requests_of_the_peer() -> None:
+def test_refuses_invalid_requests_of_the_peer() -> None:
     net = Net().establish()
     unknown = UnknownParameter(0xC0FF, b"\0\0\0\5....")
     ack = net.ask(
@@ -492,7 +492,7 @@ def test_refuses_senseless_requests_of_the_peer() -> None:
     }
 
 
-def test_an_old_asconf_gets_its_old_answer_and_one_out_of_place_none() -> None:
+def test_a_repeated_asconf_gets_the_stored_answer_and_one_out_of_sequence_none() -> None:
     net = Net().establish()
     first = net.ask(delete(7, A1))
     assert refusals(net.ask(add(1, A2), number=1)) == {}
@@ -525,7 +525,7 @@ def test_an_asconf_ack_for_a_request_never_sent_aborts_the_association() -> None
     assert [cause.code for cause in abort.causes] == [ILLEGAL_ASCONF_ACK]
 
 
-def test_an_answer_full_of_nonsense_raises_nothing() -> None:
+def test_a_malformed_asconf_ack_raises_nothing() -> None:
     net = Net(z=Host(Z_SEED, Z1, Z2)).establish()
     net.z.machine.add_address("203.0.113.2")
     ((_, packets),) = net.z.machine.packets_to_send(net.now)
@@ -537,7 +537,7 @@ def test_an_answer_full_of_nonsense_raises_nothing() -> None:
     assert event.reason
 
 
-def test_answers_kept_for_later_are_few() -> None:
+def test_stored_asconf_answers_are_limited() -> None:
     net = Net().establish()
     for number in range(50):
         net.ask(delete(number, A3), number=number)
@@ -545,7 +545,7 @@ def test_answers_kept_for_later_are_few() -> None:
     assert net.ask(delete(49, A3), number=49) is not None
 
 
-def test_addresses_change_until_the_end() -> None:
+def test_addresses_can_change_until_the_shutdown() -> None:
     net = Net(Host(A_SEED, A1, A2), Host(Z_SEED, Z1, Z2)).establish()
     for _ in range(5):
         net.a.machine.delete_address(A2)

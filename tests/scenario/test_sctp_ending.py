@@ -153,7 +153,7 @@ def test_the_shutdown_guard_waits_for_a_peer_that_delivers_and_aborts_another() 
     assert chunks(pair.from_a(), AbortChunk) != []
 
 
-def test_any_packet_of_the_peer_puts_off_the_next_shutdown_and_forgets_those_before() -> None:
+def test_any_packet_of_the_peer_restarts_t2_and_clears_its_retransmission_count() -> None:
     # RFC 9260, 9.2: "The reception of any packet from its peer [...] SHOULD clear the endpoint's retransmission count
     # and restart the T2-shutdown timer".
     pair = Pair(changed(association_max_retrans=2, heartbeat_interval=0)).establish()
@@ -173,7 +173,7 @@ def test_any_packet_of_the_peer_puts_off_the_next_shutdown_and_forgets_those_bef
     assert pair.a.state is S.CLOSED
 
 
-def test_an_unanswered_shutdown_ends_the_association_all_the_same() -> None:
+def test_an_unanswered_shutdown_ends_the_association() -> None:
     pair = Pair(changed(association_max_retrans=2, heartbeat_interval=0)).establish()
     pair.a.shutdown(pair.now)
     pair.from_a()
@@ -271,7 +271,7 @@ def test_rule_b_an_abort_with_the_t_bit_carries_the_peers_tag() -> None:
     assert pair.z.state is S.CLOSED
 
 
-def test_rule_c_shutdown_complete_counts_in_shutdown_ack_sent_only() -> None:
+def test_rule_c_shutdown_complete_is_accepted_only_in_shutdown_ack_sent() -> None:
     pair = Pair().establish()
     tag_a, tag_z = tags(pair)
     pair.to_z(packet(tag_z, ShutdownCompleteChunk()), packet(tag_a, ShutdownCompleteChunk(tag_reflected=True)))
@@ -323,7 +323,7 @@ def test_rule_5_a_shutdown_ack_out_of_the_blue_is_completed() -> None:
         CookieEchoChunk(b"not ours"),
     ],
 )
-def test_rules_4_6_and_7_these_are_discarded_silently(chunk: object) -> None:
+def test_rules_4_6_and_7_discards_silently(chunk: object) -> None:
     pair = Pair()
     pair.to_z(packet(7, chunk))  # type: ignore[arg-type]
     assert pair.from_z() == []
@@ -339,7 +339,7 @@ def test_rules_4_6_and_7_these_are_discarded_silently(chunk: object) -> None:
         ErrorChunk([causes.invalid_stream_identifier(1)]),
     ],
 )
-def test_rule_8_everything_else_is_answered_with_a_reflected_abort(chunk: object) -> None:
+def test_rule_8_answers_everything_else_with_a_reflected_abort(chunk: object) -> None:
     pair = Pair()
     pair.to_z(packet(7, chunk))  # type: ignore[arg-type]
     (answer,) = pair.from_z()
@@ -348,7 +348,7 @@ def test_rule_8_everything_else_is_answered_with_a_reflected_abort(chunk: object
     assert pair.z.state is S.CLOSED
 
 
-def test_a_peer_that_forgot_the_association_is_noticed_by_its_abort() -> None:
+def test_the_abort_of_a_peer_that_lost_the_association_ends_ours() -> None:
     pair = Pair().establish()
     pair.z.abort(pair.now)
     pair.from_z()  # A /lost/ <- ABORT <- Z

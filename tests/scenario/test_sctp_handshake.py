@@ -243,7 +243,7 @@ def test_sets_the_association_up_again_for_a_peer_that_restarts() -> None:
     assert pair.received_by_a() == [b"to the new A"]
 
 
-def test_an_unexpected_init_changes_nothing_by_itself() -> None:
+def test_an_unexpected_init_alone_changes_nothing() -> None:
     pair = Pair().establish()
     pair.to_z(packet(0, InitChunk(99, 100_000, 10, 10, 5, [])))
     (answer,) = pair.from_z()
@@ -254,7 +254,7 @@ def test_an_unexpected_init_changes_nothing_by_itself() -> None:
     assert pair.received_by_z() == [b"still here"]
 
 
-def test_a_stale_cookie_is_refused_and_asked_for_again() -> None:
+def test_a_stale_cookie_is_refused_and_a_new_one_requested() -> None:
     pair = Pair(changed(valid_cookie_life=5.0))
     pair.a.connect(pair.now)
     pair.send_a(b"patience")
@@ -290,7 +290,7 @@ def test_a_cookie_that_stays_stale_ends_the_attempt() -> None:
     assert pair.a_saw(AssociationLost)[0].cause_code == causes.STALE_COOKIE
 
 
-def test_a_stale_cookie_that_matches_the_association_is_still_good() -> None:
+def test_a_stale_cookie_that_matches_the_association_is_accepted() -> None:
     pair = Pair(changed(valid_cookie_life=5.0))
     pair.a.connect(pair.now)
     pair.to_z(*pair.from_a())
@@ -343,7 +343,7 @@ def test_an_unacceptable_init_is_refused_with_its_cause(init: InitChunk, code: i
     assert pair.z.state is S.CLOSED
 
 
-def test_an_init_with_tag_zero_or_in_company_is_discarded() -> None:
+def test_an_init_with_tag_zero_or_bundled_with_chunks_is_discarded() -> None:
     pair = Pair()
     init = InitChunk(5, 100_000, 10, 10, 1, [])
     pair.to_z(packet(0, InitChunk(0, 100_000, 10, 10, 1, [])))
@@ -363,7 +363,7 @@ def test_an_init_ack_without_cookie_ends_the_attempt_with_its_cause() -> None:
     assert pair.a_saw(AssociationLost)[0].cause_code == causes.MISSING_MANDATORY_PARAMETER
 
 
-def test_unknown_parameters_are_skipped_and_reported_as_their_high_bits_ask() -> None:
+def test_unknown_parameters_are_skipped_and_reported_as_their_high_bits_require() -> None:
     pair = Pair()
     report, silent = UnknownParameter(0xFFF0, b"report"), UnknownParameter(0xBFF0, b"silent")
     pair.to_z(packet(0, InitChunk(5, 100_000, 10, 10, 1, [silent, report])))
@@ -416,13 +416,13 @@ def test_without_the_peers_announcement_every_checksum_is_right_and_a_zero_one_i
     assert pair.received_by_z() == [b"x"]
 
 
-def test_connecting_twice_is_the_callers_mistake() -> None:
+def test_connecting_twice_raises() -> None:
     pair = Pair().establish()
     with pytest.raises(InvalidState, match="established"):
         pair.a.connect(pair.now)
 
 
-def test_an_error_from_the_peer_is_an_event_and_nothing_more() -> None:
+def test_an_error_chunk_of_the_peer_only_causes_an_event() -> None:
     pair = Pair().establish()
     tag = read_tag_of(pair)
     pair.to_z(packet(tag, ErrorChunk([causes.invalid_stream_identifier(3)])))

@@ -56,7 +56,7 @@ def assert_protocol_violation(pair: Pair) -> None:
 # -- negotiation -------------------------------------------------------------------------------------------------------
 
 
-def test_i_data_is_announced_by_default_and_used_when_both_announce_it() -> None:
+def test_i_data_is_announced_by_default_and_used_if_both_sides_announce_it() -> None:
     pair = Pair(AssociationOptions())
     pair.a.connect(pair.now)
     init = pair.from_a()
@@ -120,7 +120,7 @@ def test_the_wrong_kind_of_forward_tsn_ends_the_association(interleaving: bool) 
     assert_protocol_violation(pair)
 
 
-def test_an_i_forward_tsn_that_was_not_agreed_on_ends_the_association() -> None:
+def test_an_i_forward_tsn_that_was_not_negotiated_ends_the_association() -> None:
     pair = interleaved(partial_reliability=False)
     pair.to_z(forged(pair, IForwardTsnChunk(5, [])))
     assert_protocol_violation(pair)
@@ -207,7 +207,7 @@ def test_fragments_may_arrive_in_any_order() -> None:
     ],
     ids=["two first fragments", "whole and in fragments", "number 0 without B", "ends twice", "a number used twice"],
 )
-def test_fragments_that_do_not_fit_together_end_the_association(second: IDataChunk) -> None:
+def test_contradictory_fragments_end_the_association(second: IDataChunk) -> None:
     pair = interleaved()
     pair.send_a(b"?")
     datagrams = pair.from_a()
@@ -244,7 +244,7 @@ def test_without_user_data_the_association_ends() -> None:
 # -- the receiver window -----------------------------------------------------------------------------------------------
 
 
-def test_messages_longer_than_the_window_arrive_though_mixed_with_others() -> None:
+def test_messages_longer_than_the_window_arrive_interleaved_with_others() -> None:
     pair = interleaved(receive_window=100_000)
     pair.send_a(bytes(1_000_000), stream_id=1)
     for stream_id in range(2, 12):

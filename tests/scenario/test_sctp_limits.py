@@ -81,13 +81,13 @@ def test_an_init_in_the_middle_of_a_packet_ends_its_processing() -> None:
         ({"inbound_streams": 65536}, "streams"),
     ],
 )
-def test_options_the_peer_would_refuse_are_the_callers_mistake(options: dict[str, int], words: str) -> None:
+def test_options_that_every_peer_would_refuse_raise(options: dict[str, int], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         changed(**options)
 
 
 @pytest.mark.parametrize("ports", [{"local_port": 0}, {"remote_port": 0}, {"local_port": 65536}, {"remote_port": -1}])
-def test_port_zero_is_the_callers_mistake(ports: dict[str, int]) -> None:
+def test_port_zero_raises(ports: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="the ports are"):
         changed(**ports)
 
@@ -114,7 +114,7 @@ def test_ordered_messages_in_flight_never_exceed_the_sequence_numbers() -> None:
     assert len(chunks(pair.from_a(), DataChunk)) == 10
 
 
-def test_forward_tsn_that_says_something_new_does_not_wait_for_the_next_round_trip() -> None:
+def test_a_forward_tsn_with_a_new_tsn_is_sent_at_once() -> None:
     pair = Pair(changed(initial_cwnd=100_000, max_burst=50, rto_initial=10.0, rto_min=10.0)).establish()
     # A round trip takes a second.
     pair.send_a(b"measure")
@@ -176,7 +176,7 @@ def test_a_sack_for_abandoned_data_alone_clears_the_error_count() -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["cubic", "newreno", "bbr"])
-def test_another_path_is_begun_with_the_initial_window(algorithm: str) -> None:
+def test_a_path_change_resets_the_window_to_its_initial_value(algorithm: str) -> None:
     # RFC 9260, 7.2.5.2: "the congestion control parameters for the affected destination addresses MUST be reset to
     # their initial values."
     pair = Pair(changed(congestion_control=algorithm)).establish()
@@ -198,7 +198,7 @@ def test_another_path_is_begun_with_the_initial_window(algorithm: str) -> None:
     assert pair.received_by_z()[-2:] == [b"on the way", bytes(100_000)]
 
 
-def test_a_change_of_the_path_before_there_is_an_association_is_nothing() -> None:
+def test_a_path_change_before_the_association_has_no_effect() -> None:
     pair = Pair()
     pair.a.path_changed(pair.now)
     pair.establish()
@@ -242,7 +242,7 @@ def test_many_shutdown_acks_during_the_handshake_are_answered_once() -> None:
     assert [names(datagram) for datagram in pair.from_a()] == [["ShutdownComplete"]]
 
 
-def test_an_inactive_path_is_still_asked_and_its_counter_stands_still() -> None:
+def test_sends_heartbeats_on_an_inactive_path_without_increasing_its_error_counter() -> None:
     # RFC 9260, 8.3: "After this, the endpoint SHOULD continue sending HEARTBEAT chunks on this destination address but
     # SHOULD stop increasing the counter."
     pair = Pair(changed(association_max_retrans=50, path_max_retrans=2)).establish()

@@ -16,7 +16,7 @@ def change(machines: Pair, **options: object) -> None:
     machines.a.change_options(replace(machines.a.options, **options))
 
 
-def test_fragments_are_as_long_as_was_said_last() -> None:
+def test_fragments_have_the_length_that_was_set_last() -> None:
     machines = Pair().establish()
     machines.send_a(bytes(3000))
     assert max(len(chunk.data) for chunk in chunks(machines.from_a(), DataChunk)) == machines.a.max_fragment > 1000
@@ -28,7 +28,7 @@ def test_fragments_are_as_long_as_was_said_last() -> None:
     machines.exchange()
 
 
-def test_the_rto_follows_its_new_bounds() -> None:
+def test_the_rto_bounds_can_be_changed() -> None:
     machines = Pair().establish()
     change(machines, rto_min=3.0)
     machines.send_a(b"x")
@@ -40,7 +40,7 @@ def test_the_rto_follows_its_new_bounds() -> None:
     assert machines.a.stats().rto < 3.0
 
 
-def test_the_sack_delay_follows() -> None:
+def test_the_sack_delay_can_be_changed() -> None:
     machines = Pair(changed(sack_frequency=10)).establish()
     machines.send_a(b"x")
     machines.exchange()
@@ -56,7 +56,7 @@ def test_the_sack_delay_follows() -> None:
     assert chunks(machines.from_z(), SackChunk)
 
 
-def test_the_scheduler_changes_with_messages_waiting() -> None:
+def test_the_scheduler_can_be_changed_while_messages_wait() -> None:
     machines = Pair(changed(scheduler="fcfs", initial_cwnd=5000)).establish()
     machines.a.set_stream_priority(3, 500)
     for stream in (1, 2, 3):
@@ -69,7 +69,7 @@ def test_the_scheduler_changes_with_messages_waiting() -> None:
     assert sorted(streams) == [1] * 20 + [2] * 20 + [3] * 20
 
 
-def test_the_limit_of_retransmissions_follows() -> None:
+def test_the_retransmission_limit_can_be_changed() -> None:
     machines = Pair().establish()
     change(machines, association_max_retrans=0)
     machines.send_a(b"into the void")
@@ -80,7 +80,7 @@ def test_the_limit_of_retransmissions_follows() -> None:
 
 
 @pytest.mark.parametrize("delayed", [True, False])
-def test_small_packets_wait_for_an_acknowledgement_if_that_is_wanted(delayed: bool) -> None:
+def test_small_packets_wait_for_an_acknowledgment_if_the_option_is_on(delayed: bool) -> None:
     machines = Pair(changed(delay_small_packets=delayed)).establish()
     machines.send_a(b"first")
     first = machines.from_a()
@@ -94,7 +94,7 @@ def test_small_packets_wait_for_an_acknowledgement_if_that_is_wanted(delayed: bo
     assert machines.received_by_z() == [b"first"] + [b"small"] * 5
 
 
-def test_small_packets_do_not_wait_when_together_they_fill_one_nor_at_the_end() -> None:
+def test_small_messages_do_not_wait_if_they_fill_a_packet_or_on_shutdown() -> None:
     machines = Pair(changed(delay_small_packets=True)).establish()
     machines.send_a(b"first")
     machines.from_a()
@@ -109,7 +109,7 @@ def test_small_packets_do_not_wait_when_together_they_fill_one_nor_at_the_end() 
     assert [chunk.data for chunk in chunks(machines.from_a(), DataChunk)] == [b"last"]
 
 
-def test_the_wait_between_inits_has_a_bound_of_its_own() -> None:
+def test_the_interval_between_inits_has_its_own_limit() -> None:
     machines = Pair(changed(rto_initial=1.0, max_init_timeout=2.0, max_init_retransmits=4))
     machines.a.connect(machines.now)
     begin = machines.now

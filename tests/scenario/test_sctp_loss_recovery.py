@@ -106,7 +106,7 @@ def test_a_lost_tail_is_probed_for_after_two_round_trips() -> None:
     assert pair.received_by_z()[-1] == bytes(5 * FRAGMENT)
 
 
-def test_new_data_is_the_better_probe() -> None:
+def test_a_tail_loss_probe_sends_new_data_if_there_is_any() -> None:
     pair, datagrams = in_flight(3, receive_window=1_000_000)
     pair.now += RTT
     pair.to_z(datagrams[0])
@@ -153,7 +153,7 @@ def test_messages_that_may_not_be_sent_again_are_not_used_as_probes() -> None:
     assert len(tsns(first)) == 1
 
 
-def test_restores_the_window_after_needless_retransmissions() -> None:
+def test_restores_the_window_after_spurious_retransmissions() -> None:
     pair, datagrams = in_flight(20)
     cwnd = pair.a.stats().cwnd
     pair.now += RTT
@@ -174,7 +174,7 @@ def test_restores_the_window_after_needless_retransmissions() -> None:
     assert stats.spurious_recoveries == 1
 
 
-def test_a_timeout_that_was_only_a_delay_is_undone() -> None:
+def test_a_spurious_timeout_is_undone() -> None:
     pair, datagrams = in_flight(4, tail_loss_probe=False)
     cwnd = pair.a.stats().cwnd
     [_, again] = pair.expire_a()  # the first asks for the round trip
@@ -290,7 +290,7 @@ def test_a_reneged_chunk_measures_no_round_trip_when_acknowledged_again() -> Non
     assert again.cwnd <= stats.cwnd
 
 
-def test_t3_rtx_that_runs_waits_as_long_as_a_path_needs_that_has_become_slower() -> None:
+def test_a_running_t3_rtx_is_extended_when_the_path_becomes_slower() -> None:
     pair, datagrams = in_flight(3)
     started = pair.now
     assert pair.a.stats().paths[0].t3_rtx_expires_at == pytest.approx(started + 0.4)
@@ -311,7 +311,7 @@ def timed_out(pair: Pair, times: int) -> list[bytes]:
     return sent
 
 
-def test_a_heartbeat_with_retransmissions_measures_the_path_and_ends_the_backoff() -> None:
+def test_a_heartbeat_sent_with_retransmissions_measures_the_path_and_ends_the_backoff() -> None:
     pair, _ = in_flight(1)
     before = pair.a.stats()
     sent = timed_out(pair, 4)
@@ -330,7 +330,7 @@ def test_a_heartbeat_with_retransmissions_measures_the_path_and_ends_the_backoff
     assert pair.a.stats().paths[0].t3_rtx_expires_at == pytest.approx(pair.now + after.rto)
 
 
-def test_progress_without_a_measurement_asks_again_once_per_round_trip() -> None:
+def test_progress_without_a_measurement_causes_one_heartbeat_per_round_trip() -> None:
     pair, datagrams = in_flight(4)
     first = tsns(datagrams)[0]
     timed_out(pair, 2)
@@ -343,7 +343,7 @@ def test_progress_without_a_measurement_asks_again_once_per_round_trip() -> None
     assert pair.a.stats().paths[0].backed_off
 
 
-def test_an_answer_to_an_earlier_question_measures_nothing() -> None:
+def test_a_heartbeat_ack_for_an_earlier_heartbeat_measures_nothing() -> None:
     pair, _ = in_flight(1)
     first = timed_out(pair, 1)
     timed_out(pair, 3)
@@ -385,7 +385,7 @@ def after_an_outage(seconds: float) -> Pair:
     return pair
 
 
-def test_a_path_change_sends_what_waits_for_a_backed_off_timer_at_once() -> None:
+def test_a_path_change_retransmits_at_once_despite_a_backed_off_timer() -> None:
     # RFC 8261, 6.1: "reset the congestion state to the initial state."
     pair = after_an_outage(13.0)
     pair.a.path_changed(pair.now)
@@ -393,7 +393,7 @@ def test_a_path_change_sends_what_waits_for_a_backed_off_timer_at_once() -> None
     assert pair.received_by_z()[-1] == b"into the outage"
 
 
-def test_a_sign_of_life_below_sends_one_packet_at_once() -> None:
+def test_path_alive_retransmits_one_packet_at_once() -> None:
     pair = after_an_outage(13.0)
     pair.a.path_alive(pair.now)
     sent = pair.from_a()
@@ -431,7 +431,7 @@ def test_packets_without_a_silence_before_them_leave_the_back_off_alone() -> Non
     assert len(chunks(sent, DataChunk)) <= 1
 
 
-def test_idle_associations_send_nothing_on_a_sign_of_life() -> None:
+def test_path_alive_sends_nothing_on_an_idle_association() -> None:
     pair = Pair().establish()
     pair.now += 20.0
     pair.a.path_alive(pair.now)

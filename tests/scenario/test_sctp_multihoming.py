@@ -110,7 +110,7 @@ def test_addresses_are_verified_one_per_rto() -> None:
     assert all(later - earlier >= 1.0 for earlier, later in pairwise(times))
 
 
-def test_an_address_that_is_not_the_peers_gets_heartbeats_only_and_costs_the_association_nothing() -> None:
+def test_an_unverified_address_gets_only_heartbeats_and_does_not_count_errors() -> None:
     pair = MultiHomedPair([PERFECT] * 2, path_max_retrans=3, association_max_retrans=4)
     pair.cut(1)
     pair.connect()
@@ -166,7 +166,7 @@ def test_retransmits_cookie_echo_on_another_path() -> None:
     assert holds(answer, HeartbeatChunk)
 
 
-def test_cookie_echo_to_an_address_the_user_did_not_name_has_a_heartbeat_with_it() -> None:
+def test_cookie_echo_to_an_address_not_passed_to_connect_is_bundled_with_a_heartbeat() -> None:
     a = Association(AssociationOptions(), entropy(1))
     z = Association(AssociationOptions(), entropy(2))
     a.connect(0.0, [address(0, 2)])
@@ -181,7 +181,7 @@ def test_cookie_echo_to_an_address_the_user_did_not_name_has_a_heartbeat_with_it
     assert [type(chunk) for chunk in found.chunks] == [CookieEchoChunk, HeartbeatChunk]
 
 
-def test_packets_from_an_address_the_peer_does_not_have_are_discarded() -> None:
+def test_packets_from_an_address_that_is_not_the_peers_are_discarded() -> None:
     pair = established()
     abort = packet(pair.a.machine.local_tag, AbortChunk([]))
     pair.a.machine.receive_datagrams([abort], pair.now, ("192.0.2.99", PORT))
@@ -213,7 +213,7 @@ def test_sends_data_and_sacks_on_the_primary_path() -> None:
     assert not carried(pair.networks[1].to_a, SackChunk)
 
 
-def test_the_user_chooses_another_primary_path() -> None:
+def test_the_application_can_change_the_primary_path() -> None:
     pair = established()
     messages = traffic(pair)
     messages.send(pair.now, 1000)
@@ -261,7 +261,7 @@ def test_sends_a_message_for_an_inactive_path_on_another() -> None:
     assert not carried(pair.networks[1].to_z, DataChunk)
 
 
-def test_only_an_address_that_is_the_peers_can_be_primary() -> None:
+def test_only_a_verified_address_of_the_peer_can_be_primary() -> None:
     with pytest.raises(InvalidState):
         Association(AssociationOptions(), entropy(1)).set_primary(address(0, 2))
     pair = MultiHomedPair([PERFECT] * 2)
@@ -308,7 +308,7 @@ def test_a_fast_retransmission_uses_the_same_path() -> None:
     assert not carried(pair.networks[1].to_z, DataChunk)
 
 
-def test_a_second_path_that_is_faster_makes_nothing_look_lost() -> None:
+def test_data_on_a_slower_path_is_not_marked_lost_after_a_change_to_a_faster_one() -> None:
     # Data in flight on the slow path when the fast one takes over is late, not lost.
     pair = MultiHomedPair([Conditions(latency=0.3), Conditions(latency=0.005)], **ONLY_DATA)
     consume(pair.z)  # type: ignore[arg-type]
@@ -344,7 +344,7 @@ def test_each_path_has_its_own_round_trip_and_window() -> None:
     assert slow.cwnd > before == fast.cwnd
 
 
-def test_a_duplicate_has_the_sack_sent_another_way() -> None:
+def test_a_duplicate_is_acknowledged_on_another_path() -> None:
     # RFC 9260, 6.4: "it MAY be beneficial to vary the destination address and not use the source address of the DATA
     # chunk."
     pair = established()
@@ -359,7 +359,7 @@ def test_a_duplicate_has_the_sack_sent_another_way() -> None:
 # -- failure -----------------------------------------------------------------------------------------------------------
 
 
-def test_each_idle_path_is_watched() -> None:
+def test_sends_heartbeats_on_each_idle_path() -> None:
     pair = established(heartbeat_interval=5.0)
     pair.run(60)
     for network in pair.networks:
@@ -368,7 +368,7 @@ def test_each_idle_path_is_watched() -> None:
         assert all(5.0 <= later - earlier <= 5.0 + 1.5 + 0.1 for earlier, later in pairwise(times))
 
 
-def test_heartbeats_change_for_one_path_alone() -> None:
+def test_heartbeat_settings_can_change_for_a_single_path() -> None:
     pair = established(heartbeat_interval=5.0)
     pair.a.machine.set_path_parameters(address(1, 2), pair.now, heartbeat_interval=0, max_retrans=2)
     begin = pair.now
@@ -383,7 +383,7 @@ def test_heartbeats_change_for_one_path_alone() -> None:
         pair.a.machine.set_path_parameters(("192.0.2.77", PORT), pair.now, max_retrans=1)
 
 
-def test_an_idle_path_that_fails_is_reported_and_costs_the_association_nothing() -> None:
+def test_an_idle_path_that_fails_is_reported_and_does_not_count_for_the_association() -> None:
     # RFC 9260, 8.1: "Unacknowledged HEARTBEAT chunks observed on paths different from the path currently used for data
     # transfer SHOULD NOT increment the association error counter".
     pair = established(heartbeat_interval=2.0, path_max_retrans=3, association_max_retrans=2)
@@ -475,7 +475,7 @@ def test_a_restart_with_new_addresses_is_refused() -> None:
     assert pair.z.machine.peer_addresses() == [address(n, 1) for n in range(2)]
 
 
-def test_an_init_that_meets_ours_is_answered_where_our_user_wanted_to_go() -> None:
+def test_a_colliding_init_is_answered_only_at_the_address_passed_to_connect() -> None:
     # RFC 9260, 5.2.1: "The packet containing the INIT ACK chunk MUST only be sent to an address passed by the upper
     # layer in the request to initialize the association."
     pair = MultiHomedPair([PERFECT] * 2)
@@ -497,7 +497,7 @@ def test_an_init_that_meets_ours_is_answered_where_our_user_wanted_to_go() -> No
     assert pair.a.machine.packets_to_send(pair.now) == []
 
 
-def test_both_sides_may_begin_at_once() -> None:
+def test_both_sides_may_connect_at_the_same_time() -> None:
     pair = MultiHomedPair([PERFECT] * 2)
     pair.connect(0)
     pair.z.machine.connect(pair.now, [address(1, 1)])

@@ -93,7 +93,7 @@ def check(datagrams: list[bytes]) -> None:
 @pytest.mark.parametrize(
     ("first", "second"), list(combinations(CAUSES, 2)), ids=lambda cause: getattr(cause, "__name__", None)
 )
-def test_chunks_that_join_each_other_stay_within_the_paths_limit(
+def test_bundled_chunks_stay_within_the_packet_size_of_the_path(
     first: Callable[[Fallen], None], second: Callable[[Fallen], None]
 ) -> None:
     fallen = Fallen()

@@ -120,7 +120,7 @@ def test_reports_a_message_abandoned_after_a_part(interleaving: bool) -> None:
 
 @seeds(20)
 @BOTH
-def test_in_any_order_of_packets_parts_make_up_the_messages(interleaving: bool, seed: int) -> None:
+def test_parts_are_reassembled_in_any_order_of_packets(interleaving: bool, seed: int) -> None:
     chance = Random(seed)
     machines = pair(interleaving)
     sent: dict[int, list[bytes]] = {stream: [] for stream in range(3)}

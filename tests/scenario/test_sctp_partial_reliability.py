@@ -37,7 +37,7 @@ def test_abandons_a_lost_message_without_retransmissions() -> None:
     assert "retransmissions ran out" in failure.reason
 
 
-def test_one_retransmission_means_one() -> None:
+def test_max_retransmissions_of_one_allows_one_retransmission() -> None:
     pair = established()
     pair.send_a(b"twice at most", max_retransmissions=1)
     first = pair.from_a()
@@ -85,7 +85,7 @@ def test_a_message_within_its_lifetime_is_sent_again() -> None:
     assert pair.received_by_z() == [b"first", b"still good"]
 
 
-def test_giving_up_one_fragment_gives_up_the_message() -> None:
+def test_abandoning_one_fragment_abandons_the_message() -> None:
     pair = established()
     pair.send_a(bytes(5 * 1172), max_retransmissions=0)
     pair.send_a(b"next")
@@ -173,7 +173,7 @@ def test_an_out_of_date_forward_tsn_is_answered_with_a_sack_and_changes_nothing(
 
 
 @pytest.mark.parametrize("ahead", [1 << 21, 1 << 30])
-def test_a_forward_tsn_is_followed_however_far_it_goes(ahead: int) -> None:
+def test_a_forward_tsn_is_accepted_however_far_it_advances(ahead: int) -> None:
     # RFC 3758, 3.6: "When a FORWARD TSN chunk arrives, the data receiver MUST first update its cumulative TSN point to
     # the value carried in the FORWARD TSN chunk".
     pair = established()
@@ -197,7 +197,7 @@ def test_a_forward_tsn_from_before_all_tsns_moved_is_out_of_date(behind: int) ->
     assert pair.received_by_z() == [b"first", b"second"]
 
 
-def test_towards_a_peer_without_the_extension_every_message_is_reliable() -> None:
+def test_every_message_is_reliable_if_the_peer_lacks_the_extension() -> None:
     pair = Pair(None, changed(partial_reliability=False)).establish()
     for event in pair.a_saw(AssociationEstablished) + pair.z_saw(AssociationEstablished):
         assert not event.partial_reliability
@@ -210,7 +210,7 @@ def test_towards_a_peer_without_the_extension_every_message_is_reliable() -> Non
     assert pair.received_by_z() == [b"important after all"]
 
 
-def test_a_forward_tsn_that_was_not_agreed_on_is_an_unknown_chunk() -> None:
+def test_a_forward_tsn_that_was_not_negotiated_is_an_unknown_chunk() -> None:
     pair = Pair(None, changed(partial_reliability=False)).establish()
     pair.send_a(b"x")
     datagrams = pair.from_a()
@@ -221,7 +221,7 @@ def test_a_forward_tsn_that_was_not_agreed_on_is_an_unknown_chunk() -> None:
     assert pair.received_by_z() == [b"x"]
 
 
-def test_a_message_whose_life_ends_while_cookie_ack_is_awaited_asks_for_no_more_timeouts() -> None:
+def test_a_message_that_expires_before_cookie_ack_arms_no_more_timers() -> None:
     # A cannot send it: nothing may follow COOKIE ECHO before COOKIE ACK.
     pair = Pair()
     pair.send_a(b"in the packet with COOKIE ECHO")

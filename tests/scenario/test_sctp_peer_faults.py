@@ -41,7 +41,7 @@ def init(*parameters: object) -> InitChunk:
 
 
 @pytest.mark.parametrize("length", [400, 16_300, 65_000])
-def test_an_init_with_one_long_unknown_parameter_is_answered_in_one_packet(length: int) -> None:
+def test_an_init_with_one_long_unknown_parameter_is_answered_with_one_packet(length: int) -> None:
     pair = Pair()
     pair.to_z(packet(0, init(UnknownParameter(REPORTED, bytes(length)))))
     (answer,) = pair.from_z()
@@ -132,7 +132,7 @@ def test_the_abort_for_an_init_ack_with_tag_zero_has_a_cause() -> None:
 
 
 @pytest.mark.parametrize("length", [1180, 4000, 16_000])
-def test_a_heartbeat_longer_than_our_packets_is_answered_as_it_came(length: int) -> None:
+def test_a_heartbeat_longer_than_our_packets_is_answered_unchanged(length: int) -> None:
     pair = Pair().establish()
     pair.to_z(packet(pair.z.local_tag, HeartbeatChunk(bytes(length))))
     (answer,) = pair.from_z()
@@ -166,7 +166,7 @@ def test_forward_tsn_travels_before_new_data_in_the_same_packet() -> None:
     assert sent == ["ForwardTsn", "Data"]
 
 
-def test_an_unacknowledged_forward_tsn_does_not_hold_small_messages_back() -> None:
+def test_an_unacknowledged_forward_tsn_does_not_delay_small_messages() -> None:
     pair = Pair(changed(delay_small_packets=True, heartbeat_interval=0.0)).establish()
     pair.send_a(b"old", max_retransmissions=0)
     pair.from_a()  # A -> DATA -> /lost/ Z
@@ -202,7 +202,7 @@ def request_number(pair: Pair) -> int:
 # -- peers that are gone -----------------------------------------------------------------------------------------------
 
 
-def test_an_association_that_gives_up_aborts_in_case_the_peer_still_hears_it() -> None:
+def test_an_association_that_gives_up_sends_abort() -> None:
     pair = Pair(changed(association_max_retrans=2, heartbeat_interval=0.0)).establish()
     pair.send_a(b"unanswered")
     last = pair.from_a()

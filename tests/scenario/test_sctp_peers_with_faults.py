@@ -88,7 +88,7 @@ def test_a_peer_that_does_not_announce_pad_is_probed_with_a_long_heartbeat() -> 
     assert pair.a.stats().mtu == len(probe)
 
 
-def test_a_shortened_answer_to_a_long_heartbeat_proves_nothing() -> None:
+def test_a_shortened_answer_to_a_long_heartbeat_does_not_confirm_its_size() -> None:
     pair = Pair(DISCOVERING)
     establish(pair, without_pad)
     before = pair.a.stats().mtu
@@ -109,7 +109,7 @@ def has(datagram: bytes, kind: type[Parameter]) -> bool:
     return isinstance(first, (InitChunk, InitAckChunk)) and any(isinstance(one, kind) for one in first.parameters)
 
 
-def test_an_init_without_effect_is_repeated_without_optional_parameters() -> None:
+def test_an_unanswered_init_is_repeated_without_optional_parameters() -> None:
     pair = Pair(changed(zero_checksum=True))
     pair.a.connect(pair.now)
     (first,) = chunks(pair.from_a(), InitChunk)
@@ -148,7 +148,7 @@ def only_cookie(parameters: list[Parameter]) -> list[Parameter]:
     return [one for one in parameters if isinstance(one, StateCookie)]
 
 
-def test_what_a_lost_init_had_is_offered_again_when_the_peer_knows_it() -> None:
+def test_extensions_of_a_lost_init_are_offered_again_if_the_peer_supports_them() -> None:
     pair = Pair(changed(zero_checksum=True, interleaving=True))
     pair.a.connect(pair.now)
     (lost,) = chunks(pair.from_a(), InitChunk)

@@ -40,7 +40,7 @@ def test_a_message_beyond_the_send_buffer_is_refused_and_fits_later() -> None:
     assert len(pair.received_by_z()) == 12
 
 
-def test_accepts_every_message_without_a_limit() -> None:
+def test_without_a_limit_every_message_is_accepted() -> None:
     pair = buffered(send_buffer=0)
     for _ in range(100):
         pair.send_a(bytes(10_000))
@@ -135,7 +135,7 @@ def test_sent_messages_are_neither_abandoned_nor_kept() -> None:
     assert len(pair.received_by_z()) == 1001
 
 
-def test_the_account_tells_the_policies_and_sent_from_unsent_apart() -> None:
+def test_abandoned_messages_are_counted_by_policy_and_by_sent_or_unsent() -> None:
     pair = buffered(send_buffer=5000)
     pair.send_a(bytes(4900), drop_priority=4)
     pair.send_a(bytes(4900))

@@ -43,7 +43,7 @@ def results(datagrams: list[bytes]) -> list[int]:
 # -- resets the receiver asks for --------------------------------------------------------------------------------------
 
 
-def test_the_receiver_asks_and_the_sender_resets() -> None:
+def test_the_receiver_can_request_a_stream_reset() -> None:
     pair = Pair().establish()
     for stream_id in (1, 2):
         pair.send_z(b"old", stream_id=stream_id)
@@ -112,7 +112,7 @@ def test_repeats_a_lost_response() -> None:
     assert pair.a_saw(ReconfigurationFailed) == []
 
 
-def test_a_request_that_crosses_the_reset_it_requests_gets_nothing_to_do() -> None:
+def test_a_reset_request_that_crosses_the_reset_itself_succeeds() -> None:
     pair = Pair().establish()
     pair.send_z(b"x", stream_id=1)
     pair.exchange()
@@ -126,7 +126,7 @@ def test_a_request_that_crosses_the_reset_it_requests_gets_nothing_to_do() -> No
     assert pair.a_saw(ReconfigurationFailed) == []
 
 
-def test_both_sides_ask_each_other_at_once() -> None:
+def test_both_sides_may_request_resets_at_the_same_time() -> None:
     pair = Pair().establish()
     pair.send_a(b"x", stream_id=1)
     pair.send_z(b"y", stream_id=2)
@@ -233,7 +233,7 @@ def test_denies_a_tsn_reset_that_is_not_allowed_and_continues_data() -> None:
 # -- more streams ------------------------------------------------------------------------------------------------------
 
 
-def test_streams_we_send_on_can_be_used_once_the_peer_agrees() -> None:
+def test_added_outgoing_streams_can_be_used_once_the_peer_agrees() -> None:
     options = changed(outbound_streams=2, inbound_streams=2)
     pair = Pair(options).establish()
     pair.a.add_streams(pair.now, outgoing=3)
@@ -249,7 +249,7 @@ def test_streams_we_send_on_can_be_used_once_the_peer_agrees() -> None:
     assert pair.received_by_z() == [b"new stream"]
 
 
-def test_streams_the_peer_sends_on_are_asked_for_and_added_by_the_peer() -> None:
+def test_incoming_streams_are_requested_and_added_by_the_peer() -> None:
     pair = Pair(changed(outbound_streams=2, inbound_streams=2)).establish()
     pair.a.add_streams(pair.now, incoming=2)
     pair.exchange()
@@ -260,7 +260,7 @@ def test_streams_the_peer_sends_on_are_asked_for_and_added_by_the_peer() -> None
     assert pair.received_by_a() == [b"there"]
 
 
-def test_both_directions_grow_one_after_the_other() -> None:
+def test_streams_of_both_directions_are_added_one_after_the_other() -> None:
     pair = Pair(changed(outbound_streams=2, inbound_streams=2)).establish()
     pair.a.add_streams(pair.now, outgoing=1, incoming=1)
     pair.z.add_streams(pair.now, outgoing=1)
@@ -352,7 +352,7 @@ def test_two_requests_in_one_chunk_are_answered_again_together() -> None:
         [lambda number: ReconfigResponse(number, 1)] * 3,
     ],
 )
-def test_parameters_that_do_not_go_together_are_a_protocol_violation(
+def test_contradictory_parameters_are_a_protocol_violation(
     together: list[Callable[[int], Parameter]],
 ) -> None:
     pair = Pair(changed(outbound_streams=10, inbound_streams=10)).establish()
@@ -367,7 +367,7 @@ def test_parameters_that_do_not_go_together_are_a_protocol_violation(
     assert pair.z.inbound_streams == 10
 
 
-def test_a_parameter_that_is_not_known_does_not_keep_its_neighbour_from_being_processed() -> None:
+def test_an_unknown_parameter_does_not_prevent_processing_of_the_next_one() -> None:
     pair = Pair().establish()
     pair.send_a(b"x")
     datagrams = pair.from_a()

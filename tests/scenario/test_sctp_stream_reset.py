@@ -84,7 +84,7 @@ def test_sends_queued_messages_before_the_reset_and_later_ones_after_it() -> Non
     assert order.index("IncomingStreamsReset") == order.index("MessageReceived") + 1
 
 
-def test_a_reset_that_overtakes_data_is_performed_when_the_data_is_there() -> None:
+def test_a_reset_that_overtakes_data_is_performed_once_the_data_arrives() -> None:
     pair = Pair().establish()
     pair.send_a(b"slow", stream_id=5)
     data = pair.from_a()
@@ -127,7 +127,7 @@ def test_repeats_a_lost_response_without_resetting_twice() -> None:
     assert pair.a_saw(OutgoingStreamsReset) == [OutgoingStreamsReset((1,))]
 
 
-def test_only_one_request_is_under_way_and_the_next_follows_the_response() -> None:
+def test_only_one_request_is_outstanding_and_the_next_follows_the_response() -> None:
     pair = Pair().establish()
     pair.a.reset_streams([1], pair.now)
     first = pair.from_a()
@@ -138,7 +138,7 @@ def test_only_one_request_is_under_way_and_the_next_follows_the_response() -> No
     assert pair.a_saw(OutgoingStreamsReset) == [OutgoingStreamsReset((1,)), OutgoingStreamsReset((2,))]
 
 
-def test_many_streams_take_as_many_requests_as_fit_packets() -> None:
+def test_a_reset_of_many_streams_is_split_into_requests_that_fit_packets() -> None:
     pair = Pair().establish()
     pair.a.reset_streams(range(1000), pair.now)
     pair.exchange()
@@ -156,7 +156,7 @@ def test_both_sides_reset_at_once() -> None:
         assert saw(IncomingStreamsReset) == [IncomingStreamsReset((3,))]
 
 
-def test_other_streams_go_on_during_a_reset() -> None:
+def test_other_streams_continue_during_a_reset() -> None:
     pair = Pair().establish()
     pair.a.reset_streams([1], pair.now)
     pair.from_a()
@@ -178,7 +178,7 @@ def test_a_request_out_of_sequence_is_refused() -> None:
     assert pair.z_saw(IncomingStreamsReset) == []
 
 
-def test_a_refused_reset_lets_the_stream_go_on() -> None:
+def test_a_stream_continues_after_a_refused_reset() -> None:
     pair = Pair().establish()
     pair.send_a(b"0")
     pair.exchange()
@@ -196,7 +196,7 @@ def test_a_refused_reset_lets_the_stream_go_on() -> None:
     assert pair.received_by_z() == [b"0", b"1"]
 
 
-def test_towards_a_peer_without_the_extension_the_reset_fails_at_once() -> None:
+def test_a_reset_fails_at_once_if_the_peer_lacks_the_extension() -> None:
     pair = Pair(None, changed(stream_reset=False)).establish()
     pair.a.reset_streams([1], pair.now)
     assert [event.stream_ids for event in pair.a_saw(StreamResetFailed)] == [(1,)]

@@ -48,7 +48,7 @@ def test_transfer_loss_and_recovery_across_the_tsn_wrap(before: int) -> None:
     assert pair.received_by_z() == [bytes(20 * 1172)]
 
 
-def test_giving_up_across_the_tsn_wrap() -> None:
+def test_messages_are_abandoned_across_the_tsn_wrap() -> None:
     pair = wrapping_pair((1 << 32) - 3)
     for i in range(6):
         pair.send_a(bytes([i]) * 1100, max_retransmissions=0)

@@ -147,7 +147,7 @@ def test_the_table_of_refused_values_has_every_settable_option() -> None:
     assert {option for option, _ in REFUSED} >= SETTABLE - anything
 
 
-def test_names_of_other_libraries_are_no_options() -> None:
+def test_options_of_other_libraries_are_refused() -> None:
     sock = sctpsocket_tcp()
     for option in (1, "SCTP_NODELAY", socket.SO_RCVBUF, None):
         with pytest.raises(OSError, match="option"):
@@ -264,7 +264,7 @@ def test_an_argument_of_the_constructor_out_of_range_is_refused(arguments: dict[
     [[], [HOST], [(HOST,)], [(HOST, -1)], [(HOST, 65536)], [(5, 5)], [("\udcff", 5)], [("a\0b", 5)], "ab", None, 5],
     ids=str,
 )
-async def test_an_address_that_is_none_is_refused(opened, addresses: Any) -> None:
+async def test_an_invalid_address_is_refused(opened, addresses: Any) -> None:
     sock = await opened.add(sctpsocket_tcp(udp_port=0))
     with pytest.raises(OSError, match=r"."):
         sock.bindx(addresses)

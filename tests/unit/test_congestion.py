@@ -25,7 +25,7 @@ def acknowledge(controller: CongestionController, now: float, acked: int, flight
 
 
 @pytest.mark.parametrize("kind", [NewReno, Cubic])
-def test_packets_leave_at_twice_the_window_in_slow_start_and_hardly_faster_than_it_afterwards(
+def test_the_pacing_rate_is_twice_the_window_in_slow_start_and_little_more_than_one_afterwards(
     kind: type[CongestionController],
 ) -> None:
     controller = kind(PACKET)
@@ -37,7 +37,7 @@ def test_packets_leave_at_twice_the_window_in_slow_start_and_hardly_faster_than_
 
 
 @pytest.mark.parametrize("kind", [NewReno, Cubic])
-def test_the_repair_of_a_loss_is_not_paced_as_slow_start(kind: type[CongestionController]) -> None:
+def test_loss_recovery_is_not_paced_like_slow_start(kind: type[CongestionController]) -> None:
     controller = settled(kind(PACKET), 200)
     controller.on_loss(1.0, 200 * PACKET)
 
@@ -59,7 +59,7 @@ def test_a_loss_after_a_stall_costs_cubic_no_more_than_any_other() -> None:
     assert cubic.cwnd == pytest.approx(0.7 * window, abs=PACKET)
 
 
-def test_an_unused_window_is_no_reserve_after_a_loss() -> None:
+def test_an_unused_window_does_not_soften_the_reaction_to_a_loss() -> None:
     cubic = settled(Cubic(PACKET), 200)
     acknowledge(cubic, 1.0, PACKET, cubic.cwnd)
     for second in range(2, 5):
@@ -71,7 +71,7 @@ def test_an_unused_window_is_no_reserve_after_a_loss() -> None:
     assert cubic.ssthresh == cubic.cwnd
 
 
-def test_cubic_gives_up_no_more_than_two_thirds_of_its_window_at_once() -> None:
+def test_cubic_reduces_its_window_by_two_thirds_at_most() -> None:
     cubic = settled(Cubic(PACKET), 200)
     acknowledge(cubic, 5.0, PACKET, 2 * PACKET)
 
@@ -80,7 +80,7 @@ def test_cubic_gives_up_no_more_than_two_thirds_of_its_window_at_once() -> None:
     assert cubic.cwnd == pytest.approx(0.35 * 200 * PACKET, abs=1)
 
 
-def test_cubic_does_not_grow_a_window_that_is_not_used() -> None:
+def test_cubic_does_not_grow_an_unused_window() -> None:
     cubic = settled(Cubic(PACKET), 200)
     for number in range(500):
         acknowledge(cubic, number * 0.01, 10 * PACKET, 100 * PACKET)

@@ -126,7 +126,7 @@ def test_yields_the_same_frames_for_any_split_of_the_file(sizes: list[int], ng: 
 
 
 @given(st.binary(max_size=200), st.sampled_from([b"", b"\xa1\xb2\xc3\xd4", section("<"), section(">")]))
-def test_any_bytes_are_frames_or_a_bad_capture(data: bytes, head: bytes) -> None:
+def test_any_bytes_are_parsed_to_frames_or_raise_bad_capture(data: bytes, head: bytes) -> None:
     try:
         for frame in CaptureReader().feed(head + data):
             find_sctp(frame)

@@ -343,6 +343,6 @@ def test_rejects_text_that_is_not_hexadecimal(text: str, reason: str) -> None:
 
 
 @given(st.text("0123456789abcfx *:\n|", max_size=200))
-def test_any_text_is_packets_or_not_hexadecimal(text: str) -> None:
+def test_any_text_is_parsed_to_packets_or_raises_not_hexadecimal(text: str) -> None:
     with contextlib.suppress(NotHexadecimal):
         assert all(parse_packets(text))

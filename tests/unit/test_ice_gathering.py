@@ -297,7 +297,7 @@ def test_a_resolver_that_hangs_delays_neither_gathering_nor_the_end_of_the_progr
 
 
 @pytest.mark.parametrize("fast_path", [True, False])
-async def test_a_request_without_a_route_fails_at_once(fast_path: bool) -> None:
+async def test_a_stun_request_without_a_route_fails_at_once(fast_path: bool) -> None:
     with network("ip link set lo up"):
         unreachable = IceServer(("stun:192.0.2.1", "stun:192.0.2.2"))
         found, elapsed, failure = await gathered(

@@ -189,7 +189,7 @@ async def test_loopback_is_offered_when_requested_and_never_when_forbidden(make_
     assert addresses(never.a.ice).isdisjoint({"127.0.0.1", "::1"})
 
 
-async def test_a_peer_that_offers_loopback_is_met_there_and_on_the_interface(make_pair: MakePair) -> None:
+async def test_a_peer_that_offers_loopback_is_reached_there_and_on_the_interface(make_pair: MakePair) -> None:
     pair = make_pair()
     pair.a.ice.add_remote_candidate(nowhere())
     await pair.gather()
@@ -292,7 +292,7 @@ async def test_a_peer_whose_name_does_not_resolve_is_found_by_its_checks(make_pa
 # failing with a reason
 
 
-async def test_gives_up_after_its_patience_and_says_what_it_tried(make_pair: MakePair, link: Link) -> None:
+async def test_gives_up_after_the_timeout_and_reports_what_it_tried(make_pair: MakePair, link: Link) -> None:
     pair = make_pair(**LOCAL, patience=0.3, mdns=link.resolver)
     pair.exchange_credentials()
     for candidate in (
@@ -315,7 +315,7 @@ async def test_gives_up_after_its_patience_and_says_what_it_tried(make_pair: Mak
     assert pair.a.states == [IceState.CHECKING, IceState.FAILED]
 
 
-async def test_each_new_candidate_renews_the_patience(make_pair: MakePair) -> None:
+async def test_each_new_candidate_restarts_the_timeout(make_pair: MakePair) -> None:
     pair = make_pair(**LOCAL, patience=0.4)
     pair.exchange_credentials()
     started = asyncio.get_running_loop().time()

@@ -182,7 +182,7 @@ async def test_statistics_count_only_channels_that_were_open_as_closed(pc: RTCPe
     assert (stats.dataChannelsOpened, stats.dataChannelsClosed) == (0, 0)
 
 
-async def test_there_are_no_media(pc: RTCPeerConnection) -> None:
+async def test_no_media_methods_exist(pc: RTCPeerConnection) -> None:
     assert (pc.getTransceivers(), pc.getSenders(), pc.getReceivers()) == ([], [], [])
 
 

@@ -32,7 +32,7 @@ def test_a_window_used_up_every_round_trip_doubles_to_its_limit() -> None:
     assert window.size == 6000
 
 
-def test_a_window_half_used_stays() -> None:
+def test_a_half_used_window_does_not_grow() -> None:
     window = ReceiveWindow(1000, 6000)
     take(window, 450, 50)
     assert window.size == 1000
@@ -48,7 +48,7 @@ def test_without_a_measured_path_or_a_limit_above_it_stays() -> None:
     assert (fixed.size, fixed.limit) == (1000, 1000)
 
 
-def test_a_burst_after_a_pause_is_no_reason_to_grow() -> None:
+def test_a_burst_after_a_pause_does_not_grow_the_window() -> None:
     window = ReceiveWindow(1000, 6000)
     now = take(window, 100, 5)
     window.record_read(900, RTT, now + 100)

@@ -23,7 +23,7 @@ def listing(*ips: str) -> list[Parameter]:
 
 
 @pytest.mark.parametrize("ip", ["192.0.2.7", "2001:db8::7", "127.0.0.3"])
-def test_an_address_survives_its_parameter(ip: str) -> None:
+def test_an_address_round_trips_through_its_parameter(ip: str) -> None:
     assert ip_of(address_parameter(ip)) == ip
 
 
@@ -43,7 +43,7 @@ def test_without_a_source_there_are_no_addresses() -> None:
 
 
 @pytest.mark.parametrize("ip", ["224.0.0.1", "0.0.0.0", "255.255.255.255", "127.0.0.1", "169.254.1.1"])
-def test_an_address_that_does_not_lead_to_the_peer_is_left_out(ip: str) -> None:
+def test_an_address_that_cannot_be_the_peers_is_left_out(ip: str) -> None:
     assert usable_addresses(listing(ip), ("192.0.2.1", 9899)) == [("192.0.2.1", 9899)]
 
 

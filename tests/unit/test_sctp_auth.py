@@ -59,7 +59,7 @@ def test_the_key_vector_is_the_three_parameters_without_padding() -> None:
 
 @pytest.mark.parametrize(("hmac_id", "name"), [(SHA256, "sha256"), (SHA1, "sha1")])
 @pytest.mark.parametrize("shared", [b"", b"a shared secret"])
-def test_the_hmac_is_that_of_the_rfc(hmac_id: int, name: str, shared: bytes) -> None:
+def test_the_hmac_matches_rfc_2104(hmac_id: int, name: str, shared: bytes) -> None:
     ours = key_vector(authentication_parameters(A_RANDOM, (0,)))
     theirs = key_vector([Random(Z_RANDOM), RequestedHmacAlgorithms((hmac_id,))])
     signer = make_authenticator(KeyRing([(7, shared)]), A_RANDOM, (0,), theirs)
@@ -73,7 +73,7 @@ def test_the_hmac_is_that_of_the_rfc(hmac_id: int, name: str, shared: bytes) -> 
     assert signer.overhead == len(made)
 
 
-def test_both_sides_come_to_the_same_key() -> None:
+def test_both_sides_compute_the_same_key() -> None:
     a_vector, z_vector = (
         key_vector(authentication_parameters(A_RANDOM, (0,))),
         key_vector(authentication_parameters(Z_RANDOM, (0, 3))),

@@ -57,14 +57,14 @@ class Road:
         self.pmtu.handle_timeout(self.now)
 
 
-def test_begins_at_the_base_size_and_waits_for_a_reason() -> None:
+def test_begins_at_the_base_size_without_a_probe() -> None:
     pmtu = PathMtu(1200, 16384, OVERHEAD)
     assert (pmtu.size, pmtu.state, pmtu.waiting, pmtu.due) == (1200, BASE, True, False)
     assert pmtu.timer.expires_at is None
 
 
 @pytest.mark.parametrize("maximum", [0, 1199, 1200])
-def test_does_nothing_where_nothing_can_be_gained(maximum: int) -> None:
+def test_does_not_search_if_the_limit_is_the_base_size(maximum: int) -> None:
     road = Road(9000, maximum=maximum)
     assert road.search() == 1200
     road.pmtu.peer_searches(0.0)
@@ -75,14 +75,14 @@ def test_does_nothing_where_nothing_can_be_gained(maximum: int) -> None:
     assert (road.pmtu.state, road.probed, road.pmtu.dont_fragment) == (DISABLED, [], False)
 
 
-def test_one_probe_is_enough_where_the_interface_tells() -> None:
+def test_one_probe_is_enough_if_the_system_reports_the_mtu() -> None:
     road = Road(ETHERNET, maximum=ETHERNET)
     assert road.search() == ETHERNET
     assert road.probed == [ETHERNET]
     assert road.pmtu.timer.expires_at is None  # there is no more to be had, ever
 
 
-def test_no_more_than_ethernet_before_the_peer_has_shown_that_it_can_read_more() -> None:
+def test_probes_ethernet_sizes_until_the_peer_has_shown_that_it_accepts_more() -> None:
     road = Road(16384)
     assert road.search() == ETHERNET
     assert max(road.probed) == ETHERNET
@@ -92,7 +92,7 @@ def test_no_more_than_ethernet_before_the_peer_has_shown_that_it_can_read_more()
     assert road.probed == [ETHERNET, 16384]
 
 
-def test_a_peer_that_searches_is_reason_enough() -> None:
+def test_a_probe_of_the_peer_starts_the_search() -> None:
     road = Road(16384)
     road.pmtu.peer_searches(road.now)
     road.answer()
@@ -116,7 +116,7 @@ def test_finds_the_largest_usual_size_below_an_odd_mtu(mtu: int) -> None:
     assert 0.66 * mtu - OVERHEAD <= road.pmtu.size <= mtu - OVERHEAD
 
 
-def test_gives_up_after_so_many_probes_in_a_row_whatever_their_size() -> None:
+def test_gives_up_after_a_number_of_lost_probes_of_any_size() -> None:
     road = Road(1200)
     assert road.search() == 1200
     assert (len(road.probed), road.pmtu.state) == (MAX_PROBES, SEARCH_COMPLETE)
@@ -124,13 +124,13 @@ def test_gives_up_after_so_many_probes_in_a_row_whatever_their_size() -> None:
     assert set(road.probed[1:]) == {1280 - OVERHEAD}
 
 
-def test_lost_probes_are_a_second_apart_at_least() -> None:
+def test_lost_probes_are_at_least_a_second_apart() -> None:
     road = Road(1200)
     road.search()
     assert road.times == [0.0, 1.0, 2.0, 3.0]
 
 
-def test_a_probe_lost_by_chance_costs_no_size() -> None:
+def test_a_single_lost_probe_does_not_rule_out_its_size() -> None:
     road = Road(0)
     road.pmtu.start_search(0.0)
     road.pmtu.probe_sent(b"lost", RTO, 0.0)
@@ -139,7 +139,7 @@ def test_a_probe_lost_by_chance_costs_no_size() -> None:
     assert road.pmtu.size == ETHERNET
 
 
-def test_the_answer_to_another_probe_says_nothing() -> None:
+def test_the_answer_to_another_probe_is_ignored() -> None:
     pmtu = PathMtu(1200, 16384, OVERHEAD)
     assert not pmtu.probe_acknowledged(b"", 0.0)
     pmtu.start_search(0.0)
@@ -167,7 +167,7 @@ def test_searches_again_after_ten_minutes_but_only_when_there_is_data() -> None:
     assert road.probed[probes:] == [ETHERNET]
 
 
-def test_an_answer_ends_the_count_of_timeouts() -> None:
+def test_an_acknowledgment_resets_the_count_of_timeouts() -> None:
     road = Road(ETHERNET)
     road.search()
     for _ in range(5):
@@ -193,7 +193,7 @@ def test_timeouts_at_the_base_size_are_no_black_hole() -> None:
     assert (road.pmtu.size, road.pmtu.state) == (1200, SEARCH_COMPLETE)
 
 
-def test_does_not_search_while_what_is_too_long_is_under_way() -> None:
+def test_does_not_search_while_chunks_that_are_too_long_are_outstanding() -> None:
     road = Road(ETHERNET)
     road.search()
     road.pmtu.data_timed_out()
@@ -206,7 +206,7 @@ def test_does_not_search_while_what_is_too_long_is_under_way() -> None:
     assert road.search() == ETHERNET
 
 
-def test_a_size_that_only_probes_get_through_with_is_left_alone_after_the_second_time() -> None:
+def test_a_size_at_which_only_probes_arrive_is_tried_twice_at_most() -> None:
     road = Road(ETHERNET)
     for _ in range(2):
         assert road.search() == ETHERNET
@@ -218,7 +218,7 @@ def test_a_size_that_only_probes_get_through_with_is_left_alone_after_the_second
 
 
 @pytest.mark.parametrize(("takes", "left"), [(ETHERNET, ETHERNET), (1200, 1200)])
-def test_suspicion_is_settled_by_a_probe_of_the_present_size(takes: int, left: int) -> None:
+def test_a_suspected_black_hole_is_checked_with_a_probe_of_the_current_size(takes: int, left: int) -> None:
     road = Road(ETHERNET)
     road.search()
     road.now += 5
@@ -231,14 +231,14 @@ def test_suspicion_is_settled_by_a_probe_of_the_present_size(takes: int, left: i
     assert road.probed[before:] == [ETHERNET] * (1 if left == ETHERNET else MAX_PROBES)
 
 
-def test_short_packets_raise_no_suspicion() -> None:
+def test_lost_short_packets_do_not_suggest_a_black_hole() -> None:
     road = Road(ETHERNET)
     road.search()
     road.pmtu.check_size(1200, road.now + 5)
     assert not road.pmtu.due
 
 
-def test_what_the_system_refuses_is_not_tried_again() -> None:
+def test_a_size_that_the_system_refuses_is_not_probed_again() -> None:
     road = Road(1420 - OVERHEAD, maximum=ETHERNET)
     road.pmtu.start_search(0.0)
     while road.pmtu.due and road.pmtu.probe_size > road.takes:
@@ -249,7 +249,7 @@ def test_what_the_system_refuses_is_not_tried_again() -> None:
     assert road.now < 1.0  # without a single timeout
 
 
-def test_what_the_system_says_it_takes_is_tried_next() -> None:
+def test_the_mtu_that_the_system_reports_is_probed_next() -> None:
     pmtu = PathMtu(1200, 16384, OVERHEAD)
     pmtu.peer_searches(0.0)
     assert (pmtu.due, pmtu.probe_size) == (True, 16384)
@@ -262,7 +262,7 @@ def test_what_the_system_says_it_takes_is_tried_next() -> None:
 
 
 @pytest.mark.parametrize("link", [0, 16384, 20000])
-def test_what_cannot_be_true_of_the_link_is_not_believed(link: int) -> None:
+def test_an_impossible_mtu_reported_by_the_system_is_ignored(link: int) -> None:
     pmtu = PathMtu(1200, 16384, OVERHEAD)
     pmtu.peer_searches(0.0)
     pmtu.probe_sent(bytes(8), RTO, 0.0)
@@ -270,7 +270,7 @@ def test_what_cannot_be_true_of_the_link_is_not_believed(link: int) -> None:
     assert (pmtu.due, pmtu.probe_size) == (True, 12288 - OVERHEAD)
 
 
-def test_the_system_that_refuses_the_present_size_sends_it_back_to_the_base() -> None:
+def test_a_refusal_of_the_current_size_resets_it_to_the_base() -> None:
     road = Road(ETHERNET)
     road.search()
     road.pmtu.packet_refused(1100, road.now)
@@ -279,7 +279,7 @@ def test_the_system_that_refuses_the_present_size_sends_it_back_to_the_base() ->
     assert road.pmtu.size == 1200
 
 
-def test_packets_stay_whole_while_probing_and_above_the_base() -> None:
+def test_dont_fragment_is_set_while_probing_and_above_the_base() -> None:
     road = Road(ETHERNET)
     assert not road.pmtu.dont_fragment
     road.pmtu.start_search(0.0)
@@ -291,7 +291,7 @@ def test_packets_stay_whole_while_probing_and_above_the_base() -> None:
     assert not road.pmtu.dont_fragment
 
 
-def test_another_path_begins_at_the_base() -> None:
+def test_a_path_change_resets_the_size_to_the_base() -> None:
     road = Road(ETHERNET)
     road.search()
     road.pmtu.reset(1400, 48)

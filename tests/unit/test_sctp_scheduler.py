@@ -148,7 +148,7 @@ def test_a_stream_that_was_idle_waits_for_one_fragment_at_most_and_gets_no_more_
     assert abs(shares[1] - shares[2]) <= FRAGMENT
 
 
-def test_an_occasional_ping_precedes_bulk_of_a_higher_weight() -> None:
+def test_an_occasional_small_message_precedes_bulk_data_of_a_higher_weight() -> None:
     sending = Sending("wfq")
     sending.scheduler.set_priority(1, 1024)
     sending.scheduler.set_priority(2, 128)

@@ -80,7 +80,7 @@ def test_a_message_held_back_can_be_dropped() -> None:
     assert take_all(made) == [1, 3, 1]
 
 
-def test_beside_a_message_longer_than_the_window_there_is_room_for_others() -> None:
+def test_other_messages_are_sent_beside_one_longer_than_the_window() -> None:
     made = queue(peer_window=10_000)
     made.add(message(1, 50_000))
     made.add(message(2, 2000))

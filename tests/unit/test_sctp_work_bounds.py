@@ -75,7 +75,7 @@ def test_entries_for_one_stream_of_an_i_forward_tsn_cost_what_they_drop(unordere
     assert reassembly.pieces == HELD - 2039
 
 
-def test_complete_messages_leave_no_trace_in_the_stores_of_a_stream() -> None:
+def test_complete_messages_leave_no_memory_in_the_state_of_a_stream() -> None:
     plain, interleaved = ReassemblyQueue(), InterleavedReassembly(0, 1 << 20)
     out: list[Event] = []
 
@@ -184,7 +184,7 @@ def test_a_shutdown_costs_what_it_acknowledges_of_the_blocks_known() -> None:
     data.check_invariants()
 
 
-def test_a_sack_does_not_visit_every_chunk_that_may_be_late() -> None:
+def test_a_sack_does_not_visit_every_chunk_in_the_reordering_window() -> None:
     data = outstanding(4000)
     [flight] = data.flights
     data.acknowledge(0, [(4000, 4000)], 1.0)

@@ -202,7 +202,7 @@ def test_a_repeated_mid_raises() -> None:
         parse_description_untrusted(OFFER + AUDIO.replace("a=mid:a", "a=mid:0"))
 
 
-def test_of_audio_and_video_only_the_m_line_is_kept() -> None:
+def test_only_the_m_line_of_audio_and_video_is_kept() -> None:
     head, data = OFFER.split("m=application", 1)
     broken = AUDIO.replace(FINGERPRINT, "nonsense").replace("a=setup:actpass", "a=setup:holdconn")
 

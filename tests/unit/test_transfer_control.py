@@ -130,7 +130,7 @@ FIELDS = st.fixed_dictionaries(
 
 
 @given(st.text() | FIELDS.map(json.dumps) | JSON.map(json.dumps))
-def test_any_text_is_a_message_or_none_or_bad_control(text: str) -> None:
+def test_any_text_is_parsed_to_a_message_or_none_or_raises_bad_control(text: str) -> None:
     try:
         message = parse_control_untrusted(text)
     except BadControl:

@@ -105,7 +105,7 @@ def test_the_write_that_fills_the_disk_raises(tmp_path: Path, small_files_only: 
     assert os.listdir(tmp_path) == []
 
 
-def test_objects_to_an_existing_name_even_of_a_dangling_link(tmp_path: Path) -> None:
+def test_refuses_an_existing_name_even_of_a_dangling_link(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     assert objection_to(target, 5, overwrite=False) is None
     target.symlink_to(tmp_path / "nowhere")
@@ -113,7 +113,7 @@ def test_objects_to_an_existing_name_even_of_a_dangling_link(tmp_path: Path) -> 
     assert objection_to(target, 5, overwrite=True) is None
 
 
-def test_objects_to_more_bytes_than_are_free(tmp_path: Path) -> None:
+def test_refuses_more_bytes_than_are_free(tmp_path: Path) -> None:
     assert objection_to(tmp_path / "a.txt", 2**53 - 1, overwrite=False) == "there is not enough room for the file"
 
 

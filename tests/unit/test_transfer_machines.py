@@ -160,7 +160,7 @@ def test_a_receipt_with_a_different_hash_fails_the_transfer() -> None:
     assert ending(actions) is TransferOutcome.FAILED
 
 
-def test_a_receipt_before_the_end_cancels_the_transfer() -> None:
+def test_a_file_received_before_file_end_cancels_the_transfer() -> None:
     sender = sending()
     sender.send_chunk(DATA)
     assert ending(sender.receive_message(serialize_control(FileReceived("t1", HASH)))) is TransferOutcome.FAILED

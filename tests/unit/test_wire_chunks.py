@@ -164,7 +164,7 @@ def test_an_init_ends_at_a_parameter_that_stops_processing() -> None:
     assert chunk.parameters == [UnknownParameter(0x3F00, b"")]
 
 
-def test_the_bits_without_meaning_are_ignored() -> None:
+def test_reserved_bits_are_ignored() -> None:
     assert parse(bytes.fromhex("00f30011 00000001 0002 0003 00000033 78 000000")) == DataChunk(1, 2, 3, 51, b"x")
     assert parse(bytes.fromhex("06fe0004")) == AbortChunk()
     assert parse(bytes.fromhex("08ff0004")) == ShutdownAckChunk()

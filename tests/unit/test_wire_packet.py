@@ -53,7 +53,7 @@ def test_chunks_are_read_in_order() -> None:
 
 
 @pytest.mark.parametrize("size", range(16))
-def test_too_short_a_packet_is_refused(size: int) -> None:
+def test_a_packet_that_is_too_short_is_refused(size: int) -> None:
     data = bytearray(size)
     if size >= COMMON_HEADER_LENGTH:
         data[8:12] = crc32c(bytes(data)).to_bytes(4, "little")
@@ -116,18 +116,18 @@ def test_the_content_of_padding_is_ignored() -> None:
 
 
 @pytest.mark.parametrize("chunk_type", [0x10, 0x3F, 0x41, 0x7F])
-def test_nothing_is_read_behind_an_unknown_chunk_that_stops_processing(chunk_type: int) -> None:
+def test_an_unknown_chunk_that_stops_processing_ends_the_packet(chunk_type: int) -> None:
     data = packet("0b000004", f"{chunk_type:02x}000008 01020304", "0b000003")
     assert chunks_of(data) == [CookieAckChunk(), UnknownChunk(chunk_type, 0, b"\1\2\3\4")]
 
 
 @pytest.mark.parametrize("chunk_type", [0x81, 0xBF, 0xC5, 0xFF])
-def test_reading_goes_on_behind_an_unknown_chunk_that_is_to_be_skipped(chunk_type: int) -> None:
+def test_processing_continues_after_an_unknown_chunk_to_skip(chunk_type: int) -> None:
     data = packet(f"{chunk_type:02x}a50005 01 000000", "08000004")
     assert chunks_of(data) == [UnknownChunk(chunk_type, 0xA5, b"\1"), ShutdownAckChunk()]
 
 
-def test_one_bad_chunk_makes_the_packet_bad() -> None:
+def test_one_malformed_chunk_makes_the_packet_malformed() -> None:
     with pytest.raises(BadPacket):
         chunks_of(packet("0b000004", "07000004"))
 

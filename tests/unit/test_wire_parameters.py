@@ -137,7 +137,7 @@ def test_the_padding_of_the_last_parameter_may_be_counted() -> None:
     assert parse(bytes.fromhex("80080006 82c0 0000")) == [SupportedExtensions((130, 192))]
 
 
-def test_the_padding_between_parameters_is_ignored_whatever_it_holds() -> None:
+def test_the_content_of_padding_between_parameters_is_ignored() -> None:
     data = bytes.fromhex("80080005 82 ffffff c0000004")
     assert parse(data) == [SupportedExtensions((130,)), ForwardTsnSupported()]
 
@@ -154,11 +154,11 @@ def test_the_two_high_bits_say_how_to_handle_an_unknown_type(
     assert parameter.report is report
 
 
-def test_nothing_is_read_behind_an_unknown_parameter_that_stops_processing() -> None:
+def test_an_unknown_parameter_that_stops_processing_ends_the_parameters() -> None:
     assert parse(bytes.fromhex("7f000004 c0000004 0000")) == [UnknownParameter(0x7F00, b"")]
 
 
-def test_reading_goes_on_behind_an_unknown_parameter_that_is_to_be_skipped() -> None:
+def test_processing_continues_after_an_unknown_parameter_to_skip() -> None:
     assert parse(bytes.fromhex("bf000004 c0000004")) == [UnknownParameter(0xBF00, b""), ForwardTsnSupported()]
 
 

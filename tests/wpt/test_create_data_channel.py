@@ -63,7 +63,7 @@ async def test_a_lone_surrogate_in_a_label_is_replaced(pc: RTCPeerConnection) ->
 
 
 @pytest.mark.parametrize("name", ["maxPacketLifeTime", "maxRetransmits"])
-async def test_zero_is_a_value(pc: RTCPeerConnection, name: str) -> None:
+async def test_zero_is_accepted_as_a_value(pc: RTCPeerConnection, name: str) -> None:
     assert getattr(pc.createDataChannel("", **{name: 0}), name) == 0
 
 
@@ -115,7 +115,7 @@ async def test_the_longest_label_and_protocol(pc: RTCPeerConnection) -> None:
     assert (channel.label, channel.protocol) == ("l" * 65535, "p" * 65535)
 
 
-async def test_the_same_label_twice(pc: RTCPeerConnection) -> None:
+async def test_two_channels_may_have_the_same_label(pc: RTCPeerConnection) -> None:
     assert pc.createDataChannel("test") is not pc.createDataChannel("test")
 
 
