@@ -10,6 +10,7 @@ from datachan.ice.ice_states import IceError, IceState
 from datachan.ice.ice_stats import CandidatePairStats, IceStats, SelectedPair
 from datachan.ice.ice_transport import IceTransport
 from datachan.ice.link import DatagramLink, SelectedLink
+from datachan.ice.server_errors import IceServerError
 from datachan.ice.servers import IceServer
 from datachan.udp import PathLimits
 
@@ -18,6 +19,7 @@ __all__ = [
     "DatagramLink",
     "IceError",
     "IceServer",
+    "IceServerError",
     "IceState",
     "IceStats",
     "IceTransport",

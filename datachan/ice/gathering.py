@@ -12,7 +12,7 @@ import ipaddress
 import logging
 import random
 import socket
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from datachan.ice.interfaces import addresses_without_carrier
 from datachan.ice.link import DatagramLink, TransportAddress
 from datachan.ice.protocol import IceProtocol
 from datachan.ice.relay import RelayLink, TurnStreamClient, TurnUdpClient, connect_turn_stream, connect_turn_udp
+from datachan.ice.server_errors import Failure, IceServerError, NoAddressInFamily, server_errors
 from datachan.ice.servers import ServerAddress
 from datachan.name_lookup import look_up
 from datachan.udp import UdpSocket, has_reader_support, source_of_default_route
@@ -37,6 +38,8 @@ _COMPONENT: Final = 1
 _RECEIVE_BUFFER: Final = 4 << 20
 _SEND_BUFFER: Final = 1 << 20
 _LARGEST_LOCAL_PREFERENCE: Final = 65535
+
+Questions = list[tuple[Coroutine[Any, Any, None], TransportAddress | None]]
 
 
 class Gatherer:
@@ -51,7 +54,8 @@ class Gatherer:
         ports: the first and the last port to bind to; None leaves ports to the system.
         fast_path: whether to use `UdpSocket` rather than asyncio's own endpoints.
         timeout: the limit for all servers together, in seconds.
-        on_candidate: called with each candidate as it is found.
+        on_candidate: called with each candidate as it is found, and the server that it came from, if any.
+        on_server_error: called with each failure of a server, once for each code.
 
     Attributes:
         problems: one clause for each failure.
@@ -68,7 +72,8 @@ class Gatherer:
         ports: tuple[int, int] | None,
         fast_path: bool,
         timeout: float,
-        on_candidate: Callable[[Candidate], None],
+        on_candidate: Callable[[Candidate, ServerAddress | None], None],
+        on_server_error: Callable[[IceServerError], None],
     ) -> None:
         self._servers = servers
         self._relay_only = relay_only
@@ -79,6 +84,7 @@ class Gatherer:
         self._fast_path = fast_path
         self._timeout = timeout
         self._on_candidate = on_candidate
+        self._on_server_error = on_server_error
         self._hosts: list[IceProtocol] = []
         self._found: list[Candidate] = []
         self.problems: list[str] = []
@@ -94,10 +100,14 @@ class Gatherer:
         return self._found[:]
 
     async def ask_servers(self, agent: Agent) -> None:
-        """Ask the servers for more candidates; those found until the deadline count."""
-        tasks = [asyncio.create_task(question) for question in self._questions(agent, self._hosts)]
-        if tasks:
-            await self._finish(tasks)
+        """Ask all servers at once for more candidates; those found until the deadline count."""
+        tasks = [asyncio.create_task(self._ask(server, asked)) for server, asked in self._questions(agent)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _addresses(self, interface_addresses: list[str]) -> list[str]:
         if self._host_addresses is not None:
@@ -122,18 +132,6 @@ class Gatherer:
         # RFC 8445, 5.1.1.1 excludes loopback addresses, which are useless between hosts. Within a host without an
         # interface there are no others.
         return chosen + list(LOOPBACK_ADDRESSES) if offers_loopback else chosen
-
-    async def _finish(self, tasks: list[asyncio.Task[None]]) -> None:
-        try:
-            _, late = await asyncio.wait(tasks, timeout=self._timeout)
-            if late:
-                self.problems.append(
-                    f"{len(late)} of {len(tasks)} server requests had no answer in {self._timeout:g} s"
-                )
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     # host candidates
 
@@ -173,41 +171,66 @@ class Gatherer:
 
     # servers
 
-    def _questions(self, agent: Agent, hosts: list[IceProtocol]) -> list[Coroutine[Any, Any, None]]:
-        questions: list[Coroutine[Any, Any, None]] = []
+    def _questions(self, agent: Agent) -> Iterator[tuple[ServerAddress, Questions]]:
+        """Yield each server and the questions to it, each with the local address of a candidate that it leaves from."""
         preference = _LARGEST_LOCAL_PREFERENCE
         for server in self._servers:
             if server.is_turn:
-                questions.append(self._ask(server, self._relay(agent, server, preference)))
+                yield server, [(self._relay(agent, server, preference), None)]
                 preference -= 1
             elif server.secure:
                 self.problems.append(f"{server.url}: STUN over TLS yields no UDP candidate")
-            elif not self._relay_only:
-                questions += [
-                    self._ask(server, self._reflexive(host, server, preference - index))
-                    for index, host in enumerate(hosts)
-                ]
-        return questions
+            elif not self._relay_only and self._hosts:
+                yield (
+                    server,
+                    [
+                        (self._reflexive(host, server, preference - index), _base(host))
+                        for index, host in enumerate(self._hosts)
+                    ],
+                )
 
-    async def _ask(self, server: ServerAddress, question: Coroutine[Any, Any, None]) -> None:
+    async def _ask(self, server: ServerAddress, questions: Questions) -> None:
+        """Ask one server, until the deadline, and report what went wrong."""
+        tasks = {asyncio.create_task(question): address for question, address in questions}
         try:
-            await question
-        except (OSError, EOFError, stun.TransactionError, ValueError, KeyError) as error:
-            self.problems.append(f"{server.url}: {error or type(error).__name__}")
+            await asyncio.wait(tasks, timeout=self._timeout)
+        finally:
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        failures = [
+            (TimeoutError(f"no answer in {self._timeout:g} s") if task.cancelled() else result, address)
+            for (task, address), result in zip(tasks.items(), results, strict=True)
+            if isinstance(result, BaseException)
+        ]
+        self._report(server, failures, len(tasks))
+
+    def _report(self, server: ServerAddress, failures: list[Failure], asked: int) -> None:
+        for error in server_errors(server, failures, asked):
+            self._on_server_error(error)
+        texts = [
+            str(error) or type(error).__name__
+            for error, _ in failures
+            if not isinstance(error, NoAddressInFamily) or len(failures) == asked
+        ]
+        for text in dict.fromkeys(texts):
+            share = f" ({texts.count(text)} of {asked} requests)" if asked > 1 else ""
+            self.problems.append(f"{server.url}: {text}{share}")
+            logger.info("%s", self.problems[-1])
 
     async def _reflexive(self, host: IceProtocol, server: ServerAddress, preference: int) -> None:
         """Ask a STUN server for the address that it sees of one of our sockets."""
         base = host.local_candidate
         addresses = await _resolve(server.host, server.port, _family(base.host))
         if not addresses:
-            return
+            raise NoAddressInFamily("the name has no address of our sockets' families")
         request = stun.Message(message_method=stun.Method.BINDING, message_class=stun.Class.REQUEST)
         response, _ = await host.request(request, addresses[0])
         mapped: TransportAddress = response.attributes["XOR-MAPPED-ADDRESS"]
         # RFC 8445, 5.1.3: "A candidate is redundant if and only if its transport address and base equal those of
         # another candidate."
         if mapped != (base.host, base.port):
-            self._add(self._candidate("srflx", mapped, base.host, preference, related=(base.host, base.port)))
+            self._add(self._candidate("srflx", mapped, base.host, preference, related=(base.host, base.port)), server)
 
     async def _relay(self, agent: Agent, server: ServerAddress, preference: int) -> None:
         """Ask a TURN server for an allocation, and add its candidate."""
@@ -222,7 +245,7 @@ class Gatherer:
         protocol.attach_relay(link)
         protocol.local_candidate = self._candidate("relay", relayed, relayed[0], preference, related=related)
         agent.add_protocol(protocol)
-        self._add(protocol.local_candidate)
+        self._add(protocol.local_candidate, server)
 
     async def _connect_relay(self, server: ServerAddress) -> RelayLink:
         """Connect to a TURN server. Raises OSError."""
@@ -256,11 +279,11 @@ class Gatherer:
             related_port=related[1] if related else None,
         )
 
-    def _add(self, candidate: Candidate) -> None:
+    def _add(self, candidate: Candidate, server: ServerAddress | None = None) -> None:
         known = {(other.type, other.host, other.port, other.related_address) for other in self._found}
         if (candidate.type, candidate.host, candidate.port, candidate.related_address) not in known:
             self._found.append(candidate)
-            self._on_candidate(candidate)
+            self._on_candidate(candidate, server)
 
 
 def _in_random_turn(ports: tuple[int, int]) -> list[int]:
@@ -290,6 +313,10 @@ def _interleave(addresses: Sequence[str]) -> list[str]:
     for index in range(max(len(six), len(four))):
         mixed += six[index : index + 1] + four[index : index + 1]
     return mixed
+
+
+def _base(host: IceProtocol) -> TransportAddress:
+    return host.local_candidate.host, host.local_candidate.port
 
 
 def _family(address: str) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from datachan.ice.servers import ServerAddress
 from datachan.sdp import IceCandidate
 
 
@@ -31,6 +33,8 @@ class CandidatePairStats:
     nominated: bool
     selected: bool
     requests_sent: int = 0
+    requests_received: int = 0
+    responses_sent: int = 0
     responses_received: int = 0
     consent_requests_sent: int = 0
     total_round_trip_time: float = 0.0
@@ -45,6 +49,8 @@ class IceStats:
         bytes_sent, bytes_received, packets_sent, packets_received: counts of datagrams, without STUN.
         packets_discarded_on_send: datagrams that could not be sent (no path, or the system refused them).
         packets_discarded_on_receive: datagrams from an address that has proved nothing, and those without room.
+        last_packet_sent, last_packet_received: the time of the latest datagram, on the clock of `time.monotonic`.
+        servers: the STUN or TURN server of each local candidate that came from one.
     """
 
     bytes_sent: int
@@ -53,9 +59,20 @@ class IceStats:
     packets_received: int
     packets_discarded_on_send: int
     packets_discarded_on_receive: int
+    last_packet_sent: float | None
+    last_packet_received: float | None
+    servers: Mapping[IceCandidate, ServerAddress]
     local_candidates: tuple[IceCandidate, ...]
     remote_candidates: tuple[IceCandidate, ...]
     pairs: tuple[CandidatePairStats, ...]
+
+
+@dataclass
+class IncomingChecks:
+    """The checks that the peer has sent from one address to one of our sockets, and our responses."""
+
+    requests: int = 0
+    responses: int = 0
 
 
 @dataclass
@@ -77,7 +94,7 @@ class PairCounters:
 
 @dataclass
 class Traffic:
-    """Counters of datagrams and their bytes, without STUN."""
+    """Counters of datagrams and their bytes, without STUN, and the times of the latest, by `time.monotonic`."""
 
     packets_sent: int = 0
     bytes_sent: int = 0
@@ -85,13 +102,17 @@ class Traffic:
     bytes_received: int = 0
     discarded_on_send: int = 0
     discarded_on_receive: int = 0
+    last_sent: float | None = None
+    last_received: float | None = None
 
     def sent(self, datagrams: Sequence[bytes]) -> None:
         """Count a batch that was sent."""
         self.packets_sent += len(datagrams)
         self.bytes_sent += sum(map(len, datagrams))
+        self.last_sent = time.monotonic()
 
     def received(self, datagrams: Sequence[bytes]) -> None:
         """Count a batch that was received."""
         self.packets_received += len(datagrams)
         self.bytes_received += sum(map(len, datagrams))
+        self.last_received = time.monotonic()

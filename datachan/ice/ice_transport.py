@@ -34,7 +34,8 @@ from datachan.ice.mdns import is_mdns_name
 from datachan.ice.protocol import IceProtocol
 from datachan.ice.reports import describe_kinds, pair_stats, selected_pair
 from datachan.ice.resolver import MdnsResolver, shared_resolver
-from datachan.ice.servers import IceServer, server_addresses
+from datachan.ice.server_errors import IceServerError
+from datachan.ice.servers import IceServer, ServerAddress, server_addresses
 from datachan.sdp import IceCandidate
 
 _ICE_CHARS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -67,6 +68,7 @@ class IceTransport:
     Attributes:
         on_state_change: called with each new state.
         on_local_candidate: called with each candidate as it is found, and with None when gathering is complete.
+        on_server_error: called with each failure of a STUN or TURN server while candidates are gathered.
         on_selected_pair_change: called with each selected pair.
         on_peer_alive: called each time the peer has answered a consent check.
 
@@ -76,6 +78,7 @@ class IceTransport:
 
     on_state_change: Callable[[IceState], None] | None = None
     on_local_candidate: Callable[[IceCandidate | None], None] | None = None
+    on_server_error: Callable[[IceServerError], None] | None = None
     on_selected_pair_change: Callable[[SelectedPair], None] | None = None
     on_peer_alive: Callable[[], None] | None = None
 
@@ -118,6 +121,7 @@ class IceTransport:
             fast_path=fast_path,
             timeout=gather_timeout,
             on_candidate=self._candidate_found,
+            on_server_error=self._server_failed,
         )
         self._agent = self._make_agent(controlling, relay_only)
         self._patience = patience
@@ -126,6 +130,7 @@ class IceTransport:
         self._selected_or_over = asyncio.Event()
         self._can_check = asyncio.Event()  # set when there is a local candidate, or gathering has ended
         self._local_candidates: list[IceCandidate] = []
+        self._servers: dict[IceCandidate, ServerAddress] = {}
         self._remote_candidates: list[IceCandidate] = []
         self._resolving: dict[str, asyncio.Task[None]] = {}
         self._early: deque[bytes] = deque(maxlen=_MAX_EARLY_DATAGRAMS)
@@ -215,8 +220,14 @@ class IceTransport:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail(f"no candidates could be gathered ({error})")
 
-    def _candidate_found(self, candidate: Candidate) -> None:
+    def _server_failed(self, error: IceServerError) -> None:
+        if self.on_server_error is not None:
+            self.on_server_error(error)
+
+    def _candidate_found(self, candidate: Candidate, server: ServerAddress | None) -> None:
         ours = from_aioice(candidate)
+        if server is not None:
+            self._servers[ours] = server
         self._local_candidates.append(ours)
         if self._sockets_open:
             self._can_check.set()
@@ -483,6 +494,9 @@ class IceTransport:
             packets_received=self._traffic.packets_received,
             packets_discarded_on_send=self._traffic.discarded_on_send + refused,
             packets_discarded_on_receive=self._traffic.discarded_on_receive,
+            last_packet_sent=self._traffic.last_sent,
+            last_packet_received=self._traffic.last_received,
+            servers=dict(self._servers),
             local_candidates=tuple(self._local_candidates),
             remote_candidates=tuple(self._remote_candidates),
             pairs=tuple(pair_stats(pair, counters, pair is selected) for pair, counters in pairs),

@@ -11,6 +11,7 @@ from aioice import Connection, stun
 from aioice.ice import StunProtocol
 
 from datachan.ice.aioice_transport import LinkTransport
+from datachan.ice.ice_stats import IncomingChecks
 from datachan.ice.link import DatagramLink, TransportAddress
 from datachan.ice.relay import RelayLink
 from datachan.ice.transactions import fail_transaction
@@ -32,6 +33,7 @@ class IceProtocol(StunProtocol):
     Attributes:
         link: the socket or allocation.
         proven: the addresses from which the peer has authenticated itself; True where a check of its own came from.
+        incoming_checks: the counts of authentic checks from each proven address, and of our responses.
         permit: for an allocation, asks the server to relay datagrams from an address.
     """
 
@@ -42,6 +44,7 @@ class IceProtocol(StunProtocol):
         super().__init__(connection)
         self._on_data = on_data
         self.proven: dict[TransportAddress, bool] = {}
+        self.incoming_checks: dict[TransportAddress, IncomingChecks] = {}
         self._requests: dict[TransportAddress, stun.Message] = {}
         self._refusals: deque[Exception] = deque(maxlen=1)
 
@@ -91,10 +94,14 @@ class IceProtocol(StunProtocol):
         """Record that the peer has authenticated itself from this address, by an answer or by a check of its own."""
         if address not in self.proven:
             if len(self.proven) >= _MAX_PROVEN_ADDRESSES:
-                del self.proven[next(iter(self.proven))]
+                oldest = next(iter(self.proven))
+                del self.proven[oldest]
+                self.incoming_checks.pop(oldest, None)
             self.proven[address] = by_check
         elif by_check:
             self.proven[address] = True
+        if by_check:
+            self.incoming_checks.setdefault(address, IncomingChecks()).requests += 1
 
     def send_stun(self, message: stun.Message, addr: TransportAddress) -> None:
         """Send STUN, and remember requests, so that they can be repeated."""
@@ -102,6 +109,8 @@ class IceProtocol(StunProtocol):
             if len(self._requests) >= _MAX_REMEMBERED_REQUESTS:
                 self._requests.clear()
             self._requests[addr] = message
+        elif addr in self.incoming_checks:
+            self.incoming_checks[addr].responses += 1
         self._refusals.clear()
         super().send_stun(message, addr)
         if self._refusals:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from aioice.ice import CandidatePair
 
 from datachan.ice.conversion import from_aioice
-from datachan.ice.ice_stats import CandidatePairStats, PairCounters, SelectedPair
+from datachan.ice.ice_stats import CandidatePairStats, IncomingChecks, PairCounters, SelectedPair
+from datachan.ice.protocol import IceProtocol
 from datachan.sdp import IceCandidate
 
 
@@ -29,6 +31,7 @@ def selected_pair(pair: CandidatePair) -> SelectedPair:
 
 def pair_stats(pair: CandidatePair, counters: PairCounters, selected: bool) -> CandidatePairStats:
     """Return the statistics of a pair of the agent."""
+    incoming = cast(IceProtocol, pair.protocol).incoming_checks.get(pair.remote_addr, IncomingChecks())
     return CandidatePairStats(
         local=from_aioice(pair.local_candidate),
         remote=from_aioice(pair.remote_candidate),
@@ -36,6 +39,8 @@ def pair_stats(pair: CandidatePair, counters: PairCounters, selected: bool) -> C
         nominated=pair.nominated,
         selected=selected,
         requests_sent=counters.requests_sent,
+        requests_received=incoming.requests,
+        responses_sent=incoming.responses,
         responses_received=counters.responses_received,
         consent_requests_sent=counters.consent_requests_sent,
         total_round_trip_time=counters.total_round_trip_time,

@@ -47,6 +47,11 @@ class ServerAddress:
     username: str | None = None
     credential: str | None = None
 
+    @property
+    def protocol(self) -> str:
+        """The protocol between us and the server: W3C's RTCIceServerTransportProtocol, "udp", "tcp" or "tls"."""
+        return "tls" if self.secure else self.transport
+
 
 def parse_server_url(url: str, username: str | None = None, credential: str | None = None) -> ServerAddress:
     """Parse a `stun:`, `stuns:`, `turn:` or `turns:` URL.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aioice import stun
 
 from datachan.ice.link import TransportAddress
+from datachan.ice.server_errors import UNREACHABLE
 
 
 def fail_transaction(
@@ -22,7 +23,7 @@ def fail_transaction(
     transaction = transactions.get(request.transaction_id)
     if transaction is not None:
         answer = stun.Message(request.message_method, stun.Class.ERROR, request.transaction_id)
-        answer.attributes["ERROR-CODE"] = (500, str(error))
+        answer.attributes["ERROR-CODE"] = (UNREACHABLE, str(error))
         if key is not None:
             answer.add_message_integrity(key)
         transaction.response_received(answer, address)

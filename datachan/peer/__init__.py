@@ -7,6 +7,7 @@
     negotiation.py               creating and setting descriptions
     rtc_certificate.py           RTCCertificate
     configuration.py             RTCConfiguration and its parts
+    ice_error_event.py           RTCPeerConnectionIceErrorEvent
     added_candidate.py           the arguments of addIceCandidate
     channel_options.py           the arguments of createDataChannel
     unread_messages.py           received messages that the application has not read
@@ -43,6 +44,7 @@ from .errors import (
     PeerError,
     RTCError,
 )
+from .ice_error_event import RTCPeerConnectionIceErrorEvent
 from .peer_connection import RTCPeerConnection
 from .rtc_certificate import RTCCertificate, RTCDtlsFingerprint
 from .rtc_data_channel import RTCDataChannel
@@ -80,6 +82,7 @@ __all__ = [
     "RTCIceTransport",
     "RTCIceTransportPolicy",
     "RTCPeerConnection",
+    "RTCPeerConnectionIceErrorEvent",
     "RTCSctpTransport",
     "RTCSessionDescription",
     "RTCStatsReport",

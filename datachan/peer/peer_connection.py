@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from datachan.dtls.connection import DtlsClosed, DtlsConnected, DtlsFailed
-from datachan.ice import IceState
+from datachan.ice import IceServerError, IceState
 from datachan.sctp import PathMtuChanged
 from datachan.sdp import IceCandidate, RTCIceCandidate, SessionDescription
 from datachan.stack import StackClosed, StackConnected
@@ -20,6 +20,7 @@ from .configuration import RTCConfiguration, changed_configuration, check_config
 from .connection_attributes import ConnectionAttributes
 from .errors import InvalidStateError, OperationError
 from .event_target import EventHandler
+from .ice_error_event import RTCPeerConnectionIceErrorEvent
 from .negotiation import check_description
 from .peer_transport import PeerTransport, TransportCallbacks
 from .rtc_certificate import RTCCertificate
@@ -40,7 +41,7 @@ class RTCPeerConnection(ConnectionAttributes):
 
     Events: `datachannel` (an RTCDataChannel), `connectionstatechange`, `iceconnectionstatechange`,
     `icegatheringstatechange`, `signalingstatechange`, `icecandidate` (an RTCIceCandidate, None after the last one),
-    `negotiationneeded`.
+    `icecandidateerror` (an RTCPeerConnectionIceErrorEvent), `negotiationneeded`.
 
     ``async with RTCPeerConnection() as pc`` closes the connection at the end.
 
@@ -297,6 +298,7 @@ class RTCPeerConnection(ConnectionAttributes):
                 TransportCallbacks(
                     on_ice_state_change=self._ice_state_changed,
                     on_local_candidate=self._local_candidate,
+                    on_server_error=self._ice_server_failed,
                     on_selected_pair_change=self._selected_pair_changed,
                     on_stack_start=lambda: self._dtls_changed("connecting"),
                     on_stack_event=self._stack_event,
@@ -506,6 +508,11 @@ class RTCPeerConnection(ConnectionAttributes):
                 usernameFragment=data.transport.ice_ufrag,
             ),
         )
+
+    def _ice_server_failed(self, error: IceServerError) -> None:
+        if self._closing is None:
+            event = RTCPeerConnectionIceErrorEvent(error.host, error.port, error.url, error.code, error.text)
+            self.emit("icecandidateerror", event)
 
     def _gathered(self) -> None:
         if self._ice_gathering_state != "complete" and self._closing is None:

@@ -17,7 +17,7 @@ from datachan.dcep.channel_events import ChannelEvent
 from datachan.driver import Driver
 from datachan.dtls.certificate import Certificate
 from datachan.dtls.connection import DtlsState
-from datachan.ice import IceError, IceState, IceTransport, PathLimits, SelectedLink
+from datachan.ice import IceError, IceServerError, IceState, IceTransport, PathLimits, SelectedLink
 from datachan.sctp import AssociationOptions, data_channel_options
 from datachan.sdp import IceCandidate, LocalData, Section, TransportParameters
 from datachan.stack import SessionInits, Stack, StackClosed
@@ -43,6 +43,7 @@ class TransportCallbacks:
     Attributes:
         on_ice_state_change: called when `PeerTransport.ice_state` may have changed.
         on_local_candidate: called with each of our candidates, and with None after the last one.
+        on_server_error: called with each failure of a STUN or TURN server.
         on_selected_pair_change: called when ICE has selected a pair, or another one.
         on_stack_start: called when the DTLS handshake starts.
         on_stack_event: called with each event of DTLS and SCTP.
@@ -52,6 +53,7 @@ class TransportCallbacks:
 
     on_ice_state_change: Callable[[], None]
     on_local_candidate: Callable[[IceCandidate | None], None]
+    on_server_error: Callable[[IceServerError], None]
     on_selected_pair_change: Callable[[], None]
     on_stack_start: Callable[[], None]
     on_stack_event: Callable[[object], None]
@@ -340,6 +342,7 @@ class PeerTransport:
         )
         ice.on_local_candidate = self._callbacks.on_local_candidate
         ice.on_state_change = lambda state: self._ice_changed(state) if ice is self.ice else None
+        ice.on_server_error = self._callbacks.on_server_error
         ice.on_selected_pair_change = lambda pair: self._path_changed() if ice is self.ice else None
         ice.on_peer_alive = lambda: self._peer_alive() if ice is self.ice else None
         return ice
@@ -452,6 +455,7 @@ class PeerTransport:
 
     def _leave(self, ice: IceTransport) -> None:
         ice.on_local_candidate = None
+        ice.on_server_error = None
         ice.set_receiver(None)
         task = asyncio.create_task(ice.close())
         self._leaving.add(task)
@@ -524,6 +528,7 @@ class PeerTransport:
         self.ice.on_state_change = None
         await self.ice.close()
         self.ice.on_local_candidate = None
+        self.ice.on_server_error = None
         if self._tap is not None:
             self._tap.close()
         if self._leaving:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from datachan.dtls.certificate import Fingerprint
 from datachan.ice import CandidatePairStats, IceStats
+from datachan.ice.servers import ServerAddress
 from datachan.sctp import AssociationStats
 from datachan.sdp import IceCandidate
 
@@ -105,6 +106,8 @@ class RTCIceCandidateStats(RTCStats):
     relatedPort: int | None = None
     usernameFragment: str | None = None
     tcpType: str | None = None
+    url: str | None = None
+    relayProtocol: str | None = None
 
 
 @dataclass
@@ -117,6 +120,8 @@ class RTCIceCandidatePairStats(RTCStats):
     state: str = "waiting"
     nominated: bool = False
     requestsSent: int = 0
+    requestsReceived: int = 0
+    responsesSent: int = 0
     responsesReceived: int = 0
     consentRequestsSent: int = 0
     totalRoundTripTime: float = 0.0
@@ -126,6 +131,8 @@ class RTCIceCandidatePairStats(RTCStats):
     bytesSent: int = 0
     bytesReceived: int = 0
     packetsDiscardedOnSend: int = 0
+    lastPacketSentTimestamp: datetime | None = None
+    lastPacketReceivedTimestamp: datetime | None = None
     availableOutgoingBitrate: float | None = None
 
 
@@ -254,14 +261,17 @@ def _add_candidates(report: RTCStatsReport, now: datetime, transport: PeerTransp
     for side, ufrag, candidates in sides:
         for candidate in candidates:
             if _candidate_id(side, candidate) not in report:
-                report.add(_candidate(now, side, candidate, ufrag))
+                server = ice.servers.get(candidate) if side == "local" else None
+                report.add(_candidate(now, side, candidate, ufrag, server))
 
 
 def _candidate_id(side: str, candidate: IceCandidate) -> str:
     return f"{side}-{candidate.type}-{candidate.transport}-{candidate.address}-{candidate.port}"
 
 
-def _candidate(now: datetime, side: str, candidate: IceCandidate, ufrag: str | None) -> RTCStats:
+def _candidate(
+    now: datetime, side: str, candidate: IceCandidate, ufrag: str | None, server: ServerAddress | None
+) -> RTCStats:
     return RTCIceCandidateStats(
         now,
         f"{side}-candidate",
@@ -277,6 +287,8 @@ def _candidate(now: datetime, side: str, candidate: IceCandidate, ufrag: str | N
         relatedPort=candidate.related_port,
         usernameFragment=candidate.username_fragment or ufrag,
         tcpType=candidate.tcp_type,
+        url=None if server is None else server.url,
+        relayProtocol=None if server is None or not server.is_turn else server.protocol,
     )
 
 
@@ -293,6 +305,8 @@ def _pair(now: datetime, pair: CandidatePairStats, ice: IceStats, numbers: Assoc
         state=pair.state,
         nominated=pair.nominated,
         requestsSent=pair.requests_sent,
+        requestsReceived=pair.requests_received,
+        responsesSent=pair.responses_sent,
         responsesReceived=pair.responses_received,
         consentRequestsSent=pair.consent_requests_sent,
         totalRoundTripTime=pair.total_round_trip_time,
@@ -302,8 +316,15 @@ def _pair(now: datetime, pair: CandidatePairStats, ice: IceStats, numbers: Assoc
         bytesSent=ice.bytes_sent if pair.selected else 0,
         bytesReceived=ice.bytes_received if pair.selected else 0,
         packetsDiscardedOnSend=ice.packets_discarded_on_send if pair.selected else 0,
+        lastPacketSentTimestamp=_wall_time(now, ice.last_packet_sent) if pair.selected else None,
+        lastPacketReceivedTimestamp=_wall_time(now, ice.last_packet_received) if pair.selected else None,
         availableOutgoingBitrate=_bitrate(numbers) if pair.selected else None,
     )
+
+
+def _wall_time(now: datetime, moment: float | None) -> datetime | None:
+    """Return a time of the monotonic clock as the time of day; `now` is the present one."""
+    return None if moment is None else now - timedelta(seconds=time.monotonic() - moment)
 
 
 def _bitrate(numbers: AssociationStats | None) -> float | None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from datachan import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCPeerConnectionIceErrorEvent
 from datachan.ice import IceError, IceServer, relay
 from datachan.udp import UdpSocket
 from tests.interop import coturn
@@ -192,6 +193,33 @@ async def test_the_failure_names_wrong_credentials(server: coturn.Coturn, make_p
     pair.exchange_credentials()
     with pytest.raises(IceError, match=r"no local candidate.*turn:.*401"):
         await pair.a.ice.start()
+
+
+async def test_statistics_name_the_server_and_protocol_of_each_candidate(server: coturn.Coturn) -> None:
+    given = server.turn("tcp")
+    [url] = given.urls
+    turn = RTCIceServer(url, given.username, given.credential)
+    async with RTCPeerConnection(RTCConfiguration(iceServers=[turn], hostAddresses=[coturn.HOST])) as pc:
+        pc.createDataChannel("chat")
+        await pc.setLocalDescription()
+        report = await pc.getStats()
+    candidates = {entry.candidateType: entry for entry in report.values() if entry.type == "local-candidate"}
+    assert (candidates["relay"].url, candidates["relay"].relayProtocol) == (url, "tcp")
+    assert (candidates["host"].url, candidates["host"].relayProtocol) == (None, None)
+
+
+async def test_wrong_credentials_emit_an_icecandidateerror_with_the_code(server: coturn.Coturn) -> None:
+    given = server.turn(password="wrong")
+    [url] = given.urls
+    turn = RTCIceServer(url, given.username, given.credential)
+    async with RTCPeerConnection(RTCConfiguration(iceServers=[turn], hostAddresses=[coturn.HOST])) as pc:
+        errors: list[tuple[str, RTCPeerConnectionIceErrorEvent]] = []
+        pc.on("icecandidateerror", lambda error: errors.append((pc.iceGatheringState, error)))
+        pc.createDataChannel("chat")
+        await pc.setLocalDescription()
+    [(gathering, error)] = errors
+    assert (gathering, error.url, error.errorCode, error.errorText) == ("gathering", url, 401, "Unauthorized")
+    assert (error.address, error.port) == (None, None)
 
 
 async def test_relay_only_without_a_turn_server_has_no_candidate(server: coturn.Coturn, make_pair: MakePair) -> None:

@@ -8,6 +8,7 @@ import logging
 import re
 import socket
 import time
+from datetime import timedelta
 
 import pytest
 
@@ -663,6 +664,18 @@ async def test_statistics_include_peer_reflexive_candidates() -> None:
         report = await a.getStats()
         selected = report[report["transport"].selectedCandidatePairId]
         assert report[selected.remoteCandidateId].candidateType == "prflx"
+
+
+async def test_statistics_count_the_checks_of_both_sides_and_time_the_latest_packets() -> None:
+    async with pair() as p:
+        p.a_channel.send("hello")
+        assert await soon(anext(p.z_channel)) == "hello"
+        for pc in (p.a, p.z):
+            report = await pc.getStats()
+            selected = report[report["transport"].selectedCandidatePairId]
+            assert selected.requestsReceived == selected.responsesSent >= 1
+            for latest in (selected.lastPacketSentTimestamp, selected.lastPacketReceivedTimestamp):
+                assert selected.timestamp - timedelta(seconds=60) < latest <= selected.timestamp
 
 
 # -- path MTU discovery ------------------------------------------------------------------------------------------------

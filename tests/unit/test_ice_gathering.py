@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from aioice import stun
 
-from datachan.ice import IceError, IceServer, IceTransport
+from datachan.ice import IceError, IceServer, IceServerError, IceTransport
 from datachan.ice.relay import TurnUdpClient
 from datachan.udp import UdpSocket
 from tests.interop.namespaces import network
@@ -107,7 +107,7 @@ async def test_many_addresses_and_a_silent_server_take_the_timeout_once(serve: A
     found, elapsed, failure = await gathered(host_addresses=addresses, servers=[server.server] * 4, gather_timeout=0.5)
     assert len(found) == 24
     assert elapsed < 2
-    assert "96 of 96 server requests had no answer in 0.5 s" in failure
+    assert "no answer in 0.5 s (24 of 24 requests)" in failure
 
 
 async def test_without_servers_gathering_takes_no_time() -> None:
@@ -133,6 +133,62 @@ async def test_reports_an_error_of_the_server(serve: Any) -> None:
 
     _, _, failure = await gathered(host_addresses=["127.0.0.1"], servers=[serve(refuse).server])
     assert "500 - Server Error" in failure
+
+
+def refusal(code: int, text: str) -> Answer:
+    def answer(request: stun.Message, _: tuple[str, int]) -> bytes:
+        response = stun.Message(stun.Method.BINDING, stun.Class.ERROR, request.transaction_id)
+        response.attributes["ERROR-CODE"] = (code, text)
+        return bytes(response)
+
+    return answer
+
+
+async def server_errors(**options: Any) -> list[IceServerError]:
+    """Gather, and return the errors of servers that were reported before the end of candidates."""
+    ice = IceTransport(controlling=True, gather_timeout=0.3, **options)
+    reported: list[Any] = []
+    ice.on_server_error = reported.append
+    ice.on_local_candidate = lambda candidate: reported.append(candidate) if candidate is None else None
+    await ice.gather()
+    await ice.close()
+    assert reported.pop() is None
+    return reported
+
+
+async def test_a_server_that_answers_with_an_error_is_reported_once_with_its_code(serve: Any) -> None:
+    server = serve(refusal(420, "Unknown Attribute"))
+    [error] = await server_errors(host_addresses=["127.0.0.1", "127.0.0.2"], servers=[server.server])
+    assert (error.url, error.code, error.text) == (server.server.urls[0], 420, "Unknown Attribute")
+    assert error.host == "127.0.0.1"
+    assert error.port is not None
+
+
+async def test_a_silent_server_is_reported_once_as_unreachable(serve: Any) -> None:
+    server = serve(silent)
+    [one] = await server_errors(host_addresses=["127.0.0.1"], servers=[server.server])
+    assert (one.url, one.code, one.host) == (server.server.urls[0], 701, "127.0.0.1")
+    assert one.text == "no answer in 0.3 s"
+    [several] = await server_errors(host_addresses=["127.0.0.1", "127.0.0.2"], servers=[server.server])
+    assert (several.code, several.host, several.port) == (701, None, None)
+
+
+async def test_a_server_that_one_address_reaches_is_not_reported_as_unreachable(serve: Any) -> None:
+    def answer_one(request: stun.Message, source: tuple[str, int]) -> bytes | None:
+        return mapped(("203.0.113.5", 4444))(request, source) if source[0] == "127.0.0.1" else None
+
+    server = serve(answer_one)
+    addresses = ["127.0.0.1", "127.0.0.2", "::1"]
+    assert await server_errors(host_addresses=addresses, servers=[server.server]) == []
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_a_closed_turn_port_is_reported_as_unreachable(transport: str) -> None:
+    unused = UdpSocket.bind("127.0.0.1")
+    url = f"turn:127.0.0.1:{unused.local_address[1]}?transport={transport}"
+    unused.close()
+    [error] = await server_errors(host_addresses=["127.0.0.1"], servers=[IceServer((url,), "user", "secret")])
+    assert (error.url, error.code, error.host) == (url, 701, None)
 
 
 async def test_reports_that_stun_over_tls_is_useless() -> None:

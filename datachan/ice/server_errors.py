@@ -1,0 +1,64 @@
+"""Says what went wrong with a STUN or TURN server, with the codes of W3C's icecandidateerror."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from aioice import stun
+
+from datachan.ice.link import TransportAddress
+from datachan.ice.servers import ServerAddress
+
+# W3C WebRTC, 4.8.2: "If no host candidate can reach the server, errorCode will be set to the value 701 which is outside
+# the STUN error code range."
+UNREACHABLE: Final = 701
+
+
+class NoAddressInFamily(OSError):
+    """The server has no address in the family of our socket."""
+
+
+@dataclass(frozen=True)
+class IceServerError:
+    """A failure of one server.
+
+    Attributes:
+        url: the server's URL.
+        code: the STUN error code that it answered with, or `UNREACHABLE`.
+        text: the reason that it gave, or what happened.
+        host: the local address that the server was asked from; None when there were several, or it is no candidate.
+        port: the local port; None without `host`.
+    """
+
+    url: str
+    code: int
+    text: str
+    host: str | None = None
+    port: int | None = None
+
+
+Failure = tuple[BaseException, TransportAddress | None]
+"""The exception of one question to a server, and the local address of a candidate that it was asked from."""
+
+
+def server_errors(server: ServerAddress, failures: Sequence[Failure], asked: int) -> list[IceServerError]:
+    """Return the errors of one server, each code once.
+
+    Being unreachable is an error only if none of the `asked` questions was answered.
+    """
+    found: dict[int, IceServerError] = {}
+    for error, address in failures:
+        code, text = _code_and_text(error)
+        if code not in found and (code != UNREACHABLE or len(failures) == asked):
+            host, port = address if address is not None and (code != UNREACHABLE or asked == 1) else (None, None)
+            found[code] = IceServerError(server.url, code, text, host, port)
+    return list(found.values())
+
+
+def _code_and_text(error: BaseException) -> tuple[int, str]:
+    if isinstance(error, stun.TransactionFailed) and "ERROR-CODE" in error.response.attributes:
+        code, text = error.response.attributes["ERROR-CODE"]
+        return int(code), str(text)
+    return UNREACHABLE, str(error) or type(error).__name__
