@@ -17,12 +17,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar
 
+from datachan.log_rate import get_limited_logger
+
 Datagram = TypeVar("Datagram")  # bytes; or bytes with the addresses they come from and go to
 Datagram_contra = TypeVar("Datagram_contra", contravariant=True)
 Event = TypeVar("Event")
 Event_co = TypeVar("Event_co", covariant=True)
 
-_log = logging.getLogger("datachan.driver")
+_log = get_limited_logger("datachan.driver")
 
 # How often one call drains the machine (handlers of events may cause more events) before other callbacks get a turn.
 _ROUNDS: Final = 32

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import logging
 import shutil
 import signal
 import tempfile
@@ -16,6 +15,7 @@ from typing import Final
 
 from aiohttp import web
 
+from datachan.log_rate import get_limited_logger
 from datachan.peer import RTCConfiguration, RTCDataChannel, RTCIceServer
 from datachan.signaling import EchoPeer, EchoSession, ServerOptions, SignalingServer
 from datachan.signaling.assets import page_folder
@@ -32,7 +32,7 @@ from datachan.transfer import (
     files_in,
 )
 
-logger = logging.getLogger("datachan.serve")
+logger = get_limited_logger("datachan.serve")
 
 MAX_FILE_SIZE: Final = 1024 * 1024 * 1024
 """Bytes of one file that the echo peer accepts."""

@@ -13,7 +13,6 @@ headers (RFC 6951), outside DTLS, so that Wireshark can read them.
 from __future__ import annotations
 
 import ipaddress
-import logging
 import os
 import sys
 import threading
@@ -24,12 +23,13 @@ from pathlib import Path
 from typing import Final
 
 from datachan import pcapng
+from datachan.log_rate import get_limited_logger
 from datachan.sctp.wire.packet import with_checksum
 
 if sys.platform != "win32":
     import fcntl
 
-_log = logging.getLogger("datachan.trace")
+_log = get_limited_logger("datachan.trace")
 
 VARIABLE: Final = "DATACHAN_TRACE"
 """The environment variable with a file, or a folder, to write captures to."""

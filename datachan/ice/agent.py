@@ -1,13 +1,16 @@
 """aioice's ICE agent, adapted: batches, several servers, data only from proven addresses, consent as in RFC 7675.
 
-aioice checks and nominates. Three of its private names are used, and a test pins them: `_protocols`, to which gathering
-adds; `_add_remote_candidate`, which takes an address besides the candidate's name; and `_pair_remote_candidate`, which
-pairs the peer's candidates with an allocation that arrives while checks run.
+aioice checks and nominates. Some of its private names are used, and a test pins them: `_protocols`, to which gathering
+adds; `_add_remote_candidate`, which takes an address besides the candidate's name; `_pair_remote_candidate`, which
+pairs the peer's candidates with an allocation that arrives while checks run; `_check_list`, which is kept short;
+`_early_checks` and `_early_checks_done`, checks that arrive before ours start; `_tie_breaker`, which a role conflict
+changes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
@@ -19,14 +22,25 @@ from datachan.ice.ice_stats import PairCounters
 from datachan.ice.link import TransportAddress
 from datachan.ice.mdns import is_mdns_name
 from datachan.ice.protocol import IceProtocol
+from datachan.log_rate import get_limited_logger
 
-# Candidates that are kept of a peer. RFC 8445, 6.1.2.5 limits the pairs to check to 100 by default.
+# Candidates that are kept of a peer.
 MAX_REMOTE_CANDIDATES: Final = 100
+# Pairs that are checked. RFC 8445, 6.1.2.5: "The default limit of candidate pairs for the checklist set is 100".
+MAX_PAIRS: Final = 100
+# Checks of the peer that wait for the start of our own.
+MAX_EARLY_CHECKS: Final = 100
+# Role conflicts after which a pair has failed. Both sides may see one when their first checks cross.
+MAX_ROLE_CONFLICTS: Final = 4
+# Seconds between two checks that follow role conflicts: Ta, as aioice paces all others.
+REPEAT_INTERVAL: Final = 0.02
 # Seconds of silence on the selected pair after which a worse pair that the peer nominates is selected.
 SILENCE_BEFORE_WORSE_PAIR: Final = 7.0
 # Seconds in which the selected pair has to answer a check when the peer nominates a worse one.
 PROBE_TIMEOUT: Final = 1.0
 
+
+get_limited_logger("aioice.ice")
 
 Gather = Callable[["Agent", list[str]], Awaitable[list[Candidate]]]
 
@@ -83,6 +97,8 @@ class Agent(Connection):
         self._last_heard = 0.0
         self._consent_task: asyncio.Task[None] | None = None
         self._probe: asyncio.TimerHandle | None = None
+        self._role_conflicts: dict[CandidatePair, int] = {}
+        self._next_repeat = 0.0
 
     # gathering
 
@@ -136,15 +152,60 @@ class Agent(Connection):
         self.pairs.setdefault(pair, PairCounters())
         super().check_state(pair, state)
 
+    def sort_check_list(self) -> None:
+        """Sort the pairs, and drop those of lowest priority beyond `MAX_PAIRS`: unchecked ones first, then failed ones.
+
+        RFC 8445, 6.1.2.5: "In order to limit the attacks described in Section 19.5.1, an ICE agent MUST limit the total
+        number of connectivity checks the agent performs across all checklists in the checklist set."
+        """
+        super().sort_check_list()
+        for state in (CandidatePair.State.FROZEN, CandidatePair.State.FAILED):
+            for pair in self._check_list[::-1]:
+                if len(self._check_list) <= MAX_PAIRS:
+                    return
+                if pair.state == state:
+                    self._check_list.remove(pair)
+                    self.pairs.pop(pair, None)
+
     async def check_start(self, pair: CandidatePair) -> None:
-        """Run a check of aioice, and count and time it."""
+        """Run a check of aioice, and count and time it; after a role conflict, repeat it when its turn comes.
+
+        RFC 8445, 7.2.5.1: "Once the agent has switched its role, the agent MUST add the candidate pair whose check
+        generated the 487 error response to the triggered-check queue". aioice repeats the check at once, by
+        calling this method again. Without a stop, a peer that answers each check with 487 would recurse without end.
+        """
+        if pair in self._role_conflicts:
+            self._note_role_conflict(pair)
+            return
         counters = self.pairs.setdefault(pair, PairCounters())
-        counters.requests_sent += 1
+        self._role_conflicts[pair] = 0
         loop = asyncio.get_running_loop()
-        started = loop.time()
-        await super().check_start(pair)
+        try:
+            while True:
+                counters.requests_sent += 1
+                started = loop.time()
+                await super().check_start(pair)
+                if pair.state != CandidatePair.State.WAITING:
+                    break
+                self._next_repeat = max(started, self._next_repeat) + REPEAT_INTERVAL
+                await asyncio.sleep(self._next_repeat - loop.time())
+        finally:
+            del self._role_conflicts[pair]
         if pair.state == CandidatePair.State.SUCCEEDED:
             counters.count_answer(loop.time() - started)
+
+    def _note_role_conflict(self, pair: CandidatePair) -> None:
+        """Have a check repeated with another tie-breaker after a 487; aioice has switched the role.
+
+        RFC 8445, 7.2.5.1: "The agent MUST change the tiebreaker value." A peer that goes on makes the pair fail.
+        """
+        self._tie_breaker = secrets.randbits(64)
+        self._role_conflicts[pair] += 1
+        if self._role_conflicts[pair] < MAX_ROLE_CONFLICTS:
+            self.check_state(pair, CandidatePair.State.WAITING)
+        else:
+            self.check_state(pair, CandidatePair.State.FAILED)
+            self.check_complete(pair)
 
     def check_complete(self, pair: CandidatePair) -> None:
         """Let aioice complete a check, then decide whether to use the pair."""
@@ -238,6 +299,8 @@ class Agent(Connection):
             self.respond_error(message, addr, protocol, (400, "Bad Request"))
             return
         if self._is_authentic(message):
+            if not self._early_checks_done and len(self._early_checks) >= MAX_EARLY_CHECKS:
+                return
             ours.prove(addr, by_check=True)
             self._note_sign_of_life(addr, ours)
         super().request_received(message, addr, protocol)

@@ -7,7 +7,6 @@ the caller stops waiting: a browser may answer late (Firefox does so once it has
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -16,9 +15,10 @@ from weakref import WeakKeyDictionary
 from aioice.ice import get_host_addresses
 
 from datachan.ice.mdns import TYPE_A, TYPE_AAAA, MdnsError, encode_query, is_mdns_name, parse_response_untrusted
+from datachan.log_rate import get_limited_logger
 from datachan.udp import MulticastSocket, has_reader_support
 
-logger = logging.getLogger("datachan.ice")
+logger = get_limited_logger("datachan.ice")
 
 PORT: Final = 5353
 GROUPS: Final = ("224.0.0.251", "ff02::fb")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import ipaddress
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -12,12 +11,13 @@ from typing import Any, Final
 
 from datachan.ice import IceServer
 from datachan.ice.servers import server_addresses
+from datachan.log_rate import get_limited_logger
 from datachan.sctp.congestion import ALGORITHMS
 
 from .errors import ArgumentError, InvalidAccessError, InvalidModificationError
 from .rtc_certificate import RTCCertificate
 
-_log = logging.getLogger("datachan.peer")
+_log = get_limited_logger("datachan.peer")
 
 DEFAULT_MAX_MESSAGE_SIZE: Final = 64 * 1024 * 1024
 _CHANGEABLE: Final = frozenset({"iceServers", "iceTransportPolicy", "iceCandidatePoolSize"})

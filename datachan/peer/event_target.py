@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar, overload
 
 from pyee.asyncio import AsyncIOEventEmitter
 
+from datachan.log_rate import get_limited_logger
+
 from .errors import ArgumentError
 
-_log = logging.getLogger("datachan.peer")
+_log = get_limited_logger("datachan.peer")
 
 
 Callback = Callable[..., Any]

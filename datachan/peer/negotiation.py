@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping
 from typing import Final
 
+from datachan.log_rate import get_limited_logger
 from datachan.sdp import (
     LocalData,
     SessionDescription,
@@ -26,7 +26,7 @@ from .errors import ArgumentError, InvalidModificationError, InvalidStateError
 from .rtc_session_description import AppliedDescription, RTCSessionDescription
 from .signaling_state import HAVE_LOCAL_OFFER, HAVE_REMOTE_PRANSWER, STABLE, SignalingState
 
-_log = logging.getLogger("datachan.peer")
+_log = get_limited_logger("datachan.peer")
 # One description may hold thousands of lines that cannot be read.
 _MAX_WARNINGS: Final = 4
 

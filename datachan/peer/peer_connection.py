@@ -10,6 +10,7 @@ from typing import Any
 
 from datachan.dtls.connection import DtlsClosed, DtlsConnected, DtlsFailed
 from datachan.ice import IceServerError, IceState
+from datachan.log_rate import get_limited_logger
 from datachan.sctp import PathMtuChanged
 from datachan.sdp import IceCandidate, RTCIceCandidate, SessionDescription
 from datachan.stack import StackClosed, StackConnected
@@ -30,7 +31,7 @@ from .signaling_state import HAVE_LOCAL_OFFER, STABLE
 from .stats_report import RTCStatsReport, collect_stats
 from .transport_views import RTCSctpTransport
 
-_log = logging.getLogger("datachan.peer")
+_log = get_limited_logger("datachan.peer")
 
 
 class RTCPeerConnection(ConnectionAttributes):

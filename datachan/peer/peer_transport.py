@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from datachan.driver import Driver
 from datachan.dtls.certificate import Certificate
 from datachan.dtls.connection import DtlsState
 from datachan.ice import IceError, IceServerError, IceState, IceTransport, PathLimits, SelectedLink
+from datachan.log_rate import get_limited_logger
 from datachan.sctp import AssociationOptions, data_channel_options
 from datachan.sdp import IceCandidate, LocalData, Section, TransportParameters
 from datachan.stack import SessionInits, Stack, StackClosed
@@ -26,7 +26,7 @@ from datachan.trace import Tap, open_tap
 from .configuration import RTCConfiguration, RTCIceTransportPolicy
 from .errors import ArgumentError
 
-_log = logging.getLogger("datachan.peer")
+_log = get_limited_logger("datachan.peer")
 
 # The largest UDP payload: IPv6's least MTU minus IPv6, UDP and TURN's channel header, 1280 - 40 - 8 - 4.
 MTU: Final = 1228

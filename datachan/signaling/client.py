@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import random
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,6 +15,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
+from datachan.log_rate import get_limited_logger
 from datachan.peer import InvalidAccessError, RTCConfiguration, RTCIceServer
 from datachan.signaling.origins import is_loopback
 from datachan.signaling.room_messages import (
@@ -35,7 +35,7 @@ from datachan.signaling.room_messages import (
     serialize_client_message,
 )
 
-logger = logging.getLogger("datachan.signaling")
+logger = get_limited_logger("datachan.signaling")
 
 MAX_ICE_SERVERS: Final = 8
 """ICE servers taken from one signaling server."""

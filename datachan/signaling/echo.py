@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from datachan.log_rate import get_limited_logger
 from datachan.peer import (
     InvalidStateError,
     MessageTooLargeError,
@@ -29,7 +29,7 @@ from datachan.signaling.client_address import share_key
 from datachan.signaling.offered_candidates import without_unsafe_candidates
 from datachan.signaling.room_messages import BadMessage
 
-logger = logging.getLogger("datachan.signaling")
+logger = get_limited_logger("datachan.signaling")
 
 
 @dataclass(frozen=True, slots=True)

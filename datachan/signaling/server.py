@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
-import logging
 import secrets
 import time
 from collections import Counter
@@ -24,6 +23,7 @@ from typing import Final, TypeAlias
 from aiohttp import WSCloseCode, web
 
 import datachan
+from datachan.log_rate import get_limited_logger
 from datachan.signaling.assets import SECURITY_HEADERS, add_page
 from datachan.signaling.client_address import client_address, share_key
 from datachan.signaling.door import Door
@@ -35,7 +35,7 @@ from datachan.signaling.room_messages import MAX_SDP_LENGTH, PROTOCOL_VERSION, B
 from datachan.signaling.rooms import Rooms
 from datachan.signaling.server_options import ServerOptions
 
-logger = logging.getLogger("datachan.signaling")
+logger = get_limited_logger("datachan.signaling")
 
 _Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Final, Self
 
+from datachan.log_rate import get_limited_logger
 from datachan.peer import RTCConfiguration, RTCPeerConnection
 from datachan.signaling.client import SignalingClient, SignalingError
 from datachan.signaling.connect import Call
@@ -23,7 +23,7 @@ from datachan.signaling.room_messages import (
     Welcome,
 )
 
-logger = logging.getLogger("datachan.signaling")
+logger = get_limited_logger("datachan.signaling")
 
 _INBOX_SIZE: Final = 512  # messages; a peer that sends more before it is connected loses the rest
 

@@ -629,9 +629,11 @@ async def test_close_leaves_no_task_and_no_timer() -> None:
 
 
 async def test_the_private_names_of_aioice_in_use_exist() -> None:
-    """The three names that `datachan.ice.agent` uses; this test fails first if a release renames them."""
+    """The private names that `datachan.ice.agent` uses; this test fails first if a release renames them."""
     connection = aioice.Connection(ice_controlling=True)
-    assert connection._protocols == []
+    assert connection._protocols == connection._check_list == list(connection._early_checks) == []
+    assert not connection._early_checks_done
+    assert 0 <= connection._tie_breaker < 1 << 64
     remote = aioice.Candidate("1", 1, "udp", 1, "hidden.local", 1, "host")
     connection._add_remote_candidate(remote, "127.0.0.1")
     assert connection.remote_candidates == [remote]
