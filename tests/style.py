@@ -1,6 +1,6 @@
 """Check the plain English of docstrings, comments and documents, where ruff cannot (`python -m tests.style`).
 
-Four rules: the docstring of a function in datachan/ begins with a verb, the function has at most 40 lines, nothing uses
+Four rules: the docstring of a function begins with a verb, a function in datachan/ has at most 40 lines, nothing uses
 the words in `UNPLAIN`, and a comment that names a section is a line of dashes that ends in column 120.
 Quotations and code are exempt.
 """
@@ -57,11 +57,15 @@ def begins_with_a_verb(docstring: str) -> bool:
 
 
 def verbless_docstrings(source: str) -> Iterator[tuple[int, str]]:
-    """Yield line and complaint for each function whose docstring does not begin with a verb, properties aside."""
+    """Yield line and complaint for each function whose docstring does not begin with a verb.
+
+    Properties may be noun phrases. The name of a test says what it checks; its docstring may say why.
+    """
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
-        if any(ast.unparse(decorator).endswith(("property", ".setter")) for decorator in node.decorator_list):
+        is_property = any(ast.unparse(decorator).endswith(("property", ".setter")) for decorator in node.decorator_list)
+        if is_property or node.name.startswith("test_"):
             continue
         docstring = ast.get_docstring(node)
         if docstring and not begins_with_a_verb(docstring):
@@ -116,8 +120,8 @@ def complaints(path: Path) -> Iterator[str]:
     found = list(unplain_words(path, source))
     if path.suffix == ".py":
         found += uneven_sections(source)
-    if name.parts[0] == "datachan" and path.suffix == ".py":
         found += verbless_docstrings(source)
+    if name.parts[0] == "datachan" and path.suffix == ".py":
         found += long_functions(source)
     for line, complaint in sorted(found):
         yield f"{name}:{line}: {complaint}"

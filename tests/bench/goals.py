@@ -50,7 +50,7 @@ class Goal:
     most: float | Callable[[Medians], float] | None = None
 
     def judge(self, medians: Medians) -> tuple[str, str]:
-        """What was measured, and "yes" or "no"; dashes when a part of it was not measured."""
+        """Return the measured value and "yes" or "no"; dashes if a part of it was not measured."""
         try:
             value = self.measure(medians)
             most = self.most(medians) if callable(self.most) else self.most

@@ -43,7 +43,7 @@ class Row:
 
     @property
     def goals(self) -> str:
-        """Both goals as the table shows them."""
+        """Return both goals as the table shows them."""
         return f"{self.goal:.2f}" + (f" / {self.default_goal:.2f}" if self.default_goal is not None else "")
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Endpoints with addresses on a virtual clock: packets go where they are addressed, unless a test drops them."""
+"""Endpoints with addresses on a virtual clock: packets reach their destination unless a test drops them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SERVER_PORT = 4444
 
 
 def client_at(number: int) -> TransportAddress:
-    """An address of its own for each client."""
+    """Return the address of a client; each has its own."""
     return (f"198.51.{100 + number // 200}.{1 + number % 200}", 9899)
 
 
@@ -23,18 +23,19 @@ class Net:
     """Endpoints by address; `now` moves only when a test says so.
 
     Attributes:
-        endpoints: who is at each address.
-        told: (endpoint's address, association id, event), in order.
+        endpoints: the endpoint at each address.
+        reported: (endpoint's address, association id, event), in order.
         sent: (source, destination, packet), in order.
         passes: whether a packet is delivered.
-        consume: whether messages are taken, and their window given back.
-        source_of: the address a packet seems to come from, as a NAT has it.
+        consume: whether messages are consumed, which opens the window again.
+        source_of: the source address that the receiver of a packet sees; a NAT changes it.
+        target_of: the address that a packet sent to this address reaches.
     """
 
     def __init__(self, seed: int = 1) -> None:
         self.now = 1000.0
         self.endpoints: dict[TransportAddress, Endpoint] = {}
-        self.told: list[tuple[TransportAddress, int, Event]] = []
+        self.reported: list[tuple[TransportAddress, int, Event]] = []
         self.sent: list[tuple[TransportAddress, TransportAddress, bytes]] = []
         self.passes: Callable[[TransportAddress, TransportAddress, bytes], bool] = lambda source, to, packet: True
         self.source_of: Callable[[TransportAddress], TransportAddress] = lambda source: source
@@ -61,7 +62,7 @@ class Net:
         return client.connect([SERVER], self.now, remote_port=SERVER_PORT)
 
     def step(self) -> bool:
-        """Deliver once what all endpoints send; return whether there was anything."""
+        """Deliver the packets that all endpoints send now; return whether there were any."""
         moved = False
         for address, endpoint in list(self.endpoints.items()):
             for target, packets in endpoint.packets_to_send(self.now):
@@ -80,10 +81,10 @@ class Net:
         for _ in range(200):
             if not self.step():
                 return
-        raise AssertionError("they never stop sending")
+        raise AssertionError("the endpoints do not stop sending")
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, with every timer on the way."""
+        """Advance the clock, and handle every timer that expires meanwhile."""
         end = self.now + seconds
         self.settle()
         while True:
@@ -101,15 +102,15 @@ class Net:
     def collect(self) -> None:
         for address, endpoint in self.endpoints.items():
             for assoc_id, event in endpoint.events():
-                self.told.append((address, assoc_id, event))
+                self.reported.append((address, assoc_id, event))
                 if self.consume and isinstance(event, MessageReceived):
                     association = endpoint.association(assoc_id)
                     if association is not None:
                         association.message_consumed(len(event.data), self.now)
 
     def events_at(self, address: TransportAddress, kind: type) -> list:
-        """Return the events of a kind that an endpoint reported."""
-        return [event for at, _, event in self.told if at == address and isinstance(event, kind)]
+        """Return the events of one class that an endpoint reported."""
+        return [event for at, _, event in self.reported if at == address and isinstance(event, kind)]
 
     def messages_at(self, address: TransportAddress) -> list[bytes]:
         return [event.data for event in self.events_at(address, MessageReceived)]

@@ -18,27 +18,27 @@ A_SEED, Z_SEED = 65, 90
 
 
 def entropy(seed: int) -> Callable[[int], bytes]:
-    """Random bytes that are the same in every run."""
+    """Return a source of random bytes that are the same in every run."""
     return Random(seed).randbytes
 
 
 def read(datagram: bytes) -> Packet:
-    """A packet as values, whatever its checksum field says about zero."""
+    """Parse a packet; a zero checksum is accepted."""
     return parse_packet_untrusted(datagram, zero_checksum_acceptable=True)
 
 
 def names(datagram: bytes) -> list[str]:
-    """The chunks of a packet, as 'DATA' or 'SACK'."""
+    """Return the names of a packet's chunks, such as 'Data' or 'Sack'."""
     return [type(chunk).__name__.removesuffix("Chunk") for chunk in read(datagram).chunks]
 
 
 def chunks(datagrams: list[bytes], kind: type) -> list:
-    """All chunks of one class in these packets."""
+    """Return all chunks of one class in these packets."""
     return [chunk for datagram in datagrams for chunk in read(datagram).chunks if isinstance(chunk, kind)]
 
 
 def packet(verification_tag: int, *carried: Chunk, source_port: int = PORT, destination_port: int = PORT) -> bytes:
-    """A packet with these chunks and a right checksum."""
+    """Return a packet with these chunks and a correct checksum."""
     return serialize_packet(source_port, destination_port, verification_tag, [chunk.serialize() for chunk in carried])
 
 
@@ -66,15 +66,15 @@ class Pair:
         return self.z.datagrams_to_send(self.now)
 
     def to_a(self, *datagrams: bytes) -> None:
-        """Deliver to A, in one batch."""
+        """Deliver packets to A in one batch."""
         self.a.receive_datagrams(datagrams, self.now)
 
     def to_z(self, *datagrams: bytes) -> None:
-        """Deliver to Z, in one batch."""
+        """Deliver packets to Z in one batch."""
         self.z.receive_datagrams(datagrams, self.now)
 
     def collect(self) -> None:
-        """Drain the events of both; messages are consumed."""
+        """Drain the events of both sides and consume the messages."""
         for machine, seen in ((self.a, self.a_events), (self.z, self.z_events)):
             for event in machine.events():
                 seen.append(event)
@@ -84,7 +84,7 @@ class Pair:
     # -- many steps ----------------------------------------------------------------------------------------------------
 
     def exchange(self, rounds: int = 200) -> None:
-        """Deliver everything both ways, without loss or delay, until nothing is left to send."""
+        """Deliver packets in both directions, without loss or delay, until there are none to send."""
         for _ in range(rounds):
             from_a, from_z = self.from_a(), self.from_z()
             self.collect()
@@ -94,10 +94,10 @@ class Pair:
                 self.to_z(*from_a)
             if from_z:
                 self.to_a(*from_z)
-        raise RuntimeError("A and Z never fall silent")
+        raise RuntimeError("A and Z do not stop sending")
 
     def pass_time(self, seconds: float) -> None:
-        """Let timers expire one after the other, exchanging all that they cause, for so long."""
+        """Advance the clock; handle each timer that expires and exchange the packets that it causes."""
         end = self.now + seconds
         while True:
             moments = [moment for moment in (self.a.next_timeout(), self.z.next_timeout()) if moment is not None]
@@ -119,7 +119,7 @@ class Pair:
         return self.from_a()
 
     def establish(self) -> Pair:
-        """A connects to Z."""
+        """Establish the association; A sends the INIT."""
         self.a.connect(self.now)
         self.exchange()
         if (self.a.state, self.z.state) != (S.ESTABLISHED, S.ESTABLISHED):
@@ -129,34 +129,34 @@ class Pair:
     # -- shorthands ----------------------------------------------------------------------------------------------------
 
     def send_a(self, data: bytes, stream_id: int = 1, **keywords: object) -> None:
-        """A sends a message."""
+        """Send a message from A."""
         self.a.send(stream_id, data, ppid=51, now=self.now, **keywords)  # type: ignore[arg-type]
 
     def send_z(self, data: bytes, stream_id: int = 1, **keywords: object) -> None:
-        """Z sends a message."""
+        """Send a message from Z."""
         self.z.send(stream_id, data, ppid=51, now=self.now, **keywords)  # type: ignore[arg-type]
 
     def received_by_z(self) -> list[bytes]:
-        """The messages Z has received."""
+        """Return the messages that Z has received."""
         self.collect()
         return [event.data for event in self.z_events if isinstance(event, MessageReceived)]
 
     def received_by_a(self) -> list[bytes]:
-        """The messages A has received."""
+        """Return the messages that A has received."""
         self.collect()
         return [event.data for event in self.a_events if isinstance(event, MessageReceived)]
 
     def a_saw(self, kind: type) -> list:
-        """A's events of one class."""
+        """Return A's events of one class."""
         self.collect()
         return [event for event in self.a_events if isinstance(event, kind)]
 
     def z_saw(self, kind: type) -> list:
-        """Z's events of one class."""
+        """Return Z's events of one class."""
         self.collect()
         return [event for event in self.z_events if isinstance(event, kind)]
 
 
 def changed(**keywords: object) -> AssociationOptions:
-    """The default options with some changed; of them interleaving, which has tests of its own."""
+    """Return the default options with changes. Interleaving is off, because it has its own tests."""
     return replace(AssociationOptions(interleaving=False), **keywords)  # type: ignore[arg-type]

@@ -215,7 +215,7 @@ def test_lost_records_do_not_affect_others() -> None:
 @pytest.mark.parametrize("content_type", [20, 21, 22, 23, 26, 0x2F])
 @pytest.mark.parametrize("epoch", [0, 1, 2])
 def test_a_forged_record_of_any_length_is_ignored(content_type: int, epoch: int) -> None:
-    """OpenSSL before 4.0.3 ends a session on a record shorter than its tag."""
+    """Cover OpenSSL before 4.0.3, which ends a session on a record shorter than its tag."""
     pair = connected_pair()
     for length in range(60):
         head = bytes([content_type]) + b"\xfe\xfd" + epoch.to_bytes(2, "big") + (7).to_bytes(6, "big")

@@ -192,7 +192,7 @@ def test_a_flight_may_arrive_coalesced() -> None:
 
 def test_data_that_overtakes_the_finished_is_delivered_after_it() -> None:
     # A -> .., Finished                            Z
-    #      Z is connected and speaks at once
+    #      Z is connected and sends at once
     # A    DATA 1, DATA 2        (overtaking)   <- Z
     # A    [CCS], Finished                      <- Z
     pair = Pair()
@@ -253,7 +253,7 @@ def test_fragments_of_a_client_hello_may_arrive_in_any_order(order: tuple[int, .
 
 
 class FragmentingWire:
-    """A network that splits A's ClientHello in two and renumbers A's later records of epoch 0."""
+    """A network that splits A's ClientHello into two fragments and renumbers A's later records of epoch 0."""
 
     def __init__(self, order: tuple[int, ...] = (0, 1)) -> None:
         self.fragmented = False

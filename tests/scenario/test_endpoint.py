@@ -1,4 +1,4 @@
-"""An endpoint and its associations: where packets go, which peers are accepted, what unknown peers are answered."""
+"""An endpoint and its associations: where packets go, which peers are accepted, how unknown peers are answered."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def send(net: Net, endpoint, assoc_id: int, data: bytes) -> None:
 
 
 def connected(**options: object) -> tuple[Net, object, object, int]:
-    """A network, a server, a client and the client's association."""
+    """Return a network, a server, a client and the client's association."""
     net = Net()
     server, client = net.server(**options), net.client()
     assoc_id = net.connect(client)
@@ -56,7 +56,7 @@ def test_every_peer_has_an_association_of_its_own() -> None:
     for number, (client, assoc_id) in enumerate(zip(clients, ids, strict=True)):
         send(net, client, assoc_id, b"from %d" % number)
     net.settle()
-    senders = {event.data: assoc_id for at, assoc_id, event in net.told if isinstance(event, MessageReceived)}
+    senders = {event.data: assoc_id for at, assoc_id, event in net.reported if isinstance(event, MessageReceived)}
     assert senders.keys() == {b"from %d" % number for number in range(20)}
     assert len(set(senders.values())) == 20
     for assoc_id in server.ids():
@@ -123,7 +123,7 @@ def test_a_full_backlog_refuses_further_peers_until_an_association_is_accepted()
     assert all(event.by_peer and event.cause_code == causes.OUT_OF_RESOURCE for events in refused for event in events)
     for assoc_id in server.ids():
         server.accept(assoc_id)
-    for client in clients[3:]:  # the others try again
+    for client in clients[3:]:  # the refused peers try again
         net.connect(client)
     net.settle()
     assert len(server) == 5
@@ -164,7 +164,7 @@ def test_reports_a_graceful_end_and_keeps_nothing() -> None:
 def test_an_abort_reaches_the_peer_before_the_association_is_forgotten() -> None:
     net, server, client, assoc_id = connected()
     client.association(assoc_id).abort(net.now, "enough")
-    net.collect()  # told before it is sent
+    net.collect()  # the event comes before the packet
     net.settle()
     (lost,) = net.events_at(SERVER, AssociationLost)
     assert "enough" in lost.reason

@@ -31,20 +31,20 @@ CLIENT = client_at(0)
 
 
 def made_up(random: Random) -> tuple[tuple[str, int], bytes]:
-    """An INIT of a peer that does not exist."""
+    """Return an INIT of a peer that does not exist."""
     init = InitChunk(random.getrandbits(32) | 1, 100_000, 10, 10, random.getrandbits(32), [])
     address = (".".join(str(random.randrange(1, 224)) for _ in range(4)), random.randrange(1, 65536))
     return address, packet(0, init, source_port=random.randrange(1, 65536), destination_port=SERVER_PORT)
 
 
 def cookie_echo(net: Net) -> bytes:
-    """The packet with the COOKIE ECHO a client sent to the server."""
+    """Return the packet with the COOKIE ECHO that a client sent to the server."""
     (found,) = [sent for _, to, sent in net.sent if to == SERVER and chunks([sent], CookieEchoChunk)]
     return found
 
 
 def with_checksum(datagram: bytes) -> bytes:
-    """The same with a right checksum, so that it is not refused for that."""
+    """Return the packet with a correct checksum, so that it is not refused because of the checksum."""
     if len(datagram) < 12:
         return datagram
     checksum = crc32c(datagram[:8] + bytes(4) + datagram[12:])
@@ -52,7 +52,7 @@ def with_checksum(datagram: bytes) -> bytes:
 
 
 def held_back(**options: object) -> tuple[Net, object, bytes]:
-    """A server, and a good COOKIE ECHO for it that did not arrive."""
+    """Return a server, and a valid COOKIE ECHO for it that did not arrive."""
     net = Net()
     server, client = net.server(**options), net.client()
     net.passes = lambda source, to, sent: not chunks([sent], CookieEchoChunk)
@@ -112,7 +112,7 @@ def test_answering_inits_keeps_no_memory() -> None:
     gc.collect()
     kept = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
-    assert kept < 20 * len(flood)  # not even a byte of each
+    assert kept < 20 * len(flood)  # less than a byte for each INIT
     assert len(server) == 0
     assert server.next_timeout() is None
 
@@ -122,7 +122,7 @@ def test_packets_out_of_the_blue_do_not_use_the_budget_of_inits() -> None:
     server, client = net.server(), net.client()
     random = Random(3)
     address, init = made_up(random)
-    # A SHUTDOWN ACK under a made-up tag, which section 8.4 answers by SHUTDOWN COMPLETE.
+    # A SHUTDOWN ACK with an invented tag: section 8.4 answers it with SHUTDOWN COMPLETE.
     stray = packet(99, ShutdownAckChunk(), source_port=7, destination_port=SERVER_PORT)
     seconds, flood = 7, 20_000
     for second in range(seconds):
@@ -228,7 +228,7 @@ def test_a_cookie_replayed_from_elsewhere_while_the_association_lives_changes_no
     server, client = net.server(), net.client()
     assoc_id = net.connect(client)
     net.settle()
-    net.told.clear()
+    net.reported.clear()
     server.receive_datagrams([cookie_echo(net)], net.now, ("203.0.113.66", 666))
     net.settle()
     assert len(server) == 1
@@ -260,7 +260,7 @@ def test_damaged_packets_raise_nothing_and_end_no_association(seed: int) -> None
     net.settle()
     seen = net.sent_by(CLIENT)
     random = Random(seed)
-    net.told.clear()
+    net.reported.clear()
     for _ in range(1500):
         damaged = bytearray(random.choice(seen))
         for _ in range(random.randrange(1, 4)):
@@ -294,7 +294,7 @@ def test_many_associations_live_at_once(count: int) -> None:
 
 
 def test_a_packet_costs_the_same_among_many_associations() -> None:
-    """The cost of a packet does not grow with the number of associations."""
+    """Check that the cost of a packet does not grow with the number of associations."""
 
     def calls(count: int) -> int:
         net = Net()
@@ -338,7 +338,7 @@ def test_an_idle_association_is_small() -> None:
     assert len(server) == count + 1
     for number in range(count):
         del net.endpoints[client_at(number)]
-    net.told.clear()
+    net.reported.clear()
     net.sent.clear()
     gc.collect()
     each = (tracemalloc.get_traced_memory()[0] - before) / count

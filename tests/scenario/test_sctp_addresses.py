@@ -1,4 +1,4 @@
-"""Where the packets of an association go when its user tells it where they come from."""
+"""Destinations of packets when the application passes the source address of each received packet."""
 
 from __future__ import annotations
 

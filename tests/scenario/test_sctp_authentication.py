@@ -1,4 +1,4 @@
-"""A and Z sign chunks (RFC 4895): what is signed, with which key, and what becomes of what is not."""
+"""A and Z sign chunks (RFC 4895): which chunks, with which key; and how unsigned chunks are handled."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def signing(*kinds: int, **options: Any) -> AssociationOptions:
 
 
 def without_auth(datagram: bytes) -> bytes:
-    """The same packet without its AUTH chunk."""
+    """Return the packet without its AUTH chunk."""
     found = read(datagram)
     kept = [chunk.serialize() for chunk in found.chunks if not isinstance(chunk, AuthChunk)]
     return serialize_packet(found.source_port, found.destination_port, found.verification_tag, kept)

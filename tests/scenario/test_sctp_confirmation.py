@@ -1,4 +1,4 @@
-"""Associations set up by signaling (SNAP) whose peer did not take it, or whose first packets were lost."""
+"""Associations set up by signaling (SNAP) whose peer ignored the INIT, or whose first packets were lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.scenario.sctp_pair import Pair, S, chunks, entropy, names
 
 
 def signaled(*, z_takes_it: bool) -> Pair:
-    """Return A, which took the INITs of both descriptions, and Z, which took them too or none."""
+    """Return A, which accepted the INITs of both descriptions, and Z, which did if `z_takes_it`."""
     pair = Pair()
     ours, theirs = make_init(pair.options, entropy(1)), make_init(pair.options, entropy(2))
     pair.a.connect_negotiated(ours, theirs, pair.now)

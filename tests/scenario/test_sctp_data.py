@@ -24,7 +24,7 @@ FRAGMENT = 1172  # the user bytes of a full packet of 1200
 
 
 def tags(pair: Pair) -> tuple[int, int]:
-    """(the tag Z expects, the next TSN of A), by way of a message."""
+    """Return the tag that Z expects and the next TSN of A; A sends a message to learn them."""
     pair.send_a(b"probe")
     datagrams = pair.from_a()
     pair.to_z(*datagrams)
@@ -272,7 +272,7 @@ def test_an_unread_receiver_closes_its_window_and_reading_opens_it() -> None:
     # The window's bytes, and 128 bytes of overhead for each message held.
     assert pair.z.stats().receive_buffered <= 50_000 + 50 * 128
     assert pair.a.stats().peer_rwnd < 1200
-    # Z reads one message after the other: the window opens in steps, not with every byte.
+    # Z reads one message after the other: the window opens in steps, not with every message.
     updates = 0
     for _ in range(received):
         pair.z.message_consumed(1000, pair.now)
@@ -297,7 +297,7 @@ def test_a_closed_window_is_probed_with_backoff_and_never_ends_the_association()
     pair.pass_time(600)
     probes = pair.a.stats().data_chunks_sent - before
     assert pair.a.state is S.ESTABLISHED
-    # 1, 2, 4, 8, 16 seconds apart, and the same again after each heartbeat (every 30 s) has measured the path.
+    # Probes are 1, 2, 4, 8 and 16 s apart. A heartbeat (every 30 s) measures the path, and the sequence starts again.
     assert 5 <= probes <= 5 * 600 / 30
     taken = len(pair.received_by_z())
     for _ in range(taken):
@@ -323,7 +323,7 @@ def test_a_hole_and_data_far_ahead_bound_memory() -> None:
     for i in range(1, 3000):
         pair.to_z(packet(tag, DataChunk(tsn + 2 * i & 0xFFFFFFFF, 1, 0, 51, b"x", beginning=True, ending=False)))
         pair.from_z()
-    # Three times the window, overhead included, is the hard limit.
+    # The hard limit is three times the window, overhead included.
     assert pair.z.stats().receive_buffered < 3 * 10_000 + 200
 
 
@@ -476,7 +476,7 @@ def test_a_receiver_that_reneges_gets_the_data_again() -> None:
 
 
 def read_tag_of_a(pair: Pair) -> int:
-    """The Verification Tag A expects."""
+    """Return the Verification Tag that A expects."""
     pair.send_z(b"tag")
     (datagram,) = pair.from_z()
     pair.to_a(datagram)

@@ -63,7 +63,7 @@ class Host:
         self.events: list[Any] = []
 
     def source_for(self, destination: str) -> str:
-        """The address of the same network, if packets may come from it, else any."""
+        """Return the source address for a destination: one of the same network if that is allowed, any other if not."""
         allowed = [ip for ip in self.machine.source_addresses() if ip in self.bound] or self.bound
         near = [ip for ip in allowed if ip.rpartition(".")[0] == destination.rpartition(".")[0]]
         return (near or allowed)[0]
@@ -76,14 +76,14 @@ class Host:
 
 
 class Net:
-    """A and Z on a network that delivers at once, if the destination is there."""
+    """A and Z on a network that delivers at once if the destination exists."""
 
     def __init__(self, a: Host | None = None, z: Host | None = None) -> None:
         self.a = a or Host(A_SEED, A1)
         self.z = z or Host(Z_SEED, Z1)
         self.now = 1000.0
         self.log: list[tuple[str, str, bytes]] = []
-        self.lost = 0  # packets still to be lost
+        self.lost = 0  # the number of packets that are still to be lost
 
     def establish(self) -> Net:
         self.a.machine.connect(self.now, [(Z1, UDP)])
@@ -97,7 +97,7 @@ class Net:
             moved = self._send(self.a, self.z) | self._send(self.z, self.a)
             if not moved:
                 return
-        raise RuntimeError("A and Z never fall silent")
+        raise RuntimeError("A and Z do not stop sending")
 
     def _send(self, sender: Host, receiver: Host) -> bool:
         runs = sender.machine.packets_to_send(self.now)
@@ -131,7 +131,7 @@ class Net:
                 host.machine.handle_timeout(self.now)
 
     def talk(self, text: bytes = b"hello") -> None:
-        """A message each way."""
+        """Send a message in each direction."""
         for host, other in ((self.a, self.z), (self.z, self.a)):
             host.machine.send(0, text, ppid=0, now=self.now)
             before = len(other.of(MessageReceived))
@@ -139,18 +139,18 @@ class Net:
             assert [event.data for event in other.of(MessageReceived)[before:]] == [text]
 
     def sent(self, kind: type[Chunk], since: int = 0) -> list[tuple[str, str]]:
-        """(source, destination) of the packets with chunks of a kind."""
+        """Return (source, destination) of the packets with chunks of one class."""
         return [(source, there) for source, there, packet in self.log[since:] if chunks([packet], kind)]
 
     def signed(self, *carried: Chunk) -> bytes:
-        """A packet as A would sign it."""
+        """Return a packet that A has signed."""
         auth = self.a.machine.authenticator
         assert auth is not None
         wire = [chunk.serialize() for chunk in carried]
         return serialize_packet(PORT, PORT, self.a.machine.peer_tag, [auth.sign(wire, 0), *wire])
 
     def ask(self, *requests: Parameter, number: int = 0, own: str = A1, source: str = A1) -> AsconfAckChunk | None:
-        """Z gets an ASCONF from A, made by hand; its answer."""
+        """Deliver an ASCONF of A with these requests to Z; return Z's answer."""
         asconf = AsconfChunk(self.a.machine.local_initial_tsn + number, address_parameter(own), requests)
         self.z.machine.receive_datagrams([self.signed(asconf)], self.now, (source, UDP))
         runs = self.z.machine.packets_to_send(self.now)
@@ -160,7 +160,7 @@ class Net:
 
 
 def refusals(ack: AsconfAckChunk | None) -> dict[int, int]:
-    """The code of the cause by which each request was refused."""
+    """Return the code of the error cause for each refused request."""
     assert ack is not None
     return {
         p.correlation_id: parse_causes_untrusted(p.causes, 0, len(p.causes))[0].code
@@ -204,7 +204,7 @@ def test_an_address_is_added_verified_and_used() -> None:
 
 def test_sends_only_heartbeats_to_an_added_address_until_it_is_verified() -> None:
     net = Net(z=Host(Z_SEED, Z1, Z2)).establish()
-    net.a.machine.add_address(A2)  # but A does not have it: nothing answers there
+    net.a.machine.add_address(A2)  # A does not have this address, so heartbeats to it are not answered
     net.settle()
     before = len(net.log)
     net.z.machine.send(0, b"data", ppid=0, now=net.now)
@@ -231,7 +231,7 @@ def test_an_address_is_deleted() -> None:
 
 def test_retransmits_data_in_flight_to_a_deleted_address_on_another_path() -> None:
     net = Net(Host(A_SEED, A1, A2), Host(Z_SEED, Z1, Z2)).establish()
-    net.a.bound.remove(A1)  # gone, and Z sends there
+    net.a.bound.remove(A1)  # the address is gone, but Z still sends there
     for number in range(20):
         net.z.machine.send(0, bytes([number]) * 3000, ppid=0, now=net.now)
     net.z.machine.packets_to_send(net.now)

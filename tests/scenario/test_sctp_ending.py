@@ -25,7 +25,7 @@ from .sctp_pair import Pair, S, changed, chunks, names, packet, read
 
 
 def tags(pair: Pair) -> tuple[int, int]:
-    """(the tag A expects, the tag Z expects)."""
+    """Return the tag that A expects and the tag that Z expects."""
     pair.send_a(b"tag")
     pair.send_z(b"tag")
     to_z, to_a = pair.from_a(), pair.from_z()
@@ -146,7 +146,7 @@ def test_the_shutdown_guard_waits_for_a_peer_that_delivers_and_aborts_another() 
         pair.from_a()
     assert pair.a.state is S.SHUTDOWN_SENT
     assert len(pair.received_by_a()) == 12
-    # RFC 9260, 9.2: five times RTO.Max without anything, and the guard timer ends it.
+    # RFC 9260, 9.2: after five times RTO.Max, the guard timer ends the association.
     pair.now += 5.1
     pair.a.handle_timeout(pair.now)
     assert pair.a.state is S.CLOSED

@@ -432,7 +432,7 @@ def test_an_error_chunk_of_the_peer_only_causes_an_event() -> None:
 
 
 def read_tag_of(pair: Pair) -> int:
-    """The Verification Tag Z expects, as A's packets have it."""
+    """Return the Verification Tag that Z expects."""
     pair.send_a(b"probe")
     datagrams = pair.from_a()
     pair.to_z(*datagrams)
@@ -444,9 +444,9 @@ def read_tag_of(pair: Pair) -> int:
 
 
 def walk(pair: Pair, lost: int | None = None) -> None:
-    """The handshake over a path of 30 ms each way; one of A's packets, 0 or 1, is lost the first time."""
+    """Run the handshake over a path of 30 ms in each direction; lose A's packet number `lost` (0 or 1) once."""
     pair.a.connect(pair.now)
-    # A repeated INIT has no optional parameters, which a further INIT offers again.
+    # A repeated INIT has no optional parameters; a later INIT offers them again.
     for step in range(3 if lost == 0 else 2):
         datagrams = pair.from_a()
         if step == lost:
@@ -475,8 +475,8 @@ def test_a_retransmitted_handshake_chunk_measures_no_round_trip(lost: int) -> No
     # instance)."
     pair = Pair()
     walk(pair, lost)
-    # Whichever was lost, the other measures for A. Z cannot know that it has the second COOKIE ECHO before it, except
-    # that its cookie was away for longer than a T1-cookie timer.
+    # The chunk that was not lost measures the path for A. Z cannot see that a COOKIE ECHO is a retransmission, except
+    # by the age of its cookie, which is longer than the T1-cookie timer.
     assert pair.a.stats().srtt == pytest.approx(0.06)
     assert pair.z.stats().srtt == (None if lost == 1 else pytest.approx(0.06))
 
@@ -496,7 +496,7 @@ def test_starts_t3_rtx_for_data_sent_with_cookie_echo_after_cookie_ack() -> None
     assert pair.a.stats().cwnd == 4404
     pair.to_z(*again)
     answers = pair.from_z()
-    # COOKIE ACK without its SACK: the DATA is asked after.
+    # COOKIE ACK arrives without the SACK: T3-rtx runs for the DATA.
     pair.to_a(packet(pair.a.local_tag, CookieAckChunk()))
     moment = pair.a.next_timeout()
     assert moment is not None

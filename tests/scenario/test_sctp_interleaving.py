@@ -1,4 +1,4 @@
-"""Interleaved messages, RFC 8260, section 2, step by step: what is agreed on, I-DATA, I-FORWARD-TSN, stream reset."""
+"""Interleaved messages (RFC 8260, section 2), step by step: negotiation, I-DATA, I-FORWARD-TSN, stream reset."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def extensions(chunk: InitChunk) -> tuple[int, ...]:
 
 
 def forged(pair: Pair, chunk: Chunk) -> bytes:
-    """A packet with this chunk as A would send it to Z."""
+    """Return a packet with this chunk, with A's ports and the tag that Z expects."""
     pair.send_a(b"?", stream_id=99)
     return packet(read(pair.from_a()[0]).verification_tag, chunk)
 

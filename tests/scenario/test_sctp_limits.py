@@ -1,4 +1,4 @@
-"""Limits the RFCs set, at the limit and one beyond: what we may send, and what a peer may not."""
+"""Limits of the RFCs, tested at the limit and one beyond it, for our packets and for a peer's."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_an_init_ack_with_too_small_a_window_is_refused_and_changes_nothing() ->
     assert chunks([answer], AbortChunk)[0].causes[0].code == causes.INVALID_MANDATORY_PARAMETER
     assert pair.a.state is S.COOKIE_WAIT
     assert pair.a_saw(AssociationLost) == []
-    # The right answer still makes an association.
+    # A valid INIT ACK still establishes the association.
     pair.to_z(init)
     pair.exchange()
     assert pair.a.state is S.ESTABLISHED
@@ -219,7 +219,7 @@ def test_answers_one_packet_of_many_chunks_with_one_packet(unknown: int) -> None
     (answer,) = pair.from_z()
     assert len(answer) <= 1200
     assert "HeartbeatAck" in names(answer)
-    # The next packet has an answer of its own.
+    # The next packet is answered separately.
     pair.to_z(packet(pair.z.local_tag, HeartbeatChunk(b"x" * 500)))
     assert [names(datagram) for datagram in pair.from_z()] == [["HeartbeatAck"]]
 

@@ -177,9 +177,9 @@ def test_restores_the_window_after_spurious_retransmissions() -> None:
 def test_a_spurious_timeout_is_undone() -> None:
     pair, datagrams = in_flight(4, tail_loss_probe=False)
     cwnd = pair.a.stats().cwnd
-    [_, again] = pair.expire_a()  # the first asks for the round trip
+    [_, again] = pair.expire_a()  # the first expiration sends a HEARTBEAT to measure the round trip
     assert pair.a.stats().cwnd < 1200
-    # Everything was only late.
+    # All packets were late; none was lost.
     pair.to_z(*datagrams)
     pair.to_a(*pair.from_z())
     pair.to_z(again)
@@ -249,7 +249,7 @@ def test_an_unknown_controller_is_refused_by_name() -> None:
 
 
 def sack(pair: Pair, cumulative_tsn_ack: int, blocks: list[tuple[int, int]]) -> None:
-    """Gives A a SACK."""
+    """Deliver a SACK to A."""
     pair.to_a(packet(pair.a.local_tag, SackChunk(cumulative_tsn_ack & 0xFFFFFFFF, 1_000_000, blocks, [])))
 
 
@@ -259,13 +259,13 @@ def test_does_not_treat_tsns_beyond_the_room_of_a_sack_as_reneged() -> None:
     pair, datagrams = in_flight(60)
     before = tsns(datagrams)[0] - 1
     pair.now += RTT
-    # Every second packet is lost; of the others those sent last overtake the first. The peer reports 20 at most.
+    # Every second packet is lost. Of the others, the last ones overtake the first. The peer reports at most 20 blocks.
     sack(pair, before, [(offset, offset) for offset in range(22, 61, 2)])
     measured = pair.a.stats().srtt
     assert measured == pytest.approx(RTT)
     pair.now += 0.001
     sack(pair, before, [(offset, offset) for offset in range(2, 41, 2)])
-    # Half of them have arrived and half are lost: nothing of it is in flight again.
+    # Half of the chunks have arrived and half are lost: none of them is in flight again.
     assert pair.a.stats().flight_size == 0
     assert len(pair.from_a()) == 30
     pair.now += 0.001
@@ -294,7 +294,7 @@ def test_a_running_t3_rtx_is_extended_when_the_path_becomes_slower() -> None:
     pair, datagrams = in_flight(3)
     started = pair.now
     assert pair.a.stats().paths[0].t3_rtx_expires_at == pytest.approx(started + 0.4)
-    # A queue has filled: the answer takes four times as long. The first packet is missing.
+    # A queue has grown: the answer takes four round trips. The first packet is missing.
     pair.now += 4 * RTT - 0.01
     pair.to_z(*datagrams[1:])
     pair.to_a(*pair.from_z())
@@ -326,7 +326,7 @@ def test_a_heartbeat_sent_with_retransmissions_measures_the_path_and_ends_the_ba
     after = pair.a.stats()
     assert after.srtt == pytest.approx(RTT, abs=0.01)
     assert after.rto == pytest.approx(before.rto)
-    # Outstanding data waits no longer than data sent now.
+    # T3-rtx for outstanding data is no longer than for data sent now.
     assert pair.a.stats().paths[0].t3_rtx_expires_at == pytest.approx(pair.now + after.rto)
 
 

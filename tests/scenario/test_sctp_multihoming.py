@@ -49,7 +49,7 @@ ONLY_DATA = {"interleaving": False}
 
 
 def established(paths: int = 2, **options: object) -> MultiHomedPair:
-    """A and Z, all their paths verified."""
+    """Return A and Z after all their paths were verified."""
     pair = MultiHomedPair([PERFECT] * paths, **{**ONLY_DATA, **options})  # type: ignore[arg-type]
     consume(pair.a)  # type: ignore[arg-type]
     consume(pair.z)  # type: ignore[arg-type]
@@ -68,12 +68,12 @@ def traffic(pair: MultiHomedPair) -> Traffic:
 
 
 def path_of(peer: MultiHomedPeer, path: int) -> PathStats:
-    """The path to the n-th address of the other side."""
+    """Return the path to the n-th address of the other side."""
     return peer.machine.stats().paths[path]
 
 
 def carried(link: Link, kind: type[Chunk]) -> list[float]:
-    """When chunks of a kind were sent over a link."""
+    """Return the times at which chunks of one class were sent over a link."""
     return [passage.time for passage in link.passages if holds(passage.packet, kind)]
 
 
@@ -418,7 +418,7 @@ def test_retransmits_shutdown_on_another_path() -> None:
 
 
 def test_sends_no_reply_on_a_path_that_does_not_work() -> None:
-    # A peer whose packets come from an address that ours do not reach, as when only one direction is cut.
+    # The peer's packets come from an address that our packets do not reach: only one direction is cut.
     pair = established(path_max_retrans=1, heartbeat_interval=1.0, rto_max=2.0)
     pair.networks[0].to_z.drop()
     pair.run_until(lambda: PathStatus.UNREACHABLE in pair.a.statuses(0), 60)
@@ -457,7 +457,7 @@ def test_sets_the_association_up_again_for_a_peer_that_restarts_with_the_same_ad
     pair.z.machine.receive_datagrams(echo, pair.now, address(0, 1))
     pair.z.drain(pair.now)
     assert pair.z.of(AssociationRestarted)
-    # Only the address that its cookie went to is known to be its own.
+    # Only the address to which the cookie was sent is verified.
     assert [path.state for path in pair.z.machine.stats().paths] == [PathState.ACTIVE, PathState.UNCONFIRMED]
 
 
@@ -488,7 +488,7 @@ def test_a_colliding_init_is_answered_only_at_the_address_passed_to_connect() ->
     ((destination, answer),) = pair.a.machine.packets_to_send(pair.now)
     assert destination == address(0, 2)
     assert chunks(answer, InitAckChunk)
-    # And one from a host it did not mean not at all.
+    # An INIT from a host that was not passed to connect is not answered.
     stranger = Association(AssociationOptions(), entropy(10))
     stranger.connect(pair.now, [address(0, 1)])
     ((_, init),) = stranger.packets_to_send(pair.now)

@@ -1,4 +1,4 @@
-"""No packet is longer than its path takes, whatever joins whatever in it, after the path's limit has fallen."""
+"""No packet exceeds the packet size of its path, whatever chunks are bundled, after that size has decreased."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BASE = OPTIONS.base_packet_size
 
 
 class Fallen:
-    """A and Z, with A's chunks of 16 KiB outstanding on a path that takes no more than the base size."""
+    """Return A and Z, with chunks of 16 KiB outstanding at A on a path that carries only the base size."""
 
     def __init__(self) -> None:
         self.pair = pair = Pair(OPTIONS).establish()
@@ -38,7 +38,7 @@ class Fallen:
         pair.a.packet_too_long(RECORD_LIMIT, pair.now)
 
     def sack(self) -> None:
-        """Have A owe a SACK with many Gap Ack Blocks."""
+        """Leave A with a SACK to send that has many Gap Ack Blocks."""
         self.pair.send_z(bytes(400_000))
         self.pair.to_a(*self.pair.from_z()[1::2])
 
@@ -105,7 +105,7 @@ def test_bundled_chunks_stay_within_the_packet_size_of_the_path(
         sent += pair.expire_a()
         fallen.heartbeat_ack()
         sent += pair.from_a()
-    assert max(map(len, sent)) > BASE  # what was outstanding went out again
+    assert max(map(len, sent)) > BASE  # the outstanding chunks were retransmitted
     check(sent)
     assert pair.a.state is not S.CLOSED
     pair.a.check_invariants()

@@ -1,4 +1,4 @@
-"""Messages handed up in parts while the rest is still to come, with DATA and with I-DATA."""
+"""Messages delivered in parts before the rest has arrived, with DATA and with I-DATA."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages that may be given up: RFC 3758 and the limited retransmissions of RFC 7496, step by step."""
+"""Messages that may be abandoned: RFC 3758 and the limited retransmissions of RFC 7496, step by step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers to what a faulty peer sends, at any size that UDP or DTLS carries, and the end of a peer that is gone."""
+"""Answers to the packets of a faulty peer, at any size that UDP or DTLS carries; peers that no longer answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Peers that treat extensions otherwise than RFC 9260 says: Z is changed into one by rewriting its packets."""
+"""Peers that handle extensions differently from RFC 9260. The tests rewrite Z's packets to imitate them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def without_pad(parameters: list[Parameter]) -> list[Parameter]:
 
 
 def establish(pair: Pair, change: Change) -> None:
-    """Let A connect to Z, whose INIT ACK A sees changed."""
+    """Let A connect to Z; A receives a changed INIT ACK."""
     pair.a.connect(pair.now)
     for _ in range(4):
         pair.to_z(*pair.from_a())
@@ -72,7 +72,7 @@ def test_a_peer_that_announces_pad_is_probed_with_pad() -> None:
 
 
 def test_a_peer_that_does_not_announce_pad_is_probed_with_a_long_heartbeat() -> None:
-    # A peer such as werift ends its process at a chunk it does not know.
+    # The process of a peer such as werift ends when it receives an unknown chunk.
     pair = Pair(DISCOVERING)
     establish(pair, without_pad)
     before = pair.a.stats().mtu
@@ -161,7 +161,7 @@ def test_extensions_of_a_lost_init_are_offered_again_if_the_peer_supports_them()
     (offer,) = chunks(again, InitChunk)
     assert {type(one) for one in offer.parameters} == {type(one) for one in lost.parameters}
     assert offer.initial_tsn == lost.initial_tsn
-    # The answer to an INIT that lacks the extensions must not be taken for the answer to this one.
+    # The answer to an INIT without the extensions is not an answer to this INIT.
     assert offer.initiate_tag != lost.initiate_tag
     pair.to_a(*late)
     assert pair.from_a() == []

@@ -1,4 +1,4 @@
-"""The policies of RFC 7496: the send buffer and what is given up to make room in it, and the account of it all."""
+"""The policies of RFC 7496: the send buffer, the messages abandoned to make room in it, and their counters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .sctp_pair import Pair, changed, chunks, entropy
 
 
 def buffered(send_buffer: int = 10_000, **options: object) -> Pair:
-    """A pair whose queue holds still: the congestion window is full and no SACK comes."""
+    """Return a pair whose send queue does not drain: the congestion window is full and no SACK arrives."""
     pair = Pair(changed(send_buffer=send_buffer, initial_cwnd=1200, tail_loss_probe=False, **options)).establish()
     pair.send_a(bytes(2 * 1172))
     pair.from_a()

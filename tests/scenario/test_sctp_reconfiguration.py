@@ -1,4 +1,4 @@
-"""The rest of RFC 6525: resets the receiver asks for, SSN/TSN resets, added streams, and requests that cross."""
+"""The rest of RFC 6525: resets that the receiver requests, SSN/TSN resets, added streams, and requests that cross."""
 
 from __future__ import annotations
 

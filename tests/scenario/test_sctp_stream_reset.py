@@ -97,7 +97,7 @@ def test_a_reset_that_overtakes_data_is_performed_once_the_data_arrives() -> Non
     pair.to_a(*answer)
     assert pair.a_saw(OutgoingStreamsReset) == []
     pair.to_z(*data)
-    # Performed, and said so without being asked again.
+    # Z has performed the reset and answers without another request.
     late = pair.from_z()
     assert results(late) == [1]
     assert [type(event).__name__ for event in pair.z.events()][-2:] == ["MessageReceived", "IncomingStreamsReset"]

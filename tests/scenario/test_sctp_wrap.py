@@ -13,7 +13,7 @@ from .sctp_pair import Pair, changed, chunks, entropy
 
 
 def starting_at(initial_tsn: int, seed: int) -> Callable[[int], bytes]:
-    """Entropy whose second draw of four bytes, the Initial TSN, is this one."""
+    """Entropy that returns a given Initial TSN, its second value of four bytes."""
     random = entropy(seed)
     draws = 0
 

@@ -93,7 +93,7 @@ async def test_reports_a_message_whose_rest_will_not_arrive(opened) -> None:
 
 
 class Peer:
-    """An association as far as a receive queue knows it."""
+    """The part of an association that a receive queue uses."""
 
     def __init__(self, number: int) -> None:
         self.id = number

@@ -1,4 +1,4 @@
-"""What strangers get from a UDP socket: answers at a limited rate, counted on loopback."""
+"""Answers of a UDP socket to unknown peers: their rate is limited. The tests count them on loopback."""
 
 from __future__ import annotations
 

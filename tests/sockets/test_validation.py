@@ -349,7 +349,7 @@ VALUES = (
 
 
 def record(kind: type) -> st.SearchStrategy[Any]:
-    """Objects of a class whose fields hold anything."""
+    """Return a strategy for objects of a class whose fields have arbitrary values."""
     assert is_dataclass(kind)
     return st.builds(kind, **{field.name: JUNK for field in fields(kind)})
 

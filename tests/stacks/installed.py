@@ -1,4 +1,4 @@
-"""Which stacks can be measured on this machine, and which not, and why."""
+"""The stacks that can be measured on this machine, and the reason for each that cannot."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ import ifaddr
 from datachan.sctp.congestion import ALGORITHMS
 from tests.stacks.process import ROOT, Contender
 
-# -P: the folder it is started in does not count, PYTHONPATH does, so that another build can go first.
+# -P keeps the current folder out of sys.path, so that PYTHONPATH can put another build first.
 _PYTHON_PEER: Final = ("-P", "-m", "tests.stacks.peers.python_peer")
 _NODE_PEER: Final = Path(__file__).parent / "peers" / "node_peer.js"
 NODE_STACKS: Final = ("node-datachannel", "@roamhq/wrtc", "werift")
 
 
 def datachan(name: str, folder: Path | None = None, **options: object) -> Contender:
-    """datachan itself; from another folder when one is given."""
+    """Return datachan itself, from another folder if one is given."""
     return Contender(name, [sys.executable, *_PYTHON_PEER, "datachan"], options, _python_path(folder))
 
 
 def by_controller() -> list[Contender]:
-    """datachan with each congestion controller."""
+    """Return datachan with each congestion controller."""
     return [datachan(f"datachan/{algorithm}", controller=algorithm) for algorithm in ALGORITHMS]
 
 
 def others(wrtc_python: str, node_modules: str) -> tuple[list[Contender], dict[str, str]]:
-    """The other stacks: all that can be measured, and why the rest cannot.
+    """Return the other stacks that can be measured, and for each of the rest the command that installs it.
 
-    Arguments:
+    Args:
         wrtc_python: the Python that has wrtc.
-        node_modules: the folder that has the stacks for Node.
+        node_modules: the folder with the stacks for Node.
     """
     found: list[Contender] = []
     missing: dict[str, str] = {}
@@ -59,13 +59,13 @@ def others(wrtc_python: str, node_modules: str) -> tuple[list[Contender], dict[s
 
 
 def _python_path(folder: Path | None = None) -> dict[str, str]:
-    """This folder's modules, and before them another's."""
+    """Return the environment that finds this folder's modules, after those of another folder if one is given."""
     folders = [str(ROOT)] if folder is None else [str(folder), str(ROOT)]
     return {"PYTHONPATH": os.pathsep.join(folders)}
 
 
 def _has_module(python: str, module: str) -> bool:
-    """Whether that Python can import it; libraries that cannot be loaded here count as missing, too."""
+    """Return whether that Python can import the module. A library that cannot be loaded here counts as missing."""
     command = [python, "-c", f"import {module}"]
     try:
         return subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == 0
@@ -74,12 +74,12 @@ def _has_module(python: str, module: str) -> bool:
 
 
 def default_node_modules() -> str:
-    """Where the stacks for Node are looked for unless told."""
+    """Return the default folder of the stacks for Node."""
     return os.environ.get("NODE_PATH", "node_modules")
 
 
 def host_address() -> str:
-    """An address of this machine that every stack uses: some pass over 127.0.0.1."""
+    """Return an address of this machine that every stack uses; some ignore 127.0.0.1."""
     for adapter in ifaddr.get_adapters():
         for address in adapter.ips:
             if isinstance(address.ip, str) and not address.ip.startswith("127."):

@@ -1,4 +1,4 @@
-"""A peer program as a process, held by a benchmark: lines of JSON out and in, and what it costs the processor."""
+"""A peer program as a process of a benchmark: lines of JSON in both directions, and its processor time."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 @dataclass(frozen=True)
 class Contender:
-    """Something to measure.
+    """A stack to measure.
 
     Attributes:
-        name: as the table has it.
+        name: the name in the table.
         command: the peer program; its role and options, as JSON, are appended.
-        options: what else it is told.
-        environment: what is added to its environment.
+        options: the program's options.
+        environment: variables added to the program's environment.
     """
 
     name: str
@@ -43,21 +43,21 @@ class PeerProcess:
 
     @classmethod
     async def start(cls, contender: Contender, role: str, options: Mapping[str, Any]) -> Self:
-        """Start it in one of the roles of `peers.common`, with these options besides its own."""
-        told = json.dumps({**options, **contender.options})
+        """Start the program in one of the roles of `peers.common`, with these options besides its own."""
+        arguments = json.dumps({**options, **contender.options})
         environment = {**os.environ, **contender.environment}
         process = await asyncio.create_subprocess_exec(
-            *contender.command, role, told, cwd=ROOT, env=environment, stdin=PIPE, stdout=PIPE, limit=_LINE_LIMIT
+            *contender.command, role, arguments, cwd=ROOT, env=environment, stdin=PIPE, stdout=PIPE, limit=_LINE_LIMIT
         )
         return cls(process)
 
     def tell(self, message: Any) -> None:
-        """Write a line."""
+        """Send the peer a line of JSON."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(message).encode() + b"\n")
 
     async def hear(self, key: str) -> dict[str, Any]:
-        """The next line that has this key; lines of something else in the stack are passed over."""
+        """Return the next line with this key; skip all others, such as the stack's own output."""
         assert self._process.stdout is not None
         while line := await self._process.stdout.readline():
             if line.startswith(b"{"):
@@ -67,18 +67,18 @@ class PeerProcess:
         raise RuntimeError(f"the peer ended with exit code {await self._process.wait()}")
 
     async def count(self) -> dict[str, Any]:
-        """What it has received by now."""
+        """Return what the peer has received so far."""
         self.tell("count")
         return await self.hear("bytes")
 
     async def pings(self) -> list[float]:
-        """Seconds each ping took since the last call."""
+        """Return the seconds of each ping since the last call."""
         self.tell("pings")
         round_trips: list[float] = (await self.hear("pings"))["pings"]
         return round_trips
 
     def cpu(self) -> float:
-        """Processor seconds it has used (Linux), all its threads."""
+        """Return the processor seconds that all threads of the peer have used (Linux)."""
         try:
             fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
@@ -86,7 +86,7 @@ class PeerProcess:
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
     async def end(self) -> None:
-        """End it."""
+        """End the process."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
@@ -97,7 +97,7 @@ class PeerProcess:
 
 
 async def connect(sender: PeerProcess, receiver: PeerProcess) -> dict[str, Any]:
-    """One round of offer and answer; what the sender said when its channel was open."""
+    """Exchange offer and answer; return the sender's line about its open channel."""
     receiver.tell({"description": (await sender.hear("description"))["description"]})
     sender.tell({"description": (await receiver.hear("description"))["description"]})
     return await sender.hear("open")
@@ -107,11 +107,11 @@ async def connect(sender: PeerProcess, receiver: PeerProcess) -> dict[str, Any]:
 async def connected(
     contender: Contender, sender_options: Mapping[str, Any], receiver_options: Mapping[str, Any]
 ) -> AsyncIterator[tuple[PeerProcess, PeerProcess, dict[str, Any]]]:
-    """Two peers of a stack that have connected directly: sender, receiver, and what the sender said of it.
+    """Connect two peers of a stack; yield the sender, the receiver, and the sender's line about its open channel.
 
     Raises:
         RuntimeError: a peer ended by itself.
-        TimeoutError: there was no open channel in time.
+        TimeoutError: no channel opened in time.
     """
     peers: list[PeerProcess] = []
     try:

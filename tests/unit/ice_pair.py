@@ -104,7 +104,7 @@ class Wire:
         self._facing_z.set_receiver(lambda datagrams, _: self._pass(self._facing_a, datagrams, self._a))
 
     def rebind(self, side: str) -> None:
-        """Give A ("a") or Z ("z") a new address from the view of the other side, as a NAT that restarts does."""
+        """Give A ("a") or Z ("z") a new address as the other side sees it, as a NAT that restarts does."""
         if side == "a":
             self._facing_z.close()
             self._facing_z = UdpSocket.bind(self._z[0])

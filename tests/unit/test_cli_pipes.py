@@ -1,4 +1,4 @@
-"""Every command whose output goes into a closed pipe, as in `datachan … | head`; and how little `--help` loads."""
+"""Every command with its output in a closed pipe, as in `datachan … | head`; and the modules that `--help` loads."""
 
 from __future__ import annotations
 

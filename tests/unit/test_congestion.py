@@ -49,8 +49,8 @@ def test_a_loss_after_a_stall_costs_cubic_no_more_than_any_other() -> None:
     cubic = settled(Cubic(PACKET), 200)
     window = cubic.cwnd
     acknowledge(cubic, 1.0, PACKET, window)
-    # The process did not run for a while. All its acknowledgments arrive at once, and the burst it sends then
-    # overflows.
+    # The process did not run for a while. All acknowledgments arrive at once, and the burst sent then overflows the
+    # queue.
     for flight in range(window, 100 * PACKET, -20 * PACKET):
         acknowledge(cubic, 1.08, 20 * PACKET, flight)
 

@@ -467,7 +467,7 @@ async def test_datagrams_on_a_link_whose_path_is_gone_count_as_lost(make_pair: M
 
 @pytest.fixture
 def hurried_consent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The times of RFC 7675, fifteen times faster."""
+    """Run consent with the times of RFC 7675 divided by fifteen."""
     monkeypatch.setattr(consent, "INTERVAL", 5 / 15)
     monkeypatch.setattr(consent, "EXPIRY", 30 / 15)
     monkeypatch.setattr(consent, "SILENCE", 12 / 15)

@@ -19,7 +19,7 @@ def standing_queue() -> Rack:
 def test_an_early_acknowledgment_of_a_retransmission_marks_nothing_lost() -> None:
     rack = standing_queue()
 
-    rack.record_delivered(0.999, 3, True, 1.002)  # three minimum round trips, a third of the present one
+    rack.record_delivered(0.999, 3, True, 1.002)  # three times the minimum round trip, a third of the current one
 
     assert not rack.sent_before(0.998, 4)
 

@@ -1,4 +1,4 @@
-"""The receiver window grows to what the path holds, and no further than allowed."""
+"""The receiver window grows to what the path holds, up to its limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Addresses of INIT and INIT ACK: which are taken from a peer, and which of ours are told."""
+"""Addresses of INIT and INIT ACK: which of the peer's are used, and which of ours are listed."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_init_ack_lists_only_what_the_peer_can_use() -> None:
     ours = ["192.0.2.1", "2001:db8::1"]
     assert address_parameters(ours, []) == listing(*ours)
     assert address_parameters(ours, [SupportedAddressTypes((5,))]) == listing("192.0.2.1")
-    # It names IPv4 only but has an IPv6 address all the same.
+    # The peer lists IPv4 only, although it has an IPv6 address.
     assert address_parameters(ours, [SupportedAddressTypes((5,)), *listing("2001:db8::2")]) == listing(*ours)
 
 

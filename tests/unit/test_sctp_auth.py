@@ -31,7 +31,7 @@ DATA_CHUNK = DataChunk(1, 2, 3, 51, b"signed")
 
 
 def plain_hmac(name: str, key: bytes, data: bytes) -> bytes:
-    """RFC 2104, as it stands there."""
+    """Return the HMAC as RFC 2104 defines it."""
     block = 64
     key = hashlib.new(name, key).digest() if len(key) > block else key
     key = key.ljust(block, b"\0")
@@ -40,14 +40,14 @@ def plain_hmac(name: str, key: bytes, data: bytes) -> bytes:
 
 
 def authenticator(keys: KeyRing | None = None, chunks: tuple[int, ...] = (0,)) -> Authenticator:
-    """That of A; Z lists the same chunks."""
+    """Return the authenticator of A; Z lists the same chunks."""
     return make_authenticator(
         keys or KeyRing(), A_RANDOM, chunks, key_vector(authentication_parameters(Z_RANDOM, chunks))
     )
 
 
 def received(auth: bytes, *chunks: Chunk) -> list[Chunk]:
-    """The chunks of a packet as they come in."""
+    """Return the chunks of a packet as the receiver reads them."""
     return parse_packet_untrusted(serialize_packet(1, 2, 3, [auth, *[chunk.serialize() for chunk in chunks]])).chunks
 
 

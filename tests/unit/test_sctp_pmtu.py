@@ -1,4 +1,4 @@
-"""The search for the largest packet, without a network: what is probed, when, and what the answers do."""
+"""The search for the largest packet, without a network: which sizes are probed, when, and the effect of the answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RTO = 0.4
 
 
 class Road:
-    """A path that takes packets up to some size, with a round trip of 10 ms, and a search on it."""
+    """A path that carries packets up to a size, with a round trip of 10 ms, and the search on it."""
 
     def __init__(self, takes: int, *, maximum: int = 16384, base: int = 1200) -> None:
         self.takes = takes
@@ -31,7 +31,7 @@ class Road:
         self.times: list[float] = []
 
     def search(self) -> int:
-        """Let a full packet leave, then answer probes until there are no more."""
+        """Send a full packet, then answer probes until there are no more."""
         self.pmtu.start_search(self.now)
         self.answer()
         return self.pmtu.size
@@ -79,7 +79,7 @@ def test_one_probe_is_enough_if_the_system_reports_the_mtu() -> None:
     road = Road(ETHERNET, maximum=ETHERNET)
     assert road.search() == ETHERNET
     assert road.probed == [ETHERNET]
-    assert road.pmtu.timer.expires_at is None  # there is no more to be had, ever
+    assert road.pmtu.timer.expires_at is None  # the maximum is reached: no later search
 
 
 def test_probes_ethernet_sizes_until_the_peer_has_shown_that_it_accepts_more() -> None:

@@ -38,6 +38,11 @@ class Path:
     assert [line for line, _ in verbless_docstrings(source)] == [8]
 
 
+def test_the_docstring_of_a_test_may_begin_with_anything() -> None:
+    source = 'def test_close():\n    """OpenSSL keeps errors."""\n\n\ndef close():\n    """OpenSSL keeps errors."""\n'
+    assert [line for line, _ in verbless_docstrings(source)] == [6]
+
+
 def test_reports_an_unplain_word_with_its_line() -> None:
     source = 'x = 1\n# RFC 9260, 6.1: "sent anew"\n# It is sent\n# anew.\n'
     assert [line for line, _ in unplain_words(Path("a.py"), source)] == [4]

@@ -202,10 +202,10 @@ async def test_segments_too_large_for_the_path_go_one_by_one_and_smaller_ones_in
 
 @pytest.fixture
 async def narrow() -> AsyncIterator[tuple[UdpSocket, socket.socket]]:
-    """A sender whose system buffer fills, and the plain socket at the other end.
+    """Return a sender whose system buffer fills, and the plain socket at the other end.
 
-    UDP over loopback never says EAGAIN; local datagram sockets do, as soon as the other end's queue or a tiny SO_SNDBUF
-    is full.
+    UDP over loopback never raises EAGAIN; local datagram sockets do, as soon as the other end's queue or a tiny
+    SO_SNDBUF is full.
     """
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)

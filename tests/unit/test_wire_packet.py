@@ -1,4 +1,4 @@
-"""The packet: common header, checksum, and the chunks behind them."""
+"""The packet: common header, checksum, and chunks."""
 
 from __future__ import annotations
 

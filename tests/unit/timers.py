@@ -1,4 +1,4 @@
-"""Watches which timers an event loop is asked for, so that a test can see what is left of them."""
+"""Records the timers that are set on an event loop, so that a test can check which ones are left."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ class Timers:
         return timer
 
     def pending(self) -> list[asyncio.TimerHandle]:
-        """Those that are neither cancelled nor due."""
+        """Return the timers that are neither canceled nor due."""
         now = self._loop.time()
         return [timer for timer in self._set if not timer.cancelled() and timer.when() > now]

@@ -82,7 +82,7 @@ async def current(stack: Stack, _network: None) -> AsyncIterator[Current]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def partner(current: Current) -> Partner:
-    """The stack's process."""
+    """Return the process of the stack."""
     try:
         return await current.partner()
     except Missing as error:
@@ -91,6 +91,6 @@ async def partner(current: Current) -> Partner:
 
 @pytest.fixture(params=[True, False], ids=ROLES)
 def we_offer(request: pytest.FixtureRequest) -> bool:
-    """Whether datachan makes the offer."""
+    """Return whether datachan makes the offer."""
     offer: bool = request.param
     return offer

@@ -1,19 +1,19 @@
-"""What the peer programs have in common: the lines they exchange with a benchmark, and their tasks; it knows no stack.
+"""What the peer programs share: the lines they exchange with a benchmark, and their tasks; it knows no stack.
 
-Each line is JSON. The sender prints its offer and is given the answer, the receiver the reverse. When its first channel
-is open, the sender prints `{"open": …, "took": …}`: when, and how many seconds after it was given the answer. Then each
-does its task, an option of its command line:
+Each line is JSON. The sender prints its offer and reads the answer; the receiver reads the offer and prints its answer.
+When its first channel is open, the sender prints `{"open": …, "took": …}`: the time, and the seconds since it read the
+answer. Then each peer does its task, an option of its command line:
 
-    stream       send messages of `message_size` bytes on "bench", as fast as they are taken (the sender's unless told)
-    count        count what arrives (the receiver's unless told)
-    ping         send one message of `ping_size` bytes on "ping" after the other, each when the last has come back
+    stream       send messages of `message_size` bytes on "bench" as fast as possible (default of the sender)
+    count        count the bytes that arrive (default of the receiver)
+    ping         send a message of `ping_size` bytes on "ping", and the next one when it has come back
     stream+ping  both at once
 
-What comes on "ping" and is not awaited goes back as it came. On the line `"count"` a peer prints how much has arrived,
-and when; on `"pings"` how many seconds each ping since the last such line took. Both end when standard input does.
+A peer that does not ping sends messages on "ping" back. On the line `"count"` a peer prints how many bytes have arrived
+and the time; on `"pings"`, the seconds of each ping since the last such line. Both end when standard input ends.
 
-In the role "pairs" a process makes both ends of many connections, one after the other, and then does nothing for a
-while; see `pairs`.
+In the role "pairs" a process creates both ends of many connections, one after the other, and is then idle for a while;
+see `pairs`.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from typing import Any, Final
 
 Description = dict[str, str]
 
-# The most that waits in a channel for the stack to take it, and what it falls to before there is more, in bytes.
+# The sender pauses at HIGH_WATER bytes in a channel's buffer and continues at LOW_WATER.
 HIGH_WATER: Final = 4 << 20
 LOW_WATER: Final = 1 << 20
 
 BULK: Final = "bench"
 PING: Final = "ping"
-# The number of small messages that are sent before the event loop gets its turn.
+# The bytes of small messages that are sent before the event loop runs again.
 _BURST_BYTES: Final = 64 * 1024
-# Pairs made before anything is counted: what the first ones load is not theirs.
+# Pairs connected before the measurement, so that modules and caches they load are not counted.
 _WARM_UP: Final = 10
 
 
@@ -47,9 +47,9 @@ class Peer(ABC):
     """One end of a measurement in some stack.
 
     Attributes:
-        received: bytes of messages that arrived.
-        messages: how many.
-        round_trips: seconds each ping took.
+        received: the bytes of the messages that arrived.
+        messages: the number of messages that arrived.
+        round_trips: the seconds of each ping.
         channel_open: set once the channels can be used.
     """
 
@@ -63,15 +63,15 @@ class Peer(ABC):
 
     @abstractmethod
     async def offer(self, labels: list[str]) -> Description:
-        """Make the channels, and the offer with all candidates."""
+        """Create the channels and return the offer with all candidates."""
 
     @abstractmethod
     async def answer(self, offer: Description) -> Description:
-        """Take the offer; the answer with all candidates."""
+        """Apply the offer and return the answer with all candidates."""
 
     @abstractmethod
     async def accept(self, answer: Description) -> None:
-        """Take the answer."""
+        """Apply the answer."""
 
     @abstractmethod
     def send_now(self, label: str, message: bytes) -> None:
@@ -79,18 +79,18 @@ class Peer(ABC):
 
     @abstractmethod
     async def room(self, label: str) -> None:
-        """Wait until a channel takes more."""
+        """Wait until a channel accepts more messages."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Let go of everything."""
+        """Close the connection."""
 
     def status(self) -> dict[str, Any]:
-        """What the stack tells about itself, for looking into a result."""
+        """Return what the stack reports about itself, to explain a result."""
         return {}
 
     def arrived(self, label: str, message: Any) -> None:
-        """A message came."""
+        """Count a message, and answer or record a ping."""
         if label == PING:
             if self._ping:
                 now = time.perf_counter()
@@ -118,19 +118,19 @@ class Peer(ABC):
 
 
 def say(message: dict[str, Any]) -> None:
-    """Tell the benchmark something."""
+    """Print a message for the benchmark."""
     print(json.dumps(message), flush=True)
 
 
 async def standard_input() -> asyncio.StreamReader:
-    """The lines this process is told."""
+    """Return a reader of the lines on standard input."""
     lines = asyncio.StreamReader(limit=1 << 20)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     return lines
 
 
 async def run(make: Callable[[], Peer], role: str, options: dict[str, Any]) -> None:
-    """Play a role until standard input ends."""
+    """Run a role until standard input ends."""
     if role == "pairs":
         await pairs(make, options)
         return
@@ -159,7 +159,7 @@ async def run(make: Callable[[], Peer], role: str, options: dict[str, Any]) -> N
             peer.round_trips = []
         else:
             say({"bytes": peer.received, "messages": peer.messages, "time": time.monotonic(), **peer.status()})
-    # An orderly end would wait for the queued messages, which no reader needs.
+    # Closing would wait for the queued messages, which no reader needs.
     os._exit(0)
 
 
@@ -172,10 +172,9 @@ async def _work(peer: Peer, task: str, options: dict[str, Any]) -> None:
 
 
 async def pairs(make: Callable[[], Peer], options: dict[str, Any]) -> None:
-    """Connect `pairs` pairs one after the other and keep them; how long each took, and what they cost while idle.
+    """Connect and keep `pairs` pairs; print the time of each, and the memory and processor time they use while idle.
 
-    Memory is what the process grew by, per connection, of which there are two per pair; the processor's share is
-    measured over `idle` seconds.
+    Memory is the growth of the process per connection; a pair has two. Processor time is measured over `idle` seconds.
     """
     kept: list[Peer] = []
     for _ in range(_WARM_UP):
@@ -202,7 +201,7 @@ async def _pair(make: Callable[[], Peer], kept: list[Peer]) -> None:
 
 
 def memory_in_use() -> int:
-    """Bytes of memory this process has in use (Linux); 0 where that cannot be known."""
+    """Return the bytes of memory that this process uses (Linux); 0 where they cannot be read."""
     gc.collect()
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

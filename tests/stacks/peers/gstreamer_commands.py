@@ -1,4 +1,4 @@
-"""Connections in GStreamer's webrtcbin that do what they are asked; the lines are in README.md.
+"""Connections in GStreamer's webrtcbin that carry out commands; README.md describes their lines.
 
 It runs under the system's Python, which has Debian's python3-gi:
 
@@ -93,7 +93,7 @@ class Connection:
         return {key: None if value == -1 and key != "ordered" else value for key, value in values.items()}
 
     def _ask(self, signal: str, argument: Any) -> Any:
-        """Return the promise that `signal` has kept; what is in its reply lives as long as the promise."""
+        """Emit `signal` and return its promise once it is resolved; keep the promise as long as its reply is used."""
         promise = Gst.Promise.new()
         self.bin.emit(signal, argument, promise)
         promise.wait()

@@ -1,4 +1,4 @@
-"""Connections in one of the Python stacks that do what they are asked; the lines are in README.md.
+"""Connections in one of the Python stacks that carry out commands; README.md describes their lines.
 
 python -m tests.stacks.peers.python_commands STACK '{"host": …}'
 """

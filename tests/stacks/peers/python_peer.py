@@ -56,7 +56,7 @@ class PythonPeer(Peer):
 
 
 async def main(stack: str, role: str, options: dict[str, Any]) -> None:
-    """Be that peer."""
+    """Run the peer."""
     await run(lambda: PythonPeer(make(stack, options)), role, options)
 
 

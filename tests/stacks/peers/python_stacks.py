@@ -95,7 +95,7 @@ class PythonStack(ABC):
         self.channels[label].send(message)
 
     async def room(self, label: str) -> None:
-        """Wait until a channel takes more."""
+        """Wait until a channel accepts more messages."""
         channel, room = self.channels[label], self._rooms[label]
         while channel.bufferedAmount > HIGH_WATER:
             room.clear()
@@ -106,7 +106,7 @@ class PythonStack(ABC):
         await self.connection.close()
 
     def status(self) -> dict[str, Any]:
-        """Return what a benchmark should know of the stack."""
+        """Return what the stack reports about itself, to explain a result."""
         return {}
 
 
