@@ -314,6 +314,11 @@ class RTCPeerConnection(ConnectionAttributes):
         self._check_open()
         wanted = self._channels.created > 0 or self._configuration.alwaysNegotiateDataChannels
         if not (wanted or self._negotiation.had_data):
+            _log.warning(
+                "%r: the offer is empty, so no channel can open: create a channel before the offer,"
+                " or set RTCConfiguration(alwaysNegotiateDataChannels=True)",
+                self,
+            )
             return self._negotiation.create_offer(None)
         transport = self._open_transport()
         if (restart or self._restart_wanted) and transport.started:
@@ -430,8 +435,15 @@ class RTCPeerConnection(ConnectionAttributes):
         return self._channels.created > 0 and (current is None or current.parsed.data is None)
 
     def _emit_negotiation_needed(self) -> None:
-        if self._negotiation_needed and self.signalingState == STABLE:
-            self.emit("negotiationneeded")
+        if not self._negotiation_needed or self.signalingState != STABLE:
+            return
+        answered = self._negotiation.signaling.current_local is not None
+        if not self.emit("negotiationneeded") and answered and not self._restart_wanted:
+            _log.warning(
+                "%r: its channels open after another offer and answer, as the latest have no data section;"
+                " handle negotiationneeded, or create a channel before the first offer",
+                self,
+            )
 
     # -- private: the connection ---------------------------------------------------------------------------------------
 

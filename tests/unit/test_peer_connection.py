@@ -73,6 +73,22 @@ async def test_offer_has_a_data_section_once_a_channel_exists(pc: RTCPeerConnect
     assert "a=candidate" not in with_channel.sdp
 
 
+async def test_an_empty_offer_and_a_channel_without_negotiation_are_logged(
+    pc: RTCPeerConnection, other: RTCPeerConnection, caplog: pytest.LogCaptureFixture
+) -> None:
+    await pc.setLocalDescription(await pc.createOffer())
+    assert "the offer is empty, so no channel can open: create a channel before the offer" in caplog.text
+    await other.setRemoteDescription(pc.localDescription)
+    await other.setLocalDescription()
+    await pc.setRemoteDescription(other.localDescription)
+    caplog.clear()
+
+    pc.createDataChannel("late")
+    await asyncio.sleep(0)
+
+    assert "its channels open after another offer and answer" in caplog.text
+
+
 async def test_data_section_can_be_offered_before_a_channel_exists() -> None:
     async with RTCPeerConnection(configuration(alwaysNegotiateDataChannels=True)) as pc:
         assert "m=application" in (await pc.createOffer()).sdp
