@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
+from weakref import ref
 
 from datachan.dcep import DataChannels
 from datachan.dcep.channel import Channel
@@ -24,6 +25,10 @@ from .errors import ArgumentError, InvalidStateError, OperationError
 from .peer_transport import PeerTransport
 from .rtc_data_channel import ManagedDataChannel, RTCDataChannel
 from .transport_views import RTCSctpTransport
+from .unread_messages import HeldWindow
+
+# Seconds after which the window of closed channels without a reader is released.
+_LEFTOVERS_INTERVAL: Final = 0.5
 
 
 class ChannelRegistry:
@@ -42,7 +47,10 @@ class ChannelRegistry:
         self.closed = 0
         self._on_announced = on_announced
         self._rtc_channels: dict[Channel, ManagedDataChannel] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._drain_handle: asyncio.Handle | None = None
+        self._leftovers: list[tuple[ref[RTCDataChannel], HeldWindow]] = []
+        self._leftovers_timer: asyncio.TimerHandle | None = None
         self._ended = False
         self.failure: str | None = None
 
@@ -84,13 +92,13 @@ class ChannelRegistry:
 
     def send(self, channel: Channel, data: str | bytes) -> None:
         """Queue a message."""
-        self.core.send(channel, data, _now())
+        self.core.send(channel, data, self._now())
         if self.transport is None or not self.transport.send_now():
             self._schedule_flush()
 
     def close_channel(self, channel: Channel) -> None:
         """Close a channel after its queued messages."""
-        self.core.close(channel, _now())
+        self.core.close(channel, self._now())
         self._schedule_flush()
 
     def release_window(self, size: int) -> None:
@@ -133,6 +141,9 @@ class ChannelRegistry:
         if self._drain_handle is not None:
             self._drain_handle.cancel()
             self._drain_handle = None
+        if self._leftovers_timer is not None:
+            self._leftovers_timer.cancel()
+            self._leftovers_timer = None
         for channel, rtc_channel in tuple(self._rtc_channels.items()):
             rtc_channel.fails(failure)
             self._closed(channel)
@@ -142,6 +153,7 @@ class ChannelRegistry:
     def _announced(self, channel: Channel) -> None:
         rtc_channel = ManagedDataChannel(self, channel)
         self._rtc_channels[channel] = rtc_channel
+        self._loop = asyncio.get_running_loop()
         self.opened += 1
         # W3C WebRTC, 6.2: "Set channel.[[ReadyState]] to "open" (but do not fire the open event, yet)."
         rtc_channel.set_open()
@@ -154,6 +166,26 @@ class ChannelRegistry:
             # webrtc-stats: "dataChannelsClosed" counts channels that have left the "open" state.
             self.closed += rtc_channel.was_open
             rtc_channel.set_closed()
+            if rtc_channel.held_window.size and not self._ended:
+                self._leftovers.append((ref(rtc_channel), rtc_channel.held_window))
+                self._watch_leftovers()
+
+    def _watch_leftovers(self) -> None:
+        if self._leftovers_timer is None and self._leftovers:
+            loop = asyncio.get_running_loop()
+            self._leftovers_timer = loop.call_later(_LEFTOVERS_INTERVAL, self._release_leftovers)
+
+    def _release_leftovers(self) -> None:
+        """Release the window of closed channels that the application dropped with unread messages.
+
+        A finalizer could do so at once, but it runs in any thread, and also after the event loop has ended.
+        """
+        self._leftovers_timer = None
+        for _, window in [entry for entry in self._leftovers if entry[0]() is None]:
+            self.release_window(window.size)
+            window.size = 0
+        self._leftovers = [entry for entry in self._leftovers if entry[1].size]
+        self._watch_leftovers()
 
     def _changed(self, event: ChannelEvent) -> None:
         if not isinstance(event, (BufferedAmountChanged, ChannelOpened, ChannelClosing, ChannelFailed)):
@@ -168,6 +200,7 @@ class ChannelRegistry:
         elif isinstance(event, ChannelFailed):
             rtc_channel.fails(event.reason, event.cause_code)
         else:
+            self._loop = asyncio.get_running_loop()
             self.opened += 1
             rtc_channel.set_open()
             rtc_channel.announce_open()
@@ -188,6 +221,21 @@ class ChannelRegistry:
             for event in self.core.events():
                 self.handle(event)
 
+    def _now(self) -> float:
+        """Return the time of the connection's event loop.
 
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+        Raises:
+            RuntimeError: the call comes from another thread, or no event loop runs.
+        """
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = None
+        if self._loop is None:
+            self._loop = loop
+        if loop is None or loop is not self._loop:
+            raise RuntimeError(
+                "a channel belongs to the event loop of its connection; from another thread, call"
+                " loop.call_soon_threadsafe(channel.send, data)"
+            )
+        return loop.time()

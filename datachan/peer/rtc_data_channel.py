@@ -14,7 +14,7 @@ from datachan.dcep.channel import Channel
 from .errors import ArgumentError, InvalidStateError, MessageTooLargeError, RTCError
 from .event_target import EventHandler, EventTarget
 from .transport_views import RTCSctpTransport
-from .unread_messages import UnreadMessages
+from .unread_messages import HeldWindow, UnreadMessages
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -178,6 +178,7 @@ class RTCDataChannel(EventTarget):
             InvalidStateError: the channel is not open; `opened` waits until it is.
             MessageTooLargeError: the message is longer than the peer accepts (`RTCSctpTransport.maxMessageSize`).
             ArgumentError: the message is neither text nor bytes-like.
+            RuntimeError: the call comes from another thread than that of the connection's event loop.
         """
         if self._ready_state != "open":
             raise InvalidStateError(f"the channel is {self._ready_state}, not open")
@@ -267,9 +268,9 @@ class RTCDataChannel(EventTarget):
         """Close the channel on both sides after all messages are delivered. Further calls do nothing."""
         if self._ready_state in {"closing", "closed"}:
             return
+        self._host.close_channel(self._channel)
         self._ready_state = "closing"
         self._notify()
-        self._host.close_channel(self._channel)
 
     # -- private -------------------------------------------------------------------------------------------------------
 
@@ -318,6 +319,11 @@ class ManagedDataChannel(RTCDataChannel):
     def was_open(self) -> bool:
         """Whether the channel has been open."""
         return self._was_open
+
+    @property
+    def held_window(self) -> HeldWindow:
+        """The share of the receive window that unread messages hold."""
+        return self._unread.window
 
     def announce_open(self) -> None:
         if self._ready_state == "open":

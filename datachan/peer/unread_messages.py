@@ -5,6 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass
+class HeldWindow:
+    """The bytes of the receive window that unread messages hold."""
+
+    size: int = 0
 
 
 class UnreadMessages:
@@ -14,10 +22,14 @@ class UnreadMessages:
 
     Args:
         on_release: a callback for the window size of each message that is read or given up.
+
+    Attributes:
+        window: the share of the receive window that the messages hold. It may outlive this object.
     """
 
     def __init__(self, on_release: Callable[[int], None]) -> None:
         self._on_release = on_release
+        self.window = HeldWindow()
         self._messages: deque[tuple[str | bytes, int]] = deque()
         self._readers: deque[asyncio.Future[None]] = deque()
         self._ended = False
@@ -28,11 +40,13 @@ class UnreadMessages:
     def put(self, message: str | bytes, size: int) -> None:
         """Add a message that occupies `size` bytes of the window."""
         self._messages.append((message, size))
+        self.window.size += size
         self._wake_one()
 
     def take(self) -> str | bytes:
         """Remove and return the oldest message; there must be one."""
         message, size = self._messages.popleft()
+        self.window.size -= size
         self._on_release(size)
         return message
 
@@ -70,11 +84,7 @@ class UnreadMessages:
         """Release the window of all messages, which can still be read."""
         for index, (message, size) in enumerate(self._messages):
             self._messages[index] = (message, 0)
-            self._on_release(size)
-
-    def __del__(self) -> None:
-        # The unread messages of a forgotten channel must not keep the window closed for other channels.
-        for _, size in self._messages:
+            self.window.size -= size
             self._on_release(size)
 
     def _wake_one(self) -> None:

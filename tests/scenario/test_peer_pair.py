@@ -9,9 +9,11 @@ import re
 import socket
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
+import datachan
 from datachan import (
     InvalidStateError,
     OperationError,
@@ -219,6 +221,22 @@ async def test_messages_of_every_kind_and_size_arrive_in_order() -> None:
         assert await collect(p.z_channel, len(messages)) == messages
 
 
+async def test_sending_from_another_thread_raises_and_names_call_soon_threadsafe() -> None:
+    async with pair() as p:
+        loop = asyncio.get_running_loop()
+
+        async def in_another_loop() -> None:
+            p.a_channel.send("lost")
+
+        for call in (lambda: p.a_channel.send("lost"), p.a_channel.close, lambda: asyncio.run(in_another_loop())):
+            with pytest.raises(RuntimeError, match=r"loop\.call_soon_threadsafe\(channel\.send, data\)"):
+                await asyncio.to_thread(call)
+        await asyncio.to_thread(loop.call_soon_threadsafe, p.a_channel.send, "safe")
+
+        assert p.a_channel.readyState == "open"
+        assert await soon(anext(p.z_channel)) == "safe"
+
+
 @pytest.mark.parametrize(
     "options", [{}, {"ordered": False}, {"maxRetransmits": 3}, {"maxPacketLifeTime": 5000, "ordered": False}]
 )
@@ -390,6 +408,34 @@ async def test_many_channels_open_and_close_in_turn() -> None:
 
         report = await p.z.getStats()
         assert (report["peer-connection"].dataChannelsOpened, report["peer-connection"].dataChannelsClosed) == (21, 20)
+
+
+async def test_a_closed_channel_that_is_dropped_with_unread_messages_frees_the_window() -> None:
+    async def window_of_z() -> int:
+        p.a_channel.send("?")  # an answer to DATA carries the window
+        assert await soon(anext(p.z_channel)) == "?"
+        await asyncio.sleep(0.3)
+        stats = next(entry for entry in (await p.a.getStats()).values() if entry.type == "sctp-transport")
+        return stats.receiverWindow
+
+    async with pair() as p:
+        a_channel, z_channel = await channel_pair(p.a, p.z, "unread")
+        a_channel.send(bytes(50_000))
+        a_channel.close()
+        await soon(z_channel.closed())
+        before = await window_of_z()
+
+        del z_channel
+        gc.collect()
+        await asyncio.sleep(1)
+
+        assert await window_of_z() >= before + 50_000
+
+
+def test_nothing_in_the_package_has_a_finalizer() -> None:
+    # A finalizer runs in any thread, and at the end of the interpreter: it must not touch an event loop.
+    package = Path(datachan.__file__).parent
+    assert [path.name for path in package.rglob("*.py") if "def __del__" in path.read_text()] == []
 
 
 # -- closing connections -----------------------------------------------------------------------------------------------
