@@ -16,11 +16,20 @@ from .records.path import Path
 from .states import MAY_SEND_DATA, AssociationState
 from .tcb import Tcb
 from .tx.path_sender import PathSender
-from .wire.chunks import CookieEchoChunk, HeartbeatChunk, SackChunk, ShutdownAckChunk, ShutdownChunk
+from .wire.chunks import (
+    HEARTBEAT_HEADER_LENGTH,
+    CookieEchoChunk,
+    HeartbeatChunk,
+    SackChunk,
+    ShutdownAckChunk,
+    ShutdownChunk,
+)
 from .wire.extensions import PadChunk, ReconfigChunk
 from .wire.packet import COMMON_HEADER_LENGTH, serialize_packet
 
 _MASK: Final = 0xFFFFFFFF
+_LONGEST_FILLING: Final = 800
+"""Bytes of one HEARTBEAT chunk that fills a probe."""
 _SACK_HEADER_LENGTH: Final = 16
 _OTHER_REPLIES: Final = 56
 """Bytes reserved for other answers to the same packet: COOKIE ACK, two responses to re-configurations, and SHUTDOWN or
@@ -130,25 +139,20 @@ class PacketWriter:
             if (destination, packet) not in self._complete:
                 self._complete.append((destination, packet))
 
-    def add_probe(self, tcb: Tcb, nonce: bytes, size: int, destination: TransportAddress | None) -> bytes:
-        """Send a probe of `size` bytes and return the Heartbeat Information in it.
+    def add_probe(self, tcb: Tcb, nonce: bytes, size: int, destination: TransportAddress | None) -> None:
+        """Send a probe of `size` bytes with the Heartbeat Information `nonce`.
 
         RFC 8899, 6.2.1.2: "Probe packets consist of an SCTP common header followed by a HEARTBEAT chunk and a PAD
         chunk." A peer that has not announced PAD may discard the whole packet (pion) or end its process (werift). For
-        such a peer the Heartbeat Information fills the packet, and the answer is as long as the probe.
+        such a peer further HEARTBEAT chunks fill the packet. Chromium answers none that is longer than its own packets
+        of 1191 bytes, so the filling is split.
         """
         options = self._options
         heartbeat = HeartbeatChunk(nonce).serialize()
         left = size - COMMON_HEADER_LENGTH - len(heartbeat)
-        chunks = [heartbeat]
-        if tcb.capabilities.padding:
-            chunks.append(PadChunk(left).serialize())
-        else:
-            nonce += bytes(left)
-            chunks = [HeartbeatChunk(nonce).serialize()]
-        packet = serialize_packet(options.local_port, options.remote_port, tcb.peer_tag, chunks)
+        filling = [PadChunk(left).serialize()] if tcb.capabilities.padding else _filling(left)
+        packet = serialize_packet(options.local_port, options.remote_port, tcb.peer_tag, [heartbeat, *filling])
         self._probes.append((destination, packet))
-        return nonce
 
     def add_control(self, chunk: bytes, destination: TransportAddress | None = None) -> None:
         """Send a chunk, bundled as it fits, to `destination` or on the path of new data."""
@@ -449,6 +453,14 @@ def _run_to(destination: TransportAddress | None, runs: list[Run]) -> list[bytes
     if not runs or runs[-1][0] != destination:
         runs.append((destination, []))
     return runs[-1][1]
+
+
+def _filling(length: int) -> list[bytes]:
+    """Return HEARTBEAT chunks with `length` bytes together, none much longer than `_LONGEST_FILLING`."""
+    count = -(-length // _LONGEST_FILLING)
+    lengths = [length // count & ~3] * (count - 1)
+    lengths.append(length - sum(lengths))
+    return [HeartbeatChunk(bytes(part - HEARTBEAT_HEADER_LENGTH)).serialize() for part in lengths]
 
 
 def available_window(options: AssociationOptions, tcb: Tcb) -> int:

@@ -151,6 +151,15 @@ async def test_a_paused_reader_makes_the_browser_wait_and_receives_everything_la
     assert received == await sending
 
 
+async def test_packets_to_the_browser_grow_to_what_ethernet_carries(link: Link) -> None:
+    # Both browsers list no PAD in Supported Extensions, and Chromium answers no HEARTBEAT longer than its own packets.
+    ends = await link.connect()
+    async with asyncio.timeout(60):
+        while link.pc.sctp is None or (link.pc.sctp.mtu or 0) < 1400:
+            ends.channel.send(bytes(60_000))
+            await ends.channel.drain()
+
+
 async def _first(channel: RTCDataChannel, count: int) -> AsyncIterator[str | bytes]:
     for _ in range(count):
         yield await anext(channel)

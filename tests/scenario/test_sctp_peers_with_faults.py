@@ -71,31 +71,33 @@ def test_a_peer_that_announces_pad_is_probed_with_pad() -> None:
     assert len(chunks([probe], PadChunk)) == 1
 
 
-def test_a_peer_that_does_not_announce_pad_is_probed_with_a_long_heartbeat() -> None:
-    # The process of a peer such as werift ends when it receives an unknown chunk.
+def test_a_peer_that_does_not_announce_pad_is_probed_with_heartbeats_alone() -> None:
+    # A peer such as werift ends its process at a chunk it does not know.
+    # Chromium answers no HEARTBEAT that is longer than its own packets.
     pair = Pair(DISCOVERING)
     establish(pair, without_pad)
     before = pair.a.stats().mtu
 
     (probe,) = probes(pair)
     assert len(probe) > before
-    assert [type(chunk) for chunk in read(probe).chunks] == [HeartbeatChunk]
+    sent = read(probe).chunks
+    assert [type(chunk) for chunk in sent] == [HeartbeatChunk] * 3
+    assert max(len(chunk.serialize()) for chunk in sent) < 900
 
-    # A     [HEARTBEAT, long] ─▶ Z      A ◀─ [HEARTBEAT ACK, as long] Z
-    (asked,) = chunks([probe], HeartbeatChunk)
+    # A     [HEARTBEAT, HEARTBEAT, HEARTBEAT] ─▶ Z      A ◀─ [HEARTBEAT ACK] Z, one of each
     pair.now += 0.1
-    pair.to_a(packet(pair.a.local_tag, HeartbeatAckChunk(asked.info)))
+    pair.to_a(*(packet(pair.a.local_tag, HeartbeatAckChunk(chunk.info)) for chunk in sent))
     assert pair.a.stats().mtu == len(probe)
 
 
-def test_a_shortened_answer_to_a_long_heartbeat_does_not_confirm_its_size() -> None:
+def test_the_answer_to_the_filling_of_a_probe_does_not_confirm_its_size() -> None:
     pair = Pair(DISCOVERING)
     establish(pair, without_pad)
     before = pair.a.stats().mtu
 
     (probe,) = probes(pair)
-    (asked,) = chunks([probe], HeartbeatChunk)
-    pair.to_a(packet(pair.a.local_tag, HeartbeatAckChunk(asked.info[:8])))
+    _, filling, _ = chunks([probe], HeartbeatChunk)
+    pair.to_a(packet(pair.a.local_tag, HeartbeatAckChunk(filling.info)))
 
     assert pair.a.stats().mtu == before
 

@@ -24,8 +24,8 @@ def search(core: Core, tcb: Tcb, now: float) -> None:
             core.events.append(PathMtuChanged(pmtu.size))
         if pmtu.due and path.confirmed and core.state in MAY_HEARTBEAT:
             nonce = core.entropy(_NONCE_LENGTH)
-            info = core.writer.add_probe(tcb, nonce, pmtu.probe_size, path.address)
-            pmtu.probe_sent(info, path.rto, now)
+            core.writer.add_probe(tcb, nonce, pmtu.probe_size, path.address)
+            pmtu.probe_sent(nonce, path.rto, now)
 
 
 def handle_probe_ack(core: Core, tcb: Tcb, nonce: bytes, now: float) -> bool:

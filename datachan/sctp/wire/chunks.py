@@ -54,6 +54,8 @@ FLAG_TAG_REFLECTED: Final = 0x01  # the T bit of ABORT and SHUTDOWN COMPLETE
 DATA_HEADER_LENGTH: Final = 16
 INIT_HEADER_LENGTH: Final = 20
 SACK_HEADER_LENGTH: Final = 16
+HEARTBEAT_HEADER_LENGTH: Final = 2 * HEADER_LENGTH
+"""The chunk header, and that of the Heartbeat Info parameter."""
 
 _U32_CHUNK_LENGTH: Final = HEADER_LENGTH + 4
 _DATA: Final = struct.Struct("!BBHIHHI")
