@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from datachan.sdp import format_description, with_candidates
 
 from .channel_registry import ChannelRegistry
@@ -14,8 +16,20 @@ from .rtc_data_channel import RTCDataChannel
 from .rtc_session_description import AppliedDescription, RTCSessionDescription
 from .transport_views import RTCSctpTransport
 
+ConnectionEvent = Literal[
+    "datachannel",
+    "connectionstatechange",
+    "iceconnectionstatechange",
+    "icegatheringstatechange",
+    "signalingstatechange",
+    "icecandidate",
+    "icecandidateerror",
+    "negotiationneeded",
+    "track",
+]
 
-class ConnectionAttributes(EventTarget):
+
+class ConnectionAttributes(EventTarget[ConnectionEvent]):
     """The readable attributes of `RTCPeerConnection`.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 
 from pyee.asyncio import AsyncIOEventEmitter
 
@@ -17,6 +17,8 @@ _log = get_limited_logger("datachan.peer")
 
 
 Callback = Callable[..., Any]
+Name = TypeVar("Name", bound=str)
+F = TypeVar("F", bound=Callback)
 
 
 class EventHandler:
@@ -32,14 +34,14 @@ class EventHandler:
     @overload
     def __get__(self, target: None, owner: type) -> EventHandler: ...
     @overload
-    def __get__(self, target: EventTarget, owner: type) -> Callback | None: ...
-    def __get__(self, target: EventTarget | None, owner: type) -> EventHandler | Callback | None:
+    def __get__(self, target: EventTarget[Any], owner: type) -> Callback | None: ...
+    def __get__(self, target: EventTarget[Any] | None, owner: type) -> EventHandler | Callback | None:
         if target is None:
             return self
         attached = target._handlers.get(self.event)
         return None if attached is None else attached.func
 
-    def __set__(self, target: EventTarget, callback: Callback | None) -> None:
+    def __set__(self, target: EventTarget[Any], callback: Callback | None) -> None:
         if callback is not None and not callable(callback):
             raise ArgumentError(f"on{self.event} is a function or None, not {type(callback).__name__}")
         previous = target._handlers.pop(self.event, None)
@@ -51,8 +53,8 @@ class EventHandler:
             target.add_listener(self.event, attached)
 
 
-class EventTarget(AsyncIOEventEmitter):
-    """An object with events, each of which a subclass declares with an `EventHandler`.
+class EventTarget(AsyncIOEventEmitter, Generic[Name]):
+    """An object with events, each of which a subclass declares with an `EventHandler`, and by `Name` to type checkers.
 
     A callback is a function, or a coroutine function that runs as a task of its own. An exception in a callback is
     logged with its traceback; it affects neither other callbacks nor the connection.
@@ -71,6 +73,28 @@ class EventTarget(AsyncIOEventEmitter):
         super().__init_subclass__()
         declared = (value.event for value in vars(cls).values() if isinstance(value, EventHandler))
         cls.EVENTS = cls.EVENTS | frozenset(declared)
+
+    if TYPE_CHECKING:  # pyee's methods, for names of events only
+
+        @overload  # type: ignore[override]
+        def on(self, event: Name) -> Callable[[F], F]: ...
+        @overload
+        def on(self, event: Name, f: F) -> F: ...
+        def on(self, event: Name, f: F | None = None) -> F | Callable[[F], F]:
+            """Call `f` at each event."""
+
+        @overload  # type: ignore[override]
+        def once(self, event: Name) -> Callable[[F], F]: ...
+        @overload
+        def once(self, event: Name, f: F) -> F: ...
+        def once(self, event: Name, f: F | None = None) -> F | Callable[[F], F]:
+            """Call `f` at the next event only."""
+
+        def add_listener(self, event: Name, f: F) -> F:  # type: ignore[override]
+            """Call `f` at each event."""
+
+        def listens_to(self, event: Name) -> Callable[[F], F]:  # type: ignore[override]
+            """Return a decorator for `add_listener`."""
 
     def _add_event_handler(self, event: str, k: Callback, v: Callback) -> None:
         """Attach a callback.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from datachan.dcep.channel import Channel
 
@@ -50,7 +50,7 @@ class ChannelHost(Protocol):
         """Reopen the receive window by the size of a message that was read."""
 
 
-class RTCDataChannel(EventTarget):
+class RTCDataChannel(EventTarget[Literal["open", "message", "bufferedamountlow", "error", "closing", "close"]]):
     """A channel for messages in both directions.
 
     `RTCPeerConnection.createDataChannel` creates a channel. A channel of the peer arrives with the `datachannel` event.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from datachan.dtls.connection import DtlsState
 from datachan.ice import IceState, IceTransport
@@ -36,7 +37,7 @@ class RTCIceCandidatePair:
     remote: RTCIceCandidate
 
 
-class RTCIceTransport(EventTarget):
+class RTCIceTransport(EventTarget[Literal["statechange", "gatheringstatechange", "selectedcandidatepairchange"]]):
     """The ICE transport. Events: `statechange`, `gatheringstatechange`, `selectedcandidatepairchange`."""
 
     onstatechange = EventHandler()
@@ -103,7 +104,7 @@ class RTCIceTransport(EventTarget):
         return RTCIceParameters(remote.transport.ice_ufrag, remote.transport.ice_pwd, remote.transport.ice_lite)
 
 
-class RTCDtlsTransport(EventTarget):
+class RTCDtlsTransport(EventTarget[Literal["statechange"]]):
     """The DTLS transport. Event: `statechange`."""
 
     onstatechange = EventHandler()
@@ -152,7 +153,7 @@ class RTCDtlsTransport(EventTarget):
         return [] if certificate is None else [certificate]
 
 
-class RTCSctpTransport(EventTarget):
+class RTCSctpTransport(EventTarget[Literal["statechange", "mtuchange"]]):
     """The SCTP transport that the data channels share. Events: `statechange`, `mtuchange`."""
 
     onstatechange = EventHandler()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from datachan.peer import InvalidStateError
 from datachan.transfer.errors import TransferCancelled, TransferError, TransferFailed, TransferRefused
@@ -35,7 +35,7 @@ class MessageChannel(Protocol):
     async def drain(self) -> None:
         """Wait until the send queue is short again; raise InvalidStateError if the channel closes instead."""
 
-    def on(self, event: str, f: Callable[..., Any]) -> Any:
+    def on(self, event: Literal["message"], f: Callable[..., Any]) -> Any:
         """Call `f` for each event of this name."""
 
     def __aiter__(self) -> AsyncIterator[str | bytes]:
