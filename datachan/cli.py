@@ -1,4 +1,4 @@
-"""The `datachan` command: reads its arguments, runs what they ask for, and turns failures into sentences.
+"""The `datachan` command: reads its arguments, runs the command, and reports failures as sentences.
 
 Each command imports its program when it runs: `datachan --help` loads neither asyncio nor the network stack.
 """
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0, 1 if it cannot start, 2 for a wrong command line.
 
     Args:
-        arguments: The words after `datachan`; None for those of the process.
+        arguments: The words after `datachan`; None uses the arguments of the process.
     """
     try:
         try:

@@ -40,7 +40,7 @@ class Machine(Protocol[Datagram, Event_co]):
         """Take in datagrams from the peer."""
 
     def handle_timeout(self, now: float) -> None:
-        """Do what is due."""
+        """Handle the timeouts that are due."""
 
     def next_timeout(self) -> float | None:
         """Return when to call `handle_timeout`; None for never."""
@@ -57,7 +57,7 @@ class Link(Protocol[Datagram_contra]):
 
     @property
     def writable(self) -> bool:
-        """Whether the link takes datagrams now."""
+        """Whether the link accepts datagrams now."""
 
     @property
     def on_writable(self) -> Callable[[], None] | None:
@@ -216,7 +216,7 @@ class Driver(Generic[Datagram, Event]):
         return busy and not self._closed
 
     def _send(self) -> bool:
-        """Send the machine's datagrams if the link takes them; return whether there were any."""
+        """Send the machine's datagrams if the link accepts them; return whether there were any."""
         if not self._link.writable:
             return False
         datagrams = self._machine.datagrams_to_send(self._loop.time())

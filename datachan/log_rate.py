@@ -13,7 +13,7 @@ INTERVAL: Final = 60.0
 
 
 class RecordRate(logging.Filter):
-    """Passes `MAX_RECORDS` of each statement in each `INTERVAL`, and then says how many it held back.
+    """Passes `MAX_RECORDS` of each statement in each `INTERVAL`, and then reports how many it suppressed.
 
     Records are counted by the line of code that logs them, so the table is as small as the code. DEBUG records all
     pass, because a developer has asked for them.

@@ -88,7 +88,7 @@ class FileShelf:
 
     @property
     def size(self) -> int:
-        """Bytes stored, and bytes promised to transfers under way."""
+        """The bytes stored, and those reserved by running transfers."""
         return sum(sum(files.values()) for files in self._stored.values()) + sum(self._promised.values())
 
     async def serve(self, channel: RTCDataChannel, session: EchoSession) -> None:

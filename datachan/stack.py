@@ -138,7 +138,7 @@ class Stack:
         dtls: the DTLS connection, for its state, certificate and cipher.
         association: the SCTP association, for its state and `stats()`.
         channels: the data channels from the constructor.
-        packets_sent: the number of datagrams sent; packets_received, bytes_sent and bytes_received count alike.
+        packets_sent: the datagrams sent; packets_received, bytes_sent and bytes_received are counted in the same way.
 
     Args:
         certificate: our certificate.
@@ -232,7 +232,7 @@ class Stack:
             self._end(reason or "this side aborted the association", now, channel_reason=reason)
 
     def path_changed(self, now: float, max_mtu: int = 0, overhead: int = 28) -> None:
-        """Reset round-trip time, congestion window and MTU, because datagrams take another path from now on.
+        """Reset round-trip time, congestion window and MTU, because datagrams take another path.
 
         Args:
             now: monotonic seconds.
@@ -245,7 +245,7 @@ class Stack:
         self.association.path_changed(now, max(largest_packet(max_mtu), base), overhead + RECORD_OVERHEAD)
 
     def path_alive(self, now: float) -> None:
-        """Retransmit at once what waits for a backed-off timer, because the transport has heard from the peer."""
+        """Retransmit at once the data that waits for a backed-off timer, because the peer answered the transport."""
         self.dtls.release_deadline(now)
         self.association.path_alive(now)
 

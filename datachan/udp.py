@@ -144,8 +144,8 @@ def with_scope_id(address: Address) -> Address:
 def route_mtu(local: str, remote: Address) -> int | None:
     """Return the MTU of the route from a local address to a remote one, as far as this host knows it.
 
-    It is the MTU of the interface, or a smaller one that a router has reported. None where the system does not say, or
-    cannot keep datagrams whole.
+    It is the MTU of the interface, or a smaller one that a router has reported. None where the system does not know it,
+    or fragments datagrams anyway.
     """
     six = ":" in local
     with socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -257,7 +257,7 @@ class UdpSocket:
         return address
 
     def limits(self, address: Address) -> PathLimits | None:
-        """Return what the route to an address takes, less the headers; None where datagrams cannot be kept whole."""
+        """Return the longest datagram of a route and the length of its headers; None if the MTU is unknown."""
         local = self.local_address[0]
         mtu = route_mtu(local, address)
         headers = header_length(local)
@@ -380,10 +380,10 @@ class UdpSocket:
     def send(self, datagrams: Sequence[bytes], address: Address | None = None) -> None:
         """Send datagrams, in order, to an address (None on a connected socket).
 
-        What the system does not take at once is queued. A batch is always taken whole while `writable`.
+        Datagrams that the system does not accept at once are queued. While `writable`, a whole batch is accepted.
 
         Raises:
-            BufferError: the caller goes on sending although not `writable`, and `max_queued` datagrams wait already.
+            BufferError: the socket is not `writable`, and `max_queued` datagrams are queued already.
         """
         if self._closed or not datagrams:
             self.discarded += len(datagrams)
@@ -591,7 +591,7 @@ def source_address(address: Address) -> str | None:
 
 
 def _bind_shared(sock: socket.socket, port: int) -> bool:
-    """Bind to a port that others may share, or else to any port; return whether it is that port."""
+    """Bind to a shared port, or to any port if that fails; return whether it is the shared port."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if hasattr(socket, "SO_REUSEPORT"):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -1,6 +1,6 @@
-"""Data channels over SCTP: how one is opened (RFC 8832) and what one is (RFC 8831).
+"""Data channels over SCTP: how a channel is opened (RFC 8832) and what it is (RFC 8831).
 
-    errors.py             what misuse of this package raises
+    errors.py             the exceptions that misuse of this package raises
     control_messages.py   DATA_CHANNEL_OPEN and DATA_CHANNEL_ACK as bytes and as values
     payload.py            the payload protocol identifiers, and the byte that stands for an empty message
     id_pool.py            the stream identifiers of our role

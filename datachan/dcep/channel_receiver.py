@@ -1,4 +1,4 @@
-"""What the peer sends on its streams: control messages, user messages, resets, and how errors are answered."""
+"""Handles what the peer sends on its streams: control messages, user messages, resets and errors."""
 
 from __future__ import annotations
 

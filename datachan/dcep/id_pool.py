@@ -46,6 +46,6 @@ class IdPool:
         return None
 
     def give_back(self, identifier: int) -> None:
-        """Take an identifier back; those of the other role, and those not handed out yet, are ignored."""
+        """Return an identifier to the pool. One of the other role, or one that is not in use, is ignored."""
         if identifier % 2 == self._parity and identifier < self._fresh:
             self._returned[identifier] = None

@@ -1,6 +1,6 @@
 """DTLS as a sans-IO machine around OpenSSL's memory BIOs, and the certificates for authentication.
 
-    errors.py              what misuse of this package raises
+    errors.py              the exceptions that misuse of this package raises
     certificate.py         self-signed certificates and their fingerprints (RFC 8122)
     records.py             the boundaries of records (RFC 6347, 4.1; RFC 9147, 4)
     openssl.py             many records through OpenSSL with few calls

@@ -225,7 +225,7 @@ class DtlsConnection:
         self._rearm(now)
 
     def hold_deadline(self, now: float) -> None:
-        """Stop the clock of the handshake timeout, because the transport carries nothing at present."""
+        """Stop the clock of the handshake timeout, because the transport cannot carry datagrams at the moment."""
         if self._held_since is None:
             self._held_since = now
 

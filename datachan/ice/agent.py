@@ -60,7 +60,7 @@ class Agent(Connection):
         consent: the consent to send on it.
         on_pair_selected: called with each selected pair.
         on_data: called with datagrams that are not STUN from a proven address.
-        on_data_refused: called with the number of datagrams that came from an address that has proved nothing.
+        on_data_refused: called with the number of datagrams from an address that has not authenticated itself.
         on_liveness_change: called with False when the peer has fallen silent, and with True when it is heard again.
         on_consent_renewed: called when the peer has answered a consent check.
         on_consent_lost: called with the reason when nothing may be sent on the selected pair any longer.
@@ -137,7 +137,7 @@ class Agent(Connection):
 
     @staticmethod
     def _permit(protocol: IceProtocol, candidate: Candidate) -> None:
-        """Ask a TURN server to let the peer's checks through, before our own first check does so.
+        """Create the TURN permission for the peer's checks now, not only with our first check.
 
         Without a permission the server drops the peer's first check, which is repeated half a second later.
         """

@@ -10,7 +10,7 @@ from datachan.udp import Address
 
 
 class LinkUser(Protocol):
-    """An asyncio protocol of aioice that also takes batches."""
+    """An asyncio protocol of aioice that also receives batches."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start using a transport."""

@@ -77,7 +77,7 @@ class AsyncioLink(asyncio.DatagramProtocol):
 
     @property
     def writable(self) -> bool:
-        """Whether asyncio's buffer takes datagrams now."""
+        """Whether asyncio's buffer accepts datagrams now."""
         return not self._full and not self.closed
 
     @property

@@ -50,7 +50,7 @@ class Consent:
 
     Attributes:
         granted_at: the time of the latest answer.
-        reason: a sentence that says why consent is lost.
+        reason: the sentence that explains why consent was lost.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Consent:
         return now - max(last_heard, self.granted_at) < SILENCE
 
     def handle_response(self, check: _ConsentCheck, message: stun.Message, address: tuple[str, int]) -> None:
-        """Renew consent if this is a valid answer to a check; revoke it if the peer says so."""
+        """Renew consent if this is a valid answer to a check; revoke it on an error response that forbids sending."""
         # RFC 7675, 5.1: "receiving a matching, authenticated, non-error STUN binding response from the remote peer's
         # transport address"
         if address != self._address or not message.check_message_integrity(self._password):

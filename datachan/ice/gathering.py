@@ -46,7 +46,7 @@ class Gatherer:
     """Gathers the candidates of one agent, once.
 
     Args:
-        servers: the servers to ask, all of them.
+        servers: the servers to query; all of them are queried.
         relay_only: whether to gather relayed candidates only.
         loopback: whether to offer loopback addresses; None offers them if there is no other address, or the peer does.
         peer_offers_loopback: returns whether the peer has offered a loopback address; called when gathering starts.

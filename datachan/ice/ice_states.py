@@ -18,4 +18,4 @@ class IceState(Enum):
 
 
 class IceError(ConnectionError):
-    """ICE found no path, or lost it; the message says what was tried."""
+    """ICE found no path, or lost it; the message lists what was tried."""

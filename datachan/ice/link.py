@@ -22,7 +22,7 @@ class DatagramLink(Protocol):
         local_address: our address; of a TURN allocation, the relayed address.
         on_writable: called each time `writable` becomes True.
         on_error: called with an OSError for which datagrams were discarded.
-        on_too_long: called with a datagram that the first link does not take because of its length, and its address.
+        on_too_long: called with a datagram that is too long for the first link of its path, and its address.
     """
 
     local_address: Address
@@ -32,7 +32,7 @@ class DatagramLink(Protocol):
 
     @property
     def writable(self) -> bool:
-        """Whether the link takes datagrams now; if not, keep them and wait for `on_writable`."""
+        """Whether the link accepts datagrams now; if not, keep them and wait for `on_writable`."""
 
     @property
     def closed(self) -> bool:
@@ -53,7 +53,7 @@ class DatagramLink(Protocol):
             address: the remote address; None on a link that is connected to one.
 
         Raises:
-            BufferError: the caller has gone on for long although the link is not `writable`.
+            BufferError: the caller has queued too much although the link is not `writable`.
         """
 
     def limits(self, address: Address) -> PathLimits | None:
@@ -75,7 +75,7 @@ class SelectedLink:
         traffic: counts what is sent.
 
     Attributes:
-        keep_whole: returns whether datagrams must not be fragmented at present; None leaves it to the system.
+        keep_whole: returns whether datagrams must not be fragmented now; None leaves it to the system.
     """
 
     keep_whole: Callable[[], bool] | None = None
@@ -100,7 +100,7 @@ class SelectedLink:
 
     @property
     def writable(self) -> bool:
-        """Whether the link takes datagrams now."""
+        """Whether the link accepts datagrams now."""
         return not self._closed and self._link.writable
 
     @property

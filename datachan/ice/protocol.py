@@ -67,7 +67,7 @@ class IceProtocol(StunProtocol):
             self.datagrams_received([data], addr)
 
     def datagrams_received(self, datagrams: list[bytes], address: Address) -> None:
-        """Take datagrams from one address; STUN first, because a check may be what proves the address."""
+        """Receive datagrams from one address; STUN first, because a check may authenticate the address."""
         source = (address[0], address[1])
         # RFC 7983, 7: the first byte is 0 to 3 for STUN and 20 to 63 for DTLS.
         data = [datagram for datagram in datagrams if datagram and 20 <= datagram[0] <= 63]
@@ -85,7 +85,7 @@ class IceProtocol(StunProtocol):
             return  # aioice unpacks attributes without checking how long they are
 
     def error_received(self, exc: Exception) -> None:
-        """Take note that the system refused what was just sent: there is no route."""
+        """Record that the system refused the last datagram because there is no route."""
         self._refusals.append(exc)
 
     # towards the link
@@ -117,7 +117,7 @@ class IceProtocol(StunProtocol):
             fail_transaction(self.transactions, message, addr, self._refusals.pop())
 
     def repeat_request(self, address: TransportAddress) -> None:
-        """Send the request to this address that waits for an answer once more."""
+        """Retransmit the outstanding request to this address now."""
         message = self._requests.get(address)
         if message is not None and message.transaction_id in self.transactions:
             super().send_stun(message, address)

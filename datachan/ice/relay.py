@@ -134,7 +134,7 @@ class TurnStreamClient(_TurnClient, turn.TurnClientTcpProtocol):
 
 
 class StreamLink:
-    """The TCP or TLS connection to a TURN server as a `DatagramLink`: what is sent are whole TURN messages."""
+    """The TCP or TLS connection to a TURN server as a `DatagramLink`: each datagram is a whole TURN message."""
 
     on_writable: Callable[[], None] | None = None
     on_error: Callable[[OSError], None] | None = None
@@ -154,7 +154,7 @@ class StreamLink:
 
     @property
     def writable(self) -> bool:
-        """Whether asyncio's write buffer takes more."""
+        """Whether asyncio's write buffer accepts more."""
         return not self._full and not self.closed
 
     @property
@@ -163,7 +163,7 @@ class StreamLink:
         return self._transport.is_closing()
 
     def set_receiver(self, receiver: Receiver | None) -> None:
-        """Do nothing: the client takes what the server sends from asyncio."""
+        """Do nothing: the client receives the server's messages from asyncio."""
 
     def send(self, datagrams: Sequence[bytes], address: Address | None = None) -> None:
         """Send TURN messages to the server."""
@@ -214,7 +214,7 @@ class RelayLink:
         self._discarded = 0
 
     async def allocate(self) -> None:
-        """Ask for the allocation. Raises what aioice's client raises; then the connection to the server is closed."""
+        """Request the allocation. If aioice's client raises, close the connection to the server first."""
         try:
             self.local_address = await self._client.connect()
         except BaseException:  # also when the caller is canceled
@@ -241,7 +241,7 @@ class RelayLink:
 
     @property
     def writable(self) -> bool:
-        """Whether the connection to the server takes more."""
+        """Whether the connection to the server accepts more."""
         return self._server.writable
 
     @property
@@ -258,7 +258,7 @@ class RelayLink:
         """Do nothing: the client hands up data to the protocol it serves."""
 
     def limits(self, address: Address) -> PathLimits | None:
-        """Return what the route to the server takes; only probes can tell how long packets may be behind it."""
+        """Return the limits of the route to the server; only probes can find those of the path behind it."""
         limits = self._server.limits(self._client.server)
         if limits is None:
             return None

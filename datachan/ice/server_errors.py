@@ -1,4 +1,4 @@
-"""Says what went wrong with a STUN or TURN server, with the codes of W3C's icecandidateerror."""
+"""Describes the failure of a STUN or TURN server, with the codes of W3C's icecandidateerror."""
 
 from __future__ import annotations
 

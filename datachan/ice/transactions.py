@@ -1,4 +1,4 @@
-"""Ends STUN transactions of aioice before their timeout, when the system says that no answer will come."""
+"""Ends STUN transactions of aioice before their timeout, when the system reports that no answer will arrive."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@
      ├── InvalidAccessError         the object does not support the argument
      ├── InvalidModificationError   a description was changed after it was created
      ├── NotSupportedError          the algorithm is not supported
-     ├── InternalError              something that should not happen (aiortc's name)
+     ├── InternalError              a defect of datachan (aiortc's name)
      └── OperationError             the operation failed
           └── RTCError              the argument of an `error` event, with W3C's details
     ArgumentError                   an argument has a wrong type or is out of range
@@ -39,7 +39,7 @@ class NotSupportedError(PeerError):
 
 
 class InternalError(PeerError):
-    """Something that should not happen."""
+    """A defect of datachan, or a failure inside it."""
 
 
 class OperationError(PeerError):

@@ -84,7 +84,7 @@ class Negotiation:
 
         Args:
             local: our side of the data section.
-            setup: our present DTLS role, "active" or "passive"; None without a DTLS association.
+            setup: our current DTLS role, "active" or "passive"; None without a DTLS association.
         """
         offer = self.pending_offer
         data = offer.data

@@ -251,7 +251,7 @@ class RTCPeerConnection(ConnectionAttributes):
             InvalidStateError: the connection is closed.
             ArgumentError: a value has a wrong type or is out of range.
             InvalidAccessError: a TURN server has no credentials.
-            InvalidModificationError: another member differs from the present configuration.
+            InvalidModificationError: another member differs from the current configuration.
         """
         self._check_open()
         changed = changed_configuration(self._configuration, configuration)

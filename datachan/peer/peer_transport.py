@@ -238,7 +238,7 @@ class PeerTransport:
         return known is not None and (transport.ice_ufrag, transport.ice_pwd) != (known.ice_ufrag, known.ice_pwd)
 
     def prepare_restart(self) -> None:
-        """Create new ICE credentials for the next description; the present path stays in use."""
+        """Create new ICE credentials for the next description; the current path stays in use."""
         if self._restarting is not None:
             self._restarting.cancel()
             self._drop_next()
@@ -348,7 +348,7 @@ class PeerTransport:
         return ice
 
     def _peer_alive(self) -> None:
-        """Have SCTP retransmit at once what an outage has made wait for a timer."""
+        """Let SCTP retransmit at once the data that waits for a timer because of an outage."""
         if self.stack is not None and self._driver is not None:
             self.stack.path_alive(self._driver.now)
             self._driver.wake()

@@ -54,7 +54,7 @@ class SignalingState:
         """Return the state after setting a description.
 
         Raises:
-            InvalidStateError: such a description cannot be set now.
+            InvalidStateError: a description of this type cannot be set in the current state.
         """
         after = _TRANSITIONS[side, description_type].get(self.state)
         if after is None:

@@ -323,7 +323,7 @@ def _pair(now: datetime, pair: CandidatePairStats, ice: IceStats, numbers: Assoc
 
 
 def _wall_time(now: datetime, moment: float | None) -> datetime | None:
-    """Return a time of the monotonic clock as the time of day; `now` is the present one."""
+    """Return a time of the monotonic clock as the time of day; `now` is the current one."""
     return None if moment is None else now - timedelta(seconds=time.monotonic() - moment)
 
 

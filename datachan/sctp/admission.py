@@ -1,4 +1,4 @@
-"""What a packet needs to be admitted: the checks of INIT and COOKIE ECHO, and the answers to packets out of the blue.
+"""Decides which packets are admitted: checks INIT and COOKIE ECHO, and answers packets out of the blue.
 
 `Endpoint` and the procedures of an association make the same checks here (RFC 9260, sections 5.1, 8.4 and 8.5.1). It
 keeps nothing and decides from its arguments alone.
@@ -59,7 +59,7 @@ def answer_init(
 ) -> InitAckChunk | AbortChunk:
     """Return the answer to an INIT, to be sent under its Initiate Tag: INIT ACK, or ABORT with the reason.
 
-    Nothing has to be remembered: the State Cookie of the INIT ACK holds it. The arguments are those of
+    No state is kept: the State Cookie of the INIT ACK contains it. The arguments are those of
     `cookie_content`.
     """
     refusal = refuse(options, init)

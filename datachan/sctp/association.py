@@ -69,7 +69,7 @@ class Association:
 
     @property
     def options(self) -> AssociationOptions:
-        """The present protocol parameters."""
+        """The current protocol parameters."""
         return self._core.options
 
     @property
@@ -177,7 +177,7 @@ class Association:
         return collect_stats(self._core)
 
     def check_invariants(self) -> None:
-        """Raise AssertionError when the accounts of the sender or the receiver do not balance; for tests."""
+        """Raise AssertionError if the counters of the sender or the receiver are inconsistent; for tests."""
         self._core.queue.check_invariants()
         tcb = self._core.tcb
         if tcb is not None:
@@ -334,7 +334,7 @@ class Association:
         control, the packet size, and what `set_path_parameters` set for single paths.
 
         Args:
-            options: a changed copy of the present ones.
+            options: a changed copy of the current ones.
         """
         core = self._core
         if options.scheduler != core.options.scheduler:
@@ -349,14 +349,14 @@ class Association:
         shutdown.start_shutdown(self._core, now)
 
     def abort(self, now: float, reason: str = "") -> None:
-        """End at once and drop what is queued (ABORT, section 9.1). The peer receives the reason."""
+        """End at once and drop queued messages (ABORT, section 9.1). The peer receives the reason."""
         if self._core.state is not _S.CLOSED:
             self._core.abort(causes.user_initiated_abort(reason), reason or "aborted by the user")
 
     # -- streams (RFC 6525) --------------------------------------------------------------------------------------------
 
     def reset_streams(self, stream_ids: Sequence[int], now: float) -> None:
-        """Reset streams we send on (RFC 6525, section 5.1.2). What is queued on them is sent first.
+        """Reset outgoing streams (RFC 6525, section 5.1.2). Messages queued on them are sent first.
 
         Raises:
             InvalidState: there is no association.
@@ -365,7 +365,7 @@ class Association:
         reconfiguration.request_outgoing_reset(self._core, stream_ids)
 
     def request_stream_resets(self, stream_ids: Sequence[int], now: float) -> None:
-        """Ask the peer to reset streams it sends on; all of them if none is given (RFC 6525, section 5.1.3).
+        """Request the reset of incoming streams; all of them if none is given (RFC 6525, section 5.1.3).
 
         `IncomingStreamsReset` reports that it has, `ReconfigurationFailed` that it will not.
 
@@ -384,7 +384,7 @@ class Association:
         reconfiguration.request_tsn_reset(self._core)
 
     def add_streams(self, now: float, *, outgoing: int = 0, incoming: int = 0) -> None:
-        """Add streams we send on, or ask the peer to add some it sends on (RFC 6525, sections 5.1.5 and 5.1.6).
+        """Add outgoing streams, or request incoming ones (RFC 6525, sections 5.1.5 and 5.1.6).
 
         Raises:
             InvalidState: there is no association.
@@ -396,7 +396,7 @@ class Association:
 
     @property
     def primary_address(self) -> TransportAddress | None:
-        """The address data goes to while it is reachable; None when there is only one path."""
+        """The address that data is sent to while it is reachable; None when there is only one path."""
         tcb = self._core.tcb
         return None if tcb is None else tcb.paths.primary.address
 
@@ -478,7 +478,7 @@ class Association:
         address_changes.request_change(self._core, SET_PRIMARY_ADDRESS, ip)
 
     def source_addresses(self) -> list[str]:
-        """Return our addresses that packets may come from now; none when the options list none."""
+        """Return our addresses that packets may be sent from now; none when the options list none."""
         return address_changes.source_addresses(self._core)
 
     # -- the lower layer -----------------------------------------------------------------------------------------------
@@ -530,13 +530,13 @@ class Association:
         return path_mtu.dont_fragment(self._core, address)
 
     def packet_too_long(self, length: int, now: float, address: TransportAddress | None = None, link: int = 0) -> None:
-        """Report that a packet was not sent because it is longer than the first link of the path takes.
+        """Report that a packet was not sent because it is too long for the first link of the path.
 
         Args:
             length: the length of the packet in bytes.
             now: monotonic seconds.
             address: its destination; None where there is only one path.
-            link: bytes of the longest packet the link takes, 0 if that is not known.
+            link: the longest packet that the link carries, in bytes; 0 if unknown.
         """
         path_mtu.handle_packet_too_long(self._core, length, now, address, link)
 
@@ -599,7 +599,7 @@ class Association:
             core.packets_discarded += 1
 
     def handle_timeout(self, now: float) -> None:
-        """Do what is due by `now`."""
+        """Handle the timeouts that are due by `now`."""
         core = self._core
         if core.t1.expire(now):
             handshake.handle_t1_timeout(core, now)
@@ -663,7 +663,7 @@ class Association:
         return events
 
     def _finish_writing(self, tcb: Tcb, now: float) -> None:
-        """Report what writing found: abandoned messages, released keys, a dry sender; advance a shutdown."""
+        """Report the results of writing: abandoned messages, released keys, a dry sender; advance a shutdown."""
         core = self._core
         for message in tcb.sender.abandoned:
             core.report_abandoned(message)

@@ -48,7 +48,7 @@ class Core:
         sealer: seals State Cookies and opens them.
         events: the events that the application has not read yet.
         source: the address that the packets being read came from; None when there is only one path.
-        reply_to: the same, if replies may go there; None for the path that data goes to.
+        reply_to: the same address if replies may be sent there; None for the path that data is sent on.
         init_addresses: the addresses an INIT may be sent to.
         local_addresses: our IP addresses that the peer knows, if there are several.
         local_tag: our Verification Tag.
@@ -58,7 +58,7 @@ class Core:
         unconfirmed: signaling set the association up, and no packet of the peer has arrived yet.
         negotiated_init: the tag and TSN of the peer's INIT that signaling carried, or None.
         cookie_to_echo: the State Cookie to echo while the association is unconfirmed.
-        cookie_preservative: seconds of cookie life that our INIT asks for in addition.
+        cookie_preservative: seconds of additional cookie life that our INIT requests.
         handshake_sent_at: when INIT or COOKIE ECHO was sent; None after a retransmission, which cannot be measured.
         shutdown_requested: the application called `shutdown` during the handshake.
         kept_sender: the data sender of an attempt that a stale cookie ended.
@@ -200,7 +200,7 @@ class Core:
         self.close(AssociationLost(reason, by_peer=False, cause_code=0))
 
     def abort_for_violation(self, words: str) -> None:
-        """Abort the association because the peer broke the protocol in the way `words` say."""
+        """Abort the association because of a protocol violation that `words` describe."""
         self.abort(causes.protocol_violation(words), f"the peer broke the protocol: {words}")
 
     def close(self, event: Event) -> None:

@@ -1,6 +1,6 @@
 """The earliest of very many deadlines: a heap that drops outdated entries when they reach its top.
 
-It knows numbers and moments. Moving a deadline to a later moment costs nothing: its old entry expires early, once.
+It knows numbers and times. Moving a deadline to a later time costs nothing: its old entry expires early, once.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ class Endpoint:
         return None if entry is None else entry.id
 
     def sources_for(self, target: TransportAddress) -> list[str]:
-        """Return our addresses that packets to `target` may come from (RFC 5061, section 5.3); none for any."""
+        """Return our addresses that packets to `target` may be sent from (RFC 5061, section 5.3); empty for all."""
         entry = self._by_address.get(target)
         return [] if entry is None else entry.association.source_addresses()
 
@@ -199,7 +199,7 @@ class Endpoint:
             self._schedule(entry)
 
     def remove_failed(self) -> int | None:
-        """Remove the association whose code raised an exception out of the last call, and let the others go on.
+        """Remove the association whose code raised an exception in the last call; the others continue.
 
         Returns:
             The id of the association; None if the exception was not raised by one.
@@ -236,7 +236,7 @@ class Endpoint:
             self._receive(current, batch, now, source)
 
     def handle_timeout(self, now: float) -> None:
-        """Do what is due by `now`."""
+        """Handle the timeouts that are due by `now`."""
         self._now = now
         for assoc_id in self._deadlines.due(now):
             entry = self._entries.get(assoc_id)
@@ -267,13 +267,13 @@ class Endpoint:
         return entry is not None and entry.association.dont_fragment_to(destination)
 
     def packet_too_long(self, destination: TransportAddress, packet: bytes, now: float, link: int = 0) -> None:
-        """Report that one of `packets_to_send` was not sent because it is longer than the first link takes.
+        """Report that one of `packets_to_send` was not sent because it is too long for the first link.
 
         Args:
             destination: the destination of the packet.
             packet: the packet.
             now: monotonic seconds.
-            link: bytes of the longest packet the link takes, 0 if that is not known.
+            link: the longest packet that the link carries, in bytes; 0 if unknown.
         """
         entry = self._sender_of(destination, packet)
         if entry is not None:
@@ -411,7 +411,7 @@ class Endpoint:
             self._answer(packet, init.initiate_tag, answer, source)
 
     def _holder_of(self, init: InitChunk, remote_port: int, source: TransportAddress) -> Entry | None:
-        """Return the association with the peer that an INIT comes from, if there is one.
+        """Return the association with the sender of an INIT, if there is one.
 
         RFC 9260, 5.1.2, D: "An INIT or INIT ACK chunk MUST be treated as belonging to an already established
         association (or one in the process of being established) if the use of any of the valid address parameters
@@ -426,7 +426,7 @@ class Endpoint:
     def _receive_cookie(
         self, packet: Packet, echo: CookieEchoChunk, size: int, now: float, source: TransportAddress
     ) -> None:
-        """Set up an association by a State Cookie, or give the cookie to the one that restarts (section 5.2.4, A)."""
+        """Set up an association from a State Cookie, or pass the cookie to the one that restarts (section 5.2.4, A)."""
         content = self._sealer.open(echo.cookie)
         if content is None or not admission.cookie_fits(content, packet):
             self.packets_discarded += 1
@@ -509,7 +509,7 @@ class Endpoint:
             self._deadlines.set_earlier(entry.id, entry.last_used + self.autoclose)
 
     def _index(self, entry: Entry) -> None:
-        """Index the association by its present tag and peer addresses."""
+        """Index the association by its current tag and peer addresses."""
         association = entry.association
         if association.state is _S.CLOSED:
             self._unindex(entry)

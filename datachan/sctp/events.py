@@ -102,7 +102,7 @@ class AssociationEstablished(Event):
 
     Attributes:
         inbound_streams: streams the peer may send on.
-        outbound_streams: streams we may send on: the smaller of what we asked for and what the peer accepts.
+        outbound_streams: the number of outgoing streams: what we requested, or what the peer accepts if that is less.
         partial_reliability: whether both sides support it (RFC 3758); if not, every message is sent until it arrives.
     """
 
@@ -135,7 +135,7 @@ class AssociationLost(Event):
     """The association ended without a graceful shutdown (COMMUNICATION LOST).
 
     Attributes:
-        reason: a sentence for people: who ended it and why.
+        reason: a sentence for people: which side ended it, and why.
         by_peer: True when the peer sent an ABORT.
         cause_code: the error cause code of the ABORT sent or received (section 3.3.10), or 0.
     """

@@ -29,7 +29,7 @@ class AssociationOptions:
         local_addresses: our IP addresses, listed in INIT and INIT ACK (RFC 9260, section 5.1.2); none when the source
             address of our packets is the only one.
         max_packet_size: the largest SCTP packet we build, common header included (MAX_PLPMTU of RFC 8899).
-        base_packet_size: with path MTU discovery, the largest packet until the path is known to take more
+        base_packet_size: with path MTU discovery, the largest packet until the path is known to carry more
             (BASE_PLPMTU). Without it, `max_packet_size` applies from the start.
         path_mtu_discovery: search for the largest packet of each path (RFC 8899). Only for a lower layer that
             respects `Association.dont_fragment`.
@@ -38,12 +38,12 @@ class AssociationOptions:
         max_fragment: the most user bytes of a message in one packet, 0 for as many as fit.
         delay_small_packets: delay a packet that is not full while anything is unacknowledged, as Nagle's algorithm
             does; for applications that write small pieces and do not wait for answers.
-        outbound_streams: streams we ask for (OS of INIT).
+        outbound_streams: the number of outgoing streams to request (OS of INIT).
         inbound_streams: streams we accept (MIS of INIT).
         max_streams: the most streams of either direction after additions (RFC 6525, sections 5.2.5 and 5.2.6).
         allow_tsn_reset: let the peer restart TSNs and SSNs, which may lose data in flight (RFC 6525, section 5.2.4).
-        allow_stream_reset: let the peer reset streams, and ask us to (RFC 6525, sections 5.2.2 and 5.2.3).
-        allow_added_streams: let the peer add streams, and ask us to (RFC 6525, sections 5.2.5 and 5.2.6).
+        allow_stream_reset: let the peer reset streams, and request resets (RFC 6525, sections 5.2.2 and 5.2.3).
+        allow_added_streams: let the peer add streams, and request additions (RFC 6525, sections 5.2.5 and 5.2.6).
         receive_window: bytes the peer may have in flight at first (a_rwnd when nothing is buffered).
         max_receive_window: bytes the receiver window may grow to when the path holds more; 0 keeps it constant.
         max_message_size: the longest message accepted from the peer in bytes, 0 for no limit. A longer one aborts the

@@ -33,8 +33,8 @@ class PathStats:
     Attributes:
         address: the peer's address; None when there is only one path.
         state: whether the path can be used.
-        primary: data goes there while it can be used.
-        current: data goes there now.
+        primary: data is sent there while it can be used.
+        current: data is sent there now.
         bandwidth: bytes per second that a model-based controller estimates; 0.0 for other controllers.
         backed_off: the RTO was doubled, and no round trip has been measured since.
         t3_rtx_expires_at: the moment T3-rtx expires, in monotonic seconds; None while it is stopped.

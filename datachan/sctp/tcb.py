@@ -47,9 +47,9 @@ class Tcb:
         data_type: the chunk type that carries user data, DATA or I-DATA.
         inbound_streams, outbound_streams: the negotiated numbers of streams.
         paths: the paths to all addresses of the peer.
-        path: the path that new data goes to.
+        path: the path that new data is sent on.
         sack_path: the path that SACKs go to; None for `path`.
-        echo_path: the path that COOKIE ECHO goes to.
+        echo_path: the path that COOKIE ECHO is sent on.
         shutdown_path: the path that SHUTDOWN and SHUTDOWN ACK go to after a timeout; None for `path`.
         tracker: records the TSNs received, and decides when a SACK is sent.
         reassembly: holds fragments and messages received and not yet delivered.
@@ -221,7 +221,7 @@ class Tcb:
         self.reassembly = self._new_reassembly(options)
 
     def check_invariants(self) -> None:
-        """Raise AssertionError when the accounts of the sender or the receiver do not balance; for tests."""
+        """Raise AssertionError if the counters of the sender or the receiver are inconsistent; for tests."""
         self.tracker.check_invariants()
         self.reassembly.check_invariants()
         self.sender.outstanding.check_invariants()

@@ -48,7 +48,7 @@ class DueChunks:
     Attributes:
         cookie_echo: COOKIE ECHO.
         cookie_ack: COOKIE ACK.
-        cookie_ack_to: the address that COOKIE ACK goes to.
+        cookie_ack_to: the address that COOKIE ACK is sent to.
         shutdown: SHUTDOWN.
         shutdown_ack: SHUTDOWN ACK.
     """
@@ -127,7 +127,7 @@ class PacketWriter:
     ) -> None:
         """Send INIT, INIT ACK, ABORT, SHUTDOWN COMPLETE or ERROR in a packet of its own, with a checksum.
 
-        It is signed if `auth` says that the peer requires it.
+        It is signed if the peer requires that according to `auth`.
         """
         if len(self._complete) < MAX_REPLIES:
             options = self._options

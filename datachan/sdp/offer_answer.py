@@ -107,7 +107,7 @@ def answer_setup(offered: str, current: str | None = None) -> str:
 
     Args:
         offered: the a=setup of the offer.
-        current: our present DTLS role; an established DTLS association keeps it.
+        current: our current DTLS role; an established DTLS association keeps it.
     """
     if offered == "active":
         return "passive"
@@ -236,7 +236,7 @@ def _data_section(local: LocalData, setup: str, *, mid: str | None, like: Sectio
 
 
 def _answered(theirs: Section, answer: Section) -> Section:
-    """Return our data section without what the offer does not have, and with the attributes that the offer requires."""
+    """Return our data section without attributes that need one in the offer, and with those the offer requires."""
     if theirs.transport is not None and answer.transport is not None:
         # RFC 8829, 5.3.1: "the "a=ice-options" line, with the "trickle" option as specified in [RFC8840], Section
         # 4.1.3 and the "ice2" option as specified in [RFC8445], Section 10, is only included if such an option was

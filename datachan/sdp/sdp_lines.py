@@ -1,4 +1,4 @@
-"""SDP split into session part, media sections and attributes (RFC 8866); it does not know what they mean."""
+"""SDP split into session part, media sections and attributes (RFC 8866); it does not interpret them."""
 
 from __future__ import annotations
 

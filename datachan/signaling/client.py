@@ -53,7 +53,7 @@ class SignalingError(ConnectionError):
     """The server cannot be reached, refused the client, or does not speak the protocol. `code` is the server's."""
 
     def __init__(self, sentence: str, code: str = "") -> None:
-        """Keep the server's code apart from the sentence."""
+        """Store the server's code and the sentence separately."""
         super().__init__(sentence)
         self.code = code
 
@@ -127,7 +127,7 @@ class SignalingClient:
         return base if base.iceServers else replace(base, iceServers=list(self.ice_servers))
 
     async def __aenter__(self) -> Self:
-        """Connect, join the room, and ask for the server's ICE servers.
+        """Connect, join the room, and request the server's ICE servers.
 
         Raises:
             SignalingError: The server cannot be reached, refused the client, or does not speak the protocol.

@@ -1,4 +1,4 @@
-"""Knows which address a request comes from, and by which key the shares of an address are counted; opens no socket."""
+"""Finds the client address of a request, and the key by which the address's shares are counted; opens no socket."""
 
 from __future__ import annotations
 

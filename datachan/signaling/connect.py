@@ -53,7 +53,7 @@ async def connect_through(
 
     Raises:
         SignalingError: The peer left, declined or sent a malformed description, the signaling connection broke, or the
-            peer connection failed. The message has the connection's own reason, and what may help.
+            peer connection failed. The message has the connection's own reason, and advice.
         ConnectTimeout: The connection was not up in time. It is a `SignalingError` and a `TimeoutError`.
     """
     configuration = pc.getConfiguration()
@@ -300,7 +300,7 @@ class Call:
         return f"no connection to {name} within {limit:g} seconds (ICE: {self._pc.iceConnectionState}){self._advice()}"
 
     def _advice(self) -> str:
-        """Return what may help if ICE has found no path; "" otherwise."""
+        """Return advice if ICE has found no path; "" otherwise."""
         if self._pc.iceConnectionState in {"connected", "completed", "closed"}:
             return ""
         if self._pc.getConfiguration().iceServers:

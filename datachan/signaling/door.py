@@ -1,4 +1,4 @@
-"""Bounds the TCP connections of the server, and closes those that keep it waiting; knows nothing of what they say.
+"""Bounds the TCP connections of the server, and closes those that keep it waiting; knows nothing of their requests.
 
 A TCP connection costs its sender nothing and the server a file descriptor. The door keeps the number of descriptors
 below what the system allows, gives each address a share of them, and gives each connection a deadline for its next

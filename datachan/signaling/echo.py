@@ -176,7 +176,7 @@ class EchoBudget:
     Args:
         per_call: Bytes of one call.
         total: Bytes of all calls.
-        settle: Makes every call count again, because bytes may have left in the meantime.
+        settle: Makes every call count its bytes again, because some may have been sent meanwhile.
     """
 
     def __init__(self, per_call: int, total: int, settle: Callable[[], None]) -> None:
@@ -213,7 +213,7 @@ class EchoSession:
     """One call: a peer connection, a task for each of its channels, and a task that ends the call when it is idle.
 
     Attributes:
-        id: What the caller ends the call with.
+        id: The id by which the caller ends the call.
         key: The key whose share of the calls this one counts against.
         connected: Whether the connection has been up.
     """
@@ -367,12 +367,12 @@ class EchoSession:
             self._budget.give_back(self.id, self._holding.pop(channel, 0))
 
     def settle(self) -> None:
-        """Count again what waits on each channel: it may have left since the channel's last message."""
+        """Count the waiting bytes of each channel again: some may have been sent since its last message."""
         for channel in self._holding:
             self._hold_exactly(channel, channel.bufferedAmount)
 
     def _hold(self, channel: RTCDataChannel, size: int) -> bool:
-        """Count what waits on a channel and `size` bytes more; return False if the budget does not allow that."""
+        """Count the waiting bytes of a channel and `size` more; return False if the budget does not allow that."""
         return self._hold_exactly(channel, channel.bufferedAmount + size)
 
     def _hold_exactly(self, channel: RTCDataChannel, size: int) -> bool:

@@ -49,7 +49,7 @@ class SignalingServer:
         options: The options and bounds.
         echo: The peer that can be called, or None.
         page: The folder of the page, or None for a server without a page.
-        door: Bounds the TCP connections; it is told when a request begins and ends. None for no such bounds.
+        door: Limits the TCP connections; the server reports to it when a request begins and ends. None for no limits.
         clock: Returns monotonic seconds.
     """
 

@@ -1,4 +1,4 @@
-"""The options of the signaling server: what it allows, and the bounds it keeps; does nothing itself."""
+"""The options of the signaling server: the values that it allows and its limits; does nothing itself."""
 
 from __future__ import annotations
 

@@ -84,14 +84,14 @@ def get_status(sock: SocketState, chosen: SocketAssociation | None, _: Address |
 
 
 def get_ids(sock: SocketState, association: SocketAssociation | None, _: Address | None) -> list[int]:
-    """Return the ids of the present associations of a one-to-many socket."""
+    """Return the ids of the current associations of a one-to-many socket."""
     if sock._single:
         raise OSError(errno.EOPNOTSUPP, "a one-to-one socket has no list of associations")
     return [known.id for known in sock._associations()]
 
 
 def get_number(sock: SocketState, association: SocketAssociation | None, address: Address | None) -> int:
-    """Return the number of present associations of a one-to-many socket."""
+    """Return the number of current associations of a one-to-many socket."""
     return len(get_ids(sock, association, address))
 
 

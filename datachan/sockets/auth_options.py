@@ -32,7 +32,7 @@ def set_asconf(sock: SocketState, value: object, assoc_id: int) -> None:
 
 
 def set_chunk(sock: SocketState, value: int, assoc_id: int) -> None:
-    """Accept one more chunk type in future associations only if it is authenticated."""
+    """Require authentication of one more chunk type in future associations."""
     chunks = sock._settings.options.authenticated_chunks
     change_future(sock, authentication=True, authenticated_chunks=tuple(dict.fromkeys((*chunks, value))))
 

@@ -38,7 +38,7 @@ class Binding:
         ports: the transport of the endpoint.
         driver: the driver of the endpoint.
         endpoint: the engine's endpoint.
-        associations: the present associations by id.
+        associations: the current associations by id.
         on_incoming: called with the id and the peer of each association that a peer has set up; None refuses them.
     """
 

@@ -80,7 +80,7 @@ class EndpointDriver:
         return found
 
     def association_to_send(self, assoc_id: int) -> Association | None:
-        """Return an association to give a message to; `send_now` must follow."""
+        """Return an association to queue a message on; `send_now` must follow."""
         return self.endpoint.association(assoc_id)
 
     def association_to_read(self, assoc_id: int) -> Association | None:
@@ -106,7 +106,7 @@ class EndpointDriver:
         self.ports.close()
 
     def _handle_failure(self, error: Exception) -> None:
-        """Remove the association whose code raised an exception, and go on with the others."""
+        """Remove the association whose code raised an exception; the others continue."""
         failed = self.endpoint.remove_failed()
         self._on_failed(failed, error)
         if failed is not None:

@@ -1,4 +1,4 @@
-"""One-to-many sockets: any number of associations, told apart by their ids (RFC 6458, section 3)."""
+"""One-to-many sockets: any number of associations, identified by their ids (RFC 6458, section 3)."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class sctpsocket_udp(SctpSocket):  # noqa: N801 - PySCTP's name
         return association.id
 
     def associations(self) -> list[int]:
-        """Return the ids of the present associations (SCTP_GET_ASSOC_ID_LIST), the oldest first."""
+        """Return the ids of the current associations (SCTP_GET_ASSOC_ID_LIST), the oldest first."""
         return [association.id for association in self._associations()]
 
     def getpeername(self, assoc_id: int) -> PeerAddress:

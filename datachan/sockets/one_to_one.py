@@ -54,12 +54,12 @@ class sctpsocket_tcp(SctpSocket):  # noqa: N801 - PySCTP's name
         return made
 
     def _adopt(self, association: SocketAssociation) -> None:
-        """Make an association that of this socket."""
+        """Attach an association to this socket."""
         self._association = association
         association.queue = self._queue
 
     def _copy_attributes(self, source: SctpSocket) -> None:
-        """Take over the attributes of the socket that this one comes from."""
+        """Copy the attributes of the socket that created this one."""
         self._linger = source._linger
         self._recvrcvinfo = source._recvrcvinfo
         self._recvnxtinfo = source._recvnxtinfo
@@ -87,7 +87,7 @@ class sctpsocket_tcp(SctpSocket):  # noqa: N801 - PySCTP's name
         binding.endpoint.backlog = backlog
 
     def _handle_incoming(self, assoc_id: int, peer: PeerAddress) -> SocketAssociation:
-        """Make a socket for an association that a peer has set up, and let it wait for `accept`."""
+        """Create a socket for an association that a peer has set up, and queue it for `accept`."""
         binding = self._bound()
         arrived = sctpsocket_tcp._on_binding(binding, self.family, self._settings)
         arrived._copy_attributes(self)

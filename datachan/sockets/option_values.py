@@ -125,10 +125,10 @@ class PaddrParams:
     """How an address of the peer is monitored (SCTP_PEER_ADDR_PARAMS).
 
     Attributes:
-        address: the address; None means all present and future addresses.
+        address: the address; None means all current and future addresses.
         hbinterval: the time between heartbeats while the address is idle, in milliseconds; 0 leaves it as it is.
         pathmaxrxt: unanswered retransmissions that make the address inactive; 0 leaves it as it is.
-        pathmtu: bytes for chunks in a packet. It takes effect with SPP_PMTUD_DISABLE, for future associations; 0
+        pathmtu: bytes for chunks in a packet. It applies with SPP_PMTUD_DISABLE, for future associations; 0
             selects a size that every path carries.
         flags: any of `PaddrFlag`.
     """

@@ -69,7 +69,7 @@ def milliseconds(seconds: float | None) -> int:
 
 
 def _nonzero(changes: dict[str, tuple[int, float]]) -> dict[str, float]:
-    """Return name -> value to set, without the options whose given value is 0: those stay as they are.
+    """Return name -> value to set, without those whose given value is 0, which stay unchanged.
 
     Args:
         changes: name -> (the given value, the value to set).
@@ -201,7 +201,7 @@ def get_encaps(sock: SocketState, association: SocketAssociation | None, address
 
 
 def set_encaps(sock: SocketState, value: UdpEncaps, assoc_id: int) -> None:
-    """Set the UDP port of peers to connect to; a present peer's own packets decide about its port."""
+    """Set the UDP port of peers to connect to; a connected peer's own packets determine its port."""
     if value.address is not None:
         raise ValueError("the UDP port can be set for future associations only: address must be None")
     sock._settings = replace(sock._settings, remote_udp_port=value.port)

@@ -84,4 +84,4 @@ class PortProbe:
 
 
 def _ignore(datagrams: list[bytes], address: tuple[object, ...]) -> None:
-    """Discard what a peer sends to the probe."""
+    """Discard a packet that a peer sends to the probe."""

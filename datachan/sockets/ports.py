@@ -45,7 +45,7 @@ class PortUser(NamedTuple):
     Attributes:
         on_packets: called with the packets for the port.
         on_writable: called when the socket has become writable.
-        on_too_long: called with the destination and the packet when a packet is longer than the first link takes.
+        on_too_long: called with the destination and the packet when a packet is too long for the first link.
     """
 
     on_packets: Receiver
@@ -110,7 +110,7 @@ class SharedSocket:
             self.socket.discarded += len(packets)
 
     def source_for(self, target: TransportAddress) -> str:
-        """Return our address that packets to a peer come from; a wildcard if the system's routes choose it."""
+        """Return our source address for packets to a peer; a wildcard if the system's routes choose it."""
         source = self.socket.source_of(self._address(target))
         return self.host if source is None else normalize(source)
 
@@ -234,9 +234,9 @@ class PortTransport:
         port: the SCTP port.
         sockets: the UDP sockets, one for each address.
         tap: records every packet, or None.
-        sources_for: returns our addresses that packets to an address may come from; an empty list allows all.
+        sources_for: returns our addresses that packets to an address may be sent from; an empty list allows all.
         dont_fragment: returns whether a packet to an address must not be fragmented.
-        on_too_long: called with the destination and the packet when a packet is longer than the first link takes.
+        on_too_long: called with the destination and the packet when a packet is too long for the first link.
     """
 
     def __init__(self, port: int, sockets: list[SharedSocket], tap: Tap | None = None) -> None:
@@ -357,7 +357,7 @@ class PortTransport:
 
     @property
     def writable(self) -> bool:
-        """Whether all UDP sockets take packets now."""
+        """Whether all UDP sockets accept packets now."""
         return all(shared.socket.writable for shared in self.sockets)
 
     def send_datagrams(self, datagrams: Sequence[PacketRun]) -> None:
@@ -378,12 +378,12 @@ class PortTransport:
             self.on_too_long(target, packet)
 
     def source_for(self, target: TransportAddress) -> str:
-        """Return our address that packets to a peer come from."""
+        """Return our source address for packets to a peer."""
         host = self._choose(target).source_for(target)
         return source_address(target) or host if host in WILDCARDS else host
 
     def longest_packet(self, target: TransportAddress) -> int:
-        """Return the longest packet, in bytes, that the first link to a peer takes; 0 if the system does not know."""
+        """Return the longest packet, in bytes, that the first link to a peer carries; 0 if the system does not know."""
         mtu = route_mtu(self._choose(target).host, target)
         return 0 if mtu is None else mtu - header_length(target[0])
 

@@ -1,4 +1,4 @@
-"""PySCTP's names for socket options: attributes and calls for what `setsockopt` and `getsockopt` do."""
+"""PySCTP's names for socket options: attributes and calls in place of `setsockopt` and `getsockopt`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class EventSubscription:
 
     `association`, `address`, `send_failure`, `peer_error`, `shutdown`, `partial_delivery`, `adaptation_layer`,
     `authentication`, `sender_dry`, `stream_reset`, `assoc_reset`, `stream_change`; and `data_io`, whether messages have
-    a `RcvInfo`. Setting one applies to present and future associations.
+    a `RcvInfo`. Setting one applies to current and future associations.
     """
 
     _socket: PySctpNames
@@ -132,7 +132,7 @@ class PySctpNames:
         Args:
             kind: the class of the notification, `AssocChange` for example.
             on: True subscribes, False unsubscribes.
-            assoc_id: the association; None means present and future ones.
+            assoc_id: the association; None means current and future ones.
         """
         chosen = AssocId.SCTP_ALL_ASSOC if assoc_id is None else assoc_id
         self.setsockopt(SocketOption.SCTP_EVENT, Subscription(kind, on), chosen)

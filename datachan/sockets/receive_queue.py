@@ -20,7 +20,7 @@ MAX_NOTIFICATIONS: Final = 1000
 
 
 class HasId(Protocol):
-    """An association, as far as the queue knows it."""
+    """The part of an association that the queue uses."""
 
     id: int
 

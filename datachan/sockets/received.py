@@ -1,4 +1,4 @@
-"""What `recvmsg` returns, as values (RFC 6458, sections 5.3.5 and 5.3.6): a message, or a notification."""
+"""The results of `recvmsg`, as values (RFC 6458, sections 5.3.5 and 5.3.6): a message, or a notification."""
 
 from __future__ import annotations
 

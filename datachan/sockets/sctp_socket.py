@@ -79,7 +79,7 @@ class SctpSocket(PySctpNames, SocketState):
         udp_port: the local UDP port; 0 lets the system choose one. None is 9899 for a socket that is bound to an SCTP
             port; a socket that only connects then shares one UDP port with all others of the program.
         remote_udp_port: the UDP port of peers to connect to.
-        options: the protocol parameters to begin with; those of `default_options` by default.
+        options: the initial protocol parameters; those of `default_options` by default.
         trace: a pcapng file, or a folder for one, that records every packet. None leaves it to the environment variable
             DATACHAN_TRACE.
     """
@@ -113,7 +113,7 @@ class SctpSocket(PySctpNames, SocketState):
     def bindx(self, addresses: Sequence[Address], action: int = BindxAction.SCTP_BINDX_ADD_ADDR) -> None:
         """Bind to several addresses of this host with the same port (RFC 6458, section 9.1).
 
-        A further call adds addresses, or removes them. Peers of present associations learn it if both sides have
+        A further call adds addresses, or removes them. Peers of current associations are informed if both sides have
         SCTP_ASCONF_SUPPORTED on.
 
         Args:
@@ -266,7 +266,7 @@ class SctpSocket(PySctpNames, SocketState):
         """Wait for the next message, part of a message, or notification, and return it.
 
         Args:
-            maxlen: the most bytes of data; the rest of a longer message comes with the next call.
+            maxlen: the maximum number of bytes; the next call returns the rest of a longer message.
 
         Raises:
             OSError: the socket is closed; or, on a one-to-one socket, the association was lost.
@@ -357,7 +357,7 @@ class SctpSocket(PySctpNames, SocketState):
         return Message(piece, flags, association.address, association.id, rcvinfo, self._next())
 
     def _next(self) -> NxtInfo | None:
-        """Return what is known of the next message, if SCTP_RECVNXTINFO is on and there is one."""
+        """Return the available information about the next message, if SCTP_RECVNXTINFO is on and there is one."""
         if not self._recvnxtinfo:
             return None
         item = self._queue.peek()
@@ -465,10 +465,10 @@ class SctpSocket(PySctpNames, SocketState):
 
     @abstractmethod
     async def _send(self, data: bytes, request: SendRequest) -> None:
-        """Send on the association that a request means; set it up if there is none."""
+        """Send on the association that a request selects; set it up if there is none."""
 
     async def _send_on(self, association: SocketAssociation, data: bytes, request: SendRequest) -> None:
-        """Send on one association, or end it, as the flags say."""
+        """Send on one association, or end it, according to the flags."""
         info = association.settings.sndinfo if request.info is None else request.info
         prinfo = association.settings.prinfo if request.prinfo is None else request.prinfo
         destination = None
@@ -494,7 +494,7 @@ class SctpSocket(PySctpNames, SocketState):
         Args:
             option: one of `SocketOption`.
             value: an object of the option's class in `option_values`, or a number or a boolean.
-            assoc_id: on a one-to-many socket: an association, SCTP_FUTURE_ASSOC, SCTP_CURRENT_ASSOC for all present
+            assoc_id: on a one-to-many socket: an association, SCTP_FUTURE_ASSOC, SCTP_CURRENT_ASSOC for all current
                 ones, or SCTP_ALL_ASSOC for both. A one-to-one socket ignores it.
 
         Raises:

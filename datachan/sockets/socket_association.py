@@ -115,7 +115,7 @@ class SocketAssociation:
         return found
 
     def to_read(self) -> Association | None:
-        """Return the engine's association, to read from it only; None after its end."""
+        """Return the engine's association for reading only; None after its end."""
         return self.driver.association_to_read(self.id)
 
     @property
@@ -338,7 +338,7 @@ class SocketAssociation:
             info: its stream, flags and context.
             prinfo: when it is abandoned.
             key: the shared key that authenticates it; None for the active one.
-            destination: the peer's address it goes to; None for the primary one.
+            destination: the peer's address to send to; None for the primary one.
 
         Raises:
             OSError: the message cannot be sent.
@@ -378,7 +378,7 @@ class SocketAssociation:
             info: its stream, flags and context.
             prinfo: when it is abandoned.
             key: the shared key that authenticates it; None for the active one.
-            destination: the peer's address it goes to; None for the primary one.
+            destination: the peer's address to send to; None for the primary one.
 
         Raises:
             OSError: the message cannot be sent.

@@ -51,11 +51,11 @@ class SocketState(ABC):
 
     @abstractmethod
     def _associations(self) -> list[SocketAssociation]:
-        """Return the present associations of the socket, the oldest first."""
+        """Return the current associations of the socket, the oldest first."""
 
     @abstractmethod
     def _chosen(self, assoc_id: int) -> SocketAssociation | None:
-        """Return the association that an id means; None for future ones.
+        """Return the association with an id; None for future ones.
 
         Raises:
             OSError: there is no such association.
@@ -71,7 +71,7 @@ class SocketState(ABC):
         """Whether associations that peers set up belong to this socket."""
 
     def _targets(self, assoc_id: int) -> tuple[bool, list[SocketAssociation]]:
-        """Return whether an association id means future associations, and which present ones it means."""
+        """Return whether an association id includes future associations, and which current ones it includes."""
         if self._single or assoc_id == AssocId.SCTP_ALL_ASSOC:
             return True, self._associations()
         if assoc_id == AssocId.SCTP_FUTURE_ASSOC:
@@ -84,7 +84,7 @@ class SocketState(ABC):
     # -- settings ------------------------------------------------------------------------------------------------------
 
     def _change_options(self, assoc_id: int, changes: dict[str, Any]) -> None:
-        """Change protocol parameters of the associations that an id means.
+        """Change protocol parameters of the associations that an id selects.
 
         Raises:
             ValueError: a parameter is out of range; nothing has changed.
@@ -118,7 +118,7 @@ class SocketState(ABC):
     def _change_subscriptions(
         self, assoc_id: int, changed: Callable[[frozenset[type]], frozenset[type]]
     ) -> list[SocketAssociation]:
-        """Change subscriptions by a function, and return the present associations that are concerned."""
+        """Change subscriptions by a function, and return the current associations that they apply to."""
         future, present = self._targets(assoc_id)
         if future:
             self._settings = replace(self._settings, subscribed=changed(self._settings.subscribed))

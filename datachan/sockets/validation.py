@@ -1,6 +1,6 @@
 """The values that sockets accept: the type and the range of every argument, ancillary item and option, in tables.
 
-A call checks what it was given before it changes or queues anything. A value that passes fits its field on the wire, so
+A call checks its arguments before it changes or queues anything. A value that passes fits its field on the wire, so
 that nothing fails later, when a packet is built or a callback runs. Relations between values, and between a value and
 the state of a socket, are checked by the code that knows them.
 """

@@ -1,6 +1,6 @@
 """The programs behind `datachan decode`, `trace` and `bench`: they read input, follow files, run programs, print.
 
-`decode` knows what a packet says, and `trace` how a capture is written. `bench` measures with its own channels.
+`decode` knows the contents of packets, and `trace` how a capture is written. `bench` measures with its own channels.
 """
 
 from __future__ import annotations

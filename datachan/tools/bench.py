@@ -45,7 +45,7 @@ _PATIENCE: Final = 60.0
 
 
 class BenchError(ToolError):
-    """The measurement failed; the message is a sentence that says why."""
+    """The measurement failed; the message is a sentence with the reason."""
 
 
 @dataclass(frozen=True)
@@ -302,7 +302,7 @@ async def between_hosts(
         waiting: Called if the other side is not in the room yet.
 
     Raises:
-        BenchError: No connection came about, or the other side left.
+        BenchError: No connection was established, or the other side left.
     """
     try:
         async with (

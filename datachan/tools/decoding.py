@@ -35,7 +35,7 @@ _NANOSECONDS: Final = 1_000_000_000
 
 
 class ToolError(Exception):
-    """The command cannot be carried out; the message is a sentence that says why."""
+    """The command cannot be carried out; the message is a sentence with the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

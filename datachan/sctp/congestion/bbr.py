@@ -228,7 +228,7 @@ class Bbr(CongestionController):
             self._enter_probe_bw(sample.now)
 
     def _bdp(self) -> float:
-        """Return the bytes that the path holds without a queue."""
+        """Return the bandwidth-delay product: the bytes in flight that fill the path without a queue."""
         if self.min_rtt == float("inf") or self.bandwidth == 0:
             return float(self.cwnd)
         return self.bandwidth * self.min_rtt

@@ -94,7 +94,7 @@ def request_change(core: Core, kind: int, ip: str) -> None:
 
 
 def _expected_addresses(core: Core, tcb: Tcb) -> list[str]:
-    """Return our addresses as they are after all pending requests succeed."""
+    """Return our addresses as they will be once all pending requests have succeeded."""
     expected = list(core.local_addresses)
     for kind, ip in tcb.asconf.pending():
         if kind == ADD_IP_ADDRESS and ip not in expected:
@@ -105,7 +105,7 @@ def _expected_addresses(core: Core, tcb: Tcb) -> list[str]:
 
 
 def source_addresses(core: Core) -> list[str]:
-    """Return our addresses that packets may come from.
+    """Return our addresses that packets may be sent from.
 
     RFC 5061, 5.3, F1: "the sender MUST NOT use the new IP address as a source for ANY SCTP packet except on carrying an
     ASCONF Chunk." F4: one being deleted "MUST NOT be used as a source address for any subsequent packets."

@@ -27,7 +27,7 @@ _NONCE_LENGTH: Final = 8
 
 
 def start(core: Core, theirs: InitChunk, now: float) -> None:
-    """Wait for a packet of a peer whose INIT came by signaling."""
+    """Wait for a packet of the peer, whose INIT arrived by signaling."""
     core.negotiated_init = (theirs.initiate_tag, theirs.initial_tsn)
     core.unconfirmed = True
     core.t1.start(now, core.options.rto_initial)
@@ -61,14 +61,14 @@ def handle_timeout(core: Core, tcb: Tcb, now: float) -> None:
 def repeats_negotiated(core: Core, init: InitChunk) -> bool:
     """Return whether an INIT is the one that the peer's description carried, or ours is still unconfirmed.
 
-    RFC 9260, 5.2.2 has other INITs answered with a new tag, because they announce a restart. Here both sides set up the
-    same association: the answer keeps our tag and TSN.
+    By RFC 9260, 5.2.2, other INITs are answered with a new tag, because they announce a restart. Here both sides set up
+    the same association: the answer keeps our tag and TSN.
     """
     return core.unconfirmed or (init.initiate_tag, init.initial_tsn) == core.negotiated_init
 
 
 def handle_first_packet(core: Core, tcb: Tcb, first: Chunk, now: float) -> bool:
-    """Apply what the first packet of the peer says by its first chunk; return whether that is all it says."""
+    """Apply the first chunk of the peer's first packet; return whether the packet needs no further processing."""
     if isinstance(first, InitAckChunk):
         _handle_init_ack(core, tcb, first, now)
         return True

@@ -124,7 +124,7 @@ def _drop(core: Core, tcb: Tcb, tsn: int) -> None:
 
 
 def handle_forward_tsn(core: Core, tcb: Tcb, chunk: ForwardTsnChunk) -> None:
-    """Skip what the peer abandoned, where DATA is used."""
+    """Skip the messages that the peer abandoned, if DATA is used."""
     if tcb.capabilities.interleaving:
         # RFC 8260, 2.3.1: "If I-FORWARD-TSN support has been negotiated for an association, the reception of a
         # FORWARD-TSN chunk is a violation of the above rules and therefore the receiver of the FORWARD-TSN chunk MUST
@@ -135,7 +135,7 @@ def handle_forward_tsn(core: Core, tcb: Tcb, chunk: ForwardTsnChunk) -> None:
 
 
 def handle_i_forward_tsn(core: Core, tcb: Tcb, chunk: IForwardTsnChunk) -> None:
-    """Skip what the peer abandoned, where I-DATA is used."""
+    """Skip the messages that the peer abandoned, if I-DATA is used."""
     if not (tcb.capabilities.interleaving and tcb.capabilities.partial_reliability):
         core.abort_for_violation("I-FORWARD-TSN was received although it was not negotiated")
         return
@@ -190,7 +190,7 @@ def make_room(core: Core, size: int, drop_priority: int | None) -> None:
         drop_priority: the priority of that message.
 
     Raises:
-        SendBufferFull: there is not enough room, whatever may be abandoned.
+        SendBufferFull: there would not be enough room even if all lower priorities were abandoned.
     """
     limit, tcb = core.options.send_buffer, core.tcb
     excess = core.queue.buffered + size - limit

@@ -164,7 +164,7 @@ def _handle_admitted(core: Core, tcb: Tcb, chunks: list[Chunk], now: float) -> b
 
 
 def _names_known_address(tcb: Tcb, chunks: list[Chunk]) -> bool:
-    """Return whether an ASCONF in the packet says that the packet comes from a new address of the peer.
+    """Return whether an ASCONF in the packet shows that its source is a new address of the peer.
 
     RFC 5061, 5.2, D2: "If the association is not found, use the address found in the Address Parameter TLV combined
     with the port number found in the SCTP common header."
@@ -202,7 +202,7 @@ def _tag_matches(core: Core, tag: int, first: Chunk) -> bool:
 
 
 def finish_batch(core: Core, now: float) -> None:
-    """Decide about the SACK, once for all packets received together, and do what waited for their DATA."""
+    """Decide about the SACK once for all packets of a batch, then perform what waited for their DATA."""
     tcb = core.tcb
     if tcb is None:
         return
@@ -259,7 +259,7 @@ def _newest_sack(first: SackChunk, chunks: list[Chunk]) -> Chunk:
 
 
 def _handle_unsupported(core: Core, chunk: Chunk) -> bool:
-    """Skip a chunk that is unknown or was not negotiated; report it if its type asks for that (section 3.2).
+    """Skip a chunk that is unknown or was not negotiated; report it if its type requires that (section 3.2).
 
     Returns:
         False when the rest of the packet must not be processed.
@@ -280,7 +280,7 @@ def _stop_at_init(core: Core, tcb: Tcb, chunk: Chunk, now: float) -> bool:
 
 
 def _ignore(core: Core, tcb: Tcb, chunk: Chunk, now: float) -> bool:
-    """Skip a known chunk that means nothing here."""
+    """Skip a known chunk that has no effect."""
     return True
 
 

@@ -1,6 +1,6 @@
 """The four-way handshake: INIT, INIT ACK, COOKIE ECHO and COOKIE ACK, collisions and restarts (RFC 9260, 5.1 and 5.2).
 
-What the chunks say is in `records/init`, what cookies hold and mean in `records/cookie`.
+`records/init` has the contents of the chunks, `records/cookie` those of the cookies.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _leave_out_optional(core: Core) -> None:
 
 
 def _offer_again(core: Core, init_ack: InitAckChunk, now: float) -> bool:
-    """Offer what we left out and the peer, by its INIT ACK, knows; return False when there is nothing to offer.
+    """Offer the extensions that our INIT left out and the INIT ACK announces; return False if there are none.
 
     Only then was the INIT lost, and the association does not go without its extensions. The Initiate Tag is a new one:
     no later answer to an earlier INIT can be taken for the answer to this one.
@@ -210,7 +210,7 @@ def _added_addresses(core: Core, init: InitChunk) -> list[str]:
 
 
 def _answer_parameters(core: Core, init: InitChunk) -> tuple[int, int, tuple[int, int]]:
-    """Return (Initiate Tag, Initial TSN, Tie-Tags) for an INIT ACK in the present state."""
+    """Return (Initiate Tag, Initial TSN, Tie-Tags) for an INIT ACK in the current state."""
     tcb = core.tcb
     if core.state in (_S.COOKIE_WAIT, _S.COOKIE_ECHOED):
         # RFC 9260, 5.2.1: "an endpoint MUST respond with an INIT ACK chunk using the same parameters it sent in its
@@ -310,12 +310,12 @@ def _measure_cookie(core: Core, content: StateCookieContent, now: float) -> None
 
 
 def _source_path(core: Core, tcb: Tcb) -> Path:
-    """Return the path that the packet being read came from."""
+    """Return the path of the packet being processed."""
     return tcb.paths.at(core.source) or tcb.path
 
 
 def authenticator_for(core: Core, content: StateCookieContent | None) -> Authenticator | None:
-    """Return what authenticates the packet of a COOKIE ECHO with this content, or None when nothing does.
+    """Return the authenticator for a COOKIE ECHO with this content, or None without authentication.
 
     RFC 4895, 6.3: "the receiver MUST authenticate the chunks in the packet by using the RANDOM parameters, CHUNKS
     parameters and HMAC_ALGO parameters obtained from the COOKIE-ECHO chunk, and possibly a local shared secret". "If
@@ -335,7 +335,7 @@ def handle_cookie_echo(core: Core, packet: Packet, content: StateCookieContent |
     Args:
         core: the association.
         packet: the packet with the COOKIE ECHO.
-        content: what the cookie holds, or None when we did not issue it.
+        content: the content of the cookie, or None if we did not issue it.
         now: monotonic seconds.
 
     Returns:
@@ -403,7 +403,7 @@ def establish(core: Core, now: float) -> None:
 
 
 def establish_negotiated(core: Core, local: bytes, remote: bytes, now: float) -> None:
-    """Enter ESTABLISHED with what the INIT chunks of both sides say (draft-hancke-tsvwg-snap).
+    """Enter ESTABLISHED with the parameters of both INIT chunks (draft-hancke-tsvwg-snap).
 
     Raises:
         BadPacket: one of them is not an INIT chunk.
@@ -490,7 +490,7 @@ def _restart(core: Core, tcb: Tcb, content: StateCookieContent, now: float) -> b
 
 
 def handle_stale_cookie(core: Core, now: float) -> None:
-    """Send INIT once more after a stale cookie, and ask for one that lives longer (section 5.2.6)."""
+    """Send INIT again after a stale cookie, and request a longer cookie life (section 5.2.6)."""
     tcb = core.tcb
     if core.state is not _S.COOKIE_ECHOED or tcb is None:
         return

@@ -1,4 +1,4 @@
-"""Path MTU discovery (RFC 8899): sending the probes that `records/pmtu` asks for, and applying what they show."""
+"""Path MTU discovery (RFC 8899): sends the probes that `records/pmtu` requests, and applies their results."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def handle_probe_ack(core: Core, tcb: Tcb, nonce: bytes, now: float) -> bool:
 
 
 def handle_packet_too_long(core: Core, length: int, now: float, address: TransportAddress | None, link: int) -> None:
-    """Apply the lower layer's answer that a packet is longer than the first link takes."""
+    """Apply the lower layer's report that a packet is too long for the first link."""
     path = paths.path_to(core, address)
     if path is not None:
         path.pmtu.packet_refused(length, now, link)

@@ -131,7 +131,7 @@ def count_error(core: Core, tcb: Tcb, path: Path, *, of_association: bool = True
 
 
 def clear_errors(core: Core, tcb: Tcb, path: Path) -> None:
-    """Clear the error counters after the peer answered what was sent on a path."""
+    """Clear the error counters because the peer acknowledged data or a heartbeat of a path."""
     core.error_count = 0
     if path.clear_errors():
         _report(core, path, PathStatus.AVAILABLE)
@@ -153,7 +153,7 @@ def data_acknowledged(core: Core, tcb: Tcb, now: float) -> None:
 
 
 def resume_path(core: Core, tcb: Tcb, path: Path, now: float) -> None:
-    """Retransmit at once on a path whose T3-rtx an outage has backed off, because the peer was heard again on it.
+    """Retransmit at once on a path whose T3-rtx an outage has backed off, as the peer's packets arrive again.
 
     The retransmission cannot be measured, so a HEARTBEAT measures the path: RFC 9260, 6.3.3 has its answer result in
     "collapsing" RTO back down".
@@ -224,7 +224,7 @@ def schedule_heartbeat(core: Core, path: Path, now: float) -> None:
 
 
 def probe_again(core: Core, path: Path, now: float) -> None:
-    """Probe an unverified address once more, because a packet came from it, after its probes had ended."""
+    """Probe an unverified address again, because a packet came from it after its probes had ended."""
     if not path.active and not path.heartbeat.running and core.state in MAY_HEARTBEAT:
         send_heartbeat(core, path, now)
 

@@ -103,7 +103,7 @@ def request_tsn_reset(core: Core) -> None:
 
 
 def request_streams(core: Core, outgoing: int, incoming: int) -> None:
-    """Add streams we send on, or ask the peer to add some it sends on."""
+    """Add outgoing streams, or request incoming ones."""
     tcb = _reconfigurable(core)
     limit = core.options.max_streams
     if tcb.outbound_streams + outgoing > limit or tcb.inbound_streams + incoming > limit:
@@ -131,7 +131,7 @@ def _request(core: Core, tcb: Tcb, request: Request) -> None:
 
 
 def handle_timeout(core: Core, tcb: Tcb, now: float) -> None:
-    """Retransmit a request that went unanswered, or for which the peer asked for time (RFC 6525, section 5.1.1)."""
+    """Retransmit a request that went unanswered, or that the peer reported as in progress (RFC 6525, section 5.1.1)."""
     path = tcb.path
     path.back_off()
     if tcb.reconfig.handle_timeout():
@@ -313,7 +313,7 @@ def _handle_add_outgoing(core: Core, tcb: Tcb, request: AddOutgoingStreamsReques
 
 
 def _may_add(core: Core, present: int, more: int, *, invited: bool) -> bool:
-    """Return whether `more` streams may be added to `present`; `invited` means that we asked the peer to."""
+    """Return whether `more` streams may be added to `present`; `invited` means that we requested them."""
     options = core.options
     return more > 0 and present + more <= options.max_streams and (invited or options.allow_added_streams)
 

@@ -1,1 +1,1 @@
-"""What an association remembers: state and pure rules, a file for each subject. Nothing in here decides or sends."""
+"""The state of an association and its pure rules, a file for each subject. Nothing here decides or sends."""

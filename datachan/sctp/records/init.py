@@ -1,4 +1,4 @@
-"""INIT and INIT ACK: what ours say, whether the peer's are acceptable, and what follows from them for the State Cookie.
+"""INIT and INIT ACK: builds ours, checks the peer's, and derives the content of the State Cookie.
 
 These are pure rules of RFC 9260, section 5.1; `procedures/handshake` and `admission` act on them.
 """
@@ -62,7 +62,7 @@ def build_init(
         local_tag: the Initiate Tag.
         initial_tsn: the Initial TSN, 32 bits.
         local_random: our Random Number, if chunks are to be authenticated.
-        preservative: additional seconds of cookie life to ask for.
+        preservative: additional seconds of cookie life to request.
         types: the types of optional parameters to include.
     """
     parameters = [*extension_parameters(options, types), *address_parameters(options.local_addresses, None)]
@@ -159,7 +159,7 @@ def cookie_content(
     source: TransportAddress | None = None,
     local_random: bytes = b"",
 ) -> StateCookieContent:
-    """Return what to seal into the cookie that answers an INIT.
+    """Return the content of the cookie that answers an INIT.
 
     Args:
         options: our options.
@@ -169,7 +169,7 @@ def cookie_content(
         tie_tags: (local, peer's) Tie-Tag, zeros when no association exists.
         ports: (source, destination) of the packet with the INIT.
         now: monotonic seconds.
-        source: the address the packet with the INIT came from.
+        source: the source address of the packet with the INIT.
         local_random: the Random Number of our INIT ACK, if we ask for authentication.
     """
     outbound, inbound = negotiated_streams(options, init)
@@ -205,7 +205,7 @@ def content_of_init_ack(
     source: TransportAddress | None = None,
     local_random: bytes = b"",
 ) -> StateCookieContent:
-    """Return what a cookie holds, on the side that sent the INIT, or where signaling carried both INITs."""
+    """Return the content that the peer's cookie would have, on the side that sent INIT or after signaling."""
     return cookie_content(
         options,
         init_ack,

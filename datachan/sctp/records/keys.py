@@ -59,7 +59,7 @@ class KeyRing:
         keys: the keys by Shared Key Identifier.
         active: the identifier of the key that new messages are signed with.
         deactivated: identifiers of keys that nothing new is signed with.
-        retiring: those of them that queued or outstanding messages still use.
+        retiring: the deactivated keys that queued or outstanding messages still use.
     """
 
     __slots__ = ("active", "deactivated", "keys", "retiring")
@@ -149,7 +149,7 @@ class Authenticator:
         peer_vector: the peer's parameters, joined in the same way.
         local_chunks: the chunk types we accept only when they are authenticated.
         peer_chunks: the chunk types the peer accepts only when they are authenticated.
-        hmac_id: the algorithm the peer asked for.
+        hmac_id: the algorithm that the peer requires.
 
     Attributes:
         peer_key: the identifier of the key that the peer signed with last.

@@ -159,7 +159,7 @@ class Path:
 
     @property
     def measured_rto(self) -> float:
-        """The RTO that the measurements give, without back-off; the initial one before the first measurement."""
+        """The RTO by the measurements, without back-off; the initial one before the first measurement."""
         if self.srtt is None:
             return self.options.rto_initial
         return min(max(self.srtt + 4 * self.rttvar, self.options.rto_min), self.options.rto_max)

@@ -41,7 +41,7 @@ class Paths:
         return None if address is None else self._by_ip.get(address[0])
 
     def follow_source(self, address: TransportAddress) -> Path | None:
-        """Return the path that a packet with the right tag came from, after moving it to the packet's UDP port.
+        """Return the path of a packet with the correct tag, and move the path to the packet's UDP port.
 
         None when the IP address is not one of the peer's.
 

@@ -1,4 +1,4 @@
-"""The path MTU search of RFC 8899 for one path: it takes sizes, times and answers, and chooses the next probe's size.
+"""The path MTU search of RFC 8899 for one path: from sizes, times and answers it chooses the size of the next probe.
 
 It builds no packet and knows no chunk. Sizes are those of SCTP packets, common header included ("PLPMTU").
 
@@ -48,7 +48,7 @@ class PathMtu:
     """The search on one path.
 
     Args:
-        base: BASE_PLPMTU, the size that every path is expected to take.
+        base: BASE_PLPMTU, the size that every path is expected to carry.
         maximum: MAX_PLPMTU, the largest useful size; base or less for no search.
         overhead: bytes that lower layers put around a packet on this path, IP header included.
 
@@ -95,7 +95,7 @@ class PathMtu:
         self.reset(maximum, overhead)
 
     def reset(self, maximum: int, overhead: int) -> None:
-        """Forget what is known of the path. The arguments are the constructor's."""
+        """Discard all that is known of the path. The arguments are the constructor's."""
         self._maximum = maximum & ~3
         self._overhead = overhead
         self._ceiling = 1 << 16  # sizes from here on are known not to work
@@ -247,7 +247,7 @@ class PathMtu:
                 self._black_hole()
 
     def check_size(self, length: int, now: float) -> None:
-        """Probe the present size because packets of this length were lost repeatedly while others were delivered."""
+        """Probe the current size because packets of this length were lost repeatedly while others were delivered."""
         if (
             self.state == SEARCH_COMPLETE
             and self.size >= length > self._base
@@ -264,7 +264,7 @@ class PathMtu:
         Args:
             length: the length of the packet in bytes.
             now: monotonic seconds.
-            link: bytes of the longest packet the system takes, 0 if it did not say.
+            link: the longest packet that the system accepts, in bytes; 0 if unknown.
         """
         if self.state == DISABLED or length <= self._base:
             return
@@ -279,7 +279,7 @@ class PathMtu:
             self._choose(now)
 
     def _black_hole(self) -> None:
-        """Return to the base size, because the path no longer takes the present one.
+        """Return to the base size, because the path no longer carries the current one.
 
         RFC 8899, 4.3: "When the method detects that the current PLPMTU is not supported, DPLPMTUD sets a lower PLPMTU
         and a lower MPS." The first black hole may have been an outage. A second one at that size before

@@ -99,10 +99,10 @@ class Reassembly:
         return 0, 0
 
     def check_invariants(self) -> None:
-        """Raise AssertionError when the accounts do not balance; for tests."""
+        """Raise AssertionError if the counters are inconsistent; for tests."""
 
     def _deliver_next(self, stream: OrderedStream, message: MessageReceived, out: list[Event]) -> None:
-        """Deliver the message whose turn it is, and those that waited for it."""
+        """Deliver the next message in order, and those that waited for it."""
         out.append(message)
         stream.next_number += 1
         if stream.waiting:
@@ -123,7 +123,7 @@ class Reassembly:
             stream.next_number += 1
 
     def _skip_to(self, stream: OrderedStream, last: int, out: list[Event]) -> None:
-        """Deliver what waited up to this number, and stop waiting for the missing ones.
+        """Deliver the waiting messages up to this number, and skip the missing ones.
 
         RFC 3758, 3.6: "immediately make available for delivery stream sequence numbers earlier than or equal to the
         stream sequence number listed inside the FORWARD TSN."

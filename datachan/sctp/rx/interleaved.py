@@ -162,7 +162,7 @@ class InterleavedReassembly(Reassembly):
             self._deliver_part(stream, partial, chunk, out)
 
     def _start_partial(self, stream: InterleavedStream, chunk: IDataChunk) -> Partial:
-        """File a new incomplete message, so that skipping costs no more than it drops."""
+        """Create the record of an incomplete message, indexed so that skipping visits only what it drops."""
         unordered = chunk.unordered
         partial = stream.partials[chunk.mid << 1 | unordered] = Partial()
         mids = self._mids.get(chunk.stream_id << 1 | unordered)
@@ -308,7 +308,7 @@ class InterleavedReassembly(Reassembly):
         return self._uncounted, self._uncounted_pieces
 
     def check_invariants(self) -> None:
-        """Raise AssertionError when the accounts do not balance; for tests."""
+        """Raise AssertionError if the counters are inconsistent; for tests."""
         held = pieces = uncounted = 0
         for stream_id, stream in self._streams.items():
             check_waiting(stream)

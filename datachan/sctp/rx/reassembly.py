@@ -264,7 +264,7 @@ class ReassemblyQueue(Reassembly):
         return (0, 0) if run is None or not run.begins else (run.size + OVERHEAD * len(run.parts), len(run.parts))
 
     def check_invariants(self) -> None:
-        """Raise AssertionError when the accounts do not balance; for tests."""
+        """Raise AssertionError if the counters are inconsistent; for tests."""
         held = sum(run.size + OVERHEAD * len(run.parts) for run in self._by_start.values())
         if not set(self._by_start) <= set(self._starts):
             raise AssertionError("a run could never be skipped")

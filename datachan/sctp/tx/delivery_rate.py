@@ -15,7 +15,7 @@ class DeliveryRate:
     Attributes:
         delivered: chunk bytes delivered so far.
         delivered_at: when `delivered` last grew.
-        first_sent_at: when the first chunk of the present flight was sent.
+        first_sent_at: when the first chunk of the current flight was sent.
         app_limited_until: a value of `delivered`; samples of chunks sent below it measure the application rather than
             the path. 0 when the application keeps the path busy.
     """

@@ -244,7 +244,7 @@ class Flight:
             self._measured_at = now
 
     def check_invariants(self, in_flight: set[int], lost: set[int]) -> None:
-        """Raise AssertionError when the accounts do not balance; for tests.
+        """Raise AssertionError if the counters are inconsistent; for tests.
 
         Args:
             in_flight: the TSNs that are in flight here.

@@ -459,7 +459,7 @@ class OutstandingData:
         return self.cumulative_tsn_ack + 1
 
     def check_invariants(self) -> None:
-        """Raise AssertionError when the accounts do not balance; for tests."""
+        """Raise AssertionError if the counters are inconsistent; for tests."""
         payload = 0
         for flight in self.flights:
             here = {tsn: chunk for tsn, chunk in self._chunks.items() if chunk.flight is flight}

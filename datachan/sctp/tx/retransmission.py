@@ -200,9 +200,9 @@ class RetransmissionQueue:
         self._forward_tsn_due = self._probing = False
 
     def path_changed(self, options: AssociationOptions, now: float) -> None:
-        """Forget what was measured on the current path because its packets take another route.
+        """Discard the measurements of the current path because its packets take another route.
 
-        A backed-off T3-rtx says something about the old route only: what waits for it is retransmitted at once.
+        The back-off of T3-rtx belongs to the old route: data that waits for it is retransmitted at once.
         """
         current = self.current
         waiting = current.path.backed_off
@@ -263,7 +263,7 @@ class RetransmissionQueue:
         """Process a SACK.
 
         Args:
-            cumulative_tsn_ack: that of the SACK, unwrapped.
+            cumulative_tsn_ack: the Cumulative TSN Ack of the SACK, unwrapped.
             sack: the chunk.
             now: monotonic seconds.
 
@@ -284,7 +284,7 @@ class RetransmissionQueue:
         """Process the Cumulative TSN Ack of a SHUTDOWN chunk, which has no Gap Ack Blocks and no window.
 
         Args:
-            cumulative_tsn_ack: that of the chunk, unwrapped.
+            cumulative_tsn_ack: the Cumulative TSN Ack of the chunk, unwrapped.
             now: monotonic seconds.
 
         Returns:
@@ -549,7 +549,7 @@ class RetransmissionQueue:
         return writing.one_packet_now or writing.window_allows(now)
 
     def finish_packet(self, length: int, now: float) -> None:
-        """Finish a packet with DATA, which holds `length` bytes of chunks."""
+        """Finish a packet with DATA that contains `length` bytes of chunks."""
         self.packet += 1
         if self._by_packets:
             self._queue.start_packet()

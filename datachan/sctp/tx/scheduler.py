@@ -75,7 +75,7 @@ class StreamScheduler:
         self._drop_invalid()
 
     def start_packet(self) -> None:
-        """Note that pieces taken from now on go into another packet."""
+        """Record that the pieces taken from now on belong to another packet."""
 
     def set_priority(self, stream_id: int, priority: int) -> None:
         """Set the priority of a stream; each scheduler that uses priorities defines their meaning."""

@@ -1,7 +1,6 @@
 """The messages that the application has queued and that are not yet sent, per stream, cut into fragments on demand.
 
-This module knows messages and streams. It knows no TSNs and no windows, and not what becomes of a fragment once it was
-taken.
+This module knows messages and streams. It knows no TSNs, no windows, and no fragment once it was taken.
 """
 
 from __future__ import annotations
@@ -221,7 +220,7 @@ class SendQueue:
         return started - longest + size <= self.peer_window // 4
 
     def start_packet(self) -> None:
-        """Note that fragments taken from now on go into another packet."""
+        """Record that the fragments taken from now on belong to another packet."""
         self._scheduler.start_packet()
 
     def change_scheduler(self, scheduler: StreamScheduler) -> None:
@@ -484,7 +483,7 @@ class SendQueue:
             heapify(self._expiries)
 
     def check_invariants(self) -> None:
-        """Raise AssertionError when the accounts do not balance; for tests."""
+        """Raise AssertionError if the counters are inconsistent; for tests."""
         total = 0
         for stream_id, stream in self._streams.items():
             held = sum(message.remaining for message in stream.messages)

@@ -1,6 +1,6 @@
 """The error causes of ABORT and ERROR chunks (RFC 9260, 3.3.10): convert them to bytes, values and text.
 
-This module knows what each cause carries. The association decides when to send one.
+This module knows the contents of each cause. The association decides when to send one.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ def parse_causes_untrusted(data: bytes, start: int, end: int) -> list[ErrorCause
 
 
 def describe(cause: ErrorCause) -> str:
-    """Return a short, printable sentence about a cause, whatever bytes the peer put into it."""
+    """Return a short, printable sentence about a cause, for any bytes that the peer put into it."""
     name = CAUSE_NAMES.get(cause.code, f"Unknown error cause {cause.code}")
     detail = _detail(cause)
     return f"{name}: {detail}" if detail else name

@@ -138,7 +138,7 @@ class UserDataChunk(Chunk):
         unordered: the U bit.
         beginning: the B bit, the first fragment.
         ending: the E bit, the last fragment.
-        immediate: the I bit; the sender asks for a SACK without delay.
+        immediate: the I bit; the sender requests a SACK without delay.
     """
 
     __slots__ = ("beginning", "data", "ending", "immediate", "stream_id", "tsn", "unordered")

@@ -326,7 +326,7 @@ class SuccessIndication(Parameter):
 
 @dataclass(frozen=True, slots=True)
 class OutgoingSsnResetRequest(Parameter):
-    """A request to reset streams the sender sends on; an empty list means all of them (RFC 6525, 4.1)."""
+    """A request to reset outgoing streams of the sender; an empty list means all of them (RFC 6525, 4.1)."""
 
     type = OUTGOING_SSN_RESET_REQUEST
     request_sequence_number: int
@@ -342,7 +342,7 @@ class OutgoingSsnResetRequest(Parameter):
 
 @dataclass(frozen=True, slots=True)
 class IncomingSsnResetRequest(Parameter):
-    """A request to reset streams the receiver sends on; an empty list means all of them (RFC 6525, 4.2)."""
+    """A request to reset outgoing streams of the receiver; an empty list means all of them (RFC 6525, 4.2)."""
 
     type = INCOMING_SSN_RESET_REQUEST
     request_sequence_number: int
