@@ -28,6 +28,7 @@ from datachan.sctp import (
     StreamProgress,
     make_init,
 )
+from datachan.sctp.wire.packet import serialize_packet
 
 # Header, explicit nonce and tag of a DTLS 1.2 record with AES-GCM. Our other suites and DTLS 1.3 add less.
 RECORD_OVERHEAD: Final = 13 + 8 + 16
@@ -351,6 +352,7 @@ class Stack:
                 else:
                     # draft-hancke-tsvwg-snap: "both endpoints SHOULD consider the SCTP association to be in the
                     # ESTABLISHED state, as described in Section 4 of RFC9260, once the DTLS handshake finishes."
+                    self._capture_inits(self._inits)
                     self.association.connect_negotiated(self._inits.local, self._inits.remote, now)
                     self._after_association(now)
         messages = self.dtls.messages()
@@ -362,6 +364,17 @@ class Stack:
         for event in events:
             if isinstance(event, (DtlsClosed, DtlsFailed)):
                 self._dtls_ended(event, now)
+
+    def _capture_inits(self, inits: SessionInits) -> None:
+        """Write the INITs that signaling carried into the capture, as the packets that a handshake would have sent.
+
+        Readers of the capture need them to match both directions, and to know what was negotiated.
+        """
+        if self._tap is not None:
+            options = self.association.options
+            sent, received = (chunk + bytes(-len(chunk) % 4) for chunk in (inits.local, inits.remote))
+            self._tap.sent([serialize_packet(options.local_port, options.remote_port, 0, [sent])])
+            self._tap.received([serialize_packet(options.remote_port, options.local_port, 0, [received])])
 
     def _after_association(self, now: float) -> bool:
         """Process the association's events; return whether they may have caused new packets."""

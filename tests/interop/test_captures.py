@@ -11,7 +11,7 @@ from tests.interop.browsers import Browser
 from tests.interop.conftest import browser, situations
 from tests.interop.link import linked, serve_page
 from tests.interop.test_aiortc import meet
-from tests.pairs import soon
+from tests.pairs import configuration, pair, soon
 from tests.tshark import assert_flawless, fields
 
 __all__ = ["browser"]  # a fixture
@@ -39,6 +39,21 @@ async def test_with_aiortc(we_offer: bool, tmp_path: Path, monkeypatch: pytest.M
     seen = await asyncio.to_thread(fields, path, ["frame.packet_flags_direction", "sctp.verification_tag"])
     assert {direction for direction, _ in seen} == DIRECTIONS
     assert len({tag for _, tag in seen} - {"0x00000000"}) == 2
+
+
+async def test_between_two_peers_whose_descriptions_carried_the_inits(tmp_path: Path) -> None:
+    path = tmp_path / "run.pcapng"
+    async with pair(a_configuration=configuration(trace=path)) as connected:
+        connected.a_channel.send("hello")
+        assert await soon(anext(connected.z_channel)) == "hello"
+    types = await asyncio.to_thread(assert_flawless, path)
+    assert types[INIT] == 2
+    assert COOKIE_ECHO not in types
+    wanted = ["frame.packet_flags_direction", "sctp.verification_tag", "sctp.init_initiate_tag"]
+    [(_, zero, ours), (_, _, theirs), *others] = await asyncio.to_thread(fields, path, wanted)
+    assert zero == "0x00000000"
+    tags = {"0x00000001": ours, "0x00000002": theirs}  # a packet that we receive has the tag of our INIT
+    assert {(direction, tag) for direction, tag, _ in others} == set(tags.items())
 
 
 @pytest.mark.parametrize("browser", situations("as-a-user"), indirect=True, scope="module")
