@@ -26,9 +26,13 @@ from .records import (
     MAX_MESSAGE,
     NONCE_AND_TAG_LENGTH,
     TAG_LENGTH,
+    UNEXPECTED_MESSAGE,
     Batch,
     batches_untrusted,
+    client_random_untrusted,
+    describe_alert,
     pack_records,
+    screen_untrusted,
     split_records,
 )
 from .verifier import PeerVerifier
@@ -57,6 +61,11 @@ _MAX_EARLY_BATCHES: Final = 8
 
 # At least the bytes of header, explicit nonce and tag (37 with AES-GCM).
 _RECORD_OVERHEAD: Final = 64
+
+# A record in the clear needs no key, so anybody on the path, or with a forged source address, can end a handshake.
+MAX_RESTARTS: Final = 5
+RESTART_TIMEOUT: Final = 10.0  # seconds that a handshake has to complete after an alert or a restart
+STALLED: Final = 0.5  # seconds without progress after which a server begins again with a client's new ClientHello
 
 # RFC 9147, 4.4 sets no minimum; IPv4 delivers 576 bytes everywhere, and OpenSSL needs at least 208.
 MIN_MTU: Final = 256
@@ -152,7 +161,13 @@ class DtlsConnection:
         self.local_certificate = certificate
         self.version = ""
         self.cipher = ""
+        self._remote_fingerprints = remote_fingerprints
         self._verifier = PeerVerifier(remote_fingerprints)
+        self._restarts = 0
+        self._first_failure = ""
+        self._client_random = b""
+        self._next_number = 0
+        self._progress_at = now
         self._mtu = mtu
         self._handshake_timeout = handshake_timeout
         self._handshake_deadline: float | None = now + handshake_timeout
@@ -194,6 +209,8 @@ class DtlsConnection:
         """
         if self.state is DtlsState.CLOSED or self.state is DtlsState.FAILED:
             return
+        if self._handshake_deadline is not None:
+            datagrams = self._screen_untrusted(datagrams, now)
         for batch in batches_untrusted(datagrams, _READ_LIMIT, self._shortest_sealed):
             if self._handshake_deadline is None:
                 self._open(batch, now)
@@ -323,12 +340,83 @@ class DtlsConnection:
             self._collect_output()
             self._rearm(now)
         except SSL.Error as error:
-            # The output includes the alert that informs the peer.
-            self._collect_output()
-            self._fail(self._verifier.refusal or f"the DTLS handshake failed: {_describe(error)}")
+            if self._verifier.refusal:
+                self._collect_output()  # the alert that informs the peer
+                self._fail(self._verifier.refusal)
+            else:
+                self._restart_handshake(f"the DTLS handshake failed: {_describe(error)}", now)
         else:
             self._collect_output()
             self._finish_handshake(now)
+
+    def _screen_untrusted(self, datagrams: Sequence[bytes], now: float) -> list[bytes]:
+        """Return the datagrams of a handshake without alerts; begin again where the peer has begun again."""
+        screened: list[bytes] = []
+        for datagram in datagrams:
+            rest, self._next_number, alert = screen_untrusted(datagram, self._next_number)
+            if alert:
+                self._handle_alert(alert, now)
+            hello = b"" if self.is_client else client_random_untrusted(rest)
+            if hello:
+                self._handle_client_hello(hello, now)
+            elif rest and self._restarts and self.state is DtlsState.NEW:
+                # The client goes on with the handshake that ended here. It begins again when it gets an alert.
+                self._output.append(UNEXPECTED_MESSAGE)
+                continue
+            elif rest:
+                self._progress_at = now
+            screened.append(rest)
+        return screened
+
+    def _handle_alert(self, alert: int, now: float) -> None:
+        """Remember a fatal alert in the clear, which may be forged; begin again as a client that has stalled."""
+        reason = f"the peer ended the DTLS handshake: {describe_alert(alert)}"
+        if self.is_client and now - self._progress_at >= STALLED:
+            self._restart_handshake(reason, now)
+        else:
+            self._expect_end(reason, now)
+
+    def _handle_client_hello(self, random: bytes, now: float) -> None:
+        """Begin again with a client that has begun again, if the present handshake has stalled."""
+        stalled = now - self._progress_at >= STALLED
+        if random != self._client_random and self._client_random and stalled and self._restarts < MAX_RESTARTS:
+            self._renew()
+        if self.state is DtlsState.NEW:
+            self._client_random = random
+            self._progress_at = now
+
+    def _expect_end(self, reason: str, now: float) -> None:
+        """Give the handshake `RESTART_TIMEOUT` to complete, because a record in the clear says that it has failed."""
+        self._first_failure = self._first_failure or reason
+        if self._handshake_deadline is not None:
+            self._handshake_deadline = min(self._handshake_deadline, now + RESTART_TIMEOUT)
+
+    def _restart_handshake(self, reason: str, now: float) -> None:
+        """Start the handshake again, because a record in the clear may be forged; fail after `MAX_RESTARTS`.
+
+        RFC 9147, 4.5.2: "In general, invalid records SHOULD be silently discarded, thus preserving the association".
+        OpenSSL ends the handshake instead. A server of this kind notices the new ClientHello.
+        """
+        self._expect_end(reason, now)
+        if self._restarts >= MAX_RESTARTS:
+            self._fail(self._first_failure)
+            return
+        self._renew()
+        if self.is_client:
+            self.state = DtlsState.CONNECTING
+            self._do_handshake(now)
+
+    def _renew(self) -> None:
+        """Replace OpenSSL's session by a new one, which has received nothing."""
+        self._restarts += 1
+        self._client_random = b""
+        self._next_number = 0
+        self._early.clear()
+        self._output.clear()
+        self._retransmission_deadline = None
+        self._verifier = PeerVerifier(self._remote_fingerprints)
+        self._tls = _openssl_connection(self.local_certificate, self.is_client, self._verifier, self._mtu)
+        self.state = DtlsState.NEW
 
     def _finish_handshake(self, now: float) -> None:
         # OpenSSL called the verifier during the handshake. Without its approval there is no session.
@@ -430,6 +518,8 @@ class DtlsConnection:
         self._retransmission_deadline = None if remaining is None else now + remaining
 
     def _timeout_reason(self) -> str:
+        if self._first_failure:
+            return self._first_failure
         seconds = f"{self._handshake_timeout:g} s"
         if not self._peer_answered:
             return f"no DTLS packet arrived from the peer within {seconds}"

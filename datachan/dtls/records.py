@@ -13,7 +13,37 @@ from collections.abc import Iterable
 from typing import Final
 
 HEADER_LENGTH: Final = 13
+ALERT: Final = 21
+HANDSHAKE: Final = 22
 APPLICATION_DATA: Final = 23
+
+_CLIENT_HELLO: Final = 1
+_HANDSHAKE_HEADER_LENGTH: Final = 12
+_RANDOM_LENGTH: Final = 32
+
+_FATAL: Final = 2
+
+UNEXPECTED_MESSAGE: Final = bytes((ALERT, 0xFE, 0xFD)) + bytes(8) + bytes((0, 2, _FATAL, 10))
+"""A record with the alert of a server that receives the middle of a handshake."""
+
+_ALERTS: Final = {
+    10: "unexpected message",
+    40: "handshake failure",
+    42: "bad certificate",
+    43: "unsupported certificate",
+    44: "certificate revoked",
+    45: "certificate expired",
+    46: "certificate unknown",
+    47: "illegal parameter",
+    48: "unknown ca",
+    49: "access denied",
+    50: "decode error",
+    51: "decrypt error",
+    70: "protocol version",
+    71: "insufficient security",
+    80: "internal error",
+}
+_CERTIFICATE_ALERTS: Final = frozenset({42, 43, 44, 45, 46, 48, 49})
 
 # RFC 6347, 4.1: a fragment's length "should not exceed 2^14". Sealing adds at most 256 bytes in DTLS 1.3, and 24 with
 # our cipher suites in DTLS 1.2.
@@ -227,3 +257,49 @@ def _cut_untrusted(datagram: bytes, limit: int, shortest_sealed: int, batches: l
         start = end
     if start > batch_start:
         batches.append(Batch(datagram[batch_start:start], count, others))
+
+
+def screen_untrusted(datagram: bytes, number: int) -> tuple[bytes, int, int]:
+    """Remove from a datagram of a handshake what anybody can forge to end it: alerts, and high record numbers.
+
+    Records in the clear are renumbered. Otherwise one forged record with a high number would make OpenSSL discard
+    all that follow as replayed. Their order does not depend on the number, as handshake messages have their own.
+
+    Args:
+        datagram: a datagram.
+        number: the number of its first record in the clear.
+
+    Returns:
+        The screened datagram, the number of the next record, and the description of a fatal alert, 0 for none.
+    """
+    kept: list[bytes] = []
+    description = start = 0
+    while end := record_end_untrusted(datagram, start):
+        if is_unified_header(datagram[start]) or datagram[start + 3] or datagram[start + 4]:
+            kept.append(datagram[start:end])
+        elif datagram[start] != ALERT:
+            kept += (datagram[start : start + 5], number.to_bytes(6, "big"), datagram[start + 11 : end])
+            number += 1
+        elif end - start == HEADER_LENGTH + 2 and datagram[start + HEADER_LENGTH] == _FATAL:
+            description = datagram[end - 1]
+        start = end
+    return b"".join(kept), number, description
+
+
+def client_random_untrusted(datagram: bytes) -> bytes:
+    """Return the random bytes of the ClientHello that a datagram begins with; empty if it begins with none."""
+    body = HEADER_LENGTH + _HANDSHAKE_HEADER_LENGTH
+    if len(datagram) < body + 2 + _RANDOM_LENGTH or datagram[0] != HANDSHAKE or datagram[3:5] != b"\0\0":
+        return b""
+    is_first_fragment = datagram[HEADER_LENGTH + 6 : HEADER_LENGTH + 9] == bytes(3)
+    if datagram[HEADER_LENGTH] != _CLIENT_HELLO or not is_first_fragment:
+        return b""
+    return datagram[body + 2 : body + 2 + _RANDOM_LENGTH]
+
+
+def describe_alert(description: int) -> str:
+    """Return an alert description (RFC 5246, 7.2) as text."""
+    name = _ALERTS.get(description, f"alert {description}")
+    if description in _CERTIFICATE_ALERTS:
+        return f"the peer rejected our certificate; it may have received another fingerprint by signaling ({name})"
+    return name

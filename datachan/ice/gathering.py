@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
-import logging
 import random
 import socket
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -27,10 +26,11 @@ from datachan.ice.protocol import IceProtocol
 from datachan.ice.relay import RelayLink, TurnStreamClient, TurnUdpClient, connect_turn_stream, connect_turn_udp
 from datachan.ice.server_errors import Failure, IceServerError, NoAddressInFamily, server_errors
 from datachan.ice.servers import ServerAddress
+from datachan.log_rate import get_limited_logger
 from datachan.name_lookup import look_up
 from datachan.udp import UdpSocket, has_reader_support, source_of_default_route
 
-logger = logging.getLogger("datachan.ice")
+logger = get_limited_logger("datachan.ice")
 
 LOOPBACK_ADDRESSES: Final = ("127.0.0.1", "::1")
 _MAX_HOST_ADDRESSES: Final = 32
