@@ -247,12 +247,22 @@ class IceTransport:
         """Whether gathering is complete."""
         return self._gathering is not None and self._gathering.done()
 
+    @property
+    def gathering_state(self) -> str:
+        """The state of gathering: W3C's RTCIceGatheringState."""
+        return "new" if self._gathering is None else "complete" if self.gathered else "gathering"
+
     # the peer
 
     @property
     def remote_candidates(self) -> list[IceCandidate]:
         """The candidates that the peer has signaled, as it wrote them."""
         return self._remote_candidates[:]
+
+    @property
+    def remote_username_fragment(self) -> str | None:
+        """The peer's username fragment; None before `set_remote`."""
+        return self._agent.remote_username
 
     def set_remote(self, username_fragment: str, password: str, *, lite: bool = False) -> None:
         """Set the peer's a=ice-ufrag and a=ice-pwd, and whether its description has a=ice-lite."""

@@ -65,6 +65,10 @@ class Negotiation:
         offering = self.signaling.state in {STABLE, HAVE_LOCAL_OFFER, HAVE_REMOTE_PRANSWER}
         return "offer" if offering else "answer"
 
+    def withdraws_offer(self, description_type: str) -> bool:
+        """Return whether setting such a description of the peer withdraws our pending offer."""
+        return self.signaling.state == HAVE_LOCAL_OFFER and description_type in {"offer", "rollback"}
+
     # -- creating ------------------------------------------------------------------------------------------------------
 
     def create_offer(self, local: LocalData | None) -> RTCSessionDescription:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from types import TracebackType
 from typing import Any
 
@@ -16,6 +17,7 @@ from datachan.sdp import IceCandidate, RTCIceCandidate, SessionDescription
 from datachan.stack import StackClosed, StackConnected
 
 from .added_candidate import read_candidate
+from .candidate_events import CandidateEvents
 from .channel_options import channel_options
 from .configuration import RTCConfiguration, changed_configuration, check_configuration, copied_configuration
 from .connection_attributes import ConnectionAttributes
@@ -23,6 +25,7 @@ from .errors import InvalidStateError, OperationError
 from .event_target import EventHandler
 from .ice_error_event import RTCPeerConnectionIceErrorEvent
 from .negotiation import check_description
+from .operations_chain import OperationsChain
 from .peer_transport import PeerTransport, TransportCallbacks
 from .rtc_certificate import RTCCertificate
 from .rtc_data_channel import RTCDataChannel
@@ -64,9 +67,10 @@ class RTCPeerConnection(ConnectionAttributes):
 
     def __init__(self, configuration: RTCConfiguration | dict[str, Any] | None = None) -> None:
         super().__init__(check_configuration(configuration))
-        self._operations = asyncio.Lock()
-        self._restart_wanted = False
-        self._negotiation_needed = False
+        self._operations = OperationsChain(self._needs_negotiation, self._emit_negotiation_needed)
+        self._candidates = CandidateEvents(self._emit_candidate)
+        # W3C WebRTC, 4.4.1: [[LocalIceCredentialsToReplace]], as the username fragments.
+        self._fragments_to_replace: frozenset[str] = frozenset()
         self._teardown: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
@@ -116,7 +120,7 @@ class RTCPeerConnection(ConnectionAttributes):
             label, maxPacketLifeTime, maxRetransmits, ordered, protocol, negotiated, id, priority
         )
         channel = self._channels.create(**parameters)
-        self._update_negotiation_needed()
+        self._operations.update_negotiation_needed()
         return channel
 
     # -- offer and answer ----------------------------------------------------------------------------------------------
@@ -130,7 +134,7 @@ class RTCPeerConnection(ConnectionAttributes):
         Raises:
             InvalidStateError: an offer of the peer has no answer yet, or the connection is closed.
         """
-        async with self._operations:
+        async with self._operations.operation():
             self._check_open()
             # W3C WebRTC, 4.4.2: an offer can be created in "stable" and "have-local-offer" only.
             if self.signalingState not in {STABLE, HAVE_LOCAL_OFFER}:
@@ -143,7 +147,7 @@ class RTCPeerConnection(ConnectionAttributes):
         Raises:
             InvalidStateError: there is no offer to answer, or the connection is closed.
         """
-        async with self._operations:
+        async with self._operations.operation():
             return self._create_answer()
 
     async def setLocalDescription(
@@ -151,7 +155,9 @@ class RTCPeerConnection(ConnectionAttributes):
     ) -> None:
         """Set our description and gather our candidates; an answer also starts to connect.
 
-        Each candidate is emitted as `icecandidate`. When the call returns, `localDescription` holds all candidates.
+        Each candidate is emitted as `icecandidate`. When the call returns, `localDescription` holds all candidates. The
+        call returns earlier if another description replaces this one. `negotiationneeded` is emitted after the call. So
+        are the candidates, if the call creates the description: they must not reach the peer before the description.
 
         Args:
             sessionDescription: the result of `createOffer` or `createAnswer`, or a dictionary. Without it, or with an
@@ -161,16 +167,21 @@ class RTCPeerConnection(ConnectionAttributes):
             InvalidStateError: a description of that type cannot be set now, or the connection is closed.
             InvalidModificationError: the description was changed after it was created.
         """
-        async with self._operations:
-            self._check_open()
-            given = sessionDescription
-            # W3C WebRTC, 4.4.2: without a type, the signaling state decides.
-            if given is None or (isinstance(given, Mapping) and "type" not in given):
-                sdp = "" if given is None else given.get("sdp", "")
-                given = RTCSessionDescription(sdp, self._negotiation.implicit_type())
-            gather = self._set_local(check_description(given))
-        if gather:
-            await self._gather()
+        with self._operations.call():
+            async with self._operations.operation():
+                self._check_open()
+                given = sessionDescription
+                implicit = given is None or not (given if isinstance(given, Mapping) else vars(given)).get("sdp")
+                # W3C WebRTC, 4.4.2: without a type, the signaling state decides.
+                if given is None or (isinstance(given, Mapping) and "type" not in given):
+                    sdp = "" if given is None else given.get("sdp", "")
+                    given = RTCSessionDescription(sdp, self._negotiation.implicit_type())
+                description = check_description(given)
+                await self._operations.release_callers()
+                gather = self._set_local(description)
+            if gather:
+                with self._candidates.held() if implicit else nullcontext():
+                    await self._operations.wait_unless_superseded(self._gather())
 
     async def setRemoteDescription(self, sessionDescription: RTCSessionDescription | Mapping[str, str]) -> None:
         """Set the peer's description; an answer also starts to connect.
@@ -183,8 +194,10 @@ class RTCPeerConnection(ConnectionAttributes):
             OperationError: the description requests something that is not supported.
         """
         description = check_description(sessionDescription)
-        async with self._operations:
+        async with self._operations.operation():
             self._check_open()
+            if self._negotiation.withdraws_offer(description.type):
+                await self._operations.release_callers()
             self._set_remote(description)
 
     async def addIceCandidate(
@@ -203,24 +216,31 @@ class RTCPeerConnection(ConnectionAttributes):
             OperationError: the candidate belongs to no section or ICE generation of the remote description.
         """
         parsed = read_candidate(candidate)
-        async with self._operations:
+        async with self._operations.operation():
             self._check_open()
-            remote = self._negotiation.signaling.remote
+            remote = self._negotiation.signaling.remote_with(parsed.username_fragment)
             if remote is None:
                 raise InvalidStateError("a candidate can be added only after setRemoteDescription")
-            if not parsed.belongs_to_data(remote.parsed):
+            data = remote.parsed.data
+            if not parsed.belongs_to_data(remote.parsed) or data is None or data.transport is None:
                 return
             remote.add_candidate(parsed.candidate)
-            if self._transport is not None and self._transport.started:
+            if self._transport is not None:
                 self._transport.add_remote_candidates(
-                    [] if parsed.candidate is None else [parsed.candidate], complete=parsed.candidate is None
+                    data.transport.ice_ufrag,
+                    [] if parsed.candidate is None else [parsed.candidate],
+                    complete=parsed.candidate is None,
                 )
 
     def restartIce(self) -> None:
-        """Request an ICE restart with the next offer, and emit `negotiationneeded`."""
-        if self._transport is not None and self._transport.started and self._over is None and self._closing is None:
-            self._restart_wanted = True
-            self._update_negotiation_needed()
+        """Request an ICE restart with the next offer, and emit `negotiationneeded`.
+
+        The request is remembered until a negotiation has replaced the ICE credentials of the present descriptions.
+        Without a description there is nothing to restart.
+        """
+        if self._over is None and self._closing is None:
+            self._fragments_to_replace = self._negotiation.signaling.local_fragments
+            self._operations.update_negotiation_needed()
 
     # -- statistics, configuration, end --------------------------------------------------------------------------------
 
@@ -321,8 +341,10 @@ class RTCPeerConnection(ConnectionAttributes):
             )
             return self._negotiation.create_offer(None)
         transport = self._open_transport()
-        if (restart or self._restart_wanted) and transport.started:
+        if (restart and self._negotiation.signaling.local_fragments) or self._fragments_to_replace:
             transport.prepare_restart()
+        elif self.signalingState == STABLE:
+            transport.cancel_restart()
         return self._negotiation.create_offer(transport.local_data())
 
     def _create_answer(self) -> RTCSessionDescription:
@@ -334,6 +356,8 @@ class RTCPeerConnection(ConnectionAttributes):
         if transport.is_new_generation(data.transport):
             # RFC 8839, 4.4.1.1.1: ICE restarts when the ufrag and pwd in the offer change; the answer's change, too.
             transport.prepare_restart()
+        else:
+            transport.cancel_restart()
         return self._negotiation.create_answer(transport.local_data(), transport.setup)
 
     def _set_local(self, given: RTCSessionDescription) -> bool:
@@ -395,7 +419,10 @@ class RTCPeerConnection(ConnectionAttributes):
             raise OperationError("the peer's certificate cannot change while connected")
         # The a=setup is ignored, because the DTLS association keeps its roles. A passive Firefox answers the actpass of
         # an ICE restart with active, and stays passive.
-        if kind != "offer" and transport.is_new_generation(data.transport) != transport.restarting:
+        pending = self._negotiation.signaling.pending_local
+        ours = None if pending is None or pending.parsed.data is None else pending.parsed.data.transport
+        restarts = ours is not None and transport.is_prepared(ours)
+        if kind != "offer" and transport.is_new_generation(data.transport) != restarts:
             raise OperationError("only one of offer and answer restarts ICE")
 
     def _roll_back(self, side: str) -> None:
@@ -403,42 +430,38 @@ class RTCPeerConnection(ConnectionAttributes):
         before = signaling.state
         signaling.roll_back(side)
         if self._transport is not None:
-            self._transport.cancel_restart()
+            self._transport.roll_back()
         if signaling.current_local is None or signaling.current_local.parsed.data is None:
             self._channels.sctp = None
         self._signaling_changed(before)
+        if self._transport is not None and self._transport.gathering_state != self._ice_gathering_state:
+            self._gathering_changed(self._transport.gathering_state)
 
     def _signaling_changed(self, before: str) -> None:
+        signaling = self._negotiation.signaling
+        if signaling.state == STABLE and not self._fragments_to_replace & signaling.local_fragments:
+            self._fragments_to_replace = frozenset()
         if self.signalingState != before:
             self.emit("signalingstatechange")
         if self.signalingState == STABLE:
-            self._negotiation_needed = False
-            self._update_negotiation_needed()
+            self._operations.clear_negotiation_needed()
+            self._operations.update_negotiation_needed()
 
     def _show_sctp(self, description: SessionDescription) -> None:
         if self._channels.sctp is None and self._transport is not None and description.data is not None:
             self._channels.sctp = RTCSctpTransport(self._transport, description.data.mid)
 
-    def _update_negotiation_needed(self) -> None:
-        if self._negotiation_needed or self.signalingState != STABLE or not self._needs_negotiation():
-            return
-        self._negotiation_needed = True
-        try:
-            asyncio.get_running_loop().call_soon(self._emit_negotiation_needed)
-        except RuntimeError:  # no event loop runs yet, so no callback can wait for the event
-            return
-
     def _needs_negotiation(self) -> bool:
-        if self._restart_wanted:
+        if self.signalingState != STABLE or self._over is not None:
+            return False
+        if self._fragments_to_replace:
             return True
         current = self._negotiation.signaling.current_local
         return self._channels.created > 0 and (current is None or current.parsed.data is None)
 
     def _emit_negotiation_needed(self) -> None:
-        if not self._negotiation_needed or self.signalingState != STABLE:
-            return
         answered = self._negotiation.signaling.current_local is not None
-        if not self.emit("negotiationneeded") and answered and not self._restart_wanted:
+        if not self.emit("negotiationneeded") and answered and not self._fragments_to_replace:
             _log.warning(
                 "%r: its channels open after another offer and answer, as the latest have no data section;"
                 " handle negotiationneeded, or create a channel before the first offer",
@@ -452,8 +475,8 @@ class RTCPeerConnection(ConnectionAttributes):
             return
         if not self._transport.gathered and self._ice_gathering_state != "gathering":
             self._gathering_changed("gathering")
-        await self._transport.gather()
-        self._gathered()
+        if await self._transport.gather():
+            self._gathered()
 
     def _connect(self, *, is_offerer: bool) -> None:
         """Connect with the local and remote data sections, or apply their changes to the connection."""
@@ -468,14 +491,16 @@ class RTCPeerConnection(ConnectionAttributes):
         if not transport.started:
             # RFC 8445, 6.1.1: the peer of a lite agent is controlling.
             controlling = is_offerer or theirs.transport.ice_lite
-            transport.connect(theirs, controlling=controlling, is_dtls_client=(answer.setup == "active") != is_offerer)
-        elif transport.restarting:
-            self._restart_wanted = False
+            is_dtls_client = (answer.setup == "active") != is_offerer
+            transport.connect(ours.transport, theirs, controlling=controlling, is_dtls_client=is_dtls_client)
+        elif transport.is_prepared(ours.transport):
             transport.restart(theirs)
         else:
             transport.update_remote(theirs)
         transport.add_remote_candidates(
-            [*theirs.candidates, *remote.candidates], complete=theirs.end_of_candidates or remote.complete
+            theirs.transport.ice_ufrag,
+            [*theirs.candidates, *remote.candidates],
+            complete=theirs.end_of_candidates or remote.complete,
         )
         self._update_connection_state()
 
@@ -504,23 +529,29 @@ class RTCPeerConnection(ConnectionAttributes):
         if reason is not None:
             _log.warning("%r: ICE failed: %s", self, reason)
 
-    def _local_candidate(self, candidate: IceCandidate | None) -> None:
+    def _local_candidate(self, username_fragment: str, candidate: IceCandidate | None) -> None:
+        signaling = self._negotiation.signaling
+        local = signaling.local_with(username_fragment)
+        if local is None:
+            return
         if candidate is None:
-            self._gathered()
+            if local is signaling.local:
+                self._gathered()
             return
-        local = self._negotiation.signaling.local
-        data = None if local is None else local.parsed.data
-        if local is None or data is None or data.transport is None:
-            return
-        self.emit(
-            "icecandidate",
-            RTCIceCandidate.from_ice(
-                candidate,
-                sdpMid=data.mid,
-                sdpMLineIndex=local.parsed.data_index,
-                usernameFragment=data.transport.ice_ufrag,
-            ),
+        data = local.parsed.data
+        ours = RTCIceCandidate.from_ice(
+            candidate,
+            sdpMid=None if data is None else data.mid,
+            sdpMLineIndex=local.parsed.data_index,
+            usernameFragment=username_fragment,
         )
+        self._candidates.emit(ours)
+
+    def _emit_candidate(self, candidate: RTCIceCandidate | None) -> None:
+        """Emit a candidate, unless its description was rolled back or the connection is closed."""
+        fragment = None if candidate is None else candidate.usernameFragment
+        if self._closing is None and (fragment is None or self._negotiation.signaling.local_with(fragment) is not None):
+            self.emit("icecandidate", candidate)
 
     def _ice_server_failed(self, error: IceServerError) -> None:
         if self._closing is None:
@@ -530,7 +561,7 @@ class RTCPeerConnection(ConnectionAttributes):
     def _gathered(self) -> None:
         if self._ice_gathering_state != "complete" and self._closing is None:
             self._gathering_changed("complete")
-            self.emit("icecandidate", None)
+            self._candidates.emit(None)
 
     def _gathering_changed(self, state: str) -> None:
         self._ice_gathering_state = state

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from datachan.dcep import DataChannels
@@ -42,7 +44,7 @@ class TransportCallbacks:
 
     Attributes:
         on_ice_state_change: called when `PeerTransport.ice_state` may have changed.
-        on_local_candidate: called with each of our candidates, and with None after the last one.
+        on_local_candidate: called with our username fragment and each of our candidates, and None after the last one.
         on_server_error: called with each failure of a STUN or TURN server.
         on_selected_pair_change: called when ICE has selected a pair, or another one.
         on_stack_start: called when the DTLS handshake starts.
@@ -52,7 +54,7 @@ class TransportCallbacks:
     """
 
     on_ice_state_change: Callable[[], None]
-    on_local_candidate: Callable[[IceCandidate | None], None]
+    on_local_candidate: Callable[[str, IceCandidate | None], None]
     on_server_error: Callable[[IceServerError], None]
     on_selected_pair_change: Callable[[], None]
     on_stack_start: Callable[[], None]
@@ -90,7 +92,6 @@ class PeerTransport:
         self.selected_pair_changes = 0
         self._tls_id = os.urandom(16).hex()
         self._tap = self._open_tap()
-        self._gathering = False
         self._connecting: asyncio.Task[None] | None = None
         self._driver: Driver[bytes, object] | None = None
         self._stack_closed = asyncio.Event()
@@ -100,6 +101,8 @@ class PeerTransport:
         self.stack: Stack | None = None
         self.is_dtls_client: bool | None = None
         self.ice = self._make_ice()
+        # Of an ICE restart: the transport of a description to be agreed upon, and the one that looks for a path.
+        self._prepared_ice: IceTransport | None = None
         self._next_ice: IceTransport | None = None
         self._old_ice: IceTransport | None = None
         self._old_ice_timer: asyncio.TimerHandle | None = None
@@ -131,13 +134,15 @@ class PeerTransport:
             self._local_init = SessionInits.make(self._sctp_options(5000), os.urandom)
         return self._local_init
 
-    async def gather(self) -> None:
-        """Gather our candidates. Canceling the call does not stop gathering, as the description is already set."""
-        self._gathering = True
-        try:
-            await self._negotiated_ice.gather()
-        except (IceError, OSError):
-            return  # the state of ICE is FAILED, with the reason
+    async def gather(self) -> bool:
+        """Gather our candidates; return False if the description was rolled back or replaced meanwhile.
+
+        Canceling the call does not stop gathering, as the description is already set.
+        """
+        ice = self._negotiated_ice
+        with suppress(IceError, OSError):  # the state of ICE is FAILED then, with the reason
+            await ice.gather()
+        return ice is self._negotiated_ice
 
     @property
     def gathered(self) -> bool:
@@ -146,16 +151,19 @@ class PeerTransport:
 
     def local_candidates(self, ufrag: str) -> tuple[list[IceCandidate], bool]:
         """Return our candidates of an ICE generation so far, and whether gathering is complete."""
-        ice = self._next_ice if self._next_ice is not None and self._next_ice.username_fragment == ufrag else self.ice
+        ice = next((ice for ice in self._generations if ice.username_fragment == ufrag), self.ice)
         return ice.local_candidates, ice.gathered
 
-    def add_remote_candidates(self, candidates: Sequence[IceCandidate], *, complete: bool) -> None:
-        """Add candidates of the peer, and the end of its candidates if `complete`."""
-        for candidate in candidates:
-            if candidate.usable:
-                self._negotiated_ice.add_remote_candidate(candidate)
-        if complete:
-            self._negotiated_ice.add_remote_candidate(None)
+    def add_remote_candidates(self, ufrag: str, candidates: Sequence[IceCandidate], *, complete: bool) -> None:
+        """Add candidates of the peer, and the end of its candidates if `complete`, to the ICE generation `ufrag`."""
+        for ice in self._generations:
+            if ice.remote_username_fragment != ufrag:
+                continue
+            for candidate in candidates:
+                if candidate.usable:
+                    ice.add_remote_candidate(candidate)
+            if complete:
+                ice.add_remote_candidate(None)
 
     # -- the connection ------------------------------------------------------------------------------------------------
 
@@ -167,7 +175,7 @@ class PeerTransport:
     @property
     def gathering_state(self) -> str:
         """The state of gathering: W3C's RTCIceGatheringState."""
-        return "complete" if self.gathered else "gathering" if self._gathering else "new"
+        return self._negotiated_ice.gathering_state
 
     @property
     def setup(self) -> str | None:
@@ -186,15 +194,18 @@ class PeerTransport:
         """The peer's latest data section."""
         return self._remote
 
-    def connect(self, remote: Section, *, controlling: bool, is_dtls_client: bool) -> None:
-        """Start connecting to the peer with this data section."""
+    def connect(self, local: TransportParameters, remote: Section, *, controlling: bool, is_dtls_client: bool) -> None:
+        """Start connecting to the peer with these data sections."""
         self._set_remote(remote)
+        if self._prepared_ice is not None and self.is_prepared(local):
+            self._leave(self.ice)
+            self.ice, self._prepared_ice = self._prepared_ice, None
+        self.cancel_restart()
         if self._local_init is not None and remote.sctp_init:
             self._inits = SessionInits(self._local_init, remote.sctp_init)
         self.is_dtls_client = is_dtls_client
         self.ice.set_controlling(controlling)
-        self._connecting = asyncio.create_task(self._run_ice(self.ice, remote))
-        self._connecting.add_done_callback(self._task_done)
+        self._connecting = self._start_ice(self.ice, remote)
 
     def update_remote(self, remote: Section) -> None:
         """Apply the peer's new data section, which has the same transport but may have other limits."""
@@ -227,10 +238,9 @@ class PeerTransport:
 
     # -- a new path ----------------------------------------------------------------------------------------------------
 
-    @property
-    def restarting(self) -> bool:
-        """Whether an ICE restart is being negotiated or is looking for a path."""
-        return self._next_ice is not None
+    def is_prepared(self, local: TransportParameters) -> bool:
+        """Return whether these are the new ICE credentials that `prepare_restart` has created."""
+        return self._prepared_ice is not None and self._prepared_ice.username_fragment == local.ice_ufrag
 
     def is_new_generation(self, transport: TransportParameters) -> bool:
         """Return whether the peer changed its ICE credentials, which requests an ICE restart."""
@@ -239,21 +249,17 @@ class PeerTransport:
 
     def prepare_restart(self) -> None:
         """Create new ICE credentials for the next description; the current path stays in use."""
-        if self._restarting is not None:
-            self._restarting.cancel()
-            self._drop_next()
-        if self._next_ice is None:
-            self._gathering = False
-            self._next_ice = self._make_ice()
+        if self._prepared_ice is None:
+            self._prepared_ice = self._make_ice()
             if self._driver is not None:
                 # The peer may send on its new path before we know its answer.
-                self._next_ice.set_receiver(self._driver.receive)
+                self._prepared_ice.set_receiver(self._driver.receive)
 
     @property
     def ice_state(self) -> IceState:
         """The state of ICE. During a restart, it is the one that W3C defines for the restart."""
         state = self.ice.state
-        if self._next_ice is None or self._restarting is None:
+        if self._next_ice is None:
             return state
         # W3C WebRTC, 5.6.4: a restart that begins in "completed" leads to "connected", and one that begins in
         # "disconnected" to "checking". The path before the restart stays in use meanwhile.
@@ -262,22 +268,33 @@ class PeerTransport:
         return IceState.CHECKING if state in {IceState.DISCONNECTED, IceState.FAILED} else state
 
     def cancel_restart(self) -> None:
-        """Discard the ICE restart if its negotiation is not complete."""
-        if self._restarting is None:
-            self._drop_next()
+        """Discard an ICE restart whose negotiation is not complete."""
+        if self._prepared_ice is not None:
+            self._leave(self._prepared_ice)
+            self._prepared_ice = None
+
+    def roll_back(self) -> None:
+        """Discard what the pending offer has added: an ICE restart, or the candidates of a connection not begun."""
+        self.cancel_restart()
+        if not self.started and self.gathering_state != "new":
+            self._leave(self.ice)
+            self.ice = self._make_ice()
 
     def restart(self, remote: Section) -> None:
         """Look for the new path, after both descriptions are set, and use it when it is found."""
-        ice = self._next_ice
+        ice = self._prepared_ice
         if ice is None:
             return
         self._set_remote(remote)
+        self._drop_next()
+        self._prepared_ice, self._next_ice = None, ice
         # If both sides take the controlling role, RFC 8445, 7.3.1.1 resolves the conflict.
         ice.set_controlling(self.ice.is_controlling)
         if self.ice.state is IceState.FAILED:
             self._take_next(ice)
-        self._restarting = asyncio.create_task(self._run_ice(ice, remote))
-        self._restarting.add_done_callback(self._task_done)
+            self._connecting = self._start_ice(ice, remote)
+        else:
+            self._restarting = self._start_ice(ice, remote)
         self._callbacks.on_ice_state_change()
 
     # -- the end -------------------------------------------------------------------------------------------------------
@@ -315,7 +332,11 @@ class PeerTransport:
     @property
     def _negotiated_ice(self) -> IceTransport:
         """The ICE transport that the pending or latest descriptions negotiate."""
-        return self.ice if self._next_ice is None else self._next_ice
+        return self._prepared_ice or self._next_ice or self.ice
+
+    @property
+    def _generations(self) -> list[IceTransport]:
+        return [ice for ice in (self._prepared_ice, self._next_ice, self.ice) if ice is not None]
 
     def _open_tap(self) -> Tap | None:
         try:
@@ -340,7 +361,7 @@ class PeerTransport:
             ports=configuration.portRange,
             patience=configuration.iceTimeout,
         )
-        ice.on_local_candidate = self._callbacks.on_local_candidate
+        ice.on_local_candidate = partial(self._callbacks.on_local_candidate, ice.username_fragment)
         ice.on_state_change = lambda state: self._ice_changed(state) if ice is self.ice else None
         ice.on_server_error = self._callbacks.on_server_error
         ice.on_selected_pair_change = lambda pair: self._path_changed() if ice is self.ice else None
@@ -385,13 +406,17 @@ class PeerTransport:
             link.keep_whole = lambda: stack.dont_fragment
             link.on_too_long = lambda datagram, _: stack.datagram_too_long(len(datagram), self._now())
 
-    async def _run_ice(self, ice: IceTransport, remote: Section) -> None:
+    def _start_ice(self, ice: IceTransport, remote: Section) -> asyncio.Task[None]:
+        if remote.transport is not None:
+            theirs = remote.transport
+            ice.set_remote(theirs.ice_ufrag, theirs.ice_pwd, lite=theirs.ice_lite)
+        task = asyncio.create_task(self._run_ice(ice))
+        task.add_done_callback(self._task_done)
+        return task
+
+    async def _run_ice(self, ice: IceTransport) -> None:
         """Look for a path; after a restart, take the new path when it is found."""
-        transport = remote.transport
-        if transport is None:
-            return
         try:
-            ice.set_remote(transport.ice_ufrag, transport.ice_pwd, lite=transport.ice_lite)
             await ice.start()
         except IceError as error:
             if ice is self._next_ice:
@@ -426,9 +451,8 @@ class PeerTransport:
         self.stack.start(self._now())
         self._driver = Driver(self.stack, link, self._stack_event, self._stack_failed)
         # If the peer was ready first, ICE has kept its datagrams and delivers them now.
-        for ice in (self.ice, self._next_ice):
-            if ice is not None:
-                ice.set_receiver(self._driver.receive)
+        for ice in reversed(self._generations):
+            ice.set_receiver(self._driver.receive)
 
     def _take_next(self, ice: IceTransport) -> None:
         """Use the new path from now on, and receive on the old one until the peer has left it, too."""
@@ -448,6 +472,8 @@ class PeerTransport:
             self._old_ice = None
 
     def _drop_next(self) -> None:
+        if self._restarting is not None and self._restarting is not asyncio.current_task():
+            self._restarting.cancel()
         self._restarting = None
         if self._next_ice is not None:
             self._leave(self._next_ice)
@@ -523,6 +549,7 @@ class PeerTransport:
         if self._driver is not None:
             self._driver.close()
         self._stack_closed.set()
+        self.cancel_restart()
         self._drop_next()
         self._drop_old()
         self.ice.on_state_change = None

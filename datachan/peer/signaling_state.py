@@ -50,6 +50,23 @@ class SignalingState:
         """The pending remote description, or else the current one."""
         return self.pending_remote or self.current_remote
 
+    def remote_with(self, username_fragment: str | None) -> AppliedDescription | None:
+        """Return the remote description with these ICE credentials, or else the pending or current one."""
+        applied = (self.pending_remote, self.current_remote)
+        return next((one for one in applied if one is not None and _fragment(one) == username_fragment), self.remote)
+
+    def local_with(self, username_fragment: str) -> AppliedDescription | None:
+        """Return our pending or current description with these ICE credentials, or None."""
+        applied = (self.pending_local, self.current_local)
+        return next((one for one in applied if one is not None and _fragment(one) == username_fragment), None)
+
+    @property
+    def local_fragments(self) -> frozenset[str]:
+        """The ICE username fragments of our current and pending descriptions."""
+        applied = (self.current_local, self.pending_local)
+        fragments = (None if one is None else _fragment(one) for one in applied)
+        return frozenset(fragment for fragment in fragments if fragment is not None)
+
     def check(self, side: str, description_type: str) -> str:
         """Return the state after setting a description.
 
@@ -90,3 +107,8 @@ class SignalingState:
     def close(self) -> None:
         """Refuse further descriptions, because the connection is closed."""
         self.state = CLOSED
+
+
+def _fragment(description: AppliedDescription) -> str | None:
+    data = description.parsed.data
+    return None if data is None or data.transport is None else data.transport.ice_ufrag

@@ -181,7 +181,7 @@ async def test_an_answer_can_be_created_after_a_provisional_one(
 async def test_candidates_name_their_section_and_generation(pc: RTCPeerConnection) -> None:
     pc.createDataChannel("chat")
     seen = emitted(pc, "icecandidate")
-    await pc.setLocalDescription()
+    await pc.setLocalDescription(await pc.createOffer())
     assert pc.localDescription is not None
     (ufrag,) = re.findall("a=ice-ufrag:(.*)\r\n", pc.localDescription.sdp)
     candidates = [candidate for _, candidate in seen if isinstance(candidate, RTCIceCandidate)]
@@ -324,8 +324,11 @@ async def test_rollback_withdraws_an_offer(pc: RTCPeerConnection, other: RTCPeer
     pc.createDataChannel("chat")
     await pc.setLocalDescription()
 
+    seen = emitted(pc, "icegatheringstatechange")
+    assert pc.iceGatheringState == "complete"
     await pc.setLocalDescription(RTCSessionDescription(sdp="", type="rollback"))
     assert (pc.signalingState, pc.localDescription) == ("stable", None)
+    assert (pc.iceGatheringState, len(seen)) == ("new", 1)
 
     await pc.setLocalDescription()
     await other.setRemoteDescription(pc.localDescription)
