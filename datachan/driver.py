@@ -107,7 +107,7 @@ class Driver(Generic[Datagram, Event]):
 
     @property
     def now(self) -> float:
-        """The time to call the machine with."""
+        """The current time, to pass to the machine."""
         return self._loop.time()
 
     def use(self, link: Link[Datagram]) -> None:

@@ -16,7 +16,7 @@ class LinkUser(Protocol):
         """Start using a transport."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop using the transport, which is gone."""
+        """Stop using the transport, which is closed."""
 
     def error_received(self, exc: Exception) -> None:
         """Take note of an error of the system."""

@@ -1,4 +1,4 @@
-"""Which addresses of this host are of use for ICE: those of interfaces that have a link."""
+"""The addresses of this host that ICE can use: those of interfaces with a carrier."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def address_parameters(local: Sequence[str], parameters: Sequence[Parameter] | N
 
 
 def leads_to_peer(ip: str, source: TransportAddress) -> bool:
-    """Return whether an address that a peer at `source` claims may lead to that peer rather than to a host near us."""
+    """Return whether an address listed by a peer at `source` can be that peer's, and not one of a host near us."""
     return is_unicast(ip) and _reach(ip) >= _reach(source[0])
 
 

@@ -53,10 +53,10 @@ async def with_stack(browser: Browser, url: str, contender: Contender, host: str
     try:
         async with browser.page() as page, asyncio.timeout(2 * SETUP_PATIENCE + RAMP + seconds):
             await _prepared(page, url)
-            offer = (await peer.hear("description"))["description"]
+            offer = (await peer.receive("description"))["description"]
             answer = await page.call("bench.answer", offer, 0 if to else MESSAGE_SIZE)
-            peer.tell({"description": answer})
-            await peer.hear("open")
+            peer.send({"description": answer})
+            await peer.receive("open")
             return await _rate((lambda: page.call("bench.count")) if to else peer.count, seconds)
     finally:
         await peer.end()

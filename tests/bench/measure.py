@@ -115,13 +115,13 @@ async def pairs(contender: Contender, host: str, seconds: float) -> Figures:
     process = await PeerProcess.start(contender, "pairs", options)
     try:
         async with asyncio.timeout(_PAIRS_PATIENCE):
-            told = await process.hear("pairs")
+            result = await process.receive("pairs")
     finally:
         await process.end()
     return {
-        "pair": median(told["pairs"]) * 1e3,
-        "memory": told["memory"] / 1e3,
-        "idle": told["idle_share"] * 100 * 200 / told["connections"],
+        "pair": median(result["pairs"]) * 1e3,
+        "memory": result["memory"] / 1e3,
+        "idle": result["idle_share"] * 100 * 200 / result["connections"],
     }
 
 
@@ -130,8 +130,8 @@ async def dtls() -> Figures:
     command = [sys.executable, "-m", "tests.bench.bench_dtls", "--json"]
     process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=PIPE)
     out, _ = await process.communicate()
-    told = json.loads(out)
-    return {"throughput": told["size"] / max(told["OpenSSL, 13 per batch"])}
+    result = json.loads(out)
+    return {"throughput": result["size"] / max(result["OpenSSL, 13 per batch"])}
 
 
 Measurement = Callable[[Contender, str, float], Awaitable[Figures]]

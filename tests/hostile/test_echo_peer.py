@@ -1,4 +1,4 @@
-"""Callers of the echo peer: who sends without reading, calls that never connect, candidates of a victim, many files."""
+"""Callers of the echo peer that never read, never connect, name a victim's addresses, or send many files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def test_a_caller_that_never_reads_is_cut_off_within_the_budget() -> None:
     echo = EchoPeer(HERE, options=EchoOptions(max_bytes_per_call=6_000_000, max_bytes=8_000_000))
     most = 0
     async with call(echo, [f"channel {number}" for number in range(40)]) as (_, channels):
-        # No channel is iterated over: what comes back fills the caller's receiver window, then waits at the echo peer.
+        # No channel is iterated over: the echoes fill the caller's receiver window, then waits at the echo peer.
         for channel in channels:
             channel.send(bytes(1_000_000))
         while echo.session_count:

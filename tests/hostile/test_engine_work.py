@@ -41,7 +41,7 @@ RATIO = 20
 
 
 class Victim:
-    """Z in an established association, and what a hostile A knows about it."""
+    """Z in an established association, and the numbers that a hostile A knows."""
 
     def __init__(self, options: AssociationOptions) -> None:
         self.pair = Pair(options).establish()
@@ -56,18 +56,18 @@ class Victim:
         self.tsn = data.tsn + 1
 
     def receive(self, *chunks: Chunk) -> None:
-        """Give Z a packet of these chunks, and take what Z sends and reports."""
+        """Deliver a packet of these chunks to Z, and drain its packets and events."""
         self.pair.to_z(packet(self.tag, *chunks))
         self.pair.from_z()
         self.pair.z.events()
 
     def hold(self, chunks: list[Chunk]) -> None:
-        """Give Z these chunks in packets of 100."""
+        """Deliver these chunks to Z in packets of 100."""
         for start in range(0, len(chunks), 100):
             self.receive(*chunks[start : start + 100])
 
     def send(self, count: int) -> int:
-        """Have Z send `count` chunks that A does not acknowledge; return the TSN of the first."""
+        """Let Z send `count` chunks that A does not acknowledge; return the TSN of the first."""
         for number in range(count):
             self.pair.send_z(b"y", number % 100)
         first = -1
@@ -108,14 +108,14 @@ def check(victim: Victim, chunks: list[Chunk]) -> None:
     assert steps > len(chunks), "the packet was not processed"
 
 
-def test_sacks_that_acknowledge_and_take_back() -> None:
+def test_sacks_that_acknowledge_and_renege() -> None:
     victim = Victim(changed(initial_cwnd=1 << 24))
     first = victim.send(OUTSTANDING)
     all_of_them = [(2, OUTSTANDING - 10)]
     check(victim, fill(lambda n: SackChunk(first, 1 << 24, all_of_them if n % 2 else [], [])))
 
 
-def test_sacks_of_a_hundred_blocks_that_each_say_something_else() -> None:
+def test_sacks_of_a_hundred_alternating_blocks() -> None:
     victim = Victim(changed(initial_cwnd=1 << 24))
     first = victim.send(OUTSTANDING)
     check(victim, fill(lambda n: SackChunk(first, 1 << 24, [(2 * i + 2 + n % 2,) * 2 for i in range(100)], [])))
@@ -133,7 +133,7 @@ def test_a_sack_of_as_many_duplicates_as_fit() -> None:
     check(victim, [SackChunk(first, 1 << 24, [], [first] * ((SIZE - 100) // 4)), CookieAckChunk()])
 
 
-def test_data_that_starts_a_range_of_tsns_each() -> None:
+def test_data_chunks_that_each_start_a_range_of_tsns() -> None:
     victim = Victim(changed())
     victim.hold([DataChunk(victim.tsn + 2 * n + 2, 1, n, 51, b"x", True) for n in range(4096)])
     check(victim, fill(lambda n: DataChunk(victim.tsn + 9000 + 2 * n, 1, n, 51, b"x", True)))
@@ -152,13 +152,13 @@ def test_forward_tsns_that_each_advance_by_one() -> None:
     check(victim, fill(lambda n: ForwardTsnChunk(victim.tsn + n, [(1, n)])))
 
 
-def test_a_forward_tsn_that_names_one_stream_again_and_again() -> None:
+def test_a_forward_tsn_that_lists_one_stream_repeatedly() -> None:
     victim = Victim(changed())
     victim.hold([DataChunk(victim.tsn + n + 1, 1, 2 * n + 3, 51, b"x") for n in range(HELD)])
     check(victim, [ForwardTsnChunk(victim.tsn, [(1, 2 * n + 2 & 0xFFFF) for n in range((SIZE - 8) // 4)])])
 
 
-def test_i_forward_tsns_over_beginnings_of_one_byte() -> None:
+def test_i_forward_tsns_over_first_fragments_of_one_byte() -> None:
     victim = Victim(changed(interleaving=True))
     victim.hold([IDataChunk(victim.tsn + n + 1, 1, 2 + n, 51, b"x", ending=False) for n in range(HELD)])
     check(victim, [IForwardTsnChunk(victim.tsn, [(1, False, n) for n in range((SIZE - 8) // 8)])])
@@ -169,11 +169,11 @@ def test_heartbeats_of_four_bytes() -> None:
     check(Victim(changed()), fill(lambda n: HeartbeatChunk(b"")))
 
 
-def test_heartbeat_acks_of_nothing() -> None:
+def test_empty_heartbeat_acks() -> None:
     check(Victim(changed()), fill(lambda n: HeartbeatAckChunk(b"")))
 
 
-def test_chunks_that_ask_for_a_report() -> None:
+def test_unknown_chunks_that_require_a_report() -> None:
     check(Victim(changed()), fill(lambda n: UnknownChunk(0xFE, 0, b"")))
 
 
@@ -201,7 +201,7 @@ def test_unknown_parameters_of_a_reconfiguration() -> None:
 
 
 @pytest.mark.parametrize("chunk", [CookieAckChunk(), PadChunk(4)], ids=["cookie-ack", "pad"])
-def test_chunks_that_mean_nothing_here(chunk: Chunk) -> None:
+def test_chunks_without_effect(chunk: Chunk) -> None:
     check(Victim(changed()), fill(lambda n: chunk))
 
 

@@ -65,11 +65,11 @@ def through(address: Address, description: dict[str, str]) -> dict[str, str]:
 
 async def connect(sender: PeerProcess, receiver: PeerProcess, emulator: Emulator) -> float:
     """Exchange offer and answer through the emulator; return when the sender found its channel open."""
-    offer = (await sender.hear("description"))["description"]
-    receiver.tell({"description": through(emulator.facing_z, offer)})
-    answer = (await receiver.hear("description"))["description"]
-    sender.tell({"description": through(emulator.facing_a, answer)})
-    opened: float = (await sender.hear("open"))["open"]
+    offer = (await sender.receive("description"))["description"]
+    receiver.send({"description": through(emulator.facing_z, offer)})
+    answer = (await receiver.receive("description"))["description"]
+    sender.send({"description": through(emulator.facing_a, answer)})
+    opened: float = (await sender.receive("open"))["open"]
     return opened
 
 

@@ -20,7 +20,7 @@ def client_at(number: int) -> TransportAddress:
 
 
 class Net:
-    """Endpoints by address; `now` moves only when a test says so.
+    """Endpoints by address; `now` changes only when a test advances it.
 
     Attributes:
         endpoints: the endpoint at each address.

@@ -43,7 +43,7 @@ def packet(verification_tag: int, *carried: Chunk, source_port: int = PORT, dest
 
 
 class Pair:
-    """A and Z; `now` moves only when a test says so."""
+    """A and Z; `now` changes only when a test advances it."""
 
     def __init__(self, options: AssociationOptions | None = None, z_options: AssociationOptions | None = None) -> None:
         options = options or changed()

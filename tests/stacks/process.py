@@ -51,12 +51,12 @@ class PeerProcess:
         )
         return cls(process)
 
-    def tell(self, message: Any) -> None:
+    def send(self, message: Any) -> None:
         """Send the peer a line of JSON."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(message).encode() + b"\n")
 
-    async def hear(self, key: str) -> dict[str, Any]:
+    async def receive(self, key: str) -> dict[str, Any]:
         """Return the next line with this key; skip all others, such as the stack's own output."""
         assert self._process.stdout is not None
         while line := await self._process.stdout.readline():
@@ -68,13 +68,13 @@ class PeerProcess:
 
     async def count(self) -> dict[str, Any]:
         """Return what the peer has received so far."""
-        self.tell("count")
-        return await self.hear("bytes")
+        self.send("count")
+        return await self.receive("bytes")
 
     async def pings(self) -> list[float]:
         """Return the seconds of each ping since the last call."""
-        self.tell("pings")
-        round_trips: list[float] = (await self.hear("pings"))["pings"]
+        self.send("pings")
+        round_trips: list[float] = (await self.receive("pings"))["pings"]
         return round_trips
 
     def cpu(self) -> float:
@@ -98,9 +98,9 @@ class PeerProcess:
 
 async def connect(sender: PeerProcess, receiver: PeerProcess) -> dict[str, Any]:
     """Exchange offer and answer; return the sender's line about its open channel."""
-    receiver.tell({"description": (await sender.hear("description"))["description"]})
-    sender.tell({"description": (await receiver.hear("description"))["description"]})
-    return await sender.hear("open")
+    receiver.send({"description": (await sender.receive("description"))["description"]})
+    sender.send({"description": (await receiver.receive("description"))["description"]})
+    return await sender.receive("open")
 
 
 @asynccontextmanager

@@ -52,7 +52,7 @@ def test_a_program_with_events_passes_mypy_strict(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        'channel.on("mesage", print)',
+        'channel.on("messages", print)',
         'channel.once("datachannel", print)',
         'pc.on("icegatheringstatechanged", print)',
         'pc.add_listener("open", print)',
