@@ -1,4 +1,4 @@
-"""Runs one machine on asyncio: datagrams in, datagrams out, events up, one timer; it does not know what they mean.
+"""Runs one machine on asyncio: datagrams in, datagrams out, events up, one timer; it does not interpret them.
 
 The machine is never called while it is being called. After each call the driver sends the machine's datagrams as long
 as the link takes them, hands up its events, and sets the one timer. While the link is not writable, datagrams stay in

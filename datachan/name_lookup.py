@@ -41,7 +41,7 @@ async def look_up(host: str, family: int) -> list[SystemAddress]:
             found = [entry[4] for entry in socket.getaddrinfo(host, None, family=family, type=socket.SOCK_DGRAM)]
         except (OSError, UnicodeError) as error:
             problem = error
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the caller has gone
+        with contextlib.suppress(RuntimeError):  # the loop is closed: no caller waits any more
             loop.call_soon_threadsafe(settle, found, problem)
 
     threading.Thread(target=resolve, name=f"look up {host}", daemon=True).start()

@@ -99,7 +99,7 @@ def has_reader_support(loop: asyncio.AbstractEventLoop) -> bool:
 
 
 def has_carrier(interface: str) -> bool:
-    """Return whether a network interface has a link; True where the system does not say."""
+    """Return whether a network interface has a carrier; True if the system does not report it."""
     if sys.platform != "linux":
         return True
     request = struct.pack("16sh22x", interface.encode()[:15], 0)
@@ -137,7 +137,7 @@ def with_scope_id(address: Address) -> Address:
         return address
     try:
         return host, address[1], 0, int(zone) if zone.isdecimal() else socket.if_nametoindex(zone)
-    except OSError:  # the interface has gone: the system refuses the address
+    except OSError:  # the interface no longer exists: the system refuses the address
         return host, address[1], 0, 0
 
 
@@ -508,7 +508,7 @@ class UdpSocket:
             self._loop.remove_writer(self._sock.fileno())
 
     def close(self) -> None:
-        """Try once more to send the queued datagrams, count the rest as discarded, and close the socket."""
+        """Try to send the queued datagrams again, count the rest as discarded, and close the socket."""
         if self._closed:
             return
         self._closed = True
@@ -671,7 +671,7 @@ def _set_discovery(sock: socket.socket, mode: int) -> bool:
 
 
 def _request_destinations(sock: socket.socket) -> bool:
-    """Ask the system to report the destination address of each datagram; return whether it can."""
+    """Have the system report the destination address of each datagram; return whether it can."""
     if sys.platform != "linux":
         return False
     if sock.family == socket.AF_INET6:

@@ -69,7 +69,7 @@ class ChannelReceiver:
             self._sender.release_window(len(event.data))
 
     def deliver_held(self, stream_id: int, now: float) -> None:
-        """Process the held messages of a stream, whose bytes were released from the window on arrival."""
+        """Process the held messages of a stream. The window of their bytes was released on arrival."""
         for item in self._held.take(stream_id):
             channel = self._table.by_id.get(stream_id)
             if item is None:
@@ -124,7 +124,7 @@ class ChannelReceiver:
         return channel
 
     def drop_parts(self, channel: Channel) -> None:
-        """Discard the parts of a message, whose bytes were released from the window on arrival."""
+        """Discard the parts of a message. The window of their bytes was released on arrival."""
         self._held.release(sum(map(len, channel.parts or ())))
         channel.parts = None
 

@@ -61,7 +61,7 @@ class ChannelSender:
             # containing user data and belonging to this data channel MUST be sent
             # ordered, no matter whether the data channel is ordered or not."
             unordered=not channel.ordered and channel.confirmed,
-            # With no time at all nothing would ever be sent; the finest the protocol can say is a millisecond.
+            # With a lifetime of 0 no message would ever be sent; the protocol's smallest unit is a millisecond.
             lifetime=None if life_time is None else max(life_time, 1) / 1000,
             max_retransmissions=channel.max_retransmits,
             context=channel,

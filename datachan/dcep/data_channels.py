@@ -271,7 +271,7 @@ class DataChannels:
         self._sender.flush_resets(now)
 
     def events(self) -> list[ChannelEvent]:
-        """Drain what happened."""
+        """Drain the events."""
         events, self._receiver.events = self._receiver.events, []
         if not self._progressed:
             return events

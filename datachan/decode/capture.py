@@ -126,7 +126,7 @@ class CaptureReader:
         elif magic in _PCAP_MAGIC and len(self._buffer) >= 24:
             self._order, self._tick = _PCAP_MAGIC[magic]
             self._pcap = True
-            # The upper bits of the link type tell whether frames end with a check sequence.
+            # The upper bits of the link type show whether frames end with a check sequence.
             self._link_type = struct.unpack_from(self._order + "I", self._buffer, 20)[0] & 0xFFFF
             del self._buffer[:24]
             self._position = 24

@@ -123,7 +123,7 @@ def _packet_with_offsets(rows: list[_Row], base: int) -> bytes | None:
     except ValueError:
         return None
     packet = bytearray()
-    width = len(rows[0].data)  # an offset tells where the row before it ends; the last row may lack one
+    width = len(rows[0].data)  # an offset gives the end of the previous row; the last row may lack one
     for index, row in enumerate(rows):
         start = offsets[index]
         if start is None:  # expanded with the row before it

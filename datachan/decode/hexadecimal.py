@@ -14,7 +14,7 @@ _IGNORED: Final = re.compile(r"0[xX]|\\x|[\s:,;.\-_'\"\[\](){}]+")
 
 
 def parse_hexadecimal(text: str) -> bytes:
-    """Return the bytes that a hexadecimal text stands for.
+    """Return the bytes of a hexadecimal text.
 
     Raises:
         NotHexadecimal: The text contains anything else, nothing, or half a byte.

@@ -8,7 +8,7 @@ Value = None | bool | int | str | list["Value"] | dict[str, "Value"]
 
 
 class Truncated(Exception):
-    """The bytes end within a field; `str()` says where."""
+    """The bytes end within a field; `str()` describes the position."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ def _decode_cause(code: int, length: int, reader: Reader) -> Node:
 
 
 def requested_handling(type_: int) -> str:
-    """Return what a receiver that does not know a type must do, from its two high bits (RFC 9260, 3.2 and 3.2.1)."""
+    """Return the required handling of an unknown type, from its two high bits (RFC 9260, 3.2 and 3.2.1)."""
     report = ", and reports it" if type_ & 0x40 else ""
     return f"unknown; a receiver {'skips it' if type_ & 0x80 else 'stops there'}{report}"
 

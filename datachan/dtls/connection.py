@@ -62,7 +62,7 @@ _MAX_EARLY_BATCHES: Final = 8
 # At least the bytes of header, explicit nonce and tag (37 with AES-GCM).
 _RECORD_OVERHEAD: Final = 64
 
-# A record in the clear needs no key, so anybody on the path, or with a forged source address, can end a handshake.
+# An unencrypted record needs no key: every host on the path, or with a forged source address, can end a handshake.
 MAX_RESTARTS: Final = 5
 RESTART_TIMEOUT: Final = 10.0  # seconds that a handshake has to complete after an alert or a restart
 STALLED: Final = 0.5  # seconds without progress after which a server begins again with a client's new ClientHello
@@ -159,22 +159,18 @@ class DtlsConnection:
         self.state = DtlsState.NEW
         self.is_client = is_client
         self.local_certificate = certificate
-        self.version = ""
-        self.cipher = ""
+        self.version = self.cipher = ""
         self._remote_fingerprints = remote_fingerprints
         self._verifier = PeerVerifier(remote_fingerprints)
-        self._restarts = 0
+        self._restarts = self._next_number = 0
         self._first_failure = ""
         self._client_random = b""
-        self._next_number = 0
         self._progress_at = now
-        self._mtu = mtu
-        self._handshake_timeout = handshake_timeout
+        self._mtu, self._handshake_timeout = mtu, handshake_timeout
         self._handshake_deadline: float | None = now + handshake_timeout
         self._held_since: float | None = None
         self._retransmission_deadline: float | None = None
-        self._max_undelivered = max_undelivered
-        self._undelivered = 0
+        self._max_undelivered, self._undelivered = max_undelivered, 0
         self._peer_answered = False
         self._early: list[Batch] = []
         self._shortest_sealed = NONCE_AND_TAG_LENGTH
@@ -377,7 +373,7 @@ class DtlsConnection:
             self._expect_end(reason, now)
 
     def _handle_client_hello(self, random: bytes, now: float) -> None:
-        """Begin again with a client that has begun again, if the present handshake has stalled."""
+        """Start over with a client that has started over, if the current handshake has stalled."""
         stalled = now - self._progress_at >= STALLED
         if random != self._client_random and self._client_random and stalled and self._restarts < MAX_RESTARTS:
             self._renew()
@@ -386,7 +382,7 @@ class DtlsConnection:
             self._progress_at = now
 
     def _expect_end(self, reason: str, now: float) -> None:
-        """Give the handshake `RESTART_TIMEOUT` to complete, because a record in the clear says that it has failed."""
+        """Give the handshake `RESTART_TIMEOUT` to complete, because an unencrypted alert reports that it has failed."""
         self._first_failure = self._first_failure or reason
         if self._handshake_deadline is not None:
             self._handshake_deadline = min(self._handshake_deadline, now + RESTART_TIMEOUT)

@@ -260,7 +260,7 @@ def _cut_untrusted(datagram: bytes, limit: int, shortest_sealed: int, batches: l
 
 
 def screen_untrusted(datagram: bytes, number: int) -> tuple[bytes, int, int]:
-    """Remove from a datagram of a handshake what anybody can forge to end it: alerts, and high record numbers.
+    """Remove the records that any host can forge to end a handshake: alerts, and high record numbers.
 
     Records in the clear are renumbered. Otherwise one forged record with a high number would make OpenSSL discard
     all that follow as replayed. Their order does not depend on the number, as handshake messages have their own.

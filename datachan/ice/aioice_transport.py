@@ -50,7 +50,7 @@ class LinkTransport(asyncio.DatagramTransport):
             self._protocol.error_received(OSError(str(error)))
 
     def is_closing(self) -> bool:
-        """Return whether `close` was called, or the link is gone."""
+        """Return whether `close` was called, or the link has failed."""
         return self._link.closed
 
     def close(self) -> None:

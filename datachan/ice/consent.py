@@ -1,4 +1,4 @@
-"""Consent to send on one pair (RFC 7675): when to check, what an answer means, when consent is lost; opens no socket.
+"""Consent to send on one pair (RFC 7675): when to check, how to treat answers, when consent is lost; opens no socket.
 
 aioice gives each consent check half a second and closes the connection after six failures, so that a busy machine or a
 slow path ends live transfers. Here an answer counts however late it is; consent ends after 30 seconds without one.

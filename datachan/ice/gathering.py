@@ -1,4 +1,4 @@
-"""Gathers local candidates (RFC 8445, 5.1.1): which sockets to open, which servers to ask, how long to wait.
+"""Gathers local candidates (RFC 8445, 5.1.1): which sockets to open, which servers to query, how long to wait.
 
 aioice asks one STUN and one TURN server, over IPv4. Here all configured servers are asked at once, over IPv4 and IPv6,
 with one deadline for all.
@@ -100,7 +100,7 @@ class Gatherer:
         return self._found[:]
 
     async def ask_servers(self, agent: Agent) -> None:
-        """Ask all servers at once for more candidates; those found until the deadline count."""
+        """Query all servers at once for more candidates, until the deadline."""
         tasks = [asyncio.create_task(self._ask(server, asked)) for server, asked in self._questions(agent)]
         try:
             await asyncio.gather(*tasks)
@@ -190,7 +190,7 @@ class Gatherer:
                 )
 
     async def _ask(self, server: ServerAddress, questions: Questions) -> None:
-        """Ask one server, until the deadline, and report what went wrong."""
+        """Query one server until the deadline, and report a failure."""
         tasks = {asyncio.create_task(question): address for question, address in questions}
         try:
             await asyncio.wait(tasks, timeout=self._timeout)
@@ -219,7 +219,7 @@ class Gatherer:
             logger.info("%s", self.problems[-1])
 
     async def _reflexive(self, host: IceProtocol, server: ServerAddress, preference: int) -> None:
-        """Ask a STUN server for the address that it sees of one of our sockets."""
+        """Query a STUN server for the public address of one of our sockets."""
         base = host.local_candidate
         addresses = await _resolve(server.host, server.port, _family(base.host))
         if not addresses:
@@ -233,7 +233,7 @@ class Gatherer:
             self._add(self._candidate("srflx", mapped, base.host, preference, related=(base.host, base.port)), server)
 
     async def _relay(self, agent: Agent, server: ServerAddress, preference: int) -> None:
-        """Ask a TURN server for an allocation, and add its candidate."""
+        """Request an allocation from a TURN server, and add its candidate."""
         link = await self._connect_relay(server)
         await link.allocate()
         relayed = (link.local_address[0], link.local_address[1])
@@ -294,7 +294,7 @@ def _in_random_turn(ports: tuple[int, int]) -> list[int]:
 
 
 def _default_route_first(addresses: Sequence[str]) -> list[str]:
-    """Return the addresses with those first from which the default routes of IPv4 and IPv6 send."""
+    """Return the addresses; the source addresses of the default routes of IPv4 and IPv6 come first."""
     sources = [source_of_default_route(family) for family in (socket.AF_INET6, socket.AF_INET)]
     return sorted(addresses, key=lambda address: address not in sources)
 

@@ -183,7 +183,7 @@ class IceTransport:
 
     @property
     def failure(self) -> str | None:
-        """A sentence that says what was tried, once the state is FAILED."""
+        """A sentence that lists what was tried, once the state is FAILED."""
         return self._failure
 
     # gathering
@@ -367,7 +367,7 @@ class IceTransport:
         self._fail(f"no check was answered within {self._patience:g} seconds")
 
     def _fail(self, what: str) -> None:
-        """Enter FAILED, with a sentence that says what happened and what was tried."""
+        """Enter FAILED, with a sentence about the reason and about what was tried."""
         if self._state in (IceState.FAILED, IceState.CLOSED):
             return
         self._failure = f"{what}; {self._tried()}"
@@ -454,7 +454,7 @@ class IceTransport:
             self.on_peer_alive()
 
     def _change_liveness(self, alive: bool) -> None:
-        """Enter DISCONNECTED when the peer has fallen silent, and leave it when the peer is heard again."""
+        """Enter DISCONNECTED when the peer is silent for too long, and leave it when its packets arrive again."""
         if not alive and self._state in (IceState.CONNECTED, IceState.COMPLETED):
             self._set_state(IceState.DISCONNECTED)
         elif alive and self._state is IceState.DISCONNECTED:
@@ -462,7 +462,7 @@ class IceTransport:
             self._settle()
 
     def _lose_path(self) -> None:
-        """Fail because the socket or allocation of the selected pair is gone."""
+        """Fail because the socket or allocation of the selected pair is closed."""
         if self._closing is None:
             self._fail("the local socket or relay allocation was lost")
 

@@ -36,7 +36,7 @@ class DatagramLink(Protocol):
 
     @property
     def closed(self) -> bool:
-        """Whether `close` was called, or the link is gone."""
+        """Whether `close` was called, or the link has failed."""
 
     @property
     def discarded(self) -> int:

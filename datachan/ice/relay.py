@@ -31,12 +31,12 @@ _DELETE_TIMEOUT: Final = 1.0
 
 
 class _TurnClient(turn.TurnClientMixin):
-    """What both kinds of TURN client have in addition to aioice's: permissions, and data before there is a channel."""
+    """The additions to aioice's TURN client for both transports: permissions, and data before a channel is bound."""
 
     permitted: set[str]
 
     async def create_permission(self, host: str) -> None:
-        """Ask the server to relay datagrams from any port of an address."""
+        """Request that the server relays datagrams from any port of an address."""
         request = stun.Message(stun.Method.CREATE_PERMISSION, stun.Class.REQUEST)
         request.attributes["XOR-PEER-ADDRESS"] = (host, 0)
         await self.request_with_retry(request)
@@ -64,7 +64,7 @@ class _TurnClient(turn.TurnClientMixin):
 
 
 class TurnUdpClient(_TurnClient, turn.TurnClientUdpProtocol):
-    """aioice's TURN client over UDP, taking batches: channel data of one peer goes up together."""
+    """aioice's TURN client over UDP, in batches: channel data of one peer is delivered together."""
 
     _latest: stun.Message | None = None
 
@@ -246,7 +246,7 @@ class RelayLink:
 
     @property
     def closed(self) -> bool:
-        """Whether `close` was called, or the connection to the server is gone."""
+        """Whether `close` was called, or the connection to the server has failed."""
         return self._closing is not None or self._server.closed
 
     @property
@@ -284,7 +284,7 @@ class RelayLink:
         self._server.send([head + len(datagram).to_bytes(2, "big") + datagram for datagram in datagrams])
 
     def permit(self, host: str) -> None:
-        """Ask the server to relay datagrams from an address, if it is of our allocation's family."""
+        """Request that the server relays datagrams from an address, if it is of the allocation's family."""
         if self.closed or (":" in self.local_address[0]) != (":" in host):
             return
         if host not in self._client.permitted:
@@ -349,7 +349,7 @@ class RelayLink:
 
 
 class _RelayTransport(LinkTransport):
-    """The transport of an allocation, whose end the TURN client reports when it has been given back."""
+    """The transport of an allocation. The TURN client reports its end when the allocation was released."""
 
     def close(self) -> None:
         """Give the allocation back."""

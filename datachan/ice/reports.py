@@ -1,4 +1,4 @@
-"""Converts the agent's pairs to values for statistics, and to words for the sentence that says why ICE failed."""
+"""Converts the agent's pairs to values for statistics, and to words for the sentence about the failure of ICE."""
 
 from __future__ import annotations
 

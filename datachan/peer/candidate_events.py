@@ -31,7 +31,7 @@ class CandidateEvents:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the candidates during the body, and until its caller has gone on.
+        """Hold the candidates until the body has ended and the caller's code after it has run.
 
         In W3C's examples, the caller of `setLocalDescription()` sends the description when the call returns, and a
         callback sends each candidate. The peer refuses a candidate that arrives before its description.

@@ -54,7 +54,7 @@ class EventHandler:
 
 
 class EventTarget(AsyncIOEventEmitter, Generic[Name]):
-    """An object with events, each of which a subclass declares with an `EventHandler`, and by `Name` to type checkers.
+    """An object with events. A subclass declares each with an `EventHandler`, and in `Name` for type checkers.
 
     A callback is a function, or a coroutine function that runs as a task of its own. An exception in a callback is
     logged with its traceback; it affects neither other callbacks nor the connection.

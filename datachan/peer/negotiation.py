@@ -66,7 +66,7 @@ class Negotiation:
         return "offer" if offering else "answer"
 
     def withdraws_offer(self, description_type: str) -> bool:
-        """Return whether setting such a description of the peer withdraws our pending offer."""
+        """Return whether setting a description of this type from the peer withdraws our pending offer."""
         return self.signaling.state == HAVE_LOCAL_OFFER and description_type in {"offer", "rollback"}
 
     # -- creating ------------------------------------------------------------------------------------------------------

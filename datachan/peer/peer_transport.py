@@ -274,7 +274,7 @@ class PeerTransport:
             self._prepared_ice = None
 
     def roll_back(self) -> None:
-        """Discard what the pending offer has added: an ICE restart, or the candidates of a connection not begun."""
+        """Discard the additions of the pending offer: an ICE restart, or candidates of an unstarted connection."""
         self.cancel_restart()
         if not self.started and self.gathering_state != "new":
             self._leave(self.ice)

@@ -248,7 +248,7 @@ def _sctp_transport(now: datetime, numbers: AssociationStats) -> RTCSctpTranspor
 
 
 def _add_candidates(report: RTCStatsReport, now: datetime, transport: PeerTransport, ice: IceStats) -> None:
-    """Add all candidates; those that were found by checks (peer-reflexive) are only part of pairs."""
+    """Add all candidates; peer-reflexive ones, which checks have found, are only part of pairs."""
     remote = None if transport.remote is None else transport.remote.transport
     sides = (
         ("local", transport.ice.username_fragment, (*ice.local_candidates, *(pair.local for pair in ice.pairs))),

@@ -124,7 +124,7 @@ class Association:
 
     @property
     def outbound_streams(self) -> int:
-        """The number of streams we may send on; before the handshake, the number we ask for."""
+        """The number of outgoing streams; before the handshake, the number to request."""
         tcb = self._core.tcb
         return self._core.options.outbound_streams if tcb is None else tcb.outbound_streams
 
@@ -293,7 +293,7 @@ class Association:
             raise InvalidStream(f"stream {stream_id} is not one of the {self.outbound_streams} outbound streams")
 
     def message_consumed(self, size: int, now: float, messages: int = 1) -> None:
-        """Return the receiver window of messages whose `MessageReceived` was handled.
+        """Open the receiver window again for messages whose `MessageReceived` was handled.
 
         Args:
             size: the length of their data, together.
@@ -441,7 +441,7 @@ class Association:
         paths.request_heartbeat(self._core, address, now)
 
     def add_address(self, ip: str) -> None:
-        """Ask the peer to accept one more address of ours (RFC 5061, section 4.2.1).
+        """Request that the peer accepts another address of ours (RFC 5061, section 4.2.1).
 
         `LocalAddressChanged` reports the result. Until it was accepted, no packet may come from there.
 
@@ -469,7 +469,7 @@ class Association:
         address_changes.request_change(self._core, DELETE_IP_ADDRESS, ip)
 
     def request_peer_primary(self, ip: str) -> None:
-        """Ask the peer to send to this address of ours (RFC 5061, section 4.2.4).
+        """Request that the peer sends to this address of ours (RFC 5061, section 4.2.4).
 
         Raises:
             InvalidState: there is no association, or the peer does not support it.
@@ -509,7 +509,7 @@ class Association:
             core.tcb.sender.path_changed(options, now)
 
     def path_alive(self, now: float) -> None:
-        """Report that the lower layer has heard from the peer, as ICE does when a consent check is answered.
+        """Report that the lower layer received a packet of the peer, such as the answer to a consent check of ICE.
 
         If data waits for a timer that an outage has backed off, one packet is retransmitted at once.
 

@@ -498,7 +498,7 @@ class Endpoint:
         return entry
 
     def _touch(self, entry: Entry) -> None:
-        """Note that an association was called, or is about to be: it may have packets and events."""
+        """Record that an association was called, or is about to be: it may have packets and events."""
         self._sending[entry.id] = entry
         self._with_events[entry.id] = entry
         self._index(entry)

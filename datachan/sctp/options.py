@@ -207,7 +207,7 @@ class AssociationOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointOptions:
-    """Limits to what unknown peers can use of an endpoint.
+    """Limits of the resources that unknown peers can use.
 
     Attributes:
         max_associations: the most associations.

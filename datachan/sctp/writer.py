@@ -349,7 +349,7 @@ class PacketWriter:
             self._due.cookie_ack = False
             self._put(_COOKIE_ACK)
         tracker = tcb.tracker
-        # Only a delayed SACK depends on whether DATA leaves; the question costs, and notes what holds DATA back.
+        # Only a delayed SACK depends on whether DATA is sent. The check costs time and records why DATA waits.
         if (tcb.sack_path or tcb.path) is path and (
             tracker.due() or (tracker.is_delaying and tracker.due(with_data=tcb.sender.can_send_now(now)))
         ):

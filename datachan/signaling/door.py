@@ -64,7 +64,7 @@ class Door:
         return len(self._guests)
 
     def guard(self, make_protocol: Callable[[], asyncio.Protocol]) -> Callable[[], asyncio.Protocol]:
-        """Return a protocol factory whose connections pass this door before the given one's protocols see them."""
+        """Return a protocol factory that limits the connections of the given factory."""
         return lambda: _Guest(self, make_protocol())
 
     def request_started(self, transport: asyncio.BaseTransport | None) -> None:

@@ -222,7 +222,7 @@ class SignalingServer:
             given = request.headers.get("Authorization", "")
             if hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
                 return True
-        # A proxy on this machine forwards for clients elsewhere: its own address says nothing about them.
+        # A proxy on this machine forwards for clients elsewhere: its own address does not identify them.
         forwarded = "X-Forwarded-For" in request.headers and not self.options.trusted_proxies
         return not forwarded and is_loopback(self._client(request))
 

@@ -99,6 +99,6 @@ def get_local_chunks(sock: SocketState, association: SocketAssociation | None, _
 
 
 def set_peer_primary(sock: SocketState, value: Address, assoc_id: int) -> None:
-    """Ask the peer to send to this address of ours."""
+    """Request that the peer sends to this address of ours."""
     association = require_association(sock._chosen(assoc_id))
     association.live().request_peer_primary(numeric_host(value))

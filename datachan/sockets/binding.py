@@ -122,7 +122,7 @@ class Binding:
         return found
 
     def _agree_to_removal(self, host: str, assoc_id: int) -> None:
-        """Note that the peer of an association no longer uses one of our addresses; unbind it after the last one."""
+        """Record that a peer no longer uses one of our addresses; unbind the address after the last peer."""
         waiting = self._leaving.get(host)
         if waiting is None:
             return

@@ -69,7 +69,7 @@ def milliseconds(seconds: float | None) -> int:
 
 
 def _nonzero(changes: dict[str, tuple[int, float]]) -> dict[str, float]:
-    """Return name -> value to set, without those whose given value is 0, which stay unchanged.
+    """Return the values to set by name, without those whose given value is 0, which stay unchanged.
 
     Args:
         changes: name -> (the given value, the value to set).

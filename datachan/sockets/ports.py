@@ -393,7 +393,7 @@ class PortTransport:
         self._receive(runs)
 
     def _local_address(self, shared: SharedSocket, peer: TransportAddress) -> TransportAddress:
-        """Return our address of a packet in the capture; for a wildcard the one that the system's routes choose."""
+        """Return our address of a packet for the capture; for a wildcard, the choice of the system's routes."""
         own = shared.source_for(peer)
         if own not in WILDCARDS:
             return own, shared.udp_port
@@ -409,7 +409,7 @@ class PortTransport:
             self._receiver(runs)
 
     def _choose(self, target: TransportAddress) -> SharedSocket:
-        """Return the socket that sends to a peer: the one that the routes name, else those of the family in turn."""
+        """Return the socket that sends to a peer: the routes' choice, else each socket of the family in turn."""
         chosen = self._chosen.get(target)
         if chosen is None:
             six = ":" in target[0]

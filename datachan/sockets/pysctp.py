@@ -197,9 +197,9 @@ class PySctpNames:
         self.setsockopt(SocketOption.SCTP_PEER_ADDR_PARAMS, parameters, assoc_id)
 
     def set_primary(self, assoc_id: int, addr: Address) -> None:
-        """Make an address of the peer the primary one, to which data goes while it is reachable (SCTP_PRIMARY_ADDR)."""
+        """Make an address of the peer the primary one; data is sent there while it is reachable (SCTP_PRIMARY_ADDR)."""
         self.setsockopt(SocketOption.SCTP_PRIMARY_ADDR, addr, assoc_id)
 
     def set_peer_primary(self, assoc_id: int, addr: Address) -> None:
-        """Ask the peer to send to this address of ours (SCTP_SET_PEER_PRIMARY_ADDR)."""
+        """Request that the peer sends to this address of ours (SCTP_SET_PEER_PRIMARY_ADDR)."""
         self.setsockopt(SocketOption.SCTP_SET_PEER_PRIMARY_ADDR, addr, assoc_id)

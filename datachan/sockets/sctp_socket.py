@@ -560,7 +560,7 @@ class SctpSocket(PySctpNames, SocketState):
     # -- closing -------------------------------------------------------------------------------------------------------
 
     async def close(self) -> None:
-        """Close the socket: deliver what was sent, for `linger` seconds at most, and abort what remains.
+        """Close the socket: deliver sent messages for at most `linger` seconds, then abort the rest.
 
         Cancellation aborts what remains, too.
         """

@@ -44,8 +44,8 @@ class Settings:
     Attributes:
         options: the protocol parameters.
         remote_udp_port: the UDP port of peers to connect to.
-        sndinfo: how a message is sent that has no `SndInfo` (SCTP_DEFAULT_SNDINFO).
-        prinfo: when a message is abandoned that has no `PrInfo` (SCTP_DEFAULT_PRINFO).
+        sndinfo: the default for messages without a `SndInfo` (SCTP_DEFAULT_SNDINFO).
+        prinfo: the default for messages without a `PrInfo` (SCTP_DEFAULT_PRINFO).
         context: the context of received messages (SCTP_CONTEXT).
         subscribed: the classes of the subscribed notifications.
         fragments: whether a message may be longer than a packet; the opposite of SCTP_DISABLE_FRAGMENTS.

@@ -278,7 +278,7 @@ class FileReceiver(_Transfer):
         self._requested: str | None = None
 
     def request(self, name: str | None = None) -> list[Action]:
-        """Ask the peer to offer a file: the one of this name, or any file if there is no name."""
+        """Request that the peer offers a file: the file of this name, or any file without a name."""
         self._require(TransferState.NEW, "request")
         self.state = TransferState.REQUESTED
         self._requested = None if name is None else safe_name(name)

@@ -10,7 +10,7 @@ from tests.scenario.dtls_pair import NOW, Pair, wait_for_openssl
 
 
 def record(content_type: int, body: bytes) -> bytes:
-    """Return a record of epoch 0, as anybody can write it."""
+    """Return a record of epoch 0, as any host can write it."""
     header = bytes([content_type]) + b"\xfe\xfd" + bytes(2) + (1 << 20).to_bytes(6, "big")
     return header + len(body).to_bytes(2, "big") + body
 

@@ -111,7 +111,7 @@ class CongestionController:
         self.cwnd = max(self.cwnd >> min(intervals, 62), floor)  # 62 bits: more would shift out any window
 
     def on_all_acknowledged(self) -> None:
-        """Note that nothing is outstanding."""
+        """Apply that all data is acknowledged."""
 
     def on_spurious(self, cwnd: int, ssthresh: int) -> None:
         """Restore the windows from before a loss or timeout that was a false alarm."""

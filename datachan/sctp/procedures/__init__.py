@@ -1,5 +1,5 @@
-"""What an association does: functions of `(core, ...)`, a file for each chapter of an RFC.
+"""The actions of an association: functions of `(core, ...)`, a file for each chapter of an RFC.
 
 `dispatch` receives packets and calls the others. All of them may use `paths`, which counts errors and sends heartbeats;
-`handshake` may start what `shutdown` does. Otherwise they do not know one another, and none knows the association.
+`handshake` may start a `shutdown`. Otherwise they know neither one another nor the association.
 """

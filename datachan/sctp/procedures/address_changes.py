@@ -64,7 +64,7 @@ _CHANGES: Final = {
 
 
 def request_change(core: Core, kind: int, ip: str) -> None:
-    """Ask the peer for a change of our addresses.
+    """Request that the peer changes the list of our addresses.
 
     Raises:
         InvalidState: there is no association, or the peer does not support it.

@@ -97,7 +97,7 @@ def follow_peer(core: Core, tcb: Tcb, content: StateCookieContent) -> bool:
         False when they cannot be used, and the association has ended.
     """
     if Capabilities.from_bits(content.capabilities).interleaving != tcb.capabilities.interleaving:
-        # What is outstanding is encoded as DATA or I-DATA already.
+        # Outstanding chunks are encoded as DATA or I-DATA already.
         core.abort(causes.protocol_violation("other extensions"), "the peer's INIT contradicts its description")
         return False
     tcb.follow_peer(core.options, content)

@@ -476,7 +476,7 @@ def _restart(core: Core, tcb: Tcb, content: StateCookieContent, now: float) -> b
     core.t5_shutdown_guard.stop()
     core.discard_pending_chunks()
     new = make_tcb(core, content)
-    # What the application has not consumed is still in memory.
+    # Messages that the application has not consumed are still in memory.
     new.unconsumed, new.unconsumed_messages = tcb.unconsumed, tcb.unconsumed_messages
     _measure_cookie(core, content, now)
     core.enter(_S.ESTABLISHED)

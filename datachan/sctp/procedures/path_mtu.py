@@ -29,7 +29,7 @@ def search(core: Core, tcb: Tcb, now: float) -> None:
 
 
 def handle_probe_ack(core: Core, tcb: Tcb, nonce: bytes, now: float) -> bool:
-    """Apply the acknowledgment of a probe; return False when the nonce is not that of an outstanding probe."""
+    """Apply the acknowledgment of a probe; return False if its nonce belongs to no outstanding probe."""
     for path in tcb.paths.all:
         if path.pmtu.probe_acknowledged(nonce, now):
             # RFC 8899, 6.2.1.2: "A successful probe updates the association and path counters, but an unsuccessful

@@ -271,7 +271,7 @@ def send_heartbeat(core: Core, path: Path, now: float) -> None:
 
 
 def measure_round_trip(core: Core, path: Path, now: float) -> None:
-    """Send a HEARTBEAT that only measures a path whose RTO is backed off; no answer is not an error.
+    """Send a HEARTBEAT that only measures a path whose RTO is backed off. A missing answer is not an error.
 
     Retransmissions cannot be measured, so the RTO of a transfer without new data would stay backed off. RFC 9260,
     6.3.3: "once a new RTT measurement is obtained (which can happen only when new data has been sent and acknowledged,
@@ -292,7 +292,7 @@ def _measure_back_off(core: Core, path: Path, now: float) -> None:
 
 
 def _finish_measurement(path: Path, now: float) -> None:
-    """Apply the answer to `measure_round_trip`; restart T3-rtx, for what is outstanding was sent before it."""
+    """Apply the answer to `measure_round_trip`; restart T3-rtx, because all outstanding data was sent before it."""
     path.measurement_nonce = b""
     backed_off = path.backed_off
     path.observe_round_trip(now - path.measurement_sent_at)

@@ -89,7 +89,7 @@ def request_outgoing_reset(core: Core, stream_ids: Sequence[int]) -> None:
 
 
 def request_incoming_reset(core: Core, stream_ids: Sequence[int]) -> None:
-    """Ask the peer to reset streams it sends on."""
+    """Request the reset of incoming streams."""
     tcb = _reconfigurable(core)
     for stream_id in stream_ids:
         if not 0 <= stream_id < tcb.inbound_streams:

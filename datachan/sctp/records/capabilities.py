@@ -86,7 +86,7 @@ class Capabilities:
 
 
 def extension_parameters(options: AssociationOptions, types: frozenset[int] = OPTIONAL) -> list[Parameter]:
-    """Return the parameters, of these types only, that announce what we support."""
+    """Return the parameters that announce the extensions we support, limited to these types."""
     parameters: list[Parameter] = []
     extensions: list[int] = []
     if options.partial_reliability:
@@ -132,7 +132,7 @@ def offered(options: AssociationOptions, types: frozenset[int]) -> AssociationOp
 
 
 def negotiate(options: AssociationOptions, peer: Sequence[Parameter]) -> Capabilities:
-    """Return what both we and the peer, according to its parameters, support."""
+    """Return the extensions that we and the peer, by its parameters, both support."""
     extensions: set[int] = set()
     forward_tsn = zero_checksum = False
     for parameter in peer:

@@ -170,7 +170,7 @@ def cookie_content(
         ports: (source, destination) of the packet with the INIT.
         now: monotonic seconds.
         source: the source address of the packet with the INIT.
-        local_random: the Random Number of our INIT ACK, if we ask for authentication.
+        local_random: the Random Number of our INIT ACK, if we request authentication.
     """
     outbound, inbound = negotiated_streams(options, init)
     capabilities = negotiate(options, init.parameters)

@@ -141,7 +141,7 @@ class ReassemblyQueue(Reassembly):
             self._by_end[tsn + 1] = run
 
     def _join_right(self, run: Run, out: list[Event]) -> None:
-        """Join a run with the one that starts where it ends, unless that is the start of another message."""
+        """Join a run with the run that begins at its end, unless that begins another message."""
         following = self._by_start[run.end + 1]
         if following.begins:
             # The sender abandoned the first message before its last fragment got a TSN; a FORWARD TSN will drop it.

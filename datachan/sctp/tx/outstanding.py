@@ -329,7 +329,7 @@ class OutstandingData:
             flight.record_delivered(newest, now)
 
     def _acknowledge_gaps(self, gaps: list[Interval], now: float) -> None:
-        """Apply the Gap Ack Blocks of a SACK: what they newly acknowledge, and what they no longer list."""
+        """Apply the Gap Ack Blocks of a SACK: newly acknowledged chunks, and chunks no longer listed."""
         base = self.cumulative_tsn_ack
         acked = [(base + start, base + end) for start, end in gaps]
         previous = self._acked
@@ -411,7 +411,7 @@ class OutstandingData:
         self.advance_peer_ack_point()
 
     def advance_peer_ack_point(self) -> None:
-        """Move on "as long as the chunk next in the out-queue space is marked as "abandoned"" (RFC 3758, 3.5, C2)."""
+        """Advance "as long as the chunk next in the out-queue space is marked as "abandoned"" (RFC 3758, 3.5, C2)."""
         tsn = self.advanced_peer_ack_point + 1
         chunk = self._chunks.get(tsn)
         while chunk is not None and chunk.state == ABANDONED:

@@ -486,7 +486,7 @@ class RetransmissionQueue:
                 sender.schedule_probe(now)
 
     def _send_loss_probe(self, sender: PathSender, now: float) -> None:
-        """Release new data as a tail loss probe if there is some, otherwise the last chunk again (RFC 8985, 7.3)."""
+        """Send a tail loss probe: new data if there is any, otherwise the last chunk again (RFC 8985, 7.3)."""
         outstanding = self.outstanding
         if not sender.flight.size or sender.recovery.active or sender.flight.has_lost:
             return
@@ -633,7 +633,7 @@ class RetransmissionQueue:
         return self.current if message is None else self._target_of(message)
 
     def _target_of(self, message: OutgoingMessage) -> PathSender:
-        """Return the path of a message: the one the application chose if that is active, else the current one.
+        """Return the path of a message: the application's choice if that path is active, else the current path.
 
         RFC 9260, 6.4.1: "where the SCTP user explicitly requests to send data to an inactive destination transport
         address before reporting an error to its ULP, the SCTP endpoint SHOULD try to send the data to an alternate

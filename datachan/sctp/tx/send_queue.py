@@ -466,7 +466,7 @@ class SendQueue:
             self._end_started_message(stream_id)
 
     def _end_started_message(self, stream_id: int) -> None:
-        """Note that a started message is finished or dropped; start those that waited for it."""
+        """Record that a started message is finished or dropped; start the messages that waited for it."""
         self._current = None
         if self._started.pop(stream_id, 0) and self._held_back:
             held_back, self._held_back = self._held_back, []

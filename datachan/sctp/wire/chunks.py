@@ -490,7 +490,7 @@ def parse_data_untrusted(data: bytes, start: int, end: int) -> Chunk:
 
 
 def parse_sack_untrusted(data: bytes, start: int, end: int) -> Chunk:
-    """Parse a SACK chunk; reject one whose counts of blocks and duplicates differ from what its length holds."""
+    """Parse a SACK chunk; reject it if its length does not fit its counts of blocks and duplicates."""
     if end - start < SACK_HEADER_LENGTH:
         raise BadPacket(f"SACK has length {end - start}, its header alone {SACK_HEADER_LENGTH}")
     _type, _flags, _length, cumulative_tsn_ack, a_rwnd, gaps, duplicates = _SACK.unpack_from(data, start)

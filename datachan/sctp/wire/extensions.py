@@ -258,7 +258,7 @@ def _serialize_numbered(chunk_type: int, number: int, parameters: Sequence[Param
 
 
 class PadChunk(Chunk):
-    """Bytes to be ignored (RFC 4820, 3); `length` is that of the whole chunk, 4 to 65535 bytes."""
+    """Bytes to be ignored (RFC 4820, 3); `length` is the length of the whole chunk, 4 to 65535 bytes."""
 
     __slots__ = ("length",)
     type = PAD
