@@ -43,13 +43,14 @@ class ChannelRegistry:
         self.transport: PeerTransport | None = None
         self.sctp: RTCSctpTransport | None = None
         self.created = 0
+        self.refused = 0
         self.opened = 0
         self.closed = 0
         self._on_announced = on_announced
         self._rtc_channels: dict[Channel, ManagedDataChannel] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._drain_handle: asyncio.Handle | None = None
-        self._leftovers: list[tuple[ref[RTCDataChannel], HeldWindow]] = []
+        self._leftovers: list[tuple[ref[ManagedDataChannel], HeldWindow]] = []
         self._leftovers_timer: asyncio.TimerHandle | None = None
         self._ended = False
         self.failure: str | None = None
@@ -135,6 +136,21 @@ class ChannelRegistry:
             for rtc_channel in self:
                 rtc_channel.connection_failed()
 
+    @property
+    def wait_for_section(self) -> bool:
+        """Whether the application has created a channel since a data section was refused."""
+        return self.created > self.refused
+
+    def start_over(self, reason: str) -> None:
+        """Close all channels for this reason, and accept new ones for another association."""
+        self._release_windows()
+        for channel, rtc_channel in tuple(self._rtc_channels.items()):
+            rtc_channel.fails(reason)
+            self._closed(channel)
+        self.core = DataChannels()
+        self.transport = None
+        self.refused = self.created
+
     def end(self, failure: str | None = None) -> None:
         """Close all channels, because the connection has ended; `failure` is the reason if it failed."""
         self._ended = True
@@ -149,6 +165,15 @@ class ChannelRegistry:
             self._closed(channel)
 
     # -- private -------------------------------------------------------------------------------------------------------
+
+    def _release_windows(self) -> None:
+        """Release the window of all unread messages now: reading them must not enlarge that of a later association."""
+        for reference, _ in self._leftovers:
+            if (rtc_channel := reference()) is not None:
+                rtc_channel.release_unread()
+        self._leftovers.clear()
+        for rtc_channel in self:
+            rtc_channel.release_unread()
 
     def _announced(self, channel: Channel) -> None:
         rtc_channel = ManagedDataChannel(self, channel)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from datachan.log_rate import get_limited_logger
@@ -49,6 +50,18 @@ class Negotiation:
         return previous is not None and previous.parsed.data is not None
 
     @property
+    def has_data(self) -> bool:
+        """Whether the current descriptions have agreed on a data section."""
+        current = (self.signaling.current_local, self.signaling.current_remote)
+        return all(one is not None and one.parsed.data is not None for one in current)
+
+    @property
+    def concerns_data(self) -> bool:
+        """Whether the pending offer has a data section, or the current descriptions have agreed on one."""
+        pending = self.signaling.pending_local or self.signaling.pending_remote
+        return self.has_data or (pending is not None and pending.parsed.data is not None)
+
+    @property
     def pending_offer(self) -> SessionDescription:
         """The peer's offer that has no answer yet.
 
@@ -73,11 +86,14 @@ class Negotiation:
 
     def create_offer(self, local: LocalData | None) -> RTCSessionDescription:
         """Create an offer; without `local`, it has no data section."""
-        previous = self.signaling.local or self.signaling.remote
+        applied = self.signaling.local or self.signaling.remote
+        previous = None if applied is None else applied.parsed
+        if previous is not None and not self.concerns_data:
+            previous = replace(previous, data_index=None)  # the data section was refused
         self._session_version += 1
         description = create_offer(
             local,
-            None if previous is None else previous.parsed,
+            previous,
             session_id=self.session_id,
             session_version=self._session_version,
         )

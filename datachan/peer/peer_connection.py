@@ -72,6 +72,7 @@ class RTCPeerConnection(ConnectionAttributes):
         # W3C WebRTC, 4.4.1: [[LocalIceCredentialsToReplace]], as the username fragments.
         self._fragments_to_replace: frozenset[str] = frozenset()
         self._teardown: asyncio.Task[None] | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
 
@@ -372,13 +373,14 @@ class RTCPeerConnection(ConnectionAttributes):
         if description is None:
             (self._create_offer if kind == "offer" else self._create_answer)()
             description = negotiation.last_created(kind)
-        before = negotiation.signaling.state
+        before, had_data = negotiation.signaling.state, negotiation.concerns_data
         negotiation.set_local(kind, description)
-        self._signaling_changed(before)
         if description.data is None:
-            if kind == "answer":
+            if kind == "answer" and had_data:
                 self._data_refused()
+            self._signaling_changed(before)
             return False
+        self._signaling_changed(before)
         self._open_transport()
         self._show_sctp(description)
         if kind != "offer":
@@ -394,18 +396,16 @@ class RTCPeerConnection(ConnectionAttributes):
         self._check_transport(given.type, parsed)
         if given.type == "offer" and negotiation.signaling.state == HAVE_LOCAL_OFFER:
             self._roll_back("local")
-        before = negotiation.signaling.state
+        before, had_data = negotiation.signaling.state, negotiation.concerns_data
         negotiation.set_remote(given, parsed)
+        if given.type == "answer" and parsed.data is None and had_data:
+            self._data_refused()
         self._signaling_changed(before)
         if parsed.data is not None:
             self._open_transport()
             self._show_sctp(parsed)
-        if given.type == "offer":
-            return
-        if parsed.data is None:
-            self._data_refused()
-        else:
-            self._connect(is_offerer=True)
+            if given.type != "offer":
+                self._connect(is_offerer=True)
 
     def _check_transport(self, kind: str, parsed: SessionDescription) -> None:
         """Check that a description changes nothing that is fixed while connected."""
@@ -456,8 +456,7 @@ class RTCPeerConnection(ConnectionAttributes):
             return False
         if self._fragments_to_replace:
             return True
-        current = self._negotiation.signaling.current_local
-        return self._channels.created > 0 and (current is None or current.parsed.data is None)
+        return self._channels.wait_for_section and not self._negotiation.has_data
 
     def _emit_negotiation_needed(self) -> None:
         answered = self._negotiation.signaling.current_local is not None
@@ -505,9 +504,27 @@ class RTCPeerConnection(ConnectionAttributes):
         self._update_connection_state()
 
     def _data_refused(self) -> None:
-        """End the connection, because the negotiation is complete without a data section."""
-        if self._channels.created or self._transport is not None:
-            self._end("the data channel section was refused", take_leave=True)
+        """Close the channels and leave their transport; a later negotiation may have a data section again."""
+        transport, sctp = self._transport, self._channels.sctp
+        self._channels.start_over("the data channel section was refused")
+        self._channels.sctp = self._transport = None
+        if sctp is not None:
+            sctp._set_state("closed")
+            sctp.transport._set_state("closed")
+        if transport is not None:
+            transport.disown()
+            task = asyncio.create_task(transport.close(self._hurry))
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+        self._fragments_to_replace = frozenset()
+        self._channels.connection_failed(None)
+        self._failure = None
+        if self._ice_gathering_state != "new":
+            self._gathering_changed("new")
+        if self._ice_connection_state != "new":
+            self._ice_connection_state = "new"
+            self.emit("iceconnectionstatechange")
+        self._update_connection_state()
 
     def _ice_state_changed(self) -> None:
         transport = self._transport
@@ -597,7 +614,7 @@ class RTCPeerConnection(ConnectionAttributes):
     def _fail(self, reason: str) -> None:
         self._end(reason)
 
-    def _end(self, failure: str | None, *, by_peer: bool = False, take_leave: bool = False) -> None:
+    def _end(self, failure: str | None, *, by_peer: bool = False) -> None:
         """End the connection for another reason than a call of `close`."""
         if self._over is not None or self._closing is not None:
             return
@@ -611,8 +628,7 @@ class RTCPeerConnection(ConnectionAttributes):
             self._channels.sctp._set_state("closed")
         self._dtls_changed("closed")
         if self._transport is not None:
-            if not take_leave:
-                self._transport.abandon()
+            self._transport.abandon()
             self._teardown = asyncio.create_task(self._transport.close(self._hurry))
 
     def _update_connection_state(self) -> None:
@@ -637,6 +653,7 @@ class RTCPeerConnection(ConnectionAttributes):
         return "connected" if found and self._transport.dtls_connected else "connecting"
 
     async def _close(self) -> None:
+        await asyncio.gather(*self._leaving)
         if self._teardown is not None:
             await self._teardown
         elif self._transport is not None:

@@ -63,6 +63,22 @@ class TransportCallbacks:
     on_failure: Callable[[str], None]
 
 
+def _ignore(*_: object) -> None:
+    pass
+
+
+_NO_CALLBACKS: Final = TransportCallbacks(
+    on_ice_state_change=_ignore,
+    on_local_candidate=_ignore,
+    on_server_error=_ignore,
+    on_selected_pair_change=_ignore,
+    on_stack_start=_ignore,
+    on_stack_event=_ignore,
+    on_channel_event=_ignore,
+    on_failure=_ignore,
+)
+
+
 class PeerTransport:
     """The only transport of a peer connection.
 
@@ -320,6 +336,12 @@ class PeerTransport:
                 self.stack.abort(self._now(), self.ice.failure or "the application closed the connection")
                 self._driver.flush()
         await self._release()
+
+    def disown(self) -> None:
+        """Report nothing any longer; the caller still has to call `close`."""
+        self._callbacks = _NO_CALLBACKS
+        for ice in self._generations:
+            ice.on_local_candidate = ice.on_server_error = None
 
     def abandon(self) -> None:
         """Stop the driver at once; the caller still has to call `close`."""

@@ -377,6 +377,10 @@ class ManagedDataChannel(RTCDataChannel):
             self._ready_state = "closing"
             self._notify()
         # The application reads no more. A peer that is still sending must not have to wait for the window to open.
+        self.release_unread()
+
+    def release_unread(self) -> None:
+        """Release the window of unread messages, which can still be read."""
         self._unread.release_all()
 
 

@@ -53,8 +53,11 @@ def create_offer(
     if local is None:
         data_index = None
     elif previous is None or data_index is None:
-        data_index = len(sections)
-        sections.append(_data_section(local, "actpass", mid=_unused_mid(sections)))
+        # RFC 8829, 5.2.2: a rejected section is recycled "as if the "m=" section were being added to the session
+        # description (including a new MID value)".
+        kinds = [section.kind for section in sections]
+        data_index = kinds.index("application") if "application" in kinds else len(sections)
+        sections[data_index : data_index + 1] = [_data_section(local, "actpass", mid=_unused_mid(sections))]
     else:
         old = previous.sections[data_index]
         # RFC 8842, 5.5: subsequent offers have "actpass", too.

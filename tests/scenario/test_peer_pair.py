@@ -646,16 +646,26 @@ async def test_the_peers_certificate_cannot_change() -> None:
         assert p.a.signalingState == "stable"
 
 
-async def test_rejecting_the_data_section_later_ends_the_channels() -> None:
+async def test_rejecting_the_data_section_later_ends_the_channels_and_new_ones_may_follow() -> None:
     async with pair() as p:
+        for number in range(3):
+            p.z_channel.send(f"unread {number}")
+        await soon(anext(p.a_channel))
         await p.z.setLocalDescription()
         offer = p.z.localDescription.sdp.replace("m=application ", "m=application 0 ", 1)
         head, rest = offer.split("m=application 0 ", 1)
         refused = head + "m=application 0 " + rest.split(" ", 1)[1]
         await p.a.setRemoteDescription(RTCSessionDescription(refused, "offer"))
         await p.a.setLocalDescription()
+        await p.z.setRemoteDescription(p.a.localDescription)
 
-        await soon(p.a_channel.closed())
+        await soon(asyncio.gather(p.a_channel.closed(), p.z_channel.closed()))
+        assert (p.a.connectionState, p.z.connectionState, p.a.sctp, p.z.sctp) == ("new", "new", None, None)
+        assert await soon(anext(p.a_channel)) == "unread 1"
+        a_channel, z_channel = await channel_pair(p.a, p.z, "again")
+        a_channel.send("hello")
+        assert await soon(anext(z_channel)) == "hello"
+        assert (p.a.connectionState, p.z.connectionState) == ("connected", "connected")
 
 
 # -- statistics --------------------------------------------------------------------------------------------------------

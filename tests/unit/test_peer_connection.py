@@ -305,7 +305,35 @@ async def test_an_offer_of_audio_alone_can_be_answered(pc: RTCPeerConnection) ->
     assert (pc.signalingState, pc.connectionState, pc.sctp) == ("stable", "new", None)
 
 
-async def test_channels_fail_when_the_peer_refuses_the_data_section(pc: RTCPeerConnection) -> None:
+async def test_a_channel_waits_for_the_next_offer_if_the_peers_offer_has_no_data_section(
+    pc: RTCPeerConnection, other: RTCPeerConnection
+) -> None:
+    channel = pc.createDataChannel("chat")
+    offer = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:a\r\n"
+    await asyncio.sleep(0)
+    seen = emitted(pc, "negotiationneeded")
+
+    await pc.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+    await pc.setLocalDescription(await pc.createAnswer())
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+    assert (channel.readyState, pc.connectionState, len(seen)) == ("connecting", "new", 1)
+    second = await pc.createOffer()
+    assert [line for line in second.sdp.split("\r\n") if line.startswith("m=")] == [
+        "m=audio 0 UDP/TLS/RTP/SAVPF 111",
+        "m=application 9 UDP/DTLS/SCTP webrtc-datachannel",
+    ]
+    await pc.setLocalDescription(second)
+    await other.setRemoteDescription(pc.localDescription)
+    await other.setLocalDescription()
+    await pc.setRemoteDescription(other.localDescription)
+    await soon(channel.opened())
+
+
+async def test_channels_close_when_the_peer_refuses_the_data_section_and_it_can_be_offered_again(
+    pc: RTCPeerConnection, other: RTCPeerConnection
+) -> None:
     channel = pc.createDataChannel("chat")
     await pc.setLocalDescription()
     refusal = (
@@ -315,9 +343,23 @@ async def test_channels_fail_when_the_peer_refuses_the_data_section(pc: RTCPeerC
 
     await pc.setRemoteDescription(RTCSessionDescription(refusal, "answer"))
 
-    assert (pc.signalingState, pc.connectionState) == ("stable", "failed")
-    assert pc.failureReason == "the data channel section was refused"
+    assert (pc.signalingState, pc.connectionState) == ("stable", "new")
+    assert (pc.iceConnectionState, pc.iceGatheringState, pc.sctp, pc.failureReason) == ("new", "new", None, None)
     assert (channel.readyState, channel.closeReason) == ("closed", "the data channel section was refused")
+    seen = emitted(pc, "negotiationneeded")
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert seen == [], "nobody waits for a data section"
+
+    again = pc.createDataChannel("again")
+    await event(pc, "negotiationneeded")
+    await pc.setLocalDescription()
+    assert pc.localDescription.sdp.count("m=") == 1
+    assert "a=mid:1\r\n" in pc.localDescription.sdp
+    await other.setRemoteDescription(pc.localDescription)
+    await other.setLocalDescription()
+    await pc.setRemoteDescription(other.localDescription)
+    await soon(again.opened())
 
 
 async def test_rollback_withdraws_an_offer(pc: RTCPeerConnection, other: RTCPeerConnection) -> None:
