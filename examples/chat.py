@@ -8,6 +8,7 @@ python examples/chat.py kitchen --name Zoe     or join the room on the server's 
 import argparse
 import asyncio
 import getpass
+import shlex
 import sys
 import threading
 from collections.abc import AsyncIterator
@@ -62,14 +63,13 @@ async def chat(options: argparse.Namespace) -> None:
         if client.peers_at_join:  # the side that joins second makes the offer, and so the channel
             arrived.put_nowait(pc.createDataChannel("chat"))
         else:
-            print(
-                f"You are alone in {options.room}. On the other side: chat.py {options.room} --server {options.server}"
-            )
+            servers = [f"--ice-server={text}" for text in options.ice_server]
+            command = shlex.join(["chat.py", options.room, "--server", options.server, *servers])
+            print(f"You are alone in {options.room}. On the other side: {command}")
         peer = await connect_through(client, pc)
         name = printable(peer.name)
-        async with asyncio.timeout(15):
-            channel = await arrived.get()
-            await channel.opened()
+        channel = await asyncio.wait_for(arrived.get(), 15)
+        await asyncio.wait_for(channel.opened(), 15)
         print(f"Connected with {name}. Type a line to send it; Ctrl-D ends.")
         sending = asyncio.create_task(send(channel))
         try:

@@ -49,9 +49,8 @@ async def serve(options: argparse.Namespace) -> None:
             if isinstance(change, sctp.AssocChange):
                 if change.state is sctp.AssocState.SCTP_COMM_UP or who not in names:
                     continue
-                line = (
-                    f"* {names.pop(who)} {'left' if change.state is sctp.AssocState.SCTP_SHUTDOWN_COMP else 'is lost'}"
-                )
+                how = "left" if change.state is sctp.AssocState.SCTP_SHUTDOWN_COMP else "is lost"
+                line = f"* {names.pop(who)} {how}"
             else:
                 text = "".join(c for c in message.data.decode(errors="replace") if c.isprintable())
                 line = f"{names[who]}: {text}" if who in names else f"* {text} is here"
@@ -67,8 +66,7 @@ async def join(options: argparse.Namespace) -> None:
             print(message.data.decode())
 
     async with sctp.sctpsocket_tcp(remote_udp_port=options.udp_port) as sock:
-        async with asyncio.timeout(5):
-            await sock.connect((options.host, options.port))
+        await asyncio.wait_for(sock.connect((options.host, options.port)), 5)
         await sock.send(options.name.encode())
         showing = asyncio.create_task(show())
         async for line in typed_lines():

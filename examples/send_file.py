@@ -33,7 +33,7 @@ def progress_bar() -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def connection(client: SignalingClient, options: argparse.Namespace) -> RTCPeerConnection:
+def new_pc(client: SignalingClient, options: argparse.Namespace) -> RTCPeerConnection:
     servers = [RTCIceServer(*text.split(",", 2)) for text in options.ice_server]
     # The side that joins second makes the offer, and only the sender has a channel: always ask for data channels.
     return RTCPeerConnection(client.configuration(RTCConfiguration(servers, alwaysNegotiateDataChannels=True)))
@@ -42,10 +42,10 @@ def connection(client: SignalingClient, options: argparse.Namespace) -> RTCPeerC
 async def send(options: argparse.Namespace) -> None:
     if not options.file.is_file():
         raise FileNotFoundError(f"there is no file {options.file}")
-    room = options.room or secrets.token_hex(9)
-    async with SignalingClient(options.server, room) as client, connection(client, options) as pc:
+    async with SignalingClient(options.server, options.room) as client, new_pc(client, options) as pc:
         pc.on("datachannel", lambda channel: channel.close())  # the other side sends a file, too: end both transfers
-        print("On the other side:", shlex.join(["send_file.py", "--server", options.server, "receive", room]))
+        flags = ["--server", options.server, *(f"--ice-server={text}" for text in options.ice_server)]
+        print("On the other side:", shlex.join(["send_file.py", *flags, "receive", options.room]))
         await connect_through(client, pc)
         with progress_bar() as progress:
             sent = await send_file(pc.createDataChannel(CHANNEL_LABEL), options.file, progress=progress)
@@ -59,11 +59,12 @@ async def receive(options: argparse.Namespace) -> None:
 
     if not options.folder.is_dir():
         raise NotADirectoryError(f"there is no folder {options.folder}")
-    async with SignalingClient(options.server, options.room) as client, connection(client, options) as pc:
+    async with SignalingClient(options.server, options.room, name="receiver") as client, new_pc(client, options) as pc:
         arrived: asyncio.Queue[RTCDataChannel] = asyncio.Queue()
         pc.on("datachannel", lambda channel: channel.label == CHANNEL_LABEL and arrived.put_nowait(channel))
         print("Waiting for the sender")
-        await connect_through(client, pc)
+        if (await connect_through(client, pc)).name == "receiver":
+            raise ValueError("the other side waits for a file, too")
         channel = await asyncio.wait_for(arrived.get(), 15)
         with progress_bar() as progress:
             how = {"overwrite": options.overwrite, "progress": progress}
@@ -78,7 +79,7 @@ def main() -> None:
     commands = parser.add_subparsers(required=True, metavar="send|receive")
     command = commands.add_parser("send", help="offer a file to the peer that joins the room")
     command.add_argument("file", type=Path)
-    command.add_argument("room", nargs="?", help="a name both sides choose (default: a random one)")
+    command.add_argument("room", nargs="?", default=secrets.token_hex(9), help="a name both choose (or a random one)")
     command.set_defaults(run=send)
     command = commands.add_parser("receive", help="store the file that the peer in the room offers")
     command.add_argument("room")

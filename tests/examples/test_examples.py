@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -62,6 +63,17 @@ async def test_chat_carries_lines_both_ways_and_ends_for_both(server: str) -> No
         assert await ada.ends() == 0
 
 
+async def test_chat_prints_the_whole_command_for_the_other_side(server: str) -> None:
+    flag = "--ice-server=turn:127.0.0.1:1,ada,a secret"
+    async with run(EXAMPLES / "chat.py", "kitchen", "--name", "Ada", "--server", server, flag) as ada:
+        words = shlex.split((await ada.prints(r"On the other side: (.*)$"))[1])
+        assert words == ["chat.py", "kitchen", "--server", server, flag]
+        async with run(EXAMPLES / words[0], *words[1:], "--name", "Zoe") as zoe:
+            await ada.prints("Connected with Zoe")
+            zoe.end_input()
+            assert await zoe.ends() == await ada.ends() == 0
+
+
 async def test_chat_ends_for_both_when_one_presses_ctrl_c(server: str) -> None:
     chat = EXAMPLES / "chat.py"
     async with (
@@ -99,8 +111,10 @@ async def test_send_file_prints_the_whole_command_for_the_other_side(server: str
     source, folder = tmp_path / "source.txt", tmp_path / "folder"
     source.write_text("hello")
     folder.mkdir()
-    async with run(EXAMPLES / "send_file.py", "--server", server, "send", source) as sender:
+    flag = "--ice-server=turn:127.0.0.1:1,ada,a secret"
+    async with run(EXAMPLES / "send_file.py", "--server", server, flag, "send", source) as sender:
         words = shlex.split((await sender.prints(r"On the other side: (.*)$"))[1])
+        assert flag in words
         async with run(EXAMPLES / words[0], *words[1:], "--folder", folder) as receiver:
             assert await sender.ends() == await receiver.ends() == 0
     assert (folder / "source.txt").read_text() == "hello"
@@ -129,10 +143,12 @@ async def test_two_senders_both_end_with_an_error(server: str, tmp_path: Path) -
 
 async def test_two_receivers_both_end_with_an_error(server: str, tmp_path: Path) -> None:
     command = (EXAMPLES / "send_file.py", "--server", server, "receive", "room-1", "--folder", tmp_path)
+    started = time.monotonic()
     async with run(*command) as one, run(*command) as other:
         for program in (one, other):
-            await program.prints("error: the other side sends no file")
+            await program.prints("error: the other side waits for a file, too")
             assert await program.ends() == 1
+    assert time.monotonic() - started < 10  # they do not wait for a channel that never comes
 
 
 async def test_send_file_shows_percents_where_there_is_no_rich(server: str, tmp_path: Path) -> None:
