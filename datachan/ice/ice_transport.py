@@ -111,8 +111,9 @@ class IceTransport:
         patience: float = 39.5,
         mdns: MdnsResolver | None = None,
     ) -> None:
+        self._configured = server_addresses(servers)
         self._gatherer = Gatherer(
-            servers=server_addresses(servers),
+            servers=self._configured,
             relay_only=relay_only,
             loopback=loopback,
             peer_offers_loopback=self._peer_offers_loopback,
@@ -364,13 +365,21 @@ class IceTransport:
         self._deadline = asyncio.get_running_loop().call_later(self._patience, self._give_up)
 
     def _give_up(self) -> None:
-        self._fail(f"no check was answered within {self._patience:g} seconds")
+        self._fail(f"no check was answered within {self._patience:g} seconds", self._advice())
 
-    def _fail(self, what: str) -> None:
-        """Enter FAILED, with a sentence about the reason and about what was tried."""
+    def _advice(self) -> str:
+        """Return what may help a connection that lacks a relay; "" if there is one, or a TURN server has failed."""
+        if any(server.is_turn for server in self._configured):
+            return ""
+        if self._configured:
+            return ". UDP may be blocked: a TURN server over TCP may help (turn:…?transport=tcp)"
+        return ". A firewall may block UDP, or the peers are on different networks: name a STUN or TURN server"
+
+    def _fail(self, what: str, advice: str = "") -> None:
+        """Enter FAILED, with a sentence about the reason, about what was tried, and about what may help."""
         if self._state in (IceState.FAILED, IceState.CLOSED):
             return
-        self._failure = f"{what}; {self._tried()}"
+        self._failure = f"{what}; {self._tried()}{advice}"
         self._close_link()
         self._stop_trying()
         if self._connecting is not None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from typing import Literal
 
+from datachan.log_rate import get_limited_logger
 from datachan.sdp import format_description, with_candidates
 
 from .channel_registry import ChannelRegistry
@@ -15,6 +18,8 @@ from .rtc_certificate import RTCCertificate
 from .rtc_data_channel import RTCDataChannel
 from .rtc_session_description import AppliedDescription, RTCSessionDescription
 from .transport_views import RTCSctpTransport
+
+_log = get_limited_logger("datachan.peer")
 
 ConnectionEvent = Literal[
     "datachannel",
@@ -48,6 +53,7 @@ class ConnectionAttributes(EventTarget[ConnectionEvent]):
         self._ice_connection_state = "new"
         self._ice_gathering_state = "new"
         self._failure: str | None = None
+        self._failure_was_read = False
         self._over: str | None = None
 
     def __repr__(self) -> str:
@@ -81,8 +87,20 @@ class ConnectionAttributes(EventTarget[ConnectionEvent]):
 
     @property
     def failureReason(self) -> str | None:
-        """The reason why the connection failed or ended, as a sentence; None otherwise."""
+        """The reason why the connection failed or ended, as a sentence; None otherwise.
+
+        A reason that the program has not read in the turn of the event loop after the events is logged as a warning.
+        """
+        self._failure_was_read = True
         return self._failure
+
+    def _log_failure(self, what: str) -> None:
+        """Log the failure soon, as a warning unless the program reads `failureReason` until then and reports it."""
+        self._failure_was_read = False
+        asyncio.get_running_loop().call_soon(self._log_failure_now, f"{what}: {self._failure}")
+
+    def _log_failure_now(self, sentence: str) -> None:
+        _log.log(logging.INFO if self._failure_was_read else logging.WARNING, "%r: %s", self, sentence)
 
     @property
     def sctp(self) -> RTCSctpTransport | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from contextlib import nullcontext
 from types import TracebackType
@@ -544,7 +543,7 @@ class RTCPeerConnection(ConnectionAttributes):
         self._failure = reason
         self._channels.connection_failed(reason)
         if reason is not None:
-            _log.warning("%r: ICE failed: %s", self, reason)
+            self._log_failure("ICE failed")
 
     def _local_candidate(self, username_fragment: str, candidate: IceCandidate | None) -> None:
         signaling = self._negotiation.signaling
@@ -621,8 +620,10 @@ class RTCPeerConnection(ConnectionAttributes):
         # A peer that leaves abruptly has not failed: a browser sends an ABORT when its tab is closed.
         self._over = "closed" if failure is None or by_peer else "failed"
         self._failure = failure
-        if failure is not None:
-            _log.log(logging.INFO if by_peer else logging.WARNING, "%r: the connection ended: %s", self, failure)
+        if failure is not None and by_peer:
+            _log.info("%r: the connection ended: %s", self, failure)
+        elif failure is not None:
+            self._log_failure("the connection ended")
         self._channels.end(failure)
         if self._channels.sctp is not None:
             self._channels.sctp._set_state("closed")

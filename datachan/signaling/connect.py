@@ -291,7 +291,7 @@ class Call:
             self._connected.set_result(None)
         elif state in {"failed", "closed"}:
             reason = self._pc.failureReason or "the peer closed the connection"
-            self._connected.set_exception(SignalingError(f"the connection failed: {reason}{self._advice()}"))
+            self._connected.set_exception(SignalingError(f"the connection failed: {reason}"))
 
     def _timeout_sentence(self, limit: float) -> str:
         name = (self._peer and self._peer.name) or "the peer"

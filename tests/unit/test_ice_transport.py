@@ -292,6 +292,24 @@ async def test_a_peer_whose_name_does_not_resolve_is_found_by_its_checks(make_pa
 # failing with a reason
 
 
+@pytest.mark.parametrize(
+    ("servers", "ending"),
+    [
+        ([], r"answered: 0\. A firewall may block UDP, .*: name a STUN or TURN server"),
+        ([IceServer(("stun:127.0.0.1:9",))], r"UDP may be blocked: a TURN server over TCP may help \(.*\)"),
+        # The TURN server that was named is at fault.
+        ([IceServer(("turn:127.0.0.1:9",), "ada", "secret")], r"turn:127\.0\.0\.1:9: .*Connection refused\)?"),
+    ],
+)
+async def test_a_failure_for_lack_of_a_relay_says_what_may_help(servers: list[IceServer], ending: str) -> None:
+    ice = IceTransport(controlling=True, **LOCAL, servers=servers, patience=0.3, gather_timeout=5)
+    ice.set_remote("user", "x" * 24)
+    ice.add_remote_candidate(nowhere())
+    with pytest.raises(IceError, match=f"{ending}$"):
+        await ice.start()
+    await ice.close()
+
+
 async def test_gives_up_after_the_timeout_and_reports_what_it_tried(make_pair: MakePair, link: Link) -> None:
     pair = make_pair(**LOCAL, patience=0.3, mdns=link.resolver)
     pair.exchange_credentials()

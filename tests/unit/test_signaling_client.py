@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import hashlib
+import logging
 import os
 import re
 import socket
@@ -293,7 +294,7 @@ async def answer_with_a_silent_address(client: SignalingClient) -> None:
                     return
 
 
-async def test_fails_with_the_reason_of_the_connection_and_advice(url):
+async def test_fails_with_the_reason_of_the_connection_and_advice(url, caplog):
     impatient = RTCConfiguration(hostAddresses=["127.0.0.1"], iceTimeout=0.5)
     async with (
         SignalingClient(url, "kitchen", name="Ada") as ada,
@@ -307,6 +308,8 @@ async def test_fails_with_the_reason_of_the_connection_and_advice(url):
         answering.cancel()
     assert str(caught.value).startswith("the connection failed: no check was answered within 0.5 seconds; local")
     assert str(caught.value).endswith("name a STUN or TURN server")
+    # The exception says why, so the log does not repeat it as a warning, which programs print by default.
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_a_timeout_names_the_peer_and_what_is_missing_and_notifies_the_peer(url):
