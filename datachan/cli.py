@@ -329,7 +329,13 @@ def _cannot(error: Exception) -> int:
 
 
 def _announce(address: str) -> None:
+    from urllib.parse import urlsplit
+
+    from datachan.signaling.origins import is_loopback
+
     print(f"datachan is ready: {address}\nPress Ctrl+C to stop.", flush=True)
+    if not is_loopback(urlsplit(address).hostname or ""):
+        print("This is http, which others on the network can read and change: put an https proxy in front of it.")
 
 
 def _port(text: str) -> int:

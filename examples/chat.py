@@ -14,7 +14,7 @@ import threading
 from collections.abc import AsyncIterator
 
 from datachan import RTCConfiguration, RTCDataChannel, RTCIceServer, RTCPeerConnection
-from datachan.signaling import SignalingClient, connect_through
+from datachan.signaling import SignalingClient, code_of, connect_through
 
 
 async def typed_lines() -> AsyncIterator[str]:
@@ -70,7 +70,7 @@ async def chat(options: argparse.Namespace) -> None:
         name = printable(peer.name)
         channel = await asyncio.wait_for(arrived.get(), 15)
         await asyncio.wait_for(channel.opened(), 15)
-        print(f"Connected with {name}. Type a line to send it; Ctrl-D ends.")
+        print(f"Connected with {name}, who sees the same code: {code_of(pc)}. Type a line; Ctrl-D ends.")
         sending = asyncio.create_task(send(channel))
         try:
             async for message in channel:

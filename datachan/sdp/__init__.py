@@ -7,6 +7,7 @@
     description.py        the meaning of an offer or an answer
     copied_attributes.py  attributes of ours that a peer copied
     offer_answer.py       the offers and answers we create
+    verification_code.py  a short code of both sides' fingerprints
 
 Text from a peer is read by functions whose name ends in ``_untrusted``; they raise `SdpError` only.
 """
@@ -33,6 +34,7 @@ from .offer_answer import (
     with_candidates,
 )
 from .rtc_ice_candidate import RTCIceCandidate, candidate_from_sdp, candidate_to_sdp
+from .verification_code import verification_code
 
 __all__ = [
     "DEFAULT_MAX_MESSAGE_SIZE",
@@ -53,6 +55,7 @@ __all__ = [
     "format_description",
     "parse_candidate_untrusted",
     "parse_description_untrusted",
+    "verification_code",
     "with_candidates",
     "without_copied_attributes",
 ]

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from datachan.signaling.client import SignalingClient, SignalingError
-from datachan.signaling.connect import ConnectTimeout, connect_through
+from datachan.signaling.connect import ConnectTimeout, code_of, connect_through
 from datachan.signaling.echo import ChannelService, EchoAnswer, EchoOptions, EchoPeer, EchoSession
 from datachan.signaling.room_messages import BadMessage, PeerInfo
 from datachan.signaling.server import SignalingServer
@@ -28,6 +28,7 @@ __all__ = [
     "SignalingClient",
     "SignalingError",
     "SignalingServer",
+    "code_of",
     "connect_through",
     "serve_through",
 ]

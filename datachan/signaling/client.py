@@ -97,6 +97,8 @@ class SignalingClient:
         if not is_room_name(room):
             raise ValueError("a room's name is 1 to 64 letters, digits, - or _")
         base = _http_url(url)
+        if base.startswith("http:") and not is_loopback(urlsplit(base).hostname or ""):
+            logger.warning("signaling: %s is not https: others on the network can replace the fingerprints", base)
         self._url = f"{base}/api/v1/rooms/{quote(room)}"
         self._config_url = f"{base}/config.json"
         self._name = name

@@ -14,7 +14,9 @@ from collections.abc import AsyncIterator, Coroutine
 from functools import partial
 from typing import Any, Protocol
 
+from datachan.log_rate import get_limited_logger
 from datachan.peer import PeerError, RTCPeerConnection, RTCSessionDescription, SdpError
+from datachan.sdp import verification_code
 from datachan.signaling.client import SignalingClient, SignalingError
 from datachan.signaling.room_messages import (
     Answer,
@@ -29,6 +31,8 @@ from datachan.signaling.room_messages import (
     Signal,
     Welcome,
 )
+
+logger = get_limited_logger("datachan.signaling")
 
 
 async def connect_through(
@@ -65,7 +69,18 @@ async def connect_through(
     finally:
         await call.close()
     pc.on("connectionstatechange", partial(_close_if_failed, pc))
+    logger.info("signaling: connected with %s; code to compare: %s", peer.name, code_of(pc))
     return peer
+
+
+def code_of(pc: RTCPeerConnection) -> str:
+    """Return the code that both people compare to find out whether the signaling server changed the descriptions.
+
+    The other side's program or page shows the same code, unless another party is between the two. Ask for it by a way
+    that the server does not control, such as a telephone call. It is empty before both descriptions are set.
+    """
+    local, remote = pc.localDescription, pc.remoteDescription
+    return "" if local is None or remote is None else verification_code(local.sdp, remote.sdp)
 
 
 async def _close_if_failed(pc: RTCPeerConnection) -> None:

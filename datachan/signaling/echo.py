@@ -40,8 +40,8 @@ class EchoOptions:
         max_sessions: Calls at the same time.
         max_connecting_per_address: Calls of one address (IPv6: of one /64) that are not connected yet. One more ends
             the oldest of them. The oldest of all such calls also gives way when `max_sessions` is reached.
-        max_channels: Channels of one call at the same time. The connection has streams for twice as many, because the
-            caller may open half of them. A closed channel counts until the caller closes it, too.
+        max_channels: Channels of one call at the same time. Further channels are closed, and a caller may have as many
+            again that are closing.
         max_message_size: Bytes of one message. It is announced to the caller, which then sends none longer.
         max_bytes_per_call: Bytes of messages on their way back to one caller. A call that exceeds this is ended: its
             caller sends without reading.
@@ -240,8 +240,8 @@ class EchoSession:
             replace(
                 base,
                 maxMessageSize=options.max_message_size,
-                # The caller may open the half that belongs to its DTLS role.
-                maxChannels=min(2 * options.max_channels, 65535),
+                # The caller may open half of them. Those above `max_channels` are closed, and some may be closing.
+                maxChannels=min(4 * options.max_channels, 65535),
                 closeTimeout=options.close_timeout,
             )
         )

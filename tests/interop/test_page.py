@@ -17,7 +17,7 @@ from aiohttp import web
 
 from datachan.peer import RTCPeerConnection
 from datachan.serve import FileShelf
-from datachan.signaling import EchoPeer, SignalingClient, SignalingServer, connect_through
+from datachan.signaling import EchoPeer, SignalingClient, SignalingServer, code_of, connect_through
 from datachan.signaling.assets import page_folder
 from datachan.transfer import ReceivedFile
 from tests.interop.browsers import Browser, FirefoxPage, Page
@@ -287,6 +287,8 @@ async def test_connects_to_a_python_program_in_the_room(site, tab, python_first)
         channel = await asyncio.wait_for(incoming, PATIENCE)
         await channel.opened()
         await tab.connected()
+        # Both sides compute the code from their own descriptions.
+        await tab.until(f"probe.text('#facts').includes('{code_of(pc)}')")
         channel.send("beep")
         await tab.hears("robot", "beep")
         await tab.say("Hello robot")

@@ -252,6 +252,7 @@ function callEcho() {
 
 function showStart() {
   $("start").hidden = false;
+  $("insecure").hidden = window.isSecureContext;
   $("room").hidden = true;
   const invited = roomInAddress();
   $("join-title").textContent = invited === null ? "Meet in a room" : "You are invited";

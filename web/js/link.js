@@ -1,5 +1,6 @@
 // The connection to one peer: its peer connection, chat, files and measurements. Knows no element of the page.
 
+import { verificationCode } from "./code.js";
 import { IncomingFile, LABEL as FILE_LABEL, OutgoingFile } from "./transfer.js";
 
 export const SAMPLE_INTERVAL = 500; // milliseconds
@@ -203,6 +204,7 @@ export class PeerLink extends EventTarget {
     if (pc.connectionState === "connected") {
       clearTimeout(this.#timeout);
       if (this.#sampler === 0) this.#sampler = setInterval(() => this.#sample(), SAMPLE_INTERVAL);
+      this.facts.code = verificationCode(pc.localDescription.sdp, pc.remoteDescription.sdp);
       this.#become("connected");
     } else if (pc.connectionState === "disconnected" && this.state === "connected") {
       this.#become("interrupted", "No packets arrive at the moment. The connection may recover by itself.");

@@ -267,6 +267,7 @@ function showFacts(facts) {
     ["Received", facts.received === undefined ? "" : format.bytes(facts.received)],
     ["Path", facts.path ?? ""],
     ["Encryption", facts.dtls ?? ""],
+    ["Code to compare", facts.code ?? ""],
     ["Longest message", facts.limit === undefined ? "" : Number.isFinite(facts.limit) ? format.bytes(facts.limit) : "no limit"],
   ];
   $("facts").replaceChildren(...rows.filter(([, value]) => value !== "").map(([name, value]) =>
