@@ -37,7 +37,7 @@ class Machine(Protocol[Datagram, Event_co]):
     """The shape of every sans-IO machine; `now` is in seconds of the event loop's monotonic clock."""
 
     def receive_datagrams(self, datagrams: Sequence[Datagram], now: float) -> None:
-        """Take in datagrams from the peer."""
+        """Process datagrams from the peer."""
 
     def handle_timeout(self, now: float) -> None:
         """Handle the timeouts that are due."""

@@ -27,7 +27,7 @@ async def look_up(host: str, family: int) -> list[SystemAddress]:
     result: asyncio.Future[list[SystemAddress]] = loop.create_future()
 
     def settle(found: list[SystemAddress], error: Exception | None) -> None:
-        if result.done():  # the caller was cancelled
+        if result.done():  # the caller was canceled
             return
         if error is None:
             result.set_result(found)

@@ -103,7 +103,7 @@ def _with_packet_sizes(options: AssociationOptions, mtu: int, max_mtu: int | Non
 
 @dataclass(frozen=True, slots=True)
 class SessionInits:
-    """Both sides' INIT chunks, when signaling carried them (draft-hancke-tsvwg-snap).
+    """The INIT chunks of both sides that signaling carried (draft-hancke-tsvwg-snap).
 
     Attributes:
         local: our INIT, created by `make` with the options of the stack.

@@ -1,4 +1,4 @@
-"""A token bucket: how many actions are allowed per second, and how many at once. `now` is given, in seconds."""
+"""A token bucket: limits actions to a rate and a burst. The caller passes the time."""
 
 from __future__ import annotations
 

@@ -530,7 +530,7 @@ class MulticastSocket(UdpSocket):
     """A socket that sends to a multicast group on the local links.
 
     Attributes:
-        shares_port: whether it is bound to the group's port, and so receives what is sent to the group.
+        shares_port: whether it is bound to the group's port, and so receives datagrams sent to the group.
     """
 
     def __init__(self, sock: socket.socket, group: Address, members: Sequence[bytes], *, shares_port: bool) -> None:

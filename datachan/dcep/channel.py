@@ -29,7 +29,7 @@ class Channel:
         max_retransmits: the maximum number of retransmissions of a message, or None.
         max_packet_life_time: the milliseconds during which a message is (re)transmitted, or None.
         negotiated: True when both applications create the channel, so that no OPEN is sent.
-        id: the stream identifier; None until the association is up, unless `negotiated`.
+        id: the stream identifier; None until the association is established, unless `negotiated`.
         priority: the priority of RFC 8831, section 6.4; 256 is normal.
         announced: True when the peer opened it.
         state: the state.

@@ -51,7 +51,7 @@ class BufferedAmountChanged(ChannelEvent):
 
 @dataclass(frozen=True, slots=True)
 class ChannelOpened(ChannelEvent):
-    """A channel created here is open: the association is up, and the OPEN was sent unless it is negotiated."""
+    """A channel created here is open: the association is established, and its OPEN was sent (if not negotiated)."""
 
     channel: Channel
 

@@ -279,7 +279,7 @@ class ChannelReceiver:
     def _confirm(self, channel: Channel) -> None:
         """Record that the peer has the channel, and reset our stream if the application has closed it meanwhile.
 
-        Firefox forgets a channel whose stream is reset right behind its OPEN, and never resets its own stream. So the
+        Firefox forgets a channel whose stream is reset right after its OPEN, and never resets its own stream. So the
         reset waits for the ACK.
         """
         if channel.confirmed:

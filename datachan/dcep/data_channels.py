@@ -94,7 +94,7 @@ class DataChannels:
 
     @property
     def max_channels(self) -> int | None:
-        """The number of ids: the streams of the direction with fewer; None before the association is up."""
+        """The number of ids: the streams of the direction with fewer; None before the association is established."""
         return self._table.limit
 
     @property
@@ -131,7 +131,7 @@ class DataChannels:
         Raises:
             InvalidChannelOptions: an option is out of range or contradicts another.
             IdInUse: a channel that is not closed has this id.
-            NoFreeId: the association is up and has no stream for the channel.
+            NoFreeId: the association is established and has no stream for the channel.
             ChannelNotOpen: the association has ended.
         """
         _check_options(label, protocol, max_packet_life_time, max_retransmits, priority)

@@ -1,8 +1,8 @@
 """SCTP packets field by field, for people: bytes in, names and values out; also captures and their link layers.
 
 No association uses this package. The codec of `datachan.sctp.wire` is strict: it accepts a packet or rejects it. This
-decoder also takes packets that are damaged, cut short or full of unknown types, shows them as far as they can be read,
-and says where and why that ends. It raises nothing but `NotHexadecimal` and `BadCapture`, whatever the bytes are.
+decoder also accepts packets that are damaged, truncated or full of unknown types. It shows all that can be read, and
+reports where and why it stops. It raises nothing but `NotHexadecimal` and `BadCapture`, whatever the bytes are.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ def _packet(rows: list[_Row]) -> bytes:
 
 
 def _packet_with_offsets(rows: list[_Row], base: int) -> bytes | None:
-    """Return the bytes, or None if the offsets do not fit them in this base."""
+    """Return the bytes, or None if the offsets, read in this base, do not fit the bytes."""
     try:
         offsets = [int(row.offset, base) if row.offset else None for row in rows]
     except ValueError:

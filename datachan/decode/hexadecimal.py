@@ -17,7 +17,7 @@ def parse_hexadecimal(text: str) -> bytes:
     """Return the bytes of a hexadecimal text.
 
     Raises:
-        NotHexadecimal: The text contains anything else, nothing, or half a byte.
+        NotHexadecimal: The text is empty, contains other characters, or has a byte with one digit.
     """
     digits = _IGNORED.sub("", text)
     if not digits:

@@ -373,7 +373,7 @@ class DtlsConnection:
             self._expect_end(reason, now)
 
     def _handle_client_hello(self, random: bytes, now: float) -> None:
-        """Start over with a client that has started over, if the current handshake has stalled."""
+        """Restart the handshake with a client that has restarted it, if the current one has stalled."""
         stalled = now - self._progress_at >= STALLED
         if random != self._client_random and self._client_random and stalled and self._restarts < MAX_RESTARTS:
             self._renew()

@@ -195,9 +195,9 @@ class Agent(Connection):
             counters.count_answer(loop.time() - started)
 
     def _note_role_conflict(self, pair: CandidatePair) -> None:
-        """Have a check repeated with another tie-breaker after a 487; aioice has switched the role.
+        """Repeat a check with another tie-breaker after a 487; aioice has switched the role.
 
-        RFC 8445, 7.2.5.1: "The agent MUST change the tiebreaker value." A peer that goes on makes the pair fail.
+        RFC 8445, 7.2.5.1: "The agent MUST change the tiebreaker value." If the peer repeats it, the pair fails.
         """
         self._tie_breaker = secrets.randbits(64)
         self._role_conflicts[pair] += 1
@@ -333,7 +333,7 @@ class Agent(Connection):
     # data
 
     def _datagrams_received(self, datagrams: list[bytes], address: TransportAddress, protocol: IceProtocol) -> None:
-        """Hand up datagrams from proven addresses, and drop others."""
+        """Deliver datagrams from authenticated addresses, and drop others."""
         if address not in protocol.proven:
             self.on_data_refused(len(datagrams))
             return

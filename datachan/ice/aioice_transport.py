@@ -19,10 +19,10 @@ class LinkUser(Protocol):
         """Stop using the transport, which is closed."""
 
     def error_received(self, exc: Exception) -> None:
-        """Take note of an error of the system."""
+        """Record an error of the system."""
 
     def datagrams_received(self, datagrams: list[bytes], address: Address) -> None:
-        """Take datagrams from one address, in order."""
+        """Receive datagrams from one address, in order."""
 
 
 class LinkTransport(asyncio.DatagramTransport):

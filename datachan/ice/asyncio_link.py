@@ -14,7 +14,7 @@ _RECEIVE_BUFFER: Final = 262_144
 
 
 class AsyncioLink(asyncio.DatagramProtocol):
-    """A UDP socket as asyncio has it; a `DatagramLink`. It sends and receives datagrams one by one."""
+    """A UDP socket of asyncio as a `DatagramLink`. It sends and receives datagrams one by one."""
 
     on_writable: Callable[[], None] | None = None
     on_error: Callable[[OSError], None] | None = None

@@ -315,7 +315,7 @@ class IceTransport:
     async def start(self) -> None:
         """Gather if necessary, check, and return once a pair is selected. Raises IceError if none was found.
 
-        Cancelling the caller does not stop the checks; `close` does.
+        Canceling the caller does not stop the checks; `close` does.
         """
         if self._closing is not None:
             raise IceError("the ICE transport is closed")

@@ -10,7 +10,7 @@
     ice_error_event.py           RTCPeerConnectionIceErrorEvent
     added_candidate.py           the arguments of addIceCandidate
     operations_chain.py          one operation at a time, and the moment of negotiationneeded
-    candidate_events.py          the moment at which our candidates are emitted
+    candidate_events.py          the time at which our candidates are emitted
     channel_options.py           the arguments of createDataChannel
     unread_messages.py           received messages that the application has not read
     rtc_data_channel.py          RTCDataChannel

@@ -1,4 +1,4 @@
-"""The moment at which our candidates are emitted: not before their description can have been sent to the peer."""
+"""The time at which our candidates are emitted: after the application could send their description to the peer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class CandidateEvents:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the candidates until the body has ended and the caller's code after it has run.
+        """Delay candidate events until the body has ended and the calling coroutine has run again.
 
         In W3C's examples, the caller of `setLocalDescription()` sends the description when the call returns, and a
         callback sends each candidate. The peer refuses a candidate that arrives before its description.

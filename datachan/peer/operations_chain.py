@@ -75,7 +75,7 @@ class OperationsChain:
             await asyncio.sleep(0)
 
     def clear_negotiation_needed(self) -> None:
-        """Let the event be emitted again, because the state has become stable."""
+        """Allow another `negotiationneeded` event, because the state has become stable."""
         self._negotiation_needed = False
 
     def update_negotiation_needed(self) -> None:

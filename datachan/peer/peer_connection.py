@@ -96,7 +96,7 @@ class RTCPeerConnection(ConnectionAttributes):
         id: int | None = None,
         priority: str = "low",
     ) -> RTCDataChannel:
-        """Create a channel; it opens once the connection is up.
+        """Create a channel; it opens once the connection is established.
 
         Args:
             label: the name, at most 65535 bytes of UTF-8. Several channels may have the same name.
@@ -235,7 +235,7 @@ class RTCPeerConnection(ConnectionAttributes):
     def restartIce(self) -> None:
         """Request an ICE restart with the next offer, and emit `negotiationneeded`.
 
-        The request is remembered until a negotiation has replaced the ICE credentials of the present descriptions.
+        The request is remembered until a negotiation has replaced the ICE credentials of the current descriptions.
         Without a description there is nothing to restart.
         """
         if self._over is None and self._closing is None:

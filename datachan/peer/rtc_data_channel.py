@@ -127,7 +127,7 @@ class RTCDataChannel(EventTarget[Literal["open", "message", "bufferedamountlow",
 
     @property
     def id(self) -> int | None:
-        """The stream id, 0 to 65534; None until the connection is up, unless `negotiated`."""
+        """The stream id, 0 to 65534; None until the connection is established, unless `negotiated`."""
         return self._channel.id
 
     @property

@@ -1,7 +1,7 @@
 """Decides which packets are admitted: checks INIT and COOKIE ECHO, and answers packets out of the blue.
 
 `Endpoint` and the procedures of an association make the same checks here (RFC 9260, sections 5.1, 8.4 and 8.5.1). It
-keeps nothing and decides from its arguments alone.
+keeps no state and decides from its arguments alone.
 """
 
 from __future__ import annotations

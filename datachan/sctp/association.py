@@ -1,7 +1,7 @@
 """One SCTP association as a sans-IO machine: datagrams and time in, datagrams and events out (RFC 9260).
 
-This is the front of the machine: the calls of the application, one batch of packets in, the timers, one batch out. What
-happens in between is in `procedures`; what they share is in `core`. Everything leaves through the one writer. While
+This is the front of the machine: the calls of the application, one batch of packets in, the timers, one batch out. The
+steps in between are in `procedures`, their shared state in `core`. One writer builds all packets. While
 CLOSED it keeps no state of an INIT: all of it travels in the State Cookie.
 """
 
@@ -48,7 +48,7 @@ class Association:
 
     Args:
         options: the protocol parameters.
-        entropy: returns as many random bytes as it is asked for. Tags, Initial TSNs and the cookie's secret come from
+        entropy: returns the requested number of random bytes. Tags, Initial TSNs and the cookie's secret come from
             it.
         sealer: seals the State Cookies, where several associations share a secret.
     """
@@ -330,8 +330,8 @@ class Association:
     def change_options(self, options: AssociationOptions) -> None:
         """Change parameters of a live association: RTO bounds, retransmission limits, SACK delay, scheduler and so on.
 
-        What the handshake settled stays as it is: ports, addresses, streams and extensions. So do the congestion
-        control, the packet size, and what `set_path_parameters` set for single paths.
+        The results of the handshake stay unchanged: ports, addresses, streams and extensions. So do the congestion
+        control, the packet size, and the values that `set_path_parameters` set for single paths.
 
         Args:
             options: a changed copy of the current ones.
@@ -443,7 +443,7 @@ class Association:
     def add_address(self, ip: str) -> None:
         """Request that the peer accepts another address of ours (RFC 5061, section 4.2.1).
 
-        `LocalAddressChanged` reports the result. Until it was accepted, no packet may come from there.
+        `LocalAddressChanged` reports the result. No packet may be sent from the address until the peer has accepted it.
 
         Args:
             ip: the address; 0.0.0.0 or :: for the source address of the request.
@@ -457,7 +457,7 @@ class Association:
     def delete_address(self, ip: str) -> None:
         """Give up an address of ours (RFC 5061, section 4.2.2).
 
-        No packet may come from there any more; `LocalAddressChanged` reports when the peer no longer sends to it.
+        No packet may be sent from there any more. `LocalAddressChanged` reports when the peer stops sending to it.
 
         Args:
             ip: the address; 0.0.0.0 or :: for all but the source address of the request.

@@ -38,7 +38,7 @@ class Core:
 
     Attributes:
         options: the protocol parameters.
-        entropy: returns as many random bytes as it is asked for.
+        entropy: returns the requested number of random bytes.
         state: the association's state.
         tcb: the TCB, or None while the peer is unknown.
         writer: builds every packet.

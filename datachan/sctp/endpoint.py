@@ -75,12 +75,12 @@ class Endpoint:
     After any call drain `packets_to_send` and `events`, then arm one timer with `next_timeout`.
 
     Args:
-        options: the parameters of new associations; `remote_port` is replaced by each peer's. May be exchanged.
-        entropy: returns as many random bytes as it is asked for.
-        limits: limits to what unknown peers can use.
+        options: the parameters of new associations; `remote_port` is replaced by each peer's. May be replaced.
+        entropy: returns the requested number of random bytes.
+        limits: the limits of the resources that unknown peers can use.
 
     Attributes:
-        backlog: the most associations set up by peers and not yet accepted by the application; 0 refuses all.
+        backlog: the maximum number of associations that wait to be accepted by the application; 0 refuses all.
         autoclose: seconds without user data after which an association is shut down; 0 for never.
         packets_discarded: for statistics; packets of no association, and unreadable packets.
     """
@@ -284,7 +284,7 @@ class Endpoint:
         return self._by_peer.get((destination[0], destination[1], int.from_bytes(packet[2:4], "big")))
 
     def packets_to_send(self, now: float) -> list[tuple[TransportAddress, list[bytes]]]:
-        """Return the packets that may leave now, each run with its destination."""
+        """Return the packets to send now, in runs with the same destination."""
         runs: list[tuple[TransportAddress, list[bytes]]] = []
         for address, packet in self._answers:
             if runs and runs[-1][0] == address:
@@ -551,7 +551,7 @@ class Endpoint:
         entry.peers = ()
 
     def _forget_tag(self, entry: Entry) -> None:
-        """Remove the tag from the index, and remember it: a copy of its cookie must not set up anything."""
+        """Remove the tag from the index, and remember it, so that a replayed cookie sets up no association."""
         tag = entry.tag
         if tag == 0 or self._by_tag.get(tag) is not entry:
             return

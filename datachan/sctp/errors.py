@@ -25,7 +25,7 @@ class InvalidState(SctpError):
 
 
 class InvalidAddress(SctpError):
-    """The address is not one that the association has, or can have."""
+    """The association does not have this address, or cannot have it."""
 
 
 class InvalidStream(SctpError):

@@ -70,7 +70,7 @@ class AdaptationIndicated(Event):
     """The peer sent an Adaptation Layer Indication (RFC 5061, section 4.2.6) in the handshake.
 
     Attributes:
-        code: 32 bits whose meaning is up to the two applications.
+        code: 32 bits that only the two applications interpret.
     """
 
     code: int

@@ -40,7 +40,7 @@ class AssociationOptions:
             does; for applications that write small pieces and do not wait for answers.
         outbound_streams: the number of outgoing streams to request (OS of INIT).
         inbound_streams: streams we accept (MIS of INIT).
-        max_streams: the most streams of either direction after additions (RFC 6525, sections 5.2.5 and 5.2.6).
+        max_streams: the maximum number of streams per direction after additions (RFC 6525, sections 5.2.5 and 5.2.6).
         allow_tsn_reset: let the peer restart TSNs and SSNs, which may lose data in flight (RFC 6525, section 5.2.4).
         allow_stream_reset: let the peer reset streams, and request resets (RFC 6525, sections 5.2.2 and 5.2.3).
         allow_added_streams: let the peer add streams, and request additions (RFC 6525, sections 5.2.5 and 5.2.6).
@@ -246,7 +246,7 @@ def data_channel_options(
         max_message_size: the longest message accepted in bytes, as we announced it; 0 for no limit.
         congestion_control: see `AssociationOptions`.
         max_receive_window: see `AssociationOptions`.
-        streams: the most streams of each direction, and so the most data channels.
+        streams: the maximum number of streams per direction, and so of data channels.
     """
     return AssociationOptions(
         remote_port=remote_port,

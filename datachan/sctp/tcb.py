@@ -156,7 +156,7 @@ class Tcb:
         return path
 
     def remove_path(self, path: Path) -> None:
-        """Remove the path to an address that the peer gave up; it is not the only one."""
+        """Remove the path to an address that the peer deleted; other paths remain."""
         self.paths.remove(path)
         if path is self.path:
             self.path = self.paths.primary

@@ -183,7 +183,7 @@ class PacketWriter:
         self._control.clear()
 
     def write(self, state: AssociationState, tcb: Tcb | None, due: DueChunks, now: float) -> list[Run]:
-        """Return all packets that may leave now, in order, those for one destination together.
+        """Return all packets to send now, in order and grouped by destination.
 
         Args:
             state: the association's state.

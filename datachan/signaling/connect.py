@@ -42,7 +42,7 @@ async def connect_through(
     to: str | None = None,
     timeout: float | None = 60.0,  # noqa: ASYNC109 - starts when a peer is there, which the caller cannot know
 ) -> PeerInfo:
-    """Connect `pc` with a member of the room and return that member once the connection is up.
+    """Connect `pc` with a member of the room and return that member once the connection is established.
 
     If a member was in the room before this client, that member receives an offer. Otherwise the first offer of a
     newcomer is answered. Create at least one data channel on `pc` first, at least on the side that joins later: an
@@ -50,7 +50,7 @@ async def connect_through(
     descriptions has ended, and without it ICE cannot be restarted.
 
     Args:
-        client: A client that has joined a room. Its messages are consumed until the connection is up.
+        client: A client that has joined a room. Its messages are consumed until the connection is established.
         pc: A new connection, without descriptions. If it has no ICE servers, it uses those of the signaling server.
         to: The id of the member to connect with; None for the first in the room.
         timeout: Seconds from the moment there is a member to connect with; None for no limit.
@@ -58,7 +58,7 @@ async def connect_through(
     Raises:
         SignalingError: The peer left, declined or sent a malformed description, the signaling connection broke, or the
             peer connection failed. The message has the connection's own reason, and advice.
-        ConnectTimeout: The connection was not up in time. It is a `SignalingError` and a `TimeoutError`.
+        ConnectTimeout: The connection was not established in time. It is a `SignalingError` and a `TimeoutError`.
     """
     configuration = pc.getConfiguration()
     if not configuration.iceServers and client.ice_servers:
@@ -90,7 +90,7 @@ async def _close_if_failed(pc: RTCPeerConnection) -> None:
 
 
 class ConnectTimeout(SignalingError, TimeoutError):
-    """The connection was not up in time."""
+    """The connection was not established in time."""
 
 
 class Membership(Protocol):
@@ -151,7 +151,7 @@ class Call:
             await self._send_bye("it took too long to connect")
             raise ConnectTimeout(sentence) from None
         if self._gathering is not None:
-            await asyncio.wait({self._gathering})  # cancelling it would leave the connection without its other paths
+            await asyncio.wait({self._gathering})  # canceling it would leave the connection without its other paths
         if self._peer is None:
             raise SignalingError("there is no member to connect with")
         return self._peer

@@ -109,7 +109,7 @@ class Door:
         guest.start_deadline(self._options.request_timeout)
 
     def _make_room(self, key: str | None = None) -> bool:
-        """End the connection that has waited longest for a request, of one share key if it is given."""
+        """End the connection that has waited longest for a request; with a share key, the longest one of that key."""
         for guest in self._waiting:
             if key is None or guest.key == key:
                 self.remove(guest)

@@ -46,7 +46,7 @@ class EchoOptions:
         max_bytes_per_call: Bytes of messages on their way back to one caller. A call that exceeds this is ended: its
             caller sends without reading.
         max_bytes: The same for all calls together.
-        connect_timeout: Seconds from the answer until the connection must be up.
+        connect_timeout: Seconds from the answer until the connection must be established.
         idle_timeout: Seconds without a message after which a call is ended.
         close_timeout: Seconds to wait while closing for a caller that acknowledges nothing.
     """
@@ -187,7 +187,7 @@ class EchoBudget:
 
     @property
     def total(self) -> int:
-        """Bytes of all calls, as they were last counted."""
+        """The bytes of all calls at the last count."""
         return self._of_call.total()
 
     def take(self, session_id: str, size: int) -> bool:
@@ -214,7 +214,7 @@ class EchoSession:
 
     Attributes:
         id: The id by which the caller ends the call.
-        key: The key whose share of the calls this one counts against.
+        key: The key under which this call is counted.
         connected: Whether the connection has been up.
     """
 

@@ -23,7 +23,7 @@ def origin_is_allowed(origin: str | None, host: str, options: ServerOptions) -> 
 
 
 def host_is_allowed(host: str, options: ServerOptions) -> bool:
-    """Return whether the server may answer under this `Host`: any name, unless it serves this machine only."""
+    """Return whether to answer a request with this `Host`: any name, unless the server serves this machine only."""
     if not options.loopback_only:
         return True
     name = _hostname(f"//{host}")

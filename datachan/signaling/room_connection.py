@@ -51,7 +51,7 @@ class RoomConnection:
         rooms: The rooms of the server.
         options: The options of the server.
         clock: Returns monotonic seconds.
-        owner: The key whose share of rooms a room that this client opens counts against; empty for no share.
+        owner: The key under which rooms that this client opens are counted; empty to count none.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class RoomConnection:
             self._outbound.put_nowait(text)
 
     def _drop(self) -> None:
-        """End the connection without a close frame, which a client that does not read would not read either."""
+        """End the connection without a close frame, because the client does not read."""
         self._closing = True
         if self._request.transport is not None:
             self._request.transport.abort()

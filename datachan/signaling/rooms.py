@@ -31,7 +31,7 @@ class Member:
     __slots__ = ("info", "room", "send")
 
     def __init__(self, info: PeerInfo, room: str, send: SendMessage) -> None:
-        """Keep the id and name, the room's name, and the callback that sends a message to this member."""
+        """Store the id and name, the room's name, and the callback that sends a message to this member."""
         self.info = info
         self.room = room
         self.send = send
@@ -75,7 +75,7 @@ class Rooms:
             room_name: The room.
             name: The name that the others see.
             send: Called with each message for the member.
-            owner: The key whose share of rooms a new room counts against; empty for no share.
+            owner: The key under which a new room is counted; empty not to count it.
 
         Raises:
             BadMessage: `bad-room`, `no-more-rooms` or `room-full`.

@@ -46,7 +46,7 @@ async def serve_through(
         prepare: Called with each new connection before it is negotiated: creates channels and registers handlers.
         configuration: The configuration of the connections; its ICE servers default to those of the signaling server.
         max_peers: Connections at the same time; further members are declined.
-        timeout: Seconds within which a connection must be up.
+        timeout: Seconds within which a connection must be established.
     """
     service = _Service(client, prepare, client.configuration(configuration), max_peers, timeout)
     try:

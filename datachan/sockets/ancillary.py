@@ -18,7 +18,7 @@ PeerAddress = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class InitMsg:
-    """How an association is set up (SCTP_INIT, section 5.3.1, and SCTP_INITMSG); 0 leaves a value as it is.
+    """How an association is set up (SCTP_INIT, section 5.3.1, and SCTP_INITMSG); 0 leaves a value unchanged.
 
     Attributes:
         num_ostreams: outbound streams to request.

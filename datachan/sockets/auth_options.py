@@ -64,7 +64,7 @@ def set_active(sock: SocketState, value: int, assoc_id: int) -> None:
 
 
 def deactivate_key(sock: SocketState, value: int, assoc_id: int) -> None:
-    """Sign no further messages with a key."""
+    """Stop signing messages with a key."""
     _, present = sock._targets(assoc_id)
     if not present:
         raise OSError(errno.EINVAL, "there is no association: a key is deactivated in an association")

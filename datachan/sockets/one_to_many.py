@@ -132,7 +132,7 @@ class sctpsocket_udp(SctpSocket):  # noqa: N801 - PySCTP's name
             raise OSError(errno.EDESTADDRREQ, "a message needs an address or the id of an association")
 
     async def _send_to(self, to: Address, data: bytes, info: SndInfo, request: SendRequest) -> None:
-        """Send to the association with a peer; without one set it up (RFC 6458, section 7.5)."""
+        """Send to the association with a peer; set it up if there is none (RFC 6458, section 7.5)."""
         hosts = await self._resolve(to)
         binding = self._bound()
         for host in hosts:

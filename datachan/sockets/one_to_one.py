@@ -71,7 +71,7 @@ class sctpsocket_tcp(SctpSocket):  # noqa: N801 - PySCTP's name
         """Let peers set up associations.
 
         Args:
-            backlog: the most associations that wait for `accept`; 0 refuses further ones.
+            backlog: the maximum number of associations that wait for `accept`; 0 refuses further ones.
 
         Raises:
             OSError: the socket has an association.
@@ -128,7 +128,7 @@ class sctpsocket_tcp(SctpSocket):  # noqa: N801 - PySCTP's name
             finally:
                 if acceptor in self._acceptors:
                     self._acceptors.remove(acceptor)
-                elif self._waiting:  # woken and cancelled at once: wake the next acceptor instead
+                elif self._waiting:  # woken and canceled at once: wake the next acceptor instead
                     self._wake_acceptor()
 
     # -- client --------------------------------------------------------------------------------------------------------

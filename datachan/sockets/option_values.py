@@ -94,7 +94,7 @@ class EnableFlag(IntFlag):
 
 @dataclass(frozen=True, slots=True)
 class RtoInfo:
-    """Bounds of the retransmission timeout in milliseconds (SCTP_RTOINFO); 0 leaves a value as it is."""
+    """Bounds of the retransmission timeout in milliseconds (SCTP_RTOINFO); 0 leaves a value unchanged."""
 
     initial: int = 0
     max: int = 0
@@ -103,7 +103,7 @@ class RtoInfo:
 
 @dataclass(frozen=True, slots=True)
 class AssocParams:
-    """Parameters of an association (SCTP_ASSOCINFO); 0 leaves a value as it is.
+    """Parameters of an association (SCTP_ASSOCINFO); 0 leaves a value unchanged.
 
     Attributes:
         assocmaxrxt: consecutive unanswered retransmissions after which the peer counts as unreachable.
@@ -126,8 +126,8 @@ class PaddrParams:
 
     Attributes:
         address: the address; None means all current and future addresses.
-        hbinterval: the time between heartbeats while the address is idle, in milliseconds; 0 leaves it as it is.
-        pathmaxrxt: unanswered retransmissions that make the address inactive; 0 leaves it as it is.
+        hbinterval: the time between heartbeats while the address is idle, in milliseconds; 0 leaves it unchanged.
+        pathmaxrxt: unanswered retransmissions that make the address inactive; 0 leaves it unchanged.
         pathmtu: bytes for chunks in a packet. It applies with SPP_PMTUD_DISABLE, for future associations; 0
             selects a size that every path carries.
         flags: any of `PaddrFlag`.
@@ -145,7 +145,7 @@ class PaddrThresholds:
     """The numbers of errors that make an address of the peer fail (SCTP_PEER_ADDR_THLDS, RFC 7829).
 
     Attributes:
-        pathmaxrxt: errors that make it inactive; 0 leaves it as it is.
+        pathmaxrxt: errors that make it inactive; 0 leaves it unchanged.
         pathpfthld: errors above which it is potentially failed and data takes another path. None turns that off.
     """
 
@@ -194,7 +194,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class SackInfo:
-    """When SACKs are sent (SCTP_DELAYED_SACK); 0 leaves a value as it is.
+    """When SACKs are sent (SCTP_DELAYED_SACK); 0 leaves a value unchanged.
 
     Attributes:
         delay: the longest delay of a SACK, in milliseconds; at most 500.

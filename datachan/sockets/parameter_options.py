@@ -49,10 +49,10 @@ def options_of(sock: SocketState, association: SocketAssociation | None) -> Asso
 
 
 def refuse_several(assoc_id: int) -> None:
-    """Refuse the ids that mean several associations.
+    """Reject an id that stands for several associations.
 
     Raises:
-        OSError: the id is one of them.
+        OSError: the id stands for several associations.
     """
     if assoc_id in (AssocId.SCTP_CURRENT_ASSOC, AssocId.SCTP_ALL_ASSOC):
         raise OSError(errno.EINVAL, "this option is for one association, or for future associations")

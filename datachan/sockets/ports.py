@@ -197,7 +197,7 @@ class SharedSockets:
         return shared
 
     def ephemeral(self, host: str) -> SharedSocket:
-        """Return the socket, on a port of the system's choice, of all users that only connect from an address."""
+        """Return the socket of all users that only connect from an address; the system chooses its port."""
         shared = self._sockets.get((host, 0))
         if shared is None:
             shared = self._sockets[(host, 0)] = self.get(host, 0)

@@ -102,7 +102,7 @@ class SocketAssociation:
         self._partial_deliveries: dict[int, int] | None = None  # stream -> number of its unfinished message
 
     def live(self) -> Association:
-        """Return the engine's association, to call it.
+        """Return the engine's association for calls.
 
         Raises:
             OSError: the association has ended.

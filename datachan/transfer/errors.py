@@ -27,7 +27,7 @@ class TransferRefused(TransferError):
 
 
 class TransferCancelled(TransferError):
-    """The peer cancelled the transfer after it had been accepted."""
+    """The peer canceled the transfer after it had been accepted."""
 
 
 class TransferFailed(TransferError):

@@ -64,9 +64,9 @@ class TransferOutcome(Enum):
     REFUSED = "refused"
     """One side declined before any byte was sent."""
     CANCELLED = "cancelled"
-    """The peer cancelled the transfer."""
+    """The peer canceled the transfer."""
     FAILED = "failed"
-    """This side cancelled it, the channel closed, the hash was wrong, or the peer violated the protocol."""
+    """This side canceled it, the channel closed, the hash was wrong, or the peer violated the protocol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +266,7 @@ class FileSender(_Transfer):
 
 
 class FileReceiver(_Transfer):
-    """The end that receives the file.
+    """The receiving end of a transfer.
 
     Args:
         max_size: Bytes; larger offers are refused.

@@ -58,7 +58,7 @@ async def receive_file(
     """Wait for the peer's offer, receive the file, and return once it is stored and its hash is correct.
 
     The file is written as `NAME.….part` and gets its name when it is complete. If the transfer fails, the temporary
-    file is removed. The channel is always closed at the end. If the task is cancelled, the peer is notified.
+    file is removed. The channel is always closed at the end. If the task is canceled, the peer is notified.
 
     Args:
         channel: Reliable and ordered, used for nothing else.
@@ -144,7 +144,7 @@ class Receiving:
                 else:
                     await self._carry_out(self._machine.receive_message(message))
         finally:
-            # The machine is still running here only if the task was cancelled or a callback raised.
+            # The machine is still running here only if the task was canceled or a callback raised.
             send_actions(self._channel, self._machine.cancel("the receiver cancelled the transfer"))
             if self._part is not None:
                 self._part.discard()

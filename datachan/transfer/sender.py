@@ -46,7 +46,7 @@ async def send_file(
 ) -> SentFile:
     """Offer a file, send it once the peer accepts, and return when the peer has stored it and the hashes agree.
 
-    The channel is always closed at the end. If the task is cancelled, the peer is notified.
+    The channel is always closed at the end. If the task is canceled, the peer is notified.
 
     Args:
         channel: Reliable and ordered, used for nothing else. It need not be open yet.
@@ -104,7 +104,7 @@ class Sending:
             self._carry_out(self._machine.start())
             ended = await self._ended
         finally:
-            # The machine is still running here only if the task was cancelled or a callback raised.
+            # The machine is still running here only if the task was canceled or a callback raised.
             self._carry_out(self._machine.cancel("the sender cancelled the transfer"))
             for task in tasks:
                 task.cancel()

@@ -1,14 +1,14 @@
-"""Confirmation that the peer took the INIT chunks that signaling carried, or else the four-way handshake beside it.
+"""Confirms that the peer accepted the INIT that signaling carried, or else runs the four-way handshake.
 
 With draft-hancke-tsvwg-snap both sides are ESTABLISHED without a packet. A peer that only copied the attribute discards
-whatever we send. So until a packet of the peer arrives, our INIT goes out after an RTO with the tag and the TSN that it
-has in our description. The association stays ESTABLISHED meanwhile, and keeps its messages:
+our packets. So if no packet of the peer arrives within an RTO, we send the INIT of our description, with the same tag
+and TSN. The association stays ESTABLISHED meanwhile, and keeps its messages:
 
-- A peer of this package that took SNAP answers with the tag and the TSN of its description, which confirms both.
-- Any other answer says how the peer is to be addressed: under its new tag, COOKIE ECHO goes first, then DATA again.
+- A peer of this package that accepted SNAP answers with the tag and the TSN of its description, which confirms both.
+- After any other answer we use the peer's new tag: COOKIE ECHO is sent first, then DATA again.
 
 libwebrtc answers an INIT of an association that it has with a new tag, and would restart at the COOKIE ECHO. For this
-reason a HEARTBEAT goes out before the INIT: its answer arrives first, and the INIT ACK then changes nothing.
+reason a HEARTBEAT is sent before the INIT: its answer arrives first, and the INIT ACK is then ignored.
 """
 
 from __future__ import annotations

@@ -110,8 +110,8 @@ def _has_room(tcb: Tcb, tsn: int) -> bool:
 def _drop(core: Core, tcb: Tcb, tsn: int) -> None:
     """Drop a chunk for lack of room; abort the association when there can never be room for it.
 
-    With I-DATA the window may be full of unfinished messages, none of which has room for its next fragment. That takes
-    a sender that interleaves more messages than the window has room for.
+    With I-DATA the window may be full of unfinished messages, none of which has room for its next fragment. This
+    happens if the sender interleaves more messages than the window can hold.
     """
     # RFC 9260, 6.2: if a DATA chunk is dropped for lack of room, "the receiver MUST immediately send back a SACK".
     tcb.tracker.request_sack()

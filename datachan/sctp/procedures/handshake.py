@@ -132,8 +132,8 @@ def _leave_out_optional(core: Core) -> None:
 def _offer_again(core: Core, init_ack: InitAckChunk, now: float) -> bool:
     """Offer the extensions that our INIT left out and the INIT ACK announces; return False if there are none.
 
-    Only then was the INIT lost, and the association does not go without its extensions. The Initiate Tag is a new one:
-    no later answer to an earlier INIT can be taken for the answer to this one.
+    The full INIT was lost in this case, and the association still gets its extensions. The Initiate Tag is new, so that
+    a late answer to an earlier INIT is not mistaken for the answer to this one.
     """
     known = optional_types(init_ack.parameters) - {ADAPTATION_INDICATION}
     if known <= core.init_types:
@@ -292,7 +292,7 @@ def _measure_handshake(core: Core, path: Path, now: float) -> None:
     """Measure the round trip of our INIT or COOKIE ECHO, which was just answered.
 
     RFC 9260, 8.3 lists what "can be used for updating path RTT (usually including first transmission DATA, INIT, COOKIE
-    ECHO, or HEARTBEAT chunks, etc.)". An endpoint that only receives has no other measurement to grow its window by.
+    ECHO, or HEARTBEAT chunks, etc.)". An endpoint that only receives has no other measurement for its window.
     """
     sent_at = core.handshake_sent_at
     if sent_at is not None and now > sent_at:

@@ -117,11 +117,11 @@ class PathMtu:
 
     @property
     def dont_fragment(self) -> bool:
-        """Whether packets must arrive in one piece or not at all.
+        """Whether packets must not be fragmented on their way.
 
         RFC 8899, 3: "In IPv4, a probe packet MUST be sent with the Don't Fragment (DF) bit set in the IP header and
-        without network layer endpoint fragmentation." While packets longer than the path takes are outstanding, the
-        opposite holds. RFC 9260, 6.9: "Once a user message is fragmented, it cannot be re-fragmented. Instead,
+        without network layer endpoint fragmentation." While outstanding packets exceed the path MTU, the opposite
+        holds. RFC 9260, 6.9: "Once a user message is fragmented, it cannot be re-fragmented. Instead,
         if the PMTU has been reduced, then IP fragmentation MUST be used."
         """
         return not self.held and (self.size > self._base or self._nonce != b"")

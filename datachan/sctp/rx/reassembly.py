@@ -279,7 +279,7 @@ class ReassemblyQueue(Reassembly):
 
 
 def _mixed_fragments(first: DataChunk, second: DataChunk) -> PeerViolation:
-    """Return the violation of two fragments with consecutive TSNs that are not of one message.
+    """Return the violation by two fragments with consecutive TSNs that belong to different messages.
 
     RFC 9260, 6.9: "The transmitter assigns the same Stream Sequence Number to each of the DATA chunks."
     """

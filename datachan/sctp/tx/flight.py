@@ -1,6 +1,6 @@
 """The chunks in flight on one path, in the order they were sent: their delivery, delivery rate and losses.
 
-A chunk is compared with other chunks of the same path only, because a faster path says nothing about a loss on this
+A chunk is compared with other chunks of the same path only, because a faster path does not indicate a loss on this
 one. This module knows no windows and no timers.
 """
 

@@ -445,7 +445,7 @@ class OutstandingData:
     def unacknowledged_messages(self) -> list[OutgoingMessage]:
         """Return the messages with a chunk that is not cumulatively acknowledged, each once, in order.
 
-        A chunk acknowledged by a Gap Ack Block only still waits at the peer for a missing one, so its message was not
+        A chunk that only a Gap Ack Block acknowledges waits at the peer for a missing chunk: its message was not
         delivered.
         """
         seen: dict[int, OutgoingMessage] = {}

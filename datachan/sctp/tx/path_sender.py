@@ -83,7 +83,7 @@ class PathSender:
         self.flight_before = 0
 
     def change_options(self, options: AssociationOptions) -> None:
-        """Use other options from now on."""
+        """Apply changed options."""
         self._options = options
         self._burst_limit = options.max_burst * self.max_packet
 

@@ -124,7 +124,7 @@ class RetransmissionQueue:
         return self._max_fragment
 
     def change_options(self, options: AssociationOptions) -> None:
-        """Use other options from now on."""
+        """Apply changed options."""
         self._options = options
         self._by_packets = options.scheduler == "round-robin-per-packet"
         for sender in self.senders:
@@ -441,9 +441,9 @@ class RetransmissionQueue:
     def resume(self, sender: PathSender) -> bool:
         """Retransmit one packet on a path at once, because the peer has shown that it is reachable again.
 
-        What is in flight was sent while nothing came through. As after T3-rtx, one packet goes first, and the rest
-        follows its acknowledgment. That happens once between two expirations of T3-rtx, which so still finds out when
-        the peer does not answer.
+        The data in flight was sent while the path did not work. As after T3-rtx, one packet is sent first, and the
+        rest after its acknowledgment. This happens once between two expirations of T3-rtx, so that T3-rtx still
+        detects a peer that does not answer.
 
         Returns:
             False when nothing waits for the timer, or when it waits for the peer's window.

@@ -26,7 +26,7 @@ Entry = tuple[int, int, int]
 
 
 class StreamScheduler:
-    """The base of all schedulers, itself round robin (RFC 8260, section 3.2).
+    """The base class of all schedulers; itself round robin (RFC 8260, section 3.2).
 
     Streams are given by their identifiers. `arrival` numbers messages in the order in which the application queued
     them.

@@ -288,7 +288,7 @@ class SendQueue:
         self._account_for_taken(message.stream_id, stream, left)
 
     def expire(self, now: float) -> list[OutgoingMessage]:
-        """Return the messages whose lifetime ended before they were taken completely, for the caller to abandon."""
+        """Return the messages to abandon: their lifetime ended before their last fragment was taken."""
         expired = []
         while self._expiries and self._expiries[0][0] <= now:
             message = heappop(self._expiries)[2]

@@ -144,7 +144,7 @@ class UnrecognizedParameter(Parameter):
 
 @dataclass(frozen=True, slots=True)
 class CookiePreservative(Parameter):
-    """The milliseconds by which the sender asks to extend the life of the State Cookie (RFC 9260, 3.3.2.1.3)."""
+    """The milliseconds by which the sender requests to extend the life of the State Cookie (RFC 9260, 3.3.2.1.3)."""
 
     type = COOKIE_PRESERVATIVE
     increment_ms: int
@@ -384,7 +384,7 @@ class ReconfigResponse(Parameter):
 
 @dataclass(frozen=True, slots=True)
 class AddOutgoingStreamsRequest(Parameter):
-    """A request for more streams that the sender can send on (RFC 6525, 4.5)."""
+    """A request to add outgoing streams of the sender (RFC 6525, 4.5)."""
 
     type = ADD_OUTGOING_STREAMS_REQUEST
     request_sequence_number: int
@@ -396,7 +396,7 @@ class AddOutgoingStreamsRequest(Parameter):
 
 @dataclass(frozen=True, slots=True)
 class AddIncomingStreamsRequest(Parameter):
-    """A request that the receiver add streams it can send on (RFC 6525, 4.6)."""
+    """A request to add outgoing streams of the receiver (RFC 6525, 4.6)."""
 
     type = ADD_INCOMING_STREAMS_REQUEST
     request_sequence_number: int
