@@ -32,6 +32,7 @@ from datachan.sockets import (
     sctpsocket_tcp,
 )
 from tests.interop.usrsctp.process import free_port
+from tests.missing import missing
 
 HERE = Path(__file__).parent
 FOLDER = HERE.parents[2] / "build" / "kernel-sctp"
@@ -48,14 +49,14 @@ def machine() -> Path:
     """Return the folder of the kernel and its files, and build them when they are missing."""
     lacking = [tool for tool in TOOLS if shutil.which(tool) is None]
     if lacking or not Path("/usr/include/netinet/sctp.h").exists():
-        pytest.skip("no virtual machine (apt install qemu-system-x86 seabios busybox-static cpio gcc libsctp-dev)")
+        missing("no virtual machine (apt install qemu-system-x86 seabios busybox-static cpio gcc libsctp-dev)")
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (FOLDER / "lock").open("w") as lock:  # both workers of the suite may run this at the same time
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (FOLDER / "initrd.gz").exists():
             done = subprocess.run([HERE / "build.sh", FOLDER], check=False, capture_output=True, text=True, timeout=100)
             if done.returncode:
-                pytest.skip(f"the virtual machine cannot be built here: {done.stderr.strip().splitlines()[-1:]}")
+                missing(f"the virtual machine cannot be built here: {done.stderr.strip().splitlines()[-1:]}")
     return FOLDER
 
 
