@@ -88,7 +88,8 @@ class RTCConfiguration:
         iceServers: the STUN and TURN servers. By default there are none, so no server is contacted.
         iceTransportPolicy: RELAY uses TURN only, so that the peer learns none of our addresses.
         bundlePolicy: accepted for compatibility; there is always one transport.
-        certificates: certificates to use instead of a new one. The first is used.
+        certificates: certificates to use instead of a new one. All are checked, and the first is used, as in browsers:
+            W3C lets the implementation choose.
         iceCandidatePoolSize: accepted for compatibility; gathering starts with setLocalDescription.
         alwaysNegotiateDataChannels: whether to offer a data section even before a channel is created.
         maxMessageSize: the longest message we accept, in bytes, announced as a=max-message-size; 0 for no limit. The

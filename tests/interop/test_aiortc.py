@@ -7,8 +7,11 @@ address only when there is no other address.
 from __future__ import annotations
 
 import asyncio
+import importlib
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -293,6 +296,25 @@ def test_has_every_name_of_aiortc_that_data_channels_need() -> None:
     internal = {"RTCIceGatherer", "RTCDataChannelParameters", "RTCDtlsParameters", "RTCSctpCapabilities"}
 
     assert names - internal - {"RTCTransportStats"} <= set(dir(datachan))
+
+
+def test_the_api_document_lists_what_aiortc_has_and_datachan_has_not() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    table = document[document.index("### Names of aiortc") : document.index("## datachan.transfer")]
+    media = re.compile("Rtp|Rtcp|Track|Media|Stats|addTrans")
+    missing = set(aiortc.__all__) - set(datachan.__all__)
+    for name in ("RTCPeerConnection", "RTCDataChannel", "RTCSctpTransport", "RTCDtlsTransport", "RTCIceTransport"):
+        theirs = {member for member in dir(getattr(aiortc, name)) if not member.startswith("_")}
+        missing |= theirs - set(dir(getattr(datachan, name)))
+    missing |= {
+        name
+        for name in vars(importlib.import_module("aiortc.contrib.signaling"))
+        if re.search("Signaling$|^object_", name)
+    }
+    # State is a class inside aiortc's transports, the getter of DTLS parameters and setTransport belong to `start`.
+    missing -= {"State", "BaseSignaling", "getLocalParameters", "setTransport"}
+
+    assert sorted(name for name in missing if not media.search(name) and f"`{name}`" not in table) == []
 
 
 async def test_accepts_the_configuration_objects_of_aiortc() -> None:

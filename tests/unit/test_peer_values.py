@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,6 +21,7 @@ from datachan.peer import (
     RTCIceCandidate,
     RTCIceServer,
     RTCIceTransportPolicy,
+    RTCPeerConnection,
     RTCSessionDescription,
     SdpError,
 )
@@ -159,6 +161,23 @@ def test_an_expired_certificate_is_refused() -> None:
 
     with pytest.raises(InvalidAccessError, match="expired"):
         check_configuration(RTCConfiguration(certificates=[RTCCertificate(old)]))
+
+
+def test_of_several_certificates_all_are_checked_and_the_first_is_used() -> None:
+    old = RTCCertificate(Certificate.generate(datetime(2020, 1, 1, tzinfo=UTC), timedelta(days=1)))
+    one, other = RTCCertificate.generateCertificate(), RTCCertificate.generateCertificate()
+
+    with pytest.raises(InvalidAccessError, match="expired"):
+        check_configuration(RTCConfiguration(certificates=[one, old]))
+
+    async def main() -> str:
+        async with RTCPeerConnection(RTCConfiguration(certificates=[one, other])) as pc:
+            pc.createDataChannel("chat")
+            return (await pc.createOffer()).sdp
+
+    sdp = asyncio.run(main())
+    assert sdp.count("a=fingerprint:") == 1
+    assert one.getFingerprints()[0].value in sdp
 
 
 def test_a_certificate_has_a_fingerprint_and_an_expiry() -> None:
