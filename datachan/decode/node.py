@@ -122,7 +122,7 @@ class Reader:
 
 
 def shown_bytes(data: bytes, longest: int = 32) -> str:
-    """Return the number of bytes and the first of them."""
+    """Return the number of bytes, and the first bytes."""
     if not data:
         return "none"
     shown = data[:longest].hex() + ("…" if len(data) > longest else "")

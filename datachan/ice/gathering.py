@@ -172,7 +172,7 @@ class Gatherer:
     # servers
 
     def _questions(self, agent: Agent) -> Iterator[tuple[ServerAddress, Questions]]:
-        """Yield each server and the questions to it, each with the local address of a candidate that it leaves from."""
+        """Yield each server and its queries, each with the local address of the candidate that sends it."""
         preference = _LARGEST_LOCAL_PREFERENCE
         for server in self._servers:
             if server.is_turn:

@@ -57,7 +57,7 @@ class DatagramLink(Protocol):
         """
 
     def limits(self, address: Address) -> PathLimits | None:
-        """Return how long datagrams to an address may be; None where they cannot be kept whole."""
+        """Return how long datagrams to an address may be; None where fragmentation cannot be prevented."""
 
     def allow_fragmentation(self, allowed: bool) -> None:
         """Choose whether datagrams sent from now on may be fragmented, or arrive whole or not at all."""

@@ -67,7 +67,7 @@ class Core:
         t5_shutdown_guard: T5-shutdown-guard.
         error_count: consecutive unanswered retransmissions and heartbeats (RFC 9260, section 8.1).
         last_received: when the last packet of the peer with the right tag arrived.
-        ended_peer_tags: the peer's tags in associations that ended: fresh State Cookies made for them may arrive late.
+        ended_peer_tags: the peer's tags in associations that ended: valid State Cookies of them may still arrive.
         verification_rate: limits the probes of unverified addresses.
         was_dry: `SenderDry` was reported and nothing was sent since.
         abandoned: counts abandoned messages.

@@ -45,7 +45,7 @@ def test_channels_that_were_closed_leave_nothing_behind() -> None:
         after = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    # What is left is the dictionary of resting identifiers, whose size alternates.
+    # Only the dictionary of resting identifiers remains; its size alternates.
     assert after - before < 64_000, f"{after - before} bytes for {15 * BATCH} channels"
 
 

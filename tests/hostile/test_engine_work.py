@@ -1,4 +1,4 @@
-"""Every loop over what a peer sent costs at most 20 times the steps of an honest packet of the same size.
+"""Every loop over a peer's input costs at most 20 times the steps of an honest packet of the same size.
 
 A step is an executed line of the engine. Each packet is as long as a DTLS record allows, and the state is as large as
 the limits allow.

@@ -50,7 +50,7 @@ async def is_answered(url: str) -> bool:
 
 
 async def until_ended(reader: asyncio.StreamReader) -> bytes:
-    """Return what the server sent before it ended the connection."""
+    """Return the bytes that the server sent before it closed the connection."""
     with contextlib.suppress(ConnectionError):
         return await reader.read()
     return b""

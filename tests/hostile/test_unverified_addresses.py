@@ -40,7 +40,7 @@ def test_a_packet_from_the_address_causes_one_more_probe() -> None:
 def test_a_forged_source_address_causes_one_probe_for_each_packet_at_most() -> None:
     pair = probed_in_vain()
     pair.a.sent.clear()
-    # Z's packets arrive on the second path; what A sends there is lost.
+    # Z's packets arrive on the second path; A's packets to it are lost.
     pair.networks[1].to_a.stop_dropping()
     for _ in range(20):
         pair.z.machine.request_heartbeat(("198.51.100.1", 9899), pair.now)

@@ -58,11 +58,11 @@ class Pair:
     # -- one step ------------------------------------------------------------------------------------------------------
 
     def from_a(self) -> list[bytes]:
-        """Return what A sends now."""
+        """Return the packets that A sends now."""
         return self.a.datagrams_to_send(self.now)
 
     def from_z(self) -> list[bytes]:
-        """Return what Z sends now."""
+        """Return the packets that Z sends now."""
         return self.z.datagrams_to_send(self.now)
 
     def to_a(self, *datagrams: bytes) -> None:
@@ -110,7 +110,7 @@ class Pair:
             self.exchange()
 
     def expire_a(self) -> list[bytes]:
-        """Advance to A's next timeout and return what it sends; Z receives none of it."""
+        """Advance to A's next timeout and return the packets that A sends; Z does not receive them."""
         moment = self.a.next_timeout()
         if moment is None:
             raise RuntimeError("no timer of A is running")

@@ -228,7 +228,7 @@ def test_messages_read_after_the_channel_closed_release_the_window() -> None:
     assert window_is_whole(pair)
 
 
-# -- what a peer can get wrong -----------------------------------------------------------------------------------------
+# -- errors of a peer --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

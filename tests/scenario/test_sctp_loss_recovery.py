@@ -98,7 +98,7 @@ def test_a_lost_tail_is_probed_for_after_two_round_trips() -> None:
     pair.now += RTT
     pair.to_z(*probe)
     pair.to_a(*pair.from_z())
-    # The probe's SACK shows the other one missing: RACK takes it from here.
+    # The SACK of the probe shows that the other one is missing: RACK retransmits it.
     again = pair.from_a() or pair.expire_a()
     assert tsns(again) == tsns(datagrams[3:4])
     pair.to_z(*again)
@@ -304,7 +304,7 @@ def test_a_running_t3_rtx_is_extended_when_the_path_becomes_slower() -> None:
 
 
 def timed_out(pair: Pair, times: int) -> list[bytes]:
-    """Return what A sends at the last of `times` expirations of T3-rtx, with nothing delivered between them."""
+    """Let T3-rtx expire `times` times without any delivery; return the packets that A sends at the last one."""
     sent: list[bytes] = []
     while pair.a.stats().paths[0].t3_rtx_expirations < times:
         sent = pair.expire_a()
@@ -363,7 +363,7 @@ def test_unanswered_measurements_do_not_count_as_errors() -> None:
 
 
 def after_an_outage(seconds: float) -> Pair:
-    """Return a pair whose A sent one message into an outage, and has backed T3-rtx off since."""
+    """Return a pair in which A sent one message into an outage, and has backed off T3-rtx."""
     pair = Pair(changed(rto_min=0.4, heartbeat_interval=30.0)).establish()
     for _ in range(10):
         pair.send_a(b"measured")
@@ -424,7 +424,7 @@ def test_packets_without_a_silence_before_them_leave_the_back_off_alone() -> Non
     pair.from_a()
     sent = []
     for number in range(50):
-        # What A sends is lost, what Z sends arrives: A must not send a packet for each of them.
+        # A's packets are lost, Z's packets arrive: A must not send a packet for each of them.
         pair.now += 0.01
         pair.to_a(packet(pair.a.local_tag, HeartbeatChunk(b"%d" % number)))
         sent += pair.from_a()

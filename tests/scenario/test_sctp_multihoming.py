@@ -161,7 +161,7 @@ def test_retransmits_cookie_echo_on_another_path() -> None:
     pair.connect(0, 1)
     pair.run_until(lambda: bool(pair.a.of(AssociationEstablished)), 10)
     assert len(carried(pair.networks[1].to_z, CookieEchoChunk)) == 1
-    # Z has not verified that path: COOKIE ACK goes there together with a HEARTBEAT.
+    # Z has not verified that path: it sends COOKIE ACK there together with a HEARTBEAT.
     (answer,) = [p.packet for p in pair.networks[1].to_a.passages if holds(p.packet, CookieAckChunk)]
     assert holds(answer, HeartbeatChunk)
 
@@ -309,7 +309,7 @@ def test_a_fast_retransmission_uses_the_same_path() -> None:
 
 
 def test_data_on_a_slower_path_is_not_marked_lost_after_a_change_to_a_faster_one() -> None:
-    # Data in flight on the slow path when the fast one takes over is late, not lost.
+    # Data in flight on the slow path at the change to the fast one is late, not lost.
     pair = MultiHomedPair([Conditions(latency=0.3), Conditions(latency=0.005)], **ONLY_DATA)
     consume(pair.z)  # type: ignore[arg-type]
     pair.connect()

@@ -22,7 +22,7 @@ def test_abandons_a_lost_message_without_retransmissions() -> None:
     pair = established()
     pair.send_a(b"stale", max_retransmissions=0, context="c")
     lost = pair.from_a()
-    # T3-rtx expires: instead of the message, FORWARD TSN goes.
+    # T3-rtx expires: A sends FORWARD TSN instead of the message.
     answer = pair.expire_a()
     (forward,) = chunks(answer, ForwardTsnChunk)
     assert chunks(answer, DataChunk) == []

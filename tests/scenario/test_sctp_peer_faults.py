@@ -37,7 +37,7 @@ def init(*parameters: object) -> InitChunk:
     return InitChunk(5, 100_000, 10, 10, 1, list(parameters))  # type: ignore[arg-type]
 
 
-# -- what is echoed is bounded -----------------------------------------------------------------------------------------
+# -- echoed bytes are bounded ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("length", [400, 16_300, 65_000])
@@ -199,7 +199,7 @@ def request_number(pair: Pair) -> int:
     return int(data[0].tsn)
 
 
-# -- peers that are gone -----------------------------------------------------------------------------------------------
+# -- peers that no longer answer ---------------------------------------------------------------------------------------
 
 
 def test_an_association_that_gives_up_sends_abort() -> None:

@@ -21,7 +21,7 @@ Change = Callable[[list[Parameter]], list[Parameter]]
 
 
 def rewrite(datagram: bytes, change: Change) -> bytes:
-    """Return a packet with other parameters in its INIT or INIT ACK; any other packet as it is."""
+    """Return a packet with other parameters in its INIT or INIT ACK; any other packet unchanged."""
     carried = read(datagram)
     first = carried.chunks[0]
     if not isinstance(first, (InitChunk, InitAckChunk)):
@@ -106,7 +106,7 @@ def test_the_answer_to_the_filling_of_a_probe_does_not_confirm_its_size() -> Non
 
 
 def has(datagram: bytes, kind: type[Parameter]) -> bool:
-    """Return whether a packet is an INIT or INIT ACK with such a parameter."""
+    """Return whether a packet is an INIT or INIT ACK with a parameter of these types."""
     first = read(datagram).chunks[0]
     return isinstance(first, (InitChunk, InitAckChunk)) and any(isinstance(one, kind) for one in first.parameters)
 

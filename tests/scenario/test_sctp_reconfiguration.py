@@ -40,7 +40,7 @@ def results(datagrams: list[bytes]) -> list[int]:
     return [response.result for response in parameters(datagrams, ReconfigResponse)]
 
 
-# -- resets the receiver asks for --------------------------------------------------------------------------------------
+# -- resets that the receiver requests ---------------------------------------------------------------------------------
 
 
 def test_the_receiver_can_request_a_stream_reset() -> None:

@@ -111,7 +111,9 @@ async def test_an_address_of_four_values_is_taken(opened) -> None:
 async def test_a_name_with_only_ipv4_addresses_is_reached_from_an_ipv6_socket(opened) -> None:
     listener = await opened.listener()
     client = await opened.add(sctpsocket_tcp(socket.AF_INET6, remote_udp_port=listener.udp_port))
-    await client.connect(("127.1", listener.getsockname()[1]))  # no IP address as such: the resolver reads it
+    await client.connect(
+        ("127.1", listener.getsockname()[1])
+    )  # not an IP address in standard form: the resolver reads it
     assert client.getpeername() == (HOST, listener.getsockname()[1])
 
 

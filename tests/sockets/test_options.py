@@ -1,4 +1,4 @@
-"""Socket options: their values are read as they were set, and act on future and present associations."""
+"""Socket options: values are read as they were set, and apply to future and current associations."""
 
 from __future__ import annotations
 

@@ -378,7 +378,7 @@ def assign(sock: sctpsocket_tcp | sctpsocket_udp, changes: list[tuple[SocketOpti
 
 
 def restore(sock: sctpsocket_tcp) -> None:
-    """Undo what rightly keeps a message from arriving: timeouts of a millisecond, a small send buffer, no RcvInfo."""
+    """Undo the settings that prevent delivery by design: timeouts of a millisecond, a small send buffer, no RcvInfo."""
     sock.linger = 0
     sock.sndbuf = 0
     sock.recvrcvinfo = True

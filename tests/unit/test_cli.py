@@ -1,4 +1,4 @@
-"""The command as users run it: what it prints, how it ends, and the server it starts."""
+"""The command as users run it: its output, its exit status, and the server it starts."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Echo:
 
 
 class Pipe:
-    """A link that keeps what is sent."""
+    """A link that stores the datagrams sent."""
 
     def __init__(self) -> None:
         self.sent: list[list[bytes]] = []

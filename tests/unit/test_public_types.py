@@ -1,4 +1,4 @@
-"""Check with mypy --strict what a program that uses the public names sees."""
+"""Check the types of the public names, as mypy --strict sees them in a program."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from datachan.sctp.tx.rack import Rack
 
 
 def standing_queue() -> Rack:
-    """Return a state with a minimum round trip of 1 ms and a present one of 9 ms, because of a queue.
+    """Return a state with a minimum round trip of 1 ms and a current one of 9 ms, because of a queue.
 
     The chunk acknowledged at 1.0 was sent at 0.991.
     """

@@ -164,7 +164,7 @@ def test_a_sack_costs_what_it_lists_of_the_blocks_known() -> None:
     assert data.renege_budget == RENEGE_BUDGET
     data.acknowledge(0, [(2 * n, 2 * n) for n in range(1, 3000)], 1.0)
     data.acknowledge(0, [], 1.0)
-    # The TSN above the blocks of the last but one SACK was remembered, and is taken back with the others.
+    # The TSN above the blocks of the last SACK but one was recorded, and is reneged with the others.
     assert data.renege_budget == RENEGE_BUDGET - 3000
     data.check_invariants()
 

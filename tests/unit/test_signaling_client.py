@@ -308,7 +308,7 @@ async def test_fails_with_the_reason_of_the_connection_and_advice(url, caplog):
         answering.cancel()
     assert str(caught.value).startswith("the connection failed: no check was answered within 0.5 seconds; local")
     assert str(caught.value).endswith("name a STUN or TURN server")
-    # The exception says why, so the log does not repeat it as a warning, which programs print by default.
+    # The exception has the reason, so the log does not repeat it as a warning, which programs print by default.
     assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 

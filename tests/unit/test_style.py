@@ -1,4 +1,4 @@
-"""The style check reports what it should, and nothing in quotations or code."""
+"""The style check reports each violation, and nothing in quotations or code."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ on_linux = pytest.mark.skipif("sys.platform != 'linux'", reason="only Linux has 
 
 
 class Inbox:
-    """Collects what a socket receives, and waits for it."""
+    """Collects the datagrams that a socket receives, and waits for them."""
 
     def __init__(self, sock: UdpSocket) -> None:
         self.datagrams: list[bytes] = []

@@ -1,4 +1,4 @@
-"""What the peer programs share: the lines they exchange with a benchmark, and their tasks; it knows no stack.
+"""The common part of the peer programs: the lines they exchange with a benchmark, and their tasks; it knows no stack.
 
 Each line is JSON. The sender prints its offer and reads the answer; the receiver reads the offer and prints its answer.
 When its first channel is open, the sender prints `{"open": …, "took": …}`: the time, and the seconds since it read the

@@ -42,7 +42,7 @@ def _text(description: Any) -> str:
 
 
 class Connection:
-    """A webrtcbin in a pipeline of its own; its channels send back what arrives."""
+    """A webrtcbin in a pipeline of its own; its channels echo every message."""
 
     def __init__(self, name: str) -> None:
         self.name = name

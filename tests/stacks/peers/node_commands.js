@@ -1,4 +1,4 @@
-// Connections in one of the stacks for Node that do what they are asked; the lines are those of README.md.
+// Connections in one of the stacks for Node that carry out commands; README.md describes their lines.
 //
 //     NODE_PATH=…/node_modules node node_commands.js STACK '{"host": …}'
 "use strict";

@@ -1,4 +1,4 @@
-// A peer in one of the stacks for Node; its lines and tasks are those of common.py.
+// A peer in one of the stacks for Node; common.py describes its lines and tasks.
 //
 //     NODE_PATH=…/node_modules node node_peer.js STACK ROLE '{"message_size": 65536, "host": …}'
 "use strict";

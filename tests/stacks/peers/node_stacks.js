@@ -129,7 +129,7 @@ class Roamhq extends W3c {
 
   adapt(channel) {
     const adapted = super.adapt(channel);
-    // It never says that its buffer has run low.
+    // This stack does not report that its buffer has run low.
     adapted.onRoom = (f) => setInterval(() => channel.bufferedAmount <= LOW_WATER && f(), 1);
     return adapted;
   }

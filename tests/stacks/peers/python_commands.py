@@ -18,7 +18,7 @@ _PARAMETERS = ("ordered", "maxRetransmits", "maxPacketLifeTime", "protocol")
 
 
 class Connection:
-    """A connection whose channels send back what arrives."""
+    """A connection whose channels echo every message."""
 
     def __init__(self, name: str, stack: str, options: dict[str, Any]) -> None:
         self.name = name

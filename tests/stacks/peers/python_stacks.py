@@ -1,4 +1,4 @@
-"""The Python stacks behind one interface: datachan, aiortc, and wrtc (libwebrtc), whose names are W3C's."""
+"""The Python stacks behind one interface: datachan, aiortc and wrtc (libwebrtc), all with W3C's names."""
 
 from __future__ import annotations
 

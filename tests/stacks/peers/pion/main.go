@@ -1,4 +1,4 @@
-// Connections in pion that do what they are asked; the lines are in ../README.md.
+// Connections in pion that carry out commands; ../README.md describes their lines.
 package main
 
 import (
