@@ -193,6 +193,7 @@ class Stack:
         self.association = Association(_with_packet_sizes(options, mtu, max_mtu, overhead), entropy)
         self.channels = channels
         self.packets_sent = self.packets_received = self.bytes_sent = self.bytes_received = 0
+        self._entropy = entropy
         self._tap = tap
         self._inits = inits
         self._events: list[StackEvent] = []
@@ -231,6 +232,26 @@ class Stack:
         """End at once with ABORT and close_notify, if they can be sent; `StackClosed` is among the next events."""
         if not self._closed:
             self._end(reason or "this side aborted the association", now, channel_reason=reason)
+
+    def replace_association(self, now: float, *, local_port: int, remote_port: int) -> None:
+        """Set up another association over the same DTLS connection, because signaling has changed an SCTP port.
+
+        The channels of the association before close. Nothing more is sent on it: RFC 8841, 9.3 has both sides close it.
+
+        Args:
+            now: monotonic seconds.
+            local_port: our SCTP port.
+            remote_port: the peer's.
+        """
+        if self._closed:
+            return
+        self.channels.release_association("an SCTP association with another port has replaced the channel's")
+        options = dataclasses.replace(self.association.options, local_port=local_port, remote_port=remote_port)
+        self.association = Association(options, self._entropy)
+        self._inits = None
+        self.channels.attach(self.association, self.dtls.is_client, now)
+        if self._connected:
+            self.association.connect(now)
 
     def path_changed(self, now: float, max_mtu: int = 0, overhead: int = 28) -> None:
         """Reset round-trip time, congestion window and MTU, because datagrams take another path.

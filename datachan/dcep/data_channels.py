@@ -221,6 +221,20 @@ class DataChannels:
         for channel in tuple(self._table):
             self._end(channel, reason, cause_code)
 
+    def release_association(self, reason: str) -> None:
+        """Close the channels that were opened, because another association replaces theirs; the others wait for it."""
+        waiting = [channel for channel in self._table.waiting if not channel.open_sent]
+        for channel in tuple(self._table):
+            if channel not in waiting:
+                self._end(channel, reason)
+        self._established = False
+        self._sender.detach()
+        self._start_over()
+        for channel in waiting:
+            if not channel.negotiated:
+                channel.id = None
+            self._table.add(channel)
+
     def begin_shutdown(self) -> None:
         """Refuse further messages because this side shuts the association down."""
         for channel in tuple(self._table):
@@ -294,11 +308,14 @@ class DataChannels:
         """Close all channels, because the peer lost its state, and start over with none."""
         for channel in tuple(self._table):
             self._end(channel, "the peer restarted the association")
+        self._sender.restart()
+        self._start_over()
+        self._association_established(event, now)
+
+    def _start_over(self) -> None:
         self._table = ChannelTable(self._limits)
         self._held = HeldMessages(self._limits.max_held_bytes, self._limits.max_held_messages)
-        self._sender.restart()
         self._receiver.restart(self._table, self._held)
-        self._association_established(event, now)
 
     def _open(self, channel: Channel, now: float) -> None:
         channel.open_sent = True

@@ -15,6 +15,7 @@
     unread_messages.py           received messages that the application has not read
     rtc_data_channel.py          RTCDataChannel
     channel_registry.py          the channels of one connection
+    transport_changes.py         what a new description changes in the transport
     peer_transport.py            the transport: ICE, DTLS, SCTP and data channels
     transport_views.py           RTCSctpTransport, RTCDtlsTransport, RTCIceTransport
     stats_report.py              getStats

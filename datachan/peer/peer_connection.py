@@ -12,7 +12,7 @@ from datachan.dtls.connection import DtlsClosed, DtlsConnected, DtlsFailed
 from datachan.ice import IceServerError, IceState
 from datachan.log_rate import get_limited_logger
 from datachan.sctp import PathMtuChanged
-from datachan.sdp import IceCandidate, RTCIceCandidate, SessionDescription
+from datachan.sdp import IceCandidate, RTCIceCandidate, Section, SessionDescription
 from datachan.stack import StackClosed, StackConnected
 
 from .added_candidate import read_candidate
@@ -353,9 +353,10 @@ class RTCPeerConnection(ConnectionAttributes):
         if data is None or data.transport is None:
             return self._negotiation.create_answer(None, None)
         transport = self._open_transport()
-        if transport.is_new_generation(data.transport):
+        changes = transport.changes(data)
+        if changes.ice:
             # RFC 8839, 4.4.1.1.1: ICE restarts when the ufrag and pwd in the offer change; the answer's change, too.
-            transport.prepare_restart()
+            transport.prepare_restart(new_dtls=changes.dtls)
         else:
             transport.cancel_restart()
         return self._negotiation.create_answer(transport.local_data(), transport.setup)
@@ -411,17 +412,17 @@ class RTCPeerConnection(ConnectionAttributes):
         data, transport = parsed.data, self._transport
         if data is None or data.transport is None or transport is None or transport.remote is None:
             return
-        known = transport.remote.transport
-        if known is None:
-            return
-        if data.transport.fingerprints != known.fingerprints:
-            raise OperationError("the peer's certificate cannot change while connected")
+        changes = transport.changes(data)
+        if changes.dtls and not changes.ice:
+            # RFC 8829, 5.11: "If a DTLS connection needs to be torn down but the answer does not indicate an ICE
+            # restart or, in the case of "have-remote-pranswer", new ICE credentials, an error MUST be generated."
+            raise OperationError("the peer's certificate cannot change without an ICE restart, nor can its a=tls-id")
         # The a=setup is ignored, because the DTLS association keeps its roles. A passive Firefox answers the actpass of
         # an ICE restart with active, and stays passive.
         pending = self._negotiation.signaling.pending_local
         ours = None if pending is None or pending.parsed.data is None else pending.parsed.data.transport
         restarts = ours is not None and transport.is_prepared(ours)
-        if kind != "offer" and transport.is_new_generation(data.transport) != restarts:
+        if kind != "offer" and changes.ice != restarts:
             raise OperationError("only one of offer and answer restarts ICE")
 
     def _roll_back(self, side: str) -> None:
@@ -449,6 +450,20 @@ class RTCPeerConnection(ConnectionAttributes):
     def _show_sctp(self, description: SessionDescription) -> None:
         if self._channels.sctp is None and self._transport is not None and description.data is not None:
             self._channels.sctp = RTCSctpTransport(self._transport, description.data.mid)
+
+    def _replace_sctp(self, ours: Section, *, new_dtls: bool) -> None:
+        """Continue with a new SCTP association, whose transport W3C represents by a new object."""
+        before, transport = self._channels.sctp, self._transport
+        if transport is None:
+            return
+        if not new_dtls:
+            transport.replace_association()
+        dtls = None if before is None or new_dtls else before.transport
+        self._channels.sctp = RTCSctpTransport(transport, ours.mid, dtls)
+        if before is not None:
+            before._set_state("closed")
+            if new_dtls:
+                before.transport._set_state("closed")
 
     def _needs_negotiation(self) -> bool:
         if self.signalingState != STABLE or self._over is not None:
@@ -486,15 +501,18 @@ class RTCPeerConnection(ConnectionAttributes):
         if ours is None or theirs is None or ours.transport is None or theirs.transport is None:
             return
         answer = theirs.transport if is_offerer else ours.transport
+        is_dtls_client = (answer.setup == "active") != is_offerer
+        changes = transport.changes(theirs)
         if not transport.started:
             # RFC 8445, 6.1.1: the peer of a lite agent is controlling.
             controlling = is_offerer or theirs.transport.ice_lite
-            is_dtls_client = (answer.setup == "active") != is_offerer
             transport.connect(ours.transport, theirs, controlling=controlling, is_dtls_client=is_dtls_client)
         elif transport.is_prepared(ours.transport):
-            transport.restart(theirs)
+            transport.restart(theirs, new_dtls_client=is_dtls_client if changes.dtls else None)
         else:
             transport.update_remote(theirs)
+        if changes.sctp:
+            self._replace_sctp(ours, new_dtls=changes.dtls)
         transport.add_remote_candidates(
             theirs.transport.ice_ufrag,
             [*theirs.candidates, *remote.candidates],

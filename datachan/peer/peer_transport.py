@@ -27,12 +27,14 @@ from datachan.trace import Tap, open_tap
 
 from .configuration import RTCConfiguration, RTCIceTransportPolicy
 from .errors import ArgumentError
+from .transport_changes import TransportChanges, transport_changes
 
 _log = get_limited_logger("datachan.peer")
 
 # The largest UDP payload: IPv6's least MTU minus IPv6, UDP and TURN's channel header, 1280 - 40 - 8 - 4.
 MTU: Final = 1228
 _NO_LIMITS: Final = PathLimits(0, 28)  # a path without path MTU discovery
+SCTP_PORT: Final = 5000
 _CLOSE_POLL: Final = 0.25
 OLD_PATH_LIFE: Final = 10.0
 """The seconds for which the path before an ICE restart still receives."""
@@ -107,6 +109,7 @@ class PeerTransport:
         self.max_message_size = self._longest(65536)
         self.selected_pair_changes = 0
         self._tls_id = os.urandom(16).hex()
+        self._next_tls_id: str | None = None
         self._tap = self._open_tap()
         self._connecting: asyncio.Task[None] | None = None
         self._driver: Driver[bytes, object] | None = None
@@ -134,7 +137,7 @@ class PeerTransport:
             ice_pwd=self._negotiated_ice.password,
             fingerprints=(self._certificate.fingerprint("sha-256"),),
             setup="actpass",
-            tls_id=self._tls_id,
+            tls_id=self._next_tls_id or self._tls_id,
         )
         return LocalData(
             transport=transport, max_message_size=self._configuration.maxMessageSize, sctp_init=self._shown_init()
@@ -147,7 +150,7 @@ class PeerTransport:
         if not self._configuration.snap or (self.started and self._inits is None):
             return None
         if self._local_init is None:
-            self._local_init = SessionInits.make(self._sctp_options(5000), os.urandom)
+            self._local_init = SessionInits.make(self._sctp_options(SCTP_PORT), os.urandom)
         return self._local_init
 
     async def gather(self) -> bool:
@@ -195,8 +198,8 @@ class PeerTransport:
 
     @property
     def setup(self) -> str | None:
-        """Our DTLS role as a value of a=setup; None before it is negotiated."""
-        if self.is_dtls_client is None:
+        """Our DTLS role as a value of a=setup; None while it is open, also in a new DTLS association."""
+        if self.is_dtls_client is None or self._next_tls_id is not None:
             return None
         return "active" if self.is_dtls_client else "passive"
 
@@ -258,13 +261,18 @@ class PeerTransport:
         """Return whether these are the new ICE credentials that `prepare_restart` has created."""
         return self._prepared_ice is not None and self._prepared_ice.username_fragment == local.ice_ufrag
 
-    def is_new_generation(self, transport: TransportParameters) -> bool:
-        """Return whether the peer changed its ICE credentials, which requests an ICE restart."""
-        known = None if self._remote is None else self._remote.transport
-        return known is not None and (transport.ice_ufrag, transport.ice_pwd) != (known.ice_ufrag, known.ice_pwd)
+    def changes(self, remote: Section) -> TransportChanges:
+        """Return what the peer's new data section changes."""
+        certificate = None if self.stack is None else self.stack.dtls.remote_certificate_der
+        return transport_changes(self._remote, remote, certificate)
 
-    def prepare_restart(self) -> None:
-        """Create new ICE credentials for the next description; the current path stays in use."""
+    def prepare_restart(self, *, new_dtls: bool = False) -> None:
+        """Create new ICE credentials for the next description; the current path stays in use.
+
+        Args:
+            new_dtls: whether the peer's offer requests a new DTLS association, which our answer has to identify.
+        """
+        self._next_tls_id = os.urandom(16).hex() if new_dtls else None
         if self._prepared_ice is None:
             self._prepared_ice = self._make_ice()
             if self._driver is not None:
@@ -285,6 +293,7 @@ class PeerTransport:
 
     def cancel_restart(self) -> None:
         """Discard an ICE restart whose negotiation is not complete."""
+        self._next_tls_id = None
         if self._prepared_ice is not None:
             self._leave(self._prepared_ice)
             self._prepared_ice = None
@@ -296,22 +305,39 @@ class PeerTransport:
             self._leave(self.ice)
             self.ice = self._make_ice()
 
-    def restart(self, remote: Section) -> None:
-        """Look for the new path, after both descriptions are set, and use it when it is found."""
+    def restart(self, remote: Section, *, new_dtls_client: bool | None = None) -> None:
+        """Look for the new path, after both descriptions are set, and use it when it is found.
+
+        Args:
+            remote: the peer's data section.
+            new_dtls_client: our role in a new DTLS association, which ends the one before at once. None continues it.
+        """
         ice = self._prepared_ice
         if ice is None:
             return
+        if new_dtls_client is not None:
+            self._end_stack()
+            self.is_dtls_client = new_dtls_client
+            self._tls_id = self._next_tls_id or self._tls_id
+        self._next_tls_id = None
         self._set_remote(remote)
         self._drop_next()
         self._prepared_ice, self._next_ice = None, ice
         # If both sides take the controlling role, RFC 8445, 7.3.1.1 resolves the conflict.
         ice.set_controlling(self.ice.is_controlling)
-        if self.ice.state is IceState.FAILED:
+        if self.ice.state is IceState.FAILED or new_dtls_client is not None:
             self._take_next(ice)
             self._connecting = self._start_ice(ice, remote)
         else:
             self._restarting = self._start_ice(ice, remote)
         self._callbacks.on_ice_state_change()
+
+    def replace_association(self) -> None:
+        """Set up another SCTP association with the peer's new port."""
+        self._local_init = self._inits = None
+        if self.stack is not None and self._driver is not None and self._remote is not None:
+            self.stack.replace_association(self._now(), local_port=SCTP_PORT, remote_port=self._remote.sctp_port)
+            self._driver.wake()
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
@@ -459,7 +485,7 @@ class PeerTransport:
             is_dtls_client=self.is_dtls_client,
             remote_fingerprints=remote.transport.fingerprints,
             channels=self._channels,
-            sctp_options=self._sctp_options(remote.sctp_port or 5000),
+            sctp_options=self._sctp_options(remote.sctp_port or SCTP_PORT),
             entropy=os.urandom,
             now=self._now(),
             mtu=MTU,
@@ -475,6 +501,20 @@ class PeerTransport:
         # If the peer was ready first, ICE has kept its datagrams and delivers them now.
         for ice in reversed(self._generations):
             ice.set_receiver(self._driver.receive)
+
+    def _end_stack(self) -> None:
+        """Leave the DTLS and SCTP associations, which a new DTLS association replaces.
+
+        Nothing is sent: the same peer may still wait for our description, and another peer may have taken over.
+        """
+        if self._driver is not None:
+            self._driver.close()
+        self.stack = self._driver = self._local_init = self._inits = None
+        for ice in self._generations:
+            ice.set_receiver(None)
+        self._channels.release_association("a new DTLS association has replaced the channel's")
+        for event in self._channels.events():
+            self._callbacks.on_channel_event(event)
 
     def _take_next(self, ice: IceTransport) -> None:
         """Use the new path from now on, and receive on the old one until the peer has left it, too."""

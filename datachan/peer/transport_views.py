@@ -159,10 +159,10 @@ class RTCSctpTransport(EventTarget[Literal["statechange", "mtuchange"]]):
     onstatechange = EventHandler()
     onmtuchange = EventHandler()
 
-    def __init__(self, transport: PeerTransport, mid: str | None) -> None:
+    def __init__(self, transport: PeerTransport, mid: str | None, dtls: RTCDtlsTransport | None = None) -> None:
         super().__init__()
         self._transport = transport
-        self._dtls_transport = RTCDtlsTransport(transport)
+        self._dtls_transport = dtls or RTCDtlsTransport(transport)
         self._state = "connecting"
         self.mid = mid
 

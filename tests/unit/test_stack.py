@@ -333,6 +333,22 @@ def test_a_peer_that_stops_answering_is_detected() -> None:
     assert channel.state is ChannelState.CLOSED
 
 
+def test_another_association_replaces_the_first_over_the_same_dtls() -> None:
+    machines = connected()
+    channel, remote = opened(machines)
+    for peer in (machines.a, machines.z):
+        peer.machine.replace_association(machines.now, local_port=6000, remote_port=6000)
+    waiting = machines.a.machine.channels.create("waits")
+    machines.run_until(lambda: all(len(peer.of(StackConnected)) == 2 for peer in (machines.a, machines.z)))
+    assert (channel.state, remote.state) == (ChannelState.CLOSED, ChannelState.CLOSED)
+    machines.run(1)
+    assert waiting.state is ChannelState.OPEN
+    machines.a.machine.channels.send(waiting, "hello", machines.now)
+    machines.run(1)
+    assert data(machines.z) == ["hello"]
+    assert [len(peer.of(DtlsConnected)) for peer in (machines.a, machines.z)] == [1, 1]
+
+
 def lose_everything(machines: Pair, loss: float = 1.0) -> None:
     machines.network.to_z.conditions = machines.network.to_a.conditions = Conditions(loss=loss)
 
