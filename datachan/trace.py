@@ -12,8 +12,10 @@ headers (RFC 6951), outside DTLS, so that Wireshark can read them.
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
+import stat
 import sys
 import threading
 import time
@@ -40,6 +42,8 @@ Address = tuple[str, int]
 _HERE: Final[Address] = ("192.0.2.1", pcapng.SCTP_OVER_UDP_PORT)
 _THERE: Final[Address] = ("192.0.2.2", pcapng.SCTP_OVER_UDP_PORT)
 _SECTION: Final = b"\x0a\x0d\x0d\x0a"
+# A symbolic link could lead to any file, and opening a pipe could block.
+_SAFELY: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _LONGEST: Final = 65507 - 20  # fits into UDP over IPv4 and over IPv6
 
 _files: dict[tuple[int, str], _CaptureFile] = {}
@@ -183,23 +187,40 @@ def _open_file(text: str) -> tuple[int, Path]:
     """Open the file, or one beside it if another process has it; return the descriptor and the path."""
     path = Path(text)
     if path.is_dir() or text.endswith(os.sep):
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
         program = Path(sys.argv[0]).stem.strip("-_") or "python"
         path /= f"{program}-{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.pcapng"
     for candidate in (path, path.with_stem(f"{path.stem}-{os.getpid()}")):
         # Other users must not read it: it contains what DTLS encrypts.
-        file = os.open(candidate, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0), 0o600)
+        file = os.open(candidate, os.O_RDWR | os.O_CREAT | os.O_APPEND | _SAFELY, 0o600)
         try:
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                raise OSError(errno.EINVAL, "a capture goes into a regular file", str(candidate))
             if _lock_file(file):
                 head = os.read(file, 4)
                 if head not in (b"", _SECTION):
                     raise FileExistsError(f"{candidate} exists and is not a pcapng file")
+                _require_private(file, candidate)
                 return file, candidate
         except BaseException:
             os.close(file)
             raise
         os.close(file)
     raise OSError(f"{path} is being written by another process")
+
+
+def _require_private(file: int, path: Path) -> None:
+    """Raise PermissionError unless the file is ours and no other user may read it.
+
+    In a folder that others may write to, such as /tmp, another user may have created it first.
+    """
+    status = os.fstat(file)
+    if sys.platform == "win32":
+        return
+    if status.st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, "the file belongs to another user", str(path))
+    if status.st_mode & 0o077:
+        raise PermissionError(errno.EPERM, "other users may open the file; use chmod 600", str(path))
 
 
 def _lock_file(file: int) -> bool:

@@ -25,6 +25,9 @@ SETUP_VALUES: Final = ("actpass", "active", "passive")
 # RFC 8839, 5.1: "ice-char = ALPHA / DIGIT / "+" / "/""
 _CREDENTIAL: Final = re.compile(r"[A-Za-z0-9+/]{4,256}", re.ASCII)
 
+# RFC 4566, 9: token-char.
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]+")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransportParameters:
@@ -159,6 +162,10 @@ def _carries_data(section: Section) -> bool:
 
 
 def _plain_section(media: MediaText) -> Section:
+    # An answer repeats them, so nothing may be in them that a less strict parser takes for the end of a line.
+    for word in (media.kind, *media.protocol.split("/"), *media.formats):
+        if not _TOKEN.fullmatch(word):
+            raise SdpError(f"m= has tokens of RFC 4566, not {word[:60]!r}", media.line)
     return Section(
         kind=media.kind,
         port=media.port,
@@ -175,7 +182,7 @@ def _check_mids(sections: Sequence[Section], session: SessionText) -> None:
         if section.mid is None:
             continue
         # RFC 5888, 4: "The identification-tag MUST be unique within an SDP session description."
-        if section.mid in seen or not section.mid or len(section.mid) > 255 or " " in section.mid:
+        if section.mid in seen or len(section.mid) > 255 or not _TOKEN.fullmatch(section.mid):
             raise SdpError(f"a=mid must be one word that no other section has, not {section.mid[:60]!r}", media.line)
         seen.add(section.mid)
 

@@ -1,6 +1,6 @@
 """Knows how to store a file so that no reader ever sees half of it; knows nothing of channels or messages.
 
-The calls block. `PartFile.write` and `sync` may run in a thread, and `discard` may be called while it does.
+The calls block, so they run in a thread. `PartFile.discard` may be called while another one runs.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import os
 import secrets
 import shutil
 import stat
+import threading
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 _NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
@@ -25,17 +26,26 @@ class PartFile:
         target: The final path; its folder exists.
         overwrite: Whether an existing file may be replaced.
 
-    Raises:
-        OSError: The temporary file cannot be created.
     """
 
     def __init__(self, target: Path, *, overwrite: bool = False) -> None:
         self.target = target
         self._overwrite = overwrite
         self._part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
-        # The lock of the buffered writer makes `close` wait for a `write` that runs in a thread.
-        self._file = open(self._part, "xb", buffering=io.DEFAULT_BUFFER_SIZE)  # noqa: SIM115 - closed by commit or discard
-        self._committed = False
+        self._opening = threading.Lock()
+        self._file: BinaryIO | None = None
+        self._ended = False
+
+    def open(self) -> None:
+        """Create the temporary file, unless it was discarded already.
+
+        Raises:
+            OSError: The temporary file cannot be created.
+        """
+        with self._opening:
+            if not self._ended:
+                # The lock of the buffered writer makes `close` wait for a `write` that runs in a thread.
+                self._file = open(self._part, "xb", buffering=io.DEFAULT_BUFFER_SIZE)  # noqa: SIM115 - closed later
 
     def write(self, data: bytes | bytearray) -> None:
         """Append data; report a full disk at once instead of at the end.
@@ -43,39 +53,44 @@ class PartFile:
         Raises:
             OSError: The system's error.
         """
-        self._file.write(data)
-        self._file.flush()
-
-    def sync(self) -> None:
-        """Write everything to the disk, so that a power failure after `commit` loses nothing.
-
-        Raises:
-            OSError: The system's error.
-        """
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        file = self._opened()
+        file.write(data)
+        file.flush()
 
     def commit(self) -> None:
-        """Give the file its final name.
+        """Write everything to the disk, and give the file its final name. A power failure afterwards loses nothing.
 
         Raises:
             FileExistsError: A file of this name exists, and it may not be replaced.
             OSError: The system's error.
         """
-        self._file.close()
+        file = self._opened()
+        file.flush()
+        os.fsync(file.fileno())
+        file.close()
         if self._overwrite:
             os.replace(self._part, self.target)
         else:
             self._claim()
-        self._committed = True
+        self._ended = True
+        _sync_folder(self.target.parent)
 
     def discard(self) -> None:
         """Remove the temporary file. Does nothing after `commit`; never raises."""
-        with contextlib.suppress(OSError):
-            self._file.close()  # may raise the error of its last flush, but closes in any case
-        if not self._committed:
+        with self._opening:
+            if self._ended:
+                return
+            self._ended = True
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()  # may raise the error of its last flush, but closes in any case
             with contextlib.suppress(OSError):
                 self._part.unlink()
+
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            raise OSError(errno.EBADF, "the file is not open", str(self.target))
+        return self._file
 
     def _claim(self) -> None:
         # A link fails if the name is taken; a rename would replace the file silently.
@@ -94,6 +109,16 @@ class PartFile:
         except OSError:
             self.target.unlink()
             raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Write the new name to the disk, where the system can open folders."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def require_folder(folder: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from datachan.transfer.control import FileOffer
 from datachan.transfer.files import PartFile, objection_to, require_folder
@@ -33,6 +33,9 @@ from datachan.transfer.message_channel import (
     wait_until_open,
 )
 
+MAX_SIZE: Final = 1024 * 1024 * 1024
+"""The longest file that is received by default, in bytes."""
+
 Decide: TypeAlias = Callable[[FileOffer], bool | Awaitable[bool]]
 """Returns whether to accept an offer."""
 
@@ -52,7 +55,7 @@ async def receive_file(
     *,
     overwrite: bool = False,
     progress: Progress | None = None,
-    max_size: int | None = None,
+    max_size: int | None = MAX_SIZE,
     accept: Decide | None = None,
 ) -> ReceivedFile:
     """Wait for the peer's offer, receive the file, and return once it is stored and its hash is correct.
@@ -65,8 +68,8 @@ async def receive_file(
         folder: An existing folder. The file gets the peer's name after `safe_name`, so it cannot leave the folder.
         overwrite: Replace a file of the same name; otherwise such an offer is refused.
         progress: Called after each chunk with the bytes received and the size.
-        max_size: Bytes; larger offers are refused.
-        accept: Called with each offer; may be a coroutine function. None accepts every offer.
+        max_size: Bytes; larger offers are refused. None accepts any size that the disk has room for.
+        accept: Called with each offer; may be a coroutine function. None accepts every offer up to `max_size`.
 
     Raises:
         NotADirectoryError: The folder does not exist.
@@ -85,7 +88,7 @@ async def request_file(
     *,
     overwrite: bool = False,
     progress: Progress | None = None,
-    max_size: int | None = None,
+    max_size: int | None = MAX_SIZE,
 ) -> ReceivedFile:
     """Request the file of this name (None: any file) from the peer and store it as `receive_file` does.
 
@@ -180,7 +183,7 @@ class Receiving:
 
     async def _decide(self, offer: FileOffer) -> list[Action]:
         target = self._folder / offer.name
-        objection = objection_to(target, offer.size, overwrite=self._overwrite)
+        objection = await asyncio.to_thread(objection_to, target, offer.size, overwrite=self._overwrite)
         if objection is not None:
             return self._machine.reject(objection)
         if self._accept is not None:
@@ -190,6 +193,7 @@ class Receiving:
             if not decision:
                 return self._machine.reject("the receiver does not want the file")
         self._part = PartFile(target, overwrite=self._overwrite)
+        await asyncio.to_thread(self._part.open)
         return self._machine.accept()
 
     async def _write(self, data: bytes) -> None:
@@ -207,6 +211,5 @@ class Receiving:
     async def _store(self) -> list[Action]:
         await self._flush()
         if self._part is not None:
-            await asyncio.to_thread(self._part.sync)
-            self._part.commit()
+            await asyncio.to_thread(self._part.commit)
         return self._machine.stored()

@@ -5,12 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from datachan.transfer.files import PartFile, objection_to, open_regular, require_folder
+
+
+def opened(target: Path, *, overwrite: bool = False) -> PartFile:
+    part = PartFile(target, overwrite=overwrite)
+    part.open()
+    return part
 
 
 @pytest.fixture
@@ -23,7 +30,7 @@ def small_files_only() -> Iterator[int]:
 
 
 def test_a_file_has_its_name_only_when_it_is_complete(tmp_path: Path) -> None:
-    part = PartFile(tmp_path / "a.txt")
+    part = opened(tmp_path / "a.txt")
     part.write(b"hello, ")
     part.write(b"world")
     (name,) = os.listdir(tmp_path)
@@ -37,7 +44,7 @@ def test_a_file_has_its_name_only_when_it_is_complete(tmp_path: Path) -> None:
 
 
 def test_a_discarded_file_leaves_nothing(tmp_path: Path) -> None:
-    part = PartFile(tmp_path / "a.txt")
+    part = opened(tmp_path / "a.txt")
     part.write(b"hello")
     part.discard()
     part.discard()
@@ -45,7 +52,7 @@ def test_a_discarded_file_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_does_not_replace_a_file_that_appeared_during_the_write(tmp_path: Path) -> None:
-    part = PartFile(tmp_path / "a.txt")
+    part = opened(tmp_path / "a.txt")
     part.write(b"new")
     (tmp_path / "a.txt").write_bytes(b"old")
     with pytest.raises(FileExistsError):
@@ -57,7 +64,7 @@ def test_does_not_replace_a_file_that_appeared_during_the_write(tmp_path: Path) 
 
 def test_replaces_a_file_when_asked(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"old")
-    part = PartFile(tmp_path / "a.txt", overwrite=True)
+    part = opened(tmp_path / "a.txt", overwrite=True)
     part.write(b"new")
     part.commit()
     assert (tmp_path / "a.txt").read_bytes() == b"new"
@@ -70,7 +77,7 @@ def test_does_not_follow_a_link_of_that_name(tmp_path: Path, overwrite: bool) ->
     folder.mkdir()
     outside.write_bytes(b"old")
     (folder / "a.txt").symlink_to(outside)
-    part = PartFile(folder / "a.txt", overwrite=overwrite)
+    part = opened(folder / "a.txt", overwrite=overwrite)
     part.write(b"new")
     if overwrite:
         part.commit()
@@ -86,7 +93,7 @@ def test_does_not_replace_even_where_there_are_no_hard_links(tmp_path: Path, mon
         raise OSError(errno.EPERM, "no hard links here")
 
     monkeypatch.setattr(os, "link", refuse)
-    first, second = PartFile(tmp_path / "a.txt"), PartFile(tmp_path / "a.txt")
+    first, second = opened(tmp_path / "a.txt"), opened(tmp_path / "a.txt")
     first.write(b"first")
     first.commit()
     with pytest.raises(FileExistsError):
@@ -97,7 +104,7 @@ def test_does_not_replace_even_where_there_are_no_hard_links(tmp_path: Path, mon
 
 
 def test_the_write_that_fills_the_disk_raises(tmp_path: Path, small_files_only: int) -> None:
-    part = PartFile(tmp_path / "a.txt")
+    part = opened(tmp_path / "a.txt")
     part.write(bytes(small_files_only))
     with pytest.raises(OSError, match=r"."):
         part.write(b"one more")
@@ -135,3 +142,23 @@ def test_requires_a_folder(tmp_path: Path) -> None:
     require_folder(tmp_path)
     with pytest.raises(NotADirectoryError):
         require_folder(tmp_path / "nowhere")
+
+
+def test_a_file_that_was_discarded_before_it_was_opened_is_not_created(tmp_path: Path) -> None:
+    part = PartFile(tmp_path / "a.txt")
+    part.discard()
+    part.open()
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(OSError, match="not open"):
+        part.write(b"late")
+
+
+def test_data_and_name_are_on_the_disk_before_the_file_counts_as_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bool] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(stat.S_ISDIR(os.fstat(descriptor).st_mode)))
+    part = opened(tmp_path / "a.txt")
+    part.write(b"hello")
+    part.commit()
+    assert synced == [False, True]
