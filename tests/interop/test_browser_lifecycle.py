@@ -56,9 +56,10 @@ async def test_notices_a_closed_tab(link: Link) -> None:
     ends = await link.connect()
     await ends.exchange("before")
     await link.page.close()
-    assert await gone(link.pc) == "failed"
-    # W3C: an ICE failure closes no channel, because an ICE restart may still revive the connection.
-    assert ends.channel.readyState == "open"
+    # Firefox ends the connection. Chromium falls silent, and W3C has an ICE failure close no channel: an ICE restart
+    # may still revive the connection.
+    ended = await gone(link.pc) == "closed"
+    await state(ends.channel, "closed" if ended else "open")
 
 
 async def test_notices_that_the_browser_closes_the_connection(link: Link) -> None:
