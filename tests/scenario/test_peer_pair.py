@@ -24,6 +24,7 @@ from datachan import (
     RTCSessionDescription,
 )
 from datachan.stack import Stack
+from tests.defects import raise_in_one
 from tests.pairs import channel_pair, configuration, connected, event, pair, signal, soon, state
 
 
@@ -783,17 +784,7 @@ async def test_an_internal_error_fails_its_connection_with_the_reason_and_no_oth
 ) -> None:
     async with pair() as first, pair() as second:
         connections = [first.a, first.z, second.a, second.z]
-        broken: list[Stack] = []
-        original = getattr(Stack, call)
-
-        def raise_in_one(stack: Stack, *arguments: object) -> object:
-            if not broken:
-                broken.append(stack)
-            if stack is broken[0]:
-                raise ZeroDivisionError(call)
-            return original(stack, *arguments)
-
-        monkeypatch.setattr(Stack, call, raise_in_one)
+        raise_in_one(monkeypatch, Stack, call)
         first.a_channel.send("message")
         async with asyncio.timeout(20):
             while not (failed := [pc for pc in connections if pc.connectionState == "failed"]):

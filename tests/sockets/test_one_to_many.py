@@ -21,6 +21,7 @@ from datachan.sockets import (
     SndInfo,
     one_to_many,
 )
+from tests.defects import raise_in_one
 
 from .conftest import HOST
 
@@ -237,20 +238,7 @@ async def test_an_internal_error_of_one_association_ends_it_and_no_other(
 ) -> None:
     server = await opened.many()
     first, second = [await opened.client(server) for _ in range(2)]
-    broken: list[Association] = []
-    original = getattr(Association, call)
-
-    def raise_in_one(association: Association, *arguments: object) -> object:
-        if not broken:
-            broken.append(association)
-        if association is broken[0]:
-            raise ZeroDivisionError(call)
-        return original(association, *arguments)
-
-    try:
-        monkeypatch.setattr(Association, call, raise_in_one)
-    except TypeError:
-        pytest.skip("a compiled class cannot be patched")
+    broken = raise_in_one(monkeypatch, Association, call)
     async with asyncio.timeout(10):
         while not broken:
             await first.send(b"provoke the error")

@@ -9,21 +9,9 @@ import pytest
 
 from datachan import RTCPeerConnection, RTCSessionDescription
 from datachan.ice import IceTransport
-from tests.pairs import configuration, event, pair, signal, soon
+from tests.pairs import event, pair, signal, soon
 
 ROLLBACK = RTCSessionDescription(sdp="", type="rollback")
-
-
-@pytest.fixture
-async def a():
-    async with RTCPeerConnection(configuration()) as connection:
-        yield connection
-
-
-@pytest.fixture
-async def z():
-    async with RTCPeerConnection(configuration()) as connection:
-        yield connection
 
 
 @pytest.fixture

@@ -10,18 +10,6 @@ from tests.pairs import configuration, pair, signal, soon, state
 ROLLBACK = RTCSessionDescription(sdp="", type="rollback")
 
 
-@pytest.fixture
-async def a():
-    async with RTCPeerConnection(configuration()) as connection:
-        yield connection
-
-
-@pytest.fixture
-async def z():
-    async with RTCPeerConnection(configuration()) as connection:
-        yield connection
-
-
 async def test_a_channel_has_the_transport_of_its_connection(a: RTCPeerConnection) -> None:
     channel = a.createDataChannel("x")
     assert channel.transport is None
