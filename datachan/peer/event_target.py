@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 
@@ -68,6 +69,7 @@ class EventTarget(AsyncIOEventEmitter, Generic[Name]):
     def __init__(self) -> None:
         super().__init__()
         self._handlers: dict[str, partial[Any]] = {}
+        self._handlers_checked = False
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -103,11 +105,14 @@ class EventTarget(AsyncIOEventEmitter, Generic[Name]):
             ArgumentError: the object has no such event.
         """
         if event not in self.EVENTS:
-            raise ArgumentError(f"{type(self).__name__} has no event {event!r}, only {', '.join(sorted(self.EVENTS))}")
+            raise ArgumentError(f"{self._class_name()} has no event {event!r}, only {', '.join(sorted(self.EVENTS))}")
         super()._add_event_handler(event, k, v)
 
     def emit(self, event: str, *args: Any, **kwargs: Any) -> bool:
         """Call the listeners of an event; return whether there are any. An `error` without listeners is only logged."""
+        if not self._handlers_checked and event in self.EVENTS:  # pyee emits new_listener, too
+            self._handlers_checked = True
+            self._check_handler_names()
         # pyee's own version takes a lock and calls three functions, which is slow for every message.
         handlers = self._events.get(event)
         if not handlers:
@@ -117,6 +122,17 @@ class EventTarget(AsyncIOEventEmitter, Generic[Name]):
         for handler in tuple(handlers.values()):
             self._emit_run(handler, args, kwargs)
         return True
+
+    def _check_handler_names(self) -> None:
+        """Warn of attributes such as `onmesage`: Python accepts any attribute, and no event would call it."""
+        for name in vars(self):
+            if name.startswith("on") and (close := get_close_matches(name.removeprefix("on"), self.EVENTS, 1)):
+                _log.warning("%s has no event handler attribute %s; is it on%s?", self._class_name(), name, close[0])
+
+    def _class_name(self) -> str:
+        """Return the name of the public class, which declares the events."""
+        classes = type(self).__mro__
+        return next(cls.__name__ for cls in classes if any(isinstance(v, EventHandler) for v in vars(cls).values()))
 
     def _emit_run(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         # pyee's version reports an exception as an `error` event. Here that is W3C's event for a failed transport, and

@@ -517,8 +517,22 @@ def test_an_assigned_handler_must_be_callable() -> None:
     ],
 )
 def test_a_misspelt_event_name_raises(attach: Callable[[ManagedDataChannel], object]) -> None:
-    with pytest.raises(ArgumentError, match="has no event 'massage', only bufferedamountlow, close, closing, error"):
+    with pytest.raises(
+        ArgumentError, match="RTCDataChannel has no event 'massage', only bufferedamountlow, close, closing, error"
+    ):
         attach(Pair().rtc)
+
+
+def test_a_misspelt_event_handler_attribute_is_logged_at_the_first_event(caplog: pytest.LogCaptureFixture) -> None:
+    pair = Pair()
+    pair.rtc.onmesage = print
+    pair.rtc.online = True
+
+    pair.rtc.announce_open()
+    pair.rtc.deliver("hello", 5)
+
+    warnings = [record.getMessage() for record in caplog.records]
+    assert warnings == ["RTCDataChannel has no event handler attribute onmesage; is it onmessage?"]
 
 
 # -- callbacks that raise ----------------------------------------------------------------------------------------------
