@@ -197,12 +197,8 @@ class Stack:
         self._tap = tap
         self._inits = inits
         self._events: list[StackEvent] = []
-        self._started = False
-        self._suspended = False
-        self._connected = False
-        self._closed = False
-        self._close_wanted = False
-        self._all_delivered = False
+        self._started = self._suspended = self._connected = self._closed = False
+        self._close_wanted = self._all_delivered = False
         channels.attach(self.association, is_dtls_client, now)
 
     # -- calls of the application --------------------------------------------------------------------------------------

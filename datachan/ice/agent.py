@@ -51,20 +51,20 @@ class Agent(Connection):
     Args:
         controlling: the role.
         relay_only: whether to use relayed candidates only.
-        username_fragment, password: ours.
+        username_fragment, password: our ICE credentials.
         gather: a coroutine function that gets this agent and the addresses of the interfaces, and adds protocols.
 
     Attributes:
-        pairs: the pairs checked so far, and what was counted for each.
+        pairs: the pairs checked so far, each with its counters.
         selected: the pair in use.
         consent: the consent to send on it.
         on_pair_selected: called with each selected pair.
-        on_data: called with datagrams that are not STUN from a proven address.
+        on_data: called with datagrams other than STUN from an authenticated address.
         on_data_refused: called with the number of datagrams from an address that has not authenticated itself.
-        on_liveness_change: called with False when the peer has fallen silent, and with True when it is heard again.
+        on_liveness_change: called with False when the peer has fallen silent, and with True when it sends again.
         on_consent_renewed: called when the peer has answered a consent check.
         on_consent_lost: called with the reason when nothing may be sent on the selected pair any longer.
-        on_path_lost: called when the socket or allocation of the selected pair is gone.
+        on_path_lost: called when the socket or allocation of the selected pair is closed.
     """
 
     on_pair_selected: Callable[[CandidatePair], None]

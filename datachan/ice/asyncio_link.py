@@ -54,7 +54,7 @@ class AsyncioLink(asyncio.DatagramProtocol):
         self.local_address = transport.get_extra_info("sockname")
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
-        """Hand up one datagram; before there is a receiver it is lost."""
+        """Deliver one datagram; it is lost if there is no receiver yet."""
         if self._receiver is not None:
             self._receiver([data], addr)
 

@@ -27,7 +27,7 @@ _GRACE: Final = 1.0
 
 
 class ConsentProtocol(Protocol):
-    """Sends the checks, and gives each response to its transaction."""
+    """Sends the checks, and passes each response to its transaction."""
 
     transactions: dict[bytes, stun.Transaction]
 

@@ -43,7 +43,7 @@ def encode_query(name: str, record_type: int, *, unicast: bool) -> bytes:
     Args:
         name: an mDNS name (`is_mdns_name`).
         record_type: `TYPE_A` or `TYPE_AAAA`.
-        unicast: whether to ask for a unicast answer.
+        unicast: whether to request a unicast answer.
     """
     labels = b"".join(bytes([len(label)]) + label.encode("ascii") for label in name.split("."))
     record_class = _CLASS_IN | (_TOP_BIT if unicast else 0)

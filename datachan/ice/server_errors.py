@@ -26,9 +26,9 @@ class IceServerError:
 
     Attributes:
         url: the server's URL.
-        code: the STUN error code that it answered with, or `UNREACHABLE`.
-        text: the reason that it gave, or what happened.
-        host: the local address that the server was asked from; None when there were several, or it is no candidate.
+        code: the STUN error code of its answer, or `UNREACHABLE`.
+        text: the reason in its answer, or a description of the failure.
+        host: the local address that the request was sent from; None if there were several, or it is no candidate.
         port: the local port; None without `host`.
     """
 

@@ -124,7 +124,7 @@ class EventTarget(AsyncIOEventEmitter, Generic[Name]):
         return True
 
     def _check_handler_names(self) -> None:
-        """Warn of attributes such as `onmesage`: Python accepts any attribute, and no event would call it."""
+        """Warn about attributes such as `onmesage`: Python accepts any attribute, and no event would call it."""
         for name in vars(self):
             if name.startswith("on") and (close := get_close_matches(name.removeprefix("on"), self.EVENTS, 1)):
                 _log.warning("%s has no event handler attribute %s; is it on%s?", self._class_name(), name, close[0])

@@ -10,11 +10,11 @@ class RTCPeerConnectionIceErrorEvent:
     """The failure of a STUN or TURN server while candidates are gathered.
 
     Attributes:
-        address: the local address that the server was asked from; None if it is no candidate, or if there are several.
+        address: the local address that the request was sent from; None if it is no candidate, or if there are several.
         port: the local port; None without `address`.
         url: the server's URL.
         errorCode: the STUN error code that the server answered with, or 701 if the server cannot be reached.
-        errorText: the reason that the server gave, or what happened.
+        errorText: the reason in the server's answer, or a description of the failure.
     """
 
     address: str | None

@@ -183,7 +183,7 @@ class Side:
         raise BenchError("the other side has left")
 
     async def _send(self, seconds: float) -> tuple[float, tuple[float, float]]:
-        """Return the MB/s sent, counted by the receiver from a quarter of the time on, when windows have grown."""
+        """Return the MB/s that the receiver counted, without the first quarter of the time, in which windows grow."""
         streaming = asyncio.create_task(self.stream(seconds))
         try:
             await asyncio.sleep(seconds / 4)

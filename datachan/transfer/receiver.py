@@ -74,7 +74,7 @@ async def receive_file(
     Raises:
         NotADirectoryError: The folder does not exist.
         TransferRefused: This side refused the offer.
-        TransferCancelled: The peer cancelled the transfer.
+        TransferCancelled: The peer canceled the transfer.
         TransferFailed: The channel closed, the hash was wrong, or the file could not be stored.
     """
     receiving = Receiving(channel, FileReceiver(max_size=max_size), overwrite, progress, accept)

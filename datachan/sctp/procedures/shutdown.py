@@ -86,9 +86,9 @@ def packet_received(core: Core, tcb: Tcb, now: float) -> None:
     """Restart T2-shutdown and clear its retransmission count after any packet from the peer.
 
     RFC 9260, 9.2: "The reception of any packet from its peer (i.e., as the peer sends all of its queued DATA chunks)
-    SHOULD clear the endpoint's retransmission count and restart the T2-shutdown timer". That is said of the sender of
-    SHUTDOWN. The sender of SHUTDOWN ACK expects nothing more of the peer and does not restart its timer, but clears the
-    count too: the peer is reachable.
+    SHOULD clear the endpoint's retransmission count and restart the T2-shutdown timer". This applies to the sender of
+    SHUTDOWN. The sender of SHUTDOWN ACK expects no more packets and does not restart its timer. It clears the count,
+    too, because the peer is reachable.
     """
     if core.state is _S.SHUTDOWN_SENT:
         core.t2.start(now, tcb.path.rto)

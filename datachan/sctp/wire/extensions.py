@@ -1,7 +1,7 @@
 """The chunks of SCTP's extensions (RFC 3758, 4820, 4895, 5061, 6525, 8260), converted between bytes and values.
 
-As in chunks.py, numbers are as on the wire and nothing is known of an association. That a chunk is defined here does
-not mean that the peers negotiated its use; an association that did not negotiate a chunk treats it as unrecognized.
+As in chunks.py, numbers are as on the wire, and this module knows no association. An association treats a chunk whose
+use it did not negotiate as unrecognized.
 """
 
 from __future__ import annotations
