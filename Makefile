@@ -12,7 +12,7 @@ SOAK ?= 20000-20999
 FUZZ_SECONDS ?= 10
 FUZZ_ARGS ?=
 
-.PHONY: help run test soak fuzz check format bench bench-scale bench-links clean compiled pure test-compiled peers interop
+.PHONY: help run test soak fuzz fuzz-live attack check format bench bench-scale bench-links clean compiled pure test-compiled peers interop
 .DEFAULT_GOAL := help
 
 help: ## List these targets
@@ -47,6 +47,12 @@ soak: $(STAMP) ## Run the seeded tests on random networks for many seeds (SOAK=f
 fuzz: $(STAMP) ## Fuzz every function that reads untrusted input, FUZZ_SECONDS each (FUZZ_ARGS=… is passed on)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary atheris atheris || echo "atheris has no wheel here: inputs are mutated at random"
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
+
+fuzz-live: $(STAMP) ## Fuzz every layer of a live server for FUZZ_SECONDS (FUZZ_ARGS=… is passed on)
+	PYTHONPATH=. nice $(BIN)/python -m tests.fuzz.server --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
+
+attack: $(STAMP) ## Attack a server on this machine with the full sizes of docs/security.md, and print what it used
+	PYTHONPATH=. nice $(BIN)/python -m tests.hostile.attack
 
 compiled: $(STAMP) pure ## Compile the engine with mypyc, in place; needs a C compiler and Python's headers
 	rm -rf build/compiled

@@ -314,7 +314,7 @@ def run_serve(namespace: argparse.Namespace) -> int:
         ),
     )
     try:
-        asyncio.run(serve(options, _announce))
+        asyncio.run(serve(options, lambda address: _announce(address, options.host)))
     except ServeError as error:
         return _cannot(error)
     except KeyboardInterrupt:
@@ -328,13 +328,11 @@ def _cannot(error: Exception) -> int:
     return EXIT_CANNOT_START
 
 
-def _announce(address: str) -> None:
-    from urllib.parse import urlsplit
-
+def _announce(address: str, host: str) -> None:
     from datachan.signaling.origins import is_loopback
 
     print(f"datachan is ready: {address}\nPress Ctrl+C to stop.", flush=True)
-    if not is_loopback(urlsplit(address).hostname or ""):
+    if not is_loopback(host):
         print("This is http, which others on the network can read and change: put an https proxy in front of it.")
 
 

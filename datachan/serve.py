@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import shutil
 import signal
 import tempfile
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from datachan.log_rate import get_limited_logger
 from datachan.peer import RTCConfiguration, RTCDataChannel, RTCIceServer
@@ -178,6 +180,7 @@ async def serve(options: ServeOptions, announce: Callable[[str], None], stop: as
         runner = web.AppRunner(
             app,
             access_log=None,
+            logger=_http_logger(),
             shutdown_timeout=_SHUTDOWN_TIMEOUT,
             keepalive_timeout=options.door.request_timeout,
             lingering_time=_LINGERING_TIME,
@@ -206,6 +209,19 @@ def _application(options: ServeOptions, folder: Path, door: Door) -> web.Applica
         servers = [RTCIceServer(s.url, s.username, s.credential) for s in options.server.ice_servers]
         echo = EchoPeer(RTCConfiguration(iceServers=servers), {CHANNEL_LABEL: FileShelf(folder)})
     return SignalingServer(options.server, echo=echo, page=page, door=door).create_app()
+
+
+def _http_logger() -> logging.Logger:
+    """Return the logger for aiohttp: limited, and without the requests that cannot be read."""
+    http = get_limited_logger("datachan.http")
+    if _is_fault_of_server not in http.filters:
+        http.addFilter(_is_fault_of_server)
+    return http
+
+
+def _is_fault_of_server(record: logging.LogRecord) -> bool:
+    """Return whether a record is about more than a malformed request, which aiohttp logs with a traceback."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
 
 
 async def _listen(runner: web.AppRunner, door: Door, options: ServeOptions) -> asyncio.Server:

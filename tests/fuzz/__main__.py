@@ -19,10 +19,9 @@ import traceback
 from pathlib import Path
 
 from . import corpus
-from .mutation import mutated
+from .mutation import LONGEST, mutated
 
 FINDINGS = Path("build", "fuzz")
-LONGEST = 2000
 
 
 def read_arguments() -> argparse.Namespace:

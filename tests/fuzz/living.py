@@ -23,6 +23,9 @@ from tests.sim.network import Conditions, Network
 WINDOW = 20_000
 LONGEST = 40_000
 MOST_STEPS = 200
+LONGEST_PACKET = 65_000
+LONG_FROM = 248
+LONG_STEP = 140
 
 BY_TSN = {wire.DATA, extensions.I_DATA, extensions.FORWARD_TSN, extensions.I_FORWARD_TSN}
 BY_ACK = {wire.SACK, wire.SHUTDOWN}
@@ -46,11 +49,12 @@ class Program:
         return self._data[self._at - 1] if self._at <= len(self._data) else 0
 
     def some(self) -> bytes:
-        """Return the number of bytes that the next byte says, mostly less than 64."""
-        length = self.byte()
-        length = length if length >= 224 else length & 63
+        """Return the number of bytes that the next byte says, mostly less than 64; the largest numbers repeat them."""
+        number = self.byte()
+        length = number if number >= 224 else number & 63
         self._at += length
-        return self._data[self._at - length : self._at]
+        found = self._data[self._at - length : self._at]
+        return found * ((number - LONG_FROM) * LONG_STEP // 4) if number >= LONG_FROM else found
 
 
 class Life:
@@ -109,6 +113,7 @@ class Life:
         if flags & 0x80:
             body = self.aimed(kind, body)
         # Sometimes the chunk is not as long as its length field.
+        body = body[: 65_535 - 4]
         length = 4 + len(body) if flags & 0x70 else self.program.byte()
         self.packet.append(struct.pack("!BBH", kind, flags & 0x0F, length) + body + bytes(-len(body) & 3))
 
@@ -140,7 +145,7 @@ class Life:
         if not self.packet:
             return
         header = struct.pack("!HHI", 5000, 5000, self.association.local_tag)
-        body = b"".join(self.packet)[:1400]
+        body = b"".join(self.packet)[:LONGEST_PACKET]
         self.packet = []
         checksum = crc32c(header + bytes(4) + body)
         self.deliver(header + struct.pack("<I", checksum) + body)

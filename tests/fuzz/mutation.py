@@ -6,7 +6,11 @@ import random
 from collections.abc import Sequence
 
 TELLING = (b"\x00", b"\xff", b"\x7f", b"\x80", b"\x00\x04", b"\xff\xff", b"\xff\xff\xff\xff", b"\x00\x00\x00\x00")
-LONGEST = 2000
+LONGEST = 65_535
+"""The longest input, which is the longest packet that UDP carries."""
+
+LONG_EVERY = 20
+"""One input of this many is made long, because long inputs are slow."""
 
 
 def mutated(inputs: Sequence[bytes], chance: random.Random) -> bytes:
@@ -30,4 +34,8 @@ def mutated(inputs: Sequence[bytes], chance: random.Random) -> bytes:
             data[at:at] = other[start : start + chance.randint(1, 60)]
         else:
             data[at:at] = data[at : at + chance.randint(1, 30)]
+    if data and chance.randrange(LONG_EVERY) == 0:
+        start = chance.randrange(len(data))
+        piece = data[start : start + chance.randint(1, 60)]
+        data[start:start] = piece * (chance.randint(1, LONGEST) // len(piece))
     return bytes(data[:LONGEST])

@@ -49,7 +49,7 @@ def arguments(function: Callable[..., Any], data: bytes) -> list[Any]:
     if names[1:3] == ["start", "end"]:
         # For a chunk or a list, the caller has checked that there is a header of four bytes.
         return [data.ljust(4, b"\0"), 0, max(len(data), 4)]
-    return [data, 0] if names[1:2] == ["start"] else [data]
+    return [data, 0] if names[1:2] in (["start"], ["number"]) else [data]
 
 
 def pieces(data: bytes) -> list[bytes]:

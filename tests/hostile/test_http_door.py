@@ -103,6 +103,16 @@ async def test_no_connection_logs_a_traceback_although_descriptors_run_out(caplo
             writer.close()
 
 
+async def test_requests_that_cannot_be_read_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(DoorOptions()) as url:
+        for text in (b"GET /\x80 HTTP/1.1\r\n\r\n", b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\r\n\r\n"):
+            reader, writer = await connect(url, text)
+            assert (await until_ended(reader)).startswith(b"HTTP/1.1 400 ") or reader.at_eof()
+            writer.close()
+        assert await is_answered(url)
+    assert caplog.records == []
+
+
 def test_the_door_leaves_descriptors_for_everything_else() -> None:
     resource = pytest.importorskip("resource")
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
