@@ -283,6 +283,8 @@ class PeerTransport:
     def ice_state(self) -> IceState:
         """The state of ICE. During a restart, it is the one that W3C defines for the restart."""
         state = self.ice.state
+        if state is IceState.NEW and self._old_ice is not None:
+            return IceState.CHECKING  # after a failure, the new transport has just taken the place of the old one
         if self._next_ice is None:
             return state
         # W3C WebRTC, 5.6.4: a restart that begins in "completed" leads to "connected", and one that begins in

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import ipaddress
 import os
@@ -71,9 +72,9 @@ def installed() -> bool:
 
 
 @asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[Coturn]:
-    """Start a server, wait until it answers, and stop it at the end."""
-    port, tls_port = _free_port(), _free_port()
+async def running(folder: Path, port: int | None = None) -> AsyncIterator[Coturn]:
+    """Start a server, on a given port or on a free one, wait until it answers, and stop it at the end."""
+    port, tls_port = port or _free_port(), _free_port()
     certificate, key = _self_signed(folder)
     log = folder / "coturn.log"
     options = {
@@ -120,7 +121,22 @@ async def _until_it_listens(process: subprocess.Popen[bytes], port: int, log: Pa
                 continue
             writer.close()
             await writer.wait_closed()
+            await _until_it_answers(port)
             return
+
+
+async def _until_it_answers(port: int) -> None:
+    """Wait until the server answers a STUN Binding request over UDP, which starts later than TCP."""
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.setblocking(False)
+        probe.connect((HOST, port))
+        while True:
+            with contextlib.suppress(OSError, TimeoutError):
+                probe.send(bytes.fromhex("000100002112a442") + os.urandom(12))
+                await asyncio.wait_for(loop.sock_recv(probe, 200), 0.2)
+                return
+            await asyncio.sleep(0.02)
 
 
 def _free_port() -> int:

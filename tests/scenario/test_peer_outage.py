@@ -152,7 +152,8 @@ async def test_channels_of_a_first_connection_that_never_came_up_open_after_a_re
             await channel.opened()
 
         network.cut = False
-        await restarted(a, z)
+        a.restartIce()
+        await signal(a, z)
 
         await soon(channel.opened())
         channel.send("hello")
