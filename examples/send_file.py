@@ -67,7 +67,7 @@ async def receive(options: argparse.Namespace) -> None:
             raise ValueError("the other side waits for a file, too")
         channel = await asyncio.wait_for(arrived.get(), 15)
         with progress_bar() as progress:
-            how = {"overwrite": options.overwrite, "progress": progress}
+            how = {"overwrite": options.overwrite, "progress": progress, "max_size": None}
             file = await receive_file(channel, options.folder, accept=announce, **how)
     print(f"Stored {file.path}, SHA-256 {file.sha256}")
 
