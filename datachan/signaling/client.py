@@ -17,6 +17,7 @@ import aiohttp
 
 from datachan.log_rate import get_limited_logger
 from datachan.peer import InvalidAccessError, RTCConfiguration, RTCIceServer
+from datachan.signaling.host_resolver import HostResolver
 from datachan.signaling.origins import is_loopback
 from datachan.signaling.room_messages import (
     DEFAULT_NAME,
@@ -134,7 +135,9 @@ class SignalingClient:
         Raises:
             SignalingError: The server cannot be reached, refused the client, or does not speak the protocol.
         """
-        self._session = aiohttp.ClientSession(headers=self._headers)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(resolver=HostResolver()), headers=self._headers
+        )
         try:
             await self._join()
             self.ice_servers = await self._fetch_ice_servers()

@@ -11,7 +11,10 @@ import os
 import re
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -323,6 +326,45 @@ async def test_a_timeout_names_the_peer_and_what_is_missing_and_notifies_the_pee
         with pytest.raises(ConnectTimeout, match=r"^no connection to Ada within 1 seconds \(ICE: checking\)\. "):
             await connect_through(grace, pc, timeout=1.0)
         await asyncio.wait_for(answering, PATIENCE)
+
+
+HANGING_RESOLVER = """
+import asyncio, socket, time
+
+def getaddrinfo(*arguments, **options):
+    time.sleep(30)
+
+socket.getaddrinfo = getaddrinfo
+
+from datachan.signaling import SignalingClient, SignalingError
+
+async def main():
+    try:
+        async with SignalingClient("https://signaling.example.net", "kitchen", timeout=0.3):
+            pass
+    except SignalingError as error:
+        print(error)
+
+asyncio.run(main())
+"""
+
+
+def test_a_resolver_that_hangs_does_not_delay_the_end_of_the_program():
+    found = subprocess.run(
+        [sys.executable, "-c", HANGING_RESOLVER],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert "did not answer within 0.3 seconds" in found.stdout
+    assert found.stderr == ""
+
+
+async def test_looks_up_the_name_of_the_server(url):
+    async with SignalingClient(url.replace("127.0.0.1", "localhost"), "kitchen") as client:
+        assert client.id
 
 
 # -- how the server is reached -----------------------------------------------------------------------------------------
