@@ -190,7 +190,7 @@ class Batch:
 def batches_untrusted(datagrams: Iterable[bytes], limit: int, shortest_sealed: int = TAG_LENGTH) -> list[Batch]:
     """Gather the whole records of datagrams into batches of at most `limit` bytes.
 
-    From an incomplete record on, the rest of its datagram is discarded: OpenSSL would take later records for its end.
+    From an incomplete record on, the rest of its datagram is discarded: OpenSSL would read later records as its end.
 
     Args:
         datagrams: the datagrams from the network, possibly several coalesced into one (UDP_GRO).

@@ -269,7 +269,7 @@ class RelayLink:
         self._server.allow_fragmentation(allowed)
 
     def send(self, datagrams: Sequence[bytes], address: Address | None = None) -> None:
-        """Send datagrams to a peer of the allocation; while its channel is being bound they wait, bounded."""
+        """Send datagrams to a peer of the allocation; queue a limited number while its channel is being bound."""
         if self.closed or address is None:
             self._discarded += len(datagrams)
             return

@@ -46,7 +46,7 @@ Failure = tuple[BaseException, TransportAddress | None]
 def server_errors(server: ServerAddress, failures: Sequence[Failure], asked: int) -> list[IceServerError]:
     """Return the errors of one server, each code once.
 
-    Being unreachable is an error only if none of the `asked` questions was answered.
+    An unreachable server is an error only if none of the `asked` requests was answered.
     """
     found: dict[int, IceServerError] = {}
     for error, address in failures:

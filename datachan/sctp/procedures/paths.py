@@ -34,7 +34,7 @@ def set_primary(core: Core, address: TransportAddress) -> None:
 
 
 def direct_message(core: Core, message: OutgoingMessage, address: TransportAddress) -> None:
-    """Send this message to this address while that is reachable."""
+    """Send this message to this address while the address is reachable."""
     tcb, message.path = _path_at(core, address)
     tcb.sender.directed = True
 
