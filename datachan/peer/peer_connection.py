@@ -171,7 +171,6 @@ class RTCPeerConnection(ConnectionAttributes):
             async with self._operations.operation():
                 self._check_open()
                 given = sessionDescription
-                implicit = given is None or not (given if isinstance(given, Mapping) else vars(given)).get("sdp")
                 # W3C WebRTC, 4.4.2: without a type, the signaling state decides.
                 if given is None or (isinstance(given, Mapping) and "type" not in given):
                     sdp = "" if given is None else given.get("sdp", "")
@@ -180,7 +179,7 @@ class RTCPeerConnection(ConnectionAttributes):
                 await self._operations.release_callers()
                 gather = self._set_local(description)
             if gather:
-                with self._candidates.held() if implicit else nullcontext():
+                with nullcontext() if description.sdp else self._candidates.held():
                     await self._operations.wait_unless_superseded(self._gather())
 
     async def setRemoteDescription(self, sessionDescription: RTCSessionDescription | Mapping[str, str]) -> None:
@@ -341,7 +340,8 @@ class RTCPeerConnection(ConnectionAttributes):
             )
             return self._negotiation.create_offer(None)
         transport = self._open_transport()
-        if (restart and self._negotiation.signaling.local_fragments) or self._fragments_to_replace:
+        fragments = self._negotiation.signaling.local_fragments
+        if (restart and fragments) or self._fragments_to_replace or transport.has_lost(fragments):
             transport.prepare_restart()
         elif self.signalingState == STABLE:
             transport.cancel_restart()

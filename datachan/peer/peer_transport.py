@@ -261,6 +261,10 @@ class PeerTransport:
         """Return whether these are the new ICE credentials that `prepare_restart` has created."""
         return self._prepared_ice is not None and self._prepared_ice.username_fragment == local.ice_ufrag
 
+    def has_lost(self, fragments: frozenset[str]) -> bool:
+        """Return whether none of our descriptions' ICE generations is left, because a restart has found no path."""
+        return self.started and not any(ice.username_fragment in fragments for ice in self._generations)
+
     def changes(self, remote: Section) -> TransportChanges:
         """Return what the peer's new data section changes."""
         certificate = None if self.stack is None else self.stack.dtls.remote_certificate_der

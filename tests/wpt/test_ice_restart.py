@@ -9,7 +9,7 @@ import pytest
 
 from datachan import OperationError, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
 from datachan.stack import Stack
-from tests.pairs import Pair, event, pair, signal, soon
+from tests.pairs import Pair, configuration, event, pair, signal, soon
 
 
 async def ping_pong(one: RTCDataChannel, other: RTCDataChannel) -> None:
@@ -138,6 +138,37 @@ async def test_an_answer_without_the_restart_is_refused() -> None:
             await p.a.setRemoteDescription(old_answer)
 
         await ping_pong(p.a_channel, p.z_channel)
+
+
+def without_candidates(description: RTCSessionDescription) -> RTCSessionDescription:
+    lines = description.sdp.splitlines(keepends=True)
+    kept = [line for line in lines if not line.startswith(("a=candidate", "a=end-of-candidates"))]
+    return RTCSessionDescription("".join(kept), description.type)
+
+
+async def test_after_a_restart_that_found_no_path_the_next_offer_restarts_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    impatient = {"a_configuration": configuration(iceTimeout=1.0), "z_configuration": configuration(iceTimeout=1.0)}
+    async with pair(**impatient) as p:
+        old_path = ports(p)
+        await p.a.setLocalDescription(await p.a.createOffer(iceRestart=True))
+        await p.z.setRemoteDescription(without_candidates(p.a.localDescription))
+        await p.z.setLocalDescription()
+        await p.a.setRemoteDescription(without_candidates(p.z.localDescription))
+        failed = ufrag(p.a), ufrag(p.z)
+        async with asyncio.timeout(10):
+            while caplog.text.count("the ICE restart found no path") < 2:
+                await asyncio.sleep(0.02)
+        assert (p.a.connectionState, p.z.connectionState) == ("connected", "connected")
+        await ping_pong(p.a_channel, p.z_channel)
+
+        await signal(p.a, p.z)
+
+        assert ufrag(p.a) != failed[0]
+        assert ufrag(p.z) != failed[1]
+        await moved(p, old_path)
+        await ping_pong(p.z_channel, p.a_channel)
 
 
 async def test_closing_during_a_restart_leaves_no_task() -> None:
