@@ -21,7 +21,7 @@ class DatagramLink(Protocol):
     Attributes:
         local_address: our address; of a TURN allocation, the relayed address.
         on_writable: called each time `writable` becomes True.
-        on_error: called with an OSError for which datagrams were discarded.
+        on_error: called with the OSError because of which datagrams were discarded.
         on_too_long: called with a datagram that is too long for the first link of its path, and its address.
     """
 

@@ -1,6 +1,6 @@
 """A TURN allocation as a link (RFC 8656): channels, permissions, and the connection to the server under them.
 
-aioice's client asks for the allocation and refreshes it. Datagrams do not go through it: it makes a task of each.
+aioice's client requests the allocation and refreshes it. Datagrams bypass it, because it creates a task for each.
 """
 
 from __future__ import annotations

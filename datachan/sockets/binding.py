@@ -69,8 +69,8 @@ class Binding:
             settings: its settings.
 
         Raises:
-            InvalidState: there is an association with this peer already, there are too many, or the endpoint has
-                failed.
+            InvalidState: an association with this peer exists, there are too many associations, or the endpoint
+                has failed.
         """
         if self._failure:
             raise InvalidState(self._failure)

@@ -298,7 +298,7 @@ def _handle_tsn_reset(core: Core, tcb: Tcb, request: SsnTsnResetRequest) -> None
 
 
 def _handle_add_outgoing(core: Core, tcb: Tcb, request: AddOutgoingStreamsRequest) -> None:
-    """Accept or refuse streams that the peer adds to those it sends on (section 5.2.5)."""
+    """Accept or refuse outgoing streams that the peer adds (section 5.2.5)."""
     reconfig = tcb.reconfig
     if not reconfig.accept(request.request_sequence_number):
         return

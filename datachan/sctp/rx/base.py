@@ -140,7 +140,7 @@ class Reassembly:
         out.append(message)
 
     def _drop_waiting(self, stream: OrderedStream) -> None:
-        """Take the waiting messages of a stream that is reset off the account."""
+        """Subtract the waiting messages of a stream that is reset from the counters."""
         self._account(-sum(len(message.data) for message in stream.waiting.values()), -len(stream.waiting))
 
     def _account(self, size: int, pieces: int) -> None:
