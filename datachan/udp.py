@@ -173,6 +173,7 @@ class UdpSocket:
         sent, received: the numbers of datagrams.
         discarded: the number of datagrams that the system refused, or that were still queued at `close`.
         on_writable: called each time the queue has become empty.
+        discarded_bytes: the number of bytes in them.
         on_error: called with the OSError for which datagrams were discarded.
         on_too_long: called with a datagram that is too long for the first link and was not sent, and its address.
     """
@@ -197,6 +198,7 @@ class UdpSocket:
         self.sent = 0
         self.received = 0
         self.discarded = 0
+        self.discarded_bytes = 0
         self.on_writable: Callable[[], None] | None = None
         self.on_error: Callable[[OSError], None] | None = None
         self.on_too_long: Callable[[bytes, Address | None], None] | None = None
@@ -386,7 +388,7 @@ class UdpSocket:
             BufferError: the socket is not `writable`, and `max_queued` datagrams are queued already.
         """
         if self._closed or not datagrams:
-            self.discarded += len(datagrams)
+            self._count_discarded(datagrams)
             return
         if self._queue:
             if self._queued + len(datagrams) > self._max_queued:
@@ -467,8 +469,12 @@ class UdpSocket:
             return True
         return False
 
+    def _count_discarded(self, datagrams: Sequence[bytes]) -> None:
+        self.discarded += len(datagrams)
+        self.discarded_bytes += sum(map(len, datagrams))
+
     def _discard(self, run: Sequence[bytes], address: Address | None, error: OSError) -> None:
-        self.discarded += len(run)
+        self._count_discarded(run)
         if error.errno == errno.EMSGSIZE and self.on_too_long is not None:
             self.on_too_long(run[0], address)
         elif self.on_error is not None:
@@ -513,7 +519,8 @@ class UdpSocket:
             return
         self._closed = True
         self._flush()
-        self.discarded += self._queued
+        for datagrams, *_ in self._queue:
+            self._count_discarded(datagrams)
         self._queue.clear()
         self._queued = 0
         self._stop_watching_writes()

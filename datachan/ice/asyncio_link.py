@@ -20,6 +20,7 @@ class AsyncioLink(asyncio.DatagramProtocol):
     on_error: Callable[[OSError], None] | None = None
     on_too_long: Callable[[bytes, Address | None], None] | None = None
     discarded: Final = 0
+    discarded_bytes: Final = 0
 
     def __init__(self) -> None:
         self._transport: asyncio.DatagramTransport | None = None

@@ -48,6 +48,7 @@ class IceStats:
     Attributes:
         bytes_sent, bytes_received, packets_sent, packets_received: counts of datagrams, without STUN.
         packets_discarded_on_send: datagrams that could not be sent (no path, or the system refused them).
+        bytes_discarded_on_send: the bytes in them.
         packets_discarded_on_receive: datagrams from an address that has proved nothing, and those without room.
         last_packet_sent, last_packet_received: the time of the latest datagram, on the clock of `time.monotonic`.
         servers: the STUN or TURN server of each local candidate that came from one.
@@ -58,6 +59,7 @@ class IceStats:
     packets_sent: int
     packets_received: int
     packets_discarded_on_send: int
+    bytes_discarded_on_send: int
     packets_discarded_on_receive: int
     last_packet_sent: float | None
     last_packet_received: float | None
@@ -101,6 +103,7 @@ class Traffic:
     packets_received: int = 0
     bytes_received: int = 0
     discarded_on_send: int = 0
+    bytes_discarded_on_send: int = 0
     discarded_on_receive: int = 0
     last_sent: float | None = None
     last_received: float | None = None

@@ -506,12 +506,14 @@ class IceTransport:
         selected = self._agent.selected
         pairs = self._agent.pairs.items()
         refused = sum(protocol.link.discarded for protocol in self._agent.protocols)
+        refused_bytes = sum(protocol.link.discarded_bytes for protocol in self._agent.protocols)
         return IceStats(
             bytes_sent=self._traffic.bytes_sent,
             bytes_received=self._traffic.bytes_received,
             packets_sent=self._traffic.packets_sent,
             packets_received=self._traffic.packets_received,
             packets_discarded_on_send=self._traffic.discarded_on_send + refused,
+            bytes_discarded_on_send=self._traffic.bytes_discarded_on_send + refused_bytes,
             packets_discarded_on_receive=self._traffic.discarded_on_receive,
             last_packet_sent=self._traffic.last_sent,
             last_packet_received=self._traffic.last_received,

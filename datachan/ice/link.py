@@ -42,6 +42,10 @@ class DatagramLink(Protocol):
     def discarded(self) -> int:
         """The number of datagrams that could not be sent."""
 
+    @property
+    def discarded_bytes(self) -> int:
+        """The number of bytes in them."""
+
     def set_receiver(self, receiver: Receiver | None) -> None:
         """Set the callback for each batch of datagrams and its source address."""
 
@@ -91,6 +95,7 @@ class SelectedLink:
         """Send to the peer; after `close`, datagrams are lost, and counted."""
         if self._closed:
             self._traffic.discarded_on_send += len(datagrams)
+            self._traffic.bytes_discarded_on_send += sum(map(len, datagrams))
             return
         if self.keep_whole is not None and (whole := self.keep_whole()) is not self._kept_whole:
             self._kept_whole = whole

@@ -140,6 +140,7 @@ class StreamLink:
     on_error: Callable[[OSError], None] | None = None
     on_too_long: Callable[[bytes, Address | None], None] | None = None
     discarded: Final = 0
+    discarded_bytes: Final = 0
 
     def __init__(self, client: TurnStreamClient) -> None:
         self._transport = client.transport
@@ -212,6 +213,7 @@ class RelayLink:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
         self._discarded = 0
+        self._discarded_bytes = 0
 
     async def allocate(self) -> None:
         """Request the allocation. If aioice's client raises, close the connection to the server first."""
@@ -254,6 +256,15 @@ class RelayLink:
         """The number of datagrams without room, without a channel, or without an allocation."""
         return self._discarded + self._server.discarded
 
+    @property
+    def discarded_bytes(self) -> int:
+        """The number of bytes in them."""
+        return self._discarded_bytes + self._server.discarded_bytes
+
+    def _count_discarded(self, datagrams: Sequence[bytes]) -> None:
+        self._discarded += len(datagrams)
+        self._discarded_bytes += sum(map(len, datagrams))
+
     def set_receiver(self, receiver: Receiver | None) -> None:
         """Do nothing: the client hands up data to the protocol it serves."""
 
@@ -271,7 +282,7 @@ class RelayLink:
     def send(self, datagrams: Sequence[bytes], address: Address | None = None) -> None:
         """Send datagrams to a peer of the allocation; queue a limited number while its channel is being bound."""
         if self.closed or address is None:
-            self._discarded += len(datagrams)
+            self._count_discarded(datagrams)
             return
         channel = self._client.peer_to_channel.get(cast(TransportAddress, address))
         if channel is None:
@@ -298,7 +309,7 @@ class RelayLink:
             self._run(self._bind(address))
         room = _PENDING_PER_PEER - len(waiting)
         waiting += datagrams[:room]
-        self._discarded += max(0, len(datagrams) - room)
+        self._count_discarded(datagrams[room:])
 
     async def _bind(self, address: Address) -> None:
         waiting = self._pending[address]
@@ -307,7 +318,7 @@ class RelayLink:
             await self._client.send_data(first, cast(TransportAddress, address))  # binds the channel, then sends
             self._refresh_at[address] = self._loop.time() + CHANNEL_REFRESH
         except (stun.TransactionError, ConnectionError):
-            self._discarded += len(waiting) + 1
+            self._count_discarded([first, *waiting])
             waiting.clear()
             raise
         finally:

@@ -131,6 +131,7 @@ class RTCIceCandidatePairStats(RTCStats):
     bytesSent: int = 0
     bytesReceived: int = 0
     packetsDiscardedOnSend: int = 0
+    bytesDiscardedOnSend: int = 0
     lastPacketSentTimestamp: datetime | None = None
     lastPacketReceivedTimestamp: datetime | None = None
     availableOutgoingBitrate: float | None = None
@@ -316,6 +317,7 @@ def _pair(now: datetime, pair: CandidatePairStats, ice: IceStats, numbers: Assoc
         bytesSent=ice.bytes_sent if pair.selected else 0,
         bytesReceived=ice.bytes_received if pair.selected else 0,
         packetsDiscardedOnSend=ice.packets_discarded_on_send if pair.selected else 0,
+        bytesDiscardedOnSend=ice.bytes_discarded_on_send if pair.selected else 0,
         lastPacketSentTimestamp=_wall_time(now, ice.last_packet_sent) if pair.selected else None,
         lastPacketReceivedTimestamp=_wall_time(now, ice.last_packet_received) if pair.selected else None,
         availableOutgoingBitrate=_bitrate(numbers) if pair.selected else None,

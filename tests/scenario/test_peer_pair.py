@@ -697,7 +697,7 @@ async def test_statistics_count_messages_and_bytes() -> None:
         assert (transport.dtlsState, transport.iceRole) == ("connected", "controlling")
         assert transport.tlsVersion in {"FEFD", "FEFC"}  # DTLS 1.2 and 1.3
         assert transport.selectedCandidatePairChanges == 1
-        assert selected.packetsDiscardedOnSend == 0
+        assert (selected.packetsDiscardedOnSend, selected.bytesDiscardedOnSend) == (0, 0)
         assert selected.availableOutgoingBitrate > 0
         for candidate in (*by_type["local-candidate"], *by_type["remote-candidate"]):
             own = p.a if candidate.type == "local-candidate" else p.z

@@ -279,7 +279,7 @@ async def test_counts_and_reports_refused_datagrams_and_sends_the_others(
     out.send([b"lost"], into.local_address)
     out.send([b"arrives"], into.local_address)
     assert await inbox.wait_for(1) == [b"arrives"]
-    assert (out.discarded, out.sent) == (1, 1)
+    assert (out.discarded, out.discarded_bytes, out.sent) == (1, 4, 1)
     assert [error.errno for error in reported] == [errno.EHOSTUNREACH]
 
 
@@ -313,10 +313,11 @@ async def test_close_tries_to_send_once_more_and_counts_the_rest_as_discarded(na
     sender.close()
     assert sender.sent > sent
     assert 0 < sender.discarded == 100 - sender.sent < queued
+    assert sender.discarded_bytes == 1000 * sender.discarded
     assert not sender.writable
     before = sender.discarded
     sender.send([b"late"])
-    assert sender.discarded == before + 1
+    assert (sender.discarded, sender.discarded_bytes) == (before + 1, 1000 * before + 4)
     sender.close()
 
 
