@@ -180,7 +180,7 @@ async def serve(options: ServeOptions, announce: Callable[[str], None], stop: as
         runner = web.AppRunner(
             app,
             access_log=None,
-            logger=_http_logger(),
+            logger=http_logger(),
             shutdown_timeout=_SHUTDOWN_TIMEOUT,
             keepalive_timeout=options.door.request_timeout,
             lingering_time=_LINGERING_TIME,
@@ -211,7 +211,7 @@ def _application(options: ServeOptions, folder: Path, door: Door) -> web.Applica
     return SignalingServer(options.server, echo=echo, page=page, door=door).create_app()
 
 
-def _http_logger() -> logging.Logger:
+def http_logger() -> logging.Logger:
     """Return the logger for aiohttp: limited, and without the requests that cannot be read."""
     http = get_limited_logger("datachan.http")
     if _is_fault_of_server not in http.filters:
@@ -220,8 +220,11 @@ def _http_logger() -> logging.Logger:
 
 
 def _is_fault_of_server(record: logging.LogRecord) -> bool:
-    """Return whether a record is about more than a malformed request, which aiohttp logs with a traceback."""
-    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
+    """Return whether a record is about more than what a client did; aiohttp logs even that with a traceback.
+
+    A client may send a request that cannot be read, or leave before it is answered.
+    """
+    return record.exc_info is None or not isinstance(record.exc_info[1], (HttpProcessingError, ConnectionError))
 
 
 async def _listen(runner: web.AppRunner, door: Door, options: ServeOptions) -> asyncio.Server:

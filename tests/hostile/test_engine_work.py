@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from functools import cache
+from typing import Final
 
 import pytest
 
@@ -34,8 +35,7 @@ from tests.sim.steps import count_steps
 SIZE = 16_000
 HELD = 3000
 OUTSTANDING = 8000
-FIRST = 1000
-"""TSNs sent before each attack."""
+ALL_AT_ONCE: Final = {"initial_cwnd": 1 << 24, "max_burst": 1 << 20, "send_buffer": 1 << 24}
 
 RATIO = 20
 
@@ -67,20 +67,14 @@ class Victim:
             self.receive(*chunks[start : start + 100])
 
     def send(self, count: int) -> int:
-        """Let Z send `count` chunks that A does not acknowledge; return the TSN of the first."""
+        """Have Z send `count` chunks that A does not acknowledge; return the TSN of the first."""
         for number in range(count):
             self.pair.send_z(b"y", number % 100)
-        first = -1
-        unanswered = 0
-        while unanswered < 3:
-            datagrams = self.pair.from_z()
-            tsns = [chunk.tsn for sent in datagrams for chunk in read(sent).chunks if isinstance(chunk, DataChunk)]
-            if tsns and first < 0:
-                first = tsns[0]
-            # An acknowledgment of everything opens the congestion window for the rest.
-            if tsns and tsns[-1] - first < FIRST:
-                self.pair.to_z(packet(self.tag, SackChunk(tsns[-1], 1 << 24, [], [])))
-            unanswered = 0 if tsns else unanswered + 1
+        sent: list[bytes] = []
+        while datagrams := self.pair.from_z():
+            sent += datagrams
+        assert self.pair.z.stats().unacknowledged_chunks == count
+        [first, *_] = [chunk.tsn for chunk in read(sent[0]).chunks if isinstance(chunk, DataChunk)]
         return first
 
 
@@ -109,26 +103,30 @@ def check(victim: Victim, chunks: list[Chunk]) -> None:
 
 
 def test_sacks_that_acknowledge_and_renege() -> None:
-    victim = Victim(changed(initial_cwnd=1 << 24))
+    victim = Victim(changed(**ALL_AT_ONCE))
     first = victim.send(OUTSTANDING)
     all_of_them = [(2, OUTSTANDING - 10)]
     check(victim, fill(lambda n: SackChunk(first, 1 << 24, all_of_them if n % 2 else [], [])))
+    check(victim, [SackChunk(first, 1 << 24, all_of_them, [])])
+    assert victim.pair.z.stats().flight_size < 10 * (1 + 20)
+    check(victim, [SackChunk(first, 1 << 24, [], [])])
+    assert victim.pair.z.stats().flight_size > 0
 
 
 def test_sacks_of_a_hundred_alternating_blocks() -> None:
-    victim = Victim(changed(initial_cwnd=1 << 24))
+    victim = Victim(changed(**ALL_AT_ONCE))
     first = victim.send(OUTSTANDING)
     check(victim, fill(lambda n: SackChunk(first, 1 << 24, [(2 * i + 2 + n % 2,) * 2 for i in range(100)], [])))
 
 
 def test_a_sack_of_as_many_blocks_as_fit() -> None:
-    victim = Victim(changed(initial_cwnd=1 << 24))
+    victim = Victim(changed(**ALL_AT_ONCE))
     first = victim.send(OUTSTANDING)
     check(victim, [SackChunk(first, 1 << 24, [(2 * i + 2,) * 2 for i in range((SIZE - 100) // 4)], [])])
 
 
 def test_a_sack_of_as_many_duplicates_as_fit() -> None:
-    victim = Victim(changed())
+    victim = Victim(changed(**ALL_AT_ONCE))
     first = victim.send(100)
     check(victim, [SackChunk(first, 1 << 24, [], [first] * ((SIZE - 100) // 4)), CookieAckChunk()])
 
@@ -206,7 +204,7 @@ def test_chunks_without_effect(chunk: Chunk) -> None:
 
 
 def test_shutdowns_that_each_acknowledge_one_chunk_more() -> None:
-    victim = Victim(changed(initial_cwnd=1 << 24))
+    victim = Victim(changed(**ALL_AT_ONCE))
     first = victim.send(OUTSTANDING)
     check(victim, fill(lambda n: ShutdownChunk(first + n)))
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import logging
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+from aiohttp.http_exceptions import BadHttpMessage
 
-from datachan.serve import ServeOptions, serve
+from datachan.serve import ServeOptions, http_logger, serve
 from datachan.signaling import ServerOptions
 from datachan.signaling.client_address import client_address, share_key
 from datachan.signaling.door import Door, DoorOptions, available_descriptors
@@ -111,6 +113,15 @@ async def test_requests_that_cannot_be_read_are_not_logged(caplog: pytest.LogCap
             writer.close()
         assert await is_answered(url)
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError("closing"), BadHttpMessage("nonsense")])
+def test_what_a_client_did_is_not_logged_as_a_fault_of_the_server(error: Exception) -> None:
+    logger = http_logger()
+    record = logger.makeRecord(logger.name, logging.ERROR, "x", 1, "Error", (), (type(error), error, None))
+    assert not logger.filter(record)
+    record.exc_info = (ValueError, ValueError("a defect"), None)
+    assert logger.filter(record)
 
 
 def test_the_door_leaves_descriptors_for_everything_else() -> None:

@@ -1,0 +1,230 @@
+"""Attack a server on this machine with full sizes: `make attack`. Prints what each attack used, as a table.
+
+The server is `datachan serve` with its defaults, in a process of its own; the engine's rows run in this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import sys
+import tracemalloc
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import aiohttp
+
+from datachan import RTCPeerConnection
+from datachan.dcep.control_messages import OpenMessage
+from datachan.sctp import SctpError
+from datachan.sctp.rx.interleaved import InterleavedReassembly
+from datachan.sctp.rx.reassembly import ReassemblyQueue
+from datachan.sctp.wire.chunks import DataChunk, SackChunk
+from datachan.sctp.wire.extensions import IDataChunk
+from tests.fuzz.server import HERE, Server, calling, check_honest, elsewhere
+from tests.hostile.test_engine_work import ALL_AT_ONCE, Victim
+from tests.scenario.sctp_pair import changed
+from tests.sim.steps import count_steps
+from tests.unit.test_ice_agent import PASSWORD
+
+MIB = 1 << 20
+
+
+def cpu_seconds(server: Server) -> float:
+    """Return the processor time that the server has used."""
+    fields = Path(f"/proc/{server.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+# -- against the server ------------------------------------------------------------------------------------------------
+
+
+async def silent_connections(server: Server) -> str:
+    """Open 1,024 TCP connections with half a header each."""
+    writers = []
+    for number in range(1024):
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: 127."[: number % 40])
+        writers.append(writer)
+    await check_honest(server)
+    for writer in writers:
+        writer.close()
+    return "1,024 connections"
+
+
+async def unread_echoes(server: Server) -> str:
+    """Send 16 MiB on each of 60 channels, and read nothing back."""
+    with contextlib.suppress(TimeoutError, Exception):
+        async with calling(server, ["x"] * 60) as (pc, channels, _, _):
+            for channel in channels:
+                channel.send(bytes(16 * MIB))
+            while pc.connectionState == "connected":
+                await asyncio.sleep(0.05)
+    return "60 × 16 MiB"
+
+
+async def offers_of_one_name(server: Server) -> str:
+    """Offer one file of 1 GiB on 200 channels."""
+    offer = {"type": "file-offer", "version": 1, "id": "a", "name": "a", "size": 1 << 30}
+    async with calling(server, ["chat"] + ["file"] * 200) as (_, channels, _, _):
+        for channel in channels[1:]:
+            channel.send(json.dumps(offer))
+        await asyncio.sleep(2.0)
+        descriptors = len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+    return f"200 offers, {descriptors} descriptors"
+
+
+async def channel_flood(server: Server) -> str:
+    """Send 32,000 DATA_CHANNEL_OPENs, each on another stream if there is one."""
+    sent = 0
+    async with calling(server, ["chat"]) as (pc, _, _, _):
+        association = pc._transport.stack.association
+        opening = OpenMessage(label="x" * 20, protocol="", ordered=True).serialize()
+        for number in range(32_000):
+            with contextlib.suppress(SctpError):
+                stream = number % association.outbound_streams
+                association.send(stream, opening, ppid=50, now=asyncio.get_running_loop().time())
+                sent += 1
+            if number % 500 == 0:
+                pc._transport.wake()
+                await asyncio.sleep(0.01)
+        while association.stats().buffered and pc.connectionState == "connected":
+            await asyncio.sleep(0.05)
+        streams = association.outbound_streams
+    return f"{sent:,} OPENs on {streams:,} streams"
+
+
+async def calls_that_never_connect(server: Server) -> str:
+    """Post 200 offers from as many addresses, and connect none."""
+    answered = 0
+    async with RTCPeerConnection(HERE) as pc, aiohttp.ClientSession() as session:
+        pc.createDataChannel("x")
+        offer = {"type": "offer", "sdp": (await pc.createOffer()).sdp}
+        for _ in range(200):
+            async with session.post(server.echo, json=offer, headers=elsewhere()) as response:
+                answered += response.status == 201
+    await check_honest(server)
+    return f"{answered} of 200 answered"
+
+
+async def role_conflicts(server: Server) -> str:
+    """Post an offer of ten candidates that answer every check with 487."""
+    from tests.hostile.test_ice import Answering  # noqa: PLC0415 (opens sockets in its fixtures only)
+
+    answering = Answering(10)
+    async with RTCPeerConnection(HERE) as pc, aiohttp.ClientSession() as session:
+        pc.createDataChannel("x")
+        sdp = re.sub("(?m)^a=candidate:.*\r\n", "", (await pc.createOffer()).sdp)
+        sdp = re.sub("a=ice-ufrag:[^\r]*", "a=ice-ufrag:peer", sdp)
+        sdp = re.sub("a=ice-pwd:[^\r]*", f"a=ice-pwd:{PASSWORD}", sdp)
+        for socket in answering.sockets:
+            port = socket.local_address[1]
+            sdp += f"a=candidate:{port} 1 udp 2113937151 127.0.0.1 {port} typ host\r\n"
+        async with session.post(server.echo, json={"type": "offer", "sdp": sdp}, headers=elsewhere()) as response:
+            await response.read()
+        await asyncio.sleep(10.0)
+    answering.close()
+    return f"{len(answering.checks)} checks answered with 487 in 10 s"
+
+
+ATTACKS: dict[str, Callable[[Server], Awaitable[str]]] = {
+    "silent TCP connections": silent_connections,
+    "echoes that are never read": unread_echoes,
+    "offers of one file name": offers_of_one_name,
+    "DATA_CHANNEL_OPENs": channel_flood,
+    "calls that never connect": calls_that_never_connect,
+    "487 to every check": role_conflicts,
+}
+
+
+@contextlib.asynccontextmanager
+async def attacked() -> AsyncIterator[Server]:
+    server = await Server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+async def attack_server() -> None:
+    """Print a row for each attack on the server, which then has to serve an honest call."""
+    for name, attack in ATTACKS.items():
+        async with attacked() as server:
+            await check_honest(server)
+            before, used = server.memory(), cpu_seconds(server)
+            most = before
+
+            async def watch(server: Server = server) -> None:
+                nonlocal most
+                while True:
+                    most = max(most, server.memory())
+                    await asyncio.sleep(0.02)
+
+            watching = asyncio.create_task(watch())
+            size = await attack(server)
+            watching.cancel()
+            await check_honest(server)
+            server.check()
+            cost = f"{before // MIB} → {most // MIB} MiB, {cpu_seconds(server) - used:.1f} s of CPU"
+            print(f"| {name} | {size} | {cost} | an honest call is served |", flush=True)
+
+
+# -- against the engine ------------------------------------------------------------------------------------------------
+
+
+def forward_over_beginnings() -> tuple[str, str]:
+    """Hold 40,000 first fragments, then skip them with an I-FORWARD-TSN of 16 kB."""
+    reassembly = InterleavedReassembly(0, MIB)
+    for number in range(40_000):
+        reassembly.add(IDataChunk(number, 1, number, 51, b"x", ending=False), number, True, [])
+    entries = [(1, False, number) for number in range(2000)]
+    steps = count_steps(lambda: reassembly.forward(41_000, entries, []))
+    return "40,000 fragments, 2,000 entries", f"{steps:,} steps, {steps / 40_000:.0f} for each fragment"
+
+
+def reneging_sacks() -> tuple[str, str]:
+    """Acknowledge 60,000 chunks and take that back, 33 times in one packet."""
+    victim = Victim(changed(**ALL_AT_ONCE))
+    first = victim.send(60_000)
+    sacks = [SackChunk(first, 1 << 24, [] if number % 2 else [(2, 59_000)], []) for number in range(33)]
+    steps = count_steps(lambda: victim.receive(*sacks))
+    return "33 SACKs, 60,000 chunks", f"{steps:,} steps, {steps / 59_000:.0f} for each chunk acknowledged"
+
+
+def tiny_fragments() -> tuple[str, str]:
+    """Hold a million fragments of two bytes of one message."""
+    reassembly = ReassemblyQueue(max_message_size=16 * MIB)
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for number in range(1_000_000):
+        data = (number & 0xFFFF).to_bytes(2, "big")
+        reassembly.add(DataChunk(number, 1, 0, 51, data, beginning=number == 0, ending=False), number, True, [])
+    held = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    return "1,000,000 fragments of 2 bytes", f"{held / MIB:.1f} MiB"
+
+
+def attack_engine() -> None:
+    """Print a row for each attack on the engine."""
+    rows = {
+        "I-FORWARD-TSN over beginnings": forward_over_beginnings,
+        "SACKs that take back": reneging_sacks,
+        "a message in tiny fragments": tiny_fragments,
+    }
+    for name, attack in rows.items():
+        size, cost = attack()
+        print(f"| {name} | {size} | {cost} | the association goes on |", flush=True)
+
+
+def main() -> None:
+    """Run every attack and print the table."""
+    print("| attack | size | used | afterwards |\n|---|---|---|---|")
+    asyncio.run(attack_server())
+    attack_engine()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
