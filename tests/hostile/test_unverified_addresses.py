@@ -23,7 +23,7 @@ def test_probes_of_an_address_that_never_answers_end() -> None:
     probes = [moment for moment, path in pair.a.sent if path == 1]
     assert len(probes) == PATH_MAX_RETRANS + 1
     assert pair.a.statuses(1) == [PathStatus.UNREACHABLE]
-    pair.run(7 * 24 * 3600.0)
+    pair.run(24 * 3600.0)
     assert [moment for moment, path in pair.a.sent if path == 1] == probes
 
 
