@@ -107,6 +107,8 @@ class SignalingServer:
 
     async def _checked(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         """Answer a request whose host and origin are allowed; turn every refusal into JSON."""
+        if not _is_text(request):
+            return _refusal(400, "not-text", "The request has bytes that are not UTF-8.")
         if not host_is_allowed(request.host, self.options):
             return _refusal(421, "wrong-host", "This server answers on this machine only: open http://127.0.0.1 here.")
         origin = request.headers.get("Origin")
@@ -256,6 +258,17 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
     response.headers["Server"] = "datachan"
     for name, value in SECURITY_HEADERS.items():
         response.headers.setdefault(name, value)
+
+
+def _is_text(request: web.Request) -> bool:
+    """Return whether all headers are UTF-8. aiohttp fails when it repeats others in an answer."""
+    try:
+        for name, value in request.headers.items():
+            name.encode()
+            value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refusal(status: int, code: str, sentence: str, allow: str | None = None) -> web.Response:

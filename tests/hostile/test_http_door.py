@@ -115,6 +115,16 @@ async def test_requests_that_cannot_be_read_are_not_logged(caplog: pytest.LogCap
     assert caplog.records == []
 
 
+async def test_a_header_that_is_not_utf_8_is_refused_without_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    head = b"GET /api/v1/rooms/a HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\n"
+    async with serving(DoorOptions()) as url:
+        for line in (b"Sec-WebSocket-Version: \xe2", b"Sec-WebSocket-Key: \xe2", b"Upgrade: \xe2", b"Origin: \xe2"):
+            reader, writer = await connect(url, head.replace(b"Connection", line + b"\r\nConnection") + b"\r\n")
+            assert (await until_ended(reader)).startswith(b"HTTP/1.1 400 ")
+            writer.close()
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize("error", [ConnectionResetError("closing"), BadHttpMessage("nonsense")])
 def test_what_a_client_did_is_not_logged_as_a_fault_of_the_server(error: Exception) -> None:
     logger = http_logger()
