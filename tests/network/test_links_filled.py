@@ -72,6 +72,6 @@ def test_overflowing_a_long_queue_causes_no_repeated_retransmissions() -> None:
 @pytest.mark.parametrize("seed", [5, 6, 7])
 def test_the_window_of_a_pure_receiver_grows_to_the_path(seed: int) -> None:
     # Without data in the other direction only the handshake measures the round trip. The initial window, 2 MiB, is less
-    # than path and queue hold.
-    share = share_of_link("far", "bbr", 5.0, 2.0, seed=seed, answers=False)
+    # than path and queue hold. A loss holds back messages for up to half a second, hence the length of the measurement.
+    share = share_of_link("far", "bbr", 5.0, 4.0, seed=seed, answers=False)
     assert 0.90 <= share < 1.1, f"{share:.2f} of the link"
