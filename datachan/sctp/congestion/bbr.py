@@ -134,6 +134,7 @@ class Bbr(CongestionController):
         "_short_inflight",
         "_standing_rtt",
         "_up_rounds",
+        "_up_rtt",
         "bandwidth",
         "inflight_limit",
         "min_rtt",
@@ -163,6 +164,7 @@ class Bbr(CongestionController):
         self._phase_round = 0
         self._probe_feedback_until = -1
         self._up_rounds = 0
+        self._up_rtt = 0.0
         self._standing_rtt = 0.0
         self._overflow_at = -INFINITE
         self._cycle_at = 0.0
@@ -419,6 +421,7 @@ class Bbr(CongestionController):
         self._reacted = False
         self._phase_round = self._round
         self._up_rounds = 0
+        self._up_rtt = max(self._standing_rtt, self.min_rtt)
         self._full_bandwidth = sample.delivery_rate
         self._full_rounds = 0
 
@@ -430,7 +433,7 @@ class Bbr(CongestionController):
             self._full_rounds = 0
         if new_round:
             self._up_rounds += 1
-        if limited:
+        if limited and self._standing_rtt <= STANDING_QUEUE * self._up_rtt:
             return
         full = sample.flight_before >= UP_GAIN * self._rate() * self._present_rtt(sample.now) + self._excess()
         if (full and self._round > self._phase_round + 1) or self._full_rounds >= FULL_BANDWIDTH_ROUNDS:
