@@ -12,7 +12,7 @@ SOAK ?= 20000-20999
 FUZZ_SECONDS ?= 10
 FUZZ_ARGS ?=
 
-.PHONY: help run test fairness soak fuzz fuzz-live attack check format bench bench-scale bench-links clean compiled pure test-compiled peers interop
+.PHONY: help run test soak fuzz fuzz-live attack check format bench bench-scale bench-links clean compiled pure test-compiled peers interop
 .DEFAULT_GOAL := help
 
 help: ## List these targets
@@ -40,9 +40,6 @@ test: $(STAMP) peers ## Install what is needed, run the test suite and print the
 	$(BIN)/python -m coverage run -m pytest -n 2 $(PYTEST_ARGS)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report $(if $(PYTEST_ARGS),--fail-under=0)
-
-fairness: $(STAMP) ## Run the whole matrix of fairness: links, queues and pairs of controllers
-	FAIRNESS_MATRIX=long nice $(BIN)/python -m pytest -n 2 -q tests/network/test_fairness_matrix.py
 
 soak: $(STAMP) ## Run the seeded tests on random networks for many seeds (SOAK=first-last changes them)
 	DATACHAN_SEEDS=$(SOAK) nice $(BIN)/python -m pytest -n 2 -q tests/property -k seed-

@@ -101,8 +101,8 @@ class RTCConfiguration:
         hostAddresses: the local addresses to gather instead of those of all interfaces.
         portRange: the first and the last local UDP port to use, for example those a firewall allows. Each connection
             uses one port for each local address; programs may share a range. None leaves the choice to the system.
-        congestionControl: the algorithm: "bbr" (draft-ietf-ccwg-bbr), which models the path and also fills links that
-            lose packets without being congested, "cubic" (RFC 9438), or "newreno" (RFC 9260).
+        congestionControl: the algorithm: "cubic" (RFC 9438), "newreno" (RFC 9260), or "bbr", which models the path and
+            keeps links full that lose packets without being congested.
         pathMtuDiscovery: whether packets grow to the path MTU (RFC 8899), where the system can send them unfragmented.
             Without it, packets stay below 1,280 bytes, IP header included.
         snap: whether to exchange SCTP INITs in the descriptions, which saves two round trips (draft-hancke-tsvwg-snap).
@@ -123,7 +123,7 @@ class RTCConfiguration:
     iceTimeout: float = 39.5
     hostAddresses: Sequence[str] | None = None
     portRange: tuple[int, int] | None = None
-    congestionControl: str = "bbr"
+    congestionControl: str = "cubic"
     pathMtuDiscovery: bool = True
     snap: bool = True
     trace: str | os.PathLike[str] | None = None

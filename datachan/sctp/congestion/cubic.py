@@ -1,4 +1,4 @@
-"""CUBIC (RFC 9438) with HyStart++ (RFC 9406): the default congestion controller of SCTP sockets.
+"""CUBIC (RFC 9438) with HyStart++ (RFC 9406): the default congestion controller.
 
 The window grows with the time since the last loss, not per round trip, so that long paths fill as fast as short ones.
 Slow start ends when round trips begin to grow, before the queue overflows. W_max, C and the curve are in packets of

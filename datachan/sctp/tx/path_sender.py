@@ -41,7 +41,6 @@ class PathSender:
         single_packet: whether only one packet may be in flight: after T3-rtx, until a chunk is acknowledged.
         resumed: whether a sign of life of the peer has caused a retransmission since T3-rtx last expired.
         flight_before: bytes in flight before the SACK being processed.
-        bytes_lost: bytes found lost since the last sample for the congestion controller.
     """
 
     __slots__ = (
@@ -49,7 +48,6 @@ class PathSender:
         "_fragmented_until",
         "_options",
         "burst_left",
-        "bytes_lost",
         "flight",
         "flight_before",
         "max_packet",
@@ -83,7 +81,6 @@ class PathSender:
         self.single_packet = False
         self.resumed = False
         self.flight_before = 0
-        self.bytes_lost = 0
 
     def change_options(self, options: AssociationOptions) -> None:
         """Apply changed options."""
@@ -158,10 +155,7 @@ class PathSender:
         Not with cwnd or more in flight, which the last packet may exceed (RFC 9260, 6.1, B).
         """
         flight = self.flight.size
-        if flight >= self.path.congestion.cwnd:
-            self.pacer.forgo_credit(now)
-            return False
-        if self.burst_left <= 0:
+        if flight >= self.path.congestion.cwnd or self.burst_left <= 0:
             return False
         if self.single_packet and flight > 0:
             return False
@@ -177,9 +171,6 @@ class PathSender:
     def restart_after_idle(self, now: float) -> None:
         """Decay the window and allow a burst because data is about to be sent while nothing is outstanding."""
         self.path.decay_when_idle(now)
-        if not self.pacer.active:
-            # The handshake has measured the round trip, so that the first window can be paced, too.
-            self._set_pace(now)
         # The burst that the last SACK allowed stays allowed. Otherwise a peer that acknowledges a whole window at once
         # would limit the sender to Max.Burst packets per round trip permanently.
         self.burst_left = max(self.burst_left, self._burst_limit)
@@ -211,16 +202,13 @@ class PathSender:
 
         The burst is twice the bytes the SACK acknowledged, and at least Max.Burst.
         """
-        self.burst_left = max(self._burst_limit, 2 * self.flight.bytes_acked)
-        self._set_pace(now)
-
-    def _set_pace(self, now: float) -> None:
         path = self.path
+        self.burst_left = max(self._burst_limit, 2 * self.flight.bytes_acked)
         if self._options.pacing and path.srtt:
             congestion = path.congestion
             self.pacer.set_rate(congestion.pacing_rate(path.srtt), path.srtt, congestion.pacing_credit, now)
 
-    def sample(self, in_fast_recovery: bool, now: float) -> AckSample:
+    def sample(self, bytes_lost: int, in_fast_recovery: bool, now: float) -> AckSample:
         """Return the congestion controller's input for a SACK that the flight has processed."""
         flight = self.flight
         rate = flight.rate
@@ -228,8 +216,7 @@ class PathSender:
         sample.in_recovery = in_fast_recovery
         sample.min_rtt = flight.rack.min_rtt
         sample.delivered = rate.delivered
-        sample.bytes_lost = self.bytes_lost
-        self.bytes_lost = 0
+        sample.bytes_lost = bytes_lost
         sample.app_limited = rate.app_limited_until > 0
         newest = flight.newest
         if newest is not None:
@@ -279,13 +266,10 @@ class PathSender:
     def schedule_probe(self, now: float) -> None:
         """Start the probe timer (RFC 8985, 7.2).
 
-        Unlike RFC 8985, which does not start it if the connection is "already in fast recovery, RTO recovery, or
-        segments have been SACKed", and like QUIC (RFC 9002, 6.2), it also runs in fast recovery. Where a packet in a
-        hundred is lost, hardly any transfer ends outside of recovery. A retransmission that is lost at the end of the
-        transfer would wait for T3-rtx.
+        It is not started if the connection is "already in fast recovery, RTO recovery, or segments have been SACKed".
         """
         flight = self.flight
-        if not self._options.tail_loss_probe or (self.recovery.active and not self.recovery.fast):
+        if not self._options.tail_loss_probe or self.recovery.active or flight.packets_sacked:
             self.probe.timer.stop()
             return
         lone = flight.size <= self.max_packet

@@ -342,7 +342,7 @@ class RetransmissionQueue:
             flight.rack.record_recovery_end()
         lost = self._detect_losses(sender, now, exhausted)
         if flight.bytes_acked:
-            sender.path.congestion.on_acknowledged(sender.sample(in_fast_recovery, now))
+            sender.path.congestion.on_acknowledged(sender.sample(lost, in_fast_recovery, now))
         if lost or repaired:
             sender.enter_recovery(self.outstanding.highest_tsn, sender.flight_before, now)
         if recovery.active and not flight.bytes_acked and flight.has_lost:
@@ -356,7 +356,6 @@ class RetransmissionQueue:
             sender.reordering_timer.stop()
             return 0
         lost, wait = self.outstanding.detect_losses(sender.flight, sender.reordering_window(), now, exhausted)
-        sender.bytes_lost += lost
         if wait > 0:
             sender.reordering_timer.start(now, wait)
         else:
@@ -489,8 +488,7 @@ class RetransmissionQueue:
     def _send_loss_probe(self, sender: PathSender, now: float) -> None:
         """Send a tail loss probe: new data if there is any, otherwise the last chunk again (RFC 8985, 7.3)."""
         outstanding = self.outstanding
-        recovery = sender.recovery
-        if not sender.flight.size or sender.flight.has_lost or (recovery.active and not recovery.fast):
+        if not sender.flight.size or sender.recovery.active or sender.flight.has_lost:
             return
         if self._probing or self._a_rwnd < self._max_fragment:
             # The peer has no room, so missing acknowledgments are no sign of loss.
@@ -619,8 +617,6 @@ class RetransmissionQueue:
         if self._signing and not self._fits_key(message, packet_empty):
             return None
         if size > self.peer_rwnd and not self._may_probe(now):
-            # The peer's window limits the rate, not the path.
-            target.note_app_limited()
             return None
         fragment = self._queue.take(message, size)
         immediate = self._wants_sack_now(target, size, closing)
