@@ -57,7 +57,9 @@ async def wait_until_open(channel: MessageChannel) -> None:
     try:
         await channel.opened()
     except InvalidStateError as error:
-        raise TransferFailed(str(error)) from None
+        closed = channel.readyState in {"closing", "closed"}
+        reason = f"the channel closed before the transfer began: {error}" if closed else str(error)
+        raise TransferFailed(reason) from None
 
 
 def close_channel(channel: MessageChannel) -> None:
