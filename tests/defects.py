@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, TypeVar
 
 import pytest
@@ -21,8 +22,7 @@ def raise_in_one(monkeypatch: pytest.MonkeyPatch, kind: type[Machine], call: str
             raise ZeroDivisionError(call)
         return original(machine, *arguments)
 
-    try:
-        monkeypatch.setattr(kind, call, raise_or_call)
-    except TypeError:
-        pytest.skip("a compiled class cannot be patched")
+    if str(sys.modules[kind.__module__].__file__).endswith((".so", ".pyd")):
+        pytest.skip("compiled code calls the methods of a compiled class directly: a patch has no effect")
+    monkeypatch.setattr(kind, call, raise_or_call)
     return broken

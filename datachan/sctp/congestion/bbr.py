@@ -21,7 +21,7 @@ STARTUP_GAIN: Final = 2.885
 DRAIN_GAIN: Final = 1 / 2.885
 CWND_GAIN: Final = 2.0
 # Not Final: code compiled by mypyc 2.4 treats a Final tuple of floats as not set.
-CYCLE: Final = (1.25, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+CYCLE = (1.25, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
 BANDWIDTH_WINDOW: Final = 10
 """Rounds over which the highest delivery rate is the bandwidth."""
 MIN_RTT_WINDOW: Final = 10.0
