@@ -19,7 +19,7 @@ from datachan.transfer.message_channel import (
     require_chunk_size,
     wait_until_open,
 )
-from datachan.transfer.receiver import MAX_SIZE, Decide, ReceivedFile, Receiving
+from datachan.transfer.receiver import DEFAULT_MAX_SIZE, Decide, ReceivedFile, Receiving
 from datachan.transfer.sender import Sending, SentFile
 
 Choose: TypeAlias = Callable[[str | None], Path | None]
@@ -45,7 +45,7 @@ async def answer_file(
     choose: Choose | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
-    max_size: int | None = MAX_SIZE,
+    max_size: int | None = DEFAULT_MAX_SIZE,
     accept: Decide | None = None,
     chunk_size: int = CHUNK_SIZE,
 ) -> ReceivedFile | SentFile:

@@ -33,7 +33,7 @@ from datachan.transfer.message_channel import (
     wait_until_open,
 )
 
-MAX_SIZE: Final = 1024 * 1024 * 1024
+DEFAULT_MAX_SIZE: Final = 1024 * 1024 * 1024
 """The longest file that is received by default, in bytes."""
 
 Decide: TypeAlias = Callable[[FileOffer], bool | Awaitable[bool]]
@@ -55,7 +55,7 @@ async def receive_file(
     *,
     overwrite: bool = False,
     progress: Progress | None = None,
-    max_size: int | None = MAX_SIZE,
+    max_size: int | None = DEFAULT_MAX_SIZE,
     accept: Decide | None = None,
 ) -> ReceivedFile:
     """Wait for the peer's offer, receive the file, and return once it is stored and its hash is correct.
@@ -88,7 +88,7 @@ async def request_file(
     *,
     overwrite: bool = False,
     progress: Progress | None = None,
-    max_size: int | None = MAX_SIZE,
+    max_size: int | None = DEFAULT_MAX_SIZE,
 ) -> ReceivedFile:
     """Request the file of this name (None: any file) from the peer and store it as `receive_file` does.
 

@@ -254,7 +254,7 @@ class RetransmissionQueue:
         for message in self._queue.expire(now):
             self._abandon_or_drop(message, LIFETIME)
         for sender in self.senders:
-            if sender.flight.has_lost:
+            if sender.flight.lost:
                 self._next_lost(sender, now)
 
     # -- SACK ----------------------------------------------------------------------------------------------------------
