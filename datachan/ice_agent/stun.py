@@ -1,0 +1,210 @@
+"""STUN messages as values and as bytes (RFC 8489, 5 and 14); it knows no transactions, and verifies nothing unasked.
+
+Attributes are kept as bytes, by type, and are read when they are needed: a check has six of which two are used, and
+an attribute that is unknown here costs nothing.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import struct
+import zlib
+from dataclasses import dataclass, field
+from typing import Final
+
+from .errors import BadPacket
+
+MAGIC_COOKIE: Final = 0x2112A442
+TRANSACTION_ID_LENGTH: Final = 12
+
+# Methods and classes; the type of a message is their sum.
+BINDING: Final = 0x001
+REQUEST: Final = 0x000
+INDICATION: Final = 0x010
+SUCCESS: Final = 0x100
+ERROR: Final = 0x110
+_CLASS_MASK: Final = 0x110
+
+# Attributes.
+MAPPED_ADDRESS: Final = 0x0001
+USERNAME: Final = 0x0006
+MESSAGE_INTEGRITY: Final = 0x0008
+ERROR_CODE: Final = 0x0009
+UNKNOWN_ATTRIBUTES: Final = 0x000A
+MESSAGE_INTEGRITY_SHA256: Final = 0x001C
+XOR_MAPPED_ADDRESS: Final = 0x0020
+PRIORITY: Final = 0x0024
+USE_CANDIDATE: Final = 0x0025
+SOFTWARE: Final = 0x8022
+FINGERPRINT: Final = 0x8028
+ICE_CONTROLLED: Final = 0x8029
+ICE_CONTROLLING: Final = 0x802A
+NOMINATION: Final = 0xC001
+"""The number of a nomination: the largest wins (draft-thatcher-ice-renomination, with libwebrtc's type)."""
+
+# RFC 8489, 14: "Comprehension-required attributes" have types below 0x8000; those that a binding request may have.
+_UNDERSTOOD: Final = frozenset(
+    {MAPPED_ADDRESS, USERNAME, MESSAGE_INTEGRITY, ERROR_CODE, UNKNOWN_ATTRIBUTES, MESSAGE_INTEGRITY_SHA256}
+    | {XOR_MAPPED_ADDRESS, PRIORITY, USE_CANDIDATE}
+)
+_FIRST_OPTIONAL: Final = 0x8000
+
+_HEADER: Final = struct.Struct("!HHI12s")
+_ATTRIBUTE: Final = struct.Struct("!HH")
+_INTEGRITY_LENGTH: Final = 20
+_FINGERPRINT_XOR: Final = 0x5354554E
+# Far more than any check or response has; each costs a few bytes to read.
+_MAX_ATTRIBUTES: Final = 64
+
+
+@dataclass(slots=True)
+class Message:
+    """One message.
+
+    Attributes:
+        type: the sum of method and class, such as `BINDING + REQUEST`.
+        transaction_id: 12 random bytes.
+        attributes: the values by type. Of several of one type, only the first is kept (RFC 8489, 14).
+        signed: the bytes before MESSAGE-INTEGRITY, if the message was received with one.
+    """
+
+    type: int
+    transaction_id: bytes
+    attributes: dict[int, bytes] = field(default_factory=dict)
+    signed: bytes = b""
+
+    @property
+    def method(self) -> int:
+        """The method."""
+        return self.type & ~_CLASS_MASK
+
+    @property
+    def message_class(self) -> int:
+        """`REQUEST`, `INDICATION`, `SUCCESS` or `ERROR`."""
+        return self.type & _CLASS_MASK
+
+    @property
+    def error_code(self) -> int | None:
+        """The number in ERROR-CODE; None without a well-formed one."""
+        value = self.attributes.get(ERROR_CODE, b"")
+        return value[2] % 8 * 100 + value[3] % 100 if len(value) >= 4 else None
+
+    @property
+    def reason(self) -> str:
+        """The text in ERROR-CODE."""
+        return self.attributes.get(ERROR_CODE, b"")[4:].decode("utf-8", "replace")
+
+    def number(self, attribute: int) -> int | None:
+        """Return the attribute as an unsigned number; None if it is absent or empty."""
+        value = self.attributes.get(attribute)
+        return int.from_bytes(value, "big") if value else None
+
+    def address(self, attribute: int) -> tuple[str, int] | None:
+        """Return the address in an attribute of the XOR-MAPPED-ADDRESS kind; None without a well-formed one."""
+        value = self.attributes.get(attribute)
+        return None if value is None else read_xor_address(value, self.transaction_id)
+
+    def unknown_attributes(self) -> list[int]:
+        """Return the types of the attributes that must be understood and are not."""
+        return [one for one in self.attributes if one < _FIRST_OPTIONAL and one not in _UNDERSTOOD]
+
+    def is_signed_with(self, key: bytes) -> bool:
+        """Return whether MESSAGE-INTEGRITY is that of this key."""
+        code = self.attributes.get(MESSAGE_INTEGRITY)
+        return code is not None and bool(self.signed) and hmac.compare_digest(code, _integrity(self.signed, key))
+
+
+def is_stun(datagram: bytes) -> bool:
+    """Return whether a datagram is STUN rather than DTLS or data (RFC 7983, 7: the first byte is 0 to 3)."""
+    return len(datagram) >= _HEADER.size and datagram[0] <= 3
+
+
+def parse_untrusted(datagram: bytes) -> Message:
+    """Read a message.
+
+    Attributes after MESSAGE-INTEGRITY are ignored, because they are not authenticated (RFC 8489, 14.5).
+
+    Raises:
+        BadPacket: the lengths contradict one another, the magic cookie is missing, or FINGERPRINT does not match.
+    """
+    if len(datagram) < _HEADER.size:
+        raise BadPacket(f"{len(datagram)} bytes are too few for a STUN message")
+    kind, length, cookie, transaction_id = _HEADER.unpack_from(datagram)
+    if kind >> 14 or cookie != MAGIC_COOKIE or length % 4 or length + _HEADER.size != len(datagram):
+        raise BadPacket("the header is not that of a STUN message")
+    message = Message(kind, transaction_id)
+    position = _HEADER.size
+    while position < len(datagram):
+        position = _read_attribute(message, datagram, position)
+    return message
+
+
+def _read_attribute(message: Message, datagram: bytes, position: int) -> int:
+    """Add one attribute, and return the position behind it."""
+    attribute, size = _ATTRIBUTE.unpack_from(datagram, position)
+    start = position + _ATTRIBUTE.size
+    if start + size > len(datagram):
+        raise BadPacket("an attribute ends past the message")
+    if attribute == FINGERPRINT:
+        expected = zlib.crc32(_resized(datagram[:position], position + 8)) ^ _FINGERPRINT_XOR
+        if size != 4 or int.from_bytes(datagram[start : start + 4], "big") != expected:
+            raise BadPacket("FINGERPRINT does not match")
+    elif not message.signed and attribute not in message.attributes:
+        if len(message.attributes) >= _MAX_ATTRIBUTES:
+            raise BadPacket(f"the message has more than {_MAX_ATTRIBUTES} attributes")
+        message.attributes[attribute] = datagram[start : start + size]
+        if attribute == MESSAGE_INTEGRITY:
+            message.signed = datagram[:position]
+    end: int = start + size + -size % 4
+    return end
+
+
+def serialize(message: Message, key: bytes | None = None, *, fingerprint: bool = True) -> bytes:
+    """Return the message as bytes, with MESSAGE-INTEGRITY if there is a key, and FINGERPRINT by default."""
+    body = b"".join(
+        _ATTRIBUTE.pack(attribute, len(value)) + value + bytes(-len(value) % 4)
+        for attribute, value in message.attributes.items()
+    )
+    data = _HEADER.pack(message.type, len(body), MAGIC_COOKIE, message.transaction_id) + body
+    if key is not None:
+        code = _integrity(data, key)
+        data = _resized(data, len(data) + 4 + len(code)) + _ATTRIBUTE.pack(MESSAGE_INTEGRITY, len(code)) + code
+    if fingerprint:
+        data = _resized(data, len(data) + 8)
+        data += struct.pack("!HHI", FINGERPRINT, 4, zlib.crc32(data) ^ _FINGERPRINT_XOR)
+    return data
+
+
+def error_code(code: int, reason: str) -> bytes:
+    """Return the value of ERROR-CODE."""
+    return bytes((0, 0, code // 100, code % 100)) + reason.encode()
+
+
+def xor_address(address: tuple[str, int], transaction_id: bytes) -> bytes:
+    """Return the value of XOR-MAPPED-ADDRESS and its like; a scope is left out."""
+    packed = ipaddress.ip_address(address[0].partition("%")[0]).packed
+    port = address[1] ^ (MAGIC_COOKIE >> 16)
+    return struct.pack("!BBH", 0, 1 if len(packed) == 4 else 2, port) + _xor(packed, transaction_id)
+
+
+def read_xor_address(value: bytes, transaction_id: bytes) -> tuple[str, int] | None:
+    """Return the address in the value of XOR-MAPPED-ADDRESS or its like; None if it is malformed."""
+    if (len(value), value[1:2]) not in ((8, b"\1"), (20, b"\2")):
+        return None
+    port = int.from_bytes(value[2:4], "big") ^ (MAGIC_COOKIE >> 16)
+    return str(ipaddress.ip_address(_xor(value[4:], transaction_id))), port
+
+
+def _xor(packed: bytes, transaction_id: bytes) -> bytes:
+    pad = (MAGIC_COOKIE.to_bytes(4, "big") + transaction_id)[: len(packed)]
+    return (int.from_bytes(packed, "big") ^ int.from_bytes(pad, "big")).to_bytes(len(packed), "big")
+
+
+def _integrity(data: bytes, key: bytes) -> bytes:
+    return hmac.digest(key, _resized(data, len(data) + 4 + _INTEGRITY_LENGTH), "sha1")
+
+
+def _resized(data: bytes, total: int) -> bytes:
+    """Return the message with the length field of one that has `total` bytes."""
+    return data[:2] + (total - _HEADER.size).to_bytes(2, "big") + data[4:]
