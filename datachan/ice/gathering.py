@@ -20,7 +20,7 @@ from aioice.candidate import candidate_foundation, candidate_priority
 
 from datachan.ice.agent import Agent
 from datachan.ice.asyncio_link import AsyncioLink
-from datachan.ice.interfaces import addresses_without_carrier
+from datachan.ice.interfaces import usable_addresses
 from datachan.ice.link import DatagramLink, TransportAddress
 from datachan.ice.protocol import IceProtocol
 from datachan.ice.relay import RelayLink, TurnStreamClient, TurnUdpClient, connect_turn_stream, connect_turn_udp
@@ -28,12 +28,11 @@ from datachan.ice.server_errors import Failure, IceServerError, NoAddressInFamil
 from datachan.ice.servers import ServerAddress
 from datachan.log_rate import get_limited_logger
 from datachan.name_lookup import look_up
-from datachan.udp import UdpSocket, has_reader_support, source_of_default_route
+from datachan.udp import UdpSocket, has_reader_support
 
 logger = get_limited_logger("datachan.ice")
 
 LOOPBACK_ADDRESSES: Final = ("127.0.0.1", "::1")
-_MAX_HOST_ADDRESSES: Final = 32
 _COMPONENT: Final = 1
 _RECEIVE_BUFFER: Final = 4 << 20
 _SEND_BUFFER: Final = 1 << 20
@@ -89,10 +88,10 @@ class Gatherer:
         self._found: list[Candidate] = []
         self.problems: list[str] = []
 
-    async def open_hosts(self, agent: Agent, interface_addresses: list[str]) -> list[Candidate]:
+    async def open_hosts(self, agent: Agent, _: list[str]) -> list[Candidate]:
         """Open the sockets of the host candidates and return the candidates; checks may begin with them."""
         if not self._relay_only:
-            addresses = self._addresses(interface_addresses)
+            addresses = self._addresses()
             for index, address in enumerate(addresses):
                 protocol = await self._open_host(agent, address, _LARGEST_LOCAL_PREFERENCE - index)
                 if protocol is not None:
@@ -109,23 +108,14 @@ class Gatherer:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _addresses(self, interface_addresses: list[str]) -> list[str]:
+    def _addresses(self) -> list[str]:
         if self._host_addresses is not None:
             return list(self._host_addresses)
-        unusable = addresses_without_carrier()
-        ordinary = [
-            address
-            for address in interface_addresses
-            if not ipaddress.ip_address(address).is_loopback and address not in unusable
-        ]
-        ranked = _interleave(_default_route_first(ordinary))
-        chosen, left_out = ranked[:_MAX_HOST_ADDRESSES], ranked[_MAX_HOST_ADDRESSES:]
-        if left_out:
-            self.problems.append(
-                f"this host has {len(ranked)} addresses; only {len(chosen)} were tried, without {_shortened(left_out)}"
-                " (hostAddresses chooses others)"
-            )
-            logger.info("%s", self.problems[-1])
+        found = usable_addresses()
+        chosen = [one.address for one in found.addresses]
+        for clause in found.describe_left_out():
+            self.problems.append(f"{clause} (left out)")
+            logger.debug("addresses left out: %s", clause)
         offers_loopback = self._loopback
         if offers_loopback is None:
             offers_loopback = not chosen or self._peer_offers_loopback()
@@ -291,28 +281,6 @@ def _in_random_turn(ports: tuple[int, int]) -> list[int]:
     first, last = ports
     start = random.randint(first, last)
     return [*range(start, last + 1), *range(first, start)]
-
-
-def _default_route_first(addresses: Sequence[str]) -> list[str]:
-    """Return the addresses; the source addresses of the default routes of IPv4 and IPv6 come first."""
-    sources = [source_of_default_route(family) for family in (socket.AF_INET6, socket.AF_INET)]
-    return sorted(addresses, key=lambda address: address not in sources)
-
-
-def _shortened(addresses: Sequence[str]) -> str:
-    """Return the first four addresses, and how many others there are."""
-    more = f" and {len(addresses) - 4} more" if len(addresses) > 4 else ""
-    return ", ".join(addresses[:4]) + more
-
-
-def _interleave(addresses: Sequence[str]) -> list[str]:
-    """Return IPv6 and IPv4 addresses in turns, IPv6 first (RFC 8421, 4), so that neither waits for all of the other."""
-    six = [address for address in addresses if ":" in address]
-    four = [address for address in addresses if ":" not in address]
-    mixed: list[str] = []
-    for index in range(max(len(six), len(four))):
-        mixed += six[index : index + 1] + four[index : index + 1]
-    return mixed
 
 
 def _base(host: IceProtocol) -> TransportAddress:
