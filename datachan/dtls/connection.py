@@ -65,6 +65,7 @@ _RECORD_OVERHEAD: Final = 64
 # An unencrypted record needs no key: every host on the path, or with a forged source address, can end a handshake.
 MAX_RESTARTS: Final = 5
 RESTART_TIMEOUT: Final = 10.0  # seconds that a handshake has to complete after an alert or a restart
+MAX_REFUSALS: Final = 3  # certificates refused before the handshake fails: the first may be forged, too
 STALLED: Final = 0.5  # seconds without progress after which a server begins again with a client's new ClientHello
 
 # RFC 9147, 4.4 sets no minimum; IPv4 delivers 576 bytes everywhere, and OpenSSL needs at least 208.
@@ -162,16 +163,16 @@ class DtlsConnection:
         self.version = self.cipher = ""
         self._remote_fingerprints = remote_fingerprints
         self._verifier = PeerVerifier(remote_fingerprints)
-        self._restarts = self._next_number = 0
+        self._restarts = self._refusals = self._next_number = 0
+        self._successor: DtlsConnection | None = None
         self._first_failure = ""
-        self._client_random = b""
-        self._progress_at = now
+        self._progress_at, self._client_random = now, b""
         self._mtu, self._handshake_timeout = mtu, handshake_timeout
         self._handshake_deadline: float | None = now + handshake_timeout
         self._held_since: float | None = None
         self._retransmission_deadline: float | None = None
         self._max_undelivered, self._undelivered = max_undelivered, 0
-        self._peer_answered = False
+        self._peer_answered = self._unconfirmed = False
         self._early: list[Batch] = []
         self._shortest_sealed = NONCE_AND_TAG_LENGTH
         self._events: list[DtlsEvent] = []
@@ -217,6 +218,8 @@ class DtlsConnection:
                 self._do_handshake(now)
             elif len(self._early) < _MAX_EARLY_BATCHES:
                 self._early.append(batch)
+        if self._unconfirmed:
+            self._let_client_restart_untrusted(datagrams, now)
 
     def handle_timeout(self, now: float) -> None:
         """Retransmit a flight or end the handshake, if that is due.
@@ -227,6 +230,9 @@ class DtlsConnection:
         if self._handshake_deadline is not None and self._held_since is None and now >= self._handshake_deadline:
             self._fail(self._timeout_reason())
             return
+        if self._successor is not None:
+            self._successor.handle_timeout(now)
+            self._follow_successor(self._successor, now)
         if self._retransmission_deadline is None or now < self._retransmission_deadline:
             return
         try:
@@ -250,6 +256,8 @@ class DtlsConnection:
 
     def next_timeout(self) -> float | None:
         """Return the time of the next `handle_timeout` in monotonic seconds; None when no timer runs."""
+        if self._successor is not None:
+            return self._successor.next_timeout()
         if self._held_since is not None:
             return self._retransmission_deadline
         if self._retransmission_deadline is None:
@@ -337,13 +345,27 @@ class DtlsConnection:
             self._rearm(now)
         except SSL.Error as error:
             if self._verifier.refusal:
-                self._collect_output()  # the alert that informs the peer
-                self._fail(self._verifier.refusal)
+                self._handle_refusal(self._verifier.refusal, now)
             else:
                 self._restart_handshake(f"the DTLS handshake failed: {_describe(error)}", now)
         else:
             self._collect_output()
             self._finish_handshake(now)
+
+    def _handle_refusal(self, reason: str, now: float) -> None:
+        """Send the alert about a wrong certificate, and start the handshake again; fail at the `MAX_REFUSALS`-th.
+
+        In DTLS 1.2, a certificate is a message in the clear. The peer's own may follow a forged one.
+        """
+        self._refusals += 1
+        self._output.clear()
+        self._collect_output()
+        alert = self._output
+        if self._refusals >= MAX_REFUSALS:
+            self._fail(reason)
+            return
+        self._restart_handshake(reason, now)
+        self._output = alert + self._output
 
     def _screen_untrusted(self, datagrams: Sequence[bytes], now: float) -> list[bytes]:
         """Return the datagrams of a handshake without alerts; begin again where the peer has begun again."""
@@ -366,7 +388,7 @@ class DtlsConnection:
 
     def _handle_alert(self, alert: int, now: float) -> None:
         """Remember a fatal alert in the clear, which may be forged; begin again as a client that has stalled."""
-        reason = f"the peer ended the DTLS handshake: {describe_alert(alert)}"
+        reason = _ended_by_peer(alert)
         if self.is_client and now - self._progress_at >= STALLED:
             self._restart_handshake(reason, now)
         else:
@@ -383,7 +405,8 @@ class DtlsConnection:
 
     def _expect_end(self, reason: str, now: float) -> None:
         """Give the handshake `RESTART_TIMEOUT` to complete, because an unencrypted alert reports that it has failed."""
-        self._first_failure = self._first_failure or reason
+        if not self._first_failure or self._first_failure == _UNEXPECTED:
+            self._first_failure = reason
         if self._handshake_deadline is not None:
             self._handshake_deadline = min(self._handshake_deadline, now + RESTART_TIMEOUT)
 
@@ -408,7 +431,7 @@ class DtlsConnection:
         self._client_random = b""
         self._next_number = 0
         self._early.clear()
-        self._output.clear()
+        self._output = []
         self._retransmission_deadline = None
         self._verifier = PeerVerifier(self._remote_fingerprints)
         self._tls = _openssl_connection(self.local_certificate, self.is_client, self._verifier, self._mtu)
@@ -421,6 +444,8 @@ class DtlsConnection:
             return
         self.state = DtlsState.CONNECTED
         self._handshake_deadline = None
+        self._progress_at = now
+        self._unconfirmed = not self.is_client
         self.version = self._tls.get_protocol_version_name()
         name = self._tls.get_cipher_name() or ""
         self.cipher = _CIPHER_SUITES.get(name, name)
@@ -432,6 +457,59 @@ class DtlsConnection:
         early, self._early = self._early, []
         for batch in (Batch(b"", 0, True), *early):
             self._open(batch, now)
+
+    def _let_client_restart_untrusted(self, datagrams: Sequence[bytes], now: float) -> None:
+        """Begin another handshake beside the session with a client that did not get our last flight.
+
+        A forged record may have ended the client's handshake after its Finished. The session ends when the other
+        handshake is complete, and the other handshake ends when a message proves that the client has the session.
+
+        RFC 6347, 4.2.8: a server "MUST NOT destroy the existing association until the client has demonstrated
+        reachability either by completing a cookie exchange or by completing a complete handshake".
+        """
+        if self._successor is None:
+            stalled = now - self._progress_at >= STALLED
+            if not stalled or self._restarts >= MAX_RESTARTS or not any(map(self._is_other_hello_untrusted, datagrams)):
+                return
+            self._restarts += 1
+            self._progress_at = now
+            self._successor = DtlsConnection(
+                certificate=self.local_certificate,
+                is_client=False,
+                remote_fingerprints=self._remote_fingerprints,
+                now=now,
+                mtu=self._mtu,
+                handshake_timeout=RESTART_TIMEOUT,
+                max_undelivered=self._max_undelivered,
+            )
+        self._successor.receive_datagrams(datagrams, now)
+        self._follow_successor(self._successor, now)
+
+    def _is_other_hello_untrusted(self, datagram: bytes) -> bool:
+        """Return whether a datagram is a ClientHello other than that of the session."""
+        return client_random_untrusted(datagram) not in (b"", self._client_random)
+
+    def _follow_successor(self, successor: DtlsConnection, now: float) -> None:
+        """Send what the other handshake sends; replace the session when it is complete, forget it when it failed."""
+        self._output += successor.datagrams_to_send(now)
+        if successor.state is DtlsState.CONNECTED:
+            self._tls, self._verifier, self._client_random = (
+                successor._tls,
+                successor._verifier,
+                successor._client_random,
+            )
+            self.version, self.cipher, self._shortest_sealed = (
+                successor.version,
+                successor.cipher,
+                successor._shortest_sealed,
+            )
+            self._successor = None
+            self._progress_at = now
+            self._rearm(now)
+            if messages := successor.messages():
+                self._keep(messages)
+        elif successor.state is DtlsState.FAILED:
+            self._successor = None
 
     def _open(self, batch: Batch, now: float) -> None:
         """Read the messages of a batch: one for each application record, or until OpenSSL is empty if it has others."""
@@ -456,6 +534,9 @@ class DtlsConnection:
             self._rearm(now)
 
     def _keep(self, messages: list[bytes]) -> None:
+        if not messages:
+            return
+        self._unconfirmed, self._successor = False, None  # the peer has the session, too
         size = sum(map(len, messages))
         if self._undelivered + size > self._max_undelivered:
             return
@@ -529,7 +610,17 @@ class DtlsConnection:
         self.state = state
         self._handshake_deadline = None
         self._retransmission_deadline = None
+        self._unconfirmed, self._successor = False, None
         self._events.append(event)
+
+
+def _ended_by_peer(alert: int) -> str:
+    """Return an alert of the peer as a sentence."""
+    return f"the peer ended the DTLS handshake: {describe_alert(alert)}"
+
+
+_UNEXPECTED: Final = _ended_by_peer(UNEXPECTED_MESSAGE[-1])
+"""The reason of a peer that has restarted its handshake; any other reason that follows says more."""
 
 
 @cache

@@ -82,6 +82,11 @@ class Pair:
     def connected(self) -> bool:
         return self.a.state is DtlsState.CONNECTED and self.z.state is DtlsState.CONNECTED
 
+    @property
+    def settled(self) -> bool:
+        """Whether both are connected or one has failed."""
+        return self.connected or DtlsState.FAILED in (self.a.state, self.z.state)
+
 
 def connected_pair(*, mtu: int = 1200, max_undelivered: int = 4 * 1024 * 1024) -> Pair:
     """Return a connected pair whose events have been drained."""
@@ -90,6 +95,20 @@ def connected_pair(*, mtu: int = 1200, max_undelivered: int = 4 * 1024 * 1024) -
     for machine in pair.both:
         assert [type(event) for event in machine.events()] == [DtlsConnected]
     return pair
+
+
+def settle(pairs: Sequence[Pair], patience: float = 12.0) -> None:
+    """Let OpenSSL retransmit, by the real clock, until each pair is connected or one of its sides has failed."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        unfinished = [pair for pair in pairs if not pair.settled]
+        if not unfinished:
+            return
+        now = wait_for_openssl([machine for pair in unfinished for machine in pair.both])
+        for pair in unfinished:
+            for machine in pair.both:
+                machine.handle_timeout(now)
+            pair.run(now=now)
 
 
 def wait_for_openssl(machines: Sequence[DtlsConnection]) -> float:
