@@ -10,11 +10,13 @@ makes one `Base`, and for each address under which the link can be reached, one 
   candidate has the base of its host candidate, a relayed one has a base of its own. An announced address (NAT 1:1) is a
   host candidate whose address differs from its base's. The shell signals `candidate.candidate` to the peer itself.
 - `remove_base(base, now)` when the link is closed or its address has vanished: pairs on it end at once.
-- `set_remote(...)`, `add_remote_candidate(...)`, `end_of_remote_candidates(now)` for what the peer has signaled. Each
-  may come in any order; checks of the peer that arrive before are answered, and acted upon later.
+- `set_remote(parameters, now)` and `add_remote_candidate(candidate, now)` for what the peer has signaled, in any order.
+  Checks of the peer that arrive before are answered, and acted upon later. The end of candidates says nothing to the
+  agent: a peer without candidates may still reach us.
 - `receive_datagrams([(datagram, source), ...], base, now)` for STUN that arrived on a link, and nothing else: the shell
   separates it from data by its first byte (RFC 7983; `stun.is_stun`), so that data never passes the agent. For data,
-  the shell calls `accepts(base, source, now)`: whether the peer has proved that it sends from there.
+  the shell calls `accepts(base, source, now)`: whether the peer has proved that it sends from there. When it sends data
+  while `watches_sending` is true, it calls `note_sending(now)`.
 - `handle_timeout(now)` at `next_timeout()`; `send_failed(base, destination, now)` when the system has refused a
   datagram, or an ICMP error has come back.
 
@@ -30,6 +32,7 @@ address is learned by the shell's own requests. TCP bases are checked without re
 
 from __future__ import annotations
 
+from .agent import DatagramToSend, IceAgent
 from .candidates import (
     ACTIVE,
     DISCARD_PORT,
@@ -48,6 +51,9 @@ from .candidates import (
     pair_priority,
 )
 from .errors import BadPacket
+from .events import AgentEvent, ChecksDone, PairSelected, PathLost, PeerAlive, PeerHeard, PeerSilent, RoleSwitched
+from .options import AgentOptions, Credentials, RemoteParameters
+from .pairs import CandidatePair, PairState
 
 __all__ = [
     "ACTIVE",
@@ -57,9 +63,24 @@ __all__ = [
     "PRFLX",
     "RELAY",
     "SRFLX",
+    "AgentEvent",
+    "AgentOptions",
     "BadPacket",
     "Base",
+    "CandidatePair",
+    "ChecksDone",
+    "Credentials",
+    "DatagramToSend",
+    "IceAgent",
     "LocalCandidate",
+    "PairSelected",
+    "PairState",
+    "PathLost",
+    "PeerAlive",
+    "PeerHeard",
+    "PeerSilent",
+    "RemoteParameters",
+    "RoleSwitched",
     "TransportAddress",
     "candidate_foundation",
     "candidate_priority",

@@ -6,6 +6,7 @@ and `Base`, the name that the agent has for a socket or an allocation of the she
 
 from __future__ import annotations
 
+import ipaddress
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,10 +94,10 @@ def make_candidate(
         component=COMPONENT,
         transport=base.transport,
         priority=candidate_priority(kind, rank, transport=base.transport, tcp_type=base.tcp_type),
-        address=address[0],
+        address=without_scope(address[0]),
         port=address[1],
         type=kind,
-        related_address=None if related is None else related[0],
+        related_address=None if related is None else without_scope(related[0]),
         related_port=None if related is None else related[1],
         tcp_type=base.tcp_type,
     )
@@ -135,6 +136,22 @@ def pair_priority(controlling: int, controlled: int) -> int:
     """Return the priority of a pair from those of the controlling and of the controlled agent's candidate."""
     # RFC 8445, 6.1.2.2: "pair priority = 2^32*MIN(G,D) + 2*MAX(G,D) + (G>D?1:0)"
     return (min(controlling, controlled) << 32) + 2 * max(controlling, controlled) + (controlling > controlled)
+
+
+def normal_address(address: str) -> str:
+    """Return an IP address as the system writes it in the source of a datagram."""
+    return str(ipaddress.ip_address(address))
+
+
+def without_scope(address: str) -> str:
+    """Return an address without its scope, as it is signaled: the name of an interface means nothing to the peer."""
+    return address.partition("%")[0]
+
+
+def scoped(address: str, base: Base) -> str:
+    """Return the peer's address as the base's link can send to it: a link-local address has the base's scope."""
+    scope = base.address.partition("%")[2]
+    return f"{address}%{scope}" if scope and "%" not in address else address
 
 
 def interleave_families(addresses: Sequence[str]) -> list[str]:

@@ -1,0 +1,768 @@
+"""The agent: decides which pair to check next, which one to use, and when the peer is silent or lost.
+
+Three things happen to each pair. While it is unanswered, it is checked at growing intervals. Once it has answered, it
+is the pair in use, whose checks also keep consent (RFC 7675), or an alternative that is kept warm, or it rests. When
+the pair in use does not answer a check, it is in doubt: it is checked four times a second together with all its
+alternatives, and the first that answers replaces it after `AgentOptions.probe_timeout`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from datachan.sdp import IceCandidate
+
+from . import stun
+from .candidates import (
+    COMPONENT,
+    PRFLX,
+    Base,
+    LocalCandidate,
+    TransportAddress,
+    candidate_foundation,
+    normal_address,
+    scoped,
+)
+from .checks import CheckResult, Checks, Entropy, IncomingCheck, Outcome
+from .errors import BadPacket
+from .events import (
+    AgentEvent,
+    ChecksDone,
+    PairSelected,
+    PathLost,
+    PeerAlive,
+    PeerHeard,
+    PeerSilent,
+    RoleSwitched,
+)
+from .options import AgentOptions, Credentials, RemoteParameters
+from .pairs import NEVER, CandidatePair, Checklist, PairState, can_pair, set_priority
+from .selection import Verdict, backups, best_alternative, judge
+
+# Between two checks of a pair that has answered before and does not now.
+_FIRST_PROBE_INTERVAL: Final = 0.1
+_PROBE_INTERVAL: Final = 0.25
+# Fewer checks in a row are lost on a pair that is alive. The controlled agent leaves the decision to the other one
+# unless twice as many are.
+_FEW_UNANSWERED: Final = 4
+# With a known round-trip time, a pair is in doubt for five of them at least and this long at least.
+_LEAST_PROBE_TIMEOUT: Final = 0.2
+_ROUND_TRIPS_OF_DOUBT: Final = 5
+# All pairs are checked again at this interval, in seconds, while the peer does not answer on any.
+_RECHECK_INTERVAL: Final = 5.0
+_MAX_RETRIED: Final = 10
+# Checks that the peer's checks trigger on a pair before one is answered.
+_MAX_TRIGGERS: Final = 8
+# Peer-reflexive candidates of one IP address that are taken at once; further ones follow at this interval, in seconds.
+_MAX_PORTS_AT_ONCE: Final = 8
+_PORT_INTERVAL: Final = 1.0
+_MAX_LEARNED: Final = 256
+# A timer that is later than this, in seconds, means that the process was stopped.
+_STOPPED: Final = 1.0
+_MAX_RESPONSES: Final = 1024
+
+DatagramToSend = tuple[Base, TransportAddress, bytes]
+
+
+class IceAgent:
+    """An ICE agent for one component of one data stream.
+
+    Args:
+        credentials: our username fragment and password.
+        controlling: the role at first; a conflict is resolved by the checks.
+        entropy: a function that returns the requested number of random bytes.
+        now: the time in monotonic seconds.
+        options: times and bounds.
+
+    Attributes:
+        selected: the pair in use; None before the first, and after the path was lost.
+    """
+
+    def __init__(
+        self,
+        *,
+        credentials: Credentials,
+        controlling: bool,
+        entropy: Entropy,
+        now: float,
+        options: AgentOptions | None = None,
+    ) -> None:
+        self._options = AgentOptions() if options is None else options
+        self._entropy = entropy
+        self._checks = Checks(
+            credentials, controlling=controlling and not self._options.lite, lite=self._options.lite, entropy=entropy
+        )
+        self._checklist = Checklist(self._options.max_pairs)
+        self._locals: dict[Base, LocalCandidate] = {}
+        self._remotes: dict[tuple[str, TransportAddress], IceCandidate] = {}
+        self._triggered: deque[CandidatePair] = deque()
+        self._responses: list[DatagramToSend] = []
+        self._events: list[AgentEvent] = []
+        self.selected: CandidatePair | None = None
+        self._pace_at = now
+        self._first_next = True
+        self._nominations = 0
+        self._learned: dict[tuple[Base, str], tuple[int, float]] = {}
+        self._insisted: CandidatePair | None = None
+        self._insisted_since = NEVER
+        self._consent_until = NEVER
+        self._lost = self._silent = self._done = False
+        self._checks_until = NEVER
+        self._recheck_at = self._retry_at = NEVER
+        self._sending_since: float | None = None
+
+    # -- what the shell tells ------------------------------------------------------------------------------------------
+
+    @property
+    def controlling(self) -> bool:
+        """The role."""
+        return self._checks.controlling
+
+    def set_controlling(self, controlling: bool) -> None:
+        """Choose the role, before the checks start."""
+        if not self._options.lite and controlling is not self._checks.controlling:
+            self._checks.controlling = controlling
+            self._checklist.set_role(controlling=controlling)
+
+    @property
+    def remote(self) -> RemoteParameters | None:
+        """The parameters of the peer."""
+        return self._checks.remote
+
+    @property
+    def pairs(self) -> list[CandidatePair]:
+        """All pairs, for statistics."""
+        return list(self._checklist)
+
+    def add_local_candidate(self, candidate: LocalCandidate, now: float) -> None:
+        """Pair a candidate of ours with those of the peer. A base is used for checks once, by its first candidate."""
+        if candidate.base in self._locals:
+            return
+        self._locals[candidate.base] = candidate
+        for (_, address), remote in list(self._remotes.items()):
+            self._pair(candidate, remote, address, now)
+
+    def remove_base(self, base: Base, now: float) -> None:
+        """Forget a link that is closed; move at once if data goes over it."""
+        self._locals.pop(base, None)
+        for pair in self._checklist.remove_base(base):
+            self._checks.forget(pair)
+        self._triggered = deque(pair for pair in self._triggered if pair.base is not base)
+        if self.selected is not None and self.selected.base is base:
+            self.selected = None
+            alternative = best_alternative(self._checklist, None, -NEVER)
+            if alternative is not None:
+                self._select(alternative, now)
+            else:
+                self._lose("the local socket or relay allocation was lost", now)
+
+    def set_remote(self, remote: RemoteParameters, now: float) -> None:
+        """Set the peer's parameters; checks may begin."""
+        self._checks.remote = remote
+        if remote.lite:
+            self.set_controlling(True)
+        for pair in self._checklist:
+            if pair.checked_by_peer and pair.state is PairState.WAITING:
+                self._trigger(pair, now)
+
+    def add_remote_candidate(self, candidate: IceCandidate, now: float, *, address: str | None = None) -> bool:
+        """Pair a candidate of the peer with ours.
+
+        Args:
+            candidate: the candidate; its transport must be one that we have bases for, or it is of no use.
+            now: the time.
+            address: the IP address to use, if that of the candidate is a name.
+
+        Returns:
+            Whether the candidate was accepted; not if there are too many, or it is known.
+        """
+        where = (normal_address(address or candidate.address), candidate.port)
+        key = (candidate.transport, where)
+        known = self._remotes.get(key)
+        if known is not None and known.type != PRFLX:
+            return False
+        if known is None and len(self._remotes) >= self._options.max_remote_candidates:
+            return False
+        self._remotes[key] = candidate
+        for pair in self._checklist:
+            if pair.remote is known:
+                pair.remote = candidate
+                set_priority(pair, controlling=self.controlling)
+        for local in list(self._locals.values()):
+            self._pair(local, candidate, where, now)
+        if self._lost:
+            self._checks_until = now + self._options.recovery
+        return True
+
+    def give_up(self, now: float) -> None:
+        """Stop checking after `AgentOptions.recovery`, unless the peer answers until then."""
+        self._lost = True
+        self._checks_until = now + self._options.recovery
+
+    def accepts(self, base: Base, source: TransportAddress, now: float) -> bool:
+        """Return whether the peer has authenticated itself from an address, so that its data is taken."""
+        pair = self._checklist.get(base, source)
+        if pair is None or not pair.proven:
+            return False
+        pair.heard_at = now
+        if self._silent:
+            self._note_life(now)
+        return True
+
+    @property
+    def watches_sending(self) -> bool:
+        """Whether the shell should call `note_sending` when it next sends data."""
+        return self.selected is not None and self._sending_since is None
+
+    def note_sending(self, now: float) -> None:
+        """Note that data is sent: soon the peer should be heard, or the pair in use is in doubt."""
+        if self.watches_sending:
+            self._sending_since = now
+
+    def send_failed(self, base: Base, destination: TransportAddress, now: float) -> None:
+        """Fail a pair because the system has refused its check; it is tried again when all pairs are.
+
+        If data goes over the pair, its alternatives are checked, and the first that answers replaces it.
+        """
+        pair = self._checklist.get(base, destination)
+        if pair is None:
+            return
+        if pair is self.selected:
+            self._doubt(now)
+            pair.refused = True
+        else:
+            self._fail(pair)
+            self._settle()
+
+    # -- the machine ---------------------------------------------------------------------------------------------------
+
+    def receive_datagrams(self, datagrams: Sequence[tuple[bytes, TransportAddress]], base: Base, now: float) -> None:
+        """Process STUN messages that arrived on a link, each with its source address."""
+        for datagram, source in datagrams:
+            try:
+                message = stun.parse_untrusted(datagram)
+            except BadPacket:
+                continue
+            if message.method != stun.BINDING or base not in self._locals:
+                continue
+            if message.message_class == stun.REQUEST:
+                self._receive_check(message, base, source, now)
+            elif message.message_class in (stun.SUCCESS, stun.ERROR):
+                result = self._checks.result(message, base, source)
+                if result is not None:
+                    self._receive_result(result, now)
+        self._settle()
+
+    def handle_timeout(self, now: float) -> None:
+        """Act on pairs that have not answered in time."""
+        planned = self.next_timeout()
+        if planned is None or planned > now:
+            return
+        if now - planned > _STOPPED:
+            self._resume(now)
+        if now >= self._checks_until:
+            self._stop_checks()
+        self._watch_sending(now)
+        for pair in list(self._checklist):
+            if self._is_overdue(pair, now):
+                self._fail(pair)
+        self._watch_selected(now)
+        self._recheck(now)
+        self._settle()
+
+    def next_timeout(self) -> float | None:
+        """Return when to call `handle_timeout`; None while nothing is planned."""
+        times = [self._checks_until, self._recheck_at, self._retry_at, self._next_check_time()]
+        pair = self.selected
+        if pair is not None:
+            times.append(self._consent_until)
+            if self._sending_since is not None:
+                times.append(self._sending_since + self._options.sending_silence)
+            if pair.unanswered:
+                times += self._doubt_times(pair)
+            times += [
+                other.first_unanswered + self._options.check_life for other in self._checklist if other is not pair
+            ]
+        earliest = min(times)
+        return None if earliest == NEVER else earliest
+
+    def datagrams_to_send(self, now: float) -> list[DatagramToSend]:
+        """Drain the responses to the peer's checks, and the check that is due; at most one per `AgentOptions.pace`."""
+        datagrams, self._responses = self._responses, []
+        pair = self._next_pair(now)
+        if pair is not None:
+            datagrams.append(self._check(pair, now))
+        return datagrams
+
+    def events(self) -> list[AgentEvent]:
+        """Drain what happened."""
+        events, self._events = self._events, []
+        return events
+
+    # -- pairs ---------------------------------------------------------------------------------------------------------
+
+    def _pair(
+        self,
+        local: LocalCandidate,
+        remote: IceCandidate,
+        address: TransportAddress,
+        now: float,
+        *,
+        learned: bool = False,
+    ) -> CandidatePair | None:
+        if not (learned or can_pair(local.base, remote, address[0])):
+            return None
+        pair = CandidatePair(local, remote, (scoped(address[0], local.base), address[1]))
+        if not self._checklist.add(pair, controlling=self.controlling, keep=self.selected):
+            return None
+        if not self._options.lite:
+            pair.next_check = now
+        self._done = False
+        return pair
+
+    def _fail(self, pair: CandidatePair) -> None:
+        pair.state = PairState.FAILED
+        pair.next_check = pair.first_unanswered = NEVER
+        pair.unanswered = 0
+        pair.nominated = False
+        if pair in self._triggered:
+            self._triggered.remove(pair)
+
+    def _is_overdue(self, pair: CandidatePair, now: float) -> bool:
+        """Return whether an unanswered pair has failed: not the one in use, nor any while none is in use."""
+        if self.selected is None or pair is self.selected or pair.state is PairState.FAILED:
+            return False
+        return now >= pair.first_unanswered + self._options.check_life
+
+    def _wake(self, pair: CandidatePair, now: float) -> None:
+        """Check a pair as if it were new, and at once; a valid one stays valid meanwhile."""
+        pair.unanswered, pair.first_unanswered, pair.interval = 0, NEVER, 0.0
+        pair.role_conflicts = pair.triggers = 0
+        pair.next_check = now
+        if not pair.valid:
+            pair.state = PairState.IN_PROGRESS if pair.requests_sent else PairState.WAITING
+
+    # -- checks of ours ------------------------------------------------------------------------------------------------
+
+    def _trigger(self, pair: CandidatePair, now: float) -> None:
+        """Check a pair before all others (RFC 8445, 6.1.4.1); it starts with short intervals again."""
+        pair.interval = 0.0
+        if not self._triggered:
+            self._pace_at = max(self._pace_at, now)
+        if self._lost and self._checks_until == NEVER:
+            self._checks_until = now + self._options.recovery
+        if pair.state is PairState.FAILED:
+            self._wake(pair, now)
+        if pair not in self._triggered:
+            self._triggered.append(pair)
+
+    def _next_check_time(self) -> float:
+        if self._checks.remote is None or self._options.lite:
+            return NEVER
+        due = -NEVER if self._triggered else min((pair.next_check for pair in self._checklist), default=NEVER)
+        return NEVER if due == NEVER else max(due, self._pace_at)
+
+    def _next_pair(self, now: float) -> CandidatePair | None:
+        """Return the pair to check now: a triggered one, else first and repeated checks in turns."""
+        if self._checks.remote is None or self._options.lite or now < self._pace_at:
+            return None
+        while self._triggered:
+            pair = self._triggered.popleft()
+            if self._checklist.get(pair.base, pair.destination) is pair:
+                return pair
+        due = [pair for pair in self._checklist if pair.next_check <= now]
+        first = self._checklist.next_waiting() if any(pair.requests_sent == 0 for pair in due) else None
+        repeated = min((pair for pair in due if pair.requests_sent), key=lambda pair: pair.next_check, default=None)
+        if first is not None and (self._first_next or repeated is None):
+            self._first_next = False
+            return first
+        self._first_next = True
+        return repeated
+
+    def _check(self, pair: CandidatePair, now: float) -> DatagramToSend:
+        if pair.requests_sent == 0:
+            self._checklist.take_turn(pair)
+        self._pace_at = now + self._options.pace
+        pair.requests_sent += 1
+        if pair is self.selected and not pair.unanswered:
+            pair.consent_requests_sent += 1
+        if pair.state is PairState.WAITING:
+            pair.state = PairState.IN_PROGRESS
+        if not pair.unanswered:
+            pair.first_unanswered = now
+        pair.unanswered += 1
+        pair.next_check = now + self._interval_after(pair)
+        request = self._checks.request(pair, now, nominate=self._nominates(pair), nomination=pair.nomination)
+        return pair.base, pair.destination, request
+
+    def _interval_after(self, pair: CandidatePair) -> float:
+        """Return the time until the next check of a pair that has just been checked."""
+        options = self._options
+        if pair.base.transport == "tcp" and not pair.valid:
+            return NEVER  # RFC 6544, 7.1: TCP retransmits by itself
+        if pair.valid or (self._lost and pair.proven):
+            least = _FIRST_PROBE_INTERVAL if pair.unanswered < _FEW_UNANSWERED else _PROBE_INTERVAL
+            return max(least, 2 * (pair.round_trip_time or 0.0))
+        grown = pair.interval * options.growth if pair.interval else options.first_interval
+        pair.interval = min(grown, options.longest_interval)
+        return pair.interval
+
+    def _nominates(self, pair: CandidatePair) -> bool:
+        """Return whether a check of ours nominates its pair.
+
+        Before a pair is in use, each check does, as in RFC 5245's aggressive nomination: it saves a round trip with
+        peers that wait for the nomination. A peer that has signaled "ice2" is not nominated to so (RFC 8445, 8.1.1).
+        """
+        remote = self._checks.remote
+        if remote is None or not self.controlling:
+            return False
+        if self.selected is not None:
+            return pair is self.selected
+        return not (remote.ice2 or remote.lite or remote.renomination)
+
+    def _receive_result(self, result: CheckResult, now: float) -> None:
+        pair = result.pair
+        if self._checklist.get(pair.base, pair.destination) is not pair:
+            return
+        if result.outcome is Outcome.SUCCESS:
+            self._succeeded(pair, result, now)
+        elif result.outcome is Outcome.ROLE_CONFLICT:
+            self._conflicted(pair, result, now)
+        elif result.outcome is Outcome.FORBIDDEN and pair is self.selected:
+            # RFC 7675, 5.2: "receipt of a valid and authenticated STUN response with error code Forbidden (403)"
+            self._fail(pair)
+            self._lose("the peer has revoked its consent to receive", now)
+        elif not pair.valid:
+            self._fail(pair)
+
+    def _succeeded(self, pair: CandidatePair, result: CheckResult, now: float) -> None:
+        news = not pair.valid
+        pair.note_answer(result.sent_at, now)
+        pair.state = PairState.SUCCEEDED
+        pair.proven = True
+        pair.role_conflicts = pair.triggers = 0
+        pair.interval = 0.0
+        pair.refused = False
+        if result.nominated and self.controlling:
+            pair.nominated = True
+        if pair is self.selected:
+            pair.next_check = now + self._options.consent_interval * self._jitter()
+            self._consent_until = now + self._options.consent_expiry
+            if not pair.nominated and self.controlling:
+                self._trigger(pair, now)
+            self._events.append(PeerAlive())
+        else:
+            pair.next_check = NEVER
+        self._note_life(now)
+        self._consider(pair, now, news=news)
+        self._keep_backups(now)
+
+    def _conflicted(self, pair: CandidatePair, result: CheckResult, now: float) -> None:
+        """Switch the role, and check again in turn (RFC 8445, 7.2.5.1); a peer that repeats it has the pair fail."""
+        pair.role_conflicts += 1
+        if self._checks.switch_role(was_controlling=result.was_controlling):
+            self._role_switched()
+        if pair.role_conflicts < self._options.max_role_conflicts:
+            self._trigger(pair, now)
+        elif not pair.valid:
+            self._fail(pair)
+
+    def _role_switched(self) -> None:
+        self._checklist.set_role(controlling=self.controlling)
+        for pair in self._checklist:
+            pair.nominated, pair.nomination = False, 0
+        self._events.append(RoleSwitched(self.controlling))
+
+    # -- checks of the peer --------------------------------------------------------------------------------------------
+
+    def _receive_check(self, request: stun.Message, base: Base, source: TransportAddress, now: float) -> None:
+        response, check = self._checks.answer(request, source)
+        if len(self._responses) < _MAX_RESPONSES:
+            self._responses.append((base, source, response))
+        if check is None:
+            return
+        if check.role_switched:
+            self._role_switched()
+        pair = self._checklist.get(base, source) or self._learn(check, base, source, now)
+        if pair is None:
+            return
+        pair.requests_received += 1
+        pair.responses_sent += 1
+        pair.proven = pair.checked_by_peer = True
+        pair.heard_at = now
+        self._note_life(now)
+        if check.nominates:
+            self._note_nomination(pair, check.nomination)
+            self._insists_on(pair, now)
+        if self._options.lite:
+            self._grant(pair, now)
+        if pair.valid and check.nominates and pair is not self.selected and self._insists_on(pair, now):
+            for other in self._checklist:
+                other.nominated = other is pair
+            self._select(pair, now)
+        elif pair.valid:
+            self._consider(pair, now, news=check.nominates)
+        else:
+            # RFC 8445, 7.3.1.4: "Creating a new connectivity check enables validating In-Progress pairs as soon as
+            # possible, without having to wait for retransmissions of the Binding requests associated with the original
+            # connectivity-check transaction." Where only the checks get through, two agents would do so without end.
+            pair.triggers += 1
+            if pair.triggers <= _MAX_TRIGGERS:
+                self._trigger(pair, now)
+
+    def _insists_on(self, pair: CandidatePair, now: float) -> bool:
+        """Return whether the peer has nominated this pair only for a while.
+
+        Both sides may see different priorities, because one knows the peer-reflexive candidate of the other by the
+        priority of its check. What the controlling side repeats is what it uses.
+        """
+        if self._insisted is not pair:
+            self._insisted, self._insisted_since = pair, now
+        return now >= self._insisted_since + self._options.insistence
+
+    def _note_nomination(self, pair: CandidatePair, nomination: int) -> None:
+        """Record that the peer has nominated a pair; the latest of several nominations with a number counts alone."""
+        if nomination < pair.nomination:
+            return
+        pair.nominated, pair.nomination = True, nomination
+        if nomination:
+            for other in self._checklist:
+                if other is not pair and other.nomination <= nomination:
+                    other.nominated = False
+
+    def _learn(self, check: IncomingCheck, base: Base, source: TransportAddress, now: float) -> CandidatePair | None:
+        """Add the peer-reflexive candidate that a check has come from, and its pair (RFC 8445, 7.3.1.3)."""
+        key = (base.transport, source)
+        if key not in self._remotes:
+            if not self._may_learn(base, source, now) or not self._has_room():
+                return None
+            self._remotes[key] = IceCandidate(
+                foundation=candidate_foundation(PRFLX, base.transport, source[0]),
+                component=COMPONENT,
+                transport=base.transport,
+                priority=check.priority,
+                address=source[0],
+                port=source[1],
+                type=PRFLX,
+            )
+        return self._pair(self._locals[base], self._remotes[key], source, now, learned=True)
+
+    def _has_room(self) -> bool:
+        """Make room for a candidate: the oldest peer-reflexive one without a valid pair goes if there are too many."""
+        if len(self._remotes) < self._options.max_remote_candidates:
+            return True
+        in_use = {id(pair.remote) for pair in self._checklist if pair.valid or pair is self.selected}
+        for key, remote in self._remotes.items():
+            if remote.type == PRFLX and id(remote) not in in_use:
+                del self._remotes[key]
+                self._checklist.remove_remote(remote)
+                return True
+        return False
+
+    def _may_learn(self, base: Base, source: TransportAddress, now: float) -> bool:
+        """Return whether another port of an address may become a candidate: some at once, later ones at intervals.
+
+        Two NATs that map each destination to a new port make of each check a new candidate, whose check makes another.
+        """
+        count, latest = self._learned.get((base, source[0]), (0, -NEVER))
+        if count >= _MAX_PORTS_AT_ONCE and now < latest + _PORT_INTERVAL:
+            return False
+        if len(self._learned) >= _MAX_LEARNED:
+            self._learned.clear()
+        self._learned[base, source[0]] = count + 1, now
+        return True
+
+    def _grant(self, pair: CandidatePair, now: float) -> None:
+        """Take a check of the peer for valid as a lite agent, which sends none of its own."""
+        pair.state = PairState.SUCCEEDED
+        pair.answered_at = now
+        if pair is self.selected:
+            self._consent_until = now + self._options.consent_expiry
+
+    # -- which pair to use ---------------------------------------------------------------------------------------------
+
+    def _consider(self, pair: CandidatePair, now: float, *, news: bool) -> None:
+        verdict = judge(pair, self.selected, controlling=self.controlling, news=news)
+        current = self.selected
+        if verdict is Verdict.SELECT:
+            self._select(pair, now)
+        elif verdict is Verdict.DOUBT:
+            self._doubt(now)
+        elif current is not None and pair is not current and self._is_dead(current, now):
+            self._select(pair, now)
+
+    def _select(self, pair: CandidatePair, now: float) -> None:
+        moved = self.selected is not None
+        self.selected = pair
+        self._lost = self._done = False
+        self._checks_until = NEVER
+        self._sending_since = None
+        self._consent_until = now + self._options.consent_expiry
+        self._recheck_at = NEVER
+        self._retry_at = now + self._options.retry_interval if pair.relayed else NEVER
+        if not self._options.lite:
+            pair.next_check = now + self._options.consent_interval * self._jitter()
+        if self.controlling:
+            self._nominations += 1
+            remote = self._checks.remote
+            renomination = remote is not None and remote.renomination
+            pair.nomination = self._nominations if renomination else 0
+            if renomination or moved or not pair.nominated:
+                pair.nominated = False
+                self._trigger(pair, now)
+        self._events.append(PairSelected(pair))
+        self._keep_backups(now)
+
+    def _keep_backups(self, now: float) -> None:
+        """Plan the next checks of the alternatives; other valid pairs rest."""
+        if self._options.lite:
+            return
+        kept = backups(self._checklist, self.selected, self._options.max_backups)
+        for pair in self._checklist:
+            if pair is self.selected or not pair.valid or pair.unanswered:
+                continue
+            if pair not in kept:
+                pair.next_check = NEVER
+            elif pair.next_check == NEVER:
+                pair.next_check = now + self._options.backup_interval * self._jitter()
+
+    # -- silence -------------------------------------------------------------------------------------------------------
+
+    def _doubt(self, now: float) -> None:
+        """Check the pair in use and all its alternatives at once, unless that is being done."""
+        pair = self.selected
+        if pair is None or self._options.lite:
+            return
+        for other in self._checklist:
+            if other.valid and not other.unanswered:
+                other.next_check = min(other.next_check, now)
+
+    def _doubt_times(self, pair: CandidatePair) -> list[float]:
+        """Return the times at which an unanswered pair in use has to be judged."""
+        alive = max(other.alive_at for other in self._checklist)
+        times = [pair.first_unanswered + self._probe_timeout(pair)] if self._recheck_at == NEVER else []
+        if not self._silent:
+            times.append(max(alive + self._options.silence, pair.first_unanswered + self._options.probe_timeout))
+        return times
+
+    def _probe_timeout(self, pair: CandidatePair) -> float:
+        if pair.round_trip_time is None:
+            return self._options.probe_timeout
+        round_trips = max(_LEAST_PROBE_TIMEOUT, _ROUND_TRIPS_OF_DOUBT * pair.round_trip_time)
+        return min(self._options.probe_timeout, round_trips)
+
+    def _is_dead(self, pair: CandidatePair, now: float) -> bool:
+        """Return whether the pair in use has not answered for long enough to be replaced by one that does."""
+        if pair.refused:
+            return True
+        patience = 1 if self.controlling else 2
+        enough = pair.unanswered >= patience * _FEW_UNANSWERED
+        if not enough or now < pair.first_unanswered + patience * self._probe_timeout(pair):
+            return False
+        # Data that still arrives shows one direction only, but an answer may be on its way.
+        return pair.heard_at < pair.first_unanswered or now >= pair.first_unanswered + self._options.silence
+
+    def _watch_sending(self, now: float) -> None:
+        """Doubt the pair in use if data was sent on it and nothing has come back."""
+        since, pair = self._sending_since, self.selected
+        if since is None or pair is None or now < since + self._options.sending_silence:
+            return
+        self._sending_since = None
+        if pair.alive_at < since:
+            self._doubt(now)
+
+    def _watch_selected(self, now: float) -> None:
+        pair = self.selected
+        if pair is None:
+            return
+        if now >= self._consent_until:
+            # RFC 7675, 5.1: "Consent expires after 30 seconds."
+            self._lose(f"the peer has answered no check for {self._options.consent_expiry:g} seconds", now)
+            return
+        if not pair.unanswered:
+            return
+        if self._is_dead(pair, now):
+            self._doubt(now)
+            alternative = best_alternative(self._checklist, pair, pair.first_unanswered)
+            if alternative is not None:
+                self._select(alternative, now)
+                return
+        if self._recheck_at == NEVER and now >= pair.first_unanswered + self._probe_timeout(pair):
+            self._doubt(now)
+            self._recheck_at = now
+        alive = max(other.alive_at for other in self._checklist)
+        unanswered_long = now >= pair.first_unanswered + self._options.probe_timeout
+        if not self._silent and unanswered_long and now >= alive + self._options.silence:
+            self._silent = True
+            self._events.append(PeerSilent())
+
+    def _note_life(self, now: float) -> None:
+        if self._silent:
+            self._silent = False
+            self._events.append(PeerHeard())
+
+    def _recheck(self, now: float) -> None:
+        """Check failed pairs again: all while the peer does not answer, and direct ones while a relay is in use."""
+        pair = self.selected
+        if now >= self._recheck_at:
+            self._recheck_at = NEVER
+            if pair is None or pair.unanswered:
+                self._recheck_at = now + _RECHECK_INTERVAL
+                for other in self._checklist:
+                    if other.state is PairState.FAILED:
+                        self._wake(other, now)
+        if now >= self._retry_at:
+            self._retry_at = NEVER
+            if pair is not None and pair.relayed:
+                self._retry_at = now + self._options.retry_interval
+                failed = [other for other in self._checklist if other.state is PairState.FAILED and not other.relayed]
+                for other in sorted(failed, key=lambda other: -other.priority)[:_MAX_RETRIED]:
+                    self._wake(other, now)
+
+    def _lose(self, reason: str, now: float) -> None:
+        """Stop sending data, and look for a pair that answers for a while."""
+        # RFC 7675, 5.1: "All outstanding STUN consent transactions for a candidate pair MUST be discarded when consent
+        # expires."
+        lost, self.selected = self.selected, None
+        if lost is not None:
+            self._checks.forget(lost)
+        self._consent_until = self._retry_at = NEVER
+        self._sending_since = None
+        self._lost, self._silent = True, False
+        self._checks_until = now + self._options.recovery
+        self._recheck_at = now + _RECHECK_INTERVAL
+        for pair in self._checklist:
+            pair.nominated = False
+            if pair.valid:
+                pair.state = PairState.IN_PROGRESS
+                self._wake(pair, now)
+        self._events.append(PathLost(reason))
+
+    def _stop_checks(self) -> None:
+        """Check no more until the peer does."""
+        self._checks_until = self._recheck_at = NEVER
+        for pair in self._checklist:
+            self._fail(pair)
+
+    def _resume(self, now: float) -> None:
+        """Give the peer time to answer after this process was stopped: answers may wait to be read."""
+        if self.selected is not None:
+            self._consent_until = max(self._consent_until, now + self._options.grace)
+            self.selected.next_check = now
+            self.selected.unanswered, self.selected.first_unanswered = 0, NEVER
+
+    def _settle(self) -> None:
+        """Report once that no better pair than the nominated one in use is still being checked."""
+        pair = self.selected
+        if self._done or pair is None or not pair.nominated:
+            return
+        pending = (PairState.WAITING, PairState.IN_PROGRESS)
+        if not any(other.state in pending and other.priority > pair.priority for other in self._checklist):
+            self._done = True
+            self._events.append(ChecksDone())
+
+    def _jitter(self) -> float:
+        # RFC 7675, 5.1: "each interval MUST be randomized from between 0.8 and 1.2 times the basic period"
+        return 0.8 + 0.4 * int.from_bytes(self._entropy(2), "big") / 65535

@@ -1,0 +1,51 @@
+"""What an agent reports, as frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .pairs import CandidatePair
+
+
+@dataclass(frozen=True, slots=True)
+class PairSelected:
+    """Data goes over this pair from now on."""
+
+    pair: CandidatePair
+
+
+@dataclass(frozen=True, slots=True)
+class ChecksDone:
+    """The pair in use is nominated, and no better one is still being checked."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAlive:
+    """The peer has answered a check on the pair in use."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSilent:
+    """The peer has been silent on all pairs for `AgentOptions.silence`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerHeard:
+    """The peer was silent, and has sent something again."""
+
+
+@dataclass(frozen=True, slots=True)
+class PathLost:
+    """Nothing may be sent any longer; the reason is a sentence. `PairSelected` follows if the peer answers again."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoleSwitched:
+    """A role conflict was resolved by taking the other role."""
+
+    controlling: bool
+
+
+AgentEvent = PairSelected | ChecksDone | PeerAlive | PeerSilent | PeerHeard | PathLost | RoleSwitched
