@@ -59,6 +59,11 @@ class Door:
         # Connections without a request, the one that has waited longest first: a dict keeps the order of insertion.
         self._waiting: dict[_Guest, None] = {}
 
+    @property
+    def request_timeout(self) -> float:
+        """The seconds in which the header of a request must be complete."""
+        return self._options.request_timeout
+
     def __len__(self) -> int:
         """Return the number of connections."""
         return len(self._guests)

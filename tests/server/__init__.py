@@ -1,0 +1,1 @@
+"""Tests of `datachan.server`: clients in Python and in browsers."""

@@ -1,0 +1,170 @@
+"""Test datachan.js in real browsers against `serve`: channels, latest values, ICE restarts, restarts of the server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from datachan.server import ChannelServerOptions, Connection, serve
+from tests.interop.browsers import Browser, Page
+from tests.interop.conftest import browser, situations
+
+__all__ = ["browser"]  # a fixture
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.parametrize("browser", situations("as-a-user"), indirect=True, scope="module"),
+]
+
+PAGE = Path(__file__).with_name("page.html")
+PATIENCE = 20.0
+
+
+class Echo:
+    """A handler that echoes, and remembers its connections."""
+
+    def __init__(self) -> None:
+        self.connections: list[Connection] = []
+        self.got: list[str | bytes] = []
+
+    async def __call__(self, connection: Connection) -> None:
+        self.connections.append(connection)
+        async with asyncio.TaskGroup() as tasks:
+            async for channel in connection:
+                tasks.create_task(self._echo(channel))
+
+    async def _echo(self, channel) -> None:
+        async for message in channel:
+            self.got.append(message)
+            if channel.readyState == "open":
+                channel.send(message)
+
+
+@contextlib.asynccontextmanager
+async def serving(handler, port: int = 0, **arguments) -> AsyncIterator[serve]:
+    """Serve the page and the endpoint."""
+
+    async def page(_: web.Request) -> web.StreamResponse:
+        return web.Response(text=PAGE.read_text(), content_type="text/html")
+
+    app = web.Application()
+    app.router.add_get("/", page)
+    async with serve(handler, "127.0.0.1", port, app=app, **arguments) as server:
+        yield server
+
+
+@contextlib.asynccontextmanager
+async def opened(browser: Browser, server: serve, options: str = "{channels: {state: {}}}") -> AsyncIterator[Page]:
+    """Open the page and connect it."""
+    async with browser.page() as page:
+        await page.goto(server.url.replace("/rtc", "/"))
+        await page.evaluate("(async () => { while (!window.ready) await new Promise(r => setTimeout(r, 10)); })()")
+        assert await page.evaluate(f'open_("rtc", {options})') == "connected"
+        yield page
+
+
+async def said(page: Page, text: str) -> bool:
+    """Send a text from the page and wait for its echo."""
+    await page.evaluate("until(() => link.channels.state.readyState === 'open')")
+    await page.evaluate(f"link.channels.state.send('{text}')")
+    return await page.evaluate(f"until(() => received.state.includes('{text}'))")
+
+
+async def test_exchanges_messages_and_leaves(browser: Browser) -> None:
+    echo = Echo()
+    async with serving(echo) as server, opened(browser, server) as page:
+        assert await said(page, "hello")
+        await page.evaluate("link.channels.state.send(new Uint8Array([1, 2, 3]))")
+        assert await page.evaluate("until(() => received.state.at(-1) instanceof ArrayBuffer)")
+        assert echo.got == ["hello", b"\x01\x02\x03"]
+        await page.evaluate("link.close()")
+        async with asyncio.timeout(PATIENCE):
+            await echo.connections[0].closed()
+        assert await page.evaluate("[link.state, link.reason]") == ["closed", "The page closed the connection."]
+        assert page.logs == []
+
+
+async def test_takes_a_channel_that_the_server_opens(browser: Browser) -> None:
+    async def handler(connection: Connection) -> None:
+        channel = connection.create_channel("log")
+        await channel.opened()
+        channel.send("line")
+        await connection.closed()
+
+    async with serving(handler) as server, opened(browser, server) as page:
+        await page.evaluate(
+            """(() => {
+            window.logged = [];
+            window.again = datachan.connect("rtc", { channels: { state: {} } });
+            again.addEventListener("channel", ({ detail }) => { detail.onmessage = ({ data }) => logged.push(data); });
+            })()"""
+        )
+        assert await page.evaluate("until(() => logged.includes('line'))")
+
+
+async def test_restarts_ice_and_keeps_its_channels(browser: Browser) -> None:
+    echo = Echo()
+    async with serving(echo) as server, opened(browser, server) as page:
+        assert await said(page, "before")
+        await page.evaluate("link.restartIce()")
+        assert server.channels.counts.restarts == 1
+        await page.evaluate("until(() => link.peerConnection.connectionState === 'connected')")
+        assert await said(page, "after")
+        assert len(echo.connections) == 1
+        assert page.logs == []
+
+
+async def test_connects_again_after_the_server_has_restarted(browser: Browser) -> None:
+    first, second = Echo(), Echo()
+    async with serving(first) as server:
+        port = server.port
+        async with opened(browser, server, "{channels: {state: {}}, firstRetry: 100}") as page:
+            assert await said(page, "one")
+            await server.close()
+            await page.evaluate("until(() => link.state !== 'connected')")
+            async with serving(second, port):
+                await page.evaluate("until(() => link.state === 'connected')")
+                assert await said(page, "two")
+    assert (first.got, second.got) == (["one"], ["two"])
+
+
+async def test_gives_up_when_its_token_is_refused_and_takes_fresh_ones(browser: Browser) -> None:
+    tokens: list[str | None] = []
+
+    def authenticate(request) -> str | None:
+        tokens.append(request.bearer_token)
+        return "Ada" if request.bearer_token == "secret" else None
+
+    options = "{channels: {state: {}}, token: async () => 'secret'}"
+    async with serving(Echo(), authenticate=authenticate) as server, opened(browser, server, options) as page:
+        assert await said(page, "hello")
+        error = await page.evaluate('open_("rtc", {channels: {state: {}}, token: "bad"}).catch(e => e.message)')
+        assert error == "The server does not accept your token."
+        assert await page.evaluate("link.state") == "closed"
+    assert {"secret", "bad"} == set(tokens)
+
+
+async def test_keeps_the_newest_value_of_each_key_only(browser: Browser) -> None:
+    echo = Echo()
+    async with serving(echo) as server, opened(browser, server, "{channels: {state: {latest: true}}}") as page:
+        # Values that are set in one turn of the page: the first is sent, the later ones replace each other.
+        await page.evaluate(
+            """(() => { const big = "x".repeat(50_000);
+            for (let i = 0; i < 200; i++) for (const key of "ab") link.channels.state.set(key + i + big, key); })()"""
+        )
+        assert await page.evaluate("until(() => received.state.some(one => one.startsWith('b199')))")
+        await page.evaluate("until(() => received.state.some(one => one.startsWith('a199')))")
+        assert len(echo.got) < 20
+
+
+async def test_a_full_server_makes_its_clients_wait(browser: Browser) -> None:
+    options = ChannelServerOptions(max_connections=1)
+    async with serving(Echo(), options=options) as server, opened(browser, server) as page:
+        await page.evaluate("(() => { window.late = datachan.connect('rtc', {channels: {state: {}}}); })()")
+        await page.evaluate("until(() => late.state === 'waiting')")
+        assert await page.evaluate("late.reason") == "The server has as many connections as it can hold."
