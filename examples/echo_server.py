@@ -46,15 +46,15 @@ async def answer(request: web.Request, ice_servers: list[RTCIceServer]) -> web.R
     async def changed() -> None:
         print("A call is", pc.connectionState)
         if pc.connectionState in {"closed", "failed"}:
-            calls.discard(pc)
             await pc.close()
+            calls.discard(pc)
 
     try:
         await pc.setRemoteDescription(RTCSessionDescription(**await request.json()))
         await pc.setLocalDescription(await pc.createAnswer())
     except (PeerError, SdpError, TypeError, ValueError) as error:
-        calls.discard(pc)
         await pc.close()
+        calls.discard(pc)
         raise web.HTTPBadRequest(text=str(error)) from error
     return web.json_response(pc.localDescription.toJSON())
 

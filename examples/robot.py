@@ -60,8 +60,8 @@ class Robot:
         @pc.on("connectionstatechange")
         async def changed() -> None:
             if pc.connectionState in {"closed", "failed"}:
-                self.viewers.discard(pc)
                 await pc.close()
+                self.viewers.discard(pc)
 
         try:
             await pc.setRemoteDescription(RTCSessionDescription(**await request.json()))

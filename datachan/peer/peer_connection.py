@@ -294,11 +294,16 @@ class RTCPeerConnection(ConnectionAttributes):
             self._negotiation.signaling.close()
             self._channels.closing()
             self.emit("signalingstatechange")
+        if self._closing is None or self._closing.cancelled():
             self._closing = asyncio.create_task(self._close())
         try:
             await asyncio.shield(self._closing)
         except asyncio.CancelledError:
             self._hurry.set()
+            if self._closing.cancelling():  # asyncio.run cancels every task at the end of a program
+                await asyncio.wait({self._closing})
+                if self._closing.cancelled():  # perhaps before its first step: the peer would not be told
+                    await self.close()
             raise
 
     # -- private: descriptions -----------------------------------------------------------------------------------------

@@ -356,17 +356,13 @@ class PeerTransport:
         Args:
             hurry: an event that ends the wait.
         """
-        for task in (self._connecting, self._restarting):
-            if task is not None and not task.done():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-        if self.stack is not None and self._driver is not None and not self._stack_closed.is_set():
-            if self.ice.link is not None:
-                self.stack.close(self._now())
-                self._driver.flush()
-            if self.ice.link is None or not await self._delivered(hurry):
-                self.stack.abort(self._now(), self.ice.failure or "the application closed the connection")
-                self._driver.flush()
+        try:
+            delivered = await self._end(hurry)
+        except asyncio.CancelledError:  # asyncio.run cancels every task at the end of a program: still tell the peer
+            delivered = False
+        if not delivered and self.stack is not None and self._driver is not None and not self._stack_closed.is_set():
+            self.stack.abort(self._now(), self.ice.failure or "the application closed the connection")
+            self._driver.flush()
         await self._release()
 
     def disown(self) -> None:
@@ -588,6 +584,20 @@ class PeerTransport:
             except Exception:
                 _log.debug("no ABORT could be sent to the peer", exc_info=True)
         self._callbacks.on_failure(reason)
+
+    async def _end(self, hurry: asyncio.Event) -> bool:
+        """End the tasks and then the association; return False if it has to be aborted."""
+        for task in (self._connecting, self._restarting):
+            if task is not None and not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        if self.stack is None or self._driver is None or self._stack_closed.is_set():
+            return True
+        if self.ice.link is None:
+            return False
+        self.stack.close(self._now())
+        self._driver.flush()
+        return await self._delivered(hurry)
 
     async def _delivered(self, hurry: asyncio.Event) -> bool:
         """Wait for the graceful end; return False if there is none in time."""

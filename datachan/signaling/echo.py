@@ -102,6 +102,7 @@ class EchoPeer:
         self._configuration = configuration
         self._services = dict(services or {})
         self._sessions: dict[str, EchoSession] = {}
+        self._giving_way: set[EchoSession] = set()  # no longer counted, but not closed yet
         self.budget = EchoBudget(self.options.max_bytes_per_call, self.options.max_bytes, self._settle)
         self._closed = False
 
@@ -132,10 +133,9 @@ class EchoPeer:
         try:
             answer = await session.answer(without_unsafe_candidates(sdp, caller))
         except BaseException:
-            self._sessions.pop(session.id, None)
-            await session.close()
+            await self._end_failed(session)
             raise
-        session.start(lambda: self._sessions.pop(session.id, None))
+        session.start(lambda: self._forget(session))
         return EchoAnswer(session.id, answer)
 
     def _make_room(self, key: str) -> None:
@@ -147,6 +147,16 @@ class EchoPeer:
         elif connecting and len(self._sessions) >= self.options.max_sessions:
             self._give_way(connecting[0])
 
+    async def _end_failed(self, session: EchoSession) -> None:
+        try:
+            await session.close()
+        finally:
+            self._forget(session)
+
+    def _forget(self, session: EchoSession) -> None:
+        self._sessions.pop(session.id, None)
+        self._giving_way.discard(session)
+
     def _settle(self) -> None:
         for session in self._sessions.values():
             session.settle()
@@ -154,6 +164,7 @@ class EchoPeer:
     def _give_way(self, session: EchoSession) -> None:
         logger.info("echo: a call that was not connected gives way to a new one")
         self._sessions.pop(session.id, None)
+        self._giving_way.add(session)
         session.end()
 
     async def hang_up(self, session_id: str) -> bool:
@@ -167,7 +178,7 @@ class EchoPeer:
     async def close(self) -> None:
         """End every call and accept no more."""
         self._closed = True
-        await asyncio.gather(*(session.close() for session in tuple(self._sessions.values())))
+        await asyncio.gather(*(session.close() for session in (*self._sessions.values(), *self._giving_way)))
 
 
 class EchoBudget:

@@ -20,6 +20,9 @@ from tests.unit.test_ice_gathering import free_range
 
 from .processes import EXAMPLES, run, serve
 
+TOLD = 15.0
+"""Seconds within which a watcher has to know that the robot has ended: half of those after which silence tells it."""
+
 
 @pytest.fixture
 async def server() -> AsyncIterator[str]:
@@ -263,7 +266,8 @@ async def test_telemetry_arrives_at_fifty_hertz(server: str) -> None:
         await watcher.prints("received 101 ")
         assert loop.time() - start > 1.9  # 100 samples take two seconds; a slow machine may take longer
         robot.process.send_signal(signal.SIGINT)
-        match = await watcher.prints(r"Received (\d+) of (\d+) samples")
+        async with asyncio.timeout(TOLD):
+            match = await watcher.prints(r"Received (\d+) of (\d+) samples")
         assert int(match[1]) >= 101
         assert await robot.ends() == 130
         assert await watcher.ends() == 0
@@ -281,7 +285,8 @@ async def test_telemetry_reaches_several_watchers_and_goes_on_when_one_leaves(se
                 assert await one.interrupted() == 130
                 await other.prints("received 151 ")
                 assert await robot.interrupted() == 130
-                await other.prints(r"Received (\d+) of (\d+) samples")
+                async with asyncio.timeout(TOLD):
+                    await other.prints(r"Received (\d+) of (\d+) samples")
                 assert await other.ends() == 0
 
 

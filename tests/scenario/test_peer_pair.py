@@ -547,6 +547,23 @@ async def test_canceling_close_ends_its_wait_and_leaves_no_task() -> None:
         await soon(p.z_channel.closed())
 
 
+@pytest.mark.parametrize("turns", range(1, 8))
+async def test_the_peer_is_told_when_the_end_of_asyncio_run_cancels_a_close(turns: int) -> None:
+    async with pair() as p:
+        before = asyncio.all_tasks()
+        for _ in range(200):
+            p.a_channel.send(bytes(64 * 1024))  # a graceful end would wait for the reader
+        closing = asyncio.ensure_future(p.a.close())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+        ended = asyncio.all_tasks() - before
+        for task in ended:  # as asyncio.run does when a program ends
+            task.cancel()
+        await soon(asyncio.wait(ended | {closing}))
+        await soon(p.z_channel.closed())
+
+
 async def test_a_callback_may_close_the_connection() -> None:
     async with pair() as p:
         closed: list[asyncio.Task[None]] = []
