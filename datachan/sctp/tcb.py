@@ -155,9 +155,14 @@ class Tcb:
         self.sender.add_path(path)
         return path
 
-    def remove_path(self, path: Path) -> None:
-        """Remove the path to an address that the peer deleted; other paths remain."""
-        self.paths.remove(path)
+    def remove_path(self, path: Path, preferred: Path | None) -> None:
+        """Remove the path to an address that the peer deleted; other paths remain.
+
+        Args:
+            path: the path to remove.
+            preferred: the path that takes over what was sent on it, if no other is better.
+        """
+        self.paths.remove(path, preferred)
         if path is self.path:
             self.path = self.paths.primary
             self.sender.set_current(self.path)

@@ -15,6 +15,7 @@ import pytest
 
 import datachan.sctp.association
 from datachan.sctp import AssociationOptions
+from datachan.sctp.addresses import MAX_ADDRESSES, address_parameter
 from datachan.sctp.wire.causes import ErrorCause
 from datachan.sctp.wire.chunks import (
     Chunk,
@@ -28,9 +29,26 @@ from datachan.sctp.wire.chunks import (
     ShutdownChunk,
     UnknownChunk,
 )
-from datachan.sctp.wire.extensions import ForwardTsnChunk, IDataChunk, IForwardTsnChunk, PadChunk, ReconfigChunk
-from datachan.sctp.wire.parameters import OutgoingSsnResetRequest, UnknownParameter
-from tests.scenario.sctp_pair import Pair, changed, packet, read
+from datachan.sctp.wire.extensions import (
+    AsconfAckChunk,
+    AsconfChunk,
+    ForwardTsnChunk,
+    IDataChunk,
+    IForwardTsnChunk,
+    PadChunk,
+    ReconfigChunk,
+)
+from datachan.sctp.wire.packet import serialize_packet
+from datachan.sctp.wire.parameters import (
+    AddIpAddress,
+    DeleteIpAddress,
+    OutgoingSsnResetRequest,
+    Parameter,
+    SetPrimaryAddress,
+    UnknownParameter,
+)
+from tests.scenario.sctp_pair import A_SEED, PORT, Z_SEED, Pair, changed, packet, read
+from tests.scenario.test_sctp_dynamic_addresses import UDP, Z1, Host, Net
 from tests.sim.steps import count_steps
 
 pytestmark = pytest.mark.skipif(
@@ -225,3 +243,104 @@ def test_an_init_of_as_many_parameters_as_fit(parameter: bytes) -> None:
     init = UnknownChunk(InitChunk.type, 0, body)
     steps = count_steps(lambda: victim.pair.to_z(packet(0, init)))
     assert 100 < steps <= RATIO * honest_steps(), f"{steps / honest_steps():.1f}"
+
+
+# -- changes of addresses ----------------------------------------------------------------------------------------------
+
+ADDRESSES = [f"192.0.2.{10 + number}" for number in range(MAX_ADDRESSES)]
+
+
+class Multihomed:
+    """Z, to which a hostile A with all the addresses that it may have signs ASCONFs; Z has data outstanding."""
+
+    def __init__(self, addresses: int) -> None:
+        self.source = ADDRESSES[addresses - 1]
+        self.net = Net(Host(A_SEED, *ADDRESSES[:addresses]), Host(Z_SEED, Z1, **ALL_AT_ONCE)).establish()
+        self.net.pass_time(60)
+        self.z = self.net.z.machine
+        for number in range(OUTSTANDING):
+            self.z.send(number % 10, b"y", ppid=51, now=self.net.now)
+        while self.z.packets_to_send(self.net.now):
+            pass
+        assert self.z.stats().unacknowledged_chunks == OUTSTANDING
+        self.tcb = self.net.a.machine._core.tcb
+        self.number = self.tcb.asconf._next_number
+
+    def asconf(self, number: int, *requests: Parameter) -> Chunk:
+        return AsconfChunk(self.number + number, address_parameter(self.source), requests)
+
+    def check(self, chunks: list[Chunk]) -> None:
+        wires = [chunk.serialize() for chunk in chunks]
+        signature = self.tcb.auth.sign(wires, self.tcb.auth.active_key)
+        datagram = serialize_packet(PORT, PORT, self.tcb.peer_tag, [signature, *wires])
+        steps = count_steps(lambda: self.z.receive_datagrams([datagram], self.net.now, (self.source, UDP)))
+        assert len(chunks) < steps <= RATIO * honest_steps(), f"{steps / honest_steps():.1f} times an honest packet"
+
+
+def adding(number: int) -> Parameter:
+    return AddIpAddress(number, address_parameter(f"10.0.0.{number}"))
+
+
+def deleting(number: int) -> Parameter:
+    return DeleteIpAddress(number, address_parameter(f"10.0.0.{number}"))
+
+
+def test_asconfs_that_add_and_delete_addresses_again_and_again() -> None:
+    victim = Multihomed(1)
+    both = [request for number in range(1, 31) for request in (adding(number), deleting(number))]
+    victim.check(fill(lambda n: victim.asconf(n, *both)))
+    assert len(victim.z.stats().paths) == 1
+
+
+def test_asconfs_that_add_all_addresses_and_delete_them_at_once() -> None:
+    victim = Multihomed(1)
+    requests = [adding(number) for number in range(1, MAX_ADDRESSES)]
+    requests.append(DeleteIpAddress(0, address_parameter("0.0.0.0")))
+    victim.check(fill(lambda n: victim.asconf(n, *requests)))
+    assert len(victim.z.stats().paths) == 1
+
+
+def test_an_asconf_that_deletes_every_path_but_one_moves_what_is_outstanding_once() -> None:
+    victim = Multihomed(MAX_ADDRESSES)
+    requests = [DeleteIpAddress(n, address_parameter(ip)) for n, ip in enumerate(ADDRESSES[:-1])]
+    victim.check([victim.asconf(0, *requests)])
+    [path] = victim.z.stats().paths
+    assert path.address == (victim.source, UDP)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda victim, n: victim.asconf(n),
+        lambda victim, n: victim.asconf(0),
+        lambda victim, n: victim.asconf(n, *[SetPrimaryAddress(1, address_parameter(victim.source))] * 64),
+        lambda victim, n: victim.asconf(n, *[UnknownParameter(0xC123, b"")] * 64),
+        lambda victim, n: AsconfAckChunk(victim.number - 1, [UnknownParameter(0xC123, b"")] * 1000),
+    ],
+    ids=["empty", "repeated", "primary", "unknown", "answers"],
+)
+def test_asconfs_of_other_requests(make: Callable[[Multihomed, int], Chunk]) -> None:
+    victim = Multihomed(2)
+    victim.check(fill(lambda n: make(victim, n)))
+
+
+def test_an_asconf_of_as_many_requests_as_fit() -> None:
+    victim = Multihomed(1)
+    victim.check([victim.asconf(0, *[UnknownParameter(0xC123, b"")] * ((SIZE - 100) // 4))])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda n: HeartbeatAckChunk(n.to_bytes(16, "big")), lambda n: HeartbeatChunk(b""), lambda n: ErrorChunk([])],
+    ids=["heartbeat-ack", "heartbeat", "error"],
+)
+def test_chunks_to_an_association_with_all_addresses(make: Callable[[int], Chunk]) -> None:
+    Multihomed(MAX_ADDRESSES).check(fill(make))
+
+
+def test_data_and_sacks_to_an_association_with_all_addresses() -> None:
+    victim = Multihomed(MAX_ADDRESSES)
+    first = victim.z._core.tcb.sender.outstanding.cumulative_tsn_ack + 1 & 0xFFFFFFFF
+    tsn = victim.tcb.sender.outstanding.next_tsn & 0xFFFFFFFF
+    victim.check(fill(lambda n: DataChunk(tsn + n, n % 10, 1 + n // 10, 51, b"x")))
+    victim.check([SackChunk(first, 1 << 24, [(2 * i + 2,) * 2 for i in range((SIZE - 100) // 4)], [])])

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import pytest
 
+from datachan.sctp.errors import BadPacket
 from datachan.sctp.events import Event, MessageReceived
 from datachan.sctp.rx.base import Reassembly
 from datachan.sctp.rx.interleaved import InterleavedReassembly
@@ -17,6 +18,7 @@ from datachan.sctp.rx.reassembly import ReassemblyQueue
 from datachan.sctp.tx.flight import MAX_SUSPECTS, Flight
 from datachan.sctp.tx.outstanding import RENEGE_BUDGET, OutstandingData, split
 from datachan.sctp.tx.send_queue import OutgoingMessage
+from datachan.sctp.wire import packet
 from datachan.sctp.wire.chunks import DataChunk
 from datachan.sctp.wire.extensions import IDataChunk
 from tests.sim.steps import count_steps
@@ -24,6 +26,9 @@ from tests.sim.steps import count_steps
 HELD = 4000
 STEPS_EACH = 60
 """Lines that one entry of a chunk, or one message that it removes, may cost."""
+
+STEPS_OF_ACKNOWLEDGED_CHUNK = 20
+"""Lines that one chunk may cost which a SACK acknowledges."""
 
 
 def hold(reassembly: Reassembly, chunks: Iterable[DataChunk | IDataChunk]) -> None:
@@ -151,6 +156,13 @@ def test_the_budget_for_reneging_bounds_its_work_and_grows_with_progress() -> No
     data.check_invariants()
 
 
+def test_a_sack_of_one_block_costs_few_steps_for_each_chunk_that_it_acknowledges() -> None:
+    data = outstanding(10_000)
+    assert count_steps(lambda: data.acknowledge(0, [(2, 10_000)], 1.0)) < 10_000 * STEPS_OF_ACKNOWLEDGED_CHUNK
+    data.check_invariants()
+    assert data.flight_size == 20
+
+
 def test_a_sack_costs_what_it_lists_of_the_blocks_known() -> None:
     data = outstanding(6002)
     data.acknowledge(0, [(2 * n, 2 * n) for n in range(1, 3001)], 1.0)
@@ -182,6 +194,65 @@ def test_a_shutdown_costs_what_it_acknowledges_of_the_blocks_known() -> None:
     data.acknowledge(100, [], 1.0)
     assert data.renege_budget == RENEGE_BUDGET - 2950
     data.check_invariants()
+
+
+@pytest.mark.parametrize("kind", [0, *packet._PARSERS, 254])
+def test_a_parsed_packet_takes_memory_in_proportion_to_its_size(kind: int) -> None:
+    """The packet is as long as UDP allows, and full of the shortest chunks of this type. No tag is checked before."""
+    chunk = next((wire for wire in shortest_chunks(kind) if is_valid(wire)), b"")
+    assert chunk, "no length makes a chunk of this type"
+    datagram = packet_of(chunk * (65_000 // len(chunk)))
+    tracemalloc.start()
+    try:
+        parsed = packet.parse_packet_untrusted(datagram, zero_checksum_acceptable=True)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert parsed.chunks
+    assert peak < 80 * len(datagram), f"{peak / len(datagram):.0f} bytes for each byte"
+
+
+def shortest_chunks(kind: int) -> Iterable[bytes]:
+    """Return chunks of a type in ascending lengths: zeros, a HEARTBEAT's parameter, a number and an address."""
+    bodies = [bytes(size) for size in range(0, 64, 4)] + [b"\0\1\0\4", bytes(4) + b"\0\5\0\x08" + bytes(4)]
+    return (bytes([kind, 0]) + (4 + len(body)).to_bytes(2, "big") + body for body in bodies)
+
+
+def packet_of(chunks: bytes) -> bytes:
+    """Return a packet with a zero checksum."""
+    return bytes(12) + chunks
+
+
+def is_valid(chunk: bytes) -> bool:
+    try:
+        packet.parse_packet_untrusted(packet_of(chunk), zero_checksum_acceptable=True)
+    except BadPacket:
+        return False
+    return True
+
+
+def test_a_path_is_removed_without_a_visit_to_what_was_sent_on_it() -> None:
+    data = outstanding(1000)
+    [first] = data.flights
+    second, third = Flight(1), Flight(1)
+    data.flights += [second, third]
+    message = OutgoingMessage(1, 51, b"x", False, None, None, None)
+    message.offset = 1
+    for _ in range(1000):
+        data.send_new(message, b"x", False, 0.0, 0, second)
+    data.acknowledge(0, [(1001, 2000)], 1.0)
+
+    def remove() -> None:
+        data.remove_flight(second, third)
+        data.remove_flight(third, first)
+
+    assert count_steps(remove) < 20
+    data.acknowledge(0, [(1501, 2000)], 1.0)
+    data.check_invariants()
+    assert len(first.chunks) == 1500
+    data.acknowledge(2000, [], 1.0)
+    data.check_invariants()
+    assert data.flight_size == 0
 
 
 def test_a_sack_does_not_visit_every_chunk_in_the_reordering_window() -> None:

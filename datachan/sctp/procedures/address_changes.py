@@ -308,7 +308,8 @@ def _delete_all_but_source(core: Core, tcb: Tcb) -> int:
 
 
 def _remove(core: Core, tcb: Tcb, path: Path) -> None:
-    tcb.remove_path(path)
+    # The packet cannot delete its own source address. So what is outstanding moves once, not with each request.
+    tcb.remove_path(path, tcb.paths.at(core.source))
     core.events.append(PathStatusChanged(path.address, PathStatus.REMOVED))
 
 

@@ -63,15 +63,21 @@ class Paths:
         if path.address is not None:
             self._by_ip[path.address[0]] = path
 
-    def remove(self, path: Path) -> None:
-        """Remove the path to an address that the peer gave up; it is not the only one."""
+    def remove(self, path: Path, preferred: Path | None) -> None:
+        """Remove the path to an address that the peer gave up; it is not the only one.
+
+        Args:
+            path: the path to remove.
+            preferred: the path that becomes primary if `path` was and no other is better.
+        """
         self.all.remove(path)
         if path.address is not None:
             del self._by_ip[path.address[0]]
         if path is self.next_primary:
             self.next_primary = None
         if path is self.primary:
-            self.primary = min(self.all, key=_rank)
+            best = min(self.all, key=_rank)
+            self.primary = best if preferred is None or preferred.rank > best.rank else preferred
 
     def choose(self, current: Path) -> Path:
         """Return the path for new data.

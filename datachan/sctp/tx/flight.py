@@ -91,6 +91,7 @@ class Flight:
         newest: the most recently sent of those chunks.
         round_trip: seconds since `newest` was sent, if this SACK yields a measurement; otherwise None.
         progress: whether the last SACK acknowledged the oldest chunk in flight on this path.
+        removed: whether the peer has deleted the path's address.
     """
 
     __slots__ = (
@@ -104,6 +105,7 @@ class Flight:
         "progress",
         "rack",
         "rate",
+        "removed",
         "round_trip",
         "size",
     )
@@ -117,7 +119,7 @@ class Flight:
         self.bytes_acked = 0
         self.newest: OutstandingChunk | None = None
         self.round_trip: float | None = None
-        self.progress = False
+        self.progress = self.removed = False
         self._waiting: dict[int, OutstandingChunk] = {}  # for retransmission; may hold some that are no longer lost
         self.lost: list[int] = []
         self._measured_at = float("-inf")  # when the last round trip was measured

@@ -71,6 +71,7 @@ class OutstandingData:
     __slots__ = (
         "_acked",
         "_chunks",
+        "_heir",
         "advanced_peer_ack_point",
         "cumulative_tsn_ack",
         "flight_payload",
@@ -89,6 +90,7 @@ class OutstandingData:
         self.flights: list[Flight] = []
         self.renege_budget = RENEGE_BUDGET
         self._chunks: dict[int, OutstandingChunk] = {}
+        self._heir: Flight | None = None  # of all removed flights
         self._acked: list[Interval] = []  # the Gap Ack Blocks of the last SACK, as unwrapped TSNs
 
     def __len__(self) -> int:
@@ -214,11 +216,17 @@ class OutstandingData:
         if limit is not None and chunk.transmissions > limit:
             exhausted.append(chunk.message)
 
-    def reassign(self, flight: Flight, heir: Flight) -> None:
-        """Remove a path's flight; its remaining chunks, none of them in flight, count as sent on the heir's path."""
-        for chunk in self._chunks.values():
-            if chunk.flight is flight:
-                chunk.flight = heir
+    def remove_flight(self, flight: Flight, heir: Flight) -> None:
+        """Remove a path's flight, which has neither chunks in flight nor lost ones.
+
+        Its acknowledged chunks stay as they are. To visit all chunks would cost a peer that deletes an address nothing.
+
+        Args:
+            flight: the flight to remove.
+            heir: the flight that chunks of removed flights join when the peer reneges on them.
+        """
+        flight.removed = True
+        self._heir = heir
         self.flights.remove(flight)
 
     # -- acknowledgment ------------------------------------------------------------------------------------------------
@@ -347,8 +355,13 @@ class OutstandingData:
                 flight.packets_sacked = 0
 
     def _mark_acked(self, intervals: list[Interval], now: float) -> None:
-        """Mark the chunks in these intervals of TSNs as acknowledged by Gap Ack Blocks."""
+        """Mark the chunks in these intervals of TSNs as acknowledged by Gap Ack Blocks.
+
+        One SACK may acknowledge all that is outstanding, so a chunk costs few lines. Of a run of chunks that were sent
+        once and arrived in order, the last one determines RACK's state.
+        """
         packet = -1
+        newest: OutstandingChunk | None = None
         for start, end in intervals:
             for tsn in range(start, end + 1):
                 chunk = self._chunks.get(tsn)
@@ -358,7 +371,9 @@ class OutstandingData:
                 if chunk.state == IN_FLIGHT:
                     if not flight.progress:
                         flight.progress = next(iter(flight.chunks)) == tsn
-                    self._remove_from_flight(chunk)
+                    del flight.chunks[tsn]
+                    flight.size -= chunk.length
+                    self.flight_payload -= chunk.payload
                 chunk.state = ACKED
                 if chunk.packet == RENEGED:
                     continue
@@ -366,7 +381,18 @@ class OutstandingData:
                 if chunk.packet != packet:
                     packet = chunk.packet
                     flight.packets_sacked += 1
+                if newest is not None and newest.flight is not flight:
+                    newest.flight.record_delivered(newest, now)
+                    newest = None
+                if chunk.transmissions == 1 and tsn > flight.rack.fack:
+                    newest = chunk
+                    continue
+                if newest is not None:
+                    newest.flight.record_delivered(newest, now)
+                    newest = None
                 flight.record_delivered(chunk, now)
+        if newest is not None:
+            newest.flight.record_delivered(newest, now)
 
     def _renege(self, tsn: int, now: float) -> None:
         """Put a chunk back in flight that the peer acknowledged and no longer lists (RFC 9260, 6.2.1, D iii).
@@ -380,6 +406,8 @@ class OutstandingData:
             chunk.state = IN_FLIGHT
             chunk.sent_at = now
             chunk.packet = RENEGED
+            if chunk.flight.removed and self._heir is not None:
+                chunk.flight = self._heir
             chunk.flight.add(chunk, now)
             self.flight_payload += chunk.payload
 

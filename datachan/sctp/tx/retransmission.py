@@ -187,7 +187,7 @@ class RetransmissionQueue:
             return
         self._give_up(self.outstanding.mark_all_lost(sender.flight), RETRANSMISSIONS)
         self.move_lost(sender, self.current)
-        self.outstanding.reassign(sender.flight, self.current.flight)
+        self.outstanding.remove_flight(sender.flight, self.current.flight)
         path.t3_rtx.stop()
         self.senders.remove(sender)
 

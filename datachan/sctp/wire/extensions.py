@@ -184,18 +184,35 @@ class AuthChunk(Chunk):
         key_id: the Shared Key Identifier.
         hmac_id: the HMAC Identifier.
         hmac: the HMAC.
-        covered: in a parsed chunk, the bytes that the HMAC covers: the chunk with zeros in place of the HMAC, and all
-            that follows.
     """
 
-    __slots__ = ("covered", "hmac", "hmac_id", "key_id")
+    __slots__ = ("_packet", "_start", "hmac", "hmac_id", "key_id")
     type = AUTH
 
-    def __init__(self, key_id: int, hmac_id: int, hmac: bytes, covered: bytes = b"") -> None:
+    def __init__(self, key_id: int, hmac_id: int, hmac: bytes, packet: bytes = b"", start: int = 0) -> None:
+        """Create the chunk.
+
+        Args:
+            key_id: the Shared Key Identifier.
+            hmac_id: the HMAC Identifier.
+            hmac: the HMAC.
+            packet: the packet that a received chunk is part of.
+            start: the offset of the chunk in it.
+        """
         self.key_id = key_id
         self.hmac_id = hmac_id
         self.hmac = hmac
-        self.covered = covered
+        self._packet = packet
+        self._start = start
+
+    @property
+    def covered(self) -> bytes:
+        """The bytes that the HMAC covers: the received chunk with zeros in place of the HMAC, and all that follows.
+
+        They are not copied before they are needed: a packet may consist of AUTH chunks, and only the first counts.
+        """
+        value = self._start + AUTH_HEADER_LENGTH
+        return self._packet[self._start : value] + bytes(len(self.hmac)) + self._packet[value + len(self.hmac) :]
 
     def serialize(self) -> bytes:
         header = _AUTH.pack(AUTH, 0, AUTH_HEADER_LENGTH + len(self.hmac), self.key_id, self.hmac_id)
@@ -319,13 +336,11 @@ def parse_i_forward_tsn_untrusted(data: bytes, start: int, end: int) -> Chunk:
 
 
 def parse_auth_untrusted(data: bytes, start: int, end: int) -> Chunk:
-    """Parse an AUTH chunk and keep the bytes its HMAC covers."""
+    """Parse an AUTH chunk, which refers to the packet that its HMAC covers."""
     if end - start < AUTH_HEADER_LENGTH:
         raise BadPacket(f"AUTH has length {end - start}, its header alone {AUTH_HEADER_LENGTH}")
     _type, _flags, _length, key_id, hmac_id = _AUTH.unpack_from(data, start)
-    hmac = data[start + AUTH_HEADER_LENGTH : end]
-    covered = data[start : start + AUTH_HEADER_LENGTH] + bytes(len(hmac)) + data[end:]
-    return AuthChunk(key_id, hmac_id, hmac, covered)
+    return AuthChunk(key_id, hmac_id, data[start + AUTH_HEADER_LENGTH : end], data, start)
 
 
 def parse_asconf_untrusted(data: bytes, start: int, end: int) -> Chunk:
