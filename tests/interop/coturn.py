@@ -72,8 +72,11 @@ def installed() -> bool:
 
 
 @asynccontextmanager
-async def running(folder: Path, port: int | None = None) -> AsyncIterator[Coturn]:
-    """Start a server, on a given port or on a free one, wait until it answers, and stop it at the end."""
+async def running(folder: Path, port: int | None = None, *extra: str) -> AsyncIterator[Coturn]:
+    """Start a server, on a given port or on a free one, wait until it answers, and stop it at the end.
+
+    `extra` are more lines of its configuration.
+    """
     port, tls_port = port or _free_port(), _free_port()
     certificate, key = _self_signed(folder)
     log = folder / "coturn.log"
@@ -96,7 +99,9 @@ async def running(folder: Path, port: int | None = None) -> AsyncIterator[Coturn
     flags = ["lt-cred-mech", "fingerprint", "allow-loopback-peers", "no-cli", "no-dtls", "simple-log", "verbose"]
     config = folder / "turnserver.conf"
     config.write_text(
-        "".join([*(f"{name}={value}\n" for name, value in options.items()), *(f"{flag}\n" for flag in flags)])
+        "".join(
+            [*(f"{name}={value}\n" for name, value in options.items()), *(f"{flag}\n" for flag in [*flags, *extra])]
+        )
     )
     process = subprocess.Popen(
         ["turnserver", "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
