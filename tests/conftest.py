@@ -36,9 +36,9 @@ def pytest_report_header() -> str:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol() -> Iterator[None]:
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Measure the coverage of each test at its beginning only (tests/measuring.py)."""
-    with traced_at_first():
+    with traced_at_first(item.path):
         return (yield)
 
 

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 TRACED_SECONDS: Final = 1.0
 """Seconds of CPU time in user mode."""
+TRACED_SECONDS_OF_A_SIMULATION: Final = 0.1
+"""The same for a test of a folder in `SIMULATIONS`: hundreds of tests execute the same branches of the engine."""
+SIMULATIONS: Final = frozenset({"compliance", "network", "property"})
 
 
 def measurement() -> Coverage | None:
@@ -29,14 +33,15 @@ def measurement() -> Coverage | None:
 
 
 @contextmanager
-def traced_at_first() -> Iterator[None]:
-    """Stop tracing when the body has used TRACED_SECONDS; go on tracing after it."""
+def traced_at_first(test: Path) -> Iterator[None]:
+    """Stop tracing when the body, a test of the file `test`, has used its seconds; go on tracing after it."""
     running = measurement()
     if running is None:
         yield
         return
     before = signal.signal(signal.SIGVTALRM, lambda *_: running.stop())
-    signal.setitimer(signal.ITIMER_VIRTUAL, TRACED_SECONDS)
+    simulation = test.parent.name in SIMULATIONS
+    signal.setitimer(signal.ITIMER_VIRTUAL, TRACED_SECONDS_OF_A_SIMULATION if simulation else TRACED_SECONDS)
     try:
         yield
     finally:

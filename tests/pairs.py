@@ -16,8 +16,8 @@ LOOPBACK = ("127.0.0.1",)
 
 
 def configuration(**changes: Any) -> RTCConfiguration:
-    """Return a configuration that uses loopback only."""
-    return RTCConfiguration(**{"hostAddresses": LOOPBACK, **changes})
+    """Return a configuration that uses loopback only, and soon gives up on a peer that has gone."""
+    return RTCConfiguration(**{"hostAddresses": LOOPBACK, "closeTimeout": 2.0, **changes})
 
 
 async def soon(what: Awaitable[T]) -> T:
