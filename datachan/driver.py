@@ -17,7 +17,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from datachan.log_rate import get_limited_logger
+from datachan.log_rate import INTERVAL, MAX_RECORDS, get_limited_logger
+from datachan.token_bucket import TokenBucket
 
 Datagram = TypeVar("Datagram")  # bytes; or bytes with the addresses they come from and go to
 Datagram_contra = TypeVar("Datagram_contra", contravariant=True)
@@ -79,7 +80,8 @@ class Driver(Generic[Datagram, Event]):
         machine: the machine to run.
         link: where to send at first; its `on_writable` belongs to the driver until `close` or `use`.
         on_event: called with each event, in order. It may call the machine without calling `wake`. If it raises, the
-            other events still come, and the exception reaches the event loop's exception handler.
+            other events still come, and the exception reaches the event loop's exception handler, 20 times a minute in
+            a process.
         on_failure: called once, in a turn of the event loop of its own, with the exception that the machine or the link
             raised. The driver is closed then.
     """
@@ -212,8 +214,16 @@ class Driver(Generic[Datagram, Event]):
             try:
                 self._on_event(event)
             except Exception as error:
-                self._loop.call_exception_handler({"message": "a handler of events raised", "exception": error})
+                self._report(error)
         return busy and not self._closed
+
+    def _report(self, error: Exception) -> None:
+        """Pass an exception of a handler to the event loop's exception handler, which logs it, at a limited rate."""
+        message = "a handler of events raised"
+        if _reports.take(self._loop.time()):
+            self._loop.call_exception_handler({"message": message, "exception": error})
+        else:
+            _log.debug(message, exc_info=error)
 
     def _send(self) -> bool:
         """Send the machine's datagrams if the link accepts them; return whether there were any."""
@@ -247,6 +257,9 @@ class Driver(Generic[Datagram, Event]):
         _log_defect(error, self._loop.time())
         self._failure = self._loop.call_soon(self._on_failure, error)
 
+
+# A peer may send what a handler cannot process again and again. All drivers of the process share the limit.
+_reports = TokenBucket(MAX_RECORDS / INTERVAL, MAX_RECORDS)
 
 _last_traceback = float("-inf")
 

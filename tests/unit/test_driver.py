@@ -10,6 +10,8 @@ import pytest
 
 from datachan import driver
 from datachan.driver import Driver
+from datachan.log_rate import MAX_RECORDS
+from datachan.token_bucket import TokenBucket
 from tests.unit.timers import Timers
 
 
@@ -259,6 +261,24 @@ async def test_a_handler_that_raises_loses_no_event_and_no_timer(scene: Scene) -
     assert scene.seen == ["1", "3"]
     assert [type(error["exception"]) for error in errors] == [ValueError]
     assert len(scene.timers.pending()) == 1
+
+
+async def test_exceptions_of_handlers_are_reported_at_a_limited_rate(
+    scene: Scene, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "_reports", TokenBucket(0.0, MAX_RECORDS))
+    caplog.set_level("DEBUG", "datachan.driver")
+    errors: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+
+    def fail(event: str) -> None:
+        raise ValueError(event)
+
+    scene.handler = fail
+    scene.deliver(*[str(number).encode() for number in range(100)])
+    assert [str(error["exception"]) for error in errors] == [str(number) for number in range(MAX_RECORDS)]
+    assert {record.levelname for record in caplog.records} == {"DEBUG"}
+    assert len(caplog.records) == 100 - MAX_RECORDS
 
 
 async def test_endless_events_let_other_callbacks_run(scene: Scene) -> None:
