@@ -10,6 +10,7 @@ from typing import Final
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from datachan.signaling.outbound_budget import OutboundBudget
 from datachan.signaling.room_messages import (
     MAX_MESSAGE_SIZE,
     BadMessage,
@@ -42,8 +43,9 @@ class RoomConnection:
     """One WebSocket in one room, from its first message to its end.
 
     Two coroutines share it: `run` reads, and a task of its own writes. Messages for a client that reads too slowly wait
-    in a queue of at most `outbound_bytes`. When it is full, or one message waits longer than `write_timeout`, the
-    connection is aborted, so that no other member waits for this one.
+    in a queue of at most `outbound_bytes`. When it is full, or one message waits longer than `write_timeout`, or this
+    client is the slowest when too many bytes wait for all clients, the connection is aborted, so that no other member
+    waits for this one.
 
     Args:
         request: The request that became the WebSocket.
@@ -51,7 +53,11 @@ class RoomConnection:
         rooms: The rooms of the server.
         options: The options of the server.
         clock: Returns monotonic seconds.
+        budget: Counts the bytes that wait for all clients.
         owner: The key under which rooms that this client opens are counted; empty to count none.
+
+    Attributes:
+        queued_bytes: The bytes that wait for this client.
     """
 
     def __init__(
@@ -61,6 +67,7 @@ class RoomConnection:
         rooms: Rooms,
         options: ServerOptions,
         clock: Callable[[], float],
+        budget: OutboundBudget,
         owner: str = "",
     ) -> None:
         self._owner = owner
@@ -73,7 +80,8 @@ class RoomConnection:
         self._faults = 0
         self._member: Member | None = None
         self._outbound: asyncio.Queue[str | _CloseWith] = asyncio.Queue()
-        self._queued_bytes = 0
+        self._budget = budget
+        self.queued_bytes = 0
         self._closing = False
 
     async def run(self, room_name: str) -> None:
@@ -93,6 +101,7 @@ class RoomConnection:
             self.close(WSCloseCode.OK, "")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(writer, _CLOSING_TIMEOUT)
+            self._budget.release(self)
 
     def close(self, code: int, reason: str) -> None:
         """Close once everything queued is written. Later calls do nothing."""
@@ -152,15 +161,20 @@ class RoomConnection:
         if self._closing:
             return
         text = serialize_server_message(message)
-        self._queued_bytes += len(text) + _QUEUED_OVERHEAD
-        if self._queued_bytes > self._options.outbound_bytes:
-            self._drop()
-        else:
-            self._outbound.put_nowait(text)
+        size = len(text) + _QUEUED_OVERHEAD
+        if self.queued_bytes + size > self._options.outbound_bytes:
+            self.drop()
+            return
+        self._outbound.put_nowait(text)
+        self._budget.add(self, size)
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
         """End the connection without a close frame, because the client does not read."""
         self._closing = True
+        while not self._outbound.empty():
+            self._outbound.get_nowait()
+        self._budget.release(self)
+        self._outbound.put_nowait(_CloseWith(WSCloseCode.POLICY_VIOLATION, ""))  # ends the writer
         if self._request.transport is not None:
             self._request.transport.abort()
 
@@ -171,12 +185,12 @@ class RoomConnection:
                 if isinstance(item, _CloseWith):
                     await self._socket.close(code=item.code, message=item.reason.encode())
                     return
-                self._queued_bytes -= len(item) + _QUEUED_OVERHEAD
+                self._budget.remove(self, len(item) + _QUEUED_OVERHEAD)
                 try:
                     async with asyncio.timeout(self._options.write_timeout):
                         await self._socket.send_str(item)
                 except TimeoutError:
-                    self._drop()
+                    self.drop()
                     return
 
 

@@ -30,6 +30,7 @@ from datachan.signaling.door import Door
 from datachan.signaling.echo import EchoPeer
 from datachan.signaling.limits import KeyedLimiter
 from datachan.signaling.origins import host_is_allowed, is_loopback, origin_is_allowed
+from datachan.signaling.outbound_budget import OutboundBudget
 from datachan.signaling.room_connection import RoomConnection
 from datachan.signaling.room_messages import MAX_SDP_LENGTH, PROTOCOL_VERSION, BadMessage, is_room_name
 from datachan.signaling.rooms import Rooms
@@ -69,6 +70,7 @@ class SignalingServer:
             max_rooms_per_owner=self.options.max_rooms_per_address,
             capacity=self.options.room_capacity,
         )
+        self.outbound = OutboundBudget(self.options.outbound_bytes_of_all)
         self._echo = echo
         self._page = page
         self._door = door
@@ -143,7 +145,7 @@ class SignalingServer:
         owner = self._share_of(request)
         if owner and self._connections_of[owner] >= self.options.max_connections_per_address:
             raise BadMessage("busy", "Your address has as many connections as it may. Close one of them first.")
-        connection = RoomConnection(request, socket, self.rooms, self.options, self._clock, owner)
+        connection = RoomConnection(request, socket, self.rooms, self.options, self._clock, self.outbound, owner)
         self._connections.add(connection)
         self._connections_of[owner] += 1
         try:

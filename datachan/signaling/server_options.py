@@ -44,6 +44,7 @@ class ServerOptions:
         max_faults: Refused messages on one connection before it is closed.
         max_message_size: Bytes of one message.
         outbound_bytes: Bytes queued for a client that reads too slowly before its connection is aborted.
+        outbound_bytes_of_all: Bytes queued for all clients before the connection with the most is aborted.
         write_timeout: Seconds that one message may wait for a client to read before its connection is aborted.
         body_timeout: Seconds in which the body of a request must be complete.
         join_timeout: Seconds from connecting to `join`.
@@ -67,6 +68,7 @@ class ServerOptions:
     max_faults: int = 10
     max_message_size: int = MAX_MESSAGE_SIZE
     outbound_bytes: int = 512 * 1024
+    outbound_bytes_of_all: int = 64 * 1024 * 1024
     write_timeout: float = 20.0
     body_timeout: float = 10.0
     join_timeout: float = 10.0

@@ -22,7 +22,13 @@ PATIENCE = 20.0
 
 @contextlib.asynccontextmanager
 async def running(options: ServerOptions) -> AsyncIterator[str]:
-    runner = web.AppRunner(SignalingServer(options).create_app(), shutdown_timeout=1.0)
+    async with served(SignalingServer(options)) as url:
+        yield url
+
+
+@contextlib.asynccontextmanager
+async def served(server: SignalingServer) -> AsyncIterator[str]:
+    runner = web.AppRunner(server.create_app(), shutdown_timeout=1.0)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -86,6 +92,43 @@ async def test_a_member_that_never_reads_is_ended_by_bytes_and_nothing_else_wait
         writer.close()
         await ada.close()
         assert reader is not None
+
+
+async def test_the_slowest_reader_is_ended_when_too_many_bytes_wait_for_all() -> None:
+    options = ServerOptions(outbound_bytes=1 << 30, outbound_bytes_of_all=400_000, message_burst=1e6, max_faults=10_000)
+    server = SignalingServer(options)
+    async with served(server) as url, aiohttp.ClientSession() as session:
+        ada = await session.ws_connect(f"{url}/api/v1/rooms/kitchen")
+        await ada.send_json({"type": "join", "version": 1, "name": "Ada"})
+        await ada.receive_json()
+        lazy: dict[str, asyncio.StreamWriter] = {}
+        for _ in range(4):
+            _, writer = await silent_member(url)
+            lazy[(await ada.receive_json())["peer"]["id"]] = writer
+        left: list[str] = []
+        most = 0
+        async with asyncio.timeout(PATIENCE):
+            while len(left) < len(lazy):
+                for peer in lazy:
+                    message = {"type": "offer", "to": peer, "session": "s", "sdp": "v=0\r\n" + "x" * 20_000}
+                    await ada.send_json(message)
+                most = max(most, server.outbound.total)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.001):
+                        answer = await ada.receive_json()
+                        if answer["type"] == "peer-left":
+                            left.append(answer["id"])
+        assert sorted(left) == sorted(lazy)
+        assert 0 < most <= 400_000
+        await ada.send_json({"type": "offer", "to": "nobody", "session": "s", "sdp": "v=0\r\n"})
+        while (await ada.receive_json()).get("code") != "no-such-peer":
+            pass
+        for writer in lazy.values():
+            writer.close()
+        await ada.close()
+        async with asyncio.timeout(PATIENCE):
+            while server.outbound.total:
+                await asyncio.sleep(0)
 
 
 async def test_one_message_that_a_member_does_not_read_in_time_ends_it() -> None:
