@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import random
 import socket
 import struct
@@ -40,27 +41,23 @@ class Finding(Exception):
     """The server broke a promise; the text says which."""
 
 
-class Server:
-    """A `datachan serve` process on a free port, and what it wrote."""
+class Process:
+    """A process with a victim in it, and what it wrote."""
 
-    def __init__(self, process: asyncio.subprocess.Process, url: str) -> None:
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
-        self.url = url
-        self.echo = f"{url}api/v1/peers/echo"
-        self.port = int(url.rstrip("/").rpartition(":")[2])
         self.log: list[str] = []
         self._reading = asyncio.create_task(self._read())
 
     @classmethod
-    async def start(cls) -> Server:
-        """Start the process and wait until it is ready."""
-        command = (sys.executable, "-m", "datachan", "serve", "--port", "0", "-v", "--trust-proxy", "127.0.0.1")
+    async def start(cls, *arguments: str) -> tuple[Process, str]:
+        """Start Python with these arguments; return the process and its first line, which says that it is ready."""
         process = await asyncio.create_subprocess_exec(
-            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+            sys.executable, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )
         assert process.stdout is not None
         line = (await asyncio.wait_for(process.stdout.readline(), PATIENCE)).decode()
-        return cls(process, line.split(": ", 1)[1].strip())
+        return cls(process), line.strip()
 
     async def _read(self) -> None:
         assert self.process.stdout is not None
@@ -73,14 +70,19 @@ class Server:
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
         return int(status.split("VmRSS:")[1].split()[0]) * 1024
 
+    def cpu_seconds(self) -> float:
+        """Return the processor time that the process has used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def check(self) -> None:
         """Raise Finding if the process has ended, logged a traceback, or uses too much memory."""
         if self.process.returncode is not None:
-            raise Finding(f"the server ended with {self.process.returncode}")
+            raise Finding(f"the process ended with {self.process.returncode}")
         if any("Traceback" in line for line in self.log):
             raise Finding("a traceback:\n" + "\n".join(self.log[-40:]))
         if self.memory() > MAX_MEMORY:
-            raise Finding(f"the server uses {self.memory() >> 20} MiB")
+            raise Finding(f"the process uses {self.memory() >> 20} MiB")
 
     async def stop(self) -> None:
         """End the process."""
@@ -88,6 +90,23 @@ class Server:
             self.process.terminate()
         await self.process.wait()
         await self._reading
+
+
+class Server:
+    """A `datachan serve` process on a free port."""
+
+    def __init__(self, process: Process, url: str) -> None:
+        self.process = process
+        self.url = url
+        self.echo = f"{url}api/v1/peers/echo"
+        self.port = int(url.rstrip("/").rpartition(":")[2])
+
+    @classmethod
+    async def start(cls) -> Server:
+        """Start the process and wait until it is ready."""
+        arguments = ("-m", "datachan", "serve", "--port", "0", "-v", "--trust-proxy", "127.0.0.1")
+        process, line = await Process.start(*arguments)
+        return cls(process, line.split(": ", 1)[1].strip())
 
 
 def elsewhere() -> dict[str, str]:
@@ -296,14 +315,14 @@ async def fuzz(seconds: float, seed: int) -> int:
             rounds[name] += 1
             if sum(rounds.values()) % 10 == 0:
                 await check_honest(server)
-            server.check()
-            most = max(most, server.memory())
+            server.process.check()
+            most = max(most, server.process.memory())
         await check_honest(server)
     except Finding as finding:
         print(f"seed {seed}, after {dict(rounds)}: {finding}")
         return 1
     finally:
-        await server.stop()
+        await server.process.stop()
     print(f"seed {seed}: {dict(rounds)}, no finding; at most {most >> 20} MiB")
     return 0
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import re
+import socket
 import sys
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,19 +24,15 @@ from datachan.sctp.rx.interleaved import InterleavedReassembly
 from datachan.sctp.rx.reassembly import ReassemblyQueue
 from datachan.sctp.wire.chunks import DataChunk, SackChunk
 from datachan.sctp.wire.extensions import IDataChunk
-from tests.fuzz.server import HERE, Server, calling, check_honest, elsewhere
+from tests.fuzz.server import HERE, Process, Server, calling, check_honest, elsewhere
+from tests.hostile import attack_page, attack_sockets
 from tests.hostile.test_engine_work import ALL_AT_ONCE, Victim
+from tests.hostile.test_signaling_members import silent_member
 from tests.scenario.sctp_pair import changed
 from tests.sim.steps import count_steps
 from tests.unit.test_ice_agent import PASSWORD
 
 MIB = 1 << 20
-
-
-def cpu_seconds(server: Server) -> float:
-    """Return the processor time that the server has used."""
-    fields = Path(f"/proc/{server.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 # -- against the server ------------------------------------------------------------------------------------------------
@@ -73,7 +69,7 @@ async def offers_of_one_name(server: Server) -> str:
         for channel in channels[1:]:
             channel.send(json.dumps(offer))
         await asyncio.sleep(2.0)
-        descriptors = len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+        descriptors = len(list(Path(f"/proc/{server.process.process.pid}/fd").iterdir()))
     return f"200 offers, {descriptors} descriptors"
 
 
@@ -127,7 +123,69 @@ async def role_conflicts(server: Server) -> str:
             await response.read()
         await asyncio.sleep(10.0)
     answering.close()
-    return f"{len(answering.checks)} checks answered with 487 in 10 s"
+    pairs = len(answering.pairs)
+    return f"10 candidates, {pairs} pairs, {len(answering.checks)} checks answered with 487 in 10 s"
+
+
+async def candidates_of_a_victim(server: Server) -> str:
+    """Post an offer with 100 candidates on the server's machine, once from elsewhere and once from this machine."""
+    counts = []
+    for caller in ("203.0.113.9", "127.0.0.9"):
+        with contextlib.ExitStack() as stack:
+            victims = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(100)]
+            for victim in victims:
+                victim.bind(("127.0.0.1", 0))
+                victim.setblocking(False)
+            async with RTCPeerConnection(HERE) as pc, aiohttp.ClientSession() as session:
+                pc.createDataChannel("x")
+                sdp = re.sub("(?m)^a=candidate:.*\r\n", "", (await pc.createOffer()).sdp)
+                for number, victim in enumerate(victims):
+                    port = victim.getsockname()[1]
+                    sdp += f"a=candidate:{number} 1 udp 2113937151 127.0.0.1 {port} typ host\r\n"
+                offer, headers = {"type": "offer", "sdp": sdp}, {"X-Forwarded-For": caller}
+                async with session.post(server.echo, json=offer, headers=headers) as response:
+                    await response.read()
+            await asyncio.sleep(20.0)
+            counts.append(sum(received(victim) for victim in victims))
+    return f"100 candidates; {counts[0]} packets to a victim on this machine; {counts[1]} if the caller is there, too"
+
+
+def received(victim: socket.socket) -> int:
+    """Return the number of packets that have arrived at a socket."""
+    count = 0
+    with contextlib.suppress(BlockingIOError):
+        while victim.recv(2048):
+            count += 1
+    return count
+
+
+async def members_that_never_read(server: Server) -> str:
+    """Send as much as the server takes to 210 members that answer pings, if the server waits, and never read."""
+    sdp = "v=0\r\n" + "x" * 30_000
+    writers: list[asyncio.StreamWriter] = []
+    sent = 0
+
+    async def fill(room: str, session: aiohttp.ClientSession) -> None:
+        nonlocal sent
+        async with session.ws_connect(f"{server.url}api/v1/rooms/{room}", headers=elsewhere()) as speaker:
+            await speaker.send_json({"type": "join", "version": 1, "name": "Ada"})
+            await speaker.receive_json()
+            silent = []
+            for _ in range(7):
+                writers.append((await silent_member(server.url.rstrip("/"), room, elsewhere()))[1])
+                silent.append((await speaker.receive_json())["peer"]["id"])
+            with contextlib.suppress(ConnectionError):
+                for number in range(300 + 20 * 20):
+                    await speaker.send_json({"type": "offer", "to": silent[number % 7], "session": "s", "sdp": sdp})
+                    sent += 1
+                    await asyncio.sleep(0.05 if number >= 290 else 0)
+
+    async with aiohttp.ClientSession() as session:
+        await asyncio.gather(*[fill(f"room{number}", session) for number in range(30)])
+    await check_honest(server)
+    for writer in writers:
+        writer.close()
+    return f"210 members in 30 rooms, {sent:,} messages of 30 kB"
 
 
 ATTACKS: dict[str, Callable[[Server], Awaitable[str]]] = {
@@ -137,6 +195,8 @@ ATTACKS: dict[str, Callable[[Server], Awaitable[str]]] = {
     "DATA_CHANNEL_OPENs": channel_flood,
     "calls that never connect": calls_that_never_connect,
     "487 to every check": role_conflicts,
+    "candidates of a victim": candidates_of_a_victim,
+    "members that never read": members_that_never_read,
 }
 
 
@@ -146,7 +206,7 @@ async def attacked() -> AsyncIterator[Server]:
     try:
         yield server
     finally:
-        await server.stop()
+        await server.process.stop()
 
 
 async def attack_server() -> None:
@@ -154,22 +214,37 @@ async def attack_server() -> None:
     for name, attack in ATTACKS.items():
         async with attacked() as server:
             await check_honest(server)
-            before, used = server.memory(), cpu_seconds(server)
+            before, used = server.process.memory(), server.process.cpu_seconds()
             most = before
 
-            async def watch(server: Server = server) -> None:
+            async def watch(process: Process = server.process) -> None:
                 nonlocal most
                 while True:
-                    most = max(most, server.memory())
+                    most = max(most, process.memory())
                     await asyncio.sleep(0.02)
 
             watching = asyncio.create_task(watch())
             size = await attack(server)
             watching.cancel()
             await check_honest(server)
-            server.check()
-            cost = f"{before // MIB} → {most // MIB} MiB, {cpu_seconds(server) - used:.1f} s of CPU"
+            server.process.check()
+            cost = f"{before // MIB} → {most // MIB} MiB, {server.process.cpu_seconds() - used:.1f} s of CPU"
             print(f"| {name} | {size} | {cost} | an honest call is served |", flush=True)
+
+
+# -- against sockets, and against the page -----------------------------------------------------------------------------
+
+
+async def attack_ports() -> None:
+    """Print a row for each flood at an SCTP port."""
+    for name in attack_sockets.FLOODS:
+        print("|", " | ".join((name, *await attack_sockets.attack(name))), "|", flush=True)
+
+
+async def attack_the_page() -> None:
+    """Print a row for each flood of the page."""
+    async for name, size, cost, afterwards in attack_page.attack():
+        print(f"| {name} | {size} | {cost} | {afterwards} |", flush=True)
 
 
 # -- against the engine ------------------------------------------------------------------------------------------------
@@ -223,7 +298,9 @@ def main() -> None:
     """Run every attack and print the table."""
     print("| attack | size | used | afterwards |\n|---|---|---|---|")
     asyncio.run(attack_server())
+    asyncio.run(attack_ports())
     attack_engine()
+    asyncio.run(attack_the_page())
 
 
 if __name__ == "__main__":

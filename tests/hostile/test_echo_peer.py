@@ -10,7 +10,12 @@ from pathlib import Path
 from datachan import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
 from datachan.serve import MAX_FILES, MAX_TRANSFERS, FileShelf
 from datachan.signaling import EchoOptions, EchoPeer
-from datachan.signaling.offered_candidates import MAX_CANDIDATES, MAX_NAMES, without_unsafe_candidates
+from datachan.signaling.offered_candidates import (
+    MAX_CANDIDATES,
+    MAX_LOCAL_CANDIDATES,
+    MAX_NAMES,
+    without_unsafe_candidates,
+)
 from datachan.transfer import TransferRefused, send_file
 
 HERE = RTCConfiguration(hostAddresses=["127.0.0.1"])
@@ -106,6 +111,7 @@ def test_a_stranger_cannot_name_addresses_of_the_server_itself() -> None:
 def test_a_hundred_candidates_of_a_victim_are_cut_to_a_few() -> None:
     victims = [f"203.0.113.{number}" for number in range(100)]
     assert checked(victims, "198.51.100.7") == victims[:MAX_CANDIDATES]
+    assert checked(victims, "127.0.0.1") == victims[:MAX_LOCAL_CANDIDATES]
 
 
 def test_names_are_resolved_only_for_a_caller_on_a_private_network_and_only_a_few() -> None:

@@ -29,6 +29,7 @@ class Answering:
             socket.set_receiver(lambda datagrams, source, socket=socket: self._received(socket, datagrams, source))
         self.conflicts = conflicts
         self.checks: list[stun.Message] = []
+        self.pairs: set[tuple[object, object]] = set()
         self.answered: set[bytes] = set()
 
     def _received(self, socket: UdpSocket, datagrams: list[bytes], source: tuple[str, int]) -> None:
@@ -38,6 +39,7 @@ class Answering:
                 continue
             self.answered.add(request.transaction_id)
             self.checks.append(request)
+            self.pairs.add((socket.local_address, source))
             conflict = len(self.checks) <= self.conflicts
             kind = stun.Class.ERROR if conflict else stun.Class.RESPONSE
             response = stun.Message(stun.Method.BINDING, kind, request.transaction_id)

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import ipaddress
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType
 
 import aiohttp
 import pytest
@@ -159,13 +160,17 @@ async def send_often(socket: aiohttp.ClientWebSocketResponse, message: object, t
             await socket.send_json(message)
 
 
-async def silent_member(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Join the room over a bare TCP connection with a small receive buffer, and never read from it."""
+async def silent_member(
+    url: str, room: str = "kitchen", headers: Mapping[str, str] = MappingProxyType({})
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Join a room over a bare TCP connection with a small receive buffer, and never read from it."""
     host, port = url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
     writer.write(
-        f"GET /api/v1/rooms/kitchen HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
+        f"GET /api/v1/rooms/{room} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n".encode()
+        + "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
+        + b"\r\n"
     )
     await reader.readuntil(b"\r\n\r\n")
     join = json.dumps({"type": "join", "version": 1, "name": "Lazy"}).encode()
