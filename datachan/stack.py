@@ -35,7 +35,7 @@ RECORD_OVERHEAD: Final = 13 + 8 + 16
 # The maximum plaintext of a record (RFC 6347, 4.1).
 _MAX_RECORD: Final = 16384
 
-_NOT_ESTABLISHED: Final = (AssociationState.CLOSED, AssociationState.COOKIE_WAIT, AssociationState.COOKIE_ECHOED)
+_BEFORE_COOKIE_ECHO: Final = (AssociationState.CLOSED, AssociationState.COOKIE_WAIT)
 # Events of an association that is sending, which never lead to new packets.
 _SENDING_EVENTS: Final = (StreamProgress, SenderDry)
 _ROUNDS: Final = 4
@@ -218,7 +218,7 @@ class Stack:
         self._close_wanted = True
         self.channels.flush(now)
         self.channels.begin_shutdown()
-        if self.association.state in _NOT_ESTABLISHED:
+        if self.association.state in _BEFORE_COOKIE_ECHO:
             self._end("the connection was closed before it was established", now)
         else:
             self.association.shutdown(now)

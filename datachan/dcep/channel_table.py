@@ -59,21 +59,22 @@ class ChannelTable:
     def established(self, is_dtls_client: bool, streams: int) -> list[Channel]:
         """Assign identifiers to the waiting channels; remove and return the channels for which none is left.
 
+        A second call with another number of streams, as after a handshake that was repeated, also removes channels.
+
         RFC 8832, 6: "If the side is acting as the DTLS client, it MUST choose
         an even stream identifier; if the side is acting as the DTLS server,
         it MUST choose an odd one."
         """
-        self.limit = min(streams, MAX_STREAMS)
-        self._pool = IdPool(0 if is_dtls_client else 1, self.limit)
+        before, self.limit = self.limit, min(streams, MAX_STREAMS)
+        if self._pool is None or self.limit != before:
+            self._pool = IdPool(0 if is_dtls_client else 1, self.limit)
         self._peer_parity = 1 if is_dtls_client else 0
-        left_over = []
         for channel in self.waiting:
             if channel.id is None:
                 channel.id = self._pool.take(self.by_id)
                 if channel.id is not None:
                     self.by_id[channel.id] = channel
-            if channel.id is None or channel.id >= self.limit:
-                left_over.append(channel)
+        left_over = [channel for channel in self if channel.id is None or channel.id >= self.limit]
         for channel in left_over:
             self.remove(channel)
         return left_over

@@ -25,6 +25,7 @@ from datachan.sctp import (
     ShutdownReceived,
     StreamProgress,
     StreamResetFailed,
+    StreamsNegotiated,
 )
 
 from .channel import Channel, ChannelState
@@ -71,6 +72,7 @@ class DataChannels:
         self._held = HeldMessages(limits.max_held_bytes, limits.max_held_messages)
         self._receiver = ChannelReceiver(self._table, self._sender, self._held)
         self._is_dtls_client = False
+        self._may_send = False  # the streams are known, at the latest when the association is established
         self._established = False
         self._ended = ""
         self._progressed: dict[Channel, None] = {}
@@ -80,6 +82,7 @@ class DataChannels:
             IncomingStreamsReset: self._incoming_streams_reset,
             OutgoingStreamsReset: self._outgoing_streams_reset,
             StreamResetFailed: self._stream_reset_failed,
+            StreamsNegotiated: self._streams_negotiated,
             AssociationEstablished: self._association_established,
             AssociationRestarted: self._association_restarted,
             ShutdownReceived: self._shutdown_received,
@@ -170,7 +173,7 @@ class DataChannels:
         ppid, payload, size = encode_payload(data)
         if self.max_message_size and size > self.max_message_size:
             raise MessageTooLarge(f"the message has {size} bytes; the peer accepts at most {self.max_message_size}")
-        if not channel.open_sent and self._established:
+        if not channel.open_sent and self._may_send:
             self.flush(now)
         if channel.open_sent:
             try:
@@ -216,7 +219,7 @@ class DataChannels:
         if self._ended:
             return
         self._ended = reason or "the association has ended"
-        self._established = False
+        self._may_send = self._established = False
         self._sender.detach()
         for channel in tuple(self._table):
             self._end(channel, reason, cause_code)
@@ -227,7 +230,7 @@ class DataChannels:
         for channel in tuple(self._table):
             if channel not in waiting:
                 self._end(channel, reason)
-        self._established = False
+        self._may_send = self._established = False
         self._sender.detach()
         self._start_over()
         for channel in waiting:
@@ -278,11 +281,12 @@ class DataChannels:
         Several calls of the application share one flush, so that their streams are reset with one request.
         """
         self._sender.flush_released(now)
-        if self._established and self._table.waiting:
+        if self._may_send and self._table.waiting:
             waiting, self._table.waiting = self._table.waiting, []
             for channel in waiting:
                 self._open(channel, now)
-        self._sender.flush_resets(now)
+        if self._established:
+            self._sender.flush_resets(now)
 
     def events(self) -> list[ChannelEvent]:
         """Drain the events."""
@@ -294,12 +298,18 @@ class DataChannels:
 
     # -- opening -------------------------------------------------------------------------------------------------------
 
-    def _association_established(self, event: AssociationEstablished | AssociationRestarted, now: float) -> None:
+    def _streams_negotiated(
+        self, event: StreamsNegotiated | AssociationEstablished | AssociationRestarted, now: float
+    ) -> None:
         streams = min(event.inbound_streams, event.outbound_streams)
         for channel in self._table.established(self._is_dtls_client, streams):
             self._report_end(channel, f"the association has {streams} streams, and none for this channel")
-        self._established = True
+        self._may_send = True
         self.flush(now)
+
+    def _association_established(self, event: AssociationEstablished | AssociationRestarted, now: float) -> None:
+        self._established = True
+        self._streams_negotiated(event, now)
 
     def _association_lost(self, event: AssociationLost, now: float) -> None:
         self.close_all(event.reason or "the association was lost", event.cause_code)

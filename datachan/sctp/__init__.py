@@ -73,6 +73,7 @@ from .events import (
     StreamProgress,
     StreamResetFailed,
     StreamsAdded,
+    StreamsNegotiated,
 )
 from .options import AssociationOptions, EndpointOptions, data_channel_options
 from .records.init import make_init, read_init_untrusted
@@ -122,6 +123,7 @@ __all__ = [
     "StreamProgress",
     "StreamResetFailed",
     "StreamsAdded",
+    "StreamsNegotiated",
     "UnknownKey",
     "data_channel_options",
     "make_init",

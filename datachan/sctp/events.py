@@ -97,6 +97,19 @@ class StreamProgress(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class StreamsNegotiated(Event):
+    """The INIT ACK has arrived: messages sent from now on travel with COOKIE ECHO, one round trip early (5.1, C).
+
+    Attributes:
+        inbound_streams: streams the peer may send on.
+        outbound_streams: the number of outgoing streams.
+    """
+
+    inbound_streams: int
+    outbound_streams: int
+
+
+@dataclass(frozen=True, slots=True)
 class AssociationEstablished(Event):
     """The four-way handshake is done (COMMUNICATION UP).
 

@@ -18,6 +18,7 @@ from datachan.dcep import (
     NoFreeId,
 )
 from datachan.dcep.control_messages import OpenMessage
+from datachan.sctp import AssociationState
 from datachan.sctp.wire.chunks import DataChunk
 from datachan.sctp.wire.extensions import IDataChunk
 from datachan.sctp.wire.packet import Packet
@@ -74,17 +75,34 @@ def test_the_creators_channel_is_open_before_the_ack() -> None:
     assert messages(pair.z) == ["with the OPEN"]
 
 
-def test_a_channel_created_before_the_association_opens_with_it() -> None:
+def test_a_channel_created_before_the_association_opens_with_the_cookie_echo() -> None:
     pair = ChannelPair()
     channel = pair.a.machine.channels.create("chat")
     pair.a.machine.association.connect(pair.now)
-    pair.run_until(lambda: pair.established(pair.a))
-    pair.drain()
-    assert was_opened(pair.a, channel)
-    assert not pair.z.of(ChannelAnnounced)
-    pair.settle()
+    pair.run_until(lambda: was_opened(pair.a, channel))
+    assert pair.a.machine.association.state is AssociationState.COOKIE_ECHOED
+    pair.send(pair.a, channel, "after the cookie")
+    pair.run(0.011)  # one way
     (announced,) = pair.z.of(ChannelAnnounced)
-    assert kinds(pair.z, announced.channel) == ["ChannelAnnounced"]
+    assert not pair.established(pair.a)
+    pair.settle()
+    assert messages(pair.z) == ["after the cookie"]
+    assert kinds(pair.z, announced.channel)[0] == "ChannelAnnounced"
+    assert kinds(pair.a, channel) == ["ChannelOpened"]
+
+
+def test_a_channel_closed_before_the_cookie_ack_closes_at_both_ends() -> None:
+    pair = ChannelPair()
+    channels = [pair.a.machine.channels.create("chat"), pair.a.machine.channels.create("", negotiated=True, id=7)]
+    pair.z.machine.channels.create("", negotiated=True, id=7)
+    pair.a.machine.association.connect(pair.now)
+    pair.run_until(lambda: was_opened(pair.a, channels[0]))
+    for channel in channels:
+        pair.a.machine.channels.close(channel, pair.now)
+    pair.settle()
+    assert [channel.state for channel in channels] == [ChannelState.CLOSED] * 2
+    assert not pair.a.machine.channels.channels
+    assert not pair.z.machine.channels.channels
 
 
 @pytest.mark.parametrize(

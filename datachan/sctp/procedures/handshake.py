@@ -18,6 +18,7 @@ from datachan.sctp.events import (
     AuthenticationChanged,
     AuthenticationIndication,
     RemoteError,
+    StreamsNegotiated,
 )
 from datachan.sctp.records import init as rules
 from datachan.sctp.records.capabilities import OPTIONAL, offered, optional_types, to_report
@@ -248,6 +249,7 @@ def handle_init_ack(core: Core, init_ack: InitAckChunk, now: float) -> None:
     _measure_handshake(core, _source_path(core, tcb), now)
     core.handshake_sent_at = now
     core.enter(_S.COOKIE_ECHOED)
+    core.events.append(StreamsNegotiated(tcb.inbound_streams, tcb.outbound_streams))
     if not tcb.path.confirmed:
         # RFC 9260, 5.4: "A COOKIE ECHO chunk MAY be sent to an UNCONFIRMED address, but it MUST be bundled with a
         # HEARTBEAT chunk including a nonce".
