@@ -210,7 +210,14 @@ class UdpSocket:
 
     @classmethod
     def bind(
-        cls, host: str, port: int = 0, *, offload: bool = True, receive_buffer: int = 0, send_buffer: int = 0
+        cls,
+        host: str,
+        port: int = 0,
+        *,
+        offload: bool = True,
+        receive_buffer: int = 0,
+        send_buffer: int = 0,
+        six_only: bool = False,
     ) -> UdpSocket:
         """Bind to an address of this host.
 
@@ -220,6 +227,7 @@ class UdpSocket:
             offload: as in the constructor.
             receive_buffer: bytes for SO_RCVBUF; the system may give less; 0 leaves its default.
             send_buffer: the same for SO_SNDBUF.
+            six_only: whether a socket on :: leaves IPv4 to another one on the same port.
 
         Raises:
             OSError: the address does not belong to this host, or the port is in use.
@@ -227,6 +235,8 @@ class UdpSocket:
         sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         try:
             _set_buffers(sock, receive_buffer, send_buffer)
+            if six_only:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind(with_scope_id((host, port)))
             bound = cls(sock, offload=offload)
         except BaseException:

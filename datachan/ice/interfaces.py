@@ -178,13 +178,13 @@ def _reason_against(one: InterfaceAddress, given: Sequence[InterfaceAddress], ex
         return ""
     if not one.running:
         return "the interface has no carrier"
-    if one.tentative:
-        return "the address is not usable yet"
     others = [other for other in given if other.interface == one.interface and other is not one]
     if "link-local" in one.kinds and (
         "bridge" in one.kinds or any("link-local" not in other.kinds for other in others)
     ):
         return ""  # the other addresses, of the interface or of its bridge, reach more
+    if one.tentative:
+        return "the address is not usable yet"
     if _shows_the_host(one, others):
         return "a temporary address hides this one"
     return None

@@ -1,0 +1,370 @@
+"""One UDP port for any number of connections: finds the connection of each datagram; it does not know what they do.
+
+A connectivity check names its connection by the username fragment in USERNAME (RFC 8445, 7.2.2). If its
+MESSAGE-INTEGRITY proves that it is the peer's, its source address belongs to the connection from then on, and data from
+there goes to it. Answers to our own checks come from addresses that the connection has sent to.
+
+What a stranger can cause. Without a connection's password it cannot own an address, and addresses that are not owned
+are not remembered. A peer owns at most `MAX_OWNED` addresses, and its candidates make us remember at most `MAX_ASKED`.
+An address that a connection owns is taken over only by a check that proves to be of another connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Final, Self
+
+from datachan.ice.link import DatagramLink, TransportAddress
+from datachan.ice_agent import BadPacket
+from datachan.ice_agent.stun import BINDING, REQUEST, USERNAME, parse_untrusted
+from datachan.udp import Address, PathLimits, Receiver, UdpSocket, has_reader_support
+
+# Addresses that a peer has proved to be its own; NATs that restart give new ones. The oldest is forgotten first.
+MAX_OWNED: Final = 32
+# Addresses that a connection has sent checks to; as many as it makes pairs (RFC 8445, 6.1.2.5).
+MAX_ASKED: Final = 100
+# Connections that wait for an answer of the same address; only peers that share a port, too, have several.
+MAX_ASKING: Final = 8
+_RECEIVE_BUFFER: Final = 16 << 20
+_SEND_BUFFER: Final = 4 << 20
+_WILDCARDS: Final = ("0.0.0.0", "::")
+
+
+class UdpMux:
+    """A UDP port that connections share: pass it to each as `RTCConfiguration(udpMux=...)`.
+
+    A firewall has to open this one port only, however many peers there are. Usually that is a server's::
+
+        async with UdpMux(port=3478) as mux:
+            pc = RTCPeerConnection(RTCConfiguration(udpMux=mux, announcedAddresses=["203.0.113.7"], iceLite=True))
+
+    The mux belongs to the event loop in which it is opened, and has to be closed after its connections.
+
+    Args:
+        port: the port; 0 lets the system choose one for each address.
+        addresses: the local addresses to bind to. By default all of the host's, of IPv4 and IPv6.
+    """
+
+    def __init__(self, port: int = 0, *, addresses: Sequence[str] = _WILDCARDS) -> None:
+        if not 0 <= port <= 65535:
+            raise ValueError(f"a port is a number from 0 to 65535, not {port}")
+        self._port = port
+        self._addresses = tuple(addresses)
+        self._ports: list[_SharedPort] = []
+        self._closed = False
+
+    def open(self) -> None:
+        """Bind the port. Called by `async with`; a second call does nothing.
+
+        Raises:
+            OSError: the port is in use, or an address does not belong to this host. An IPv6 wildcard address is skipped
+                on hosts without IPv6.
+        """
+        if self._ports or self._closed:
+            return
+        if not has_reader_support(asyncio.get_running_loop()):
+            raise OSError("a UdpMux needs an event loop that can watch sockets (on Windows, the selector loop)")
+        try:
+            for address in self._addresses:
+                self._bind(address)
+        except BaseException:
+            self.close()
+            raise
+
+    def _bind(self, address: str) -> None:
+        port = self._port or next((one.port for one in self._ports), 0)
+        try:
+            bound = _bind_only(address, port)
+        except OSError:
+            if address == "::" and self._ports:  # a host without IPv6
+                return
+            raise
+        self._ports.append(_SharedPort(bound))
+
+    @property
+    def port(self) -> int:
+        """The port; raises RuntimeError before it is bound."""
+        if not self._ports:
+            raise RuntimeError("the UdpMux is not open: use `async with`, or call `open`")
+        return self._ports[0].port
+
+    @property
+    def connections(self) -> int:
+        """The number of connections that use the port."""
+        return max((len(one.by_fragment) for one in self._ports), default=0)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def attach(self, username_fragment: str, password: str) -> list[DatagramLink]:
+        """Return a link for each bound address, on which a connection sees its own datagrams only.
+
+        Args:
+            username_fragment: the connection's own.
+            password: the connection's own.
+
+        Raises:
+            OSError: the port is not open, or the fragment is in use.
+        """
+        if self._closed or not self._ports:
+            raise OSError("the UdpMux is not open: use `async with`, or call `open`")
+        return [one.attach(username_fragment, password) for one in self._ports]
+
+    def close(self) -> None:
+        """Close the port. Connections that still use it lose their paths over it."""
+        self._closed = True
+        for one in self._ports:
+            one.close()
+        self._ports.clear()
+
+    async def __aenter__(self) -> Self:
+        self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _bind_only(address: str, port: int) -> UdpSocket:
+    """Bind a socket; the IPv6 wildcard address leaves IPv4 to a socket of its own."""
+    return UdpSocket.bind(
+        address, port, receive_buffer=_RECEIVE_BUFFER, send_buffer=_SEND_BUFFER, six_only=address == "::"
+    )
+
+
+class _SharedPort:
+    """One socket, and the connections that share it."""
+
+    def __init__(self, sock: UdpSocket) -> None:
+        self.socket = sock
+        self.by_fragment: dict[str, MuxLink] = {}
+        self._owners: dict[TransportAddress, MuxLink] = {}
+        self._askers: dict[TransportAddress, list[MuxLink]] = {}
+        self.dropped = 0
+        sock.set_receiver(self._received)
+        sock.on_writable = self._writable
+        sock.on_too_long = self._too_long
+        sock.on_error = self._failed
+        self._sending: MuxLink | None = None
+
+    @property
+    def port(self) -> int:
+        """The port."""
+        port: int = self.socket.local_address[1]
+        return port
+
+    def attach(self, fragment: str, password: str) -> MuxLink:
+        """Add a connection. Raises OSError if another one has its fragment."""
+        if fragment in self.by_fragment:
+            raise OSError("a connection with this username fragment uses the port already")
+        link = self.by_fragment[fragment] = MuxLink(self, fragment, password.encode())
+        return link
+
+    def detach(self, link: MuxLink) -> None:
+        """Remove a connection and its addresses."""
+        self.by_fragment.pop(link.fragment, None)
+        for address in link.owned:
+            if self._owners.get(address) is link:
+                del self._owners[address]
+        for address in list(link.asked):
+            self._forget_asker(link, address)
+
+    # datagrams in
+
+    def _received(self, datagrams: list[bytes], source: Address) -> None:
+        address = (source[0], source[1])
+        owner = self._owners.get(address)
+        if all(one[:1] > b"\3" for one in datagrams):
+            self._deliver_data(datagrams, source, owner)
+            return
+        for one in datagrams:
+            if one[:1] > b"\3":
+                self._deliver_data([one], source, self._owners.get(address))
+            else:
+                self._deliver_stun(one, source, address)
+
+    def _deliver_data(self, datagrams: list[bytes], source: Address, owner: MuxLink | None) -> None:
+        if owner is not None:
+            owner.deliver(datagrams, source)
+            return
+        # A lite peer sends no checks. Each connection drops what does not come from an address it has checked.
+        askers = self._askers.get((source[0], source[1]), ())
+        for link in list(askers):
+            link.deliver(datagrams, source)
+        if not askers:
+            self.dropped += len(datagrams)
+
+    def _deliver_stun(self, datagram: bytes, source: Address, address: TransportAddress) -> None:
+        try:
+            message = parse_untrusted(datagram)
+        except BadPacket:
+            self.dropped += 1
+            return
+        if message.type != BINDING + REQUEST:
+            # The connection that has sent the request knows it by its transaction id.
+            links = list(self._askers.get(address, ()))
+            owner = self._owners.get(address)
+            for link in links if owner is None or owner in links else [owner, *links]:
+                link.deliver([datagram], source)
+            return
+        fragment = message.attributes.get(USERNAME, b"").partition(b":")[0].decode("utf-8", "replace")
+        named = self.by_fragment.get(fragment)
+        if named is None:
+            self.dropped += 1
+            return
+        if self._owners.get(address) is not named and message.is_signed_with(named.password):
+            self._own(named, address)
+        named.deliver([datagram], source)
+
+    def _own(self, link: MuxLink, address: TransportAddress) -> None:
+        """Give an address to a connection whose peer has proved to be there."""
+        self._owners[address] = link
+        link.owned[address] = None
+        if len(link.owned) > MAX_OWNED:
+            oldest = next(iter(link.owned))
+            del link.owned[oldest]
+            if self._owners.get(oldest) is link:
+                del self._owners[oldest]
+
+    # datagrams out
+
+    def send(self, link: MuxLink, datagrams: Sequence[bytes], address: Address) -> None:
+        """Send for a connection, and remember that it expects answers from there."""
+        target = (address[0], address[1])
+        if target not in link.owned and target not in link.asked:
+            self._remember_asker(link, target)
+        if link.fragments is not None:
+            self.socket.allow_fragmentation(link.fragments)
+        self._sending = link
+        try:
+            self.socket.send(datagrams, address)
+        finally:
+            self._sending = None
+
+    def _remember_asker(self, link: MuxLink, address: TransportAddress) -> None:
+        askers = self._askers.setdefault(address, [])
+        if len(askers) >= MAX_ASKING:
+            return
+        askers.append(link)
+        link.asked[address] = None
+        if len(link.asked) > MAX_ASKED:
+            self._forget_asker(link, next(iter(link.asked)))
+
+    def _forget_asker(self, link: MuxLink, address: TransportAddress) -> None:
+        link.asked.pop(address, None)
+        askers = self._askers.get(address, [])
+        if link in askers:
+            askers.remove(link)
+        if not askers:
+            self._askers.pop(address, None)
+
+    # callbacks of the socket
+
+    def _writable(self) -> None:
+        for link in list(self.by_fragment.values()):
+            if link.on_writable is not None:
+                link.on_writable()
+
+    def _too_long(self, datagram: bytes, address: Address | None) -> None:
+        """Tell the connection whose datagram it was. It may have waited in the queue: then the address tells."""
+        link = self._sending
+        if link is None and address is not None:
+            link = self._owners.get((address[0], address[1]))
+        if link is not None and link.on_too_long is not None:
+            link.on_too_long(datagram, address)
+
+    def _failed(self, error: OSError) -> None:
+        if self._sending is not None and self._sending.on_error is not None:
+            self._sending.on_error(error)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.socket.close()
+        for link in list(self.by_fragment.values()):
+            link.close()
+
+
+class MuxLink:
+    """The share of one connection in a port, as a `DatagramLink`; `UdpMux.attach` makes them.
+
+    Attributes:
+        fragment: the username fragment of the connection.
+        password: its password.
+        owned: the addresses that its peer has proved to be its own, the oldest first.
+        asked: the addresses that it has sent to, the oldest first.
+        fragments: whether its datagrams may be fragmented; None leaves it to the system.
+    """
+
+    on_writable: Callable[[], None] | None = None
+    on_error: Callable[[OSError], None] | None = None
+    on_too_long: Callable[[bytes, Address | None], None] | None = None
+
+    def __init__(self, port: _SharedPort, fragment: str, password: bytes) -> None:
+        self._port = port
+        self.fragment = fragment
+        self.password = password
+        self.owned: dict[TransportAddress, None] = {}
+        self.asked: dict[TransportAddress, None] = {}
+        self.fragments: bool | None = None
+        self.local_address: Address = port.socket.local_address
+        self.discarded = 0
+        self.discarded_bytes = 0
+        self._receiver: Receiver | None = None
+        self._closed = False
+
+    def deliver(self, datagrams: list[bytes], source: Address) -> None:
+        """Hand up datagrams of the connection; they are lost while there is no receiver."""
+        if self._receiver is not None:
+            self._receiver(datagrams, source)
+
+    @property
+    def writable(self) -> bool:
+        """Whether the port accepts datagrams now."""
+        return not self._closed and self._port.socket.writable
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called, here or for the port."""
+        return self._closed or self._port.socket.closed
+
+    def set_receiver(self, receiver: Receiver | None) -> None:
+        """Set the callback for each batch of datagrams and its source address."""
+        self._receiver = receiver
+
+    def send(self, datagrams: Sequence[bytes], address: Address | None = None) -> None:
+        """Send datagrams, in order.
+
+        Raises:
+            BufferError: the connections have queued too much although the port is not `writable`.
+        """
+        if address is None:
+            raise ValueError("a shared port needs the address of the peer")
+        if self.closed:
+            self.discarded += len(datagrams)
+            self.discarded_bytes += sum(map(len, datagrams))
+            return
+        before, before_bytes = self._port.socket.discarded, self._port.socket.discarded_bytes
+        self._port.send(self, datagrams, address)
+        self.discarded += self._port.socket.discarded - before
+        self.discarded_bytes += self._port.socket.discarded_bytes - before_bytes
+
+    def limits(self, address: Address) -> PathLimits | None:
+        """Return the longest datagram of a route and the length of its headers; None if the MTU is unknown."""
+        return self._port.socket.limits(address)
+
+    def allow_fragmentation(self, allowed: bool) -> None:
+        """Choose whether datagrams of this connection may be fragmented from now on."""
+        self.fragments = allowed
+
+    def close(self) -> None:
+        """Leave the port, which stays open for the other connections."""
+        if not self._closed:
+            self._closed = True
+            self._receiver = None
+            self._port.detach(self)

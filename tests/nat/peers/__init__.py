@@ -1,0 +1,1 @@
+"""One program for each stack, which all speak the same lines of JSON."""
