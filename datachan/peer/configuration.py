@@ -12,6 +12,7 @@ from typing import Any, Final
 from datachan.ice import IceServer
 from datachan.ice.servers import server_addresses
 from datachan.log_rate import get_limited_logger
+from datachan.sctp import ReceiveBudget
 from datachan.sctp.congestion import ALGORITHMS
 
 from .errors import ArgumentError, InvalidAccessError, InvalidModificationError
@@ -96,6 +97,8 @@ class RTCConfiguration:
             default of 64 MiB is more than browsers send, and limits the memory one peer can make us use.
         maxChannels: the most data channels of both sides together, which is the number of SCTP streams. Each side may
             open half of them. A server for strangers sets it, because each open channel takes about 5 kB.
+        receiveBudget: the memory for incomplete messages that several connections share. When it is used up, a
+            connection that takes more than its share ends. None for no common bound.
         closeTimeout: how long `close` waits for acknowledgments without any progress, in seconds.
         iceTimeout: how long ICE looks for a path after the latest candidate, in seconds (RFC 8863).
         hostAddresses: the local addresses to gather instead of those of all interfaces.
@@ -119,6 +122,7 @@ class RTCConfiguration:
     alwaysNegotiateDataChannels: bool = False
     maxMessageSize: int = DEFAULT_MAX_MESSAGE_SIZE
     maxChannels: int = 65535
+    receiveBudget: ReceiveBudget | None = None
     closeTimeout: float = 5.0
     iceTimeout: float = 39.5
     hostAddresses: Sequence[str] | None = None

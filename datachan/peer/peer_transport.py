@@ -562,6 +562,7 @@ class PeerTransport:
             max_message_size=self._configuration.maxMessageSize,
             congestion_control=self._configuration.congestionControl,
             streams=self._configuration.maxChannels,
+            receive_budget=self._configuration.receiveBudget,
         )
 
     def _stack_event(self, event: object) -> None:

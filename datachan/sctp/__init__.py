@@ -76,6 +76,7 @@ from .events import (
     StreamsNegotiated,
 )
 from .options import AssociationOptions, EndpointOptions, data_channel_options
+from .receive_budget import ReceiveBudget
 from .records.init import make_init, read_init_untrusted
 from .states import AssociationState
 from .stats import AssociationStats, PathState, PathStats
@@ -112,6 +113,7 @@ __all__ = [
     "PathStats",
     "PathStatus",
     "PathStatusChanged",
+    "ReceiveBudget",
     "ReconfigurationFailed",
     "ReconfigurationKind",
     "RemoteError",

@@ -71,6 +71,7 @@ class Core:
         verification_rate: limits the probes of unverified addresses.
         was_dry: `SenderDry` was reported and nothing was sent since.
         abandoned: counts abandoned messages.
+        held: bytes of incomplete messages that `options.receive_budget` counts.
         packets_received: for statistics.
         bytes_received: for statistics.
         packets_discarded: for statistics.
@@ -87,6 +88,7 @@ class Core:
         "error_count",
         "events",
         "handshake_sent_at",
+        "held",
         "init_addresses",
         "init_types",
         "kept_sender",
@@ -153,8 +155,7 @@ class Core:
         self.verification_rate = VerificationRate(options.heartbeat_max_burst)
         self.was_dry = True
         self.abandoned = AbandonmentCounter()
-        self.packets_received = 0
-        self.bytes_received = 0
+        self.held = self.packets_received = self.bytes_received = 0
         self.packets_discarded = 0
 
     # -- identity ------------------------------------------------------------------------------------------------------
@@ -212,6 +213,7 @@ class Core:
             self.report_failed(message, "the association ended")
         if tcb is not None:
             self.remember_ended(tcb)
+        self.count_held(0)
         self.state = AssociationState.CLOSED
         self.tcb = None
         self.unconfirmed = False
@@ -249,6 +251,12 @@ class Core:
         """Discard the chunks not yet sent of an association that is over; only complete packets are still sent."""
         self.due.clear()
         self.writer.discard_control()
+
+    def count_held(self, size: int) -> bool:
+        """Count the bytes of incomplete messages; return whether the budget allows them."""
+        before, self.held = self.held, size
+        budget = self.options.receive_budget
+        return budget is None or budget.change(before, size)
 
     # -- messages ------------------------------------------------------------------------------------------------------
 

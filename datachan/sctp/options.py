@@ -10,6 +10,7 @@ from typing import Final
 
 from .addresses import is_unicast
 from .congestion import ALGORITHMS
+from .receive_budget import ReceiveBudget
 from .wire.extensions import ASCONF, ASCONF_ACK
 
 SCHEDULERS: Final = ("fcfs", "round-robin", "round-robin-per-packet", "priority", "fair-capacity", "wfq")
@@ -91,6 +92,7 @@ class AssociationOptions:
             keeps out attackers that did not see the handshake.
         active_key: the Shared Key Identifier to sign with.
         dynamic_addresses: announce RFC 5061: addresses may change during the association; needs `authentication`.
+        receive_budget: the memory for incomplete messages that associations share; None for no common bound.
         bytes_at_once: approximate bytes of packets with DATA that one call returns, so that the first can leave while
             the next are built; the next call may return more. 0 returns all.
     """
@@ -145,6 +147,7 @@ class AssociationOptions:
     interleaving: bool = True
     scheduler: str = "round-robin"
     send_buffer: int = 0
+    receive_budget: ReceiveBudget | None = None
     bytes_at_once: int = 0
 
     @property
@@ -235,6 +238,7 @@ def data_channel_options(
     congestion_control: str = "cubic",
     max_receive_window: int = 16 * 1024 * 1024,
     streams: int = 65535,
+    receive_budget: ReceiveBudget | None = None,
 ) -> AssociationOptions:
     """Return the parameters for WebRTC data channels (RFC 8831).
 
@@ -247,6 +251,7 @@ def data_channel_options(
         congestion_control: see `AssociationOptions`.
         max_receive_window: see `AssociationOptions`.
         streams: the maximum number of streams per direction, and so of data channels.
+        receive_budget: see `AssociationOptions`.
     """
     return AssociationOptions(
         remote_port=remote_port,
@@ -266,6 +271,7 @@ def data_channel_options(
         allow_tsn_reset=False,
         receive_window=2 * 1024 * 1024,
         max_receive_window=max_receive_window,
+        receive_budget=receive_budget,
         max_burst=64,
         slow_start_limit=64,
         congestion_control=congestion_control,

@@ -25,6 +25,7 @@ from datachan.peer import (
     RTCSessionDescription,
     SdpError,
 )
+from datachan.sctp import ReceiveBudget
 from datachan.signaling.client_address import share_key
 from datachan.signaling.offered_candidates import without_unsafe_candidates
 from datachan.signaling.room_messages import BadMessage
@@ -46,6 +47,8 @@ class EchoOptions:
         max_bytes_per_call: Bytes of messages on their way back to one caller. A call that exceeds this is ended: its
             caller sends without reading.
         max_bytes: The same for all calls together.
+        max_incomplete: Bytes of incomplete messages of all calls. Beyond that, a call that takes more than its share
+            is ended.
         connect_timeout: Seconds from the answer until the connection must be established.
         idle_timeout: Seconds without a message after which a call is ended.
         close_timeout: Seconds to wait while closing for a caller that acknowledges nothing.
@@ -57,6 +60,7 @@ class EchoOptions:
     max_message_size: int = 16 * 1024 * 1024
     max_bytes_per_call: int = 48 * 1024 * 1024
     max_bytes: int = 192 * 1024 * 1024
+    max_incomplete: int = 80 * 1024 * 1024
     connect_timeout: float = 30.0
     idle_timeout: float = 300.0
     close_timeout: float = 1.0
@@ -103,7 +107,7 @@ class EchoPeer:
         self._services = dict(services or {})
         self._sessions: dict[str, EchoSession] = {}
         self._giving_way: set[EchoSession] = set()  # no longer counted, but not closed yet
-        self.budget = EchoBudget(self.options.max_bytes_per_call, self.options.max_bytes, self._settle)
+        self.budget = EchoBudget(self.options, self._settle)
         self._closed = False
 
     @property
@@ -184,15 +188,18 @@ class EchoPeer:
 class EchoBudget:
     """Counts the bytes that wait on their way back to callers, for each call and for all together.
 
+    Attributes:
+        incomplete: Counts the bytes of messages whose ends have not arrived.
+
     Args:
-        per_call: Bytes of one call.
-        total: Bytes of all calls.
+        options: The bounds.
         settle: Makes every call count its bytes again, because some may have been sent meanwhile.
     """
 
-    def __init__(self, per_call: int, total: int, settle: Callable[[], None]) -> None:
-        self._per_call = per_call
-        self._limit = total
+    def __init__(self, options: EchoOptions, settle: Callable[[], None]) -> None:
+        self.incomplete = ReceiveBudget(options.max_incomplete)
+        self._per_call = options.max_bytes_per_call
+        self._limit = options.max_bytes
         self._settle = settle
         self._of_call: Counter[str] = Counter()
 
@@ -251,6 +258,7 @@ class EchoSession:
             replace(
                 base,
                 maxMessageSize=options.max_message_size,
+                receiveBudget=budget.incomplete,
                 # The caller may open half of them. Those above `max_channels` are closed, and some may be closing.
                 maxChannels=min(4 * options.max_channels, 65535),
                 closeTimeout=options.close_timeout,

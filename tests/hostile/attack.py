@@ -19,6 +19,7 @@ import aiohttp
 
 from datachan import RTCPeerConnection
 from datachan.dcep.control_messages import OpenMessage
+from datachan.dtls.errors import DtlsError
 from datachan.sctp import SctpError
 from datachan.sctp.rx.interleaved import InterleavedReassembly
 from datachan.sctp.rx.reassembly import ReassemblyQueue
@@ -28,7 +29,7 @@ from tests.fuzz.server import HERE, Process, Server, calling, check_honest, else
 from tests.hostile import attack_page, attack_sockets
 from tests.hostile.test_engine_work import ALL_AT_ONCE, Victim
 from tests.hostile.test_signaling_members import silent_member
-from tests.scenario.sctp_pair import changed
+from tests.scenario.sctp_pair import changed, packet
 from tests.sim.steps import count_steps
 from tests.unit.test_ice_agent import PASSWORD
 
@@ -188,9 +189,36 @@ async def members_that_never_read(server: Server) -> str:
     return f"210 members in 30 rooms, {sent:,} messages of 30 kB"
 
 
+async def messages_without_an_end(server: Server) -> str:
+    """Begin 20 messages in each of 16 calls, send 1.6 MB of each, and never end them."""
+    ended = 0
+
+    async def begin() -> None:
+        nonlocal ended
+        async with calling(server, ["chat"]) as (pc, _, _, _):
+            stack = pc._transport.stack
+            outstanding, tag = stack.association._core.tcb.sender.outstanding, stack.association.peer_tag
+            for number in range(2150):
+                tsn = outstanding.next_tsn
+                outstanding.next_tsn += 1
+                stream, part = 2 + 2 * (number % 20), number // 20
+                chunk = IDataChunk(tsn & 0xFFFFFFFF, stream, 0, part or 51, bytes(15_000), False, part == 0, False)
+                with contextlib.suppress(DtlsError):
+                    stack.dtls.send_messages([packet(tag, chunk)])
+                pc._transport.wake()
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(1.0)
+            ended += pc.connectionState != "connected"
+
+    for _ in range(4):
+        await asyncio.gather(*[begin() for _ in range(4)])
+    return f"16 calls, 4 at a time, of 20 messages of 1.6 MB each; {ended} calls ended"
+
+
 ATTACKS: dict[str, Callable[[Server], Awaitable[str]]] = {
     "silent TCP connections": silent_connections,
     "echoes that are never read": unread_echoes,
+    "messages without an end": messages_without_an_end,
     "offers of one file name": offers_of_one_name,
     "DATA_CHANNEL_OPENs": channel_flood,
     "calls that never connect": calls_that_never_connect,

@@ -208,6 +208,8 @@ def finish_batch(core: Core, now: float) -> None:
         return
     reconfiguration.perform_deferred(core, tcb)
     tcb.tracker.finish_batch(now, core.options.sack_delay)
+    if tcb.reassembly.buffered != core.held and not core.count_held(tcb.reassembly.buffered):
+        core.abort(causes.out_of_resource(), "the incomplete messages of all associations take too much memory")
 
 
 # -- chunks ------------------------------------------------------------------------------------------------------------
