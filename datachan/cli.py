@@ -329,9 +329,13 @@ def _cannot(error: Exception) -> int:
 
 
 def _announce(address: str, host: str) -> None:
+    from datachan.serve import addresses_for_others
     from datachan.signaling.origins import is_loopback
 
-    print(f"datachan is ready: {address}\nPress Ctrl+C to stop.", flush=True)
+    print(f"datachan is ready: {address}")
+    for other in addresses_for_others(host, address):
+        print(f"from other machines: {other}")
+    print("Press Ctrl+C to stop.", flush=True)
     if not is_loopback(host):
         print("This is http, which others on the network can read and change: put an https proxy in front of it.")
 

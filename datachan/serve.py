@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import ipaddress
 import logging
 import shutil
 import signal
@@ -13,10 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
+from datachan.ice.interfaces import host_addresses
 from datachan.log_rate import get_limited_logger
 from datachan.peer import RTCConfiguration, RTCDataChannel, RTCIceServer
 from datachan.signaling import EchoPeer, EchoSession, ServerOptions, SignalingServer
@@ -264,7 +267,27 @@ def _stop_on_signals() -> asyncio.Event:
 
 
 def _address(host: str, port: int) -> str:
-    name = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
-    if ":" in name and not name.startswith("["):
-        name = f"[{name}]"
-    return f"http://{name}:{port}/"
+    name = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://{_in_url(name)}:{port}/"
+
+
+def addresses_for_others(host: str, address: str) -> list[str]:
+    """Return the addresses that other machines can open; none if the server listens on one address only.
+
+    Args:
+        host: The address that the server listens on.
+        address: The address of the page on this machine.
+    """
+    if host not in {"", "0.0.0.0", "::"}:
+        return []
+    versions = {4} if host == "0.0.0.0" else {4, 6}
+    port = urlsplit(address).port
+    return [
+        f"http://{_in_url(one.address)}:{port}/"
+        for one in host_addresses()
+        if one.running and not one.kinds and ipaddress.ip_address(one.address).version in versions
+    ]
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host

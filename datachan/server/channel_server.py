@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
-from urllib.parse import urlsplit
 
 from datachan.log_rate import get_limited_logger
 from datachan.peer import InvalidStateError, RTCCertificate, RTCConfiguration
@@ -35,7 +34,7 @@ from datachan.server.options import ChannelServerOptions
 from datachan.server.session import Session
 from datachan.signaling.client_address import share_key
 from datachan.signaling.limits import KeyedLimiter
-from datachan.signaling.origins import is_loopback
+from datachan.signaling.origins import host_is_allowed, is_loopback, origin_is_allowed, wrong_host
 
 logger = get_limited_logger("datachan.server")
 
@@ -159,12 +158,8 @@ class ChannelServer:
         """
         allowed = self._allows_origin(request)
         try:
-            if not allowed:
-                raise Refusal(
-                    403,
-                    "wrong-origin",
-                    f"Pages of {request.headers.get('origin', '')[:100]} may not connect: add it to allowed_origins.",
-                )
+            if not host_is_allowed(request.host, self.options):
+                raise Refusal(421, "wrong-host", wrong_host(request.host, "allowed_origins"))
             response = await self._dispatch(request, read_body)
         except Refusal as refusal:
             self.counts.refused += 1
@@ -181,6 +176,9 @@ class ChannelServer:
     async def _dispatch(self, request: SignalingRequest, read_body: ReadBody) -> SignalingResponse:
         methods = _ENDPOINT_METHODS if request.session is None else _SESSION_METHODS
         if request.method == "OPTIONS":
+            if not self._allows_origin(request):
+                origin = request.headers["origin"][:100]
+                raise Refusal(403, "wrong-origin", f"Pages of {origin} may not connect: add it to allowed_origins.")
             return _options(methods)
         if request.method not in methods.split(", "):
             raise Refusal(405, "method", f"This resource has {methods}.", {"Allow": methods})
@@ -241,16 +239,13 @@ class ChannelServer:
     # -- who may connect -----------------------------------------------------------------------------------------------
 
     def _allows_origin(self, request: SignalingRequest) -> bool:
-        origin = request.headers.get("origin")
-        allowed = self.options.allowed_origins
-        if origin is None or "*" in allowed or origin.lower() in allowed:
-            return True
-        if request.headers.get("sec-fetch-site") == "same-origin":
-            return True  # browsers set it, pages cannot: a proxy may have changed the Host
-        try:
-            return bool(request.host) and urlsplit(origin).netloc.lower() == request.host
-        except ValueError:
-            return False
+        """Return whether the pages of this origin may connect, besides those of the server's own.
+
+        Browsers send no request to another origin before a preflight request (OPTIONS) has allowed it:
+        `application/sdp`, PATCH and DELETE all take one. So only its answer decides, and a proxy may change `Host`.
+        """
+        origin = request.headers.get("origin", "").lower()
+        return "*" in self.options.allowed_origins or origin_is_allowed(origin or None, request.host, self.options)
 
     def _check_rate(self, request: SignalingRequest) -> None:
         if self._draining:

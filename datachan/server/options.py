@@ -14,6 +14,8 @@ class ChannelServerOptions:
     Attributes:
         allowed_origins: Origins (`https://example.org`) whose pages may connect, besides pages of the server's own
             origin; "*" for all, which suits servers that authenticate with tokens.
+        loopback_only: Answer only requests whose Host is a loopback name or belongs to an allowed origin, so that no
+            page can reach a server on this machine by resolving its own name to it (DNS rebinding).
         trusted_proxies: Networks of the proxies whose `X-Forwarded-For` names the client.
         max_connections: Connections at the same time.
         max_connections_per_address: Connections of one address (IPv6: of one /64). Loopback addresses have no share.
@@ -35,6 +37,7 @@ class ChannelServerOptions:
     """
 
     allowed_origins: frozenset[str] = frozenset()
+    loopback_only: bool = False
     trusted_proxies: tuple[Network, ...] = ()
     max_connections: int = 4096
     max_connections_per_address: int = 64

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from ssl import SSLContext
 from types import TracebackType
@@ -69,6 +70,8 @@ class serve:  # noqa: N801 - a function for its users, like websockets.serve
         ssl: SSLContext | None = None,
         grace: float = 0.0,
     ) -> None:
+        # A server for this machine only must not be reached by foreign names that resolve to it.
+        options = replace(options or ChannelServerOptions(), loopback_only=is_loopback(host))
         self.channels = ChannelServer(handler, options=options, authenticate=authenticate, configuration=configuration)
         self._host, self._port, self._path, self._ssl, self._grace = host, port, path, ssl, grace
         proxies = self.channels.options.trusted_proxies

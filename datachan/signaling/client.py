@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from ssl import SSLContext
@@ -18,7 +19,7 @@ import aiohttp
 from datachan.log_rate import get_limited_logger
 from datachan.peer import InvalidAccessError, RTCConfiguration, RTCIceServer
 from datachan.signaling.host_resolver import HostResolver
-from datachan.signaling.origins import is_loopback
+from datachan.signaling.origins import PAGE_HEADER, is_loopback
 from datachan.signaling.room_messages import (
     DEFAULT_NAME,
     MAX_MESSAGE_SIZE,
@@ -74,7 +75,8 @@ class SignalingClient:
         room: The room's name: 1 to 64 letters, digits, `-` or `_`.
         name: The name that the other members see.
         timeout: Seconds within which the welcome must arrive.
-        reconnect: Join again whenever the connection breaks. The iteration then gives the new `Welcome`, and goes on.
+        reconnect: Join again whenever the connection breaks, with the same id. The iteration then gives the new
+            `Welcome`, and goes on.
         ssl: The TLS context for https; False accepts every certificate.
         headers: HTTP headers to send to the server, such as `Authorization`.
         proxy: The URL of an HTTP proxy. None uses HTTP_PROXY, HTTPS_PROXY and NO_PROXY, but none of them for loopback.
@@ -103,6 +105,7 @@ class SignalingClient:
         self._url = f"{base}/api/v1/rooms/{quote(room)}"
         self._config_url = f"{base}/config.json"
         self._name = name
+        self._secret = secrets.token_urlsafe(24)
         self._timeout = timeout
         self._reconnect = reconnect
         self._ssl = ssl
@@ -116,7 +119,7 @@ class SignalingClient:
 
     @property
     def id(self) -> str:
-        """The id that the server gave this connection."""
+        """The id of this client in the room."""
         return self._joined().id
 
     @property
@@ -224,7 +227,7 @@ class SignalingClient:
                 self._socket = await self._open_session().ws_connect(
                     self._url, heartbeat=20.0, max_msg_size=_MAX_WELCOME_SIZE, ssl=self._ssl, proxy=self._proxy
                 )
-                await self._socket.send_str(serialize_client_message(Join(self._name)))
+                await self._socket.send_str(serialize_client_message(Join(self._name, secret=self._secret)))
                 self._welcome = await self._receive_welcome()
         except TimeoutError as error:
             raise SignalingError(f"{self._url} did not answer within {self._timeout:g} seconds") from error
@@ -266,7 +269,9 @@ class SignalingClient:
         try:
             async with (
                 asyncio.timeout(_CONFIG_TIMEOUT),
-                self._open_session().get(self._config_url, ssl=self._ssl, proxy=self._proxy) as response,
+                self._open_session().get(
+                    self._config_url, headers={PAGE_HEADER: "program"}, ssl=self._ssl, proxy=self._proxy
+                ) as response,
             ):
                 body = bytearray()
                 async for piece in response.content.iter_any():

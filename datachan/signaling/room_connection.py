@@ -142,7 +142,14 @@ class RoomConnection:
                 raise BadMessage("already-joined", "You are in the room already.")
             self._rooms.relay(self._member, message)
         elif isinstance(message, Join):
-            self._member = self._rooms.join(room_name or "", message.name, self._enqueue, self._owner)
+            self._member = self._rooms.join(
+                room_name or "",
+                message.name,
+                self._enqueue,
+                self._owner,
+                secret=message.secret,
+                replaced=lambda: self.close(WSCloseCode.POLICY_VIOLATION, "joined again"),
+            )
         else:
             raise BadMessage("not-joined", "The first message must be `join`.")
 

@@ -1,7 +1,7 @@
 """Knows the messages between a signaling client and the server, and their JSON; knows no socket, room or peer.
 
 To the server                                        From the server
-    join       version, name                             welcome      version, id, room, capacity, peers
+    join       version, name, secret (optional)          welcome      version, id, room, capacity, peers
     offer      to, session, sdp                          peer-joined  peer
     answer     to, session, sdp                          peer-left    id
     candidate  to, session, candidate (null: the end)    offer, answer, candidate, bye with `from` instead of `to`
@@ -41,6 +41,7 @@ MAX_REASON_LENGTH: Final = 200
 DEFAULT_NAME: Final = "Guest"
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_SECRET: Final = re.compile(r"[A-Za-z0-9_-]{22,64}")
 _DROPPED_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _JOINERS: Final = frozenset("\u200c\u200d")
 
@@ -68,10 +69,11 @@ class PeerInfo:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """The first message of a client."""
+    """The first message of a client. A `secret` keeps the member's id the same when it joins again."""
 
     name: str = DEFAULT_NAME
     version: int = PROTOCOL_VERSION
+    secret: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +185,7 @@ def parse_client_message_untrusted(text: str) -> ClientMessage:
             raise BadMessage(
                 "unsupported-version", f"This server speaks version {PROTOCOL_VERSION} of the signaling protocol."
             )
-        return Join(name=clean_name(fields.get("name")))
+        return Join(clean_name(fields.get("name")), secret=_secret(fields.get("secret")))
     return _signal(fields, kind, "to")
 
 
@@ -271,6 +273,12 @@ def _identifier(fields: Mapping[str, object], key: str) -> str:
     return value
 
 
+def _secret(value: object) -> str | None:
+    if value is not None and not (isinstance(value, str) and _SECRET.fullmatch(value)):
+        raise BadMessage("bad-field", "`secret` must be 22 to 64 letters, digits, - or _, or be left out.")
+    return value
+
+
 def _sdp(fields: Mapping[str, object]) -> str:
     sdp = fields.get("sdp")
     # RFC 8866, 5: the v= line comes first, so any other beginning is not a session description.
@@ -340,7 +348,8 @@ def _peer(value: object) -> PeerInfo:
 def serialize_client_message(message: ClientMessage) -> str:
     """Return the JSON text of a message from a client to the server."""
     if isinstance(message, Join):
-        return _json({"type": "join", "version": message.version, "name": message.name})
+        fields: dict[str, object] = {"type": "join", "version": message.version, "name": message.name}
+        return _json(fields if message.secret is None else fields | {"secret": message.secret})
     return _json(_signal_fields(message, "to"))
 
 

@@ -6,6 +6,8 @@ the welcome receive a `PeerJoined` for the newcomer.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,13 +30,14 @@ SendMessage: TypeAlias = Callable[[ServerMessage], None]
 class Member:
     """One connection in one room."""
 
-    __slots__ = ("info", "room", "send")
+    __slots__ = ("info", "replaced", "room", "send")
 
-    def __init__(self, info: PeerInfo, room: str, send: SendMessage) -> None:
-        """Store the id and name, the room's name, and the callback that sends a message to this member."""
+    def __init__(self, info: PeerInfo, room: str, send: SendMessage, replaced: Callable[[], None]) -> None:
+        """Store the id and name, the room's name, and the callbacks for messages and for the member's replacement."""
         self.info = info
         self.room = room
         self.send = send
+        self.replaced = replaced
 
 
 class Rooms:
@@ -68,14 +71,27 @@ class Rooms:
         """The number of members of all rooms."""
         return sum(len(room) for room in self._rooms.values())
 
-    def join(self, room_name: str, name: str, send: SendMessage, owner: str = "") -> Member:
+    def join(
+        self,
+        room_name: str,
+        name: str,
+        send: SendMessage,
+        owner: str = "",
+        *,
+        secret: str | None = None,
+        replaced: Callable[[], None] = lambda: None,
+    ) -> Member:
         """Add a member to a room, send it the welcome, then notify the others.
+
+        A member that joins with the secret of another one is the same member on a new connection, and replaces it.
 
         Args:
             room_name: The room.
             name: The name that the others see.
             send: Called with each message for the member.
             owner: The key under which a new room is counted; empty not to count it.
+            secret: The member's secret. Its id follows from it, so it is the same after a restart of the server.
+            replaced: Called when the same member joins on another connection.
 
         Raises:
             BadMessage: `bad-room`, `no-more-rooms` or `room-full`.
@@ -85,11 +101,15 @@ class Rooms:
         room = self._rooms.get(room_name)
         if room is None:
             room = self._open(room_name, owner)
-        elif len(room) >= self._capacity:
+        member_id = self._new_id() if secret is None else id_of(secret, room_name)
+        before = room.pop(member_id, None)
+        if len(room) >= self._capacity:
             raise BadMessage("room-full", f"The room is full: it holds {self._capacity}. Choose another one.")
-        member = Member(PeerInfo(self._new_id(), name), room_name, send)
+        member = Member(PeerInfo(member_id, name), room_name, send, replaced)
         others = tuple(room.values())
-        room[member.info.id] = member
+        room[member_id] = member
+        if before is not None:
+            before.replaced()
         send(Welcome(member.info.id, room_name, self._capacity, tuple(other.info for other in others)))
         for other in others:
             other.send(PeerJoined(member.info))
@@ -137,3 +157,9 @@ class Rooms:
             self._owned[owner] -= 1
             if not self._owned[owner]:
                 del self._owned[owner]
+
+
+def id_of(secret: str, room_name: str) -> str:
+    """Return the id of the member with this secret in a room. The others see the id, and cannot find the secret."""
+    digest = hashlib.sha256(f"datachan member\n{room_name}\n{secret}".encode()).digest()
+    return base64.urlsafe_b64encode(digest[:9]).decode()

@@ -29,8 +29,9 @@ from datachan.signaling.client_address import client_address, share_key
 from datachan.signaling.door import Door
 from datachan.signaling.echo import EchoPeer
 from datachan.signaling.limits import KeyedLimiter
-from datachan.signaling.origins import host_is_allowed, is_loopback, origin_is_allowed
+from datachan.signaling.origins import PAGE_HEADER, host_is_allowed, is_loopback, origin_is_allowed, wrong_host
 from datachan.signaling.outbound_budget import OutboundBudget
+from datachan.signaling.page_tokens import PageTokens
 from datachan.signaling.room_connection import RoomConnection
 from datachan.signaling.room_messages import MAX_SDP_LENGTH, PROTOCOL_VERSION, BadMessage, is_room_name
 from datachan.signaling.rooms import Rooms
@@ -40,6 +41,7 @@ logger = get_limited_logger("datachan.signaling")
 
 _Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+_SHOWN_LENGTH: Final = 100
 _STATUS: Final = {"busy": 503, "too-many-offers": 429, "too-large": 413, "body-timeout": 408}
 
 
@@ -79,6 +81,7 @@ class SignalingServer:
         self._connections: set[RoomConnection] = set()
         self._connections_of: Counter[str] = Counter()
         self._offers = KeyedLimiter(self.options.offers_per_second, self.options.offer_burst)
+        self._tokens = PageTokens(secrets.token_bytes(32))
 
     def create_app(self) -> web.Application:
         """Return the application. It closes every WebSocket and every call when it shuts down."""
@@ -112,10 +115,14 @@ class SignalingServer:
         if not _is_text(request):
             return _refusal(400, "not-text", "The request has bytes that are not UTF-8.")
         if not host_is_allowed(request.host, self.options):
-            return _refusal(421, "wrong-host", "This server answers on this machine only: open http://127.0.0.1 here.")
-        origin = request.headers.get("Origin")
-        if not origin_is_allowed(origin, request.host, self.options):
-            return _refusal(403, "wrong-origin", "Pages of this origin may not use the server (see --allow-origin).")
+            return _refusal(421, "wrong-host", wrong_host(request.host, "--allow-origin"))
+        if not self._allows_page(request):
+            origin = request.headers.get("Origin", "")[:_SHOWN_LENGTH]
+            return _refusal(
+                403,
+                "wrong-origin",
+                f"Pages of {origin} may not use the server. To allow them, start it with --allow-origin {origin}.",
+            )
         try:
             return await handler(request)
         except BadMessage as error:
@@ -124,6 +131,19 @@ class SignalingServer:
             if error.status < 400:
                 raise
             return _refusal(error.status, "http", f"{error.reason}.", error.headers.get("Allow"))
+
+    def _allows_page(self, request: web.Request) -> bool:
+        """Return whether a request comes from a program or an allowed page.
+
+        A page of another origin cannot read what it gets, nor can it set `PAGE_HEADER` without asking first. WebSockets
+        have no such protection, and their pages no such header: they bring a token of /config.json instead.
+        """
+        if "Upgrade" not in request.headers:
+            if request.method in {"GET", "HEAD"} or PAGE_HEADER in request.headers:
+                return True
+        elif self._tokens.is_valid(request.query.get("token", ""), share_key(self._client(request)), self._clock()):
+            return True
+        return origin_is_allowed(request.headers.get("Origin"), request.host, self.options)
 
     # -- rooms ---------------------------------------------------------------------------------------------------------
 
@@ -183,7 +203,7 @@ class SignalingServer:
         return web.json_response(
             {"type": "answer", "sdp": answer.sdp, "session": answer.session},
             status=201,
-            headers={"Location": f"/api/v1/peers/echo/{answer.session}"},
+            headers={"Location": f"./echo/{answer.session}"},  # relative: a proxy may have changed the path
         )
 
     async def _serve_hang_up(self, request: web.Request) -> web.Response:
@@ -199,13 +219,19 @@ class SignalingServer:
     # -- configuration and health --------------------------------------------------------------------------------------
 
     async def _serve_config(self, request: web.Request) -> web.Response:
-        config = {
+        config: dict[str, object] = {
             "version": PROTOCOL_VERSION,
-            "iceServers": [server.to_json() for server in self.options.ice_servers],
-            "echo": None if self._echo is None else "/api/v1/peers/echo",
-            "rooms": "/api/v1/rooms/",
+            # Relative to this file: a proxy may serve all of it under a path of its own.
+            "echo": None if self._echo is None else "api/v1/peers/echo",
+            "rooms": "api/v1/rooms/",
             "roomCapacity": self.options.room_capacity,
         }
+        # Passwords go to pages and programs only, not to everything that follows a link.
+        if PAGE_HEADER in request.headers:
+            config["iceServers"] = [server.to_json() for server in self.options.ice_servers]
+            config["token"] = self._tokens.issue(share_key(self._client(request)), self._clock())
+        else:
+            config["iceServers"] = [{"urls": server.url} for server in self.options.ice_servers]
         return web.json_response(config, headers={"Cache-Control": "no-store"})
 
     async def _serve_health(self, request: web.Request) -> web.Response:

@@ -44,7 +44,7 @@ CHROMIUM_FLAGS = (
     "--disable-extensions",
     "--password-store=basic",
     # No name is looked up outside. Names of the local network still resolve.
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost, EXCLUDE *.local",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE 192.0.2.2, EXCLUDE localhost, EXCLUDE *.local",
     "--remote-debugging-port=0",
     "about:blank",
 )

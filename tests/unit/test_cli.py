@@ -13,7 +13,8 @@ import pytest
 
 import datachan
 from datachan.cli import build_parser, main
-from datachan.serve import ServeError, ServeOptions, serve
+from datachan.ice.interfaces import InterfaceAddress
+from datachan.serve import ServeError, ServeOptions, addresses_for_others, serve
 
 PATIENCE = 30.0
 
@@ -101,6 +102,27 @@ async def test_announces_its_address_serves_the_page_and_stops_on_a_signal(numbe
     assert b"<title>datachan</title>" in page
     assert b'"iceServers": []' in config
     assert (process.returncode, errors) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("host", "others"),
+    [
+        ("127.0.0.1", []),
+        ("0.0.0.0", ["http://192.0.2.7:80/"]),
+        ("::", ["http://192.0.2.7:80/", "http://[2001:db8::7]:80/"]),
+    ],
+)
+def test_prints_the_addresses_that_others_can_open(host, others, monkeypatch):
+    known = [
+        InterfaceAddress("127.0.0.1", "lo", frozenset({"loopback"})),
+        InterfaceAddress("192.0.2.7", "eth0"),
+        InterfaceAddress("172.17.0.1", "docker0", frozenset({"bridge"})),
+        InterfaceAddress("198.51.100.1", "eth1", running=False),
+        InterfaceAddress("2001:db8::7", "eth0"),
+        InterfaceAddress("fe80::1%eth0", "eth0", frozenset({"link-local"})),
+    ]
+    monkeypatch.setattr("datachan.serve.host_addresses", lambda: known)
+    assert addresses_for_others(host, "http://127.0.0.1:80/") == others
 
 
 def _fetch(address):

@@ -485,7 +485,7 @@ async def test_joins_again_when_the_server_comes_back(unused_port):
     async with listening(unused_port), asyncio.timeout(PATIENCE):
         welcome = await receiving
         assert isinstance(welcome, Welcome)
-        assert welcome.id == client.id != first
+        assert welcome.id == client.id == first
         assert client.peers == {}
         await client.__aexit__(None, None, None)
         assert await client.receive() is None  # left on purpose: no further attempt

@@ -14,7 +14,7 @@ from aiohttp import WSMsgType, web
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from datachan.signaling import ServerOptions, SignalingServer
+from datachan.signaling import IceServerOption, ServerOptions, SignalingServer
 from datachan.signaling.assets import page_folder
 from datachan.signaling.room_messages import MAX_MESSAGE_SIZE
 
@@ -404,3 +404,65 @@ def _examples(strategy: st.SearchStrategy[str], count: int) -> list[str]:
 
     collect()
     return found
+
+
+# -- behind a proxy that changes Host and path -------------------------------------------------------------------------
+
+
+async def test_passwords_and_tokens_are_for_the_page_and_programs_only():
+    turn = IceServerOption("turn:192.0.2.1", "ada", "secret")
+    async with running(ServerOptions(ice_servers=(turn,))) as service:
+        async with service.session.get(f"{service.url}/config.json") as response:
+            config = await response.json()
+            assert config["iceServers"] == [{"urls": "turn:192.0.2.1"}]
+            assert "token" not in config
+        async with service.session.get(f"{service.url}/config.json", headers={"X-Datachan": "page"}) as response:
+            config = await response.json()
+            assert config["iceServers"] == [turn.to_json()]
+        foreign = {"Origin": "https://behind.proxy"}
+        client = await service.connect(f"kitchen?token={config['token']}", headers=foreign)
+        assert (await client.join())["type"] == "welcome"
+        room = f"{service.url}/api/v1/rooms/kitchen?token=1.a"
+        async with service.session.get(room, headers=foreign | {"Upgrade": "websocket"}) as response:
+            assert response.status == 403
+
+
+async def test_refusals_name_the_option_that_is_missing():
+    async with running(ServerOptions(loopback_only=True)) as service:
+        async with service.session.get(service.url, headers={"Host": "robot.example"}) as response:
+            assert response.status == 421
+            assert "--allow-origin https://robot.example" in (await response.json())["error"]["message"]
+        headers = {"Origin": "https://robot.example"}
+        async with service.session.post(f"{service.url}/api/v1/peers/echo", headers=headers) as response:
+            assert response.status == 403
+            assert "--allow-origin https://robot.example" in (await response.json())["error"]["message"]
+
+
+# -- members that join again -------------------------------------------------------------------------------------------
+
+
+async def test_a_member_that_joins_again_with_its_secret_replaces_its_old_connection(service):
+    secret = "a" * 32
+    join = {"type": "join", "version": 1, "name": "Ada", "secret": secret}
+    grace = await service.joined("Grace")
+    first, second = await service.connect(), await service.connect()
+    await first.say(join)
+    known_as = (await first.receive())["id"]
+    assert (await grace.receive())["peer"]["id"] == known_as
+    closing = asyncio.create_task(first.receive_close())
+    await second.say(join)
+    welcome = await second.receive()
+    assert (welcome["id"], [peer["name"] for peer in welcome["peers"]]) == (known_as, ["Grace"])
+    assert (await grace.receive())["peer"]["id"] == known_as
+    assert secret not in known_as
+    assert await closing == 1008
+    await grace.say({"type": "bye", "to": known_as, "session": "s"})
+    assert (await second.receive())["type"] == "bye"
+    assert service.server.rooms.member_count == 2
+
+
+@pytest.mark.parametrize("secret", ["short", "a" * 65, "b d" * 10, 7])
+async def test_refuses_a_malformed_secret(service, secret):
+    client = await service.connect()
+    await client.say({"type": "join", "version": 1, "name": "Ada", "secret": secret})
+    assert (await client.receive())["code"] == "bad-field"

@@ -49,7 +49,7 @@ function join(name) {
   clearProblem();
   remember("name", $("name").value.trim());
   if (location.hash.slice(1) !== name) history.pushState(null, "", `#${name}`);
-  room = new RoomSocket(config.rooms, name, $("name").value.trim());
+  room = new RoomSocket(configure, name, $("name").value.trim());
   const joined = room;
   const during = (handler) => (event) => { if (room === joined) handler(event.detail); };
   room.addEventListener("welcome", during(welcomed));
@@ -77,13 +77,12 @@ function join(name) {
 
 function welcomed(welcome) {
   $("room-status").textContent = "";
-  // After the signaling connection broke, all ids are new and this page is the newcomer: start again.
-  for (const [id, link] of links) {
-    if (link.isEcho) continue;
-    link.hangUp("The connection was set up again.");
-    removeLink(id);
+  // After the signaling connection broke, ids are the same and the calls go on: only who is not connected is called.
+  for (const peer of welcome.peers) {
+    const link = addLink(peer);
+    link.gone = false;
+    if (!link.isUp) link.call();
   }
-  for (const peer of welcome.peers) addLink(peer).call();
   refresh();
 }
 
@@ -399,15 +398,22 @@ function addressChanged() {
   if (room === null && (links.size === 0 || name !== null)) showStart();
 }
 
+/** Fetch the configuration, which has a fresh token for the WebSocket of the room. */
+async function configure() {
+  const response = await fetch("config.json", { headers: { "X-Datachan": "page" } });
+  const body = await response.json().catch(() => ({}));
+  if (!response.ok) throw Object.assign(new Error(String(response.status)), { sentence: body.error?.message });
+  config = body;
+  return config;
+}
+
 async function start() {
   wire();
   showStart();
   try {
-    const response = await fetch("config.json");
-    if (!response.ok) throw new Error(String(response.status));
-    config = await response.json();
-  } catch {
-    showProblem("The server does not answer. Start it with `datachan serve`, then reload this page.");
+    await configure();
+  } catch (error) {
+    showProblem(error.sentence ?? "The server does not answer. Start it with `datachan serve`, then reload this page.");
     return;
   }
   $("call-start").disabled = config.echo === null;

@@ -133,6 +133,11 @@ export class PeerLink extends EventTarget {
     if (message.session === this.#session && this.state === "connecting") this.#fail(message.message);
   }
 
+  /** Whether the call lasts, at the moment perhaps without packets. */
+  get isUp() {
+    return this.state === "connected" || this.state === "interrupted";
+  }
+
   hangUp(reason = "You hung up.") {
     if (this.#pc === null) return;
     this.#signal({ type: "bye", reason: "" });
@@ -185,7 +190,7 @@ export class PeerLink extends EventTarget {
     try {
       response = await fetch(this.echoPath, {
         method: "POST",
-        headers: { "Content-Type": "application/json" },
+        headers: { "Content-Type": "application/json", "X-Datachan": "page" },
         body: JSON.stringify({ type: "offer", sdp: pc.localDescription.sdp }),
       });
     } catch {

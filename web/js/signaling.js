@@ -18,10 +18,11 @@ export class RoomSocket extends EventTarget {
   #left = false;
   #joined = false;
 
-  constructor(path, room, name) {
+  /** @param configure fetches the server's configuration: the path of the rooms, and a token for each connection */
+  constructor(configure, room, name) {
     super();
-    this.url = new URL(path + encodeURIComponent(room), location.href);
-    this.url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+    this.configure = configure;
+    this.secret = randomSecret();
     this.room = room;
     this.name = name;
     this.id = "";
@@ -29,7 +30,7 @@ export class RoomSocket extends EventTarget {
   }
 
   send(message) {
-    if (this.#joined && this.#socket.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
+    if (this.#joined && this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
   }
 
   leave() {
@@ -38,12 +39,23 @@ export class RoomSocket extends EventTarget {
     this.#socket?.close(1000);
   }
 
-  #connect() {
-    const socket = new WebSocket(this.url);
-    this.#socket = socket;
+  async #connect() {
     this.#joined = false;
+    let config;
+    try {
+      config = await this.configure();
+    } catch {
+      this.#lost();
+      return;
+    }
+    if (this.#left) return;
+    const url = new URL(config.rooms + encodeURIComponent(this.room), location.href.split("#")[0]);
+    url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+    url.searchParams.set("token", config.token);
+    const socket = new WebSocket(url);
+    this.#socket = socket;
     socket.addEventListener("open", () => {
-      socket.send(JSON.stringify({ type: "join", version: VERSION, name: this.name }));
+      socket.send(JSON.stringify({ type: "join", version: VERSION, name: this.name, secret: this.secret }));
     });
     socket.addEventListener("message", (event) => this.#receive(event.data));
     socket.addEventListener("close", () => this.#lost());
@@ -84,4 +96,9 @@ export class RoomSocket extends EventTarget {
   #dispatch(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
+}
+
+/** Return a secret by which the server gives this page the same id when it joins again. */
+function randomSecret() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(18)), (value) => value.toString(16).padStart(2, "0")).join("");
 }
