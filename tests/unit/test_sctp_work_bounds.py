@@ -13,7 +13,7 @@ import pytest
 from datachan.sctp.errors import BadPacket
 from datachan.sctp.events import Event, MessageReceived
 from datachan.sctp.rx.base import Reassembly
-from datachan.sctp.rx.interleaved import InterleavedReassembly
+from datachan.sctp.rx.interleaved import PARTIAL_PIECES, InterleavedReassembly
 from datachan.sctp.rx.reassembly import ReassemblyQueue
 from datachan.sctp.tx.flight import MAX_SUSPECTS, Flight
 from datachan.sctp.tx.outstanding import RENEGE_BUDGET, OutstandingData, split
@@ -77,7 +77,7 @@ def test_entries_for_one_stream_of_an_i_forward_tsn_cost_what_they_drop(unordere
     entries = [(1, unordered, n) for n in range(2040)]
     assert count_steps(lambda: reassembly.forward(9, entries, out)) < 2 * 2040 * STEPS_EACH
     reassembly.check_invariants()
-    assert reassembly.pieces == HELD - 2039
+    assert reassembly.pieces == (HELD - 2039) * (1 + PARTIAL_PIECES)
 
 
 def test_complete_messages_leave_no_memory_in_the_state_of_a_stream() -> None:
@@ -103,6 +103,28 @@ def test_complete_messages_leave_no_memory_in_the_state_of_a_stream() -> None:
     finally:
         tracemalloc.stop()
     assert after - before < 20_000
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("unordered", [False, True])
+def test_messages_that_are_begun_count_what_they_cost(unordered: bool, number: int) -> None:
+    """The fragments are the first or the second of 20,000 messages on one stream."""
+    reassembly = InterleavedReassembly(1 << 24, 1 << 21)
+    first = number == 1
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        hold(
+            reassembly,
+            (
+                IDataChunk(10 + n, 1, 1 + n, 51 if first else 1, two_bytes(n), unordered, first, False)
+                for n in range(20_000)
+            ),
+        )
+        held = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert held < 1.5 * reassembly.buffered
 
 
 @pytest.mark.parametrize("block", [1, 3000])

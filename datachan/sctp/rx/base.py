@@ -44,7 +44,8 @@ class Reassembly:
 
     Attributes:
         buffered: bytes held, overhead included.
-        pieces: the number of fragments and messages held, each with `OVERHEAD` in `buffered`.
+        pieces: the number of fragments and messages held, each with `OVERHEAD` in `buffered`. Where the record of an
+            incomplete message is large, it counts as pieces, too.
         max_message_size: the longest message accepted, 0 for no limit. Of a message delivered in parts, only the bytes
             held count.
         partial_delivery_point: the number of bytes from which an incomplete message is delivered in parts, when it is

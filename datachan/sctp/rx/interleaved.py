@@ -37,6 +37,9 @@ HORIZON: Final = 1 << 30
 """The largest distance of an unordered MID behind the newest of its stream. A sender has fewer than 2**31 messages in
 flight."""
 
+PARTIAL_PIECES: Final = 2
+"""An incomplete message counts as this many pieces besides its fragments, because its record is larger than theirs."""
+
 _MASK: Final = 0xFFFFFFFF
 
 
@@ -80,8 +83,8 @@ class Partial:
 
     @property
     def pieces(self) -> int:
-        """The number of fragments held."""
-        return len(self.parts) + len(self.early)
+        """The number of pieces that the message counts as."""
+        return len(self.parts) + len(self.early) + PARTIAL_PIECES
 
 
 class InterleavedStream(OrderedStream):
@@ -165,6 +168,7 @@ class InterleavedReassembly(Reassembly):
         """Create the record of an incomplete message, indexed so that skipping visits only what it drops."""
         unordered = chunk.unordered
         partial = stream.partials[chunk.mid << 1 | unordered] = Partial()
+        self._account(0, PARTIAL_PIECES)
         mids = self._mids.get(chunk.stream_id << 1 | unordered)
         if mids is None:
             mids = self._mids[chunk.stream_id << 1 | unordered] = []
