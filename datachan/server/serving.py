@@ -21,7 +21,7 @@ from datachan.signaling.client_address import belongs_to
 from datachan.signaling.door import ACCEPT_BACKLOG, Door, DoorOptions
 from datachan.signaling.origins import is_loopback
 
-CLIENT_FILES: Final = ("datachan.js",)
+CLIENT_FILES: Final = ("datachan.js", "patterns.js")
 _LINGERING_TIME: Final = 2.0
 _SHUTDOWN_TIMEOUT: Final = 3.0
 
@@ -36,7 +36,7 @@ class serve:  # noqa: N801 - a function for its users, like websockets.serve
         async with serve(handler, "127.0.0.1", 8080) as server:
             await server.wait()
 
-    It also serves the client for browsers as `/datachan.js`.
+    It also serves the client for browsers as `/datachan.js` and `/patterns.js`.
 
     Args:
         handler: A coroutine function that is called with each `Connection` once it is established.
