@@ -44,10 +44,24 @@ def safe_name(name: str) -> str:
     return _shorten(last)
 
 
-def _clean(component: str) -> str:
+def safe_component(component: str, *, hidden: bool) -> str:
+    r"""Turn one component of a path into a safe name, as `safe_name` does; `/` and `\` become `_`.
+
+    Args:
+        component: Any text.
+        hidden: Whether the name may begin with a dot, which hides a file.
+
+    Returns:
+        The name; empty if nothing is left, as of `..`.
+    """
+    cleaned = _clean(_SEPARATORS.sub("_", component[:_MAX_RAW_LENGTH]), hidden=hidden)
+    return _shorten(cleaned, hidden=hidden) if cleaned else ""
+
+
+def _clean(component: str, *, hidden: bool = False) -> str:
     text = unicodedata.normalize("NFC", printable(component))
     text = _NOT_PORTABLE.sub("_", text)
-    text = unicodedata.normalize("NFC", _trim(text))
+    text = unicodedata.normalize("NFC", _trim(text, hidden=hidden))
     if text.startswith("-"):
         text = "_" + text  # a command such as `rm *` would take the name for an option
     if _DEVICE.match(text):
@@ -55,24 +69,24 @@ def _clean(component: str) -> str:
     return text
 
 
-def _trim(text: str) -> str:
+def _trim(text: str, *, hidden: bool = False) -> str:
     # A leading dot hides a file, and `.` and `..` are folders; Windows removes trailing dots and spaces.
     start, end = 0, len(text)
-    while start < end and (text[start] == "." or text[start].isspace() or text[start] in _JOINERS):
+    while start < end and ((text[start] == "." and not hidden) or text[start].isspace() or text[start] in _JOINERS):
         start += 1
     while end > start and (text[end - 1] == "." or text[end - 1].isspace() or text[end - 1] in _JOINERS):
         end -= 1
     return text[start:end]
 
 
-def _shorten(name: str) -> str:
+def _shorten(name: str, *, hidden: bool = False) -> str:
     if len(name.encode()) <= MAX_NAME_BYTES:
         return name
     stem, dot, extension = name.rpartition(".")
     if not dot or not stem or len(extension.encode()) > _MAX_EXTENSION_BYTES:
-        return _trim(_cut(name, MAX_NAME_BYTES))
+        return _trim(_cut(name, MAX_NAME_BYTES), hidden=hidden)
     room = MAX_NAME_BYTES - len(extension.encode()) - 1
-    return f"{_trim(_cut(stem, room))}.{extension}"
+    return f"{_trim(_cut(stem, room), hidden=hidden)}.{extension}"
 
 
 def _cut(text: str, size: int) -> str:
