@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import datachan
+from datachan.cli_transfer import add_receive, add_send
 
 if TYPE_CHECKING:
     from datachan.signaling import IceServerOption
@@ -58,6 +59,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"datachan {datachan.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    add_send(commands, _add_ice_server)
+    add_receive(commands, _add_ice_server)
     _add_serve(commands)
     _add_decode(commands)
     _add_trace(commands)
