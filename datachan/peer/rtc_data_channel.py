@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from datachan.dcep.channel import Channel
+from datachan.dcep.errors import ChannelNotOpen
 
 from .errors import ArgumentError, InvalidStateError, MessageTooLargeError, RTCError
 from .event_target import EventHandler, EventTarget
@@ -185,7 +186,10 @@ class RTCDataChannel(EventTarget[Literal["open", "message", "bufferedamountlow",
         if not isinstance(data, bytes):
             data = _plain(data)
         size = _byte_size(data, self._host.max_message_size)
-        self._host.send(self._channel, data)
+        try:
+            self._host.send(self._channel, data)
+        except ChannelNotOpen as error:  # the peer has closed the channel, and the event is still to be handled
+            raise InvalidStateError(str(error)) from error
         self._buffered_amount += size
         self.messages_sent += 1
         self.bytes_sent += size

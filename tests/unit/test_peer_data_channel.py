@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from datachan.dcep.channel import Channel
+from datachan.dcep.errors import ChannelNotOpen
 from datachan.peer import ArgumentError, InvalidStateError, MessageTooLargeError, OperationError, RTCError
 from datachan.peer.rtc_data_channel import ManagedDataChannel
 from datachan.peer.unread_messages import UnreadMessages
@@ -30,6 +31,8 @@ class Host:
         self.failure: str | None = None
 
     def send(self, channel: Channel, data: str | bytes) -> None:
+        if self.failure is not None:
+            raise ChannelNotOpen(self.failure)
         self.sent.append(data)
         channel.buffered_amount += len(data if isinstance(data, bytes) else data.encode())
 
@@ -115,6 +118,17 @@ def test_text_counts_as_its_bytes_in_utf_8() -> None:
     assert pair.rtc.bufferedAmount == 12
     with pytest.raises(MessageTooLargeError):
         pair.rtc.send("世界你好!")
+
+
+def test_sending_on_a_channel_that_the_peer_has_just_closed_raises_invalid_state() -> None:
+    """The channel below is closing already, and the event that says so has not been handled."""
+    pair = Pair()
+    pair.host.failure = "the channel is closing"
+
+    with pytest.raises(InvalidStateError, match="the channel is closing"):
+        pair.rtc.send("late")
+
+    assert (pair.rtc.bufferedAmount, pair.rtc.messages_sent) == (0, 0)
 
 
 def test_a_message_above_the_limit_raises_and_the_channel_stays_usable() -> None:
