@@ -15,7 +15,8 @@ from datachan import InvalidStateError, RTCConfiguration, RTCIceServer, RTCPeerC
 
 
 async def call(url: str, lines: list[str], ice_servers: list[RTCIceServer]) -> None:
-    async with RTCPeerConnection(RTCConfiguration(ice_servers)) as pc, ClientSession(raise_for_status=True) as session:
+    configuration = RTCConfiguration(ice_servers, waitForCandidates=True)  # one offer, and no candidates after it
+    async with RTCPeerConnection(configuration) as pc, ClientSession(raise_for_status=True) as session:
         channel = pc.createDataChannel("echo")
         await pc.setLocalDescription(await pc.createOffer())
         async with session.post(url, json=pc.localDescription.toJSON()) as response:

@@ -38,7 +38,7 @@ async def echo(channel: datachan.RTCDataChannel) -> None:
 async def answer(request: web.Request, ice_servers: list[RTCIceServer]) -> web.Response:
     if request.content_type != "application/json":  # no page of another origin may send it
         raise web.HTTPUnsupportedMediaType
-    pc = RTCPeerConnection(RTCConfiguration(ice_servers))
+    pc = RTCPeerConnection(RTCConfiguration(ice_servers, waitForCandidates=True))
     pc.on("datachannel", echo)
     calls.add(pc)
 

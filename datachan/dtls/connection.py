@@ -244,8 +244,11 @@ class DtlsConnection:
         self._rearm(now)
 
     def hold_deadline(self, now: float) -> None:
-        """Stop the clock of the handshake timeout, because the transport cannot carry datagrams at the moment."""
-        if self._held_since is None:
+        """Stop the clock of the handshake timeout, because the transport cannot carry datagrams at the moment.
+
+        It goes on if the peer has sent an alert: such a peer stays silent because it has given up.
+        """
+        if self._held_since is None and not self._first_failure:
             self._held_since = now
 
     def release_deadline(self, now: float) -> None:

@@ -1,7 +1,7 @@
 """Gathers local candidates (RFC 8445, 5.1.1): which sockets to open, which servers to query, how long to wait.
 
-aioice asks one STUN and one TURN server, over IPv4. Here all configured servers are asked at once, over IPv4 and IPv6,
-with one deadline for all.
+All servers are queried at once, over IPv4 and IPv6, with one deadline for all. Nothing waits for them: each candidate
+is reported as it is found.
 """
 
 from __future__ import annotations
@@ -15,17 +15,16 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from aioice import Candidate, stun, turn
-from aioice.candidate import candidate_foundation, candidate_priority
-
-from datachan.ice.agent import Agent
 from datachan.ice.asyncio_link import AsyncioLink
 from datachan.ice.interfaces import usable_addresses
 from datachan.ice.link import DatagramLink, TransportAddress
-from datachan.ice.protocol import IceProtocol
-from datachan.ice.relay import RelayLink, TurnStreamClient, TurnUdpClient, connect_turn_stream, connect_turn_udp
-from datachan.ice.server_errors import Failure, IceServerError, NoAddressInFamily, server_errors
+from datachan.ice.runner import AgentRunner
+from datachan.ice.server_errors import Failure, IceServerError, NoAddressInFamily, ServerError, server_errors
 from datachan.ice.servers import ServerAddress
+from datachan.ice.turn_link import TurnLink, open_turn_link
+from datachan.ice_agent import HOST, RELAY, SRFLX, Base, LocalCandidate, make_candidate
+from datachan.ice_agent.candidates import DISCARD_PORT
+from datachan.ice_agent.server_queries import Mapped, QueryFailed
 from datachan.log_rate import get_limited_logger
 from datachan.name_lookup import look_up
 from datachan.udp import UdpSocket, has_reader_support
@@ -33,16 +32,14 @@ from datachan.udp import UdpSocket, has_reader_support
 logger = get_limited_logger("datachan.ice")
 
 LOOPBACK_ADDRESSES: Final = ("127.0.0.1", "::1")
-_COMPONENT: Final = 1
 _RECEIVE_BUFFER: Final = 4 << 20
 _SEND_BUFFER: Final = 1 << 20
-_LARGEST_LOCAL_PREFERENCE: Final = 65535
 
 Questions = list[tuple[Coroutine[Any, Any, None], TransportAddress | None]]
 
 
 class Gatherer:
-    """Gathers the candidates of one agent, once.
+    """Gathers the candidates of one agent, and later those of addresses that appear.
 
     Args:
         servers: the servers to query; all of them are queried.
@@ -58,6 +55,7 @@ class Gatherer:
 
     Attributes:
         problems: one clause for each failure.
+        hosts: the bases of the host candidates, best first.
     """
 
     def __init__(
@@ -71,7 +69,7 @@ class Gatherer:
         ports: tuple[int, int] | None,
         fast_path: bool,
         timeout: float,
-        on_candidate: Callable[[Candidate, ServerAddress | None], None],
+        on_candidate: Callable[[LocalCandidate, ServerAddress | None], None],
         on_server_error: Callable[[IceServerError], None],
     ) -> None:
         self._servers = servers
@@ -84,29 +82,47 @@ class Gatherer:
         self._timeout = timeout
         self._on_candidate = on_candidate
         self._on_server_error = on_server_error
-        self._hosts: list[IceProtocol] = []
-        self._found: list[Candidate] = []
+        self._waiting: dict[tuple[Base, TransportAddress], asyncio.Future[TransportAddress]] = {}
+        self._found: set[tuple[str, str, int, Base]] = set()
+        self._rank = 0
+        self.hosts: list[Base] = []
         self.problems: list[str] = []
 
-    async def open_hosts(self, agent: Agent, _: list[str]) -> list[Candidate]:
-        """Open the sockets of the host candidates and return the candidates; checks may begin with them."""
+    async def open_hosts(self, runner: AgentRunner) -> None:
+        """Open the sockets of the host candidates, and report the candidates; checks may begin with them."""
         if not self._relay_only:
-            addresses = self._addresses()
-            for index, address in enumerate(addresses):
-                protocol = await self._open_host(agent, address, _LARGEST_LOCAL_PREFERENCE - index)
-                if protocol is not None:
-                    self._hosts.append(protocol)
-        return self._found[:]
+            for address in self._addresses():
+                await self._open_host(runner, address)
 
-    async def ask_servers(self, agent: Agent) -> None:
+    async def ask_servers(self, runner: AgentRunner) -> None:
         """Query all servers at once for more candidates, until the deadline."""
-        tasks = [asyncio.create_task(self._ask(server, asked)) for server, asked in self._questions(agent)]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await self._ask_all(self._questions(runner, self.hosts, relays=True))
+
+    async def open_more(self, runner: AgentRunner, addresses: Sequence[str]) -> None:
+        """Open sockets on addresses that have appeared, and query the servers from there.
+
+        Addresses that the application has not chosen stay unused.
+        """
+        if self._relay_only or self._host_addresses is not None:
+            return
+        usable = [one.address for one in usable_addresses().addresses]
+        opened = [await self._open_host(runner, address) for address in usable if address in addresses]
+        await self._ask_all(self._questions(runner, [base for base in opened if base is not None], relays=False))
+
+    def handle_query_event(self, event: Mapped | QueryFailed) -> None:
+        """Take the answer of a STUN server to a query, or its failure."""
+        future = self._waiting.get((event.base, event.server))
+        if future is None or future.done():
+            return
+        if isinstance(event, Mapped):
+            future.set_result(event.address)
+        else:
+            future.set_exception(ServerError(event.code, event.reason))
+
+    def forget(self, base: Base) -> None:
+        """Forget a host whose socket is closed."""
+        if base in self.hosts:
+            self.hosts.remove(base)
 
     def _addresses(self) -> list[str]:
         if self._host_addresses is not None:
@@ -125,7 +141,7 @@ class Gatherer:
 
     # host candidates
 
-    async def _open_host(self, agent: Agent, address: str, preference: int) -> IceProtocol | None:
+    async def _open_host(self, runner: AgentRunner, address: str) -> Base | None:
         try:
             link = await self._bind(address)
         except OSError as error:
@@ -135,13 +151,12 @@ class Gatherer:
             self.problems.append(f"could not bind {address} ({reason})")
             logger.warning("%s", self.problems[-1])
             return None
-        protocol = agent.make_protocol()
-        protocol.attach(link)
-        bound = link.local_address
-        protocol.local_candidate = self._candidate("host", (bound[0], bound[1]), bound[0], preference)
-        agent.add_protocol(protocol)
-        self._add(protocol.local_candidate)
-        return protocol
+        base = Base(address, link.local_address[1])
+        runner.add_link(base, link)
+        self.hosts.append(base)
+        self._add(make_candidate(HOST, (base.address, base.port), base, rank=self._rank))
+        self._rank += 1
+        return base
 
     async def _bind(self, address: str) -> DatagramLink:
         """Open a socket on one of the ports. Raises OSError when none of them is free."""
@@ -161,23 +176,27 @@ class Gatherer:
 
     # servers
 
-    def _questions(self, agent: Agent) -> Iterator[tuple[ServerAddress, Questions]]:
+    def _questions(
+        self, runner: AgentRunner, hosts: Sequence[Base], *, relays: bool
+    ) -> Iterator[tuple[ServerAddress, Questions]]:
         """Yield each server and its queries, each with the local address of the candidate that sends it."""
-        preference = _LARGEST_LOCAL_PREFERENCE
-        for server in self._servers:
+        for rank, server in enumerate(self._servers):
             if server.is_turn:
-                yield server, [(self._relay(agent, server, preference), None)]
-                preference -= 1
+                if relays:
+                    yield server, [(self._relay(runner, server, rank), None)]
             elif server.secure:
                 self.problems.append(f"{server.url}: STUN over TLS yields no UDP candidate")
-            elif not self._relay_only and self._hosts:
-                yield (
-                    server,
-                    [
-                        (self._reflexive(host, server, preference - index), _base(host))
-                        for index, host in enumerate(self._hosts)
-                    ],
-                )
+            elif not self._relay_only and hosts:
+                yield server, [(self._reflexive(runner, base, server), (base.address, base.port)) for base in hosts]
+
+    async def _ask_all(self, questions: Iterator[tuple[ServerAddress, Questions]]) -> None:
+        tasks = [asyncio.create_task(self._ask(server, asked)) for server, asked in questions]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _ask(self, server: ServerAddress, questions: Questions) -> None:
         """Query one server until the deadline, and report a failure."""
@@ -208,71 +227,62 @@ class Gatherer:
             self.problems.append(f"{server.url}: {text}{share}")
             logger.info("%s", self.problems[-1])
 
-    async def _reflexive(self, host: IceProtocol, server: ServerAddress, preference: int) -> None:
+    async def _reflexive(self, runner: AgentRunner, base: Base, server: ServerAddress) -> None:
         """Query a STUN server for the public address of one of our sockets."""
-        base = host.local_candidate
-        addresses = await _resolve(server.host, server.port, _family(base.host))
+        addresses = await _resolve(server.host, server.port, _family(base.address))
         if not addresses:
             raise NoAddressInFamily("the name has no address of our sockets' families")
-        request = stun.Message(message_method=stun.Method.BINDING, message_class=stun.Class.REQUEST)
-        response, _ = await host.request(request, addresses[0])
-        mapped: TransportAddress = response.attributes["XOR-MAPPED-ADDRESS"]
+        key = (base, addresses[0])
+        if key in self._waiting:  # two URLs name one server
+            await asyncio.wait([self._waiting[key]])
+            self._waiting[key].result()
+            return
+        self._waiting[key] = asyncio.get_running_loop().create_future()
+        runner.queries.ask(base, addresses[0], runner.now)
+        runner.run()
+        mapped = await self._waiting[key]
         # RFC 8445, 5.1.3: "A candidate is redundant if and only if its transport address and base equal those of
         # another candidate."
-        if mapped != (base.host, base.port):
-            self._add(self._candidate("srflx", mapped, base.host, preference, related=(base.host, base.port)), server)
+        ours = (base.address, base.port)
+        if mapped != ours:
+            self._add(make_candidate(SRFLX, mapped, base, rank=self.hosts.index(base), related=ours), server)
 
-    async def _relay(self, agent: Agent, server: ServerAddress, preference: int) -> None:
+    async def _relay(self, runner: AgentRunner, server: ServerAddress, rank: int) -> None:
         """Request an allocation from a TURN server, and add its candidate."""
-        link = await self._connect_relay(server)
-        await link.allocate()
-        relayed = (link.local_address[0], link.local_address[1])
-        related = link.mapped_address
-        if self._relay_only:
-            # RFC 8839, 5.1: to hide its address, an agent uses the unspecified address and port 9.
-            related = ("::" if ":" in relayed[0] else "0.0.0.0", 9)
-        protocol = agent.make_protocol()
-        protocol.attach_relay(link)
-        protocol.local_candidate = self._candidate("relay", relayed, relayed[0], preference, related=related)
-        agent.add_protocol(protocol)
-        self._add(protocol.local_candidate, server)
-
-    async def _connect_relay(self, server: ServerAddress) -> RelayLink:
-        """Connect to a TURN server. Raises OSError."""
-        name = (server.host, server.port)
         addresses = await _resolve(server.host, server.port, socket.AF_UNSPEC)
         if not addresses:
             raise OSError("the name has no address")
-        if server.transport == "tcp":
-            stream = TurnStreamClient(name, server.username, server.credential, turn.DEFAULT_ALLOCATION_LIFETIME, 0)
-            tls_name = server.host if server.secure else None
-            return RelayLink(stream, await connect_turn_stream(addresses, stream, tls_name=tls_name))
-        client = TurnUdpClient(addresses[0], server.username, server.credential, turn.DEFAULT_ALLOCATION_LIFETIME, 0)
         fast = self._fast_path and has_reader_support(asyncio.get_running_loop())
-        return RelayLink(client, await connect_turn_udp(addresses[0], client, fast_path=fast))
+        self._use_relay(runner, server, rank, await open_turn_link(server, addresses, fast_path=fast))
+
+    def _use_relay(self, runner: AgentRunner, server: ServerAddress, rank: int, link: TurnLink) -> None:
+        """Add the link and the candidate of an allocation."""
+        relayed = link.relayed_address
+        base = Base(*relayed, relayed=True)
+        related = link.mapped_address
+        if self._relay_only:
+            # RFC 8839, 5.1: to hide its address, an agent uses the unspecified address and port 9.
+            related = ("::" if ":" in relayed[0] else "0.0.0.0", DISCARD_PORT)
+
+        def replaced(_: TransportAddress) -> None:
+            runner.remove_link(base)
+            self._use_relay(runner, server, rank, link)
+
+        def ended(_: int, reason: str) -> None:
+            logger.info("%s: the allocation is lost (%s)", server.url, reason)
+            runner.remove_link(base)
+
+        link.on_relayed, link.on_ended = replaced, ended
+        runner.add_link(base, link)
+        self._add(make_candidate(RELAY, relayed, base, rank=rank, related=related, server=server.url), server)
 
     # candidates
 
-    @staticmethod
-    def _candidate(
-        kind: str, address: TransportAddress, base: str, preference: int, related: TransportAddress | None = None
-    ) -> Candidate:
-        return Candidate(
-            foundation=candidate_foundation(kind, "udp", base),
-            component=_COMPONENT,
-            transport="udp",
-            priority=candidate_priority(_COMPONENT, kind, preference),
-            host=address[0],
-            port=address[1],
-            type=kind,
-            related_address=related[0] if related else None,
-            related_port=related[1] if related else None,
-        )
-
-    def _add(self, candidate: Candidate, server: ServerAddress | None = None) -> None:
-        known = {(other.type, other.host, other.port, other.related_address) for other in self._found}
-        if (candidate.type, candidate.host, candidate.port, candidate.related_address) not in known:
-            self._found.append(candidate)
+    def _add(self, candidate: LocalCandidate, server: ServerAddress | None = None) -> None:
+        signaled = candidate.candidate
+        key = (signaled.type, signaled.address, signaled.port, candidate.base)
+        if key not in self._found:
+            self._found.add(key)
             self._on_candidate(candidate, server)
 
 
@@ -281,10 +291,6 @@ def _in_random_turn(ports: tuple[int, int]) -> list[int]:
     first, last = ports
     start = random.randint(first, last)
     return [*range(start, last + 1), *range(first, start)]
-
-
-def _base(host: IceProtocol) -> TransportAddress:
-    return host.local_candidate.host, host.local_candidate.port
 
 
 def _family(address: str) -> int:

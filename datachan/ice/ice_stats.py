@@ -23,7 +23,7 @@ class CandidatePairStats:
     """RTCIceCandidatePairStats for one pair.
 
     Attributes:
-        state: one of frozen, waiting, in-progress, succeeded, failed.
+        state: one of waiting, in-progress, succeeded, failed; no pair is ever frozen.
         current_round_trip_time: of the latest check that was answered, in seconds; None before the first.
     """
 
@@ -67,31 +67,6 @@ class IceStats:
     local_candidates: tuple[IceCandidate, ...]
     remote_candidates: tuple[IceCandidate, ...]
     pairs: tuple[CandidatePairStats, ...]
-
-
-@dataclass
-class IncomingChecks:
-    """The checks that the peer has sent from one address to one of our sockets, and our responses."""
-
-    requests: int = 0
-    responses: int = 0
-
-
-@dataclass
-class PairCounters:
-    """The counters of one pair; times in seconds."""
-
-    requests_sent: int = 0
-    responses_received: int = 0
-    consent_requests_sent: int = 0
-    total_round_trip_time: float = 0.0
-    current_round_trip_time: float | None = None
-
-    def count_answer(self, round_trip_time: float) -> None:
-        """Count one answer and its round trip."""
-        self.responses_received += 1
-        self.total_round_trip_time += round_trip_time
-        self.current_round_trip_time = round_trip_time
 
 
 @dataclass

@@ -1,41 +1,58 @@
-"""An ICE transport over aioice: finds a path to the peer and keeps it alive; it does not know what the path carries.
+"""An ICE transport: finds a path to the peer and keeps it alive; it does not know what the path carries.
+
+`datachan.ice_agent` decides; here are the sockets, allocations and timers that it needs, and the states of W3C.
 
 When it gives up. The mDNS names of a browser may not resolve yet (Firefox answers for its names only once it has our
 answer) or never, and a peer without candidates may still reach us. End-of-candidates says nothing about that. So the
 end of the peer's candidates does not end the checks. Only `patience` does, counted from `start` or from the latest
 candidate of the peer, and only while no pair is selected. Its default is the 39.5 seconds of RFC 8863.
 
-How long it takes. Host candidates exist at once, and checks begin with them. Servers are asked meanwhile: each takes a
-round trip, all together at most `gather_timeout`; a relayed candidate joins the checks. aioice starts a check every
-20 ms, the first at once, and answers the peer's checks with its own. With reachable host candidates, a pair is selected
-within two round trips of the later `start`. COMPLETED follows CONNECTED within 20 ms; nothing waits for it.
+FAILED is not the end. Checks of the peer are answered as long as the transport is open, and our own go on for a minute.
+When one is answered, the transport is CONNECTED again.
+
+How long it takes. Host candidates exist at once, and checks begin with the first of them and the first of the peer's.
+Servers are asked meanwhile, and hold up nothing. With reachable candidates, a pair is selected within two round trips
+of the later `start`. COMPLETED follows once the pair is nominated and no better one is being checked.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Final, cast
+from typing import Final
 
-from aioice import Candidate
-from aioice.ice import CandidatePair
-
-from datachan.ice.agent import MAX_REMOTE_CANDIDATES, Agent
-from datachan.ice.conversion import from_aioice, to_aioice
+from datachan.ice.address_watch import AddressWatch, watch_addresses
 from datachan.ice.gathering import Gatherer
 from datachan.ice.ice_states import IceError, IceState
 from datachan.ice.ice_stats import IceStats, SelectedPair, Traffic
-from datachan.ice.link import SelectedLink
+from datachan.ice.link import DatagramLink, SelectedLink
 from datachan.ice.mdns import is_mdns_name
-from datachan.ice.protocol import IceProtocol
 from datachan.ice.reports import describe_kinds, pair_stats, selected_pair
 from datachan.ice.resolver import MdnsResolver, shared_resolver
+from datachan.ice.runner import AgentRunner
 from datachan.ice.server_errors import IceServerError
 from datachan.ice.servers import IceServer, ServerAddress, server_addresses
+from datachan.ice.turn_link import TurnLink
+from datachan.ice_agent import (
+    AgentEvent,
+    AgentOptions,
+    CandidatePair,
+    ChecksDone,
+    Credentials,
+    IceAgent,
+    LocalCandidate,
+    PairSelected,
+    PathLost,
+    PeerAlive,
+    PeerHeard,
+    PeerSilent,
+    RemoteParameters,
+)
 from datachan.sdp import IceCandidate
 
 _ICE_CHARS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -44,6 +61,8 @@ _USERNAME_FRAGMENT_LENGTH: Final = 8
 _PASSWORD_LENGTH: Final = 24
 # Datagrams kept until there is a receiver: enough for a DTLS flight and its retransmissions.
 _MAX_EARLY_DATAGRAMS: Final = 256
+# Candidates of the peer that are kept, usable or not.
+MAX_REMOTE_CANDIDATES: Final = 100
 
 
 class IceTransport:
@@ -64,6 +83,7 @@ class IceTransport:
         gather_timeout: the limit for all STUN and TURN servers together, in seconds.
         patience: seconds from `start` (or the latest remote candidate) until ICE gives up (RFC 8863).
         mdns: resolves the peer's .local names; None uses one that all transports of the event loop share.
+        agent_options: the times and bounds of the agent.
 
     Attributes:
         on_state_change: called with each new state.
@@ -87,7 +107,7 @@ class IceTransport:
     _failure: str | None = None
     _gathering: asyncio.Task[None] | None = None
     _starting: asyncio.Task[None] | None = None
-    _connecting: asyncio.Task[None] | None = None
+    _watch: AddressWatch | None = None
     _closing: asyncio.Task[None] | None = None
     _deadline: asyncio.TimerHandle | None = None
     _resolver: MdnsResolver | None = None
@@ -110,6 +130,7 @@ class IceTransport:
         gather_timeout: float = 5.0,
         patience: float = 39.5,
         mdns: MdnsResolver | None = None,
+        agent_options: AgentOptions | None = None,
     ) -> None:
         self._configured = server_addresses(servers)
         self._gatherer = Gatherer(
@@ -124,58 +145,63 @@ class IceTransport:
             on_candidate=self._candidate_found,
             on_server_error=self._server_failed,
         )
-        self._agent = self._make_agent(controlling, relay_only)
+        self._credentials = Credentials(
+            _random_ice_chars(_USERNAME_FRAGMENT_LENGTH), _random_ice_chars(_PASSWORD_LENGTH)
+        )
+        self._options = AgentOptions() if agent_options is None else agent_options
+        self._agent = IceAgent(
+            credentials=self._credentials,
+            controlling=controlling,
+            entropy=os.urandom,
+            now=0.0,
+            options=self._options,
+        )
+        self._runner = AgentRunner(
+            self._agent,
+            on_event=self._agent_event,
+            on_query_event=self._gatherer.handle_query_event,
+            on_data=self._receive,
+            on_refused=self._count_refused,
+        )
+        self._remote: RemoteParameters | None = None
         self._patience = patience
         self._mdns = mdns
         self._relay_only = relay_only
+        self._watches_addresses = host_addresses is None and not relay_only
         self._selected_or_over = asyncio.Event()
         self._can_check = asyncio.Event()  # set when there is a local candidate, or gathering has ended
+        self._hosts_known = asyncio.Event()
         self._local_candidates: list[IceCandidate] = []
         self._servers: dict[IceCandidate, ServerAddress] = {}
+        self._closed_links: list[DatagramLink] = []
+        self._adding: set[asyncio.Task[None]] = set()
         self._remote_candidates: list[IceCandidate] = []
         self._resolving: dict[str, asyncio.Task[None]] = {}
         self._early: deque[bytes] = deque(maxlen=_MAX_EARLY_DATAGRAMS)
         self._traffic = Traffic()
-
-    def _make_agent(self, controlling: bool, relay_only: bool) -> Agent:
-        agent = Agent(
-            controlling=controlling,
-            relay_only=relay_only,
-            username_fragment=_random_ice_chars(_USERNAME_FRAGMENT_LENGTH),
-            password=_random_ice_chars(_PASSWORD_LENGTH),
-            gather=self._gatherer.open_hosts,
-        )
-        agent.on_pair_selected = self._use_pair
-        agent.on_data = self._receive
-        agent.on_data_refused = self._count_refused
-        agent.on_liveness_change = self._change_liveness
-        agent.on_consent_renewed = self._report_peer_alive
-        agent.on_consent_lost = self._fail
-        agent.on_path_lost = self._lose_path
-        return agent
 
     # identity and state
 
     @property
     def username_fragment(self) -> str:
         """Our username fragment, for a=ice-ufrag."""
-        return self._agent.local_username
+        return self._credentials.username_fragment
 
     @property
     def password(self) -> str:
         """Our password, for a=ice-pwd."""
-        return self._agent.local_password
+        return self._credentials.password
 
     @property
     def is_controlling(self) -> bool:
         """Whether we are the controlling agent; a role conflict may change it."""
-        return self._agent.ice_controlling
+        return self._agent.controlling
 
     def set_controlling(self, controlling: bool) -> None:
         """Choose the role. Raises IceError after `start`."""
         if self._starting is not None:
             raise IceError("the role is fixed once the checks have started")
-        self._agent.ice_controlling = controlling
+        self._agent.set_controlling(controlling)
 
     @property
     def state(self) -> IceState:
@@ -188,6 +214,16 @@ class IceTransport:
         return self._failure
 
     # gathering
+
+    async def gather_hosts(self) -> None:
+        """Begin to gather, and return with the host candidates; the servers' candidates follow.
+
+        Without servers, gathering is complete then.
+        """
+        gathering = self._begin_gathering()
+        await self._hosts_known.wait()
+        if gathering.done():
+            await self.gather()
 
     async def gather(self) -> None:
         """Find the local candidates, within `gather_timeout`. A second call waits for the first."""
@@ -207,13 +243,18 @@ class IceTransport:
 
     async def _gather(self) -> None:
         try:
-            await self._agent.gather_candidates()  # the host candidates
+            await self._gatherer.open_hosts(self._runner)
             self._sockets_open = True
+            if self._watches_addresses:
+                self._watch = watch_addresses(self._addresses_changed)
             if self._local_candidates:
                 self._can_check.set()
-            await self._gatherer.ask_servers(self._agent)
+            if self._configured:
+                self._hosts_known.set()
+            await self._gatherer.ask_servers(self._runner)
         finally:
             self._can_check.set()
+            self._hosts_known.set()
         if self.on_local_candidate is not None:
             self.on_local_candidate(None)
 
@@ -225,15 +266,37 @@ class IceTransport:
         if self.on_server_error is not None:
             self.on_server_error(error)
 
-    def _candidate_found(self, candidate: Candidate, server: ServerAddress | None) -> None:
-        ours = from_aioice(candidate)
+    def _candidate_found(self, candidate: LocalCandidate, server: ServerAddress | None) -> None:
+        ours = candidate.candidate
         if server is not None:
             self._servers[ours] = server
-        self._local_candidates.append(ours)
-        if self._sockets_open:
-            self._can_check.set()
-        if self.on_local_candidate is not None:
-            self.on_local_candidate(ours)
+        link = self._runner.links.get(candidate.base)
+        if isinstance(link, TurnLink):
+            for remote in self._remote_candidates:
+                self._permit(link, remote)
+        if not self.gathered:
+            # Later ones cannot be signaled. The peer learns them from checks.
+            self._local_candidates.append(ours)
+            if self._sockets_open:
+                self._can_check.set()
+            if self.on_local_candidate is not None:
+                self.on_local_candidate(ours)
+        self._agent.add_local_candidate(candidate, self._runner.now)
+        self._runner.run()
+
+    def _addresses_changed(self, appeared: frozenset[str], vanished: frozenset[str]) -> None:
+        """Leave the addresses that have vanished, and try those that have appeared."""
+        for base in [base for base in self._gatherer.hosts if base.address in vanished]:
+            self._gatherer.forget(base)
+            link = self._runner.links.get(base)
+            self._runner.remove_link(base)
+            if link is not None:
+                link.close()
+                self._closed_links.append(link)
+        if appeared and self._closing is None:
+            task = asyncio.create_task(self._gatherer.open_more(self._runner, sorted(appeared)))
+            self._adding.add(task)
+            task.add_done_callback(self._adding.discard)
 
     def _peer_offers_loopback(self) -> bool:
         return any(_is_loopback(candidate.address) for candidate in self._remote_candidates)
@@ -263,13 +326,29 @@ class IceTransport:
     @property
     def remote_username_fragment(self) -> str | None:
         """The peer's username fragment; None before `set_remote`."""
-        return self._agent.remote_username
+        return None if self._remote is None else self._remote.credentials.username_fragment
 
-    def set_remote(self, username_fragment: str, password: str, *, lite: bool = False) -> None:
-        """Set the peer's a=ice-ufrag and a=ice-pwd, and whether its description has a=ice-lite."""
-        self._agent.remote_username = username_fragment
-        self._agent.remote_password = password
-        self._agent.remote_is_lite = lite
+    def set_remote(
+        self,
+        username_fragment: str,
+        password: str,
+        *,
+        lite: bool = False,
+        ice2: bool = False,
+        renomination: bool = False,
+    ) -> None:
+        """Set what the peer's description says about its agent, before `start`.
+
+        Args:
+            username_fragment: its a=ice-ufrag.
+            password: its a=ice-pwd.
+            lite: whether it has a=ice-lite.
+            ice2: whether its a=ice-options has "ice2".
+            renomination: whether its a=ice-options has "renomination".
+        """
+        self._remote = RemoteParameters(
+            credentials=Credentials(username_fragment, password), lite=lite, ice2=ice2, renomination=renomination
+        )
 
     def add_remote_candidate(self, candidate: IceCandidate | None) -> None:
         """Add a candidate of the peer, or None for end-of-candidates; no candidate raises an exception.
@@ -277,7 +356,7 @@ class IceTransport:
         Candidates we cannot use (TCP, other components, names that are not mDNS names) are listed and otherwise left.
         Needs a running event loop when the address is an mDNS name.
         """
-        if self._closing is not None or self._state is IceState.FAILED:
+        if self._closing is not None:
             return
         if candidate is None:
             self._remote_ended = True
@@ -293,7 +372,7 @@ class IceTransport:
             if not self._relay_only:
                 self._resolve(candidate)
         elif _is_address(candidate.address):
-            self._agent.add_resolved_candidate(to_aioice(candidate), candidate.address)
+            self._use_remote_candidate(candidate, candidate.address)
         self._extend_deadline()
 
     def _resolve(self, candidate: IceCandidate) -> None:
@@ -308,7 +387,26 @@ class IceTransport:
             address = await self._resolver.resolve(candidate.address)
         self._resolving.pop(f"{candidate.address} {candidate.port}", None)
         if address is not None and self._closing is None:
-            self._agent.add_resolved_candidate(to_aioice(candidate), address)
+            self._use_remote_candidate(candidate, address)
+
+    def _use_remote_candidate(self, candidate: IceCandidate, address: str) -> None:
+        if candidate.port == 0:
+            return
+        self._agent.add_remote_candidate(candidate, self._runner.now, address=address)
+        for link in self._runner.links.values():
+            if isinstance(link, TurnLink):
+                self._permit(link, candidate)
+        self._runner.run()
+
+    @staticmethod
+    def _permit(link: TurnLink, candidate: IceCandidate) -> None:
+        """Create the TURN permission for the peer's checks now, not only with our first check.
+
+        Without a permission the server drops the peer's first check, which is repeated later.
+        """
+        # draft-ietf-mmusic-mdns-ice-candidates, 3.3.2: the address behind a name must not be shown to the TURN server.
+        if candidate.usable and _is_address(candidate.address):
+            link.permit(candidate.address)
 
     # checking
 
@@ -319,7 +417,7 @@ class IceTransport:
         """
         if self._closing is not None:
             raise IceError("the ICE transport is closed")
-        if self._agent.remote_username is None:
+        if self._remote is None:
             raise IceError("the peer's username fragment and password are not set")
         if self._starting is None:
             self._starting = asyncio.create_task(self._start())
@@ -342,26 +440,18 @@ class IceTransport:
         self._extend_deadline()
         if self._resolver is not None and self._resolving:
             self._resolver.query_again()
-        self._connecting = asyncio.create_task(self._connect())
+        if self._remote is not None:
+            self._agent.set_remote(self._remote, self._runner.now)
+            self._runner.run()
 
     def _started(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail(f"gathering failed ({error!r})")
 
-    async def _connect(self) -> None:
-        try:
-            await self._agent.connect()
-        except ConnectionError:  # on close only, because the agent is not given an end of candidates
-            return
-        self._checks_finished = True
-        self._stop_resolving()
-        self._settle()
-
     def _extend_deadline(self) -> None:
         if self._state is not IceState.CHECKING:
             return
-        if self._deadline is not None:
-            self._deadline.cancel()
+        self._stop_deadline()
         self._deadline = asyncio.get_running_loop().call_later(self._patience, self._give_up)
 
     def _give_up(self) -> None:
@@ -382,14 +472,13 @@ class IceTransport:
         self._failure = f"{what}; {self._tried()}{advice}"
         self._close_link()
         self._stop_trying()
-        if self._connecting is not None:
-            self._connecting.cancel()
+        self._agent.give_up(self._runner.now)
         self._set_state(IceState.FAILED)
         self._selected_or_over.set()
 
     def _tried(self) -> str:
-        pairs = self._agent.pairs
-        answered = sum(1 for counters in pairs.values() if counters.responses_received)
+        pairs = [pair for pair in self._agent.pairs if pair.requests_sent]
+        answered = sum(1 for pair in pairs if pair.responses_received)
         parts = [
             f"local candidates: {describe_kinds(self._local_candidates)}",
             f"remote candidates: {describe_kinds(self._remote_candidates)}",
@@ -424,15 +513,37 @@ class IceTransport:
             if self.on_state_change is not None:
                 self.on_state_change(state)
 
-    # callbacks of the agent
+    # events of the agent
+
+    def _agent_event(self, event: AgentEvent) -> None:
+        if self._closing is not None:
+            return
+        if isinstance(event, PairSelected):
+            self._use_pair(event.pair)
+        elif isinstance(event, ChecksDone):
+            self._checks_finished = True
+            self._settle()
+        elif isinstance(event, PeerAlive):
+            if self.on_peer_alive is not None:
+                self.on_peer_alive()
+        elif isinstance(event, PeerSilent | PeerHeard):
+            self._change_liveness(isinstance(event, PeerHeard))
+        elif isinstance(event, PathLost):
+            self._lose_path(event)
 
     def _use_pair(self, pair: CandidatePair) -> None:
         """Send over this pair from now on."""
-        if self._state in (IceState.FAILED, IceState.CLOSED):
+        if self._agent.selected is not pair:  # the next event tells of a newer one
+            return
+        link = self._runner.links.get(pair.base)
+        if link is None:
             return
         self._close_link()
-        self._link = SelectedLink(cast(IceProtocol, pair.protocol).link, pair.remote_addr, self._traffic)
-        self._stop_deadline()
+        self._link = SelectedLink(link, pair.destination, self._traffic)
+        self._runner.watch_sending(self._link)
+        self._stop_trying()
+        self._failure = None
+        self._checks_finished = False
         if self.on_selected_pair_change is not None:
             self.on_selected_pair_change(selected_pair(pair))
         if self._state is not IceState.COMPLETED:
@@ -441,6 +552,7 @@ class IceTransport:
 
     def _close_link(self) -> None:
         if self._link is not None:
+            self._runner.watch_sending(None)
             self._link.close()
             self._link = None
 
@@ -458,10 +570,6 @@ class IceTransport:
         """Count datagrams from an address that has not proved to be the peer's."""
         self._traffic.discarded_on_receive += count
 
-    def _report_peer_alive(self) -> None:
-        if self.on_peer_alive is not None:
-            self.on_peer_alive()
-
     def _change_liveness(self, alive: bool) -> None:
         """Enter DISCONNECTED when the peer is silent for too long, and leave it when its packets arrive again."""
         if not alive and self._state in (IceState.CONNECTED, IceState.COMPLETED):
@@ -470,10 +578,16 @@ class IceTransport:
             self._set_state(IceState.CONNECTED)
             self._settle()
 
-    def _lose_path(self) -> None:
-        """Fail because the socket or allocation of the selected pair is closed."""
-        if self._closing is None:
-            self._fail("the local socket or relay allocation was lost")
+    def _lose_path(self, event: PathLost) -> None:
+        """Fail when consent is lost; when only our address has gone, another one may still be found."""
+        if event.expired:
+            self._fail(event.reason)
+            return
+        self._close_link()
+        if self._state in (IceState.CONNECTED, IceState.COMPLETED):
+            self._set_state(IceState.DISCONNECTED)
+        self._stop_deadline()
+        self._deadline = asyncio.get_running_loop().call_later(self._options.consent_expiry, self._fail, event.reason)
 
     # datagrams
 
@@ -504,9 +618,9 @@ class IceTransport:
     def stats(self) -> IceStats:
         """Return a snapshot of the statistics."""
         selected = self._agent.selected
-        pairs = self._agent.pairs.items()
-        refused = sum(protocol.link.discarded for protocol in self._agent.protocols)
-        refused_bytes = sum(protocol.link.discarded_bytes for protocol in self._agent.protocols)
+        links = [*self._runner.links.values(), *self._closed_links]
+        refused = sum(link.discarded for link in links)
+        refused_bytes = sum(link.discarded_bytes for link in links)
         return IceStats(
             bytes_sent=self._traffic.bytes_sent,
             bytes_received=self._traffic.bytes_received,
@@ -520,7 +634,7 @@ class IceTransport:
             servers=dict(self._servers),
             local_candidates=tuple(self._local_candidates),
             remote_candidates=tuple(self._remote_candidates),
-            pairs=tuple(pair_stats(pair, counters, pair is selected) for pair, counters in pairs),
+            pairs=tuple(pair_stats(pair, selected=pair is selected) for pair in self._agent.pairs),
         )
 
     async def close(self) -> None:
@@ -534,13 +648,19 @@ class IceTransport:
         self._close_link()
         self._receiver = None
         self._early.clear()
-        tasks = [task for task in (self._starting, self._gathering, self._connecting) if task is not None]
-        tasks += self._resolving.values()
+        if self._watch is not None:
+            self._watch.close()
+        tasks = [task for task in (self._starting, self._gathering) if task is not None]
+        tasks += [*self._resolving.values(), *self._adding]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._resolving.clear()
-        await self._agent.close()
+        self._runner.close()
+        links = list(self._runner.links.values())
+        for link in links:
+            link.close()
+        await asyncio.gather(*(link.wait_closed() for link in links if isinstance(link, TurnLink)))
         self._selected_or_over.set()
         self._set_state(IceState.CLOSED)
 

@@ -1,7 +1,7 @@
 """Links: everything that carries datagrams under ICE has one shape, and the selected link is handed up to the driver.
 
 A link is one local socket or TURN allocation: `datachan.udp.UdpSocket`, `AsyncioLink` where the event loop cannot watch
-sockets, or `RelayLink`. It does not know ICE, nor what the datagrams are.
+sockets, or `TurnLink`. It does not know ICE, nor what the datagrams are.
 """
 
 from __future__ import annotations
@@ -80,9 +80,11 @@ class SelectedLink:
 
     Attributes:
         keep_whole: returns whether datagrams must not be fragmented now; None leaves it to the system.
+        on_sending: called after datagrams were sent.
     """
 
     keep_whole: Callable[[], bool] | None = None
+    on_sending: Callable[[], None] | None = None
 
     def __init__(self, link: DatagramLink, address: TransportAddress, traffic: Traffic) -> None:
         self._link = link
@@ -102,6 +104,8 @@ class SelectedLink:
             self._link.allow_fragmentation(not whole)
         self._link.send(datagrams, self._address)
         self._traffic.sent(datagrams)
+        if self.on_sending is not None:
+            self.on_sending()
 
     @property
     def writable(self) -> bool:

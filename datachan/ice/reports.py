@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
-from aioice.ice import CandidatePair
-
-from datachan.ice.conversion import from_aioice
-from datachan.ice.ice_stats import CandidatePairStats, IncomingChecks, PairCounters, SelectedPair
-from datachan.ice.protocol import IceProtocol
+from datachan.ice.ice_stats import CandidatePairStats, SelectedPair
+from datachan.ice_agent import CandidatePair
 from datachan.sdp import IceCandidate
 
 
@@ -26,23 +22,22 @@ def describe_kinds(candidates: Sequence[IceCandidate]) -> str:
 
 def selected_pair(pair: CandidatePair) -> SelectedPair:
     """Return the candidates of a pair of the agent."""
-    return SelectedPair(from_aioice(pair.local_candidate), from_aioice(pair.remote_candidate))
+    return SelectedPair(pair.local.candidate, pair.remote)
 
 
-def pair_stats(pair: CandidatePair, counters: PairCounters, selected: bool) -> CandidatePairStats:
+def pair_stats(pair: CandidatePair, *, selected: bool) -> CandidatePairStats:
     """Return the statistics of a pair of the agent."""
-    incoming = cast(IceProtocol, pair.protocol).incoming_checks.get(pair.remote_addr, IncomingChecks())
     return CandidatePairStats(
-        local=from_aioice(pair.local_candidate),
-        remote=from_aioice(pair.remote_candidate),
-        state=pair.state.name.lower().replace("_", "-"),
+        local=pair.local.candidate,
+        remote=pair.remote,
+        state=pair.state.value,
         nominated=pair.nominated,
         selected=selected,
-        requests_sent=counters.requests_sent,
-        requests_received=incoming.requests,
-        responses_sent=incoming.responses,
-        responses_received=counters.responses_received,
-        consent_requests_sent=counters.consent_requests_sent,
-        total_round_trip_time=counters.total_round_trip_time,
-        current_round_trip_time=counters.current_round_trip_time,
+        requests_sent=pair.requests_sent,
+        requests_received=pair.requests_received,
+        responses_sent=pair.responses_sent,
+        responses_received=pair.responses_received,
+        consent_requests_sent=pair.consent_requests_sent,
+        total_round_trip_time=pair.total_round_trip_time,
+        current_round_trip_time=pair.current_round_trip_time,
     )

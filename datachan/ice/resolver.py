@@ -12,8 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from aioice.ice import get_host_addresses
-
+from datachan.ice.interfaces import host_addresses
 from datachan.ice.mdns import TYPE_A, TYPE_AAAA, MdnsError, encode_query, is_mdns_name, parse_response_untrusted
 from datachan.log_rate import get_limited_logger
 from datachan.udp import MulticastSocket, has_reader_support
@@ -95,7 +94,7 @@ class MdnsResolver:
         if self._sockets is None:
             interfaces = self._interfaces
             if interfaces is None:
-                interfaces = [*get_host_addresses(use_ipv4=True, use_ipv6=False), "127.0.0.1"]
+                interfaces = [one.address for one in host_addresses() if ":" not in one.address]
             self._sockets = []
             for group in self._groups:
                 try:

@@ -6,14 +6,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from aioice import stun
-
 from datachan.ice.link import TransportAddress
 from datachan.ice.servers import ServerAddress
 
 # W3C WebRTC, 4.8.2: "If no host candidate can reach the server, errorCode will be set to the value 701 which is outside
 # the STUN error code range."
 UNREACHABLE: Final = 701
+
+
+class ServerError(OSError):
+    """A server gives nothing: it refuses, does not answer, or cannot be reached.
+
+    Attributes:
+        code: the STUN code of its answer; `UNREACHABLE` without one.
+        text: the reason.
+    """
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text if code == UNREACHABLE else f"{code} {text}")
+        self.code = code
+        self.text = text
 
 
 class NoAddressInFamily(OSError):
@@ -58,7 +70,6 @@ def server_errors(server: ServerAddress, failures: Sequence[Failure], asked: int
 
 
 def _code_and_text(error: BaseException) -> tuple[int, str]:
-    if isinstance(error, stun.TransactionFailed) and "ERROR-CODE" in error.response.attributes:
-        code, text = error.response.attributes["ERROR-CODE"]
-        return int(code), str(text)
+    if isinstance(error, ServerError):
+        return error.code, error.text
     return UNREACHABLE, str(error) or type(error).__name__

@@ -20,6 +20,7 @@ from typing import Final
 
 from datachan.driver import Driver
 from datachan.ice.link import DatagramLink, TransportAddress
+from datachan.ice.server_errors import ServerError
 from datachan.ice.servers import ServerAddress
 from datachan.ice.turn_connection import HttpProxy, StreamLink, connect_stream, connect_udp
 from datachan.ice_agent.turn import TurnClient
@@ -46,18 +47,8 @@ MAX_REDIRECTIONS: Final = 3
 _MISMATCH: Final = 437
 
 
-class TurnError(OSError):
-    """There is no allocation.
-
-    Attributes:
-        code: the STUN code of the server's answer; 701 if it cannot be reached.
-        text: the reason.
-    """
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(text if code == UNREACHABLE else f"{code} {text}")
-        self.code = code
-        self.text = text
+class TurnError(ServerError):
+    """There is no allocation; the code and text are those of the TURN server."""
 
 
 class _Redirected(Exception):

@@ -156,7 +156,7 @@ class IceAgent:
             if alternative is not None:
                 self._select(alternative, now)
             else:
-                self._lose("the local socket or relay allocation was lost", now)
+                self._lose("the local socket or relay allocation was lost", now, expired=False)
 
     def set_remote(self, remote: RemoteParameters, now: float) -> None:
         """Set the peer's parameters; checks may begin."""
@@ -295,6 +295,11 @@ class IceAgent:
         if pair is not None:
             datagrams.append(self._check(pair, now))
         return datagrams
+
+    @property
+    def has_events(self) -> bool:
+        """Whether `events` has something to return."""
+        return bool(self._events)
 
     def events(self) -> list[AgentEvent]:
         """Drain what happened."""
@@ -721,7 +726,7 @@ class IceAgent:
                 for other in sorted(failed, key=lambda other: -other.priority)[:_MAX_RETRIED]:
                     self._wake(other, now)
 
-    def _lose(self, reason: str, now: float) -> None:
+    def _lose(self, reason: str, now: float, *, expired: bool = True) -> None:
         """Stop sending data, and look for a pair that answers for a while."""
         # RFC 7675, 5.1: "All outstanding STUN consent transactions for a candidate pair MUST be discarded when consent
         # expires."
@@ -738,7 +743,7 @@ class IceAgent:
             if pair.valid:
                 pair.state = PairState.IN_PROGRESS
                 self._wake(pair, now)
-        self._events.append(PathLost(reason))
+        self._events.append(PathLost(reason, expired))
 
     def _stop_checks(self) -> None:
         """Check no more until the peer does."""

@@ -36,9 +36,14 @@ class PeerHeard:
 
 @dataclass(frozen=True, slots=True)
 class PathLost:
-    """Nothing may be sent any longer; the reason is a sentence. `PairSelected` follows if the peer answers again."""
+    """Nothing may be sent any longer; the reason is a sentence. `PairSelected` follows if the peer answers again.
+
+    Attributes:
+        expired: whether the peer's consent is lost, rather than our link.
+    """
 
     reason: str
+    expired: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,8 @@ class RTCConfiguration:
             connection that takes more than its share ends. None for no common bound.
         closeTimeout: how long `close` waits for acknowledgments without any progress, in seconds.
         iceTimeout: how long ICE looks for a path after the latest candidate, in seconds (RFC 8863).
+        waitForCandidates: whether setLocalDescription waits for all candidates, for signaling that carries one
+            description and no candidates after it. By default it returns with the host candidates.
         hostAddresses: the local addresses to gather instead of those of all interfaces.
         portRange: the first and the last local UDP port to use, for example those a firewall allows. Each connection
             uses one port for each local address; programs may share a range. None leaves the choice to the system.
@@ -125,6 +127,7 @@ class RTCConfiguration:
     receiveBudget: ReceiveBudget | None = None
     closeTimeout: float = 5.0
     iceTimeout: float = 39.5
+    waitForCandidates: bool = False
     hostAddresses: Sequence[str] | None = None
     portRange: tuple[int, int] | None = None
     congestionControl: str = "cubic"
@@ -230,7 +233,7 @@ def _check_numbers(configuration: RTCConfiguration) -> None:
         value = getattr(configuration, name)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
             raise ArgumentError(f"{name} is a number of seconds, not {value!r}")
-    for name in ("alwaysNegotiateDataChannels", "pathMtuDiscovery", "snap"):
+    for name in ("alwaysNegotiateDataChannels", "waitForCandidates", "pathMtuDiscovery", "snap"):
         if not isinstance(getattr(configuration, name), bool):
             raise ArgumentError(f"{name} is True or False, not {getattr(configuration, name)!r}")
 

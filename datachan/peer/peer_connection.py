@@ -155,9 +155,10 @@ class RTCPeerConnection(ConnectionAttributes):
     ) -> None:
         """Set our description and gather our candidates; an answer also starts to connect.
 
-        Each candidate is emitted as `icecandidate`. When the call returns, `localDescription` holds all candidates. The
-        call returns earlier if another description replaces this one. `negotiationneeded` is emitted after the call. So
-        are the candidates, if the call creates the description: they must not reach the peer before the description.
+        When the call returns, `localDescription` holds the host candidates, and all candidates if there are no servers.
+        With `RTCConfiguration(waitForCandidates=True)` it waits for those of the servers, too. Each candidate is also
+        emitted as `icecandidate`, to be sent to the peer. `negotiationneeded` is emitted after the call. So are the
+        candidates, if the call creates the description: they must not reach the peer before the description.
 
         Args:
             sessionDescription: the result of `createOffer` or `createAnswer`, or a dictionary. Without it, or with an
@@ -493,7 +494,9 @@ class RTCPeerConnection(ConnectionAttributes):
             return
         if not self._transport.gathered and self._ice_gathering_state != "gathering":
             self._gathering_changed("gathering")
-        if await self._transport.gather():
+        transport = self._transport
+        await transport.gather()
+        if transport is self._transport and transport.gathered:
             self._gathered()
 
     def _connect(self, *, is_offerer: bool) -> None:

@@ -153,15 +153,14 @@ class PeerTransport:
             self._local_init = SessionInits.make(self._sctp_options(SCTP_PORT), os.urandom)
         return self._local_init
 
-    async def gather(self) -> bool:
-        """Gather our candidates; return False if the description was rolled back or replaced meanwhile.
+    async def gather(self) -> None:
+        """Begin to gather our candidates, and wait for the host candidates; for all if the configuration says so.
 
         Canceling the call does not stop gathering, as the description is already set.
         """
         ice = self._negotiated_ice
         with suppress(IceError, OSError):  # the state of ICE is FAILED then, with the reason
-            await ice.gather()
-        return ice is self._negotiated_ice
+            await (ice.gather() if self._configuration.waitForCandidates else ice.gather_hosts())
 
     @property
     def gathered(self) -> bool:
@@ -459,7 +458,13 @@ class PeerTransport:
     def _start_ice(self, ice: IceTransport, remote: Section) -> asyncio.Task[None]:
         if remote.transport is not None:
             theirs = remote.transport
-            ice.set_remote(theirs.ice_ufrag, theirs.ice_pwd, lite=theirs.ice_lite)
+            ice.set_remote(
+                theirs.ice_ufrag,
+                theirs.ice_pwd,
+                lite=theirs.ice_lite,
+                ice2=theirs.ice2,
+                renomination=theirs.renomination,
+            )
         task = asyncio.create_task(self._run_ice(ice))
         task.add_done_callback(self._task_done)
         return task

@@ -42,6 +42,7 @@ class TransportParameters:
         ice_lite: whether this side is an ICE-lite agent, which only answers checks.
         trickle: whether more candidates may follow (RFC 8840).
         ice2: whether this side follows RFC 8445 rather than RFC 5245.
+        renomination: whether the controlled side follows the latest nomination (draft-thatcher-ice-renomination).
     """
 
     ice_ufrag: str
@@ -52,6 +53,7 @@ class TransportParameters:
     ice_lite: bool = False
     trickle: bool = True
     ice2: bool = True
+    renomination: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +251,7 @@ def _transport(media: MediaText, session: SessionText) -> TransportParameters:
         ice_lite=_has(session.attributes, "ice-lite"),
         trickle="trickle" in ice_options,
         ice2="ice2" in ice_options,
+        renomination="renomination" in ice_options,
     )
 
 

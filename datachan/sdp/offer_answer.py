@@ -181,7 +181,7 @@ def format_description(description: SessionDescription) -> str:
     data = description.data
     if data is not None and data.transport is not None:
         # RFC 8839, 5.6: the attribute may be at session level.
-        options = [name for name in ("trickle", "ice2") if getattr(data.transport, name)]
+        options = [name for name in ("trickle", "ice2", "renomination") if getattr(data.transport, name)]
         lines += [f"a=ice-options:{' '.join(options)}"] if options else []
         lines += ["a=ice-lite"] if data.transport.ice_lite else []
     for section in description.sections:
@@ -244,7 +244,12 @@ def _answered(theirs: Section, answer: Section) -> Section:
         # RFC 8829, 5.3.1: "the "a=ice-options" line, with the "trickle" option as specified in [RFC8840], Section
         # 4.1.3 and the "ice2" option as specified in [RFC8445], Section 10, is only included if such an option was
         # present in the offer."
-        options = replace(answer.transport, trickle=theirs.transport.trickle, ice2=theirs.transport.ice2)
+        options = replace(
+            answer.transport,
+            trickle=theirs.transport.trickle,
+            ice2=theirs.transport.ice2,
+            renomination=theirs.transport.renomination,
+        )
         answer = replace(answer, transport=options)
     if theirs.transport is None or theirs.transport.tls_id is None:
         # RFC 8842, 5.3: "If the answerer receives an offer that does not contain an SDP "tls-id" attribute, the

@@ -124,7 +124,6 @@ class Call:
         self._outbound: asyncio.Queue[Signal] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
         self._connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._gathering: asyncio.Task[None] | None = None
 
     async def run(self, to: str | None, limit: float | None) -> PeerInfo:
         """Connect and return the peer. The arguments and exceptions are those of `connect_through`."""
@@ -150,8 +149,6 @@ class Call:
             sentence = self._timeout_sentence(limit or 0.0)
             await self._send_bye("it took too long to connect")
             raise ConnectTimeout(sentence) from None
-        if self._gathering is not None:
-            await asyncio.wait({self._gathering})  # canceling it would leave the connection without its other paths
         if self._peer is None:
             raise SignalingError("there is no member to connect with")
         return self._peer
@@ -190,14 +187,14 @@ class Call:
         offer = await self._pc.createOffer()
         self._post(Offer(self._peer_id(), self._session, offer.sdp))
         # Gathering continues while the offer travels; its candidates follow the offer.
-        self._gathering = self._start(self._pc.setLocalDescription(offer))
+        await self._pc.setLocalDescription(offer)
 
     async def _answer(self, offer: Offer) -> None:
         self._session = offer.session
         await self._set_remote("offer", offer.sdp)
         answer = await self._pc.createAnswer()
         self._post(Answer(self._peer_id(), self._session, answer.sdp))
-        self._gathering = self._start(self._pc.setLocalDescription(answer))
+        await self._pc.setLocalDescription(answer)
 
     async def _set_remote(self, kind: str, sdp: str) -> None:
         try:

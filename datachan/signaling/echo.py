@@ -262,6 +262,7 @@ class EchoSession:
                 # The caller may open half of them. Those above `max_channels` are closed, and some may be closing.
                 maxChannels=min(4 * options.max_channels, 65535),
                 closeTimeout=options.close_timeout,
+                waitForCandidates=True,  # the answer is all that the caller gets
             )
         )
         self._channel_tasks: set[asyncio.Task[None]] = set()

@@ -6,13 +6,11 @@ import asyncio
 import contextlib
 import logging
 
-import aioice
 import pytest
 from aioice import stun
-from aioice.ice import CandidatePair
 
-from datachan.ice import agent
-from datachan.log_rate import INTERVAL, MAX_RECORDS, RecordRate, get_limited_logger
+from datachan.ice_agent import AgentOptions, PairState
+from datachan.log_rate import INTERVAL, MAX_RECORDS, RecordRate
 from datachan.sdp import IceCandidate
 from datachan.serve import serve
 from datachan.udp import UdpSocket
@@ -82,12 +80,11 @@ async def checking(answering: Answering, *, controlling: bool = True):
 async def test_a_peer_that_answers_every_check_with_487_gets_a_few_checks() -> None:
     answering = Answering(5)
     async with checking(answering) as (watched, starting), asyncio.timeout(20):
-        pairs = watched.ice._agent._check_list
-        while not pairs or any(pair.state != CandidatePair.State.FAILED for pair in pairs):
+        while not (pairs := watched.ice.stats().pairs) or any(pair.state != PairState.FAILED.value for pair in pairs):
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.2)
         assert not starting.done()
-        assert len(answering.checks) == 5 * agent.MAX_ROLE_CONFLICTS
+        assert len(answering.checks) == 5 * AgentOptions().max_role_conflicts
         breakers = [
             next(check.attributes[name] for name in ("ICE-CONTROLLING", "ICE-CONTROLLED") if name in check.attributes)
             for check in answering.checks
@@ -115,24 +112,27 @@ async def test_at_most_a_hundred_pairs_are_checked() -> None:
         watched.ice.add_remote_candidate(candidate(40_000 + number))
     starting = asyncio.create_task(watched.ice.start())
     await asyncio.sleep(0.1)
-    pairs = watched.ice._agent._check_list
-    assert len(pairs) == agent.MAX_PAIRS
-    assert min(pair.remote_candidate.priority for pair in pairs) > 40_000
+    pairs = watched.ice.stats().pairs
+    assert len(pairs) == AgentOptions().max_pairs
+    assert min(pair.remote.priority for pair in pairs) > 40_000
     await watched.ice.close()
     await asyncio.gather(starting, return_exceptions=True)
 
 
-async def test_checks_before_our_own_wait_in_a_bounded_list() -> None:
+async def test_checks_before_our_own_make_a_bounded_number_of_pairs_and_are_all_answered() -> None:
     watched = Watched(controlling=False, host_addresses=["127.0.0.1"])
     await watched.ice.gather()
-    address = HandmadeAddress(watched)
-    for priority in range(1, 1000):
-        address.check(priority=priority)
-        if priority % 50 == 0:
-            await asyncio.sleep(0.01)
-    await asyncio.sleep(0.1)
-    assert len(watched.ice._agent._early_checks) == agent.MAX_EARLY_CHECKS
-    address.close()
+    addresses = [HandmadeAddress(watched) for _ in range(120)]
+    for address in addresses:
+        for priority in range(1, 4):
+            address.check(priority=priority)
+        async with asyncio.timeout(5):
+            while len(address.responses) < 3:
+                await asyncio.sleep(0.001)
+    assert len(watched.ice.stats().pairs) <= AgentOptions().max_pairs
+    for address in addresses:
+        assert address.checks == 0
+        address.close()
     await watched.ice.close()
 
 
@@ -157,9 +157,3 @@ def test_records_of_one_statement_are_limited_and_counted() -> None:
 def test_every_logger_of_the_package_has_a_limit(name: str) -> None:
     assert serve
     assert [one for one in logging.getLogger(f"datachan.{name}").filters if isinstance(one, RecordRate)]
-
-
-def test_the_logger_of_aioice_which_logs_every_check_has_a_limit() -> None:
-    assert aioice.ice.logger.name == "aioice.ice"
-    assert [one for one in aioice.ice.logger.filters if isinstance(one, RecordRate)]
-    assert get_limited_logger("aioice.ice").filters == aioice.ice.logger.filters

@@ -11,7 +11,8 @@ import pytest
 import pytest_asyncio
 
 from datachan import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCPeerConnectionIceErrorEvent
-from datachan.ice import IceError, IceServer, relay
+from datachan.ice import IceError, IceServer
+from datachan.ice_agent import turn
 from datachan.udp import UdpSocket
 from tests.interop import coturn
 from tests.missing import missing
@@ -198,8 +199,10 @@ async def test_the_failure_names_wrong_credentials(server: coturn.Coturn, make_p
 async def test_statistics_name_the_server_and_protocol_of_each_candidate(server: coturn.Coturn) -> None:
     given = server.turn("tcp")
     [url] = given.urls
-    turn = RTCIceServer(url, given.username, given.credential)
-    async with RTCPeerConnection(RTCConfiguration(iceServers=[turn], hostAddresses=[coturn.HOST])) as pc:
+    given_turn = RTCIceServer(url, given.username, given.credential)
+    async with RTCPeerConnection(
+        RTCConfiguration(iceServers=[given_turn], hostAddresses=[coturn.HOST], waitForCandidates=True)
+    ) as pc:
         pc.createDataChannel("chat")
         await pc.setLocalDescription()
         report = await pc.getStats()
@@ -211,8 +214,10 @@ async def test_statistics_name_the_server_and_protocol_of_each_candidate(server:
 async def test_wrong_credentials_emit_an_icecandidateerror_with_the_code(server: coturn.Coturn) -> None:
     given = server.turn(password="wrong")
     [url] = given.urls
-    turn = RTCIceServer(url, given.username, given.credential)
-    async with RTCPeerConnection(RTCConfiguration(iceServers=[turn], hostAddresses=[coturn.HOST])) as pc:
+    given_turn = RTCIceServer(url, given.username, given.credential)
+    async with RTCPeerConnection(
+        RTCConfiguration(iceServers=[given_turn], hostAddresses=[coturn.HOST], waitForCandidates=True)
+    ) as pc:
         errors: list[tuple[str, RTCPeerConnectionIceErrorEvent]] = []
         pc.on("icecandidateerror", lambda error: errors.append((pc.iceGatheringState, error)))
         pc.createDataChannel("chat")
@@ -232,7 +237,7 @@ async def test_relay_only_without_a_turn_server_has_no_candidate(server: coturn.
 async def test_renews_channel_bindings_and_permissions_while_data_flows(
     server: coturn.Coturn, make_pair: MakePair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay, "CHANNEL_REFRESH", 0.02)
+    monkeypatch.setattr(turn, "PERMISSION_REFRESH", 0.02)
     pair = make_pair(servers=[server.turn()], relay_only=True)
     await pair.connect()
     before = server.channel_bindings()

@@ -17,7 +17,8 @@ from datachan import (
     RTCIceTransportPolicy,
     RTCPeerConnection,
 )
-from datachan.ice import consent
+from datachan.ice import ice_transport
+from datachan.ice_agent import AgentOptions
 from tests.interop import coturn
 from tests.missing import missing
 from tests.pairs import channel_pair, connected, signal, soon, state
@@ -35,8 +36,8 @@ async def servers() -> AsyncIterator[AsyncExitStack]:
 @pytest.fixture(autouse=True)
 def short_consent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the 30 seconds of RFC 7675 to two."""
-    monkeypatch.setattr(consent, "EXPIRY", 2.0)
-    monkeypatch.setattr(consent, "INTERVAL", 0.2)
+    hurried = AgentOptions(consent_expiry=2.0, consent_interval=0.2)
+    monkeypatch.setattr(ice_transport, "AgentOptions", lambda: hurried)
 
 
 def relayed(server: coturn.Coturn | None) -> RTCConfiguration:
@@ -48,6 +49,7 @@ def relayed(server: coturn.Coturn | None) -> RTCConfiguration:
         iceTransportPolicy=RTCIceTransportPolicy.RELAY,
         hostAddresses=[coturn.HOST],
         iceTimeout=2.0,
+        waitForCandidates=True,
     )
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from datachan import InvalidStateError, RTCPeerConnection
-from datachan.ice import consent
+from datachan.ice import ice_transport
+from datachan.ice_agent import AgentOptions
 from datachan.udp import UdpSocket
 from tests.pairs import Pair, channel_pair, configuration, pair, signal, soon, state
 
@@ -22,9 +23,8 @@ class Network:
 @pytest.fixture
 def network(monkeypatch: pytest.MonkeyPatch) -> Network:
     """Shorten the 30 seconds of RFC 7675 to one, and let the test cut all paths."""
-    monkeypatch.setattr(consent, "EXPIRY", 1.0)
-    monkeypatch.setattr(consent, "INTERVAL", 0.1)
-    monkeypatch.setattr(consent, "SILENCE", 0.3)
+    hurried = AgentOptions(consent_expiry=1.0, consent_interval=0.1, silence=0.3, probe_timeout=0.2)
+    monkeypatch.setattr(ice_transport, "AgentOptions", lambda: hurried)
     network = Network()
     send = UdpSocket.send
 

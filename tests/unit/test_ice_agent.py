@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from aioice import stun
 
-from datachan.ice import IceState, agent
+from datachan.ice import IceState
+from datachan.ice_agent import AgentOptions
 from datachan.udp import UdpSocket
 from tests.unit.ice_pair import DTLS, Watched
 
@@ -87,8 +88,8 @@ class HandmadeAddress:
 
 
 class Scene:
-    def __init__(self) -> None:
-        self.z = Watched(controlling=False, host_addresses=["127.0.0.1"])
+    def __init__(self, options: AgentOptions | None = None) -> None:
+        self.z = Watched(controlling=False, host_addresses=["127.0.0.1"], agent_options=options)
         self.addresses: list[HandmadeAddress] = []
         self.starting: asyncio.Task[None] | None = None
 
@@ -121,8 +122,13 @@ class Scene:
 
 
 @pytest.fixture
-async def scene() -> AsyncIterator[Scene]:
-    scene = Scene()
+def options() -> AgentOptions | None:
+    return None
+
+
+@pytest.fixture
+async def scene(options: AgentOptions | None) -> AsyncIterator[Scene]:
+    scene = Scene(options)
     await scene.start()
     yield scene
     await scene.close()
@@ -153,20 +159,18 @@ async def test_a_pair_of_lower_priority_does_not_replace_one_that_is_alive(scene
     assert scene.selected_port() == first.port
 
 
-async def test_a_pair_of_lower_priority_replaces_one_that_has_fallen_silent(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(agent, "SILENCE_BEFORE_WORSE_PAIR", 0.05)
+@pytest.mark.parametrize("options", [AgentOptions(insistence=0.2)])
+async def test_a_pair_of_lower_priority_is_used_if_the_peer_insists_on_it(scene: Scene) -> None:
     first, second = scene.address(), scene.address()
     first.check(priority=2000)
     await scene.until_selected(first)
     loop = asyncio.get_running_loop()
-    silent_since = loop.time()
+    started = loop.time()
     while scene.selected_port() != second.port:
         second.check(priority=1000)  # a browser repeats it until the other end has selected the pair
         await asyncio.sleep(0.02)
-        assert loop.time() < silent_since + 10
-    assert loop.time() >= silent_since + 0.05
+        assert loop.time() < started + 10
+    assert loop.time() >= started + 0.2
 
 
 async def test_sends_on_the_first_valid_pair_until_the_peer_nominates_another(scene: Scene) -> None:
@@ -183,11 +187,8 @@ async def test_sends_on_the_first_valid_pair_until_the_peer_nominates_another(sc
     assert first.data == [DTLS + b"before nomination"]
 
 
-async def test_keeps_consent_fresh_on_a_pair_that_is_not_nominated(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("datachan.ice.consent.INTERVAL", 0.05)
-    monkeypatch.setattr("datachan.ice.consent.EXPIRY", 0.5)
+@pytest.mark.parametrize("options", [AgentOptions(consent_interval=0.05, consent_expiry=0.5)])
+async def test_keeps_consent_fresh_on_a_pair_that_is_not_nominated(scene: Scene) -> None:
     first = scene.address()
     first.check(priority=1000, nominate=False)
     await scene.until_selected(first)
@@ -196,10 +197,7 @@ async def test_keeps_consent_fresh_on_a_pair_that_is_not_nominated(
     await scene.z.until(lambda: scene.z.ice.state is IceState.FAILED)
 
 
-async def test_a_selected_pair_that_is_dead_gives_way_to_a_worse_one_within_the_probe(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(agent, "PROBE_TIMEOUT", 0.2)
+async def test_a_selected_pair_that_is_dead_gives_way_to_a_worse_one(scene: Scene) -> None:
     first, second = scene.address(), scene.address()
     first.check(priority=2000)
     await scene.until_selected(first)
@@ -233,7 +231,6 @@ async def test_repeats_its_own_check_at_once_when_a_check_of_the_peer_arrives(sc
     started = loop.time()
     first.check(priority=1000)
     await scene.until_selected(first)
-    # aioice's own retransmission comes half a second after the first.
     assert loop.time() - started < 0.4
 
 
@@ -262,8 +259,8 @@ async def test_a_peer_with_many_addresses_costs_bounded_memory(scene: Scene) -> 
     assert scene.selected_port() == first.port
 
 
-async def test_revoked_consent_ends_the_path(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datachan.ice.consent.INTERVAL", 0.05)
+@pytest.mark.parametrize("options", [AgentOptions(consent_interval=0.05)])
+async def test_revoked_consent_ends_the_path(scene: Scene) -> None:
     first = scene.address()
     first.check(priority=1000)
     await scene.until_selected(first)

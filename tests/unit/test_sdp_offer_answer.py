@@ -64,7 +64,7 @@ def test_an_offer_has_the_lines_of_rfc_8829() -> None:
         "s=-",
         "t=0 0",
         "a=group:BUNDLE 0",
-        "a=ice-options:trickle ice2",
+        "a=ice-options:trickle ice2 renomination",
         "m=application 9 UDP/DTLS/SCTP webrtc-datachannel",
         "c=IN IP4 0.0.0.0",
         "a=mid:0",
@@ -206,10 +206,10 @@ def test_each_form_of_the_data_section_is_answered_in_the_same_form(
     assert ours in lines(again)
 
 
-@pytest.mark.parametrize("options", ["trickle ice2", "trickle", "ice2", ""])
+@pytest.mark.parametrize("options", ["trickle ice2 renomination", "trickle ice2", "trickle", "ice2", ""])
 def test_an_answer_has_the_ice_options_of_the_offer(options: str) -> None:
     text = format_description(offer())
-    line = "a=ice-options:trickle ice2\r\n"
+    line = "a=ice-options:trickle ice2 renomination\r\n"
     answered = answer(
         parse_description_untrusted(text.replace(line, f"a=ice-options:{options}\r\n" if options else ""))
     )

@@ -114,7 +114,7 @@ class Datachan(PythonStack):
     """datachan."""
 
     def __init__(self, module: Any, options: dict[str, Any]) -> None:
-        configuration = module.RTCConfiguration(hostAddresses=[options["host"]])
+        configuration = module.RTCConfiguration(hostAddresses=[options["host"]], waitForCandidates=True)
         # Packets of 1200 bytes, as the other stacks send, unless the options turn discovery on.
         configuration.pathMtuDiscovery = bool(options.get("discovery"))
         if options.get("controller"):

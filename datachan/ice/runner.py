@@ -1,0 +1,211 @@
+"""Runs an ICE agent and its STUN queries over links: separates STUN from data, sends, hands up events, one timer.
+
+The links belong to whoever has added them, except that their receivers and error callbacks are set here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from datachan.ice.link import DatagramLink, SelectedLink, TransportAddress
+from datachan.ice_agent import AgentEvent, Base, IceAgent
+from datachan.ice_agent.server_queries import Mapped, QueryFailed, ServerQueries
+from datachan.udp import Address
+
+# How often one call drains the machines: handlers of events may cause more of both.
+_ROUNDS: Final = 64
+
+OnData = Callable[[list[bytes]], None]
+
+
+class AgentRunner:
+    """Runs one agent, from construction until `close`.
+
+    Args:
+        agent: the agent.
+        on_event: called with each event of the agent, in order.
+        on_query_event: called with each event of the STUN queries.
+        on_data: called with datagrams that are not STUN, from an address that the peer has proved to be its own.
+        on_refused: called with the number of datagrams from other addresses.
+
+    Attributes:
+        queries: the queries to STUN servers; call `run` after using them.
+        links: the links by base.
+    """
+
+    def __init__(
+        self,
+        agent: IceAgent,
+        *,
+        on_event: Callable[[AgentEvent], None],
+        on_query_event: Callable[[Mapped | QueryFailed], None],
+        on_data: OnData,
+        on_refused: Callable[[int], None],
+    ) -> None:
+        self._agent = agent
+        self._on_event = on_event
+        self._on_query_event = on_query_event
+        self._on_data = on_data
+        self._on_refused = on_refused
+        self.queries = ServerQueries(os.urandom)
+        self.links: dict[Base, DatagramLink] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._refusal: OSError | None = None
+        self._watched: SelectedLink | None = None
+        self._running = self._closed = False
+
+    @property
+    def now(self) -> float:
+        """The time of the machines: monotonic seconds, as the event loop's."""
+        try:
+            return asyncio.get_running_loop().time()
+        except RuntimeError:  # a candidate may be added before the loop runs
+            return time.monotonic()
+
+    # links
+
+    def add_link(self, base: Base, link: DatagramLink) -> None:
+        """Receive from a link; the agent gets its candidates from the caller."""
+        self.links[base] = link
+        link.on_error = self._note_refusal
+        link.set_receiver(partial(self._received, base))
+
+    def remove_link(self, base: Base) -> None:
+        """Forget a link, which the caller closes, and move away from it."""
+        link = self.links.pop(base, None)
+        if link is not None:
+            link.on_error = None
+            link.set_receiver(None)
+            self.queries.remove_base(base)
+            self._agent.remove_base(base, self.now)
+            self.run()
+
+    def watch_sending(self, link: SelectedLink | None) -> None:
+        """Tell the agent when data is sent on a link, which is the selected one now."""
+        if self._watched is not None:
+            self._watched.on_sending = None
+        self._watched = link
+
+    def _note_refusal(self, error: OSError) -> None:
+        self._refusal = error
+
+    # datagrams in
+
+    def _received(self, base: Base, datagrams: list[bytes], address: Address) -> None:
+        """Receive datagrams from one address; STUN first, because a check may prove the address."""
+        source = (address[0], address[1])
+        # RFC 7983, 7: the first byte is 0 to 3 for STUN and 20 to 63 for DTLS.
+        data = [datagram for datagram in datagrams if datagram and 20 <= datagram[0] <= 63]
+        stun = len(data) < len(datagrams)
+        if stun:
+            self._receive_stun(base, [one for one in datagrams if one and one[0] <= 3], source)
+        if data:
+            if self._agent.accepts(base, source, self.now):
+                self._on_data(data)
+            else:
+                self._on_refused(len(data))
+        if stun or self._agent.has_events:
+            self.run()
+
+    def _receive_stun(self, base: Base, datagrams: list[bytes], source: TransportAddress) -> None:
+        now = self.now
+        checks: list[tuple[bytes, TransportAddress]] = []
+        for datagram in datagrams:
+            if self.queries.owns(datagram):
+                self.queries.receive_datagram(datagram, now)
+            else:
+                checks.append((datagram, source))
+        self._agent.receive_datagrams(checks, base, now)
+
+    # the machines
+
+    def run(self) -> None:
+        """Send what the machines have to send, hand up their events, and set the timer."""
+        if self._running or self._closed:
+            return
+        self._running = True
+        try:
+            for _ in range(_ROUNDS):
+                if not self._round() or self._closed:
+                    break
+        finally:
+            self._running = False
+        if not self._closed:
+            self._watch()
+            self._set_timer()
+
+    def _round(self) -> bool:
+        """Drain both machines once; return whether they had anything."""
+        now = self.now
+        checks, queries = self._agent.datagrams_to_send(now), self.queries.datagrams_to_send(now)
+        for base, destination, datagram in checks:
+            if self._send(base, destination, datagram) is not None:
+                self._agent.send_failed(base, destination, now)
+        for base, destination, datagram in queries:
+            if (error := self._send(base, destination, datagram)) is not None:
+                self.queries.send_failed(base, destination, error.strerror or str(error))
+        query_events, events = self.queries.events(), self._agent.events()
+        for query_event in query_events:
+            self._on_query_event(query_event)
+        for event in events:
+            self._on_event(event)
+        return bool(checks or queries or query_events or events)
+
+    def _send(self, base: Base, destination: TransportAddress, datagram: bytes) -> OSError | None:
+        """Send one datagram; return the error if the system has refused it at once."""
+        link = self.links.get(base)
+        if link is None or link.closed:
+            return OSError("the link is closed")
+        self._refusal = None
+        try:
+            link.send([datagram], destination)
+        except BufferError:  # without room it is lost, as STUN expects of a network
+            return None
+        except OSError as error:
+            return error
+        refusal, self._refusal = self._refusal, None
+        return refusal
+
+    def _watch(self) -> None:
+        if self._watched is not None and self._agent.watches_sending:
+            self._watched.on_sending = self._sending
+
+    def _sending(self) -> None:
+        if self._watched is not None:
+            self._watched.on_sending = None
+        self._agent.note_sending(self.now)
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        times = [one for one in (self._agent.next_timeout(), self.queries.next_timeout()) if one is not None]
+        deadline = min(times, default=None)
+        if self._timer is not None:
+            if self._timer.when() == deadline:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if deadline is not None and self.links:
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        now = self.now
+        self._agent.handle_timeout(now)
+        self.queries.handle_timeout(now)
+        self.run()
+
+    def close(self) -> None:
+        """Stop; nothing is received or sent any longer."""
+        self._closed = True
+        self.watch_sending(None)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for link in self.links.values():
+            link.on_error = None
+            link.set_receiver(None)
