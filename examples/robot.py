@@ -93,7 +93,8 @@ if __name__ == "__main__":
     parser.add_argument("--ice-server", metavar="URL[,USER,PASSWORD]", action="append", default=[], help="STUN or TURN")
     options = parser.parse_args()
     try:
-        robot = Robot(RTCConfiguration([RTCIceServer(*text.split(",", 2)) for text in options.ice_server]))
+        servers = [RTCIceServer(*text.split(",", 2)) for text in options.ice_server]
+        robot = Robot(RTCConfiguration(servers, waitForCandidates=True))
         asyncio.run(robot.serve(options.host, options.port))
     except (KeyboardInterrupt, OSError) as error:
         sys.exit(f"error: {error}" if isinstance(error, OSError) else 130)

@@ -72,7 +72,8 @@ def main() -> None:
     parser.add_argument("--ice-server", metavar="URL[,USER,PASSWORD]", action="append", default=[], help="STUN or TURN")
     options = parser.parse_args()
     servers = [RTCIceServer(*text.split(",", 2)) for text in options.ice_server]
-    configuration = RTCConfiguration(servers, portRange=tuple(map(int, options.ports.split("-"))))
+    ports = tuple(map(int, options.ports.split("-")))
+    configuration = RTCConfiguration(servers, waitForCandidates=True, portRange=ports)
     with socket.socket() as placeholder:  # reserves the port without listening on it
         placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:

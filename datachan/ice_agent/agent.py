@@ -53,6 +53,8 @@ _ROUND_TRIPS_OF_DOUBT: Final = 5
 # All pairs are checked again at this interval, in seconds, while the peer does not answer on any.
 _RECHECK_INTERVAL: Final = 5.0
 _MAX_RETRIED: Final = 10
+# The longest interval, in seconds, at which a valid pair is checked that waits for the peer's own check.
+_UNUSED_INTERVAL: Final = 1.0
 # Checks that the peer's checks trigger on a pair before one is answered.
 _MAX_TRIGGERS: Final = 8
 # Peer-reflexive candidates of one IP address that are taken at once; further ones follow at this interval, in seconds.
@@ -448,7 +450,6 @@ class IceAgent:
         pair.state = PairState.SUCCEEDED
         pair.proven = True
         pair.role_conflicts = pair.triggers = 0
-        pair.interval = 0.0
         pair.refused = False
         if result.nominated and self.controlling:
             pair.nominated = True
@@ -462,7 +463,17 @@ class IceAgent:
             pair.next_check = NEVER
         self._note_life(now)
         self._consider(pair, now, news=news)
+        if self.selected is None:
+            self._check_until_used(pair, now)
+        else:
+            pair.interval = 0.0
         self._keep_backups(now)
+
+    def _check_until_used(self, pair: CandidatePair, now: float) -> None:
+        """Check a valid pair again while no pair is in use: its peer may act on checks only once it knows us."""
+        grown = max(pair.interval, self._options.first_interval) * self._options.growth
+        pair.interval = min(grown, _UNUSED_INTERVAL)
+        pair.next_check = now + pair.interval
 
     def _conflicted(self, pair: CandidatePair, result: CheckResult, now: float) -> None:
         """Switch the role, and check again in turn (RFC 8445, 7.2.5.1); a peer that repeats it has the pair fail."""
