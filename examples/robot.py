@@ -94,7 +94,6 @@ if __name__ == "__main__":
     options = parser.parse_args()
     try:
         servers = [RTCIceServer(*text.split(",", 2)) for text in options.ice_server]
-        robot = Robot(RTCConfiguration(servers, waitForCandidates=True))
-        asyncio.run(robot.serve(options.host, options.port))
+        asyncio.run(Robot(RTCConfiguration(servers, waitForCandidates=True)).serve(options.host, options.port))
     except (KeyboardInterrupt, OSError) as error:
         sys.exit(f"error: {error}" if isinstance(error, OSError) else 130)
