@@ -145,16 +145,38 @@ class IceTransport:
             on_candidate=self._candidate_found,
             on_server_error=self._server_failed,
         )
+        self._set_up_agent(controlling, AgentOptions() if agent_options is None else agent_options)
+        self._patience = patience
+        self._mdns = mdns
+        self._relay_only = relay_only
+        self._watches_addresses = host_addresses is None and not relay_only
+        self._start_empty()
+
+    def _start_empty(self) -> None:
+        self._selected_or_over = asyncio.Event()
+        self._can_check = asyncio.Event()  # set when there is a local candidate, or gathering has ended
+        self._hosts_known = asyncio.Event()
+        self._local_candidates: list[IceCandidate] = []
+        self._servers: dict[IceCandidate, ServerAddress] = {}
+        self._closed_links: list[DatagramLink] = []
+        self._adding: set[asyncio.Task[None]] = set()
+        self._remote: RemoteParameters | None = None
+        self._remote_candidates: list[IceCandidate] = []
+        self._resolving: dict[str, asyncio.Task[None]] = {}
+        self._early: deque[bytes] = deque(maxlen=_MAX_EARLY_DATAGRAMS)
+        self._traffic = Traffic()
+
+    def _set_up_agent(self, controlling: bool, options: AgentOptions) -> None:
+        self._options = options
         self._credentials = Credentials(
             _random_ice_chars(_USERNAME_FRAGMENT_LENGTH), _random_ice_chars(_PASSWORD_LENGTH)
         )
-        self._options = AgentOptions() if agent_options is None else agent_options
         self._agent = IceAgent(
             credentials=self._credentials,
             controlling=controlling,
             entropy=os.urandom,
             now=0.0,
-            options=self._options,
+            options=options,
         )
         self._runner = AgentRunner(
             self._agent,
@@ -163,22 +185,6 @@ class IceTransport:
             on_data=self._receive,
             on_refused=self._count_refused,
         )
-        self._remote: RemoteParameters | None = None
-        self._patience = patience
-        self._mdns = mdns
-        self._relay_only = relay_only
-        self._watches_addresses = host_addresses is None and not relay_only
-        self._selected_or_over = asyncio.Event()
-        self._can_check = asyncio.Event()  # set when there is a local candidate, or gathering has ended
-        self._hosts_known = asyncio.Event()
-        self._local_candidates: list[IceCandidate] = []
-        self._servers: dict[IceCandidate, ServerAddress] = {}
-        self._closed_links: list[DatagramLink] = []
-        self._adding: set[asyncio.Task[None]] = set()
-        self._remote_candidates: list[IceCandidate] = []
-        self._resolving: dict[str, asyncio.Task[None]] = {}
-        self._early: deque[bytes] = deque(maxlen=_MAX_EARLY_DATAGRAMS)
-        self._traffic = Traffic()
 
     # identity and state
 

@@ -1,6 +1,6 @@
 """Runs an ICE agent and its STUN queries over links: separates STUN from data, sends, hands up events, one timer.
 
-The links belong to whoever has added them, except that their receivers and error callbacks are set here.
+The links belong to the caller that has added them, except that their receivers and error callbacks are set here.
 """
 
 from __future__ import annotations
