@@ -13,6 +13,9 @@ from datachan.peer import InvalidStateError
 CHANNEL_LABEL: Final = "transfer"
 CHANNEL_PROTOCOL: Final = "datachan-transfer-1"
 
+CLOSE_TIMEOUT: Final = 1.0
+"""Seconds that closing a connection waits for a peer that acknowledges nothing: everything was said before."""
+
 GOODBYE_TIMEOUT: Final = 2.0
 """Seconds that the last message may take to be delivered."""
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from datachan.peer import InvalidStateError, RTCConfiguration, RTCDataChannel, RTCPeerConnection
 from datachan.signaling import PeerInfo, SignalingClient, SignalingError, connect_through
 from datachan.transfer.actions import Ended, Outcome, Proven
-from datachan.transfer.channel import CHANNEL_LABEL, CHANNEL_PROTOCOL, say_goodbye
+from datachan.transfer.channel import CHANNEL_LABEL, CHANNEL_PROTOCOL, CLOSE_TIMEOUT, say_goodbye
 from datachan.transfer.codes import Code, room_of
 from datachan.transfer.fingerprints import BadFingerprint
 from datachan.transfer.messages import EndCode
@@ -29,6 +30,9 @@ CONNECT_TIMEOUT: Final = 60.0
 
 RETURN_TIMEOUT: Final = 600.0
 """Seconds in which a receiver tries to reach a sender again that it was connected with."""
+
+BUSY_TIMEOUT: Final = 60.0
+"""Seconds in which a receiver tries again while the sender has no room for it, as after a killed receiver."""
 
 _DISCONNECTED: Final = 5.0
 """Seconds without a path after which the connection is given up for a new one."""
@@ -84,7 +88,7 @@ class ReceiveSession:
         self._verify = verify
         self._stream = stream
         self._patience = patience
-        self._configuration = configuration
+        self._configuration = replace(configuration or RTCConfiguration(), closeTimeout=CLOSE_TIMEOUT)
         self._keys: Keys | None = None
         self._decided: tuple[str, Decision] | None = None
         self._exposed = False
@@ -99,26 +103,32 @@ class ReceiveSession:
         pause = _FIRST_PAUSE
         lost_since: float | None = None
         while True:
-            progress = self._received()
-            try:
-                ended = await self._connect_and_receive()
-            except (SignalingError, InvalidStateError) as error:
-                if self._keys is None:
-                    raise
-                ended = Ended(Outcome.BROKEN, reason=str(error))
-            if ended.code is EndCode.BUSY and lost_since is None:
-                lost_since = time.monotonic()
-            elif ended.outcome is not Outcome.BROKEN and ended.code is not EndCode.BUSY:
+            before = self._received()
+            ended = await self._attempt()
+            if not self._may_try_again(ended):
                 return ended
-            if self._keys is None and ended.code is not EndCode.BUSY:
-                return ended
-            if self._received() > progress or lost_since is None:
-                lost_since, pause = time.monotonic(), _FIRST_PAUSE
-            if time.monotonic() - lost_since > (RETURN_TIMEOUT if self._keys is not None else _RECEIPT):
+            now = time.monotonic()
+            if lost_since is None or self._received() > before:
+                lost_since, pause = now, _FIRST_PAUSE
+            if now - lost_since > (BUSY_TIMEOUT if ended.code is EndCode.BUSY else RETURN_TIMEOUT):
                 return ended
             self.notify(Lost(1, ended.reason))
             await asyncio.sleep(pause)
             pause = min(_LONGEST_PAUSE, 2 * pause)
+
+    async def _attempt(self) -> Ended:
+        try:
+            ended = await self._connect_and_receive()
+        except (SignalingError, InvalidStateError) as error:
+            if self._keys is None:
+                raise
+            return Ended(Outcome.BROKEN, reason=str(error))
+        if ended.code is EndCode.BUSY:
+            self._keys = None  # the sender has not admitted this session
+        return ended
+
+    def _may_try_again(self, ended: Ended) -> bool:
+        return ended.code is EndCode.BUSY or (ended.outcome is Outcome.BROKEN and self._keys is not None)
 
     def _received(self) -> int:
         return 0 if self.receiving is None else self.receiving.machine.received

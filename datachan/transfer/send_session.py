@@ -9,14 +9,15 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import replace
+from typing import Any, Final
 
 from datachan.log_rate import get_limited_logger
 from datachan.peer import InvalidStateError, RTCConfiguration, RTCDataChannel, RTCPeerConnection
 from datachan.signaling import PeerInfo, SignalingClient, SignalingError, serve_through
 from datachan.transfer.actions import Action, Ended, FilesStored, Outcome, Progress, Proven
-from datachan.transfer.channel import CHANNEL_LABEL, CHANNEL_PROTOCOL, RateLimit, say_goodbye
+from datachan.transfer.channel import CHANNEL_LABEL, CHANNEL_PROTOCOL, CLOSE_TIMEOUT, RateLimit, say_goodbye
 from datachan.transfer.codes import MAX_SLOT, Code, make_code, room_of
 from datachan.transfer.fingerprints import BadFingerprint
 from datachan.transfer.messages import EndCode
@@ -119,7 +120,7 @@ class SendSession:
         self._compare = compare
         self._verify = verify
         self._limit = limit
-        self._configuration = configuration
+        self._configuration = replace(configuration or RTCConfiguration(), closeTimeout=CLOSE_TIMEOUT)
         self._password = ""
         self._burnt = False
         self._proving = asyncio.Lock()
@@ -173,7 +174,10 @@ class SendSession:
 
     def _prepare(self, pc: RTCPeerConnection, peer: PeerInfo) -> None:
         channel = pc.createDataChannel(CHANNEL_LABEL, protocol=CHANNEL_PROTOCOL, negotiated=True, id=0)
-        task = asyncio.get_running_loop().create_task(self._serve(pc, channel))
+        self._start(self._serve(pc, channel))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._task_done)
 
@@ -250,7 +254,7 @@ class SendSession:
         again = receiver.sending is not None
         before, receiver.pc = receiver.pc, pc
         if before is not None:
-            await before.close()
+            self._start(before.close())  # its peer may be gone, and closing waits for it
         receiver.last_heard = time.monotonic()
         verify = self._verify or proven.verify
         self._notify(Connected(receiver.number, again, await path_of(pc), proven.words, verify))
