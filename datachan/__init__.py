@@ -39,6 +39,8 @@ if TYPE_CHECKING:
         RTCSessionDescription,
         RTCStatsReport,
         SdpError,
+        TcpMux,
+        UdpMux,
     )
 
 __version__ = "0.1.0"
@@ -72,6 +74,8 @@ __all__ = [
     "RTCSessionDescription",
     "RTCStatsReport",
     "SdpError",
+    "TcpMux",
+    "UdpMux",
 ]
 
 

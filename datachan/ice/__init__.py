@@ -12,6 +12,8 @@ from datachan.ice.ice_transport import IceTransport
 from datachan.ice.link import DatagramLink, SelectedLink
 from datachan.ice.server_errors import IceServerError
 from datachan.ice.servers import IceServer
+from datachan.ice.tcp_links import TcpMux
+from datachan.ice.udp_mux import UdpMux
 from datachan.udp import PathLimits
 
 __all__ = [
@@ -26,4 +28,6 @@ __all__ = [
     "PathLimits",
     "SelectedLink",
     "SelectedPair",
+    "TcpMux",
+    "UdpMux",
 ]

@@ -18,11 +18,13 @@ from typing import Any, Final
 from datachan.ice.asyncio_link import AsyncioLink
 from datachan.ice.interfaces import usable_addresses
 from datachan.ice.link import DatagramLink, TransportAddress
+from datachan.ice.network_options import NetworkOptions, resolve_announced
 from datachan.ice.runner import AgentRunner
 from datachan.ice.server_errors import Failure, IceServerError, NoAddressInFamily, ServerError, server_errors
 from datachan.ice.servers import ServerAddress
+from datachan.ice.tcp_links import ActiveTcpLink
 from datachan.ice.turn_link import TurnLink, open_turn_link
-from datachan.ice_agent import HOST, RELAY, SRFLX, Base, LocalCandidate, make_candidate
+from datachan.ice_agent import ACTIVE, HOST, PASSIVE, RELAY, SRFLX, Base, LocalCandidate, make_candidate
 from datachan.ice_agent.candidates import DISCARD_PORT
 from datachan.ice_agent.server_queries import Mapped, QueryFailed
 from datachan.log_rate import get_limited_logger
@@ -50,12 +52,15 @@ class Gatherer:
         ports: the first and the last port to bind to; None leaves ports to the system.
         fast_path: whether to use `UdpSocket` rather than asyncio's own endpoints.
         timeout: the limit for all servers together, in seconds.
+        network: shared ports, announced addresses and excluded interfaces.
+        credentials: our username fragment and password, by which shared ports find the connection.
         on_candidate: called with each candidate as it is found, and the server that it came from, if any.
         on_server_error: called with each failure of a server, once for each code.
 
     Attributes:
         problems: one clause for each failure.
-        hosts: the bases of the host candidates, best first.
+        hosts: the bases of the UDP host candidates, best first.
+        shared: those of them that belong to a shared port, which does not end with an address.
     """
 
     def __init__(
@@ -69,6 +74,8 @@ class Gatherer:
         ports: tuple[int, int] | None,
         fast_path: bool,
         timeout: float,
+        network: NetworkOptions,
+        credentials: tuple[str, str],
         on_candidate: Callable[[LocalCandidate, ServerAddress | None], None],
         on_server_error: Callable[[IceServerError], None],
     ) -> None:
@@ -80,19 +87,35 @@ class Gatherer:
         self._ports = ports
         self._fast_path = fast_path
         self._timeout = timeout
+        self._network = network
+        self._fragment, self._password = credentials
         self._on_candidate = on_candidate
         self._on_server_error = on_server_error
         self._waiting: dict[tuple[Base, TransportAddress], asyncio.Future[TransportAddress]] = {}
         self._found: set[tuple[str, str, int, Base]] = set()
         self._rank = 0
+        self._announced: list[str] = []
+        self._active = False
         self.hosts: list[Base] = []
+        self.shared: set[Base] = set()
         self.problems: list[str] = []
 
     async def open_hosts(self, runner: AgentRunner) -> None:
         """Open the sockets of the host candidates, and report the candidates; checks may begin with them."""
-        if not self._relay_only:
-            for address in self._addresses():
+        if self._relay_only:
+            return
+        self._announced, problems = await resolve_announced(self._network.announced_addresses, self._timeout)
+        self.problems += problems
+        addresses = self._addresses()
+        if self._network.udp_mux is not None:
+            links = self._attach(self._network.udp_mux.attach, "udpMux")
+            self._use_shared(runner, links, addresses, tcp=False)
+        else:
+            for address in addresses:
                 await self._open_host(runner, address)
+        if self._network.tcp_mux is not None:
+            links = self._attach(self._network.tcp_mux.attach, "tcpMux")
+            self._use_shared(runner, links, addresses, tcp=True)
 
     async def ask_servers(self, runner: AgentRunner) -> None:
         """Query all servers at once for more candidates, until the deadline."""
@@ -103,9 +126,9 @@ class Gatherer:
 
         Addresses that the application has not chosen stay unused.
         """
-        if self._relay_only or self._host_addresses is not None:
+        if self._relay_only or self._host_addresses is not None or self._network.udp_mux is not None:
             return
-        usable = [one.address for one in usable_addresses().addresses]
+        usable = [one.address for one in usable_addresses(self._network.exclude_interfaces).addresses]
         opened = [await self._open_host(runner, address) for address in usable if address in addresses]
         await self._ask_all(self._questions(runner, [base for base in opened if base is not None], relays=False))
 
@@ -127,12 +150,14 @@ class Gatherer:
     def _addresses(self) -> list[str]:
         if self._host_addresses is not None:
             return list(self._host_addresses)
-        found = usable_addresses()
+        found = usable_addresses(self._network.exclude_interfaces)
         chosen = [one.address for one in found.addresses]
         for clause in found.describe_left_out():
             self.problems.append(f"{clause} (left out)")
             logger.debug("addresses left out: %s", clause)
         offers_loopback = self._loopback
+        if offers_loopback is None and "loopback" in self._network.exclude_interfaces:
+            offers_loopback = False
         if offers_loopback is None:
             offers_loopback = not chosen or self._peer_offers_loopback()
         # RFC 8445, 5.1.1.1 excludes loopback addresses, which are useless between hosts. Within a host without an
@@ -154,9 +179,58 @@ class Gatherer:
         base = Base(address, link.local_address[1])
         runner.add_link(base, link)
         self.hosts.append(base)
-        self._add(make_candidate(HOST, (base.address, base.port), base, rank=self._rank))
-        self._rank += 1
+        self._add_host(base, [base.address])
         return base
+
+    def _add_host(self, base: Base, addresses: Sequence[str]) -> None:
+        """Report the candidates of a base: announced addresses of its family, or else its own addresses."""
+        announced = [one for one in self._announced if (":" in one) == (":" in base.address)]
+        for address in announced or addresses:
+            self._add(make_candidate(HOST, (address, base.port), base, rank=self._rank))
+            self._rank += 1
+
+    def _attach(self, attach: Callable[[str, str], list[DatagramLink]], name: str) -> list[DatagramLink]:
+        try:
+            return attach(self._fragment, self._password)
+        except OSError as error:
+            self.problems.append(f"{name}: {error}")
+            logger.warning("%s", self.problems[-1])
+            return []
+
+    def _use_shared(
+        self, runner: AgentRunner, links: Sequence[DatagramLink], addresses: Sequence[str], *, tcp: bool
+    ) -> None:
+        """Add the links of a shared port, one for each local address that it is bound to."""
+        for link in links:
+            host, port = link.local_address[:2]
+            bound_to_all = ipaddress.ip_address(host).is_unspecified
+            own = [one for one in addresses if (":" in one) == (":" in host)] if bound_to_all else [host]
+            if not own:
+                link.close()
+                continue
+            base = Base(own[0], port, "tcp", PASSIVE) if tcp else Base(own[0], port)
+            runner.add_link(base, link)
+            self.shared.add(base)
+            if not tcp:
+                self.hosts.append(base)
+            self._add_host(base, own)
+
+    def connect_by_tcp(self, runner: AgentRunner) -> list[LocalCandidate]:
+        """Return a candidate for each family that connects to the peer by TCP; nothing the second time.
+
+        They are not signaled: the peer learns our address when we connect.
+        """
+        if self._active or self._relay_only or not self._network.connects_by_tcp:
+            return []
+        self._active = True
+        candidates: list[LocalCandidate] = []
+        for six in (True, False):
+            address = next((one for one in self._addresses() if (":" in one) == six), None)
+            if address is not None:
+                base = Base(address, DISCARD_PORT, "tcp", ACTIVE)
+                runner.add_link(base, ActiveTcpLink(address))
+                candidates.append(make_candidate(HOST, (address, DISCARD_PORT), base))
+        return candidates
 
     async def _bind(self, address: str) -> DatagramLink:
         """Open a socket on one of the ports. Raises OSError when none of them is free."""
@@ -249,11 +323,17 @@ class Gatherer:
 
     async def _relay(self, runner: AgentRunner, server: ServerAddress, rank: int) -> None:
         """Request an allocation from a TURN server, and add its candidate."""
-        addresses = await _resolve(server.host, server.port, socket.AF_UNSPEC)
-        if not addresses:
+        through_proxy = self._network.proxy is not None and server.transport == "tcp"  # the proxy resolves the name
+        addresses = [] if through_proxy else await _resolve(server.host, server.port, socket.AF_UNSPEC)
+        if not addresses and not through_proxy:
             raise OSError("the name has no address")
         fast = self._fast_path and has_reader_support(asyncio.get_running_loop())
-        self._use_relay(runner, server, rank, await open_turn_link(server, addresses, fast_path=fast))
+        self._use_relay(runner, server, rank, await self._open_turn_link(server, addresses, fast))
+
+    def _open_turn_link(
+        self, server: ServerAddress, addresses: Sequence[TransportAddress], fast: bool
+    ) -> Coroutine[Any, Any, TurnLink]:
+        return open_turn_link(server, addresses, fast_path=fast, proxy=self._network.proxy)
 
     def _use_relay(self, runner: AgentRunner, server: ServerAddress, rank: int, link: TurnLink) -> None:
         """Add the link and the candidate of an allocation."""

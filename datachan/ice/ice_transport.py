@@ -32,11 +32,13 @@ from datachan.ice.ice_states import IceError, IceState
 from datachan.ice.ice_stats import IceStats, SelectedPair, Traffic
 from datachan.ice.link import DatagramLink, SelectedLink
 from datachan.ice.mdns import is_mdns_name
+from datachan.ice.network_options import NetworkOptions
 from datachan.ice.reports import describe_kinds, pair_stats, selected_pair
 from datachan.ice.resolver import MdnsResolver, shared_resolver
 from datachan.ice.runner import AgentRunner
 from datachan.ice.server_errors import IceServerError
 from datachan.ice.servers import IceServer, ServerAddress, server_addresses
+from datachan.ice.tcp_links import ActiveTcpLink
 from datachan.ice.turn_link import TurnLink
 from datachan.ice_agent import (
     AgentEvent,
@@ -84,6 +86,7 @@ class IceTransport:
         patience: seconds from `start` (or the latest remote candidate) until ICE gives up (RFC 8863).
         mdns: resolves the peer's .local names; None uses one that all transports of the event loop share.
         agent_options: the times and bounds of the agent.
+        network: shared ports, announced addresses, excluded interfaces, and a proxy.
 
     Attributes:
         on_state_change: called with each new state.
@@ -131,8 +134,12 @@ class IceTransport:
         patience: float = 39.5,
         mdns: MdnsResolver | None = None,
         agent_options: AgentOptions | None = None,
+        network: NetworkOptions | None = None,
     ) -> None:
         self._configured = server_addresses(servers)
+        self._credentials = Credentials(
+            _random_ice_chars(_USERNAME_FRAGMENT_LENGTH), _random_ice_chars(_PASSWORD_LENGTH)
+        )
         self._gatherer = Gatherer(
             servers=self._configured,
             relay_only=relay_only,
@@ -142,6 +149,8 @@ class IceTransport:
             ports=ports,
             fast_path=fast_path,
             timeout=gather_timeout,
+            network=NetworkOptions() if network is None else network,
+            credentials=(self._credentials.username_fragment, self._credentials.password),
             on_candidate=self._candidate_found,
             on_server_error=self._server_failed,
         )
@@ -168,9 +177,6 @@ class IceTransport:
 
     def _set_up_agent(self, controlling: bool, options: AgentOptions) -> None:
         self._options = options
-        self._credentials = Credentials(
-            _random_ice_chars(_USERNAME_FRAGMENT_LENGTH), _random_ice_chars(_PASSWORD_LENGTH)
-        )
         self._agent = IceAgent(
             credentials=self._credentials,
             controlling=controlling,
@@ -292,7 +298,8 @@ class IceTransport:
 
     def _addresses_changed(self, appeared: frozenset[str], vanished: frozenset[str]) -> None:
         """Leave the addresses that have vanished, and try those that have appeared."""
-        for base in [base for base in self._gatherer.hosts if base.address in vanished]:
+        gone = [base for base in self._gatherer.hosts if base.address in vanished and base not in self._gatherer.shared]
+        for base in gone:
             self._gatherer.forget(base)
             link = self._runner.links.get(base)
             self._runner.remove_link(base)
@@ -359,7 +366,7 @@ class IceTransport:
     def add_remote_candidate(self, candidate: IceCandidate | None) -> None:
         """Add a candidate of the peer, or None for end-of-candidates; no candidate raises an exception.
 
-        Candidates we cannot use (TCP, other components, names that are not mDNS names) are listed and otherwise left.
+        Candidates we cannot use (active TCP, other components, names except mDNS names) are listed, and not used.
         Needs a running event loop when the address is an mDNS name.
         """
         if self._closing is not None:
@@ -398,6 +405,9 @@ class IceTransport:
     def _use_remote_candidate(self, candidate: IceCandidate, address: str) -> None:
         if candidate.port == 0:
             return
+        if candidate.transport == "tcp":
+            for local in self._gatherer.connect_by_tcp(self._runner):
+                self._agent.add_local_candidate(local, self._runner.now)
         self._agent.add_remote_candidate(candidate, self._runner.now, address=address)
         for link in self._runner.links.values():
             if isinstance(link, TurnLink):
@@ -411,7 +421,7 @@ class IceTransport:
         Without a permission the server drops the peer's first check, which is repeated later.
         """
         # draft-ietf-mmusic-mdns-ice-candidates, 3.3.2: the address behind a name must not be shown to the TURN server.
-        if candidate.usable and _is_address(candidate.address):
+        if candidate.usable and candidate.transport == "udp" and _is_address(candidate.address):
             link.permit(candidate.address)
 
     # checking
@@ -449,6 +459,8 @@ class IceTransport:
         if self._remote is not None:
             self._agent.set_remote(self._remote, self._runner.now)
             self._runner.run()
+        if self._agent.selected is not None and self._link is None:
+            self._use_pair(self._agent.selected)
 
     def _started(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -540,6 +552,8 @@ class IceTransport:
     def _use_pair(self, pair: CandidatePair) -> None:
         """Send over this pair from now on."""
         if self._agent.selected is not pair:  # the next event tells of a newer one
+            return
+        if self._state is IceState.NEW:  # a lite agent takes the peer's nomination before `start`
             return
         link = self._runner.links.get(pair.base)
         if link is None:
@@ -666,7 +680,7 @@ class IceTransport:
         links = list(self._runner.links.values())
         for link in links:
             link.close()
-        await asyncio.gather(*(link.wait_closed() for link in links if isinstance(link, TurnLink)))
+        await asyncio.gather(*(link.wait_closed() for link in links if isinstance(link, TurnLink | ActiveTcpLink)))
         self._selected_or_over.set()
         self._set_state(IceState.CLOSED)
 

@@ -27,6 +27,7 @@ Callbacks inside the package are named ``on_…``.
 
 from __future__ import annotations
 
+from datachan.ice import TcpMux, UdpMux
 from datachan.sdp import RTCIceCandidate, SdpError
 
 from .configuration import (
@@ -90,4 +91,6 @@ __all__ = [
     "RTCSessionDescription",
     "RTCStatsReport",
     "SdpError",
+    "TcpMux",
+    "UdpMux",
 ]

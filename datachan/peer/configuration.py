@@ -9,8 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
-from datachan.ice import IceServer
+from datachan.ice import IceServer, TcpMux, UdpMux
+from datachan.ice.interfaces import check_exclusions
+from datachan.ice.network_options import NetworkOptions
 from datachan.ice.servers import server_addresses
+from datachan.ice.turn_connection import parse_proxy
 from datachan.log_rate import get_limited_logger
 from datachan.sctp import ReceiveBudget
 from datachan.sctp.congestion import ALGORITHMS
@@ -104,6 +107,16 @@ class RTCConfiguration:
         waitForCandidates: whether setLocalDescription waits for all candidates, for signaling that carries one
             description and no candidates after it. By default it returns with the host candidates.
         hostAddresses: the local addresses to gather instead of those of all interfaces.
+        excludeInterfaces: the interfaces that give no candidates, by name ("docker0", "veth*") or kind: "loopback",
+            "bridge", "vpn" and "link-local". What is left out is named in `failureReason`.
+        announcedAddresses: addresses to signal instead of our own, for a host behind a 1:1 NAT, such as a server in a
+            cloud. Host names are looked up. A family without one keeps its own addresses.
+        udpMux: a `UdpMux`, the UDP port that this connection shares with others instead of opening its own.
+        tcpMux: a `TcpMux`, the TCP port on which the peer may connect when its network blocks UDP (ICE-TCP, RFC 6544).
+        iceTcp: whether to connect to TCP ports that the peer offers; at most eight, which the peer chooses.
+        iceLite: whether to be a lite agent (RFC 8445, 2.5), which answers checks and sends none. Only for hosts with a
+            public address, and without iceServers.
+        proxy: an HTTP proxy, "http://user:password@host:port", for TURN over TCP and TLS.
         portRange: the first and the last local UDP port to use, for example those a firewall allows. Each connection
             uses one port for each local address; programs may share a range. None leaves the choice to the system.
         congestionControl: the algorithm: "cubic" (RFC 9438), "newreno" (RFC 9260), or "bbr", which models the path and
@@ -129,6 +142,13 @@ class RTCConfiguration:
     iceTimeout: float = 39.5
     waitForCandidates: bool = False
     hostAddresses: Sequence[str] | None = None
+    excludeInterfaces: Sequence[str] = ()
+    announcedAddresses: Sequence[str] = ()
+    udpMux: UdpMux | None = None
+    tcpMux: TcpMux | None = None
+    iceTcp: bool = True
+    iceLite: bool = False
+    proxy: str | None = None
     portRange: tuple[int, int] | None = None
     congestionControl: str = "cubic"
     pathMtuDiscovery: bool = True
@@ -160,6 +180,7 @@ def check_configuration(configuration: RTCConfiguration | dict[str, Any] | None)
         certificate.check()
     _check_numbers(configuration)
     _check_host_addresses(configuration.hostAddresses)
+    _check_network(configuration)
     if configuration.congestionControl not in ALGORITHMS:
         raise ArgumentError(f"congestionControl must be one of {', '.join(ALGORITHMS)}")
     if not isinstance(configuration.trace, (str, os.PathLike, type(None))):
@@ -171,6 +192,8 @@ def check_configuration(configuration: RTCConfiguration | dict[str, Any] | None)
         bundlePolicy=bundle,
         certificates=certificates,
         hostAddresses=None if configuration.hostAddresses is None else tuple(configuration.hostAddresses),
+        excludeInterfaces=tuple(configuration.excludeInterfaces),
+        announcedAddresses=tuple(configuration.announcedAddresses),
         portRange=_checked_port_range(configuration.portRange),
     )
 
@@ -233,7 +256,7 @@ def _check_numbers(configuration: RTCConfiguration) -> None:
         value = getattr(configuration, name)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
             raise ArgumentError(f"{name} is a number of seconds, not {value!r}")
-    for name in ("alwaysNegotiateDataChannels", "waitForCandidates", "pathMtuDiscovery", "snap"):
+    for name in ("alwaysNegotiateDataChannels", "waitForCandidates", "iceTcp", "iceLite", "pathMtuDiscovery", "snap"):
         if not isinstance(getattr(configuration, name), bool):
             raise ArgumentError(f"{name} is True or False, not {getattr(configuration, name)!r}")
 
@@ -246,6 +269,38 @@ def _check_host_addresses(addresses: Sequence[str] | None) -> None:
             ipaddress.ip_address(address)
         except ValueError:
             raise ArgumentError(f"hostAddresses has IP addresses, but {address!r} is not one") from None
+
+
+def _check_network(configuration: RTCConfiguration) -> None:
+    """Check what the application chooses about our side of the network."""
+    try:
+        check_exclusions(configuration.excludeInterfaces)
+        if configuration.proxy is not None:
+            parse_proxy(configuration.proxy)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ArgumentError(f"excludeInterfaces or proxy: {error}") from None
+    for address in _items("announcedAddresses", configuration.announcedAddresses, str):
+        if not address or len(address) > 253:
+            raise ArgumentError(f"announcedAddresses has addresses and host names, but {address!r} is neither")
+    for name, kind in (("udpMux", UdpMux), ("tcpMux", TcpMux)):
+        value = getattr(configuration, name)
+        if value is not None and not isinstance(value, kind):
+            raise ArgumentError(f"{name} is a {kind.__name__}, not {value!r}")
+    if configuration.iceLite and configuration.iceServers:
+        # RFC 8445, 5.2: "Lite implementations only utilize host candidates."
+        raise ArgumentError("a lite agent has host candidates only: iceLite and iceServers exclude each other")
+
+
+def network_options(configuration: RTCConfiguration) -> NetworkOptions:
+    """Return what a checked configuration says about our side of the network."""
+    return NetworkOptions(
+        exclude_interfaces=configuration.excludeInterfaces,
+        announced_addresses=configuration.announcedAddresses,
+        udp_mux=configuration.udpMux,
+        tcp_mux=configuration.tcpMux,
+        connects_by_tcp=configuration.iceTcp,
+        proxy=None if configuration.proxy is None else parse_proxy(configuration.proxy),
+    )
 
 
 def _checked_port_range(ports: Sequence[int] | None) -> tuple[int, int] | None:

@@ -19,13 +19,14 @@ from datachan.driver import Driver
 from datachan.dtls.certificate import Certificate
 from datachan.dtls.connection import DtlsState
 from datachan.ice import IceError, IceServerError, IceState, IceTransport, PathLimits, SelectedLink
+from datachan.ice_agent import AgentOptions
 from datachan.log_rate import get_limited_logger
 from datachan.sctp import AssociationOptions, data_channel_options
 from datachan.sdp import IceCandidate, LocalData, Section, TransportParameters
 from datachan.stack import SessionInits, Stack, StackClosed
 from datachan.trace import Tap, open_tap
 
-from .configuration import RTCConfiguration, RTCIceTransportPolicy
+from .configuration import RTCConfiguration, RTCIceTransportPolicy, network_options
 from .errors import ArgumentError
 from .transport_changes import TransportChanges, transport_changes
 
@@ -137,6 +138,7 @@ class PeerTransport:
             ice_pwd=self._negotiated_ice.password,
             fingerprints=(self._certificate.fingerprint("sha-256"),),
             setup="actpass",
+            ice_lite=self._configuration.iceLite,
             tls_id=self._next_tls_id or self._tls_id,
         )
         return LocalData(
@@ -408,6 +410,8 @@ class PeerTransport:
             relay_only=configuration.iceTransportPolicy is RTCIceTransportPolicy.RELAY,
             host_addresses=configuration.hostAddresses,
             ports=configuration.portRange,
+            network=network_options(configuration),
+            agent_options=AgentOptions(lite=configuration.iceLite),
             patience=configuration.iceTimeout,
         )
         ice.on_local_candidate = partial(self._callbacks.on_local_candidate, ice.username_fragment)

@@ -55,8 +55,9 @@ class IceCandidate:
 
     @property
     def usable(self) -> bool:
-        """Whether this stack can check the candidate: UDP, component 1, a known type."""
-        return self.transport == "udp" and self.component == 1 and self.type in CANDIDATE_TYPES
+        """Whether this stack can check the candidate: UDP or passive TCP, component 1, a known type."""
+        reachable = self.transport == "udp" or (self.transport == "tcp" and self.tcp_type == "passive")
+        return reachable and self.component == 1 and self.type in CANDIDATE_TYPES
 
     def __str__(self) -> str:
         return format_candidate(self)

@@ -201,11 +201,13 @@ def _json(pc: RTCPeerConnection) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def linked(browser: Browser, url: str, offerer: str) -> AsyncIterator[Link]:
+async def linked(
+    browser: Browser, url: str, offerer: str, configuration: RTCConfiguration | None = None
+) -> AsyncIterator[Link]:
     """Open a tab and a peer, not yet connected, and close both afterwards."""
     async with browser.page() as page:
         await page.goto(url)
-        pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        pc = RTCPeerConnection(RTCConfiguration(iceServers=[]) if configuration is None else configuration)
         try:
             link = Link(page, pc, offerer)
             await link.start()
