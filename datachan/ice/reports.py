@@ -22,13 +22,13 @@ def describe_kinds(candidates: Sequence[IceCandidate]) -> str:
 
 def selected_pair(pair: CandidatePair) -> SelectedPair:
     """Return the candidates of a pair of the agent."""
-    return SelectedPair(pair.local.candidate, pair.remote)
+    return SelectedPair(pair.shown.candidate, pair.remote)
 
 
 def pair_stats(pair: CandidatePair, *, selected: bool) -> CandidatePairStats:
     """Return the statistics of a pair of the agent."""
     return CandidatePairStats(
-        local=pair.local.candidate,
+        local=pair.shown.candidate,
         remote=pair.remote,
         state=pair.state.value,
         nominated=pair.nominated,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from datachan.sdp import IceCandidate
@@ -23,6 +24,7 @@ from .candidates import (
     TransportAddress,
     candidate_foundation,
     normal_address,
+    peer_reflexive_priority,
     scoped,
 )
 from .checks import CheckResult, Checks, Entropy, IncomingCheck, Outcome
@@ -98,6 +100,7 @@ class IceAgent:
         )
         self._checklist = Checklist(self._options.max_pairs)
         self._locals: dict[Base, LocalCandidate] = {}
+        self._known: dict[tuple[Base, str, int], LocalCandidate] = {}
         self._remotes: dict[tuple[str, TransportAddress], IceCandidate] = {}
         self._triggered: deque[CandidatePair] = deque()
         self._responses: list[DatagramToSend] = []
@@ -140,6 +143,8 @@ class IceAgent:
 
     def add_local_candidate(self, candidate: LocalCandidate, now: float) -> None:
         """Pair a candidate of ours with those of the peer. A base is used for checks once, by its first candidate."""
+        ours = candidate.candidate
+        self._known[candidate.base, ours.address, ours.port] = candidate
         if candidate.base in self._locals:
             return
         self._locals[candidate.base] = candidate
@@ -149,6 +154,7 @@ class IceAgent:
     def remove_base(self, base: Base, now: float) -> None:
         """Forget a link that is closed; move at once if data goes over it."""
         self._locals.pop(base, None)
+        self._known = {key: candidate for key, candidate in self._known.items() if key[0] is not base}
         for pair in self._checklist.remove_base(base):
             self._checks.forget(pair)
         self._triggered = deque(pair for pair in self._triggered if pair.base is not base)
@@ -449,6 +455,7 @@ class IceAgent:
         pair.note_answer(result.sent_at, now)
         pair.state = PairState.SUCCEEDED
         pair.proven = True
+        pair.shown = self._seen_as(pair, result.mapped)
         pair.role_conflicts = pair.triggers = 0
         pair.refused = False
         if result.nominated and self.controlling:
@@ -468,6 +475,26 @@ class IceAgent:
         else:
             pair.interval = 0.0
         self._keep_backups(now)
+
+    def _seen_as(self, pair: CandidatePair, mapped: TransportAddress | None) -> LocalCandidate:
+        """Return our candidate with the address that the peer sees, peer-reflexive if need be (RFC 8445, 7.2.5.3.1)."""
+        if mapped is None or mapped == (pair.shown.candidate.address, pair.shown.candidate.port):
+            return pair.shown
+        known = self._known.get((pair.base, *mapped))
+        if known is not None:
+            return known
+        ours = pair.local.candidate
+        reflexive = replace(
+            ours,
+            foundation=candidate_foundation(PRFLX, pair.base.transport, pair.base.address),
+            priority=peer_reflexive_priority(ours.priority),
+            address=mapped[0],
+            port=mapped[1],
+            type=PRFLX,
+            related_address=ours.address,
+            related_port=ours.port,
+        )
+        return LocalCandidate(reflexive, pair.base)
 
     def _check_until_used(self, pair: CandidatePair, now: float) -> None:
         """Check a valid pair again while no pair is in use: its peer may act on checks only once it knows us."""

@@ -44,6 +44,7 @@ class CheckResult:
         sent_at: when the check was sent.
         nominated: whether the check had nominated the pair.
         was_controlling: our role when the check was sent.
+        mapped: our address as the peer sees it; None if it does not say.
     """
 
     pair: CandidatePair
@@ -51,6 +52,7 @@ class CheckResult:
     sent_at: float
     nominated: bool
     was_controlling: bool
+    mapped: TransportAddress | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,8 @@ class Checks:
         if not message.is_signed_with(self.remote.credentials.password.encode()):
             return None
         del self._transactions[message.transaction_id]
-        return CheckResult(pair, _outcome(message), sent_at, nominated, controlling)
+        mapped = message.address(stun.XOR_MAPPED_ADDRESS)
+        return CheckResult(pair, _outcome(message), sent_at, nominated, controlling, mapped)
 
     def switch_role(self, *, was_controlling: bool) -> bool:
         """Take the other role after a 487, unless that has happened since; return whether the role has changed."""

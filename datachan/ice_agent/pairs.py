@@ -34,6 +34,7 @@ class CandidatePair:
 
     Attributes:
         local, remote: the candidates. A candidate of the peer may be replaced by a signaled one with its address.
+        shown: our candidate as the peer sees it, which a NAT may have made another one of the same base.
         destination: the address that checks are sent to; that of `remote`, unless its address is a name.
         state: the state of its checks.
         priority: the pair priority, which depends on the role.
@@ -53,7 +54,7 @@ class CandidatePair:
     """
 
     def __init__(self, local: LocalCandidate, remote: IceCandidate, destination: TransportAddress) -> None:
-        self.local = local
+        self.local = self.shown = local
         self.remote = remote
         self.destination = destination
         self.state = PairState.WAITING
