@@ -8,8 +8,8 @@ from typing import Final, Generic, TypeVar
 
 Purpose = TypeVar("Purpose")
 
-# RFC 8489, 6.2.1: "The value for RTO SHOULD be configurable and SHOULD be greater than or equal to 500 ms." Until the
-# round trip to the server is known.
+# RFC 8489, 6.2.1: "the initial value for RTO SHOULD be greater than or equal to 500 ms." It holds until the round trip
+# to the server is known.
 FIRST_INTERVAL: Final = 0.5
 _SHORTEST_INTERVAL: Final = 0.1
 # RFC 8489, 6.2.1: "Rc SHOULD be configurable and SHOULD have a default of 7", Rm "SHOULD have a default of 16".

@@ -27,7 +27,7 @@ from .stun import (
 )
 from .turn_messages import UNREACHABLE, read_plain_address
 
-# RFC 8445, 11: "Tr SHOULD be configurable and SHOULD have a default of 15 seconds."
+# RFC 8445, 11: "Agents SHOULD use a Tr value of 15 seconds."
 KEEPALIVE: Final = 15.0
 # Each base asks each server: more queries than this are not begun, and fail at once.
 MAX_QUERIES: Final = 256

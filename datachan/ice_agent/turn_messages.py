@@ -29,7 +29,7 @@ ALTERNATE_SERVER: Final = 0x8023
 
 IPV4: Final = 4
 IPV6: Final = 6
-# RFC 8656, 18.6: "The values are 0x01 for IPv4 and 0x02 for IPv6", in the first byte.
+# RFC 8656, 18.6: "0x01 for IPv4 addresses and 0x02 for IPv6 addresses", in the first byte.
 _FAMILIES: Final = {IPV4: b"\1\0\0\0", IPV6: b"\2\0\0\0"}
 _UDP: Final = b"\x11\0\0\0"
 
