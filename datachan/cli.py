@@ -17,6 +17,7 @@ from datachan.cli_transfer import add_receive, add_send
 if TYPE_CHECKING:
     from datachan.signaling import IceServerOption
     from datachan.signaling.client_address import Network
+    from datachan.signaling.turn_credentials import TurnSecret
     from datachan.tools import DecodeOptions
 
 EXIT_OK: Final = 0
@@ -43,11 +44,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run_command(arguments: Sequence[str] | None) -> int:
     parser = build_parser()
-    namespace = parser.parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    namespace = parser.parse_args(given)
+    if namespace.command == "serve":
+        namespace = _with_settings(parser, given, namespace)
     if namespace.command is None:
         parser.print_help()
         return EXIT_OK
     return int(namespace.run(namespace))
+
+
+def _with_settings(
+    parser: argparse.ArgumentParser, given: list[str], namespace: argparse.Namespace
+) -> argparse.Namespace:
+    """Return the arguments together with the settings of the file and the environment."""
+    from pathlib import Path
+
+    from datachan.cli_settings import BadSettings, words_of_environment, words_of_file
+
+    file = namespace.config or (Path(name) if (name := os.environ.get("DATACHAN_CONFIG")) else None)
+    try:
+        words = [] if file is None else words_of_file(file, namespace.parser)
+        words += words_of_environment(os.environ, namespace.parser)
+    except BadSettings as error:
+        namespace.parser.error(str(error))
+    at = given.index("serve") + 1
+    return parser.parse_args([*given[:at], *words, *given[at:]])
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -105,9 +127,45 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--room-capacity", type=_positive, default=8, metavar="N", help="members of one room (default: %(default)s)"
     )
+    _add_operation(parser)
+    parser.set_defaults(run=run_serve, parser=parser)
+
+
+def _add_operation(parser: argparse.ArgumentParser) -> None:
+    from pathlib import Path
+
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="read options from this TOML file, such as: room-capacity = 20. Every option can also be set in the "
+        "environment, such as DATACHAN_ROOM_CAPACITY=20. The command line overrides both.",
+    )
+    parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate chain for https, in PEM")
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="key of the certificate, in PEM")
+    parser.add_argument(
+        "--turn",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="TURN server that shares a secret with this one (coturn: use-auth-secret); pages get credentials that "
+        "expire after an hour; may be repeated",
+    )
+    parser.add_argument(
+        "--turn-secret-file", type=Path, metavar="FILE", help="file with the secret (static-auth-secret)"
+    )
+    parser.add_argument(
+        "--drain",
+        type=_duration,
+        default=0.0,
+        metavar="SECONDS",
+        help="time that SIGTERM lets calls go on while new ones are refused (default: 0)",
+    )
+    parser.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="form of log records (default: %(default)s)"
+    )
     parser.add_argument("--no-echo", action="store_true", help="do not offer the echo peer")
     parser.add_argument("-v", "--verbose", action="store_true", help="log calls and transfers")
-    parser.set_defaults(run=run_serve)
 
 
 def _add_decode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -293,23 +351,25 @@ def _decode_options(namespace: argparse.Namespace) -> DecodeOptions:
 def run_serve(namespace: argparse.Namespace) -> int:
     """Run the server until it is stopped."""
     import asyncio
-    import logging
 
     from datachan.serve import ServeError, ServeOptions, serve
     from datachan.signaling import ServerOptions
     from datachan.signaling.origins import is_loopback
 
-    # Other libraries log every packet, so their level stays at WARNING. Without -v, callers' failures are not logged.
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
-    logging.getLogger("datachan").setLevel(logging.INFO if namespace.verbose else logging.ERROR)
+    _configure_logging(namespace)
+    if (namespace.tls_cert is None) != (namespace.tls_key is None):
+        namespace.parser.error("--tls-cert and --tls-key belong together")
     options = ServeOptions(
         host=namespace.host,
         port=namespace.port,
         echo=not namespace.no_echo,
+        drain=namespace.drain,
+        tls=None if namespace.tls_cert is None else (namespace.tls_cert, namespace.tls_key),
         server=ServerOptions(
             allowed_origins=frozenset(namespace.allow_origin),
             loopback_only=is_loopback(namespace.host),
             ice_servers=tuple(namespace.ice_server),
+            turn=_turn_secret(namespace),
             trusted_proxies=tuple(namespace.trust_proxy),
             max_rooms=namespace.max_rooms,
             health_token=os.environ.get("DATACHAN_HEALTH_TOKEN"),
@@ -323,6 +383,19 @@ def run_serve(namespace: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         pass
     return EXIT_OK
+
+
+def _configure_logging(namespace: argparse.Namespace) -> None:
+    import logging
+
+    from datachan.json_logs import JsonFormatter
+
+    # Other libraries log every packet, so their level stays at WARNING. Without -v, callers' failures are not logged.
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
+    if namespace.log_format == "json":
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(JsonFormatter())
+    logging.getLogger("datachan").setLevel(logging.INFO if namespace.verbose else logging.ERROR)
 
 
 def _cannot(error: Exception) -> int:
@@ -339,7 +412,7 @@ def _announce(address: str, host: str) -> None:
     for other in addresses_for_others(host, address):
         print(f"from other machines: {other}")
     print("Press Ctrl+C to stop.", flush=True)
-    if not is_loopback(host):
+    if not is_loopback(host) and address.startswith("http:"):
         print("This is http, which others on the network can read and change: put an https proxy in front of it.")
 
 
@@ -359,6 +432,33 @@ def _seconds(text: str) -> float:
     if not 0 < seconds <= MAX_SECONDS:
         raise argparse.ArgumentTypeError(f"the time is a number of seconds up to {MAX_SECONDS:g}, not {text!r}")
     return seconds
+
+
+def _duration(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"the time is a number of seconds up to 3600, not {text!r}")
+    return seconds
+
+
+def _turn_secret(namespace: argparse.Namespace) -> TurnSecret | None:
+    """Return the TURN servers with their secret, which no list of processes and no configuration of a page shows."""
+    from datachan.signaling.turn_credentials import TurnSecret
+
+    secret = os.environ.get("DATACHAN_TURN_SECRET", "")
+    if namespace.turn_secret_file is not None:
+        try:
+            secret = namespace.turn_secret_file.read_text().strip()
+        except OSError as error:
+            namespace.parser.error(f"the file of the TURN secret cannot be read: {error}")
+    if not namespace.turn:
+        return None
+    if not secret:
+        namespace.parser.error("--turn needs its secret: --turn-secret-file FILE, or DATACHAN_TURN_SECRET")
+    return TurnSecret(tuple(namespace.turn), secret)
 
 
 def _positive(text: str) -> int:

@@ -9,6 +9,7 @@ import ipaddress
 import logging
 import shutil
 import signal
+import ssl
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -154,6 +155,8 @@ class ServeOptions:
         host: The address to listen on.
         port: The TCP port; 0 for any free port.
         echo: Whether there is an echo peer to call.
+        drain: Seconds that SIGTERM lets calls of the echo peer go on, while new ones are refused.
+        tls: The files of the certificate chain and its key, in PEM; None for http.
         server: The options of the signaling server.
         door: The bounds of the TCP connections.
     """
@@ -161,6 +164,8 @@ class ServeOptions:
     host: str = "127.0.0.1"
     port: int = 8080
     echo: bool = True
+    drain: float = 0.0
+    tls: tuple[Path, Path] | None = None
     server: ServerOptions = field(default_factory=ServerOptions)
     door: DoorOptions = field(default_factory=DoorOptions)
 
@@ -179,7 +184,8 @@ async def serve(options: ServeOptions, announce: Callable[[str], None], stop: as
     proxies = options.server.trusted_proxies
     door = Door(options.door, lambda address: is_loopback(address) or belongs_to(address, proxies))
     with tempfile.TemporaryDirectory(prefix="datachan-", ignore_cleanup_errors=True) as folder:
-        app = _application(options, Path(folder), door)
+        signaling = _signaling(options, Path(folder), door)
+        app = signaling.create_app()
         runner = web.AppRunner(
             app,
             access_log=None,
@@ -192,17 +198,28 @@ async def serve(options: ServeOptions, announce: Callable[[str], None], stop: as
         try:
             await runner.setup()
             listener = await _listen(runner, door, options)
+            terminate = asyncio.Event()
             if stop is None:
-                stop = _stop_on_signals()
-            announce(_address(options.host, listener.sockets[0].getsockname()[1]))
+                stop = _stop_on_signals(terminate)
+            announce(_address(options.host, listener.sockets[0].getsockname()[1], is_https=options.tls is not None))
             await stop.wait()
+            if terminate.is_set():
+                await _drain(signaling, options.drain)
         finally:
             if listener is not None:
                 listener.close()
             await runner.cleanup()
 
 
-def _application(options: ServeOptions, folder: Path, door: Door) -> web.Application:
+async def _drain(signaling: SignalingServer, seconds: float) -> None:
+    """Refuse what is new, and wait until the calls in progress have ended or the time is over."""
+    signaling.drain()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await signaling.calls_ended()
+
+
+def _signaling(options: ServeOptions, folder: Path, door: Door) -> SignalingServer:
     try:
         page = page_folder()
     except FileNotFoundError as error:
@@ -211,7 +228,7 @@ def _application(options: ServeOptions, folder: Path, door: Door) -> web.Applica
     if options.echo:
         servers = [RTCIceServer(s.url, s.username, s.credential) for s in options.server.ice_servers]
         echo = EchoPeer(RTCConfiguration(iceServers=servers), {CHANNEL_LABEL: FileShelf(folder)})
-    return SignalingServer(options.server, echo=echo, page=page, door=door).create_app()
+    return SignalingServer(options.server, echo=echo, page=page, door=door)
 
 
 def http_logger() -> logging.Logger:
@@ -234,13 +251,29 @@ async def _listen(runner: web.AppRunner, door: Door, options: ServeOptions) -> a
     """Listen for TCP connections, which pass the door before aiohttp sees them."""
     if runner.server is None:
         raise ServeError("The server stopped before it listened.")
-    loop = asyncio.get_running_loop()
+    context = _tls_context(options.tls)
     try:
-        return await loop.create_server(
-            door.guard(runner.server), options.host, options.port, backlog=ACCEPT_BACKLOG, reuse_address=True
+        return await asyncio.get_running_loop().create_server(
+            door.guard(runner.server),
+            options.host,
+            options.port,
+            ssl=context,
+            backlog=ACCEPT_BACKLOG,
+            reuse_address=True,
         )
     except OSError as error:
         raise ServeError(_why_not(error, options)) from error
+
+
+def _tls_context(files: tuple[Path, Path] | None) -> ssl.SSLContext | None:
+    if files is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(*files)
+    except (OSError, ssl.SSLError) as error:
+        raise ServeError(f"The certificate {files[0]} with the key {files[1]} cannot be used: {error}.") from None
+    return context
 
 
 def _why_not(error: OSError, options: ServeOptions) -> str:
@@ -257,18 +290,24 @@ def _why_not(error: OSError, options: ServeOptions) -> str:
     return f"Cannot listen on {options.host}, port {options.port}: {error.strerror or error}."
 
 
-def _stop_on_signals() -> asyncio.Event:
+def _stop_on_signals(terminate: asyncio.Event) -> asyncio.Event:
+    """Return an event that SIGINT and SIGTERM set; SIGTERM sets `terminate`, too."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl+C raises KeyboardInterrupt instead
-            loop.add_signal_handler(number, stop.set)
+
+    def end() -> None:
+        terminate.set()
+        stop.set()
+
+    with contextlib.suppress(NotImplementedError):  # Windows: Ctrl+C raises KeyboardInterrupt instead
+        loop.add_signal_handler(signal.SIGINT, stop.set)
+        loop.add_signal_handler(signal.SIGTERM, end)
     return stop
 
 
-def _address(host: str, port: int) -> str:
+def _address(host: str, port: int, *, is_https: bool) -> str:
     name = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://{_in_url(name)}:{port}/"
+    return f"{'https' if is_https else 'http'}://{_in_url(name)}:{port}/"
 
 
 def addresses_for_others(host: str, address: str) -> list[str]:
@@ -281,9 +320,9 @@ def addresses_for_others(host: str, address: str) -> list[str]:
     if host not in {"", "0.0.0.0", "::"}:
         return []
     versions = {4} if host == "0.0.0.0" else {4, 6}
-    port = urlsplit(address).port
+    parts = urlsplit(address)
     return [
-        f"http://{_in_url(one.address)}:{port}/"
+        f"{parts.scheme}://{_in_url(one.address)}:{parts.port}/"
         for one in host_addresses()
         if one.running and not one.kinds and ipaddress.ip_address(one.address).version in versions
     ]

@@ -179,6 +179,11 @@ class EchoPeer:
         await session.close()
         return True
 
+    async def calls_ended(self) -> None:
+        """Wait until no call is in progress."""
+        while self._sessions:
+            await asyncio.gather(*(session.ended() for session in tuple(self._sessions.values())))
+
     async def close(self) -> None:
         """End every call and accept no more."""
         self._closed = True
@@ -299,6 +304,13 @@ class EchoSession:
     def end(self) -> None:
         """End the call soon, without waiting for it."""
         self._over.set()
+
+    async def ended(self) -> None:
+        """Wait until the call has ended."""
+        if self._watcher is None:
+            await self._over.wait()
+        else:
+            await asyncio.wait({self._watcher})
 
     async def close(self) -> None:
         """End the call and return once all its resources are released."""

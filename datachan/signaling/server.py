@@ -5,6 +5,7 @@ POST   /api/v1/peers/echo              offer in, answer out
 DELETE /api/v1/peers/echo/{session}    end the call
 GET    /config.json                    the configuration of the page
 GET    /healthz                        whether the server is alive, and how many rooms and calls it has
+GET    /readyz                         whether the server accepts rooms and calls: 503 while it shuts down
 GET    /                               the page
 """
 
@@ -81,6 +82,7 @@ class SignalingServer:
         self._connections: set[RoomConnection] = set()
         self._connections_of: Counter[str] = Counter()
         self._offers = KeyedLimiter(self.options.offers_per_second, self.options.offer_burst)
+        self._draining = False
         self._tokens = PageTokens(secrets.token_bytes(32))
 
     def create_app(self) -> web.Application:
@@ -91,11 +93,25 @@ class SignalingServer:
         app.router.add_delete("/api/v1/peers/echo/{session}", self._serve_hang_up)
         app.router.add_get("/config.json", self._serve_config)
         app.router.add_get("/healthz", self._serve_health)
+        app.router.add_get("/readyz", self._serve_readiness)
         if self._page is not None:
             add_page(app, self._page)
         app.on_response_prepare.append(_add_headers)
         app.on_shutdown.append(self._shut_down)
         return app
+
+    def drain(self) -> None:
+        """Refuse new members and calls from now on. Those that are there stay."""
+        self._draining = True
+
+    async def calls_ended(self) -> None:
+        """Wait until no call of the echo peer is in progress."""
+        if self._echo is not None:
+            await self._echo.calls_ended()
+
+    def _check_draining(self) -> None:
+        if self._draining:
+            raise BadMessage("busy", "The server is shutting down. Try again soon.")
 
     # -- every request -------------------------------------------------------------------------------------------------
 
@@ -160,6 +176,7 @@ class SignalingServer:
         )
         if not socket.can_prepare(request):
             raise BadMessage("not-a-websocket", "A room is entered with a WebSocket.")
+        self._check_draining()
         if len(self._connections) >= self.options.max_connections:
             raise BadMessage("busy", "The server has as many connections as it can hold. Try again later.")
         owner = self._share_of(request)
@@ -191,6 +208,7 @@ class SignalingServer:
 
     async def _serve_offer(self, request: web.Request) -> web.Response:
         echo = self._echo_peer()
+        self._check_draining()
         client = self._client(request)
         if not self._offers.take(share_key(client), self._clock()):
             raise BadMessage("too-many-offers", "Offers come too fast from your address. Wait a few seconds.")
@@ -228,11 +246,19 @@ class SignalingServer:
         }
         # Passwords go to pages and programs only, not to everything that follows a link.
         if PAGE_HEADER in request.headers:
-            config["iceServers"] = [server.to_json() for server in self.options.ice_servers]
+            servers: list[object] = [server.to_json() for server in self.options.ice_servers]
+            if self.options.turn is not None:
+                servers.append(self.options.turn.to_json(time.time()))
+            config["iceServers"] = servers
             config["token"] = self._tokens.issue(share_key(self._client(request)), self._clock())
         else:
             config["iceServers"] = [{"urls": server.url} for server in self.options.ice_servers]
         return web.json_response(config, headers={"Cache-Control": "no-store"})
+
+    async def _serve_readiness(self, request: web.Request) -> web.Response:
+        status = "draining" if self._draining else "ok"
+        headers = {"Cache-Control": "no-store"}
+        return web.json_response({"status": status}, status=503 if self._draining else 200, headers=headers)
 
     async def _serve_health(self, request: web.Request) -> web.Response:
         health: dict[str, object] = {"status": "ok"}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from datachan.signaling.client_address import Network
 from datachan.signaling.room_messages import MAX_MESSAGE_SIZE
+from datachan.signaling.turn_credentials import TurnSecret
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class ServerOptions:
         loopback_only: Answer only requests whose Host is a loopback name or belongs to an allowed origin. Then no
             other page can reach a server on this machine by resolving its own name to it (DNS rebinding).
         ice_servers: STUN and TURN servers for the page and the echo peer.
+        turn: TURN servers for which the page gets credentials that expire.
         trusted_proxies: Networks of the proxies whose `X-Forwarded-For` names the client.
         max_connections: WebSockets at the same time.
         max_connections_per_address: WebSockets of one address (IPv6: of one /64). Loopback addresses have no share.
@@ -57,6 +59,7 @@ class ServerOptions:
     allowed_origins: frozenset[str] = field(default_factory=frozenset)
     loopback_only: bool = False
     ice_servers: tuple[IceServerOption, ...] = ()
+    turn: TurnSecret | None = None
     trusted_proxies: tuple[Network, ...] = ()
     max_connections: int = 1024
     max_connections_per_address: int = 64

@@ -1,0 +1,172 @@
+"""Operate `datachan serve` as a real process: TLS, SIGTERM, JSON logs, and TURN with credentials that expire."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import json
+import os
+import shutil
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from datachan import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
+from datachan.signaling import SignalingClient
+from datachan.signaling.turn_credentials import TurnSecret
+from tests.examples.processes import run
+from tests.missing import missing
+
+from .client import LOOPBACK, PATIENCE
+
+PAGE = {"X-Datachan": "page"}
+
+
+def write_certificate(folder: Path) -> tuple[Path, Path]:
+    """Write a self-signed certificate for localhost and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    paths = folder / "cert.pem", folder / "key.pem"
+    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    encoding = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    paths[1].write_bytes(key.private_bytes(*encoding))
+    return paths
+
+
+async def test_serves_https(tmp_path: Path) -> None:
+    certificate, key = write_certificate(tmp_path)
+    async with run("-m", "datachan", "serve", "--port", "0", "--tls-cert", certificate, "--tls-key", key) as server:
+        url = (await server.prints(r"(https://\S+)"))[1]
+        async with SignalingClient(url, "kitchen", ssl=False) as client:
+            assert client.peers == {}
+        assert await server.interrupted() == 0
+
+
+async def test_says_why_a_certificate_cannot_be_used(tmp_path: Path) -> None:
+    file = tmp_path / "empty.pem"
+    file.touch()
+    async with run("-m", "datachan", "serve", "--port", "0", "--tls-cert", file, "--tls-key", file) as server:
+        assert await server.ends() == 1
+        assert "cannot be used" in server.printed
+
+
+async def test_sigterm_lets_a_call_end_and_refuses_new_ones() -> None:
+    async with (
+        run("-m", "datachan", "serve", "--port", "0", "--drain", "20", "--log-format", "json", "-v") as server,
+        aiohttp.ClientSession() as http,
+        RTCPeerConnection(LOOPBACK) as pc,
+    ):
+        url = (await server.prints(r"(http://\S+)"))[1]
+        async with http.get(f"{url}readyz") as response:
+            assert response.status == 200
+        channel = pc.createDataChannel("chat")
+        await pc.setLocalDescription()
+        offer = {"type": "offer", "sdp": pc.localDescription.sdp}
+        async with http.post(f"{url}api/v1/peers/echo", json=offer) as response:
+            assert response.headers["Location"].startswith("./echo/")
+            await pc.setRemoteDescription(RTCSessionDescription((await response.json())["sdp"], "answer"))
+        await channel.opened()
+        server.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                async with http.get(f"{url}readyz") as response:
+                    if response.status == 503:
+                        break
+        async with http.post(f"{url}api/v1/peers/echo", json=offer) as response:
+            assert response.status == 503
+        channel.send("still served")
+        assert await anext(channel) == "still served"
+        await pc.close()
+        assert await server.ends() == 0
+        records = [json.loads(line) for line in server.printed.splitlines() if line.startswith("{")]
+        assert "echo: a caller has connected" in [record["message"] for record in records]
+
+
+@contextlib.asynccontextmanager
+async def coturn(secret: str, folder: Path) -> AsyncIterator[int]:
+    """Run coturn with `use-auth-secret`, and yield its port."""
+    program = shutil.which("turnserver")
+    if program is None:
+        missing("coturn is not installed (apt install coturn)")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    process = await asyncio.create_subprocess_exec(
+        program,
+        *("-n", "--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1", f"--listening-port={port}", "--realm=example.org"),
+        *("--use-auth-secret", f"--static-auth-secret={secret}", "--no-cli", "--no-tls", "--no-dtls", "--fingerprint"),
+        *("--allow-loopback-peers", f"--pidfile={folder}/pid", f"--userdb={folder}/db", "--log-file=stdout"),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                except OSError:
+                    await asyncio.sleep(0.02)
+                else:
+                    writer.close()
+                    break
+        yield port
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
+@pytest.mark.parametrize(("secret", "relayed"), [("north", True), ("south", False)])
+async def test_coturn_accepts_the_credentials_of_its_secret(secret: str, relayed: bool, tmp_path: Path) -> None:
+    async with coturn("north", tmp_path) as port:
+        turn = TurnSecret((f"turn:127.0.0.1:{port}?transport=udp",), secret).to_json(time.time())
+        servers = [RTCIceServer(turn["urls"], turn["username"], turn["credential"])]
+        async with RTCPeerConnection(RTCConfiguration(servers, hostAddresses=["127.0.0.1"])) as pc:
+            pc.createDataChannel("chat")
+            known = asyncio.get_running_loop().create_future()
+
+            def gathered(candidate: object) -> None:
+                if candidate is None and not known.done():
+                    known.set_result(pc.localDescription.sdp)
+
+            pc.on("icecandidate", gathered)
+            pc.on("icecandidateerror", lambda error: known.done() or known.set_result(error.errorCode))
+            await pc.setLocalDescription()
+            async with asyncio.timeout(PATIENCE):
+                result = await known
+            assert (" typ relay " in str(result)) is relayed
+
+
+async def test_the_page_gets_credentials_that_expire_and_others_none(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("north")
+    words = ("--port", "0", "--turn", "turn:192.0.2.1", "--turn-secret-file", tmp_path / "secret")
+    async with run("-m", "datachan", "serve", *words) as server, aiohttp.ClientSession() as http:
+        url = (await server.prints(r"(http://\S+)"))[1]
+        async with http.get(f"{url}config.json", headers=PAGE) as response:
+            (given,) = (await response.json())["iceServers"]
+            assert given["urls"] == ["turn:192.0.2.1"]
+            assert 0 < int(given["username"].partition(":")[0]) - time.time() <= 3600
+        async with http.get(f"{url}config.json") as response:
+            assert (await response.json())["iceServers"] == []
+        # Other users of the machine see the words of every process, so the secret is not among them.
+        assert b"north" not in Path(f"/proc/{server.process.pid}/cmdline").read_bytes()
