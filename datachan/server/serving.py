@@ -12,7 +12,7 @@ from typing import Final, Self
 
 from aiohttp import web
 
-from datachan.peer import RTCConfiguration
+from datachan.peer import RTCConfiguration, UdpMux
 from datachan.server.aiohttp_mount import mount
 from datachan.server.channel_server import Authenticate, ChannelServer, Handler
 from datachan.server.options import ChannelServerOptions
@@ -42,6 +42,8 @@ class serve:  # noqa: N801 - a function for its users, like websockets.serve
         handler: A coroutine function that is called with each `Connection` once it is established.
         host: The address to listen on.
         port: The TCP port of the signaling; 0 for any free port.
+        udp_port: The one UDP port that all connections share, so that a firewall has to open no other; 0 for any free
+            port. None gives each connection ports of its own.
         path: The path of the endpoint.
         app: An aiohttp application with further routes, such as the page. It is not running yet.
         options: The options and bounds of the channel server.
@@ -61,6 +63,7 @@ class serve:  # noqa: N801 - a function for its users, like websockets.serve
         host: str = "127.0.0.1",
         port: int = 8080,
         *,
+        udp_port: int | None = None,
         path: str = "/rtc",
         app: web.Application | None = None,
         options: ChannelServerOptions | None = None,
@@ -70,6 +73,9 @@ class serve:  # noqa: N801 - a function for its users, like websockets.serve
         ssl: SSLContext | None = None,
         grace: float = 0.0,
     ) -> None:
+        self._mux = None if udp_port is None else UdpMux(udp_port)
+        if self._mux is not None:
+            configuration = replace(configuration or RTCConfiguration(), udpMux=self._mux)
         # A server for this machine only must not be reached by foreign names that resolve to it.
         options = replace(options or ChannelServerOptions(), loopback_only=is_loopback(host))
         self.channels = ChannelServer(handler, options=options, authenticate=authenticate, configuration=configuration)
@@ -86,6 +92,8 @@ class serve:  # noqa: N801 - a function for its users, like websockets.serve
         Raises:
             OSError: The address or port cannot be used.
         """
+        if self._mux is not None:
+            self._mux.open()
         # The first middleware is the outermost one.
         self._app.middlewares.insert(0, _watched_by(self._door))
         mount(self._app, self._path, self.channels)
@@ -112,6 +120,8 @@ class serve:  # noqa: N801 - a function for its users, like websockets.serve
             )
         except BaseException:
             await runner.cleanup()
+            if self._mux is not None:
+                self._mux.close()
             raise
         return self
 
@@ -125,6 +135,11 @@ class serve:  # noqa: N801 - a function for its users, like websockets.serve
     def port(self) -> int:
         """The TCP port."""
         return int(self._listening().sockets[0].getsockname()[1])
+
+    @property
+    def udp_port(self) -> int | None:
+        """The UDP port that all connections share; None if each has ports of its own."""
+        return None if self._mux is None else self._mux.port
 
     @property
     def url(self) -> str:
@@ -148,6 +163,8 @@ class serve:  # noqa: N801 - a function for its users, like websockets.serve
         await self.channels.close()
         if self._runner is not None:
             await self._runner.cleanup()
+        if self._mux is not None:
+            self._mux.close()
 
     def _listening(self) -> asyncio.Server:
         if self._listener is None:

@@ -434,3 +434,12 @@ async def test_configuration_is_not_changed() -> None:
     before = replace(given)
     async with serve(hold, "127.0.0.1", 0, configuration=given):
         assert given == before
+
+
+async def test_all_connections_share_one_udp_port() -> None:
+    async with serving(udp_port=0) as server, connected(server.url) as (a, first), connected(server.url) as (b, second):
+        for client, channel in ((a, first), (b, second)):
+            channel.send("hello")
+            assert await anext(channel) == "hello"
+            ports = re.findall(r"a=candidate:\S+ 1 udp \S+ \S+ (\d+) typ host", client.pc.remoteDescription.sdp)
+            assert set(ports) == {str(server.udp_port)}
