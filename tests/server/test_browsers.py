@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from aiohttp import web
 from datachan.server import ChannelServerOptions, Connection, serve
 from tests.interop.browsers import Browser, Page
 from tests.interop.conftest import browser, situations
+from tests.missing import missing
 
 __all__ = ["browser"]  # a fixture
 
@@ -168,3 +170,40 @@ async def test_a_full_server_makes_its_clients_wait(browser: Browser) -> None:
         await page.evaluate("(() => { window.late = datachan.connect('rtc', {channels: {state: {}}}); })()")
         await page.evaluate("until(() => late.state === 'waiting')")
         assert await page.evaluate("late.reason") == "The server has as many connections as it can hold."
+
+
+# A firewall in front of a container: what comes in without being asked for is for the one port, or dropped.
+FIREWALL = """table inet firewall {{
+    chain input {{
+        type filter hook input priority 0; policy accept;
+        meta l4proto udp ct state established accept
+        udp dport {port} counter accept
+        meta l4proto udp drop
+    }}
+}}
+"""
+
+
+async def nft(*words: str, rules: str = "") -> str:
+    """Run nft in the network of the test, and return what it prints."""
+    if shutil.which("nft") is None:
+        missing("nftables is not installed (apt install nftables)")
+    process = await asyncio.create_subprocess_exec(
+        "nft", *words, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate(rules.encode())
+    assert process.returncode == 0
+    return output.decode()
+
+
+async def test_connects_through_the_one_udp_port_that_a_firewall_opens(browser: Browser) -> None:
+    async with serving(Echo(), udp_port=0) as server:
+        await nft("-f", "-", rules=FIREWALL.format(port=server.udp_port))
+        try:
+            async with opened(browser, server) as page:
+                assert await said(page, "through the one port")
+                await page.evaluate("link.restartIce()")
+                assert await said(page, "after a restart")
+            assert "counter packets 0 " not in await nft("list", "table", "inet", "firewall")
+        finally:
+            await nft("delete", "table", "inet", "firewall")
