@@ -7,12 +7,13 @@ STAMP := $(VENV)/.installed
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 LINKS_ARGS ?=
+NAT_ARGS ?=
 SCALE_ARGS ?=
 SOAK ?= 20000-20999
 FUZZ_SECONDS ?= 10
 FUZZ_ARGS ?=
 
-.PHONY: help run test soak fuzz fuzz-live attack check format bench bench-scale bench-links clean compiled pure test-compiled peers interop
+.PHONY: help run test soak fuzz fuzz-live attack check format bench bench-scale bench-links clean compiled pure test-compiled peers interop nat-lab
 .DEFAULT_GOAL := help
 
 help: ## List these targets
@@ -79,6 +80,9 @@ peers: $(STAMP) ## Install the other WebRTC stacks that the tests drive, where n
 interop: peers ## Run the tests with other stacks and write their table into README.md and docs/interop.md
 	-DATACHAN_REQUIRE_PEERS=1 DATACHAN_STACKS_RESULTS=build/stacks/results.json $(BIN)/python -m pytest -q -n 2 -p tests.interop.stacks.recording --ignore tests/interop/stacks/test_table.py tests/interop/stacks
 	$(BIN)/python -m tests.interop.stacks.table build/stacks/results.json
+
+nat-lab: peers ## Connect across every network of the NAT lab beside other stacks, and write docs/nat.md (root; NAT_ARGS=… is passed on)
+	PYTHONPATH=. $(BIN)/python -P -m tests.nat $(NAT_ARGS)
 
 test-compiled: compiled ## Run the suite with the compiled engine, without the tests of the benchmarks and most of those with browsers
 	DATACHAN_EXPECT_COMPILED=1 $(BIN)/python -m pytest -n 2 --ignore tests/bench -k "test_browser_messages or not (chromium or firefox)" $(PYTEST_ARGS)

@@ -15,6 +15,7 @@ import datachan
 from datachan.cli_transfer import add_receive, add_send
 
 if TYPE_CHECKING:
+    from datachan.ice.turn_connection import HttpProxy
     from datachan.signaling import IceServerOption
     from datachan.signaling.client_address import Network
     from datachan.signaling.turn_credentials import TurnSecret
@@ -87,6 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_decode(commands)
     _add_trace(commands)
     _add_bench(commands)
+    _add_doctor(commands)
     return parser
 
 
@@ -248,6 +250,56 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
     parser.add_argument("--answer", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=run_bench)
+
+
+def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "doctor",
+        help="say which interfaces, STUN and TURN servers work here, and what would help",
+        description=(
+            "Say what a connection can use here: the addresses of interfaces, how the NAT maps ports, and each STUN "
+            "and TURN server by transport, with the code of its error. Nothing is contacted but the servers given. "
+            "The exit status is 1 if something does not work."
+        ),
+        epilog="Example: datachan doctor --ice-server stun:192.0.2.1 --ice-server turn:192.0.2.1,user,password",
+    )
+    _add_ice_server(parser, "STUN or TURN server to ask")
+    parser.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="INTERFACE",
+        help="leave out interfaces by name (docker*) or kind (bridge, vpn, link-local); may be repeated",
+    )
+    parser.add_argument("--proxy", type=_proxy, metavar="URL", help="HTTP proxy for TURN over TCP and TLS")
+    parser.add_argument("--json", action="store_true", help="print the findings as one JSON object")
+    parser.set_defaults(run=run_doctor)
+
+
+def run_doctor(namespace: argparse.Namespace) -> int:
+    """Say which parts of the network work."""
+    import asyncio
+    import json
+
+    from datachan.ice import IceServer
+    from datachan.tools.doctor import diagnose
+
+    servers = [IceServer((item.url,), item.username, item.credential) for item in namespace.ice_server]
+    try:
+        found = asyncio.run(diagnose(servers, exclude=namespace.exclude, proxy=namespace.proxy))
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    print(json.dumps(found.as_dict()) if namespace.json else found, flush=True)
+    return EXIT_OK if found.healthy else EXIT_CANNOT_START
+
+
+def _proxy(text: str) -> HttpProxy:
+    from datachan.ice.turn_connection import parse_proxy
+
+    try:
+        return parse_proxy(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _add_ice_server(parser: argparse.ArgumentParser, what: str) -> None:

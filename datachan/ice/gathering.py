@@ -186,7 +186,8 @@ class Gatherer:
         """Report the candidates of a base: announced addresses of its family, or else its own addresses."""
         announced = [one for one in self._announced if (":" in one) == (":" in base.address)]
         for address in announced or addresses:
-            self._add(make_candidate(HOST, (address, base.port), base, rank=self._rank))
+            # The zone of a link-local address has a meaning on this host only (RFC 4007, 11.2).
+            self._add(make_candidate(HOST, (address.partition("%")[0], base.port), base, rank=self._rank))
             self._rank += 1
 
     def _attach(self, attach: Callable[[str, str], list[DatagramLink]], name: str) -> list[DatagramLink]:

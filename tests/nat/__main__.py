@@ -1,6 +1,6 @@
 """Measures datachan, libwebrtc and libdatachannel in the NAT lab, and writes the tables of docs/nat.md.
 
-    python -m tests.nat [--runs N] [--only TEXT] [--part networks|events] [--results FILE] [--no-document]
+    python -m tests.nat [--runs N] [--only TEXT] [--stacks A,B] [--part networks|events] [--results FILE]
 
 Runs are interleaved: each round connects every stack once.
 """
@@ -56,7 +56,7 @@ def _summary(outcomes: list[Outcome]) -> Results:
 
 async def measure(given: argparse.Namespace) -> Results:
     """Measure everything whose name has the given text, and return the results."""
-    stacks = [stack for stack in _STACKS if lack_of_stack(stack) is None]
+    stacks = [stack for stack in given.stacks.split(",") if lack_of_stack(stack) is None]
     results: Results = {"topologies": {}, "events": {}, "runs": given.runs}
     if given.part != "events":
         await _measure_networks(given, stacks, results)
@@ -95,6 +95,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.nat", description=__doc__)
     parser.add_argument("--runs", type=int, default=3, help="connections of each stack across each network")
     parser.add_argument("--only", default="", metavar="TEXT", help="networks and events with this text in their name")
+    parser.add_argument("--stacks", default=",".join(_STACKS), help="the stacks to measure (default: %(default)s)")
     parser.add_argument("--part", choices=("networks", "events"), help="measure one of both parts; the other is kept")
     parser.add_argument("--timeout", type=float, default=60, help="seconds to wait for a connection")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the file that keeps the results")

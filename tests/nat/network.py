@@ -14,6 +14,7 @@ while packets are on their way. Needs Linux and root.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import fcntl
 import ipaddress
@@ -241,7 +242,8 @@ class Host:
     async def run(self, *command: str, **options: Any) -> Process:
         """Start a program in the namespace."""
         process = await asyncio.create_subprocess_exec("ip", "netns", "exec", self.namespace, *command, **options)
-        await asyncio.to_thread(wait_for_ipv6, process.pid)
+        with contextlib.suppress(FileNotFoundError):  # it has ended already
+            await asyncio.to_thread(wait_for_ipv6, process.pid)
         return process
 
     def close(self) -> None:

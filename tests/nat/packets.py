@@ -44,7 +44,7 @@ class Packet:
         return bytes(self.data[self._target_at : self._target_at + self._length])
 
     def _port(self, offset: int) -> int:
-        if self.protocol not in (TCP, UDP):
+        if self.protocol not in (TCP, UDP) or len(self.data) < self.header + 4:
             return 0
         port: int = struct.unpack_from("!H", self.data, self.header + offset)[0]
         return port
