@@ -48,7 +48,7 @@ class AgentOptions:
     consent_expiry: float = 30.0
     silence: float = 5.0
     probe_timeout: float = 1.0
-    sending_silence: float = 1.0
+    sending_silence: float = 0.5
     insistence: float = 2.0
     backup_interval: float = 15.0
     max_backups: int = 5

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,8 +19,8 @@ from datachan import (
     RTCIceTransportPolicy,
     RTCPeerConnection,
 )
-from datachan.ice import ice_transport
 from datachan.ice_agent import AgentOptions
+from datachan.peer import peer_transport
 from tests.interop import coturn
 from tests.missing import missing
 from tests.pairs import channel_pair, connected, signal, soon, state
@@ -37,7 +39,7 @@ async def servers() -> AsyncIterator[AsyncExitStack]:
 def short_consent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the 30 seconds of RFC 7675 to two."""
     hurried = AgentOptions(consent_expiry=2.0, consent_interval=0.2)
-    monkeypatch.setattr(ice_transport, "AgentOptions", lambda: hurried)
+    monkeypatch.setattr(peer_transport, "AgentOptions", partial(replace, hurried))
 
 
 def relayed(server: coturn.Coturn | None) -> RTCConfiguration:

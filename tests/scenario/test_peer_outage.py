@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 
 from datachan import InvalidStateError, RTCPeerConnection
-from datachan.ice import ice_transport
 from datachan.ice_agent import AgentOptions
+from datachan.peer import peer_transport
 from datachan.udp import UdpSocket
 from tests.pairs import Pair, channel_pair, configuration, pair, signal, soon, state
 
@@ -24,7 +26,7 @@ class Network:
 def network(monkeypatch: pytest.MonkeyPatch) -> Network:
     """Shorten the 30 seconds of RFC 7675 to one, and let the test cut all paths."""
     hurried = AgentOptions(consent_expiry=1.0, consent_interval=0.1, silence=0.3, probe_timeout=0.2)
-    monkeypatch.setattr(ice_transport, "AgentOptions", lambda: hurried)
+    monkeypatch.setattr(peer_transport, "AgentOptions", partial(replace, hurried))
     network = Network()
     send = UdpSocket.send
 

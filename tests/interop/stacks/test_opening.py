@@ -74,5 +74,5 @@ async def test_restarts_ice(partner: Partner, we_offer: bool) -> None:
 
         assert credentials(link.ours.localDescription) != ours
         assert credentials(link.ours.remoteDescription) != theirs
-        await state(link.ours, "iceConnectionState", "connected", "iceconnectionstatechange")
+        await state(link.ours, "connectionState", "connected", "connectionstatechange")
         await echoed(channel, "after")
