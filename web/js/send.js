@@ -1,0 +1,249 @@
+// Sending and receiving with a code: the forms of the start, the address #/receive/CODE, and the session on display.
+// The protocol and its cryptography are loaded when they are needed.
+
+import { paint } from "./paint.js";
+import { $, announce, clearProblem, showProblem } from "./view.js";
+
+const ADDRESS = /^#\/receive\/([^/]{1,100})$/;
+const KEPT = "receiving";
+const MEMORY_LIMIT = 256 * 1024 * 1024;
+
+let session = null;
+let view = null;
+let lock = null;
+let code = null; // of the session on display, when it receives
+let modules = null;
+
+function load() {
+  modules ??= Promise.all([
+    "code", "send", "receive", "sources", "storage", "view", "qr",
+  ].map((name) => import(`./transfer/${name}.js`))).then((loaded) => Object.assign({}, ...loaded));
+  return modules;
+}
+
+async function configure() {
+  const response = await fetch("config.json", { headers: { "X-Datachan": "page" } });
+  if (!response.ok) throw new Error(String(response.status));
+  return response.json();
+}
+
+function page() {
+  return location.href.split("#")[0];
+}
+
+function show(open) {
+  document.body.dataset.view = open ? "transfer" : "";
+  $("transfer").hidden = !open;
+}
+
+// -- sessions ---------------------------------------------------------------------------------------------------------
+
+async function begin(made) {
+  const { SessionView } = await load();
+  clearProblem();
+  view?.close();
+  session = made;
+  view = new SessionView(made);
+  show(true);
+  made.addEventListener("change", () => paint(refresh));
+  paint(refresh);
+  $("t-title").focus();
+}
+
+function refresh() {
+  if (session === null) return;
+  if (session.sending && session.code !== null && $("t-code").textContent !== session.code) showCode();
+  view.update();
+  keepAwake(session.phase === "moving");
+  if (!session.sending && ["done", "ended"].includes(session.phase)) keep(null);
+}
+
+async function showCode() {
+  const { qrOf } = await load();
+  const link = `${page()}#/receive/${session.code}`;
+  $("t-code").textContent = session.code;
+  $("t-link").value = link;
+  $("t-command").textContent = `datachan receive --server ${page()}`;
+  $("t-qr").replaceChildren(qrOf(link, `QR code of the link ${link}`));
+}
+
+async function keepAwake(moving) {
+  if (moving === (lock !== null)) return;
+  const held = lock;
+  lock = moving ? { release: () => null } : null;
+  try {
+    if (moving) lock = await navigator.wakeLock.request("screen");
+    else await held.release();
+  } catch {
+    // the screen may go dark, and the transfer goes on
+  }
+}
+
+async function send(find) {
+  try {
+    const loaded = await load();
+    const sources = await find(loaded);
+    await begin(new loaded.SendSession(configure, sources, { verify: $("s-verify").checked }));
+  } catch (error) {
+    showProblem(error.message);
+  }
+}
+
+async function receive(text) {
+  const { parseCode, PrivateStore, ReceiveSession } = await load();
+  try {
+    const wanted = parseCode(text);
+    if (wanted === code && session !== null) return;
+    session?.cancel();
+    code = wanted;
+    if (location.hash !== `#/receive/${wanted}`) history.pushState(null, "", `#/receive/${wanted}`);
+    const kept = remembered(wanted);
+    const store = kept !== null && kept.accepted !== null ? new PrivateStore() : null;
+    const made = new ReceiveSession(configure, wanted, kept, store);
+    made.addEventListener("kept", () => keep({ code: wanted, ...made.kept }));
+    await begin(made);
+  } catch (error) {
+    show(false);
+    showProblem(error.message);
+  }
+}
+
+/** Remember what this tab needs to go on after a reload. */
+function keep(value) {
+  try {
+    if (value === null) sessionStorage.removeItem(KEPT);
+    else sessionStorage.setItem(KEPT, JSON.stringify(value));
+  } catch {
+    // without storage a reloaded page needs the code again
+  }
+}
+
+function remembered(wanted) {
+  try {
+    const kept = JSON.parse(sessionStorage.getItem(KEPT));
+    return kept?.code === wanted ? kept : null;
+  } catch {
+    return null;
+  }
+}
+
+// -- accepting --------------------------------------------------------------------------------------------------------
+
+async function acceptHere() {
+  const { MemoryStore, PrivateStore } = await load();
+  const { size, machine } = session;
+  await PrivateStore.tidy(machine.offer.id);
+  const isText = machine.entries[0].kind === "text";
+  if (!isText && await PrivateStore.hasRoomFor(size)) {
+    session.accept(new PrivateStore());
+  } else if (size <= MEMORY_LIMIT && machine.offer.size !== null) {
+    session.accept(new MemoryStore());
+  } else {
+    showProblem("This browser has no room for it. Receive it in a terminal: datachan receive.");
+  }
+}
+
+async function acceptIntoFolder() {
+  const { FolderStore } = await load();
+  try {
+    session.accept(new FolderStore(await showDirectoryPicker({ mode: "readwrite" })));
+  } catch (error) {
+    if (error.name !== "AbortError") showProblem(`The folder cannot be used: ${error.message}`);
+  }
+}
+
+function close() {
+  if (!["done", "ended"].includes(session?.phase)) session?.cancel();
+  view?.close();
+  session = view = code = null;
+  keep(null);
+  keepAwake(false);
+  show(false);
+  document.title = "datachan";
+  history.pushState(null, "", location.pathname + location.search);
+  $("main").focus();
+}
+
+function follow() {
+  const match = ADDRESS.exec(location.hash);
+  if (match !== null) receive(decodeURIComponent(match[1]));
+}
+
+async function copyLink() {
+  try {
+    await navigator.clipboard.writeText($("t-link").value);
+    announce("The link is copied");
+    $("t-copy").textContent = "Copied";
+  } catch {
+    $("t-link").focus();
+    $("t-link").select();
+    $("t-copy").textContent = "Press Ctrl+C";
+  }
+  setTimeout(() => { $("t-copy").textContent = "Copy link"; }, 2500);
+}
+
+async function complete() {
+  const { completions } = await load();
+  const options = completions($("r-code").value).map((value) => Object.assign(document.createElement("option"), { value }));
+  $("r-words").replaceChildren(...options);
+}
+
+function wireStart() {
+  $("s-choose").addEventListener("click", () => $("s-files").click());
+  $("s-choose-folder").addEventListener("click", () => $("s-folder").click());
+  for (const id of ["s-files", "s-folder"]) {
+    $(id).addEventListener("change", () => {
+      const files = [...$(id).files];
+      $(id).value = "";
+      send(({ chosen }) => chosen(files));
+    });
+  }
+  $("s-text-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const text = $("s-text").value;
+    if (text !== "") send(({ pasted }) => pasted(text));
+  });
+  const zone = $("s-drop");
+  zone.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    zone.classList.add("dragging");
+  });
+  zone.addEventListener("dragleave", () => zone.classList.remove("dragging"));
+  zone.addEventListener("drop", (event) => {
+    event.preventDefault();
+    zone.classList.remove("dragging");
+    const { dataTransfer } = event;
+    send(({ dropped }) => dropped(dataTransfer));
+  });
+  $("r-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    receive($("r-code").value);
+  });
+  $("r-code").addEventListener("input", complete);
+}
+
+function wireTransfer() {
+  $("t-copy").addEventListener("click", copyLink);
+  $("t-accept").addEventListener("click", acceptHere);
+  $("t-folder").hidden = !("showDirectoryPicker" in window);
+  $("t-folder").addEventListener("click", acceptIntoFolder);
+  $("t-decline").addEventListener("click", () => session.decline());
+  $("t-cancel").addEventListener("click", () => session.cancel());
+  $("t-again").addEventListener("click", close);
+  $("t-match").addEventListener("click", () => session.agree(true));
+  $("t-differ").addEventListener("click", () => session.agree(false));
+  $("t-save-all").addEventListener("click", () => {
+    for (const link of $("t-saved").querySelectorAll("a")) link.click();
+  });
+  addEventListener("hashchange", follow);
+  addEventListener("beforeunload", (event) => {
+    if (session?.sending && ["moving", "reviewing", "comparing"].includes(session.phase)) event.preventDefault();
+  });
+  setInterval(() => {
+    if (session !== null && ["moving", "interrupted"].includes(session.phase)) paint(refresh);
+  }, 500);
+}
+
+wireStart();
+wireTransfer();
+follow();

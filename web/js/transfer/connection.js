@@ -1,0 +1,139 @@
+// One peer connection to one member of a room, with the channel of a transfer. Knows no message of the transfer.
+
+const CONNECT_TIMEOUT = 60_000; // milliseconds
+const DISCONNECTED = 5_000; // after which a connection without packets counts as lost
+const MAX_EARLY = 256;
+
+/**
+ * Events: "open", "message" (detail: the data), "closed" (detail: whether it was ever open).
+ * After "closed" nothing follows.
+ */
+export class Connection extends EventTarget {
+  #pc;
+  #signal;
+  #early = [];
+  #described = false;
+  #timer = 0;
+  #closed = false;
+  #opened = false;
+
+  /** @param signal sends a message to the member: offer, answer, candidate or bye */
+  constructor(iceServers, signal) {
+    super();
+    this.#signal = signal;
+    const pc = new RTCPeerConnection({ iceServers });
+    this.#pc = pc;
+    this.channel = pc.createDataChannel("transfer", { protocol: "datachan-transfer-1", negotiated: true, id: 0, ordered: true });
+    this.channel.binaryType = "arraybuffer";
+    this.channel.addEventListener("open", () => {
+      clearTimeout(this.#timer);
+      this.#opened = true;
+      this.dispatchEvent(new Event("open"));
+    });
+    this.channel.addEventListener("message", ({ data }) => {
+      if (!this.#closed) this.dispatchEvent(new CustomEvent("message", { detail: data }));
+    });
+    this.channel.addEventListener("close", () => this.close());
+    pc.addEventListener("icecandidate", ({ candidate }) => {
+      if (!this.#closed) this.#signal({ type: "candidate", candidate: candidate === null ? null : candidate.toJSON() });
+    });
+    pc.addEventListener("connectionstatechange", () => this.#stateChanged());
+    this.#timer = setTimeout(() => this.close(), CONNECT_TIMEOUT);
+  }
+
+  async call() {
+    await this.#pc.setLocalDescription();
+    this.#signal({ type: "offer", sdp: this.#pc.localDescription.sdp });
+  }
+
+  async answer(sdp) {
+    await this.#setRemote({ type: "offer", sdp });
+    await this.#pc.setLocalDescription();
+    this.#signal({ type: "answer", sdp: this.#pc.localDescription.sdp });
+  }
+
+  /** Process an answer, a candidate or a bye. */
+  async handle(message) {
+    try {
+      if (message.type === "answer" && !this.#described) await this.#setRemote({ type: "answer", sdp: message.sdp });
+      else if (message.type === "candidate") await this.#takeCandidate(message.candidate);
+      else if (message.type === "bye") this.close();
+    } catch {
+      this.close();
+    }
+  }
+
+  async #setRemote(description) {
+    await this.#pc.setRemoteDescription(description);
+    this.#described = true;
+    for (const candidate of this.#early.splice(0)) await this.#takeCandidate(candidate);
+  }
+
+  async #takeCandidate(candidate) {
+    if (!this.#described) {
+      if (this.#early.length < MAX_EARLY) this.#early.push(candidate);
+      return;
+    }
+    try {
+      await this.#pc.addIceCandidate(candidate ?? undefined);
+    } catch {
+      // One path less; the connection may still come up over another.
+    }
+  }
+
+  #stateChanged() {
+    const state = this.#pc.connectionState;
+    if (!this.#opened) {
+      if (state === "failed") this.close();
+      return;
+    }
+    clearTimeout(this.#timer);
+    if (state === "failed" || state === "closed") this.close();
+    else if (state === "disconnected") this.#timer = setTimeout(() => this.close(), DISCONNECTED);
+  }
+
+  get localSdp() {
+    return this.#pc.localDescription.sdp;
+  }
+
+  get remoteSdp() {
+    return this.#pc.remoteDescription.sdp;
+  }
+
+  get maxMessageSize() {
+    return this.#pc.sctp?.maxMessageSize ?? 65_536;
+  }
+
+  /** Return "direct" or "relayed", or "" if the browser does not say. */
+  async path() {
+    const stats = await this.#pc.getStats();
+    for (const report of stats.values()) {
+      if (report.type !== "candidate-pair" || report.state !== "succeeded" || report.nominated === false) continue;
+      const kinds = [stats.get(report.localCandidateId), stats.get(report.remoteCandidateId)].map((c) => c?.candidateType);
+      return kinds.includes("relay") ? "relayed" : "direct";
+    }
+    return "";
+  }
+
+  send(data) {
+    if (this.channel.readyState === "open") this.channel.send(data);
+  }
+
+  /** Close once what was sent has left, at the latest after two seconds. */
+  async closeGently() {
+    const end = performance.now() + 2000;
+    while (!this.#closed && this.channel.readyState === "open" && this.channel.bufferedAmount > 0 && performance.now() < end) {
+      await new Promise((resolve) => { setTimeout(resolve, 20); });
+    }
+    if (!this.#closed) this.channel.close();
+    setTimeout(() => this.close(), 500);
+  }
+
+  close() {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#pc.close();
+    this.dispatchEvent(new CustomEvent("closed", { detail: this.#opened }));
+  }
+}

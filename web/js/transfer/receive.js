@@ -1,0 +1,323 @@
+// Receives with a code: finds the sender, proves the code, stores the offer, and connects again after a break.
+
+import { RoomSocket } from "../signaling.js";
+import { equalBytes, toHex } from "./bytes.js";
+import { slotOf } from "./code.js";
+import { Connection } from "./connection.js";
+import { fileDigest, sha256 } from "./digests.js";
+import { fingerprintOf, Proof } from "./proof.js";
+import { Receiving } from "./receiving.js";
+
+const FIRST_PAUSE = 500; // milliseconds
+const LAST_PAUSE = 10_000;
+const BUSY_ATTEMPTS = 20;
+
+/**
+ * Events: "change"; "kept" (what a reloaded page needs has changed: `kept`).
+ * `phase` is finding, waiting, connecting, reviewing, moving, interrupted, done or ended; `end` is {code, reason, byPeer}.
+ */
+export class ReceiveSession extends EventTarget {
+  sending = false;
+  phase = "finding";
+  words = null;
+  verify = false;
+  path = "";
+  end = null;
+  machine = null;
+  fileStates = new Map(); // file -> bytes written, or "stored"
+  blobs = new Map(); // file -> Blob
+  moved = 0;
+  size = 0;
+  #configure;
+  #iceServers = []; // known before the room is entered
+  #room = null;
+  #members = new Map();
+  #connection = null;
+  #proof = null;
+  #store = null;
+  #accepted = null; // id of the accepted offer
+  #session = null;
+  #secret = null;
+  #jobs = [];
+  #working = false;
+  #pause = FIRST_PAUSE;
+  #busy = 0;
+  #stopped = false;
+
+  /** @param kept {session, secret, accepted} of this tab before it was reloaded, or null; `store` is used again then */
+  constructor(configure, code, kept = null, store = null) {
+    super();
+    this.#configure = async () => {
+      const config = await configure();
+      this.#iceServers = config.iceServers;
+      return config;
+    };
+    this.code = code;
+    if (kept !== null) {
+      this.#session = kept.session;
+      this.#secret = kept.secret;
+      this.#accepted = kept.accepted;
+      this.#store = store;
+    }
+    this.#enter();
+  }
+
+  get kept() {
+    return { session: this.#session, secret: this.#secret, accepted: this.#accepted };
+  }
+
+  get entries() {
+    return this.machine?.entries ?? [];
+  }
+
+  get names() {
+    return (this.machine?.paths ?? []).map((path) => path.join("/"));
+  }
+
+  // -- rendezvous -------------------------------------------------------------------------------------------------
+
+  #enter() {
+    if (this.#stopped) return;
+    const room = new RoomSocket(this.#configure, `send-${slotOf(this.code)}`, "receiver");
+    this.#room = room;
+    this.#members.clear();
+    const during = (handler) => ({ detail }) => { if (this.#room === room) handler(detail); };
+    room.addEventListener("welcome", during(({ peers }) => {
+      for (const peer of peers) this.#members.set(peer.id, peer.name);
+      const sender = peers.find((peer) => peer.name === "sender");
+      if (this.#connection !== null) return;
+      if (sender === undefined) this.#become(this.machine === null ? "waiting" : "interrupted");
+      else this.#connect(sender.id, null);
+    }));
+    room.addEventListener("peer-joined", during(({ peer }) => this.#members.set(peer.id, peer.name)));
+    room.addEventListener("refused", during(({ message }) => this.#finish({ code: "failed", reason: message, byPeer: false })));
+    room.addEventListener("signal", during((message) => {
+      if (message.type === "offer" && this.#members.get(message.from) === "sender" && this.#connection === null) {
+        this.#connect(message.from, message);
+      } else if (message.session === this.#connection?.session) {
+        this.#connection.handle(message);
+      }
+    }));
+  }
+
+  async #connect(to, offer) {
+    const room = this.#room;
+    const session = offer?.session ?? toHex(crypto.getRandomValues(new Uint8Array(12)));
+    if (this.#stopped || this.#connection !== null) return;
+    const connection = new Connection(this.#iceServers, (message) => room.send({ ...message, to, session }));
+    connection.session = session;
+    this.#connection = connection;
+    if (this.machine === null) this.#become("connecting");
+    connection.addEventListener("open", () => this.#opened(connection));
+    connection.addEventListener("message", ({ detail }) => {
+      if (connection === this.#connection) this.#receive(detail);
+    });
+    connection.addEventListener("closed", () => {
+      if (connection === this.#connection) this.#lost();
+    });
+    try {
+      await (offer === null ? connection.call() : connection.answer(offer.sdp));
+    } catch {
+      connection.close();
+    }
+  }
+
+  #opened(connection) {
+    let local;
+    let remote;
+    try {
+      [local, remote] = [fingerprintOf(connection.localSdp), fingerprintOf(connection.remoteSdp)];
+    } catch (error) {
+      this.#finish({ code: "protocol", reason: error.message, byPeer: false });
+      return;
+    }
+    this.#proof = new Proof({ role: "receiver", password: this.#secret ?? this.code, session: this.#session, local, remote });
+    for (const text of this.#proof.start()) connection.send(text);
+  }
+
+  #lost() {
+    this.#connection = null;
+    const proof = this.#proof;
+    this.#proof = null;
+    this.#room?.leave();
+    if (proof?.confirmed && proof.session === null) {
+      this.#finish({ code: "failed", reason: "the connection broke while the code was being checked; open the link again", byPeer: false });
+      return;
+    }
+    this.#jobs = [];
+    this.machine?.channelClosed();
+    this.#become(this.machine === null ? "waiting" : "interrupted");
+    setTimeout(() => this.#enter(), this.#pause);
+    this.#pause = Math.min(LAST_PAUSE, this.#pause * 2);
+  }
+
+  // -- messages ---------------------------------------------------------------------------------------------------
+
+  #receive(data) {
+    if (this.#proof === null) {
+      this.#carryOut(this.machine.receive(data));
+      return;
+    }
+    const { send, done, failed } = this.#proof.receive(typeof data === "string" ? data : "");
+    for (const text of send) this.#connection.send(text);
+    if (failed !== null) this.#proofFailed(failed);
+    else if (done !== null) this.#proven(done);
+  }
+
+  #proofFailed(failed) {
+    if (failed.code === "busy" && this.#busy < BUSY_ATTEMPTS) {
+      this.#busy += 1;
+      this.#proof = null;
+      this.#connection.close();
+    } else {
+      this.#finish(failed);
+    }
+  }
+
+  async #proven({ keys, verify }) {
+    this.#proof = null;
+    this.#pause = FIRST_PAUSE;
+    this.words = keys.words;
+    this.verify = verify;
+    this.#session = keys.session;
+    this.#secret = keys.reconnectSecret;
+    this.machine = new Receiving();
+    this.#jobs = [];
+    this.dispatchEvent(new Event("kept"));
+    this.dispatchEvent(new Event("change"));
+    this.path = await this.#connection?.path() ?? "";
+  }
+
+  #carryOut(events) {
+    for (const event of events) {
+      if (event.send !== undefined) this.#connection?.send(event.send);
+      else if (event.offered) this.#review();
+      else if (event.ended !== undefined) this.#ended(event.ended);
+      else if (event.missing === undefined) this.#jobs.push(event);
+    }
+    this.#work();
+  }
+
+  #ended(ended) {
+    if (ended.state === "done") this.#complete();
+    else if (ended.code === "busy" && this.#busy < BUSY_ATTEMPTS) {
+      this.#busy += 1;
+      this.#connection.close();
+    } else this.#finish(ended);
+  }
+
+  #review() {
+    this.#busy = 0;
+    this.size = this.entries.reduce((sum, entry) => sum + (entry.size ?? 0), 0);
+    if (this.#accepted === this.machine.offer.id && this.#store !== null) this.accept(this.#store);
+    else this.#become("reviewing");
+  }
+
+  /** Receive the offer into this store. */
+  async accept(store) {
+    const { machine } = this;
+    try {
+      if (this.#store !== null) await this.#store.close();
+      this.#store = store;
+      store.use(machine.offer, machine.entries, machine.paths);
+      const have = await store.beginnings();
+      if (machine !== this.machine || machine.isOver) return;
+      this.#accepted = machine.offer.id;
+      this.dispatchEvent(new Event("kept"));
+      this.fileStates.clear();
+      this.moved = 0;
+      this.#become("moving");
+      this.#carryOut(machine.accept(have));
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  decline() {
+    this.#carryOut(this.machine.end("refused", "the person does not want the files"));
+  }
+
+  cancel() {
+    if (this.machine !== null && !this.machine.isOver) this.#carryOut(this.machine.end("cancelled", "the receiver stopped the transfer"));
+    else this.#finish({ code: "cancelled", reason: "", byPeer: false });
+  }
+
+  /** Hash, compare and write what arrived, in order. */
+  async #work() {
+    if (this.#working) return;
+    this.#working = true;
+    while (this.#jobs.length > 0) {
+      const job = this.#jobs.shift();
+      const { machine } = this;
+      try {
+        const events = await this.#do(job, machine);
+        if (machine === this.machine) this.#carryOut(events);
+      } catch (error) {
+        if (machine === this.machine) this.#fail(error);
+      }
+    }
+    this.#working = false;
+  }
+
+  async #do(job, machine) {
+    if (job.begin !== undefined) {
+      await this.#store.begin(job.begin, job.offset);
+      this.fileStates.set(job.begin, job.offset);
+      this.moved += job.offset;
+    } else if (job.piece !== undefined) {
+      const { file, offset, data, digest } = job.piece;
+      if (!equalBytes(await sha256(data), digest)) return machine.end("damaged", "a piece arrived damaged");
+      await this.#store.write(file, offset, data, digest);
+      this.moved += data.length;
+      this.fileStates.set(file, offset + data.length);
+      this.dispatchEvent(new Event("change"));
+      return machine.pieceWritten(job.piece, this.#jobs.length === 0);
+    } else if (job.finish !== undefined) {
+      const digest = toHex(await fileDigest(job.size, job.pieces));
+      const blob = await this.#store.finish(job.finish);
+      if (blob !== null && this.entries[job.finish].kind !== "folder") this.blobs.set(job.finish, blob);
+      this.fileStates.set(job.finish, "stored");
+      this.dispatchEvent(new Event("change"));
+      return machine.stored(job.finish, digest, this.#jobs.length === 0);
+    }
+    return [];
+  }
+
+  #fail(error) {
+    const full = error.name === "QuotaExceededError";
+    this.#carryOut(this.machine.end(full ? "no-space" : "disk", error.message));
+  }
+
+  // -- ends -------------------------------------------------------------------------------------------------------
+
+  #complete() {
+    const connection = this.#connection;
+    this.#stop();
+    setTimeout(() => connection?.close(), 10_000); // the sender closes it: that is its receipt
+    this.#store?.close();
+    this.#become("done");
+  }
+
+  #finish(end) {
+    if (this.phase === "done" || this.phase === "ended") return;
+    this.end = end;
+    const connection = this.#connection;
+    this.#stop();
+    connection?.closeGently();
+    this.#store?.close();
+    this.#become("ended");
+  }
+
+  #stop() {
+    this.#stopped = true;
+    this.#connection = null;
+    this.#jobs = [];
+    this.#room?.leave();
+    this.#room = null;
+  }
+
+  #become(phase) {
+    this.phase = phase;
+    this.dispatchEvent(new Event("change"));
+  }
+}

@@ -1,0 +1,169 @@
+// Shows a session of sending or receiving: what it is about, how far it is, and what can be done now. Knows no protocol.
+
+import * as format from "../format.js";
+import { $, announce, element } from "../view.js";
+import { sentenceOf } from "./ends.js";
+import { Pace } from "./pace.js";
+
+const MAX_SHOWN = 200; // files in the list
+
+const TITLES = {
+  sending: {
+    finding: "Getting a code …", waiting: "Ready to send", comparing: "Compare the words", reviewing: "The other side looks at it",
+    moving: "Sending", interrupted: "Waiting for the receiver", done: "Sent", ended: "Not sent",
+  },
+  receiving: {
+    finding: "Looking for the sender …", waiting: "Waiting for the sender", connecting: "Connecting …", reviewing: "Someone sends you this",
+    moving: "Receiving", interrupted: "Waiting for the sender", done: "Received", ended: "Not received",
+  },
+};
+
+const HINTS = {
+  sending: {
+    waiting: "Tell the other person the code, or let them open the link. Keep this page open.",
+    comparing: "Both pages show four words. Ask the other person: if theirs differ, someone sits between you.",
+    reviewing: "The code is proved. The other person decides now.",
+    interrupted: "The connection is gone. The receiver goes on where it was with the same code. Keep this page open.",
+    done: "Everything arrived undamaged and is stored.",
+  },
+  receiving: {
+    waiting: "No sender waits with this code. Check the number, or wait: it goes on by itself.",
+    interrupted: "The connection is gone. It goes on by itself where it was when the sender is back.",
+  },
+};
+
+/** Return a size and a count in words. */
+export function describeAmount(entries) {
+  const files = entries.filter((entry) => entry.kind !== "folder").length;
+  const size = entries.reduce((sum, entry) => sum + (entry.size ?? 0), 0);
+  const known = entries.every((entry) => entry.size !== null);
+  return `${files === 1 ? "1 file" : `${files} files`}, ${known ? format.bytes(size) : "of unknown size"}`;
+}
+
+export class SessionView {
+  #session;
+  #pace = new Pace();
+  #rows = [];
+  #shownPhase = "";
+  #listed = null;
+  #urls = [];
+
+  constructor(session) {
+    this.#session = session;
+    $("t-files").replaceChildren();
+    $("t-saved").replaceChildren();
+  }
+
+  /** Show the session as it is now; called at most once a frame, and a few times a second while it moves. */
+  update() {
+    const session = this.#session;
+    const { phase } = session;
+    const kind = session.sending ? "sending" : "receiving";
+    this.#list();
+    this.#showProgress();
+    if (phase === this.#shownPhase) return;
+    this.#shownPhase = phase;
+    const title = TITLES[kind][phase];
+    $("t-title").textContent = title;
+    $("t-hint").textContent = this.#hint(kind);
+    $("t-amount").textContent = session.entries.length > 0 ? describeAmount(session.entries) : "";
+    $("transfer").dataset.phase = phase;
+    $("t-code-card").hidden = !session.sending || !["waiting", "interrupted"].includes(phase);
+    $("t-words").hidden = session.words === null || !(phase === "comparing" || (session.verify && phase === "reviewing"));
+    $("t-words-list").textContent = session.words?.join(" · ") ?? "";
+    $("t-compare").hidden = phase !== "comparing";
+    $("t-review").hidden = session.sending || phase !== "reviewing";
+    $("t-cancel").hidden = ["done", "ended"].includes(phase) || (!session.sending && phase === "reviewing");
+    $("t-again").hidden = !["done", "ended"].includes(phase);
+    announce(`${title}. ${$("t-hint").textContent}`);
+    if (phase === "done" && !session.sending) this.#showSaved();
+  }
+
+  #hint(kind) {
+    const { phase, end, missing, machine } = this.#session;
+    if (phase === "ended") return sentenceOf(end, kind === "sending");
+    const lost = (missing ?? machine?.missing)?.size ?? 0;
+    if (phase === "done" && lost > 0) return `${lost} files could not be read by the sender, and are missing.`;
+    return HINTS[kind][phase] ?? "";
+  }
+
+  /** List the names once, as they will be stored. */
+  #list() {
+    const { names, entries } = this.#session;
+    if (this.#listed === names.length || names.length === 0) return;
+    this.#listed = names.length;
+    this.#rows = names.slice(0, MAX_SHOWN).map((name, file) => {
+      const bar = element("progress", { max: 1, value: 0, hidden: true, "aria-label": `Progress of ${name}` });
+      const state = element("span", { class: "numbers" }, sizeOf(entries[file]));
+      return { bar, state, item: element("li", {}, element("span", { class: "file-name" }, name), state, bar) };
+    });
+    $("t-files").replaceChildren(...this.#rows.map(({ item }) => item));
+    if (names.length > MAX_SHOWN) $("t-files").append(element("li", { class: "hint" }, `and ${names.length - MAX_SHOWN} more`));
+  }
+
+  #showProgress() {
+    const session = this.#session;
+    const { phase, moved, size, entries } = session;
+    const moving = ["moving", "interrupted"].includes(phase) && size !== null && (moved > 0 || phase === "moving");
+    $("t-progress").hidden = $("t-numbers").hidden = !moving;
+    if (moving) {
+      const now = performance.now();
+      this.#pace.add(now, moved);
+      const known = entries.every((entry) => entry.size !== null);
+      $("t-progress").value = size > 0 ? moved / size : 1;
+      $("t-numbers").textContent = this.#numbers(now, known);
+    }
+    const part = size > 0 ? Math.floor(100 * Math.min(1, moved / size)) : 0;
+    document.title = phase === "moving" ? `${part} % · datachan` : `${$("t-title").textContent} · datachan`;
+    this.#rows.forEach(({ bar, state }, file) => {
+      const done = session.fileStates.get(file);
+      if (done === undefined) return;
+      const stored = done === "stored";
+      bar.hidden = stored;
+      if (!stored) bar.value = done / (entries[file].size || 1);
+      if (stored) state.textContent = `${sizeOf(entries[file])} ✓`;
+    });
+  }
+
+  #numbers(now, known) {
+    const { moved, size, path } = this.#session;
+    const rate = this.#pace.rate(now);
+    const left = known ? this.#pace.left(now, size) : null;
+    return [
+      known ? `${format.bytes(moved)} of ${format.bytes(size)}` : format.bytes(moved),
+      rate > 0 ? format.rate(rate) : "no bytes at the moment",
+      left === null ? "time left unknown" : `${format.seconds(left)} left`,
+      path,
+    ].filter(Boolean).join(" · ");
+  }
+
+  /** Offer what was received: links to save files, or the text. */
+  async #showSaved() {
+    const { blobs, entries, names } = this.#session;
+    const list = $("t-saved");
+    for (const [file, blob] of [...blobs].sort(([a], [b]) => a - b)) {
+      if (entries[file].kind === "text") {
+        list.append(element("textarea", { readOnly: true, rows: 6, "aria-label": "The text that was sent", value: await blob.text() }));
+        continue;
+      }
+      // Never a type that the browser would execute when the person opens the file from this page.
+      const url = URL.createObjectURL(blob.slice(0, blob.size, "application/octet-stream"));
+      this.#urls.push(url);
+      const name = names[file].split("/").at(-1);
+      list.append(element("a", { class: "button", href: url, download: name }, `Save ${names[file]}`));
+    }
+    $("t-save-all").hidden = this.#urls.length < 2;
+    if (this.#urls.length > 0) $("t-hint").textContent = "Everything arrived undamaged. Save it from this page: the browser keeps it until the next transfer.";
+    else if (blobs.size === 0) $("t-hint").textContent = "Everything arrived undamaged and is in the folder that you chose.";
+    else $("t-hint").textContent = "The text arrived undamaged.";
+  }
+
+  close() {
+    for (const url of this.#urls) URL.revokeObjectURL(url);
+  }
+}
+
+function sizeOf(entry) {
+  if (entry.kind === "folder") return "folder";
+  return entry.size === null ? "unknown size" : format.bytes(entry.size);
+}
