@@ -13,7 +13,7 @@ SOAK ?= 20000-20999
 FUZZ_SECONDS ?= 10
 FUZZ_ARGS ?=
 
-.PHONY: help run test soak fuzz fuzz-live attack check format bench bench-scale bench-links clean compiled pure test-compiled peers interop nat-lab
+.PHONY: help run test soak fuzz fuzz-live attack check format bench bench-scale bench-links bench-transfer test-transfer-large clean compiled pure test-compiled peers interop nat-lab
 .DEFAULT_GOAL := help
 
 help: ## List these targets
@@ -117,6 +117,13 @@ bench-scale: $(STAMP) ## Measure a thousand connections in one process, and ten 
 bench-links: $(STAMP) ## Measure goodput through emulated links, side by side with other stacks (LINKS_ARGS=… is passed on)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary wrtc --group links || echo "wrtc has no wheel here: it is not measured"
 	$(BIN)/python -m tests.links.bench $(LINKS_ARGS)
+
+bench-transfer: $(STAMP) ## Measure datachan send and receive beside magic-wormhole (TRANSFER_ARGS=… is passed on)
+	@python3 -m venv build/bench-transfer && build/bench-transfer/bin/pip install --quiet --disable-pip-version-check magic-wormhole magic-wormhole-mailbox-server || echo "magic-wormhole is not measured"
+	$(BIN)/python -m tests.bench.transfer rates $(TRANSFER_ARGS)
+
+test-transfer-large: $(STAMP) ## Send a sparse file of 5 GB and a folder of 10,000 files, and check what arrives and the memory
+	$(BIN)/python -m tests.bench.transfer large $(TRANSFER_ARGS)
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) lint/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

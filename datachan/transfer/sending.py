@@ -46,6 +46,9 @@ PIECE: Final = 1024 * 1024
 DATA_MESSAGE: Final = 64 * 1024
 """Bytes of one binary message, unless the peer accepts less."""
 
+READ_AHEAD: Final = 4
+"""Pieces that are read before they are sent: a thread that reads waits 5 ms for a busy interpreter."""
+
 MAX_WORK: Final = 64
 """Pieces that may be read at the same time, when they are small."""
 
@@ -138,11 +141,11 @@ class SendingMachine:
 
     @property
     def wants_more(self) -> bool:
-        """Whether the caller should do the next work: at most two pieces are being read or wait for credit."""
+        """Whether the caller should do the next work: `READ_AHEAD` pieces are being read or wait for credit."""
         return (
             self.state is SendingState.SENDING
             and self._in_work < MAX_WORK
-            and self.queued + self._work_bytes < 2 * self._piece
+            and self.queued + self._work_bytes < READ_AHEAD * self._piece
         )
 
     def next_work(self) -> Work | None:

@@ -27,7 +27,7 @@ from datachan.transfer.actions import (
 from datachan.transfer.digests import available_hashes, file_digest
 from datachan.transfer.messages import EndCode, Entry, Kind
 from datachan.transfer.receiving import ReceivingMachine
-from datachan.transfer.sending import CheckPrefix, SendingMachine, Work
+from datachan.transfer.sending import READ_AHEAD, CheckPrefix, SendingMachine, Work
 
 PIECE = 64 * 1024
 HASHES = available_hashes()
@@ -243,7 +243,7 @@ def test_nothing_is_sent_beyond_the_credit() -> None:
     meeting = Meeting({"a": bytes(100 * PIECE)}, write=False).run()
     assert not meeting.ended
     assert meeting.bytes_sent == meeting.sender.sent_bytes == 2 * (PIECE + 32) + 262_144
-    assert meeting.sender.queued < 3 * PIECE  # two pieces and what is left of the one before
+    assert meeting.sender.queued < (READ_AHEAD + 1) * PIECE
 
 
 def test_a_damaged_piece_ends_the_transfer() -> None:
