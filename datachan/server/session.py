@@ -65,6 +65,7 @@ class Session:
                 # The client may open half of them, and some may be closing.
                 maxChannels=min(4 * options.max_channels, 65535),
                 closeTimeout=options.close_timeout,
+                iceTcp=False,  # callers choose where to; they connect to our TCP port if they need it
             )
         )
         self.connection = Connection(self.id, user, request, self.pc, options.max_channels)

@@ -267,6 +267,7 @@ class EchoSession:
                 # The caller may open half of them. Those above `max_channels` are closed, and some may be closing.
                 maxChannels=min(4 * options.max_channels, 65535),
                 closeTimeout=options.close_timeout,
+                iceTcp=False,  # callers choose where to; they connect to our TCP port if they need it
                 waitForCandidates=True,  # the answer is all that the caller gets
             )
         )

@@ -17,6 +17,7 @@ from datachan.signaling.offered_candidates import (
     without_unsafe_candidates,
 )
 from datachan.transfer import TransferRefused, send_file
+from datachan.udp import UdpSocket
 
 HERE = RTCConfiguration(hostAddresses=["127.0.0.1"])
 PATIENCE = 30.0
@@ -88,6 +89,27 @@ async def test_calls_that_never_connect_give_way_to_an_honest_one() -> None:
         channel.send("still here")
         assert await anext(channel) == "still here"
     await echo.close()
+
+
+async def test_no_tcp_connection_is_made_to_ports_that_a_caller_names() -> None:
+    connected: list[object] = []
+    server = await asyncio.start_server(lambda reader, writer: connected.append(writer), "127.0.0.1", 0)
+    checked = asyncio.get_running_loop().create_future()
+    with contextlib.closing(UdpSocket.bind("127.0.0.1")) as udp:
+        udp.set_receiver(lambda datagrams, source: checked.done() or checked.set_result(None))
+        tcp_port, udp_port = server.sockets[0].getsockname()[1], udp.local_address[1]
+        async with server, RTCPeerConnection(HERE) as pc:
+            pc.createDataChannel("chat")
+            lines = (
+                f"a=candidate:1 1 tcp 2130706431 127.0.0.1 {tcp_port} typ host tcptype passive\r\n"
+                f"a=candidate:2 1 udp 1000 127.0.0.1 {udp_port} typ host\r\n"
+            )
+            echo = EchoPeer(HERE)
+            async with asyncio.timeout(PATIENCE):
+                await echo.answer((await pc.createOffer()).sdp + lines)
+                await checked  # the candidate of lower priority is checked
+            await echo.close()
+    assert not connected
 
 
 def sdp_with(candidates: Sequence[str]) -> str:
