@@ -262,3 +262,39 @@ async def test_a_reloaded_page_goes_on_where_it_was(site, sender, receiver):
         await other.page.evaluate(HELPERS)
         await asyncio.gather(one.reaches("done"), other.reaches("done"))
         assert await other.received() == [digest(size)]
+
+
+INTO_A_FOLDER = """(async () => {
+  const { FolderStore } = await import("/js/transfer/storage.js");
+  const root = await navigator.storage.getDirectory();
+  const folder = await root.getDirectoryHandle("chosen", { create: true });
+  const offer = { id: "offer", piece: 4 };
+  const entries = [{ kind: "file", size: 10 }, { kind: "file", size: 4 }];
+  const store = new FolderStore(folder);
+  const encode = (text) => new TextEncoder().encode(text);
+  store.use(offer, entries, [["film.bin"], ["other.bin"]]);
+  await store.begin(0, 0);
+  await store.write(0, 0, encode("0123"), new Uint8Array(32));
+  await store.write(0, 4, encode("4567"), new Uint8Array(32));
+  await store.begin(1, 0);
+  await store.write(1, 0, encode("abcd"), new Uint8Array(32));
+  await store.pause();
+  store.use(offer, entries, [["film.bin"], ["other.bin"]]);
+  const offsets = Array.from(await store.beginnings(), ([file, { offset }]) => [file, offset]);
+  await store.begin(0, 8);
+  await store.write(0, 8, encode("89"), new Uint8Array(32));
+  await store.finish(0);
+  await store.close();
+  const left = [];
+  for await (const [name, handle] of folder.entries()) left.push([name, await (await handle.getFile()).text()]);
+  await root.removeEntry("chosen", { recursive: true });
+  return { offsets, left };
+})()"""
+
+
+@pytest.mark.parametrize("name", browsers.NAMES)
+async def test_a_chosen_folder_keeps_its_files_across_a_break_and_drops_incomplete_ones_at_the_end(site, name):
+    async with tab_in(site, name) as tab:
+        await tab.open(site.url)
+        result = await tab.page.evaluate(INTO_A_FOLDER)
+    assert result == {"offsets": [[0, 8], [1, 4]], "left": [["film.bin", "0123456789"]]}

@@ -217,7 +217,7 @@ export class ReceiveSession extends EventTarget {
   async accept(store) {
     const { machine } = this;
     try {
-      if (this.#store !== null) await this.#store.close();
+      if (this.#store !== null) await this.#store.pause();
       this.#store = store;
       store.use(machine.offer, machine.entries, machine.paths);
       const have = await store.beginnings();

@@ -1,58 +1,94 @@
 // Where a page stores what it receives: a folder that the person chose, the browser's private storage, or memory.
-// All have the same methods: begin, write, finish (returns a Blob to save, or null), beginnings, close.
+// All have the same methods: begin, write, finish (returns a Blob to save, or null), beginnings, pause, close.
 
 import { beginning } from "./receiving.js";
 import { fileDigest } from "./digests.js";
 
-export const MEMORY_LIMIT = 256 * 1024 * 1024;
 const SPARE = 32 * 1024 * 1024; // bytes that stay free in the private storage
 const DIGEST = 32;
 const MAX_CHECKED = 500; // files whose beginnings are looked for
 
-/** Files in a folder that the person chose. They get their names when they are complete. */
+/**
+ * Files in a folder that the person chose. An incomplete file is removed at the end, and continued after a break.
+ */
 export class FolderStore {
   where = "folder";
   #root;
+  #offer = null;
   #paths = [];
   #entries = [];
-  #open = new Map();
+  #files = new Map(); // file -> {folder, name, handle, writable, pieces, size, stored}
 
   constructor(root) {
     this.#root = root;
   }
 
-  use(_offer, entries, paths) {
+  use(offer, entries, paths) {
+    if (this.#offer?.id !== offer.id) this.#files.clear();
+    this.#offer = offer;
     this.#paths = paths;
     this.#entries = entries;
   }
 
   async beginnings() {
-    return new Map();
+    const found = new Map();
+    for (const [file, { size, pieces }] of this.#files) {
+      if (this.#entries[file].size === null || size === 0) continue;
+      found.set(file, beginning(size, await fileDigest(size, pieces), [...pieces]));
+    }
+    return found;
   }
 
-  async begin(file) {
+  async begin(file, offset) {
     const path = this.#paths[file];
     const isFolder = this.#entries[file].kind === "folder";
     let folder = this.#root;
     for (const name of isFolder ? path : path.slice(0, -1)) folder = await folder.getDirectoryHandle(name, { create: true });
     if (isFolder) return;
-    const handle = await folder.getFileHandle(await freeName(folder, path.at(-1)), { create: true });
-    this.#open.set(file, await handle.createWritable());
+    let state = this.#files.get(file);
+    if (state === undefined) {
+      const name = await freeName(folder, path.at(-1));
+      state = { folder, name, handle: await folder.getFileHandle(name, { create: true }), writable: null, pieces: [], size: 0 };
+      this.#files.set(file, state);
+    }
+    state.stored = false;
+    state.size = offset;
+    state.pieces.length = Math.ceil(offset / this.#offer.piece);
+    state.writable = await state.handle.createWritable({ keepExistingData: offset > 0 });
+    if (offset > 0) await state.writable.truncate(offset);
   }
 
-  write(file, offset, data) {
-    return this.#open.get(file).write({ type: "write", position: offset, data });
+  async write(file, offset, data, digest) {
+    const state = this.#files.get(file);
+    await state.writable.write({ type: "write", position: offset, data });
+    state.pieces.push(digest);
+    state.size = offset + data.length;
   }
 
   async finish(file) {
-    await this.#open.get(file)?.close();
-    this.#open.delete(file);
+    const state = this.#files.get(file);
+    if (state === undefined) return null; // a folder
+    await state.writable.close();
+    state.writable = null;
+    state.stored = true;
     return null;
   }
 
+  /** Keep what was written, because the connection broke. */
+  async pause() {
+    for (const state of this.#files.values()) {
+      await state.writable?.close();
+      state.writable = null;
+    }
+  }
+
   async close() {
-    for (const writable of this.#open.values()) await writable.abort().catch(() => null);
-    this.#open.clear();
+    for (const { folder, name, writable, stored } of this.#files.values()) {
+      if (stored) continue;
+      await writable?.abort().catch(() => null);
+      await folder.removeEntry(name).catch(() => null);
+    }
+    this.#files.clear();
   }
 }
 
@@ -145,9 +181,14 @@ export class PrivateStore {
     return (await folder.getFileHandle(`${file}.part`)).getFile();
   }
 
+  pause() {
+    return this.close(); // what was written stays
+  }
+
   async close() {
     this.#worker?.terminate();
     this.#worker = null;
+    for (const { reject } of this.#waiting.values()) reject(new DOMException("the storage was closed", "AbortError"));
     this.#waiting.clear();
   }
 
@@ -188,6 +229,10 @@ export class MemoryStore {
     const blob = new Blob(this.#parts.get(file));
     this.#parts.delete(file);
     return blob;
+  }
+
+  async pause() {
+    // What was written is not kept: the sender starts again.
   }
 
   async close() {

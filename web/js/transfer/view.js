@@ -34,6 +34,7 @@ const HINTS = {
 
 /** Return a size and a count in words. */
 export function describeAmount(entries) {
+  if (entries[0]?.kind === "text") return `a text, ${format.bytes(entries[0].size)}`;
   const files = entries.filter((entry) => entry.kind !== "folder").length;
   const size = entries.reduce((sum, entry) => sum + (entry.size ?? 0), 0);
   const known = entries.every((entry) => entry.size !== null);
