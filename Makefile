@@ -12,8 +12,11 @@ SCALE_ARGS ?=
 SOAK ?= 20000-20999
 FUZZ_SECONDS ?= 10
 FUZZ_ARGS ?=
+# What `make test` leaves to `make test-long`: pages, proxies and other stacks as whole systems, NATs, long simulations.
+LONG := tests/nat tests/interop/stacks tests/interop/test_behind_nginx.py tests/interop/test_page_transfer.py \
+	tests/examples/test_robot_in_browsers.py tests/examples/test_server_examples.py tests/network/test_fairness.py
 
-.PHONY: help run test soak fuzz fuzz-live attack check format bench bench-scale bench-links bench-transfer test-transfer-large clean compiled pure test-compiled peers interop nat-lab
+.PHONY: help run test test-long soak fuzz fuzz-live attack check format bench bench-scale bench-links bench-transfer test-transfer-large clean compiled pure test-compiled peers interop nat-lab
 .DEFAULT_GOAL := help
 
 help: ## List these targets
@@ -36,11 +39,14 @@ run: $(VENV)/.runtime ## Start the server and its page on http://127.0.0.1:8080 
 	@$(BIN)/datachan serve --port $(PORT)
 
 # The coverage of a part of the suite (PYTEST_ARGS) may be as low as it is.
-test: $(STAMP) peers ## Install what is needed, run the test suite and print the coverage (PYTEST_ARGS=… is passed on)
+test: $(STAMP) peers ## Install what is needed, run the tests and print the coverage (PYTEST_ARGS=… runs those instead)
 	@rm -rf build/coverage
-	$(BIN)/python -m coverage run -m pytest -n 2 $(PYTEST_ARGS)
+	$(BIN)/python -m coverage run -m pytest -n 2 $(if $(PYTEST_ARGS),$(PYTEST_ARGS),$(addprefix --ignore=,$(LONG)))
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report $(if $(PYTEST_ARGS),--fail-under=0)
+
+test-long: $(STAMP) peers ## Run what `make test` leaves out: NATs, other stacks, whole pages in browsers, long simulations
+	$(BIN)/python -m pytest -n 2 $(LONG)
 
 soak: $(STAMP) ## Run the seeded tests on random networks for many seeds (SOAK=first-last changes them)
 	DATACHAN_SEEDS=$(SOAK) nice $(BIN)/python -m pytest -n 2 -q tests/property -k seed-
