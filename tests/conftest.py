@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import os
 import random
 import signal
@@ -72,6 +73,15 @@ async def _tasks_left(before: set[asyncio.Task[object]]) -> list[str]:
             break
         await asyncio.sleep(0)
     return [repr(task) for task in left if not task.done()]
+
+
+@pytest.fixture(autouse=True)
+def the_log_level_stays() -> Iterator[None]:
+    """Restore the level of the package's logger, which commands set for their whole process."""
+    logger = logging.getLogger("datachan")
+    before = logger.level
+    yield
+    logger.setLevel(before)
 
 
 @pytest_asyncio.fixture

@@ -74,6 +74,7 @@ class StreamLink(asyncio.Protocol):
         self._splitter = MessageSplitter()
         self._full = False
         self._closed = False
+        self._secure = False
 
     # callbacks of asyncio
 
@@ -83,6 +84,7 @@ class StreamLink(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=_HIGH_WATER)
         self.local_address = transport.get_extra_info("sockname") or ()
         self._server = transport.get_extra_info("peername") or ()
+        self._secure = transport.get_extra_info("sslcontext") is not None
 
     def data_received(self, data: bytes) -> None:
         """Deliver the messages that are complete."""
@@ -138,7 +140,13 @@ class StreamLink(asyncio.Protocol):
             return
         if self._transport.get_write_buffer_size() > 4 * _HIGH_WATER:
             raise BufferError("the connection to the TURN server takes no more")
-        self._transport.write(b"".join(map(padded, datagrams)))
+        messages = [padded(datagram) for datagram in datagrams]
+        if self._secure:
+            # coturn 4.6 loses a message that continues in another TLS record. Each write makes records of its own.
+            for message in messages:
+                self._transport.write(message)
+        else:
+            self._transport.write(b"".join(messages))
 
     def limits(self, address: Address) -> PathLimits | None:
         """Return None: a stream has no longest datagram."""
