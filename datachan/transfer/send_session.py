@@ -26,6 +26,7 @@ from datachan.transfer.pake import Role
 from datachan.transfer.proof import Proof
 from datachan.transfer.proving import path_of, proof_for, prove
 from datachan.transfer.send_offer import OfferSending
+from datachan.transfer.sending import SendingState
 from datachan.transfer.session_events import (
     CodeReady,
     Connected,
@@ -43,7 +44,7 @@ RECEIVER_NAME: Final = "receiver"
 
 _SLOT_ATTEMPTS: Final = 12
 _SILENCE: Final = 2.0
-"""Seconds without a word from a receiver, after which another one with the code may take its place."""
+"""Seconds of silence of a receiver that has accepted, after which another one with the code may take its place."""
 
 _OVER: Final = frozenset({EndCode.REFUSED, EndCode.TOO_LARGE, EndCode.PROTOCOL})
 """Ends after which a receiver is not expected to come back."""
@@ -84,7 +85,11 @@ class _Receiver:
 
     @property
     def is_silent(self) -> bool:
-        return self.pc is None or time.monotonic() - self.last_heard > _SILENCE
+        """Whether another receiver may take this place. A person who reviews the offer says nothing, either."""
+        if self.pc is None:
+            return True
+        reviews = self.sending is None or self.sending.machine.state in (SendingState.NEW, SendingState.OFFERED)
+        return not reviews and time.monotonic() - self.last_heard > _SILENCE
 
 
 class SendSession:

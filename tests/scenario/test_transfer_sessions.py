@@ -399,7 +399,12 @@ async def test_two_receivers_in_step_share_one_read_of_the_disk(tmp_path: Path) 
     assert sending.offer.disk_bytes == 12 * MIB  # all of it fits into what is kept
 
 
-async def test_a_third_receiver_is_told_that_the_sender_is_busy(source: Path, target: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("silence", [2.0, 0.0])
+async def test_a_second_receiver_is_told_that_the_sender_is_busy_while_a_person_reviews(
+    source: Path, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, silence: float
+) -> None:
+    monkeypatch.setattr("datachan.transfer.send_session._SILENCE", silence)
+
     async def never(review: Review) -> Decision:
         await asyncio.Event().wait()
         raise AssertionError

@@ -92,6 +92,10 @@ export class Connection extends EventTarget {
     else if (state === "disconnected") this.#timer = setTimeout(() => this.close(), DISCONNECTED);
   }
 
+  get closed() {
+    return this.#closed;
+  }
+
   get localSdp() {
     return this.#pc.localDescription.sdp;
   }

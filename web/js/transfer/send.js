@@ -10,7 +10,7 @@ import { PIECE, Sending } from "./sending.js";
 
 const SLOT_ATTEMPTS = 12;
 const PROOF_TIMEOUT = 30_000; // milliseconds
-const SILENCE = 2_000; // after which another receiver with the code may take the place of one
+const SILENCE = 2_000; // of a receiver that has accepted, after which another one with the code may take its place
 const HIGH_WATER = 4 * 1024 * 1024;
 const LOW_WATER = 1024 * 1024;
 const MESSAGE = 65_536;
@@ -22,6 +22,7 @@ class Receiver {
   connection = null;
   machine = null;
   heard = 0;
+  accepted = false; // a person who still reviews the offer says nothing
   over = false;
 }
 
@@ -136,6 +137,7 @@ export class SendSession extends EventTarget {
 
   /** Run one exchange; resolves when it is over. */
   async #prove(connection, inbox) {
+    if (connection.closed) return; // it left while it waited for its turn
     let proof;
     try {
       proof = new Proof({
@@ -194,6 +196,7 @@ export class SendSession extends EventTarget {
     const again = receiver.machine !== null;
     receiver.machine = new Sending(this.#id, this.entries);
     receiver.heard = performance.now();
+    receiver.accepted = false;
     receiver.wake = () => null;
     if ((verify || this.verify) && !again) this.#compare(receiver);
     else this.#start(receiver);
@@ -201,8 +204,9 @@ export class SendSession extends EventTarget {
 
   #place() {
     if (this.#receiver === null) return new Receiver();
-    const silent = this.#receiver.connection === null || performance.now() - this.#receiver.heard > SILENCE;
-    return silent && !this.#receiver.over ? this.#receiver : null;
+    const { connection, accepted, heard, over } = this.#receiver;
+    const silent = connection === null || (accepted && performance.now() - heard > SILENCE);
+    return silent && !over ? this.#receiver : null;
   }
 
   #compare(receiver) {
@@ -241,6 +245,7 @@ export class SendSession extends EventTarget {
       } else if (event.ended !== undefined) {
         this.#ended(receiver, event.ended);
       } else if (event.accepted !== undefined) {
+        receiver.accepted = true;
         this.size = event.accepted;
         this.#become("moving");
       } else if (event.durable !== undefined) {
