@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from datachan.ice.link import TransportAddress
 from datachan.ice.servers import ServerAddress
-
-# W3C WebRTC, 4.8.2: "If no host candidate can reach the server, errorCode will be set to the value 701 which is outside
-# the STUN error code range."
-UNREACHABLE: Final = 701
+from datachan.ice_agent.turn_messages import UNREACHABLE
 
 
 class ServerError(OSError):

@@ -19,7 +19,7 @@ from typing import Final, Self, cast
 from datachan.ice.link import DatagramLink, TransportAddress
 from datachan.ice_agent import BadPacket
 from datachan.ice_agent.framing import FrameReader, framed
-from datachan.ice_agent.stun import BINDING, REQUEST, USERNAME, parse_untrusted
+from datachan.ice_agent.stun import BINDING, REQUEST, parse_untrusted
 from datachan.udp import Address, PathLimits, Receiver
 
 # Connections of a `TcpMux` that have not sent a check yet, and for how long they may wait, in seconds.
@@ -400,8 +400,7 @@ class TcpMux:
             message = parse_untrusted(frame)
         except BadPacket:
             return None
-        fragment = message.attributes.get(USERNAME, b"").partition(b":")[0].decode("utf-8", "replace")
-        for link in self._by_fragment.get(fragment, ()):
+        for link in self._by_fragment.get(message.recipient, ()):
             if (":" in link.local_address[0]) == six:
                 proven = message.type == BINDING + REQUEST and message.is_signed_with(link.password)
                 return link if proven else None

@@ -234,7 +234,8 @@ class TurnLink:
         elif isinstance(event, Allocated):
             self._has_allocation(event)
         elif isinstance(event, AllocationLost):
-            _log.info("the TURN server has lost the allocation (%d %s); another one is requested", *_words(event))
+            words = "the TURN server has lost the allocation (%d %s); another one is requested"
+            _log.info(words, event.code, event.reason)
         elif isinstance(event, PeerRefused):
             if self.on_error is not None:
                 self.on_error(TurnError(event.code, f"the TURN server refuses {event.host}: {event.reason}"))
@@ -292,10 +293,6 @@ class TurnLink:
         self._server.close()
         self._receiver = None
         self._released.set()
-
-
-def _words(event: AllocationLost) -> tuple[int, str]:
-    return event.code, event.reason
 
 
 async def open_turn_link(

@@ -18,7 +18,7 @@ from typing import Final, Self
 
 from datachan.ice.link import DatagramLink, TransportAddress
 from datachan.ice_agent import BadPacket
-from datachan.ice_agent.stun import BINDING, REQUEST, USERNAME, parse_untrusted
+from datachan.ice_agent.stun import BINDING, REQUEST, parse_untrusted
 from datachan.udp import Address, PathLimits, Receiver, UdpSocket, has_reader_support
 
 # Addresses that a peer has proved to be its own; NATs that restart give new ones. The oldest is forgotten first.
@@ -213,8 +213,7 @@ class _SharedPort:
             for link in links if owner is None or owner in links else [owner, *links]:
                 link.deliver([datagram], source)
             return
-        fragment = message.attributes.get(USERNAME, b"").partition(b":")[0].decode("utf-8", "replace")
-        named = self.by_fragment.get(fragment)
+        named = self.by_fragment.get(message.recipient)
         if named is None:
             self.dropped += 1
             return

@@ -14,7 +14,7 @@ makes one `Base`, and for each address under which the link can be reached, one 
   Checks of the peer that arrive before are answered, and acted upon later. The end of candidates says nothing to the
   agent: a peer without candidates may still reach us.
 - `receive_datagrams([(datagram, source), ...], base, now)` for STUN that arrived on a link, and nothing else: the shell
-  separates it from data by its first byte (RFC 7983; `stun.is_stun`), so that data never passes the agent. For data,
+  separates it from data by its first byte (RFC 7983), so that data never passes the agent. For data,
   the shell calls `accepts(base, source, now)`: whether the peer has proved that it sends from there. When it sends data
   while `watches_sending` is true, it calls `note_sending(now)`.
 - `handle_timeout(now)` at `next_timeout()`; `send_failed(base, destination, now)` when the system has refused a

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 HEADER: Final = 2
-LARGEST: Final = 65_535
 
 
 def framed(datagrams: list[bytes]) -> bytes:

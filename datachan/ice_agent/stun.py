@@ -36,7 +36,6 @@ MESSAGE_INTEGRITY_SHA256: Final = 0x001C
 XOR_MAPPED_ADDRESS: Final = 0x0020
 PRIORITY: Final = 0x0024
 USE_CANDIDATE: Final = 0x0025
-SOFTWARE: Final = 0x8022
 FINGERPRINT: Final = 0x8028
 ICE_CONTROLLED: Final = 0x8029
 ICE_CONTROLLING: Final = 0x802A
@@ -85,6 +84,11 @@ class Message:
         return self.type & _CLASS_MASK
 
     @property
+    def recipient(self) -> str:
+        """The username fragment of the agent that a check is for, which USERNAME begins with; "" without one."""
+        return self.attributes.get(USERNAME, b"").partition(b":")[0].decode("utf-8", "replace")
+
+    @property
     def error_code(self) -> int | None:
         """The number in ERROR-CODE; None without a well-formed one."""
         value = self.attributes.get(ERROR_CODE, b"")
@@ -113,11 +117,6 @@ class Message:
         """Return whether MESSAGE-INTEGRITY is that of this key."""
         code = self.attributes.get(MESSAGE_INTEGRITY)
         return code is not None and bool(self.signed) and hmac.compare_digest(code, _integrity(self.signed, key))
-
-
-def is_stun(datagram: bytes) -> bool:
-    """Return whether a datagram is STUN rather than DTLS or data (RFC 7983, 7: the first byte is 0 to 3)."""
-    return len(datagram) >= _HEADER.size and datagram[0] <= 3
 
 
 def parse_untrusted(datagram: bytes) -> Message:

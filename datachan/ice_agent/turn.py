@@ -280,14 +280,15 @@ class TurnClient:
     # requests
 
     def _allocation(self) -> _Ask:
-        return _Ask(turn.ALLOCATE, turn.allocate(b"", self._family).attributes)
+        return _Ask(turn.ALLOCATE, turn.allocation_attributes(self._family))
 
     def _ask(self, ask: _Ask, now: float) -> None:
         transaction_id = self._entropy(TRANSACTION_ID_LENGTH)
         message = Message(ask.method + REQUEST, transaction_id, dict(ask.attributes))
         if ask.host:
-            port = next((address[1] for address, one in self._channels.items() if one.number == ask.channel), 0)
-            message.attributes[turn.XOR_PEER_ADDRESS] = xor_address((ask.host, port), transaction_id)
+            # A permission is for an address; its port is ignored (RFC 8656, 10.1).
+            peer = self._by_number.get(ask.channel, (ask.host, 0))
+            message.attributes[turn.XOR_PEER_ADDRESS] = xor_address(peer, transaction_id)
         if self._key is not None:
             message.attributes[USERNAME] = self._username.encode()
             message.attributes[turn.REALM] = self._realm

@@ -7,7 +7,6 @@ import ipaddress
 from typing import Final
 
 from .errors import BadPacket
-from .stun import REQUEST, Message
 
 ALLOCATE: Final = 0x003
 REFRESH: Final = 0x004
@@ -34,7 +33,11 @@ _FAMILIES: Final = {IPV4: b"\1\0\0\0", IPV6: b"\2\0\0\0"}
 _UDP: Final = b"\x11\0\0\0"
 
 UNREACHABLE: Final = 701
-"""W3C's code for a server that does not answer, outside the range of STUN."""
+"""The code for a server that does not answer.
+
+W3C WebRTC, 4.8.2: "If no host candidate can reach the server, errorCode will be set to the value 701 which is outside
+the STUN error code range."
+"""
 # RFC 8656, 12: channel numbers for use are 0x4000 to 0x4FFF; "0x5000-0x7FFF" are reserved.
 FIRST_CHANNEL: Final = 0x4000
 LAST_CHANNEL: Final = 0x4FFF
@@ -47,12 +50,12 @@ def key_of(username: str, realm: bytes, password: str) -> bytes:
     return hashlib.md5(b":".join((username.encode(), realm, password.encode())), usedforsecurity=False).digest()
 
 
-def allocate(transaction_id: bytes, family: int) -> Message:
-    """Return a request for an allocation of a family, `IPV4` or `IPV6`."""
-    message = Message(ALLOCATE + REQUEST, transaction_id, {REQUESTED_TRANSPORT: _UDP})
+def allocation_attributes(family: int) -> dict[int, bytes]:
+    """Return the attributes of a request for an allocation of a family, `IPV4` or `IPV6`."""
+    attributes = {REQUESTED_TRANSPORT: _UDP}
     if family != IPV4:  # absent means IPv4, also for servers that do not know the attribute
-        message.attributes[REQUESTED_ADDRESS_FAMILY] = _FAMILIES[family]
-    return message
+        attributes[REQUESTED_ADDRESS_FAMILY] = _FAMILIES[family]
+    return attributes
 
 
 def is_channel_data(message: bytes) -> bool:

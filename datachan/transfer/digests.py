@@ -37,8 +37,3 @@ def available_hashes() -> dict[str, Hash]:
 def file_digest(hash_function: Hash, size: int, pieces: Sequence[bytes]) -> bytes:
     """Return the digest of the first `size` bytes of a file, from the digests of their pieces."""
     return hash_function(b"".join((PREFIX, size.to_bytes(8, "big"), *pieces)))
-
-
-def piece_count(size: int, piece: int) -> int:
-    """Return how many pieces a file of `size` bytes has."""
-    return -(-size // piece)

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from typing import Final
 
 from datachan.transfer.file_names import FALLBACK_NAME, MAX_NAME_BYTES, safe_component
 from datachan.transfer.messages import MAX_DEPTH, Entry, Kind
-
-MAX_STORED_DEPTH: Final = MAX_DEPTH
 
 
 def safe_path(path: str) -> tuple[str, ...]:

@@ -74,11 +74,6 @@ class Proof:
         self.guessed = False
         self.exposed = False
 
-    @property
-    def is_over(self) -> bool:
-        """Whether the proof has succeeded or failed."""
-        return self._over
-
     def forbid_code(self) -> None:
         """Admit only receivers that have a session: the code was guessed wrong before."""
         self._forbidden = True

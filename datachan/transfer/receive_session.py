@@ -91,7 +91,6 @@ class ReceiveSession:
         self._configuration = replace(configuration or RTCConfiguration(), closeTimeout=CLOSE_TIMEOUT)
         self._keys: Keys | None = None
         self._decided: tuple[str, Decision] | None = None
-        self._exposed = False
 
     async def run(self) -> Ended:
         """Receive the offer, and return how it ended.
