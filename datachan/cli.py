@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import datachan
-from datachan.cli_transfer import add_receive, add_send
+from datachan.cli_transfer import add_receive, add_send, configuration_of, port_of
 
 if TYPE_CHECKING:
     from datachan.ice.turn_connection import HttpProxy
@@ -104,7 +104,7 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument(
-        "--port", type=_port, default=8080, metavar="PORT", help="port to listen on; 0 for a free one (default: 8080)"
+        "--port", type=port_of, default=8080, metavar="PORT", help="port to listen on; 0 for a free one (default: 8080)"
     )
     parser.add_argument(
         "--allow-origin",
@@ -191,7 +191,7 @@ def _add_decode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     parser.add_argument(
         "--port",
-        type=_port,
+        type=port_of,
         action="append",
         default=[],
         metavar="PORT",
@@ -320,11 +320,9 @@ def run_bench(namespace: argparse.Namespace) -> int:
     import json
     import secrets
 
-    from datachan.peer import RTCConfiguration, RTCIceServer
     from datachan.tools.bench import BenchError, Report, answer, between_hosts, on_this_machine
 
-    servers = [RTCIceServer(item.url, item.username, item.credential) for item in namespace.ice_server]
-    configuration = RTCConfiguration(iceServers=servers)
+    configuration = configuration_of(namespace)
     room = namespace.room or f"bench-{secrets.token_hex(4)}"
 
     def waiting() -> None:
@@ -466,12 +464,6 @@ def _announce(address: str, host: str) -> None:
     print("Press Ctrl+C to stop.", flush=True)
     if not is_loopback(host) and address.startswith("http:"):
         print("This is http, which others on the network can read and change: put an https proxy in front of it.")
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, not {text!r}")
-    return int(text)
 
 
 def _seconds(text: str) -> float:

@@ -52,7 +52,7 @@ def add_send(commands: Commands[argparse.ArgumentParser], add_ice_server: Callab
     parser.add_argument(
         "--serve",
         nargs="?",
-        type=_port,
+        type=port_of,
         const=0,
         metavar="PORT",
         help="serve the page and the signaling on this host's address while sending; no other server is needed",
@@ -134,7 +134,7 @@ def run_send(namespace: argparse.Namespace) -> int:
         exclude=tuple(namespace.exclude),
         verify=namespace.verify,
         qr=not namespace.no_qr,
-        configuration=_configuration(namespace),
+        configuration=configuration_of(namespace),
     )
     again = "Stopped. Send again: there will be a new code, and the receiver goes on where it was."
     return _run(lambda screen: send(options, screen), _screen(namespace), again)
@@ -175,7 +175,7 @@ def run_receive(namespace: argparse.Namespace) -> int:
         max_size=namespace.max_size,
         verify=namespace.verify,
         patience=namespace.wait,
-        configuration=_configuration(namespace),
+        configuration=configuration_of(namespace),
     )
     again = "Stopped. What arrived is kept: run the same command again to go on, as long as the sender waits."
     return _run(lambda screen: receive(options, screen), screen, again)
@@ -225,7 +225,8 @@ def _server(namespace: argparse.Namespace, default: str) -> str:
     return namespace.server or os.environ.get("DATACHAN_SERVER") or default
 
 
-def _configuration(namespace: argparse.Namespace) -> RTCConfiguration:
+def configuration_of(namespace: argparse.Namespace) -> RTCConfiguration:
+    """Return the configuration of connections that use the command's ICE servers."""
     from datachan.peer import RTCConfiguration, RTCIceServer
 
     servers = [RTCIceServer(item.url, item.username, item.credential) for item in namespace.ice_server]
@@ -254,7 +255,8 @@ def _receivers(text: str) -> int:
     return int(text)
 
 
-def _port(text: str) -> int:
+def port_of(text: str) -> int:
+    """Return the port that an option names. Raises argparse.ArgumentTypeError."""
     if not text.isascii() or not text.isdigit() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, not {text!r}")
     return int(text)

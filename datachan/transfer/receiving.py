@@ -12,7 +12,6 @@ from typing import Final
 
 from datachan.transfer.actions import (
     Action,
-    Ended,
     FileMissing,
     FinishFile,
     Offered,
@@ -33,8 +32,6 @@ from datachan.transfer.messages import (
     BadMessage,
     Complete,
     Credit,
-    End,
-    EndCode,
     Entries,
     Entry,
     Have,
@@ -47,11 +44,10 @@ from datachan.transfer.messages import (
     Size,
     Stored,
     Unwanted,
-    clean_reason,
-    parse_message_untrusted,
     serialize_message,
 )
 from datachan.transfer.messages import Offered as OfferedMessage
+from datachan.transfer.transfer_machine import TransferMachine
 
 WRITE_WINDOW: Final = 16 * 1024 * 1024
 """Bytes of the stream that may wait for being written: they are in memory."""
@@ -72,7 +68,7 @@ class ReceivingState(Enum):
     ENDED = "ended"
 
 
-class ReceivingMachine:
+class ReceivingMachine(TransferMachine):
     """One offer on one connection.
 
     Args:
@@ -81,13 +77,15 @@ class ReceivingMachine:
         flush_window: Bytes that may wait for being flushed.
     """
 
+    BROKEN = "the connection closed before everything was received"
+
     def __init__(
         self, hashes: Mapping[str, Hash], *, write_window: int = WRITE_WINDOW, flush_window: int = FLUSH_WINDOW
     ) -> None:
+        super().__init__()
         self.state = ReceivingState.WAITING
         self.offer: Offer | None = None
         self.entries: tuple[Entry, ...] = ()
-        self.hash: Hash | None = None
         self.missing: dict[int, str] = {}
         self.received = 0
         self._hashes = hashes
@@ -177,37 +175,9 @@ class ReceivingMachine:
         ]
         return actions + self._check_complete()
 
-    def end(self, code: EndCode, reason: str, missing: int | None = None) -> list[Action]:
-        """End the transfer, and tell the sender why. Does nothing once it has ended."""
-        if self.state is ReceivingState.ENDED:
-            return []
-        reason = clean_reason(reason)
-        message = serialize_message(End(code, reason, missing))
-        return [Send(message), *self._ended(Outcome.ENDED_HERE, code, reason, missing)]
-
-    def channel_closed(self) -> list[Action]:
-        """End the transfer because the channel has closed. Does nothing once it has ended."""
-        if self.state is ReceivingState.ENDED:
-            return []
-        return self._ended(Outcome.BROKEN, None, "the connection closed before everything was received")
-
     # -- the sender's messages -----------------------------------------------------------------------------------------
 
-    def receive_message(self, message: str | bytes) -> list[Action]:
-        """Process a message of the sender. Never raises because of it."""
-        if self.state is ReceivingState.ENDED:
-            return []
-        try:
-            if not isinstance(message, str):
-                return self._receive_data(message)
-            parsed = parse_message_untrusted(message)
-            return [] if parsed is None else self._receive(parsed)
-        except BadMessage as error:
-            return self.end(EndCode.PROTOCOL, error.reason)
-
     def _receive(self, message: Message) -> list[Action]:
-        if isinstance(message, End):
-            return self._ended(Outcome.ENDED_BY_PEER, message.code, message.reason, message.missing)
         if self.state is ReceivingState.WAITING:
             return self._receive_manifest(message)
         if self.state is ReceivingState.RECEIVING and not self._sent:
@@ -391,17 +361,14 @@ class ReceivingMachine:
         offered = self.offer.hashes if self.offer is not None else ("sha256",)
         return next((name for name in offered if name in self._hashes), "sha256")
 
-    def _function(self) -> Hash:
-        if self.hash is None:
-            raise BadMessage("no hash is agreed")
-        return self.hash
+    @property
+    def is_over(self) -> bool:
+        """Whether the transfer has ended."""
+        return self.state is ReceivingState.ENDED
 
-    def _ended(
-        self, outcome: Outcome, code: EndCode | None = None, reason: str = "", missing: int | None = None
-    ) -> list[Action]:
+    def _enter_end(self) -> None:
         self.state = ReceivingState.ENDED
         self._drop_buffer()
-        return [Ended(outcome, code, reason, missing)]
 
 
 def _ranges(numbers: Sequence[int]) -> list[tuple[int, int]]:

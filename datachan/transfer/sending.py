@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeAlias
 
-from datachan.transfer.actions import Accepted, Action, Ended, FilesStored, Outcome, Progress, Restarted, Send
+from datachan.transfer.actions import Accepted, Action, FilesStored, Outcome, Progress, Restarted, Send
 from datachan.transfer.digests import Hash, file_digest
 from datachan.transfer.manifest import pages, total_size
 from datachan.transfer.messages import (
@@ -21,7 +21,6 @@ from datachan.transfer.messages import (
     BadMessage,
     Complete,
     Credit,
-    End,
     EndCode,
     Entry,
     Have,
@@ -36,9 +35,9 @@ from datachan.transfer.messages import (
     Stored,
     Unwanted,
     clean_reason,
-    parse_message_untrusted,
     serialize_message,
 )
+from datachan.transfer.transfer_machine import TransferMachine
 
 PIECE: Final = 1024 * 1024
 """Bytes of a piece that datachan's sender uses."""
@@ -83,7 +82,7 @@ class SendingState(Enum):
     ENDED = "ended"
 
 
-class SendingMachine:
+class SendingMachine(TransferMachine):
     """One offer to one receiver on one connection.
 
     Args:
@@ -94,6 +93,8 @@ class SendingMachine:
         data_message: Bytes of a binary message, at most.
     """
 
+    BROKEN = "the connection closed before everything was stored"
+
     def __init__(
         self,
         offer_id: str,
@@ -103,9 +104,9 @@ class SendingMachine:
         piece: int = PIECE,
         data_message: int = DATA_MESSAGE,
     ) -> None:
+        super().__init__()
         self.state = SendingState.NEW
         self.entries = tuple(entries)
-        self.hash: Hash | None = None
         self.missing: dict[int, Missing] = {}
         self.stored: set[int] = set()
         self._id = offer_id
@@ -248,36 +249,9 @@ class SendingMachine:
                 self._outbox.appendleft(first[left:])
         return messages
 
-    def end(self, code: EndCode, reason: str) -> list[Action]:
-        """End the transfer, and tell the receiver why. Does nothing once it has ended."""
-        if self.state is SendingState.ENDED:
-            return []
-        reason = clean_reason(reason)
-        return [Send(serialize_message(End(code, reason))), *self._ended(Outcome.ENDED_HERE, code, reason)]
-
-    def channel_closed(self) -> list[Action]:
-        """End the transfer because the channel has closed. Does nothing once it has ended."""
-        if self.state is SendingState.ENDED:
-            return []
-        return self._ended(Outcome.BROKEN, None, "the connection closed before everything was stored")
-
     # -- the receiver's messages ---------------------------------------------------------------------------------------
 
-    def receive_message(self, message: str | bytes) -> list[Action]:
-        """Process a message of the receiver. Never raises because of it."""
-        if self.state is SendingState.ENDED:
-            return []
-        if not isinstance(message, str):
-            return self.end(EndCode.PROTOCOL, "a receiver sends no data")
-        try:
-            parsed = parse_message_untrusted(message)
-            return [] if parsed is None else self._receive(parsed)
-        except BadMessage as error:
-            return self.end(EndCode.PROTOCOL, error.reason)
-
     def _receive(self, message: Message) -> list[Action]:
-        if isinstance(message, End):
-            return self._ended(Outcome.ENDED_BY_PEER, message.code, message.reason, message.missing)
         if self.state is SendingState.OFFERED:
             if isinstance(message, Have):
                 return self._receive_have(message)
@@ -293,6 +267,9 @@ class SendingMachine:
             if isinstance(message, Complete):
                 return self._receive_complete()
         raise BadMessage("a message of the receiver does not fit the state of the transfer")
+
+    def _receive_data(self, data: bytes) -> list[Action]:
+        raise BadMessage("a receiver sends no data")
 
     def _receive_have(self, message: Have) -> list[Action]:
         for file, offset, digest in message.files:
@@ -394,14 +371,11 @@ class SendingMachine:
             for start in range(0, len(view), self._data_message):
                 self._outbox.append(view[start : start + self._data_message])
 
-    def _function(self) -> Hash:
-        if self.hash is None:
-            raise BadMessage("no hash is agreed")
-        return self.hash
+    @property
+    def is_over(self) -> bool:
+        """Whether the transfer has ended."""
+        return self.state is SendingState.ENDED
 
-    def _ended(
-        self, outcome: Outcome, code: EndCode | None = None, reason: str = "", missing: int | None = None
-    ) -> list[Action]:
+    def _enter_end(self) -> None:
         self.state = SendingState.ENDED
         self._outbox.clear()
-        return [Ended(outcome, code, reason, missing)]
