@@ -16,12 +16,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+import pytest_asyncio
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from datachan.ice import IceServer
 from datachan.udp import Address, UdpSocket
+from tests.missing import missing
 
 USER = "tester"
 PASSWORD = "open sesame"
@@ -78,7 +81,7 @@ async def running(folder: Path, port: int | None = None, *extra: str) -> AsyncIt
     `extra` are more lines of its configuration.
     """
     port, tls_port = port or _free_port(), _free_port()
-    certificate, key = _self_signed(folder)
+    certificate, key = self_signed(folder)
     log = folder / "coturn.log"
     options = {
         "listening-ip": HOST,
@@ -151,7 +154,8 @@ def _free_port() -> int:
         return port
 
 
-def _self_signed(folder: Path) -> tuple[Path, Path]:
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """Write a self-signed certificate for localhost, and its key; return their paths."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = dt.datetime.now(dt.UTC)
@@ -207,3 +211,12 @@ class Translator:
     def close(self) -> None:
         self._inside.close()
         self._outside.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Coturn]:
+    """Run a coturn for the tests of a module."""
+    if not installed():
+        missing("coturn is not installed (apt install coturn)")
+    async with running(tmp_path_factory.mktemp("coturn")) as started:
+        yield started

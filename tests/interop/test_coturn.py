@@ -15,20 +15,15 @@ from datachan.ice import IceError, IceServer
 from datachan.ice_agent import turn
 from datachan.udp import UdpSocket
 from tests.interop import coturn
+from tests.interop.coturn import server
 from tests.missing import missing
 from tests.unit.ice_pair import DTLS, Pair
+
+__all__ = ["server"]  # a fixture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 LOCAL = {"host_addresses": [coturn.HOST]}
 MakePair = Callable[..., Pair]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[coturn.Coturn]:
-    if not coturn.installed():
-        missing("coturn is not installed (apt install coturn)")
-    async with coturn.running(tmp_path_factory.mktemp("coturn")) as running:
-        yield running
 
 
 @pytest_asyncio.fixture(loop_scope="module")

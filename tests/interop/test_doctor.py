@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 
 from datachan.cli import main
 from datachan.ice import IceServer
@@ -15,17 +13,11 @@ from datachan.tools import doctor
 from datachan.tools.doctor import DEPENDENT, INDEPENDENT, OPEN, UNKNOWN, Diagnosis, diagnose
 from datachan.udp import UdpSocket
 from tests.interop import coturn
-from tests.missing import missing
+from tests.interop.coturn import server
+
+__all__ = ["server"]  # a fixture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[coturn.Coturn]:
-    if not coturn.installed():
-        missing("coturn is not installed (apt install coturn)")
-    async with coturn.running(tmp_path_factory.mktemp("coturn")) as running:
-        yield running
 
 
 @pytest.fixture(autouse=True)

@@ -15,18 +15,12 @@ from datachan.ice.turn_connection import HttpProxy, parse_proxy
 from datachan.ice.turn_link import TurnError, TurnLink, open_turn_link
 from datachan.udp import Address, UdpSocket
 from tests.interop import coturn
-from tests.missing import missing
+from tests.interop.coturn import server
+
+__all__ = ["server"]  # a fixture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CHECK, DATA = b"\x00check", b"\x17data"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[coturn.Coturn]:
-    if not coturn.installed():
-        missing("coturn is not installed (apt install coturn)")
-    async with coturn.running(tmp_path_factory.mktemp("coturn")) as running:
-        yield running
 
 
 class Peer:

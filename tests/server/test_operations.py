@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 import json
 import os
 import shutil
@@ -16,14 +15,12 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from datachan import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 from datachan.signaling import SignalingClient
 from datachan.signaling.turn_credentials import TurnSecret
 from tests.examples.processes import run
+from tests.interop.coturn import self_signed
 from tests.missing import missing
 
 from .client import LOOPBACK, PATIENCE
@@ -31,30 +28,8 @@ from .client import LOOPBACK, PATIENCE
 PAGE = {"X-Datachan": "page"}
 
 
-def write_certificate(folder: Path) -> tuple[Path, Path]:
-    """Write a self-signed certificate for localhost and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    paths = folder / "cert.pem", folder / "key.pem"
-    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    encoding = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    paths[1].write_bytes(key.private_bytes(*encoding))
-    return paths
-
-
 async def test_serves_https(tmp_path: Path) -> None:
-    certificate, key = write_certificate(tmp_path)
+    certificate, key = self_signed(tmp_path)
     async with run("-m", "datachan", "serve", "--port", "0", "--tls-cert", certificate, "--tls-key", key) as server:
         url = (await server.prints(r"(https://\S+)"))[1]
         async with SignalingClient(url, "kitchen", ssl=False) as client:
