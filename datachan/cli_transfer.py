@@ -30,9 +30,9 @@ def add_send(commands: Commands[argparse.ArgumentParser], add_ice_server: Callab
         aliases=["tx"],
         help="send files, folders or text to a person who types a code",
         description=(
-            "Send files, folders, standard input (-) or a text. It prints a code; whoever types it into `datachan "
-            "receive`, or opens the link in a browser, receives. The code proves to both sides that there is no third "
-            "party between them. A transfer that breaks off goes on where it was."
+            "Send files, folders, standard input (-) or a text. It prints a code and a link. The other person "
+            "types the code into `datachan receive`, or opens the link in a browser. The code proves to both "
+            "sides that there is no third party between them. A transfer that breaks off goes on where it was."
         ),
         epilog=f"Examples: datachan send photos      datachan send --text hello      {_EXIT_STATUSES}",
     )

@@ -250,7 +250,7 @@ export class Receiving {
   #takeResume({ file, offset }) {
     const known = this.#have.get(file);
     if (file !== this.#file || this.#begun || known === undefined || (offset !== known.offset && offset !== 0)) {
-      throw new BadMessage("the sender resumes where nobody asked it to");
+      throw new BadMessage("the sender resumes at an offset that was not stated");
     }
     this.#have.delete(file);
     const events = offset < known.offset ? [{ restarted: file }] : [];
