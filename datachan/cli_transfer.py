@@ -198,9 +198,11 @@ def _run(program: Callable[..., object], screen: Screen, again: str) -> int:
 
     from datachan.tools.transfer_terminal import ExitStatus
     from datachan.transfer.errors import TransferError
+    from datachan.transfer.pake import require_spake2
 
     logging.getLogger("datachan").setLevel(logging.ERROR)  # what matters is said on the screen
     try:
+        require_spake2()  # before a code is printed that cannot be proved
         return int(asyncio.run(program(screen)))  # type: ignore[arg-type]
     except KeyboardInterrupt:
         screen.complain(again, "interrupted", ExitStatus.INTERRUPTED)

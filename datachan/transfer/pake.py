@@ -9,6 +9,7 @@ import hashlib
 import hmac
 from collections.abc import Callable
 from enum import Enum
+from types import ModuleType
 from typing import Final
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -40,6 +41,20 @@ class ProofMissing(TransferMisuse):
     """The package `spake2` is not installed."""
 
 
+def require_spake2() -> ModuleType:
+    """Return the package of the key exchange, which only transfers with a code need.
+
+    Raises:
+        ProofMissing: It is not installed.
+    """
+    try:
+        import spake2  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise ProofMissing("codes need the package spake2: pip install 'datachan[cli]'") from None
+    module: ModuleType = spake2
+    return module
+
+
 class KeyExchange:
     """One side of one exchange.
 
@@ -53,11 +68,8 @@ class KeyExchange:
     """
 
     def __init__(self, role: Role, password: str, entropy: Callable[[int], bytes]) -> None:
-        try:
-            from spake2 import SPAKE2_A, SPAKE2_B  # noqa: PLC0415 - only transfers with a code need it
-        except ImportError:
-            raise ProofMissing("codes need the package spake2: pip install 'datachan[cli]'") from None
-        side = SPAKE2_A if role is Role.SENDER else SPAKE2_B
+        spake2 = require_spake2()
+        side = spake2.SPAKE2_A if role is Role.SENDER else spake2.SPAKE2_B
         self._exchange = side(
             password.encode(), idA=_CONTEXT + b"sender", idB=_CONTEXT + b"receiver", entropy_f=entropy
         )

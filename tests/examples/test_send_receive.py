@@ -186,6 +186,18 @@ async def test_a_wrong_command_line_ends_with_status_2(arguments: tuple[str, ...
     assert says in ended.errors
 
 
+@pytest.mark.parametrize("arguments", [("send", "--text", "x"), ("receive", "--yes", "7-marble-kitten")])
+async def test_says_how_to_install_what_codes_need_before_it_prints_or_uses_one(
+    arguments: tuple[str, ...], server: str, tmp_path: Path
+) -> None:
+    (tmp_path / "spake2.py").write_text("raise ImportError")
+    async with datachan(server, *arguments, PYTHONPATH=str(tmp_path)) as command:
+        ended = await command.ends()
+    assert ended.status == 1
+    assert "pip install 'datachan[cli]'" in ended.errors
+    assert "Code:" not in ended.errors
+
+
 async def _has_received(folder: Path, size: int) -> None:
     """Wait until a journal names this many bytes."""
     async with asyncio.timeout(PATIENCE):
