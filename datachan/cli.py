@@ -129,8 +129,28 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--room-capacity", type=_positive, default=8, metavar="N", help="members of one room (default: %(default)s)"
     )
+    _add_udp(parser)
     _add_operation(parser)
     parser.set_defaults(run=run_serve, parser=parser)
+
+
+def _add_udp(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--udp-port",
+        type=port_of,
+        metavar="PORT",
+        help="UDP port that all calls of the echo peer share, so that a firewall has to open no other; 0 for a free "
+        "one (default: each call has ports of its own)",
+    )
+    parser.add_argument(
+        "--announce",
+        type=_announced,
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="address that callers of the echo peer reach, where it is not an address of this machine, as in a "
+        "container or behind a 1:1 NAT; may be repeated",
+    )
 
 
 def _add_operation(parser: argparse.ArgumentParser) -> None:
@@ -413,6 +433,8 @@ def run_serve(namespace: argparse.Namespace) -> int:
         host=namespace.host,
         port=namespace.port,
         echo=not namespace.no_echo,
+        udp_port=namespace.udp_port,
+        announced_addresses=tuple(namespace.announce),
         drain=namespace.drain,
         tls=None if namespace.tls_cert is None else (namespace.tls_cert, namespace.tls_key),
         server=ServerOptions(
@@ -502,6 +524,11 @@ def _turn_secret(namespace: argparse.Namespace) -> TurnSecret | None:
         return None
     if not secret:
         namespace.parser.error("--turn needs its secret: --turn-secret-file FILE, or DATACHAN_TURN_SECRET")
+    for url in namespace.turn:
+        try:
+            _ice_server(f"{url},user,password")
+        except argparse.ArgumentTypeError as error:
+            namespace.parser.error(f"--turn: {error}")
     return TurnSecret(tuple(namespace.turn), secret)
 
 
@@ -518,6 +545,12 @@ def _network(text: str) -> Network:
         return ipaddress.ip_network(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not an address or a network such as 10.0.0.0/8") from None
+
+
+def _announced(text: str) -> str:
+    if not 0 < len(text) <= 253 or any(character.isspace() for character in text):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither an address nor a host name")
+    return text
 
 
 def _origin(text: str) -> str:

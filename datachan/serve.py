@@ -11,7 +11,8 @@ import shutil
 import signal
 import ssl
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -22,7 +23,7 @@ from aiohttp.http import HttpProcessingError
 
 from datachan.ice.interfaces import host_addresses
 from datachan.log_rate import get_limited_logger
-from datachan.peer import RTCConfiguration, RTCDataChannel, RTCIceServer
+from datachan.peer import RTCConfiguration, RTCDataChannel, RTCIceServer, UdpMux
 from datachan.signaling import EchoPeer, EchoSession, ServerOptions, SignalingServer
 from datachan.signaling.assets import page_folder
 from datachan.signaling.client_address import belongs_to
@@ -155,6 +156,9 @@ class ServeOptions:
         host: The address to listen on.
         port: The TCP port; 0 for any free port.
         echo: Whether there is an echo peer to call.
+        udp_port: The one UDP port that all calls of the echo peer share; 0 for any free port. None gives each call
+            ports of its own.
+        announced_addresses: The addresses that callers reach, if they are not those of this machine.
         drain: Seconds that SIGTERM lets calls of the echo peer go on, while new ones are refused.
         tls: The files of the certificate chain and its key, in PEM; None for http.
         server: The options of the signaling server.
@@ -164,6 +168,8 @@ class ServeOptions:
     host: str = "127.0.0.1"
     port: int = 8080
     echo: bool = True
+    udp_port: int | None = None
+    announced_addresses: tuple[str, ...] = ()
     drain: float = 0.0
     tls: tuple[Path, Path] | None = None
     server: ServerOptions = field(default_factory=ServerOptions)
@@ -183,8 +189,11 @@ async def serve(options: ServeOptions, announce: Callable[[str], None], stop: as
     """
     proxies = options.server.trusted_proxies
     door = Door(options.door, lambda address: is_loopback(address) or belongs_to(address, proxies))
-    with tempfile.TemporaryDirectory(prefix="datachan-", ignore_cleanup_errors=True) as folder:
-        signaling = _signaling(options, Path(folder), door)
+    with (
+        tempfile.TemporaryDirectory(prefix="datachan-", ignore_cleanup_errors=True) as folder,
+        _udp_port(options) as mux,
+    ):
+        signaling = _signaling(options, Path(folder), door, mux)
         app = signaling.create_app()
         runner = web.AppRunner(
             app,
@@ -219,7 +228,27 @@ async def _drain(signaling: SignalingServer, seconds: float) -> None:
             await signaling.calls_ended()
 
 
-def _signaling(options: ServeOptions, folder: Path, door: Door) -> SignalingServer:
+@contextlib.contextmanager
+def _udp_port(options: ServeOptions) -> Iterator[UdpMux | None]:
+    """Bind the UDP port of the echo peer, and close it at the end. None if each call has ports of its own."""
+    if options.udp_port is None or not options.echo:
+        yield None
+        return
+    mux = UdpMux(options.udp_port)
+    try:
+        mux.open()
+    except OSError as error:
+        why = error.strerror or error
+        raise ServeError(
+            f"UDP port {options.udp_port} cannot be used: {why}. Choose another one with --udp-port."
+        ) from error
+    try:
+        yield mux
+    finally:
+        mux.close()
+
+
+def _signaling(options: ServeOptions, folder: Path, door: Door, mux: UdpMux | None) -> SignalingServer:
     try:
         page = page_folder()
     except FileNotFoundError as error:
@@ -227,8 +256,18 @@ def _signaling(options: ServeOptions, folder: Path, door: Door) -> SignalingServ
     echo = None
     if options.echo:
         servers = [RTCIceServer(s.url, s.username, s.credential) for s in options.server.ice_servers]
-        echo = EchoPeer(RTCConfiguration(iceServers=servers), {CHANNEL_LABEL: FileShelf(folder)})
+        configuration = RTCConfiguration(iceServers=servers, udpMux=mux, announcedAddresses=options.announced_addresses)
+        echo = EchoPeer(
+            configuration, {CHANNEL_LABEL: FileShelf(folder)}, ice_servers=lambda: _turn_servers(options.server)
+        )
     return SignalingServer(options.server, echo=echo, page=page, door=door)
+
+
+def _turn_servers(options: ServerOptions) -> list[RTCIceServer]:
+    """Return the TURN servers that share a secret with this one, with credentials for a new call."""
+    if options.turn is None:
+        return []
+    return [RTCIceServer(list(options.turn.urls), *options.turn.credentials(time.time(), "echo"))]
 
 
 def http_logger() -> logging.Logger:

@@ -21,6 +21,7 @@ from datachan.peer import (
     PeerError,
     RTCConfiguration,
     RTCDataChannel,
+    RTCIceServer,
     RTCPeerConnection,
     RTCSessionDescription,
     SdpError,
@@ -91,6 +92,7 @@ class EchoPeer:
         configuration: For every peer connection, such as STUN and TURN servers.
         services: The services, by channel label.
         options: The bounds.
+        ice_servers: Returns further STUN and TURN servers for a call, such as those whose credentials expire.
 
     Attributes:
         budget: The bytes that wait on their way back to callers.
@@ -101,9 +103,11 @@ class EchoPeer:
         configuration: RTCConfiguration | None = None,
         services: Mapping[str, ChannelService] | None = None,
         options: EchoOptions | None = None,
+        ice_servers: Callable[[], list[RTCIceServer]] = list,
     ) -> None:
         self.options = options or EchoOptions()
-        self._configuration = configuration
+        self._configuration = configuration or RTCConfiguration()
+        self._ice_servers = ice_servers
         self._services = dict(services or {})
         self._sessions: dict[str, EchoSession] = {}
         self._giving_way: set[EchoSession] = set()  # no longer counted, but not closed yet
@@ -130,9 +134,9 @@ class EchoPeer:
         self._make_room(key)
         if self._closed or len(self._sessions) >= self.options.max_sessions:
             raise BadMessage("busy", "The echo peer has as many calls as it can serve. Try again in a minute.")
-        session = EchoSession(
-            secrets.token_urlsafe(16), self._configuration, self._services, self.options, key, self.budget
-        )
+        servers = [*(self._configuration.iceServers or ()), *self._ice_servers()]
+        configuration = replace(self._configuration, iceServers=servers)
+        session = EchoSession(secrets.token_urlsafe(16), configuration, self._services, self.options, key, self.budget)
         self._sessions[session.id] = session
         try:
             answer = await session.answer(without_unsafe_candidates(sdp, caller))
@@ -244,7 +248,7 @@ class EchoSession:
     def __init__(
         self,
         session_id: str,
-        configuration: RTCConfiguration | None,
+        configuration: RTCConfiguration,
         services: Mapping[str, ChannelService],
         options: EchoOptions,
         key: str,
@@ -258,10 +262,9 @@ class EchoSession:
         self._services = services
         self._options = options
         self._loop = asyncio.get_running_loop()
-        base = configuration or RTCConfiguration()
         self._pc = RTCPeerConnection(
             replace(
-                base,
+                configuration,
                 maxMessageSize=options.max_message_size,
                 receiveBudget=budget.incomplete,
                 # The caller may open half of them. Those above `max_channels` are closed, and some may be closing.

@@ -132,6 +132,55 @@ async def test_coturn_accepts_the_credentials_of_its_secret(secret: str, relayed
             assert (" typ relay " in str(result)) is relayed
 
 
+async def call_echo(url: str, pc: RTCPeerConnection) -> str:
+    """Call the echo peer, and return its answer."""
+    channel = pc.createDataChannel("chat")
+    await pc.setLocalDescription()
+    offer = {"type": "offer", "sdp": pc.localDescription.sdp}
+    async with aiohttp.ClientSession() as http, http.post(f"{url}api/v1/peers/echo", json=offer) as response:
+        answer = (await response.json())["sdp"]
+    await pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+    await channel.opened()
+    channel.send("hello")
+    assert await anext(channel) == "hello"
+    return str(answer)
+
+
+def candidates(sdp: str) -> list[list[str]]:
+    return [line.split() for line in sdp.splitlines() if line.startswith("a=candidate:")]
+
+
+async def test_all_calls_of_the_echo_peer_share_the_udp_port() -> None:
+    words = ("--port", "0", "--udp-port", "0", "--announce", "203.0.113.7")
+    async with (
+        run("-m", "datachan", "serve", *words) as server,
+        RTCPeerConnection(LOOPBACK) as first,
+        RTCPeerConnection(LOOPBACK) as second,
+    ):
+        url = (await server.prints(r"(http://\S+)"))[1]
+        found = [candidates(await call_echo(url, pc)) for pc in (first, second)]
+        assert len({fields[5] for answer in found for fields in answer if ":" not in fields[4]}) == 1
+        assert all("203.0.113.7" in {fields[4] for fields in answer} for answer in found)
+
+
+async def test_says_that_the_udp_port_is_in_use() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("0.0.0.0", 0))
+        port = str(sock.getsockname()[1])
+        async with run("-m", "datachan", "serve", "--port", "0", "--udp-port", port) as server:
+            assert await server.ends() == 1
+            assert f"UDP port {port} cannot be used" in server.printed
+
+
+async def test_the_echo_peer_relays_through_the_turn_server_of_the_secret(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("north")
+    async with coturn("north", tmp_path) as port, RTCPeerConnection(LOOPBACK) as pc:
+        words = ("--turn", f"turn:127.0.0.1:{port}", "--turn-secret-file", tmp_path / "secret")
+        async with run("-m", "datachan", "serve", "--port", "0", *words) as server:
+            url = (await server.prints(r"(http://\S+)"))[1]
+            assert "relay" in {fields[7] for fields in candidates(await call_echo(url, pc))}
+
+
 async def test_the_page_gets_credentials_that_expire_and_others_none(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("north")
     words = ("--port", "0", "--turn", "turn:192.0.2.1", "--turn-secret-file", tmp_path / "secret")
