@@ -249,18 +249,20 @@ class Stack:
         if self._connected:
             self.association.connect(now)
 
-    def path_changed(self, now: float, max_mtu: int = 0, overhead: int = 28) -> None:
+    def path_changed(self, now: float, max_mtu: int = 0, overhead: int = 28, *, lost: bool = False) -> None:
         """Reset round-trip time, congestion window and MTU, because datagrams take another path.
 
         Args:
             now: monotonic seconds.
             max_mtu: as for the constructor; 0 for no path MTU discovery.
             overhead: as for the constructor.
+            lost: whether the old path was silent, so that what is in flight is probably lost.
         """
         self._suspended = False
         self.dtls.release_deadline(now)
         base = self.association.options.base_packet_size
-        self.association.path_changed(now, max(largest_packet(max_mtu), base), overhead + RECORD_OVERHEAD)
+        largest = max(largest_packet(max_mtu), base)
+        self.association.path_changed(now, largest, overhead + RECORD_OVERHEAD, lost=lost)
 
     def path_alive(self, now: float) -> None:
         """Retransmit at once the data that waits for a backed-off timer, because the peer answered the transport."""

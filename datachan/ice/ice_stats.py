@@ -12,10 +12,15 @@ from datachan.sdp import IceCandidate
 
 @dataclass(frozen=True)
 class SelectedPair:
-    """The two candidates that datagrams travel between."""
+    """The two candidates that datagrams travel between.
+
+    Attributes:
+        replaces_silent: whether the pair before was silent, so that what was sent there last is probably lost.
+    """
 
     local: IceCandidate
     remote: IceCandidate
+    replaces_silent: bool = False
 
 
 @dataclass(frozen=True)

@@ -537,7 +537,7 @@ class IceTransport:
         if self._closing is not None:
             return
         if isinstance(event, PairSelected):
-            self._use_pair(event.pair)
+            self._use_pair(event.pair, replaces_silent=event.replaces_silent)
         elif isinstance(event, ChecksDone):
             self._checks_finished = True
             self._settle()
@@ -549,7 +549,7 @@ class IceTransport:
         elif isinstance(event, PathLost):
             self._lose_path(event)
 
-    def _use_pair(self, pair: CandidatePair) -> None:
+    def _use_pair(self, pair: CandidatePair, *, replaces_silent: bool = False) -> None:
         """Send over this pair from now on."""
         if self._agent.selected is not pair:  # the next event tells of a newer one
             return
@@ -565,7 +565,7 @@ class IceTransport:
         self._failure = None
         self._checks_finished = False
         if self.on_selected_pair_change is not None:
-            self.on_selected_pair_change(selected_pair(pair))
+            self.on_selected_pair_change(selected_pair(pair, replaces_silent=replaces_silent))
         if self._state is not IceState.COMPLETED:
             self._set_state(IceState.CONNECTED)
         self._selected_or_over.set()

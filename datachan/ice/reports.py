@@ -20,9 +20,9 @@ def describe_kinds(candidates: Sequence[IceCandidate]) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "none"
 
 
-def selected_pair(pair: CandidatePair) -> SelectedPair:
+def selected_pair(pair: CandidatePair, *, replaces_silent: bool = False) -> SelectedPair:
     """Return the candidates of a pair of the agent."""
-    return SelectedPair(pair.shown.candidate, pair.remote)
+    return SelectedPair(pair.shown.candidate, pair.remote, replaces_silent)
 
 
 def pair_stats(pair: CandidatePair, *, selected: bool) -> CandidatePairStats:

@@ -19,6 +19,8 @@ from datachan.udp import Address
 
 # How often one call drains the machines: handlers of events may cause more of both.
 _ROUNDS: Final = 64
+# Datagrams kept from an address that is being checked: a NAT that rebinds loses none, at usual rates.
+_MAX_HELD: Final = 64
 
 OnData = Callable[[list[bytes]], None]
 
@@ -57,6 +59,8 @@ class AgentRunner:
         self._timer: asyncio.TimerHandle | None = None
         self._refusal: OSError | None = None
         self._watched: SelectedLink | None = None
+        self._held: list[bytes] = []
+        self._held_from: tuple[Base, TransportAddress] | None = None
         self._running = self._closed = False
 
     @property
@@ -77,6 +81,8 @@ class AgentRunner:
 
     def remove_link(self, base: Base) -> None:
         """Forget a link, which the caller closes, and move away from it."""
+        if self._held_from is not None and self._held_from[0] is base:
+            self._drop_held()
         link = self.links.pop(base, None)
         if link is not None:
             link.on_error = None
@@ -108,9 +114,33 @@ class AgentRunner:
             if self._agent.accepts(base, source, self.now):
                 self._on_data(data)
             else:
-                self._on_refused(len(data))
-        if stun or self._agent.has_events:
+                self._hold(base, source, data)
+        if self._held_from is not None:
+            self._release_held()
+        if stun or self._held or self._agent.has_events:
             self.run()
+
+    def _hold(self, base: Base, source: TransportAddress, data: list[bytes]) -> None:
+        """Keep data from an address that is not proven yet if it may be the peer's; else count it as refused."""
+        if not self._agent.note_stranger(base, source, self.now):
+            self._on_refused(len(data))
+            return
+        if self._held_from != (base, source):
+            self._drop_held()
+            self._held_from = base, source
+        room = _MAX_HELD - len(self._held)
+        self._held += data[:room]
+        self._on_refused(max(0, len(data) - room))
+
+    def _drop_held(self) -> None:
+        self._on_refused(len(self._held))
+        self._held, self._held_from = [], None
+
+    def _release_held(self) -> None:
+        """Hand up the data that was kept, once its address is proven."""
+        if self._held_from is not None and self._agent.accepts(*self._held_from, self.now):
+            held, self._held, self._held_from = self._held, [], None
+            self._on_data(held)
 
     def _receive_stun(self, base: Base, datagrams: list[bytes], source: TransportAddress) -> None:
         now = self.now
@@ -197,6 +227,8 @@ class AgentRunner:
         now = self.now
         self._agent.handle_timeout(now)
         self.queries.handle_timeout(now)
+        if self._held_from is not None and not self._agent.is_checking(*self._held_from):
+            self._drop_held()
         self.run()
 
     def close(self) -> None:

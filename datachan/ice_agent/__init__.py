@@ -15,7 +15,8 @@ makes one `Base`, and for each address under which the link can be reached, one 
   agent: a peer without candidates may still reach us.
 - `receive_datagrams([(datagram, source), ...], base, now)` for STUN that arrived on a link, and nothing else: the shell
   separates it from data by its first byte (RFC 7983), so that data never passes the agent. For data,
-  the shell calls `accepts(base, source, now)`: whether the peer has proved that it sends from there. When it sends data
+  the shell calls `accepts(base, source, now)`: whether the peer has proved that it sends from there. If not,
+  `note_stranger(base, source, now)` says whether it is worth to keep the data until it has. When the shell sends data
   while `watches_sending` is true, it calls `note_sending(now)`.
 - `handle_timeout(now)` at `next_timeout()`; `send_failed(base, destination, now)` when the system has refused a
   datagram, or an ICMP error has come back.

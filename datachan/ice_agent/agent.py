@@ -2,8 +2,8 @@
 
 Three things happen to each pair. While it is unanswered, it is checked at growing intervals. Once it has answered, it
 is the pair in use, whose checks also keep consent (RFC 7675), or an alternative that is kept warm, or it rests. When
-the pair in use does not answer a check, it is in doubt: it is checked four times a second together with all its
-alternatives, and the first that answers replaces it after `AgentOptions.probe_timeout`.
+the pair in use does not answer a check, it is in doubt: it and its alternatives are checked several times a round
+trip, and the first that answers replaces it when it counts as dead, see `datachan.ice_agent.silence`.
 """
 
 from __future__ import annotations
@@ -41,17 +41,13 @@ from .events import (
 )
 from .options import AgentOptions, Credentials, RemoteParameters
 from .pairs import NEVER, CandidatePair, Checklist, PairState, can_pair, set_priority
-from .selection import Verdict, backups, best_alternative, judge
+from .selection import Verdict, backups, best_alternative, judge, rebound_pair
+from .silence import SilenceWatch
 
-# Between two checks of a pair that has answered before and does not now.
-_FIRST_PROBE_INTERVAL: Final = 0.1
+# Between two checks of a pair that has answered before and does not now: half a round trip for the first, and two.
+_FIRST_PROBES: Final = 4
+_FIRST_PROBE_INTERVAL: Final = 0.03
 _PROBE_INTERVAL: Final = 0.25
-# Fewer checks in a row are lost on a pair that is alive. The controlled agent leaves the decision to the other one
-# unless twice as many are.
-_FEW_UNANSWERED: Final = 4
-# With a known round-trip time, a pair is in doubt for five of them at least and this long at least.
-_LEAST_PROBE_TIMEOUT: Final = 0.2
-_ROUND_TRIPS_OF_DOUBT: Final = 5
 # All pairs are checked again at this interval, in seconds, while the peer does not answer on any.
 _RECHECK_INTERVAL: Final = 5.0
 _MAX_RETRIED: Final = 10
@@ -116,7 +112,7 @@ class IceAgent:
         self._lost = self._silent = self._done = False
         self._checks_until = NEVER
         self._recheck_at = self._retry_at = NEVER
-        self._sending_since: float | None = None
+        self._watch = SilenceWatch(self._options)
 
     # -- what the shell tells ------------------------------------------------------------------------------------------
 
@@ -222,12 +218,12 @@ class IceAgent:
     @property
     def watches_sending(self) -> bool:
         """Whether the shell should call `note_sending` when it next sends data."""
-        return self.selected is not None and self._sending_since is None
+        return self.selected is not None and self._watch.watches_sending
 
     def note_sending(self, now: float) -> None:
         """Note that data is sent: soon the peer should be heard, or the pair in use is in doubt."""
         if self.watches_sending:
-            self._sending_since = now
+            self._watch.note_sending(now)
 
     def send_failed(self, base: Base, destination: TransportAddress, now: float) -> None:
         """Fail a pair because the system has refused its check; it is tried again when all pairs are.
@@ -286,8 +282,7 @@ class IceAgent:
         pair = self.selected
         if pair is not None:
             times.append(self._consent_until)
-            if self._sending_since is not None:
-                times.append(self._sending_since + self._options.sending_silence)
+            times.append(self._watch.sending_deadline(pair))
             if pair.unanswered:
                 times += self._doubt_times(pair)
             times += [
@@ -416,8 +411,10 @@ class IceAgent:
         if pair.base.transport == "tcp" and not pair.valid:
             return NEVER  # RFC 6544, 7.1: TCP retransmits by itself
         if pair.valid or (self._lost and pair.proven):
-            least = _FIRST_PROBE_INTERVAL if pair.unanswered < _FEW_UNANSWERED else _PROBE_INTERVAL
-            return max(least, 2 * (pair.round_trip_time or 0.0))
+            round_trip = pair.round_trip_time or 0.0
+            if pair.unanswered < _FIRST_PROBES:
+                return max(_FIRST_PROBE_INTERVAL, round_trip / 2)
+            return max(_PROBE_INTERVAL, 2 * round_trip)
         grown = pair.interval * options.growth if pair.interval else options.first_interval
         pair.interval = min(grown, options.longest_interval)
         return pair.interval
@@ -469,6 +466,7 @@ class IceAgent:
         else:
             pair.next_check = NEVER
         self._note_life(now)
+        self._watch.note_answer(pair, self.selected, now)
         self._consider(pair, now, news=news)
         if self.selected is None:
             self._check_until_used(pair, now)
@@ -581,16 +579,54 @@ class IceAgent:
         if key not in self._remotes:
             if not self._may_learn(base, source, now) or not self._has_room():
                 return None
-            self._remotes[key] = IceCandidate(
-                foundation=candidate_foundation(PRFLX, base.transport, source[0]),
-                component=COMPONENT,
-                transport=base.transport,
-                priority=check.priority,
-                address=source[0],
-                port=source[1],
-                type=PRFLX,
-            )
-        return self._pair(self._locals[base], self._remotes[key], source, now, learned=True)
+            self._remotes[key] = _peer_reflexive(base, source, check.priority)
+        pair = self._pair(self._locals[base], self._remotes[key], source, now, learned=True)
+        if pair is not None and self.selected is not None:
+            self._note_rebinding(pair, self.selected, now)
+            self._pair_directly(self._remotes[key], source, now)
+        return pair
+
+    def note_stranger(self, base: Base, source: TransportAddress, now: float) -> bool:
+        """Check a new port of the peer's address from which data has come: the NAT may have rebound.
+
+        The data has proved nothing yet. A forged datagram costs one check, which goes to the peer's own address.
+
+        Returns:
+            Whether the address is being checked, so that `accepts` may soon be true for it.
+        """
+        current, known = self.selected, self._checklist.get(base, source)
+        if known is not None:
+            return known.carries_data and known.replaces is current
+        if current is None or self._options.lite or base is not current.base or source[0] != current.destination[0]:
+            return False
+        key = (base.transport, source)
+        if base.transport != "udp" or not self._may_learn(base, source, now) or not self._has_room():
+            return False
+        self._remotes.setdefault(key, _peer_reflexive(base, source, current.remote.priority))
+        pair = self._pair(self._locals[base], self._remotes[key], source, now, learned=True)
+        if pair is None:
+            return False
+        pair.carries_data = True
+        self._note_rebinding(pair, current, now)
+        self._trigger(pair, now)
+        return True
+
+    def is_checking(self, base: Base, source: TransportAddress) -> bool:
+        """Return whether checks of an address have begun and have not failed."""
+        pair = self._checklist.get(base, source)
+        return pair is not None and pair.state is not PairState.FAILED
+
+    def _note_rebinding(self, pair: CandidatePair, current: CandidatePair, now: float) -> None:
+        """Doubt the pair in use when the peer comes over the same link by another port of the same address."""
+        if pair.base is current.base and pair.destination[0] == current.destination[0]:
+            pair.replaces, pair.learned_at = current, now
+            self._doubt(now)
+
+    def _pair_directly(self, remote: IceCandidate, source: TransportAddress, now: float) -> None:
+        """Also try without our relays an address that the peer has been given while a pair is in use."""
+        for local in list(self._locals.values()):
+            if not local.base.relayed:
+                self._pair(local, remote, source, now)
 
     def _has_room(self) -> bool:
         """Make room for a candidate: the oldest peer-reflexive one without a valid pair goes if there are too many."""
@@ -629,19 +665,33 @@ class IceAgent:
     def _consider(self, pair: CandidatePair, now: float, *, news: bool) -> None:
         verdict = judge(pair, self.selected, controlling=self.controlling, news=news)
         current = self.selected
-        if verdict is Verdict.SELECT:
+        if (
+            current is not None
+            and pair.replaces is current
+            and pair.carries_data
+            and current.alive_at < pair.learned_at
+        ):
+            self._follow(pair, current, now)
+        elif verdict is Verdict.SELECT:
             self._select(pair, now)
         elif verdict is Verdict.DOUBT:
             self._doubt(now)
         elif current is not None and pair is not current and self._is_dead(current, now):
             self._select(pair, now)
 
+    def _follow(self, pair: CandidatePair, current: CandidatePair, now: float) -> None:
+        """Use a pair that replaces the one in use behind a rebound NAT: to the peer, it is the same pair."""
+        pair.nominated, pair.nomination = current.nominated, current.nomination
+        current.nominated = False
+        self._select(pair, now)
+
     def _select(self, pair: CandidatePair, now: float) -> None:
-        moved = self.selected is not None
+        left, moved = self.selected, self.selected is not None
+        silent = left is not None and self._watch.is_silent(left, now)
+        self._watch.note_move(left, now, dead=silent)
         self.selected = pair
         self._lost = self._done = False
         self._checks_until = NEVER
-        self._sending_since = None
         self._consent_until = now + self._options.consent_expiry
         self._recheck_at = NEVER
         self._retry_at = now + self._options.retry_interval if pair.relayed else NEVER
@@ -655,7 +705,7 @@ class IceAgent:
             if renomination or moved or not pair.nominated:
                 pair.nominated = False
                 self._trigger(pair, now)
-        self._events.append(PairSelected(pair))
+        self._events.append(PairSelected(pair, silent))
         self._keep_backups(now)
 
     def _keep_backups(self, now: float) -> None:
@@ -674,46 +724,33 @@ class IceAgent:
     # -- silence -------------------------------------------------------------------------------------------------------
 
     def _doubt(self, now: float) -> None:
-        """Check the pair in use and all its alternatives at once, unless that is being done."""
+        """Check the pair in use and its alternatives at once, unless that is being done."""
         pair = self.selected
         if pair is None or self._options.lite:
             return
-        for other in self._checklist:
-            if other.valid and not other.unanswered:
-                other.next_check = min(other.next_check, now)
+        if not pair.unanswered:
+            pair.next_check = min(pair.next_check, now)
+        for other in backups(self._checklist, pair, self._options.max_backups):
+            if not other.unanswered:
+                other.next_check = min(other.next_check, now + self._options.pace)
 
     def _doubt_times(self, pair: CandidatePair) -> list[float]:
         """Return the times at which an unanswered pair in use has to be judged."""
         alive = max(other.alive_at for other in self._checklist)
-        times = [pair.first_unanswered + self._probe_timeout(pair)] if self._recheck_at == NEVER else []
+        times = [pair.first_unanswered + self._watch.doubt_time(pair)] if self._recheck_at == NEVER else []
+        if rebound_pair(self._checklist, pair) is not None:
+            times.append(pair.first_unanswered + self._watch.rebinding_time(pair))
         if not self._silent:
             times.append(max(alive + self._options.silence, pair.first_unanswered + self._options.probe_timeout))
         return times
 
-    def _probe_timeout(self, pair: CandidatePair) -> float:
-        if pair.round_trip_time is None:
-            return self._options.probe_timeout
-        round_trips = max(_LEAST_PROBE_TIMEOUT, _ROUND_TRIPS_OF_DOUBT * pair.round_trip_time)
-        return min(self._options.probe_timeout, round_trips)
-
     def _is_dead(self, pair: CandidatePair, now: float) -> bool:
-        """Return whether the pair in use has not answered for long enough to be replaced by one that does."""
-        if pair.refused:
-            return True
-        patience = 1 if self.controlling else 2
-        enough = pair.unanswered >= patience * _FEW_UNANSWERED
-        if not enough or now < pair.first_unanswered + patience * self._probe_timeout(pair):
-            return False
-        # Data that still arrives shows one direction only, but an answer may be on its way.
-        return pair.heard_at < pair.first_unanswered or now >= pair.first_unanswered + self._options.silence
+        rebound = rebound_pair(self._checklist, pair) is not None
+        return self._watch.is_dead(pair, now, controlling=self.controlling, rebound=rebound)
 
     def _watch_sending(self, now: float) -> None:
         """Doubt the pair in use if data was sent on it and nothing has come back."""
-        since, pair = self._sending_since, self.selected
-        if since is None or pair is None or now < since + self._options.sending_silence:
-            return
-        self._sending_since = None
-        if pair.alive_at < since:
+        if self.selected is not None and self._watch.doubts_sending(self.selected, now):
             self._doubt(now)
 
     def _watch_selected(self, now: float) -> None:
@@ -729,10 +766,13 @@ class IceAgent:
         if self._is_dead(pair, now):
             self._doubt(now)
             alternative = best_alternative(self._checklist, pair, pair.first_unanswered)
+            if alternative is not None and alternative.replaces is pair:
+                self._follow(alternative, pair, now)
+                return
             if alternative is not None:
                 self._select(alternative, now)
                 return
-        if self._recheck_at == NEVER and now >= pair.first_unanswered + self._probe_timeout(pair):
+        if self._recheck_at == NEVER and now >= pair.first_unanswered + self._watch.doubt_time(pair):
             self._doubt(now)
             self._recheck_at = now
         alive = max(other.alive_at for other in self._checklist)
@@ -772,7 +812,7 @@ class IceAgent:
         if lost is not None:
             self._checks.forget(lost)
         self._consent_until = self._retry_at = NEVER
-        self._sending_since = None
+        self._watch.note_move(None, now, dead=False)
         self._lost, self._silent = True, False
         self._checks_until = now + self._options.recovery
         self._recheck_at = now + _RECHECK_INTERVAL
@@ -809,3 +849,16 @@ class IceAgent:
     def _jitter(self) -> float:
         # RFC 7675, 5.1: "each interval MUST be randomized from between 0.8 and 1.2 times the basic period"
         return 0.8 + 0.4 * int.from_bytes(self._entropy(2), "big") / 65535
+
+
+def _peer_reflexive(base: Base, source: TransportAddress, priority: int) -> IceCandidate:
+    """Return the candidate of the peer that was learned from a datagram."""
+    return IceCandidate(
+        foundation=candidate_foundation(PRFLX, base.transport, source[0]),
+        component=COMPONENT,
+        transport=base.transport,
+        priority=priority,
+        address=source[0],
+        port=source[1],
+        type=PRFLX,
+    )

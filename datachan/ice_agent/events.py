@@ -9,9 +9,14 @@ from .pairs import CandidatePair
 
 @dataclass(frozen=True, slots=True)
 class PairSelected:
-    """Data goes over this pair from now on."""
+    """Data goes over this pair from now on.
+
+    Attributes:
+        replaces_silent: whether the pair before was silent, so that what was sent there last is probably lost.
+    """
 
     pair: CandidatePair
+    replaces_silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

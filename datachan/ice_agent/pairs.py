@@ -49,6 +49,9 @@ class CandidatePair:
         refused: whether the system has refused to send the latest check.
         triggers: the number of checks that checks of the peer have triggered since the latest success.
         role_conflicts: the number of 487 responses since the latest success.
+        replaces: the pair that was in use when the peer came by another port of that pair's address.
+        learned_at: when this happened.
+        carries_data: whether data has come from there before the address was proven.
         heard_at, answered_at: when the latest sign of life, and the latest answer, arrived.
         round_trip_time: the smoothed round-trip time; None before the first answer.
     """
@@ -67,6 +70,9 @@ class CandidatePair:
         self.first_unanswered = NEVER
         self.heard_at = self.answered_at = -NEVER
         self.refused = False
+        self.replaces: CandidatePair | None = None
+        self.learned_at = -NEVER
+        self.carries_data = False
         self.role_conflicts = self.triggers = 0
         self.round_trip_time: float | None = None
         self.current_round_trip_time: float | None = None

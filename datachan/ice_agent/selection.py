@@ -66,6 +66,14 @@ def best_alternative(
     return max(answering, key=lambda pair: (pair.nominated, pair.priority), default=None)
 
 
+def rebound_pair(pairs: Iterable[CandidatePair], current: CandidatePair) -> CandidatePair | None:
+    """Return a pair that answers at another port of the peer's address, while the pair in use does not answer."""
+    if not current.unanswered or current.heard_at >= current.first_unanswered:
+        return None
+    rebound = (one for one in pairs if one.replaces is current and one.valid)
+    return next((one for one in rebound if one.answered_at >= current.first_unanswered), None)
+
+
 def backups(pairs: Iterable[CandidatePair], current: CandidatePair | None, count: int) -> list[CandidatePair]:
     """Return the valid pairs to keep as alternatives: the best of each link first, as links fail as a whole."""
     valid = sorted((pair for pair in pairs if pair is not current and pair.valid), key=lambda pair: -pair.priority)

@@ -417,7 +417,9 @@ class PeerTransport:
         ice.on_local_candidate = partial(self._callbacks.on_local_candidate, ice.username_fragment)
         ice.on_state_change = lambda state: self._ice_changed(state) if ice is self.ice else None
         ice.on_server_error = self._callbacks.on_server_error
-        ice.on_selected_pair_change = lambda pair: self._path_changed() if ice is self.ice else None
+        ice.on_selected_pair_change = lambda pair: (
+            self._path_changed(lost=pair.replaces_silent) if ice is self.ice else None
+        )
         ice.on_peer_alive = lambda: self._peer_alive() if ice is self.ice else None
         return ice
 
@@ -441,15 +443,19 @@ class PeerTransport:
         if self.stack is None and state is IceState.CONNECTED:
             self._start_stack()
 
-    def _path_changed(self) -> None:
-        """Send over the link that ICE has selected, and have SCTP measure its path."""
+    def _path_changed(self, *, lost: bool = False) -> None:
+        """Send over the link that ICE has selected, and have SCTP measure its path.
+
+        Args:
+            lost: whether the path before was silent.
+        """
         self.selected_pair_changes += 1
         self._callbacks.on_selected_pair_change()
         self._locate_tap()
         link = self.ice.link
         if link is not None and self.stack is not None and self._driver is not None:
             limits = link.limits or _NO_LIMITS
-            self.stack.path_changed(self._driver.now, limits.max_datagram, limits.overhead)
+            self.stack.path_changed(self._driver.now, limits.max_datagram, limits.overhead, lost=lost)
             self._prepare_link(link, self.stack)
             self._driver.use(link)
 

@@ -483,11 +483,13 @@ class Association:
 
     # -- the lower layer -----------------------------------------------------------------------------------------------
 
-    def path_changed(self, now: float, max_packet_size: int = 0, packet_overhead: int = 0) -> None:
+    def path_changed(
+        self, now: float, max_packet_size: int = 0, packet_overhead: int = 0, *, lost: bool = False
+    ) -> None:
         """Start with the initial window and no round trip: the lower layer moved to another path (another ICE pair).
 
         What is in flight stays in flight, and the timers find what is lost with the old path. If nothing came through
-        on the old path, the retransmission starts at once.
+        on the old path, because T3-rtx has expired or the lower layer says so, the retransmission starts at once.
 
         RFC 8261, 6.1: "If the SCTP layer is notified about a path change by its lower layers, SCTP SHOULD retest the
         path MTU and reset the congestion state to the initial state."
@@ -496,6 +498,7 @@ class Association:
             now: monotonic seconds.
             max_packet_size: as the option; 0 for the same as before. Without path MTU discovery it does not change.
             packet_overhead: as the option; 0 for the same as before. Without path MTU discovery it does not change.
+            lost: whether the old path was silent, so that what is in flight is probably lost.
         """
         core = self._core
         options = core.options
@@ -506,7 +509,7 @@ class Association:
                 packet_overhead=packet_overhead or options.packet_overhead,
             )
         if core.tcb is not None:
-            core.tcb.sender.path_changed(options, now)
+            core.tcb.sender.path_changed(options, now, lost=lost)
 
     def path_alive(self, now: float) -> None:
         """Report that the lower layer received a packet of the peer, such as the answer to a consent check of ICE.

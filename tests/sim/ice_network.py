@@ -264,12 +264,14 @@ class Peer:
             self.data.append((data, base, source))
         else:
             self.refused += 1
+            self.agent.note_stranger(base, source, now)
         self.flush()
 
     def send(self, data: bytes) -> None:
         pair = self.agent.selected
         assert pair is not None
-        self.agent.note_sending(self.network.now)
+        if self.agent.watches_sending:
+            self.agent.note_sending(self.network.now)
         self._send(pair.base, pair.destination, data)
         self.flush()
 

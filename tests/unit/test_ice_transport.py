@@ -399,16 +399,34 @@ async def test_unusable_remote_candidates_are_ignored_and_bounded(make_pair: Mak
 
 
 async def test_drops_and_counts_datagrams_of_strangers(make_pair: MakePair) -> None:
-    pair = make_pair(**LOCAL)
+    pair = make_pair(**LOCAL, agent_options=AgentOptions(check_life=0.2))
     await pair.connect()
     [of_a] = pair.a.ice.local_candidates
-    stranger = UdpSocket.bind("127.0.0.1")
-    stranger.send([DTLS + b"forged"] * 3, (of_a.address, of_a.port))
+    strangers = UdpSocket.bind("127.0.0.2"), UdpSocket.bind("127.0.0.1")  # the second has the peer's address
+    for stranger in strangers:
+        stranger.send([DTLS + b"forged"] * 70, (of_a.address, of_a.port))
     pair.z.send(DTLS + b"true")
     await pair.a.until(lambda: bool(pair.a.received))
-    stranger.close()
     assert pair.a.received == [DTLS + b"true"]
-    assert pair.a.ice.stats().packets_discarded_on_receive == 3
+    # 64 datagrams of the second are kept for as long as its address is being checked.
+    async with asyncio.timeout(10):
+        while pair.a.ice.stats().packets_discarded_on_receive < 140:
+            await asyncio.sleep(0.01)
+    assert pair.a.received == [DTLS + b"true"]
+    for stranger in strangers:
+        stranger.close()
+
+
+async def test_data_from_a_rebound_nat_waits_for_the_check_of_its_address(make_pair: MakePair) -> None:
+    pair = make_pair(**LOCAL)
+    wire = await wired(pair)
+    await pair.start()
+    wire.rebind("z")
+    for number in range(5):
+        pair.z.send(DTLS + bytes([number]))
+    await pair.a.until(lambda: len(pair.a.received) == 5)
+    assert pair.a.received == [DTLS + bytes([number]) for number in range(5)]
+    wire.close()
 
 
 MALFORMED_STUN = {

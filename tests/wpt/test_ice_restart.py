@@ -54,9 +54,9 @@ async def test_sctp_resets_its_path_state_on_the_new_path(monkeypatch: pytest.Mo
     told: list[Stack] = []
     path_changed = Stack.path_changed
 
-    def note(stack: Stack, *arguments: float) -> None:
+    def note(stack: Stack, *arguments: float, lost: bool = False) -> None:
         told.append(stack)
-        path_changed(stack, *arguments)
+        path_changed(stack, *arguments, lost=lost)
 
     monkeypatch.setattr(Stack, "path_changed", note)
     async with pair() as p:

@@ -199,13 +199,14 @@ class RetransmissionQueue:
             self.outstanding.flights.append(sender.flight)
         self._forward_tsn_due = self._probing = False
 
-    def path_changed(self, options: AssociationOptions, now: float) -> None:
+    def path_changed(self, options: AssociationOptions, now: float, *, lost: bool) -> None:
         """Discard the measurements of the current path because its packets take another route.
 
-        The back-off of T3-rtx belongs to the old route: data that waits for it is retransmitted at once.
+        The back-off of T3-rtx belongs to the old route: data that waits for it is retransmitted at once, as is data
+        that was `lost` with the old route.
         """
         current = self.current
-        waiting = current.path.backed_off
+        waiting = current.path.backed_off or lost
         current.path_changed(options)
         if waiting:
             self.resume(current)

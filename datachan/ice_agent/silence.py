@@ -1,0 +1,139 @@
+"""How long silence makes the pair in use doubtful, and then dead; it sends nothing and chooses no other pair.
+
+A false alarm costs little and a missed one costs the user seconds, so both times begin short and grow only when they
+prove too short: a doubt that the pair dispels doubles the time until the next doubt, and a pair that answers again soon
+after it was left doubles the time until the next one is left. A Wi-Fi that pauses now and then causes few moves.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .options import AgentOptions
+from .pairs import NEVER, CandidatePair
+
+# Fewer checks in a row are lost on a pair that is alive. The controlled agent leaves the decision to the other one
+# unless twice as many are.
+_FEW_UNANSWERED: Final = 4
+# With a known round-trip time, a pair in doubt is dead after this many of them, and this many seconds, at least.
+_ROUND_TRIPS_OF_DOUBT: Final = 2.5
+_LEAST_DOUBT: Final = 0.1
+# A peer acknowledges data within a round trip and a delay of its own, or later: then the time until doubt grows.
+_ROUND_TRIPS_OF_SILENCE: Final = 2.0
+_USUAL_DELAY: Final = 0.05
+# A pair at a new port of the peer's address replaces the old one sooner: it is nearly always the same path.
+_ROUND_TRIPS_AFTER_REBINDING: Final = 1.25
+_LEAST_AFTER_REBINDING: Final = 0.03
+# A pair that answers within this many seconds of being left was left too soon.
+_TOO_SOON: Final = 5.0
+_MAX_CAUTION: Final = 16.0
+# Moves this many seconds apart have nothing to do with one another.
+_FORGOTTEN: Final = 60.0
+
+
+class SilenceWatch:
+    """Watches the pair in use.
+
+    Args:
+        options: the longest times.
+    """
+
+    def __init__(self, options: AgentOptions) -> None:
+        self._options = options
+        self._sending_since: float | None = None
+        self._doubting = False
+        self._patience = 1.0
+        self._caution = 1.0
+        self._left: CandidatePair | None = None
+        self._left_at = -NEVER
+
+    # sending without an answer
+
+    @property
+    def watches_sending(self) -> bool:
+        """Whether `note_sending` should be called when data is next sent."""
+        return self._sending_since is None
+
+    def note_sending(self, now: float) -> None:
+        """Note that data is sent: soon the peer should be heard."""
+        self._sending_since = now
+
+    def sending_deadline(self, pair: CandidatePair) -> float:
+        """Return when the pair is in doubt because nothing has answered what was sent."""
+        return NEVER if self._sending_since is None else self._sending_since + self._silence(pair)
+
+    def _silence(self, pair: CandidatePair) -> float:
+        longest = self._options.sending_silence
+        if pair.round_trip_time is None:
+            return longest
+        usual = _ROUND_TRIPS_OF_SILENCE * pair.round_trip_time + _USUAL_DELAY
+        return min(longest, self._patience * usual)
+
+    def doubts_sending(self, pair: CandidatePair, now: float) -> bool:
+        """Return whether data was sent on the pair and nothing has come back in time; each time counts once."""
+        since = self._sending_since
+        if since is None or now < since + self._silence(pair):
+            return False
+        self._sending_since = None
+        self._doubting = pair.alive_at < since
+        return self._doubting
+
+    # a pair in doubt
+
+    def doubt_time(self, pair: CandidatePair) -> float:
+        """Return how long the pair may leave checks unanswered before it counts as dead."""
+        if pair.round_trip_time is None:
+            return self._options.probe_timeout
+        usual = max(_LEAST_DOUBT, _ROUND_TRIPS_OF_DOUBT * pair.round_trip_time)
+        return min(self._options.probe_timeout, self._caution * usual)
+
+    @staticmethod
+    def rebinding_time(pair: CandidatePair) -> float:
+        """Return `doubt_time` when the peer has come by another port of the same address."""
+        return max(_LEAST_AFTER_REBINDING, _ROUND_TRIPS_AFTER_REBINDING * (pair.round_trip_time or 0.0))
+
+    def is_dead(self, pair: CandidatePair, now: float, *, controlling: bool, rebound: bool) -> bool:
+        """Return whether the pair in use has not answered for long enough to be replaced by one that does.
+
+        Args:
+            pair: the pair in use.
+            now: the time.
+            controlling: our role.
+            rebound: whether a pair answers that is the same path behind a NAT that has rebound.
+        """
+        if pair.refused:
+            return True
+        if rebound and now >= pair.first_unanswered + self.rebinding_time(pair):
+            return pair.heard_at < pair.first_unanswered
+        patience = 1 if controlling else 2
+        enough = pair.unanswered >= patience * _FEW_UNANSWERED
+        if not enough or now < pair.first_unanswered + patience * self.doubt_time(pair):
+            return False
+        # Data that still arrives shows one direction only, but an answer may be on its way.
+        return pair.heard_at < pair.first_unanswered or now >= pair.first_unanswered + self._options.silence
+
+    def is_silent(self, pair: CandidatePair, now: float) -> bool:
+        """Return whether the pair has been silent when it is left, so that data in flight on it is probably lost."""
+        return bool(pair.unanswered) or now >= pair.alive_at + self._silence(pair)
+
+    # what became of it
+
+    def note_answer(self, pair: CandidatePair, current: CandidatePair | None, now: float) -> None:
+        """Learn from an answer on a pair whether a doubt or a move came too soon."""
+        if pair is current and self._doubting:
+            self._doubting = False
+            self._patience *= 2 if self._silence(pair) < self._options.sending_silence else 1
+        if pair is self._left and now < self._left_at + _TOO_SOON:
+            self._left = None
+            self._caution = min(2 * self._caution, _MAX_CAUTION)
+
+    def note_move(self, left: CandidatePair | None, now: float, *, dead: bool) -> None:
+        """Note that another pair is in use, and whether the one before was left as dead."""
+        self._sending_since = None
+        self._doubting = False
+        if left is not None:
+            self._patience = 1.0
+        if dead:
+            if now > self._left_at + _FORGOTTEN:
+                self._caution = 1.0
+            self._left, self._left_at = left, now

@@ -1,0 +1,89 @@
+"""How soon the pair in use is doubted and left."""
+
+from __future__ import annotations
+
+import pytest
+
+from datachan.ice_agent import HOST, AgentOptions, Base, CandidatePair, make_candidate
+from datachan.ice_agent.pairs import NEVER
+from datachan.ice_agent.silence import SilenceWatch
+
+ROUND_TRIP = 0.04
+
+
+def answered_pair() -> CandidatePair:
+    base = Base("198.51.100.1", 5000)
+    ours = make_candidate(HOST, ("198.51.100.1", 5000), base)
+    theirs = make_candidate(HOST, ("198.51.100.2", 5000), Base("198.51.100.2", 5000))
+    pair = CandidatePair(ours, theirs.candidate, ("198.51.100.2", 5000))
+    pair.note_answer(0.0, ROUND_TRIP)
+    return pair
+
+
+def test_data_without_an_answer_is_doubted_after_two_round_trips_and_the_delay_of_a_sack() -> None:
+    watch, pair = SilenceWatch(AgentOptions()), answered_pair()
+    watch.note_sending(1.0)
+    assert watch.sending_deadline(pair) == pytest.approx(1.13)
+    assert not watch.doubts_sending(pair, 1.12)
+    assert watch.doubts_sending(pair, 1.14)
+    assert watch.sending_deadline(pair) == NEVER
+
+
+def test_an_unmeasured_pair_has_the_longest_time() -> None:
+    watch, pair = SilenceWatch(AgentOptions()), answered_pair()
+    pair.round_trip_time = None
+    watch.note_sending(1.0)
+    assert watch.sending_deadline(pair) == 1.5
+    assert watch.doubt_time(pair) == 1.0
+
+
+def test_a_peer_that_acknowledges_late_is_doubted_less_and_less_often() -> None:
+    watch, pair = SilenceWatch(AgentOptions()), answered_pair()
+    times, now = [], 1.0
+    for _ in range(6):
+        watch.note_sending(now)
+        deadline = watch.sending_deadline(pair)
+        times.append(deadline - now)
+        assert watch.doubts_sending(pair, deadline)
+        now = deadline + ROUND_TRIP + 0.01
+        pair.note_answer(deadline, now - 0.01)
+        watch.note_answer(pair, pair, now)
+    assert times == pytest.approx([0.13, 0.26, 0.5, 0.5, 0.5, 0.5])
+
+
+def unanswered(pair: CandidatePair, count: int, since: float) -> None:
+    pair.unanswered, pair.first_unanswered = count, since
+
+
+def test_four_lost_checks_and_two_and_a_half_round_trips_make_a_pair_dead() -> None:
+    watch, pair = SilenceWatch(AgentOptions()), answered_pair()
+    unanswered(pair, 4, 1.0)
+    assert not watch.is_dead(pair, 1.09, controlling=True, rebound=False)
+    assert watch.is_dead(pair, 1.11, controlling=True, rebound=False)
+    assert not watch.is_dead(pair, 1.11, controlling=False, rebound=False)
+    unanswered(pair, 8, 1.0)
+    assert watch.is_dead(pair, 1.21, controlling=False, rebound=False)
+    pair.heard_at = 1.05
+    assert not watch.is_dead(pair, 1.5, controlling=True, rebound=False)
+    assert watch.is_dead(pair, 6.1, controlling=True, rebound=False)
+
+
+def test_one_lost_check_is_enough_when_the_peer_answers_at_another_port() -> None:
+    watch, pair = SilenceWatch(AgentOptions()), answered_pair()
+    unanswered(pair, 1, 1.0)
+    assert not watch.is_dead(pair, 1.04, controlling=False, rebound=True)
+    assert watch.is_dead(pair, 1.06, controlling=False, rebound=True)
+    pair.heard_at = 1.02
+    assert not watch.is_dead(pair, 1.06, controlling=False, rebound=True)
+
+
+def test_a_pair_that_was_left_too_soon_is_left_later_next_time() -> None:
+    watch, pair, other = SilenceWatch(AgentOptions()), answered_pair(), answered_pair()
+    times = []
+    for moment in range(1, 9):
+        times.append(watch.doubt_time(pair))
+        watch.note_move(pair, float(moment), dead=True)
+        watch.note_answer(pair, other, moment + 0.5)
+    assert times == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0, 1.0])
+    watch.note_move(pair, 100.0, dead=True)
+    assert watch.doubt_time(pair) == pytest.approx(0.1)
