@@ -9,6 +9,7 @@ BENCH_ARGS ?=
 LINKS_ARGS ?=
 NAT_ARGS ?=
 SCALE_ARGS ?=
+SERVER_ARGS ?=
 SOAK ?= 20000-20999
 FUZZ_SECONDS ?= 10
 FUZZ_ARGS ?=
@@ -18,7 +19,7 @@ LONG := tests/nat tests/interop/stacks tests/interop/test_behind_nginx.py tests/
 	tests/server/test_browsers.py tests/examples/test_robot_in_browsers.py tests/examples/test_server_examples.py \
 	tests/network/test_fairness.py
 
-.PHONY: help run test test-long soak fuzz fuzz-live attack check format bench bench-scale bench-links bench-transfer test-transfer-large clean compiled pure test-compiled peers interop nat-lab
+.PHONY: help run test test-long soak fuzz fuzz-live attack check format bench bench-scale bench-server bench-links bench-transfer test-transfer-large clean compiled pure test-compiled peers interop nat-lab
 .DEFAULT_GOAL := help
 
 help: ## List these targets
@@ -76,14 +77,14 @@ tests/interop/stacks/node_modules/.installed: tests/interop/stacks/package-lock.
 	@npm ci --prefix tests/interop/stacks --no-audit --no-fund --silent
 	@touch $@
 
-build/stacks/pion_peer: tests/stacks/peers/pion/main.go tests/stacks/peers/pion/build.sh
-	@tests/stacks/peers/pion/build.sh $@
+build/stacks/pion_%: tests/stacks/peers/pion_%/main.go tests/stacks/peers/build_pion.sh
+	@tests/stacks/peers/build_pion.sh $(<D) $@
 
 # What is missing is said here and again by the tests, which are skipped (or fail, with DATACHAN_REQUIRE_PEERS=1).
 peers: $(STAMP) ## Install the other WebRTC stacks that the tests drive, where npm, go and wheels allow it
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary wrtc --group links || echo "wrtc has no wheel here"
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory tests/interop/stacks/node_modules/.installed; else echo "no npm: apt install nodejs npm"; fi
-	@if command -v go >/dev/null && [ -d /usr/share/gocode/src/github.com/pion/webrtc ]; then $(MAKE) --no-print-directory build/stacks/pion_peer; else echo "no pion: apt install golang-go golang-github-pion-webrtc.v3-dev"; fi
+	@if command -v go >/dev/null && [ -d /usr/share/gocode/src/github.com/pion/webrtc ]; then $(MAKE) --no-print-directory build/stacks/pion_peer build/stacks/pion_crowd; else echo "no pion: apt install golang-go golang-github-pion-webrtc.v3-dev"; fi
 
 interop: peers ## Run the tests with other stacks and write their table into README.md and docs/interop.md
 	-DATACHAN_REQUIRE_PEERS=1 DATACHAN_STACKS_RESULTS=build/stacks/results.json $(BIN)/python -m pytest -q -n 2 -p tests.interop.stacks.recording --ignore tests/interop/stacks/test_table.py tests/interop/stacks
@@ -121,6 +122,9 @@ bench: $(STAMP) ## Measure everything side by side with every other stack that i
 
 bench-scale: $(STAMP) ## Measure a thousand connections in one process, and ten thousand associations on a socket (SCALE_ARGS=… is passed on)
 	PYTHONPATH=. $(BIN)/python -P -m tests.bench.scale $(SCALE_ARGS)
+
+bench-server: $(STAMP) peers ## Measure a server with a thousand peers beside node-datachannel and pion (SERVER_ARGS=… is passed on)
+	PYTHONPATH=. $(BIN)/python -P -m tests.bench.server $(SERVER_ARGS)
 
 bench-links: $(STAMP) ## Measure goodput through emulated links, side by side with other stacks (LINKS_ARGS=… is passed on)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary wrtc --group links || echo "wrtc has no wheel here: it is not measured"
