@@ -3,7 +3,8 @@
     python -m tests.links.bench --rows wan,lossy --peers datachan,aiortc --runs 3 --seconds 10
 
 Each stack talks to itself, in two processes with the emulator between them. Runs are interleaved: all contenders on all
-rows once, then again. The table shows the median of the runs as a share of the link's rate.
+rows once, then again. The first table shows the median of the runs as a share of the link's rate. The second one shows
+the same for whole transfers, from the opening of the channel to the last byte.
 """
 
 from __future__ import annotations
@@ -12,18 +13,22 @@ import argparse
 import asyncio
 import atexit
 import json
+import math
 import os
 import platform
 import statistics
 import sys
 from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Final
 
-from tests.links.measure import MESSAGE_SIZE, Result, measure
+from datachan.sctp.congestion import ALGORITHMS
+from datachan.sctp.options import data_channel_options
+from tests.links.measure import MESSAGE_SIZE, TRANSFER_PATIENCE, Result, measure, transfer
 from tests.links.model import Link
-from tests.stacks.installed import by_controller, default_node_modules, host_address, others
+from tests.stacks.installed import datachan, default_node_modules, host_address, others
 from tests.stacks.process import Contender
 
 
@@ -52,6 +57,8 @@ class Row:
         return f"{rate}, {link.delay * 2000:g} ms, {link.loss:.1%}, {link.queue / 1000:g} kB"
 
 
+DEFAULT_CONTROLLER: Final = data_channel_options().congestion_control
+
 ROWS: Final = {
     "wan": Row(Link(100e6, 0.020, 0.0, 500_000), 0.95),
     "shallow": Row(Link(50e6, 0.020, 0.0, 30_000), 0.85),
@@ -64,9 +71,10 @@ ROWS: Final = {
 
 @dataclass
 class Book:
-    """All results: the runs and errors of each row and contender."""
+    """All results: the runs, whole transfers and errors of each row and contender."""
 
     results: dict[tuple[str, str], list[Result]] = field(default_factory=lambda: defaultdict(list))
+    transfers: dict[tuple[str, int, str], list[float]] = field(default_factory=lambda: defaultdict(list))
     failures: list[str] = field(default_factory=list)
 
     def share(self, row: str, name: str) -> str:
@@ -82,6 +90,23 @@ class Book:
             cells = [f"{row}: {ROWS[row]}", ROWS[row].goals, *(self.share(row, name) for name in names)]
             lines.append("| " + " | ".join(cells) + " |")
         return "\n".join(lines)
+
+    def transfer_table(self, rows: list[str], sizes: list[int], names: list[str]) -> str:
+        """Return the shares of the link's rate that whole transfers reach, a column for each contender."""
+        lines = ["| link | MB | " + " | ".join(names) + " |", "|---|--:" + "|--:" * len(names) + "|"]
+        for row in rows:
+            for size in sizes:
+                cells = [self._transfer_share(row, size, name) for name in names]
+                lines.append(f"| {row} | {size / 1e6:g} | " + " | ".join(cells) + " |")
+        return "\n".join(lines)
+
+    def _transfer_share(self, row: str, size: int, name: str) -> str:
+        times = self.transfers.get((row, size, name))
+        if not times:
+            return "–"
+        seconds = statistics.median(times)
+        most = "" if seconds < math.inf else "<"
+        return f"{most}{8 * size / min(seconds, TRANSFER_PATIENCE) / ROWS[row].link.rate:.3f}"
 
     def details(self, rows: list[str], names: list[str]) -> str:
         """Return the processor time of each measurement and the fate of its datagrams."""
@@ -143,6 +168,21 @@ async def run(rows: list[str], chosen: list[Contender], arguments: argparse.Name
     return book
 
 
+async def run_transfers(
+    rows: list[str], sizes: list[int], chosen: list[Contender], arguments: argparse.Namespace, host: str, book: Book
+) -> None:
+    """Run all whole transfers, interleaved, and add their times to the book."""
+    for turn, row, size, contender in product(range(arguments.runs), rows, sizes, chosen):
+        label = f"{row:8} {size / 1e6:g} MB {contender.name:18}"
+        try:
+            seconds = await transfer(contender, ROWS[row].link, host=host, size=size, seed=arguments.seed + turn)
+        except (RuntimeError, TimeoutError, OSError) as error:
+            book.failures.append(f"{label}: {error or type(error).__name__}")
+            continue
+        book.transfers[row, size, contender.name].append(seconds)
+        print(f"{label} {seconds:7.3f} s", file=sys.stderr, flush=True)
+
+
 def run_first() -> bool:
     """Raise the priority of this process and its children, because late timers would falsify the measurement.
 
@@ -162,17 +202,22 @@ def run_first() -> bool:
 
 
 def contenders(wrtc_python: str, node_modules: str) -> tuple[list[Contender], dict[str, str]]:
-    """Return all contenders that can be measured, datachan with each controller, and why others cannot."""
+    """Return all contenders that can be measured, and why others cannot.
+
+    The column `datachan` has the default controller; the other controllers follow it.
+    """
     found, missing = others(wrtc_python, node_modules)
-    return [*by_controller(), *found], missing
+    alternatives = [algorithm for algorithm in ALGORITHMS if algorithm != DEFAULT_CONTROLLER]
+    ours = [datachan(f"datachan/{algorithm}", controller=algorithm) for algorithm in alternatives]
+    return [datachan("datachan"), *ours, *found], missing
 
 
 def choose(wanted: str, found: list[Contender]) -> list[Contender]:
-    """Return the contenders asked for; `datachan` stands for all its controllers."""
+    """Return the contenders asked for by name."""
     if not wanted:
         return found
     names = wanted.split(",")
-    return [item for item in found if item.name in names or item.name.partition("/")[0] in names]
+    return [item for item in found if item.name in names]
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -180,7 +225,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.links.bench", description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", default=",".join(ROWS), help="links, by name: %(default)s")
     parser.add_argument("--peers", default="", help="such as datachan,datachan/bbr,wrtc; all that are installed")
-    parser.add_argument("--seconds", type=float, default=10.0, help="measured time of each run (%(default)s)")
+    parser.add_argument("--sizes", default="1,10,100", help="megabytes of whole transfers, or nothing (%(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=10.0, help="measured time of each run, 0 for none (%(default)s)"
+    )
     parser.add_argument("--ramp", type=float, default=3.0, help="time before that, not measured (%(default)s)")
     parser.add_argument("--runs", type=int, default=3, help="of which the median is shown (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the random losses (%(default)s)")
@@ -207,7 +255,9 @@ def main() -> int:
         print(f"nothing to measure: there is {', '.join(item.name for item in found)}")
         return 1
     order = "before all else" if arguments.first and run_first() else "among whatever else ran"
-    book = asyncio.run(run(rows, chosen, arguments, host_address()))
+    sizes = [int(float(size) * 1e6) for size in arguments.sizes.split(",") if size]
+    book = asyncio.run(run(rows, chosen, arguments, host_address())) if arguments.seconds else Book()
+    asyncio.run(run_transfers(rows, sizes, chosen, arguments, host_address(), book))
     names = [item.name for item in chosen]
     print(
         f"\nGoodput as a share of the link's rate: median of {arguments.runs}, each {arguments.seconds:g} s "
@@ -218,6 +268,9 @@ def main() -> int:
     print(book.table(rows, names))
     print()
     print(book.details(rows, names))
+    if sizes:
+        print("\nWhole transfers, from the opening of the channel to the last byte, as a share of the link's rate:\n")
+        print(book.transfer_table(rows, sizes, names))
     for failure in book.failures:
         print(f"failed: {failure}")
     if arguments.json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import time
 from dataclasses import asdict, dataclass
@@ -13,6 +14,11 @@ from tests.links.process import Address, Emulator
 from tests.stacks.process import SETUP_PATIENCE, Contender, PeerProcess
 
 MESSAGE_SIZE: Final = 65_536
+TRANSFER_MESSAGE_SIZE: Final = 16_384
+POLL: Final = 0.01
+"""Seconds between two questions how much of a transfer has arrived: the resolution of its time."""
+TRANSFER_PATIENCE: Final = 60.0
+"""Seconds after which a transfer is given up. A link that loses packets keeps some stacks busy for minutes."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,46 @@ async def measure(
         status = {"sender": await sender.count(), "receiver": last}
         report = await asyncio.to_thread(emulator.report)
         return Result(taken, goodput, goodput / link.rate, cpu, report, curve, status)
+    finally:
+        for peer in peers:
+            await peer.end()
+        await asyncio.to_thread(emulator.close)
+
+
+async def transfer(contender: Contender, link: Link, *, host: str, size: int, seed: int = 0) -> float:
+    """Return the seconds from the opening of the channel to the arrival of the last of `size` bytes.
+
+    Infinity stands for a transfer that takes longer than `TRANSFER_PATIENCE`.
+
+    Args:
+        contender: the stack of both peers.
+        link: the link between them.
+        host: an address of this machine that the stack can use.
+        size: application bytes.
+        seed: the seed of the random losses.
+
+    Raises:
+        RuntimeError: a peer ended by itself.
+        TimeoutError: no channel opened in time.
+    """
+    peers: list[PeerProcess] = []
+    emulator = await asyncio.to_thread(Emulator, link, host, seed)
+    try:
+        options = {"message_size": TRANSFER_MESSAGE_SIZE, "host": host, "total": size}
+        sender = await PeerProcess.start(contender, "sender", options)
+        peers.append(sender)
+        receiver = await PeerProcess.start(contender, "receiver", options)
+        peers.append(receiver)
+        async with asyncio.timeout(SETUP_PATIENCE):
+            opened = await connect(sender, receiver, emulator)
+        while True:
+            answer = await receiver.count()
+            took = float(answer["time"]) - opened
+            if answer["bytes"] >= size:
+                return took
+            if took > TRANSFER_PATIENCE:
+                return math.inf
+            await asyncio.sleep(POLL)
     finally:
         for peer in peers:
             await peer.end()

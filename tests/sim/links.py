@@ -38,18 +38,21 @@ def channel_association(number: int, congestion_control: str = "cubic", **option
 
 
 class Bulk:
-    """An endless transfer from A to Z, whose application reads at once.
+    """A transfer from A to Z, whose application reads at once.
 
     Args:
         pair: A and Z, not connected yet.
         answers: whether Z sends one message at the beginning, as DCEP does; otherwise it never sends data.
+        total: the bytes of the transfer; 0 for an endless one.
 
     Attributes:
         received: bytes of complete messages at Z.
     """
 
-    def __init__(self, pair: Pair, *, answers: bool = True) -> None:
+    def __init__(self, pair: Pair, *, answers: bool = True, total: int = 0) -> None:
         self.received = 0
+        self._endless = not total
+        self._left = total
         self._answers = answers
         self._pair = pair
         pair.a.on_event = self._at_a
@@ -64,8 +67,10 @@ class Bulk:
 
     def _refill(self) -> None:
         a = self._pair.a.machine
-        while a.buffered_amount(1) < AHEAD:
-            a.send(1, MESSAGE, ppid=53, now=self._pair.now)
+        while a.buffered_amount(1) < AHEAD and (self._endless or self._left):
+            message = MESSAGE if self._endless else MESSAGE[: self._left]
+            self._left -= len(message)
+            a.send(1, message, ppid=53, now=self._pair.now)
 
     def _at_a(self, event: object, now: float) -> None:
         if isinstance(event, StreamProgress):
@@ -80,14 +85,14 @@ class Bulk:
 
 
 def bulk_pair(
-    row: str, congestion_control: str, seed: int = 5, load: Load | None = None, *, answers: bool = True
+    row: str, congestion_control: str, seed: int = 5, load: Load | None = None, *, answers: bool = True, total: int = 0
 ) -> tuple[Pair, Bulk]:
     """Return a transfer on one link of the table, before its first packet, on hosts under this load."""
     way = conditions(row)
     a, z = (channel_association(number, congestion_control) for number in (1, 2))
     hosts = (None, None) if load is None else (Host(load, 2 * seed), Host(load, 2 * seed + 1))
     pair = Pair(a, z, Network(seed, way, way), hosts=hosts)
-    return pair, Bulk(pair, answers=answers)
+    return pair, Bulk(pair, answers=answers, total=total)
 
 
 def share_of_link(
@@ -116,6 +121,15 @@ def share_of_link(
     before = bulk.received
     pair.run(seconds)
     return (bulk.received - before) / seconds / conditions(row).rate
+
+
+def share_of_transfer(row: str, congestion_control: str, size: int, seed: int = 5) -> float:
+    """Return the share of a link of the table that a whole transfer of `size` bytes uses, from opening to last byte."""
+    pair, bulk = bulk_pair(row, congestion_control, seed, total=size)
+    pair.run_until(lambda: bulk.established)
+    opened = pair.now
+    pair.run_until(lambda: bulk.received >= size)
+    return size / (pair.now - opened) / conditions(row).rate
 
 
 def compete(controls: list[str], way: Conditions, stagger: float, warm_up: float, seconds: float) -> list[float]:

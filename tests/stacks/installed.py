@@ -12,7 +12,6 @@ from typing import Final
 
 import ifaddr
 
-from datachan.sctp.congestion import ALGORITHMS
 from tests.stacks.process import ROOT, Contender
 
 # -P keeps the current folder out of sys.path, so that PYTHONPATH can put another build first.
@@ -24,11 +23,6 @@ NODE_STACKS: Final = ("node-datachannel", "@roamhq/wrtc", "werift")
 def datachan(name: str, folder: Path | None = None, **options: object) -> Contender:
     """Return datachan itself, from another folder if one is given."""
     return Contender(name, [sys.executable, *_PYTHON_PEER, "datachan"], options, _python_path(folder))
-
-
-def by_controller() -> list[Contender]:
-    """Return datachan with each congestion controller."""
-    return [datachan(f"datachan/{algorithm}", controller=algorithm) for algorithm in ALGORITHMS]
 
 
 def others(wrtc_python: str, node_modules: str) -> tuple[list[Contender], dict[str, str]]:

@@ -4,7 +4,8 @@ Each line is JSON. The sender prints its offer and reads the answer; the receive
 When its first channel is open, the sender prints `{"open": …, "took": …}`: the time, and the seconds since it read the
 answer. Then each peer does its task, an option of its command line:
 
-    stream       send messages of `message_size` bytes on "bench" as fast as possible (default of the sender)
+    stream       send messages of `message_size` bytes on "bench" as fast as possible (default of the sender),
+                 `total` bytes if that option is given; peers of other languages ignore it and continue
     count        count the bytes that arrive (default of the receiver)
     ping         send a message of `ping_size` bytes on "ping", and the next one when it has come back
     stream+ping  both at once
@@ -108,12 +109,14 @@ class Peer(ABC):
         self._sent_at = time.perf_counter()
         self.send_now(PING, self._ping)
 
-    async def stream(self, message: bytes) -> None:
-        """Send one message after the other."""
+    async def stream(self, message: bytes, total: int = 0) -> None:
+        """Send one message after the other, until at least `total` bytes are sent if it is not 0."""
         burst = max(_BURST_BYTES // len(message), 1)
-        while True:
+        sent = 0
+        while not total or sent < total:
             for _ in range(burst):
                 self.send_now(BULK, message)
+            sent += burst * len(message)
             await self.room(BULK)
 
 
@@ -168,7 +171,7 @@ async def _work(peer: Peer, task: str, options: dict[str, Any]) -> None:
     if "ping" in task:
         peer.ping(options["ping_size"])
     if "stream" in task:
-        await peer.stream(bytes(options["message_size"]))
+        await peer.stream(bytes(options["message_size"]), options.get("total", 0))
 
 
 async def pairs(make: Callable[[], Peer], options: dict[str, Any]) -> None:
