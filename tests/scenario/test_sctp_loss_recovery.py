@@ -106,6 +106,26 @@ def test_a_lost_tail_is_probed_for_after_two_round_trips() -> None:
     assert pair.received_by_z()[-1] == bytes(5 * FRAGMENT)
 
 
+def test_a_lost_retransmission_at_the_end_is_probed_for_in_recovery() -> None:
+    pair, datagrams = in_flight(5)
+    pair.now += RTT
+    # Only the first packet is missing. Its retransmission is lost, and nothing is sent after it that would show that.
+    pair.to_z(*datagrams[1:])
+    pair.to_a(*pair.from_z())
+    assert tsns(pair.from_a() or pair.expire_a()) == tsns(datagrams[:1])
+    cwnd = pair.a.stats().cwnd
+    sent_again_at = pair.now
+    probe = pair.expire_a()
+    # T3-rtx would expire after 0.4 s.
+    assert pair.now - sent_again_at == pytest.approx(2 * RTT, abs=0.01)
+    assert tsns(probe) == tsns(datagrams[:1])
+    pair.now += RTT
+    pair.to_z(*probe)
+    pair.exchange()
+    assert pair.received_by_z()[-1] == bytes(5 * FRAGMENT)
+    assert pair.a.stats().cwnd >= cwnd, "the loss reduces the window once"
+
+
 def test_a_tail_loss_probe_sends_new_data_if_there_is_any() -> None:
     pair, datagrams = in_flight(3, receive_window=1_000_000)
     pair.now += RTT

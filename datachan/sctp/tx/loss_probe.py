@@ -19,15 +19,15 @@ class LossProbe:
     Attributes:
         timer: the PTO.
         end_tsn: the highest TSN when the probe was sent; -1 when no probe is outstanding.
-        is_retransmission: whether the probe was a retransmission instead of new data.
+        may_repair: whether the probe may repair a loss that has not reduced the window yet.
     """
 
-    __slots__ = ("end_tsn", "is_retransmission", "timer")
+    __slots__ = ("end_tsn", "may_repair", "timer")
 
     def __init__(self) -> None:
         self.timer = Timer()
         self.end_tsn = -1
-        self.is_retransmission = False
+        self.may_repair = False
 
     def schedule(self, now: float, srtt: float | None, lone_packet: bool, t3_expires_at: float | None) -> None:
         """Start the timer after data was sent or acknowledged.
@@ -46,10 +46,10 @@ class LossProbe:
         else:
             self.timer.expires_at = moment
 
-    def record_sent(self, end_tsn: int, *, is_retransmission: bool) -> None:
+    def record_sent(self, end_tsn: int, *, may_repair: bool) -> None:
         """Record that a probe is being sent."""
         self.end_tsn = end_tsn
-        self.is_retransmission = is_retransmission
+        self.may_repair = may_repair
 
     def cancel(self) -> None:
         """Stop the timer and forget the outstanding probe."""
@@ -60,7 +60,7 @@ class LossProbe:
         """Return whether this SACK shows that the probe repaired a loss (RFC 8985, 7.4.2)."""
         if self.end_tsn < 0 or cumulative_tsn_ack < self.end_tsn:
             return False
-        if not self.is_retransmission or self.end_tsn in duplicates:
+        if not self.may_repair or self.end_tsn in duplicates:
             self.end_tsn = -1
             return False
         if cumulative_tsn_ack > self.end_tsn:

@@ -175,10 +175,14 @@ class OutstandingData:
         return exhausted
 
     def mark_last_lost(self, flight: Flight) -> bool:
-        """Mark the chunk with the highest TSN as lost, for a tail loss probe; return whether that is possible."""
-        chunk = flight.chunks.get(self.highest_tsn)
-        if chunk is None:
+        """Mark the chunk of a path that was sent last as lost, for a tail loss probe; return whether that is possible.
+
+        Outside of recovery this is the chunk with the highest TSN. In recovery that one may have arrived, while the
+        retransmission of an earlier one is lost.
+        """
+        if not flight.chunks:
             return False
+        chunk = next(reversed(flight.chunks.values()))
         limit = chunk.message.max_retransmissions
         if limit is not None and chunk.transmissions > limit:
             return False

@@ -266,11 +266,15 @@ class PathSender:
     def schedule_probe(self, now: float) -> None:
         """Start the probe timer (RFC 8985, 7.2).
 
-        It is not started if the connection is "already in fast recovery, RTO recovery, or segments have been SACKed".
+        Unlike RFC 8985, which does not start it if the connection is "already in fast recovery, RTO recovery, or
+        segments have been SACKed", and like QUIC (RFC 9002, 6.2), it also runs in fast recovery. Where a packet in a
+        hundred is lost, hardly any transfer ends outside of recovery. A retransmission that is lost at the end of the
+        transfer would wait for T3-rtx.
         """
         flight = self.flight
-        if not self._options.tail_loss_probe or self.recovery.active or flight.packets_sacked:
+        if not self._options.tail_loss_probe or (self.recovery.active and not self.recovery.fast):
             self.probe.timer.stop()
             return
-        lone = flight.size <= self.max_packet
+        # A packet that fills a gap, as in recovery, is acknowledged at once (RFC 9260, 6.7).
+        lone = flight.size <= self.max_packet and not self.recovery.active
         self.probe.schedule(now, self.path.srtt, lone, self.path.t3_rtx.expires_at)

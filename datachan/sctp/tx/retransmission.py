@@ -489,16 +489,18 @@ class RetransmissionQueue:
     def _send_loss_probe(self, sender: PathSender, now: float) -> None:
         """Send a tail loss probe: new data if there is any, otherwise the last chunk again (RFC 8985, 7.3)."""
         outstanding = self.outstanding
-        if not sender.flight.size or sender.recovery.active or sender.flight.has_lost:
+        recovery = sender.recovery
+        if not sender.flight.size or sender.flight.has_lost or (recovery.active and not recovery.fast):
             return
         if self._probing or self._a_rwnd < self._max_fragment:
             # The peer has no room, so missing acknowledgments are no sign of loss.
             return
         message = self._queue.next_message() if sender is self.next_target() else None
         if message is not None and min(message.remaining, self._max_fragment) <= self.peer_rwnd:
-            sender.probe.record_sent(outstanding.next_tsn, is_retransmission=False)
+            sender.probe.record_sent(outstanding.next_tsn, may_repair=False)
         elif outstanding.mark_last_lost(sender.flight):
-            sender.probe.record_sent(outstanding.highest_tsn, is_retransmission=True)
+            # A recovery in progress has reduced the window.
+            sender.probe.record_sent(outstanding.highest_tsn, may_repair=not recovery.active)
         else:
             return
         sender.one_packet_now = True
