@@ -227,6 +227,10 @@ class EndpointOptions:
     stray_burst: float = 5000.0
 
 
+DATA_CHANNEL_INITIAL_CWND: Final = 12_000
+"""Bytes of the initial window of data channels: ten packets of 1200 bytes, as in TCP (RFC 6928), QUIC (RFC 9002, 7.2)
+and libwebrtc. RFC 9260's four packets take one round trip longer to fill any path."""
+
 NO_LIMIT: Final = 2**31 - 1
 """A number of retransmissions that no association reaches."""
 
@@ -272,6 +276,7 @@ def data_channel_options(
         receive_window=2 * 1024 * 1024,
         max_receive_window=max_receive_window,
         receive_budget=receive_budget,
+        initial_cwnd=DATA_CHANNEL_INITIAL_CWND,
         max_burst=64,
         slow_start_limit=64,
         congestion_control=congestion_control,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from datachan.sctp.events import AssociationLost, PathStatus, PathStatusChanged, SenderDry, SendFailed, StreamProgress
+from datachan.sctp.options import DATA_CHANNEL_INITIAL_CWND, data_channel_options
 from datachan.sctp.tx.outstanding import RENEGE_BUDGET
 from datachan.sctp.wire import causes
 from datachan.sctp.wire.chunks import (
@@ -243,6 +244,24 @@ def test_the_congestion_window_limits_the_flight() -> None:
     assert stats.cwnd <= stats.flight_size < stats.cwnd + 1200
 
 
+def test_data_channels_start_with_ten_packets_paced_by_the_round_trip_of_the_handshake() -> None:
+    pair = Pair(data_channel_options())
+    pair.a.connect(pair.now)
+    for _ in range(2):
+        pair.to_z(*pair.from_a())
+        pair.now += 0.1
+        pair.to_a(*pair.from_z())
+    assert pair.a.stats().srtt == pytest.approx(0.1)
+    pair.send_a(bytes(100_000))
+    sent_at = [pair.now for _ in pair.from_a()]
+    assert len(sent_at) == 4
+    while pair.a.stats().flight_size < pair.a.stats().cwnd:
+        sent_at += [pair.now for _ in pair.expire_a()]
+    # Two windows per round trip while the window doubles: six packets take a third of a round trip.
+    assert len(sent_at) in (10, 11)
+    assert 0.02 < sent_at[-1] - sent_at[0] < 0.05
+
+
 def test_slow_start_grows_by_acknowledged_bytes_and_idle_windows_shrink() -> None:
     pair = Pair(changed(slow_start_limit=100, max_burst=100)).establish()
     pair.send_a(bytes(300_000))
@@ -253,6 +272,17 @@ def test_slow_start_grows_by_acknowledged_bytes_and_idle_windows_shrink() -> Non
     pair.send_a(b"after a while")
     pair.from_a()
     assert pair.a.stats().cwnd < 5000
+
+
+def test_an_idle_window_does_not_shrink_below_the_initial_one() -> None:
+    pair = Pair(changed(initial_cwnd=DATA_CHANNEL_INITIAL_CWND, slow_start_limit=100, max_burst=100)).establish()
+    pair.send_a(bytes(300_000))
+    pair.exchange(2000)
+    assert pair.a.stats().cwnd > 50_000
+    pair.now += 10
+    pair.send_a(b"after a while")
+    pair.from_a()
+    assert pair.a.stats().cwnd == DATA_CHANNEL_INITIAL_CWND
 
 
 def test_max_burst_limits_the_packets_sent_at_once() -> None:

@@ -74,13 +74,14 @@ class CongestionController:
         pacing_credit: seconds of lateness of a timer that the pacer lets the sender make up for.
     """
 
-    __slots__ = ("cwnd", "max_payload", "pacing_credit", "ssthresh")
+    __slots__ = ("_initial_cwnd", "cwnd", "max_payload", "pacing_credit", "ssthresh")
 
     def __init__(self, max_payload: int, initial_cwnd: int = 0) -> None:
         self.max_payload = max_payload
         # RFC 9260, 7.2.1: "The initial cwnd before data transmission MUST be set to min(4 * PMDCS, max(2 * PMDCS,
         # 4404)) bytes if the peer address is an IPv4 address"
         self.cwnd = initial_cwnd or min(4 * max_payload, max(2 * max_payload, 4404))
+        self._initial_cwnd = self.cwnd
         self.ssthresh = UNLIMITED
         self.pacing_credit = 0.002
 
@@ -103,8 +104,11 @@ class CongestionController:
 
         RFC 9260, 7.2.1: "the cwnd of the transport address SHOULD be adjusted to max(cwnd / 2, 4 * PMDCS) once per RTO.
         Before the first cwnd adjustment, the ssthresh of the transport address SHOULD be set to the cwnd."
+
+        A larger initial window is the floor. RFC 5681, 4.1: "For the purposes of this standard, we define RW =
+        min(IW,cwnd)." An application that pauses would otherwise be slower than one that connects again.
         """
-        floor = 4 * self.max_payload
+        floor = max(4 * self.max_payload, self._initial_cwnd)
         if intervals < 1 or self.cwnd <= floor:
             return
         self.ssthresh = self.cwnd

@@ -171,6 +171,9 @@ class PathSender:
     def restart_after_idle(self, now: float) -> None:
         """Decay the window and allow a burst because data is about to be sent while nothing is outstanding."""
         self.path.decay_when_idle(now)
+        if not self.pacer.active:
+            # The handshake has measured the round trip, so that the first window is paced, too.
+            self._set_pace(now)
         # The burst that the last SACK allowed stays allowed. Otherwise a peer that acknowledges a whole window at once
         # would limit the sender to Max.Burst packets per round trip permanently.
         self.burst_left = max(self.burst_left, self._burst_limit)
@@ -202,8 +205,11 @@ class PathSender:
 
         The burst is twice the bytes the SACK acknowledged, and at least Max.Burst.
         """
-        path = self.path
         self.burst_left = max(self._burst_limit, 2 * self.flight.bytes_acked)
+        self._set_pace(now)
+
+    def _set_pace(self, now: float) -> None:
+        path = self.path
         if self._options.pacing and path.srtt:
             congestion = path.congestion
             self.pacer.set_rate(congestion.pacing_rate(path.srtt), path.srtt, congestion.pacing_credit, now)
