@@ -64,14 +64,14 @@ fuzz-live: $(STAMP) ## Fuzz every layer of a live server for FUZZ_SECONDS (FUZZ_
 attack: $(STAMP) ## Attack a server on this machine with the full sizes of docs/security.md, and print what it used
 	PYTHONPATH=. nice $(BIN)/python -m tests.hostile.attack
 
-compiled: $(STAMP) pure ## Compile the engine with mypyc, in place; needs a C compiler and Python's headers
+compiled: $(STAMP) pure ## Compile the engine and the layer of channels with mypyc, in place; needs a C compiler and Python's headers
 	rm -rf build/compiled
 	HATCH_BUILD_HOOKS_ENABLE=1 $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/compiled .
 	$(BIN)/python -c 'import glob, zipfile; wheel = zipfile.ZipFile(glob.glob("build/compiled/*.whl")[0]); wheel.extractall(".", [name for name in wheel.namelist() if name.endswith((".so", ".pyd"))])'
 
 pure: ## Return to the interpreted engine
 	rm -f *__mypyc*.so *__mypyc*.pyd
-	find datachan/sctp -name '*.so' -delete -o -name '*.pyd' -delete
+	find datachan -name '*.so' -delete -o -name '*.pyd' -delete
 
 tests/interop/stacks/node_modules/.installed: tests/interop/stacks/package-lock.json
 	@npm ci --prefix tests/interop/stacks --no-audit --no-fund --silent

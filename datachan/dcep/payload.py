@@ -19,7 +19,7 @@ USER_PPIDS: Final = frozenset((STRING, BINARY_PARTIAL, BINARY, STRING_PARTIAL, S
 _ZERO_BYTE: Final = b"\0"
 
 
-def encode_payload(data: str | bytes) -> tuple[int, bytes, int]:
+def encode_payload(data: object) -> tuple[int, bytes, int]:
     """Return the PPID, the SCTP user message, and how many of its bytes belong to the application.
 
     Raises:

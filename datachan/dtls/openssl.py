@@ -13,8 +13,6 @@ from typing import Any, Final
 from cryptography.hazmat.bindings.openssl.binding import Binding
 from OpenSSL import SSL
 
-_NAMES: Final = ("_ssl", "_from_ssl", "_into_ssl")
-
 _ffi: Any = Binding.ffi
 _lib: Any = Binding.lib
 _buffer: Any = _ffi.new_allocator(should_clear_after_alloc=False)
@@ -24,10 +22,15 @@ _HAS_FUNCTIONS: Final = all(hasattr(_lib, name) for name in ("SSL_write", "SSL_r
 
 def is_direct(connection: SSL.Connection) -> bool:
     """Return whether OpenSSL can be called directly for this connection."""
-    return _HAS_FUNCTIONS and all(getattr(connection, name, None) for name in _NAMES)
+    return bool(
+        _HAS_FUNCTIONS
+        and getattr(connection, "_ssl", None)
+        and getattr(connection, "_from_ssl", None)
+        and getattr(connection, "_into_ssl", None)
+    )
 
 
-def seal(connection: SSL.Connection, messages: Sequence[bytes], overhead: int) -> bytes:
+def seal(connection: SSL.Connection, messages: Sequence[bytes | bytearray | memoryview], overhead: int) -> bytes:
     """Seal messages, one record each, and return the records back to back.
 
     Args:

@@ -21,6 +21,9 @@ class AssociationState(Enum):
     SHUTDOWN_RECEIVED = "shutdown-received"
     SHUTDOWN_ACK_SENT = "shutdown-ack-sent"
 
+    # The hash of Enum is a Python function, and the sets below are searched several times for each packet.
+    __hash__ = object.__hash__
+
 
 _S = AssociationState
 

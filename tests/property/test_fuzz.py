@@ -106,8 +106,8 @@ def test_a_corpus_is_read_as_it_was_stored(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_only_inputs_that_reach_new_code_are_kept() -> None:
-    target = TARGETS["dcep.control_messages.parse_message_untrusted"]
-    kept = corpus.load("dcep.control_messages.parse_message_untrusted")
+    target = TARGETS["signaling.room_messages.parse_client_message_untrusted"]
+    kept = corpus.load("signaling.room_messages.parse_client_message_untrusted")
     again = corpus.needed(target, [*kept, *(data + b"\0" for data in kept if len(data) > 30)])
     assert again == kept
 

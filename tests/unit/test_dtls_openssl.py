@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from OpenSSL import SSL
 
-from datachan.dtls import openssl
 from datachan.dtls.openssl import is_direct, seal, unseal
 from tests.bench.bench_dtls import bare_connections
 
@@ -13,13 +14,25 @@ MESSAGES = [b"a", bytes(1172), b"\xff" * 16384]
 OVERHEAD = 64
 
 
+class PublicNames:
+    """A connection of which only the public names exist, as with a pyOpenSSL of other private names."""
+
+    def __init__(self, connection: SSL.Connection) -> None:
+        self.connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.connection, name)
+
+
 @pytest.fixture(params=["direct", "public"])
-def connections(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> tuple[SSL.Connection, SSL.Connection]:
-    if request.param == "public":
-        monkeypatch.setattr(openssl, "_NAMES", ("_no_such_name",))
+def connections(request: pytest.FixtureRequest) -> tuple[Any, Any]:
+    client: Any
+    server: Any
     client, server = bare_connections()
+    if request.param == "public":
+        client, server = PublicNames(client), PublicNames(server)
     assert is_direct(client) is (request.param == "direct")  # with the pyOpenSSL that is installed
     return client, server
 
