@@ -16,6 +16,8 @@ from datachan.cli_transfer import add_receive, add_send, configuration_of, port_
 
 if TYPE_CHECKING:
     from datachan.ice.turn_connection import HttpProxy
+    from datachan.monitoring import ListenAddress
+    from datachan.serve import ServeOptions
     from datachan.signaling import IceServerOption
     from datachan.signaling.client_address import Network
     from datachan.signaling.turn_credentials import TurnSecret
@@ -129,8 +131,8 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--room-capacity", type=_positive, default=8, metavar="N", help="members of one room (default: %(default)s)"
     )
-    _add_udp(parser)
     _add_operation(parser)
+    _add_observation(parser)
     parser.set_defaults(run=run_serve, parser=parser)
 
 
@@ -155,6 +157,8 @@ def _add_udp(parser: argparse.ArgumentParser) -> None:
 
 def _add_operation(parser: argparse.ArgumentParser) -> None:
     from pathlib import Path
+
+    _add_udp(parser)
 
     parser.add_argument(
         "--config",
@@ -183,10 +187,20 @@ def _add_operation(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="time that SIGTERM lets calls go on while new ones are refused (default: 0)",
     )
+    parser.add_argument("--no-echo", action="store_true", help="do not offer the echo peer")
+
+
+def _add_observation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--metrics",
+        type=_listen_address,
+        metavar="[HOST:]PORT",
+        help="show figures for Prometheus at http://HOST:PORT/metrics; HOST is 127.0.0.1 by default, so that only this "
+        "machine reads them (default: not shown)",
+    )
     parser.add_argument(
         "--log-format", choices=("text", "json"), default="text", help="form of log records (default: %(default)s)"
     )
-    parser.add_argument("--no-echo", action="store_true", help="do not offer the echo peer")
     parser.add_argument("-v", "--verbose", action="store_true", help="log calls and transfers")
 
 
@@ -422,19 +436,39 @@ def run_serve(namespace: argparse.Namespace) -> int:
     """Run the server until it is stopped."""
     import asyncio
 
-    from datachan.serve import ServeError, ServeOptions, serve
-    from datachan.signaling import ServerOptions
-    from datachan.signaling.origins import is_loopback
+    from datachan.serve import ServeError, serve
 
     _configure_logging(namespace)
     if (namespace.tls_cert is None) != (namespace.tls_key is None):
         namespace.parser.error("--tls-cert and --tls-key belong together")
-    options = ServeOptions(
+    options = _serve_options(namespace)
+    try:
+        asyncio.run(
+            serve(
+                options,
+                lambda address: _announce(address, options.host),
+                announce_metrics=lambda url: print(f"figures for Prometheus: {url}"),
+            )
+        )
+    except ServeError as error:
+        return _cannot(error)
+    except KeyboardInterrupt:
+        pass
+    return EXIT_OK
+
+
+def _serve_options(namespace: argparse.Namespace) -> ServeOptions:
+    from datachan.serve import ServeOptions
+    from datachan.signaling import ServerOptions
+    from datachan.signaling.origins import is_loopback
+
+    return ServeOptions(
         host=namespace.host,
         port=namespace.port,
         echo=not namespace.no_echo,
         udp_port=namespace.udp_port,
         announced_addresses=tuple(namespace.announce),
+        metrics=namespace.metrics,
         drain=namespace.drain,
         tls=None if namespace.tls_cert is None else (namespace.tls_cert, namespace.tls_key),
         server=ServerOptions(
@@ -448,13 +482,6 @@ def run_serve(namespace: argparse.Namespace) -> int:
             room_capacity=namespace.room_capacity,
         ),
     )
-    try:
-        asyncio.run(serve(options, lambda address: _announce(address, options.host)))
-    except ServeError as error:
-        return _cannot(error)
-    except KeyboardInterrupt:
-        pass
-    return EXIT_OK
 
 
 def _configure_logging(namespace: argparse.Namespace) -> None:
@@ -545,6 +572,15 @@ def _network(text: str) -> Network:
         return ipaddress.ip_network(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not an address or a network such as 10.0.0.0/8") from None
+
+
+def _listen_address(text: str) -> ListenAddress:
+    from datachan.monitoring import ListenAddress
+
+    try:
+        return ListenAddress.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _announced(text: str) -> str:

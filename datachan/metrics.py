@@ -82,8 +82,9 @@ class _Metric:
 class Counter(_Metric):
     """A number that only grows; `Metrics.counter` makes it."""
 
-    def __init__(self, name: str, help_: str, labels: Sequence[str]) -> None:
+    def __init__(self, name: str, help_: str, labels: Sequence[str], read: Callable[[], float] | None) -> None:
         super().__init__(name, help_, labels)
+        self._read = read
         self._values: dict[tuple[str, ...], float] = {} if labels else {(): 0.0}
 
     def add(self, *labels: str, amount: float = 1) -> None:
@@ -93,7 +94,10 @@ class Counter(_Metric):
 
     def family(self) -> Family:
         """Return the present values."""
-        return Family(self.name, "counter", self.help, self.labels, dict(self._values))
+        values: dict[tuple[str, ...], float | Distribution] = {**self._values}
+        if self._read is not None:
+            values[()] = self._read()
+        return Family(self.name, "counter", self.help, self.labels, values)
 
 
 class Gauge(_Metric):
@@ -159,17 +163,20 @@ class Metrics:
         self._metrics: dict[str, Counter | Gauge | Histogram] = {}
         self._sources: list[Source] = []
 
-    def counter(self, name: str, help_: str, labels: Sequence[str] = ()) -> Counter:
+    def counter(
+        self, name: str, help_: str, labels: Sequence[str] = (), *, read: Callable[[], float] | None = None
+    ) -> Counter:
         """Return a new counter.
 
         Args:
             name: The name, which ends with `_total`.
             help_: What is counted, in a sentence.
             labels: The names of the labels. Their values come from a fixed set, never from a peer.
+            read: Returns the number each time it is asked for, for a counter without labels; None to `add` to it.
         """
         if not name.endswith("_total"):
             raise ValueError(f"the name of a counter ends with _total, and {name} does not")
-        return self._add(Counter(name, help_, labels))
+        return self._add(Counter(name, help_, labels, read))
 
     def gauge(
         self, name: str, help_: str, labels: Sequence[str] = (), *, read: Callable[[], float] | None = None
@@ -207,8 +214,9 @@ class Metrics:
 
     async def families(self) -> list[Family]:
         """Return all figures of this moment."""
-        found = [metric.family() for metric in self._metrics.values()]
-        return merged([found, *[await source() for source in tuple(self._sources)]])
+        # Sources first: some of them add to counters when they are asked.
+        found = [await source() for source in tuple(self._sources)]
+        return merged([[metric.family() for metric in self._metrics.values()], *found])
 
     def _add(self, metric: _M) -> _M:
         if metric.name in self._metrics:

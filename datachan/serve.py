@@ -8,11 +8,10 @@ import errno
 import ipaddress
 import logging
 import shutil
-import signal
 import ssl
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -23,12 +22,23 @@ from aiohttp.http import HttpProcessingError
 
 from datachan.ice.interfaces import host_addresses
 from datachan.log_rate import get_limited_logger
+from datachan.metrics import Metrics
+from datachan.monitoring import (
+    ConnectionMetrics,
+    ListenAddress,
+    LoopLag,
+    MetricsListener,
+    MetricsUnavailable,
+    add_server_figures,
+    process_figures,
+)
 from datachan.peer import RTCConfiguration, RTCDataChannel, RTCIceServer, UdpMux
 from datachan.signaling import EchoPeer, EchoSession, ServerOptions, SignalingServer
 from datachan.signaling.assets import page_folder
 from datachan.signaling.client_address import belongs_to
 from datachan.signaling.door import ACCEPT_BACKLOG, Door, DoorOptions
 from datachan.signaling.origins import is_loopback
+from datachan.stop_signals import StopSignals
 from datachan.transfer import (
     CHANNEL_LABEL,
     FileOffer,
@@ -159,6 +169,7 @@ class ServeOptions:
         udp_port: The one UDP port that all calls of the echo peer share; 0 for any free port. None gives each call
             ports of its own.
         announced_addresses: The addresses that callers reach, if they are not those of this machine.
+        metrics: Where to show the figures of the server to Prometheus; None shows them nowhere.
         drain: Seconds that SIGTERM lets calls of the echo peer go on, while new ones are refused.
         tls: The files of the certificate chain and its key, in PEM; None for http.
         server: The options of the signaling server.
@@ -170,19 +181,26 @@ class ServeOptions:
     echo: bool = True
     udp_port: int | None = None
     announced_addresses: tuple[str, ...] = ()
+    metrics: ListenAddress | None = None
     drain: float = 0.0
     tls: tuple[Path, Path] | None = None
     server: ServerOptions = field(default_factory=ServerOptions)
     door: DoorOptions = field(default_factory=DoorOptions)
 
 
-async def serve(options: ServeOptions, announce: Callable[[str], None], stop: asyncio.Event | None = None) -> None:
+async def serve(
+    options: ServeOptions,
+    announce: Callable[[str], None],
+    stop: asyncio.Event | None = None,
+    announce_metrics: Callable[[str], None] = lambda url: None,
+) -> None:
     """Run the server until `stop` is set or SIGINT or SIGTERM arrives.
 
     Args:
         options: The options of the command line.
         announce: Called with the address of the page once it can be opened.
         stop: Ends the server when it is set. If it is given, signals are not handled.
+        announce_metrics: Called before with the address of the figures, if they are shown.
 
     Raises:
         ServeError: The server cannot start.
@@ -193,7 +211,9 @@ async def serve(options: ServeOptions, announce: Callable[[str], None], stop: as
         tempfile.TemporaryDirectory(prefix="datachan-", ignore_cleanup_errors=True) as folder,
         _udp_port(options) as mux,
     ):
-        signaling = _signaling(options, Path(folder), door, mux)
+        metrics = Metrics()
+        add_server_figures(metrics, door, mux)
+        signaling = _signaling(options, Path(folder), door, mux, metrics)
         app = signaling.create_app()
         runner = web.AppRunner(
             app,
@@ -207,25 +227,70 @@ async def serve(options: ServeOptions, announce: Callable[[str], None], stop: as
         try:
             await runner.setup()
             listener = await _listen(runner, door, options)
-            terminate = asyncio.Event()
-            if stop is None:
-                stop = _stop_on_signals(terminate)
-            announce(_address(options.host, listener.sockets[0].getsockname()[1], is_https=options.tls is not None))
-            await stop.wait()
-            if terminate.is_set():
-                await _drain(signaling, options.drain)
+            address = _address(options.host, listener.sockets[0].getsockname()[1], is_https=options.tls is not None)
+            async with _shown(metrics, options.metrics, announce_metrics):
+                await _until_stopped(signaling, options.drain, lambda: announce(address), stop)
         finally:
             if listener is not None:
                 listener.close()
             await runner.cleanup()
 
 
-async def _drain(signaling: SignalingServer, seconds: float) -> None:
-    """Refuse what is new, and wait until the calls in progress have ended or the time is over."""
+@contextlib.asynccontextmanager
+async def _shown(
+    metrics: Metrics, address: ListenAddress | None, announce: Callable[[str], None]
+) -> AsyncIterator[None]:
+    """Measure the event loop, and show the figures at an address."""
+    lag = LoopLag(metrics)
+    listener = None if address is None else MetricsListener(address, metrics.families)
+    try:
+        if listener is not None and address is not None:
+            metrics.add_source(process_figures)
+            await _open_metrics(listener, address)
+            announce(listener.url)
+        yield
+    finally:
+        lag.stop()
+        if listener is not None:
+            await listener.close()
+
+
+async def _open_metrics(listener: MetricsListener, address: ListenAddress) -> None:
+    try:
+        await listener.open()
+    except MetricsUnavailable as error:
+        raise ServeError(str(error)) from None
+    except OSError as error:
+        raise ServeError(
+            f"The figures cannot be shown on {address.host}, port {address.port}: {error.strerror or error}. "
+            "Choose another address with --metrics."
+        ) from error
+
+
+async def _until_stopped(
+    signaling: SignalingServer, drain: float, ready: Callable[[], None], stop: asyncio.Event | None
+) -> None:
+    """Wait until the server is asked to end; SIGTERM lets calls end for `drain` seconds."""
+    if stop is not None:
+        ready()
+        await stop.wait()
+        return
+    with StopSignals() as signals:
+        ready()
+        await signals.stopped.wait()
+        if signals.terminated:
+            await _drain(signaling, drain, signals.hurried)
+
+
+async def _drain(signaling: SignalingServer, seconds: float, hurried: asyncio.Event) -> None:
+    """Refuse what is new, and wait until the calls in progress have ended, the time is over or another signal comes."""
     signaling.drain()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await signaling.calls_ended()
+    waiting = [asyncio.ensure_future(one) for one in (signaling.calls_ended(), hurried.wait())]
+    try:
+        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
 
 
 @contextlib.contextmanager
@@ -248,7 +313,9 @@ def _udp_port(options: ServeOptions) -> Iterator[UdpMux | None]:
         mux.close()
 
 
-def _signaling(options: ServeOptions, folder: Path, door: Door, mux: UdpMux | None) -> SignalingServer:
+def _signaling(
+    options: ServeOptions, folder: Path, door: Door, mux: UdpMux | None, metrics: Metrics
+) -> SignalingServer:
     try:
         page = page_folder()
     except FileNotFoundError as error:
@@ -258,9 +325,12 @@ def _signaling(options: ServeOptions, folder: Path, door: Door, mux: UdpMux | No
         servers = [RTCIceServer(s.url, s.username, s.credential) for s in options.server.ice_servers]
         configuration = RTCConfiguration(iceServers=servers, udpMux=mux, announcedAddresses=options.announced_addresses)
         echo = EchoPeer(
-            configuration, {CHANNEL_LABEL: FileShelf(folder)}, ice_servers=lambda: _turn_servers(options.server)
+            configuration,
+            {CHANNEL_LABEL: FileShelf(folder)},
+            ice_servers=lambda: _turn_servers(options.server),
+            watch=ConnectionMetrics(metrics, time.monotonic).watch,
         )
-    return SignalingServer(options.server, echo=echo, page=page, door=door)
+    return SignalingServer(options.server, echo=echo, page=page, door=door, metrics=metrics)
 
 
 def _turn_servers(options: ServerOptions) -> list[RTCIceServer]:
@@ -327,21 +397,6 @@ def _why_not(error: OSError, options: ServeOptions) -> str:
         return f"{options.host} is not an address of this machine. Choose another one with --host."
 
     return f"Cannot listen on {options.host}, port {options.port}: {error.strerror or error}."
-
-
-def _stop_on_signals(terminate: asyncio.Event) -> asyncio.Event:
-    """Return an event that SIGINT and SIGTERM set; SIGTERM sets `terminate`, too."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def end() -> None:
-        terminate.set()
-        stop.set()
-
-    with contextlib.suppress(NotImplementedError):  # Windows: Ctrl+C raises KeyboardInterrupt instead
-        loop.add_signal_handler(signal.SIGINT, stop.set)
-        loop.add_signal_handler(signal.SIGTERM, end)
-    return stop
 
 
 def _address(host: str, port: int, *, is_https: bool) -> str:

@@ -635,10 +635,18 @@ class IceTransport:
         pair = self._agent.selected
         return None if pair is None else selected_pair(pair)
 
+    def discarded(self) -> tuple[int, int]:
+        """Return the datagrams that could not be sent, and those received that were ignored, as in `stats`."""
+        refused = sum(link.discarded for link in self._all_links())
+        return self._traffic.discarded_on_send + refused, self._traffic.discarded_on_receive
+
+    def _all_links(self) -> list[DatagramLink]:
+        return [*self._runner.links.values(), *self._closed_links]
+
     def stats(self) -> IceStats:
         """Return a snapshot of the statistics."""
         selected = self._agent.selected
-        links = [*self._runner.links.values(), *self._closed_links]
+        links = self._all_links()
         refused = sum(link.discarded for link in links)
         refused_bytes = sum(link.discarded_bytes for link in links)
         return IceStats(

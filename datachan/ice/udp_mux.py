@@ -96,6 +96,11 @@ class UdpMux:
         return max((len(one.by_fragment) for one in self._ports), default=0)
 
     @property
+    def dropped(self) -> int:
+        """The number of datagrams that belong to no connection, since the port was opened."""
+        return sum(one.dropped for one in self._ports)
+
+    @property
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._closed

@@ -19,6 +19,7 @@
     peer_transport.py            the transport: ICE, DTLS, SCTP and data channels
     transport_views.py           RTCSctpTransport, RTCDtlsTransport, RTCIceTransport
     stats_report.py              getStats
+    connection_summary.py        a few figures that cost little
     connection_attributes.py     the readable attributes of RTCPeerConnection
     peer_connection.py           RTCPeerConnection
 
@@ -36,6 +37,7 @@ from .configuration import (
     RTCIceServer,
     RTCIceTransportPolicy,
 )
+from .connection_summary import ConnectionSummary
 from .errors import (
     ArgumentError,
     InternalError,
@@ -64,6 +66,7 @@ from .transport_views import (
 
 __all__ = [
     "ArgumentError",
+    "ConnectionSummary",
     "InternalError",
     "InvalidAccessError",
     "InvalidModificationError",

@@ -36,6 +36,9 @@ class ChannelRegistry:
 
     Args:
         on_announced: a callback for each channel that the peer opens.
+
+    Attributes:
+        past: what closed channels have counted: messages and bytes sent, messages and bytes received.
     """
 
     def __init__(self, on_announced: Callable[[RTCDataChannel], None]) -> None:
@@ -46,6 +49,7 @@ class ChannelRegistry:
         self.refused = 0
         self.opened = 0
         self.closed = 0
+        self.past = (0, 0, 0, 0)
         self._on_announced = on_announced
         self._rtc_channels: dict[Channel, ManagedDataChannel] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -191,6 +195,13 @@ class ChannelRegistry:
             # webrtc-stats: "dataChannelsClosed" counts channels that have left the "open" state.
             self.closed += rtc_channel.was_open
             rtc_channel.set_closed()
+            messages_sent, bytes_sent, messages_received, bytes_received = self.past
+            self.past = (
+                messages_sent + rtc_channel.messages_sent,
+                bytes_sent + rtc_channel.bytes_sent,
+                messages_received + rtc_channel.messages_received,
+                bytes_received + rtc_channel.bytes_received,
+            )
             if rtc_channel.held_window.size and not self._ended:
                 self._leftovers.append((ref(rtc_channel), rtc_channel.held_window))
                 self._watch_leftovers()

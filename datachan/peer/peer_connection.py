@@ -20,6 +20,7 @@ from .candidate_events import CandidateEvents
 from .channel_options import channel_options
 from .configuration import RTCConfiguration, changed_configuration, check_configuration, copied_configuration
 from .connection_attributes import ConnectionAttributes
+from .connection_summary import ConnectionSummary, summarize
 from .errors import InvalidStateError, OperationError
 from .event_target import EventHandler
 from .ice_error_event import RTCPeerConnectionIceErrorEvent
@@ -247,6 +248,10 @@ class RTCPeerConnection(ConnectionAttributes):
     async def getStats(self) -> RTCStatsReport:
         """Return a snapshot of W3C's statistics: a dictionary from id to an object with `type` and W3C's members."""
         return collect_stats(self._certificate, self._channels, self._transport, self._channels.sctp)
+
+    def summary(self) -> ConnectionSummary:
+        """Return a few figures, for programs that watch thousands of connections."""
+        return summarize(self._channels, self._transport)
 
     def getTransceivers(self) -> list[object]:
         """Return an empty list, because there are no media."""

@@ -176,6 +176,19 @@ class Association:
         """Return the counters and the state of the association and its paths."""
         return collect_stats(self._core)
 
+    def losses(self) -> tuple[int, int, int]:
+        """Return retransmitted DATA chunks, and messages abandoned by lifetime and by the limit of retransmissions.
+
+        They are part of `stats`, which costs much more when thousands of associations are asked.
+        """
+        core = self._core
+        abandoned = core.abandoned.total()
+        return (
+            0 if core.tcb is None else core.tcb.sender.retransmissions,
+            abandoned.lifetime_unsent + abandoned.lifetime_sent,
+            abandoned.retransmissions_unsent + abandoned.retransmissions_sent,
+        )
+
     def check_invariants(self) -> None:
         """Raise AssertionError if the counters of the sender or the receiver are inconsistent; for tests."""
         self._core.queue.check_invariants()

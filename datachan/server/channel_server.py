@@ -13,12 +13,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from datachan.log_rate import get_limited_logger
+from datachan.metrics import Counter as MetricCounter
+from datachan.metrics import Metrics
+from datachan.monitoring import ConnectionMetrics
 from datachan.peer import InvalidStateError, RTCCertificate, RTCConfiguration
 from datachan.server.connection import Connection
 from datachan.server.exchange import (
@@ -32,6 +36,7 @@ from datachan.server.exchange import (
 from datachan.server.ice_fragment import CONTENT_TYPE as FRAGMENT
 from datachan.server.options import ChannelServerOptions
 from datachan.server.session import Session
+from datachan.server.shares import Shares
 from datachan.signaling.client_address import share_key
 from datachan.signaling.limits import KeyedLimiter
 from datachan.signaling.origins import host_is_allowed, is_loopback, origin_is_allowed, wrong_host
@@ -80,9 +85,11 @@ class ChannelServer:
         options: The options and bounds.
         authenticate: Called with each request; returns the user, or None to refuse it. It may be a coroutine function.
         configuration: For every peer connection, such as STUN and TURN servers. One certificate serves all of them.
+        metrics: Where the server registers its figures; None for a registry of its own.
 
     Attributes:
         counts: What has happened since the server was created.
+        metrics: The figures of the server. An application may add its own.
     """
 
     def __init__(
@@ -92,6 +99,7 @@ class ChannelServer:
         options: ChannelServerOptions | None = None,
         authenticate: Authenticate | None = None,
         configuration: RTCConfiguration | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self.options = options or ChannelServerOptions()
         self.counts = ServerCounts()
@@ -102,10 +110,25 @@ class ChannelServer:
             configuration = replace(configuration, certificates=[RTCCertificate.generateCertificate()])
         self._configuration = configuration
         self._sessions: dict[str, Session] = {}
+        self._shares = Shares()
         self._watchers: dict[str, asyncio.Task[None]] = {}
         self._offers = KeyedLimiter(self.options.offers_per_second, self.options.offer_burst)
         self._draining = False
         self._closed = False
+        self.metrics = metrics or Metrics()
+        self._connection_metrics = ConnectionMetrics(self.metrics, time.monotonic)
+        self._refused = self._register(self.metrics)
+
+    def _register(self, metrics: Metrics) -> MetricCounter:
+        """Register the figures of the server, and return the counter of refused requests."""
+        counts = self.counts
+        metrics.counter("datachan_offers_total", "Offers that were answered.", read=lambda: counts.offers)
+        metrics.counter("datachan_ice_restarts_total", "ICE restarts of clients.", read=lambda: counts.restarts)
+        metrics.counter(
+            "datachan_handler_errors_total", "Handlers that raised an exception.", read=lambda: counts.handler_errors
+        )
+        metrics.gauge("datachan_draining", "1 while the server shuts down.", read=lambda: self._draining)
+        return metrics.counter("datachan_refused_requests_total", "Requests that were refused.", ("reason",))
 
     @property
     def connections(self) -> tuple[Connection, ...]:
@@ -121,6 +144,11 @@ class ChannelServer:
     def ready(self) -> bool:
         """Whether the server accepts another connection."""
         return not self._draining and len(self._sessions) < self.options.max_connections
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server is shutting down."""
+        return self._draining
 
     async def drain(self, grace: float = 0.0) -> None:
         """Refuse new connections, tell the handlers, and wait until they have finished.
@@ -163,6 +191,7 @@ class ChannelServer:
             response = await self._dispatch(request, read_body)
         except Refusal as refusal:
             self.counts.refused += 1
+            self._refused.add(refusal.code)
             response = refusal.response()
         headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **response.headers}
         if allowed and "origin" in request.headers:
@@ -204,7 +233,7 @@ class ChannelServer:
         try:
             answer = await session.answer(offer)
         except BaseException:
-            self._sessions.pop(session.id, None)
+            self._forget(session)
             await session.pc.close()
             raise
         self.counts.offers += 1
@@ -272,22 +301,26 @@ class ChannelServer:
         Raises:
             Refusal: The server, the address or the user has as many connections as it may.
         """
-        options, key = self.options, _key(request.remote)
-        own = [session for session in self._sessions.values() if key and session.key == key]
-        connecting = [session for session in own if not session.connected]
-        if len(connecting) >= options.max_connecting_per_address:
-            connecting[0].connection.close()
+        options, key, shares = self.options, _key(request.remote), self._shares
+        oldest = shares.oldest_connecting(key)
+        if oldest is not None and shares.connecting(key) >= options.max_connecting_per_address:
+            shares.settle(oldest)
+            oldest.connection.close()
         if self._draining or len(self._sessions) >= options.max_connections:
             raise Refusal(503, "busy", "The server has as many connections as it can hold.", _RETRY_AFTER)
-        if len(own) >= options.max_connections_per_address:
-            raise Refusal(429, "busy", "Your address has as many connections as it may.", _RETRY_AFTER)
-        if user is not None:
-            users = sum(session.user == user for session in self._sessions.values())
-            if users >= options.max_connections_per_user:
-                raise Refusal(429, "busy", "You have as many connections as you may.", _RETRY_AFTER)
+        if shares.of_address(key) >= options.max_connections_per_address:
+            raise Refusal(429, "busy-address", "Your address has as many connections as it may.", _RETRY_AFTER)
+        if user is not None and shares.of_user(user) >= options.max_connections_per_user:
+            raise Refusal(429, "busy-user", "You have as many connections as you may.", _RETRY_AFTER)
         session = Session(request, user, self._configuration, options, key)
+        self._connection_metrics.watch(session.pc)
         self._sessions[session.id] = session
+        shares.add(session)
         return session
+
+    def _forget(self, session: Session) -> None:
+        if self._sessions.pop(session.id, None) is not None:
+            self._shares.remove(session)
 
     # -- connections ---------------------------------------------------------------------------------------------------
 
@@ -296,6 +329,7 @@ class ChannelServer:
         try:
             if await self._established(session):
                 session.connected = True
+                self._shares.settle(session)
                 self.counts.connected += 1
                 await self._serve(session)
             else:
@@ -305,7 +339,7 @@ class ChannelServer:
             try:
                 await session.pc.close()
             finally:
-                self._sessions.pop(session.id, None)
+                self._forget(session)
                 self._watchers.pop(session.id, None)
 
     async def _established(self, session: Session) -> bool:

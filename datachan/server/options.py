@@ -19,7 +19,8 @@ class ChannelServerOptions:
         trusted_proxies: Networks of the proxies whose `X-Forwarded-For` names the client.
         max_connections: Connections at the same time.
         max_connections_per_address: Connections of one address (IPv6: of one /64). Loopback addresses have no share.
-        max_connections_per_user: Connections of one user, as the authentication hook returns it.
+        max_connections_per_user: Connections of one user, as the authentication hook returns it. Users that are equal
+            are the same; counting is fastest if they can be hashed.
         max_connecting_per_address: Connections of one address that are not established yet. One more ends the oldest.
             Loopback addresses have no share.
         offer_burst: Offers that one address may make at once. Loopback addresses have no limit.

@@ -12,6 +12,7 @@ from typing import Final, Self
 
 from aiohttp import web
 
+from datachan.monitoring import ListenAddress, LoopLag, MetricsListener, add_server_figures, process_figures
 from datachan.peer import RTCConfiguration, UdpMux
 from datachan.server.aiohttp_mount import mount
 from datachan.server.channel_server import Authenticate, ChannelServer, Handler
@@ -20,6 +21,7 @@ from datachan.signaling.assets import page_folder
 from datachan.signaling.client_address import belongs_to
 from datachan.signaling.door import ACCEPT_BACKLOG, Door, DoorOptions
 from datachan.signaling.origins import is_loopback
+from datachan.stop_signals import StopSignals
 
 CLIENT_FILES: Final = ("datachan.js", "patterns.js")
 _LINGERING_TIME: Final = 2.0
@@ -36,7 +38,8 @@ class serve:  # noqa: N801 - a function for its users, like websockets.serve
         async with serve(handler, "127.0.0.1", 8080) as server:
             await server.wait()
 
-    It also serves the client for browsers as `/datachan.js` and `/patterns.js`.
+    It also serves the client for browsers as `/datachan.js` and `/patterns.js`, `/healthz`, which answers while the
+    event loop runs, and `/readyz`, which answers 503 while the server drains.
 
     Args:
         handler: A coroutine function that is called with each `Connection` once it is established.
@@ -52,9 +55,15 @@ class serve:  # noqa: N801 - a function for its users, like websockets.serve
         configuration: For every peer connection.
         ssl: The TLS context of the signaling; None for http, which only suits this machine or a proxy in front.
         grace: Seconds that `async with` waits at its end for handlers to finish.
+        metrics: Where to show the figures of the server to Prometheus: "9464" or "127.0.0.1:9464" for this machine
+            only, "10.0.0.7:9464" for a network. None shows them nowhere. It needs the extra `metrics`.
 
     Attributes:
         channels: The `ChannelServer`, with its connections and counts.
+        metrics: The figures. An application may add its own.
+
+    Raises:
+        ValueError: `metrics` is not an address.
     """
 
     def __init__(
@@ -72,6 +81,7 @@ class serve:  # noqa: N801 - a function for its users, like websockets.serve
         configuration: RTCConfiguration | None = None,
         ssl: SSLContext | None = None,
         grace: float = 0.0,
+        metrics: str | None = None,
     ) -> None:
         self._mux = None if udp_port is None else UdpMux(udp_port)
         if self._mux is not None:
@@ -79,9 +89,15 @@ class serve:  # noqa: N801 - a function for its users, like websockets.serve
         # A server for this machine only must not be reached by foreign names that resolve to it.
         options = replace(options or ChannelServerOptions(), loopback_only=is_loopback(host))
         self.channels = ChannelServer(handler, options=options, authenticate=authenticate, configuration=configuration)
+        self.metrics = self.channels.metrics
+        self._metrics_listener = (
+            None if metrics is None else MetricsListener(ListenAddress.parse(metrics), self.metrics.families)
+        )
+        self._lag: LoopLag | None = None
         self._host, self._port, self._path, self._ssl, self._grace = host, port, path, ssl, grace
         proxies = self.channels.options.trusted_proxies
         self._door = Door(door or DoorOptions(), lambda address: is_loopback(address) or belongs_to(address, proxies))
+        add_server_figures(self.metrics, self._door, self._mux)
         self._app = app if app is not None else web.Application()
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
@@ -95,8 +111,9 @@ class serve:  # noqa: N801 - a function for its users, like websockets.serve
         if self._mux is not None:
             self._mux.open()
         # The first middleware is the outermost one.
-        self._app.middlewares.insert(0, _watched_by(self._door))
+        self._app.middlewares.insert(0, self._door.middleware)
         mount(self._app, self._path, self.channels)
+        self._add_health()
         for name in CLIENT_FILES:
             self._app.router.add_get(f"/{name}", _sender_of(page_folder() / "datachan" / name))
         runner = self._runner = web.AppRunner(
@@ -118,12 +135,17 @@ class serve:  # noqa: N801 - a function for its users, like websockets.serve
                 backlog=ACCEPT_BACKLOG,
                 reuse_address=True,
             )
+            await self._open_metrics()
         except BaseException:
-            await runner.cleanup()
-            if self._mux is not None:
-                self._mux.close()
+            await self._release()
             raise
         return self
+
+    async def _open_metrics(self) -> None:
+        self._lag = LoopLag(self.metrics)
+        if self._metrics_listener is not None:
+            self.metrics.add_source(process_figures)
+            await self._metrics_listener.open()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -148,9 +170,27 @@ class serve:  # noqa: N801 - a function for its users, like websockets.serve
         name = f"[{host}]" if ":" in host else host
         return f"{'https' if self._ssl else 'http'}://{name}:{self.port}{self._path}"
 
+    @property
+    def metrics_url(self) -> str | None:
+        """The address of the figures; None if they are not shown."""
+        return None if self._metrics_listener is None else self._metrics_listener.url
+
     async def wait(self) -> None:
         """Wait until the server is closed."""
         await self._listening().wait_closed()
+
+    async def until_stopped(self) -> None:
+        """Wait until the program is asked to end, by SIGTERM or Ctrl+C, or the server is closed.
+
+        Leaving the `async with` block then drains the server. A second signal ends the program at once.
+        """
+        with StopSignals() as signals:
+            waiting = [asyncio.ensure_future(one) for one in (signals.stopped.wait(), self.wait())]
+            try:
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in waiting:
+                    task.cancel()
 
     async def close(self, grace: float = 0.0) -> None:
         """Stop: refuse new connections, wait up to `grace` seconds for handlers, end all connections.
@@ -161,32 +201,46 @@ class serve:  # noqa: N801 - a function for its users, like websockets.serve
         if self._listener is not None:
             self._listener.close()
         await self.channels.close()
+        await self._release()
+
+    async def _release(self) -> None:
+        """Close all ports, and stop to measure."""
+        if self._listener is not None:
+            self._listener.close()
         if self._runner is not None:
             await self._runner.cleanup()
         if self._mux is not None:
             self._mux.close()
+        if self._lag is not None:
+            self._lag.stop()
+        if self._metrics_listener is not None:
+            await self._metrics_listener.close()
+
+    def _add_health(self) -> None:
+        """Add the paths that process managers ask, unless the application has its own."""
+        taken = {resource.canonical for resource in self._app.router.resources()}
+        for path, respond in (("/healthz", self._serve_health), ("/readyz", self._serve_readiness)):
+            if path not in taken:
+                self._app.router.add_get(path, respond)
+
+    async def _serve_health(self, _: web.Request) -> web.Response:
+        """Tell that the event loop runs: nothing about the connections, because everybody may ask."""
+        return web.json_response({"status": "ok"}, headers={"Cache-Control": "no-store"})
+
+    async def _serve_readiness(self, _: web.Request) -> web.Response:
+        """Tell whether the server shuts down, for what distributes clients over several servers."""
+        # A full server stays ready: the requests of its clients, such as ICE restarts, must still reach it.
+        draining = self.channels.draining
+        return web.json_response(
+            {"status": "draining" if draining else "ok"},
+            status=503 if draining else 200,
+            headers={"Cache-Control": "no-store"},
+        )
 
     def _listening(self) -> asyncio.Server:
         if self._listener is None:
             raise RuntimeError("the server is not listening: use `async with`")
         return self._listener
-
-
-def _watched_by(door: Door) -> Callable[..., Awaitable[web.StreamResponse]]:
-    """Return a middleware that tells the door when a request begins and ends."""
-
-    @web.middleware
-    async def watch(
-        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        transport = request.transport
-        door.request_started(transport)
-        try:
-            return await handler(request)
-        finally:
-            door.request_finished(transport)
-
-    return watch
 
 
 def _sender_of(file: Path) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

@@ -10,14 +10,18 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
+
+from aiohttp import web
 
 from datachan.signaling.client_address import share_key
 
 if sys.platform != "win32":
     import resource
+
+Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 ACCEPT_BACKLOG: Final = 128
 """Connections that the event loop accepts at once, before the door sees the first of them."""
@@ -48,12 +52,16 @@ class Door:
     Args:
         options: The bounds.
         is_exempt: Returns whether an address is exempt from the share of one address, as a trusted proxy is.
+
+    Attributes:
+        refused: Connections for which there was no room, since the door was made.
     """
 
     def __init__(self, options: DoorOptions, is_exempt: Callable[[str], bool] = lambda address: False) -> None:
         self._options = options
         self._is_exempt = is_exempt
         self._capacity = min(options.max_connections, available_descriptors())
+        self.refused = 0
         self._guests: dict[asyncio.BaseTransport, _Guest] = {}
         self._by_key: Counter[str] = Counter()
         # Connections without a request, the one that has waited longest first: a dict keeps the order of insertion.
@@ -85,16 +93,33 @@ class Door:
         if guest is not None:
             self._wait_for_request(guest)
 
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Report the beginning and the end of each request of an aiohttp application. It must be the outermost one."""
+        transport = request.transport
+        self.request_started(transport)
+        try:
+            return await handler(request)
+        finally:
+            self.request_finished(transport)
+
     def admit(self, guest: _Guest) -> bool:
         """Count a new connection and return True, or return False if there is no room for it."""
         key = guest.key
         if not self._is_exempt(guest.address) and self._by_key[key] >= self._options.max_per_address:
-            if not self._make_room(key):
-                return False
-        elif len(self._guests) >= self._capacity and not self._make_room():
+            full_for: str | None = key
+        elif len(self._guests) >= self._capacity:
+            full_for = None
+        else:
+            return self._let_in(guest)
+        if not self._make_room(full_for):
+            self.refused += 1
             return False
+        return self._let_in(guest)
+
+    def _let_in(self, guest: _Guest) -> bool:
         self._guests[guest.transport] = guest
-        self._by_key[key] += 1
+        self._by_key[guest.key] += 1
         self._wait_for_request(guest)
         return True
 

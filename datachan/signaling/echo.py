@@ -92,6 +92,7 @@ class EchoPeer:
         configuration: For every peer connection, such as STUN and TURN servers.
         services: The services, by channel label.
         options: The bounds.
+        watch: Called with the peer connection of each call, before it is negotiated.
         ice_servers: Returns further STUN and TURN servers for a call, such as those whose credentials expire.
 
     Attributes:
@@ -104,10 +105,12 @@ class EchoPeer:
         services: Mapping[str, ChannelService] | None = None,
         options: EchoOptions | None = None,
         ice_servers: Callable[[], list[RTCIceServer]] = list,
+        watch: Callable[[RTCPeerConnection], None] = lambda pc: None,
     ) -> None:
         self.options = options or EchoOptions()
         self._configuration = configuration or RTCConfiguration()
         self._ice_servers = ice_servers
+        self._watch = watch
         self._services = dict(services or {})
         self._sessions: dict[str, EchoSession] = {}
         self._giving_way: set[EchoSession] = set()  # no longer counted, but not closed yet
@@ -137,6 +140,7 @@ class EchoPeer:
         servers = [*(self._configuration.iceServers or ()), *self._ice_servers()]
         configuration = replace(self._configuration, iceServers=servers)
         session = EchoSession(secrets.token_urlsafe(16), configuration, self._services, self.options, key, self.budget)
+        self._watch(session.peer_connection)
         self._sessions[session.id] = session
         try:
             answer = await session.answer(without_unsafe_candidates(sdp, caller))
@@ -280,6 +284,11 @@ class EchoSession:
         self._watcher: asyncio.Task[None] | None = None
         self._pc.on("datachannel", self._take_channel)
         self._pc.on("connectionstatechange", self._connection_changed)
+
+    @property
+    def peer_connection(self) -> RTCPeerConnection:
+        """The peer connection of the call."""
+        return self._pc
 
     def touch(self) -> None:
         """Record activity: the call is not idle."""

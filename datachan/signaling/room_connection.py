@@ -55,6 +55,7 @@ class RoomConnection:
         clock: Returns monotonic seconds.
         budget: Counts the bytes that wait for all clients.
         owner: The key under which rooms that this client opens are counted; empty to count none.
+        refused: Called with the code of each message that is refused.
 
     Attributes:
         queued_bytes: The bytes that wait for this client.
@@ -69,8 +70,10 @@ class RoomConnection:
         clock: Callable[[], float],
         budget: OutboundBudget,
         owner: str = "",
+        refused: Callable[[str], None] = lambda code: None,
     ) -> None:
         self._owner = owner
+        self._refused = refused
         self._request = request
         self._socket = socket
         self._rooms = rooms
@@ -118,6 +121,7 @@ class RoomConnection:
                 while self._member is None:
                     await self._receive(room_name)
         except TimeoutError:
+            self._refused("join-timeout")
             self._enqueue(Error("join-timeout", "No `join` arrived in time."))
             raise _CloseWith(WSCloseCode.POLICY_VIOLATION, "no join") from None
 
@@ -132,6 +136,7 @@ class RoomConnection:
                 raise BadMessage("not-text", "A message must be a text frame.")
             self._handle(message.data, room_name)
         except BadMessage as error:
+            self._refused(error.code)
             self._enqueue(Error(error.code, error.sentence, _session_in(message.data)))
             self._count_fault(error.code)
 

@@ -25,6 +25,8 @@ from aiohttp import WSCloseCode, web
 
 import datachan
 from datachan.log_rate import get_limited_logger
+from datachan.metrics import Counter as MetricCounter
+from datachan.metrics import Metrics
 from datachan.signaling.assets import SECURITY_HEADERS, add_page
 from datachan.signaling.client_address import client_address, share_key
 from datachan.signaling.door import Door
@@ -55,6 +57,7 @@ class SignalingServer:
         page: The folder of the page, or None for a server without a page.
         door: Limits the TCP connections; the server reports to it when a request begins and ends. None for no limits.
         clock: Returns monotonic seconds.
+        metrics: Where the server registers its figures; None for a registry of its own.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class SignalingServer:
         page: Path | None = None,
         door: Door | None = None,
         clock: Callable[[], float] = time.monotonic,
+        metrics: Metrics | None = None,
     ) -> None:
         self.options = options or ServerOptions()
         self.rooms = Rooms(
@@ -84,6 +88,19 @@ class SignalingServer:
         self._offers = KeyedLimiter(self.options.offers_per_second, self.options.offer_burst)
         self._draining = False
         self._tokens = PageTokens(secrets.token_bytes(32))
+        self._refused = self._register(metrics or Metrics())
+
+    def _register(self, metrics: Metrics) -> MetricCounter:
+        """Register the figures of the server, and return the counter of refused requests."""
+        metrics.gauge("datachan_signaling_rooms", "Rooms with members.", read=lambda: self.rooms.room_count)
+        metrics.gauge("datachan_signaling_members", "Members of all rooms.", read=lambda: self.rooms.member_count)
+        metrics.gauge(
+            "datachan_signaling_queue_bytes", "Bytes that wait for slow readers.", read=lambda: self.outbound.total
+        )
+        metrics.gauge("datachan_draining", "1 while the server shuts down.", read=lambda: self._draining)
+        return metrics.counter(
+            "datachan_refused_requests_total", "Requests and messages that were refused.", ("reason",)
+        )
 
     def create_app(self) -> web.Application:
         """Return the application. It closes every WebSocket and every call when it shuts down."""
@@ -129,12 +146,12 @@ class SignalingServer:
     async def _checked(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         """Answer a request whose host and origin are allowed; turn every refusal into JSON."""
         if not _is_text(request):
-            return _refusal(400, "not-text", "The request has bytes that are not UTF-8.")
+            return self._refusal(400, "not-text", "The request has bytes that are not UTF-8.")
         if not host_is_allowed(request.host, self.options):
-            return _refusal(421, "wrong-host", wrong_host(request.host, "--allow-origin"))
+            return self._refusal(421, "wrong-host", wrong_host(request.host, "--allow-origin"))
         if not self._allows_page(request):
             origin = request.headers.get("Origin", "")[:_SHOWN_LENGTH]
-            return _refusal(
+            return self._refusal(
                 403,
                 "wrong-origin",
                 f"Pages of {origin} may not use the server. To allow them, start it with --allow-origin {origin}.",
@@ -142,11 +159,16 @@ class SignalingServer:
         try:
             return await handler(request)
         except BadMessage as error:
-            return _refusal(_STATUS.get(error.code, 400), error.code, error.sentence)
+            return self._refusal(_STATUS.get(error.code, 400), error.code, error.sentence)
         except web.HTTPException as error:
             if error.status < 400:
                 raise
-            return _refusal(error.status, "http", f"{error.reason}.", error.headers.get("Allow"))
+            return self._refusal(error.status, "http", f"{error.reason}.", error.headers.get("Allow"))
+
+    def _refusal(self, status: int, code: str, sentence: str, allow: str | None = None) -> web.Response:
+        self._refused.add(code)
+        headers = {} if allow is None else {"Allow": allow}
+        return web.json_response({"error": {"code": code, "message": sentence}}, status=status, headers=headers)
 
     def _allows_page(self, request: web.Request) -> bool:
         """Return whether a request comes from a program or an allowed page.
@@ -182,7 +204,9 @@ class SignalingServer:
         owner = self._share_of(request)
         if owner and self._connections_of[owner] >= self.options.max_connections_per_address:
             raise BadMessage("busy", "Your address has as many connections as it may. Close one of them first.")
-        connection = RoomConnection(request, socket, self.rooms, self.options, self._clock, self.outbound, owner)
+        connection = RoomConnection(
+            request, socket, self.rooms, self.options, self._clock, self.outbound, owner, self._refused.add
+        )
         self._connections.add(connection)
         self._connections_of[owner] += 1
         try:
@@ -323,8 +347,3 @@ def _is_text(request: web.Request) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _refusal(status: int, code: str, sentence: str, allow: str | None = None) -> web.Response:
-    headers = {} if allow is None else {"Allow": allow}
-    return web.json_response({"error": {"code": code, "message": sentence}}, status=status, headers=headers)

@@ -12,9 +12,11 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urljoin
 
 import aiohttp
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from datachan import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 from datachan.signaling import SignalingClient
@@ -23,7 +25,7 @@ from tests.examples.processes import run
 from tests.interop.coturn import self_signed
 from tests.missing import missing
 
-from .client import LOOPBACK, PATIENCE
+from .client import LOOPBACK, PATIENCE, connected
 
 PAGE = {"X-Datachan": "page"}
 
@@ -179,6 +181,110 @@ async def test_the_echo_peer_relays_through_the_turn_server_of_the_secret(tmp_pa
         async with run("-m", "datachan", "serve", "--port", "0", *words) as server:
             url = (await server.prints(r"(http://\S+)"))[1]
             assert "relay" in {fields[7] for fields in candidates(await call_echo(url, pc))}
+
+
+async def figures(http: aiohttp.ClientSession, url: str) -> dict[str, float]:
+    """Read the figures as Prometheus does."""
+    async with http.get(url) as response:
+        assert response.status == 200, await response.text()
+        families = text_string_to_metric_families(await response.text())
+        return {
+            " ".join((sample.name, *(f"{name}={value}" for name, value in sorted(sample.labels.items())))): sample.value
+            for family in families
+            for sample in family.samples
+        }
+
+
+async def test_shows_figures_to_this_machine_only() -> None:
+    async with (
+        run("-m", "datachan", "serve", "--host", "0.0.0.0", "--port", "0", "--metrics", "0") as server,
+        aiohttp.ClientSession() as http,
+        RTCPeerConnection(LOOPBACK) as pc,
+    ):
+        metrics = (await server.prints(r"(http://127\.0\.0\.1:\d+/metrics)"))[1]
+        url = (await server.prints(r"ready: (http://\S+)"))[1]
+        async with http.get(f"{url}metrics") as response:
+            assert response.status == 404
+        async with http.get(f"{url}api/v1/rooms/kitchen"), SignalingClient(url, "kitchen"):
+            await call_echo(url, pc)
+            found = await figures(http, metrics)
+        assert found["datachan_connections path=host state=connected"] == 1
+        assert found["datachan_messages_total direction=received"] == 1
+        assert found["datachan_handshake_seconds_count"] == 1
+        assert found["datachan_signaling_members"] == found["datachan_signaling_rooms"] == 1
+        assert found["datachan_refused_requests_total reason=not-a-websocket"] == 1
+        assert found["process_resident_memory_bytes"] > 0
+
+
+async def test_says_why_figures_cannot_be_shown() -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        port = str(sock.getsockname()[1])
+        async with run("-m", "datachan", "serve", "--port", "0", "--metrics", port) as server:
+            assert await server.ends() == 1
+            assert f"cannot be shown on 127.0.0.1, port {port}" in server.printed
+
+
+CHANNEL_SERVER = """
+import asyncio
+from datachan import RTCConfiguration
+from datachan.server import serve
+
+async def handler(connection):
+    connection.create_channel("news")
+    await connection.closed()
+
+async def main():
+    local = RTCConfiguration(hostAddresses=["127.0.0.1"])
+    async with serve(handler, port=0, grace=20, metrics="0", configuration=local) as server:
+        print(server.url, server.metrics_url, flush=True)
+        await server.until_stopped()
+    print("drained")
+
+asyncio.run(main())
+"""
+
+
+async def test_a_channel_server_tells_its_health_and_drains_on_sigterm(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(CHANNEL_SERVER)
+    async with run(tmp_path / "program.py") as server, aiohttp.ClientSession() as http:
+        url, metrics = (await server.prints(r"(http://\S+) (http://\S+)")).groups()
+        ready, healthy = urljoin(url, "/readyz"), urljoin(url, "/healthz")
+        async with connected(url) as (client, _):
+            for path in (ready, healthy):
+                async with http.get(path) as response:
+                    assert (response.status, await response.json()) == (200, {"status": "ok"})
+            found = await figures(http, metrics)
+            assert found["datachan_connections path=host state=connected"] == found["datachan_offers_total"] == 1
+            assert found["datachan_draining"] == 0
+            server.process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    async with http.get(ready) as response:
+                        if response.status == 503:
+                            break
+            async with http.get(healthy) as response:
+                assert response.status == 200
+            async with http.delete(client.session) as response:
+                assert response.status == 200
+        assert await server.ends() == 0
+        assert "drained" in server.printed
+
+
+async def test_a_second_signal_ends_a_draining_server() -> None:
+    async with run("-m", "datachan", "serve", "--port", "0", "--drain", "600") as server:
+        url = (await server.prints(r"(http://\S+)"))[1]
+        async with RTCPeerConnection(LOOPBACK) as pc, aiohttp.ClientSession() as http:
+            await call_echo(url, pc)
+            server.process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    async with http.get(f"{url}readyz") as response:
+                        if response.status == 503:
+                            break
+            server.process.send_signal(signal.SIGTERM)
+            assert await server.ends() == 0
 
 
 async def test_the_page_gets_credentials_that_expire_and_others_none(tmp_path: Path) -> None:

@@ -306,7 +306,7 @@ async def test_the_hook_names_the_user_and_refuses_strangers(authenticate) -> No
     ("options", "code"),
     [
         (ChannelServerOptions(max_connections=1), (503, "busy")),
-        (ChannelServerOptions(max_connections_per_user=1), (429, "busy")),
+        (ChannelServerOptions(max_connections_per_user=1), (429, "busy-user")),
     ],
 )
 async def test_refuses_one_connection_more(options: ChannelServerOptions, code: tuple[int, str]) -> None:
@@ -339,7 +339,7 @@ async def test_limits_offers_and_connections_of_an_address_behind_a_trusted_prox
                 statuses.append(
                     (response.status, (await response.json())["error"]["code"] if response.status > 201 else "")
                 )
-            assert statuses == [(201, ""), (429, "busy"), (429, "too-many-offers")]
+            assert statuses == [(201, ""), (429, "busy-address"), (429, "too-many-offers")]
         async with connecting(server.url) as other:
             other.headers = {"X-Forwarded-For": "192.0.2.8"}
             other.pc.createDataChannel("state")
