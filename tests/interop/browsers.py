@@ -80,11 +80,12 @@ def find(name: str) -> str | None:
 
 
 class Browser(ABC):
-    """A running browser. Commands, replies and events share one WebSocket."""
+    """A running browser. Commands, replies and events share one WebSocket. `session` is that of its processes."""
 
     def __init__(self, websocket: aiohttp.ClientWebSocketResponse) -> None:
         self._websocket = websocket
         self.version = "?"
+        self.session = 0
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._ids = itertools.count(1)
         self._pages: dict[str, Page] = {}
@@ -121,6 +122,17 @@ class Browser(ABC):
             if not page.closed:
                 await page.close()
             self._pages.pop(page.key, None)
+
+    def memory(self) -> int:
+        """Return the bytes of memory that are the browser's own, over all its processes; mapped files do not count."""
+        total = 0
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError, ValueError):
+                if os.getsid(int(folder.name)) == self.session:
+                    lines = (folder / "smaps_rollup").read_text().splitlines()
+                    sizes = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.endswith("kB")}
+                    total += 1024 * (sizes["Pss_Anon"] + sizes["Pss_Shmem"])
+        return total
 
     async def stop(self) -> None:
         """Stop listening to the browser."""
@@ -360,6 +372,7 @@ async def launch(
             suffix = "" if name == "chromium" else "/session"
             async with session.ws_connect(address + suffix, max_msg_size=0) as websocket:
                 browser = Chromium(websocket) if name == "chromium" else Firefox(websocket)
+                browser.session = process.pid
                 try:
                     await browser.start()
                     yield browser

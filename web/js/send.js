@@ -6,7 +6,6 @@ import { $, announce, clearProblem, showProblem } from "./view.js";
 
 const ADDRESS = /^#\/receive\/([^/]{1,100})$/;
 const KEPT = "receiving";
-const MEMORY_LIMIT = 256 * 1024 * 1024;
 
 let session = null;
 let view = null;
@@ -67,13 +66,14 @@ async function showCode() {
   $("t-qr").replaceChildren(qrOf(link, `QR code of the link ${link}`));
 }
 
+/** Keep the screen on while bytes move; some devices suspend the network when it goes dark. */
 async function keepAwake(moving) {
-  if (moving === (lock !== null)) return;
+  if (moving === (lock !== null && !lock.released)) return;
   const held = lock;
-  lock = moving ? { release: () => null } : null;
+  lock = moving ? { released: false, release: () => null } : null;
   try {
     if (moving) lock = await navigator.wakeLock.request("screen");
-    else await held.release();
+    else await held?.release();
   } catch {
     // the screen may go dark, and the transfer goes on
   }
@@ -83,14 +83,19 @@ async function send(find) {
   try {
     const loaded = await load();
     const sources = await find(loaded);
-    await begin(new loaded.SendSession(configure, sources, { verify: $("s-verify").checked }));
+    await begin(new loaded.SendSession(configure, sources, { verify: $("s-verify").checked, to: receivers() }));
   } catch (error) {
     showProblem(error.message);
   }
 }
 
+/** Return how many people the files are for. */
+function receivers() {
+  return Math.min(7, Math.max(1, Math.floor($("s-to").valueAsNumber) || 1)); // a room holds 8 members
+}
+
 async function receive(text) {
-  const { parseCode, PrivateStore, ReceiveSession } = await load();
+  const { keptStore, parseCode, ReceiveSession } = await load();
   try {
     const wanted = parseCode(text);
     if (wanted === code && session !== null) return;
@@ -98,9 +103,9 @@ async function receive(text) {
     code = wanted;
     if (location.hash !== `#/receive/${wanted}`) history.pushState(null, "", `#/receive/${wanted}`);
     const kept = remembered(wanted);
-    const store = kept !== null && kept.accepted !== null ? new PrivateStore() : null;
+    const store = kept !== null && kept.accepted !== null && kept.where === "private" ? keptStore() : null;
     const made = new ReceiveSession(configure, wanted, kept, store);
-    made.addEventListener("kept", () => keep({ code: wanted, ...made.kept }));
+    made.addEventListener("kept", () => keep({ code: wanted, where: made.where, ...made.kept }));
     await begin(made);
   } catch (error) {
     show(false);
@@ -130,30 +135,31 @@ function remembered(wanted) {
 // -- accepting --------------------------------------------------------------------------------------------------------
 
 async function acceptHere() {
-  const { MemoryStore, PrivateStore } = await load();
-  const { size, machine } = session;
-  await PrivateStore.tidy(machine.offer.id);
-  const isText = machine.entries[0].kind === "text";
-  if (!isText && await PrivateStore.hasRoomFor(size)) {
-    session.accept(new PrivateStore());
-  } else if (size <= MEMORY_LIMIT && machine.offer.size !== null) {
-    session.accept(new MemoryStore());
-  } else {
+  const { openKeeping } = await load();
+  const { machine } = session;
+  try {
+    session.accept(await openKeeping(machine.offer, machine.entries));
+  } catch {
     showProblem("This browser has no room for it. Receive it in a terminal: datachan receive.");
   }
 }
 
-async function acceptIntoFolder() {
-  const { FolderStore } = await load();
+/** Write to the disk what arrives, as it arrives. */
+async function acceptToDisk() {
+  const { directWay, openDirect } = await load();
+  const { entries, machine } = session;
   try {
-    session.accept(new FolderStore(await showDirectoryPicker({ mode: "readwrite" })));
+    const store = await openDirect(directWay(entries), machine.paths);
+    if (store === null) await acceptHere();
+    else session.accept(store);
   } catch (error) {
-    if (error.name !== "AbortError") showProblem(`The folder cannot be used: ${error.message}`);
+    if (error.name !== "AbortError") showProblem(`The files cannot be saved there: ${error.message}`);
   }
 }
 
 function close() {
   if (!["done", "ended"].includes(session?.phase)) session?.cancel();
+  session?.release?.();
   view?.close();
   session = view = code = null;
   keep(null);
@@ -225,8 +231,7 @@ function wireStart() {
 function wireTransfer() {
   $("t-copy").addEventListener("click", copyLink);
   $("t-accept").addEventListener("click", acceptHere);
-  $("t-folder").hidden = !("showDirectoryPicker" in window);
-  $("t-folder").addEventListener("click", acceptIntoFolder);
+  $("t-save").addEventListener("click", acceptToDisk);
   $("t-decline").addEventListener("click", () => session.decline());
   $("t-cancel").addEventListener("click", () => session.cancel());
   $("t-again").addEventListener("click", close);
@@ -234,6 +239,9 @@ function wireTransfer() {
   $("t-differ").addEventListener("click", () => session.agree(false));
   $("t-save-all").addEventListener("click", () => {
     for (const link of $("t-saved").querySelectorAll("a")) link.click();
+  });
+  document.addEventListener("visibilitychange", () => {
+    if (document.visibilityState === "visible" && session?.phase === "moving") keepAwake(true); // a hidden page loses the lock
   });
   addEventListener("hashchange", follow);
   addEventListener("beforeunload", (event) => {

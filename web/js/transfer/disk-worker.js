@@ -4,6 +4,8 @@
 const DIGEST = 32;
 const LOCK_ATTEMPTS = 20; // the worker of a page that was reloaded holds its files a moment longer
 const open = new Map();
+const { port1: nowhere, port2: closed } = new MessageChannel(); // what is transferred to it is freed
+closed.close();
 
 async function folderOf(offer, create) {
   const root = await navigator.storage.getDirectory();
@@ -36,7 +38,9 @@ const actions = {
 
   write(file, offset, bytes, digest) {
     const { data, digests } = open.get(file);
-    if (data.write(bytes, { at: offset }) !== bytes.length) throw new DOMException("The disk is full.", "QuotaExceededError");
+    const { length } = bytes;
+    if (data.write(bytes, { at: offset }) !== length) throw new DOMException("The disk is full.", "QuotaExceededError");
+    nowhere.postMessage(null, [bytes.buffer]); // a browser would collect it late
     data.flush();
     digests.write(digest, { at: digests.getSize() });
     digests.flush();

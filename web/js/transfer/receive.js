@@ -1,7 +1,7 @@
 // Receives with a code: finds the sender, proves the code, stores the offer, and connects again after a break.
 
 import { RoomSocket } from "../signaling.js";
-import { equalBytes, toHex } from "./bytes.js";
+import { equalBytes, free, toHex } from "./bytes.js";
 import { slotOf } from "./code.js";
 import { Connection } from "./connection.js";
 import { fileDigest, sha256 } from "./digests.js";
@@ -40,6 +40,7 @@ export class ReceiveSession extends EventTarget {
   #secret = null;
   #jobs = [];
   #working = false;
+  #job = Promise.resolve(); // that is done now
   #pause = FIRST_PAUSE;
   #busy = 0;
   #stopped = false;
@@ -155,7 +156,9 @@ export class ReceiveSession extends EventTarget {
 
   #receive(data) {
     if (this.#proof === null) {
-      this.#carryOut(this.machine.receive(data));
+      const events = this.machine.receive(data);
+      if (typeof data !== "string") free(data); // the machine has copied it
+      this.#carryOut(events);
       return;
     }
     const { send, done, failed } = this.#proof.receive(typeof data === "string" ? data : "");
@@ -193,6 +196,7 @@ export class ReceiveSession extends EventTarget {
       if (event.send !== undefined) this.#connection?.send(event.send);
       else if (event.offered) this.#review();
       else if (event.ended !== undefined) this.#ended(event.ended);
+      else if (event.piece !== undefined) this.#jobs.push({ ...event, digest: sha256(event.piece.data) }); // beside the writing
       else if (event.missing === undefined) this.#jobs.push(event);
     }
     this.#work();
@@ -217,6 +221,7 @@ export class ReceiveSession extends EventTarget {
   async accept(store) {
     const { machine } = this;
     try {
+      await this.#job; // of the connection before
       if (this.#store !== null) await this.#store.pause();
       this.#store = store;
       store.use(machine.offer, machine.entries, machine.paths);
@@ -237,6 +242,16 @@ export class ReceiveSession extends EventTarget {
     this.#carryOut(this.machine.end("refused", "the person does not want the files"));
   }
 
+  /** Where the files go: folder, file, downloads, private or memory; null before the offer is accepted. */
+  get where() {
+    return this.#store?.where ?? null;
+  }
+
+  /** Give up what a later visit would need to go on, or to save. */
+  release() {
+    this.#store?.release?.();
+  }
+
   cancel() {
     if (this.machine !== null && !this.machine.isOver) this.#carryOut(this.machine.end("cancelled", "the receiver stopped the transfer"));
     else this.#finish({ code: "cancelled", reason: "", byPeer: false });
@@ -250,7 +265,9 @@ export class ReceiveSession extends EventTarget {
       const job = this.#jobs.shift();
       const { machine } = this;
       try {
-        const events = await this.#do(job, machine);
+        const doing = this.#do(job, machine);
+        this.#job = doing.catch(() => null);
+        const events = await doing;
         if (machine === this.machine) this.#carryOut(events);
       } catch (error) {
         if (machine === this.machine) this.#fail(error);
@@ -266,10 +283,11 @@ export class ReceiveSession extends EventTarget {
       this.moved += job.offset;
     } else if (job.piece !== undefined) {
       const { file, offset, data, digest } = job.piece;
-      if (!equalBytes(await sha256(data), digest)) return machine.end("damaged", "a piece arrived damaged");
+      const { length } = data;
+      if (!equalBytes(await job.digest, digest)) return machine.end("damaged", "a piece arrived damaged");
       await this.#store.write(file, offset, data, digest);
-      this.moved += data.length;
-      this.fileStates.set(file, offset + data.length);
+      this.moved += length;
+      this.fileStates.set(file, offset + length);
       this.dispatchEvent(new Event("change"));
       return machine.pieceWritten(job.piece, this.#jobs.length === 0);
     } else if (job.finish !== undefined) {
@@ -284,8 +302,8 @@ export class ReceiveSession extends EventTarget {
   }
 
   #fail(error) {
-    const full = error.name === "QuotaExceededError";
-    this.#carryOut(this.machine.end(full ? "no-space" : "disk", error.message));
+    const code = { QuotaExceededError: "no-space", AbortError: "cancelled" }[error.name] ?? "disk";
+    this.#carryOut(this.machine.end(code, error.message));
   }
 
   // -- ends -------------------------------------------------------------------------------------------------------

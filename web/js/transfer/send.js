@@ -1,4 +1,4 @@
-// Sends with a code: waits in the room of a slot, and sends one offer to each receiver that proves the code.
+// Sends with a code: waits in the room of a slot, and sends one offer to each receiver that proves the code, several at once.
 
 import { RoomSocket } from "../signaling.js";
 import { toHex } from "./bytes.js";
@@ -17,28 +17,50 @@ const MESSAGE = 65_536;
 const MAX_CONNECTIONS = 16;
 const OVER = ["refused", "too-large", "protocol", "wrong-code"];
 
-/** One receiver, over all its connections. */
+/** One receiver, over all its connections. `phase` is comparing, reviewing, moving, interrupted, done or ended. */
 class Receiver {
+  phase = "reviewing";
   connection = null;
   machine = null;
   heard = 0;
   accepted = false; // a person who still reviews the offer says nothing
-  over = false;
-}
-
-/**
- * Events: "change". `phase` is finding, waiting, comparing, reviewing, moving, interrupted, done or ended.
- */
-export class SendSession extends EventTarget {
-  sending = true;
-  phase = "finding";
-  code = null;
+  end = null; // {code, reason, byPeer}; how it ended for good
   words = null;
   path = "";
-  end = null;
   moved = 0;
   size = 0;
   fileStates = new Map();
+  agree = null;
+  wake = () => null;
+
+  constructor(number, size) {
+    this.number = number;
+    this.size = size;
+  }
+
+  get isOver() {
+    return this.phase === "done" || this.phase === "ended";
+  }
+
+  /** Whether another one with the code may take its place. */
+  get isSilent() {
+    return this.connection === null || (this.accepted && performance.now() - this.heard > SILENCE);
+  }
+}
+
+// What the session shows when its receivers are in different phases: the first of these that one of them is in.
+const BY_IMPORTANCE = ["comparing", "moving", "reviewing", "interrupted"];
+
+/**
+ * Events: "change". `phase` is finding, waiting, comparing, reviewing, moving, interrupted, done or ended.
+ * `receivers` have a `number`, a `phase`, `moved`, `size` and `path` of their own.
+ */
+export class SendSession extends EventTarget {
+  sending = true;
+  code = null;
+  end = null;
+  receivers = [];
+  #outcome = null; // "done" or "ended"
   #configure;
   #iceServers = []; // known before the room is entered
   #sources;
@@ -47,14 +69,16 @@ export class SendSession extends EventTarget {
   #members = new Map();
   #connections = new Map(); // member's id -> Connection
   #sessions = new Map(); // session -> {secret, receiver}
-  #receiver = null; // one at a time
   #burnt = false;
   #proving = Promise.resolve();
   #stopped = false;
-  #agree = null;
 
-  /** @param sources {entry, blob} for each entry of the manifest; `verify`: whether the people compare words */
-  constructor(configure, sources, { verify = false } = {}) {
+  /**
+   * @param sources {entry, blob} for each entry of the manifest
+   * @param verify whether the people compare words
+   * @param to how many receivers get it
+   */
+  constructor(configure, sources, { verify = false, to = 1 } = {}) {
     super();
     this.#configure = async () => {
       const config = await configure();
@@ -63,12 +87,54 @@ export class SendSession extends EventTarget {
     };
     this.#sources = sources;
     this.verify = verify;
-    this.size = this.entries.reduce((sum, entry) => sum + (entry.size ?? 0), 0);
+    this.to = to;
+    this.entries = sources.map(({ entry }) => entry);
+    this.offered = this.entries.reduce((sum, entry) => sum + (entry.size ?? 0), 0); // bytes for each receiver
     this.#claim(0);
   }
 
-  get entries() {
-    return this.#sources.map(({ entry }) => entry);
+  get phase() {
+    if (this.#outcome !== null) return this.#outcome;
+    if (this.code === null) return "finding";
+    const shown = BY_IMPORTANCE.find((phase) => this.receivers.some((receiver) => receiver.phase === phase));
+    return shown ?? "waiting";
+  }
+
+  /** Whether another receiver may still come with the code. */
+  get isOpen() {
+    if (this.code === null || this.#outcome !== null) return false;
+    return this.receivers.length < this.to || this.receivers.some(({ phase }) => phase === "interrupted");
+  }
+
+  get moved() {
+    return this.receivers.reduce((sum, receiver) => sum + receiver.moved, 0);
+  }
+
+  get size() {
+    return this.receivers.reduce((sum, receiver) => sum + receiver.size, 0);
+  }
+
+  /** "direct", "relayed", both or "". */
+  get path() {
+    return [...new Set(this.receivers.map(({ path }) => path).filter(Boolean))].join(" and ");
+  }
+
+  /** The four words of the receiver that is compared now, otherwise of the last one. */
+  get words() {
+    return (this.#comparing ?? this.receivers.at(-1))?.words ?? null;
+  }
+
+  /** How far each file is; for several receivers only their sums are known. */
+  get fileStates() {
+    return this.to === 1 ? this.receivers[0]?.fileStates ?? new Map() : new Map();
+  }
+
+  get missing() {
+    return this.receivers.at(-1)?.machine?.missing ?? new Map();
+  }
+
+  get #comparing() {
+    return this.receivers.find(({ phase }) => phase === "comparing");
   }
 
   get names() {
@@ -86,18 +152,18 @@ export class SendSession extends EventTarget {
       if (this.code === null && peers.length > 0) {
         room.leave();
         if (attempt + 1 < SLOT_ATTEMPTS) this.#claim(attempt + 1);
-        else this.#finish({ code: "failed", reason: "the server has no free slot; try again in a minute", byPeer: false });
+        else this.#fail("the server has no free slot; try again in a minute");
         return;
       }
       if (this.code === null) {
         this.code = makeCode(slot);
-        this.#become("waiting");
+        this.#changed();
       }
       this.#members = new Map(peers.map((peer) => [peer.id, peer.name]));
       for (const peer of peers) if (peer.name === "receiver" && !this.#connections.has(peer.id)) this.#connect(peer.id, null);
     }));
     room.addEventListener("peer-joined", during(({ peer }) => this.#members.set(peer.id, peer.name)));
-    room.addEventListener("refused", during(({ message }) => this.#finish({ code: "failed", reason: message, byPeer: false })));
+    room.addEventListener("refused", during(({ message }) => this.#fail(message)));
     room.addEventListener("signal", during((message) => {
       const known = this.#connections.get(message.from);
       if (message.type === "offer") {
@@ -123,7 +189,8 @@ export class SendSession extends EventTarget {
     });
     connection.addEventListener("closed", () => {
       if (this.#connections.get(id) === connection) this.#connections.delete(id);
-      if (this.#receiver?.connection === connection) this.#lost();
+      const receiver = this.receivers.find((each) => each.connection === connection);
+      if (receiver !== undefined) this.#lost(receiver);
     });
     connection.addEventListener("open", () => {
       this.#proving = this.#proving.then(() => this.#prove(connection, inbox));
@@ -173,23 +240,23 @@ export class SendSession extends EventTarget {
     connection.closeGently();
     if (!proof.guessed) return;
     this.#burnt = true;
-    if (this.#receiver === null) this.#finish({ code: "wrong-code", reason: "", byPeer: false });
+    this.end = { code: "wrong-code", reason: "", byPeer: false };
+    this.#checkOver();
   }
 
   #admit(connection, inbox, proof, { keys, verify }) {
     const before = proof.session === null ? null : this.#sessions.get(proof.session).receiver;
     const receiver = before ?? this.#place();
-    if (receiver === null || receiver.over) {
+    if (receiver === null || receiver.isOver) {
       for (const event of new Sending(this.#id, []).end("busy", "the sender serves another receiver")) if (event.send) connection.send(event.send);
       connection.closeGently();
       return;
     }
-    this.#receiver = receiver;
     this.#sessions.set(keys.session, { secret: keys.reconnectSecret, receiver });
     const old = receiver.connection;
     receiver.connection = connection;
     old?.close();
-    this.words = keys.words;
+    receiver.words = keys.words;
     inbox.handle = (data) => {
       if (receiver.connection === connection) this.#receive(receiver, data);
     };
@@ -197,37 +264,37 @@ export class SendSession extends EventTarget {
     receiver.machine = new Sending(this.#id, this.entries);
     receiver.heard = performance.now();
     receiver.accepted = false;
-    receiver.wake = () => null;
     if ((verify || this.verify) && !again) this.#compare(receiver);
     else this.#start(receiver);
   }
 
   #place() {
-    if (this.#receiver === null) return new Receiver();
-    const { connection, accepted, heard, over } = this.#receiver;
-    const silent = connection === null || (accepted && performance.now() - heard > SILENCE);
-    return silent && !over ? this.#receiver : null;
+    if (this.receivers.length < this.to) {
+      const receiver = new Receiver(this.receivers.length + 1, this.offered);
+      this.receivers.push(receiver);
+      return receiver;
+    }
+    return this.receivers.find((receiver) => !receiver.isOver && receiver.isSilent) ?? null;
   }
 
   #compare(receiver) {
-    this.#agree = (agreed) => {
-      this.#agree = null;
+    receiver.agree = (agreed) => {
       if (agreed) this.#start(receiver);
       else this.#carryOut(receiver, receiver.machine.end("wrong-code", "the words that both people compared differ"));
     };
-    this.#become("comparing");
+    this.#become(receiver, "comparing");
   }
 
   /** Say whether the words of both sides are the same. */
   agree(agreed) {
-    this.#agree?.(agreed);
+    this.#comparing?.agree(agreed);
   }
 
   // -- sending ----------------------------------------------------------------------------------------------------
 
   #start(receiver) {
-    this.#become("reviewing");
-    receiver.connection.path().then((path) => { this.path = path; }, () => null);
+    this.#become(receiver, "reviewing");
+    receiver.connection.path().then((path) => { receiver.path = path; }, () => null);
     this.#carryOut(receiver, receiver.machine.start());
     this.#pump(receiver, receiver.machine, receiver.connection);
   }
@@ -246,11 +313,11 @@ export class SendSession extends EventTarget {
         this.#ended(receiver, event.ended);
       } else if (event.accepted !== undefined) {
         receiver.accepted = true;
-        this.size = event.accepted;
-        this.#become("moving");
+        receiver.size = event.accepted;
+        this.#become(receiver, "moving");
       } else if (event.durable !== undefined) {
-        this.moved = receiver.machine.base + event.durable;
-        this.dispatchEvent(new Event("change"));
+        receiver.moved = receiver.machine.base + event.durable;
+        this.#changed();
       }
     }
   }
@@ -266,11 +333,11 @@ export class SendSession extends EventTarget {
       }
       const work = machine.queued < 2 * PIECE ? machine.nextWork() : null;
       if (work === null) await woken;
-      else await this.#do(machine, work);
+      else await this.#do(receiver, machine, work);
     }
   }
 
-  async #do(machine, work) {
+  async #do({ fileStates }, machine, work) {
     const file = work.check ?? work.read ?? work.finish;
     try {
       const { blob } = this.#sources[file];
@@ -281,10 +348,10 @@ export class SendSession extends EventTarget {
       } else if (work.read !== undefined) {
         const data = await bytesOf(blob, work.offset, work.offset + work.length);
         machine.read(data, await sha256(data));
-        this.fileStates.set(file, work.offset + work.length);
+        fileStates.set(file, work.offset + work.length);
       } else {
         machine.finished(work, toHex(await fileDigest(work.size, work.pieces)));
-        this.fileStates.set(file, "stored");
+        fileStates.set(file, "stored");
       }
     } catch (error) {
       if (!(error instanceof DOMException)) throw error;
@@ -294,41 +361,60 @@ export class SendSession extends EventTarget {
 
   // -- ends -------------------------------------------------------------------------------------------------------
 
-  #lost() {
-    const receiver = this.#receiver;
+  #lost(receiver) {
     receiver.connection = null;
     receiver.machine.channelClosed();
     receiver.wake();
-    if (!receiver.over && !this.#stopped) this.#become("interrupted");
+    if (!receiver.isOver && !this.#stopped) this.#become(receiver, "interrupted");
   }
 
   #ended(receiver, ended) {
     if (ended.state === "done") {
-      receiver.over = true;
-      this.missing = receiver.machine.missing;
-      this.#stop();
-      this.#become("done");
+      receiver.moved = receiver.size;
+      this.#settle(receiver, "done", null);
     } else if (OVER.includes(ended.code) || !ended.byPeer) {
-      receiver.over = true;
-      this.#finish(ended);
+      this.#settle(receiver, "ended", ended);
     } else {
       receiver.connection?.closeGently();
-      this.end = ended;
-      this.#become("interrupted");
+      this.#become(receiver, "interrupted");
     }
   }
 
-  cancel() {
-    const receiver = this.#receiver;
-    if (receiver?.connection) this.#carryOut(receiver, receiver.machine.end("cancelled", "the sender stopped the transfer"));
-    this.#finish({ code: "cancelled", reason: "", byPeer: false });
+  #settle(receiver, phase, end) {
+    receiver.end = end;
+    receiver.connection?.closeGently();
+    this.#become(receiver, phase);
+    this.#checkOver();
   }
 
-  #finish(end) {
-    if (this.phase === "done" || this.phase === "ended") return;
+  /** End once as many as were asked for have ended, or nobody else may use the code. */
+  #checkOver() {
+    const open = this.receivers.filter(({ isOver }) => !isOver).length;
+    const over = this.receivers.length - open;
+    if (this.#stopped || (over < this.to && !(this.#burnt && open === 0))) return;
+    const failed = this.receivers.find(({ phase }) => phase === "ended");
+    if (this.receivers.some(({ phase }) => phase === "done")) this.#finish("done", failed?.end ?? this.end);
+    else this.#finish("ended", failed?.end ?? this.end);
+  }
+
+  cancel() {
+    for (const receiver of this.receivers) {
+      if (receiver.connection === null || receiver.isOver) continue;
+      for (const { send } of receiver.machine.end("cancelled", "the sender stopped the transfer")) if (send) receiver.connection.send(send);
+    }
+    this.#finish("ended", { code: "cancelled", reason: "", byPeer: false });
+  }
+
+  #fail(reason) {
+    this.#finish("ended", { code: "failed", reason, byPeer: false });
+  }
+
+  #finish(phase, end) {
+    if (this.#outcome !== null) return;
     this.end = end;
+    this.#outcome = phase;
     this.#stop();
-    this.#become("ended");
+    this.#changed();
   }
 
   #stop() {
@@ -338,8 +424,12 @@ export class SendSession extends EventTarget {
     for (const connection of this.#connections.values()) connection.closeGently();
   }
 
-  #become(phase) {
-    this.phase = phase;
+  #become(receiver, phase) {
+    receiver.phase = phase;
+    this.#changed();
+  }
+
+  #changed() {
     this.dispatchEvent(new Event("change"));
   }
 }

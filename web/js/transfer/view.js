@@ -4,6 +4,7 @@ import * as format from "../format.js";
 import { $, announce, element } from "../view.js";
 import { sentenceOf } from "./ends.js";
 import { Pace } from "./pace.js";
+import { directWay } from "./storage.js";
 
 const MAX_SHOWN = 200; // files in the list
 
@@ -32,6 +33,22 @@ const HINTS = {
   },
 };
 
+// The label of the button that writes to the disk as the files arrive, and what the person should know about it.
+const WAYS = {
+  file: ["Save as …", "It is written to the disk as it arrives."],
+  folder: ["Save into a folder …", "They are written to the folder as they arrive."],
+  downloads: ["Save to the downloads", "It goes to the browser's downloads as it arrives."],
+};
+const KEEP = "Or keep it in the browser first: it then goes on even after the page was reloaded, and you save it at the end.";
+
+const PLACES = {
+  file: "in the file that you chose", folder: "in the folder that you chose", downloads: "in the browser's downloads", private: "stored", memory: "stored",
+};
+
+const RECEIVER_PHASES = {
+  comparing: "compares the words", reviewing: "looks at it", interrupted: "connection lost, may come back", done: "has everything",
+};
+
 /** Return a size and a count in words. */
 export function describeAmount(entries) {
   if (entries[0]?.kind === "text") return `a text, ${format.bytes(entries[0].size)}`;
@@ -46,6 +63,7 @@ export class SessionView {
   #pace = new Pace();
   #rows = [];
   #shownPhase = "";
+  #shownReceivers = "";
   #listed = null;
   #urls = [];
 
@@ -53,6 +71,7 @@ export class SessionView {
     this.#session = session;
     $("t-files").replaceChildren();
     $("t-saved").replaceChildren();
+    $("t-receivers").replaceChildren();
   }
 
   /** Show the session as it is now; called at most once a frame, and a few times a second while it moves. */
@@ -62,18 +81,20 @@ export class SessionView {
     const kind = session.sending ? "sending" : "receiving";
     this.#list();
     this.#showProgress();
+    this.#showReceivers();
+    $("t-code-card").hidden = session.sending ? !session.isOpen : true;
     if (phase === this.#shownPhase) return;
     this.#shownPhase = phase;
-    const title = TITLES[kind][phase];
+    const more = phase === "waiting" && session.receivers?.length > 0;
+    const title = more ? "Waiting for the next receiver" : TITLES[kind][phase];
     $("t-title").textContent = title;
     $("t-hint").textContent = this.#hint(kind);
     $("t-amount").textContent = session.entries.length > 0 ? describeAmount(session.entries) : "";
     $("transfer").dataset.phase = phase;
-    $("t-code-card").hidden = !session.sending || !["waiting", "interrupted"].includes(phase);
     $("t-words").hidden = session.words === null || !(phase === "comparing" || (session.verify && phase === "reviewing"));
     $("t-words-list").textContent = session.words?.join(" · ") ?? "";
     $("t-compare").hidden = phase !== "comparing";
-    $("t-review").hidden = session.sending || phase !== "reviewing";
+    this.#showReview(!session.sending && phase === "reviewing");
     $("t-cancel").hidden = ["done", "ended"].includes(phase) || (!session.sending && phase === "reviewing");
     $("t-again").hidden = !["done", "ended"].includes(phase);
     announce(`${title}. ${$("t-hint").textContent}`);
@@ -83,9 +104,44 @@ export class SessionView {
   #hint(kind) {
     const { phase, end, missing, machine } = this.#session;
     if (phase === "ended") return sentenceOf(end, kind === "sending");
+    if (phase === "done" && end !== null) return this.#partly();
     const lost = (missing ?? machine?.missing)?.size ?? 0;
     if (phase === "done" && lost > 0) return `${lost} files could not be read by the sender, and are missing.`;
     return HINTS[kind][phase] ?? "";
+  }
+
+  /** Return the sentence for several receivers of whom some did not get everything. */
+  #partly() {
+    const { receivers, to, end } = this.#session;
+    const done = receivers.filter(({ phase }) => phase === "done").length;
+    return `${done} of ${to} people have everything. ${sentenceOf(end, true)}`;
+  }
+
+  /** Offer the ways in which the files can be received. */
+  #showReview(shown) {
+    $("t-review").hidden = !shown;
+    $("t-ways").hidden = true;
+    if (!shown) return;
+    const way = directWay(this.#session.entries);
+    $("t-save").hidden = way === null;
+    $("t-accept").className = way === null ? "primary" : "";
+    $("t-accept").textContent = way === null ? "Receive" : "Keep in the browser";
+    if (way === null) return;
+    const [label, sentence] = WAYS[way];
+    $("t-save").textContent = label;
+    $("t-ways").textContent = `${sentence} ${KEEP}`;
+    $("t-ways").hidden = false;
+  }
+
+  /** List the receivers, if there may be several. */
+  #showReceivers() {
+    const { receivers = [], to = 1 } = this.#session;
+    $("t-receivers").hidden = to === 1;
+    const lines = receivers.map((receiver) => `Receiver ${receiver.number}: ${stateOf(receiver)}`);
+    for (let number = receivers.length + 1; to > 1 && number <= to; number++) lines.push(`Receiver ${number}: has not come yet`);
+    if (to === 1 || lines.join() === this.#shownReceivers) return;
+    this.#shownReceivers = lines.join();
+    $("t-receivers").replaceChildren(...lines.map((line) => element("li", {}, line)));
   }
 
   /** List the names once, as they will be stored. */
@@ -140,7 +196,7 @@ export class SessionView {
 
   /** Offer what was received: links to save files, or the text. */
   async #showSaved() {
-    const { blobs, entries, names } = this.#session;
+    const { blobs, entries, names, where } = this.#session;
     const list = $("t-saved");
     for (const [file, blob] of [...blobs].sort(([a], [b]) => a - b)) {
       if (entries[file].kind === "text") {
@@ -155,13 +211,19 @@ export class SessionView {
     }
     $("t-save-all").hidden = this.#urls.length < 2;
     if (this.#urls.length > 0) $("t-hint").textContent = "Everything arrived undamaged. Save it from this page: the browser keeps it until the next transfer.";
-    else if (blobs.size === 0) $("t-hint").textContent = "Everything arrived undamaged and is in the folder that you chose.";
+    else if (blobs.size === 0) $("t-hint").textContent = `Everything arrived undamaged and is ${PLACES[where]}.`;
     else $("t-hint").textContent = "The text arrived undamaged.";
   }
 
   close() {
     for (const url of this.#urls) URL.revokeObjectURL(url);
   }
+}
+
+/** Return the state of one of several receivers in words. */
+function stateOf({ phase, moved, size, path, end }) {
+  if (phase === "moving") return [`${Math.floor(100 * moved / (size || 1))} %`, path].filter(Boolean).join(" · ");
+  return phase === "ended" ? sentenceOf(end, true) : RECEIVER_PHASES[phase];
 }
 
 function sizeOf(entry) {
