@@ -121,16 +121,21 @@ class Gatherer:
         """Query all servers at once for more candidates, until the deadline."""
         await self._ask_all(self._questions(runner, self.hosts, relays=True))
 
-    async def open_more(self, runner: AgentRunner, addresses: Sequence[str]) -> None:
+    async def open_more(self, runner: AgentRunner, addresses: Sequence[str], *, relays: bool) -> None:
         """Open sockets on addresses that have appeared, and query the servers from there.
 
         Addresses that the application has not chosen stay unused.
+
+        Args:
+            runner: runs the links.
+            addresses: the addresses.
+            relays: whether to request allocations from the TURN servers again, because the others are lost.
         """
         if self._relay_only or self._host_addresses is not None or self._network.udp_mux is not None:
             return
         usable = [one.address for one in usable_addresses(self._network.exclude_interfaces).addresses]
         opened = [await self._open_host(runner, address) for address in usable if address in addresses]
-        await self._ask_all(self._questions(runner, [base for base in opened if base is not None], relays=False))
+        await self._ask_all(self._questions(runner, [base for base in opened if base is not None], relays=relays))
 
     def handle_query_event(self, event: Mapped | QueryFailed) -> None:
         """Take the answer of a STUN server to a query, or its failure."""
@@ -338,24 +343,41 @@ class Gatherer:
 
     def _use_relay(self, runner: AgentRunner, server: ServerAddress, rank: int, link: TurnLink) -> None:
         """Add the link and the candidate of an allocation."""
-        relayed = link.relayed_address
-        base = Base(*relayed, relayed=True)
-        related = link.mapped_address
-        if self._relay_only:
-            # RFC 8839, 5.1: to hide its address, an agent uses the unspecified address and port 9.
-            related = ("::" if ":" in relayed[0] else "0.0.0.0", DISCARD_PORT)
+        other = link.other_family
+        bases = [self._add_relay(runner, server, rank, link, link.relayed_address, link.mapped_address)]
+        if other is not None:
+            address: TransportAddress = (other.local_address[0], other.local_address[1])
+            bases.append(self._add_relay(runner, server, rank, other, address, None))
 
         def replaced(_: TransportAddress) -> None:
-            runner.remove_link(base)
+            for base in bases:
+                runner.remove_link(base)
             self._use_relay(runner, server, rank, link)
 
         def ended(_: int, reason: str) -> None:
             logger.info("%s: the allocation is lost (%s)", server.url, reason)
-            runner.remove_link(base)
+            for base in bases:
+                runner.remove_link(base)
 
         link.on_relayed, link.on_ended = replaced, ended
+
+    def _add_relay(
+        self,
+        runner: AgentRunner,
+        server: ServerAddress,
+        rank: int,
+        link: DatagramLink,
+        relayed: TransportAddress,
+        mapped: TransportAddress | None,
+    ) -> Base:
+        base = Base(*relayed, relayed=True)
+        # RFC 8839, 5.1: to hide its address, an agent uses the unspecified address and port 9. So does one that the
+        # server has not told an address of the family.
+        hidden = ("::" if ":" in relayed[0] else "0.0.0.0", DISCARD_PORT)
+        related = hidden if self._relay_only or mapped is None else mapped
         runner.add_link(base, link)
         self._add(make_candidate(RELAY, relayed, base, rank=rank, related=related, server=server.url), server)
+        return base
 
     # candidates
 

@@ -39,7 +39,7 @@ from datachan.ice.runner import AgentRunner
 from datachan.ice.server_errors import IceServerError
 from datachan.ice.servers import IceServer, ServerAddress, server_addresses
 from datachan.ice.tcp_links import ActiveTcpLink
-from datachan.ice.turn_link import TurnLink
+from datachan.ice.turn_link import OtherFamily, TurnLink
 from datachan.ice_agent import (
     AgentEvent,
     AgentOptions,
@@ -63,6 +63,8 @@ _USERNAME_FRAGMENT_LENGTH: Final = 8
 _PASSWORD_LENGTH: Final = 24
 # Datagrams kept until there is a receiver: enough for a DTLS flight and its retransmissions.
 _MAX_EARLY_DATAGRAMS: Final = 256
+# Seconds in which checks from a new address may find a path to the peer's old candidates before signaling has to help.
+_RESTART_GRACE: Final = 0.3
 # Candidates of the peer that are kept, usable or not.
 MAX_REMOTE_CANDIDATES: Final = 100
 
@@ -94,6 +96,8 @@ class IceTransport:
         on_server_error: called with each failure of a STUN or TURN server while candidates are gathered.
         on_selected_pair_change: called with each selected pair.
         on_peer_alive: called each time the peer has answered a consent check.
+        on_restart_needed: called when the path was lost with our address, and another address that has appeared does
+            not lead to the peer by itself: an ICE restart may.
 
     Raises:
         ValueError: a server's URL cannot be used.
@@ -104,6 +108,7 @@ class IceTransport:
     on_server_error: Callable[[IceServerError], None] | None = None
     on_selected_pair_change: Callable[[SelectedPair], None] | None = None
     on_peer_alive: Callable[[], None] | None = None
+    on_restart_needed: Callable[[], None] | None = None
 
     # The state of a new transport.
     _state = IceState.NEW
@@ -299,7 +304,12 @@ class IceTransport:
     def _addresses_changed(self, appeared: frozenset[str], vanished: frozenset[str]) -> None:
         """Leave the addresses that have vanished, and try those that have appeared."""
         gone = [base for base in self._gatherer.hosts if base.address in vanished and base not in self._gatherer.shared]
-        for base in gone:
+        relays = [
+            base
+            for base, link in self._runner.links.items()
+            if isinstance(link, TurnLink | OtherFamily) and link.source_address in vanished
+        ]
+        for base in relays + gone:
             self._gatherer.forget(base)
             link = self._runner.links.get(base)
             self._runner.remove_link(base)
@@ -307,9 +317,20 @@ class IceTransport:
                 link.close()
                 self._closed_links.append(link)
         if appeared and self._closing is None:
-            task = asyncio.create_task(self._gatherer.open_more(self._runner, sorted(appeared)))
-            self._adding.add(task)
-            task.add_done_callback(self._adding.discard)
+            for coroutine in (
+                self._gatherer.open_more(self._runner, sorted(appeared), relays=bool(relays)),
+                self._watch_for_restart(),
+            ):
+                task = asyncio.create_task(coroutine)
+                self._adding.add(task)
+                task.add_done_callback(self._adding.discard)
+
+    async def _watch_for_restart(self) -> None:
+        """Ask for an ICE restart unless checks from the addresses that have just appeared find a path."""
+        await asyncio.sleep(_RESTART_GRACE)
+        lost = self._state in (IceState.DISCONNECTED, IceState.FAILED)
+        if lost and self._agent.selected is None and self.on_restart_needed is not None:
+            self.on_restart_needed()
 
     def _peer_offers_loopback(self) -> bool:
         return any(_is_loopback(candidate.address) for candidate in self._remote_candidates)
@@ -682,15 +703,22 @@ class IceTransport:
         tasks += [*self._resolving.values(), *self._adding]
         for task in tasks:
             task.cancel()
+        # Before the first await, which asyncio.run may cancel at the end of a program: no socket is left to the
+        # garbage collector.
+        self._runner.close()
+        self._close_links()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._resolving.clear()
-        self._runner.close()
-        links = list(self._runner.links.values())
-        for link in links:
-            link.close()
+        links = self._close_links()  # also those that the tasks have opened meanwhile
         await asyncio.gather(*(link.wait_closed() for link in links if isinstance(link, TurnLink | ActiveTcpLink)))
         self._selected_or_over.set()
         self._set_state(IceState.CLOSED)
+
+    def _close_links(self) -> list[DatagramLink]:
+        links = list(self._runner.links.values())
+        for link in links:
+            link.close()
+        return links
 
 
 def _random_ice_chars(length: int) -> str:

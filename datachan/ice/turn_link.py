@@ -64,10 +64,11 @@ class _ServerSide:
         self._link = link
         self._for_driver: Callable[[], None] | None = None
         self.for_user: Callable[[], None] | None = None
+        self.for_other_user: Callable[[], None] | None = None
         link.on_writable = self._writable
 
     def _writable(self) -> None:
-        for callback in (self._for_driver, self.for_user):
+        for callback in (self._for_driver, self.for_user, self.for_other_user):
             if callback is not None:
                 callback()
 
@@ -90,6 +91,68 @@ class _ServerSide:
         self._link.send(datagrams)
 
 
+class OtherFamily:
+    """The address of an allocation's other family as a `DatagramLink`; it ends with the allocation.
+
+    Args:
+        link: the allocation.
+        address: the relayed address.
+    """
+
+    on_writable: Callable[[], None] | None = None
+    on_error: Callable[[OSError], None] | None = None
+    on_too_long: Callable[[bytes, Address | None], None] | None = None
+    discarded = discarded_bytes = 0  # the allocation counts them
+
+    def __init__(self, link: TurnLink, address: TransportAddress) -> None:
+        self._link = link
+        self._receiver: Receiver | None = None
+        self._closed = False
+        self.local_address: Address = address
+
+    @property
+    def source_address(self) -> str:
+        """Our IP address on the connection to the server; "" if it is unknown."""
+        return self._link.source_address
+
+    @property
+    def writable(self) -> bool:
+        """Whether the connection to the server accepts more."""
+        return self._link.writable
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called, or the allocation is lost."""
+        return self._closed or self._link.closed
+
+    def set_receiver(self, receiver: Receiver | None) -> None:
+        """Set the callback for each batch of datagrams and the address of the peer they come from."""
+        self._receiver = receiver
+
+    def receive(self, datagrams: list[bytes], peer: TransportAddress) -> None:
+        """Take datagrams of a peer from the allocation."""
+        if self._receiver is not None:
+            self._receiver(datagrams, peer)
+
+    def send(self, datagrams: Sequence[bytes], address: Address | None = None) -> None:
+        """Send datagrams to a peer of the allocation."""
+        if not self._closed:
+            self._link.send(datagrams, address)
+
+    def limits(self, address: Address) -> PathLimits | None:
+        """Return the limits of the route to the server."""
+        return self._link.limits(address)
+
+    def allow_fragmentation(self, allowed: bool) -> None:
+        """Choose whether datagrams may be fragmented on the way to the server."""
+        self._link.allow_fragmentation(allowed)
+
+    def close(self) -> None:
+        """Send and receive nothing any longer; the allocation goes on."""
+        self._closed = True
+        self._receiver = None
+
+
 class TurnLink:
     """A TURN allocation as a `DatagramLink`; `open_turn_link` makes them.
 
@@ -99,6 +162,7 @@ class TurnLink:
         address: the address of the server.
 
     Attributes:
+        other_family: the address of the other family as a link, if the server gives both.
         on_relayed: called with the address of another allocation that replaces the first.
         on_ended: called once with the code and the reason when the allocation is lost for good.
     """
@@ -114,6 +178,7 @@ class TurnLink:
         self._client = client
         self._receiver: Receiver | None = None
         self._relayed: TransportAddress | None = None
+        self.other_family: OtherFamily | None = None
         self._closing = False
         self._released = asyncio.Event()
         self._allocated: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -123,6 +188,7 @@ class TurnLink:
         side = _ServerSide(server)
         self._side = side
         self._driver: Driver[bytes, TurnEvent] = Driver(client, side, self._happened, self._defect)
+        side.for_other_user = self._other_writable
         server.on_error = self._server_error
         server.on_too_long = self._too_long
         if isinstance(server, StreamLink):
@@ -149,6 +215,12 @@ class TurnLink:
         if self._relayed is None:
             raise RuntimeError("there is no allocation")
         return self._relayed
+
+    @property
+    def source_address(self) -> str:
+        """Our IP address on the connection to the server; "" if it is unknown."""
+        address = self._server.local_address
+        return str(address[0]) if address else ""
 
     def permit(self, host: str) -> None:
         """Request that the server relays datagrams from an address, if it is of the allocation's family."""
@@ -229,7 +301,10 @@ class TurnLink:
 
     def _happened(self, event: TurnEvent) -> None:
         if isinstance(event, DataReceived):
-            if self._receiver is not None:
+            other = self.other_family
+            if other is not None and (":" in event.peer[0]) == (":" in other.local_address[0]):
+                other.receive(event.datagrams, event.peer)
+            elif self._receiver is not None:
                 self._receiver(event.datagrams, event.peer)
         elif isinstance(event, Allocated):
             self._has_allocation(event)
@@ -246,10 +321,15 @@ class TurnLink:
         else:
             self._shut()
 
+    def _other_writable(self) -> None:
+        if self.other_family is not None and self.other_family.on_writable is not None:
+            self.other_family.on_writable()
+
     def _has_allocation(self, event: Allocated) -> None:
         again = self._relayed is not None
         self._relayed = event.relayed
         self.local_address = event.relayed
+        self.other_family = None if event.additional is None else OtherFamily(self, event.additional)
         self.mapped_address = event.mapped
         if not self._allocated.done():
             self._allocated.set_result(None)
@@ -282,8 +362,9 @@ class TurnLink:
         self._driver.flush()
 
     def _too_long(self, message: bytes, _: Address | None) -> None:
-        if self.on_too_long is not None:
-            self.on_too_long(message[CHANNEL_HEADER:], None)
+        for link in (self, self.other_family):
+            if link is not None and link.on_too_long is not None:
+                link.on_too_long(message[CHANNEL_HEADER:], None)
 
     def _shut(self) -> None:
         self._closing = True

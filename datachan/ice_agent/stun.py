@@ -64,13 +64,15 @@ class Message:
     Attributes:
         type: the sum of method and class, such as `BINDING + REQUEST`.
         transaction_id: 12 random bytes.
-        attributes: the values by type. Of several of one type, only the first is kept (RFC 8489, 14).
+        attributes: the values by type. Of several of one type, only the first counts (RFC 8489, 14).
+        further: the others of that type, for a message that is specified to have several.
         signed: the bytes before MESSAGE-INTEGRITY, if the message was received with one.
     """
 
     type: int
     transaction_id: bytes
     attributes: dict[int, bytes] = field(default_factory=dict)
+    further: list[tuple[int, bytes]] = field(default_factory=list)
     signed: bytes = b""
 
     @property
@@ -149,10 +151,14 @@ def _read_attribute(message: Message, datagram: bytes, position: int) -> int:
         expected = zlib.crc32(_resized(datagram[:position], position + 8)) ^ _FINGERPRINT_XOR
         if size != 4 or int.from_bytes(datagram[start : start + 4], "big") != expected:
             raise BadPacket("FINGERPRINT does not match")
-    elif not message.signed and attribute not in message.attributes:
-        if len(message.attributes) >= _MAX_ATTRIBUTES:
+    elif not message.signed:
+        if len(message.attributes) + len(message.further) >= _MAX_ATTRIBUTES:
             raise BadPacket(f"the message has more than {_MAX_ATTRIBUTES} attributes")
-        message.attributes[attribute] = datagram[start : start + size]
+        value = datagram[start : start + size]
+        if attribute in message.attributes:
+            message.further.append((attribute, value))
+        else:
+            message.attributes[attribute] = value
         if attribute == MESSAGE_INTEGRITY:
             message.signed = datagram[:position]
     end: int = start + size + -size % 4
@@ -163,7 +169,7 @@ def serialize(message: Message, key: bytes | None = None, *, fingerprint: bool =
     """Return the message as bytes, with MESSAGE-INTEGRITY if there is a key, and FINGERPRINT by default."""
     body = b"".join(
         _ATTRIBUTE.pack(attribute, len(value)) + value + bytes(-len(value) % 4)
-        for attribute, value in message.attributes.items()
+        for attribute, value in [*message.attributes.items(), *message.further]
     )
     data = _HEADER.pack(message.type, len(body), MAGIC_COOKIE, message.transaction_id) + body
     if key is not None:

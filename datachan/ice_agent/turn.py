@@ -137,6 +137,7 @@ class TurnClient:
         self._password = password
         self._entropy = entropy
         self._family = family
+        self._families = {family}
         self._requests: Requests[_Ask] = Requests(reliable=reliable)
         self._realm = b""
         self._nonce = b""
@@ -381,10 +382,20 @@ class TurnClient:
             self._end(TurnFailed(turn.UNREACHABLE, "the server's answer has no relayed address"))
             return
         self._relayed = relayed
+        additional = self._additional_address(answer)
+        self._families = {self._family} if additional is None else {turn.IPV4, turn.IPV6}
         self._schedule_refresh(answer, now)
-        self._events.append(Allocated(relayed, answer.address(XOR_MAPPED_ADDRESS)))
+        self._events.append(Allocated(relayed, answer.address(XOR_MAPPED_ADDRESS), additional))
         for host in self._peers:
             self._request_permission(host, now)
+
+    def _additional_address(self, answer: Message) -> TransportAddress | None:
+        """Return the address of the other family; coturn writes 0.0.0.0 and port 0 if it has none."""
+        for attribute, value in answer.further:
+            address = read_xor_address(value, answer.transaction_id) if attribute == turn.XOR_RELAYED_ADDRESS else None
+            if address is not None and address[1] and ipaddress.ip_address(address[0]).version != self._family:
+                return address
+        return None
 
     def _schedule_refresh(self, answer: Message, now: float) -> None:
         lifetime = float(answer.number(turn.LIFETIME) or _DEFAULT_LIFETIME)
@@ -494,9 +505,9 @@ class TurnClient:
         self.discarded_bytes += sum(map(len, datagrams))
 
     def _is_ours(self, host: str) -> bool:
-        """Return whether an address is of the allocation's family, and one that packets can be relayed to."""
+        """Return whether an address is of the allocation's families, and one that packets can be relayed to."""
         try:
             address = ipaddress.ip_address(host)
         except ValueError:
             return False
-        return address.version == self._family and not (address.is_multicast or address.is_unspecified)
+        return address.version in self._families and not (address.is_multicast or address.is_unspecified)

@@ -14,10 +14,12 @@ class Allocated:
     Attributes:
         relayed: its address.
         mapped: our address as the server sees it; None if the server did not say.
+        additional: its address of the other family, if the server gives both.
     """
 
     relayed: TransportAddress
     mapped: TransportAddress | None
+    additional: TransportAddress | None = None
 
 
 @dataclass(frozen=True, slots=True)

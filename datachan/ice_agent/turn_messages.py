@@ -24,6 +24,9 @@ NONCE: Final = 0x0015
 XOR_RELAYED_ADDRESS: Final = 0x0016
 REQUESTED_ADDRESS_FAMILY: Final = 0x0017
 REQUESTED_TRANSPORT: Final = 0x0019
+ADDITIONAL_ADDRESS_FAMILY: Final = 0x8000
+# coturn (4.6) knows the attribute by the type of a draft.
+DRAFT_ADDITIONAL_ADDRESS_FAMILY: Final = 0x8032
 ALTERNATE_SERVER: Final = 0x8023
 
 IPV4: Final = 4
@@ -51,9 +54,15 @@ def key_of(username: str, realm: bytes, password: str) -> bytes:
 
 
 def allocation_attributes(family: int) -> dict[int, bytes]:
-    """Return the attributes of a request for an allocation of a family, `IPV4` or `IPV6`."""
+    """Return the attributes of a request for an allocation of a family: `IPV4`, and also IPv6 if possible, or `IPV6`.
+
+    A server without IPv6 addresses ignores ADDITIONAL-ADDRESS-FAMILY, or says so in its answer (RFC 8656, 7.2).
+    """
     attributes = {REQUESTED_TRANSPORT: _UDP}
-    if family != IPV4:  # absent means IPv4, also for servers that do not know the attribute
+    if family == IPV4:  # REQUESTED-ADDRESS-FAMILY would be redundant, and some servers do not know it
+        attributes[ADDITIONAL_ADDRESS_FAMILY] = _FAMILIES[IPV6]
+        attributes[DRAFT_ADDITIONAL_ADDRESS_FAMILY] = _FAMILIES[IPV6]
+    else:
         attributes[REQUESTED_ADDRESS_FAMILY] = _FAMILIES[family]
     return attributes
 

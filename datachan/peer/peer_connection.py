@@ -331,6 +331,7 @@ class RTCPeerConnection(ConnectionAttributes):
                     on_local_candidate=self._local_candidate,
                     on_server_error=self._ice_server_failed,
                     on_selected_pair_change=self._selected_pair_changed,
+                    on_restart_needed=self.restartIce,
                     on_stack_start=lambda: self._dtls_changed("connecting"),
                     on_stack_event=self._stack_event,
                     on_channel_event=self._channels.handle,

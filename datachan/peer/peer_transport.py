@@ -50,6 +50,7 @@ class TransportCallbacks:
         on_local_candidate: called with our username fragment and each of our candidates, and None after the last one.
         on_server_error: called with each failure of a STUN or TURN server.
         on_selected_pair_change: called when ICE has selected a pair, or another one.
+        on_restart_needed: called when only an ICE restart may find another path.
         on_stack_start: called when the DTLS handshake starts.
         on_stack_event: called with each event of DTLS and SCTP.
         on_channel_event: called with each event of a channel.
@@ -60,6 +61,7 @@ class TransportCallbacks:
     on_local_candidate: Callable[[str, IceCandidate | None], None]
     on_server_error: Callable[[IceServerError], None]
     on_selected_pair_change: Callable[[], None]
+    on_restart_needed: Callable[[], None]
     on_stack_start: Callable[[], None]
     on_stack_event: Callable[[object], None]
     on_channel_event: Callable[[ChannelEvent], None]
@@ -75,6 +77,7 @@ _NO_CALLBACKS: Final = TransportCallbacks(
     on_local_candidate=_ignore,
     on_server_error=_ignore,
     on_selected_pair_change=_ignore,
+    on_restart_needed=_ignore,
     on_stack_start=_ignore,
     on_stack_event=_ignore,
     on_channel_event=_ignore,
@@ -420,6 +423,7 @@ class PeerTransport:
         ice.on_selected_pair_change = lambda pair: (
             self._path_changed(lost=pair.replaces_silent) if ice is self.ice else None
         )
+        ice.on_restart_needed = lambda: self._callbacks.on_restart_needed() if ice is self.ice else None
         ice.on_peer_alive = lambda: self._peer_alive() if ice is self.ice else None
         return ice
 

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from datachan.ice.servers import ServerAddress, parse_server_url
 from datachan.ice.turn_connection import HttpProxy, parse_proxy
-from datachan.ice.turn_link import TurnError, TurnLink, open_turn_link
+from datachan.ice.turn_link import OtherFamily, TurnError, TurnLink, open_turn_link
 from datachan.udp import Address, UdpSocket
 from tests.interop import coturn
 from tests.interop.coturn import server
@@ -26,8 +26,8 @@ CHECK, DATA = b"\x00check", b"\x17data"
 class Peer:
     """A socket that remembers what arrives, and sends it back."""
 
-    def __init__(self) -> None:
-        self.socket = UdpSocket.bind(coturn.HOST)
+    def __init__(self, host: str = coturn.HOST) -> None:
+        self.socket = UdpSocket.bind(host)
         self.address: tuple[str, int] = self.socket.local_address[:2]
         self.received: list[bytes] = []
         self.sources: set[Address] = set()
@@ -42,7 +42,7 @@ class Peer:
 class Opened:
     """A link, and what has arrived over it."""
 
-    def __init__(self, link: TurnLink) -> None:
+    def __init__(self, link: TurnLink | OtherFamily) -> None:
         self.link = link
         self.received: list[tuple[bytes, Address]] = []
         self.changed = asyncio.Event()
@@ -120,6 +120,27 @@ async def test_an_ipv6_allocation_that_the_server_cannot_give_is_refused_with_it
     with pytest.raises(TurnError) as caught:
         await opened(address_of(server), family=6)
     assert caught.value.code in (440, 508)
+
+
+async def test_one_allocation_relays_to_peers_of_both_families(peer: Peer, tmp_path: Path) -> None:
+    six = Peer("::1")
+    async with coturn.running(tmp_path, None, "relay-ip=::1") as dual:
+        link = await open_turn_link(address_of(dual), [(coturn.HOST, dual.port)])
+        assert link.other_family is not None
+        assert link.other_family.local_address[0] == "::1"
+        link.permit("::1")
+        by_six = Opened(link.other_family)
+        by_six.link.send([CHECK], six.address)
+        await by_six.until(1)
+        by_six.link.send([DATA] * 3, six.address)
+        await by_six.until(4)
+        assert {source[:2] for source in six.sources} == {link.other_family.local_address[:2]}
+        by_four = Opened(link)
+        await carries_both_ways(by_four, peer)
+        assert len(by_six.received) == 4
+        await by_four.close()
+        assert by_six.link.closed
+    six.socket.close()
 
 
 async def test_an_untrusted_certificate_is_refused(server: coturn.Coturn) -> None:

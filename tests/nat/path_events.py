@@ -190,7 +190,7 @@ EVENTS: Final[dict[str, PathEvent]] = {
     "offerer sleeps 40 s": PathEvent(_TWO_NATS, sleep("a", 40), 25),
     "answerer sleeps 40 s": PathEvent(_TWO_NATS, sleep("b", 40), 25),
     "Wi-Fi to LTE, restartIce at once": PathEvent(with_lte(up=False), roam(restart=True), 30),
-    "Wi-Fi to LTE, nothing done": PathEvent(with_lte(up=False), roam(), 45),
+    "Wi-Fi to LTE, offer on negotiationneeded": PathEvent(with_lte(up=False), roam(), 45),
     "both up, Wi-Fi dies silently": PathEvent(with_lte(up=True), wifi_dies),
     "both up, Wi-Fi is switched off": PathEvent(with_lte(up=True), wifi_goes),
     "relayed, a direct path appears": PathEvent(isolated_lan(relay=True), direct_path),

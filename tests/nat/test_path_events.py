@@ -9,7 +9,13 @@ from tests.nat.lab import lack_of_lab
 from tests.nat.path_events import witness
 
 # Seconds from the end of the fault to the first message at the slower side, on a busy machine.
-QUICK = {"outage of 5 s": 3.0, "offerer's NAT rebinds, full cones": 5.0, "MTU shrinks to 1000, no ICMP": 3.0}
+QUICK = {
+    "outage of 5 s": 3.0,
+    "offerer's NAT rebinds, full cones": 1.0,
+    "both up, Wi-Fi dies silently": 2.0,
+    "Wi-Fi to LTE, offer on negotiationneeded": 3.0,
+    "MTU shrinks to 1000, no ICMP": 3.0,
+}
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -38,6 +38,30 @@ def test_allocates_with_the_realm_and_nonce_of_the_challenge() -> None:
     assert session.messages == 2
 
 
+def test_an_allocation_has_an_ipv6_address_as_well_if_the_server_gives_one() -> None:
+    server = TurnServer()
+    server.additional = ("2001:db8::7", 50_001)
+    session = Session(server)
+    assert session.start() == [Allocated(RELAYED, MAPPED, server.additional)]
+    session.client.permit("2001:db8::9", session.now)
+    session.exchange()
+    assert server.permitted == ["2001:db8::9"]
+
+
+@pytest.mark.parametrize("nothing", [("0.0.0.0", 0), ("192.0.2.201", 50_001)])
+def test_a_second_address_that_is_not_of_the_other_family_is_ignored(nothing: tuple[str, int]) -> None:
+    server = TurnServer()
+    server.additional = nothing
+    assert Session(server).start() == [Allocated(RELAYED, MAPPED)]
+
+
+def test_an_ipv6_peer_has_no_permission_without_an_ipv6_address() -> None:
+    session = allocated()
+    session.client.permit("2001:db8::9", session.now)
+    session.exchange()
+    assert session.server.permitted == []
+
+
 def test_wrong_credentials_fail_with_their_code_after_one_attempt() -> None:
     session = Session(password="wrong")
     assert session.start() == [TurnFailed(401, "Unauthorized")]

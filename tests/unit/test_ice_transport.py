@@ -10,12 +10,14 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aioice import stun
 
-from datachan.ice import CandidatePairStats, IceError, IceServer, IceState, IceTransport
+from datachan.ice import CandidatePairStats, IceError, IceServer, IceState, IceTransport, ice_transport
+from datachan.ice.address_watch import OnChange
 from datachan.ice.interfaces import usable_addresses
 from datachan.ice_agent import AgentOptions
 from datachan.sdp import IceCandidate
@@ -643,6 +645,42 @@ async def test_a_canceled_start_goes_on_until_close(make_pair: MakePair) -> None
     await asyncio.wait([starting])
     pair.exchange_candidates()
     await pair.start()
+
+
+async def test_a_close_that_is_canceled_leaves_no_socket_open() -> None:
+    before = asyncio.all_tasks()
+    ice = IceTransport(controlling=True, servers=[IceServer(("stun:192.0.2.1:3478",))], **LOCAL)
+    await ice.gather_hosts()
+    closing = asyncio.create_task(ice.close())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    tasks = asyncio.all_tasks() - before
+    for task in tasks:  # as asyncio.run does at the end of a program
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert closing.cancelled()
+    assert [link.closed for link in ice._runner.links.values()] == [True]
+
+
+async def test_asks_for_a_restart_when_a_new_address_does_not_lead_to_the_peer(
+    make_pair: MakePair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes: list[OnChange] = []
+
+    def watch(changed: OnChange) -> object:
+        changes.append(changed)
+        return SimpleNamespace(close=lambda: None)
+
+    monkeypatch.setattr(ice_transport, "watch_addresses", watch)
+    pair = make_pair(loopback=True)
+    await pair.connect()
+    asked = asyncio.Event()
+    pair.a.ice.on_restart_needed = asked.set
+    vanished = frozenset(candidate.address for candidate in pair.a.ice.local_candidates)
+    changes[0](frozenset(), vanished)
+    assert pair.a.ice.state is IceState.DISCONNECTED
+    changes[0](frozenset({"192.0.2.1"}), frozenset())
+    await asyncio.wait_for(asked.wait(), 10)
 
 
 async def test_close_leaves_no_task_and_no_timer() -> None:

@@ -24,6 +24,7 @@ class TurnServer:
         silent: the methods that get no answer.
         nonce: requests with another one are refused as stale.
         relayed: the address of the next allocation.
+        additional: its IPv6 address, if it has one.
         sent: what the client has relayed: (peer, datagram, by channel).
     """
 
@@ -33,6 +34,7 @@ class TurnServer:
         self.silent: set[int] = set()
         self.nonce = b"one"
         self.relayed = RELAYED
+        self.additional: tuple[str, int] | None = None
         self.lifetime = 600
         self.alternate: tuple[str, int] | None = None
         self.sent: list[tuple[tuple[str, int], bytes, bool]] = []
@@ -72,6 +74,9 @@ class TurnServer:
         peer = request.address(turn.XOR_PEER_ADDRESS)
         if request.method == turn.ALLOCATE:
             answer.attributes[turn.XOR_RELAYED_ADDRESS] = stun.xor_address(self.relayed, request.transaction_id)
+            if self.additional is not None and turn.ADDITIONAL_ADDRESS_FAMILY in request.attributes:
+                second = stun.xor_address(self.additional, request.transaction_id)
+                answer.further.append((turn.XOR_RELAYED_ADDRESS, second))
             answer.attributes[stun.XOR_MAPPED_ADDRESS] = stun.xor_address(MAPPED, request.transaction_id)
         elif request.method == turn.CREATE_PERMISSION and peer is not None:
             self.permitted.append(peer[0])

@@ -34,7 +34,6 @@ class Peer:
         self.numbers: list[int] = []
         self.bytes = 0
         self.channel: Any = None
-        self.restarts = False
         pc.on("connectionstatechange", lambda: out("state", state=pc.connectionState, reason=pc.failureReason))
         pc.on("iceconnectionstatechange", lambda: out("ice", state=pc.iceConnectionState))
         pc.on("icecandidate", lambda one: out("candidate", candidate=None if one is None else one.toJSON()))
@@ -78,9 +77,9 @@ class Peer:
         out("report", arrivals=self.arrivals, in_order=in_order, state=self.pc.connectionState, pair=kinds)
 
     async def negotiate(self) -> None:
-        """Offer again when the connection asks for it, after the first time."""
+        """Offer again when the connection asks for it, once it is connected."""
         out("negotiationneeded")
-        if self.restarts:
+        if self.pc.connectionState != "new":
             await self.offer()
 
     async def offer(self) -> None:
@@ -104,7 +103,6 @@ class Peer:
         elif message["do"] == "report":
             self.report()
         elif message["do"] == "restart":
-            self.restarts = True
             self.pc.restartIce()
         elif message["do"] == "bulk":
             await self.bulk(message["bytes"])
