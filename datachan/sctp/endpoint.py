@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from datachan.token_bucket import TokenBucket
+from datachan.fair_budget import FairBudget
 
 from . import admission
 from .addresses import TransportAddress, is_unicast, usable_addresses
@@ -110,8 +110,8 @@ class Endpoint:
         self._drained: list[tuple[int, Event]] = []  # drained from associations, not from here
         self._answers: list[tuple[TransportAddress, bytes]] = []  # to packets of no association
         # Two budgets: packets out of the blue, however many there are, leave the budget for INITs untouched.
-        self._init_answers = TokenBucket(self.limits.init_rate, self.limits.init_burst)
-        self._stray_answers = TokenBucket(self.limits.stray_rate, self.limits.stray_burst)
+        self._init_answers = FairBudget(self.limits.init_rate, self.limits.init_burst, entropy(32))
+        self._stray_answers = FairBudget(self.limits.stray_rate, self.limits.stray_burst, entropy(32))
         self._now = 0.0
         self._spent: dict[int, float] = {}  # our former tags, and when they were last in use
 
@@ -381,7 +381,7 @@ class Endpoint:
             self._receive_out_of_the_blue(packet, len(datagram), now, source)
 
     def _receive_init(self, packet: Packet, init: InitChunk, size: int, now: float, source: TransportAddress) -> None:
-        if not self._init_answers.take(now):
+        if not self._init_answers.take(source[0], now):
             return
         entry = self._holder_of(init, packet.source_port, source)
         if entry is not None:
@@ -436,10 +436,10 @@ class Endpoint:
         if entry is not None:
             self._receive_packet(entry, packet, size, now, source, content)
         elif stale is not None:
-            if self._stray_answers.take(now):
+            if self._stray_answers.take(source[0], now):
                 self._answer(packet, content.peer_tag, stale, source)
         elif self.backlog == 0:
-            if self._stray_answers.take(now):
+            if self._stray_answers.take(source[0], now):
                 self._answer(packet, content.peer_tag, AbortChunk([]), source)
         elif content.local_tag in self._spent or self._full():
             # A copy of a cookie that was used. It would set up again an association that is over.
@@ -461,7 +461,7 @@ class Endpoint:
             return
         answer = admission.answer_out_of_the_blue(packet)
         self.packets_discarded += 1
-        if answer is not None and self._stray_answers.take(now):
+        if answer is not None and self._stray_answers.take(source[0], now):
             self._answer(packet, packet.verification_tag, answer, source)
 
     # -- packets of no association -------------------------------------------------------------------------------------

@@ -212,6 +212,8 @@ class AssociationOptions:
 class EndpointOptions:
     """Limits of the resources that unknown peers can use.
 
+    One network, an IPv4 address or an IPv6 prefix of 64 bits, can use a quarter of each rate and burst.
+
     Attributes:
         max_associations: the most associations.
         init_rate: answers to INITs per second.

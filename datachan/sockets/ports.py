@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
+from datachan.fair_budget import FairBudget
 from datachan.sctp.addresses import WILDCARDS, TransportAddress, normalize
 from datachan.sctp.admission import refuse_untrusted
-from datachan.token_bucket import TokenBucket
 from datachan.trace import Tap, open_tap
 from datachan.udp import Address, UdpSocket, header_length, route_mtu, source_address
 
@@ -62,7 +62,7 @@ class SharedSocket:
         self.udp_port: int = socket.local_address[1]
         self._owner = owner
         self._users: dict[int, PortUser] = {}
-        self._refusals = TokenBucket(REFUSALS, REFUSALS)
+        self._refusals = FairBudget(REFUSALS, REFUSALS, os.urandom(32))
         self._six = ":" in host
         self._sources: dict[Address, TransportAddress] = {}
         self._addresses: dict[TransportAddress, Address] = {}
@@ -153,7 +153,7 @@ class SharedSocket:
             return
         # The port is not in use: one answer for the batch is enough.
         answer = refuse_untrusted(datagrams[0])
-        if answer is not None and self._refusals.take(asyncio.get_running_loop().time()):
+        if answer is not None and self._refusals.take(source[0], asyncio.get_running_loop().time()):
             self.send([answer], source)
 
     def _handle_writable(self) -> None:

@@ -21,6 +21,7 @@ from datachan.sockets import sctpsocket_tcp
 from tests.fuzz.server import Finding, Process
 
 HOST = "127.0.0.1"
+STRANGER = "127.0.0.66"
 SECONDS = 5.0
 PATIENCE = 20.0
 
@@ -105,6 +106,7 @@ def flooding(packets: Sequence[bytes], rate: int, udp_port: int) -> Iterator[lis
     def flood() -> None:
         begun = time.monotonic()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            stranger.bind((STRANGER, 0))
             while not ended.wait(0.005):
                 due = int((time.monotonic() - begun) * rate)
                 while sent[0] < due:
