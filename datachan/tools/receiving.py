@@ -90,7 +90,7 @@ def prompt_for_code() -> str:
     readline.set_completer_delims("")
     readline.parse_and_bind("tab: complete")
     try:
-        return input("Code: ")
+        return input("Code (Tab completes its words): ")
     finally:
         readline.set_completer(None)
 
@@ -141,8 +141,7 @@ def _comparer(screen: Screen) -> Callable[[tuple[str, ...]], Awaitable[bool]]:
     async def compare(words: tuple[str, ...]) -> bool:
         if not screen.interactive:
             return True
-        answer = await screen.ask("Does the sender show the same four words? [y/N] ")
-        return answer.lower() in {"y", "yes"}
+        return await screen.agrees("Does the sender show the same four words?", default=False)
 
     return compare
 
@@ -190,10 +189,8 @@ def _decider(options: ReceiveOptions, screen: Screen) -> Callable[[Review], Awai
             size = "of unknown size" if review.size is None else f"of {format_size(review.size)}"
             reason = f"the receiver accepts at most {format_size(options.max_size)}, and the offer is {size}"
             return Decision(reason, EndCode.TOO_LARGE)
-        if not options.yes:
-            answer = await screen.ask("Accept? [Y/n] ")
-            if answer.lower() not in {"", "y", "yes"}:
-                return Decision("the receiver does not want it")
+        if not options.yes and not await screen.agrees("Accept?", default=True):
+            return Decision("the receiver does not want it")
         return Decision(conflicts=await _decide_conflicts(review, options, screen))
 
     return decide
@@ -219,7 +216,8 @@ def _tell_review(review: Review, options: ReceiveOptions, screen: Screen) -> Non
         screen.say(f"  … and {len(files) - _MAX_SHOWN} more")
 
 
-_ANSWERS: Final = {"s": Conflict.SKIP, "r": Conflict.RENAME, "o": Conflict.OVERWRITE}
+_CHOICES: Final = {"s": Conflict.SKIP, "r": Conflict.RENAME, "o": Conflict.OVERWRITE}
+_ANSWERS: Final = ("s", "o", "r", "S", "O", "R")
 
 
 async def _decide_conflicts(review: Review, options: ReceiveOptions, screen: Screen) -> dict[int, Conflict]:
@@ -234,9 +232,10 @@ async def _decide_conflicts(review: Review, options: ReceiveOptions, screen: Scr
     for file in review.conflicts:
         if for_all is None:
             name = "/".join(review.places[file])
-            answer = await screen.ask(f"{name} exists. [s]kip, [r]ename, [o]verwrite; S, R, O for all: ")
-            choice = _ANSWERS.get(answer[:1].lower(), Conflict.RENAME)
-            if answer[:1].isupper():
+            screen.say(f"{name} exists and differs. Skip it, store it under another name, or overwrite it?")
+            answer = await screen.ask("[s]kip, [r]ename, [o]verwrite (capitals: for all) [r] ", _ANSWERS, "r")
+            choice = _CHOICES[answer.lower()]
+            if answer.isupper():
                 for_all = choice
         decided[file] = for_all or choice
     return decided
@@ -261,7 +260,8 @@ def _finish(ended: Ended, session: ReceiveSession, options: ReceiveOptions, scre
     status = ExitStatus.ERROR if receiving.machine.missing else ExitStatus.OK
     if receiving.text is None and not options.to_stdout:
         what = f"{stored} file{'s' if stored != 1 else ''}"
-        screen.say(f"Done. {what} stored and verified in {options.folder.absolute()}.")
+        here = f" {format_size(receiving.resumed)} of it were here already." if receiving.resumed else ""
+        screen.say(f"Done. {what} stored and verified in {options.folder.absolute()}.{here}")
     screen.event("done", status=int(status), files=stored)
     return status
 
@@ -290,7 +290,9 @@ def _tell_failure(ended: Ended, session: ReceiveSession, screen: Screen) -> Exit
         reason = f"{reason}. Ask the sender for a new code"
     elif ended.code is EndCode.NO_SPACE and ended.missing:
         reason = f"{reason}: {format_size(ended.missing)} are lacking. Make room and run the same command again"
-    elif ended.code in (EndCode.CANCELLED, EndCode.DAMAGED, EndCode.DISK, None) and session.receiving is not None:
+    elif ended.code is EndCode.CANCELLED and session.receiving is not None:
+        reason = f"{reason}. What arrived is kept, and goes on with the sender's next code"
+    elif ended.code in (EndCode.DAMAGED, EndCode.DISK, None) and session.receiving is not None:
         reason = f"{reason}. What arrived is kept: run the same command again to go on"
     screen.complain(reason, "broken" if ended.code is None else ended.code.value, status)
     return status

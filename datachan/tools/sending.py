@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Final
+
+import aiohttp
 
 from datachan.peer import RTCConfiguration
 from datachan.serve import ServeError, ServeOptions, serve
 from datachan.signaling import ServerOptions, SignalingError
 from datachan.signaling.origins import is_loopback
-from datachan.tools.transfer_terminal import ExitStatus, Measure, Screen, format_size, status_of
-from datachan.transfer.actions import Accepted, FilesStored, Progress, Restarted
+from datachan.tools.transfer_terminal import ExitStatus, Measure, Screen, format_duration, format_size, status_of
+from datachan.transfer.actions import Accepted, Continued, Ended, FilesStored, Outcome, Progress, Restarted
 from datachan.transfer.channel import RateLimit
 from datachan.transfer.errors import TransferError
 from datachan.transfer.manifest import total_size
@@ -65,10 +69,17 @@ class SendOptions:
 
 
 class _View:
-    """What is known of each receiver, for the progress line."""
+    """What is known of each receiver, for the progress line, and when the first one accepted."""
 
     def __init__(self) -> None:
         self.measures: dict[int, Measure] = {}
+        self.paths: dict[int, str] = {}
+        self.began = 0.0
+
+    def took(self) -> str:
+        """Return how long it took since the first receiver accepted, unless that was short."""
+        seconds = time.monotonic() - self.began if self.began else 0.0
+        return f", in {format_duration(seconds)}" if seconds >= 2 else ""
 
     def shown(self) -> list[Measure]:
         return list(self.measures.values())[:_MAX_SHOWN]
@@ -174,16 +185,18 @@ async def _send(options: SendOptions, offer: OutgoingOffer, screen: Screen, serv
     finally:
         progress.cancel()
         await asyncio.gather(progress, return_exceptions=True)
-    return _report(results, options, offer, screen)
+    return _report(results, options, offer, screen, view)
 
 
 def no_server(server: str, error: Exception) -> str:
     """Return why a signaling server is of no use, and what to do."""
+    if not isinstance(error.__cause__, OSError | aiohttp.ClientError):
+        return str(error)
+    number = getattr(getattr(error.__cause__, "os_error", error.__cause__), "errno", None)
+    why = f" ({os.strerror(number).lower()})" if isinstance(number, int) and number > 0 else ""
     return (
-        f"{error}. Start a server with `datachan serve`, name one with --server or DATACHAN_SERVER, "
-        f"or let the sender serve with `datachan send --serve`."
-        if "cannot be reached" in str(error)
-        else str(error)
+        f"the signaling server {server} cannot be reached{why}. Start one with `datachan serve`, "
+        "name one with --server or DATACHAN_SERVER, or let the sender serve with `datachan send --serve`"
     )
 
 
@@ -191,8 +204,7 @@ def _comparer(screen: Screen) -> Callable[[tuple[str, ...]], Awaitable[bool]]:
     async def compare(words: tuple[str, ...]) -> bool:
         if not screen.interactive:
             return True
-        answer = await screen.ask("Does the other side show the same four words? [y/N] ")
-        return answer.lower() in {"y", "yes"}
+        return await screen.agrees("Does the other side show the same four words?", default=False)
 
     return compare
 
@@ -200,17 +212,12 @@ def _comparer(screen: Screen) -> Callable[[tuple[str, ...]], Awaitable[bool]]:
 def _reporter(
     options: SendOptions, offer: OutgoingOffer, screen: Screen, view: _View, server: str
 ) -> Callable[[SessionEvent], None]:
-    size = total_size(offer.entries)
-    pieces = sum(-(-(entry.size or 0) // offer.piece) for entry in offer.entries)
-
     def report(event: SessionEvent) -> None:
         if isinstance(event, CodeReady):
             _tell_code(str(event.code), code_link(server, event.code), options, screen, server)
         elif isinstance(event, Connected):
             _tell_connected(event, options, screen)
-            label = "Sent" if options.receivers == 1 else f"Receiver {event.receiver}"
-            total = None if size is None else size + DIGEST_SIZE * pieces
-            view.measures[event.receiver] = Measure(label, 0, total, event.path)
+            view.paths[event.receiver] = event.path
         elif isinstance(event, Lost):
             view.measures.pop(event.receiver, None)
             screen.say(f"{event.reason.capitalize()}. Waiting for the receiver with the same code; Ctrl+C ends.")
@@ -218,17 +225,29 @@ def _reporter(
         elif isinstance(event, WrongCode):
             screen.say("A wrong code was used: this code is used up.")
         elif isinstance(event, Happened):
-            _tell_action(event, view, screen, offer)
+            _tell_action(event, view, options, screen, offer)
 
     return report
 
 
-def _tell_action(event: Happened, view: _View, screen: Screen, offer: OutgoingOffer) -> None:
+def _tell_action(event: Happened, view: _View, options: SendOptions, screen: Screen, offer: OutgoingOffer) -> None:
     action = event.action
     measure = view.measures.get(event.receiver)
     if isinstance(action, Progress) and measure is not None:
-        measure.done = action.durable
+        measure.done = measure.before + action.durable
+    elif isinstance(action, Continued) and measure is not None:
+        measure.before += _with_digests(action.offset, -(-action.offset // offer.piece))
+    elif isinstance(action, Ended):
+        view.measures.pop(event.receiver, None)
+        if options.receivers > 1 and action.outcome is Outcome.COMPLETED:
+            screen.say(f"Receiver {event.receiver} has stored and verified everything.")
+        elif options.receivers > 1 and action.code is EndCode.REFUSED:
+            screen.say(f"Receiver {event.receiver} does not want it.")
     elif isinstance(action, Accepted):
+        view.began = view.began or time.monotonic()
+        label = "Sent" if options.receivers == 1 else f"Receiver {event.receiver}"
+        total = None if action.size is None else _with_digests(action.size, offer.pieces)
+        view.measures[event.receiver] = Measure(label, 0, total, view.paths.get(event.receiver, ""))
         screen.event("accepted", receiver=event.receiver, files=action.wanted, size=action.size)
     elif isinstance(action, FilesStored):
         screen.event("stored", receiver=event.receiver, files=[offer.entries[file].path for file in action.files])
@@ -237,15 +256,20 @@ def _tell_action(event: Happened, view: _View, screen: Screen, offer: OutgoingOf
         screen.say(f"{path} differs from what the receiver has: it is sent from its beginning.")
 
 
+def _with_digests(size: int, pieces: int) -> int:
+    """Return the bytes of the stream: those of the files, and a digest for each piece."""
+    return size + DIGEST_SIZE * pieces
+
+
 def _tell_code(code: str, link: str, options: SendOptions, screen: Screen, server: str) -> None:
     extra = "" if server == DEFAULT_SERVER else f" --server {server}"
-    screen.say(f"\nOn the other computer:  datachan receive{extra}")
-    screen.insist(f"Code:                   {code}")
-    screen.say(f"Or in a browser:        {link}\n")
+    screen.show(f"\nOn the other computer:  datachan receive{extra}")
+    screen.insist(f"Code:                   {screen.emphasized(code)}")
+    screen.show(f"Or in a browser:        {link}\n")
     if options.qr and screen.interactive and "127.0.0.1" not in server:
         code_picture = qr_code(link)
         if code_picture:
-            screen.say(code_picture)
+            screen.show(code_picture)
     who = "the receiver" if options.receivers == 1 else f"{options.receivers} receivers"
     screen.say(f"Waiting for {who} …")
     screen.event("code", code=code, link=link, server=server)
@@ -275,7 +299,7 @@ def _tell_connected(event: Connected, options: SendOptions, screen: Screen) -> N
 
 
 def _report(
-    results: Sequence[ReceiverResult], options: SendOptions, offer: OutgoingOffer, screen: Screen
+    results: Sequence[ReceiverResult], options: SendOptions, offer: OutgoingOffer, screen: Screen, view: _View
 ) -> ExitStatus:
     if not results:
         screen.complain(
@@ -300,7 +324,7 @@ def _report(
     complete = sum(result.code is None for result in results)
     if complete == options.receivers and worst is ExitStatus.OK:
         who = "The receiver has" if options.receivers == 1 else f"All {complete} receivers have"
-        screen.say(f"Done. {who} stored and verified everything.")
+        screen.say(f"Done. {who} stored and verified everything{view.took()}.")
     screen.event("done", status=int(worst), receivers=complete)
     return worst
 

@@ -6,8 +6,9 @@ import asyncio
 import json
 import os
 import sys
+import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
@@ -21,6 +22,10 @@ _STALLED: Final = 3.0
 """Seconds without a byte after which the time left is not shown."""
 
 _LONGEST_SHOWN: Final = 99 * 3600
+_LONGEST_BAR: Final = 30
+_SHORTEST_BAR: Final = 10
+_BEHIND_LINE: Final = 3
+"""Columns that the progress line leaves free, so that a terminal shows ^C behind it and does not break the line."""
 
 
 class ExitStatus(IntEnum):
@@ -82,12 +87,14 @@ class Measure:
         done: Bytes.
         total: Bytes; None if not known.
         note: What is shown at the end of the line, such as `direct`.
+        before: Bytes that were done before this connection.
     """
 
     label: str
     done: int
     total: int | None
     note: str = ""
+    before: int = 0
 
 
 class Rate:
@@ -112,16 +119,16 @@ class Rate:
             self._moved_at = now
         self._at, self._done = now, done
 
-    def text(self, left: int | None, now: float) -> str:
+    def parts(self, left: int | None, now: float) -> list[str]:
         """Return the rate and the time left; nothing that is only guessed."""
         if self._rate is None:
-            return ""
+            return []
         if now - self._moved_at > _STALLED:
-            return "waiting"
+            return ["waiting"]
         rate = f"{format_size(self._rate)}/s"
         if left is None or self._rate < 1 or left / self._rate > _LONGEST_SHOWN:
-            return rate
-        return f"{rate}  {format_duration(left / self._rate)} left"
+            return [rate]
+        return [rate, f"{format_duration(left / self._rate)} left"]
 
 
 class Screen:
@@ -145,17 +152,28 @@ class Screen:
         progress: bool = True,
     ) -> None:
         self.interactive = errors.isatty() and not as_json
+        self._bold = self.interactive and os.environ.get("TERM", "dumb") != "dumb" and "NO_COLOR" not in os.environ
         self.as_json = as_json
         self._errors = errors
         self._output = output
         self._quiet = quiet or as_json
         self._progress = progress and not quiet
         self._line = ""
+        self._question = ""
 
     def say(self, text: str = "") -> None:
-        """Write a line for people."""
+        """Write a sentence for people, broken between words on a narrow terminal."""
+        if not self._quiet:
+            self._write(self._broken(text))
+
+    def show(self, text: str) -> None:
+        """Write lines for people that must not be broken: commands, links, pictures."""
         if not self._quiet:
             self._write(text)
+
+    def emphasized(self, text: str) -> str:
+        """Return the text in bold, if people read it on a terminal."""
+        return f"\x1b[1m{text}\x1b[0m" if self._bold else text
 
     def insist(self, text: str) -> None:
         """Write a line for people that is needed even when quiet: the code."""
@@ -167,7 +185,7 @@ class Screen:
         if self.as_json:
             self.event("error", code=code, message=text, status=int(status))
         else:
-            self._write(f"datachan: {text}")
+            self._write(self._broken(f"datachan: {text}"))
 
     def event(self, name: str, **fields: Any) -> None:
         """Write a line of JSON for programs, if they are the readers."""
@@ -175,9 +193,19 @@ class Screen:
             self._output.write(json.dumps({"event": name, **fields}) + "\n")
             self._output.flush()
 
+    def _broken(self, text: str) -> str:
+        if not self.interactive:
+            return text
+        width = _width(self._errors) - 1
+        return "\n".join(
+            textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False) for line in text.split("\n")
+        )
+
     def _write(self, text: str) -> None:
         self._clear()
-        self._errors.write(text + "\n")
+        if self.interactive:
+            self._errors.write("\r\x1b[K")  # a question, or the ^C that the terminal shows
+        self._errors.write(text + "\n" + self._question)
         self._errors.flush()
 
     def _clear(self) -> None:
@@ -185,11 +213,11 @@ class Screen:
             self._errors.write("\r\x1b[K")
             self._line = ""
 
-    def _show(self, line: str) -> None:
-        if not self._errors.isatty():
+    def _show(self, lines: Callable[[int], str]) -> None:
+        if not self._errors.isatty() or self._question:
             return
-        width = _width(self._errors)
-        self._errors.write("\r\x1b[K" + line[: width - 1])
+        line = lines(_width(self._errors) - _BEHIND_LINE)
+        self._errors.write("\r\x1b[K" + line)
         self._errors.flush()
         self._line = line
 
@@ -201,51 +229,91 @@ class Screen:
             while True:
                 await asyncio.sleep(_REFRESH)
                 now = time.monotonic()
-                lines = []
+                shown = []
                 state = []
                 for item in measure():
                     rate = rates.setdefault(item.label, Rate())
                     rate.update(item.done, now)
-                    lines.append(_line(item, rate, now))
+                    shown.append((item, rate))
                     state.append((item.label, item.done))
                     if self.as_json and self._progress and (item.label, item.done) not in last:
                         self.event("progress", label=item.label, bytes=item.done, total=item.total)
                 last = state
-                if lines and not self._quiet and self._progress:
-                    self._show("   ".join(lines))
+                if shown and not self._quiet and self._progress:
+                    self._show(lambda width, shown=shown, now=now: _joined(shown, now, width))  # type: ignore[misc]
         finally:
             self._clear()
 
-    async def ask(self, question: str) -> str:
-        """Ask the person and return the answer without spaces around it; empty at the end of the input."""
-        self._clear()
-        self._errors.write(question)
-        self._errors.flush()
-        loop = asyncio.get_running_loop()
-        ready = asyncio.Event()
-        loop.add_reader(sys.stdin.fileno(), ready.set)
-        try:
-            await ready.wait()
-        finally:
-            loop.remove_reader(sys.stdin.fileno())
-        return sys.stdin.readline().strip()
+    async def ask(self, question: str, answers: Sequence[str], default: str) -> str:
+        """Ask the person until the answer is one of these, and return it. Enter chooses `default`.
+
+        Capital letters count only if an answer has them. At the end of the input the last of the answers is returned.
+        """
+        while True:
+            self._clear()
+            self._question = question
+            self._errors.write(question)
+            self._errors.flush()
+            try:
+                line = await _line_of_input()
+            finally:
+                self._question = ""
+            if not line:
+                return answers[-1]
+            answer = line.strip() or default
+            for known in (answer, answer.lower()):
+                if known in answers:
+                    return known
+            self.say(f"Please answer one of: {', '.join(answers)}.")
+
+    async def agrees(self, question: str, *, default: bool) -> bool:
+        """Ask a question whose answer is yes or no. The end of the input means no."""
+        hint = "[Y/n]" if default else "[y/N]"
+        answer = await self.ask(f"{question} {hint} ", ("y", "yes", "n", "no"), "y" if default else "n")
+        return answer.startswith("y")
 
 
-def _line(item: Measure, rate: Rate, now: float) -> str:
-    parts = [item.label]
+async def _line_of_input() -> str:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(sys.stdin.fileno(), ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(sys.stdin.fileno())
+    return sys.stdin.readline()
+
+
+def _joined(shown: Sequence[tuple[Measure, Rate]], now: float, width: int) -> str:
+    """Return the progress of all in one line of at most `width` columns."""
+    each = (width + 3) // len(shown) - 3
+    return "   ".join(progress_line(item, rate, now, each) for item, rate in shown)[:width]
+
+
+def progress_line(item: Measure, rate: Rate, now: float, width: int) -> str:
+    """Return the progress in `width` columns. What does not fit is left out, except for the first two parts."""
     if item.total is None:
-        parts.append(format_size(item.done))
+        parts = [item.label, format_size(item.done)]
     else:
         percent = 100 if item.total == 0 else min(100, 100 * item.done // item.total)
-        parts.append(f"{percent:3d} %")
-        parts.append(f"{format_size(item.done)} of {format_size(item.total)}")
+        parts = [item.label, f"{percent:3d} %", f"{format_size(item.done)} of {format_size(item.total)}"]
     left = None if item.total is None else item.total - item.done
-    parts.append(rate.text(left, now))
-    parts.append(item.note)
-    return "  ".join(part for part in parts if part)
+    parts += [part for part in (*rate.parts(left, now), item.note) if part]
+    while len(parts) > 2 and len("  ".join(parts)) > width:
+        parts.pop()
+    if item.total is not None:
+        parts[2:2] = _bar(item, min(_LONGEST_BAR, width - len("  ".join(parts)) - 4))
+    return "  ".join(parts)
+
+
+def _bar(item: Measure, length: int) -> list[str]:
+    if length < _SHORTEST_BAR:
+        return []
+    filled = length if not item.total else min(length, length * item.done // item.total)
+    return ["[" + "#" * filled + "-" * (length - filled) + "]"]
 
 
 def _width(stream: TextIO) -> int:
     with suppress(OSError, ValueError):
-        return os.get_terminal_size(stream.fileno()).columns
+        return os.get_terminal_size(stream.fileno()).columns or 80
     return 80

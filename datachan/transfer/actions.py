@@ -70,6 +70,14 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Continued:
+    """The receiver has the beginning of this file: `offset` bytes are not sent again."""
+
+    file: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
 class Restarted:
     """The beginning of this file at the receiver is not that of the source: it is sent from its first byte."""
 
@@ -143,6 +151,7 @@ Action: TypeAlias = (
     | Proven
     | Accepted
     | Progress
+    | Continued
     | Restarted
     | FilesStored
     | Requested

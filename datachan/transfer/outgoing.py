@@ -54,6 +54,7 @@ class OutgoingOffer:
         self.id = secrets.token_urlsafe(16)
         self.entries = tuple(gathered.entries)
         self.piece = piece
+        self.pieces = sum(-(-(entry.size or 0) // piece) for entry in self.entries)
         self.disk_bytes = 0
         self._sources = tuple(gathered.sources)
         self._capacity = CACHE_BYTES if receivers > 1 else 0

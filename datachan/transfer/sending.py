@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeAlias
 
-from datachan.transfer.actions import Accepted, Action, FilesStored, Outcome, Progress, Restarted, Send
+from datachan.transfer.actions import Accepted, Action, Continued, FilesStored, Outcome, Progress, Restarted, Send
 from datachan.transfer.digests import Hash, file_digest
 from datachan.transfer.manifest import pages, total_size
 from datachan.transfer.messages import (
@@ -187,7 +187,7 @@ class SendingMachine(TransferMachine):
             self._finish_file(work.file, self._offset)
             self._file = None
         self._check_sent()
-        return [] if agrees else [Restarted(work.file)]
+        return [Continued(work.file, offset)] if agrees else [Restarted(work.file)]
 
     def piece_read(self, work: ReadPiece, data: bytes, digest: bytes) -> None:
         """Take the bytes that were read, and their digest. Fewer bytes than asked for end a file of unknown size."""

@@ -6,8 +6,9 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,11 @@ from aiohttp import web
 from datachan.signaling import SignalingServer
 from datachan.transfer.codes import word_list
 from datachan.transfer.journal import PARTIAL_FOLDER
+from datachan.transfer.outgoing import OutgoingOffer, Piece, Unreadable
+from datachan.transfer.send_session import SendSession
+from datachan.transfer.sending import ReadPiece
+from datachan.transfer.session_events import CodeReady, SessionEvent
+from datachan.transfer.sources import gather
 
 MIB = 1024 * 1024
 PATIENCE = 60.0
@@ -155,6 +161,63 @@ async def test_an_offer_that_is_too_large_ends_both_with_status_3(server: str, t
         sent = await sender.ends()
     assert (sent.status, got.status) == (3, 3)
     assert "accepts at most 1.0 kB" in sent.errors
+
+
+async def test_damaged_bytes_end_the_receiver_with_status_6(server: str, tmp_path: Path) -> None:
+    source = tmp_path / "big"
+    source.write_bytes(os.urandom(3 * MIB))
+    ready = asyncio.get_running_loop().create_future()
+
+    def notify(event: SessionEvent) -> None:
+        if isinstance(event, CodeReady):
+            ready.set_result(str(event.code))
+
+    sending = asyncio.create_task(SendSession(_Damaging(gather([str(source)])), server, notify=notify).run())
+    (tmp_path / "in").mkdir()
+    async with datachan(server, "receive", "--yes", "-o", tmp_path / "in", await ready) as receiver:
+        got = await receiver.ends()
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
+    assert got.status == 6
+    assert "digest differs" in got.errors
+    assert not (tmp_path / "in" / "big").exists()
+
+
+class _Damaging(OutgoingOffer):
+    """An offer whose second piece changes between its hash and the channel."""
+
+    async def read(self, works: Sequence[ReadPiece], hash_name: str) -> list[Piece | Unreadable]:
+        pieces = await super().read(works, hash_name)
+        return [
+            Piece(bytes(len(piece.data)), piece.digest) if isinstance(piece, Piece) and work.offset == MIB else piece
+            for work, piece in zip(works, pieces, strict=True)
+        ]
+
+
+async def test_a_full_disk_ends_the_receiver_with_status_7_and_it_goes_on_later(server: str, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small tmpfs needs root")
+    source, small = tmp_path / "big", tmp_path / "small"
+    source.write_bytes(os.urandom(24 * MIB))
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", small], check=True)
+    try:
+        async with datachan(server, "send", "--limit", "20M", source) as sender:
+            code = await sender.code()
+            async with datachan(server, "receive", "--yes", "-o", small, code) as receiver:
+                await receiver.says("The sender offers")
+                (small / "other").write_bytes(bytes(16 * MIB))  # another program fills the disk meanwhile
+                got = await receiver.ends()
+            assert got.status == 7
+            assert "are lacking. Make room and run the same command again" in got.errors
+            assert "disk is full" in await sender.says("disk is full")
+            (small / "other").unlink()
+            async with datachan(server, "receive", "--yes", "-o", small, code) as receiver:
+                assert (await receiver.ends()).status == 0
+            assert (await sender.ends()).status == 0
+        assert (small / "big").read_bytes() == source.read_bytes()
+    finally:
+        subprocess.run(["umount", small], check=True)
 
 
 async def test_no_server_and_no_sender_end_with_status_5(server: str, tmp_path: Path) -> None:
