@@ -15,7 +15,7 @@ FUZZ_SECONDS ?= 10
 FUZZ_ARGS ?=
 # What `make test` leaves to `make test-long`: pages, proxies and other stacks as whole systems, NATs, long simulations.
 LONG := tests/nat tests/interop/stacks tests/interop/test_behind_nginx.py tests/interop/test_browser_network.py \
-	tests/interop/test_browser_tcp.py tests/interop/test_page.py tests/interop/test_page_transfer.py tests/interop/test_page_stores.py \
+	tests/interop/test_browser_tcp.py tests/interop/test_page.py tests/interop/test_page_rooms.py tests/interop/test_page_transfer.py tests/interop/test_page_stores.py \
 	tests/server/test_browsers.py tests/examples/test_robot_in_browsers.py tests/examples/test_transfer_terminal.py tests/examples/test_server_examples.py \
 	tests/network/test_fairness.py
 

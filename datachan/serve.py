@@ -7,7 +7,6 @@ import contextlib
 import errno
 import ipaddress
 import logging
-import shutil
 import ssl
 import tempfile
 import time
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
+from datachan.file_shelf import FileShelf
 from datachan.ice.interfaces import host_addresses
 from datachan.log_rate import get_limited_logger
 from datachan.metrics import Metrics
@@ -32,39 +32,14 @@ from datachan.monitoring import (
     add_server_figures,
     process_figures,
 )
-from datachan.peer import RTCConfiguration, RTCDataChannel, RTCIceServer, UdpMux
-from datachan.signaling import EchoPeer, EchoSession, ServerOptions, SignalingServer
+from datachan.peer import RTCConfiguration, RTCIceServer, UdpMux
+from datachan.signaling import EchoPeer, ServerOptions, SignalingServer
 from datachan.signaling.assets import page_folder
 from datachan.signaling.client_address import belongs_to
 from datachan.signaling.door import ACCEPT_BACKLOG, Door, DoorOptions
 from datachan.signaling.origins import is_loopback
 from datachan.stop_signals import StopSignals
-from datachan.transfer import (
-    CHANNEL_LABEL,
-    FileOffer,
-    ReceivedFile,
-    SentFile,
-    TransferError,
-    answer_file,
-    files_in,
-)
-
-logger = get_limited_logger("datachan.serve")
-
-MAX_FILE_SIZE: Final = 1024 * 1024 * 1024
-"""Bytes of one file that the echo peer accepts."""
-
-MAX_SHELF_SIZE: Final = 4 * 1024 * 1024 * 1024
-"""Bytes of all files that the echo peer stores at the same time."""
-
-MAX_FILES: Final = 100
-"""Files of one call."""
-
-MAX_TRANSFERS: Final = 8
-"""Transfers of one call at the same time; further channels wait for one of them to end."""
-
-MAX_ALL_TRANSFERS: Final = 64
-"""Transfers of all calls at the same time: each has a file open."""
+from datachan.transfer.channel import CHANNEL_LABEL
 
 _SHUTDOWN_TIMEOUT: Final = 3.0
 
@@ -74,88 +49,6 @@ _LINGERING_TIME: Final = 2.0
 
 class ServeError(Exception):
     """The server cannot start; the message is a sentence for the user."""
-
-
-class FileShelf:
-    """The files of the echo peer's callers: stores the files they send, sends them on request, removes them at the end.
-
-    Args:
-        folder: An existing folder that no other program uses.
-        when_received: Called with each stored file.
-        max_file_size: Bytes of one file.
-        max_size: Bytes of all files together, counted from the moment they are accepted.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        when_received: Callable[[ReceivedFile], None] | None = None,
-        max_file_size: int = MAX_FILE_SIZE,
-        max_size: int = MAX_SHELF_SIZE,
-    ) -> None:
-        self._folder = folder
-        self._when_received = when_received
-        self._max_file_size = max_file_size
-        self._max_size = max_size
-        self._stored: dict[str, dict[str, int]] = {}
-        self._promised: dict[object, int] = {}
-        self._turns: dict[str, asyncio.Semaphore] = {}
-        self._all_turns = asyncio.Semaphore(MAX_ALL_TRANSFERS)
-
-    @property
-    def size(self) -> int:
-        """The bytes stored, and those reserved by running transfers."""
-        return sum(sum(files.values()) for files in self._stored.values()) + sum(self._promised.values())
-
-    async def serve(self, channel: RTCDataChannel, session: EchoSession) -> None:
-        """Receive the file that the caller offers on this channel, or send the file it requests."""
-        turn = self._turns.setdefault(session.id, asyncio.Semaphore(MAX_TRANSFERS))
-        async with turn, self._all_turns:
-            await self._transfer(channel, session)
-
-    async def _transfer(self, channel: RTCDataChannel, session: EchoSession) -> None:
-        folder = self._folder / session.id
-        folder.mkdir(mode=0o700, exist_ok=True)
-        stored = self._stored.setdefault(session.id, {})
-        # The promise of this transfer. Its key is ours: two transfers of one name count twice.
-        promise = object()
-
-        def accept(offer: FileOffer) -> bool:
-            known = offer.name in stored or len(stored) + len(self._promised) < MAX_FILES
-            if not known or self.size + offer.size > self._max_size:
-                return False
-            self._promised[promise] = offer.size
-            return True
-
-        try:
-            done = await answer_file(
-                channel,
-                folder,
-                choose=files_in(folder),
-                overwrite=True,
-                progress=lambda moved, size: session.touch(),
-                max_size=self._max_file_size,
-                accept=accept,
-            )
-        except TransferError as error:
-            logger.info("echo: a file transfer ended: %s", error.reason)
-            return
-        finally:
-            self._promised.pop(promise, None)
-        if isinstance(done, ReceivedFile):
-            stored[done.path.name] = done.size
-            logger.info("echo: received %s, %d bytes, sha256 %s", done.path.name, done.size, done.sha256)
-            if self._when_received is not None:
-                self._when_received(done)
-        elif isinstance(done, SentFile):
-            logger.info("echo: sent %s, %d bytes, sha256 %s", done.name, done.size, done.sha256)
-
-    def session_ended(self, session_id: str) -> None:
-        """Remove the files of a call."""
-        self._turns.pop(session_id, None)
-        if self._stored.pop(session_id, None) is not None:
-            shutil.rmtree(self._folder / session_id, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from datachan.tools.transfer_terminal import ExitStatus, Measure, Screen, format
 from datachan.transfer.actions import Ended, FileMissing, Outcome, Restarted
 from datachan.transfer.codes import BadCode, Code, complete, parse_code
 from datachan.transfer.messages import EndCode, Kind
-from datachan.transfer.receive_offer import Decision, Review
+from datachan.transfer.receive_offer import Decision, Review, resolve_conflicts
 from datachan.transfer.receive_session import ReceiveSession
 from datachan.transfer.session_events import Connected, Connecting, Happened, Lost, NoSender, SessionEvent
 from datachan.transfer.storage import Conflict, Storage
@@ -222,11 +222,7 @@ _ANSWERS: Final = ("s", "o", "r", "S", "O", "R")
 
 async def _decide_conflicts(review: Review, options: ReceiveOptions, screen: Screen) -> dict[int, Conflict]:
     if options.on_conflict is not None:
-        # Files of the same size in place are compared; the choice counts if they differ.
-        chosen = dict.fromkeys(range(len(review.entries)), options.on_conflict)
-        if options.on_conflict is Conflict.SKIP:
-            chosen = dict.fromkeys(review.conflicts, Conflict.SKIP)
-        return chosen
+        return resolve_conflicts(review, options.on_conflict)
     decided: dict[int, Conflict] = {}
     for_all: Conflict | None = None
     for file in review.conflicts:

@@ -92,13 +92,6 @@ class FilesStored:
 
 
 @dataclass(frozen=True, slots=True)
-class Requested:
-    """For the sender: the peer asks for the file of this name."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
 class Offered:
     """For the receiver: decide, then call `accept` or `end`."""
 
@@ -154,7 +147,6 @@ Action: TypeAlias = (
     | Continued
     | Restarted
     | FilesStored
-    | Requested
     | Offered
     | StartFile
     | WritePiece

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
-from typing import Final, Protocol
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final, Literal, Protocol
 
-from datachan.peer import InvalidStateError
+from datachan.peer import InvalidStateError, RTCDataChannel, RTCPeerConnection
+from datachan.transfer.errors import TransferFailed
 
 CHANNEL_LABEL: Final = "transfer"
 CHANNEL_PROTOCOL: Final = "datachan-transfer-1"
@@ -18,6 +19,9 @@ CLOSE_TIMEOUT: Final = 1.0
 
 GOODBYE_TIMEOUT: Final = 2.0
 """Seconds that the last message may take to be delivered."""
+
+RECEIPT_TIMEOUT: Final = 10.0
+"""Seconds that a receiver waits for the sender to close: the sender knows then that everything arrived."""
 
 
 class TransferChannel(Protocol):
@@ -43,8 +47,35 @@ class TransferChannel(Protocol):
     async def drain(self) -> None:
         """Wait until the send queue is short again; raise InvalidStateError if the channel closes instead."""
 
+    def on(self, event: Literal["message"], f: Callable[..., Any]) -> Any:
+        """Call `f` for each event of this name."""
+
     def __aiter__(self) -> AsyncIterator[str | bytes]:
         """Iterate over the messages until the channel closes."""
+
+
+def open_transfer_channel(pc: RTCPeerConnection) -> RTCDataChannel:
+    """Open a channel for one offer or one request. The peer recognizes it with `is_transfer_channel`."""
+    return pc.createDataChannel(CHANNEL_LABEL, protocol=CHANNEL_PROTOCOL)
+
+
+def is_transfer_channel(channel: RTCDataChannel) -> bool:
+    """Return whether a channel that the peer opened is for a transfer, and can carry one."""
+    named = channel.label == CHANNEL_LABEL and channel.protocol == CHANNEL_PROTOCOL
+    reliable = channel.maxRetransmits is None and channel.maxPacketLifeTime is None
+    return named and channel.ordered and reliable
+
+
+async def wait_until_open(channel: TransferChannel) -> None:
+    """Wait until the channel is open.
+
+    Raises:
+        TransferFailed: The channel closed instead.
+    """
+    try:
+        await channel.opened()
+    except InvalidStateError as error:
+        raise TransferFailed(f"the channel closed before the transfer began: {error}") from None
 
 
 def send(channel: TransferChannel, message: str | bytes) -> None:
@@ -52,6 +83,28 @@ def send(channel: TransferChannel, message: str | bytes) -> None:
     if channel.readyState == "open":
         with contextlib.suppress(InvalidStateError):
             channel.send(message)
+
+
+def close_channel(channel: TransferChannel) -> None:
+    """Close the channel of a transfer that has ended, without waiting.
+
+    Messages that still arrive from the peer are read and discarded. Unread, they would keep the receive window closed
+    for every channel of the connection, and delay the closing of this one.
+    """
+    channel.on("message", _discard)
+    channel.close()
+
+
+def _discard(message: str | bytes) -> None:
+    pass
+
+
+async def wait_for_receipt(messages: AsyncIterator[str | bytes]) -> None:
+    """Wait until the sender has closed the channel or the connection."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(RECEIPT_TIMEOUT):
+            async for _ in messages:
+                pass
 
 
 async def say_goodbye(channel: TransferChannel, messages: AsyncIterator[str | bytes]) -> None:

@@ -1,11 +1,10 @@
 """The exceptions of a file transfer, and which side decided.
 
     TransferError
-     ├── TransferRefused     the peer declined the file, or does not have the requested file
-     ├── TransferCancelled   the peer cancelled the transfer
-     ├── TransferFailed      this side could not complete it: disk, channel, hash, or a peer that violates the protocol
-     ├── TransferMisuse      a call that does not fit the state of the transfer, or an argument out of range
-     └── BadControl          a text message is not a control message; never leaves the package
+     ├── TransferRefused     one side declined the offer, or does not have what was requested
+     ├── TransferCancelled   the peer stopped the transfer
+     ├── TransferFailed      the transfer could not be completed: disk, channel, digest, a violation of the protocol
+     └── TransferMisuse      an argument that no transfer can have
 
 `TransferError.reason` is one sentence that may be shown to a person.
 """
@@ -14,29 +13,31 @@ from __future__ import annotations
 
 
 class TransferError(Exception):
-    """The root of all exceptions that `datachan.transfer` raises by design."""
+    """The root of all exceptions that `datachan.transfer` raises by design.
 
-    def __init__(self, reason: str) -> None:
-        """Keep the reason as an attribute."""
+    Attributes:
+        reason: What happened, for people.
+        code: The code of docs/transfer-protocol.md, such as `no-space`; None if the channel closed before an end.
+    """
+
+    def __init__(self, reason: str, code: str | None = None) -> None:
+        """Keep the reason and the code as attributes."""
         super().__init__(reason)
         self.reason = reason
+        self.code = code
 
 
 class TransferRefused(TransferError):
-    """The peer declined the offer or the request."""
+    """One side declined the offer, or the sender does not have what was requested."""
 
 
 class TransferCancelled(TransferError):
-    """The peer canceled the transfer after it had been accepted."""
+    """The peer stopped the transfer. What was received is kept, and the next transfer goes on there."""
 
 
 class TransferFailed(TransferError):
-    """The transfer ended without success for a reason that this side found."""
+    """The transfer ended without success."""
 
 
 class TransferMisuse(TransferError):
-    """The caller made a call that the state of the transfer does not allow, or passed an argument out of range."""
-
-
-class BadControl(TransferError):
-    """A text message that cannot be read as a control message."""
+    """The caller passed an argument that no transfer can have."""

@@ -207,9 +207,9 @@ class Complete:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The name of a file that the peer should offer."""
+    """The name of what the peer should offer; None for everything that it has for us."""
 
-    name: str
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,6 +337,13 @@ def _bytes(value: object, key: str, length: int) -> bytes:
     return bytes.fromhex(value)
 
 
+def _path(fields: _Fields, key: str) -> str:
+    path = _text(fields, key)
+    if not path or len(path.encode("utf-8", "surrogatepass")) > MAX_PATH_BYTES or path.count("/") >= MAX_DEPTH:
+        raise BadMessage(f"{key} is empty, longer than {MAX_PATH_BYTES} bytes or deeper than {MAX_DEPTH} components")
+    return path
+
+
 def _identifier(fields: _Fields) -> str:
     value = _text(fields, "id")
     if not _ID.fullmatch(value):
@@ -396,9 +403,7 @@ def _entries(fields: _Fields) -> Entries:
 def _entry(fields: object) -> Entry:
     if not isinstance(fields, dict):
         raise BadMessage("an entry is not a JSON object")
-    path = _text(fields, "path")
-    if not path or len(path.encode("utf-8", "surrogatepass")) > MAX_PATH_BYTES or path.count("/") >= MAX_DEPTH:
-        raise BadMessage(f"path is empty, longer than {MAX_PATH_BYTES} bytes or deeper than {MAX_DEPTH} components")
+    path = _path(fields, "path")
     try:
         kind = Kind(fields.get("kind", "file"))
     except ValueError:
@@ -459,7 +464,7 @@ _PARSERS: Final[Mapping[str, Callable[[_Fields], Message]]] = {
         tuple((_file(a), _bytes(b, "digest", DIGEST_SIZE)) for a, b in _rows(f, 2, MAX_FILES_PER_MESSAGE))
     ),
     "complete": lambda f: Complete(),
-    "request": lambda f: Request(_text(f, "name")),
+    "request": lambda f: Request(None if f.get("name") is None else _path(f, "name")),
     "end": _end,
 }
 

@@ -30,7 +30,7 @@ from datachan.transfer.channel import TransferChannel, send
 from datachan.transfer.digests import available_hashes
 from datachan.transfer.messages import EndCode, Entry, Kind
 from datachan.transfer.names import stored_paths
-from datachan.transfer.receiving import ReceivingMachine, ReceivingState
+from datachan.transfer.receiving import ReceivingBounds, ReceivingMachine, ReceivingState
 from datachan.transfer.storage import Conflict, Damaged, Storage
 from datachan.transfer.targets import StreamTarget, Target
 
@@ -52,6 +52,7 @@ class Review:
     Attributes:
         id: The id of the offer: the same after a reconnection.
         entries: The manifest.
+        piece: Bytes of a piece.
         places: Where each entry would be stored, below the folder.
         size: Bytes of all entries; None if one size is unknown.
         free: Bytes that may be written; None if not known.
@@ -60,6 +61,7 @@ class Review:
 
     id: str
     entries: tuple[Entry, ...]
+    piece: int
     places: tuple[tuple[str, ...], ...]
     size: int | None
     free: int | None
@@ -89,6 +91,14 @@ class Decision:
 Decide: TypeAlias = Callable[[Review], Awaitable[Decision]]
 
 
+def resolve_conflicts(review: Review, conflict: Conflict) -> dict[int, Conflict]:
+    """Return the decision that treats all names that are taken alike."""
+    if conflict is Conflict.SKIP:
+        return dict.fromkeys(review.conflicts, conflict)
+    # A file of the same size in place is compared first; the choice counts if its content differs.
+    return dict.fromkeys(range(len(review.entries)), conflict)
+
+
 @dataclass(slots=True)
 class _Finishing:
     """What the second thread does next, in order."""
@@ -109,6 +119,7 @@ class OfferReceiving:
         decide: Called with the offer; returns what to do.
         notify: Called with each action that is not a message, after it was performed.
         stream: Write the only file of the offer to this stream instead of the folder.
+        bounds: What is held in memory for the offer.
 
     Attributes:
         machine: The machine; its state may be read.
@@ -125,8 +136,9 @@ class OfferReceiving:
         *,
         notify: Callable[[Action], None] = lambda action: None,
         stream: BinaryIO | None = None,
+        bounds: ReceivingBounds | None = None,
     ) -> None:
-        self.machine = ReceivingMachine(available_hashes())
+        self.machine = ReceivingMachine(available_hashes(), bounds)
         self.target: Target | None = None
         self.text: str | None = None
         self.resumed = 0
@@ -169,6 +181,7 @@ class OfferReceiving:
             if self.target is not None:
                 await asyncio.to_thread(self.target.close)
         if self._error is not None:
+            self._carry_out(self.machine.end(EndCode.FAILED, "the receiver's program failed"))
             raise self._error
         return self._ended or Ended(Outcome.BROKEN)
 
@@ -189,6 +202,10 @@ class OfferReceiving:
         self._in_threads.add(running)
         running.add_done_callback(self._in_threads.discard)
         await asyncio.shield(running)
+
+    def request(self, name: str | None) -> None:
+        """Ask the peer for the file or folder of this name, or for everything without a name. Call it before `run`."""
+        self._carry_out(self.machine.request(name))
 
     def stop(self, code: EndCode, reason: str) -> None:
         """End the transfer, and tell the sender why."""
@@ -214,7 +231,7 @@ class OfferReceiving:
                 self._notify(action)
                 self._over.set()
             elif isinstance(action, Restarted):
-                self._have.pop(action.file, None)
+                self.resumed -= self._have.pop(action.file)[0]
                 self._notify(action)
             else:
                 self._to_write.append(action)
@@ -226,7 +243,7 @@ class OfferReceiving:
         taken = await asyncio.to_thread(storage.taken) if isinstance(storage, Storage) else ()
         free = storage.free_bytes()
         size = offered.offer.size
-        review = Review(offered.offer.id, offered.entries, places, size, free, tuple(taken))
+        review = Review(offered.offer.id, offered.entries, offered.offer.piece, places, size, free, tuple(taken))
         if self._stream is not None and (len(offered.entries) != 1 or offered.entries[0].kind is Kind.FOLDER):
             self._carry_out(self.machine.end(EndCode.REFUSED, "only one file can be written to standard output"))
             return

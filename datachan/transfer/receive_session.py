@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 from datachan.peer import InvalidStateError, RTCConfiguration, RTCDataChannel, RTCPeerConnection
 from datachan.signaling import PeerInfo, SignalingClient, SignalingError, connect_through
 from datachan.transfer.actions import Ended, Outcome, Proven
-from datachan.transfer.channel import CHANNEL_LABEL, CHANNEL_PROTOCOL, CLOSE_TIMEOUT, say_goodbye
+from datachan.transfer.channel import CHANNEL_LABEL, CHANNEL_PROTOCOL, CLOSE_TIMEOUT, say_goodbye, wait_for_receipt
 from datachan.transfer.codes import Code, room_of
 from datachan.transfer.fingerprints import BadFingerprint
 from datachan.transfer.messages import EndCode
@@ -37,7 +37,6 @@ BUSY_TIMEOUT: Final = 60.0
 _DISCONNECTED: Final = 5.0
 """Seconds without a path after which the connection is given up for a new one."""
 
-_RECEIPT: Final = 10.0
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 5.0
 
@@ -171,7 +170,7 @@ class ReceiveSession:
                 return Ended(Outcome.ENDED_HERE, EndCode.WRONG_CODE, "the words differ")
             ended = await receiving.run(messages)
             if ended.outcome is Outcome.COMPLETED:
-                await _wait_for_receipt(messages)
+                await wait_for_receipt(messages)
             return ended
         finally:
             await say_goodbye(channel, messages)
@@ -218,16 +217,6 @@ def _told(ended: Ended, *, exposed: bool) -> Ended:
         reason = "the other side left when it should have proved the code: it may not be the sender. Ask for a new code"
         return Ended(Outcome.ENDED_HERE, EndCode.WRONG_CODE, reason)
     return ended
-
-
-async def _wait_for_receipt(messages: AsyncIterator[str | bytes]) -> None:
-    """Wait until the sender has closed the connection: it knows then that everything arrived."""
-    try:
-        async with asyncio.timeout(_RECEIPT):
-            async for _ in messages:
-                pass
-    except TimeoutError:
-        pass
 
 
 async def _close_when_disconnected(pc: RTCPeerConnection) -> None:

@@ -1,215 +1,207 @@
-"""Stores one file from one channel: the asyncio shell of `FileReceiver`; knows no message of the protocol."""
+"""Receives files, folders or a text over a channel of the caller; knows no code, room or message.
+
+These functions are for peers that trust each other already: nothing is proved before the offer
+(docs/transfer-protocol.md, "Without a code").
+"""
 
 from __future__ import annotations
 
-import asyncio
+import errno
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from datachan.transfer.control import FileOffer
-from datachan.transfer.files import PartFile, objection_to, require_folder
-from datachan.transfer.machines import (
-    Action,
-    Ended,
-    FileReceiver,
-    Offered,
-    TransferOutcome,
-    TransferState,
-    Verified,
-    Write,
-)
-from datachan.transfer.message_channel import (
-    BLOCK_SIZE,
-    MessageChannel,
-    Progress,
-    close_channel,
-    failure,
-    os_reason,
-    send_actions,
-    wait_until_open,
-)
+from datachan.transfer.actions import Action, Ended, Outcome
+from datachan.transfer.channel import TransferChannel, close_channel, wait_for_receipt, wait_until_open
+from datachan.transfer.messages import EndCode, Kind
+from datachan.transfer.receive_offer import Decision, OfferReceiving, Review, resolve_conflicts
+from datachan.transfer.receiving import ReceivingBounds
+from datachan.transfer.results import Payload, Progress, ReceivedFile, ReceivedFiles, missing_files, raise_for
+from datachan.transfer.storage import Conflict, Storage
 
 DEFAULT_MAX_SIZE: Final = 1024 * 1024 * 1024
-"""The longest file that is received by default, in bytes."""
+"""Bytes of the largest offer that is received by default."""
 
-Decide: TypeAlias = Callable[[FileOffer], bool | Awaitable[bool]]
-"""Returns whether to accept an offer."""
+Accept: TypeAlias = Callable[[Review], bool | str | Awaitable[bool | str]]
+"""Returns whether to accept an offer; a sentence refuses it and tells the peer why."""
 
 
 @dataclass(frozen=True, slots=True)
-class ReceivedFile:
-    """A stored file: its path, its size in bytes, and its SHA-256 in hexadecimal."""
+class ReceivePolicy:
+    """What a receiver accepts, and how it stores it.
 
-    path: Path
-    size: int
-    sha256: str
+    Attributes:
+        accept: Called with each offer; may be a coroutine function. None accepts every offer up to `max_size`.
+        max_size: Bytes of an offer; larger ones, and those of unknown size, are refused. None accepts any size that the
+            disk has room for.
+        conflict: What to do with a file whose name is taken by another one. A file with the same content is kept.
+        bounds: What is held in memory for the offer.
+    """
+
+    accept: Accept | None = None
+    max_size: int | None = DEFAULT_MAX_SIZE
+    conflict: Conflict = Conflict.RENAME
+    bounds: ReceivingBounds = field(default_factory=ReceivingBounds)
 
 
-async def receive_file(
-    channel: MessageChannel,
+async def receive_files(
+    channel: TransferChannel,
     folder: str | PathLike[str],
+    policy: ReceivePolicy | None = None,
     *,
-    overwrite: bool = False,
     progress: Progress | None = None,
-    max_size: int | None = DEFAULT_MAX_SIZE,
-    accept: Decide | None = None,
-) -> ReceivedFile:
-    """Wait for the peer's offer, receive the file, and return once it is stored and its hash is correct.
+) -> ReceivedFiles:
+    """Wait for the peer's offer, receive it, and return once all of it is stored and verified.
 
-    The file is written as `NAME.….part` and gets its name when it is complete. If the transfer fails, the temporary
-    file is removed. The channel is always closed at the end. If the task is canceled, the peer is notified.
+    A file gets its name when it is complete: written, flushed to the disk, and verified. The channel is always closed
+    at the end. If the task is canceled, the peer is told. What is incomplete by then is kept in `.datachan-partial` for
+    14 days: receiving the same files again goes on at that point.
 
     Args:
         channel: Reliable and ordered, used for nothing else.
-        folder: An existing folder. The file gets the peer's name after `safe_name`, so it cannot leave the folder.
-        overwrite: Replace a file of the same name; otherwise such an offer is refused.
-        progress: Called after each chunk with the bytes received and the size.
-        max_size: Bytes; larger offers are refused. None accepts any size that the disk has room for.
-        accept: Called with each offer; may be a coroutine function. None accepts every offer up to `max_size`.
+        folder: An existing folder. Names are made safe, so they cannot leave it.
+        policy: What to accept, and how to store it.
+        progress: Called with the bytes received, and the bytes offered.
 
     Raises:
         NotADirectoryError: The folder does not exist.
         TransferRefused: This side refused the offer.
-        TransferCancelled: The peer canceled the transfer.
-        TransferFailed: The channel closed, the hash was wrong, or the file could not be stored.
+        TransferCancelled: The peer stopped the transfer.
+        TransferFailed: The channel closed, a digest was wrong, or the files could not be stored.
     """
-    receiving = Receiving(channel, FileReceiver(max_size=max_size), overwrite, progress, accept)
-    return await receiving.run_and_close(folder)
+    try:
+        _require_folder(folder)
+        await wait_until_open(channel)
+        return await Reception(channel, folder, policy, progress).run(aiter(channel))
+    finally:
+        close_channel(channel)
 
 
-async def request_file(
-    channel: MessageChannel,
+async def request_files(
+    channel: TransferChannel,
     name: str | None,
     folder: str | PathLike[str],
+    policy: ReceivePolicy | None = None,
     *,
-    overwrite: bool = False,
     progress: Progress | None = None,
-    max_size: int | None = DEFAULT_MAX_SIZE,
-) -> ReceivedFile:
-    """Request the file of this name (None: any file) from the peer and store it as `receive_file` does.
+) -> ReceivedFiles:
+    """Ask the peer for the file or folder of this name, and store it as `receive_files` does.
+
+    Args:
+        channel: A channel that this side has opened, used for nothing else. It need not be open yet.
+        name: The name; None for everything that the peer has for us.
+        folder: As for `receive_files`.
+        policy: As for `receive_files`.
+        progress: As for `receive_files`.
 
     Raises:
-        TransferRefused: Also if the peer does not have the file.
+        TransferRefused: Also if the peer does not have it.
+        TransferError: As for `receive_files`.
     """
-    receiving = Receiving(channel, FileReceiver(max_size=max_size), overwrite, progress, None)
-    return await receiving.run_and_close(folder, lambda machine: machine.request(name))
+    try:
+        _require_folder(folder)
+        await wait_until_open(channel)
+        reception = Reception(channel, folder, policy, progress)
+        reception.receiving.request(name)
+        return await reception.run(aiter(channel))
+    finally:
+        close_channel(channel)
 
 
-class Receiving:
-    """One run of `FileReceiver`."""
+def _require_folder(folder: str | PathLike[str]) -> None:
+    if not Path(folder).is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "there is no such folder", str(folder))
+
+
+class Reception:
+    """One run of `OfferReceiving` under a policy.
+
+    Args:
+        channel: An open channel.
+        folder: Where files are stored.
+        policy: What to accept, and how to store it.
+        progress: Called with the bytes received, and the bytes offered.
+        completed: Called at the moment at which the sender is told that everything is stored.
+    """
 
     def __init__(
         self,
-        channel: MessageChannel,
-        machine: FileReceiver,
-        overwrite: bool,
+        channel: TransferChannel,
+        folder: str | PathLike[str],
+        policy: ReceivePolicy | None,
         progress: Progress | None,
-        accept: Decide | None,
+        completed: Callable[[ReceivedFiles], object] | None = None,
     ) -> None:
-        self._channel = channel
-        self._machine = machine
-        self._overwrite = overwrite
+        self._policy = policy or ReceivePolicy()
+        self._folder = Path(folder)
         self._progress = progress
-        self._accept = accept
-        self._folder = Path()
-        self._part: PartFile | None = None
-        self._block = bytearray()
-        self._ended: Ended | None = None
+        self._payload: Payload | None = None
+        self._completed = completed
+        self.receiving = OfferReceiving(
+            channel, self._folder, self._decide, notify=self._take, bounds=self._policy.bounds
+        )
 
-    async def run_and_close(
-        self, folder: str | PathLike[str], start: Callable[[FileReceiver], list[Action]] = lambda machine: []
-    ) -> ReceivedFile:
-        """Wait until the channel is open, run the transfer, and close the channel."""
-        try:
-            path = Path(folder)
-            require_folder(path)
-            await wait_until_open(self._channel)
-            return await self.run(path, aiter(self._channel), start(self._machine))
-        finally:
-            close_channel(self._channel)
+    async def run(self, messages: AsyncIterator[str | bytes], first: str | bytes | None = None) -> ReceivedFiles:
+        """Receive the offer, wait for the sender to close, and return what is stored.
 
-    async def run(
-        self, folder: Path, messages: AsyncIterator[str | bytes], first_actions: list[Action]
-    ) -> ReceivedFile:
-        """Perform `first_actions`, then the actions for each message of the channel, until the transfer has ended."""
-        self._folder = folder
-        try:
-            await self._carry_out(first_actions)
-            while self._machine.state is not TransferState.ENDED:
-                try:
-                    message = await anext(messages)
-                except StopAsyncIteration:
-                    await self._carry_out(self._machine.channel_closed())
-                else:
-                    await self._carry_out(self._machine.receive_message(message))
-        finally:
-            # The machine is still running here only if the task was canceled or a callback raised.
-            send_actions(self._channel, self._machine.cancel("the receiver cancelled the transfer"))
-            if self._part is not None:
-                self._part.discard()
+        Args:
+            messages: The messages of the channel.
+            first: A message that was read already.
+        """
+        async with aclosing(self._counted(messages, first)) as counted:
+            raise_for(await self.receiving.run(counted))
+        self._count()
+        await wait_for_receipt(messages)
         return self._result()
 
-    def _result(self) -> ReceivedFile:
-        if self._part is None or self._ended is None or self._ended.outcome is not TransferOutcome.DELIVERED:
-            raise failure(self._ended or Ended(TransferOutcome.FAILED))
-        return ReceivedFile(self._part.target, self._machine.size, self._machine.sha256)
+    async def _counted(
+        self, messages: AsyncIterator[str | bytes], first: str | bytes | None
+    ) -> AsyncGenerator[str | bytes, None]:
+        """Yield the messages, and report progress after each has been processed."""
+        if first is not None:
+            yield first
+        async for message in messages:
+            yield message
+            self._count()
 
-    async def _carry_out(self, actions: list[Action]) -> None:
-        pending = list(actions)
-        while pending:
-            pending = send_actions(self._channel, pending)
-            if not pending:
-                return
-            action = pending.pop(0)
-            try:
-                pending.extend(await self._act(action))
-            except OSError as error:
-                pending = self._machine.cancel(f"the receiver cannot store the file: {os_reason(error)}")
+    def _take(self, action: Action) -> None:
+        if self._completed is not None and isinstance(action, Ended) and action.outcome is Outcome.COMPLETED:
+            self._completed(self._result())
 
-    async def _act(self, action: Action) -> list[Action]:
-        if isinstance(action, Offered):
-            return await self._decide(action.offer)
-        if isinstance(action, Write):
-            await self._write(action.data)
-        elif isinstance(action, Verified):
-            return await self._store()
-        elif isinstance(action, Ended):
-            self._ended = action
-        return []
+    def _count(self) -> None:
+        machine = self.receiving.machine
+        if self._progress is not None and self._payload is not None and machine.hash is not None:
+            self._progress(self._payload.done(machine.received, self.receiving.resumed), self._payload.size)
 
-    async def _decide(self, offer: FileOffer) -> list[Action]:
-        target = self._folder / offer.name
-        objection = await asyncio.to_thread(objection_to, target, offer.size, overwrite=self._overwrite)
-        if objection is not None:
-            return self._machine.reject(objection)
-        if self._accept is not None:
-            decision = self._accept(offer)
-            if inspect.isawaitable(decision):
-                decision = await decision
-            if not decision:
-                return self._machine.reject("the receiver does not want the file")
-        self._part = PartFile(target, overwrite=self._overwrite)
-        await asyncio.to_thread(self._part.open)
-        return self._machine.accept()
+    async def _decide(self, review: Review) -> Decision:
+        limit = self._policy.max_size
+        if limit is not None and (review.size is None or review.size > limit):
+            size = "of unknown size" if review.size is None else f"of {review.size} bytes"
+            return Decision(f"the receiver accepts at most {limit} bytes, and the offer is {size}", EndCode.TOO_LARGE)
+        if self._policy.accept is not None:
+            answer = self._policy.accept(review)
+            answer = await answer if inspect.isawaitable(answer) else answer
+            if answer is not True:
+                return Decision(answer or "the receiver does not want the files")
+        conflicts = resolve_conflicts(review, self._policy.conflict)
+        unwanted = {file for file, what in conflicts.items() if what is Conflict.SKIP}
+        wanted = [entry for file, entry in enumerate(review.entries) if file not in unwanted]
+        self._payload = Payload(wanted, review.piece)
+        return Decision(conflicts=conflicts)
 
-    async def _write(self, data: bytes) -> None:
-        self._block += data  # a list would hold a million objects if the peer sent single bytes
-        if len(self._block) >= BLOCK_SIZE:
-            await self._flush()
-        if self._progress is not None:
-            self._progress(self._machine.transferred, self._machine.size)
-
-    async def _flush(self) -> None:
-        block, self._block = self._block, bytearray()
-        if self._part is not None and block:
-            await asyncio.to_thread(self._part.write, block)
-
-    async def _store(self) -> list[Action]:
-        await self._flush()
-        if self._part is not None:
-            await asyncio.to_thread(self._part.commit)
-        return self._machine.stored()
+    def _result(self) -> ReceivedFiles:
+        machine, target = self.receiving.machine, self.receiving.target
+        missing = missing_files(machine.entries, machine.missing.items())
+        if not isinstance(target, Storage):
+            return ReceivedFiles((), (), missing, self.receiving.text)
+        files = [
+            ReceivedFile(self._folder.joinpath(*place), machine.size_of(file))
+            for file, place in sorted(target.stored_at.items())
+        ]
+        folders = [target.places[file] for file, entry in enumerate(machine.entries) if entry.kind is Kind.FOLDER]
+        paths = dict.fromkeys(self._folder / place[0] for place in (*target.stored_at.values(), *folders))
+        return ReceivedFiles(tuple(paths), tuple(files), missing)

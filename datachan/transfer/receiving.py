@@ -7,6 +7,7 @@ files. The caller reports what was written, what is durable and what is stored, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
@@ -25,13 +26,16 @@ from datachan.transfer.digests import Hash, file_digest
 from datachan.transfer.manifest import ManifestReader
 from datachan.transfer.messages import (
     DIGEST_SIZE,
+    MAX_ENTRIES,
     MAX_FILES_PER_MESSAGE,
     MAX_NUMBER,
+    MAX_PIECE,
     MAX_RANGES_PER_MESSAGE,
     Accept,
     BadMessage,
     Complete,
     Credit,
+    EndCode,
     Entries,
     Entry,
     Have,
@@ -47,6 +51,7 @@ from datachan.transfer.messages import (
     serialize_message,
 )
 from datachan.transfer.messages import Offered as OfferedMessage
+from datachan.transfer.names import safe_path
 from datachan.transfer.transfer_machine import TransferMachine
 
 WRITE_WINDOW: Final = 16 * 1024 * 1024
@@ -57,6 +62,23 @@ FLUSH_WINDOW: Final = 64 * 1024 * 1024
 
 MAX_DATA_MESSAGE: Final = 262_144
 """Bytes of one binary message."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivingBounds:
+    """What a receiver holds for one offer.
+
+    Attributes:
+        max_entries: Files and folders of an offer; larger offers are refused before their manifest is read.
+        max_piece: Bytes of a piece; offers with larger ones are refused. A piece is held until its digest has arrived.
+        write_window: Bytes of the stream that may wait for being written, at least two pieces.
+        flush_window: Bytes of the stream that may wait for being flushed.
+    """
+
+    max_entries: int = MAX_ENTRIES
+    max_piece: int = MAX_PIECE
+    write_window: int = WRITE_WINDOW
+    flush_window: int = FLUSH_WINDOW
 
 
 class ReceivingState(Enum):
@@ -73,15 +95,12 @@ class ReceivingMachine(TransferMachine):
 
     Args:
         hashes: The hashes that this side has, by name.
-        write_window: Bytes that may wait for being written; at least two pieces are always allowed.
-        flush_window: Bytes that may wait for being flushed.
+        bounds: What this side holds for the offer.
     """
 
     BROKEN = "the connection closed before everything was received"
 
-    def __init__(
-        self, hashes: Mapping[str, Hash], *, write_window: int = WRITE_WINDOW, flush_window: int = FLUSH_WINDOW
-    ) -> None:
+    def __init__(self, hashes: Mapping[str, Hash], bounds: ReceivingBounds | None = None) -> None:
         super().__init__()
         self.state = ReceivingState.WAITING
         self.offer: Offer | None = None
@@ -89,8 +108,8 @@ class ReceivingMachine(TransferMachine):
         self.missing: dict[int, str] = {}
         self.received = 0
         self._hashes = hashes
-        self._write_window = write_window
-        self._flush_window = flush_window
+        self._bounds = bounds or ReceivingBounds()
+        self._requested: str | None = None
         self._manifest: ManifestReader | None = None
         self._wanted: list[int] = []
         self._next = 0
@@ -108,11 +127,13 @@ class ReceivingMachine(TransferMachine):
         self._sent = False
         self._unstored: set[int] = set()
         self._digests: dict[int, bytes] = {}
+        self._sizes: dict[int, int] = {}  # of files whose size was not known
 
     # -- the caller ----------------------------------------------------------------------------------------------------
 
-    def request(self, name: str) -> list[Action]:
-        """Ask the peer to offer the file of this name."""
+    def request(self, name: str | None) -> list[Action]:
+        """Ask the peer to offer the file or folder of this name, or everything that it has without a name."""
+        self._requested = name
         return [Send(serialize_message(Request(name)))]
 
     def agreed_hash(self) -> Hash:
@@ -136,7 +157,7 @@ class ReceivingMachine(TransferMachine):
         self._wanted = [file for file in range(len(self.entries)) if file not in left_out]
         self._unstored = set(self._wanted)
         self.state = ReceivingState.RECEIVING
-        self._granted = min(self._window(), self._flush_window + self._window())
+        self._granted = min(self._window(), self._bounds.flush_window + self._window())
         messages: list[Message] = []
         rows = [
             (file, offset, file_digest(self.hash, offset, pieces))
@@ -175,6 +196,10 @@ class ReceivingMachine(TransferMachine):
         ]
         return actions + self._check_complete()
 
+    def size_of(self, file: int) -> int:
+        """Return the bytes of a file that has been received."""
+        return self._sizes.get(file) or self.entries[file].size or 0
+
     # -- the sender's messages -----------------------------------------------------------------------------------------
 
     def _receive(self, message: Message) -> list[Action]:
@@ -193,8 +218,7 @@ class ReceivingMachine(TransferMachine):
 
     def _receive_manifest(self, message: Message) -> list[Action]:
         if isinstance(message, Offer) and self._manifest is None:
-            self._manifest = ManifestReader(message)
-            return []
+            return self._receive_offer(message)
         if self._manifest is not None and isinstance(message, Entries):
             self._manifest.add_untrusted(message)
             return []
@@ -202,9 +226,23 @@ class ReceivingMachine(TransferMachine):
             self.entries = self._manifest.finish_untrusted()
             self.offer = self._manifest.offer
             self._manifest = None
+            if self._requested is not None and not self._is_requested(self._requested):
+                raise BadMessage("the sender offers something else than was requested")
             self.state = ReceivingState.REVIEWING
             return [Offered(self.offer, self.entries)]
         raise BadMessage("an offer is expected here")
+
+    def _receive_offer(self, offer: Offer) -> list[Action]:
+        if offer.count > self._bounds.max_entries:
+            reason = f"the receiver accepts at most {self._bounds.max_entries} files at once"
+            return self.end(EndCode.TOO_LARGE, reason)
+        if offer.piece > self._bounds.max_piece:
+            return self.end(EndCode.TOO_LARGE, f"the receiver accepts pieces of at most {self._bounds.max_piece} bytes")
+        self._manifest = ManifestReader(offer)
+        return []
+
+    def _is_requested(self, name: str) -> bool:
+        return {safe_path(entry.path)[0] for entry in self.entries} == {safe_path(name)[0]}
 
     def _receive_resume(self, message: Resume) -> list[Action]:
         if message.file != self._file or not self._needs_resume:
@@ -228,7 +266,7 @@ class ReceivingMachine(TransferMachine):
             raise BadMessage("the sender states a size that does not fit what it has sent")
         if self._buffered > message.size - self._offset + DIGEST_SIZE:
             raise BadMessage("the sender states a size that does not fit what it has sent")
-        self._known_size = message.size
+        self._known_size = self._sizes[message.file] = message.size
         return self._check_file()
 
     def _receive_missing(self, message: Missing) -> list[Action]:
@@ -340,13 +378,13 @@ class ReceivingMachine(TransferMachine):
     # -- credit and the end --------------------------------------------------------------------------------------------
 
     def _window(self) -> int:
-        return max(self._write_window, 2 * (self._piece() + DIGEST_SIZE) + MAX_DATA_MESSAGE)
+        return max(self._bounds.write_window, 2 * (self._piece() + DIGEST_SIZE) + MAX_DATA_MESSAGE)
 
     def _grant(self) -> list[Action]:
         if self.state is not ReceivingState.RECEIVING:
             return []
         window = self._window()
-        credit = min(self._written + window, self._durable + self._flush_window + window)
+        credit = min(self._written + window, self._durable + self._bounds.flush_window + window)
         if credit - self._granted < window // 8:
             return []
         self._granted = credit

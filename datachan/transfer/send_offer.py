@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import Final
+from typing import Any, Final
 
 from datachan.peer import InvalidStateError
 from datachan.transfer.actions import Action, Ended, Outcome, Send
@@ -56,19 +56,27 @@ class OfferSending:
         self._ended: Ended | None = None
 
     async def run(self, messages: AsyncIterator[str | bytes]) -> Ended:
-        """Offer everything, send what is accepted, and return how it ended. The channel stays open."""
-        listener = asyncio.create_task(self._listen(messages))
+        """Offer everything, send what is accepted, and return how it ended. The channel stays open.
+
+        Raises:
+            Exception: What `notify` raised.
+        """
+        tasks: list[asyncio.Task[Any]] = []
         try:
             self._carry_out(self.machine.start())
-            await self._send()
+            tasks = [asyncio.create_task(self._listen(messages)), asyncio.create_task(self._send())]
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
         except asyncio.CancelledError:
             self._carry_out(self.machine.end(EndCode.CANCELLED, "the sender stopped the transfer"))
             raise
         finally:
-            listener.cancel()
-            for _, task in self._reads:
+            self._carry_out(self.machine.end(EndCode.FAILED, "the sender's program failed"))
+            tasks += [task for _, task in self._reads]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(listener, *(task for _, task in self._reads), return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
         return self._ended or Ended(Outcome.BROKEN)
 
     def stop(self, code: EndCode, reason: str) -> None:

@@ -1,158 +1,148 @@
-"""Sends one file over one channel: the asyncio shell of `FileSender`; knows no message of the protocol."""
+"""Sends files, folders or a text over a channel of the caller; knows no code, room or message.
+
+These functions are for peers that trust each other already: nothing is proved before the offer
+(docs/transfer-protocol.md, "Without a code").
+"""
 
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from io import BufferedReader
+from collections.abc import AsyncIterator, Sequence
 from os import PathLike
-from pathlib import Path
 
-from datachan.peer import InvalidStateError
-from datachan.transfer.files import open_regular
-from datachan.transfer.machines import CHUNK_SIZE, Accepted, Action, Ended, FileSender, TransferOutcome, TransferState
-from datachan.transfer.message_channel import (
-    BLOCK_SIZE,
-    MessageChannel,
-    Progress,
-    close_channel,
-    failure,
-    os_reason,
-    require_chunk_size,
-    send_actions,
-    wait_until_open,
-)
+from datachan.transfer.actions import Accepted, Action
+from datachan.transfer.actions import Progress as Durable
+from datachan.transfer.channel import RateLimit, TransferChannel, close_channel, wait_until_open
+from datachan.transfer.outgoing import OutgoingOffer
+from datachan.transfer.results import Payload, Progress, SentFiles, missing_files, raise_for
+from datachan.transfer.send_offer import OfferSending
+from datachan.transfer.sending import DATA_MESSAGE
+from datachan.transfer.sources import gather, gather_text
 
 
-@dataclass(frozen=True, slots=True)
-class SentFile:
-    """A delivered file: its name as offered, its size in bytes, and its SHA-256 in hexadecimal."""
-
-    name: str
-    size: int
-    sha256: str
-
-
-async def send_file(
-    channel: MessageChannel,
-    path: str | PathLike[str],
+async def send_files(
+    channel: TransferChannel,
+    paths: str | PathLike[str] | Sequence[str | PathLike[str]],
     *,
-    name: str | None = None,
-    mime: str | None = None,
+    exclude: Sequence[str] = (),
     progress: Progress | None = None,
-    chunk_size: int = CHUNK_SIZE,
-) -> SentFile:
-    """Offer a file, send it once the peer accepts, and return when the peer has stored it and the hashes agree.
+    limit: RateLimit | None = None,
+    message_size: int = DATA_MESSAGE,
+) -> SentFiles:
+    """Offer files and folders, send what the peer accepts, and return once all of it is stored and verified there.
 
-    The channel is always closed at the end. If the task is canceled, the peer is notified.
+    The channel is always closed at the end. If the task is canceled, the peer is told. What it has received by then is
+    kept there: offering the same files again goes on at that point.
 
     Args:
         channel: Reliable and ordered, used for nothing else. It need not be open yet.
-        path: A regular file.
-        name: The name in the offer; None for the last component of the path.
-        mime: The media type, if known.
-        progress: Called after each chunk with the bytes sent and the size.
-        chunk_size: Bytes per message, at least 1 and at most the peer's maximum message size.
+        paths: A file or a folder, or several.
+        exclude: Patterns such as `*.tmp` of names to leave out.
+        progress: Called with the bytes that are durable at the peer, and the bytes that it wants.
+        limit: Limits the bytes per second; may be shared by several transfers.
+        message_size: Bytes of a message, at most the peer's `maxMessageSize`.
 
     Raises:
-        TypeError: The path is neither a string nor an `os.PathLike` of one.
-        ValueError: `chunk_size` is not positive.
-        OSError: The file cannot be opened.
-        TransferRefused: The peer declined the file.
-        TransferCancelled: The peer cancelled the transfer.
-        TransferFailed: The channel closed, the file changed while it was sent, or the hashes differ.
+        OSError: A path does not exist or cannot be read.
+        TransferMisuse: There is nothing to send, or too much.
+        TransferRefused: The peer declined the offer.
+        TransferCancelled: The peer stopped the transfer.
+        TransferFailed: The channel closed, or the peer could not store the files.
     """
+    several = [paths] if isinstance(paths, str | PathLike) else list(paths)
     try:
-        require_chunk_size(chunk_size)
-        path = Path(path)
-        file, size = open_regular(path)
-        with file:
-            await wait_until_open(channel)
-            machine = FileSender(secrets.token_hex(8), path.name if name is None else name, size, mime=mime)
-            return await Sending(channel, machine, file, progress, chunk_size).run(aiter(channel))
+        offer = OutgoingOffer(await asyncio.to_thread(gather, several, exclude=exclude))
+        return await send_offer(channel, offer, progress=progress, limit=limit, message_size=message_size)
     finally:
         close_channel(channel)
 
 
-class Sending:
-    """One run of `FileSender`: one task reads the peer's messages while another sends the file."""
+async def send_text(channel: TransferChannel, text: str) -> SentFiles:
+    """Offer a text, which the peer shows to a person instead of storing it.
 
-    def __init__(
-        self,
-        channel: MessageChannel,
-        machine: FileSender,
-        file: BufferedReader,
-        progress: Progress | None,
-        chunk_size: int,
-    ) -> None:
-        self._channel = channel
-        self._machine = machine
-        self._file = file
+    Args:
+        channel: As for `send_files`.
+        text: At most 1 MiB in UTF-8.
+
+    Raises:
+        TransferMisuse: The text is too long.
+        TransferError: As for `send_files`.
+    """
+    try:
+        return await send_offer(channel, OutgoingOffer(gather_text(text)))
+    finally:
+        close_channel(channel)
+
+
+async def send_offer(
+    channel: TransferChannel,
+    offer: OutgoingOffer,
+    *,
+    progress: Progress | None = None,
+    limit: RateLimit | None = None,
+    message_size: int = DATA_MESSAGE,
+) -> SentFiles:
+    """Send an offer as `send_files` does. One offer may go to several peers, which share one read of the disk.
+
+    Args:
+        channel: As for `send_files`, and so are `progress`, `limit` and `message_size`.
+        offer: Such as `OutgoingOffer(gather(paths), receivers=3)`.
+        progress: As for `send_files`.
+        limit: As for `send_files`.
+        message_size: As for `send_files`.
+
+    Raises:
+        TransferError: As for `send_files`.
+    """
+    try:
+        await wait_until_open(channel)
+        return await run_offer(channel, aiter(channel), offer, progress, limit, message_size)
+    finally:
+        close_channel(channel)
+
+
+async def run_offer(
+    channel: TransferChannel,
+    messages: AsyncIterator[str | bytes],
+    offer: OutgoingOffer,
+    progress: Progress | None,
+    limit: RateLimit | None = None,
+    message_size: int = DATA_MESSAGE,
+) -> SentFiles:
+    """Send an offer on an open channel whose messages are being read, and return what the receiver has stored."""
+    count = _Counter(offer, progress)
+    sending = OfferSending(channel, offer, notify=count.take, limit=limit, data_message=message_size)
+    count.sending = sending
+    raise_for(await sending.run(messages))
+    count.finish()
+    machine = sending.machine
+    stored = tuple(offer.entries[file].path for file in sorted(machine.stored))
+    return SentFiles(stored, missing_files(offer.entries, [(f, item.reason) for f, item in machine.missing.items()]))
+
+
+class _Counter:
+    """Calls `progress` as the receiver makes bytes durable."""
+
+    def __init__(self, offer: OutgoingOffer, progress: Progress | None) -> None:
+        self.sending: OfferSending | None = None
+        self._offer = offer
         self._progress = progress
-        self._chunk_size = chunk_size
-        self._accepted = asyncio.Event()
-        self._ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        self._payload = Payload((), offer.piece)
 
-    async def run(self, messages: AsyncIterator[str | bytes]) -> SentFile:
-        """Offer the file, send it, and return once it is delivered. `messages` are those of the channel."""
-        tasks = [asyncio.create_task(self._listen(messages)), asyncio.create_task(self._send())]
-        for task in tasks:
-            task.add_done_callback(self._task_done)
-        try:
-            self._carry_out(self._machine.start())
-            ended = await self._ended
-        finally:
-            # The machine is still running here only if the task was canceled or a callback raised.
-            self._carry_out(self._machine.cancel("the sender cancelled the transfer"))
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        if ended.outcome is not TransferOutcome.DELIVERED:
-            raise failure(ended)
-        offer = self._machine.offer
-        return SentFile(offer.name, offer.size, self._machine.sha256)
+    def take(self, action: Action) -> None:
+        """Take an action of the machine."""
+        if self._progress is None or self.sending is None:
+            return
+        if isinstance(action, Accepted):
+            wanted = self.sending.machine.wanted
+            self._payload = Payload((self._offer.entries[file] for file in wanted), self._offer.piece)
+            self._progress(0, self._payload.size)
+        elif isinstance(action, Durable):
+            done = self._payload.done(action.durable, self.sending.machine.resumed)
+            self._progress(done, self._payload.size)
 
-    def _task_done(self, task: asyncio.Task[None]) -> None:
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not self._ended.done():
-            self._ended.set_exception(error)
-
-    def _carry_out(self, actions: list[Action]) -> None:
-        for action in send_actions(self._channel, actions):
-            if isinstance(action, Accepted):
-                self._accepted.set()
-            elif isinstance(action, Ended) and not self._ended.done():
-                self._ended.set_result(action)
-
-    async def _listen(self, messages: AsyncIterator[str | bytes]) -> None:
-        async for message in messages:
-            self._carry_out(self._machine.receive_message(message))
-            if self._machine.state is TransferState.ENDED:
-                return
-        self._carry_out(self._machine.channel_closed())
-
-    async def _send(self) -> None:
-        await self._accepted.wait()
-        machine = self._machine
-        while machine.transferred < machine.size:
-            wanted = min(BLOCK_SIZE, machine.size - machine.transferred)
-            try:
-                block = await asyncio.to_thread(self._file.read, wanted)
-            except OSError as error:
-                return self._carry_out(machine.cancel(f"the sender cannot read the file: {os_reason(error)}"))
-            if not block:
-                return self._carry_out(machine.cancel("the file became shorter while it was being sent"))
-            try:
-                await self._send_block(block)
-            except InvalidStateError:
-                return None  # the channel is closing; the task that reads still finds the reason
-        return self._carry_out(machine.finish())
-
-    async def _send_block(self, block: bytes) -> None:
-        for start in range(0, len(block), self._chunk_size):
-            self._carry_out(self._machine.send_chunk(block[start : start + self._chunk_size]))
-            if self._progress is not None:
-                self._progress(self._machine.transferred, self._machine.size)
-            await self._channel.drain()
+    def finish(self) -> None:
+        """Report that everything is done."""
+        if self._progress is not None and self.sending is not None:
+            machine = self.sending.machine
+            self._progress(self._payload.done(machine.sent_bytes, machine.resumed), self._payload.size)

@@ -91,6 +91,14 @@ class SendingMachine(TransferMachine):
         hashes: The hashes that this side has, by name, the preferred one first.
         piece: Bytes of a piece.
         data_message: Bytes of a binary message, at most.
+
+    Attributes:
+        wanted: The files that the receiver has accepted.
+        missing: The files that were given up.
+        stored: The files that are in place at the receiver.
+        resumed: Bytes of files that the receiver had before.
+        queued: Bytes of the stream that wait for credit.
+        sent_bytes: Bytes of the stream that were sent.
     """
 
     BROKEN = "the connection closed before everything was stored"
@@ -108,6 +116,7 @@ class SendingMachine(TransferMachine):
         self.state = SendingState.NEW
         self.entries = tuple(entries)
         self.missing: dict[int, Missing] = {}
+        self.wanted: list[int] = []
         self.stored: set[int] = set()
         self._id = offer_id
         self._hashes = hashes
@@ -128,6 +137,7 @@ class SendingMachine(TransferMachine):
         self._in_work = 0
         self._work_bytes = 0
         self._outbox: deque[str | bytearray | memoryview] = deque()
+        self.resumed = 0
         self.queued = 0
         self.sent_bytes = 0
 
@@ -181,6 +191,7 @@ class SendingMachine(TransferMachine):
         offset, digest = self._have[work.file]
         agrees = file_digest(self._function(), offset, pieces) == digest
         self._offset = offset if agrees else 0
+        self.resumed += self._offset
         self._pieces[work.file] = list(pieces) if agrees else []
         self._put_control(Resume(work.file, self._offset))
         if self._offset == self.entries[work.file].size:
@@ -296,7 +307,7 @@ class SendingMachine(TransferMachine):
         self.hash = self._hashes[message.hash]
         self._credit = message.credit
         self.state = SendingState.SENDING
-        wanted = [file for file in range(len(self.entries)) if file not in self._unwanted]
+        wanted = self.wanted = [file for file in range(len(self.entries)) if file not in self._unwanted]
         self._plan = deque(file for file in wanted if self.entries[file].size != 0)
         for file in wanted:
             if self.entries[file].size == 0:

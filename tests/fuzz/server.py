@@ -28,6 +28,8 @@ from datachan.dtls.errors import DtlsError
 from datachan.peer import PeerError
 from datachan.sctp import SctpError
 from datachan.sctp.checksum import crc32c
+from datachan.transfer import TransferError, open_transfer_channel
+from datachan.transfer.channel import wait_until_open
 
 from . import corpus
 from .mutation import mutated
@@ -255,22 +257,32 @@ async def fuzz_dcep(server: Server, chance: random.Random) -> None:
 
 
 async def fuzz_transfer(server: Server, chance: random.Random) -> None:
-    """Send damaged messages of the file protocol."""
+    """Send damaged messages of the transfer protocol."""
     messages = [
-        b'{"type": "file-offer", "version": 1, "id": "a", "name": "a.txt", "size": 5}',
-        b'{"type": "file-offer", "version": 1, "id": "b", "name": "b", "size": 0}',
-        b'{"type": "file-request", "name": "a.txt"}',
-        b'{"type": "file-end", "id": "a", "sha256": "00"}',
-        b'{"type": "file-accept", "id": "a", "offset": 0}',
-        b'{"type": "file-cancel", "id": "a", "reason": "x"}',
+        b'{"type":"offer","version":1,"id":"a","count":1,"size":5,"hashes":["sha256"],"piece":65536}',
+        b'{"type":"offer","version":1,"id":"b","count":2,"size":null,"hashes":["blake3","sha256"],"piece":1048576}',
+        b'{"type":"entries","entries":[{"path":"a.txt","size":5}]}',
+        b'{"type":"entries","entries":[{"path":"b/c","kind":"folder"},{"path":"d","size":null,"mtime":1}]}',
+        b'{"type":"offered"}',
+        b'{"type":"request","name":"a.txt"}',
+        b'{"type":"accept","id":"a","hash":"sha256","credit":100000}',
+        b'{"type":"size","file":1,"size":3}',
+        b'{"type":"missing","file":0,"code":"changed","reason":"x"}',
+        b'{"type":"sent"}',
+        b'{"type":"end","code":"cancelled","reason":"x"}',
     ]
-    with contextlib.suppress(PeerError, SctpError, TimeoutError, DtlsError):
-        async with calling(server, ["file"] * 4) as (_, channels, _, _):
-            for _ in range(60):
-                channel = chance.choice(channels)
+    with contextlib.suppress(PeerError, SctpError, TimeoutError, DtlsError, TransferError):
+        async with calling(server, ["chat"]) as (pc, _, _, _):
+            channels = [open_transfer_channel(pc) for _ in range(4)]
+            for channel in channels:
+                await wait_until_open(channel)
+            for number in range(120):
+                channel = channels[number * len(channels) // 120]
                 if channel.readyState != "open":
                     continue
-                data = mutated(messages, chance) if chance.random() < 0.7 else chance.choice(messages)
+                # In order at first, so that the states behind an accepted offer are reached, too.
+                data = messages[number % len(messages)] if chance.random() < 0.5 else chance.choice(messages)
+                data = mutated([data], chance) if chance.random() < 0.4 else data
                 channel.send(data if chance.random() < 0.2 else data.decode("utf-8", "replace"))
                 await asyncio.sleep(0.001)
 

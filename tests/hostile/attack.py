@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import re
 import socket
 import sys
@@ -25,10 +24,12 @@ from datachan.sctp.rx.interleaved import InterleavedReassembly
 from datachan.sctp.rx.reassembly import ReassemblyQueue
 from datachan.sctp.wire.chunks import DataChunk, SackChunk
 from datachan.sctp.wire.extensions import IDataChunk
+from datachan.transfer import open_transfer_channel
 from tests.fuzz.server import HERE, Process, Server, calling, check_honest, elsewhere
 from tests.hostile import attack_page, attack_sockets
 from tests.hostile.test_engine_work import ALL_AT_ONCE, Victim
 from tests.hostile.test_signaling_members import silent_member
+from tests.interop.test_page import offer_of
 from tests.scenario.sctp_pair import changed, packet
 from tests.sim.steps import count_steps
 from tests.unit.test_ice_agent import PASSWORD
@@ -65,10 +66,12 @@ async def unread_echoes(server: Server) -> str:
 
 async def offers_of_one_name(server: Server) -> str:
     """Offer one file of 1 GiB on 200 channels."""
-    offer = {"type": "file-offer", "version": 1, "id": "a", "name": "a", "size": 1 << 30}
-    async with calling(server, ["chat"] + ["file"] * 200) as (_, channels, _, _):
-        for channel in channels[1:]:
-            channel.send(json.dumps(offer))
+    async with calling(server, ["chat"]) as (pc, _, _, _):
+        for _ in range(200):
+            channel = open_transfer_channel(pc)
+            await channel.opened()
+            for message in offer_of("a", 1 << 30):
+                channel.send(message)
         await asyncio.sleep(2.0)
         descriptors = len(list(Path(f"/proc/{server.process.process.pid}/fd").iterdir()))
     return f"200 offers, {descriptors} descriptors"

@@ -16,12 +16,13 @@ from pathlib import Path
 from aiohttp import web
 
 from datachan import RTCDataChannel, RTCPeerConnection
-from datachan.serve import FileShelf
+from datachan.file_shelf import FileShelf
 from datachan.signaling import EchoPeer, SignalingClient, SignalingServer, connect_through
 from datachan.signaling.assets import page_folder
+from datachan.transfer import open_transfer_channel
 from tests.interop import browsers
 from tests.interop.conftest import Situation, running
-from tests.interop.test_page import Tab
+from tests.interop.test_page import Tab, offer_of
 
 PATIENCE = 120.0
 
@@ -52,12 +53,13 @@ async def flood_of_messages(tab: Tab, pc: RTCPeerConnection, chat: RTCDataChanne
 async def flood_of_channels(tab: Tab, pc: RTCPeerConnection, chat: RTCDataChannel) -> str:
     """Open and close 2,000 file channels, of which every tenth offers a file and takes the offer back."""
     for _ in range(40):
-        channels = [pc.createDataChannel("file") for _ in range(50)]
+        channels = [open_transfer_channel(pc) for _ in range(50)]
         for channel in channels:
             await channel.opened()
         for channel in channels[::10]:
-            channel.send(json.dumps({"type": "file-offer", "version": 1, "id": "t", "name": "x", "size": 2}))
-            channel.send(json.dumps({"type": "file-cancel", "id": "t", "reason": "enough"}))
+            for message in offer_of("x", 2):
+                channel.send(message)
+            channel.send(json.dumps({"type": "end", "code": "cancelled", "reason": "enough"}))
         await tab.say("ready")  # the page has the channels when this has arrived
         await asyncio.wait_for(anext(chat), PATIENCE)
         for channel in channels:
@@ -68,21 +70,21 @@ async def flood_of_channels(tab: Tab, pc: RTCPeerConnection, chat: RTCDataChanne
 
 
 async def file_in_tiny_messages(tab: Tab, pc: RTCPeerConnection, chat: RTCDataChannel) -> str:
-    """Send a file of 400 kB in messages of 2 bytes, each with an empty message before it."""
-    channel = pc.createDataChannel("file")
+    """Send a file of 400 kB in messages of one byte."""
+    channel = open_transfer_channel(pc)
     await channel.opened()
     data = os.urandom(400_000)
-    channel.send(json.dumps({"type": "file-offer", "version": 1, "id": "t", "name": "x", "size": len(data)}))
+    for message in offer_of("x", len(data)):
+        channel.send(message)
     await tab.until_shown("#transfers button", "Accept")
     await tab.click("#transfers button", "Accept")
     await asyncio.wait_for(anext(channel), PATIENCE)
-    for start in range(0, len(data), 2):
-        channel.send(b"")
-        channel.send(data[start : start + 2])
+    for start in range(len(data)):
+        channel.send(data[start : start + 1])
         if start % 200 == 0:
             await channel.drain()
     await chat.drain()
-    return "400,000 messages of 0 and 2 bytes"
+    return "400,000 messages of 1 byte"
 
 
 FLOODS: dict[str, Callable[[Tab, RTCPeerConnection, RTCDataChannel], Awaitable[str]]] = {
@@ -96,7 +98,7 @@ FLOODS: dict[str, Callable[[Tab, RTCPeerConnection, RTCDataChannel], Awaitable[s
 async def served() -> AsyncIterator[str]:
     """Serve the page; give its address."""
     with tempfile.TemporaryDirectory() as folder:
-        echo = EchoPeer(services={"file": FileShelf(Path(folder))})
+        echo = EchoPeer(services={"transfer": FileShelf(Path(folder))})
         runner = web.AppRunner(SignalingServer(echo=echo, page=page_folder()).create_app(), shutdown_timeout=1.0)
         await runner.setup()
         try:

@@ -1,14 +1,12 @@
-"""Callers of the echo peer that never read, never connect, name a victim's addresses, or send many files."""
+"""Callers of the echo peer that never read, never connect, or name a victim's addresses."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 
 from datachan import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
-from datachan.serve import MAX_FILES, MAX_TRANSFERS, FileShelf
 from datachan.signaling import EchoOptions, EchoPeer
 from datachan.signaling.offered_candidates import (
     MAX_CANDIDATES,
@@ -16,7 +14,6 @@ from datachan.signaling.offered_candidates import (
     MAX_NAMES,
     without_unsafe_candidates,
 )
-from datachan.transfer import TransferRefused, send_file
 from datachan.udp import UdpSocket
 
 HERE = RTCConfiguration(hostAddresses=["127.0.0.1"])
@@ -140,34 +137,3 @@ def test_names_are_resolved_only_for_a_caller_on_a_private_network_and_only_a_fe
     names = [f"{number}-4c6f.local" for number in range(128)]
     assert checked(names, "93.184.216.34") == []
     assert checked(names, "192.168.1.20") == names[:MAX_NAMES]
-
-
-async def test_offers_of_one_name_count_for_each_offer(tmp_path: Path) -> None:
-    (tmp_path / "shelf").mkdir()
-    (tmp_path / "big").write_bytes(bytes(1_000_000))
-    shelf = FileShelf(tmp_path / "shelf", max_size=3_500_000)
-    echo = EchoPeer(HERE, {"file": shelf})
-    async with call(echo, ["chat"]) as (pc, _):
-        transfers = [send_file(pc.createDataChannel("file"), tmp_path / "big") for _ in range(MAX_TRANSFERS)]
-        results = await asyncio.gather(*transfers, return_exceptions=True)
-        refused = [result for result in results if isinstance(result, TransferRefused)]
-        assert refused, "all of them were promised room at the same time"
-        assert shelf.size <= 3_500_000
-    await echo.close()
-
-
-async def test_transfers_without_data_hold_few_descriptors(tmp_path: Path) -> None:
-    (tmp_path / "shelf").mkdir()
-    shelf = FileShelf(tmp_path / "shelf")
-    echo = EchoPeer(HERE, {"file": shelf})
-    offer = '{"type": "offer", "id": "%d", "name": "%d", "size": 1000000}'
-    async with call(echo, ["chat"]) as (pc, [chat]):
-        channels = [pc.createDataChannel("file") for _ in range(MAX_FILES)]
-        for number, channel in enumerate(channels):
-            await channel.opened()
-            channel.send(offer % (number, number))
-        chat.send("ping")
-        assert await anext(chat) == "ping"
-        assert len(list((tmp_path / "shelf").rglob("*"))) <= 1 + MAX_TRANSFERS
-        assert shelf.size <= MAX_TRANSFERS * 1_000_000
-    await echo.close()

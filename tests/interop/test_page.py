@@ -15,11 +15,11 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from datachan.file_shelf import FileShelf
 from datachan.peer import RTCPeerConnection
-from datachan.serve import FileShelf
 from datachan.signaling import EchoPeer, SignalingClient, SignalingServer, code_of, connect_through
 from datachan.signaling.assets import page_folder
-from datachan.transfer import ReceivedFile
+from datachan.transfer import ReceivedFiles, open_transfer_channel, receive_files, send_files
 from tests.interop.browsers import Browser, FirefoxPage, Page
 from tests.interop.conftest import situations
 
@@ -36,7 +36,15 @@ FILE_SIZE = 50 * 1024 * 1024
 HELPERS = """(() => {
   const find = (selector, text) => [...document.querySelectorAll(selector)]
     .find((e) => e.checkVisibility() && (text === undefined || e.textContent.trim() === text));
+  const blobs = new Map();  // the page's policy does not let it fetch the addresses of blobs
+  const create = URL.createObjectURL;
+  URL.createObjectURL = (blob) => {
+    const url = create.call(URL, blob);
+    blobs.set(url, blob);
+    return url;
+  };
   window.probe = {
+    blobs,
     has: (selector, text) => find(selector, text) !== undefined,
     text: (selector) => document.querySelector(selector)?.textContent ?? null,
     click: (selector, text) => { find(selector, text).click(); return true; },
@@ -57,6 +65,14 @@ HELPERS = """(() => {
       input.dispatchEvent(new Event("change"));
       return true;
     },
+    chooseAll: (files) => {
+      const transfer = new DataTransfer();
+      for (const [name, bytes] of files) transfer.items.add(new File([bytes], name));
+      const input = document.getElementById("file-input");
+      input.files = transfer.files;
+      input.dispatchEvent(new Event("change"));
+      return true;
+    },
     drop: (bytes, name) => {
       const transfer = new DataTransfer();
       transfer.items.add(new File([bytes], name));
@@ -71,10 +87,10 @@ HELPERS = """(() => {
 
 @dataclass
 class Site:
-    """A running server with the page, and the files that its echo peer has received."""
+    """A running server with the page, and the names and SHA-256 of the files that its echo peer has received."""
 
     url: str
-    received: list[ReceivedFile]
+    received: list[tuple[str, str]]
 
 
 class Tab:
@@ -120,6 +136,19 @@ class Tab:
         await self.click("button", "Call the Python peer")
         await self.connected()
 
+    async def saved(self) -> tuple[str, str]:
+        """Return the name and the SHA-256 of what the first link of the newest transfer saves."""
+        return tuple(
+            await self.page.evaluate(
+                """(async () => {
+                  const link = document.querySelector(".transfer a");
+                  const bytes = await probe.blobs.get(link.href).arrayBuffer();
+                  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+                  return [link.download, Array.from(digest, (value) => value.toString(16).padStart(2, "0")).join("")];
+                })()"""
+            )
+        )
+
     async def newest_transfer(self, state: str, patience: float = PATIENCE) -> str:
         states = json.dumps([state, "failed", "refused", "cancelled"])
         await self.until(f"{states}.includes(document.querySelector('.transfer')?.dataset.state)", patience)
@@ -133,8 +162,12 @@ def content() -> bytes:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def site(browser: Browser, tmp_path: Path, content: bytes) -> AsyncIterator[Site]:
-    received: list[ReceivedFile] = []
-    echo = EchoPeer(services={"file": FileShelf(tmp_path, when_received=received.append)})
+    received: list[tuple[str, str]] = []
+
+    def record(files: ReceivedFiles) -> None:
+        received.extend((f.path.name, hashlib.sha256(f.path.read_bytes()).hexdigest()) for f in files.files)
+
+    echo = EchoPeer(services={"transfer": FileShelf(tmp_path, when_received=record)})
     app = SignalingServer(echo=echo, page=page_folder()).create_app()
 
     async def serve_content(request: web.Request) -> web.Response:
@@ -173,18 +206,14 @@ async def test_50_megabytes_go_to_python_and_back_with_equal_hashes(site, tab, c
         "fetch('/content.bin').then((answer) => answer.arrayBuffer()).then((bytes) => probe.choose(bytes, 'film.bin'))"
     )
     await tab.until("document.querySelector('.transfer progress')?.value > 0")
-    sent = await tab.newest_transfer("done", LONG)
-    assert "Both sides computed the same SHA-256" in sent
-    assert expected in sent
-    assert [(file.size, file.sha256) for file in site.received] == [(FILE_SIZE, expected)]
+    assert "Python peer has stored and verified it." in await tab.newest_transfer("done", LONG)
+    assert site.received == [("film.bin", expected)]
 
     await tab.click(".transfer button", "Ask for it back")
     await tab.until("document.querySelectorAll('.transfer').length === 2")
-    back = await tab.newest_transfer("done", LONG)
-    assert "Received. Both sides computed the same SHA-256." in back
-    assert expected in back
+    assert "Received and verified." in await tab.newest_transfer("done", LONG)
     # The page offers to save the same file: the name and every byte.
-    assert await tab.page.evaluate("document.querySelector('.transfer a').download") == "film.bin"
+    assert await tab.saved() == ("film.bin", expected)
 
 
 async def test_python_echoes_chat_lines(site, tab):
@@ -222,14 +251,13 @@ async def test_two_tabs_connect_chat_and_send_a_file(site, tab, browser):
         await other.click(".transfer button", "Accept")
         expected = hashlib.sha256(b"\x07" * 300_000).hexdigest()
         for side in (tab, other):
-            assert expected in await side.newest_transfer("done")
-        saved = await other.page.evaluate("document.querySelector('.transfer a').download")
-        assert saved == "note.txt"
+            await side.newest_transfer("done")
+        assert await other.saved() == ("note.txt", expected)
 
         await other.page.evaluate("probe.choose(new Uint8Array(10), 'unwanted.txt')")
         await tab.newest_transfer("offered")
         await tab.click(".transfer button", "Decline")
-        assert "Declined: declined" in await other.newest_transfer("refused")
+        assert "Declined: the other person does not want the files" in await other.newest_transfer("refused")
     await tab.until_shown(".people .how", "Ended · left the room")
 
 
@@ -295,6 +323,14 @@ async def test_connects_to_a_python_program_in_the_room(site, tab, python_first)
         assert await asyncio.wait_for(anext(channel), PATIENCE) == "Hello robot"
 
 
+def offer_of(path: str, size: int) -> list[str]:
+    """Return the messages that offer one file."""
+    offer = {"id": "t", "count": 1, "size": size, "hashes": ["sha256"], "piece": 65536}
+    entries = [{"path": path, "size": size}]
+    messages = [{"type": "offer", "version": 1, **offer}, {"type": "entries", "entries": entries}, {"type": "offered"}]
+    return [json.dumps(message) for message in messages]
+
+
 # Counts how often the log and the list of transfers are changed: once a frame at most, not once a message.
 COUNT_CHANGES = """(() => {
   window.changes = 0;
@@ -321,7 +357,7 @@ async def test_a_flood_of_messages_and_channels_leaves_the_page_small_and_usable
         assert await tab.page.evaluate("window.changes") < 5_000
         assert await tab.page.evaluate("document.getElementById('log').children.length") == 500
         for _ in range(20):
-            channels = [pc.createDataChannel("file") for _ in range(30)]
+            channels = [open_transfer_channel(pc) for _ in range(30)]
             for channel in channels:
                 await channel.opened()
             await tab.say("ready")  # the page has the channels when this has arrived
@@ -332,42 +368,82 @@ async def test_a_flood_of_messages_and_channels_leaves_the_page_small_and_usable
                 await channel.closed()
         assert await tab.page.evaluate("document.getElementById('transfers').children.length") == 0
         for number in range(150):  # offers that are cancelled at once: only the latest stay in the list
-            channel = pc.createDataChannel("file")
+            channel = open_transfer_channel(pc)
             await channel.opened()
-            offer = {"type": "file-offer", "version": 1, "id": f"t{number}", "name": f"{number}.txt", "size": 2}
-            channel.send(json.dumps(offer))
-            channel.send(json.dumps({"type": "file-cancel", "id": f"t{number}", "reason": "enough"}))
+            for message in offer_of(f"{number}.txt", 2):
+                channel.send(message)
+            channel.send(json.dumps({"type": "end", "code": "cancelled", "reason": "enough"}))
             await asyncio.wait_for(channel.closed(), PATIENCE)
         await tab.until("document.getElementById('transfers').children.length === 100")
         await tab.say("still here")
         assert await asyncio.wait_for(anext(chat), PATIENCE) == "still here"
 
 
-async def test_a_file_in_tiny_and_empty_messages_arrives(site, tab):
+async def test_a_file_in_tiny_messages_arrives_and_an_empty_one_ends_it(site, tab):
     await tab.join(site.url + "#tiny", "Ada")
     await tab.until("probe.text('#room-status') === ''")
     data = os.urandom(20_001)
+    stream = data + hashlib.sha256(data).digest()
     async with SignalingClient(site.url, "tiny", name="tiny") as client, RTCPeerConnection() as pc:
         pc.createDataChannel("chat")
-        channel = pc.createDataChannel("file")
+        channels = [open_transfer_channel(pc) for _ in range(2)]
         await connect_through(client, pc)
-        await channel.opened()
         await tab.connected()
-        offer = {"type": "file-offer", "version": 1, "id": "t", "name": "tiny.bin", "size": len(data)}
-        channel.send(json.dumps(offer))
-        await tab.until_shown("#transfers button", "Accept")
+        for number, channel in enumerate(channels):
+            await channel.opened()
+            for message in offer_of(f"tiny{number}.bin", len(data)):
+                channel.send(message)
+            await tab.until_shown("#transfers button", "Accept")
+            await tab.click("#transfers button", "Accept")
+            messages = aiter(channel)
+            assert json.loads(await asyncio.wait_for(anext(messages), PATIENCE))["type"] == "accept"
+            for start in range(0, len(stream), 2):
+                channel.send(stream[start : start + 2])
+                if start % 200 == 0:
+                    await channel.drain()
+            if number == 0:
+                channel.send(json.dumps({"type": "sent"}))
+                kinds = []
+                while kinds[-1:] != ["complete"]:
+                    kinds.append(json.loads(await asyncio.wait_for(anext(messages), PATIENCE))["type"])
+                assert "stored" in kinds
+                channel.close()
+                assert await tab.saved() == ("tiny0.bin", hashlib.sha256(data).hexdigest())
+            else:
+                channel.send(b"")
+                ends = [json.loads(message) async for message in messages]
+                assert ends[-1]["code"] == "protocol"
+
+
+async def test_shares_files_and_a_folder_with_a_python_program_both_ways(site, tab, tmp_path):
+    (tmp_path / "photos/raw").mkdir(parents=True)
+    (tmp_path / "photos/raw/a.bin").write_bytes(os.urandom(300_000))
+    (tmp_path / "photos/b.txt").write_text("b")
+    (tmp_path / "folder").mkdir()
+    await tab.join(site.url + "#studio", "Ada")
+    await tab.until("probe.text('#room-status') === ''")
+    async with SignalingClient(site.url, "studio", name="robot") as client, RTCPeerConnection() as pc:
+        pc.createDataChannel("chat")
+        arrived = asyncio.Queue()
+        pc.on("datachannel", lambda channel: channel.label == "transfer" and arrived.put_nowait(channel))
+        await connect_through(client, pc)
+        await tab.connected()
+        sending = asyncio.create_task(send_files(open_transfer_channel(pc), tmp_path / "photos"))
+        review = await tab.newest_transfer("offered")
+        for text in ("photos (2 files)", "photos/b.txt", "photos/raw/a.bin", "robot wants to send you"):
+            assert text in review
         await tab.click("#transfers button", "Accept")
-        messages = aiter(channel)
-        assert json.loads(await asyncio.wait_for(anext(messages), PATIENCE))["type"] == "file-accept"
-        for start in range(0, len(data), 2):
-            channel.send(b"")
-            channel.send(data[start : start + 2])
-            if start % 200 == 0:
-                await channel.drain()
-        digest = hashlib.sha256(data).hexdigest()
-        channel.send(json.dumps({"type": "file-end", "id": "t", "sha256": digest}))
-        received = json.loads(await asyncio.wait_for(anext(messages), PATIENCE))
-        assert (received["type"], received["sha256"]) == ("file-received", digest)
+        sent = await asyncio.wait_for(sending, PATIENCE)
+        assert sorted(sent.paths) == ["photos/b.txt", "photos/raw/a.bin"]
+        await tab.newest_transfer("done")
+        await tab.until("document.querySelectorAll('.transfer a').length === 2")
+
+        await tab.page.evaluate(
+            "probe.chooseAll([['one.txt', new Uint8Array(1000).fill(1)], ['two.txt', new Uint8Array(0)]])"
+        )
+        received = await asyncio.wait_for(receive_files(await arrived.get(), tmp_path / "folder"), PATIENCE)
+        assert [(file.path.name, file.size) for file in received.files] == [("one.txt", 1000), ("two.txt", 0)]
+        assert "robot has stored and verified it." in await tab.newest_transfer("done")
 
 
 async def test_the_page_computes_sha_256_correctly(site, tab):

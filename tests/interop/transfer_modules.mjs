@@ -4,6 +4,7 @@ import { fromHex, numberOf, toHex } from "../../web/js/transfer/bytes.js";
 import { storedPaths } from "../../web/js/transfer/names.js";
 import { Keys, passwordScalar, Spake2 } from "../../web/js/transfer/pake.js";
 import { Proof } from "../../web/js/transfer/proof.js";
+import { Receiving } from "../../web/js/transfer/receiving.js";
 import { parseCode } from "../../web/js/transfer/code.js";
 import { WORDS } from "../../web/js/transfer/words.js";
 
@@ -49,10 +50,27 @@ function proof(seenByReceiver) {
   return end.failed?.code ?? (receiver.receive(end.send[0]).done !== null ? "proved" : "unproved");
 }
 
+/** Return the code with which a receiver of at most 2 files ends, after it has requested `name` and was offered these paths. */
+function offered(name, offeredPaths) {
+  const receiving = new Receiving({ maxEntries: 2 });
+  if (name !== null) receiving.request(name);
+  const entries = offeredPaths.map((path) => ({ path, size: 0 }));
+  const offer = { type: "offer", version: 1, id: "x", count: entries.length, size: 0, hashes: ["sha256"], piece: 65_536 };
+  const events = [offer, { type: "entries", entries }, { type: "offered" }].flatMap((each) => receiving.receive(JSON.stringify(each)));
+  return events.find(({ ended }) => ended !== undefined)?.ended.code ?? null;
+}
+
+/** Return the code with which a page answers a request. */
+function requested() {
+  const [, { ended }] = new Receiving().receive(JSON.stringify({ type: "request", name: "a" }));
+  return ended.code;
+}
+
 const refused = ["0".repeat(64), `01${"0".repeat(62)}`, "ff".repeat(32)].map((point) => (
   new Spake2("sender", "1-abandon-zoo", 5n).finish(fromHex(`42${point}`))
 ));
 console.log(JSON.stringify({
   exchanges: vectors.map(exchange), proofs: [proof(null), proof(new Uint8Array(32).fill(3))], words: WORDS, refused, codes: codes.map(reading),
+  offers: [offered(null, ["a", "b"]), offered(null, ["a", "b", "c"]), offered("a", ["a/b", "a/c"]), offered("a", ["b"])], requested: requested(),
   paths: storedPaths(paths.map((path) => ({ path, kind: "file" }))),
 }));

@@ -26,7 +26,7 @@ from datachan.transfer.actions import (
 )
 from datachan.transfer.digests import available_hashes, file_digest
 from datachan.transfer.messages import EndCode, Entry, Kind
-from datachan.transfer.receiving import ReceivingMachine
+from datachan.transfer.receiving import ReceivingBounds, ReceivingMachine
 from datachan.transfer.sending import READ_AHEAD, CheckPrefix, SendingMachine, Work
 
 PIECE = 64 * 1024
@@ -53,7 +53,7 @@ class Meeting:
     def __post_init__(self) -> None:
         self.entries = self.entries or [Entry(path, size=len(data)) for path, data in self.files.items()]
         self.sender = SendingMachine("offer", self.entries, dict(HASHES), piece=PIECE)
-        self.receiver = ReceivingMachine({n: HASHES[n] for n in self.hashes}, write_window=4 * PIECE)
+        self.receiver = ReceivingMachine({n: HASHES[n] for n in self.hashes}, ReceivingBounds(write_window=4 * PIECE))
         self.stored: dict[str, bytes] = {}
         self.open: dict[int, bytearray] = {}
         self.seen: list[Action] = []
@@ -267,6 +267,92 @@ def test_a_manifest_of_100000_entries_is_paged() -> None:
     assert found[0].entries == tuple(entries)
 
 
+def offered(*paths: str) -> ReceivingMachine:
+    """Return a receiver that has requested `x`, after an offer of these paths."""
+    receiver = ReceivingMachine(dict(HASHES))
+    (request,) = receiver.request("x")
+    assert isinstance(request, Send)
+    assert json.loads(request.message) == {"type": "request", "name": "x"}
+    for action in SendingMachine("offer", [Entry(path) for path in paths], dict(HASHES)).start():
+        assert isinstance(action, Send)
+        receiver.receive_message(action.message)
+    return receiver
+
+
+@pytest.mark.parametrize("paths", [("x",), ("x/a", "x/b"), ("../x",)])
+def test_what_was_requested_may_be_accepted(paths: tuple[str, ...]) -> None:
+    assert not offered(*paths).is_over
+
+
+@pytest.mark.parametrize("paths", [("y",), ("x/a", "y"), ("y/x",)])
+def test_an_offer_of_something_else_than_was_requested_ends_the_transfer(paths: tuple[str, ...]) -> None:
+    assert offered(*paths).is_over
+
+
+def test_a_request_may_name_nothing_and_get_anything() -> None:
+    (request,) = ReceivingMachine(dict(HASHES)).request(None)
+    assert isinstance(request, Send)
+    assert json.loads(request.message) == {"type": "request"}
+
+
+@pytest.mark.parametrize(
+    ("bounds", "fits"),
+    [
+        (ReceivingBounds(max_entries=2), True),
+        (ReceivingBounds(max_entries=1), False),
+        (ReceivingBounds(max_piece=PIECE), True),
+        (ReceivingBounds(max_piece=PIECE - 1), False),
+    ],
+)
+def test_an_offer_beyond_the_bounds_is_refused_before_its_manifest(bounds: ReceivingBounds, fits: bool) -> None:
+    receiver = ReceivingMachine(dict(HASHES), bounds)
+    first = SendingMachine("offer", [Entry("a"), Entry("b")], dict(HASHES), piece=PIECE).start()[0]
+    assert isinstance(first, Send)
+    actions = receiver.receive_message(first.message)
+    assert [action.code for action in actions if isinstance(action, Ended)] == ([] if fits else [EndCode.TOO_LARGE])
+
+
+def entries_message(*entries: dict[str, object]) -> str:
+    return json.dumps({"type": "entries", "entries": entries})
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [entries_message({"path": "a", "size": 1}, {"path": "b", "size": 1})],
+        [entries_message({"path": "a", "size": 2}), '{"type":"offered"}'],
+        ['{"type":"offered"}'],
+        [entries_message({"path": "x" * 1025, "size": 1})],
+        [entries_message({"path": "/".join("x" * 65), "size": 1})],
+        [entries_message({"path": "", "size": 1})],
+        [entries_message(*({"path": "a", "size": 0} for _ in range(1001)))],
+        [entries_message({"path": "a", "size": 2**53})],
+        [entries_message({"path": "a", "kind": "link", "size": 1})],
+        ['{"type":"entries","entries":[]}'],
+    ],
+)
+def test_a_manifest_beyond_its_bounds_ends_the_transfer(messages: list[str]) -> None:
+    receiver = ReceivingMachine(dict(HASHES))
+    offer = {"id": "x", "count": 1, "size": 1, "hashes": ["sha256"], "piece": PIECE}
+    assert receiver.receive_message(json.dumps({"type": "offer", "version": 1, **offer})) == []
+    for message in messages:
+        actions = receiver.receive_message(message)
+    assert isinstance(actions[-1], Ended)
+    assert actions[-1].code is EndCode.PROTOCOL
+
+
+def test_a_manifest_of_more_than_16_mib_ends_the_transfer() -> None:
+    receiver = ReceivingMachine(dict(HASHES))
+    offer = {"id": "x", "count": 100_000, "size": 0, "hashes": ["sha256"], "piece": PIECE}
+    receiver.receive_message(json.dumps({"type": "offer", "version": 1, **offer}))
+    page = entries_message(*({"path": "x" * 1000, "size": 0} for _ in range(50)))
+    taken = 0
+    while not receiver.is_over:
+        receiver.receive_message(page)
+        taken += 50
+    assert taken * 1064 <= 16 * 1024 * 1024 + 50 * 1064
+
+
 SENDER_MESSAGES = [
     '{"type":"sent"}',
     '{"type":"resume","file":0,"offset":0}',
@@ -277,6 +363,7 @@ SENDER_MESSAGES = [
     '{"type":"offer","version":1,"id":"x","count":1,"size":1,"hashes":["sha256"],"piece":65536}',
     "{}",
     "nonsense",
+    '{"type":"sent","filler":"%s"}' % ("x" * 60_000),
     '{"type":"pake","version":1,"share":"00"}',
     b"",
     b"x" * 262_145,

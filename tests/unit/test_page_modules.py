@@ -101,6 +101,14 @@ def test_stores_names_as_the_python_side_does(page):
     assert [tuple(path) for path in page["paths"]] == expected
 
 
+def test_bounds_what_a_member_of_a_room_offers_and_takes_only_what_was_requested(page):
+    assert page["offers"] == [None, "too-large", None, "protocol"]
+
+
+def test_a_page_answers_a_request_that_it_has_nothing(page):
+    assert page["requested"] == "not-found"
+
+
 def test_vendored_files_are_the_recorded_ones():
     recorded = dict(reversed(line.split("  ")) for line in (VENDOR / "SHA256SUMS").read_text().splitlines())
     present = {path.relative_to(VENDOR).as_posix() for path in VENDOR.rglob("*.js")}

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-import hashlib
 import logging
-import os
 import re
 import socket
 import ssl
@@ -24,7 +22,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from datachan.peer import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
-from datachan.serve import FileShelf
 from datachan.signaling import (
     BadMessage,
     ConnectTimeout,
@@ -49,7 +46,6 @@ from datachan.signaling.room_messages import (
     Welcome,
     serialize_server_message,
 )
-from datachan.transfer import ReceivedFile, TransferRefused, request_file, send_file
 
 HERE = RTCConfiguration(hostAddresses=["127.0.0.1"])
 ASKING = RTCConfiguration(hostAddresses=["127.0.0.1"], alwaysNegotiateDataChannels=True)
@@ -690,62 +686,3 @@ async def test_a_closed_echo_peer_accepts_no_call():
     await echo.close()
     with pytest.raises(BadMessage):
         await echo.answer("v=0\r\n")
-
-
-# -- files -------------------------------------------------------------------------------------------------------------
-
-
-async def test_the_echo_peer_returns_the_file_it_received(tmp_path):
-    content = os.urandom(3_000_000)
-    (tmp_path / "film.bin").write_bytes(content)
-    for folder in ("shelf", "back"):
-        (tmp_path / folder).mkdir()
-    received: list[ReceivedFile] = []
-    shelf = FileShelf(tmp_path / "shelf", when_received=received.append)
-    async with connected(EchoPeer(HERE, {"file": shelf}), "chat") as (_, pc, _, _):
-        sent = await send_file(pc.createDataChannel("file"), tmp_path / "film.bin")
-        assert sent.sha256 == received[0].sha256 == hashlib.sha256(content).hexdigest()
-        back = await request_file(pc.createDataChannel("file"), "film.bin", tmp_path / "back")
-        assert back.path.read_bytes() == content
-        with pytest.raises(TransferRefused):
-            await request_file(pc.createDataChannel("file"), "other.bin", tmp_path / "back")
-        # The same name again replaces the file and is counted once.
-        await send_file(pc.createDataChannel("file"), tmp_path / "film.bin")
-        assert shelf.size == len(content)
-    assert list((tmp_path / "shelf").iterdir()) == []
-    assert shelf.size == 0
-
-
-async def test_limits_the_bytes_of_stored_files(tmp_path):
-    (tmp_path / "shelf").mkdir()
-    for name in ("a", "b", "big"):
-        (tmp_path / name).write_bytes(bytes(2000 if name == "big" else 600))
-    shelf = FileShelf(tmp_path / "shelf", max_file_size=1000, max_size=1000)
-    async with connected(EchoPeer(HERE, {"file": shelf}), "chat") as (_, pc, _, _):
-        await send_file(pc.createDataChannel("file"), tmp_path / "a")
-        for name in ("b", "big"):
-            with pytest.raises(TransferRefused):
-                await send_file(pc.createDataChannel("file"), tmp_path / name)
-        assert shelf.size == 600
-
-
-async def test_a_cancelled_transfer_releases_its_reserved_bytes(tmp_path):
-    (tmp_path / "shelf").mkdir()
-    (tmp_path / "big").write_bytes(bytes(20_000_000))
-    shelf = FileShelf(tmp_path / "shelf", max_size=20_000_000)
-    async with connected(EchoPeer(HERE, {"file": shelf}), "chat") as (_, pc, _, _):
-        moving = asyncio.Event()
-        channel = pc.createDataChannel("file")
-        sending = asyncio.create_task(
-            send_file(channel, tmp_path / "big", progress=lambda moved, size: moved and moving.set())
-        )
-        await moving.wait()
-        assert shelf.size == 20_000_000
-        sending.cancel()
-        await channel.closed()
-        async with asyncio.timeout(PATIENCE):
-            while shelf.size:
-                await asyncio.sleep(0.01)
-        (tmp_path / "small").write_bytes(b"small")
-        await send_file(pc.createDataChannel("file"), tmp_path / "small")
-        assert shelf.size == 5

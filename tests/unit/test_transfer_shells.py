@@ -3,31 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import os
 import resource
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from datachan import InvalidStateError
 from datachan.transfer import (
-    FileOffer,
+    Conflict,
+    MissingFile,
+    OutgoingOffer,
+    RateLimit,
     ReceivedFile,
-    SentFile,
+    ReceivedFiles,
+    ReceivePolicy,
+    ReceivingBounds,
+    Review,
+    SentFiles,
     TransferCancelled,
+    TransferError,
     TransferFailed,
+    TransferMisuse,
     TransferRefused,
-    answer_file,
+    answer_transfer,
     files_in,
-    receive_file,
-    request_file,
-    send_file,
+    gather,
+    gather_stream,
+    receive_files,
+    request_files,
+    send_files,
+    send_offer,
+    send_text,
 )
+from datachan.transfer.journal import PARTIAL_FOLDER
+from tests.pairs import soon
 
-DATA = bytes(range(256)) * 12_345  # three blocks of 1 MiB and a bit
+DATA = bytes(range(256)) * 12_345  # three pieces of 1 MiB and a bit
 
 
 class End:
@@ -39,6 +56,7 @@ class End:
         self.other = self
         self.sent: list[str | bytes] = []
         self.largest_inbox = 0
+        self.bufferedAmount = 0
 
     def send(self, data: str | bytes) -> None:
         assert self.readyState == "open"
@@ -69,11 +87,15 @@ class End:
             yield message
 
 
-@pytest.fixture
-def ends() -> tuple[End, End]:
+def pair() -> tuple[End, End]:
     a, z = End(), End()
     a.other, z.other = z, a
     return a, z
+
+
+@pytest.fixture
+def ends() -> tuple[End, End]:
+    return pair()
 
 
 @pytest.fixture
@@ -91,119 +113,204 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
+def offer_of(path: str, size: int) -> list[str]:
+    offer = {"type": "offer", "version": 1, "id": "1", "count": 1, "size": size, "hashes": ["sha256"], "piece": 65536}
+    entries = {"type": "entries", "entries": [{"path": path, "size": size}]}
+    return [json.dumps(message) for message in (offer, entries, {"type": "offered"})]
+
+
 def controls(end: End) -> list[str]:
     return [json.loads(m)["type"] for m in end.sent if isinstance(m, str)]
+
+
+async def both(sending: Awaitable[Any], receiving: Awaitable[Any]) -> tuple[Any, Any]:
+    """Return what both sides returned or raised."""
+    return await soon(asyncio.gather(sending, receiving, return_exceptions=True))
+
+
+def assert_nothing_but(folder: Path, *names: str) -> None:
+    assert sorted(path.name for path in folder.iterdir()) == sorted(names)
 
 
 async def test_a_file_arrives_whole_with_progress_on_both_ends(
     ends: tuple[End, End], source: Path, folder: Path
 ) -> None:
     a, z = ends
-    sent_progress: list[tuple[int, int]] = []
-    received_progress: list[tuple[int, int]] = []
-    sent, received = await asyncio.gather(
-        send_file(a, source, progress=lambda done, total: sent_progress.append((done, total))),
-        receive_file(z, folder, progress=lambda done, total: received_progress.append((done, total))),
+    sent_progress: list[tuple[int, int | None]] = []
+    received_progress: list[tuple[int, int | None]] = []
+    sent, received = await both(
+        send_files(a, source, progress=lambda done, total: sent_progress.append((done, total))),
+        receive_files(z, folder, progress=lambda done, total: received_progress.append((done, total))),
     )
-    digest = hashlib.sha256(DATA).hexdigest()
-    assert sent == SentFile("data.bin", len(DATA), digest)
-    assert received == ReceivedFile(folder / "data.bin", len(DATA), digest)
-    assert received.path.read_bytes() == DATA
-    assert os.listdir(folder) == ["data.bin"]
-    assert sent_progress == received_progress
-    assert sent_progress[-1] == (len(DATA), len(DATA))
+    assert sent == SentFiles(("data.bin",))
+    assert received == ReceivedFiles((folder / "data.bin",), (ReceivedFile(folder / "data.bin", len(DATA)),))
+    assert (folder / "data.bin").read_bytes() == DATA
+    assert_nothing_but(folder, "data.bin")
+    for progress in (sent_progress, received_progress):
+        assert progress == sorted(progress)
+        assert progress[-1] == (len(DATA), len(DATA))
+    assert len(received_progress) > 10
     assert a.readyState == z.readyState == "closed"
-    assert controls(a) == ["file-offer", "file-end"]
-    assert controls(z) == ["file-accept", "file-received"]
+    assert controls(a) == ["offer", "entries", "offered", "sent"]
+    assert [name for name in controls(z) if name != "credit"] == ["accept", "stored", "complete"]
     assert max(len(m) for m in a.sent if isinstance(m, bytes)) == 65536
-    assert z.largest_inbox <= 6
+    assert z.largest_inbox <= 10
+
+
+async def test_a_folder_and_a_file_arrive_in_one_offer(ends: tuple[End, End], source: Path, folder: Path) -> None:
+    other = source.parent.parent / "other.txt"
+    other.write_text("other")
+    sent, received = await both(send_files(ends[0], [source.parent, other]), receive_files(ends[1], folder))
+    assert sent.paths == ("source/data.bin", "other.txt")
+    assert received.paths == (folder / "source", folder / "other.txt")
+    assert [file.path for file in received.files] == [folder / "source/data.bin", folder / "other.txt"]
+    assert (folder / "source/data.bin").read_bytes() == DATA
 
 
 async def test_an_empty_file_arrives(ends: tuple[End, End], source: Path, folder: Path) -> None:
     source.write_bytes(b"")
-    _, received = await asyncio.gather(send_file(ends[0], source), receive_file(ends[1], folder))
-    assert received.path.read_bytes() == b""
+    _, received = await both(send_files(ends[0], source), receive_files(ends[1], folder))
+    assert received.files == (ReceivedFile(folder / "data.bin", 0),)
+    assert (folder / "data.bin").read_bytes() == b""
 
 
-async def test_sends_chunks_of_the_requested_size(ends: tuple[End, End], source: Path, folder: Path) -> None:
-    await asyncio.gather(send_file(ends[0], source, chunk_size=16384), receive_file(ends[1], folder))
+async def test_a_text_arrives_and_is_not_stored(ends: tuple[End, End], folder: Path) -> None:
+    _, received = await both(send_text(ends[0], "grüße"), receive_files(ends[1], folder))
+    assert received == ReceivedFiles((), (), text="grüße")
+    assert_nothing_but(folder)
+
+
+async def test_a_stream_arrives_with_its_size(ends: tuple[End, End], folder: Path) -> None:
+    offer = OutgoingOffer(gather_stream(BytesIO(DATA), "stream"))
+    progress: list[tuple[int, int | None]] = []
+    _, received = await both(
+        send_offer(ends[0], offer, progress=lambda *values: progress.append(values)),
+        receive_files(ends[1], folder, ReceivePolicy(max_size=None)),
+    )
+    assert received.files == (ReceivedFile(folder / "stream", len(DATA)),)
+    assert progress[-1] == (len(DATA), None)
+
+
+async def test_one_offer_goes_to_two_receivers_from_one_read(source: Path, folder: Path) -> None:
+    offer = OutgoingOffer(gather([source]), receivers=2)
+    transfers: list[Awaitable[Any]] = []
+    for name in ("one", "two"):
+        (folder / name).mkdir()
+        a, z = pair()
+        transfers += [send_offer(a, offer), receive_files(z, folder / name)]
+    await soon(asyncio.gather(*transfers))
+    assert (folder / "one/data.bin").read_bytes() == (folder / "two/data.bin").read_bytes() == DATA
+
+
+async def test_sends_messages_of_the_requested_size(ends: tuple[End, End], source: Path, folder: Path) -> None:
+    await both(send_files(ends[0], source, message_size=16384), receive_files(ends[1], folder))
     assert max(len(m) for m in ends[0].sent if isinstance(m, bytes)) == 16384
 
 
-async def test_the_name_cannot_leave_the_folder(ends: tuple[End, End], source: Path, folder: Path) -> None:
+async def test_a_limit_is_kept(ends: tuple[End, End], source: Path, folder: Path) -> None:
+    source.write_bytes(bytes(200_000))
+    started = time.monotonic()
+    await both(send_files(ends[0], source, limit=RateLimit(1_000_000)), receive_files(ends[1], folder))
+    assert time.monotonic() - started > 0.1
+
+
+async def test_the_name_cannot_leave_the_folder(ends: tuple[End, End], folder: Path) -> None:
     a, z = ends
-    receiving = asyncio.create_task(receive_file(z, folder))
-    a.send(json.dumps({"type": "file-offer", "version": 1, "id": "1", "name": "../../x/../.evil", "size": 2}))
-    a.send(b"ok") if await anext(aiter(a)) else None
-    a.send(json.dumps({"type": "file-end", "id": "1", "sha256": hashlib.sha256(b"ok").hexdigest()}))
-    assert (await receiving).path == folder / "evil"
-    assert os.listdir(folder) == ["evil"]
+    receiving = asyncio.create_task(receive_files(z, folder))
+    for message in offer_of("../../x/../.evil", 0):
+        a.send(message)
+    messages = aiter(a)
+    assert json.loads(await soon(anext(messages)))["type"] == "accept"
+    a.send('{"type":"sent"}')
+    while json.loads(await soon(anext(messages)))["type"] != "complete":
+        pass
+    a.close()
+    assert (await soon(receiving)).files[0].path == folder / "x" / ".evil"
+    assert_nothing_but(folder, "x")
 
 
-async def test_an_existing_file_is_kept_and_the_offer_refused(
-    ends: tuple[End, End], source: Path, folder: Path
+@pytest.mark.parametrize(
+    ("conflict", "names", "content"),
+    [
+        (Conflict.RENAME, ["data (2).bin", "data.bin"], b"old"),
+        (Conflict.OVERWRITE, ["data.bin"], DATA),
+        (Conflict.SKIP, ["data.bin"], b"old"),
+    ],
+)
+async def test_a_name_that_is_taken(
+    ends: tuple[End, End], source: Path, folder: Path, conflict: Conflict, names: list[str], content: bytes
 ) -> None:
     (folder / "data.bin").write_bytes(b"old")
-    sent, received = await asyncio.gather(
-        send_file(ends[0], source), receive_file(ends[1], folder), return_exceptions=True
+    _, received = await both(
+        send_files(ends[0], source), receive_files(ends[1], folder, ReceivePolicy(conflict=conflict))
     )
-    assert isinstance(sent, TransferRefused)
-    assert isinstance(received, TransferRefused)
-    assert sent.reason == "there is a file of this name already"
-    assert (folder / "data.bin").read_bytes() == b"old"
+    assert_nothing_but(folder, *names)
+    assert (folder / "data.bin").read_bytes() == content
+    assert [file.path.name for file in received.files] == ([] if conflict is Conflict.SKIP else names[:1])
 
 
-async def test_an_existing_file_is_replaced_when_asked(ends: tuple[End, End], source: Path, folder: Path) -> None:
-    (folder / "data.bin").write_bytes(b"old")
-    await asyncio.gather(send_file(ends[0], source), receive_file(ends[1], folder, overwrite=True))
-    assert (folder / "data.bin").read_bytes() == DATA
+async def test_a_file_that_is_there_already_is_not_sent_again(
+    ends: tuple[End, End], source: Path, folder: Path
+) -> None:
+    (folder / "data.bin").write_bytes(DATA)
+    sent, received = await both(send_files(ends[0], source), receive_files(ends[1], folder))
+    assert sent.paths == ("data.bin",)
+    assert received.files == (ReceivedFile(folder / "data.bin", len(DATA)),)
+    assert not any(isinstance(message, bytes) for message in ends[0].sent)
 
 
 async def test_a_file_that_appears_during_the_transfer_is_kept(
     ends: tuple[End, End], source: Path, folder: Path
 ) -> None:
-    def appear(done: int, total: int) -> None:
+    def appear(done: int, total: int | None) -> None:
         (folder / "data.bin").write_bytes(b"theirs")
 
-    sent, received = await asyncio.gather(
-        send_file(ends[0], source), receive_file(ends[1], folder, progress=appear), return_exceptions=True
-    )
-    assert isinstance(sent, TransferCancelled)
-    assert isinstance(received, TransferFailed)
-    assert os.listdir(folder) == ["data.bin"]
+    _, received = await both(send_files(ends[0], source), receive_files(ends[1], folder, progress=appear))
+    assert [file.path.name for file in received.files] == ["data (2).bin"]
     assert (folder / "data.bin").read_bytes() == b"theirs"
 
 
-async def test_an_offer_too_large_is_refused(ends: tuple[End, End], source: Path, folder: Path) -> None:
-    sent, received = await asyncio.gather(
-        send_file(ends[0], source), receive_file(ends[1], folder, max_size=1000), return_exceptions=True
-    )
+@pytest.mark.parametrize(
+    "policy",
+    [
+        ReceivePolicy(max_size=1000),
+        ReceivePolicy(lambda review: False),
+        ReceivePolicy(bounds=ReceivingBounds(max_entries=1)),
+        ReceivePolicy(bounds=ReceivingBounds(max_piece=64 * 1024)),
+    ],
+)
+async def test_an_offer_that_the_policy_excludes_is_refused(
+    ends: tuple[End, End], source: Path, folder: Path, policy: ReceivePolicy
+) -> None:
+    (source.parent / "second").write_text("2")
+    sent, received = await both(send_files(ends[0], source.parent), receive_files(ends[1], folder, policy))
     assert isinstance(sent, TransferRefused)
     assert isinstance(received, TransferRefused)
+    assert sent.reason == received.reason
+    assert sent.code in {"too-large", "refused"}
+    assert controls(ends[0]) == ["offer", "entries", "offered"]
 
 
-@pytest.mark.parametrize("answer", [True, False])
+@pytest.mark.parametrize("answer", [True, False, "not today"])
 async def test_the_program_may_decide_about_an_offer(
-    ends: tuple[End, End], source: Path, folder: Path, answer: bool
+    ends: tuple[End, End], source: Path, folder: Path, answer: bool | str
 ) -> None:
-    offers: list[FileOffer] = []
+    reviews: list[Review] = []
 
-    async def decide(offer: FileOffer) -> bool:
-        offers.append(offer)
+    async def decide(review: Review) -> bool | str:
+        reviews.append(review)
         return answer
 
-    outcome, _ = await asyncio.gather(
-        send_file(ends[0], source, mime="text/plain"),
-        receive_file(ends[1], folder, accept=decide),
-        return_exceptions=True,
-    )
-    (offer,) = offers
-    assert (offer.name, offer.size, offer.mime) == ("data.bin", len(DATA), "text/plain")
-    assert isinstance(outcome, SentFile if answer else TransferRefused)
-    assert os.listdir(folder) == (["data.bin"] if answer else [])
+    outcome, _ = await both(send_files(ends[0], source), receive_files(ends[1], folder, ReceivePolicy(decide)))
+    (review,) = reviews
+    assert (review.places, review.size, review.text) == ((("data.bin",),), len(DATA), False)
+    assert isinstance(outcome, SentFiles if answer is True else TransferRefused)
+    assert_nothing_but(folder, *(["data.bin"] if answer is True else []))
+    if answer == "not today":
+        assert outcome.reason == "not today"
 
 
-async def test_removes_a_damaged_file_and_fails_on_both_ends(ends: tuple[End, End], source: Path, folder: Path) -> None:
+async def test_a_damaged_file_fails_on_both_ends(ends: tuple[End, End], source: Path, folder: Path) -> None:
     a, z = ends
     deliver = a.send
 
@@ -211,186 +318,180 @@ async def test_removes_a_damaged_file_and_fails_on_both_ends(ends: tuple[End, En
         deliver(data if isinstance(data, str) else bytes(len(data)))
 
     a.send = damage  # type: ignore[method-assign]
-    sent, received = await asyncio.gather(send_file(a, source), receive_file(z, folder), return_exceptions=True)
-    assert isinstance(sent, TransferCancelled)
+    sent, received = await both(send_files(a, source), receive_files(z, folder))
+    assert isinstance(sent, TransferFailed)
     assert isinstance(received, TransferFailed)
-    assert sent.reason == received.reason == "the file arrived damaged: the hashes differ"
-    assert os.listdir(folder) == []
+    assert sent.reason == received.reason == "a piece arrived damaged: its digest differs"
+    assert sent.code == "damaged"
+    assert_nothing_but(folder)
 
 
-async def test_reports_a_full_disk_to_the_sender(ends: tuple[End, End], source: Path, folder: Path) -> None:
+async def test_reports_a_file_that_the_disk_does_not_take(ends: tuple[End, End], source: Path, folder: Path) -> None:
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, old[1]))
     try:
-        sent, received = await asyncio.gather(
-            send_file(ends[0], source), receive_file(ends[1], folder), return_exceptions=True
-        )
+        sent, received = await both(send_files(ends[0], source), receive_files(ends[1], folder))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
-    assert isinstance(sent, TransferCancelled)
+    assert isinstance(sent, TransferFailed)
     assert isinstance(received, TransferFailed)
-    assert "cannot store the file: file too large" in sent.reason
-    assert os.listdir(folder) == []
+    assert sent.reason == "the receiver cannot write: file too large"
+    assert sent.code == "disk"
 
 
-async def test_a_cancelled_receiver_removes_its_part_and_notifies_the_sender(
-    ends: tuple[End, End], source: Path, folder: Path
+async def test_a_cancelled_receiver_tells_the_sender_and_goes_on_the_next_time(source: Path, folder: Path) -> None:
+    os.truncate(source, 120_000_000)  # more than may be received before the first bytes are durable
+
+    def stop_when_durable(done: int, total: int | None) -> None:
+        if any(len(path.read_bytes()) > 500 for path in folder.glob(f"{PARTIAL_FOLDER}/*.journal")):
+            receiving.cancel()
+
+    a, z = pair()
+    sending = asyncio.create_task(send_files(a, source))
+    receiving = asyncio.create_task(receive_files(z, folder, progress=stop_when_durable))
+    sent, _ = await both(sending, receiving)
+    assert receiving.cancelled()
+    assert isinstance(sent, TransferCancelled)
+    assert sent.reason == "the receiver stopped the transfer"
+    assert_nothing_but(folder, PARTIAL_FOLDER)
+    a, z = pair()
+    progress: list[int] = []
+    await both(send_files(a, source), receive_files(z, folder, progress=lambda done, total: progress.append(done)))
+    assert progress[0] >= 1024 * 1024
+    assert (folder / "data.bin").read_bytes() == source.read_bytes()
+    assert_nothing_but(folder, "data.bin")
+
+
+async def test_a_cancelled_sender_tells_the_receiver(ends: tuple[End, End], source: Path, folder: Path) -> None:
+    receiving = asyncio.create_task(receive_files(ends[1], folder))
+    sending = asyncio.create_task(send_files(ends[0], source, progress=lambda done, total: sending.cancel()))
+    _, received = await both(sending, receiving)
+    assert sending.cancelled()
+    assert isinstance(received, TransferCancelled)
+    assert received.reason == "the sender stopped the transfer"
+
+
+@pytest.mark.parametrize("failing", ["sender", "receiver", "decision"])
+async def test_a_callback_that_raises_ends_both_sides(
+    ends: tuple[End, End], source: Path, folder: Path, failing: str
 ) -> None:
-    sending = asyncio.create_task(send_file(ends[0], source))
-    receiving = asyncio.create_task(
-        receive_file(ends[1], folder, progress=lambda done, total: done > 2_000_000 and receiving.cancel())
-    )
-    with pytest.raises(asyncio.CancelledError):
-        await receiving
-    with pytest.raises(TransferCancelled, match="the receiver cancelled"):
-        await sending
-    assert os.listdir(folder) == []
-
-
-async def test_a_cancelled_sender_notifies_the_receiver(ends: tuple[End, End], source: Path, folder: Path) -> None:
-    sending = asyncio.create_task(
-        send_file(ends[0], source, progress=lambda done, total: done > 2_000_000 and sending.cancel())
-    )
-    receiving = asyncio.create_task(receive_file(ends[1], folder))
-    with pytest.raises(asyncio.CancelledError):
-        await sending
-    with pytest.raises(TransferCancelled, match="the sender cancelled"):
-        await receiving
-    assert os.listdir(folder) == []
-
-
-async def test_a_progress_callback_that_raises_ends_both_sides(
-    ends: tuple[End, End], source: Path, folder: Path
-) -> None:
-    def fail(done: int, total: int) -> None:
+    def fail(*arguments: object) -> bool:
         raise ZeroDivisionError
 
-    sent, received = await asyncio.gather(
-        send_file(ends[0], source, progress=fail), receive_file(ends[1], folder), return_exceptions=True
+    results = await both(
+        send_files(ends[0], source, progress=fail if failing == "sender" else None),
+        receive_files(
+            ends[1],
+            folder,
+            ReceivePolicy(fail if failing == "decision" else None),
+            progress=fail if failing == "receiver" else None,
+        ),
     )
-    assert isinstance(sent, ZeroDivisionError)
-    assert isinstance(received, TransferCancelled)
-    assert os.listdir(folder) == []
+    raised, told = results if failing == "sender" else results[::-1]
+    assert isinstance(raised, ZeroDivisionError)
+    assert isinstance(told, TransferFailed)
+    assert "program failed" in told.reason
 
 
 async def test_a_channel_that_closes_fails_both_sides(ends: tuple[End, End], source: Path, folder: Path) -> None:
-    sent, received = await asyncio.gather(
-        send_file(ends[0], source, progress=lambda done, total: done > 2_000_000 and ends[0].close()),
-        receive_file(ends[1], folder),
-        return_exceptions=True,
+    sent, received = await both(
+        send_files(ends[0], source),
+        receive_files(ends[1], folder, progress=lambda done, total: done > 2_000_000 and ends[0].close()),
     )
-    assert isinstance(sent, TransferFailed)
-    assert isinstance(received, TransferFailed)
-    assert os.listdir(folder) == []
+    for error in (sent, received):
+        assert isinstance(error, TransferFailed)
+        assert error.code is None
 
 
-async def test_a_peer_that_cancels_and_stops_reading_does_not_block_the_sender(
-    ends: tuple[End, End], source: Path
-) -> None:
-    a, z = ends
-    sending = asyncio.create_task(send_file(a, source))
-    offer = await z.inbox.get()
-    assert isinstance(offer, str)
-    z.send(json.dumps({"type": "file-accept", "id": json.loads(offer)["id"], "offset": 0}))
-    await z.inbox.get()
-    z.send(json.dumps({"type": "file-cancel", "id": json.loads(offer)["id"], "reason": "enough"}))
-    with pytest.raises(TransferCancelled, match="enough"):
-        await sending
-
-
-async def test_a_file_that_shrinks_while_it_is_sent_is_not_delivered(
+async def test_a_file_that_changes_while_it_is_sent_is_named_as_missing(
     ends: tuple[End, End], source: Path, folder: Path
 ) -> None:
-    def shrink(done: int, total: int) -> None:
-        os.truncate(source, 1000)
-
-    sent, received = await asyncio.gather(
-        send_file(ends[0], source, progress=shrink), receive_file(ends[1], folder), return_exceptions=True
+    source.write_bytes(DATA * 5)
+    (source.parent / "second").write_text("2")
+    sent, received = await both(
+        send_files(ends[0], [source, source.parent / "second"]),
+        receive_files(ends[1], folder, progress=lambda done, total: os.truncate(source, 1000)),
     )
-    assert isinstance(sent, TransferFailed)
-    assert isinstance(received, TransferCancelled)
-    assert received.reason == "the file became shorter while it was being sent"
-    assert os.listdir(folder) == []
+    missing = MissingFile("data.bin", "the file has changed since it was offered")
+    assert sent == SentFiles(("second",), (missing,))
+    assert received == ReceivedFiles((folder / "second",), (ReceivedFile(folder / "second", 1),), (missing,))
+    assert_nothing_but(folder, "second")
 
 
-async def test_a_missing_file_or_folder_raises(ends: tuple[End, End], folder: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        await send_file(ends[0], folder / "nothing")
-    with pytest.raises(NotADirectoryError):
-        await receive_file(ends[1], folder / "nowhere")
-    assert ends[0].readyState == "closed"
-
-
-@pytest.mark.parametrize("chunk_size", [0, -1])
-async def test_a_chunk_size_that_is_not_positive_raises_and_closes_the_channel(
-    ends: tuple[End, End], source: Path, folder: Path, chunk_size: int
-) -> None:
-    with pytest.raises(ValueError, match="chunk_size is a positive number"):
-        await send_file(ends[0], source, chunk_size=chunk_size)
-    with pytest.raises(ValueError, match="chunk_size is a positive number"):
-        await answer_file(ends[1], folder, chunk_size=chunk_size)
-    assert ends[0].readyState == ends[1].readyState == "closed"
-
-
-async def test_a_path_of_the_wrong_type_raises_and_closes_the_channel() -> None:
-    functions = (
-        lambda end: send_file(end, b"/etc/hostname"),
-        lambda end: receive_file(end, b"/tmp"),
-        lambda end: request_file(end, "name", b"/tmp"),
-    )
-    for function in functions:
-        a, z = End(), End()
-        a.other, z.other = z, a
-        with pytest.raises(TypeError):
-            await function(a)
+async def test_what_cannot_be_sent_or_stored_raises_and_closes_the_channel(source: Path, folder: Path) -> None:
+    calls: list[tuple[Callable[[End], Awaitable[Any]], type[Exception]]] = [
+        (lambda end: send_files(end, folder / "nothing"), FileNotFoundError),
+        (lambda end: send_files(end, []), TransferMisuse),
+        (lambda end: send_text(end, "x" * 2_000_000), TransferMisuse),
+        (lambda end: receive_files(end, folder / "nowhere"), NotADirectoryError),
+        (lambda end: request_files(end, "name", folder / "nowhere"), NotADirectoryError),
+    ]
+    for call, error in calls:
+        a, _ = pair()
+        with pytest.raises(error):
+            await soon(call(a))
         assert a.readyState == "closed"
 
 
 async def test_a_requested_file_is_sent(ends: tuple[End, End], source: Path, folder: Path) -> None:
-    sent, received = await asyncio.gather(
-        answer_file(ends[0], source.parent, choose=files_in(source.parent)),
-        request_file(ends[1], "data.bin", folder),
+    sent, received = await both(
+        answer_transfer(ends[0], source.parent, choose=files_in(source.parent)),
+        request_files(ends[1], "data.bin", folder),
     )
-    assert isinstance(sent, SentFile)
-    assert received.path.read_bytes() == DATA
+    assert sent == SentFiles(("data.bin",))
+    assert received.files == (ReceivedFile(folder / "data.bin", len(DATA)),)
 
 
-async def test_only_files_in_the_shared_folder_can_be_requested(
-    ends: tuple[End, End], source: Path, folder: Path
-) -> None:
+async def test_a_request_without_a_name_gets_everything(ends: tuple[End, End], source: Path, folder: Path) -> None:
+    (source.parent / "second").write_text("2")
+    (source.parent / ".hidden").write_text("3")
+    _, received = await both(
+        answer_transfer(ends[0], source.parent, choose=files_in(source.parent)), request_files(ends[1], None, folder)
+    )
+    assert [file.path.name for file in received.files] == ["data.bin", "second"]
+
+
+async def test_only_files_in_the_shared_folder_can_be_requested(source: Path, folder: Path) -> None:
     shared = folder / "shared"
     shared.mkdir()
     (shared / "link.bin").symlink_to(source)
     (folder / "data.bin").write_bytes(b"secret")
-    choose = files_in(shared)
-    for name in (None, "link.bin", "data.bin", "../data.bin", "shared"):
-        a, z = End(), End()
-        a.other, z.other = z, a
-        answer, received = await asyncio.gather(
-            answer_file(a, folder, choose=choose), request_file(z, name, folder), return_exceptions=True
-        )
-        assert isinstance(answer, TransferRefused)
-        assert isinstance(received, TransferRefused)
-        assert received.reason == "there is no such file here"
+    for choose in (files_in(shared), None):
+        for name in (None, "link.bin", "data.bin", "../data.bin", "shared", "/etc/hostname"):
+            a, z = pair()
+            answer, received = await both(answer_transfer(a, folder, choose=choose), request_files(z, name, folder))
+            for error in (answer, received):
+                assert isinstance(error, TransferRefused)
+                assert (error.reason, error.code) == ("there is no such file here", "not-found")
+
+
+async def test_something_else_than_was_requested_is_not_stored(
+    ends: tuple[End, End], source: Path, folder: Path
+) -> None:
+    sent, received = await both(send_files(ends[0], source), request_files(ends[1], "other.bin", folder))
+    assert isinstance(sent, TransferError)
+    assert isinstance(received, TransferFailed)
+    assert_nothing_but(folder)
 
 
 async def test_an_offer_is_answered_by_receiving_it(ends: tuple[End, End], source: Path, folder: Path) -> None:
-    _, received = await asyncio.gather(send_file(ends[0], source), answer_file(ends[1], folder))
-    assert isinstance(received, ReceivedFile)
-    assert received.path.read_bytes() == DATA
+    ends[0].send('{"type":"something of a later version"}')
+    _, received = await both(send_files(ends[0], source), answer_transfer(ends[1], folder))
+    assert received.files[0].path.read_bytes() == DATA
 
 
-@pytest.mark.parametrize("message", ["nonsense", b"bytes", '{"type": "file-accept", "id": "1", "offset": 0}'])
-async def test_answers_a_malformed_message_with_a_cancel(
+@pytest.mark.parametrize("message", ["nonsense", b"bytes", '{"type":"accept","id":"1","hash":"sha256","credit":1}'])
+async def test_a_first_message_that_fits_nothing_ends_the_transfer(
     ends: tuple[End, End], folder: Path, message: str | bytes
 ) -> None:
     ends[0].send(message)
-    with pytest.raises(TransferFailed):
-        await answer_file(ends[1], folder)
-    assert controls(ends[1]) == ["file-cancel"]
+    with pytest.raises(TransferFailed) as raised:
+        await soon(answer_transfer(ends[1], folder))
+    assert raised.value.code == "protocol"
+    assert controls(ends[1]) == ["end"]
 
 
 async def test_a_channel_that_closes_before_the_first_message_fails(ends: tuple[End, End], folder: Path) -> None:
     ends[0].close()
-    with pytest.raises(TransferFailed):
-        await answer_file(ends[1], folder)
+    with pytest.raises(TransferFailed, match="before the first message"):
+        await soon(answer_transfer(ends[1], folder))

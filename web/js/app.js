@@ -3,6 +3,7 @@
 import { PeerLink, SAMPLE_INTERVAL } from "./link.js";
 import { paint } from "./paint.js";
 import { RoomSocket } from "./signaling.js";
+import { chosen, dropped } from "./transfer/sources.js";
 import {
   $, announce, clearProblem, showHead, showLog, showNewEntries, showPeople, showProblem, showSamples, STATES,
   TransferView,
@@ -195,7 +196,9 @@ function announceSender() {
 
 function transferAdded(link, transfer) {
   const view = new TransferView(link, transfer, {
-    askBack: (name) => link.requestFile(name),
+    askBack: (names) => {
+      for (const name of names) link.requestFile(name);
+    },
     remove: () => {
       link.forget(transfer);
       dropView(transfer);
@@ -296,8 +299,15 @@ async function copyLink() {
   setTimeout(() => { $("copy-link").textContent = "Copy link"; }, 2500);
 }
 
-function sendFiles(files) {
-  for (const file of files) selected?.sendFile(file);
+/** Offer what `find` returns, a list of sources, to the selected peer. */
+async function sendFiles(find) {
+  const link = selected;
+  try {
+    const sources = await find();
+    link?.sendFiles(sources);
+  } catch (error) {
+    showProblem(error.message);
+  }
 }
 
 function remember(key, value) {
@@ -349,8 +359,9 @@ function wire() {
   });
   $("choose").addEventListener("click", () => $("file-input").click());
   $("file-input").addEventListener("change", () => {
-    sendFiles($("file-input").files);
+    const files = [...$("file-input").files];
     $("file-input").value = "";
+    if (files.length > 0) sendFiles(() => chosen(files));
   });
   wireDrop();
   addEventListener("hashchange", addressChanged);
@@ -378,7 +389,8 @@ function wireDrop() {
   zone.addEventListener("drop", (event) => {
     event.preventDefault();
     dragging(false);
-    sendFiles(event.dataTransfer.files);
+    const { dataTransfer } = event;
+    sendFiles(() => dropped(dataTransfer));
   });
 }
 

@@ -1,7 +1,7 @@
 // The connection to one peer: its peer connection, chat, files and measurements. Knows no element of the page.
 
 import { verificationCode } from "./code.js";
-import { IncomingFile, LABEL as FILE_LABEL, OutgoingFile } from "./transfer.js";
+import { IncomingShare, isTransfer, LABEL, OutgoingShare, PROTOCOL } from "./share.js";
 
 export const SAMPLE_INTERVAL = 500; // milliseconds
 export const SAMPLES = 120; // one minute
@@ -263,12 +263,13 @@ export class PeerLink extends EventTarget {
         // Answer short pings only, and only while the queue is short: a late answer would measure the queue.
         if ((data.length ?? data.byteLength ?? data.size) <= 64 && channel.bufferedAmount < 4096) channel.send(data);
       });
-    } else if (channel.label === FILE_LABEL) {
-      this.#awaitOffer(channel);
+    } else if (channel.label === LABEL) {
+      if (isTransfer(channel)) this.#awaitOffer(channel);
+      else channel.close();
     } else {
       this.#useChat(channel);
     }
-    if (!this.calling && this.#ping === null && channel.label !== FILE_LABEL) this.#startPing(this.#pc);
+    if (!this.calling && this.#ping === null && channel.label !== LABEL) this.#startPing(this.#pc);
   }
 
   #useChat(channel) {
@@ -300,15 +301,19 @@ export class PeerLink extends EventTarget {
     return true;
   }
 
-  sendFile(file) {
+  /** Offer files and folders: {entry, blob} for each entry of the manifest. */
+  sendFiles(sources) {
     if (!this.canTalk) return;
-    const channel = this.#pc.createDataChannel(FILE_LABEL);
-    this.#addTransfer(new OutgoingFile(channel, file, this.#pc.sctp?.maxMessageSize));
+    this.#addTransfer(new OutgoingShare(this.#openTransfer(), sources, this.#pc.sctp?.maxMessageSize ?? 65_536));
   }
 
-  /** Request a file from the peer. */
+  /** Request a file or a folder from the peer. */
   requestFile(name) {
-    if (this.canTalk) this.#addTransfer(new IncomingFile(this.#pc.createDataChannel(FILE_LABEL), name));
+    if (this.canTalk) this.#addTransfer(new IncomingShare(this.#openTransfer(), name));
+  }
+
+  #openTransfer() {
+    return this.#pc.createDataChannel(LABEL, { protocol: PROTOCOL });
   }
 
   /** Remove a transfer that has ended. */
@@ -331,7 +336,7 @@ export class PeerLink extends EventTarget {
       channel.close();
       return;
     }
-    const transfer = new IncomingFile(channel);
+    const transfer = new IncomingShare(channel);
     this.#offering.add(transfer);
     const decide = () => {
       if (transfer.state === "waiting" || !this.#offering.delete(transfer)) return;

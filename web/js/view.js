@@ -3,6 +3,10 @@
 import { drawChart } from "./chart.js";
 import * as format from "./format.js";
 import { MAX_ENTRIES, SAMPLES } from "./link.js";
+import { directWay } from "./transfer/storage.js";
+import { PLACES, WAYS } from "./transfer/ways.js";
+
+const MAX_NAMES = 20; // of the files of an offer
 
 export const STATES = {
   idle: "Not connected",
@@ -127,13 +131,13 @@ export class TransferView {
   #bar;
   #numbers;
   #outcome;
-  #hash;
+  #list;
   #actions;
   #shown = "";
   #lastMoved = 0;
   #lastTime = 0;
   #speed = 0;
-  #url = null;
+  #urls = [];
 
   constructor(link, transfer, actions) {
     this.#link = link;
@@ -143,10 +147,10 @@ export class TransferView {
     this.#numbers = element("span", { class: "numbers" });
     this.#bar = element("progress", { max: 1, value: 0, "aria-label": `Progress of ${transfer.name}` });
     this.#outcome = element("p", { class: "outcome" });
-    this.#hash = element("p", { class: "hash mono", hidden: true });
+    this.#list = element("ul", { class: "names", hidden: true });
     this.row = element("div", { class: "row" });
     this.item = element("li", { class: "transfer" },
-      element("div", { class: "title" }, this.name, this.#numbers), this.#bar, this.#outcome, this.#hash, this.row);
+      element("div", { class: "title" }, this.name, this.#numbers), this.#list, this.#bar, this.#outcome, this.row);
     this.update();
   }
 
@@ -155,7 +159,7 @@ export class TransferView {
     const transfer = this.#transfer;
     this.name.textContent = transfer.name;
     this.#bar.setAttribute("aria-label", `Progress of ${transfer.name}`);
-    this.#bar.hidden = !["moving", "verifying"].includes(transfer.state);
+    this.#bar.hidden = transfer.state !== "moving";
     this.#bar.value = transfer.size === 0 ? 1 : transfer.moved / transfer.size;
     this.#numbers.textContent = this.#numbersText();
     this.item.dataset.state = transfer.state;
@@ -164,14 +168,14 @@ export class TransferView {
     const [text, kind] = this.#outcomeText();
     this.#outcome.textContent = text;
     this.#outcome.dataset.kind = kind;
-    this.#hash.textContent = `SHA-256 ${transfer.sha256}`;
-    this.#hash.hidden = transfer.state !== "done";
+    this.#listNames();
     this.#showActions();
   }
 
   /** Remove the transfer from the page, and release the file that it received. */
   remove() {
-    if (this.#url !== null) URL.revokeObjectURL(this.#url);
+    for (const url of this.#urls) URL.revokeObjectURL(url);
+    this.#transfer.release();
     this.item.remove();
   }
 
@@ -207,13 +211,51 @@ export class TransferView {
       case "offered":
         return [direction === "out" ? `Waiting for ${other} to accept …` : `${other} wants to send you this file.`, ""];
       case "moving": return [direction === "out" ? "Sending" : "Receiving", ""];
-      case "verifying": return ["Sent. The other side checks it …", ""];
-      case "done":
-        return [`${direction === "out" ? "Sent" : "Received"}. Both sides computed the same SHA-256.`, "good"];
+      case "done": return this.#doneText();
       case "refused": return [`Declined: ${reason}.`, "bad"];
       case "cancelled": return [`Cancelled${reason && reason !== "cancelled" ? `: ${reason}` : ""}.`, "bad"];
       default: return [`Failed: ${reason}. Send it again.`, "bad"];
     }
+  }
+
+  #doneText() {
+    const { direction, missing, blobs, where } = this.#transfer;
+    if (missing > 0) return [`${missing} ${missing === 1 ? "file" : "files"} could not be read by the sender.`, "bad"];
+    if (direction === "out") return [`Sent. ${this.#link.name} has stored and verified it.`, "good"];
+    return [blobs.size > 0 ? "Received and verified." : `Received, verified and ${PLACES[where]}.`, "good"];
+  }
+
+  /** List the names of several files, as they will be stored. */
+  #listNames() {
+    const { names } = this.#transfer;
+    this.#list.hidden = names.length < 2;
+    if (names.length < 2) return;
+    const rest = names.length - MAX_NAMES;
+    const shown = names.slice(0, MAX_NAMES).map((name) => element("li", {}, name));
+    this.#list.replaceChildren(...shown, ...(rest > 0 ? [element("li", {}, `and ${rest} more`)] : []));
+  }
+
+  /** Show links to save what arrived; a text is shown itself. */
+  async #offerToSave() {
+    const { blobs, entries, names } = this.#transfer;
+    if (entries[0].kind === "text") {
+      const value = await blobs.get(0).text();
+      this.row.prepend(element("textarea", { readOnly: true, rows: 4, "aria-label": "The text that was sent", value }));
+      return;
+    }
+    const links = [...blobs].sort(([a], [b]) => a - b).map(([file, blob]) => {
+      // Never a type that the browser would execute when the person opens the file from this page.
+      const url = URL.createObjectURL(blob.slice(0, blob.size, "application/octet-stream"));
+      this.#urls.push(url);
+      const [name, download] = [names[file], names[file].split("/").at(-1)];
+      const text = blobs.size === 1 ? "Save" : `Save ${name}`;
+      return element("a", { class: "button", href: url, download, "aria-label": `Save: ${name}` }, text);
+    });
+    if (links.length > 1) {
+      const all = () => { for (const link of links) link.click(); };
+      this.row.append(element("button", { type: "button", class: "slim primary", onclick: all }, "Save all"));
+    }
+    this.row.append(...links.slice(0, MAX_NAMES));
   }
 
   #showActions() {
@@ -223,15 +265,16 @@ export class TransferView {
     const button = (text, act, extra = "") => this.row.append(element(
       "button", { type: "button", class: `slim ${extra}`, "aria-label": `${text}: ${name}`, onclick: act }, text));
     if (direction === "in" && state === "offered") {
+      const way = directWay(transfer.entries);
       button("Accept", () => transfer.accept(), "primary");
+      if (way !== null) button(WAYS[way][0], () => transfer.accept(true));
       button("Decline", () => transfer.reject());
     } else if (!transfer.ended) {
       button("Cancel", () => transfer.cancel());
     } else if (direction === "in" && state === "done") {
-      this.#url ??= URL.createObjectURL(transfer.blob);
-      this.row.append(element("a", { class: "button", href: this.#url, download: name, "aria-label": `Save: ${name}` }, "Save"));
+      this.#offerToSave();
     } else if (direction === "out" && state === "done" && this.#link.isEcho) {
-      button("Ask for it back", () => this.#actions.askBack(name));
+      button("Ask for it back", () => this.#actions.askBack(transfer.tops));
     }
     if (transfer.ended) {
       button("Remove", () => this.#actions.remove(), "quiet");

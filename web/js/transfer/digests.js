@@ -1,11 +1,11 @@
-// Digests of pieces and of files. SHA-256 by WebCrypto, which works beside the page; by a library where there is none.
+// Digests of pieces and of files. SHA-256 by WebCrypto, which works beside the page; by our own where there is none.
 
-import { joined, utf8 } from "./bytes.js";
-import { plainSha256 } from "./pake.js";
+import { Sha256 } from "../sha256.js";
+import { fromHex, joined, utf8 } from "./bytes.js";
 
 /** Return the SHA-256 of bytes. */
 export async function sha256(bytes) {
-  if (globalThis.crypto.subtle === undefined) return plainSha256(bytes);
+  if (globalThis.crypto.subtle === undefined) return fromHex(new Sha256().update(bytes).hex());
   return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
 }
 

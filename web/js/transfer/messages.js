@@ -95,12 +95,17 @@ function offer(fields) {
   };
 }
 
+function pathOf(path, name) {
+  if (typeof path !== "string" || path === "" || byteLength(path) > MAX_PATH || path.split("/").length > MAX_DEPTH) {
+    throw new BadMessage(`${name} is empty, longer than ${MAX_PATH} bytes or deeper than ${MAX_DEPTH} components`);
+  }
+  return path;
+}
+
 function entry(fields) {
   if (fields === null || typeof fields !== "object") throw new BadMessage("an entry is not a JSON object");
-  const { path, kind = "file" } = fields;
-  if (typeof path !== "string" || path === "" || byteLength(path) > MAX_PATH || path.split("/").length > MAX_DEPTH) {
-    throw new BadMessage(`path is empty, longer than ${MAX_PATH} bytes or deeper than ${MAX_DEPTH} components`);
-  }
+  const { kind = "file" } = fields;
+  const path = pathOf(fields.path, "path");
   if (!["file", "folder", "text"].includes(kind)) throw new BadMessage("kind is not file, folder or text");
   const mtime = fields.mtime === undefined ? null : integer(fields.mtime, "mtime", -MAX_NUMBER);
   return { path, kind, size: entrySize(fields, kind), mtime, executable: fields.executable === true };
@@ -138,6 +143,7 @@ const PARSERS = new Map(Object.entries({
   credit: (fields) => ({ bytes: integer(fields.bytes, "bytes"), durable: integer(fields.durable, "durable") }),
   stored: (fields) => ({ files: rows(fields, 2, MAX_FILES).map(([f, d]) => [file(f), digits(d, "digest", 32)]) }),
   complete: () => ({}),
+  request: ({ name }) => ({ name: (name ?? null) === null ? null : pathOf(name, "name") }),
   end: (fields) => ({
     code: END_CODES.includes(fields.code) ? fields.code : "failed",
     reason: reason(fields.reason),

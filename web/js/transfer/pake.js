@@ -103,8 +103,3 @@ export class Keys {
     return [33n, 22n, 11n, 0n].map((shift) => WORDS[Number((bits >> shift) & 2047n)]);
   }
 }
-
-/** Return the SHA-256 of bytes without WebCrypto, which pages on plain http do not have. */
-export function plainSha256(bytes) {
-  return sha256(bytes);
-}

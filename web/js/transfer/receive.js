@@ -1,12 +1,11 @@
 // Receives with a code: finds the sender, proves the code, stores the offer, and connects again after a break.
 
 import { RoomSocket } from "../signaling.js";
-import { equalBytes, free, toHex } from "./bytes.js";
+import { toHex } from "./bytes.js";
 import { slotOf } from "./code.js";
 import { Connection } from "./connection.js";
-import { fileDigest, sha256 } from "./digests.js";
 import { fingerprintOf, Proof } from "./proof.js";
-import { Receiving } from "./receiving.js";
+import { OfferReceiving } from "./receive-offer.js";
 
 const FIRST_PAUSE = 500; // milliseconds
 const LAST_PAUSE = 10_000;
@@ -23,10 +22,6 @@ export class ReceiveSession extends EventTarget {
   verify = false;
   path = "";
   end = null;
-  machine = null;
-  fileStates = new Map(); // file -> bytes written, or "stored"
-  blobs = new Map(); // file -> Blob
-  moved = 0;
   size = 0;
   #configure;
   #iceServers = []; // known before the room is entered
@@ -38,9 +33,8 @@ export class ReceiveSession extends EventTarget {
   #accepted = null; // id of the accepted offer
   #session = null;
   #secret = null;
-  #jobs = [];
-  #working = false;
-  #job = Promise.resolve(); // that is done now
+  #offer = null; // on this connection, or on the last one
+  #idle = Promise.resolve(); // until the connection before has nothing to write any more
   #pause = FIRST_PAUSE;
   #busy = 0;
   #stopped = false;
@@ -69,6 +63,24 @@ export class ReceiveSession extends EventTarget {
 
   get entries() {
     return this.machine?.entries ?? [];
+  }
+
+  get machine() {
+    return this.#offer?.machine ?? null;
+  }
+
+  /** From file to the bytes that are written, or "stored". */
+  get fileStates() {
+    return this.#offer?.fileStates ?? new Map();
+  }
+
+  /** From file to Blob: what may be saved. */
+  get blobs() {
+    return this.#offer?.blobs ?? new Map();
+  }
+
+  get moved() {
+    return this.#offer?.moved ?? 0;
   }
 
   get names() {
@@ -145,8 +157,7 @@ export class ReceiveSession extends EventTarget {
       this.#finish({ code: "failed", reason: "the connection broke while the code was being checked; open the link again", byPeer: false });
       return;
     }
-    this.#jobs = [];
-    this.machine?.channelClosed();
+    this.#offer?.channelClosed();
     this.#become(this.machine === null ? "waiting" : "interrupted");
     setTimeout(() => this.#enter(), this.#pause);
     this.#pause = Math.min(LAST_PAUSE, this.#pause * 2);
@@ -156,9 +167,7 @@ export class ReceiveSession extends EventTarget {
 
   #receive(data) {
     if (this.#proof === null) {
-      const events = this.machine.receive(data);
-      if (typeof data !== "string") free(data); // the machine has copied it
-      this.#carryOut(events);
+      this.#offer.receive(data);
       return;
     }
     const { send, done, failed } = this.#proof.receive(typeof data === "string" ? data : "");
@@ -184,22 +193,19 @@ export class ReceiveSession extends EventTarget {
     this.verify = verify;
     this.#session = keys.session;
     this.#secret = keys.reconnectSecret;
-    this.machine = new Receiving();
-    this.#jobs = [];
+    this.#idle = this.#offer?.idle() ?? this.#idle;
+    const offer = new OfferReceiving(this.#connection.channel, {}, (event) => this.#take(offer, event));
+    this.#offer = offer;
     this.dispatchEvent(new Event("kept"));
     this.dispatchEvent(new Event("change"));
     this.path = await this.#connection?.path() ?? "";
   }
 
-  #carryOut(events) {
-    for (const event of events) {
-      if (event.send !== undefined) this.#connection?.send(event.send);
-      else if (event.offered) this.#review();
-      else if (event.ended !== undefined) this.#ended(event.ended);
-      else if (event.piece !== undefined) this.#jobs.push({ ...event, digest: sha256(event.piece.data) }); // beside the writing
-      else if (event.missing === undefined) this.#jobs.push(event);
-    }
-    this.#work();
+  #take(offer, event) {
+    if (offer !== this.#offer) return;
+    if (event.offered) this.#review();
+    else if (event.ended !== undefined && event.ended.state !== "broken") this.#ended(event.ended);
+    else this.dispatchEvent(new Event("change"));
   }
 
   #ended(ended) {
@@ -219,27 +225,23 @@ export class ReceiveSession extends EventTarget {
 
   /** Receive the offer into this store. */
   async accept(store) {
-    const { machine } = this;
+    const offer = this.#offer;
+    await this.#idle;
     try {
-      await this.#job; // of the connection before
-      if (this.#store !== null) await this.#store.pause();
-      this.#store = store;
-      store.use(machine.offer, machine.entries, machine.paths);
-      const have = await store.beginnings();
-      if (machine !== this.machine || machine.isOver) return;
-      this.#accepted = machine.offer.id;
-      this.dispatchEvent(new Event("kept"));
-      this.fileStates.clear();
-      this.moved = 0;
-      this.#become("moving");
-      this.#carryOut(machine.accept(have));
+      await this.#store?.pause();
     } catch (error) {
-      this.#fail(error);
+      offer.fail(error);
     }
+    if (offer !== this.#offer || offer.machine.isOver) return;
+    this.#store = store;
+    this.#accepted = offer.machine.offer.id;
+    this.dispatchEvent(new Event("kept"));
+    this.#become("moving");
+    await offer.accept(store);
   }
 
   decline() {
-    this.#carryOut(this.machine.end("refused", "the person does not want the files"));
+    this.#offer.end("refused", "the person does not want the files");
   }
 
   /** Where the files go: folder, file, downloads, private or memory; null before the offer is accepted. */
@@ -253,57 +255,8 @@ export class ReceiveSession extends EventTarget {
   }
 
   cancel() {
-    if (this.machine !== null && !this.machine.isOver) this.#carryOut(this.machine.end("cancelled", "the receiver stopped the transfer"));
+    if (this.machine !== null && !this.machine.isOver) this.#offer.end("cancelled", "the receiver stopped the transfer");
     else this.#finish({ code: "cancelled", reason: "", byPeer: false });
-  }
-
-  /** Hash, compare and write what arrived, in order. */
-  async #work() {
-    if (this.#working) return;
-    this.#working = true;
-    while (this.#jobs.length > 0) {
-      const job = this.#jobs.shift();
-      const { machine } = this;
-      try {
-        const doing = this.#do(job, machine);
-        this.#job = doing.catch(() => null);
-        const events = await doing;
-        if (machine === this.machine) this.#carryOut(events);
-      } catch (error) {
-        if (machine === this.machine) this.#fail(error);
-      }
-    }
-    this.#working = false;
-  }
-
-  async #do(job, machine) {
-    if (job.begin !== undefined) {
-      await this.#store.begin(job.begin, job.offset);
-      this.fileStates.set(job.begin, job.offset);
-      this.moved += job.offset;
-    } else if (job.piece !== undefined) {
-      const { file, offset, data, digest } = job.piece;
-      const { length } = data;
-      if (!equalBytes(await job.digest, digest)) return machine.end("damaged", "a piece arrived damaged");
-      await this.#store.write(file, offset, data, digest);
-      this.moved += length;
-      this.fileStates.set(file, offset + length);
-      this.dispatchEvent(new Event("change"));
-      return machine.pieceWritten(job.piece, this.#jobs.length === 0);
-    } else if (job.finish !== undefined) {
-      const digest = toHex(await fileDigest(job.size, job.pieces));
-      const blob = await this.#store.finish(job.finish);
-      if (blob !== null && this.entries[job.finish].kind !== "folder") this.blobs.set(job.finish, blob);
-      this.fileStates.set(job.finish, "stored");
-      this.dispatchEvent(new Event("change"));
-      return machine.stored(job.finish, digest, this.#jobs.length === 0);
-    }
-    return [];
-  }
-
-  #fail(error) {
-    const code = { QuotaExceededError: "no-space", AbortError: "cancelled" }[error.name] ?? "disk";
-    this.#carryOut(this.machine.end(code, error.message));
   }
 
   // -- ends -------------------------------------------------------------------------------------------------------
@@ -329,7 +282,6 @@ export class ReceiveSession extends EventTarget {
   #stop() {
     this.#stopped = true;
     this.#connection = null;
-    this.#jobs = [];
     this.#room?.leave();
     this.#room = null;
   }

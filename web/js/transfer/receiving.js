@@ -1,7 +1,7 @@
 // The receiver of one offer on one connection: the manifest, the stream, the credit. Knows no disk or channel.
 
 import { toHex } from "./bytes.js";
-import { BadMessage, endMessage, parseMessage } from "./messages.js";
+import { BadMessage, endMessage, MAX_ENTRIES, parseMessage } from "./messages.js";
 import { storedPaths } from "./names.js";
 
 const DIGEST = 32;
@@ -32,8 +32,12 @@ export class Receiving {
   #sent = false;
   #unstored = new Set();
   #storedRows = [];
+  #maxEntries;
+  #requested = null;
 
-  constructor() {
+  /** @param maxEntries larger offers are refused before their manifest is read */
+  constructor({ maxEntries = MAX_ENTRIES } = {}) {
+    this.#maxEntries = maxEntries;
     this.offer = null;
     this.entries = [];
     this.paths = [];
@@ -48,6 +52,17 @@ export class Receiving {
   /** Bytes of the stream that were written. */
   get written() {
     return this.#written;
+  }
+
+  /** Bytes of the stream that have arrived. */
+  get received() {
+    return this.#received;
+  }
+
+  /** Ask the peer for the file or folder of this name. */
+  request(name) {
+    this.#requested = name;
+    return [send({ type: "request", name })];
   }
 
   get #window() {
@@ -131,7 +146,7 @@ export class Receiving {
       return [{ ended: { state: "ended", code: message.code, reason: message.reason, byPeer: true } }];
     }
     const handlers = {
-      waiting: { offer: this.#takeOffer },
+      waiting: { offer: this.#takeOffer, request: this.#takeRequest },
       manifest: { entries: this.#takeEntries, offered: this.#takeOffered },
       reviewing: {},
       receiving: { resume: this.#takeResume, size: this.#takeSize, missing: this.#takeMissing, sent: this.#takeSent },
@@ -140,7 +155,12 @@ export class Receiving {
     return handlers[message.type].call(this, message);
   }
 
+  #takeRequest() {
+    return this.end("not-found", "this page has nothing to send on request");
+  }
+
   #takeOffer(offer) {
+    if (offer.count > this.#maxEntries) return this.end("too-large", `the receiver accepts at most ${this.#maxEntries} files at once`);
     this.offer = offer;
     this.#state = "manifest";
     return [];
@@ -165,6 +185,9 @@ export class Receiving {
       throw new BadMessage("the manifest is not what the offer says");
     }
     this.paths = storedPaths(entries);
+    if (this.#requested !== null && this.paths.some(([top]) => top !== safeTop(this.#requested))) {
+      throw new BadMessage("the sender offers something else than was requested");
+    }
     this.#state = "reviewing";
     return [{ offered: true }];
   }
@@ -292,6 +315,10 @@ export class Receiving {
     this.#state = "over";
     return [...events, send({ type: "complete" }), { ended: { state: "done", code: null, reason: "", byPeer: false } }];
   }
+}
+
+function safeTop(name) {
+  return storedPaths([{ path: name, kind: "file" }])[0][0];
 }
 
 function send(message) {

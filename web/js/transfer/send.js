@@ -4,16 +4,13 @@ import { RoomSocket } from "../signaling.js";
 import { toHex } from "./bytes.js";
 import { makeCode, randomSlot } from "./code.js";
 import { Connection } from "./connection.js";
-import { fileDigest, sha256 } from "./digests.js";
+import { endMessage } from "./messages.js";
 import { fingerprintOf, Proof } from "./proof.js";
-import { PIECE, Sending } from "./sending.js";
+import { OfferSending } from "./send-offer.js";
 
 const SLOT_ATTEMPTS = 12;
 const PROOF_TIMEOUT = 30_000; // milliseconds
 const SILENCE = 2_000; // of a receiver that has accepted, after which another one with the code may take its place
-const HIGH_WATER = 4 * 1024 * 1024;
-const LOW_WATER = 1024 * 1024;
-const MESSAGE = 65_536;
 const MAX_CONNECTIONS = 16;
 const OVER = ["refused", "too-large", "protocol", "wrong-code"];
 
@@ -21,7 +18,7 @@ const OVER = ["refused", "too-large", "protocol", "wrong-code"];
 class Receiver {
   phase = "reviewing";
   connection = null;
-  machine = null;
+  offer = null; // on this connection
   heard = 0;
   accepted = false; // a person who still reviews the offer says nothing
   end = null; // {code, reason, byPeer}; how it ended for good
@@ -29,9 +26,7 @@ class Receiver {
   path = "";
   moved = 0;
   size = 0;
-  fileStates = new Map();
   agree = null;
-  wake = () => null;
 
   constructor(number, size) {
     this.number = number;
@@ -126,11 +121,11 @@ export class SendSession extends EventTarget {
 
   /** How far each file is; for several receivers only their sums are known. */
   get fileStates() {
-    return this.to === 1 ? this.receivers[0]?.fileStates ?? new Map() : new Map();
+    return this.to === 1 ? this.receivers[0]?.offer?.fileStates ?? new Map() : new Map();
   }
 
   get missing() {
-    return this.receivers.at(-1)?.machine?.missing ?? new Map();
+    return this.receivers.at(-1)?.offer?.machine.missing ?? new Map();
   }
 
   get #comparing() {
@@ -248,7 +243,7 @@ export class SendSession extends EventTarget {
     const before = proof.session === null ? null : this.#sessions.get(proof.session).receiver;
     const receiver = before ?? this.#place();
     if (receiver === null || receiver.isOver) {
-      for (const event of new Sending(this.#id, []).end("busy", "the sender serves another receiver")) if (event.send) connection.send(event.send);
+      connection.send(endMessage("busy", "the sender serves another receiver"));
       connection.closeGently();
       return;
     }
@@ -260,8 +255,9 @@ export class SendSession extends EventTarget {
     inbox.handle = (data) => {
       if (receiver.connection === connection) this.#receive(receiver, data);
     };
-    const again = receiver.machine !== null;
-    receiver.machine = new Sending(this.#id, this.entries);
+    const again = receiver.offer !== null;
+    const { channel, maxMessageSize } = connection;
+    receiver.offer = new OfferSending(channel, this.#id, this.#sources, maxMessageSize, (event) => this.#take(receiver, event));
     receiver.heard = performance.now();
     receiver.accepted = false;
     if ((verify || this.verify) && !again) this.#compare(receiver);
@@ -280,7 +276,7 @@ export class SendSession extends EventTarget {
   #compare(receiver) {
     receiver.agree = (agreed) => {
       if (agreed) this.#start(receiver);
-      else this.#carryOut(receiver, receiver.machine.end("wrong-code", "the words that both people compared differ"));
+      else receiver.offer.end("wrong-code", "the words that both people compared differ");
     };
     this.#become(receiver, "comparing");
   }
@@ -295,67 +291,24 @@ export class SendSession extends EventTarget {
   #start(receiver) {
     this.#become(receiver, "reviewing");
     receiver.connection.path().then((path) => { receiver.path = path; }, () => null);
-    this.#carryOut(receiver, receiver.machine.start());
-    this.#pump(receiver, receiver.machine, receiver.connection);
+    receiver.offer.start();
   }
 
   #receive(receiver, data) {
     receiver.heard = performance.now();
-    this.#carryOut(receiver, receiver.machine.receive(data));
-    receiver.wake();
+    receiver.offer.receive(data);
   }
 
-  #carryOut(receiver, events) {
-    for (const event of events) {
-      if (event.send !== undefined) {
-        receiver.connection?.send(event.send);
-      } else if (event.ended !== undefined) {
-        this.#ended(receiver, event.ended);
-      } else if (event.accepted !== undefined) {
-        receiver.accepted = true;
-        receiver.size = event.accepted;
-        this.#become(receiver, "moving");
-      } else if (event.durable !== undefined) {
-        receiver.moved = receiver.machine.base + event.durable;
-        this.#changed();
-      }
-    }
-  }
-
-  async #pump(receiver, machine, connection) {
-    const limit = Math.min(MESSAGE, connection.maxMessageSize);
-    connection.channel.bufferedAmountLowThreshold = LOW_WATER;
-    while (!machine.isOver && receiver.connection === connection) {
-      const woken = new Promise((resolve) => { receiver.wake = resolve; });
-      for (let message = machine.nextMessage(limit); message !== null; message = machine.nextMessage(limit)) {
-        connection.send(message);
-        if (connection.channel.bufferedAmount > HIGH_WATER) await lowWater(connection.channel);
-      }
-      const work = machine.queued < 2 * PIECE ? machine.nextWork() : null;
-      if (work === null) await woken;
-      else await this.#do(receiver, machine, work);
-    }
-  }
-
-  async #do({ fileStates }, machine, work) {
-    const file = work.check ?? work.read ?? work.finish;
-    try {
-      const { blob } = this.#sources[file];
-      if (work.check !== undefined) {
-        const pieces = [];
-        for (let at = 0; at < work.offset; at += PIECE) pieces.push(await sha256(await bytesOf(blob, at, Math.min(at + PIECE, work.offset))));
-        machine.checked(work, await fileDigest(work.offset, pieces), pieces);
-      } else if (work.read !== undefined) {
-        const data = await bytesOf(blob, work.offset, work.offset + work.length);
-        machine.read(data, await sha256(data));
-        fileStates.set(file, work.offset + work.length);
-      } else {
-        machine.finished(work, toHex(await fileDigest(work.size, work.pieces)));
-        fileStates.set(file, "stored");
-      }
-    } catch (error) {
-      if (!(error instanceof DOMException)) throw error;
-      machine.unreadable(file, "the file changed or cannot be read any more");
+  #take(receiver, event) {
+    if (event.ended !== undefined) {
+      if (!this.#stopped && event.ended.state !== "broken") this.#ended(receiver, event.ended);
+    } else if (event.accepted !== undefined) {
+      receiver.accepted = true;
+      receiver.size = event.accepted;
+      this.#become(receiver, "moving");
+    } else if (event.durable !== undefined) {
+      receiver.moved = receiver.offer.machine.base + event.durable;
+      this.#changed();
     }
   }
 
@@ -363,8 +316,7 @@ export class SendSession extends EventTarget {
 
   #lost(receiver) {
     receiver.connection = null;
-    receiver.machine.channelClosed();
-    receiver.wake();
+    receiver.offer.channelClosed();
     if (!receiver.isOver && !this.#stopped) this.#become(receiver, "interrupted");
   }
 
@@ -398,9 +350,9 @@ export class SendSession extends EventTarget {
   }
 
   cancel() {
-    for (const receiver of this.receivers) {
-      if (receiver.connection === null || receiver.isOver) continue;
-      for (const { send } of receiver.machine.end("cancelled", "the sender stopped the transfer")) if (send) receiver.connection.send(send);
+    this.#stopped = true;
+    for (const { connection, isOver, offer } of this.receivers) {
+      if (connection !== null && !isOver) offer.end("cancelled", "the sender stopped the transfer");
     }
     this.#finish("ended", { code: "cancelled", reason: "", byPeer: false });
   }
@@ -432,23 +384,4 @@ export class SendSession extends EventTarget {
   #changed() {
     this.dispatchEvent(new Event("change"));
   }
-}
-
-async function bytesOf(blob, start, end) {
-  const bytes = new Uint8Array(await blob.slice(start, end).arrayBuffer());
-  if (bytes.length !== end - start) throw new DOMException("The file became shorter.", "NotReadableError");
-  return bytes;
-}
-
-function lowWater(channel) {
-  return new Promise((resolve) => {
-    const done = () => {
-      channel.removeEventListener("bufferedamountlow", done);
-      channel.removeEventListener("close", done);
-      resolve();
-    };
-    channel.addEventListener("bufferedamountlow", done);
-    channel.addEventListener("close", done);
-    if (channel.bufferedAmount <= LOW_WATER || channel.readyState !== "open") done();
-  });
 }

@@ -5,6 +5,7 @@ import { $, announce, element } from "../view.js";
 import { sentenceOf } from "./ends.js";
 import { Pace } from "./pace.js";
 import { directWay } from "./storage.js";
+import { PLACES, WAYS } from "./ways.js";
 
 const MAX_SHOWN = 200; // files in the list
 
@@ -33,17 +34,7 @@ const HINTS = {
   },
 };
 
-// The label of the button that writes to the disk as the files arrive, and what the person should know about it.
-const WAYS = {
-  file: ["Save as …", "It is written to the disk as it arrives."],
-  folder: ["Save into a folder …", "They are written to the folder as they arrive."],
-  downloads: ["Save to the downloads", "It goes to the browser's downloads as it arrives."],
-};
 const KEEP = "Or keep it in the browser first: it then goes on even after the page was reloaded, and you save it at the end.";
-
-const PLACES = {
-  file: "in the file that you chose", folder: "in the folder that you chose", downloads: "in the browser's downloads", private: "stored", memory: "stored",
-};
 
 const RECEIVER_PHASES = {
   comparing: "compares the words", reviewing: "looks at it", interrupted: "connection lost, may come back", done: "has everything",
