@@ -15,8 +15,10 @@ FUZZ_SECONDS ?= 10
 FUZZ_ARGS ?=
 # What `make test` leaves to `make test-long`: pages, proxies and other stacks as whole systems, NATs, long simulations.
 LONG := tests/nat tests/interop/stacks tests/interop/test_behind_nginx.py tests/interop/test_browser_network.py \
-	tests/interop/test_browser_tcp.py tests/interop/test_page.py tests/interop/test_page_rooms.py tests/interop/test_page_transfer.py tests/interop/test_page_stores.py \
-	tests/server/test_browsers.py tests/examples/test_robot_in_browsers.py tests/examples/test_transfer_terminal.py tests/examples/test_server_examples.py \
+	tests/interop/test_browser_tcp.py tests/interop/test_page.py tests/interop/test_page_rooms.py \
+	tests/interop/test_page_transfer.py tests/interop/test_page_stores.py tests/server/test_browsers.py \
+	tests/server/test_container.py tests/server/test_prometheus.py tests/examples/test_robot_in_browsers.py \
+	tests/examples/test_transfer_terminal.py tests/examples/test_server_examples.py \
 	tests/network/test_fairness.py
 
 .PHONY: help run test test-long soak fuzz fuzz-live attack check format bench bench-scale bench-server bench-links bench-transfer test-transfer-large clean compiled pure test-compiled peers interop nat-lab
@@ -108,6 +110,7 @@ check: $(STAMP) lint/node_modules/.installed ## Check format, lint, plain Englis
 	$(BIN)/python -m tests.style
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
 	lint/node_modules/.bin/biome lint --config-path=lint --error-on-warnings web examples
 	$(BIN)/codespell
 

@@ -50,11 +50,22 @@ def _run_command(arguments: Sequence[str] | None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     namespace = parser.parse_args(given)
     if namespace.command == "serve":
+        _warn_of_passwords(namespace)
         namespace = _with_settings(parser, given, namespace)
     if namespace.command is None:
         parser.print_help()
         return EXIT_OK
     return int(namespace.run(namespace))
+
+
+def _warn_of_passwords(namespace: argparse.Namespace) -> None:
+    """Tell the user that other users of the machine read the words of every process."""
+    if any(server.credential for server in namespace.ice_server):
+        print(
+            "datachan: the password of --ice-server is in the list of processes: "
+            "give the option in --config FILE or in DATACHAN_ICE_SERVER instead.",
+            file=sys.stderr,
+        )
 
 
 def _with_settings(

@@ -30,6 +30,7 @@ from datachan.monitoring import (
     MetricsListener,
     MetricsUnavailable,
     add_server_figures,
+    notify,
     process_figures,
 )
 from datachan.peer import RTCConfiguration, RTCIceServer, UdpMux
@@ -101,12 +102,12 @@ async def serve(
     proxies = options.server.trusted_proxies
     door = Door(options.door, lambda address: is_loopback(address) or belongs_to(address, proxies))
     with (
-        tempfile.TemporaryDirectory(prefix="datachan-", ignore_cleanup_errors=True) as folder,
+        _temporary_folder() as folder,
         _udp_port(options) as mux,
     ):
         metrics = Metrics()
         add_server_figures(metrics, door, mux)
-        signaling = _signaling(options, Path(folder), door, mux, metrics)
+        signaling = _signaling(options, folder, door, mux, metrics)
         app = signaling.create_app()
         runner = web.AppRunner(
             app,
@@ -170,7 +171,9 @@ async def _until_stopped(
         return
     with StopSignals() as signals:
         ready()
+        notify("READY=1")
         await signals.stopped.wait()
+        notify("STOPPING=1")
         if signals.terminated:
             await _drain(signaling, drain, signals.hurried)
 
@@ -184,6 +187,20 @@ async def _drain(signaling: SignalingServer, seconds: float, hurried: asyncio.Ev
     finally:
         for task in waiting:
             task.cancel()
+
+
+@contextlib.contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """Make a folder for the files of callers, and remove it at the end."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="datachan-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise ServeError(
+            f"No folder for the files of callers can be made: {error.strerror}. "
+            "Set TMPDIR to a folder that can be written; in a container, mount a tmpfs at /tmp."
+        ) from error
+    with folder as name:
+        yield Path(name)
 
 
 @contextlib.contextmanager

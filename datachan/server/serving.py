@@ -12,7 +12,7 @@ from typing import Final, Self
 
 from aiohttp import web
 
-from datachan.monitoring import ListenAddress, LoopLag, MetricsListener, add_server_figures, process_figures
+from datachan.monitoring import ListenAddress, LoopLag, MetricsListener, add_server_figures, notify, process_figures
 from datachan.peer import RTCConfiguration, UdpMux
 from datachan.server.aiohttp_mount import mount
 from datachan.server.channel_server import Authenticate, ChannelServer, Handler
@@ -182,13 +182,16 @@ class serve:  # noqa: N801 - a function for its users, like websockets.serve
     async def until_stopped(self) -> None:
         """Wait until the program is asked to end, by SIGTERM or Ctrl+C, or the server is closed.
 
-        Leaving the `async with` block then drains the server. A second signal ends the program at once.
+        Leaving the `async with` block then drains the server. A second signal ends the program at once. systemd is told
+        that the program is ready, and that it stops, if its unit has `Type=notify`.
         """
         with StopSignals() as signals:
+            notify("READY=1")
             waiting = [asyncio.ensure_future(one) for one in (signals.stopped.wait(), self.wait())]
             try:
                 await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             finally:
+                notify("STOPPING=1")
                 for task in waiting:
                     task.cancel()
 

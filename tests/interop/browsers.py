@@ -31,6 +31,9 @@ COMMANDS = {"chromium": ("chromium", "google-chrome"), "firefox": ("firefox-esr"
 STARTUP_TIMEOUT = 60.0
 COMMAND_TIMEOUT = 30.0
 
+# Hosts that the tests use: no other name is looked up outside. Names of the local network still resolve.
+KNOWN_HOSTS = ("127.0.0.1", "192.0.2.2", "198.51.100.1", "localhost", "*.local")
+
 CHROMIUM_FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -43,8 +46,7 @@ CHROMIUM_FLAGS = (
     "--disable-sync",
     "--disable-extensions",
     "--password-store=basic",
-    # No name is looked up outside. Names of the local network still resolve.
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE 192.0.2.2, EXCLUDE localhost, EXCLUDE *.local",
+    "--host-resolver-rules=MAP * ~NOTFOUND, " + ", ".join(f"EXCLUDE {host}" for host in KNOWN_HOSTS),
     "--remote-debugging-port=0",
     "about:blank",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -86,6 +87,29 @@ def test_parses_the_options():
         {"urls": "stun:192.0.2.1"},
         {"urls": "turn:192.0.2.1", "username": "ada", "credential": "secret,with,commas"},
     ]
+
+
+@pytest.mark.parametrize(("place", "warned"), [("words", True), ("environment", False), ("file", False)])
+async def test_warns_of_a_password_that_the_list_of_processes_shows(place, warned, tmp_path, monkeypatch, capsys):
+    server = "turn:192.0.2.1,ada,secret"
+    (tmp_path / "settings.toml").write_text(f'ice-server = ["{server}"]')
+    words = {"words": ["--ice-server", server], "file": ["--config", str(tmp_path / "settings.toml")]}.get(place, [])
+    if place == "environment":
+        monkeypatch.setenv("DATACHAN_ICE_SERVER", server)
+    monkeypatch.setattr("datachan.cli.run_serve", lambda namespace: len(namespace.ice_server))
+    assert main(["serve", *words]) == 1
+    errors = capsys.readouterr().err
+    assert ("list of processes" in errors) is warned
+    assert "secret" not in errors
+
+
+async def test_says_that_no_folder_can_be_made(monkeypatch):
+    def fail(**_):
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", fail)
+    with pytest.raises(ServeError, match="TMPDIR"):
+        await serve(ServeOptions(port=0), lambda address: None, asyncio.Event())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -13,7 +15,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from datachan import RTCConfiguration, RTCPeerConnection
 from datachan.ice import SelectedPair
 from datachan.metrics import Distribution, Family, Metrics
-from datachan.monitoring import ConnectionMetrics, ListenAddress, LoopLag, MetricsListener, process_figures, render
+from datachan.monitoring import (
+    ConnectionMetrics,
+    ListenAddress,
+    LoopLag,
+    MetricsListener,
+    notify,
+    process_figures,
+    render,
+)
 from datachan.peer.connection_summary import path_type
 from datachan.sdp import IceCandidate
 from tests.pairs import Pair, channel_pair, pair, soon
@@ -199,3 +209,20 @@ async def test_collects_at_most_once_a_second_and_answers_this_machine_only() ->
             assert await ask("attacker.example") == 421
     finally:
         await listener.close()
+
+
+@pytest.mark.parametrize("is_abstract", [False, True], ids=["path", "abstract"])
+def test_tells_the_service_manager(is_abstract: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"@{tmp_path}" if is_abstract else f"{tmp_path}/notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(name.replace("@", "\0", 1) if is_abstract else name)
+        manager.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", name)
+        notify("READY=1")
+        assert manager.recv(100) == b"READY=1"
+
+
+@pytest.mark.parametrize("name", ["", "vsock:2:3", "/nobody/listens"])
+def test_goes_on_without_a_service_manager(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", name)
+    notify("READY=1")
