@@ -65,6 +65,15 @@ class ConnectionMetrics:
             "Datagrams that the system refused or that had no path (send), or from unproved addresses (receive).",
             ("reason",),
         )
+        # Each value of a label is shown from the beginning: Prometheus finds no rate before it has seen a counter at 0.
+        for counter, labels in (
+            (self._messages, ("sent", "received")),
+            (self._bytes, ("sent", "received")),
+            (self._dropped_messages, ("lifetime", "retransmissions")),
+            (self._dropped_datagrams, ("send", "receive")),
+        ):
+            for label in labels:
+                counter.add(label, amount=0)
         metrics.add_source(self._collect)
 
     def watch(self, pc: RTCPeerConnection) -> None:
