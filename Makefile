@@ -104,7 +104,7 @@ lint/node_modules/.installed: lint/package-lock.json
 	@npm ci --prefix lint --no-audit --no-fund --silent
 	@touch $@
 
-check: $(STAMP) lint/node_modules/.installed ## Check format, lint, plain English, types, import contracts, JavaScript and spelling
+check: $(STAMP) lint/node_modules/.installed ## Check format, lint, plain English, types, import contracts, JavaScript, its declarations and spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python -m tests.style
@@ -112,6 +112,8 @@ check: $(STAMP) lint/node_modules/.installed ## Check format, lint, plain Englis
 	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
 	lint/node_modules/.bin/biome lint --config-path=lint --error-on-warnings web examples
+	lint/node_modules/.bin/tsc -p lint/types/modules.tsconfig.json
+	lint/node_modules/.bin/tsc -p lint/types/tsconfig.json
 	$(BIN)/codespell
 
 format: $(STAMP) ## Format the files with ruff
