@@ -151,6 +151,7 @@ class Stack:
         entropy: a function from a count to that many random bytes.
         now: the time in monotonic seconds, at which the handshake timeout begins.
         mtu: the largest UDP payload in bytes; with path MTU discovery, the largest that needs no probe.
+        handshake_mtu: the largest UDP payload of the DTLS handshake; None for `mtu`.
         max_mtu: the largest UDP payload that path MTU discovery may find (RFC 8899); None for no discovery. With
             discovery, the transport must respect `dont_fragment`.
         overhead: the bytes of the headers around a UDP payload, the IP header included.
@@ -174,6 +175,7 @@ class Stack:
         entropy: Callable[[int], bytes],
         now: float,
         mtu: int = 1200,
+        handshake_mtu: int | None = None,
         max_mtu: int | None = None,
         overhead: int = 28,
         handshake_timeout: float = 30.0,
@@ -186,7 +188,7 @@ class Stack:
             is_client=is_dtls_client,
             remote_fingerprints=remote_fingerprints,
             now=now,
-            mtu=mtu,
+            mtu=mtu if handshake_mtu is None else handshake_mtu,
             handshake_timeout=handshake_timeout,
         )
         options = session_options(sctp_options, zero_checksum)
@@ -198,14 +200,23 @@ class Stack:
         self._inits = inits
         self._events: list[StackEvent] = []
         self._started = self._suspended = self._connected = self._closed = False
+        self._awaits_path = False
         self._close_wanted = self._all_delivered = False
         channels.attach(self.association, is_dtls_client, now)
 
     # -- calls of the application --------------------------------------------------------------------------------------
 
-    def start(self, now: float) -> None:
-        """Start the handshake, because the transport can carry datagrams. Nothing is sent before."""
+    def start(self, now: float, *, awaits_path: bool = False) -> None:
+        """Start the handshake, because the transport can carry datagrams. Nothing is sent before.
+
+        Args:
+            now: monotonic seconds.
+            awaits_path: whether only the handshake can be carried, at its own pace: no timer runs until `path_changed`.
+        """
         self._started = True
+        self._awaits_path = awaits_path
+        if awaits_path:
+            self.dtls.hold_deadline(now)
         self._after_dtls(now)
 
     def close(self, now: float) -> None:
@@ -258,7 +269,7 @@ class Stack:
             overhead: as for the constructor.
             lost: whether the old path was silent, so that what is in flight is probably lost.
         """
-        self._suspended = False
+        self._suspended = self._awaits_path = False
         self.dtls.release_deadline(now)
         base = self.association.options.base_packet_size
         largest = max(largest_packet(max_mtu), base)
@@ -307,7 +318,7 @@ class Stack:
 
     def handle_timeout(self, now: float) -> None:
         """Run the timers that are due."""
-        if self._closed or self._suspended:
+        if self._closed or self._suspended or self._awaits_path:
             return
         self.dtls.handle_timeout(now)
         self._after_dtls(now)
@@ -318,7 +329,7 @@ class Stack:
 
     def next_timeout(self) -> float | None:
         """Return the time of the next `handle_timeout`; None when no timer runs."""
-        if self._closed or not self._started or self._suspended:
+        if self._closed or not self._started or self._suspended or self._awaits_path:
             return None
         of_dtls = self.dtls.next_timeout()
         of_sctp = self.association.next_timeout() if self._connected else None

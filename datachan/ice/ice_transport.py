@@ -46,6 +46,7 @@ from datachan.ice_agent import (
     CandidatePair,
     ChecksDone,
     Credentials,
+    DtlsReceived,
     IceAgent,
     LocalCandidate,
     PairSelected,
@@ -370,6 +371,7 @@ class IceTransport:
         lite: bool = False,
         ice2: bool = False,
         renomination: bool = False,
+        sped: bool = False,
     ) -> None:
         """Set what the peer's description says about its agent, before `start`.
 
@@ -379,9 +381,14 @@ class IceTransport:
             lite: whether it has a=ice-lite.
             ice2: whether its a=ice-options has "ice2".
             renomination: whether its a=ice-options has "renomination".
+            sped: whether its a=ice-options has "sped".
         """
         self._remote = RemoteParameters(
-            credentials=Credentials(username_fragment, password), lite=lite, ice2=ice2, renomination=renomination
+            credentials=Credentials(username_fragment, password),
+            lite=lite,
+            ice2=ice2,
+            renomination=renomination,
+            embeds=sped,
         )
 
     def add_remote_candidate(self, candidate: IceCandidate | None) -> None:
@@ -569,6 +576,8 @@ class IceTransport:
             self._change_liveness(isinstance(event, PeerHeard))
         elif isinstance(event, PathLost):
             self._lose_path(event)
+        elif isinstance(event, DtlsReceived):
+            self._receive([event.datagram])
 
     def _use_pair(self, pair: CandidatePair, *, replaces_silent: bool = False) -> None:
         """Send over this pair from now on."""
@@ -642,6 +651,17 @@ class IceTransport:
             early = list(self._early)
             self._early.clear()
             self._receive(early)
+
+    # DTLS in checks
+
+    def embed(self, flight: Sequence[bytes]) -> None:
+        """Attach a flight of DTLS to the checks until the peer has acknowledged it (SPED), if the options allow it."""
+        self._agent.embed(flight, self._runner.now)
+        self._runner.run()
+
+    def handshake_complete(self, *, last_flight_is_ours: bool) -> None:
+        """Attach nothing more, once the peer has the last flight."""
+        self._agent.embedding.handshake_complete(self._runner.now, last_flight_is_ours=last_flight_is_ours)
 
     # the selected pair, and statistics
 

@@ -52,7 +52,17 @@ from .candidates import (
     pair_priority,
 )
 from .errors import BadPacket
-from .events import AgentEvent, ChecksDone, PairSelected, PathLost, PeerAlive, PeerHeard, PeerSilent, RoleSwitched
+from .events import (
+    AgentEvent,
+    ChecksDone,
+    DtlsReceived,
+    PairSelected,
+    PathLost,
+    PeerAlive,
+    PeerHeard,
+    PeerSilent,
+    RoleSwitched,
+)
 from .options import AgentOptions, Credentials, RemoteParameters
 from .pairs import CandidatePair, PairState
 
@@ -72,6 +82,7 @@ __all__ = [
     "ChecksDone",
     "Credentials",
     "DatagramToSend",
+    "DtlsReceived",
     "IceAgent",
     "LocalCandidate",
     "PairSelected",

@@ -28,10 +28,12 @@ from .candidates import (
     scoped,
 )
 from .checks import CheckResult, Checks, Entropy, IncomingCheck, Outcome
+from .embedding import Embedding, Support
 from .errors import BadPacket
 from .events import (
     AgentEvent,
     ChecksDone,
+    DtlsReceived,
     PairSelected,
     PathLost,
     PeerAlive,
@@ -55,6 +57,8 @@ _MAX_RETRIED: Final = 10
 _UNUSED_INTERVAL: Final = 1.0
 # Checks that the peer's checks trigger on a pair before one is answered.
 _MAX_TRIGGERS: Final = 8
+# Pairs that carry a new DTLS flight at once.
+_MAX_CARRIERS: Final = 2
 # Peer-reflexive candidates of one IP address that are taken at once; further ones follow at this interval, in seconds.
 _MAX_PORTS_AT_ONCE: Final = 8
 _PORT_INTERVAL: Final = 1.0
@@ -78,6 +82,7 @@ class IceAgent:
 
     Attributes:
         selected: the pair in use; None before the first, and after the path was lost.
+        embedding: the DTLS datagrams that the checks carry.
     """
 
     def __init__(
@@ -91,8 +96,13 @@ class IceAgent:
     ) -> None:
         self._options = AgentOptions() if options is None else options
         self._entropy = entropy
+        self.embedding = Embedding(enabled=self._options.embeds)
         self._checks = Checks(
-            credentials, controlling=controlling and not self._options.lite, lite=self._options.lite, entropy=entropy
+            credentials,
+            controlling=controlling and not self._options.lite,
+            lite=self._options.lite,
+            entropy=entropy,
+            embedding=self.embedding,
         )
         self._checklist = Checklist(self._options.max_pairs)
         self._locals: dict[Base, LocalCandidate] = {}
@@ -199,6 +209,14 @@ class IceAgent:
         if self._lost:
             self._checks_until = now + self._options.recovery
         return True
+
+    def embed(self, flight: Sequence[bytes], now: float) -> None:
+        """Attach a flight of DTLS to the checks, and check at once to carry it if there is no pair in use yet."""
+        self.embedding.set_flight(flight)
+        if self.selected is None and self.embedding.support is Support.YES:
+            proven = sorted((pair for pair in self._checklist if pair.proven), key=lambda pair: -pair.heard_at)
+            for pair in proven[:_MAX_CARRIERS]:
+                self._trigger(pair, now)
 
     def give_up(self, now: float) -> None:
         """Stop checking after `AgentOptions.recovery`, unless the peer answers until then."""
@@ -434,9 +452,12 @@ class IceAgent:
 
     def _receive_result(self, result: CheckResult, now: float) -> None:
         pair = result.pair
+        self._take_embedded(result.embedded)
         if self._checklist.get(pair.base, pair.destination) is not pair:
             return
-        if result.outcome is Outcome.SUCCESS:
+        if result.bare_may_pass:
+            self._trigger(pair, now)
+        elif result.outcome is Outcome.SUCCESS:
             self._succeeded(pair, result, now)
         elif result.outcome is Outcome.ROLE_CONFLICT:
             self._conflicted(pair, result, now)
@@ -519,11 +540,12 @@ class IceAgent:
     # -- checks of the peer --------------------------------------------------------------------------------------------
 
     def _receive_check(self, request: stun.Message, base: Base, source: TransportAddress, now: float) -> None:
-        response, check = self._checks.answer(request, source)
+        response, check = self._checks.answer(request, source, now)
         if len(self._responses) < _MAX_RESPONSES:
             self._responses.append((base, source, response))
         if check is None:
             return
+        self._take_embedded(check.embedded)
         if check.role_switched:
             self._role_switched()
         pair = self._checklist.get(base, source) or self._learn(check, base, source, now)
@@ -552,6 +574,10 @@ class IceAgent:
             pair.triggers += 1
             if pair.triggers <= _MAX_TRIGGERS:
                 self._trigger(pair, now)
+
+    def _take_embedded(self, datagram: bytes | None) -> None:
+        if datagram is not None:
+            self._events.append(DtlsReceived(datagram))
 
     def _insists_on(self, pair: CandidatePair, now: float) -> bool:
         """Return whether the peer has nominated this pair only for a while.

@@ -13,6 +13,7 @@ from typing import Final
 
 from . import stun
 from .candidates import Base, TransportAddress, peer_reflexive_priority
+from .embedding import MAX_CHECK, Embedding, Support
 from .options import Credentials, RemoteParameters
 from .pairs import CandidatePair
 
@@ -45,6 +46,8 @@ class CheckResult:
         nominated: whether the check had nominated the pair.
         was_controlling: our role when the check was sent.
         mapped: our address as the peer sees it; None if it does not say.
+        embedded: the DTLS datagram that the peer has attached.
+        bare_may_pass: whether the peer has refused a check with a DTLS datagram, so that one without may succeed.
     """
 
     pair: CandidatePair
@@ -53,6 +56,8 @@ class CheckResult:
     nominated: bool
     was_controlling: bool
     mapped: TransportAddress | None
+    embedded: bytes | None = None
+    bare_may_pass: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +69,25 @@ class IncomingCheck:
         nominates: whether it has USE-CANDIDATE, and the peer is controlling.
         nomination: the number of the nomination; 0 without one.
         role_switched: whether it made us take the other role.
+        embedded: the DTLS datagram that the peer has attached.
     """
 
     priority: int
     nominates: bool
     nomination: int
     role_switched: bool
+    embedded: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Transaction:
+    """A check whose answer is awaited, as it was sent."""
+
+    pair: CandidatePair
+    sent_at: float
+    nominated: bool
+    controlling: bool
+    embeds: bool
 
 
 class Checks:
@@ -80,18 +98,22 @@ class Checks:
         controlling: the role at first.
         lite: whether we are a lite agent, which is never controlling.
         entropy: returns random bytes.
+        embedding: the DTLS datagrams in the messages.
 
     Attributes:
         remote: the parameters of the peer, once they are known.
         controlling: the role.
     """
 
-    def __init__(self, credentials: Credentials, *, controlling: bool, lite: bool, entropy: Entropy) -> None:
+    def __init__(
+        self, credentials: Credentials, *, controlling: bool, lite: bool, entropy: Entropy, embedding: Embedding
+    ) -> None:
         self._local = credentials
         self._lite = lite
         self._entropy = entropy
+        self._embedding = embedding
         self._tie_breaker = int.from_bytes(entropy(8), "big")
-        self._transactions: dict[bytes, tuple[CandidatePair, float, bool, bool]] = {}
+        self._transactions: dict[bytes, _Transaction] = {}
         self.remote: RemoteParameters | None = None
         self.controlling = controlling
 
@@ -117,20 +139,35 @@ class Checks:
                 attributes[stun.NOMINATION] = nomination.to_bytes(4, "big")
         if len(self._transactions) >= _MAX_TRANSACTIONS:
             del self._transactions[next(iter(self._transactions))]
-        self._transactions[transaction_id] = (pair, now, nominate, self.controlling)
         request = stun.Message(stun.BINDING + stun.REQUEST, transaction_id, attributes)
+        embeds = self._attach(request, now, proven=pair.proven) if self._may_attach(pair) else False
+        self._transactions[transaction_id] = _Transaction(pair, now, nominate, self.controlling, embeds)
         return stun.serialize(request, remote.credentials.password.encode())
+
+    def _may_attach(self, pair: CandidatePair) -> bool:
+        """Return whether the next check of a pair carries DTLS: every second one until the peer has shown that it does.
+
+        A path that drops long checks lets the others pass, as does a peer that only copied "sped" from our description.
+        """
+        said = self.remote is not None and self.remote.embeds
+        return self._embedding.support is Support.YES or (said and pair.requests_sent % 2 == 1)
+
+    def _attach(self, message: stun.Message, now: float, *, proven: bool) -> bool:
+        """Add the attributes of SPED that there is room for; return whether there are any."""
+        added = self._embedding.attributes(MAX_CHECK - stun.serialized_length(message), now, proven=proven)
+        message.attributes |= added
+        return bool(added)
 
     def forget(self, pair: CandidatePair) -> None:
         """Expect no response to the checks of a pair any longer."""
-        self._transactions = {key: value for key, value in self._transactions.items() if value[0] is not pair}
+        self._transactions = {key: value for key, value in self._transactions.items() if value.pair is not pair}
 
     def result(self, message: stun.Message, base: Base, source: TransportAddress) -> CheckResult | None:
         """Match a response with its check; None if it answers none, or is not authentic."""
-        entry = self._transactions.get(message.transaction_id)
-        if entry is None or self.remote is None:
+        sent = self._transactions.get(message.transaction_id)
+        if sent is None or self.remote is None:
             return None
-        pair, sent_at, nominated, controlling = entry
+        pair = sent.pair
         # RFC 8445, 7.2.5.2.1: "If the addresses are not symmetric, the agent MUST set the candidate pair state to
         # Failed." An attacker could cause that with one copy of a response, so such a response is ignored instead.
         if pair.base is not base or pair.destination != source:
@@ -139,7 +176,14 @@ class Checks:
             return None
         del self._transactions[message.transaction_id]
         mapped = message.address(stun.XOR_MAPPED_ADDRESS)
-        return CheckResult(pair, _outcome(message), sent_at, nominated, controlling, mapped)
+        outcome = _outcome(message)
+        refused = sent.embeds and outcome is Outcome.REFUSED
+        if refused:
+            self._embedding.stop()
+        embedded = self._embedding.take_untrusted(message, answers_ours=sent.embeds)
+        return CheckResult(
+            pair, outcome, sent.sent_at, sent.nominated, sent.controlling, mapped, embedded, bare_may_pass=refused
+        )
 
     def switch_role(self, *, was_controlling: bool) -> bool:
         """Take the other role after a 487, unless that has happened since; return whether the role has changed."""
@@ -152,7 +196,7 @@ class Checks:
 
     # requests of the peer
 
-    def answer(self, request: stun.Message, source: TransportAddress) -> tuple[bytes, IncomingCheck | None]:
+    def answer(self, request: stun.Message, source: TransportAddress, now: float) -> tuple[bytes, IncomingCheck | None]:
         """Return the response to a request, and the check if it is one that has succeeded."""
         username = request.attributes.get(stun.USERNAME)
         if username is None or stun.MESSAGE_INTEGRITY not in request.attributes:
@@ -170,9 +214,12 @@ class Checks:
             return self._refuse(request, _ROLE_CONFLICT), None
         nominates = stun.USE_CANDIDATE in request.attributes and not self.controlling
         nomination = request.number(stun.NOMINATION) or 0
-        check = IncomingCheck(min(priority, (1 << 31) - 1), nominates, nomination & 0xFFFFFFFF, switched)
+        embedded = self._embedding.take_untrusted(request, answers_ours=False)
+        check = IncomingCheck(min(priority, (1 << 31) - 1), nominates, nomination & 0xFFFFFFFF, switched, embedded)
         mapped = {stun.XOR_MAPPED_ADDRESS: stun.xor_address(source, request.transaction_id)}
         response = stun.Message(stun.BINDING + stun.SUCCESS, request.transaction_id, mapped)
+        if self._embedding.support is Support.YES:
+            self._attach(response, now, proven=True)
         return stun.serialize(response, self._local.password.encode()), check
 
     def _resolve_roles(self, request: stun.Message) -> bool | None:

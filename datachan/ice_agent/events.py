@@ -58,4 +58,11 @@ class RoleSwitched:
     controlling: bool
 
 
-AgentEvent = PairSelected | ChecksDone | PeerAlive | PeerSilent | PeerHeard | PathLost | RoleSwitched
+@dataclass(frozen=True, slots=True)
+class DtlsReceived:
+    """A check of the peer, or its answer to ours, has carried a DTLS datagram (SPED)."""
+
+    datagram: bytes
+
+
+AgentEvent = PairSelected | ChecksDone | PeerAlive | PeerSilent | PeerHeard | PathLost | RoleSwitched | DtlsReceived

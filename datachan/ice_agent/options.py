@@ -33,6 +33,7 @@ class AgentOptions:
         retry_interval: the time between two attempts on failed direct pairs, while the pair in use is relayed.
         recovery: the time for which checks go on after consent has expired.
         grace: the time that the peer has to answer after this process was stopped.
+        embeds: whether checks carry DTLS datagrams, if the peer takes part (SPED).
     """
 
     lite: bool = False
@@ -55,6 +56,7 @@ class AgentOptions:
     retry_interval: float = 10.0
     recovery: float = 60.0
     grace: float = 3.0
+    embeds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +76,11 @@ class RemoteParameters:
         lite: whether it has a=ice-lite.
         ice2: whether its a=ice-options has "ice2": it follows RFC 8445, which has no aggressive nomination.
         renomination: whether its a=ice-options has "renomination": the latest nomination of ours wins.
+        embeds: whether its a=ice-options has "sped": its checks carry DTLS. Towards others, ours do when theirs do.
     """
 
     credentials: Credentials
     lite: bool = False
     ice2: bool = False
     renomination: bool = False
+    embeds: bool = False

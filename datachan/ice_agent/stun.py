@@ -41,6 +41,8 @@ ICE_CONTROLLED: Final = 0x8029
 ICE_CONTROLLING: Final = 0x802A
 NOMINATION: Final = 0xC001
 """The number of a nomination: the largest wins (draft-thatcher-ice-renomination, with libwebrtc's type)."""
+DTLS_IN_STUN: Final = 0xC070
+DTLS_IN_STUN_ACK: Final = 0xC071
 
 # RFC 8489, 14: "Comprehension-required attributes" have types below 0x8000; those that a binding request may have.
 _UNDERSTOOD: Final = frozenset(
@@ -52,6 +54,8 @@ _FIRST_OPTIONAL: Final = 0x8000
 _HEADER: Final = struct.Struct("!HHI12s")
 _ATTRIBUTE: Final = struct.Struct("!HH")
 _INTEGRITY_LENGTH: Final = 20
+# MESSAGE-INTEGRITY and FINGERPRINT with their headers.
+_TRAILER_LENGTH: Final = 32
 _FINGERPRINT_XOR: Final = 0x5354554E
 # Far more than any check or response has; each costs a few bytes to read.
 _MAX_ATTRIBUTES: Final = 64
@@ -179,6 +183,12 @@ def serialize(message: Message, key: bytes | None = None, *, fingerprint: bool =
         data = _resized(data, len(data) + 8)
         data += struct.pack("!HHI", FINGERPRINT, 4, zlib.crc32(data) ^ _FINGERPRINT_XOR)
     return data
+
+
+def serialized_length(message: Message) -> int:
+    """Return the length of `serialize` with a key."""
+    values = [*message.attributes.values(), *(value for _, value in message.further)]
+    return _HEADER.size + sum(_ATTRIBUTE.size + len(value) + -len(value) % 4 for value in values) + _TRAILER_LENGTH
 
 
 def error_code(code: int, reason: str) -> bytes:

@@ -125,6 +125,8 @@ class RTCConfiguration:
             Without it, packets stay below 1,280 bytes, IP header included.
         snap: whether to exchange SCTP INITs in the descriptions, which saves two round trips (draft-hancke-tsvwg-snap).
             Peers that do not support it ignore it.
+        sped: whether the ICE checks carry the DTLS handshake, which saves a round trip with peers that do the same
+            (draft-hancke-webrtc-sped). Other peers ignore it.
         trace: a pcapng file, or a folder for one, for a capture of every SCTP packet without DTLS. None reads the
             environment variable DATACHAN_TRACE.
     """
@@ -153,6 +155,7 @@ class RTCConfiguration:
     congestionControl: str = "cubic"
     pathMtuDiscovery: bool = True
     snap: bool = True
+    sped: bool = True
     trace: str | os.PathLike[str] | None = None
 
 
@@ -256,7 +259,15 @@ def _check_numbers(configuration: RTCConfiguration) -> None:
         value = getattr(configuration, name)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
             raise ArgumentError(f"{name} is a number of seconds, not {value!r}")
-    for name in ("alwaysNegotiateDataChannels", "waitForCandidates", "iceTcp", "iceLite", "pathMtuDiscovery", "snap"):
+    for name in (
+        "alwaysNegotiateDataChannels",
+        "waitForCandidates",
+        "iceTcp",
+        "iceLite",
+        "pathMtuDiscovery",
+        "snap",
+        "sped",
+    ):
         if not isinstance(getattr(configuration, name), bool):
             raise ArgumentError(f"{name} is True or False, not {getattr(configuration, name)!r}")
 

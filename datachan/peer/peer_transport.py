@@ -17,7 +17,7 @@ from datachan.dcep import DataChannels
 from datachan.dcep.channel_events import ChannelEvent
 from datachan.driver import Driver
 from datachan.dtls.certificate import Certificate
-from datachan.dtls.connection import DtlsState
+from datachan.dtls.connection import DtlsConnected, DtlsState
 from datachan.ice import IceError, IceServerError, IceState, IceTransport, PathLimits, SelectedLink
 from datachan.ice_agent import AgentOptions
 from datachan.log_rate import get_limited_logger
@@ -27,6 +27,7 @@ from datachan.stack import SessionInits, Stack, StackClosed
 from datachan.trace import Tap, open_tap
 
 from .configuration import RTCConfiguration, RTCIceTransportPolicy, network_options
+from .early_link import EarlyLink
 from .errors import ArgumentError
 from .transport_changes import TransportChanges, transport_changes
 
@@ -34,9 +35,14 @@ _log = get_limited_logger("datachan.peer")
 
 # The largest UDP payload: IPv6's least MTU minus IPv6, UDP and TURN's channel header, 1280 - 40 - 8 - 4.
 MTU: Final = 1228
+# With this and the attributes of a check, a handshake datagram makes a check of at most `MTU` bytes.
+_EMBEDDED_MTU: Final = 1050
 _NO_LIMITS: Final = PathLimits(0, 28)  # a path without path MTU discovery
 SCTP_PORT: Final = 5000
 _CLOSE_POLL: Final = 0.25
+# Seconds until the ClientHello is first repeated, and the last interval; DTLS itself repeats it after one second.
+FIRST_REPETITION: Final = 0.02
+_LAST_REPETITION: Final = 0.4
 OLD_PATH_LIFE: Final = 10.0
 """The seconds for which the path before an ICE restart still receives."""
 
@@ -117,6 +123,8 @@ class PeerTransport:
         self._tap = self._open_tap()
         self._connecting: asyncio.Task[None] | None = None
         self._driver: Driver[bytes, object] | None = None
+        self._early_link: EarlyLink | None = None
+        self._hello_timer: asyncio.TimerHandle | None = None
         self._stack_closed = asyncio.Event()
         self._remote: Section | None = None
         self._local_init: bytes | None = None
@@ -142,6 +150,7 @@ class PeerTransport:
             fingerprints=(self._certificate.fingerprint("sha-256"),),
             setup="actpass",
             ice_lite=self._configuration.iceLite,
+            sped=self._configuration.sped,
             tls_id=self._next_tls_id or self._tls_id,
         )
         return LocalData(
@@ -228,6 +237,9 @@ class PeerTransport:
             self._inits = SessionInits(self._local_init, remote.sctp_init)
         self.is_dtls_client = is_dtls_client
         self.ice.set_controlling(controlling)
+        if self._configuration.sped and remote.transport is not None:
+            self._early_link = early_link = EarlyLink(self.ice.embed)
+            self._run_stack(self._make_stack(remote, remote.transport, _NO_LIMITS), early_link)
         self._connecting = self._start_ice(self.ice, remote)
 
     def update_remote(self, remote: Section) -> None:
@@ -414,7 +426,7 @@ class PeerTransport:
             host_addresses=configuration.hostAddresses,
             ports=configuration.portRange,
             network=network_options(configuration),
-            agent_options=AgentOptions(lite=configuration.iceLite),
+            agent_options=AgentOptions(lite=configuration.iceLite, embeds=configuration.sped and not self.started),
             patience=configuration.iceTimeout,
         )
         ice.on_local_candidate = partial(self._callbacks.on_local_candidate, ice.username_fragment)
@@ -461,7 +473,30 @@ class PeerTransport:
             limits = link.limits or _NO_LIMITS
             self.stack.path_changed(self._driver.now, limits.max_datagram, limits.overhead, lost=lost)
             self._prepare_link(link, self.stack)
+            self._leave_early_link(link)
             self._driver.use(link)
+
+    def _leave_early_link(self, link: SelectedLink) -> None:
+        """Send over the first path what the checks have carried so far, in case the peer has ignored it."""
+        if self._early_link is not None:
+            early, self._early_link = self._early_link.take(), None
+            self._callbacks.on_stack_start()
+            if early:
+                link.send_datagrams(early)
+                self._repeat_hello(early, FIRST_REPETITION)
+
+    def _repeat_hello(self, flight: list[bytes], wait: float) -> None:
+        """Send the first flight again, sooner than DTLS does, until the peer has sent anything.
+
+        A peer that sets up DTLS when ICE has found a path (libdatachannel) drops a ClientHello that arrives first.
+        """
+        stack, link = self.stack, self.ice.link
+        if stack is None or link is None or stack.packets_received or wait > _LAST_REPETITION:
+            return
+        if wait > FIRST_REPETITION:
+            link.send_datagrams(flight)
+        timer = asyncio.get_running_loop().call_later(wait, self._repeat_hello, flight, 2 * wait)
+        self._hello_timer = timer
 
     def _prepare_link(self, link: SelectedLink, stack: Stack) -> None:
         """Let path MTU discovery control fragmentation, and report datagrams that are too long for the first link."""
@@ -478,6 +513,7 @@ class PeerTransport:
                 lite=theirs.ice_lite,
                 ice2=theirs.ice2,
                 renomination=theirs.renomination,
+                sped=theirs.sped,
             )
         task = asyncio.create_task(self._run_ice(ice))
         task.add_done_callback(self._task_done)
@@ -500,25 +536,32 @@ class PeerTransport:
         remote, link = self._remote, self.ice.link
         if link is None or remote is None or remote.transport is None or self.is_dtls_client is None:
             return
-        limits = link.limits or _NO_LIMITS
-        self.stack = Stack(
+        stack = self._make_stack(remote, remote.transport, link.limits or _NO_LIMITS)
+        self._prepare_link(link, stack)
+        self._callbacks.on_stack_start()
+        self._run_stack(stack, link)
+
+    def _make_stack(self, remote: Section, theirs: TransportParameters, limits: PathLimits) -> Stack:
+        return Stack(
             certificate=self._certificate,
-            is_dtls_client=self.is_dtls_client,
-            remote_fingerprints=remote.transport.fingerprints,
+            is_dtls_client=bool(self.is_dtls_client),
+            remote_fingerprints=theirs.fingerprints,
             channels=self._channels,
             sctp_options=self._sctp_options(remote.sctp_port or SCTP_PORT),
             entropy=os.urandom,
             now=self._now(),
             mtu=MTU,
+            handshake_mtu=_EMBEDDED_MTU if self._configuration.sped else None,
             max_mtu=limits.max_datagram if self._configuration.pathMtuDiscovery else None,
             overhead=limits.overhead,
             inits=self._inits,
             tap=self._tap,
         )
-        self._prepare_link(link, self.stack)
-        self._callbacks.on_stack_start()
-        self.stack.start(self._now())
-        self._driver = Driver(self.stack, link, self._stack_event, self._stack_failed)
+
+    def _run_stack(self, stack: Stack, link: SelectedLink | EarlyLink) -> None:
+        self.stack = stack
+        stack.start(self._now(), awaits_path=isinstance(link, EarlyLink))
+        self._driver = Driver(stack, link, self._stack_event, self._stack_failed)
         # If the peer was ready first, ICE has kept its datagrams and delivers them now.
         for ice in reversed(self._generations):
             ice.set_receiver(self._driver.receive)
@@ -530,7 +573,7 @@ class PeerTransport:
         """
         if self._driver is not None:
             self._driver.close()
-        self.stack = self._driver = self._local_init = self._inits = None
+        self.stack = self._driver = self._local_init = self._inits = self._early_link = None
         for ice in self._generations:
             ice.set_receiver(None)
         self._channels.release_association("a new DTLS association has replaced the channel's")
@@ -588,6 +631,9 @@ class PeerTransport:
         if isinstance(event, ChannelEvent):
             self._callbacks.on_channel_event(event)
             return
+        if isinstance(event, DtlsConnected):
+            # In DTLS 1.2 the server sends the last flight, in DTLS 1.3 the client.
+            self.ice.handshake_complete(last_flight_is_ours=self.is_dtls_client is (event.version == "DTLSv1.3"))
         if isinstance(event, StackClosed):
             self._stack_closed.set()
         self._callbacks.on_stack_event(event)
@@ -644,6 +690,8 @@ class PeerTransport:
         return in_flight + sum(channel.buffered_amount for channel in self._channels.channels)
 
     async def _release(self) -> None:
+        if self._hello_timer is not None:
+            self._hello_timer.cancel()
         if self._driver is not None:
             self._driver.close()
         self._stack_closed.set()

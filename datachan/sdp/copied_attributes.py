@@ -13,8 +13,8 @@ read back is therefore judged as follows.
     fingerprint        A copy is not an error, because two connections may share a certificate. Nor does it weaken
                        security: the DTLS handshake proves possession of the private key.
     ice-options        "trickle" is the same word from every peer, so a copy cannot be recognized. It has no effect on
-                       the connection: the description lists the candidates, too. "renomination" is not believed of a
-                       peer that copied one of the attributes above.
+                       the connection: the description lists the candidates, too. "renomination" and "sped" are not
+                       believed of a peer that copied one of the attributes above.
     mid, sctp-port, BUNDLE groups
                        The answer has to repeat them, or the port's usual value, in any case.
 """
@@ -63,7 +63,7 @@ def _without_copies(theirs: Section, ours: Section) -> Section:
     tls_id = None if copied_tls_id else theirs.transport.tls_id
     return replace(
         theirs,
-        transport=replace(theirs.transport, tls_id=tls_id, renomination=False),
+        transport=replace(theirs.transport, tls_id=tls_id, renomination=False, sped=False),
         sctp_init=None if copied_init else theirs.sctp_init,
         max_message_size=_certain_message_size(theirs.max_message_size, ours.max_message_size),
         end_of_candidates=False,

@@ -43,6 +43,7 @@ class TransportParameters:
         trickle: whether more candidates may follow (RFC 8840).
         ice2: whether this side follows RFC 8445 rather than RFC 5245.
         renomination: whether the controlled side follows the latest nomination (draft-thatcher-ice-renomination).
+        sped: whether this side's checks carry the DTLS handshake (draft-hancke-webrtc-sped).
     """
 
     ice_ufrag: str
@@ -54,6 +55,7 @@ class TransportParameters:
     trickle: bool = True
     ice2: bool = True
     renomination: bool = True
+    sped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,6 +254,7 @@ def _transport(media: MediaText, session: SessionText) -> TransportParameters:
         trickle="trickle" in ice_options,
         ice2="ice2" in ice_options,
         renomination="renomination" in ice_options,
+        sped="sped" in ice_options,
     )
 
 

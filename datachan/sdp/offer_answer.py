@@ -181,7 +181,7 @@ def format_description(description: SessionDescription) -> str:
     data = description.data
     if data is not None and data.transport is not None:
         # RFC 8839, 5.6: the attribute may be at session level.
-        options = [name for name in ("trickle", "ice2", "renomination") if getattr(data.transport, name)]
+        options = [name for name in ("trickle", "ice2", "renomination", "sped") if getattr(data.transport, name)]
         lines += [f"a=ice-options:{' '.join(options)}"] if options else []
         lines += ["a=ice-lite"] if data.transport.ice_lite else []
     for section in description.sections:
@@ -249,6 +249,7 @@ def _answered(theirs: Section, answer: Section) -> Section:
             trickle=theirs.transport.trickle,
             ice2=theirs.transport.ice2,
             renomination=theirs.transport.renomination,
+            sped=answer.transport.sped and theirs.transport.sped,
         )
         answer = replace(answer, transport=options)
     if theirs.transport is None or theirs.transport.tls_id is None:

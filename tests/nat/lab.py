@@ -72,9 +72,10 @@ class Lab:
     server: asyncio.subprocess.Process
     certificate: Path
 
-    async def peers(self, offerer: str = DATACHAN, answerer: str = DATACHAN) -> tuple[Peer, Peer]:
-        """Start a process for each peer, and wait until both are ready."""
+    async def peers(self, offerer: str = DATACHAN, answerer: str = DATACHAN, *, trials: str = "") -> tuple[Peer, Peer]:
+        """Start a process for each peer, and wait until both are ready; `trials` are field trials of libwebrtc."""
         environment = {"SSL_CERT_FILE": str(self.certificate), "NODE_PATH": str(_NODE_MODULES)}
+        environment["WRTC_FIELD_TRIALS"] = trials
         a, b = Peer(self.topology.a, offerer, environment), Peer(self.topology.b, answerer, environment)
         try:
             await asyncio.gather(a.start(), b.start())
@@ -224,13 +225,16 @@ class Peer:
 class Signaling:
     """Carries descriptions and candidates between two peers, in order; candidates wait for the first description."""
 
-    def __init__(self, a: Peer, b: Peer) -> None:
-        a.forward, b.forward = _carry_to(b), _carry_to(a)
+    def __init__(self, a: Peer, b: Peer, delay: float) -> None:
+        a.forward, b.forward = _carry_to(b, delay), _carry_to(a, delay)
 
 
-def _carry_to(peer: Peer) -> Callable[[Event], None]:
+def _carry_to(peer: Peer, delay: float) -> Callable[[Event], None]:
     early: list[Event] = []
     described = False
+
+    def carry_later(message: Event) -> None:
+        asyncio.get_running_loop().call_later(delay, carry, message)
 
     def carry(message: Event) -> None:
         nonlocal described
@@ -243,7 +247,7 @@ def _carry_to(peer: Peer) -> Callable[[Event], None]:
             for one in early:
                 peer.tell(one)
 
-    return carry
+    return carry_later if delay else carry
 
 
 @dataclass
@@ -267,11 +271,11 @@ class Outcome:
     errors: list[str] = field(default_factory=list)
 
 
-async def connect(a: Peer, b: Peer, topology: Topology, *, timeout: float = 60.0) -> Outcome:
-    """Connect two peers that are ready; `a` offers."""
+async def connect(a: Peer, b: Peer, topology: Topology, *, timeout: float = 60.0, signaling: float = 0.0) -> Outcome:
+    """Connect two peers that are ready; `a` offers, and each message of signaling takes a time."""
     task = {"servers": list(topology.servers), "policy": topology.policy}
     servers_b = topology.servers if topology.servers_b is None else topology.servers_b
-    Signaling(a, b)
+    Signaling(a, b, signaling)
     b.tell(task | {"role": "answer", "servers": list(servers_b), "options": topology.options_b})
     a.tell(task | {"role": "offer", "options": topology.options})
     created = await a.wait("created", _START)

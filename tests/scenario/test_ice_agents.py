@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datachan.ice_agent import AgentOptions, ChecksDone, PeerHeard, PeerSilent, RoleSwitched
+from datachan.ice_agent import AgentOptions, ChecksDone, DtlsReceived, PeerHeard, PeerSilent, RoleSwitched, stun
 from tests.sim.ice_network import Dependence, Nat, Network, Peer, agree
 
 DELAY = 0.02
@@ -374,3 +374,87 @@ def test_trickled_candidates_are_checked_as_they_come(seed: int) -> None:
     assert network.run(2 * ROUND_TRIP, lambda: a.pair is not None and z.pair is not None)
     network.run(1)
     assert agree(network, a, z)
+
+
+# -- DTLS in checks ----------------------------------------------------------------------------------------------------
+
+EMBEDS = AgentOptions(embeds=True)
+HELLO, FLIGHT = b"\x16" + bytes(170), b"\x16" + bytes(700)
+
+
+def embedding_pair(network: Network, z_options: AgentOptions | None = EMBEDS) -> tuple[Peer, Peer]:
+    a = Peer(network, "a", controlling=True, options=EMBEDS)
+    z = Peer(network, "z", controlling=False, options=z_options)
+    a.add_host("198.51.100.1")
+    z.add_host("198.51.100.2")
+    return a, z
+
+
+def taken(peer: Peer) -> list[bytes]:
+    return [event.datagram for event in peer.history if isinstance(event, DtlsReceived)]
+
+
+def test_the_flight_of_the_server_arrives_with_the_first_check(seed: int) -> None:
+    network = Network(seed, delay=DELAY)
+    a, z = embedding_pair(network)
+    z.agent.embed([HELLO], network.now)
+    z.learn(a, embeds=True)
+    network.run(DELAY + 0.001)
+    assert taken(a) == [HELLO]  # before A knows Z's description
+    started = network.now
+    a.agent.embed([FLIGHT], network.now)
+    a.learn(z, embeds=True)
+    assert network.run(1, lambda: taken(z) == [FLIGHT])
+    assert network.now - started <= DELAY + 0.01
+    assert z.pair is not None, "the last flight would not find a path"
+    network.run(3)
+    assert (taken(a), taken(z)) == ([HELLO], [FLIGHT])
+    assert agree(network, a, z)
+
+
+@pytest.mark.parametrize("embedding_side", ["a", "z"])
+def test_a_peer_without_it_is_not_slower(seed: int, embedding_side: str) -> None:
+    network = Network(seed, delay=DELAY)
+    a, z = embedding_pair(network, None)
+    if embedding_side == "z":
+        a, z = z, a
+        a.agent.set_controlling(True)
+        z.agent.set_controlling(False)
+    (a if embedding_side == "a" else z).agent.embed([HELLO], network.now)
+    z.learn(a, embeds=True)
+    a.learn(z, embeds=True)
+    assert network.run(5, lambda: a.pair is not None and z.pair is not None)
+    assert network.now <= ROUND_TRIP + DELAY + 0.001
+    assert taken(a) == taken(z) == []
+
+
+@pytest.mark.parametrize("fate", ["dropped", "refused", "copied"])
+def test_connects_with_a_peer_or_a_path_that_does_not_bear_it(seed: int, fate: str) -> None:
+    network = Network(seed, delay=DELAY)
+    a, z = embedding_pair(network, None)
+    send = network.send
+
+    def tamper(realm: object, source: object, destination: object, data: bytes) -> None:
+        message = stun.parse_untrusted(data)
+        if stun.DTLS_IN_STUN in message.attributes or (fate == "copied" and message.message_class == stun.SUCCESS):
+            if fate == "dropped":
+                return
+            answering = message.message_class == stun.SUCCESS
+            code = {stun.ERROR_CODE: stun.error_code(420, "Unknown Attribute")}
+            attributes = code if fate == "refused" else message.attributes | {stun.DTLS_IN_STUN: HELLO}
+            if fate == "refused":
+                back = stun.Message(stun.BINDING + stun.ERROR, message.transaction_id, attributes)
+                send(realm, destination, source, stun.serialize(back, z.credentials.password.encode()))
+                return
+            if answering:
+                message.attributes = attributes
+                data = stun.serialize(message, z.credentials.password.encode())
+        send(realm, source, destination, data)
+
+    network.send = tamper  # type: ignore[method-assign, assignment]
+    a.agent.embed([HELLO], network.now)
+    z.learn(a, embeds=True)
+    a.learn(z, embeds=True)
+    assert network.run(5, lambda: a.pair is not None and z.pair is not None)
+    assert network.now <= 0.5
+    assert taken(a) == []

@@ -238,8 +238,18 @@ class Peer:
 
     # signaling
 
-    def learn(self, other: Peer, *, renomination: bool = True, ice2: bool = True, lite: bool = False) -> None:
-        parameters = RemoteParameters(credentials=other.credentials, renomination=renomination, ice2=ice2, lite=lite)
+    def learn(
+        self,
+        other: Peer,
+        *,
+        renomination: bool = True,
+        ice2: bool = True,
+        lite: bool = False,
+        embeds: bool = False,
+    ) -> None:
+        parameters = RemoteParameters(
+            credentials=other.credentials, renomination=renomination, ice2=ice2, lite=lite, embeds=embeds
+        )
         self.agent.set_remote(parameters, self.network.now)
         for candidate in other.candidates:
             self.hear(candidate)

@@ -8,13 +8,15 @@ import pytest
 
 from datachan.ice_agent import Base, CandidatePair, Credentials, RemoteParameters, make_candidate, stun
 from datachan.ice_agent.checks import Checks, Outcome
+from datachan.ice_agent.embedding import Embedding
 
 OURS, THEIRS = Credentials("ours", "o" * 22), Credentials("theirs", "t" * 22)
 PEER = ("198.51.100.2", 5000)
 
 
 def make_checks(*, controlling: bool = True, lite: bool = False) -> Checks:
-    checks = Checks(OURS, controlling=controlling, lite=lite, entropy=random.Random(1).randbytes)
+    embedding = Embedding(enabled=False)
+    checks = Checks(OURS, controlling=controlling, lite=lite, entropy=random.Random(1).randbytes, embedding=embedding)
     checks.remote = RemoteParameters(credentials=THEIRS)
     return checks
 
@@ -103,7 +105,7 @@ def test_the_number_of_checks_whose_answers_are_awaited_is_bounded() -> None:
 
 
 def test_a_check_is_answered_with_the_address_it_came_from() -> None:
-    data, check = make_checks().answer(request(), PEER)
+    data, check = make_checks().answer(request(), PEER, 0.0)
     message = stun.parse_untrusted(data)
     assert message.address(stun.XOR_MAPPED_ADDRESS) == PEER
     assert message.is_signed_with(OURS.password.encode())
@@ -122,7 +124,7 @@ def test_a_check_is_answered_with_the_address_it_came_from() -> None:
     ],
 )
 def test_requests_that_are_no_checks_for_us_are_refused(asked: stun.Message, code: int) -> None:
-    data, check = make_checks().answer(asked, PEER)
+    data, check = make_checks().answer(asked, PEER, 0.0)
     assert check is None
     assert stun.parse_untrusted(data).error_code == code
 
@@ -130,7 +132,7 @@ def test_requests_that_are_no_checks_for_us_are_refused(asked: stun.Message, cod
 def test_an_unknown_attribute_that_must_be_understood_is_named_in_a_420() -> None:
     asked = request()
     asked.attributes[0x7ABC] = b""
-    data, check = make_checks().answer(asked, PEER)
+    data, check = make_checks().answer(asked, PEER, 0.0)
     message = stun.parse_untrusted(data)
     assert check is None
     assert (message.error_code, message.attributes[stun.UNKNOWN_ATTRIBUTES]) == (420, b"\x7a\xbc")
@@ -142,9 +144,9 @@ def test_of_two_with_one_role_the_larger_tie_breaker_is_controlling(controlling:
     smaller, larger = (request(**{"ICE_CONTROLLED": None, name: value * 8}) for value in (b"\0", b"\xff"))
     keeps, switches = (smaller, larger) if controlling else (larger, smaller)
     checks = make_checks(controlling=controlling)
-    data, check = checks.answer(keeps, PEER)
+    data, check = checks.answer(keeps, PEER, 0.0)
     assert (stun.parse_untrusted(data).error_code, check, checks.controlling) == (487, None, controlling)
-    _, check = checks.answer(switches, PEER)
+    _, check = checks.answer(switches, PEER, 0.0)
     assert check is not None
     assert check.role_switched
     assert checks.controlling is not controlling
@@ -161,6 +163,6 @@ def test_a_role_conflict_switches_the_role_once_and_takes_another_tie_breaker() 
 
 def test_a_lite_agent_never_controls() -> None:
     checks = make_checks(controlling=False, lite=True)
-    _, check = checks.answer(request(ICE_CONTROLLED=bytes(8)), PEER)
+    _, check = checks.answer(request(ICE_CONTROLLED=bytes(8)), PEER, 0.0)
     assert check is None
     assert not checks.controlling

@@ -218,6 +218,19 @@ def test_an_answer_has_the_ice_options_of_the_offer(options: str) -> None:
     assert written == ([f"a=ice-options:{options}"] if options else [])
 
 
+@pytest.mark.parametrize("ours", [True, False])
+@pytest.mark.parametrize("theirs", [True, False])
+def test_sped_is_answered_only_if_both_sides_have_it(ours: bool, theirs: bool) -> None:
+    text = format_description(offer()).replace(
+        "renomination\r\n", "renomination sped\r\n" if theirs else "renomination\r\n"
+    )
+    local = replace(LOCAL, transport=replace(LOCAL.transport, sped=ours))
+    answered = answer(parse_description_untrusted(text), local)
+    assert answered.data is not None
+    assert answered.data.transport is not None
+    assert answered.data.transport.sped is (ours and theirs)
+
+
 def test_a_second_offer_keeps_every_section_in_its_place() -> None:
     data = replace(parse_description_untrusted(format_description(offer())).sections[0], mid="d")
     audio = parse_description_untrusted(HEAD + AUDIO).sections[0]
