@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +44,7 @@ MAX_ALL_TRANSFERS: Final = 24
 """Transfers of all calls at the same time: each has folders open."""
 
 MAX_OPEN_FILES: Final = 256
-"""Files of all transfers at the same time: each may be open."""
+"""Files and folders of all running transfers: each may be open."""
 
 STALL_TIMEOUT: Final = 60.0
 """Seconds without a message after which a transfer is ended, so that it keeps no place."""
@@ -70,10 +71,15 @@ class _Item:
 
 @dataclass(slots=True)
 class _Promise:
-    """What a running transfer may store."""
+    """What a running transfer may store.
+
+    Attributes:
+        size: Its bytes.
+        names: How many files and folders it has of each name.
+    """
 
     size: int = 0
-    entries: int = 0
+    names: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)
@@ -216,7 +222,7 @@ class FileShelf:
             old = call.items.get(path.name)
             if old is not None:
                 call.replaced.append(old.path)
-            call.items[path.name] = _Item(path, sum(file.size for file in files), max(1, len(files)))
+            call.items[path.name] = _Item(path, sum(file.size for file in files), promise.names[path.name])
         logger.info("echo: received %d files, %d bytes", len(received.files), sum(f.size for f in received.files))
         if self._when_received is not None:
             self._when_received(received)
@@ -225,13 +231,15 @@ class FileShelf:
         """Promise an offer its room, or return why there is none."""
         names = {place[0] for place in review.places}
         kept = sum(item.entries for name, item in call.items.items() if name not in names)
-        entries, size = len(review.entries), review.size or 0
-        running = sum(other.entries for each in self._calls.values() for other in each.promises)
-        if kept + sum(other.entries for other in call.promises) + entries > MAX_FILES:
-            return f"the echo peer keeps at most {MAX_FILES} files of a call"
+        folders = {place[:depth] for place in review.places for depth in range(1, len(place))}
+        places = folders.union(review.places)
+        entries, size = len(places), review.size or 0
+        running = sum(other.names.total() for each in self._calls.values() for other in each.promises)
+        if kept + sum(other.names.total() for other in call.promises) + entries > MAX_FILES:
+            return f"the echo peer keeps at most {MAX_FILES} files and folders of a call"
         if self.size + size > self._max_size or running + entries > MAX_OPEN_FILES:
             return "the echo peer has no room for it at the moment"
-        promise.size, promise.entries = size, entries
+        promise.size, promise.names = size, Counter(place[0] for place in places)
         return True
 
     def session_ended(self, session_id: str) -> None:

@@ -75,18 +75,16 @@ class FolderHandle:
         Raises:
             OSError: It cannot be found out.
         """
-        descriptor = self._root
-        opened: list[int] = []
+        descriptor = os.dup(self._root)
         try:
             for part in parts[:-1]:
-                descriptor = os.open(part, _FOLDER_FLAGS, dir_fd=descriptor)
-                opened.append(descriptor)
+                parent, descriptor = descriptor, os.open(part, _FOLDER_FLAGS, dir_fd=descriptor)
+                os.close(parent)
             return os.stat(parts[-1], dir_fd=descriptor, follow_symlinks=False)
         except FileNotFoundError:
             return None
         finally:
-            for number in opened:
-                os.close(number)
+            os.close(descriptor)
 
     def open_file(self, parts: Sequence[str], flags: int, mode: int = 0o666) -> int:
         """Open the file at `parts` without following links.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import socket
 import sys
@@ -75,6 +76,27 @@ async def offers_of_one_name(server: Server) -> str:
         await asyncio.sleep(2.0)
         descriptors = len(list(Path(f"/proc/{server.process.process.pid}/fd").iterdir()))
     return f"200 offers, {descriptors} descriptors"
+
+
+async def pieces_without_an_end(server: Server) -> str:
+    """Send all but the last bytes of a piece of 1 MiB, in 4 transfers of each of 10 calls."""
+
+    async def send_most(pc: RTCPeerConnection, number: int) -> None:
+        channel = open_transfer_channel(pc)
+        await channel.opened()
+        for message in offer_of(str(number), MIB, MIB):
+            channel.send(message)
+        with contextlib.suppress(TimeoutError):  # what has no turn is not answered
+            await asyncio.wait_for(anext(channel), 3.0)
+            for _ in range(16):
+                channel.send(os.urandom(MIB // 16 - 1))
+            await channel.drain()
+
+    async with contextlib.AsyncExitStack() as stack:
+        calls = [(await stack.enter_async_context(calling(server, ["chat"])))[0] for _ in range(10)]
+        await asyncio.gather(*(send_most(pc, number) for pc in calls for number in range(4)))
+        await asyncio.sleep(1.0)
+    return "10 calls of 4 transfers, of which 24 at a time"
 
 
 async def channel_flood(server: Server) -> str:
@@ -223,6 +245,7 @@ ATTACKS: dict[str, Callable[[Server], Awaitable[str]]] = {
     "echoes that are never read": unread_echoes,
     "messages without an end": messages_without_an_end,
     "offers of one file name": offers_of_one_name,
+    "pieces of a transfer without their ends": pieces_without_an_end,
     "DATA_CHANNEL_OPENs": channel_flood,
     "calls that never connect": calls_that_never_connect,
     "487 to every check": role_conflicts,

@@ -82,16 +82,22 @@ async def test_what_would_take_much_memory_is_refused_before_its_manifest(
 
 
 async def test_a_call_has_a_bound_for_its_files(tmp_path: Path, shelf: FileShelf) -> None:
-    for number in range(MAX_FILES):
-        (tmp_path / "many").mkdir(exist_ok=True)
+    (tmp_path / "many").mkdir()
+    for number in range(MAX_FILES - 1):
         (tmp_path / "many" / str(number)).touch()
     (tmp_path / "more").touch()
+    (tmp_path / "deep" / "/".join("d" * 60)).mkdir(parents=True)
+    (tmp_path / "deep2" / "/".join("d" * 60)).mkdir(parents=True)
     echo = EchoPeer(HERE, {"transfer": shelf})
     async with call(echo, ["chat"]) as (pc, _):
         await soon(send_files(open_transfer_channel(pc), tmp_path / "many"))
         with pytest.raises(TransferRefused, match="at most 100 files"):
             await soon(send_files(open_transfer_channel(pc), tmp_path / "more"))
         await soon(send_files(open_transfer_channel(pc), tmp_path / "many"))  # it replaces what has the same name
+    async with call(echo, ["chat"]) as (pc, _):
+        await soon(send_files(open_transfer_channel(pc), tmp_path / "deep"))
+        with pytest.raises(TransferRefused, match="at most 100 files and folders"):
+            await soon(send_files(open_transfer_channel(pc), tmp_path / "deep2"))
     await echo.close()
 
 

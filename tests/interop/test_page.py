@@ -323,9 +323,9 @@ async def test_connects_to_a_python_program_in_the_room(site, tab, python_first)
         assert await asyncio.wait_for(anext(channel), PATIENCE) == "Hello robot"
 
 
-def offer_of(path: str, size: int) -> list[str]:
+def offer_of(path: str, size: int, piece: int = 65536) -> list[str]:
     """Return the messages that offer one file."""
-    offer = {"id": "t", "count": 1, "size": size, "hashes": ["sha256"], "piece": 65536}
+    offer = {"id": "t", "count": 1, "size": size, "hashes": ["sha256"], "piece": piece}
     entries = [{"path": path, "size": size}]
     messages = [{"type": "offer", "version": 1, **offer}, {"type": "entries", "entries": entries}, {"type": "offered"}]
     return [json.dumps(message) for message in messages]

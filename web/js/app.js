@@ -357,12 +357,14 @@ function wire() {
     const text = $("text").value.trim();
     if (text !== "" && selected?.say(text)) $("text").value = "";
   });
-  $("choose").addEventListener("click", () => $("file-input").click());
-  $("file-input").addEventListener("change", () => {
-    const files = [...$("file-input").files];
-    $("file-input").value = "";
-    if (files.length > 0) sendFiles(() => chosen(files));
-  });
+  for (const [button, input] of [["choose", "file-input"], ["choose-folder", "folder-input"]]) {
+    $(button).addEventListener("click", () => $(input).click());
+    $(input).addEventListener("change", () => {
+      const files = [...$(input).files];
+      $(input).value = "";
+      if (files.length > 0) sendFiles(() => chosen(files));
+    });
+  }
   wireDrop();
   addEventListener("hashchange", addressChanged);
   addEventListener("popstate", addressChanged);

@@ -91,7 +91,7 @@ export function showHead(link) {
   $("hang-up").hidden = !alive;
   $("call-again").hidden = alive || link.gone;
   $("call-again").textContent = link.state === "idle" ? "Call" : "Call again";
-  $("text").disabled = $("send").disabled = $("choose").disabled = !link.canTalk;
+  $("text").disabled = $("send").disabled = $("choose").disabled = $("choose-folder").disabled = !link.canTalk;
   $("files").dataset.disabled = String(!link.canTalk);
   $("text").placeholder = link.canTalk ? "Write a message" : "Not connected";
 }
@@ -209,13 +209,19 @@ export class TransferView {
     switch (state) {
       case "waiting": return [`Waiting for ${other} …`, ""];
       case "offered":
-        return [direction === "out" ? `Waiting for ${other} to accept …` : `${other} wants to send you this file.`, ""];
+        return [direction === "out" ? `Waiting for ${other} to accept …` : `${other} wants to send you ${this.#what()}.`, ""];
       case "moving": return [direction === "out" ? "Sending" : "Receiving", ""];
       case "done": return this.#doneText();
       case "refused": return [`Declined: ${reason}.`, "bad"];
       case "cancelled": return [`Cancelled${reason && reason !== "cancelled" ? `: ${reason}` : ""}.`, "bad"];
       default: return [`Failed: ${reason}. Send it again.`, "bad"];
     }
+  }
+
+  #what() {
+    const { entries } = this.#transfer;
+    if (entries.length > 1) return "these files";
+    return { file: "this file", folder: "this empty folder", text: "a text" }[entries[0].kind];
   }
 
   #doneText() {
@@ -227,8 +233,8 @@ export class TransferView {
 
   /** List the names of several files, as they will be stored. */
   #listNames() {
-    const { names } = this.#transfer;
-    this.#list.hidden = names.length < 2;
+    const { names, blobs } = this.#transfer;
+    this.#list.hidden = names.length < 2 || blobs?.size > 0; // the links to save name them
     if (names.length < 2) return;
     const rest = names.length - MAX_NAMES;
     const shown = names.slice(0, MAX_NAMES).map((name) => element("li", {}, name));
