@@ -34,7 +34,7 @@ from .offer_answer import (
     with_candidates,
 )
 from .rtc_ice_candidate import RTCIceCandidate, candidate_from_sdp, candidate_to_sdp
-from .verification_code import verification_code
+from .verification_code import fingerprint_lines, verification_code
 
 __all__ = [
     "DEFAULT_MAX_MESSAGE_SIZE",
@@ -51,6 +51,7 @@ __all__ = [
     "check_answer",
     "create_answer",
     "create_offer",
+    "fingerprint_lines",
     "format_candidate",
     "format_description",
     "parse_candidate_untrusted",

@@ -28,12 +28,16 @@ def verification_code(*descriptions: str) -> str:
     Returns:
         Five groups of four digits, such as ``1234 5678 9012 3456 7890``: 66 bits.
     """
-    lines = {_normalized(line) for text in descriptions for line in _LINE_END.split(text) if _names_fingerprint(line)}
-    digest = "\n".join(sorted(lines))
+    digest = "\n".join(sorted({line for text in descriptions for line in fingerprint_lines(text)}))
     for _ in range(ROUNDS):
         digest = hashlib.sha256(digest.encode()).hexdigest()
     digits = f"{int(digest, 16) % 10**DIGITS:0{DIGITS}}"
     return " ".join(digits[start : start + _GROUP] for start in range(0, DIGITS, _GROUP))
+
+
+def fingerprint_lines(description: str) -> frozenset[str]:
+    """Return all lines of a description that name a fingerprint, each in one form."""
+    return frozenset(_normalized(line) for line in _LINE_END.split(description) if _names_fingerprint(line))
 
 
 def _names_fingerprint(line: str) -> bool:

@@ -7,7 +7,14 @@
 from __future__ import annotations
 
 from datachan.signaling.client import SignalingClient, SignalingError
-from datachan.signaling.connect import ConnectTimeout, code_of, connect_through
+from datachan.signaling.connect import (
+    ConnectTimeout,
+    RestartRefused,
+    call_through,
+    code_of,
+    connect_through,
+    restart_through,
+)
 from datachan.signaling.echo import ChannelService, EchoAnswer, EchoOptions, EchoPeer, EchoSession
 from datachan.signaling.room_messages import BadMessage, PeerInfo
 from datachan.signaling.server import SignalingServer
@@ -24,11 +31,14 @@ __all__ = [
     "EchoSession",
     "IceServerOption",
     "PeerInfo",
+    "RestartRefused",
     "ServerOptions",
     "SignalingClient",
     "SignalingError",
     "SignalingServer",
+    "call_through",
     "code_of",
     "connect_through",
+    "restart_through",
     "serve_through",
 ]

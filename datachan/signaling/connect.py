@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from datachan.log_rate import get_limited_logger
 from datachan.peer import PeerError, RTCPeerConnection, RTCSessionDescription, SdpError
-from datachan.sdp import verification_code
+from datachan.sdp import fingerprint_lines, verification_code
 from datachan.signaling.client import SignalingClient, SignalingError
 from datachan.signaling.room_messages import (
     Answer,
@@ -60,6 +60,17 @@ async def connect_through(
             peer connection failed. The message has the connection's own reason, and advice.
         ConnectTimeout: The connection was not established in time. It is a `SignalingError` and a `TimeoutError`.
     """
+    return (await call_through(client, pc, to=to, timeout=timeout))[0]
+
+
+async def call_through(
+    client: SignalingClient,
+    pc: RTCPeerConnection,
+    *,
+    to: str | None = None,
+    timeout: float | None = 60.0,  # noqa: ASYNC109 - starts when a peer is there, which the caller cannot know
+) -> tuple[PeerInfo, str]:
+    """Do what `connect_through` does, and return the peer and the session, which `restart_through` needs."""
     configuration = pc.getConfiguration()
     if not configuration.iceServers and client.ice_servers:
         pc.setConfiguration(client.configuration(configuration))
@@ -70,7 +81,31 @@ async def connect_through(
         await call.close()
     pc.on("connectionstatechange", partial(_close_if_failed, pc))
     logger.info("signaling: connected with %s; code to compare: %s", peer.name, code_of(pc))
-    return peer
+    return peer, call.session
+
+
+async def restart_through(
+    client: SignalingClient,
+    pc: RTCPeerConnection,
+    *,
+    to: str,
+    session: str,
+    timeout: float = 10.0,  # noqa: ASYNC109 - for one attempt
+) -> None:
+    """Restart ICE on a connection that has lost its path, and return once it is connected again.
+
+    The peer must serve the room with `serve_through`, and know this client by the same id as before: use the client
+    that the connection was set up with.
+
+    Raises:
+        RestartRefused: The peer does not restart this connection, or another party has answered.
+        SignalingError: The peer is not in the room, or no path was found in time.
+    """
+    call = Call(client, pc, restarts=session)
+    try:
+        await call.restart(to, timeout)
+    finally:
+        await call.close()
 
 
 def code_of(pc: RTCPeerConnection) -> str:
@@ -93,6 +128,10 @@ class ConnectTimeout(SignalingError, TimeoutError):
     """The connection was not established in time."""
 
 
+class RestartRefused(SignalingError):
+    """The peer declined to restart ICE, or the description is that of another certificate."""
+
+
 class Membership(Protocol):
     """The part of `SignalingClient` that a call uses."""
 
@@ -112,13 +151,21 @@ class Membership(Protocol):
 
 
 class Call:
-    """One attempt to connect a peer connection with a member of a room."""
+    """One attempt to connect a peer connection with a member of a room, or to restart its ICE.
 
-    def __init__(self, client: Membership, pc: RTCPeerConnection) -> None:
+    Args:
+        client: The way to the member.
+        pc: The connection.
+        restarts: The session of the call that set the connection up, if this one restarts its ICE. Descriptions with
+            another certificate are refused then: the server could put itself in between with them.
+    """
+
+    def __init__(self, client: Membership, pc: RTCPeerConnection, *, restarts: str = "") -> None:
         self._client = client
         self._pc = pc
         self._peer: PeerInfo | None = None
-        self._session = ""
+        self._session = restarts
+        self._restarts = bool(restarts)
         self._described = False
         self._early: list[Candidate] = []
         self._outbound: asyncio.Queue[Signal] = asyncio.Queue()
@@ -153,6 +200,38 @@ class Call:
             raise SignalingError("there is no member to connect with")
         return self._peer
 
+    @property
+    def session(self) -> str:
+        """The name of this call in the messages of both sides."""
+        return self._session
+
+    async def restart(self, to: str, limit: float) -> None:
+        """Offer new ICE credentials. The arguments and exceptions are those of `restart_through`."""
+        self._pc.on("icecandidate", self._local_candidate)
+        self._pc.on("connectionstatechange", self._state_changed)
+        self._peer = self._client.peers.get(to)
+        if self._peer is None:
+            raise SignalingError("the peer is not in the room")
+        try:
+            async with asyncio.timeout(limit):
+                self._start(self._send())
+                self._pc.restartIce()
+                await self._call()
+                self._start(self._listen())
+                await self._connected
+        except TimeoutError:
+            raise ConnectTimeout(f"no path was found within {limit:g} seconds") from None
+
+    async def answer_restart(self, offer: Offer, peer: PeerInfo, limit: float) -> None:
+        """Answer new ICE credentials of the peer, and exchange candidates for `limit` seconds."""
+        self._peer = peer
+        self._pc.on("icecandidate", self._local_candidate)
+        self._pc.on("connectionstatechange", self._state_changed)
+        self._start(self._send())
+        await self._answer(offer)
+        self._start(self._listen())
+        await asyncio.sleep(limit)
+
     async def close(self) -> None:
         """Stop exchanging messages; the peer connection stays as it is."""
         self._pc.remove_listener("icecandidate", self._local_candidate)
@@ -183,7 +262,7 @@ class Call:
         raise SignalingError("the connection to the signaling server ended before a peer called")
 
     async def _call(self) -> None:
-        self._session = secrets.token_urlsafe(9)
+        self._session = self._session or secrets.token_urlsafe(9)
         offer = await self._pc.createOffer()
         self._post(Offer(self._peer_id(), self._session, offer.sdp))
         # Gathering continues while the offer travels; its candidates follow the offer.
@@ -197,6 +276,8 @@ class Call:
         await self._pc.setLocalDescription(answer)
 
     async def _set_remote(self, kind: str, sdp: str) -> None:
+        if self._restarts and not self._has_same_certificate(sdp):
+            raise RestartRefused(f"the {kind} names another certificate than the one of this connection")
         try:
             await self._pc.setRemoteDescription(RTCSessionDescription(sdp=sdp, type=kind))
         except (SdpError, PeerError) as error:
@@ -206,6 +287,10 @@ class Call:
         for candidate in self._early:
             await self._add_candidate(candidate)
         self._early.clear()
+
+    def _has_same_certificate(self, sdp: str) -> bool:
+        before = self._pc.remoteDescription
+        return before is not None and fingerprint_lines(before.sdp) == fingerprint_lines(sdp)
 
     # -- candidates ----------------------------------------------------------------------------------------------------
 
@@ -280,9 +365,11 @@ class Call:
         if isinstance(message, Candidate):
             await self._add_candidate(message)
         elif isinstance(message, Bye):
-            raise SignalingError(f"the peer declined: {message.reason or 'no reason given'}")
+            error = RestartRefused if self._restarts else SignalingError
+            raise error(f"the peer declined: {message.reason or 'no reason given'}")
         elif not self._described:
             await self._set_remote("answer", message.sdp)
+            self._state_changed()
 
     async def _decline(self, offer: Offer) -> None:
         await self._client.send(Bye(offer.peer, offer.session, "busy: connecting with another member"))
@@ -297,7 +384,7 @@ class Call:
 
     def _state_changed(self) -> None:
         state = self._pc.connectionState
-        if self._connected.done():
+        if self._connected.done() or (self._restarts and not self._described):
             return
         if state == "connected":
             self._connected.set_result(None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Final, Self
 
@@ -24,6 +25,9 @@ from datachan.signaling.room_messages import (
 )
 
 logger = get_limited_logger("datachan.signaling")
+
+_RESTART_TIMEOUT: Final = 20.0
+"""Seconds in which candidates of an ICE restart are exchanged."""
 
 _INBOX_SIZE: Final = 512  # messages; a peer that sends more before it is connected loses the rest
 
@@ -61,6 +65,10 @@ class _Inbox:
     def __init__(self, client: SignalingClient, peer: PeerInfo, *, calling: bool) -> None:
         self.calling = calling
         self.connected = False
+        self.peer = peer
+        self.pc: RTCPeerConnection | None = None
+        self.session = ""
+        self.restarting: asyncio.Task[None] | None = None
         self.peers = {peer.id: peer}
         self.peers_at_join = (peer,) if calling else ()
         self._client = client
@@ -68,8 +76,14 @@ class _Inbox:
 
     def put(self, message: ServerMessage) -> None:
         """Add a message for the call; drop it when the call is over or too many are waiting."""
-        if not self.connected and not self._messages.full():
+        wanted = not self.connected or self.restarting is not None
+        if wanted and not self._messages.full():
             self._messages.put_nowait(message)
+
+    def clear(self) -> None:
+        """Forget the messages of an earlier call."""
+        while not self._messages.empty():
+            self._messages.get_nowait()
 
     async def send(self, message: Signal) -> None:
         """Send a message to the peer."""
@@ -133,6 +147,11 @@ class _Service:
 
     async def _take_offer(self, offer: Offer) -> None:
         inbox = self._inboxes.get(offer.peer)
+        if inbox is not None and inbox.connected and offer.session == inbox.session:
+            await _end(inbox.restarting)
+            inbox.clear()
+            inbox.restarting = asyncio.get_running_loop().create_task(_restart(inbox, offer))
+            return
         if inbox is not None:
             # Both sides called at the same time: both use the offer of the smaller id.
             if inbox.calling and not inbox.connected and self._client.id < offer.peer:
@@ -177,9 +196,32 @@ class _Service:
                     await call.run(None, self._timeout)
                 finally:
                     await call.close()
-                inbox.connected = True
+                inbox.pc, inbox.session, inbox.connected = pc, call.session, True
                 await over.wait()
         except SignalingError as error:
             logger.info("signaling: no connection with %s: %s", peer.name, error)
         except Exception:
             logger.exception("signaling: serving %s failed", peer.name)
+        finally:
+            await _end(inbox.restarting)
+
+
+async def _restart(inbox: _Inbox, offer: Offer) -> None:
+    """Answer an ICE restart of a connection that is up."""
+    if inbox.pc is None:
+        return
+    call = Call(inbox, inbox.pc, restarts=inbox.session)
+    try:
+        await call.answer_restart(offer, inbox.peer, _RESTART_TIMEOUT)
+    except SignalingError as error:
+        logger.info("signaling: ICE is not restarted with %s: %s", inbox.peer.name, error)
+        with contextlib.suppress(SignalingError):
+            await inbox.send(Bye(offer.peer, offer.session, "the restart is refused"))
+    finally:
+        await call.close()
+
+
+async def _end(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

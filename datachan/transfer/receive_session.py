@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from datachan.peer import InvalidStateError, RTCConfiguration, RTCDataChannel, RTCPeerConnection
-from datachan.signaling import PeerInfo, SignalingClient, SignalingError, connect_through
+from datachan.signaling import PeerInfo, SignalingClient, SignalingError, call_through
 from datachan.transfer.actions import Ended, Outcome, Proven
 from datachan.transfer.channel import CHANNEL_LABEL, CHANNEL_PROTOCOL, CLOSE_TIMEOUT, say_goodbye, wait_for_receipt
 from datachan.transfer.codes import Code, room_of
 from datachan.transfer.fingerprints import BadFingerprint
 from datachan.transfer.messages import EndCode
 from datachan.transfer.pake import Keys, Role
+from datachan.transfer.path_keeper import keep_path
 from datachan.transfer.proving import path_of, proof_for, prove
 from datachan.transfer.receive_offer import Decision, OfferReceiving, Review
 from datachan.transfer.send_session import RECEIVER_NAME, SENDER_NAME
@@ -33,9 +34,6 @@ RETURN_TIMEOUT: Final = 600.0
 
 BUSY_TIMEOUT: Final = 60.0
 """Seconds in which a receiver tries again while the sender has no room for it, as after a killed receiver."""
-
-_DISCONNECTED: Final = 5.0
-"""Seconds without a path after which the connection is given up for a new one."""
 
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 5.0
@@ -135,12 +133,13 @@ class ReceiveSession:
         patience = self._patience if self._keys is None else RETURN_TIMEOUT
         async with RTCPeerConnection(self._configuration) as pc:
             channel = pc.createDataChannel(CHANNEL_LABEL, protocol=CHANNEL_PROTOCOL, negotiated=True, id=0)
-            async with SignalingClient(self._server, room_of(self._code.slot), name=RECEIVER_NAME) as client:
+            client = SignalingClient(self._server, room_of(self._code.slot), name=RECEIVER_NAME)
+            async with client:
                 sender = await self._find_sender(client, patience)
                 self.notify(Connecting())
-                await connect_through(client, pc, to=sender.id, timeout=CONNECT_TIMEOUT)
+                _, session = await call_through(client, pc, to=sender.id, timeout=CONNECT_TIMEOUT)
             await channel.opened()
-            watching = asyncio.create_task(_close_when_disconnected(pc))
+            watching = asyncio.create_task(keep_path(pc, client, sender.id, session))
             try:
                 return await self._prove_and_receive(pc, channel)
             finally:
@@ -217,20 +216,3 @@ def _told(ended: Ended, *, exposed: bool) -> Ended:
         reason = "the other side left when it should have proved the code: it may not be the sender. Ask for a new code"
         return Ended(Outcome.ENDED_HERE, EndCode.WRONG_CODE, reason)
     return ended
-
-
-async def _close_when_disconnected(pc: RTCPeerConnection) -> None:
-    """Close a connection that has had no path for a while, so that the receiver can set up a new one."""
-    changed = asyncio.Event()
-    pc.on("connectionstatechange", changed.set)
-    while True:
-        await changed.wait()
-        changed.clear()
-        if pc.connectionState != "disconnected":
-            continue
-        try:
-            async with asyncio.timeout(_DISCONNECTED):
-                await changed.wait()
-        except TimeoutError:
-            await pc.close()
-            return

@@ -154,3 +154,57 @@ async def test_a_page_sends_to_several_receivers_at_once(site, tmp_path):
         await other.click("t-accept")
         await asyncio.gather(one.reaches("done"), other.reaches("done"))
         assert (await one.text("t-receivers")).count("has everything") == 3
+
+
+RESTARTED = """(async () => {
+  const { Connection } = await import("/js/transfer/connection.js");
+  const byes = [];
+  const pair = [];
+  let answered = false;
+  const to = (other) => (message) => {
+    if (message.type === "bye") byes.push(message.reason);
+    else if (message.type === "offer" && !answered) {
+      answered = true;
+      pair[other].answer(message.sdp);
+    } else pair[other].handle(message);
+  };
+  pair.push(new Connection([], to(1), { restarts: true }), new Connection([], to(0)));
+  const opened = pair.map((connection) => new Promise((resolve) => { connection.addEventListener("open", resolve); }));
+  const arrived = [];
+  pair[1].addEventListener("message", ({ detail }) => arrived.push(detail));
+  await pair[0].call();
+  await Promise.all(opened);
+  const fragments = () => /a=ice-ufrag:\\S+/.exec(pair[0].remoteSdp)[0];
+  const until = async (test) => {
+    const end = performance.now() + 30000;
+    while (!test() && performance.now() < end) await new Promise((resolve) => { setTimeout(resolve, 20); });
+  };
+  const before = fragments();
+  await pair[0].restart();
+  await until(() => fragments() !== before);
+  pair[0].send("after the restart");
+  await until(() => arrived.length > 0);
+  const forged = pair[0].localSdp.replace(/(a=fingerprint:sha-256 )../, "$100").replace(/(a=ice-ufrag:).*/, "$1other");
+  await pair[1].handle({ type: "offer", sdp: forged });
+  pair[0].send("the same peer");
+  await until(() => arrived.length > 1);
+  const result = { changed: fragments() !== before, arrived, byes, closed: pair.map(({ closed }) => closed) };
+  for (const connection of pair) connection.close();
+  return result;
+})()"""
+
+
+async def test_a_page_restarts_ice_and_refuses_another_certificate():
+    for name in browsers.NAMES:
+        if browsers.find(name) is None:
+            missing(f"{name} is not installed (apt install chromium firefox-esr)")
+        with namespaces.network(namespaces.AS_A_USER):
+            async with browsers.launch(name) as browser, page_server() as url, browser.page() as page:
+                await page.goto(url)
+                result = await page.evaluate(RESTARTED, timeout=PATIENCE)
+        assert result == {
+            "changed": True,
+            "arrived": ["after the restart", "the same peer"],
+            "byes": ["the restart is refused"],
+            "closed": [False, False],
+        }

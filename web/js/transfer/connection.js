@@ -1,8 +1,15 @@
 // One peer connection to one member of a room, with the channel of a transfer. Knows no message of the transfer.
+// When its path is lost, the receiver restarts ICE over the room: the channel and everything on its way stay.
 
 const CONNECT_TIMEOUT = 60_000; // milliseconds
-const DISCONNECTED = 5_000; // after which a connection without packets counts as lost
+const DISCONNECTED = 12_000; // after which a connection without a path counts as lost
+const RESTART_AGAIN = 5_000; // after which an offer of new ICE credentials is repeated
 const MAX_EARLY = 256;
+
+/** Return the fingerprints of a description. */
+function fingerprints(sdp) {
+  return sdp.split(/\r\n|\r|\n/).filter((line) => /fingerprint/i.test(line)).map((line) => line.toLowerCase()).sort().join();
+}
 
 /**
  * Events: "open", "message" (detail: the data), "closed" (detail: whether it was ever open).
@@ -13,20 +20,27 @@ export class Connection extends EventTarget {
   #signal;
   #early = [];
   #described = false;
+  #restarts; // whether this side restarts ICE
+  #restarting = 0; // timer
   #timer = 0;
   #closed = false;
   #opened = false;
 
-  /** @param signal sends a message to the member: offer, answer, candidate or bye */
-  constructor(iceServers, signal) {
+  /**
+   * @param signal sends a message to the member: offer, answer, candidate or bye
+   * @param restarts whether this side offers new ICE credentials when the path is lost; only one side may
+   */
+  constructor(iceServers, signal, { restarts = false } = {}) {
     super();
     this.#signal = signal;
+    this.#restarts = restarts;
     const pc = new RTCPeerConnection({ iceServers });
     this.#pc = pc;
     this.channel = pc.createDataChannel("transfer", { protocol: "datachan-transfer-1", negotiated: true, id: 0, ordered: true });
     this.channel.binaryType = "arraybuffer";
     this.channel.addEventListener("open", () => {
       clearTimeout(this.#timer);
+      this.#timer = 0;
       this.#opened = true;
       this.dispatchEvent(new Event("open"));
     });
@@ -52,10 +66,11 @@ export class Connection extends EventTarget {
     this.#signal({ type: "answer", sdp: this.#pc.localDescription.sdp });
   }
 
-  /** Process an answer, a candidate or a bye. */
+  /** Process an answer, a candidate, a bye, or an offer that restarts ICE. */
   async handle(message) {
     try {
-      if (message.type === "answer" && !this.#described) await this.#setRemote({ type: "answer", sdp: message.sdp });
+      if (message.type === "offer") await this.#answerRestart(message.sdp);
+      else if (message.type === "answer" && !this.#described) await this.#setRemote({ type: "answer", sdp: message.sdp });
       else if (message.type === "candidate") await this.#takeCandidate(message.candidate);
       else if (message.type === "bye") this.close();
     } catch {
@@ -63,7 +78,35 @@ export class Connection extends EventTarget {
     }
   }
 
+  /** Offer new ICE credentials, until there is a path. */
+  async restart() {
+    clearTimeout(this.#restarting);
+    if (this.#closed) return;
+    this.#restarting = setTimeout(() => { if (this.#pc.connectionState !== "connected") this.restart(); }, RESTART_AGAIN);
+    this.#described = false;
+    try {
+      this.#pc.restartIce();
+      await this.#pc.setLocalDescription();
+      this.#signal({ type: "offer", sdp: this.#pc.localDescription.sdp });
+    } catch {
+      this.close();
+    }
+  }
+
+  async #answerRestart(sdp) {
+    if (!this.#opened) return;
+    if (fingerprints(sdp) !== fingerprints(this.remoteSdp)) {
+      this.#signal({ type: "bye", reason: "the restart is refused" });
+      return;
+    }
+    this.#described = false;
+    await this.answer(sdp);
+  }
+
   async #setRemote(description) {
+    const known = this.#pc.remoteDescription?.sdp;
+    // Another certificate would be another party, which has not proved the code.
+    if (known !== undefined && fingerprints(known) !== fingerprints(description.sdp)) throw new Error("another certificate");
     await this.#pc.setRemoteDescription(description);
     this.#described = true;
     for (const candidate of this.#early.splice(0)) await this.#takeCandidate(candidate);
@@ -87,9 +130,21 @@ export class Connection extends EventTarget {
       if (state === "failed") this.close();
       return;
     }
-    clearTimeout(this.#timer);
-    if (state === "failed" || state === "closed") this.close();
-    else if (state === "disconnected") this.#timer = setTimeout(() => this.close(), DISCONNECTED);
+    if (state === "closed") {
+      this.close();
+    } else if (state === "connected") {
+      clearTimeout(this.#timer);
+      clearTimeout(this.#restarting);
+      this.#timer = 0;
+    } else if (state !== "connecting" && this.#timer === 0) {
+      this.#timer = setTimeout(() => this.close(), DISCONNECTED);
+      if (this.#restarts) this.restart();
+    }
+  }
+
+  /** Offer new ICE credentials again, now that this page is in the room again. */
+  roomIsBack() {
+    if (this.#opened && this.#timer !== 0 && this.#restarts) this.restart();
   }
 
   get closed() {
@@ -137,6 +192,7 @@ export class Connection extends EventTarget {
     if (this.#closed) return;
     this.#closed = true;
     clearTimeout(this.#timer);
+    clearTimeout(this.#restarting);
     this.#pc.close();
     this.dispatchEvent(new CustomEvent("closed", { detail: this.#opened }));
   }

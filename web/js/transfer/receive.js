@@ -98,7 +98,10 @@ export class ReceiveSession extends EventTarget {
     room.addEventListener("welcome", during(({ peers }) => {
       for (const peer of peers) this.#members.set(peer.id, peer.name);
       const sender = peers.find((peer) => peer.name === "sender");
-      if (this.#connection !== null) return;
+      if (this.#connection !== null) {
+        this.#connection.roomIsBack();
+        return;
+      }
       if (sender === undefined) this.#become(this.machine === null ? "waiting" : "interrupted");
       else this.#connect(sender.id, null);
     }));
@@ -117,7 +120,7 @@ export class ReceiveSession extends EventTarget {
     const room = this.#room;
     const session = offer?.session ?? toHex(crypto.getRandomValues(new Uint8Array(12)));
     if (this.#stopped || this.#connection !== null) return;
-    const connection = new Connection(this.#iceServers, (message) => room.send({ ...message, to, session }));
+    const connection = new Connection(this.#iceServers, (message) => room.send({ ...message, to, session }), { restarts: true });
     connection.session = session;
     this.#connection = connection;
     if (this.machine === null) this.#become("connecting");

@@ -161,7 +161,7 @@ export class SendSession extends EventTarget {
     room.addEventListener("refused", during(({ message }) => this.#fail(message)));
     room.addEventListener("signal", during((message) => {
       const known = this.#connections.get(message.from);
-      if (message.type === "offer") {
+      if (message.type === "offer" && known?.session !== message.session) {
         if (this.#members.get(message.from) === "receiver") this.#connect(message.from, message);
       } else if (known?.session === message.session) {
         known.handle(message);
