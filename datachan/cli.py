@@ -17,7 +17,7 @@ from datachan.cli_transfer import add_receive, add_send, configuration_of, port_
 if TYPE_CHECKING:
     from datachan.ice.turn_connection import HttpProxy
     from datachan.monitoring import ListenAddress
-    from datachan.serve import ServeOptions
+    from datachan.serve import RedisAddress, ServeOptions
     from datachan.signaling import IceServerOption
     from datachan.signaling.client_address import Network
     from datachan.signaling.turn_credentials import TurnSecret
@@ -51,6 +51,7 @@ def _run_command(arguments: Sequence[str] | None) -> int:
     namespace = parser.parse_args(given)
     if namespace.command == "serve":
         _warn_of_passwords(namespace)
+        _refuse_shown_password(namespace)
         namespace = _with_settings(parser, given, namespace)
     if namespace.command is None:
         parser.print_help()
@@ -65,6 +66,17 @@ def _warn_of_passwords(namespace: argparse.Namespace) -> None:
             "datachan: the password of --ice-server is in the list of processes: "
             "give the option in --config FILE or in DATACHAN_ICE_SERVER instead.",
             file=sys.stderr,
+        )
+
+
+def _refuse_shown_password(namespace: argparse.Namespace) -> None:
+    """Refuse a password of Redis on the command line, which every user of this machine can read."""
+    from urllib.parse import urlsplit
+
+    if namespace.redis is not None and urlsplit(namespace.redis).password:
+        namespace.parser.error(
+            "other users of this machine can read the password in --redis: use --redis-password-file FILE, "
+            "DATACHAN_REDIS_PASSWORD, or the address in DATACHAN_REDIS or the configuration file"
         )
 
 
@@ -166,10 +178,24 @@ def _add_udp(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_redis(parser: argparse.ArgumentParser) -> None:
+    from pathlib import Path
+
+    parser.add_argument(
+        "--redis",
+        type=_redis_url,
+        metavar="URL",
+        help="Redis server with the rooms that several nodes share, such as redis://10.0.0.5:6379/0; "
+        "rediss:// uses TLS (default: rooms in the memory of this process)",
+    )
+    parser.add_argument("--redis-password-file", type=Path, metavar="FILE", help="file with the password of Redis")
+
+
 def _add_operation(parser: argparse.ArgumentParser) -> None:
     from pathlib import Path
 
     _add_udp(parser)
+    _add_redis(parser)
 
     parser.add_argument(
         "--config",
@@ -482,6 +508,7 @@ def _serve_options(namespace: argparse.Namespace) -> ServeOptions:
         metrics=namespace.metrics,
         drain=namespace.drain,
         tls=None if namespace.tls_cert is None else (namespace.tls_cert, namespace.tls_key),
+        redis=_redis(namespace),
         server=ServerOptions(
             allowed_origins=frozenset(namespace.allow_origin),
             loopback_only=is_loopback(namespace.host),
@@ -546,6 +573,32 @@ def _duration(text: str) -> float:
     if not 0 <= seconds <= 3600:
         raise argparse.ArgumentTypeError(f"the time is a number of seconds up to 3600, not {text!r}")
     return seconds
+
+
+def _redis(namespace: argparse.Namespace) -> RedisAddress | None:
+    from datachan.serve import RedisAddress
+
+    password = os.environ.get("DATACHAN_REDIS_PASSWORD")
+    if namespace.redis_password_file is not None:
+        try:
+            password = namespace.redis_password_file.read_text().strip()
+        except OSError as error:
+            namespace.parser.error(f"the file of the password of Redis cannot be read: {error}")
+    return None if namespace.redis is None else RedisAddress(namespace.redis, password)
+
+
+def _redis_url(text: str) -> str:
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in {"redis", "rediss", "unix"} and (parts.scheme == "unix" or bool(parts.hostname))
+        _ = parts.port
+    except ValueError:
+        usable = False
+    if not usable:  # the text is not repeated: it may have a password
+        raise argparse.ArgumentTypeError("an address of Redis looks like redis://127.0.0.1:6379/0")
+    return text
 
 
 def _turn_secret(namespace: argparse.Namespace) -> TurnSecret | None:

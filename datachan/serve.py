@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import importlib.util
 import ipaddress
 import logging
 import ssl
@@ -36,6 +37,7 @@ from datachan.monitoring import (
 from datachan.peer import RTCConfiguration, RTCIceServer, UdpMux
 from datachan.signaling import EchoPeer, ServerOptions, SignalingServer
 from datachan.signaling.assets import page_folder
+from datachan.signaling.broker import Broker
 from datachan.signaling.client_address import belongs_to
 from datachan.signaling.door import ACCEPT_BACKLOG, Door, DoorOptions
 from datachan.signaling.origins import is_loopback
@@ -53,6 +55,14 @@ class ServeError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class RedisAddress:
+    """The address of a Redis server, and its password if the address does not have it."""
+
+    url: str = field(repr=False)
+    password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ServeOptions:
     """The options of the command line.
 
@@ -66,6 +76,7 @@ class ServeOptions:
         metrics: Where to show the figures of the server to Prometheus; None shows them nowhere.
         drain: Seconds that SIGTERM lets calls of the echo peer go on, while new ones are refused.
         tls: The files of the certificate chain and its key, in PEM; None for http.
+        redis: The Redis server that has the rooms of all nodes; None for rooms in the memory of this process.
         server: The options of the signaling server.
         door: The bounds of the TCP connections.
     """
@@ -78,6 +89,7 @@ class ServeOptions:
     metrics: ListenAddress | None = None
     drain: float = 0.0
     tls: tuple[Path, Path] | None = None
+    redis: RedisAddress | None = None
     server: ServerOptions = field(default_factory=ServerOptions)
     door: DoorOptions = field(default_factory=DoorOptions)
 
@@ -240,7 +252,19 @@ def _signaling(
             ice_servers=lambda: _turn_servers(options.server),
             watch=ConnectionMetrics(metrics, time.monotonic).watch,
         )
-    return SignalingServer(options.server, echo=echo, page=page, door=door, metrics=metrics)
+    broker = None if options.redis is None else _redis_broker(options.redis, options.server)
+    return SignalingServer(options.server, echo=echo, page=page, door=door, metrics=metrics, broker=broker)
+
+
+def _redis_broker(address: RedisAddress, options: ServerOptions) -> Broker:
+    if importlib.util.find_spec("redis") is None:
+        raise ServeError("--redis needs another package: pip install 'datachan[redis]'.")
+    from datachan.signaling.redis_broker import RedisBroker  # noqa: PLC0415 - only with the extra
+
+    try:
+        return RedisBroker(address.url, options.broker_limits(), password=address.password)
+    except ValueError as error:
+        raise ServeError(f"The address of Redis cannot be used: {error}.") from None
 
 
 def _turn_servers(options: ServerOptions) -> list[RTCIceServer]:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import secrets
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 from ssl import SSLContext
@@ -33,7 +34,7 @@ from datachan.signaling.room_messages import (
     Signal,
     Welcome,
     is_room_name,
-    parse_server_message_untrusted,
+    parse_numbered_server_message_untrusted,
     serialize_client_message,
 )
 
@@ -44,6 +45,9 @@ MAX_ICE_SERVERS: Final = 8
 
 MAX_PEERS: Final = 1024
 """Members of a room that a client remembers."""
+
+MAX_UNCONFIRMED: Final = 256
+"""Messages that a client keeps, because the server may not have received them when the connection breaks."""
 
 _MAX_WELCOME_SIZE: Final = 4 * MAX_MESSAGE_SIZE
 _CONFIG_TIMEOUT: Final = 5.0
@@ -76,7 +80,9 @@ class SignalingClient:
         name: The name that the other members see.
         timeout: Seconds within which the welcome must arrive.
         reconnect: Join again whenever the connection breaks, with the same id. The iteration then gives the new
-            `Welcome`, and goes on.
+            `Welcome`, and goes on. Within two minutes the client returns to its place, also over another node of the
+            same service: `Welcome.is_seamless` is true, the others have not seen it leave, what it missed follows, and
+            what was sent meanwhile is delivered.
         ssl: The TLS context for https; False accepts every certificate.
         headers: HTTP headers to send to the server, such as `Authorization`.
         proxy: The URL of an HTTP proxy. None uses HTTP_PROXY, HTTPS_PROXY and NO_PROXY, but none of them for loopback.
@@ -104,8 +110,6 @@ class SignalingClient:
             logger.warning("signaling: %s is not https: others on the network can replace the fingerprints", base)
         self._url = f"{base}/api/v1/rooms/{quote(room)}"
         self._config_url = f"{base}/config.json"
-        self._name = name
-        self._secret = secrets.token_urlsafe(24)
         self._timeout = timeout
         self._reconnect = reconnect
         self._ssl = ssl
@@ -114,6 +118,10 @@ class SignalingClient:
         self._session: aiohttp.ClientSession | None = None
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._welcome: Welcome | None = None
+        self._peers_at_join: tuple[PeerInfo, ...] = ()
+        self._request = Join(name, secret=secrets.token_urlsafe(24), resumes=reconnect)
+        self._number = 0
+        self._unconfirmed: deque[tuple[int, Signal]] = deque()
         self.peers: dict[str, PeerInfo] = {}
         self.ice_servers: list[RTCIceServer] = []
 
@@ -125,7 +133,8 @@ class SignalingClient:
     @property
     def peers_at_join(self) -> tuple[PeerInfo, ...]:
         """The members that were in the room before this client, in the order in which they joined."""
-        return self._joined().peers
+        self._joined()
+        return self._peers_at_join
 
     def configuration(self, base: RTCConfiguration | None = None) -> RTCConfiguration:
         """Return `base` with the ICE servers that the signaling server offers, unless it has ICE servers of its own."""
@@ -162,15 +171,29 @@ class SignalingClient:
     async def send(self, message: Signal) -> None:
         """Send an offer, an answer, a candidate or a bye to the member with the id `message.peer`.
 
+        With `reconnect`, a message that is sent while the connection is broken waits until it is back.
+
         Raises:
-            SignalingError: The connection is closed, or is being set up again.
+            SignalingError: The connection is closed, or too many messages wait for it.
         """
         if self._socket is None:
             raise SignalingError("not in the room: use `async with`")
+        number = self._keep(message) if self._reconnect and self._request.token is not None else None
         try:
-            await self._socket.send_str(serialize_client_message(message))
+            await self._socket.send_str(serialize_client_message(message, number))
         except (ConnectionError, aiohttp.ClientError) as error:
-            raise SignalingError("the connection to the signaling server is closed") from error
+            if number is None:
+                raise SignalingError("the connection to the signaling server is closed") from error
+
+    def _keep(self, message: Signal) -> int:
+        """Number a message and keep it until the server must have received it."""
+        if len(self._unconfirmed) >= MAX_UNCONFIRMED:
+            if self._socket is None or self._socket.closed:
+                raise SignalingError("too many messages wait for the connection to the signaling server")
+            self._unconfirmed.popleft()
+        self._number += 1
+        self._unconfirmed.append((self._number, message))
+        return self._number
 
     async def receive(self) -> ServerMessage | None:
         """Return the next message; None once the connection has ended. Messages that cannot be read are skipped.
@@ -194,9 +217,11 @@ class SignalingClient:
             if frame.type is not aiohttp.WSMsgType.TEXT:
                 continue
             try:
-                message = parse_server_message_untrusted(frame.data)
+                message, seq = parse_numbered_server_message_untrusted(frame.data)
             except BadMessage:
                 continue
+            if seq is not None:
+                self._request = replace(self._request, seq=seq)
             if message is not None:
                 self._update_peers(message)
                 return message
@@ -227,8 +252,9 @@ class SignalingClient:
                 self._socket = await self._open_session().ws_connect(
                     self._url, heartbeat=20.0, max_msg_size=_MAX_WELCOME_SIZE, ssl=self._ssl, proxy=self._proxy
                 )
-                await self._socket.send_str(serialize_client_message(Join(self._name, secret=self._secret)))
+                await self._socket.send_str(serialize_client_message(self._request))
                 self._welcome = await self._receive_welcome()
+                await self._send_unconfirmed(self._welcome)
         except TimeoutError as error:
             raise SignalingError(f"{self._url} did not answer within {self._timeout:g} seconds") from error
         except aiohttp.WSServerHandshakeError as error:
@@ -238,6 +264,22 @@ class SignalingClient:
         except (aiohttp.ClientError, OSError) as error:
             raise SignalingError(f"{self._url} cannot be reached: {error}") from error
         self.peers = {peer.id: peer for peer in self._welcome.peers}
+
+    async def _send_unconfirmed(self, welcome: Welcome) -> None:
+        """Follow the welcome: keep the token, and repeat what the server has not received."""
+        back = welcome.resumption
+        if back is None or not back.resumed:
+            self._peers_at_join = welcome.peers
+            self._unconfirmed.clear()
+            self._request = replace(
+                self._request, token=None if back is None else back.token, seq=0 if back is None else back.seq
+            )
+            return
+        while self._unconfirmed and self._unconfirmed[0][0] <= back.received:
+            self._unconfirmed.popleft()
+        if self._socket is not None:
+            for number, message in tuple(self._unconfirmed):
+                await self._socket.send_str(serialize_client_message(message, number))
 
     async def _join_again(self) -> Welcome | None:
         """Join until it succeeds, with pauses that grow; return None if the client is closed in the meantime."""

@@ -248,7 +248,7 @@ class Call:
     async def _first_offer(self, to: str | None) -> Offer | None:
         """Wait for an offer. Return None if the client joined again, and is now the newcomer that has to offer."""
         async for message in self._client:
-            if isinstance(message, Welcome):
+            if isinstance(message, Welcome) and not message.is_seamless:
                 self._peer = next((peer for peer in message.peers if to in (None, peer.id)), None)
                 if self._peer is not None:
                     return None
@@ -348,7 +348,7 @@ class Call:
         if isinstance(message, Offer):
             await self._decline(message)
         elif isinstance(message, Welcome):
-            if not self._described:
+            if not self._described and not message.is_seamless:
                 raise SignalingError("the connection to the signaling server broke before the peer answered")
         elif isinstance(message, PeerLeft):
             if message.id == self._peer_id() and not self._described:

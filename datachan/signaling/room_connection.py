@@ -10,6 +10,7 @@ from typing import Final
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from datachan.signaling.broker import Broker, JoinRequest, Membership
 from datachan.signaling.outbound_budget import OutboundBudget
 from datachan.signaling.room_messages import (
     MAX_MESSAGE_SIZE,
@@ -17,10 +18,10 @@ from datachan.signaling.room_messages import (
     Error,
     Join,
     ServerMessage,
-    parse_client_message_untrusted,
+    parse_numbered_client_message_untrusted,
     serialize_server_message,
+    with_number,
 )
-from datachan.signaling.rooms import Member, Rooms
 from datachan.signaling.server_options import ServerOptions
 from datachan.token_bucket import TokenBucket
 
@@ -50,7 +51,7 @@ class RoomConnection:
     Args:
         request: The request that became the WebSocket.
         socket: The WebSocket.
-        rooms: The rooms of the server.
+        broker: Has the rooms.
         options: The options of the server.
         clock: Returns monotonic seconds.
         budget: Counts the bytes that wait for all clients.
@@ -65,7 +66,7 @@ class RoomConnection:
         self,
         request: web.Request,
         socket: web.WebSocketResponse,
-        rooms: Rooms,
+        broker: Broker,
         options: ServerOptions,
         clock: Callable[[], float],
         budget: OutboundBudget,
@@ -76,12 +77,15 @@ class RoomConnection:
         self._refused = refused
         self._request = request
         self._socket = socket
-        self._rooms = rooms
+        self._broker = broker
         self._options = options
         self._clock = clock
         self._bucket = TokenBucket(options.messages_per_second, options.message_burst, clock())
         self._faults = 0
-        self._member: Member | None = None
+        self._member: Membership | None = None
+        self._resumes = False
+        self._leaves = False
+        self._last_number = 0
         self._outbound: asyncio.Queue[str | _CloseWith] = asyncio.Queue()
         self._budget = budget
         self.queued_bytes = 0
@@ -100,11 +104,27 @@ class RoomConnection:
                 self.close(close.code, close.reason)
         finally:
             if self._member is not None:
-                self._rooms.leave(self._member)
+                await self._broker.leave(self._member, for_good=self._leaves)
             self.close(WSCloseCode.OK, "")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(writer, _CLOSING_TIMEOUT)
             self._budget.release(self)
+
+    def deliver(self, message: ServerMessage) -> None:
+        """Send a message."""
+        self._enqueue(serialize_server_message(message))
+
+    def deliver_text(self, text: str, seq: int | None) -> None:
+        """Send a message, with its number if the client knows of numbers."""
+        self._enqueue(with_number(text, seq) if self._resumes and seq is not None else text)
+
+    def replaced(self) -> None:
+        """End the connection: the same member has joined on another one."""
+        self.close(WSCloseCode.POLICY_VIOLATION, "joined again")
+
+    def interrupted(self) -> None:
+        """End the connection, because messages for the client were dropped."""
+        self.close(WSCloseCode.TRY_AGAIN_LATER, "messages were dropped")
 
     def close(self, code: int, reason: str) -> None:
         """Close once everything queued is written. Later calls do nothing."""
@@ -122,57 +142,68 @@ class RoomConnection:
                     await self._receive(room_name)
         except TimeoutError:
             self._refused("join-timeout")
-            self._enqueue(Error("join-timeout", "No `join` arrived in time."))
+            self.deliver(Error("join-timeout", "No `join` arrived in time."))
             raise _CloseWith(WSCloseCode.POLICY_VIOLATION, "no join") from None
 
     async def _receive(self, room_name: str | None = None) -> None:
         message = await self._socket.receive()
         if message.type in {WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR}:
+            # A client that closes with 1000 leaves. Any other end, such as a lost connection, may be against its will.
+            self._leaves = message.type is WSMsgType.CLOSE and message.data == WSCloseCode.OK
             raise _CloseWith(WSCloseCode.OK, "")
         try:
             if not self._bucket.take(self._clock()):
                 raise BadMessage("too-many-messages", "Messages come too fast; this one was dropped. Slow down.")
             if message.type is not WSMsgType.TEXT:
                 raise BadMessage("not-text", "A message must be a text frame.")
-            self._handle(message.data, room_name)
+            await self._handle(message.data, room_name)
         except BadMessage as error:
             self._refused(error.code)
-            self._enqueue(Error(error.code, error.sentence, _session_in(message.data)))
+            self.deliver(Error(error.code, error.sentence, _session_in(message.data)))
             self._count_fault(error.code)
 
-    def _handle(self, text: str, room_name: str | None) -> None:
-        message = parse_client_message_untrusted(text)
+    async def _handle(self, text: str, room_name: str | None) -> None:
+        message, number = parse_numbered_client_message_untrusted(text)
         if self._member is not None:
             if isinstance(message, Join):
                 raise BadMessage("already-joined", "You are in the room already.")
-            self._rooms.relay(self._member, message)
+            if number is None or not self._resumes:
+                number = self._last_number + 1
+            self._last_number = max(number, self._last_number)
+            await self._broker.relay(self._member, message, number)
         elif isinstance(message, Join):
-            self._member = self._rooms.join(
+            self._resumes = message.resumes
+            request = JoinRequest(
                 room_name or "",
                 message.name,
-                self._enqueue,
                 self._owner,
-                secret=message.secret,
-                replaced=lambda: self.close(WSCloseCode.POLICY_VIOLATION, "joined again"),
+                message.secret,
+                resumes=message.resumes,
+                token=message.token,
+                seq=message.seq,
             )
+            self._member = await self._broker.join(request, self)
+            self._last_number = self._member.received
         else:
             raise BadMessage("not-joined", "The first message must be `join`.")
 
     def _count_fault(self, code: str) -> None:
         if code == "no-such-peer":
             return  # the target may have left a moment ago: not the sender's fault
-        if code in {"room-full", "no-more-rooms", "bad-room"}:
+        if code == "broker-unavailable" and self._member is not None:
+            return  # not the sender's fault, either
+        if code in {"room-full", "no-more-rooms", "bad-room", "broker-unavailable"}:
             raise _CloseWith(WSCloseCode.TRY_AGAIN_LATER, code)
         self._faults += 1
         if code == "unsupported-version" or self._faults >= self._options.max_faults:
+            self._leaves = True
             raise _CloseWith(WSCloseCode.POLICY_VIOLATION, code)
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
-    def _enqueue(self, message: ServerMessage) -> None:
+    def _enqueue(self, text: str) -> None:
         if self._closing:
             return
-        text = serialize_server_message(message)
         size = len(text) + _QUEUED_OVERHEAD
         if self.queued_bytes + size > self._options.outbound_bytes:
             self.drop()

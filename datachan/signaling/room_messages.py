@@ -1,7 +1,7 @@
 """Knows the messages between a signaling client and the server, and their JSON; knows no socket, room or peer.
 
 To the server                                        From the server
-    join       version, name, secret (optional)          welcome      version, id, room, capacity, peers
+    join       version, name, secret, resume, seq        welcome      version, id, room, capacity, peers
     offer      to, session, sdp                          peer-joined  peer
     answer     to, session, sdp                          peer-left    id
     candidate  to, session, candidate (null: the end)    offer, answer, candidate, bye with `from` instead of `to`
@@ -10,6 +10,9 @@ To the server                                        From the server
 Every message is one JSON object in one text frame; its `type` names its kind. The server parses each message into one
 of the classes below and serializes it again. So no field that a client adds reaches another client, and `from` is
 always set by the server. `session` names one attempt of two peers to connect, and separates it from earlier attempts.
+
+A client that joins with `resume` can return to its place after its connection broke. Then messages have a `seq` in both
+directions, and the welcome has `resume`, `seq`, `resumed`, `missed` and `received`. For other clients nothing changes.
 """
 
 from __future__ import annotations
@@ -42,6 +45,10 @@ DEFAULT_NAME: Final = "Guest"
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SECRET: Final = re.compile(r"[A-Za-z0-9_-]{22,64}")
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\.[A-Za-z0-9_-]{22,64}")
+
+MAX_SEQ: Final = (1 << 53) - 1
+"""The largest sequence number: the largest integer that every JSON implementation keeps exact."""
 _DROPPED_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _JOINERS: Final = frozenset("\u200c\u200d")
 
@@ -69,11 +76,42 @@ class PeerInfo:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """The first message of a client. A `secret` keeps the member's id the same when it joins again."""
+    """The first message of a client.
+
+    Attributes:
+        name: The name that the others see.
+        version: The version of the protocol.
+        secret: Keeps the member's id the same when it joins again.
+        resumes: Whether the member keeps its place for a while when its connection breaks.
+        token: The token of an earlier welcome, with which the client returns to its place.
+        seq: The sequence number of the last message that the client received.
+    """
 
     name: str = DEFAULT_NAME
     version: int = PROTOCOL_VERSION
     secret: str | None = None
+    resumes: bool = False
+    token: str | None = None
+    seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """The part of a welcome that clients get which can return after a break.
+
+    Attributes:
+        token: Proves at the next join that the client is this member.
+        seq: The number of the last message before the welcome; later ones have higher numbers.
+        resumed: Whether the client is back in its place. Then what it missed follows.
+        missed: Whether messages for the client were dropped, because too many waited.
+        received: The number of the last message that the servers have received from this member.
+    """
+
+    token: str
+    seq: int
+    resumed: bool = False
+    missed: bool = False
+    received: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +123,12 @@ class Welcome:
     capacity: int
     peers: tuple[PeerInfo, ...] = ()
     version: int = PROTOCOL_VERSION
+    resumption: Resumption | None = None
+
+    @property
+    def is_seamless(self) -> bool:
+        """Whether the client is back in its place and has missed nothing."""
+        return self.resumption is not None and self.resumption.resumed and not self.resumption.missed
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,15 +222,29 @@ def parse_client_message_untrusted(text: str) -> ClientMessage:
     Raises:
         BadMessage: The message is too large, not a JSON object, of unknown type, or a field is missing or malformed.
     """
+    return parse_numbered_client_message_untrusted(text)[0]
+
+
+def parse_numbered_client_message_untrusted(text: str) -> tuple[ClientMessage, int | None]:
+    """Parse a message from a client to the server, and its sequence number if it has one.
+
+    Raises:
+        BadMessage: The message is too large, not a JSON object, of unknown type, or a field is missing or malformed.
+    """
     fields, kind = _object(text)
-    if kind == "join":
-        version = fields.get("version")
-        if version != PROTOCOL_VERSION or isinstance(version, bool):
-            raise BadMessage(
-                "unsupported-version", f"This server speaks version {PROTOCOL_VERSION} of the signaling protocol."
-            )
-        return Join(clean_name(fields.get("name")), secret=_secret(fields.get("secret")))
-    return _signal(fields, kind, "to")
+    if kind != "join":
+        return _signal(fields, kind, "to"), _number(fields, "seq") if "seq" in fields else None
+    version = fields.get("version")
+    if version != PROTOCOL_VERSION or isinstance(version, bool):
+        raise BadMessage(
+            "unsupported-version", f"This server speaks version {PROTOCOL_VERSION} of the signaling protocol."
+        )
+    name, secret, resume = clean_name(fields.get("name")), _secret(fields.get("secret")), fields.get("resume", False)
+    if isinstance(resume, bool):
+        return Join(name, secret=secret, resumes=resume), None
+    if not isinstance(resume, str) or not _TOKEN.fullmatch(resume):
+        raise BadMessage("bad-field", "`resume` must be true, or the text of `resume` in an earlier welcome.")
+    return Join(name, secret=secret, resumes=True, token=resume, seq=_number(fields, "seq")), None
 
 
 def parse_server_message_untrusted(text: str) -> ServerMessage | None:
@@ -195,7 +253,21 @@ def parse_server_message_untrusted(text: str) -> ServerMessage | None:
     Raises:
         BadMessage: The message is too large, not a JSON object, or a field is missing or malformed.
     """
+    return parse_numbered_server_message_untrusted(text)[0]
+
+
+def parse_numbered_server_message_untrusted(text: str) -> tuple[ServerMessage | None, int | None]:
+    """Parse a message from the server to a client, and its sequence number if it has one.
+
+    Raises:
+        BadMessage: The message is too large, not a JSON object, or a field is missing or malformed.
+    """
     fields, kind = _object(text)
+    number = _number(fields, "seq") if kind != "welcome" and "seq" in fields else None
+    return _server_message(fields, kind), number
+
+
+def _server_message(fields: Mapping[str, object], kind: str) -> ServerMessage | None:
     if kind == "welcome":
         return _welcome(fields)
     if kind == "peer-joined":
@@ -279,6 +351,13 @@ def _secret(value: object) -> str | None:
     return value
 
 
+def _number(fields: Mapping[str, object], key: str) -> int:
+    value = fields.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_SEQ:
+        raise BadMessage("bad-field", f"`{key}` must be a number from 0 to {MAX_SEQ}.")
+    return value
+
+
 def _sdp(fields: Mapping[str, object]) -> str:
     sdp = fields.get("sdp")
     # RFC 8866, 5: the v= line comes first, so any other beginning is not a session description.
@@ -332,7 +411,25 @@ def _welcome(fields: Mapping[str, object]) -> Welcome:
     if not isinstance(version, int) or not isinstance(capacity, int) or not isinstance(peers, list):
         raise BadMessage("bad-field", "`version`, `capacity` or `peers` of the welcome is missing.")
     return Welcome(
-        _identifier(fields, "id"), _identifier(fields, "room"), capacity, tuple(_peer(p) for p in peers), version
+        _identifier(fields, "id"),
+        _identifier(fields, "room"),
+        capacity,
+        tuple(_peer(p) for p in peers),
+        version,
+        _resumption(fields),
+    )
+
+
+def _resumption(fields: Mapping[str, object]) -> Resumption | None:
+    token = fields.get("resume")
+    if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+        return None
+    return Resumption(
+        token,
+        _number(fields, "seq"),
+        fields.get("resumed") is True,
+        fields.get("missed") is True,
+        _number(fields, "received"),
     )
 
 
@@ -345,12 +442,23 @@ def _peer(value: object) -> PeerInfo:
 # Writing -------------------------------------------------------------------------------------------------------------
 
 
-def serialize_client_message(message: ClientMessage) -> str:
-    """Return the JSON text of a message from a client to the server."""
-    if isinstance(message, Join):
-        fields: dict[str, object] = {"type": "join", "version": message.version, "name": message.name}
-        return _json(fields if message.secret is None else fields | {"secret": message.secret})
-    return _json(_signal_fields(message, "to"))
+def serialize_client_message(message: ClientMessage, seq: int | None = None) -> str:
+    """Return the JSON text of a message from a client to the server, with its sequence number unless that is None."""
+    if not isinstance(message, Join):
+        return _json(_signal_fields(message, "to") | ({} if seq is None else {"seq": seq}))
+    fields: dict[str, object] = {"type": "join", "version": message.version, "name": message.name}
+    if message.secret is not None:
+        fields["secret"] = message.secret
+    if message.token is not None:
+        fields |= {"resume": message.token, "seq": message.seq}
+    elif message.resumes:
+        fields["resume"] = True
+    return _json(fields)
+
+
+def with_number(text: str, seq: int) -> str:
+    """Return the JSON text of a message with a sequence number added."""
+    return f'{text[:-1]},"seq":{seq}}}'
 
 
 def serialize_server_message(message: ServerMessage) -> str:
@@ -363,7 +471,7 @@ def serialize_server_message(message: ServerMessage) -> str:
             "room": message.room,
             "capacity": message.capacity,
             "peers": [_peer_fields(peer) for peer in message.peers],
-        }
+        } | ({} if message.resumption is None else _resumption_fields(message.resumption))
     elif isinstance(message, PeerJoined):
         fields = {"type": "peer-joined", "peer": _peer_fields(message.peer)}
     elif isinstance(message, PeerLeft):
@@ -375,6 +483,16 @@ def serialize_server_message(message: ServerMessage) -> str:
     else:
         fields = _signal_fields(message, "from")
     return _json(fields)
+
+
+def _resumption_fields(resumption: Resumption) -> dict[str, object]:
+    return {
+        "resume": resumption.token,
+        "seq": resumption.seq,
+        "resumed": resumption.resumed,
+        "missed": resumption.missed,
+        "received": resumption.received,
+    }
 
 
 def _signal_fields(message: Signal, direction: str) -> dict[str, object]:

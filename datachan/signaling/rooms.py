@@ -1,65 +1,75 @@
-"""Knows the members of each room and which of them receives a message; knows no socket: members have callbacks.
+"""Knows the members of each room, which of them receives a message, and what members that are away miss.
 
-No call waits, so the welcome of a newcomer and the notices to the others always agree: exactly the members listed in
-the welcome receive a `PeerJoined` for the newcomer.
+It knows no socket and no clock: members have a `Receiver`, and `now` is given, in monotonic seconds. No call waits, so
+the welcome of a newcomer and the notices to the others always agree: exactly the members listed in the welcome receive
+a `PeerJoined` for the newcomer.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, OrderedDict
 from dataclasses import replace
-from typing import TypeAlias
 
+from datachan.signaling.broker import (
+    BrokerLimits,
+    BrokerStats,
+    Entrance,
+    Membership,
+    Receiver,
+    digest_of,
+    no_such_peer,
+    welcome_of,
+)
+from datachan.signaling.kept_messages import KeptMessages
 from datachan.signaling.room_messages import (
     BadMessage,
     PeerInfo,
     PeerJoined,
     PeerLeft,
-    ServerMessage,
     Signal,
-    Welcome,
-    is_room_name,
+    serialize_server_message,
 )
 
-SendMessage: TypeAlias = Callable[[ServerMessage], None]
+
+class _Place:
+    """One member of a room, which has a connection or is away."""
+
+    __slots__ = ("digest", "kept", "member", "receiver")
+
+    def __init__(self, member: Membership, receiver: Receiver, digest: str, kept: KeptMessages) -> None:
+        self.member = member
+        self.receiver: Receiver | None = receiver
+        self.digest = digest
+        self.kept = kept
 
 
-class Member:
-    """One connection in one room."""
+class _Room:
+    """The members of one room, in the order in which they joined."""
 
-    __slots__ = ("info", "replaced", "room", "send")
+    __slots__ = ("notices", "owner", "places", "size")
 
-    def __init__(self, info: PeerInfo, room: str, send: SendMessage, replaced: Callable[[], None]) -> None:
-        """Store the id and name, the room's name, and the callbacks for messages and for the member's replacement."""
-        self.info = info
-        self.room = room
-        self.send = send
-        self.replaced = replaced
+    def __init__(self, owner: str, max_notices: int) -> None:
+        self.owner = owner
+        self.places: dict[str, _Place] = {}
+        self.notices = KeptMessages(max_notices, 1 << 30)
+        self.size = 0
+
+    def others(self, member_id: str) -> tuple[PeerInfo, ...]:
+        """Return all members but one."""
+        return tuple(place.member.info for id_, place in self.places.items() if id_ != member_id)
 
 
 class Rooms:
-    """All rooms of a server. A room exists from its first member's join to its last member's leave.
+    """All rooms. A room exists from its first member's join to its last member's leave."""
 
-    Args:
-        new_id: Makes an id that cannot be guessed and is never used twice.
-        max_rooms: Rooms at the same time.
-        max_rooms_per_owner: Rooms at the same time that one owner opened.
-        capacity: Members of one room.
-    """
-
-    def __init__(
-        self, new_id: Callable[[], str], *, max_rooms: int = 256, max_rooms_per_owner: int = 256, capacity: int = 8
-    ) -> None:
-        self._new_id = new_id
-        self._max_rooms = max_rooms
-        self._max_rooms_per_owner = max_rooms_per_owner
-        self._capacity = capacity
-        self._rooms: dict[str, dict[str, Member]] = {}
-        self._owners: dict[str, str] = {}
+    def __init__(self, limits: BrokerLimits | None = None) -> None:
+        self._limits = limits or BrokerLimits()
+        self._rooms: dict[str, _Room] = {}
         self._owned: Counter[str] = Counter()
+        self._seq = 0
+        # Members that are away, with the time at which they leave. All wait equally long: the first leaves first.
+        self._away: OrderedDict[Membership, float] = OrderedDict()
+        self.stats = BrokerStats()
 
     @property
     def room_count(self) -> int:
@@ -68,98 +78,165 @@ class Rooms:
 
     @property
     def member_count(self) -> int:
-        """The number of members of all rooms."""
-        return sum(len(room) for room in self._rooms.values())
+        """The number of members of all rooms, those that are away included."""
+        return sum(len(room.places) for room in self._rooms.values())
 
-    def join(
-        self,
-        room_name: str,
-        name: str,
-        send: SendMessage,
-        owner: str = "",
-        *,
-        secret: str | None = None,
-        replaced: Callable[[], None] = lambda: None,
-    ) -> Member:
-        """Add a member to a room, send it the welcome, then notify the others.
+    # -- joining and leaving -------------------------------------------------------------------------------------------
 
-        A member that joins with the secret of another one is the same member on a new connection, and replaces it.
+    def join(self, entrance: Entrance, receiver: Receiver, connection: str) -> Membership:
+        """Add a member to a room or return it to its place, send it the welcome, then notify the others.
 
-        Args:
-            room_name: The room.
-            name: The name that the others see.
-            send: Called with each message for the member.
-            owner: The key under which a new room is counted; empty not to count it.
-            secret: The member's secret. Its id follows from it, so it is the same after a restart of the server.
-            replaced: Called when the same member joins on another connection.
+        A member that joins with the secret or the token of another one is the same member on a new connection.
 
         Raises:
-            BadMessage: `bad-room`, `no-more-rooms` or `room-full`.
+            BadMessage: `no-more-rooms` or `room-full`.
         """
-        if not is_room_name(room_name):
-            raise BadMessage("bad-room", "A room's name is 1 to 64 letters, digits, - or _.")
-        room = self._rooms.get(room_name)
+        request = entrance.request
+        room = self._rooms.get(request.room)
+        place = None if room is None or not entrance.claimed else room.places.get(entrance.claimed)
+        if room is not None and place is not None and place.digest == entrance.presented:
+            return self._resume(room, place, entrance, receiver, connection)
         if room is None:
-            room = self._open(room_name, owner)
-        member_id = self._new_id() if secret is None else id_of(secret, room_name)
-        before = room.pop(member_id, None)
-        if len(room) >= self._capacity:
-            raise BadMessage("room-full", f"The room is full: it holds {self._capacity}. Choose another one.")
-        member = Member(PeerInfo(member_id, name), room_name, send, replaced)
-        others = tuple(room.values())
-        room[member_id] = member
+            self._check_rooms(request.owner)
+            room = _Room(request.owner, self._limits.kept_notices)
+        before = room.places.get(entrance.info.id)
+        if len(room.places) - (before is not None) >= self._limits.capacity:
+            raise BadMessage("room-full", f"The room is full: it holds {self._limits.capacity}. Choose another one.")
+        if request.room not in self._rooms:
+            self._rooms[request.room] = room
+            self._owned[request.owner] += 1
         if before is not None:
-            before.replaced()
-        send(Welcome(member.info.id, room_name, self._capacity, tuple(other.info for other in others)))
-        for other in others:
-            other.send(PeerJoined(member.info))
+            self._unlink(room, before)
+            _replace(before)
+        return self._enter(room, entrance, receiver, connection)
+
+    def _enter(self, room: _Room, entrance: Entrance, receiver: Receiver, connection: str) -> Membership:
+        request = entrance.request
+        member = Membership(request.room, entrance.info, connection, request.resumes)
+        kept = KeptMessages(self._limits.kept_messages, self._limits.kept_bytes)
+        room.places[member.info.id] = _Place(member, receiver, digest_of(entrance.token), kept)
+        others = room.others(member.info.id)
+        resumption = entrance.resumption(self._seq + 1, resumed=False, missed=False, received=0)
+        receiver.deliver(welcome_of(member, self._limits.capacity, others, resumption))
+        self._notify(room, member.info.id, serialize_server_message(PeerJoined(member.info)))
         return member
 
-    def leave(self, member: Member) -> None:
-        """Remove a member and notify the others. Does nothing if the member has left already."""
-        room = self._rooms.get(member.room, {})
-        if room.get(member.info.id) is not member:
-            return
-        del room[member.info.id]
-        if not room:
-            self._close(member.room)
-        for other in tuple(room.values()):
-            other.send(PeerLeft(member.info.id))
+    def _resume(
+        self, room: _Room, place: _Place, entrance: Entrance, receiver: Receiver, connection: str
+    ) -> Membership:
+        before, last = place.member, entrance.request.seq
+        if place.receiver is not None:
+            _replace(place)
+        self._away.pop(before, None)
+        member = place.member = replace(before, connection=connection)
+        place.receiver = receiver
+        missed = max(place.kept.lost, room.notices.lost) > last
+        self.stats.resumed += 1
+        self.stats.missed += missed
+        resumption = entrance.resumption(self._seq, resumed=True, missed=missed, received=member.received)
+        receiver.deliver(welcome_of(member, self._limits.capacity, room.others(member.info.id), resumption))
+        kept = [*place.kept.after(last, member.info.id), *room.notices.after(last, member.info.id)]
+        for seq, text in sorted(kept):
+            receiver.deliver_text(text, seq)
+        self.stats.replayed += len(kept)
+        return member
 
-    def relay(self, member: Member, message: Signal) -> None:
+    def leave(self, member: Membership, now: float, *, for_good: bool) -> None:
+        """Remove a member and notify the others, or keep the place of a member whose connection broke.
+
+        Does nothing if the place has another connection now, or none.
+        """
+        room, place = self._find(member)
+        if room is None or place is None:
+            return
+        if member.resumes and not for_good:
+            place.receiver = None
+            self._away[member] = now + self._limits.grace
+        else:
+            self._remove(room, place)
+
+    def expire(self, now: float) -> None:
+        """Remove the members that have been away for too long."""
+        while self._away:
+            member, until = next(iter(self._away.items()))
+            if until > now:
+                return
+            room, place = self._find(member)
+            if room is None or place is None:
+                del self._away[member]
+            else:
+                self._remove(room, place)
+
+    def next_expiry(self) -> float | None:
+        """Return the time of the next call of `expire`; None if all members have connections."""
+        return next(iter(self._away.values()), None)
+
+    # -- messages ------------------------------------------------------------------------------------------------------
+
+    def relay(self, member: Membership, message: Signal, number: int) -> None:
         """Forward a message to the member it is addressed to, with the sender's id in it.
 
         Raises:
             BadMessage: `no-such-peer`: no member with that id is in the sender's room.
         """
-        room = self._rooms.get(member.room, {})
-        target = room.get(message.peer)
-        if target is None or target is member or room.get(member.info.id) is not member:
-            raise BadMessage("no-such-peer", "Whom the message is for is not in the room, or has left it.")
-        target.send(replace(message, peer=member.info.id))
+        room, place = self._find(member)
+        target = None if room is None else room.places.get(message.peer)
+        if room is None or place is None or target is None or target is place:
+            raise no_such_peer()
+        if number <= member.received:
+            return
+        member.received = number
+        self._seq += 1
+        text = serialize_server_message(replace(message, peer=member.info.id))
+        if target.member.resumes:
+            room_left = self._limits.kept_bytes_of_room - room.size
+            room.size += target.kept.append(self._seq, "", text, room_left)
+        self.stats.relayed += 1
+        self._deliver(target, text)
 
-    def _open(self, room_name: str, owner: str) -> dict[str, Member]:
-        if len(self._rooms) >= self._max_rooms:
+    def _notify(self, room: _Room, subject: str, text: str) -> None:
+        """Send a notice about a member to all others."""
+        self._seq += 1
+        room.notices.append(self._seq, subject, text)
+        for member_id, place in tuple(room.places.items()):
+            if member_id != subject:
+                self._deliver(place, text)
+
+    def _deliver(self, place: _Place, text: str) -> None:
+        if place.receiver is not None:
+            self.stats.delivered += 1
+            place.receiver.deliver_text(text, self._seq)
+
+    # -- rooms ---------------------------------------------------------------------------------------------------------
+
+    def _find(self, member: Membership) -> tuple[_Room | None, _Place | None]:
+        """Return room and place of a member; None if the place has another connection."""
+        room = self._rooms.get(member.room)
+        place = None if room is None else room.places.get(member.info.id)
+        return room, place if place is not None and place.member is member else None
+
+    def _remove(self, room: _Room, place: _Place) -> None:
+        self._unlink(room, place)
+        member = place.member
+        if not room.places:
+            del self._rooms[member.room]
+            self._owned[room.owner] -= 1
+            if not self._owned[room.owner]:
+                del self._owned[room.owner]
+        self._notify(room, member.info.id, serialize_server_message(PeerLeft(member.info.id)))
+
+    def _unlink(self, room: _Room, place: _Place) -> None:
+        del room.places[place.member.info.id]
+        room.size -= place.kept.size
+        self._away.pop(place.member, None)
+
+    def _check_rooms(self, owner: str) -> None:
+        if len(self._rooms) >= self._limits.max_rooms:
             raise BadMessage("no-more-rooms", "The server has as many rooms as it can hold. Try again later.")
-        if owner and self._owned[owner] >= self._max_rooms_per_owner:
+        if owner and self._owned[owner] >= self._limits.max_rooms_per_owner:
             raise BadMessage("no-more-rooms", "Your address has opened as many rooms as it may. Leave one first.")
-        if owner:
-            self._owners[room_name] = owner
-            self._owned[owner] += 1
-        room: dict[str, Member] = {}
-        self._rooms[room_name] = room
-        return room
-
-    def _close(self, room_name: str) -> None:
-        del self._rooms[room_name]
-        owner = self._owners.pop(room_name, None)
-        if owner is not None:
-            self._owned[owner] -= 1
-            if not self._owned[owner]:
-                del self._owned[owner]
 
 
-def id_of(secret: str, room_name: str) -> str:
-    """Return the id of the member with this secret in a room. The others see the id, and cannot find the secret."""
-    digest = hashlib.sha256(f"datachan member\n{room_name}\n{secret}".encode()).digest()
-    return base64.urlsafe_b64encode(digest[:9]).decode()
+def _replace(place: _Place) -> None:
+    if place.receiver is not None:
+        place.receiver.replaced()

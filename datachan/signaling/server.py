@@ -5,7 +5,7 @@ POST   /api/v1/peers/echo              offer in, answer out
 DELETE /api/v1/peers/echo/{session}    end the call
 GET    /config.json                    the configuration of the page
 GET    /healthz                        whether the server is alive, and how many rooms and calls it has
-GET    /readyz                         whether the server accepts rooms and calls: 503 while it shuts down
+GET    /readyz                         whether the server accepts rooms and calls: 503 if not, as while it shuts down
 GET    /                               the page
 """
 
@@ -28,16 +28,18 @@ from datachan.log_rate import get_limited_logger
 from datachan.metrics import Counter as MetricCounter
 from datachan.metrics import Metrics
 from datachan.signaling.assets import SECURITY_HEADERS, add_page
+from datachan.signaling.broker import Broker
+from datachan.signaling.broker_figures import add_broker_figures
 from datachan.signaling.client_address import client_address, share_key
 from datachan.signaling.door import Door
 from datachan.signaling.echo import EchoPeer
 from datachan.signaling.limits import KeyedLimiter
+from datachan.signaling.memory_broker import MemoryBroker
 from datachan.signaling.origins import PAGE_HEADER, host_is_allowed, is_loopback, origin_is_allowed, wrong_host
 from datachan.signaling.outbound_budget import OutboundBudget
 from datachan.signaling.page_tokens import PageTokens
 from datachan.signaling.room_connection import RoomConnection
 from datachan.signaling.room_messages import MAX_SDP_LENGTH, PROTOCOL_VERSION, BadMessage, is_room_name
-from datachan.signaling.rooms import Rooms
 from datachan.signaling.server_options import ServerOptions
 
 logger = get_limited_logger("datachan.signaling")
@@ -58,6 +60,7 @@ class SignalingServer:
         door: Limits the TCP connections; the server reports to it when a request begins and ends. None for no limits.
         clock: Returns monotonic seconds.
         metrics: Where the server registers its figures; None for a registry of its own.
+        broker: Has the rooms; None for rooms in the memory of this process. The server starts and closes it.
     """
 
     def __init__(
@@ -69,14 +72,10 @@ class SignalingServer:
         door: Door | None = None,
         clock: Callable[[], float] = time.monotonic,
         metrics: Metrics | None = None,
+        broker: Broker | None = None,
     ) -> None:
         self.options = options or ServerOptions()
-        self.rooms = Rooms(
-            lambda: secrets.token_urlsafe(9),
-            max_rooms=self.options.max_rooms,
-            max_rooms_per_owner=self.options.max_rooms_per_address,
-            capacity=self.options.room_capacity,
-        )
+        self.broker: Broker = broker or MemoryBroker(self.options.broker_limits(), clock=clock)
         self.outbound = OutboundBudget(self.options.outbound_bytes_of_all)
         self._echo = echo
         self._page = page
@@ -92,8 +91,9 @@ class SignalingServer:
 
     def _register(self, metrics: Metrics) -> MetricCounter:
         """Register the figures of the server, and return the counter of refused requests."""
-        metrics.gauge("datachan_signaling_rooms", "Rooms with members.", read=lambda: self.rooms.room_count)
-        metrics.gauge("datachan_signaling_members", "Members of all rooms.", read=lambda: self.rooms.member_count)
+        metrics.gauge("datachan_signaling_rooms", "Rooms with members.", read=lambda: self.broker.room_count)
+        metrics.gauge("datachan_signaling_members", "Members of all rooms.", read=lambda: self.broker.member_count)
+        add_broker_figures(metrics, self.broker)
         metrics.gauge(
             "datachan_signaling_queue_bytes", "Bytes that wait for slow readers.", read=lambda: self.outbound.total
         )
@@ -114,7 +114,9 @@ class SignalingServer:
         if self._page is not None:
             add_page(app, self._page)
         app.on_response_prepare.append(_add_headers)
+        app.on_startup.append(self._start)
         app.on_shutdown.append(self._shut_down)
+        app.on_cleanup.append(self._clean_up)
         return app
 
     def drain(self) -> None:
@@ -205,7 +207,7 @@ class SignalingServer:
         if owner and self._connections_of[owner] >= self.options.max_connections_per_address:
             raise BadMessage("busy", "Your address has as many connections as it may. Close one of them first.")
         connection = RoomConnection(
-            request, socket, self.rooms, self.options, self._clock, self.outbound, owner, self._refused.add
+            request, socket, self.broker, self.options, self._clock, self.outbound, owner, self._refused.add
         )
         self._connections.add(connection)
         self._connections_of[owner] += 1
@@ -280,9 +282,9 @@ class SignalingServer:
         return web.json_response(config, headers={"Cache-Control": "no-store"})
 
     async def _serve_readiness(self, request: web.Request) -> web.Response:
-        status = "draining" if self._draining else "ok"
+        status = "draining" if self._draining else "no-broker" if self.broker.problem else "ok"
         headers = {"Cache-Control": "no-store"}
-        return web.json_response({"status": status}, status=503 if self._draining else 200, headers=headers)
+        return web.json_response({"status": status}, status=200 if status == "ok" else 503, headers=headers)
 
     async def _serve_health(self, request: web.Request) -> web.Response:
         health: dict[str, object] = {"status": "ok"}
@@ -290,8 +292,8 @@ class SignalingServer:
             health |= {
                 "version": datachan.__version__,
                 "uptime_seconds": round(self._clock() - self._started, 1),
-                "rooms": self.rooms.room_count,
-                "members": self.rooms.member_count,
+                "rooms": self.broker.room_count,
+                "members": self.broker.member_count,
                 "echo_calls": 0 if self._echo is None else self._echo.session_count,
             }
         return web.json_response(health, headers={"Cache-Control": "no-store"})
@@ -305,6 +307,12 @@ class SignalingServer:
         # A proxy on this machine forwards for clients elsewhere: its own address does not identify them.
         forwarded = "X-Forwarded-For" in request.headers and not self.options.trusted_proxies
         return not forwarded and is_loopback(self._client(request))
+
+    async def _start(self, app: web.Application) -> None:
+        await self.broker.start()
+
+    async def _clean_up(self, app: web.Application) -> None:
+        await self.broker.close()
 
     async def _shut_down(self, app: web.Application) -> None:
         for connection in tuple(self._connections):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from datachan.signaling.broker import BrokerLimits
 from datachan.signaling.client_address import Network
 from datachan.signaling.room_messages import MAX_MESSAGE_SIZE
 from datachan.signaling.turn_credentials import TurnSecret
@@ -79,3 +80,7 @@ class ServerOptions:
     offer_burst: float = 20.0
     offers_per_second: float = 1.0
     health_token: str | None = None
+
+    def broker_limits(self) -> BrokerLimits:
+        """Return the bounds of the rooms."""
+        return BrokerLimits(self.max_rooms, self.max_rooms_per_address, self.room_capacity)

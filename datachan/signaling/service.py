@@ -122,7 +122,8 @@ class _Service:
         self._call_each(self._client.peers_at_join)
         async for message in self._client:
             if isinstance(message, Welcome):
-                self._call_each(message.peers)
+                if not message.is_seamless:  # otherwise newcomers have called, and their offers follow
+                    self._call_each(message.peers)
             elif isinstance(message, Offer):
                 await self._take_offer(message)
             elif isinstance(message, Answer | Candidate | Bye):

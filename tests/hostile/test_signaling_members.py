@@ -13,10 +13,8 @@ import aiohttp
 import pytest
 from aiohttp import WSMsgType, web
 
-from datachan.signaling import BadMessage, ServerOptions, SignalingServer
+from datachan.signaling import ServerOptions, SignalingServer
 from datachan.signaling.client_address import Network
-from datachan.signaling.room_messages import ServerMessage
-from datachan.signaling.rooms import Rooms
 
 PATIENCE = 20.0
 
@@ -57,21 +55,6 @@ async def test_one_address_opens_only_its_share_of_websockets_and_others_get_in(
         await held[0].close()
         for socket in [*held, other]:
             await socket.close()
-
-
-def test_one_owner_opens_only_its_share_of_rooms() -> None:
-    rooms = Rooms(iter(map(str, range(1000))).__next__, max_rooms_per_owner=2)
-    sent: list[ServerMessage] = []
-    first = rooms.join("a", "Ada", sent.append, "2001:db8::/64")
-    rooms.join("b", "Ada", sent.append, "2001:db8::/64")
-    with pytest.raises(BadMessage, match="as many rooms"):
-        rooms.join("c", "Ada", sent.append, "2001:db8::/64")
-    # A room that another owner opened may still be entered.
-    rooms.join("d", "Bob", sent.append, "192.0.2.1")
-    rooms.join("d", "Ada", sent.append, "2001:db8::/64")
-    rooms.leave(first)
-    rooms.join("c", "Ada", sent.append, "2001:db8::/64")
-    assert rooms.room_count == 3
 
 
 async def test_a_member_that_never_reads_is_ended_by_bytes_and_nothing_else_waits() -> None:

@@ -134,7 +134,7 @@ async def test_a_call_survives_a_restart_of_the_signaling_server(browser: Browse
         async with signaling(port) as server:
             for tab in (ada, grace):
                 await tab.until("probe.text('#room-status') === ''")
-            assert server.rooms.member_count == 2
+            assert server.broker.member_count == 2
             await ada.say("three")
             await grace.hears("Ada", "three")
             # One call, which was never interrupted: the log has all messages, and the list has one person.

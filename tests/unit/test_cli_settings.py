@@ -15,6 +15,7 @@ import pytest
 from datachan.cli import build_parser, main
 from datachan.cli_settings import BadSettings, variable_of, words_of_environment, words_of_file
 from datachan.json_logs import JsonFormatter
+from datachan.serve import RedisAddress
 from datachan.signaling.turn_credentials import TurnSecret
 
 
@@ -30,7 +31,7 @@ def served(monkeypatch):
     def run(*words, environment=None):
         seen = []
 
-        async def record(options, announce, stop=None):
+        async def record(options, *announcers, **more):
             seen.append(options)
 
         for name, value in (environment or {}).items():
@@ -93,6 +94,10 @@ def test_says_what_is_wrong_in_a_file(parser, tmp_path, text, complaint):
         (["--tls-cert", "a.pem"], "--tls-cert and --tls-key belong together"),
         (["--turn", "turn:192.0.2.1"], "--turn needs its secret"),
         (["--turn-secret-file", "/nonexistent"], "the file of the TURN secret cannot be read"),
+        (["--redis", "127.0.0.1"], "an address of Redis looks like"),
+        (["--redis", "redis://127.0.0.1:port"], "an address of Redis looks like"),
+        (["--redis", "redis://:hush@127.0.0.1"], "other users of this machine can read the password"),
+        (["--redis", "redis://127.0.0.1", "--redis-password-file", "/nonexistent"], "the password of Redis cannot"),
         (["--drain", "-1"], "the time is a number of seconds"),
     ],
 )
@@ -100,7 +105,21 @@ def test_says_what_is_wrong_on_the_command_line(words, complaint, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["serve", *words])
     assert ended.value.code == 2
-    assert complaint in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert complaint in printed
+    assert "hush" not in printed
+
+
+def test_the_password_of_redis_comes_from_a_file_or_the_environment(served, tmp_path):
+    (tmp_path / "secret").write_text("of the file\n")
+    address = "redis://10.0.0.5:6379/1"
+    options = served("--redis", address, "--redis-password-file", str(tmp_path / "secret"))
+    assert options.redis == RedisAddress(address, "of the file")
+    options = served(environment={"DATACHAN_REDIS": address, "DATACHAN_REDIS_PASSWORD": "of the environment"})
+    assert options.redis == RedisAddress(address, "of the environment")
+    options = served(environment={"DATACHAN_REDIS": "redis://:inside@10.0.0.5"})
+    assert options.redis == RedisAddress("redis://:inside@10.0.0.5", "of the environment")
+    assert "inside" not in repr(options)
 
 
 def test_the_secret_of_turn_comes_from_a_file_or_the_environment(served, tmp_path):

@@ -1,97 +1,36 @@
-"""Rooms, limits and origins: pure modules, tested without sockets or waiting."""
+"""Limits, origins and kept messages: pure modules, tested without sockets or waiting; rooms are in tests/broker."""
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 
+from datachan.signaling.kept_messages import OVERHEAD, KeptMessages
 from datachan.signaling.limits import KeyedLimiter
 from datachan.signaling.origins import host_is_allowed, normalize_origin, origin_is_allowed
-from datachan.signaling.room_messages import BadMessage, Bye, Offer, PeerInfo, PeerJoined, PeerLeft, Welcome
-from datachan.signaling.rooms import Rooms
 from datachan.signaling.server_options import ServerOptions
 
 
-@pytest.fixture
-def rooms():
-    counter = itertools.count(1)
-    return Rooms(lambda: f"id{next(counter)}", max_rooms=2, capacity=3)
+def test_keeps_the_newest_messages_and_the_number_of_the_last_one_dropped():
+    kept = KeptMessages(2, 1000)
+    assert [kept.append(number, "", "abc") for number in (1, 2, 3)] == [OVERHEAD + 3, OVERHEAD + 3, 0]
+    assert (list(kept.after(0, "me")), kept.lost, len(kept)) == ([(2, "abc"), (3, "abc")], 1, 2)
+    assert list(kept.after(2, "me")) == [(3, "abc")]
 
 
-def test_a_newcomer_learns_of_the_members_and_they_of_the_newcomer(rooms):
-    ada, grace = [], []
-    rooms.join("kitchen", "Ada", ada.append)
-    rooms.join("kitchen", "Grace", grace.append)
-    assert ada == [Welcome("id1", "kitchen", 3), PeerJoined(PeerInfo("id2", "Grace"))]
-    assert grace == [Welcome("id2", "kitchen", 3, (PeerInfo("id1", "Ada"),))]
+def test_keeps_nothing_that_does_not_fit():
+    kept = KeptMessages(10, 2 * OVERHEAD)
+    kept.append(1, "", "abc")
+    assert kept.append(2, "", "x" * 3 * OVERHEAD) == -OVERHEAD - 3
+    assert (list(kept.after(0, "me")), kept.lost, kept.size) == ([], 2, 0)
+    assert kept.append(3, "", "abc", room_left=OVERHEAD) == 0
+    assert kept.lost == 3
 
 
-def test_the_remaining_members_learn_once_that_a_member_left(rooms):
-    ada, grace = [], []
-    first = rooms.join("kitchen", "Ada", ada.append)
-    rooms.join("kitchen", "Grace", grace.append)
-    rooms.leave(first)
-    rooms.leave(first)
-    assert grace[1:] == [PeerLeft("id1")]
-    assert ada[-1] == PeerJoined(PeerInfo("id2", "Grace"))
-
-
-def test_a_room_ends_with_its_last_member(rooms):
-    member = rooms.join("kitchen", "Ada", lambda message: None)
-    assert (rooms.room_count, rooms.member_count) == (1, 1)
-    rooms.leave(member)
-    assert (rooms.room_count, rooms.member_count) == (0, 0)
-
-
-def test_a_relayed_message_names_its_sender(rooms):
-    ada, grace = [], []
-    first = rooms.join("kitchen", "Ada", ada.append)
-    second = rooms.join("kitchen", "Grace", grace.append)
-    rooms.relay(second, Offer(first.info.id, "s", "v=0"))
-    assert ada[-1] == Offer(second.info.id, "s", "v=0")
-    assert len(grace) == 1
-
-
-@pytest.mark.parametrize("target", ["id1", "id3", "nobody"])
-def test_relays_neither_outside_the_room_nor_to_the_sender(rooms, target):
-    heard = []
-    sender = rooms.join("kitchen", "Ada", lambda message: None)
-    rooms.join("kitchen", "Grace", heard.append)
-    rooms.join("cellar", "Eve", heard.append)
-    before = list(heard)
-    with pytest.raises(BadMessage) as caught:
-        rooms.relay(sender, Bye(target, "s"))
-    assert caught.value.code == "no-such-peer"
-    assert heard == before
-
-
-def test_relays_nothing_for_a_member_that_left(rooms):
-    heard = []
-    sender = rooms.join("kitchen", "Ada", lambda message: None)
-    rooms.join("kitchen", "Grace", heard.append)
-    rooms.leave(sender)
-    with pytest.raises(BadMessage):
-        rooms.relay(sender, Bye("id2", "s"))
-    assert heard[-1] == PeerLeft("id1")
-
-
-def test_a_full_room_refuses_newcomers_until_a_member_leaves(rooms):
-    members = [rooms.join("kitchen", "x", lambda message: None) for _ in range(3)]
-    with pytest.raises(BadMessage) as caught:
-        rooms.join("kitchen", "x", lambda message: None)
-    assert caught.value.code == "room-full"
-    rooms.leave(members[0])
-    rooms.join("kitchen", "x", lambda message: None)
-
-
-def test_limits_the_number_of_rooms(rooms):
-    rooms.join("a", "x", lambda message: None)
-    rooms.join("b", "x", lambda message: None)
-    rooms.join("b", "x", lambda message: None)
-    with pytest.raises(BadMessage) as caught:
-        rooms.join("c", "x", lambda message: None)
-    assert caught.value.code == "no-more-rooms"
+def test_a_member_does_not_get_what_is_about_itself():
+    kept = KeptMessages(10, 1000)
+    kept.append(1, "me", "about me")
+    kept.append(2, "you", "about you")
+    assert list(kept.after(0, "me")) == [(2, "about you")]
 
 
 def test_each_key_has_its_own_bucket_and_old_keys_are_dropped():

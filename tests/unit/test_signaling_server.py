@@ -377,7 +377,7 @@ async def test_stopping_the_server_notifies_all_clients_and_leaves_no_task():
         closing = [asyncio.create_task(client.receive_close()) for client in clients]
         await service.runner.cleanup()
         assert await asyncio.gather(*closing) == [1001, 1001]
-        assert service.server.rooms.member_count == 0
+        assert service.server.broker.member_count == 0
     assert asyncio.all_tasks() == tasks_before
 
 
@@ -458,7 +458,7 @@ async def test_a_member_that_joins_again_with_its_secret_replaces_its_old_connec
     assert await closing == 1008
     await grace.say({"type": "bye", "to": known_as, "session": "s"})
     assert (await second.receive())["type"] == "bye"
-    assert service.server.rooms.member_count == 2
+    assert service.server.broker.member_count == 2
 
 
 @pytest.mark.parametrize("secret", ["short", "a" * 65, "b d" * 10, 7])
@@ -466,3 +466,84 @@ async def test_refuses_a_malformed_secret(service, secret):
     client = await service.connect()
     await client.say({"type": "join", "version": 1, "name": "Ada", "secret": secret})
     assert (await client.receive())["code"] == "bad-field"
+
+
+# -- members that return to their place --------------------------------------------------------------------------------
+
+
+async def join_to_resume(client: Client, token: str | bool = True, seq: int | None = None) -> dict[str, object]:
+    join = {"type": "join", "version": 1, "name": "Grace", "resume": token}
+    await client.say(join if seq is None else join | {"seq": seq})
+    welcome = await client.receive()
+    client.id = str(welcome.get("id"))
+    return welcome
+
+
+async def test_a_client_returns_with_its_token_and_gets_what_it_missed(service):
+    ada, grace = await service.joined("Ada"), await service.connect()
+    welcome = await join_to_resume(grace)
+    assert (welcome["resumed"], welcome["missed"], welcome["received"]) == (False, False, 0)
+    assert (await ada.receive())["peer"]["id"] == grace.id
+    await grace.say({"type": "bye", "to": ada.id, "session": "s1", "seq": 1})
+    assert await ada.receive() == {"type": "bye", "from": grace.id, "session": "s1", "reason": ""}  # Ada has no numbers
+    grace.socket._response.connection.transport.abort()
+    await ada.say({"type": "bye", "to": grace.id, "session": "s2"})
+    back = await service.connect()
+    again = await join_to_resume(back, str(welcome["resume"]), int(str(welcome["seq"])))
+    assert (again["id"], again["resumed"], again["received"]) == (grace.id, True, 1)
+    missed = await back.receive()
+    assert (missed["type"], missed["from"], missed["session"]) == ("bye", ada.id, "s2")
+    assert missed["seq"] > welcome["seq"]
+    for seq, session in ((1, "s1"), (2, "s3")):
+        await back.say({"type": "bye", "to": ada.id, "session": session, "seq": seq})
+    assert (await ada.receive())["session"] == "s3"  # the others saw neither a leave nor the repetition
+
+
+async def test_a_client_that_closes_its_connection_leaves_at_once(service):
+    ada, grace = await service.joined("Ada"), await service.connect()
+    welcome = await join_to_resume(grace)
+    await ada.receive()
+    await grace.socket.close()
+    assert await ada.receive() == {"type": "peer-left", "id": grace.id}
+    again = await join_to_resume(await service.connect(), str(welcome["resume"]), 0)
+    assert again["resumed"] is False
+    assert again["id"] != grace.id
+
+
+async def test_a_client_that_is_thrown_out_does_not_keep_its_place():
+    async with running(ServerOptions(max_faults=1)) as service:
+        ada, grace = await service.joined("Ada"), await service.connect()
+        await join_to_resume(grace)
+        await ada.receive()
+        await grace.say("{")
+        assert await ada.receive() == {"type": "peer-left", "id": grace.id}
+
+
+async def test_a_slow_reader_that_is_ended_may_return(service):
+    ada, grace = await service.joined("Ada"), await service.connect()
+    welcome = await join_to_resume(grace)
+    await ada.receive()
+    for connection in tuple(service.server._connections):
+        if connection._resumes:
+            connection.drop()
+    await ada.say({"type": "bye", "to": grace.id, "session": "s"})
+    back = await service.connect()
+    assert (await join_to_resume(back, str(welcome["resume"]), int(str(welcome["seq"]))))["resumed"] is True
+    assert (await back.receive())["session"] == "s"
+
+
+@pytest.mark.parametrize(
+    ("fields", "seq"), [({"resume": 1}, None), ({"resume": "no-dot"}, 0), ({"resume": "a." + "b" * 30}, -1)]
+)
+async def test_refuses_malformed_fields_of_a_return(service, fields, seq):
+    client = await service.connect()
+    await client.say({"type": "join", "version": 1, "name": "Ada", "seq": seq, **fields})
+    assert (await client.receive())["code"] == "bad-field"
+
+
+async def test_refuses_a_malformed_number(service):
+    client = await service.connect()
+    await join_to_resume(client)
+    for seq in (-1, 1.5, True, "1", 1 << 60):
+        await client.say({"type": "bye", "to": "a", "session": "s", "seq": seq})
+        assert (await client.receive())["code"] == "bad-field"

@@ -79,10 +79,11 @@ function join(name) {
 function welcomed(welcome) {
   $("room-status").textContent = "";
   // After the signaling connection broke, ids are the same and the calls go on: only who is not connected is called.
+  // Back in its place without a gap, the page gets the offers that it missed, and calls go on as they were.
   for (const peer of welcome.peers) {
     const link = addLink(peer);
     link.gone = false;
-    if (!link.isUp) link.call();
+    if (welcome.seamless ? link.state === "failed" : !link.isUp) link.call();
   }
   refresh();
 }

@@ -4,9 +4,13 @@
 const VERSION = 1;
 const FIRST_RETRY = 500; // milliseconds
 const LAST_RETRY = 10_000;
+const MAX_UNCONFIRMED = 256; // messages that the server may not have received when the connection breaks
+const TRANSIENT = ["broker-unavailable", "busy"]; // refusals that are over soon
 
 /**
- * A member of a room.
+ * A member of a room. When the connection breaks, it returns to its place within two minutes, also over another node of
+ * the same service: the others do not see it leave, what it missed follows the welcome, and what it sent meanwhile is
+ * delivered. The welcome is `seamless` then.
  * Events: "welcome", "peer-joined", "peer-left", "signal" (offer, answer, candidate, bye), "refused" (the server refused
  * to let this page join), "down" (the connection broke; another attempt follows), "fault" (the server refused a message).
  * `detail` is the server's message.
@@ -17,6 +21,11 @@ export class RoomSocket extends EventTarget {
   #timer = 0;
   #left = false;
   #joined = false;
+  #token = null; // proves to the server that this is the same member
+  #seq = 0; // the number of the last message that was received
+  #number = 0; // the number of the last message that was sent
+  #unconfirmed = [];
+  #hide = () => this.leave();
 
   /** @param configure fetches the server's configuration: the path of the rooms, and a token for each connection */
   constructor(configure, room, name) {
@@ -26,15 +35,30 @@ export class RoomSocket extends EventTarget {
     this.room = room;
     this.name = name;
     this.id = "";
+    // Without this, the others would keep the place of a page that is closed.
+    addEventListener("pagehide", this.#hide);
     this.#connect();
   }
 
   send(message) {
-    if (this.#joined && this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
+    const open = this.#joined && this.#socket?.readyState === WebSocket.OPEN;
+    if (this.#token === null || this.#left) {
+      if (open) this.#socket.send(JSON.stringify(message));
+      return;
+    }
+    if (this.#unconfirmed.length >= MAX_UNCONFIRMED) {
+      if (!open) return;
+      this.#unconfirmed.shift();
+    }
+    this.#number += 1;
+    const text = JSON.stringify({ ...message, seq: this.#number });
+    this.#unconfirmed.push({ number: this.#number, text });
+    if (open) this.#socket.send(text);
   }
 
   leave() {
     this.#left = true;
+    removeEventListener("pagehide", this.#hide);
     clearTimeout(this.#timer);
     this.#socket?.close(1000);
   }
@@ -55,7 +79,8 @@ export class RoomSocket extends EventTarget {
     const socket = new WebSocket(url);
     this.#socket = socket;
     socket.addEventListener("open", () => {
-      socket.send(JSON.stringify({ type: "join", version: VERSION, name: this.name, secret: this.secret }));
+      const back = this.#token === null ? { resume: true } : { resume: this.#token, seq: this.#seq };
+      socket.send(JSON.stringify({ type: "join", version: VERSION, name: this.name, secret: this.secret, ...back }));
     });
     socket.addEventListener("message", (event) => this.#receive(event.data));
     socket.addEventListener("close", () => this.#lost());
@@ -72,9 +97,15 @@ export class RoomSocket extends EventTarget {
       this.#joined = true;
       this.#retry = FIRST_RETRY;
       this.id = message.id;
-      this.#dispatch("welcome", message);
-    } else if (message.type === "error" && !this.#joined) {
+      this.#follow(message);
+      this.#dispatch("welcome", { ...message, seamless: message.resumed === true && message.missed !== true });
+      return;
+    }
+    if (Number.isSafeInteger(message.seq)) this.#seq = message.seq;
+    if (message.type === "error" && !this.#joined && TRANSIENT.includes(message.code)) return; // it closes, we retry
+    if (message.type === "error" && !this.#joined) {
       this.#left = true;
+      removeEventListener("pagehide", this.#hide);
       this.#dispatch("refused", message);
     } else if (message.type === "error") {
       this.#dispatch("fault", message);
@@ -82,6 +113,18 @@ export class RoomSocket extends EventTarget {
       this.#dispatch(message.type, message);
     } else if (["offer", "answer", "candidate", "bye"].includes(message.type)) {
       this.#dispatch("signal", message);
+    }
+  }
+
+  /** Keep the token of a welcome, and repeat what the server has not received. */
+  #follow({ resume, seq, resumed, received }) {
+    this.#token = typeof resume === "string" ? resume : null;
+    if (resumed === true) {
+      this.#unconfirmed = this.#unconfirmed.filter(({ number }) => number > received);
+      for (const { text } of this.#unconfirmed) this.#socket.send(text);
+    } else {
+      this.#unconfirmed = [];
+      if (Number.isSafeInteger(seq)) this.#seq = seq;
     }
   }
 

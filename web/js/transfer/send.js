@@ -143,7 +143,7 @@ export class SendSession extends EventTarget {
     const room = new RoomSocket(this.#configure, `send-${slot}`, "sender");
     this.#room = room;
     const during = (handler) => ({ detail }) => { if (this.#room === room) handler(detail); };
-    room.addEventListener("welcome", during(({ peers }) => {
+    room.addEventListener("welcome", during(({ peers, seamless }) => {
       if (this.code === null && peers.length > 0) {
         room.leave();
         if (attempt + 1 < SLOT_ATTEMPTS) this.#claim(attempt + 1);
@@ -155,6 +155,7 @@ export class SendSession extends EventTarget {
         this.#changed();
       }
       this.#members = new Map(peers.map((peer) => [peer.id, peer.name]));
+      if (seamless) return; // receivers that came meanwhile have called, and their offers follow
       for (const peer of peers) if (peer.name === "receiver" && !this.#connections.has(peer.id)) this.#connect(peer.id, null);
     }));
     room.addEventListener("peer-joined", during(({ peer }) => this.#members.set(peer.id, peer.name)));

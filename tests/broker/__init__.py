@@ -1,0 +1,1 @@
+"""Tests of the brokers, and of nodes that share one."""

@@ -1,0 +1,151 @@
+"""Start a real redis-server for a test, kill and restart it, and cut the network to it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from tests.missing import missing
+
+HOST = "127.0.0.1"
+
+
+class RedisServer:
+    """A redis-server without persistence: when it is killed, it loses its memory.
+
+    Attributes:
+        port: Its TCP port, the same after a restart.
+    """
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self._folder = folder
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+
+    @property
+    def url(self) -> str:
+        return f"redis://{HOST}:{self.port}/0"
+
+    def start(self) -> None:
+        """Start the server, and wait until it listens."""
+        command = ["redis-server", "--port", str(self.port), "--bind", HOST, "--save", "", "--dir", str(self._folder)]
+        self._process = subprocess.Popen([*command, *self._options], stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.create_connection((HOST, self.port)):
+                return
+            assert self._process.poll() is None, "redis-server ended"
+            time.sleep(0.02)
+        raise AssertionError("redis-server does not listen")
+
+    def start_again(self) -> None:
+        """Start the server if a test has killed it."""
+        if self._process is None:
+            self.start()
+
+    def kill(self) -> None:
+        """Kill the server, as in a crash."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def command(self, *words: str) -> str:
+        """Return the answer to a command of redis-cli."""
+        done = subprocess.run(["redis-cli", "-p", str(self.port), *words], capture_output=True, check=True, text=True)
+        return done.stdout.strip()
+
+
+@contextmanager
+def running_redis(folder: Path, *options: str) -> Iterator[RedisServer]:
+    """Start a server, and kill it at the end."""
+    if shutil.which("redis-server") is None:
+        missing("redis-server is not installed (apt install redis-server)")
+    server = RedisServer(folder, *options)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+class Wire:
+    """A TCP relay in front of a server. While it is cut, bytes stay where they are, and no end notices."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._whole = asyncio.Event()
+        self._whole.set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listener: asyncio.Server | None = None
+        self.port = 0
+
+    async def start(self) -> None:
+        self._listener = await asyncio.start_server(self._serve, HOST, 0)
+        self.port = self._listener.sockets[0].getsockname()[1]
+
+    def cut(self) -> None:
+        self._whole.clear()
+
+    def mend(self) -> None:
+        self._whole.set()
+
+    async def close(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            await self._whole.wait()
+            try:
+                to_reader, to_writer = await asyncio.open_connection(HOST, self._target)
+            except OSError:
+                return
+            try:
+                await asyncio.gather(self._copy(reader, to_writer), self._copy(to_reader, writer))
+            finally:
+                to_writer.close()
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.close()
+            self._tasks.discard(task)
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            await self._whole.wait()
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+
+@asynccontextmanager
+async def wire_to(port: int) -> AsyncIterator[Wire]:
+    """Put a relay in front of a port."""
+    wire = Wire(port)
+    await wire.start()
+    try:
+        yield wire
+    finally:
+        await wire.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
