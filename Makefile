@@ -17,7 +17,7 @@ FUZZ_ARGS ?=
 LONG := tests/nat tests/interop/stacks tests/interop/test_behind_nginx.py tests/interop/test_browser_network.py \
 	tests/interop/test_browser_tcp.py tests/interop/test_page.py tests/interop/test_page_rooms.py \
 	tests/interop/test_page_transfer.py tests/interop/test_page_stores.py tests/server/test_browsers.py \
-	tests/server/test_container.py tests/server/test_prometheus.py tests/examples/test_robot_in_browsers.py \
+	tests/server/test_container.py tests/server/test_prometheus.py tests/server/test_workers.py tests/examples/test_robot_in_browsers.py \
 	tests/examples/test_transfer_terminal.py tests/examples/test_server_examples.py \
 	tests/network/test_fairness.py tests/broker/test_failures.py tests/broker/test_nodes.py
 

@@ -218,6 +218,7 @@ class UdpSocket:
         receive_buffer: int = 0,
         send_buffer: int = 0,
         six_only: bool = False,
+        shared: bool = False,
     ) -> UdpSocket:
         """Bind to an address of this host.
 
@@ -228,6 +229,8 @@ class UdpSocket:
             receive_buffer: bytes for SO_RCVBUF; the system may give less; 0 leaves its default.
             send_buffer: the same for SO_SNDBUF.
             six_only: whether a socket on :: leaves IPv4 to another one on the same port.
+            shared: whether other processes of this user may bind to the same port. The system gives each datagram to
+                one of them (SO_REUSEPORT).
 
         Raises:
             OSError: the address does not belong to this host, or the port is in use.
@@ -237,6 +240,8 @@ class UdpSocket:
             _set_buffers(sock, receive_buffer, send_buffer)
             if six_only:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if shared:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             sock.bind(with_scope_id((host, port)))
             bound = cls(sock, offload=offload)
         except BaseException:
@@ -350,6 +355,11 @@ class UdpSocket:
         if level == socket.IPPROTO_IP:
             return socket.inet_ntop(socket.AF_INET, value[4:8])
         return socket.inet_ntop(socket.AF_INET6, value[:16])
+
+    def answer_from(self, address: Address, local: str) -> None:
+        """Send to a peer from this local address, because it has sent to it: another process has received that."""
+        if self._learns_sources and self._answer_from.get(address[:2], ()) is not None:
+            self._remember_source(address, _source_control(local))
 
     def _learn_source(self, address: Address, ancillary: Sequence[tuple[int, int, bytes]]) -> None:
         control = _destination(ancillary)
@@ -708,6 +718,13 @@ def _destination(ancillary: Sequence[tuple[int, int, bytes]]) -> tuple[int, int,
             linked = value[0] == 0xFE and value[1] & 0xC0 == 0x80
             return level, kind, value if linked else value[:16] + bytes(4)
     return None
+
+
+def _source_control(local: str) -> tuple[int, int, bytes]:
+    """Return the control message that makes datagrams come from a local address."""
+    if ":" in local:
+        return socket.IPPROTO_IPV6, _IPV6_PKTINFO, socket.inet_pton(socket.AF_INET6, local) + bytes(4)
+    return socket.IPPROTO_IP, _IP_PKTINFO, bytes(4) + socket.inet_pton(socket.AF_INET, local) + bytes(4)
 
 
 def _set_buffers(sock: socket.socket, receive: int, send: int) -> None:

@@ -40,6 +40,7 @@ from datachan.ice.server_errors import IceServerError
 from datachan.ice.servers import IceServer, ServerAddress, server_addresses
 from datachan.ice.tcp_links import ActiveTcpLink
 from datachan.ice.turn_link import OtherFamily, TurnLink
+from datachan.ice.udp_mux import UdpMux
 from datachan.ice_agent import (
     AgentEvent,
     AgentOptions,
@@ -143,9 +144,7 @@ class IceTransport:
         network: NetworkOptions | None = None,
     ) -> None:
         self._configured = server_addresses(servers)
-        self._credentials = Credentials(
-            _random_ice_chars(_USERNAME_FRAGMENT_LENGTH), _random_ice_chars(_PASSWORD_LENGTH)
-        )
+        self._credentials = _new_credentials(None if network is None else network.udp_mux)
         self._gatherer = Gatherer(
             servers=self._configured,
             relay_only=relay_only,
@@ -739,6 +738,11 @@ class IceTransport:
         for link in links:
             link.close()
         return links
+
+
+def _new_credentials(mux: UdpMux | None) -> Credentials:
+    mark = "" if mux is None else mux.mark
+    return Credentials(mark + _random_ice_chars(_USERNAME_FRAGMENT_LENGTH), _random_ice_chars(_PASSWORD_LENGTH))
 
 
 def _random_ice_chars(length: int) -> str:

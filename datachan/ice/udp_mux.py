@@ -7,6 +7,11 @@ there goes to it. Answers to our own checks come from addresses that the connect
 What a stranger can cause. Without a connection's password it cannot own an address, and addresses that are not owned
 are not remembered. A peer owns at most `MAX_OWNED` addresses, and its candidates make us remember at most `MAX_ASKED`.
 An address that a connection owns is taken over only by a check that proves to be of another connection.
+
+With `MuxNeighbors`, other processes share the port. A check for a connection of theirs is passed on, and its owner
+tells us once the check has proved the address: data and answers from there are passed on from then on. The owner of a
+check that is not proved yet is presumed, for at most `MAX_PRESUMED` addresses that are not known otherwise: data may
+come before the owner's word. The owner drops what it has not proved itself.
 """
 
 from __future__ import annotations
@@ -17,8 +22,10 @@ from types import TracebackType
 from typing import Final, Self
 
 from datachan.ice.link import DatagramLink, TransportAddress
+from datachan.ice.mux_neighbors import MuxNeighbors, Passed
 from datachan.ice_agent import BadPacket
 from datachan.ice_agent.stun import BINDING, REQUEST, parse_untrusted
+from datachan.token_bucket import TokenBucket
 from datachan.udp import Address, PathLimits, Receiver, UdpSocket, has_reader_support
 
 # Addresses that a peer has proved to be its own; NATs that restart give new ones. The oldest is forgotten first.
@@ -27,6 +34,12 @@ MAX_OWNED: Final = 32
 MAX_ASKED: Final = 100
 # Connections that wait for an answer of the same address; only peers that share a port, too, have several.
 MAX_ASKING: Final = 8
+# Addresses that are known to belong to connections of other processes; the oldest is forgotten first, and known again
+# with the next check from there.
+MAX_ELSEWHERE: Final = 65_536
+MAX_PRESUMED: Final = 1024
+# Answers per second from addresses that are not known yet, which every other process gets to see.
+_STRAY_ANSWERS: Final = 200.0
 _RECEIVE_BUFFER: Final = 16 << 20
 _SEND_BUFFER: Final = 4 << 20
 _WILDCARDS: Final = ("0.0.0.0", "::")
@@ -45,13 +58,19 @@ class UdpMux:
     Args:
         port: the port; 0 lets the system choose one for each address.
         addresses: the local addresses to bind to. By default all of the host's, of IPv4 and IPv6.
+        neighbors: the other processes that bind to the same port; None for a port of this process only.
     """
 
-    def __init__(self, port: int = 0, *, addresses: Sequence[str] = _WILDCARDS) -> None:
+    def __init__(
+        self, port: int = 0, *, addresses: Sequence[str] = _WILDCARDS, neighbors: MuxNeighbors | None = None
+    ) -> None:
         if not 0 <= port <= 65535:
             raise ValueError(f"a port is a number from 0 to 65535, not {port}")
+        if neighbors is not None and not port:
+            raise ValueError("processes that share a port have to name it: it cannot be 0")
         self._port = port
         self._addresses = tuple(addresses)
+        self._neighbors = neighbors
         self._ports: list[_SharedPort] = []
         self._closed = False
 
@@ -69,6 +88,8 @@ class UdpMux:
         try:
             for address in self._addresses:
                 self._bind(address)
+            if self._neighbors is not None:
+                self._neighbors.open(self._received_elsewhere)
         except BaseException:
             self.close()
             raise
@@ -76,12 +97,16 @@ class UdpMux:
     def _bind(self, address: str) -> None:
         port = self._port or next((one.port for one in self._ports), 0)
         try:
-            bound = _bind_only(address, port)
+            bound = _bind_only(address, port, shared=self._neighbors is not None)
         except OSError:
             if address == "::" and self._ports:  # a host without IPv6
                 return
             raise
-        self._ports.append(_SharedPort(bound))
+        self._ports.append(_SharedPort(bound, len(self._ports), self._neighbors))
+
+    def _received_elsewhere(self, passed: Passed) -> None:
+        if passed.bound < len(self._ports):
+            self._ports[passed.bound].receive_elsewhere(passed)
 
     @property
     def port(self) -> int:
@@ -89,6 +114,11 @@ class UdpMux:
         if not self._ports:
             raise RuntimeError("the UdpMux is not open: use `async with`, or call `open`")
         return self._ports[0].port
+
+    @property
+    def mark(self) -> str:
+        """What the username fragments of this process begin with; "" if it shares the port with no other one."""
+        return "" if self._neighbors is None else self._neighbors.mark
 
     @property
     def connections(self) -> int:
@@ -121,6 +151,8 @@ class UdpMux:
 
     def close(self) -> None:
         """Close the port. Connections that still use it lose their paths over it."""
+        if self._neighbors is not None and not self._closed:
+            self._neighbors.close()
         self._closed = True
         for one in self._ports:
             one.close()
@@ -136,18 +168,36 @@ class UdpMux:
         self.close()
 
 
-def _bind_only(address: str, port: int) -> UdpSocket:
+def _bind_only(address: str, port: int, *, shared: bool) -> UdpSocket:
     """Bind a socket; the IPv6 wildcard address leaves IPv4 to a socket of its own."""
     return UdpSocket.bind(
-        address, port, receive_buffer=_RECEIVE_BUFFER, send_buffer=_SEND_BUFFER, six_only=address == "::"
+        address,
+        port,
+        receive_buffer=_RECEIVE_BUFFER,
+        send_buffer=_SEND_BUFFER,
+        six_only=address == "::",
+        shared=shared,
     )
+
+
+def _remember(owners: dict[TransportAddress, int], address: TransportAddress, owner: int, most: int) -> None:
+    """Remember the process of an address as the newest, and forget the oldest beyond `most`."""
+    owners.pop(address, None)
+    owners[address] = owner
+    if len(owners) > most:
+        del owners[next(iter(owners))]
 
 
 class _SharedPort:
     """One socket, and the connections that share it."""
 
-    def __init__(self, sock: UdpSocket) -> None:
+    def __init__(self, sock: UdpSocket, number: int, neighbors: MuxNeighbors | None) -> None:
         self.socket = sock
+        self._number = number
+        self._neighbors = neighbors
+        self._elsewhere: dict[TransportAddress, int] = {}
+        self._presumed: dict[TransportAddress, int] = {}
+        self._stray = TokenBucket(_STRAY_ANSWERS, _STRAY_ANSWERS)
         self.by_fragment: dict[str, MuxLink] = {}
         self._owners: dict[TransportAddress, MuxLink] = {}
         self._askers: dict[TransportAddress, list[MuxLink]] = {}
@@ -183,52 +233,106 @@ class _SharedPort:
     # datagrams in
 
     def _received(self, datagrams: list[bytes], source: Address) -> None:
+        self._take(datagrams, source, None)
+
+    def receive_elsewhere(self, passed: Passed) -> None:
+        """Process what another process has received on the port, or its news that it owns an address."""
+        address = (passed.peer[0], passed.peer[1])
+        if passed.datagrams:
+            if passed.local:
+                self.socket.answer_from(passed.peer, passed.local)
+            self._take(list(passed.datagrams), passed.peer, passed.sender)
+            return
+        # News that arrives after the address was proved here is older than that: no check was passed on since.
+        if self._presumed.pop(address, None) != passed.sender:
+            return
+        self._owners.pop(address, None)
+        _remember(self._elsewhere, address, passed.sender, MAX_ELSEWHERE)
+
+    def _elsewhere_at(self, address: TransportAddress) -> int | None:
+        """Return the process that has the connection of an address."""
+        known = self._elsewhere.get(address)
+        return self._presumed.get(address) if known is None else known
+
+    def _take(self, datagrams: list[bytes], source: Address, sender: int | None) -> None:
+        """Find the connection of each datagram. Those that `sender` has passed on are not passed on again."""
         address = (source[0], source[1])
         owner = self._owners.get(address)
         if all(one[:1] > b"\3" for one in datagrams):
-            self._deliver_data(datagrams, source, owner)
+            self._deliver_data(datagrams, source, owner, sender)
             return
         for one in datagrams:
             if one[:1] > b"\3":
-                self._deliver_data([one], source, self._owners.get(address))
+                self._deliver_data([one], source, self._owners.get(address), sender)
             else:
-                self._deliver_stun(one, source, address)
+                self._deliver_stun(one, source, address, sender)
 
-    def _deliver_data(self, datagrams: list[bytes], source: Address, owner: MuxLink | None) -> None:
+    def _deliver_data(self, datagrams: list[bytes], source: Address, owner: MuxLink | None, sender: int | None) -> None:
         if owner is not None:
             owner.deliver(datagrams, source)
             return
+        address = (source[0], source[1])
+        if sender is None and (elsewhere := self._elsewhere_at(address)) is not None:
+            self._pass_on(elsewhere, source, datagrams)
+            return
         # A lite peer sends no checks. Each connection drops what does not come from an address it has checked.
-        askers = self._askers.get((source[0], source[1]), ())
+        askers = self._askers.get(address, ())
         for link in list(askers):
             link.deliver(datagrams, source)
         if not askers:
             self.dropped += len(datagrams)
 
-    def _deliver_stun(self, datagram: bytes, source: Address, address: TransportAddress) -> None:
+    def _deliver_stun(self, datagram: bytes, source: Address, address: TransportAddress, sender: int | None) -> None:
         try:
             message = parse_untrusted(datagram)
         except BadPacket:
             self.dropped += 1
             return
         if message.type != BINDING + REQUEST:
-            # The connection that has sent the request knows it by its transaction id.
-            links = list(self._askers.get(address, ()))
-            owner = self._owners.get(address)
-            for link in links if owner is None or owner in links else [owner, *links]:
-                link.deliver([datagram], source)
+            self._deliver_answer(datagram, source, address, sender)
             return
         named = self.by_fragment.get(message.recipient)
         if named is None:
-            self.dropped += 1
+            elsewhere = None if self._neighbors is None else self._neighbors.owner_of(message.recipient)
+            if elsewhere is None or sender is not None:
+                self.dropped += 1
+            else:
+                _remember(self._presumed, address, elsewhere, MAX_PRESUMED)
+                self._pass_on(elsewhere, source, [datagram])
             return
         if self._owners.get(address) is not named and message.is_signed_with(named.password):
             self._own(named, address)
+        if sender is not None and self._neighbors is not None and self._owners.get(address) is named:
+            self._neighbors.tell_owned(sender, self._number, source)
         named.deliver([datagram], source)
+
+    def _deliver_answer(self, datagram: bytes, source: Address, address: TransportAddress, sender: int | None) -> None:
+        """Deliver an answer to the connections that may have asked; each knows its own by the transaction id."""
+        links = list(self._askers.get(address, ()))
+        owner = self._owners.get(address)
+        for link in links if owner is None or owner in links else [owner, *links]:
+            link.deliver([datagram], source)
+        if self._neighbors is None or sender is not None or owner is not None:
+            return
+        elsewhere = self._elsewhere_at(address)
+        if elsewhere is not None:
+            self._pass_on(elsewhere, source, [datagram])
+        elif not links and self._stray.take(asyncio.get_running_loop().time()):
+            # A STUN server, or a peer whose first check has not arrived yet.
+            for other in range(self._neighbors.count):
+                if other != self._neighbors.index:
+                    self._pass_on(other, source, [datagram])
+
+    def _pass_on(self, owner: int, source: Address, datagrams: list[bytes]) -> None:
+        if self._neighbors is not None:
+            local = self.socket.source_of(source) or ""
+            self._neighbors.pass_on(owner, self._number, source, local, datagrams)
 
     def _own(self, link: MuxLink, address: TransportAddress) -> None:
         """Give an address to a connection whose peer has proved to be there."""
         self._owners[address] = link
+        self._elsewhere.pop(address, None)
+        self._presumed.pop(address, None)
         link.owned[address] = None
         if len(link.owned) > MAX_OWNED:
             oldest = next(iter(link.owned))

@@ -13,6 +13,8 @@ from datachan.server.connection import Connection, ConnectionClosed
 from datachan.server.exchange import SignalingRequest
 from datachan.server.options import ChannelServerOptions
 from datachan.server.serving import serve
+from datachan.server.supervisor import run_workers
+from datachan.server.worker import Worker
 
 __all__ = [
     "AsgiApplication",
@@ -22,6 +24,8 @@ __all__ = [
     "ConnectionClosed",
     "ServerCounts",
     "SignalingRequest",
+    "Worker",
     "mount",
+    "run_workers",
     "serve",
 ]

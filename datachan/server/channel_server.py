@@ -24,6 +24,7 @@ from datachan.metrics import Counter as MetricCounter
 from datachan.metrics import Metrics
 from datachan.monitoring import ConnectionMetrics
 from datachan.peer import InvalidStateError, RTCCertificate, RTCConfiguration
+from datachan.server.colleagues import Colleagues
 from datachan.server.connection import Connection
 from datachan.server.exchange import (
     MAX_BODY_SIZE,
@@ -37,6 +38,7 @@ from datachan.server.ice_fragment import CONTENT_TYPE as FRAGMENT
 from datachan.server.options import ChannelServerOptions
 from datachan.server.session import Session
 from datachan.server.shares import Shares
+from datachan.server.worker import Worker
 from datachan.signaling.client_address import share_key
 from datachan.signaling.limits import KeyedLimiter
 from datachan.signaling.origins import host_is_allowed, is_loopback, origin_is_allowed, wrong_host
@@ -86,6 +88,7 @@ class ChannelServer:
         authenticate: Called with each request; returns the user, or None to refuse it. It may be a coroutine function.
         configuration: For every peer connection, such as STUN and TURN servers. One certificate serves all of them.
         metrics: Where the server registers its figures; None for a registry of its own.
+        worker: This process, if several share the server's ports; its bounds are its share of the options.
 
     Attributes:
         counts: What has happened since the server was created.
@@ -100,8 +103,11 @@ class ChannelServer:
         authenticate: Authenticate | None = None,
         configuration: RTCConfiguration | None = None,
         metrics: Metrics | None = None,
+        worker: Worker | None = None,
     ) -> None:
-        self.options = options or ChannelServerOptions()
+        options = options or ChannelServerOptions()
+        self.options = options if worker is None else worker.share(options)
+        self._colleagues = None if worker is None else Colleagues(worker, self._respond_to_colleague)
         self.counts = ServerCounts()
         self._handler = handler
         self._authenticate = authenticate
@@ -150,6 +156,15 @@ class ChannelServer:
         """Whether the server is shutting down."""
         return self._draining
 
+    async def open(self) -> None:
+        """Answer the other workers about connections of this one; needed only with a `worker`.
+
+        Raises:
+            OSError: The folder of the workers cannot be used.
+        """
+        if self._colleagues is not None:
+            await self._colleagues.open()
+
     async def drain(self, grace: float = 0.0) -> None:
         """Refuse new connections, tell the handlers, and wait until they have finished.
 
@@ -174,6 +189,8 @@ class ChannelServer:
             session.connection.close()
         if self._watchers:
             await asyncio.wait(tuple(self._watchers.values()))
+        if self._colleagues is not None:
+            await self._colleagues.close()
 
     # -- requests ------------------------------------------------------------------------------------------------------
 
@@ -213,6 +230,10 @@ class ChannelServer:
             raise Refusal(405, "method", f"This resource has {methods}.", {"Allow": methods})
         if request.method == "POST":
             self._check_rate(request)
+        if request.session is not None and self._colleagues is not None:
+            owner = self._colleagues.owner_of(request.session)
+            if owner is not None:
+                return await self._colleagues.ask(owner, request, await self._read(read_body))
         user = await self._user(request)
         if request.session is None:
             return await self._post(request, user, read_body)
@@ -223,6 +244,12 @@ class ChannelServer:
             return await self._patch(session, request, read_body)
         session.connection.close()
         return SignalingResponse(200)
+
+    async def _respond_to_colleague(self, request: SignalingRequest, body: str) -> SignalingResponse:
+        async def read_body(_: int) -> bytes:
+            return body.encode()
+
+        return await self.respond(request, read_body)
 
     async def _post(self, request: SignalingRequest, user: object, read_body: ReadBody) -> SignalingResponse:
         if request.content_type != SDP:
@@ -312,7 +339,8 @@ class ChannelServer:
             raise Refusal(429, "busy-address", "Your address has as many connections as it may.", _RETRY_AFTER)
         if user is not None and shares.of_user(user) >= options.max_connections_per_user:
             raise Refusal(429, "busy-user", "You have as many connections as you may.", _RETRY_AFTER)
-        session = Session(request, user, self._configuration, options, key)
+        mark = "" if self._colleagues is None else self._colleagues.mark
+        session = Session(request, user, self._configuration, options, key, mark)
         self._connection_metrics.watch(session.pc)
         self._sessions[session.id] = session
         shares.add(session)

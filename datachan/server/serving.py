@@ -17,6 +17,7 @@ from datachan.peer import RTCConfiguration, UdpMux
 from datachan.server.aiohttp_mount import mount
 from datachan.server.channel_server import Authenticate, ChannelServer, Handler
 from datachan.server.options import ChannelServerOptions
+from datachan.server.worker import Worker
 from datachan.signaling.assets import page_folder
 from datachan.signaling.client_address import belongs_to
 from datachan.signaling.door import ACCEPT_BACKLOG, Door, DoorOptions
@@ -56,14 +57,16 @@ class serve:  # noqa: N801 - a function for its users, like websockets.serve
         ssl: The TLS context of the signaling; None for http, which only suits this machine or a proxy in front.
         grace: Seconds that `async with` waits at its end for handlers to finish.
         metrics: Where to show the figures of the server to Prometheus: "9464" or "127.0.0.1:9464" for this machine
-            only, "10.0.0.7:9464" for a network. None shows them nowhere. It needs the extra `metrics`.
+            only, "10.0.0.7:9464" for a network. None shows them nowhere. It needs the extra `metrics`. Each worker
+            shows its own: the first one on this port, the second one on the next, and so on.
+        worker: This process, if several share the ports (`run_workers`). `port` and `udp_port` have to be named then.
 
     Attributes:
         channels: The `ChannelServer`, with its connections and counts.
         metrics: The figures. An application may add its own.
 
     Raises:
-        ValueError: `metrics` is not an address.
+        ValueError: `metrics` is not an address, or a worker has no port to share.
     """
 
     def __init__(
@@ -82,17 +85,22 @@ class serve:  # noqa: N801 - a function for its users, like websockets.serve
         ssl: SSLContext | None = None,
         grace: float = 0.0,
         metrics: str | None = None,
+        worker: Worker | None = None,
     ) -> None:
-        self._mux = None if udp_port is None else UdpMux(udp_port)
+        if worker is not None and (not port or not udp_port):
+            raise ValueError("workers share both ports, so port and udp_port have to be named")
+        self._worker = worker
+        self._mux = _shared_udp_port(udp_port, worker)
         if self._mux is not None:
             configuration = replace(configuration or RTCConfiguration(), udpMux=self._mux)
         # A server for this machine only must not be reached by foreign names that resolve to it.
         options = replace(options or ChannelServerOptions(), loopback_only=is_loopback(host))
-        self.channels = ChannelServer(handler, options=options, authenticate=authenticate, configuration=configuration)
-        self.metrics = self.channels.metrics
-        self._metrics_listener = (
-            None if metrics is None else MetricsListener(ListenAddress.parse(metrics), self.metrics.families)
+        self.channels = ChannelServer(
+            handler, options=options, authenticate=authenticate, configuration=configuration, worker=worker
         )
+        self.metrics = self.channels.metrics
+        where = None if metrics is None else _metrics_address(metrics, worker)
+        self._metrics_listener = None if where is None else MetricsListener(where, self.metrics.families)
         self._lag: LoopLag | None = None
         self._host, self._port, self._path, self._ssl, self._grace = host, port, path, ssl, grace
         proxies = self.channels.options.trusted_proxies
@@ -134,7 +142,9 @@ class serve:  # noqa: N801 - a function for its users, like websockets.serve
                 ssl=self._ssl,
                 backlog=ACCEPT_BACKLOG,
                 reuse_address=True,
+                reuse_port=self._worker is not None or None,
             )
+            await self.channels.open()
             await self._open_metrics()
         except BaseException:
             await self._release()
@@ -244,6 +254,17 @@ class serve:  # noqa: N801 - a function for its users, like websockets.serve
         if self._listener is None:
             raise RuntimeError("the server is not listening: use `async with`")
         return self._listener
+
+
+def _shared_udp_port(port: int | None, worker: Worker | None) -> UdpMux | None:
+    if port is None:
+        return None
+    return UdpMux(port, neighbors=None if worker is None else worker.neighbors())
+
+
+def _metrics_address(text: str, worker: Worker | None) -> ListenAddress:
+    address = ListenAddress.parse(text)
+    return replace(address, port=address.port + worker.index) if worker is not None and address.port else address
 
 
 def _sender_of(file: Path) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

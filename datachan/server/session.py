@@ -33,6 +33,8 @@ class Session:
         user: The value that the authentication hook returned.
         configuration: For the peer connection.
         options: The options of the server.
+        key: The key of the attribute.
+        mark: What the id begins with.
 
     Attributes:
         id: The id in the path of the resource.
@@ -49,8 +51,9 @@ class Session:
         configuration: RTCConfiguration,
         options: ChannelServerOptions,
         key: str,
+        mark: str = "",
     ) -> None:
-        self.id = secrets.token_urlsafe(18)
+        self.id = mark + secrets.token_urlsafe(18)
         self.key = key
         self.user = user
         self.connected = False
