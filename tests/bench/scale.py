@@ -17,10 +17,13 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from statistics import median
 from typing import Any, Final
 
 import datachan.sctp.association
 from datachan import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
+from datachan.metrics import Metrics
+from datachan.monitoring import ConnectionMetrics, render
 from tests.bench import associations
 from tests.bench.report import machine
 from tests.stacks.peers.common import memory_in_use, standard_input
@@ -30,6 +33,7 @@ MESSAGE: Final = bytes(65_536)
 # Connections that are set up at the same time. One after the other would measure round trips.
 _AT_A_TIME: Final = 8
 _WARM_UP: Final = 10
+_READINGS: Final = 9
 
 
 def connection() -> RTCPeerConnection:
@@ -43,7 +47,7 @@ class Other:
     def __init__(self, process: Process) -> None:
         self._process = process
         self._turn = asyncio.Lock()
-        self._made: list[RTCPeerConnection] = []
+        self.made: list[RTCPeerConnection] = []
 
     async def ask(self, question: Any) -> Any:
         """Write a line and read one."""
@@ -59,7 +63,7 @@ class Other:
     async def connect(self) -> RTCDataChannel:
         """Set up one more connection and return its open channel."""
         pc = connection()
-        self._made.append(pc)
+        self.made.append(pc)
         channel = pc.createDataChannel("bench")
         await pc.setLocalDescription()
         await pc.setRemoteDescription(RTCSessionDescription(**await self.ask(pc.localDescription.toJSON())))
@@ -76,7 +80,7 @@ class Other:
 
     async def close(self) -> None:
         """Close all connections."""
-        await asyncio.gather(*(pc.close() for pc in self._made))
+        await asyncio.gather(*(pc.close() for pc in self.made))
 
 
 @asynccontextmanager
@@ -117,7 +121,7 @@ async def be_the_other() -> None:
 
 
 async def idle(count: int, seconds: float) -> dict[str, float]:
-    """Measure `count` idle connections: kB each, percent of a core for all, and ms to set one up."""
+    """Measure `count` idle connections: kB each, percent of a core for all, ms to set one up and to read figures."""
     async with other() as ends:
         kept = await ends.connect_many(_WARM_UP)
         before, begun = memory_in_use(), time.perf_counter()
@@ -129,7 +133,22 @@ async def idle(count: int, seconds: float) -> dict[str, float]:
         begun, cpu = time.perf_counter(), time.process_time()
         await asyncio.sleep(seconds)
         share = (time.process_time() - cpu) / (time.perf_counter() - begun)
-    return {"setup": took / made * 1e3, "memory": each / 1e3, "cpu": share * 100}
+        reading = await read_figures(ends.made)
+    return {"setup": took / made * 1e3, "memory": each / 1e3, "cpu": share * 100, "reading": reading * 1e3}
+
+
+async def read_figures(connections: Sequence[RTCPeerConnection]) -> float:
+    """Measure the CPU seconds in which /metrics is made, the median of some times."""
+    metrics = Metrics()
+    watching = ConnectionMetrics(metrics, time.monotonic)
+    for pc in connections:
+        watching.watch(pc)
+    found = []
+    for _ in range(_READINGS):
+        begun = time.process_time()
+        render(await metrics.families())
+        found.append(time.process_time() - begun)
+    return median(found)
 
 
 async def throughput(count: int, seconds: float) -> float:
@@ -174,6 +193,7 @@ async def report(count: int, seconds: float, sizes: Sequence[int]) -> str:
         "|---|--:|",
         f"| memory per idle connection, of {count} | {costs['memory']:.0f} kB |",
         f"| CPU of {count} idle connections | {costs['cpu']:.1f} % of a core |",
+        f"| CPU of one reading of /metrics, all {count} connections | {costs['reading']:.1f} ms |",
         f"| setting one up, {_AT_A_TIME} at a time, both processes on this machine | {costs['setup']:.1f} ms |",
     ]
     for size in sizes:
