@@ -14,6 +14,7 @@ from typing import Final
 
 from datachan.ice.link import DatagramLink, SelectedLink, TransportAddress
 from datachan.ice_agent import AgentEvent, Base, IceAgent
+from datachan.ice_agent.candidates import scoped
 from datachan.ice_agent.server_queries import Mapped, QueryFailed, ServerQueries
 from datachan.udp import Address
 
@@ -104,7 +105,8 @@ class AgentRunner:
 
     def _received(self, base: Base, datagrams: list[bytes], address: Address) -> None:
         """Receive datagrams from one address; STUN first, because a check may prove the address."""
-        source = (address[0], address[1])
+        # Python reports the source of a datagram without its scope.
+        source = (scoped(address[0], base), address[1])
         # RFC 7983, 7: the first byte is 0 to 3 for STUN and 20 to 63 for DTLS.
         data = [datagram for datagram in datagrams if datagram and 20 <= datagram[0] <= 63]
         stun = len(data) < len(datagrams)

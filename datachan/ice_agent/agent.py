@@ -26,6 +26,7 @@ from .candidates import (
     normal_address,
     peer_reflexive_priority,
     scoped,
+    without_scope,
 )
 from .checks import CheckResult, Checks, Entropy, IncomingCheck, Outcome
 from .embedding import Embedding, Support
@@ -601,6 +602,7 @@ class IceAgent:
 
     def _learn(self, check: IncomingCheck, base: Base, source: TransportAddress, now: float) -> CandidatePair | None:
         """Add the peer-reflexive candidate that a check has come from, and its pair (RFC 8445, 7.3.1.3)."""
+        source = (without_scope(source[0]), source[1])
         key = (base.transport, source)
         if key not in self._remotes:
             if not self._may_learn(base, source, now) or not self._has_room():
@@ -625,6 +627,7 @@ class IceAgent:
             return known.carries_data and known.replaces is current
         if current is None or self._options.lite or base is not current.base or source[0] != current.destination[0]:
             return False
+        source = (without_scope(source[0]), source[1])
         key = (base.transport, source)
         if base.transport != "udp" or not self._may_learn(base, source, now) or not self._has_room():
             return False
