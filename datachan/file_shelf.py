@@ -69,15 +69,17 @@ class _Item:
     entries: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Promise:
     """What a running transfer may store.
 
     Attributes:
+        folder: Where it is stored.
         size: Its bytes.
         names: How many files and folders it has of each name.
     """
 
+    folder: Path
     size: int = 0
     names: Counter[str] = field(default_factory=Counter)
 
@@ -109,6 +111,16 @@ class _Call:
     def choose(self, name: str | None) -> Sequence[Path]:
         """Return what to offer for a request: what has this name, or everything."""
         return [item.path for key, item in self.items.items() if name in (None, key)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A channel of a caller, and the first message on it."""
+
+    channel: RTCDataChannel
+    messages: AsyncIterator[str | bytes]
+    first: str | bytes
+    session: EchoSession
 
 
 class FileShelf:
@@ -154,7 +166,7 @@ class FileShelf:
             first = await first_message(messages)  # a channel without one takes no turn
             session.touch()
             async with call.turns, self._turns:
-                await self._transfer(channel, messages, first, call, session)
+                await self._transfer(_Request(channel, messages, first, session), call)
         except TransferError as error:
             logger.info("echo: a transfer ended: %s", error.reason)
         except TimeoutError:
@@ -162,50 +174,33 @@ class FileShelf:
         finally:
             close_channel(channel)
 
-    async def _transfer(
-        self,
-        channel: RTCDataChannel,
-        messages: AsyncIterator[str | bytes],
-        first: str | bytes,
-        call: _Call,
-        session: EchoSession,
-    ) -> None:
+    async def _transfer(self, request: _Request, call: _Call) -> None:
         call.offers += 1
-        folder = call.folder / str(call.offers)
-        folder.mkdir(mode=0o700, parents=True)
-        promise = _Promise()
+        promise = _Promise(call.folder / str(call.offers))
+        promise.folder.mkdir(mode=0o700, parents=True)
         call.promises.append(promise)
         try:
-            await self._answer(channel, messages, first, folder, promise, call, session)
+            await self._answer(request, promise, call)
         finally:
             if promise in call.promises:
                 call.promises.remove(promise)
             replaced, call.replaced = call.replaced, []
-            await asyncio.to_thread(_remove, replaced, None if call.holds(folder) else folder)
+            await asyncio.to_thread(_remove, replaced, None if call.holds(promise.folder) else promise.folder)
 
-    async def _answer(
-        self,
-        channel: RTCDataChannel,
-        messages: AsyncIterator[str | bytes],
-        first: str | bytes,
-        folder: Path,
-        promise: _Promise,
-        call: _Call,
-        session: EchoSession,
-    ) -> None:
+    async def _answer(self, request: _Request, promise: _Promise, call: _Call) -> None:
         policy = ReceivePolicy(lambda review: self._decide(review, promise, call), self._max_offer_size, bounds=_BOUNDS)
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(STALL_TIMEOUT) as limit:
 
             def progress(done: int, total: int | None) -> None:
-                session.touch()
+                request.session.touch()
                 limit.reschedule(loop.time() + STALL_TIMEOUT)
 
             done = await answer_message(
-                channel,
-                messages,
-                first,
-                folder,
+                request.channel,
+                request.messages,
+                request.first,
+                promise.folder,
                 policy,
                 choose=call.choose,
                 progress=progress,

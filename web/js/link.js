@@ -1,6 +1,7 @@
 // The connection to one peer: its peer connection, chat, files and measurements. Knows no element of the page.
 
 import { verificationCode } from "./code.js";
+import { RemoteSide } from "./remote-side.js";
 import { IncomingShare, isTransfer, LABEL, OutgoingShare, PROTOCOL } from "./share.js";
 
 export const SAMPLE_INTERVAL = 500; // milliseconds
@@ -11,7 +12,6 @@ const PING_TIMEOUT = 5_000;
 const MAX_UNANSWERED = 3;
 export const MAX_ENTRIES = 500; // messages kept for display
 const MAX_TEXT = 16_384;
-const MAX_EARLY = 256; // candidates that arrive before their description
 const MAX_OFFERS = 50; // files that the peer may offer or send at the same time
 const MAX_TRANSFERS = 100; // transfers in the list; the oldest that failed are dropped past this
 
@@ -26,8 +26,7 @@ const HUNG_UP = "The other side hung up.";
 export class PeerLink extends EventTarget {
   #pc = null;
   #session = "";
-  #described = false;
-  #early = [];
+  #remote = null;
   #timeout = 0;
   #sampler = 0;
   #chat = null;
@@ -88,7 +87,7 @@ export class PeerLink extends EventTarget {
     this.calling = false;
     this.#session = offer.session;
     try {
-      await this.#setRemote(pc, { type: "offer", sdp: offer.sdp });
+      await this.#remote.describe({ type: "offer", sdp: offer.sdp });
       await pc.setLocalDescription();
       if (pc === this.#pc) this.#signal({ type: "answer", sdp: pc.localDescription.sdp });
     } catch (error) {
@@ -102,29 +101,16 @@ export class PeerLink extends EventTarget {
   async handle(message) {
     if (message.session !== this.#session || this.#pc === null) return;
     if (message.type === "candidate") {
-      await this.#takeCandidate(message.candidate);
+      await this.#remote.add(message.candidate);
     } else if (message.type === "bye") {
       this.#finish("closed", message.reason ? `The other side ended the call: ${message.reason}.` : HUNG_UP);
-    } else if (this.calling && !this.#described) {
+    } else if (this.calling && !this.#remote.isDescribed) {
       const pc = this.#pc;
       try {
-        await this.#setRemote(pc, { type: "answer", sdp: message.sdp });
+        await this.#remote.describe({ type: "answer", sdp: message.sdp });
       } catch (error) {
         if (pc === this.#pc) this.#fail(`The answer cannot be used: ${error.message}`);
       }
-    }
-  }
-
-  /** Add a candidate, or keep it until the description it belongs to has arrived. */
-  async #takeCandidate(candidate) {
-    if (!this.#described) {
-      if (this.#early.length < MAX_EARLY) this.#early.push(candidate);
-      return;
-    }
-    try {
-      await this.#pc.addIceCandidate(candidate ?? undefined);
-    } catch {
-      // One path less; the connection may still come up over another.
     }
   }
 
@@ -148,8 +134,7 @@ export class PeerLink extends EventTarget {
     this.#drop();
     const pc = new RTCPeerConnection({ iceServers: this.iceServers });
     this.#pc = pc;
-    this.#described = false;
-    this.#early = [];
+    this.#remote = new RemoteSide(pc);
     this.#unanswered = 0;
     this.#rtt = null;
     this.#bytes = { sent: 0, received: 0, at: performance.now() };
@@ -169,19 +154,12 @@ export class PeerLink extends EventTarget {
       if (pc === this.#pc) this.#takeChannel(channel);
     });
     this.#timeout = setTimeout(() => this.#fail(
-      this.#described
+      this.#remote.isDescribed
         ? "The two sides cannot reach each other. If they are on different networks, the server needs a TURN server (datachan serve --ice-server)."
         : "No answer. The other side may have closed the page: ask them to open the link again.",
     ), CALL_TIMEOUT);
     this.#become("connecting");
     return pc;
-  }
-
-  async #setRemote(pc, description) {
-    await pc.setRemoteDescription(description);
-    if (pc !== this.#pc) return;
-    this.#described = true;
-    for (const candidate of this.#early.splice(0)) await this.#takeCandidate(candidate);
   }
 
   async #callEcho(pc) {
@@ -198,7 +176,7 @@ export class PeerLink extends EventTarget {
     }
     const body = await response.json().catch(() => ({}));
     if (!response.ok) throw sentence(body.error?.message ?? `The server answered with status ${response.status}.`);
-    if (pc === this.#pc) await this.#setRemote(pc, { type: "answer", sdp: body.sdp });
+    if (pc === this.#pc) await this.#remote.describe({ type: "answer", sdp: body.sdp });
   }
 
   #signal(message) {

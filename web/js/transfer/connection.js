@@ -1,10 +1,11 @@
 // One peer connection to one member of a room, with the channel of a transfer. Knows no message of the transfer.
 // When its path is lost, the receiver restarts ICE over the room: the channel and everything on its way stay.
 
+import { RemoteSide } from "../remote-side.js";
+
 const CONNECT_TIMEOUT = 60_000; // milliseconds
 const DISCONNECTED = 12_000; // after which a connection without a path counts as lost
 const RESTART_AGAIN = 5_000; // after which an offer of new ICE credentials is repeated
-const MAX_EARLY = 256;
 
 /** Return the fingerprints of a description. */
 function fingerprints(sdp) {
@@ -18,8 +19,7 @@ function fingerprints(sdp) {
 export class Connection extends EventTarget {
   #pc;
   #signal;
-  #early = [];
-  #described = false;
+  #remote;
   #restarts; // whether this side restarts ICE
   #restarting = 0; // timer
   #timer = 0;
@@ -36,6 +36,7 @@ export class Connection extends EventTarget {
     this.#restarts = restarts;
     const pc = new RTCPeerConnection({ iceServers });
     this.#pc = pc;
+    this.#remote = new RemoteSide(pc);
     this.channel = pc.createDataChannel("transfer", { protocol: "datachan-transfer-1", negotiated: true, id: 0, ordered: true });
     this.channel.binaryType = "arraybuffer";
     this.channel.addEventListener("open", () => {
@@ -61,7 +62,7 @@ export class Connection extends EventTarget {
   }
 
   async answer(sdp) {
-    await this.#setRemote({ type: "offer", sdp });
+    await this.#describe({ type: "offer", sdp });
     await this.#pc.setLocalDescription();
     this.#signal({ type: "answer", sdp: this.#pc.localDescription.sdp });
   }
@@ -70,8 +71,8 @@ export class Connection extends EventTarget {
   async handle(message) {
     try {
       if (message.type === "offer") await this.#answerRestart(message.sdp);
-      else if (message.type === "answer" && !this.#described) await this.#setRemote({ type: "answer", sdp: message.sdp });
-      else if (message.type === "candidate") await this.#takeCandidate(message.candidate);
+      else if (message.type === "answer" && !this.#remote.isDescribed) await this.#describe({ type: "answer", sdp: message.sdp });
+      else if (message.type === "candidate") await this.#remote.add(message.candidate);
       else if (message.type === "bye") this.close();
     } catch {
       this.close();
@@ -83,7 +84,7 @@ export class Connection extends EventTarget {
     clearTimeout(this.#restarting);
     if (this.#closed) return;
     this.#restarting = setTimeout(() => { if (this.#pc.connectionState !== "connected") this.restart(); }, RESTART_AGAIN);
-    this.#described = false;
+    this.#remote.expect();
     try {
       this.#pc.restartIce();
       await this.#pc.setLocalDescription();
@@ -99,29 +100,15 @@ export class Connection extends EventTarget {
       this.#signal({ type: "bye", reason: "the restart is refused" });
       return;
     }
-    this.#described = false;
+    this.#remote.expect();
     await this.answer(sdp);
   }
 
-  async #setRemote(description) {
+  async #describe(description) {
     const known = this.#pc.remoteDescription?.sdp;
     // Another certificate would be another party, which has not proved the code.
     if (known !== undefined && fingerprints(known) !== fingerprints(description.sdp)) throw new Error("another certificate");
-    await this.#pc.setRemoteDescription(description);
-    this.#described = true;
-    for (const candidate of this.#early.splice(0)) await this.#takeCandidate(candidate);
-  }
-
-  async #takeCandidate(candidate) {
-    if (!this.#described) {
-      if (this.#early.length < MAX_EARLY) this.#early.push(candidate);
-      return;
-    }
-    try {
-      await this.#pc.addIceCandidate(candidate ?? undefined);
-    } catch {
-      // One path less; the connection may still come up over another.
-    }
+    await this.#remote.describe(description);
   }
 
   #stateChanged() {
