@@ -17,8 +17,8 @@ FUZZ_ARGS ?=
 LONG := tests/nat tests/interop/stacks tests/interop/test_behind_nginx.py tests/interop/test_browser_network.py \
 	tests/interop/test_browser_tcp.py tests/interop/test_page.py tests/interop/test_page_rooms.py \
 	tests/interop/test_page_transfer.py tests/interop/test_page_stores.py tests/server/test_browsers.py \
-	tests/server/test_container.py tests/server/test_prometheus.py tests/server/test_workers.py tests/examples/test_robot_in_browsers.py \
-	tests/examples/test_transfer_terminal.py tests/examples/test_server_examples.py \
+	tests/server/test_container.py tests/server/test_prometheus.py tests/server/test_workers.py tests/server/test_crowd.py \
+	tests/examples/test_robot_in_browsers.py tests/examples/test_transfer_terminal.py tests/examples/test_server_examples.py \
 	tests/network/test_fairness.py tests/broker/test_failures.py tests/broker/test_nodes.py
 
 .PHONY: help run test test-long soak fuzz fuzz-live attack check format bench bench-scale bench-server bench-links bench-transfer test-transfer-large clean compiled pure test-compiled peers interop nat-lab
