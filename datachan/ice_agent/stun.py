@@ -54,6 +54,7 @@ _FIRST_OPTIONAL: Final = 0x8000
 _HEADER: Final = struct.Struct("!HHI12s")
 _ATTRIBUTE: Final = struct.Struct("!HH")
 _INTEGRITY_LENGTH: Final = 20
+_SHA256_LENGTH: Final = 32
 # MESSAGE-INTEGRITY and FINGERPRINT with their headers.
 _TRAILER_LENGTH: Final = 32
 _FINGERPRINT_XOR: Final = 0x5354554E
@@ -71,6 +72,7 @@ class Message:
         attributes: the values by type. Of several of one type, only the first counts (RFC 8489, 14).
         further: the others of that type, for a message that is specified to have several.
         signed: the bytes before MESSAGE-INTEGRITY, if the message was received with one.
+        signed_sha256: the bytes before MESSAGE-INTEGRITY-SHA256, in the same way.
     """
 
     type: int
@@ -78,6 +80,7 @@ class Message:
     attributes: dict[int, bytes] = field(default_factory=dict)
     further: list[tuple[int, bytes]] = field(default_factory=list)
     signed: bytes = b""
+    signed_sha256: bytes = b""
 
     @property
     def method(self) -> int:
@@ -124,11 +127,18 @@ class Message:
         code = self.attributes.get(MESSAGE_INTEGRITY)
         return code is not None and bool(self.signed) and hmac.compare_digest(code, _integrity(self.signed, key))
 
+    def is_signed_by_sha256_with(self, key: bytes) -> bool:
+        """Return whether MESSAGE-INTEGRITY-SHA256 is that of this key, at full length."""
+        code = self.attributes.get(MESSAGE_INTEGRITY_SHA256)
+        signed = self.signed_sha256
+        return code is not None and bool(signed) and hmac.compare_digest(code, _integrity_sha256(signed, key))
+
 
 def parse_untrusted(datagram: bytes) -> Message:
     """Read a message.
 
-    Attributes after MESSAGE-INTEGRITY are ignored, because they are not authenticated (RFC 8489, 14.5).
+    Attributes after MESSAGE-INTEGRITY are ignored, because they are not authenticated (RFC 8489, 14.5), but for
+    MESSAGE-INTEGRITY-SHA256.
 
     Raises:
         BadPacket: the lengths contradict one another, the magic cookie is missing, or FINGERPRINT does not match.
@@ -155,7 +165,10 @@ def _read_attribute(message: Message, datagram: bytes, position: int) -> int:
         expected = zlib.crc32(_resized(datagram[:position], position + 8)) ^ _FINGERPRINT_XOR
         if size != 4 or int.from_bytes(datagram[start : start + 4], "big") != expected:
             raise BadPacket("FINGERPRINT does not match")
-    elif not message.signed:
+    elif attribute == MESSAGE_INTEGRITY_SHA256 and not message.signed_sha256:
+        message.attributes[attribute] = datagram[start : start + size]
+        message.signed_sha256 = datagram[:position]
+    elif not message.signed and not message.signed_sha256:
         if len(message.attributes) + len(message.further) >= _MAX_ATTRIBUTES:
             raise BadPacket(f"the message has more than {_MAX_ATTRIBUTES} attributes")
         value = datagram[start : start + size]
@@ -169,16 +182,24 @@ def _read_attribute(message: Message, datagram: bytes, position: int) -> int:
     return end
 
 
-def serialize(message: Message, key: bytes | None = None, *, fingerprint: bool = True) -> bytes:
-    """Return the message as bytes, with MESSAGE-INTEGRITY if there is a key, and FINGERPRINT by default."""
+def serialize(message: Message, key: bytes | None = None, *, fingerprint: bool = True, sha256: bool = False) -> bytes:
+    """Return the message as bytes.
+
+    Args:
+        message: the message.
+        key: the key of MESSAGE-INTEGRITY, if there is to be one.
+        fingerprint: whether to add FINGERPRINT.
+        sha256: whether to add MESSAGE-INTEGRITY-SHA256 in place of MESSAGE-INTEGRITY.
+    """
     body = b"".join(
         _ATTRIBUTE.pack(attribute, len(value)) + value + bytes(-len(value) % 4)
         for attribute, value in [*message.attributes.items(), *message.further]
     )
     data = _HEADER.pack(message.type, len(body), MAGIC_COOKIE, message.transaction_id) + body
     if key is not None:
-        code = _integrity(data, key)
-        data = _resized(data, len(data) + 4 + len(code)) + _ATTRIBUTE.pack(MESSAGE_INTEGRITY, len(code)) + code
+        kind = MESSAGE_INTEGRITY_SHA256 if sha256 else MESSAGE_INTEGRITY
+        code = _integrity_sha256(data, key) if sha256 else _integrity(data, key)
+        data = _resized(data, len(data) + 4 + len(code)) + _ATTRIBUTE.pack(kind, len(code)) + code
     if fingerprint:
         data = _resized(data, len(data) + 8)
         data += struct.pack("!HHI", FINGERPRINT, 4, zlib.crc32(data) ^ _FINGERPRINT_XOR)
@@ -218,6 +239,10 @@ def _xor(packed: bytes, transaction_id: bytes) -> bytes:
 
 def _integrity(data: bytes, key: bytes) -> bytes:
     return hmac.digest(key, _resized(data, len(data) + 4 + _INTEGRITY_LENGTH), "sha1")
+
+
+def _integrity_sha256(data: bytes, key: bytes) -> bytes:
+    return hmac.digest(key, _resized(data, len(data) + 4 + _SHA256_LENGTH), "sha256")
 
 
 def _resized(data: bytes, total: int) -> bytes:

@@ -27,7 +27,6 @@ from .stun import (
     REQUEST,
     SUCCESS,
     TRANSACTION_ID_LENGTH,
-    USERNAME,
     XOR_MAPPED_ADDRESS,
     Message,
     parse_untrusted,
@@ -35,6 +34,7 @@ from .stun import (
     serialize,
     xor_address,
 )
+from .turn_credentials import LongTermCredentials
 from .turn_events import (
     Allocated,
     AllocationLost,
@@ -133,15 +133,11 @@ class TurnClient:
         family: int = turn.IPV4,
         reliable: bool = False,
     ) -> None:
-        self._username = username
-        self._password = password
+        self._credentials = LongTermCredentials(username, password)
         self._entropy = entropy
         self._family = family
         self._families = {family}
         self._requests: Requests[_Ask] = Requests(reliable=reliable)
-        self._realm = b""
-        self._nonce = b""
-        self._key: bytes | None = None
         self._relayed: TransportAddress | None = None
         self._refresh_at: float | None = None
         self._refreshing = False
@@ -290,12 +286,8 @@ class TurnClient:
             # A permission is for an address; its port is ignored (RFC 8656, 10.1).
             peer = self._by_number.get(ask.channel, (ask.host, 0))
             message.attributes[turn.XOR_PEER_ADDRESS] = xor_address(peer, transaction_id)
-        if self._key is not None:
-            message.attributes[USERNAME] = self._username.encode()
-            message.attributes[turn.REALM] = self._realm
-            message.attributes[turn.NONCE] = self._nonce
-        ask.signed = self._key is not None
-        data = serialize(message, self._key)
+        ask.signed = self._credentials.challenged
+        data = self._credentials.sign(message)
         if self._requests.start(transaction_id, data, ask, now):
             self._to_send.append(data)
 
@@ -355,11 +347,11 @@ class TurnClient:
         return None, None
 
     def _is_authentic(self, message: Message, ask: _Ask) -> bool:
-        if not ask.signed or self._key is None:
+        if not ask.signed:
             return True
         if message.message_class == ERROR and message.error_code in _UNSIGNED_ERRORS:
             return True
-        return message.is_signed_with(self._key)
+        return self._credentials.is_authentic(message)
 
     def _succeeded(self, ask: _Ask, answer: Message, now: float) -> None:
         if ask.method == turn.ALLOCATE:
@@ -426,15 +418,13 @@ class TurnClient:
 
     def _accept_challenge(self, ask: _Ask, answer: Message) -> bool:
         """Take over realm and nonce; return whether the request is worth another attempt with them."""
-        realm, nonce = answer.attributes.get(turn.REALM, self._realm), answer.attributes.get(turn.NONCE)
         ask.challenges += 1
         # RFC 8489, 9.2.5: a 401 with a new nonce after a signed request means that the credentials are wrong.
-        wrong = answer.error_code == _UNAUTHORIZED and ask.signed and realm == self._realm
-        if nonce is None or wrong or ask.challenges > _MAX_CHALLENGES:
+        same_realm = answer.attributes.get(turn.REALM, self._credentials.realm) == self._credentials.realm
+        wrong = answer.error_code == _UNAUTHORIZED and ask.signed and same_realm
+        if wrong or ask.challenges > _MAX_CHALLENGES:
             return False
-        self._realm, self._nonce = realm, nonce
-        self._key = turn.key_of(self._username, realm, self._password)
-        return True
+        return self._credentials.accept_challenge_untrusted(answer)
 
     def _refused_peer(self, ask: _Ask, code: int, reason: str, now: float) -> None:
         if code in (_MISMATCH, _BAD_REQUEST):  # the allocation may be gone: a Refresh tells

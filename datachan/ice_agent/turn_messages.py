@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 from typing import Final
 
@@ -46,11 +45,6 @@ FIRST_CHANNEL: Final = 0x4000
 LAST_CHANNEL: Final = 0x4FFF
 CHANNEL_HEADER: Final = 4
 _STUN_HEADER: Final = 20
-
-
-def key_of(username: str, realm: bytes, password: str) -> bytes:
-    """Return the key of long-term credentials (RFC 8489, 9.2.2)."""
-    return hashlib.md5(b":".join((username.encode(), realm, password.encode())), usedforsecurity=False).digest()
 
 
 def allocation_attributes(family: int) -> dict[int, bytes]:

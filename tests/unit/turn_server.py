@@ -7,11 +7,12 @@ from collections.abc import Callable
 from datachan.ice_agent import stun
 from datachan.ice_agent import turn_messages as turn
 from datachan.ice_agent.turn import TurnClient
+from datachan.ice_agent.turn_credentials import key_of
 from datachan.ice_agent.turn_events import TurnEvent
 
 USER, PASSWORD, REALM = "user", "secret", b"test"
 RELAYED, MAPPED = ("192.0.2.200", 50_000), ("203.0.113.9", 4444)
-KEY = turn.key_of(USER, REALM, PASSWORD)
+KEY = key_of(USER, REALM, PASSWORD)
 Answer = tuple[int, str]
 
 
