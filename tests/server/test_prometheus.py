@@ -18,7 +18,7 @@ from tests.examples.processes import run
 from tests.missing import missing
 
 from .client import LOOPBACK, PATIENCE, connected
-from .test_deploy import expressions
+from .test_deploy import DEPLOY, expressions
 from .test_operations import CHANNEL_SERVER, call_echo
 
 CONFIGURATION = """
@@ -104,6 +104,11 @@ async def test_prometheus_answers_every_query_of_the_dashboard(tmp_path: Path) -
                 empty = [query for query in queries if not await ask(http, server, query)]
             # Nothing was refused yet, so no reason has a series.
             assert [one for one in empty if "refused_requests" not in one] == []
+
+
+async def test_promtool_accepts_the_alerts() -> None:
+    process = await asyncio.create_subprocess_exec(program("promtool"), "check", "rules", str(DEPLOY / "alerts.yml"))
+    assert await process.wait() == 0
 
 
 async def check(http: aiohttp.ClientSession, url: str) -> None:
