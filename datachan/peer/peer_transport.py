@@ -40,8 +40,8 @@ _EMBEDDED_MTU: Final = 1050
 _NO_LIMITS: Final = PathLimits(0, 28)  # a path without path MTU discovery
 SCTP_PORT: Final = 5000
 _CLOSE_POLL: Final = 0.25
-# Seconds until the ClientHello is first repeated, and the last interval; DTLS itself repeats it after one second.
-FIRST_REPETITION: Final = 0.02
+# Seconds until the ClientHello is first repeated, and the longest interval; DTLS itself repeats it after one second.
+_FIRST_REPETITION: Final = 0.02
 _LAST_REPETITION: Final = 0.4
 OLD_PATH_LIFE: Final = 10.0
 """The seconds for which the path before an ICE restart still receives."""
@@ -483,20 +483,27 @@ class PeerTransport:
             self._callbacks.on_stack_start()
             if early:
                 link.send_datagrams(early)
-                self._repeat_hello(early, FIRST_REPETITION)
+                self._hello_timer = self._repeat_later(early, _FIRST_REPETITION)
 
-    def _repeat_hello(self, flight: list[bytes], wait: float) -> None:
+    def _repeat_later(self, flight: list[bytes], wait: float) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(wait, self._repeat_hello, flight, wait)
+
+    def _repeat_hello(self, flight: list[bytes], waited: float) -> None:
         """Send the first flight again, sooner than DTLS does, until the peer has sent anything.
 
         A peer that sets up DTLS when ICE has found a path (libdatachannel) drops a ClientHello that arrives first.
         """
         stack, link = self.stack, self.ice.link
-        if stack is None or link is None or stack.packets_received or wait > _LAST_REPETITION:
+        if stack is None or link is None or stack.packets_received:
             return
-        if wait > FIRST_REPETITION:
-            link.send_datagrams(flight)
-        timer = asyncio.get_running_loop().call_later(wait, self._repeat_hello, flight, 2 * wait)
-        self._hello_timer = timer
+        link.send_datagrams(flight)
+        if 2 * waited <= _LAST_REPETITION:
+            self._hello_timer = self._repeat_later(flight, 2 * waited)
+
+    def _stop_repeating(self) -> None:
+        if self._hello_timer is not None:
+            self._hello_timer.cancel()
+            self._hello_timer = None
 
     def _prepare_link(self, link: SelectedLink, stack: Stack) -> None:
         """Let path MTU discovery control fragmentation, and report datagrams that are too long for the first link."""
@@ -571,6 +578,7 @@ class PeerTransport:
 
         Nothing is sent: the same peer may still wait for our description, and another peer may have taken over.
         """
+        self._stop_repeating()
         if self._driver is not None:
             self._driver.close()
         self.stack = self._driver = self._local_init = self._inits = self._early_link = None
@@ -690,8 +698,7 @@ class PeerTransport:
         return in_flight + sum(channel.buffered_amount for channel in self._channels.channels)
 
     async def _release(self) -> None:
-        if self._hello_timer is not None:
-            self._hello_timer.cancel()
+        self._stop_repeating()
         if self._driver is not None:
             self._driver.close()
         self._stack_closed.set()

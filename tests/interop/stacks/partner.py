@@ -37,13 +37,13 @@ class Partner(asyncio.SubprocessProtocol):
         self._input: asyncio.WriteTransport | None = None
 
     @classmethod
-    async def start(cls, stack: Stack, host: str) -> Self:
-        """Start the program.
+    async def start(cls, stack: Stack, host: str, **options: Any) -> Self:
+        """Start the program, with options that it knows.
 
         Raises:
             Missing: the stack is not installed.
         """
-        command = [*stack.command(), json.dumps({"host": host})]
+        command = [*stack.command(), json.dumps({"host": host, **options})]
         _, partner = await asyncio.get_running_loop().subprocess_exec(
             cls, *command, cwd=ROOT, env=environment(), stdin=PIPE, stdout=PIPE, stderr=_ERRORS
         )

@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"sync"
 
@@ -44,8 +45,32 @@ func say(line object) {
 	_ = encoder.Encode(line)
 }
 
-func newConnection(name string) (*connection, error) {
-	pc, err := webrtc.NewPeerConnection(webrtc.Configuration{})
+type options struct {
+	// TCP leaves UDP out; peers connect to a port of ours.
+	TCP bool
+}
+
+func newAPI() (*webrtc.API, error) {
+	var given options
+	if len(os.Args) > 1 {
+		if err := json.Unmarshal([]byte(os.Args[1]), &given); err != nil {
+			return nil, err
+		}
+	}
+	settings := webrtc.SettingEngine{}
+	if given.TCP {
+		listener, err := net.ListenTCP("tcp4", &net.TCPAddr{})
+		if err != nil {
+			return nil, err
+		}
+		settings.SetICETCPMux(webrtc.NewICETCPMux(nil, listener, 8))
+		settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeTCP4})
+	}
+	return webrtc.NewAPI(webrtc.WithSettingEngine(settings)), nil
+}
+
+func newConnection(api *webrtc.API, name string) (*connection, error) {
+	pc, err := api.NewPeerConnection(webrtc.Configuration{})
 	c := &connection{name: name, pc: pc, channels: map[string]*webrtc.DataChannel{}}
 	if err == nil {
 		pc.OnDataChannel(c.use)
@@ -141,6 +166,11 @@ func (c *connection) obey(command command) (object, error) {
 func main() {
 	input := bufio.NewReaderSize(os.Stdin, 1<<22)
 	connections := map[string]*connection{}
+	api, err := newAPI()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	for {
 		line, err := input.ReadBytes('\n')
 		var order command
@@ -149,7 +179,7 @@ func main() {
 		}
 		c := connections[order.Connection]
 		if c == nil {
-			if c, err = newConnection(order.Connection); err != nil {
+			if c, err = newConnection(api, order.Connection); err != nil {
 				say(object{"reply": order.Call, "error": err.Error()})
 				continue
 			}
