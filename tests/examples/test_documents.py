@@ -18,6 +18,7 @@ DOCUMENTS = (
     ROOT / "docs" / "engine.md",
     ROOT / "docs" / "signaling.md",
     ROOT / "docs" / "captures.md",
+    ROOT / "docs" / "transfer.md",
 )
 DEFAULT_SERVER = "http://127.0.0.1:8080"
 # The beginning of a link to a file or folder of this repository; `blob/main/` or `tree/main/` follows.
