@@ -9,6 +9,7 @@ BENCH_ARGS ?=
 LINKS_ARGS ?=
 NAT_ARGS ?=
 SCALE_ARGS ?=
+BROKER_ARGS ?=
 SERVER_ARGS ?=
 SOAK ?= 20000-20999
 FUZZ_SECONDS ?= 10
@@ -19,9 +20,10 @@ LONG := tests/nat tests/interop/stacks tests/interop/test_behind_nginx.py tests/
 	tests/interop/test_page_transfer.py tests/interop/test_page_stores.py tests/server/test_browsers.py \
 	tests/server/test_container.py tests/server/test_prometheus.py tests/server/test_workers.py tests/server/test_crowd.py \
 	tests/examples/test_robot_in_browsers.py tests/examples/test_transfer_terminal.py tests/examples/test_server_examples.py \
-	tests/network/test_fairness.py tests/broker/test_failures.py tests/broker/test_nodes.py
+	tests/network/test_fairness.py tests/broker/test_failures.py tests/broker/test_nodes.py tests/broker/test_pages.py \
+	tests/bench/test_broker.py
 
-.PHONY: help run test test-long soak fuzz fuzz-live attack check format bench bench-scale bench-server bench-links bench-transfer test-transfer-large clean compiled pure test-compiled peers interop nat-lab
+.PHONY: help run test test-long soak fuzz fuzz-live attack check format bench bench-scale bench-server bench-broker bench-links bench-transfer test-transfer-large clean compiled pure test-compiled peers interop nat-lab
 .DEFAULT_GOAL := help
 
 help: ## List these targets
@@ -130,6 +132,9 @@ bench-scale: $(STAMP) ## Measure a thousand connections in one process, and ten 
 
 bench-server: $(STAMP) peers ## Measure a server with a thousand peers beside node-datachannel and pion (SERVER_ARGS=… is passed on)
 	PYTHONPATH=. $(BIN)/python -P -m tests.bench.server $(SERVER_ARGS)
+
+bench-broker: $(STAMP) ## Measure 3,000 members of rooms on three nodes, one of which is killed (BROKER_ARGS=… is passed on)
+	PYTHONPATH=. $(BIN)/python -P -m tests.bench.broker $(BROKER_ARGS)
 
 bench-links: $(STAMP) ## Measure goodput through emulated links, side by side with other stacks (LINKS_ARGS=… is passed on)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary wrtc --group links || echo "wrtc has no wheel here: it is not measured"

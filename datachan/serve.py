@@ -39,7 +39,7 @@ from datachan.signaling import EchoPeer, ServerOptions, SignalingServer
 from datachan.signaling.assets import page_folder
 from datachan.signaling.broker import Broker
 from datachan.signaling.client_address import belongs_to
-from datachan.signaling.door import ACCEPT_BACKLOG, Door, DoorOptions
+from datachan.signaling.door import ACCEPT_BACKLOG, Door, DoorOptions, queue_more_connections
 from datachan.signaling.origins import is_loopback
 from datachan.stop_signals import StopSignals
 from datachan.transfer.channel import CHANNEL_LABEL
@@ -296,7 +296,7 @@ async def _listen(runner: web.AppRunner, door: Door, options: ServeOptions) -> a
         raise ServeError("The server stopped before it listened.")
     context = _tls_context(options.tls)
     try:
-        return await asyncio.get_running_loop().create_server(
+        listener = await asyncio.get_running_loop().create_server(
             door.guard(runner.server),
             options.host,
             options.port,
@@ -306,6 +306,8 @@ async def _listen(runner: web.AppRunner, door: Door, options: ServeOptions) -> a
         )
     except OSError as error:
         raise ServeError(_why_not(error, options)) from error
+    queue_more_connections(listener)
+    return listener
 
 
 def _tls_context(files: tuple[Path, Path] | None) -> ssl.SSLContext | None:

@@ -26,6 +26,9 @@ Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 ACCEPT_BACKLOG: Final = 128
 """Connections that the event loop accepts at once, before the door sees the first of them."""
 
+_QUEUED_CONNECTIONS: Final = 1024
+"""Connections that the system holds until the event loop accepts them. Beyond it, a client waits for seconds."""
+
 _RESERVED_DESCRIPTORS: Final = 256
 """Descriptors kept for everything else: the connections just accepted, the sockets of calls, and files."""
 
@@ -216,3 +219,14 @@ def available_descriptors() -> int:
         return 1 << 16  # no limit of this kind
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 1 << 16 if soft == resource.RLIM_INFINITY else max(64, soft - _RESERVED_DESCRIPTORS)
+
+
+def queue_more_connections(server: asyncio.Server) -> None:
+    """Let the system hold more connections than the event loop accepts at once.
+
+    All clients of a node that ended arrive within a second. The system drops what exceeds its queue, and the clients
+    try again after 1, 3 and 7 seconds.
+    """
+    for listening in server.sockets:
+        with listening.dup() as same:
+            same.listen(_QUEUED_CONNECTIONS)

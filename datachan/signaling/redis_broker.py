@@ -96,6 +96,7 @@ class RedisBroker:
         self._numbers = itertools.count(1)
         self._rooms = NodeRooms()
         self._late: list[Step] = []
+        self._leaving: set[tuple[str, str]] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -224,11 +225,16 @@ class RedisBroker:
     async def leave(self, member: Membership, *, for_good: bool) -> None:
         """Remove a member, or keep its place for a while."""
         self._rooms.leave(member)
-        step = ("leave", member.room, member.info.id, member.connection, "1" if for_good else "0")
+        is_gone = for_good or not member.resumes
+        step = ("leave", member.room, member.info.id, member.connection, "1" if is_gone else "0")
+        if is_gone:
+            self._leaving.add((member.room, member.info.id))
         try:
             await self._call(*step)
         except BrokerUnavailable:
             self._late.append(step)
+        else:
+            self._leaving.discard((member.room, member.info.id))
 
     async def _call(self, *step: str | int) -> Any:
         started = time.monotonic()
@@ -255,8 +261,6 @@ class RedisBroker:
 
     async def _restore(self) -> None:
         """Tell Redis which members this node has, and get what they have missed meanwhile."""
-        late = list(self._late)
-        await self._link.execute(late)
         all_served = list(self._rooms.all_served())
         known = {name: self._rooms.present(name) for name in self._rooms.room_names()}
         for served in all_served:
@@ -270,10 +274,12 @@ class RedisBroker:
             else:
                 self._rooms.catch_up(served, _entries(answer[7]), known[served.member.room], missed=answer[5] == b"1")
         await self._compare_members()
-        await self._link.execute([("forget", step[1], step[2]) for step in late if step[4] == "1"])
+        late = list(self._late)
+        await self._link.execute(late)
         self._rooms.forget_local_messages()
         await self._link.execute([("beat", self._node, 0)])
         del self._late[: len(late)]
+        self._leaving.difference_update((str(step[1]), str(step[2])) for step in late)
 
     async def _compare_members(self) -> None:
         """Correct who is in each room, for this node and for Redis."""
@@ -288,7 +294,7 @@ class RedisBroker:
                     text = serialize_server_message(PeerJoined(peer))
                     self._rooms.receive_notice(name, peer.id, None, text, is_repeated=True)
             for member_id, peer_name in here.items():
-                if member_id in peers:
+                if member_id in peers or (name, member_id) in self._leaving:
                     continue
                 if was_lost == b"1":
                     steps.append(("expect", name, member_id, peer_name))

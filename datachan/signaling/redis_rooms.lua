@@ -289,10 +289,13 @@ function steps.relay(room, id, connection, sent, target, text)
 end
 
 function steps.leave(room, id, connection, for_good)
-  local held = redis.call('HMGET', member_key(room, id), 'connection', 'before')
+  local held = redis.call('HMGET', member_key(room, id), 'connection', 'before', 'digest')
   local is_away = held[1] == '' and held[2] == connection -- the node was taken for dead before it could say this
-  if for_good == '1' and (held[1] == connection or is_away) then
+  local is_expected = held[1] == '' and held[3] == '' -- another node knew of it when Redis had lost its memory
+  if for_good == '1' and (held[1] == connection or is_away or is_expected) then
     remove(room, id)
+  elseif for_good == '1' and not held[1] and redis.call('EXISTS', members_key(room)) == 1 then
+    notify(room, id, farewell(id), 'again')
   elseif held[1] == connection then
     go_away(room, id, now + LIMITS.grace)
   end
@@ -330,17 +333,6 @@ function steps.expect(room, id, name)
   redis.call('ZADD', members_key(room), next_seq(room), id)
   wait_for(room, id, now + LIMITS.grace)
   keep_member(room, id)
-end
-
--- Says that a member has left while Redis was away, in case that Redis has lost it, but other nodes have not.
-function steps.forget(room, id)
-  local held = redis.call('HMGET', member_key(room, id), 'connection', 'digest')
-  if redis.call('EXISTS', members_key(room)) == 0 or (held[1] and held[1] ~= '') then return end
-  if not held[1] then
-    notify(room, id, farewell(id), 'again')
-  elseif held[2] == '' then -- another node expected it
-    remove(room, id)
-  end
 end
 
 -- Extends the lifetime of a member and its room, and drops messages so old that it must have received them.

@@ -148,8 +148,9 @@ class RoomConnection:
     async def _receive(self, room_name: str | None = None) -> None:
         message = await self._socket.receive()
         if message.type in {WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR}:
-            # A client that closes with 1000 leaves. Any other end, such as a lost connection, may be against its will.
-            self._leaves = message.type is WSMsgType.CLOSE and message.data == WSCloseCode.OK
+            # A client that closes with 1000 leaves, and so does a page that is closed: its browser sends 1001.
+            # Any other end, such as a lost connection, may be against its will.
+            self._leaves = message.type is WSMsgType.CLOSE and message.data in {WSCloseCode.OK, WSCloseCode.GOING_AWAY}
             raise _CloseWith(WSCloseCode.OK, "")
         try:
             if not self._bucket.take(self._clock()):

@@ -132,7 +132,8 @@ export class RoomSocket extends EventTarget {
     if (this.#left) return;
     this.#joined = false;
     this.#dispatch("down", { seconds: this.#retry / 1000 });
-    this.#timer = setTimeout(() => this.#connect(), this.#retry);
+    // The random part spreads the pages of a server that has ended.
+    this.#timer = setTimeout(() => this.#connect(), this.#retry * (0.5 + Math.random() / 2));
     this.#retry = Math.min(LAST_RETRY, this.#retry * 2);
   }
 
