@@ -60,7 +60,7 @@ async def test_pages_go_on_when_a_node_is_killed_and_when_redis_is_restarted(
         await grace.hears("Ada", "without a server")
         await ada.until("probe.text('#room-status') === ''")
         await meet_all(second.url)
-        assert await grace.page.evaluate("window.announced.includes('Alan left the room')")
+        await grace.until("window.announced.includes('Alan left the room')")
         assert not await grace.page.evaluate("window.announced.includes('Ada left the room')")
         redis.kill()
         await grace.say("without Redis")
