@@ -17,7 +17,7 @@ from aiohttp import web
 from datachan.metrics import Family
 from datachan.monitoring.exposition import check_available, render
 from datachan.signaling.door import Door, DoorOptions
-from datachan.signaling.origins import host_is_allowed, is_loopback, wrong_host
+from datachan.signaling.origins import host_is_allowed, is_loopback
 
 _LIFETIME: Final = 1.0
 """Seconds for which figures are shown again before others are collected."""
@@ -122,7 +122,7 @@ class MetricsListener:
 
     async def _serve(self, request: web.Request) -> web.Response:
         if not host_is_allowed(request.host, self._hosts):
-            return web.Response(status=421, text=wrong_host(request.host, "its own address"))
+            return web.Response(status=421, text=f"Figures are shown on this machine only: open {self.url} here.\n")
         async with self._collecting:
             now = asyncio.get_running_loop().time()
             if now >= self._valid_until:
