@@ -7,7 +7,7 @@ import json
 import random
 import secrets
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from ssl import SSLContext
 from types import TracebackType
@@ -25,6 +25,7 @@ from datachan.signaling.room_messages import (
     DEFAULT_NAME,
     MAX_MESSAGE_SIZE,
     BadMessage,
+    Candidate,
     Error,
     Join,
     PeerInfo,
@@ -122,6 +123,7 @@ class SignalingClient:
         self._request = Join(name, secret=secrets.token_urlsafe(24), resumes=reconnect)
         self._number = 0
         self._unconfirmed: deque[tuple[int, Signal]] = deque()
+        self._candidate_handlers: dict[tuple[str, str], Callable[[Candidate], None]] = {}
         self.peers: dict[str, PeerInfo] = {}
         self.ice_servers: list[RTCIceServer] = []
 
@@ -195,6 +197,19 @@ class SignalingClient:
         self._unconfirmed.append((self._number, message))
         return self._number
 
+    def route_candidates(self, peer: str, session: str, handler: Callable[[Candidate], None] | None) -> None:
+        """Have a handler take the candidates of a session while messages are read.
+
+        Args:
+            peer: the id of the member.
+            session: the session of its offer and answer.
+            handler: called with each candidate, which `receive` no longer returns; None returns them again.
+        """
+        if handler is None:
+            self._candidate_handlers.pop((peer, session), None)
+        else:
+            self._candidate_handlers[peer, session] = handler
+
     async def receive(self) -> ServerMessage | None:
         """Return the next message; None once the connection has ended. Messages that cannot be read are skipped.
 
@@ -222,7 +237,9 @@ class SignalingClient:
                 continue
             if seq is not None:
                 self._request = replace(self._request, seq=seq)
-            if message is not None:
+            if isinstance(message, Candidate) and (message.peer, message.session) in self._candidate_handlers:
+                self._candidate_handlers[message.peer, message.session](message)
+            elif message is not None:
                 self._update_peers(message)
                 return message
 

@@ -12,7 +12,7 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator, Coroutine
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from datachan.log_rate import get_limited_logger
 from datachan.peer import PeerError, RTCPeerConnection, RTCSessionDescription, SdpError
@@ -34,6 +34,11 @@ from datachan.signaling.room_messages import (
 
 logger = get_limited_logger("datachan.signaling")
 
+# Seconds for which servers may still answer after the connection is up; gathering itself takes five at most.
+_LATE_CANDIDATES: Final = 10.0
+# The event loop itself keeps no strong reference to a task.
+_kept: set[asyncio.Task[None]] = set()
+
 
 async def connect_through(
     client: SignalingClient,
@@ -47,7 +52,8 @@ async def connect_through(
     If a member was in the room before this client, that member receives an offer. Otherwise the first offer of a
     newcomer is answered. Create at least one data channel on `pc` first, at least on the side that joins later: an
     offer without a data channel asks for nothing. A connection that fails later is closed, because the exchange of
-    descriptions has ended, and without it ICE cannot be restarted.
+    descriptions has ended, and without it ICE cannot be restarted. Candidates that are found later still reach the
+    peer, and `client` applies those of the peer for as long as its messages are read.
 
     Args:
         client: A client that has joined a room. Its messages are consumed until the connection is established.
@@ -77,8 +83,10 @@ async def call_through(
     call = Call(client, pc)
     try:
         peer = await call.run(to, timeout)
-    finally:
+    except BaseException:
         await call.close()
+        raise
+    call.finish_in_background(client)
     pc.on("connectionstatechange", partial(_close_if_failed, pc))
     logger.info("signaling: connected with %s; code to compare: %s", peer.name, code_of(pc))
     return peer, call.session
@@ -101,6 +109,7 @@ async def restart_through(
         RestartRefused: The peer does not restart this connection, or another party has answered.
         SignalingError: The peer is not in the room, or no path was found in time.
     """
+    client.route_candidates(to, session, None)
     call = Call(client, pc, restarts=session)
     try:
         await call.restart(to, timeout)
@@ -171,6 +180,7 @@ class Call:
         self._outbound: asyncio.Queue[Signal] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
         self._connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._all_sent = asyncio.Event()
 
     async def run(self, to: str | None, limit: float | None) -> PeerInfo:
         """Connect and return the peer. The arguments and exceptions are those of `connect_through`."""
@@ -242,6 +252,29 @@ class Call:
         if self._connected.done() and not self._connected.cancelled():
             self._connected.exception()
         self._connected.cancel()
+
+    def finish_in_background(self, client: SignalingClient) -> None:
+        """Go on to exchange candidates once the connection is up: servers may still answer, and add another path."""
+        peer = self._peer_id()
+        client.route_candidates(peer, self._session, lambda message: _keep(self._add_candidate(message)))
+
+        def end_with_the_connection() -> None:
+            if self._pc.connectionState == "closed":
+                self._all_sent.set()
+                client.route_candidates(peer, self._session, None)
+
+        self._pc.on("connectionstatechange", end_with_the_connection)
+        _keep(self._finish())
+
+    async def _finish(self) -> None:
+        """Send the rest of our candidates; other messages that arrive belong to the application now."""
+        for task in self._tasks[1:]:
+            task.cancel()
+        try:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._all_sent.wait(), _LATE_CANDIDATES)
+        finally:
+            await self.close()
 
     # -- descriptions --------------------------------------------------------------------------------------------------
 
@@ -336,6 +369,8 @@ class Call:
                 # The peer has our description: the connection may come up without our latest candidates.
                 if not (self._described and isinstance(message, Candidate)):
                     raise
+            if isinstance(message, Candidate) and message.candidate is None:
+                self._all_sent.set()
 
     async def _listen(self) -> None:
         async for message in self._client:
@@ -421,3 +456,10 @@ class Call:
         error = None if task.cancelled() else task.exception()
         if error is not None and not self._connected.done():
             self._connected.set_exception(error)
+
+
+def _keep(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine that nothing waits for."""
+    task = asyncio.get_running_loop().create_task(coroutine)
+    _kept.add(task)
+    task.add_done_callback(_kept.discard)

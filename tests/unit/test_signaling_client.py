@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -21,6 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from datachan.ice_agent import stun
 from datachan.peer import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 from datachan.signaling import (
     BadMessage,
@@ -376,6 +378,52 @@ async def test_takes_the_ice_servers_that_the_signaling_server_offers():
         ]
         own = RTCConfiguration(iceServers=[RTCIceServer("stun:192.0.2.9")])
         assert client.configuration(own).iceServers == own.iceServers
+
+
+class SlowStunServer(asyncio.DatagramProtocol):
+    """Answers when it is told to, with an address that no host here has."""
+
+    def __init__(self):
+        self.may_answer = asyncio.Event()
+        self.answering = set()
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def datagram_received(self, data, addr):
+        task = asyncio.create_task(self.answer(stun.parse_untrusted(data), addr))
+        self.answering.add(task)
+        task.add_done_callback(self.answering.discard)
+
+    async def answer(self, request, addr):
+        await self.may_answer.wait()
+        answer = stun.Message(stun.BINDING + stun.SUCCESS, request.transaction_id)
+        answer.attributes[stun.XOR_MAPPED_ADDRESS] = stun.xor_address(("192.0.2.77", 7), request.transaction_id)
+        self.transport.sendto(stun.serialize(answer), addr)
+
+
+async def test_candidates_that_are_found_later_reach_the_peer(url):
+    loop = asyncio.get_running_loop()
+    transport, server = await loop.create_datagram_endpoint(SlowStunServer, local_addr=("127.0.0.1", 0))
+    port = transport.get_extra_info("sockname")[1]
+    late = replace(HERE, iceServers=[RTCIceServer(f"stun:127.0.0.1:{port}")])
+    async with (
+        SignalingClient(url, "kitchen", name="Ada") as ada,
+        SignalingClient(url, "kitchen", name="Grace") as grace,
+        RTCPeerConnection(HERE) as a,
+        RTCPeerConnection(late) as z,
+    ):
+        for pc in (a, z):
+            pc.createDataChannel("chat", negotiated=True, id=0)
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.gather(connect_through(ada, a), connect_through(grace, z))
+            server.may_answer.set()
+            reading = asyncio.create_task(ada.receive())
+            while "192.0.2.77" not in [one.address for one in a._transport.ice.remote_candidates]:
+                await asyncio.sleep(0.01)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+    transport.close()
 
 
 async def test_a_connection_without_ice_servers_uses_those_of_the_signaling_server():
