@@ -171,6 +171,8 @@ class FileShelf:
             logger.info("echo: a transfer ended: %s", error.reason)
         except TimeoutError:
             logger.info("echo: a transfer was ended after %g seconds without a message", STALL_TIMEOUT)
+        except OSError as error:
+            logger.warning("echo: files of callers cannot be stored in %s: %s", self._folder, error)
         finally:
             close_channel(channel)
 

@@ -164,7 +164,8 @@ class OfferReceiving:
         """Receive the offer and return how it ended. The channel stays open.
 
         Raises:
-            Exception: What `decide` raised.
+            OSError: The folder cannot be opened.
+            Exception: What `decide` or `notify` raised.
         """
         for work in (self._write(), self._finish(), self._listen(messages)):
             self._start(work)
@@ -181,7 +182,7 @@ class OfferReceiving:
             if self.target is not None:
                 await asyncio.to_thread(self.target.close)
         if self._error is not None:
-            self._carry_out(self.machine.end(EndCode.FAILED, "the receiver's program failed"))
+            self._carry_out(self._end_of(self._error))
             raise self._error
         return self._ended or Ended(Outcome.BROKEN)
 
@@ -389,6 +390,13 @@ class OfferReceiving:
             self._carry_out(self.machine.end(EndCode.NO_SPACE, "the receiver's disk is full", missing))
         else:
             self._carry_out(self.machine.end(EndCode.DISK, f"the receiver cannot write: {reason}"))
+
+    def _end_of(self, error: BaseException) -> list[Action]:
+        if isinstance(error, OSError):
+            return self.machine.end(
+                EndCode.DISK, f"the receiver cannot write: {(error.strerror or str(error)).lower()}"
+            )
+        return self.machine.end(EndCode.FAILED, "the receiver's program failed")
 
     def _opened_target(self) -> Target:
         if self.target is None:

@@ -69,6 +69,7 @@ async def receive_files(
 
     Raises:
         NotADirectoryError: The folder does not exist.
+        OSError: The folder cannot be opened.
         TransferRefused: This side refused the offer.
         TransferCancelled: The peer stopped the transfer.
         TransferFailed: The channel closed, a digest was wrong, or the files could not be stored.

@@ -13,6 +13,7 @@ from datachan.file_shelf import MAX_FILES, MAX_TRANSFERS, FileShelf
 from datachan.signaling import EchoPeer
 from datachan.transfer import (
     TransferCancelled,
+    TransferFailed,
     TransferRefused,
     open_transfer_channel,
     request_files,
@@ -131,6 +132,24 @@ async def test_a_name_does_not_lead_to_the_files_of_another_call(tmp_path: Path,
         for name in ("secret", f"../{session.name}/1/secret", None):
             with pytest.raises(TransferRefused):
                 await soon(request_files(open_transfer_channel(other), name, tmp_path / "back"))
+    await echo.close()
+
+
+async def test_a_disk_that_cannot_be_written_is_logged_and_the_call_goes_on(
+    tmp_path: Path, shelf: FileShelf, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "shelf").rmdir()
+    (tmp_path / "shelf").touch()
+    echo = EchoPeer(HERE, {"transfer": shelf})
+    with caplog.at_level("WARNING", "datachan.serve"):
+        async with call(echo, ["chat"]) as (pc, [chat]):
+            with pytest.raises(TransferFailed):
+                await soon(send_files(open_transfer_channel(pc), tmp_path / "file"))
+            chat.send("still here")
+            assert await soon(anext(chat)) == "still here"
+    assert "cannot be stored" in caplog.text
+    assert "Traceback" not in caplog.text
     await echo.close()
 
 

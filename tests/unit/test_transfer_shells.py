@@ -339,6 +339,16 @@ async def test_reports_a_file_that_the_disk_does_not_take(ends: tuple[End, End],
     assert sent.code == "disk"
 
 
+async def test_tells_the_sender_that_the_folder_cannot_be_opened(
+    ends: tuple[End, End], source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "supports_dir_fd", set())  # as on Windows
+    sent, received = await both(send_files(ends[0], source), receive_files(ends[1], folder))
+    assert isinstance(received, OSError)
+    assert isinstance(sent, TransferFailed)
+    assert (sent.code, "cannot open files relative to a folder" in sent.reason) == ("disk", True)
+
+
 async def test_a_cancelled_receiver_tells_the_sender_and_goes_on_the_next_time(source: Path, folder: Path) -> None:
     os.truncate(source, 120_000_000)  # more than may be received before the first bytes are durable
 
