@@ -227,6 +227,10 @@ class AgentRunner:
     def _expire(self) -> None:
         self._timer = None
         now = self.now
+        if self._agent.sending_was_answered(now):
+            self._watch()
+            self._set_timer()
+            return
         self._agent.handle_timeout(now)
         self.queries.handle_timeout(now)
         if self._held_from is not None and not self._agent.is_checking(*self._held_from):

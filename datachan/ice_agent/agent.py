@@ -244,6 +244,13 @@ class IceAgent:
         if self.watches_sending:
             self._watch.note_sending(now)
 
+    def sending_was_answered(self, now: float) -> bool:
+        """Return whether a timeout was due only to see that the peer has answered what was sent, as it usually has.
+
+        `handle_timeout` finds the same at ten times the cost, which counts on a server with many busy connections.
+        """
+        return self.selected is not None and self._watch.was_answered(self.selected, now)
+
     def send_failed(self, base: Base, destination: TransportAddress, now: float) -> None:
         """Fail a pair because the system has refused its check; it is tried again when all pairs are.
 

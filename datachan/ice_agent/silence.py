@@ -21,6 +21,7 @@ _LEAST_DOUBT: Final = 0.1
 # A peer acknowledges data within a round trip and a delay of its own, or later: then the time until doubt grows.
 _ROUND_TRIPS_OF_SILENCE: Final = 2.0
 _USUAL_DELAY: Final = 0.05
+_LEAST_SILENCE: Final = 0.1
 # A pair at a new port of the peer's address replaces the old one sooner: it is nearly always the same path.
 _ROUND_TRIPS_AFTER_REBINDING: Final = 1.25
 _LEAST_AFTER_REBINDING: Final = 0.03
@@ -66,8 +67,16 @@ class SilenceWatch:
         longest = self._options.sending_silence
         if pair.round_trip_time is None:
             return longest
-        usual = _ROUND_TRIPS_OF_SILENCE * pair.round_trip_time + _USUAL_DELAY
+        usual = max(_LEAST_SILENCE, _ROUND_TRIPS_OF_SILENCE * pair.round_trip_time + _USUAL_DELAY)
         return min(longest, self._patience * usual)
+
+    def was_answered(self, pair: CandidatePair, now: float) -> bool:
+        """Return whether the deadline has come and the peer was heard; then `note_sending` counts again."""
+        since = self._sending_since
+        if since is None or now < since + self._silence(pair) or pair.alive_at < since:
+            return False
+        self._sending_since = None
+        return True
 
     def doubts_sending(self, pair: CandidatePair, now: float) -> bool:
         """Return whether data was sent on the pair and nothing has come back in time; each time counts once."""

@@ -29,6 +29,24 @@ def test_data_without_an_answer_is_doubted_after_two_round_trips_and_the_delay_o
     assert watch.sending_deadline(pair) == NEVER
 
 
+def test_data_that_was_answered_is_watched_anew_with_the_next_data() -> None:
+    watch, pair = SilenceWatch(AgentOptions()), answered_pair()
+    watch.note_sending(1.0)
+    assert not watch.was_answered(pair, 1.14)
+    pair.heard_at = 1.05
+    assert not watch.was_answered(pair, 1.12)
+    assert watch.was_answered(pair, 1.14)
+    assert watch.watches_sending
+    assert watch.sending_deadline(pair) == NEVER
+
+
+def test_on_a_short_path_doubt_takes_a_tenth_of_a_second() -> None:
+    watch, pair = SilenceWatch(AgentOptions()), answered_pair()
+    pair.round_trip_time = 0.001
+    watch.note_sending(1.0)
+    assert watch.sending_deadline(pair) == pytest.approx(1.1)
+
+
 def test_an_unmeasured_pair_has_the_longest_time() -> None:
     watch, pair = SilenceWatch(AgentOptions()), answered_pair()
     pair.round_trip_time = None
