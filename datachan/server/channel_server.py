@@ -32,6 +32,7 @@ from datachan.server.exchange import (
     Refusal,
     SignalingRequest,
     SignalingResponse,
+    ice_server_links,
     location_of,
 )
 from datachan.server.ice_fragment import CONTENT_TYPE as FRAGMENT
@@ -53,7 +54,7 @@ SDP: Final = "application/sdp"
 _SESSION_METHODS: Final = "PATCH, DELETE, OPTIONS"
 _ENDPOINT_METHODS: Final = "POST, OPTIONS"
 _ASKED_HEADERS: Final = "Authorization, Content-Type, If-Match"
-_SHOWN_HEADERS: Final = "ETag, Location, Retry-After"
+_SHOWN_HEADERS: Final = "ETag, Link, Location, Retry-After"
 _RETRY_AFTER: Final = {"Retry-After": "5"}
 
 
@@ -267,6 +268,8 @@ class ChannelServer:
         watcher = asyncio.get_running_loop().create_task(self._watch(session))
         self._watchers[session.id] = watcher
         headers = {"Content-Type": SDP, "Location": location_of(request, session.id), "ETag": session.etag}
+        if self.options.turn is not None:
+            headers["Link"] = ice_server_links(self.options.turn, time.time())
         return SignalingResponse(201, headers, answer.encode())
 
     async def _patch(self, session: Session, request: SignalingRequest, read_body: ReadBody) -> SignalingResponse:

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+from datachan.signaling.turn_credentials import TurnSecret
+
 MAX_BODY_SIZE: Final = 64 * 1024
 """Bytes of the body of one request. An offer of a browser with ten candidates has about 3,000."""
 
@@ -61,6 +63,20 @@ def location_of(request: SignalingRequest, session: str) -> str:
     """Return the reference to a new session: relative to the endpoint, because a proxy may have changed its path."""
     endpoint = request.path.rpartition("/")[2]
     return f"./{endpoint}/{session}" if endpoint else f"./{session}"
+
+
+def ice_server_links(turn: TurnSecret, now: float) -> str:
+    """Return a `Link` header field that names TURN servers with fresh credentials (RFC 9725, section 4.6).
+
+    Args:
+        turn: The servers, and the secret that they share with this one.
+        now: The time in seconds since 1970.
+    """
+    username, credential = turn.credentials(now)
+    return ", ".join(
+        f'<{url}>; rel="ice-server"; username="{username}"; credential="{credential}"; credential-type="password"'
+        for url in turn.urls
+    )
 
 
 class Refusal(Exception):

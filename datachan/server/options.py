@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from datachan.signaling.client_address import Network
+from datachan.signaling.turn_credentials import TurnSecret
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,8 @@ class ChannelServerOptions:
         loopback_only: Answer only requests whose Host is a loopback name or belongs to an allowed origin, so that no
             page can reach a server on this machine by resolving its own name to it (DNS rebinding).
         trusted_proxies: Networks of the proxies whose `X-Forwarded-For` names the client.
+        turn: TURN servers for the clients, with the secret that they share with this server. Answers name them with
+            credentials that expire (RFC 9725, section 4.6). None for no TURN server.
         max_connections: Connections at the same time.
         max_connections_per_address: Connections of one address (IPv6: of one /64). Loopback addresses have no share.
         max_connections_per_user: Connections of one user, as the authentication hook returns it. Users that are equal
@@ -40,6 +43,7 @@ class ChannelServerOptions:
     allowed_origins: frozenset[str] = frozenset()
     loopback_only: bool = False
     trusted_proxies: tuple[Network, ...] = ()
+    turn: TurnSecret | None = None
     max_connections: int = 4096
     max_connections_per_address: int = 64
     max_connections_per_user: int = 64

@@ -12,9 +12,13 @@ import pytest
 from aiohttp import web
 
 from datachan.server import ChannelServerOptions, Connection, serve
+from datachan.signaling.turn_credentials import TurnSecret
 from tests.interop.browsers import Browser, Page
 from tests.interop.conftest import browser, situations
+from tests.interop.test_browser_network import only_port
 from tests.missing import missing
+
+from .test_operations import coturn
 
 __all__ = ["browser"]  # a fixture
 
@@ -25,6 +29,7 @@ pytestmark = [
 
 PAGE = Path(__file__).with_name("page.html")
 PATIENCE = 20.0
+ADDRESS = "192.0.2.2"  # of the card in namespaces.AS_A_USER
 
 
 class Echo:
@@ -207,3 +212,22 @@ async def test_connects_through_the_one_udp_port_that_a_firewall_opens(browser: 
             assert "counter packets 0 " not in await nft("list", "table", "inet", "firewall")
         finally:
             await nft("delete", "table", "inet", "firewall")
+
+
+async def test_relays_over_the_servers_turn_server_without_a_direct_path(browser: Browser, tmp_path: Path) -> None:
+    first, last = 49160, 49359
+    async with coturn("north", tmp_path, ADDRESS, f"--min-port={first}", f"--max-port={last}") as port:
+        turn = TurnSecret((f"turn:{ADDRESS}:{port}?transport=udp",), "north")
+        async with serving(Echo(), udp_port=0, options=ChannelServerOptions(turn=turn)) as server:
+            # Nothing but the ports that coturn relays reaches the server.
+            rules = (
+                "nft 'add table inet filter; "
+                "add chain inet filter output { type filter hook output priority 0; }; "
+                f"add rule inet filter output udp dport {server.udp_port} udp sport != {first}-{last} drop; "
+                f"add rule inet filter output udp sport {server.udp_port} udp dport != {first}-{last} drop'"
+            )
+            with only_port(rules):
+                async with opened(browser, server) as page:
+                    assert await said(page, "over a relay")
+                (connection,) = server.channels.connections
+                assert connection.peer_connection.summary().path == "relay"

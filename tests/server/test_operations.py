@@ -80,17 +80,18 @@ async def test_sigterm_lets_a_call_end_and_refuses_new_ones() -> None:
 
 
 @contextlib.asynccontextmanager
-async def coturn(secret: str, folder: Path) -> AsyncIterator[int]:
-    """Run coturn with `use-auth-secret`, and yield its port."""
+async def coturn(secret: str, folder: Path, address: str = "127.0.0.1", *words: str) -> AsyncIterator[int]:
+    """Run coturn with `use-auth-secret` and further words, and yield its port."""
     program = shutil.which("turnserver")
     if program is None:
         missing("coturn is not installed (apt install coturn)")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
+        sock.bind((address, 0))
         port = sock.getsockname()[1]
     process = await asyncio.create_subprocess_exec(
         program,
-        *("-n", "--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1", f"--listening-port={port}", "--realm=example.org"),
+        *("-n", f"--listening-ip={address}", f"--relay-ip={address}", f"--listening-port={port}"),
+        *("--realm=example.org", *words),
         *("--use-auth-secret", f"--static-auth-secret={secret}", "--no-cli", "--no-tls", "--no-dtls", "--fingerprint"),
         *("--allow-loopback-peers", f"--pidfile={folder}/pid", f"--userdb={folder}/db", "--log-file=stdout"),
         stdout=asyncio.subprocess.DEVNULL,
@@ -101,7 +102,7 @@ async def coturn(secret: str, folder: Path) -> AsyncIterator[int]:
         async with asyncio.timeout(PATIENCE):
             while True:
                 try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                    _, writer = await asyncio.open_connection(address, port)
                 except OSError:
                     await asyncio.sleep(0.02)
                 else:

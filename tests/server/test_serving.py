@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import re
+import time
 from dataclasses import replace
 
 import aiohttp
@@ -13,6 +14,7 @@ import pytest
 from datachan import RTCConfiguration, RTCSessionDescription
 from datachan.server import ChannelServerOptions, Connection, ConnectionClosed, SignalingRequest, serve
 from datachan.server.ice_fragment import CONTENT_TYPE, format_fragment, parse_fragment_untrusted, with_credentials
+from datachan.signaling.turn_credentials import TurnSecret
 
 from .client import LOOPBACK, PATIENCE, connected, connecting
 
@@ -443,3 +445,14 @@ async def test_all_connections_share_one_udp_port() -> None:
             assert await anext(channel) == "hello"
             ports = re.findall(r"a=candidate:\S+ 1 udp \S+ \S+ (\d+) typ host", client.pc.remoteDescription.sdp)
             assert set(ports) == {str(server.udp_port)}
+
+
+async def test_names_turn_servers_with_credentials_that_expire() -> None:
+    turn = TurnSecret(("turn:192.0.2.1?transport=udp", "turn:192.0.2.1?transport=tcp"), "north", lifetime=60)
+    async with serving(hold, ChannelServerOptions(turn=turn)) as server, connecting(server.url) as client:
+        client.pc.createDataChannel("state")
+        link = (await client.offer()).headers["Link"]
+        named = re.findall(r'<([^>]+)>; rel="ice-server"; username="(\d+):datachan"; credential="[^"]+"', link)
+        assert [url for url, _ in named] == list(turn.urls)
+        assert all(0 < int(expiry) - time.time() <= 60 for _, expiry in named)
+        assert "north" not in link

@@ -16,7 +16,7 @@ export interface ConnectOptions<Labels extends string = string> {
   channels: Record<Labels, ChannelOptions>;
   /** The token for `Authorization: Bearer`, or a function that returns a fresh one for each request. */
   token?: string | (() => string | Promise<string>) | null;
-  /** STUN and TURN servers, or a function that returns them for each attempt; none by default. */
+  /** STUN and TURN servers besides those that the server names, or a function that returns them for each attempt. */
   iceServers?: RTCIceServer[] | (() => RTCIceServer[] | Promise<RTCIceServer[]>);
   /** Milliseconds before the second attempt; each later pause is twice as long. A random part is taken off. */
   firstRetry?: number;

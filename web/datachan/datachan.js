@@ -5,6 +5,7 @@ const FRAGMENT = "application/trickle-ice-sdpfrag"; // RFC 8840, section 9
 const OPEN_TIMEOUT = 20_000; // milliseconds from the offer until the connection must be up
 const RESTART_TIMEOUT = 10_000; // milliseconds that an ICE restart may take before the connection is made again
 const SILENCE = 1_500; // milliseconds in "disconnected" before ICE is restarted
+const RELAY_DELAY = 1_500; // milliseconds after which a connection that is not up also tries the server's TURN servers
 const STEADY = 5_000; // milliseconds connected after which the pauses between attempts are short again
 const FINAL = [400, 401, 403, 404, 405, 413, 415]; // statuses that another attempt would not change
 
@@ -127,6 +128,8 @@ class Connection extends EventTarget {
   #pc = null;
   #session = null; // the URL of the session
   #etag = "";
+  #servers = []; // the page's own STUN and TURN servers
+  #relays = []; // the TURN servers that the latest answer named
   #candidates = []; // those that the server does not know yet
   #trickling = false;
   #restarting = false;
@@ -187,9 +190,9 @@ class Connection extends EventTarget {
     this.#become("connecting");
     let pc = null;
     try {
-      const servers = typeof iceServers === "function" ? await iceServers() : iceServers;
+      this.#servers = typeof iceServers === "function" ? await iceServers() : iceServers;
       if (this.state === "closed") return;
-      pc = new RTCPeerConnection({ iceServers: servers });
+      pc = new RTCPeerConnection({ iceServers: [...this.#servers, ...this.#relays] });
       this.#use(pc);
       await pc.setLocalDescription();
       const response = await this.#fetch(this.#url, {
@@ -215,6 +218,16 @@ class Connection extends EventTarget {
     this.#etag = response.headers.get("ETag");
     await pc.setRemoteDescription({ type: "answer", sdp: body });
     this.#trickle();
+    this.#offerRelays(pc, relaysIn(response.headers.get("Link") ?? ""));
+  }
+
+  /** Use the server's TURN servers in later attempts, and soon if no direct path is found. */
+  #offerRelays(pc, relays) {
+    if (relays.length === 0) return;
+    const isFirst = this.#relays.length === 0;
+    this.#relays = relays;
+    pc.setConfiguration({ iceServers: [...this.#servers, ...relays] });
+    if (isFirst) setTimeout(() => pc === this.#pc && this.state === "connecting" && this.#restart(), RELAY_DELAY);
   }
 
   #use(pc) {
@@ -401,6 +414,15 @@ function withFragment(sdp, fragment) {
   const changed = kept.map((line) => line.replace(/^(a=ice-ufrag:).*/, `$1${ufrag}`).replace(/^(a=ice-pwd:).*/, `$1${password}`));
   const added = fragment.split(/\r?\n/).filter((line) => /^a=(candidate:|end-of-candidates)/.test(line));
   return [...changed, ...added, ""].join("\r\n");
+}
+
+/** Return the servers of a Link header field (RFC 9725, section 4.6). */
+function relaysIn(header) {
+  const links = header.matchAll(/<([^>]*)>((?:\s*;\s*[\w-]+="[^"]*")*)/g);
+  return [...links].flatMap(([, urls, rest]) => {
+    const { rel, username, credential } = Object.fromEntries([...rest.matchAll(/([\w-]+)="([^"]*)"/g)].map(([, name, value]) => [name, value]));
+    return rel === "ice-server" && username && credential ? [{ urls, username, credential }] : [];
+  });
 }
 
 function messageIn(body) {
