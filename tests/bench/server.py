@@ -33,7 +33,8 @@ from tests.stacks.process import ROOT
 CROWD: Final = ROOT / "build" / "stacks" / "pion_crowd"
 _PEERS: Final = Path(__file__).parents[1] / "stacks" / "peers"
 _AT_ONCE: Final = 16
-_SETUP_PATIENCE: Final = 180.0
+_SETUP_PATIENCE: Final = 300.0
+_DRAIN_PATIENCE: Final = 120.0
 _LINE_LIMIT: Final = 1 << 20
 _TICKS: Final = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
@@ -48,6 +49,7 @@ ROWS: Final = (
     ("p99", "round trip, p99", "ms"),
     ("idle", "memory per connection, before messages", "kB"),
     ("used", "memory per connection, after", "kB"),
+    ("drain", "from SIGTERM to the end", "s"),
 )
 
 
@@ -60,12 +62,14 @@ class Server:
         command: Starts it; it prints a line of JSON with its TCP port.
         path: The path that offers are posted to.
         environment: Variables added to its environment.
+        workers: How many processes print such a line.
     """
 
     name: str
     command: Sequence[str]
     path: str = "/"
     environment: Mapping[str, str] = field(default_factory=dict)
+    workers: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +120,29 @@ class Program:
         self._process.stdin.write(order.encode() + b"\n")
 
     def cpu(self) -> float:
-        """Return the processor seconds of all its threads (Linux)."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        """Return the processor seconds of all its threads, and of its child processes (Linux)."""
+        ticks = 0
+        for process in self._processes():
+            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / _TICKS
 
     def memory(self) -> int:
-        """Return the bytes of its resident memory (Linux)."""
-        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+        """Return the bytes of its resident memory, and of its child processes (Linux)."""
+        pages = sum(int(Path(f"/proc/{process}/statm").read_text().split()[1]) for process in self._processes())
         return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def terminate(self) -> None:
+        """Ask the program to end."""
+        self._process.terminate()
+
+    async def ended(self) -> None:
+        """Wait until the program has ended."""
+        await self._process.wait()
+
+    def _processes(self) -> list[int]:
+        process = self._process.pid
+        return [process, *map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split())]
 
 
 @asynccontextmanager
@@ -153,6 +172,8 @@ async def measure(server: Server, load: Load) -> Figures:
     """
     async with running(server.command, server.environment) as served:
         port = (await served.receive("port"))["port"]
+        for _ in range(1, server.workers):
+            await served.receive("port")
         before = served.memory()
         async with running(crowd(f"http://127.0.0.1:{port}{server.path}", load)) as peers:
             async with asyncio.timeout(_SETUP_PATIENCE):
@@ -164,11 +185,17 @@ async def measure(server: Server, load: Load) -> Figures:
             peers.order("start")
             await asyncio.sleep(load.ramp)
             figures = await _steady(served, peers, load.seconds)
+            figures["used"] = (served.memory() - before) / (1e3 * load.peers)
+            peers.order("stop")
+            begun = time.perf_counter()
+            served.terminate()
+            async with asyncio.timeout(_DRAIN_PATIENCE):
+                await served.ended()
+            figures["drain"] = time.perf_counter() - begun
         each = 1e3 * load.peers
         return figures | {
             "rate": load.peers / connected["seconds"],
             "idle": (idle - before) / each,
-            "used": (served.memory() - before) / each,
         }
 
 
@@ -204,6 +231,18 @@ def servers(*, is_compiled: bool = True) -> list[Server]:
         found.append(Server("node-datachannel", command, environment={"NODE_PATH": str(modules)}))
     found.append(Server("pion", [str(CROWD), "serve"]))
     return found
+
+
+def of_workers(count: int, *, is_compiled: bool) -> Server:
+    """Return our server with several workers, which share a TCP port and a UDP port."""
+    path = f"{build.compiled()}{os.pathsep}{ROOT}" if is_compiled else str(ROOT)
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    words = [str(count), str(port), str(free_udp_port())]
+    command = [sys.executable, "-P", "-m", "tests.stacks.peers.datachan_server", *words]
+    name = f"datachan{' compiled' if is_compiled else ''}, {count} workers"
+    return Server(name, command, "/rtc", {"PYTHONPATH": path}, count)
 
 
 def free_udp_port() -> int:
@@ -268,6 +307,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=100, help="bytes of a message, at least 8 (%(default)s)")
     parser.add_argument("--seconds", type=float, default=10.0, help="measured time of each run (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each server, in turns (%(default)s)")
+    parser.add_argument("--workers", type=int, default=0, help="measure our server with this many processes only")
     parser.add_argument("--only", default="", help="names of the servers to measure, with commas between them")
     options = parser.parse_args(arguments)
     if not CROWD.exists():
@@ -275,7 +315,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     raise_file_limit()
     wanted = {name for name in options.only.split(",") if name}
     is_compiled = not wanted or "datachan compiled" in wanted
-    contenders = [one for one in servers(is_compiled=is_compiled) if not wanted or one.name in wanted]
+    if options.workers:
+        contenders = [of_workers(options.workers, is_compiled=is_compiled)]
+    else:
+        contenders = [one for one in servers(is_compiled=is_compiled) if not wanted or one.name in wanted]
     load = Load(options.peers, options.rate, options.size, options.seconds)
     results = asyncio.run(compare(contenders, load, options.rounds))
     print(machine(), table(results, load), sep="\n")

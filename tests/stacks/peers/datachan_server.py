@@ -9,8 +9,10 @@ import asyncio
 import json
 import os
 import sys
+from functools import partial
 
 import datachan.sctp.association
+from datachan import RTCDataChannel
 from datachan.server import ChannelServerOptions, Connection, Worker, run_workers, serve
 from tests.bench.scale import raise_file_limit
 
@@ -18,9 +20,14 @@ _OPTIONS = ChannelServerOptions(max_connections=20_000)
 
 
 async def echo(connection: Connection) -> None:
-    """Send every message back."""
+    """Send every message back, until the connection ends."""
     async for channel in connection:
-        channel.on("message", channel.send)
+        channel.on("message", partial(_send_back, channel))
+
+
+def _send_back(channel: RTCDataChannel, message: str | bytes) -> None:
+    if channel.readyState == "open":
+        channel.send(message)
 
 
 async def main(worker: Worker | None = None, port: int = 0, udp_port: int = 0) -> None:
