@@ -58,6 +58,10 @@ class MuxNeighbors:
         index: The number of this process, from 0.
         count: The number of processes, at most 64.
         folder: A folder that only this user may enter. All processes name the same one.
+
+    Attributes:
+        passed_on: The number of calls of `pass_on`.
+        lost: The number of messages that could not be sent.
     """
 
     def __init__(self, index: int, count: int, folder: Path) -> None:
@@ -65,6 +69,7 @@ class MuxNeighbors:
             raise ValueError(f"process {index} of {count}: there are at most {MAX_NEIGHBORS}, numbered from 0")
         self.index = index
         self.count = count
+        self.passed_on = 0
         self.lost = 0
         self._folder = folder
         self._receiver: Callable[[Passed], None] | None = None
@@ -103,6 +108,7 @@ class MuxNeighbors:
 
     def pass_on(self, owner: int, bound: int, peer: Address, local: str, datagrams: Sequence[bytes]) -> None:
         """Pass datagrams on to another process. They are lost if it is away or does not keep up."""
+        self.passed_on += 1
         self._send(owner, _pack(self.index, bound, peer, local, datagrams))
 
     def tell_owned(self, other: int, bound: int, peer: Address) -> None:

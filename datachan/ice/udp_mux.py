@@ -131,6 +131,16 @@ class UdpMux:
         return sum(one.dropped for one in self._ports)
 
     @property
+    def passed_on(self) -> int:
+        """The number of batches of datagrams for connections of other processes."""
+        return 0 if self._neighbors is None else self._neighbors.passed_on
+
+    @property
+    def lost_passed_on(self) -> int:
+        """The number of messages that other processes did not take."""
+        return 0 if self._neighbors is None else self._neighbors.lost
+
+    @property
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._closed

@@ -23,3 +23,13 @@ def add_server_figures(metrics: Metrics, door: Door, mux: UdpMux | None) -> None
             "Datagrams on the shared UDP port that belong to no connection.",
             read=lambda: mux.dropped,
         )
+        metrics.counter(
+            "datachan_passed_on_datagrams_total",
+            "Batches of datagrams that were passed on to the worker that has their connection.",
+            read=lambda: mux.passed_on,
+        )
+        metrics.counter(
+            "datachan_lost_passed_on_total",
+            "Messages that another worker did not take, because it was away or did not keep up.",
+            read=lambda: mux.lost_passed_on,
+        )

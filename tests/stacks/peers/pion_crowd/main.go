@@ -171,6 +171,9 @@ func (c *crowd) connect(api *webrtc.API, configuration webrtc.Configuration, url
 		return err
 	}
 	reply, err := post(url, sdp)
+	if err != nil { // the server may have closed the idle TCP connection at this moment
+		reply, err = post(url, sdp)
+	}
 	if err != nil {
 		return err
 	}
