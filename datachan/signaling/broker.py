@@ -62,8 +62,8 @@ class BrokerLimits:
     capacity: int = 8
     grace: float = GRACE
     kept_messages: int = 256
-    kept_bytes: int = 256 * 1024
-    kept_bytes_of_room: int = 1024 * 1024
+    kept_bytes: int = 128 * 1024
+    kept_bytes_of_room: int = 256 * 1024
     kept_notices: int = 256
 
 

@@ -146,6 +146,7 @@ class NodeRooms:
             if number > seq and target in {"", member.info.id} and subject != member.info.id:
                 _apply(room.present, text)
                 self.stats.delivered += served.deliver(number, text)
+        served.early.clear()
 
     def leave(self, member: Membership) -> None:
         """Forget a member of this node, if it still has this connection."""

@@ -139,7 +139,7 @@ class RedisBroker:
         await self._link.close()
 
     async def abort(self) -> None:
-        """Stop without a word, as a node does that is killed. For tests."""
+        """Stop without a word to Redis: the other nodes take this one for dead when its lease is over."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -192,6 +192,9 @@ class RedisLink:
         try:
             self._digest = str(await self._redis.script_load(self._script))
             await pubsub.subscribe(self._channel)
+            # What is published before the subscription is confirmed does not arrive, and `restore` must not be earlier.
+            if await pubsub.get_message(timeout=self._timings.answer_timeout) is None:
+                raise ConnectionError("no confirmation of the subscription")
             listening = asyncio.get_running_loop().create_task(self._listen(pubsub))
             try:
                 self._restoring = True

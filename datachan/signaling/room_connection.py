@@ -150,7 +150,8 @@ class RoomConnection:
         if message.type in {WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR}:
             # A client that closes with 1000 leaves, and so does a page that is closed: its browser sends 1001.
             # Any other end, such as a lost connection, may be against its will.
-            self._leaves = message.type is WSMsgType.CLOSE and message.data in {WSCloseCode.OK, WSCloseCode.GOING_AWAY}
+            ended = message.type is WSMsgType.CLOSE and message.data in {WSCloseCode.OK, WSCloseCode.GOING_AWAY}
+            self._leaves = ended and not self._closing
             raise _CloseWith(WSCloseCode.OK, "")
         try:
             if not self._bucket.take(self._clock()):

@@ -31,8 +31,8 @@ class Node:
         self.url = url
         self.port = int(url.rstrip("/").rpartition(":")[2])
 
-    async def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
+    async def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
+        self.process.send_signal(how)
         await self.process.wait()
 
 
@@ -104,7 +104,8 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-async def test_a_client_whose_node_is_killed_goes_on_over_another_one(redis):
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
+async def test_a_client_whose_node_ends_goes_on_over_another_one(how, redis):
     async with running_node(redis) as first, running_node(redis) as second, Balancer([first, second]) as balancer:
         async with (
             SignalingClient(balancer.url, "kitchen", name="Ada", reconnect=True) as ada,
@@ -115,7 +116,7 @@ async def test_a_client_whose_node_is_killed_goes_on_over_another_one(redis):
             async with asyncio.timeout(PATIENCE):
                 assert isinstance(await ada.receive(), PeerJoined)
                 balancer.nodes.pop(0)
-                await first.kill()
+                await first.kill(how)
                 await grace.send(Bye(known_as, "s", "while Ada is away"))
                 await ada.send(Bye(grace.id, "s", "written while the connection was broken"))
                 back = await ada.receive()

@@ -131,6 +131,12 @@ def test_the_secret_of_turn_comes_from_a_file_or_the_environment(served, tmp_pat
     assert "environment" not in repr(options)
 
 
+def test_says_which_package_is_missing(monkeypatch, capsys):
+    monkeypatch.setattr("datachan.serve.importlib.util.find_spec", lambda name: None)
+    assert main(["serve", "--port", "0", "--redis", "redis://127.0.0.1:1"]) == 1
+    assert "pip install 'datachan[redis]'" in capsys.readouterr().err
+
+
 def test_credentials_are_those_that_coturn_computes():
     server = TurnSecret(("turn:192.0.2.1",), "north", lifetime=60).to_json(1000.4)
     digest = hmac.new(b"north", b"1060:datachan", hashlib.sha1).digest()
