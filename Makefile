@@ -56,7 +56,7 @@ test-long: $(STAMP) peers ## Run what `make test` leaves out: NATs, other stacks
 	$(BIN)/python -m pytest -n 2 $(LONG)
 
 soak: $(STAMP) ## Run the seeded tests on random networks for many seeds (SOAK=first-last changes them)
-	DATACHAN_SEEDS=$(SOAK) nice $(BIN)/python -m pytest -n 2 -q tests/property -k seed-
+	DATACHAN_SEEDS=$(SOAK) nice $(BIN)/python -m pytest -n 2 -q tests/property tests/broker -k seed-
 
 fuzz: $(STAMP) ## Fuzz every function that reads untrusted input, FUZZ_SECONDS each (FUZZ_ARGS=… is passed on)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary atheris atheris || echo "atheris has no wheel here: inputs are mutated at random"
