@@ -103,7 +103,7 @@ class Receiver(Protocol):
         """End the connection: the same member has joined on another one."""
 
     def interrupted(self) -> None:
-        """End the connection, because messages for it were dropped. The client returns, and learns of it."""
+        """End the connection, because messages for it were dropped or its place is gone. The client joins again."""
 
 
 @dataclass(slots=True, eq=False)

@@ -79,6 +79,7 @@ class NodeRooms:
         self._rooms: dict[str, _NodeRoom] = {}
         self._arriving: dict[str, list[Served]] = {}
         self._local_messages: set[tuple[str, str]] = set()
+        self._told: set[tuple[str, str]] | None = None  # room and member of each notice while the node catches up
         self.stats = BrokerStats()
 
     @property
@@ -187,6 +188,8 @@ class NodeRooms:
         room = self._rooms.get(room_name)
         if room is None:
             return
+        if self._told is not None and seq is not None:
+            self._told.add((room_name, subject))
         if not _apply(room.present, text) and is_repeated:
             return
         for member_id, served in tuple(room.served.items()):
@@ -217,9 +220,25 @@ class NodeRooms:
         served.receiver.deliver_text(text, None)
         return True
 
-    def forget_local_messages(self) -> None:
-        """Forget which messages were delivered without the storage: it is back, and has no more of them."""
+    def begin_to_catch_up(self) -> list[Served]:
+        """Hold back what is published from now on; return the members that may have missed something."""
+        self._told = set()
+        members = list(self.all_served())
+        for served in members:
+            served.hold()
+        return members
+
+    def end_to_catch_up(self) -> None:
+        """Forget what was delivered without the storage: it is back, and has no more of that."""
+        self._told = None
         self._local_messages.clear()
+
+    def was_told(self, room_name: str, member_id: str) -> bool:
+        """Return whether a notice about a member was published while the node catches up.
+
+        Then this node knows better than any answer, which may be older, whether that member is in the room.
+        """
+        return self._told is not None and (room_name, member_id) in self._told
 
     def catch_up(
         self, served: Served, kept: list[tuple[int, str, str]], known: dict[str, str], *, missed: bool
@@ -239,7 +258,7 @@ class NodeRooms:
             return
         room = self._rooms.get(served.member.room)
         for number, tag, text in kept:
-            if room is not None:
+            if room is not None and not self.was_told(served.member.room, tag.removeprefix("~")):
                 _apply(room.present, text)
             if number > served.last:
                 served.last = number

@@ -97,6 +97,7 @@ class RedisBroker:
         self._rooms = NodeRooms()
         self._late: list[Step] = []
         self._leaving: set[tuple[str, str]] = set()
+        self._memory: bytes | None = None  # the name of Redis' memory; another one when Redis has lost it
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -261,23 +262,27 @@ class RedisBroker:
 
     async def _restore(self) -> None:
         """Tell Redis which members this node has, and get what they have missed meanwhile."""
-        all_served = list(self._rooms.all_served())
         known = {name: self._rooms.present(name) for name in self._rooms.room_names()}
-        for served in all_served:
-            served.hold()
+        all_served = self._rooms.begin_to_catch_up()
         while (await self._link.execute([("begin", self._node)]))[0] == b"more":
             pass
-        answers = await self._link.execute([_attach_step(served) for served in all_served])
+        memory = (await self._link.execute([("memory", secrets.token_hex(8))]))[0]
+        is_lost = self._memory is not None and memory != self._memory
+        answers = await self._link.execute([_attach_step(served, is_lost=is_lost) for served in all_served])
         for served, answer in zip(all_served, answers, strict=True):
             if answer[0] == b"replaced":
                 self._rooms.receive_replaced(served.member.room, served.member.info.id, served.member.connection)
+            elif answer[0] == b"gone":
+                self._rooms.leave(served.member)
+                served.receiver.interrupted()
             else:
                 self._rooms.catch_up(served, _entries(answer[7]), known[served.member.room], missed=answer[5] == b"1")
         await self._compare_members()
         late = list(self._late)
         await self._link.execute(late)
-        self._rooms.forget_local_messages()
+        self._rooms.end_to_catch_up()
         await self._link.execute([("beat", self._node, 0)])
+        self._memory = memory
         del self._late[: len(late)]
         self._leaving.difference_update((str(step[1]), str(step[2])) for step in late)
 
@@ -290,11 +295,13 @@ class RedisBroker:
             peers = {peer.id: peer for peer in _pairs(listed)}
             here = self._rooms.present(name)
             for peer in peers.values():
-                if peer.id not in here:
+                if peer.id not in here and not self._rooms.was_told(name, peer.id):
                     text = serialize_server_message(PeerJoined(peer))
                     self._rooms.receive_notice(name, peer.id, None, text, is_repeated=True)
             for member_id, peer_name in here.items():
-                if member_id in peers or (name, member_id) in self._leaving:
+                if member_id in peers or self._rooms.was_told(name, member_id):
+                    continue
+                if (name, member_id) in self._leaving:
                     continue
                 if was_lost == b"1":
                     steps.append(("expect", name, member_id, peer_name))
@@ -342,7 +349,7 @@ def _join_step(served: Served) -> Step:
     )
 
 
-def _attach_step(served: Served) -> Step:
+def _attach_step(served: Served, *, is_lost: bool) -> Step:
     member = served.member
     return (
         "attach",
@@ -356,6 +363,7 @@ def _attach_step(served: Served) -> Step:
         serialize_server_message(PeerJoined(member.info)),
         member.received,
         served.last,
+        "1" if is_lost else "0",
     )
 
 

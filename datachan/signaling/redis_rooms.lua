@@ -20,7 +20,7 @@ local function kept_key(room, id) return PREFIX .. 'kept:' .. room .. ':' .. id 
 local function served_key(node) return PREFIX .. 'served:' .. node end
 local function owner_key(owner) return PREFIX .. 'owner:' .. owner end
 local ALL_NODES, ALL_ROOMS, AWAY = PREFIX .. 'all-nodes', PREFIX .. 'all-rooms', PREFIX .. 'away'
-local LAST_BEAT = PREFIX .. 'last-beat'
+local LAST_BEAT, MEMORY = PREFIX .. 'last-beat', PREFIX .. 'memory'
 
 local function node_of(connection)
   return string.match(connection, '^[^.]*')
@@ -301,10 +301,20 @@ function steps.leave(room, id, connection, for_good)
   end
 end
 
+-- Returns a name for the memory of Redis, which is another one after Redis has lost its memory.
+function steps.memory(proposed)
+  redis.call('SET', MEMORY, proposed, 'NX')
+  redis.call('PEXPIRE', MEMORY, LIMITS.lifetime)
+  return redis.call('GET', MEMORY)
+end
+
 -- Returns what a member of this node has missed after the node was cut off; adds the member if Redis has lost it.
-function steps.attach(room, id, name, connection, owner, resumes, digest, notice, received, last)
-  local held = redis.call('HGET', member_key(room, id), 'connection')
-  if not held then
+function steps.attach(room, id, name, connection, owner, resumes, digest, notice, received, last, is_lost)
+  local held, before = unpack(redis.call('HMGET', member_key(room, id), 'connection', 'before'))
+  if held == '' and before then held = before end -- the member is away, and this was its last connection
+  if not held and is_lost == '0' then
+    return {'gone'} -- it left over another node, or its node was cut off for too long
+  elseif not held then
     if open_room(room, owner) then redis.call('HSET', room_key(room), 'restored', number(now)) end
     redis.call('HSET', room_key(room), 'seq', number(math.max(tonumber(last),
       tonumber(redis.call('HGET', room_key(room), 'seq') or '0'))))
@@ -413,7 +423,7 @@ function steps.beat(node, beat)
   end
   if #late == LIMITS.batch then more = 'more' end
   redis.call('ZREMRANGEBYSCORE', ALL_ROOMS, '-inf', number(now))
-  for _, key in ipairs({ALL_NODES, AWAY, served_key(node)}) do
+  for _, key in ipairs({ALL_NODES, AWAY, MEMORY, served_key(node)}) do
     redis.call('PEXPIRE', key, LIMITS.lifetime)
   end
   publish(node, 'beat', '-', '-', '0', beat, '')

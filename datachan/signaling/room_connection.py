@@ -123,8 +123,8 @@ class RoomConnection:
         self.close(WSCloseCode.POLICY_VIOLATION, "joined again")
 
     def interrupted(self) -> None:
-        """End the connection, because messages for the client were dropped."""
-        self.close(WSCloseCode.TRY_AGAIN_LATER, "messages were dropped")
+        """End the connection, because messages for the client were dropped or its place is gone."""
+        self.close(WSCloseCode.TRY_AGAIN_LATER, "join again")
 
     def close(self, code: int, reason: str) -> None:
         """Close once everything queued is written. Later calls do nothing."""
