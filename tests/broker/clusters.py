@@ -46,6 +46,12 @@ class Cluster:
             self.nodes.append(node)
         return self.nodes[-1]
 
+    async def kill(self, node: Broker) -> None:
+        """Stop a node of Redis without a word to the others."""
+        assert isinstance(node, RedisBroker)
+        self.nodes.remove(node)
+        await node.abort()
+
     async def __aenter__(self) -> Self:
         return self
 

@@ -41,18 +41,13 @@ async def until_down(*nodes: RedisBroker) -> None:
             await asyncio.sleep(0.02)
 
 
-async def kill(cluster: Cluster, node: RedisBroker) -> None:
-    cluster.nodes.remove(node)
-    await node.abort()
-
-
 # -- a node ------------------------------------------------------------------------------------------------------------
 
 
 async def test_members_of_a_killed_node_return_over_another_one_and_miss_nothing(cluster, redis):
     await cluster.add(3)
     ada, grace, alan = await people(cluster, "Ada", "Grace", "Alan")
-    await kill(cluster, cluster.nodes[2])
+    await cluster.kill(cluster.nodes[2])
     alan.lose_connection()
     await ada.say(alan, "1")  # no node has noticed yet
     async with asyncio.timeout(20):
@@ -71,7 +66,7 @@ async def test_a_member_of_a_killed_node_that_does_not_return_leaves(redis):
     cluster = Cluster(redis.url, BrokerLimits(grace=0.5))
     await cluster.add(2)
     ada, _ = await people(cluster, "Ada", "Grace")
-    await kill(cluster, cluster.nodes[1])
+    await cluster.kill(cluster.nodes[1])
     await ada.until(lambda: not ada.present)
     assert redis.command("KEYS", "datachan:member:*").count("\n") == 0
     await cluster.close()
@@ -82,7 +77,7 @@ async def test_members_without_numbers_leave_with_their_node(cluster):
     ada = await cluster.person("Ada").join(cluster.nodes[0])
     await cluster.person("Old", resumes=False).join(cluster.nodes[1])
     await ada.until(lambda: ada.names == {"Old"})
-    await kill(cluster, cluster.nodes[1])
+    await cluster.kill(cluster.nodes[1])
     await ada.until(lambda: not ada.present)
 
 

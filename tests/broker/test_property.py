@@ -26,7 +26,7 @@ LIMITS = BrokerLimits(capacity=6, grace=60, kept_messages=2000, kept_bytes=1 << 
 
 
 def seeds() -> Iterator[int]:
-    first, _, last = os.environ.get("DATACHAN_SEEDS", "1-5").partition("-")
+    first, _, last = os.environ.get("DATACHAN_SEEDS", "1-3").partition("-")
     yield from range(int(first), int(last or first) + 1)
 
 
@@ -90,6 +90,16 @@ class Story:
             assert person.resumption.resumed
             assert not person.resumption.missed
 
+    async def kill_node(self) -> None:
+        """Kill a node with all connections of its members, and start another one."""
+        node = self.random.choice(self.cluster.nodes)
+        await self.cluster.kill(node)
+        for person in self.inside:
+            if person.node is node:
+                person.lose_connection()
+                self.away.add(person)
+        await self.cluster.add()
+
     async def leave(self) -> None:
         present = [one for one in self.inside if one not in self.away]
         if len(present) > 2:
@@ -137,6 +147,18 @@ async def test_they_do_so_while_connections_to_redis_break(number, redis):
         finally:
             breaking.cancel()
             await asyncio.gather(breaking, return_exceptions=True)
+        await story.check()
+
+
+@pytest.mark.parametrize("number", list(seeds()), ids=lambda number: f"seed-{number}")
+async def test_they_do_so_while_nodes_are_killed_and_started(number, redis):
+    async with Cluster(redis.url, LIMITS) as cluster:
+        story = Story(cluster, number)
+        await cluster.add(3)
+        for step in range(STEPS):
+            await story.step()
+            if step % 60 == 59:
+                await story.kill_node()
         await story.check()
 
 
