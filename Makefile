@@ -19,7 +19,8 @@ LONG := tests/nat tests/interop/stacks tests/interop/test_behind_nginx.py tests/
 	tests/interop/test_browser_tcp.py tests/interop/test_page.py tests/interop/test_page_rooms.py \
 	tests/interop/test_page_transfer.py tests/interop/test_page_stores.py tests/server/test_browsers.py \
 	tests/server/test_container.py tests/server/test_prometheus.py tests/server/test_workers.py tests/server/test_crowd.py \
-	tests/examples/test_robot_in_browsers.py tests/examples/test_transfer_terminal.py tests/examples/test_server_examples.py \
+	tests/examples/test_robot_in_browsers.py tests/examples/test_transfer_terminal.py \
+	tests/examples/test_strangers_minute.py tests/examples/test_server_examples.py \
 	tests/network/test_fairness.py tests/broker/test_failures.py tests/broker/test_nodes.py tests/broker/test_pages.py \
 	tests/bench/test_broker.py
 
@@ -140,9 +141,11 @@ bench-links: $(STAMP) ## Measure goodput through emulated links, side by side wi
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary wrtc --group links || echo "wrtc has no wheel here: it is not measured"
 	$(BIN)/python -m tests.links.bench $(LINKS_ARGS)
 
-bench-transfer: $(STAMP) ## Measure datachan send and receive beside magic-wormhole (TRANSFER_ARGS=… is passed on)
+bench-transfer: $(STAMP) ## Measure datachan send and receive beside magic-wormhole, with browsers and through a lossy link (TRANSFER_ARGS=… is passed on)
 	@python3 -m venv build/bench-transfer && build/bench-transfer/bin/pip install --quiet --disable-pip-version-check magic-wormhole magic-wormhole-mailbox-server || echo "magic-wormhole is not measured"
 	$(BIN)/python -m tests.bench.transfer rates $(TRANSFER_ARGS)
+	$(BIN)/python -m tests.bench.transfer_browsers
+	$(BIN)/python -m tests.bench.transfer_link --size 200
 
 test-transfer-large: $(STAMP) ## Send a sparse file of 5 GB and a folder of 10,000 files, and check what arrives and the memory
 	$(BIN)/python -m tests.bench.transfer large $(TRANSFER_ARGS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -49,17 +50,27 @@ def add_send(commands: Commands[argparse.ArgumentParser], add_ice_server: Callab
         metavar="PATTERN",
         help="leave out files and folders of this name, such as '*.tmp'; may be repeated",
     )
+    _add_serve(parser)
     parser.add_argument(
-        "--serve",
-        nargs="?",
-        type=port_of,
-        const=0,
-        metavar="PORT",
-        help="serve the page and the signaling on this host's address while sending; no other server is needed",
+        "--controller",
+        choices=["bbr", "cubic", "newreno"],
+        default="bbr",
+        help="congestion control: bbr also fills links that lose packets, cubic yields to others (default: bbr)",
     )
     parser.add_argument("--no-qr", action="store_true", help="do not show the link as a QR code")
     _add_common(parser, add_ice_server)
     parser.set_defaults(run=run_send, parser=parser)
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--serve",
+        action="store_true",
+        help="serve the page and the signaling on this host's address while sending; no other server is needed",
+    )
+    parser.add_argument(
+        "--port", type=port_of, default=None, metavar="PORT", help="the port of --serve (default: a free one)"
+    )
 
 
 def add_receive(commands: Commands[argparse.ArgumentParser], add_ice_server: Callable[..., None]) -> None:
@@ -122,19 +133,21 @@ def run_send(namespace: argparse.Namespace) -> int:
         namespace.parser.error("name what to send: paths, or --text")
     if "-" in namespace.paths and (len(namespace.paths) > 1 or namespace.to > 1):
         namespace.parser.error('"-" is sent alone, and to one receiver: standard input can be read only once')
-    if namespace.serve is not None and namespace.server:
+    if namespace.serve and namespace.server:
         namespace.parser.error("choose one of --serve and --server")
+    if namespace.port is not None and not namespace.serve:
+        namespace.parser.error("--port is the port of --serve")
     options = SendOptions(
         paths=tuple(namespace.paths),
         text=namespace.text,
         server=_server(namespace, DEFAULT_SERVER),
-        serve=namespace.serve,
+        serve=(namespace.port or 0) if namespace.serve else None,
         receivers=namespace.to,
         limit=namespace.limit,
         exclude=tuple(namespace.exclude),
         verify=namespace.verify,
         qr=not namespace.no_qr,
-        configuration=configuration_of(namespace),
+        configuration=replace(configuration_of(namespace), congestionControl=namespace.controller),
     )
     again = "Stopped. Send again: there will be a new code, and the receiver goes on where it was."
     return _run(lambda screen: send(options, screen), _screen(namespace), again)

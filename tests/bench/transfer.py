@@ -76,9 +76,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def with_datachan(server: str, source: Path, folder: Path) -> Run:
+def with_datachan(server: str, source: Path, folder: Path, *more: str) -> Run:
     datachan = [sys.executable, "-m", "datachan"]
-    with running(*datachan, "send", "--quiet", "--server", server, source) as sender:
+    with running(*datachan, "send", "--quiet", *more, "--server", server, source) as sender:
         code = line_with(sender, r"Code:\s+(\S+)")[1]
         command = [*datachan, "receive", "--yes", "--json", "--server", server, "-o", folder, code]
         with running(*command) as receiver:

@@ -237,6 +237,7 @@ async def test_no_server_and_no_sender_end_with_status_5(server: str, tmp_path: 
         (("send",), "name what to send"),
         (("send", "-", "x"), "standard input can be read only once"),
         (("send", "x", "--limit", "fast"), "500k, 20M or 2G"),
+        (("send", "x", "--port", "8080"), "--port is the port of --serve"),
         (("receive", "7-marble-kitten"), "--yes"),
         (("receive", "--yes", "7-marbel-kitten"), "'marbel'"),
         (("receive", "--yes", "-o", "nowhere", "7-marble-kitten"), "no folder nowhere"),
@@ -247,6 +248,13 @@ async def test_a_wrong_command_line_ends_with_status_2(arguments: tuple[str, ...
         ended = await command.ends()
     assert ended.status == 2
     assert says in ended.errors
+
+
+async def test_a_name_behind_serve_is_what_is_sent() -> None:
+    async with datachan("http://127.0.0.1:1", "send", "--serve", "no-such-name") as command:
+        ended = await command.ends()
+    assert ended.status == 1
+    assert "no-such-name: no such file" in ended.errors
 
 
 @pytest.mark.parametrize("arguments", [("send", "--text", "x"), ("receive", "--yes", "7-marble-kitten")])

@@ -10,7 +10,7 @@ import re
 import struct
 import sys
 import termios
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -67,14 +67,21 @@ class Terminal:
 
 
 @asynccontextmanager
-async def on_terminal(server: str, *arguments: str | Path, columns: int = 80) -> AsyncIterator[Terminal]:
+async def on_terminal(
+    server: str,
+    *arguments: str | Path,
+    columns: int = 80,
+    program: Sequence[str] = (sys.executable, "-m", "datachan"),
+    folder: Path | None = None,
+) -> AsyncIterator[Terminal]:
+    """Run a command on a terminal; `datachan` of this tree, unless another program is given."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     environment = os.environ | {"DATACHAN_SERVER": server, "TERM": "xterm"}
     environment.pop("NO_COLOR", None)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "datachan", *map(str, arguments),
-        stdin=theirs, stdout=theirs, stderr=theirs, env=environment,
+        *program, *map(str, arguments),
+        cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs, env=environment,
         preexec_fn=lambda: (os.setsid(), fcntl.ioctl(0, termios.TIOCSCTTY, 0)),
     )  # fmt: skip
     os.close(theirs)

@@ -75,9 +75,9 @@ class Tab:
         await self.page.evaluate(HELPERS)
         await self.until("document.documentElement.dataset.ready === 'true'")
 
-    async def until(self, condition: str) -> None:
-        waiting = f"probe.until(() => {condition}, {json.dumps(condition)}, {PATIENCE})"
-        await self.page.evaluate(waiting, timeout=PATIENCE + 5)
+    async def until(self, condition: str, seconds: float = PATIENCE) -> None:
+        waiting = f"probe.until(() => {condition}, {json.dumps(condition)}, {seconds})"
+        await self.page.evaluate(waiting, timeout=seconds + 5)
 
     async def reaches(self, *phases: str) -> None:
         await self.until(f"{json.dumps(phases)}.includes(probe.phase())")
