@@ -162,6 +162,27 @@ async def test_they_do_so_while_nodes_are_killed_and_started(number, redis):
         await story.check()
 
 
+@pytest.mark.parametrize("number", list(seeds()), ids=lambda number: f"seed-{number}")
+async def test_they_do_so_while_redis_loses_its_memory(number, redis):
+    async with Cluster(redis.url, LIMITS, PATIENT) as cluster:
+        story = Story(cluster, number)
+        await cluster.add(3)
+        for step in range(STEPS):
+            await story.step()
+            if step % 100 == 99:
+                await story.check()  # what was kept for members that are away would be lost
+                outages = [node.stats.outages for node in cluster.nodes]
+                redis.kill()
+                redis.start()
+                async with asyncio.timeout(20):
+                    while any(
+                        node.problem or node.stats.outages == before
+                        for node, before in zip(cluster.nodes, outages, strict=True)
+                    ):
+                        await asyncio.sleep(0.01)
+        await story.check()
+
+
 async def _break_connections(redis: RedisServer, dice: random.Random) -> None:
     """Break connections to Redis, which come back within the patience of a step."""
     while True:
