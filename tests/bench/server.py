@@ -34,6 +34,8 @@ CROWD: Final = ROOT / "build" / "stacks" / "pion_crowd"
 _PEERS: Final = Path(__file__).parents[1] / "stacks" / "peers"
 _AT_ONCE: Final = 16
 _SETUP_PATIENCE: Final = 300.0
+# The part of the peers that has to connect. On a busy machine, a handshake may take longer than a peer waits.
+_ENOUGH: Final = 0.99
 _DRAIN_PATIENCE: Final = 120.0
 _LINE_LIMIT: Final = 1 << 20
 _TICKS: Final = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
@@ -42,6 +44,7 @@ Figures = dict[str, float]
 
 ROWS: Final = (
     ("rate", "peers connected a second", "/s"),
+    ("failed", "peers that gave up connecting", ""),
     ("echoed", "messages echoed a second", "/s"),
     ("cpu", "CPU of the server", "% of a core"),
     ("cost", "CPU of one echo", "µs"),
@@ -178,7 +181,7 @@ async def measure(server: Server, load: Load) -> Figures:
         async with running(crowd(f"http://127.0.0.1:{port}{server.path}", load)) as peers:
             async with asyncio.timeout(_SETUP_PATIENCE):
                 connected = await peers.receive("connected")
-            if connected["connected"] != load.peers:
+            if connected["connected"] < _ENOUGH * load.peers:
                 raise RuntimeError(f"{server.name}: {connected['failed']} of {load.peers} peers did not connect")
             await asyncio.sleep(load.ramp)
             idle = served.memory()
@@ -194,7 +197,8 @@ async def measure(server: Server, load: Load) -> Figures:
             figures["drain"] = time.perf_counter() - begun
         each = 1e3 * load.peers
         return figures | {
-            "rate": load.peers / connected["seconds"],
+            "rate": connected["connected"] / connected["seconds"],
+            "failed": connected["failed"],
             "idle": (idle - before) / each,
         }
 
