@@ -34,7 +34,7 @@ _SETTLED: Final = 5.0
 _MAX_FAILURES: Final = 5
 """Workers in a row that may end before they have settled; the program cannot run if there are more."""
 
-_PAUSE: Final = 0.5
+_PAUSE: Final = 0.3
 """Seconds before a worker that has ended before it has settled is replaced; a settled one is replaced at once."""
 
 

@@ -98,10 +98,10 @@ async def test_a_killed_worker_is_replaced_within_a_second_and_the_others_go_on(
         victim = running.workers[0]
         began = time.monotonic()
         os.kill(victim, signal.SIGKILL)
-        survivors = [client for process, client in clients if process != victim]
-        await asyncio.gather(*(echoes(client) for client in survivors))
         new = await running.replaced()
         assert time.monotonic() - began < 1.0
+        survivors = [client for process, client in clients if process != victim]
+        await asyncio.gather(*(echoes(client) for client in survivors))
         # What the clients of the dead worker are told, so that they connect again.
         lost = next(client for process, client in clients if process == victim)
         async with aiohttp.ClientSession() as http:
