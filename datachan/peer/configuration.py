@@ -119,8 +119,8 @@ class RTCConfiguration:
         proxy: an HTTP proxy, "http://user:password@host:port", for TURN over TCP and TLS.
         portRange: the first and the last local UDP port to use, for example those a firewall allows. Each connection
             uses one port for each local address; programs may share a range. None leaves the choice to the system.
-        congestionControl: the algorithm: "cubic" (RFC 9438), "newreno" (RFC 9260), or "bbr", which models the path and
-            keeps links full that lose packets without being congested.
+        congestionControl: the algorithm: "adaptive", which is CUBIC with a model of the path and also fills links that
+            lose packets without being congested, "cubic" (RFC 9438) or "newreno" (RFC 9260).
         pathMtuDiscovery: whether packets grow to the path MTU (RFC 8899), where the system can send them unfragmented.
             Without it, packets stay below 1,280 bytes, IP header included.
         snap: whether to exchange SCTP INITs in the descriptions, which saves two round trips (draft-hancke-tsvwg-snap).
@@ -152,7 +152,7 @@ class RTCConfiguration:
     iceLite: bool = False
     proxy: str | None = None
     portRange: tuple[int, int] | None = None
-    congestionControl: str = "cubic"
+    congestionControl: str = "adaptive"
     pathMtuDiscovery: bool = True
     snap: bool = True
     sped: bool = True

@@ -67,8 +67,8 @@ class AssociationOptions:
         sack_delay: the longest delay of a SACK (section 6.2: at most 0.5).
         sack_frequency: packets after which a SACK is sent at the latest.
         max_burst: full packets that may leave at once in addition to what is acknowledged (section 6.1, rule D).
-        congestion_control: "cubic" (RFC 9438), "newreno" (RFC 9260) or "bbr" (a model of the path, for links that lose
-            packets without congestion).
+        congestion_control: "cubic" (RFC 9438), "newreno" (RFC 9260) or "adaptive": CUBIC with a model of the path that
+            also fills links that lose packets without congestion, the default of data channels.
         pacing: spread packets over the round trip instead of sending windows in bursts.
         tail_loss_probe: probe for a lost last packet before T3-rtx would (RFC 8985).
         slow_start_limit: L of section 7.2.1: full packets by which cwnd may grow per SACK in slow start. A receiver
@@ -241,7 +241,7 @@ def data_channel_options(
     *,
     remote_port: int = 5000,
     max_message_size: int = 0,
-    congestion_control: str = "cubic",
+    congestion_control: str = "adaptive",
     max_receive_window: int = 16 * 1024 * 1024,
     streams: int = 65535,
     receive_budget: ReceiveBudget | None = None,

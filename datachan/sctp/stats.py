@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Final
 
 from .addresses import TransportAddress
-from .congestion import Bbr
+from .congestion import Adaptive
 from .core import Core
 from .records.path import Path
 from .states import AssociationState
@@ -149,7 +149,7 @@ def _collect_path_stats(tcb: Tcb, path: Path) -> PathStats:
         current=path is tcb.path,
         cwnd=congestion.cwnd,
         ssthresh=congestion.ssthresh,
-        bandwidth=congestion.bandwidth if isinstance(congestion, Bbr) else 0.0,
+        bandwidth=congestion.bandwidth if isinstance(congestion, Adaptive) else 0.0,
         flight_size=0 if sender is None else sender.flight.size,
         srtt=path.srtt,
         rto=path.rto,

@@ -224,7 +224,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.links.bench", description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", default=",".join(ROWS), help="links, by name: %(default)s")
-    parser.add_argument("--peers", default="", help="such as datachan,datachan/bbr,wrtc; all that are installed")
+    parser.add_argument("--peers", default="", help="such as datachan,datachan/cubic,wrtc; all that are installed")
     parser.add_argument("--sizes", default="1,10,100", help="megabytes of whole transfers, or nothing (%(default)s)")
     parser.add_argument(
         "--seconds", type=float, default=10.0, help="measured time of each run, 0 for none (%(default)s)"

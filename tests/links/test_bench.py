@@ -30,7 +30,7 @@ async def test_datachan_fills_a_modest_link_and_never_more_than_it() -> None:
 def test_the_peers_asked_for_are_measured() -> None:
     found, missing = contenders("no-such-python", "nowhere")
 
-    assert [item.name for item in choose("datachan/bbr", found)] == ["datachan/bbr"]
+    assert [item.name for item in choose("datachan/cubic", found)] == ["datachan/cubic"]
     assert [item.name for item in choose("datachan", found)] == ["datachan"]
     assert choose("", found) == found
     assert {"wrtc", "node-datachannel"} <= missing.keys()

@@ -51,7 +51,7 @@ def test_a_window_that_is_not_used_does_not_grow(control: str) -> None:
     assert pair.a.machine.stats().cwnd == early < 40_000
 
 
-@pytest.mark.parametrize("control", ["cubic", "bbr"])
+@pytest.mark.parametrize("control", ["cubic", "adaptive"])
 def test_after_a_trickle_the_path_is_filled_as_before(control: str) -> None:
     pair = connected(control)
     rush(pair, 3.0)
@@ -62,8 +62,8 @@ def test_after_a_trickle_the_path_is_filled_as_before(control: str) -> None:
     assert rush(pair, 2.0) > 0.9
 
 
-def test_a_trickle_does_not_lower_the_bandwidth_bbr_measured() -> None:
-    pair = connected("bbr")
+def test_a_trickle_does_not_lower_the_bandwidth_the_model_measured() -> None:
+    pair = connected("adaptive")
     rush(pair, 3.0)
     pair.run_until(lambda: pair.a.machine.buffered_amount(1) == 0)
     knew = pair.a.machine.stats().paths[0].bandwidth

@@ -20,6 +20,7 @@ from .network import Conditions, Network
 from .pair import Pair
 from .seeds import entropy
 
+DEFAULT = data_channel_options().congestion_control
 MESSAGE = bytes(65536)
 AHEAD = 2_000_000
 """Bytes the application keeps queued."""
@@ -31,7 +32,7 @@ def conditions(row: str) -> Conditions:
     return Conditions(latency=link.delay, rate=link.rate / 8, queue=link.queue, loss=link.loss)
 
 
-def channel_association(number: int, congestion_control: str = "cubic", **options: Any) -> Association:
+def channel_association(number: int, congestion_control: str = DEFAULT, **options: Any) -> Association:
     """Return an association with the options of data channels and entropy of its own."""
     chosen = replace(data_channel_options(congestion_control=congestion_control), **options)
     return Association(chosen, entropy(number))

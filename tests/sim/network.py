@@ -33,6 +33,7 @@ class Conditions:
         queue: bytes that may wait at the bottleneck; a datagram that does not fit is dropped at the tail. 0 for no
             limit.
         codel: whether the bottleneck's queue also drops as CoDel does (RFC 8289).
+        policer: (bytes per second, bytes at once): a token bucket that drops what exceeds it, without a queue.
         loss: the probability that a datagram is lost.
         burst_loss: loss in bursts in addition, or None.
         duplication: the probability that a datagram arrives twice.
@@ -51,6 +52,7 @@ class Conditions:
     rate: float = 0.0
     queue: int = 0
     codel: bool = False
+    policer: tuple[float, int] | None = None
     loss: float = 0.0
     burst_loss: GilbertElliott | None = None
     duplication: float = 0.0
@@ -125,6 +127,8 @@ class Link:
         self._whole = False
         self._count = 0
         self._bottleneck_free_at = float("-inf")
+        self._tokens = conditions.policer[1] if conditions.policer else 0.0
+        self._tokens_at = 0.0
         self._latest_arrival = float("-inf")
         self._filters: list[_Filter] = []
         self._replacements: list[tuple[Predicate, Callable[[bytes], bytes]]] = []
@@ -208,6 +212,16 @@ class Link:
             self._bottleneck_free_at = departure
         self._travel(waiting, departure)
 
+    def _has_tokens(self, policer: tuple[float, int], length: int, now: float) -> bool:
+        """Take the tokens for a datagram from the policer's bucket; return whether there were enough."""
+        rate, depth = policer
+        self._tokens = min(self._tokens + (now - self._tokens_at) * rate, depth)
+        self._tokens_at = now
+        if self._tokens < length:
+            return False
+        self._tokens -= length
+        return True
+
     def _serve(self, now: float) -> None:
         """Let the bottleneck send until now, when its queue decides about drops while it sends."""
         queue = self._codel
@@ -257,6 +271,8 @@ class Link:
             self._in_burst = conditions.burst_loss.next_state(self._in_burst, self._chance)
             if conditions.burst_loss.loses(self._in_burst, self._chance):
                 return "lost in a burst"
+        if conditions.policer and not self._has_tokens(conditions.policer, len(datagram), now):
+            return "policed"
         if conditions.codel:
             return "queue full" if conditions.queue and self._codel.size + len(datagram) > conditions.queue else ""
         waiting = max(0.0, self._bottleneck_free_at - now) * conditions.rate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datachan.sctp.congestion import AckSample, CongestionController, Cubic, NewReno
+from datachan.sctp.congestion import AckSample, Adaptive, CongestionController, Cubic, NewReno
 
 PACKET = 1200
 ROUND_TRIP = 0.04
@@ -86,3 +86,84 @@ def test_cubic_does_not_grow_an_unused_window() -> None:
         acknowledge(cubic, number * 0.01, 10 * PACKET, 100 * PACKET)
 
     assert cubic.cwnd == 200 * PACKET
+
+
+class Acknowledged:
+    """An adaptive controller and SACKs for it, each of which acknowledges a tenth of a window and ends a round."""
+
+    def __init__(self, packets: int = 200) -> None:
+        self.controller = Adaptive(PACKET)
+        settled(self.controller, packets)
+        self.now = 0.0
+        self.delivered = 0
+
+    def sack(self, round_trip: float = ROUND_TRIP, *, lost: int = 0, rate: float = 0.0) -> None:
+        """Process one SACK a round trip later."""
+        window = self.controller.cwnd
+        self.now += round_trip
+        sample = AckSample(self.now, window // 10, window, window - window // 10)
+        self.delivered += window // 10
+        sample.delivered = sample.prior_delivered = self.delivered + 1_000_000_000 * (1 + int(self.now * 1000))
+        sample.round_trip = round_trip
+        sample.min_rtt = ROUND_TRIP
+        sample.delivery_rate = rate or window / round_trip
+        sample.bytes_lost = lost * PACKET
+        self.controller.on_acknowledged(sample)
+
+
+def test_a_loss_without_a_queue_leaves_the_adaptive_window() -> None:
+    flow = Acknowledged()
+    for _ in range(20):
+        flow.sack()
+    window = flow.controller.cwnd
+
+    flow.sack(lost=1)
+
+    assert flow.controller.cwnd >= window
+
+
+def test_a_loss_with_a_full_queue_shrinks_the_adaptive_window_to_what_the_path_holds() -> None:
+    flow = Acknowledged()
+    for _ in range(20):
+        flow.sack(lost=1)
+    for _ in range(20):
+        flow.sack(1.25 * ROUND_TRIP, rate=200 * PACKET / ROUND_TRIP)
+    holds = flow.controller.bandwidth * ROUND_TRIP
+    assert flow.controller.cwnd > holds
+
+    flow.sack(1.25 * ROUND_TRIP, lost=1, rate=200 * PACKET / ROUND_TRIP)
+
+    assert flow.controller.cwnd == pytest.approx(max(holds, 0.7 * flow.controller.cwnd), rel=0.02)
+
+
+def test_much_loss_is_congestion_without_a_queue_too() -> None:
+    flow = Acknowledged()
+    for _ in range(20):
+        flow.sack(rate=100 * PACKET / ROUND_TRIP)
+    window = flow.controller.cwnd
+
+    flow.sack(lost=30, rate=100 * PACKET / ROUND_TRIP)
+
+    assert flow.controller.cwnd == pytest.approx(0.7 * window, rel=0.02)
+
+
+def test_a_reduction_that_was_a_false_alarm_is_undone() -> None:
+    flow = Acknowledged()
+    for _ in range(20):
+        flow.sack(rate=100 * PACKET / ROUND_TRIP)
+    window = flow.controller.cwnd
+    flow.sack(lost=60, rate=100 * PACKET / ROUND_TRIP)
+    flow.controller.on_loss(flow.now, window)
+    assert flow.controller.cwnd < window
+
+    flow.controller.on_spurious(flow.controller.cwnd, flow.controller.ssthresh)
+
+    assert flow.controller.cwnd == window
+
+
+def test_a_search_goes_on_after_a_pause() -> None:
+    controller = Adaptive(PACKET, 12_000)
+    controller.cwnd = 100_000
+    controller.on_idle(10)
+    assert controller.searching
+    assert controller.cwnd == 12_000

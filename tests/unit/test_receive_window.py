@@ -32,9 +32,9 @@ def test_a_window_used_up_every_round_trip_doubles_to_its_limit() -> None:
     assert window.size == 6000
 
 
-def test_a_half_used_window_does_not_grow() -> None:
+def test_a_window_of_which_less_than_a_quarter_is_used_does_not_grow() -> None:
     window = ReceiveWindow(1000, 6000)
-    take(window, 450, 50)
+    take(window, 200, 50)
     assert window.size == 1000
 
 

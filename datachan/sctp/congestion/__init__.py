@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from .adaptive import Adaptive
 from .base import AckSample, CongestionController
-from .bbr import Bbr
 from .cubic import Cubic
 from .newreno import NewReno
 
-__all__ = ["ALGORITHMS", "AckSample", "Bbr", "CongestionController", "Cubic", "NewReno", "make_controller"]
+__all__ = ["ALGORITHMS", "AckSample", "Adaptive", "CongestionController", "Cubic", "NewReno", "make_controller"]
 
-ALGORITHMS: Final = ("newreno", "cubic", "bbr")
+ALGORITHMS: Final = ("newreno", "cubic", "adaptive")
 
 
 def make_controller(
@@ -40,6 +40,6 @@ def make_controller(
         return NewReno(max_payload, initial_cwnd, slow_start_limit)
     if algorithm == "cubic":
         return Cubic(max_payload, initial_cwnd, slow_start_limit)
-    if algorithm == "bbr":
-        return Bbr(max_payload, initial_cwnd)
+    if algorithm == "adaptive":
+        return Adaptive(max_payload, initial_cwnd, slow_start_limit)
     raise ValueError(f"unknown congestion control {algorithm!r}; choose one of {', '.join(ALGORITHMS)}")

@@ -1,8 +1,7 @@
-"""CUBIC (RFC 9438) with HyStart++ (RFC 9406): the default congestion controller.
+"""CUBIC (RFC 9438) with HyStart++ (RFC 9406), the congestion controller of most TCP stacks.
 
 The window grows with the time since the last loss, not per round trip, so that long paths fill as fast as short ones.
-Slow start ends when round trips begin to grow, before the queue overflows. W_max, C and the curve are in packets of
-`max_payload`, as in RFC 9438; cwnd is in bytes.
+Slow start ends when round trips begin to grow, before the queue overflows.
 """
 
 from __future__ import annotations
@@ -10,10 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from .base import UNLIMITED, USED_PERIOD, AckSample, CongestionController
-
-BETA_CUBIC: Final = 0.7
-C: Final = 0.4
-ALPHA_CUBIC: Final = 3 * (1 - BETA_CUBIC) / (1 + BETA_CUBIC)
+from .cubic_curve import BETA_CUBIC, CubicCurve
 
 # RFC 9406, 4.3
 MIN_RTT_THRESH: Final = 0.004
@@ -104,16 +100,13 @@ class HyStart:
 class Cubic(CongestionController):
     """The congestion controller of RFC 9438."""
 
-    __slots__ = ("_epoch_start", "_hystart", "_k", "_slow_start_limit", "_used", "_used_at", "_w_est", "_w_max")
+    __slots__ = ("_curve", "_hystart", "_slow_start_limit", "_used", "_used_at")
 
     def __init__(self, max_payload: int, initial_cwnd: int = 0, slow_start_limit: int = 1) -> None:
         super().__init__(max_payload, initial_cwnd)
         self._slow_start_limit = slow_start_limit
         self._hystart = HyStart()
-        self._w_max = 0.0
-        self._w_est = 0.0
-        self._k = 0.0
-        self._epoch_start = -1.0
+        self._curve = CubicCurve()
         self._used = 0
         self._used_at = 0.0
 
@@ -132,7 +125,7 @@ class Cubic(CongestionController):
             self._avoid_congestion(sample)
         else:
             # RFC 9438, 5.8: time in which the application did not fill the window does not count as growth.
-            self._epoch_start = -1.0
+            self._curve.restart()
 
     def _slow_start(self, sample: AckSample, fully_used: bool) -> None:
         if sample.round_trip is not None and self.ssthresh >= UNLIMITED:
@@ -146,40 +139,18 @@ class Cubic(CongestionController):
 
     def _avoid_congestion(self, sample: AckSample) -> None:
         packets = self.cwnd / self.max_payload
-        if self._epoch_start < 0:
-            self._start_epoch(sample.now, packets)
-        rtt = sample.min_rtt
-        t = sample.now - self._epoch_start
-        # RFC 9438, 4.2: W_cubic(t) = C * (t - K)^3 + W_max; the target is the window one round trip from now.
-        target = C * (t + rtt - self._k) ** 3 + self._w_max
-        target = min(max(target, packets), 1.5 * packets)
-        # Section 4.3: the Reno-friendly region.
-        alpha = 1.0 if self._w_est >= self._w_max else ALPHA_CUBIC
-        self._w_est += alpha * (sample.bytes_acked / self.cwnd)
-        if C * (t - self._k) ** 3 + self._w_max < self._w_est:
-            packets = max(packets, self._w_est)
-        else:
-            packets += (target - packets) * (sample.bytes_acked / self.cwnd)
-        self.cwnd = int(packets * self.max_payload)
-
-    def _start_epoch(self, now: float, packets: float) -> None:
-        self._epoch_start = now
-        self._w_est = packets
-        self._w_max = max(self._w_max, packets)
-        self._k = ((self._w_max - packets) / C) ** (1 / 3)
+        grown = self._curve.grow(packets, sample.bytes_acked / self.cwnd, sample.min_rtt, sample.now)
+        self.cwnd = int(grown * self.max_payload)
 
     def on_loss(self, now: float, flight_size: int) -> None:
         """Reduce the window, with fast convergence (RFC 9438, sections 4.6 and 4.7)."""
-        packets = self.cwnd / self.max_payload
-        # RFC 9438, 4.7: a flow that did not reach its last maximum leaves room for other flows.
-        self._w_max = packets * (1 + BETA_CUBIC) / 2 if packets < self._w_max else packets
+        self._curve.reduce(self.cwnd / self.max_payload, BETA_CUBIC)
         # Section 4.6: ssthresh follows the flight size, so that an unused window is not a reserve. But a flight may be
         # small only because a host stalled and then lost a packet of its burst. So the largest recent flight and half
         # the window count, too.
         reference = min(self.cwnd, max(flight_size, self._used, self.cwnd // 2))
         self.ssthresh = max(int(reference * BETA_CUBIC), 2 * self.max_payload)
         self.cwnd = self.ssthresh
-        self._epoch_start = -1.0
 
     def on_timeout(self, now: float, flight_size: int) -> None:
         """Reduce the window as after a loss, then restart slow start from one packet (RFC 9438, 4.8).
@@ -195,4 +166,4 @@ class Cubic(CongestionController):
     def on_idle(self, intervals: int) -> None:
         """Decay an unused window, and start a new epoch after it."""
         super().on_idle(intervals)
-        self._epoch_start = -1.0
+        self._curve.restart()

@@ -1,7 +1,9 @@
 """The receiver window: it grows to the path's bandwidth-delay product.
 
-As with the receive buffer auto-tuning of Linux, the window is what limits the sender if the application reads more than
-half a window within a round trip. The window then doubles, up to a bound. This module knows sizes and times only.
+As with the receive buffer auto-tuning of Linux, the window doubles, up to a bound, if the application reads more than
+a quarter of it within a round trip. While a sender starts, its rate doubles in each round trip, and it has two such
+products in flight. A lost packet holds back what arrives after it for another round trip or two. This module knows
+sizes and times only.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ class ReceiveWindow:
             return
         # An epoch is longer than a round trip after a pause; only the share of one round trip counts.
         per_round_trip = self._read * round_trip / (now - self._epoch)
-        if per_round_trip > self.size / 2:
+        if per_round_trip > self.size / 4:
             self.size = min(2 * self.size, self.limit)
         self._epoch = now
         self._read = 0

@@ -129,7 +129,9 @@ class Flight:
     def add(self, chunk: OutstandingChunk, now: float) -> None:
         """Put a chunk in flight and copy the delivery accounting into it."""
         rate = self.rate
-        if not self.chunks:
+        if not self.chunks and chunk.transmissions == 1:
+            # The flight is also empty when T3-rtx has marked all its chunks as lost. Many of them may have been
+            # delivered, and their acknowledgments must not count as the delivery of what is sent from now on.
             rate.start_flight(now)
         chunk.delivered = rate.delivered
         chunk.delivered_at = rate.delivered_at

@@ -67,6 +67,12 @@ class Pacer:
         self._refill(now)
         return self._budget > 0
 
+    def forgo_credit(self, now: float) -> None:
+        """Keep one burst at most of the budget, because the window delays the sender and not a late timer."""
+        if self._rate and now > self._updated_at:
+            self._refill(now)
+            self._budget = min(self._budget, self._burst(self._rate))
+
     def charge(self, length: int) -> None:
         """Charge `length` sent bytes to the pacing budget."""
         if self._rate:

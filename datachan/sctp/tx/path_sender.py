@@ -41,6 +41,7 @@ class PathSender:
         single_packet: whether only one packet may be in flight: after T3-rtx, until a chunk is acknowledged.
         resumed: whether a sign of life of the peer has caused a retransmission since T3-rtx last expired.
         flight_before: bytes in flight before the SACK being processed.
+        bytes_lost: bytes found lost since the last sample for the congestion controller.
     """
 
     __slots__ = (
@@ -48,6 +49,7 @@ class PathSender:
         "_fragmented_until",
         "_options",
         "burst_left",
+        "bytes_lost",
         "flight",
         "flight_before",
         "max_packet",
@@ -81,6 +83,7 @@ class PathSender:
         self.single_packet = False
         self.resumed = False
         self.flight_before = 0
+        self.bytes_lost = 0
 
     def change_options(self, options: AssociationOptions) -> None:
         """Apply changed options."""
@@ -155,7 +158,10 @@ class PathSender:
         Not with cwnd or more in flight, which the last packet may exceed (RFC 9260, 6.1, B).
         """
         flight = self.flight.size
-        if flight >= self.path.congestion.cwnd or self.burst_left <= 0:
+        if flight >= self.path.congestion.cwnd:
+            self.pacer.forgo_credit(now)
+            return False
+        if self.burst_left <= 0:
             return False
         if self.single_packet and flight > 0:
             return False
@@ -214,7 +220,7 @@ class PathSender:
             congestion = path.congestion
             self.pacer.set_rate(congestion.pacing_rate(path.srtt), path.srtt, congestion.pacing_credit, now)
 
-    def sample(self, bytes_lost: int, in_fast_recovery: bool, now: float) -> AckSample:
+    def sample(self, in_fast_recovery: bool, now: float) -> AckSample:
         """Return the congestion controller's input for a SACK that the flight has processed."""
         flight = self.flight
         rate = flight.rate
@@ -222,7 +228,8 @@ class PathSender:
         sample.in_recovery = in_fast_recovery
         sample.min_rtt = flight.rack.min_rtt
         sample.delivered = rate.delivered
-        sample.bytes_lost = bytes_lost
+        sample.bytes_lost = self.bytes_lost
+        self.bytes_lost = 0
         sample.app_limited = rate.app_limited_until > 0
         newest = flight.newest
         if newest is not None:

@@ -343,7 +343,7 @@ class RetransmissionQueue:
             flight.rack.record_recovery_end()
         lost = self._detect_losses(sender, now, exhausted)
         if flight.bytes_acked:
-            sender.path.congestion.on_acknowledged(sender.sample(lost, in_fast_recovery, now))
+            sender.path.congestion.on_acknowledged(sender.sample(in_fast_recovery, now))
         if lost or repaired:
             sender.enter_recovery(self.outstanding.highest_tsn, sender.flight_before, now)
         if recovery.active and not flight.bytes_acked and flight.has_lost:
@@ -357,6 +357,7 @@ class RetransmissionQueue:
             sender.reordering_timer.stop()
             return 0
         lost, wait = self.outstanding.detect_losses(sender.flight, sender.reordering_window(), now, exhausted)
+        sender.bytes_lost += lost
         if wait > 0:
             sender.reordering_timer.start(now, wait)
         else:
@@ -620,6 +621,8 @@ class RetransmissionQueue:
         if self._signing and not self._fits_key(message, packet_empty):
             return None
         if size > self.peer_rwnd and not self._may_probe(now):
+            # The peer's window limits the rate, not the path.
+            target.note_app_limited()
             return None
         fragment = self._queue.take(message, size)
         immediate = self._wants_sack_now(target, size, closing)

@@ -1,0 +1,116 @@
+"""The start of a transfer: it finds out what the path carries in a few round trips, without overflowing its queue.
+
+The window leaves in an eighth of a round trip. If the acknowledgments come back as fast, the path carries at least that
+rate, and the next window may be eight times as large: slow start needs three round trips for that. If they come back
+more slowly, their spacing is the rate of the path. The window then goes to what the path holds at that rate, and does
+not have to overflow a queue to find it. Without such trains the window doubles per round trip, as in slow start.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .base import SLOW_START_PACE, AckSample
+from .path_model import INFINITE, PathModel
+from .train import Train
+
+GROWTH: Final = 8.0
+"""Factor by which the window may grow per round trip, and windows per round trip at which packets are paced."""
+SLOWER: Final = 0.7
+"""A train that comes back at less than this part of the rate at which it was sent shows the rate of the path."""
+PATH_PACE: Final = 2.0
+"""The pace after such a train, as a multiple of its rate."""
+RESERVE: Final = 1.25
+"""The window may exceed by this factor what trains have shown, once their rate grows no more."""
+SHORT_PATH: Final = 0.005
+"""Seconds that a window lasts at least after the start: both processes may be late by milliseconds."""
+FULL_GROWTH: Final = 1.25
+"""Growth of the shown rate per round below which the path counts as full."""
+FULL_ROUNDS: Final = 2
+"""Rounds without such growth after which the path is full although no queue stands."""
+LEAST_LOST_PACKETS: Final = 6
+PLAIN_LOSS: Final = 0.12
+QUEUE_LOSS: Final = 0.02
+"""Shares of a round whose loss ends the start, without and with a queue."""
+# RFC 9406, 4.3: growth of the round trip that shows a queue: an eighth of it, within these bounds in seconds.
+MIN_RTT_THRESH: Final = 0.004
+MAX_RTT_THRESH: Final = 0.016
+
+
+class Startup:
+    """The search for what a path carries.
+
+    Attributes:
+        shown: bytes per second that trains have shown the path to carry.
+    """
+
+    __slots__ = (
+        "_full_rate",
+        "_full_rounds",
+        "_grows",
+        "_path_pace",
+        "_round_cwnd",
+        "_sends_at",
+        "_sent_at",
+        "_train",
+        "shown",
+    )
+
+    def __init__(self, cwnd: int) -> None:
+        self.shown = 0.0
+        self._train = Train()
+        self._full_rate = 0.0
+        self._full_rounds = 0
+        self._grows = True
+        self._path_pace = INFINITE
+        self._round_cwnd = cwnd
+        self._sent_at = 0.0  # the pace at which the data being acknowledged was sent
+        self._sends_at = 0.0  # the pace of this round
+
+    def grow(self, cwnd: int, sample: AckSample, path: PathModel, *, new_round: bool) -> int:
+        """Return the window after a SACK."""
+        new_train = self._train.add(sample, path.min_rtt, new_round=new_round)
+        if new_round:
+            self._round_cwnd = cwnd
+            self._sent_at = self._sends_at
+            self._sends_at = self.pacing_rate(cwnd, path.min_rtt)
+        if new_train:
+            rate = self._train.rate
+            self._grows = rate > FULL_GROWTH * self.shown
+            self.shown = max(self.shown, rate)
+            self._path_pace = PATH_PACE * rate if rate < SLOWER * self._sent_at else INFINITE
+        if sample.app_limited:
+            return cwnd
+        shown = self._shown_window(path)
+        if self._grows or cwnd < RESERVE * shown:
+            cwnd += sample.bytes_acked
+        if new_train:
+            cwnd = max(cwnd, int(min(shown, GROWTH * self._round_cwnd)))
+        return cwnd
+
+    def is_over(self, cwnd: int, path: PathModel, max_payload: int) -> bool:
+        """Return whether the round that has just ended shows that the path is full."""
+        if self.shown >= FULL_GROWTH * self._full_rate or cwnd < self._shown_window(path):
+            self._full_rate = self.shown
+            self._full_rounds = 0
+        else:
+            self._full_rounds += 1
+        threshold = max(MIN_RTT_THRESH, min(path.min_rtt / 8, MAX_RTT_THRESH))
+        stands = threshold < path.round_min_rtt - path.min_rtt < INFINITE
+        if path.round_lost > PLAIN_LOSS * path.round_bytes and path.round_lost > LEAST_LOST_PACKETS * max_payload:
+            return True
+        if stands and path.round_lost > QUEUE_LOSS * path.round_bytes:
+            return True
+        return self._full_rounds > (0 if stands else FULL_ROUNDS)
+
+    def result(self, cwnd: int, path: PathModel) -> int:
+        """Return the window that the path holds without a queue, at most `cwnd`."""
+        return int(min(cwnd, max(path.bdp, self._shown_window(path))))
+
+    def _shown_window(self, path: PathModel) -> float:
+        return self.shown * max(path.min_rtt, SHORT_PATH)
+
+    def pacing_rate(self, cwnd: int, srtt: float) -> float:
+        """Return the bytes per second at which packets are sent."""
+        # Very short queues cannot hold the first window. Until a train has arrived its pace is that of slow start.
+        return min((GROWTH if self.shown else SLOW_START_PACE) * cwnd / srtt, self._path_pace)
