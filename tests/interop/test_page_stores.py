@@ -157,14 +157,12 @@ async def test_a_download_goes_on_after_a_break(reader):
         + """
         const { StreamStore } = await import("/js/transfer/stream-store.js");
         const store = await StreamStore.open();
-        store.use(offer, entries, [["broken.bin"], ["given-up.bin"]]);
+        store.use(offer, entries, [["broken.bin"], ["other.bin"]]);
         await store.begin(0, 0);
         await store.write(0, 0, piece("0123"), digest);
         await store.write(0, 4, piece("4567"), digest);
-        await store.begin(1, 0);
-        await store.write(1, 0, piece("ab"), digest);
         await store.pause();
-        store.use(offer, entries, [["broken.bin"], ["given-up.bin"]]);
+        store.use(offer, entries, [["broken.bin"], ["other.bin"]]);
         const offsets = await offsetsOf(store);
         await store.begin(0, 8);
         await store.write(0, 8, piece("89"), digest);
@@ -173,11 +171,8 @@ async def test_a_download_goes_on_after_a_break(reader):
         return offsets;
         """,
     )
-    assert offsets == [[0, 8], [1, 2]]
+    assert offsets == [[0, 8]]
     assert (await reader.downloaded("broken.bin")).read_bytes() == b"0123456789"
-    async with asyncio.timeout(PATIENCE):
-        while (reader.downloads / "given-up.bin").exists():  # Firefox removes it when the stream fails
-            await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("renames", [True, False])

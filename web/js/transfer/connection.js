@@ -13,7 +13,8 @@ function fingerprints(sdp) {
 }
 
 /**
- * Events: "open", "message" (detail: the data), "closed" (detail: whether it was ever open).
+ * Events: "open", "message" (detail: the data), "moved" (there is a path again, maybe another one),
+ * "closed" (detail: whether it was ever open).
  * After "closed" nothing follows.
  */
 export class Connection extends EventTarget {
@@ -123,6 +124,7 @@ export class Connection extends EventTarget {
       clearTimeout(this.#timer);
       clearTimeout(this.#restarting);
       this.#timer = 0;
+      this.dispatchEvent(new Event("moved"));
     } else if (state !== "connecting" && this.#timer === 0) {
       this.#timer = setTimeout(() => this.close(), DISCONNECTED);
       if (this.#restarts) this.restart();

@@ -125,6 +125,7 @@ export class ReceiveSession extends EventTarget {
     this.#connection = connection;
     if (this.machine === null) this.#become("connecting");
     connection.addEventListener("open", () => this.#opened(connection));
+    connection.addEventListener("moved", () => this.#readPath());
     connection.addEventListener("message", ({ detail }) => {
       if (connection === this.#connection) this.#receive(detail);
     });
@@ -189,6 +190,10 @@ export class ReceiveSession extends EventTarget {
     }
   }
 
+  async #readPath() {
+    this.path = await this.#connection?.path() ?? "";
+  }
+
   async #proven({ keys, verify }) {
     this.#proof = null;
     this.#pause = FIRST_PAUSE;
@@ -201,7 +206,7 @@ export class ReceiveSession extends EventTarget {
     this.#offer = offer;
     this.dispatchEvent(new Event("kept"));
     this.dispatchEvent(new Event("change"));
-    this.path = await this.#connection?.path() ?? "";
+    await this.#readPath();
   }
 
   #take(offer, event) {

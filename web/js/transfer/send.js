@@ -291,7 +291,10 @@ export class SendSession extends EventTarget {
 
   #start(receiver) {
     this.#become(receiver, "reviewing");
-    receiver.connection.path().then((path) => { receiver.path = path; }, () => null);
+    const { connection } = receiver;
+    const readPath = () => connection.path().then((path) => { receiver.path = path; }, () => null);
+    connection.addEventListener("moved", readPath);
+    readPath();
     receiver.offer.start();
   }
 
