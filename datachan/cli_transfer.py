@@ -53,9 +53,9 @@ def add_send(commands: Commands[argparse.ArgumentParser], add_ice_server: Callab
     _add_serve(parser)
     parser.add_argument(
         "--controller",
-        choices=["bbr", "cubic", "newreno"],
-        default="bbr",
-        help="congestion control: bbr also fills links that lose packets, cubic yields to others (default: bbr)",
+        choices=["adaptive", "cubic", "newreno"],
+        default="adaptive",
+        help="congestion control: adaptive also fills links that lose packets, cubic is RFC 9438 (default: adaptive)",
     )
     parser.add_argument("--no-qr", action="store_true", help="do not show the link as a QR code")
     _add_common(parser, add_ice_server)

@@ -89,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=60, help="MB of the file (default: 60)")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--controllers", default="bbr", help="separated by commas (default: bbr)")
+    parser.add_argument("--controllers", default="adaptive", help="separated by commas (default: adaptive)")
     options = parser.parse_args()
     asyncio.run(measure(options.controllers.split(","), options.size * MB, options.rounds))
 
