@@ -100,6 +100,7 @@ class Driver(Generic[Datagram, Event]):
         self._loop = asyncio.get_running_loop()
         self._events: deque[Event] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0  # not every event loop tells the time of a timer
         self._wake: asyncio.Handle | None = None
         self._failure: asyncio.Handle | None = None
         self._running = False
@@ -242,12 +243,13 @@ class Driver(Generic[Datagram, Event]):
         """
         deadline = self._machine.next_timeout()
         if self._timer is not None:
-            if deadline is not None and self._timer.when() <= deadline:
+            if deadline is not None and self._timer_at <= deadline:
                 return
             self._timer.cancel()
             self._timer = None
         if deadline is not None:
             self._timer = self._loop.call_at(deadline, self._timer_expired)
+            self._timer_at = deadline
 
     def _fail(self, error: Exception) -> None:
         """Close, log the exception, and report it in the next turn of the loop."""

@@ -6,7 +6,8 @@ headers (RFC 6951), outside DTLS, so that Wireshark can read them.
 - One process at a time writes to a file. Its connections share the file, each as an interface of its own. Another
   process writes to a file beside it, with its process id in the name.
 - A file is never truncated: a process appends a section.
-- Every batch is written at once, without buffering, so that the capture is complete even if the process crashes.
+- Every batch is written at once, without buffering, so that the capture is complete even if the process crashes. Only
+  the first packets may wait until the addresses are known: the handshake can be over before there is a path.
 - A checksum that was omitted (RFC 9653) is filled in, because Wireshark would report it as wrong. Others stay as sent.
 """
 
@@ -45,6 +46,7 @@ _SECTION: Final = b"\x0a\x0d\x0d\x0a"
 # A symbolic link could lead to any file, and opening a pipe could block.
 _SAFELY: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _LONGEST: Final = 65507 - 20  # fits into UDP over IPv4 and over IPv6
+_MOST_HELD: Final = 64  # packets that wait for their addresses
 
 _files: dict[tuple[int, str], _CaptureFile] = {}
 _lock: Final = threading.Lock()
@@ -60,6 +62,7 @@ class Tap:
         self._file = file
         self._interface = file.add_interface(name)
         self._local, self._remote = _HERE, _THERE
+        self._held: list[tuple[bytes, float, bool]] | None = None
         self._closed = False
 
     @property
@@ -67,26 +70,49 @@ class Tap:
         """The path of the file."""
         return self._file.path
 
+    def wait_for_addresses(self) -> None:
+        """Keep the first packets until `set_addresses`, at most 64 of them."""
+        self._held = []
+
     def set_addresses(self, local: Address, remote: Address) -> None:
         """Set the UDP addresses of the packets that follow, for calls that do not name addresses."""
         self._local, self._remote = local, remote
+        self._release()
 
     def sent(self, packets: Sequence[bytes], local: Address | None = None, remote: Address | None = None) -> None:
         """Write SCTP packets that were sent."""
-        self._write(packets, local or self._local, remote or self._remote, outgoing=True)
+        self._take(packets, local, remote, outgoing=True)
 
     def received(self, packets: Sequence[bytes], local: Address | None = None, remote: Address | None = None) -> None:
         """Write SCTP packets that were received."""
-        self._write(packets, local or self._local, remote or self._remote, outgoing=False)
+        self._take(packets, local, remote, outgoing=False)
 
     def close(self) -> None:
         """Stop writing; the last tap of a file closes it."""
         if not self._closed:
+            self._release()
             self._closed = True
             self._file.release()
 
-    def _write(self, packets: Sequence[bytes], local: Address, remote: Address, *, outgoing: bool) -> None:
+    def _take(self, packets: Sequence[bytes], local: Address | None, remote: Address | None, *, outgoing: bool) -> None:
+        """Write packets, or keep them while nothing is known of their addresses."""
         seconds = self._file.now()
+        if self._held is not None and local is None and remote is None:
+            self._held += [(packet, seconds, outgoing) for packet in packets]
+            if len(self._held) > _MOST_HELD:
+                self._release()
+            return
+        self._write(packets, seconds, local or self._local, remote or self._remote, outgoing=outgoing)
+
+    def _release(self) -> None:
+        """Write the packets that were kept, in their order and with their times."""
+        held, self._held = self._held or [], None
+        for packet, seconds, outgoing in held:
+            self._write([packet], seconds, self._local, self._remote, outgoing=outgoing)
+
+    def _write(
+        self, packets: Sequence[bytes], seconds: float, local: Address, remote: Address, *, outgoing: bool
+    ) -> None:
         local, remote = _shown(local, remote)
         (source, source_port), (destination, destination_port) = (local, remote) if outgoing else (remote, local)
         addresses = _packed(source, destination)

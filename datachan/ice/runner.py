@@ -58,6 +58,7 @@ class AgentRunner:
         self.queries = ServerQueries(os.urandom)
         self.links: dict[Base, DatagramLink] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0  # not every event loop tells the time of a timer
         self._refusal: OSError | None = None
         self._watched: SelectedLink | None = None
         self._held: list[bytes] = []
@@ -217,12 +218,13 @@ class AgentRunner:
         times = [one for one in (self._agent.next_timeout(), self.queries.next_timeout()) if one is not None]
         deadline = min(times, default=None)
         if self._timer is not None:
-            if self._timer.when() == deadline:
+            if self._timer_at == deadline:
                 return
             self._timer.cancel()
             self._timer = None
         if deadline is not None and self.links:
             self._timer = asyncio.get_running_loop().call_at(deadline, self._expire)
+            self._timer_at = deadline
 
     def _expire(self) -> None:
         self._timer = None

@@ -406,9 +406,12 @@ class PeerTransport:
 
     def _open_tap(self) -> Tap | None:
         try:
-            return open_tap(self._configuration.trace, f"RTCPeerConnection {self._tls_id[:8]}")
+            tap = open_tap(self._configuration.trace, f"RTCPeerConnection {self._tls_id[:8]}")
         except OSError as error:
             raise ArgumentError(f"no capture can be written: {error}") from None
+        if tap is not None:
+            tap.wait_for_addresses()
+        return tap
 
     def _locate_tap(self) -> None:
         """Set the addresses of the selected pair in the capture."""

@@ -11,7 +11,7 @@ async def test_measures_the_memory_of_idle_connections() -> None:
 
     assert figures["setup"] > 0
     assert figures["cpu"] >= 0
-    assert figures["reading"] > 0
+    assert figures["reading"] >= 0
     assert set(figures) == {"setup", "memory", "cpu", "reading"}
 
 
