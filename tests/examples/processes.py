@@ -65,7 +65,7 @@ class Program:
 
 @asynccontextmanager
 async def run(*arguments: str | Path, module_path: Path | None = None) -> AsyncIterator[Program]:
-    """Run `python ARGUMENTS…`, and kill the program if it still runs at the end.
+    """Run `python ARGUMENTS…`, and kill the program and its children if it still runs at the end.
 
     Modules in `module_path` go before installed ones.
     """
@@ -80,12 +80,14 @@ async def run(*arguments: str | Path, module_path: Path | None = None) -> AsyncI
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         env=environment,
+        start_new_session=True,
     )
     try:
         yield Program(process)
     finally:
         if process.returncode is None:
-            process.kill()
+            # Children would hold the pipe that is read to its end below.
+            os.killpg(process.pid, signal.SIGKILL)
         await process.communicate()
 
 
