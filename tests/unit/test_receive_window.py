@@ -48,6 +48,14 @@ def test_without_a_measured_path_or_a_limit_above_it_stays() -> None:
     assert (fixed.size, fixed.limit) == (1000, 1000)
 
 
+def test_a_clock_that_stands_still_is_no_round_trip() -> None:
+    window = ReceiveWindow(1000, 100_000)
+    for _ in range(10):
+        window.record_read(100, 0.0, 5.0)
+    assert window.size == 1000
+    window.record_read(900, 0.0, 5.001)
+
+
 def test_a_burst_after_a_pause_does_not_grow_the_window() -> None:
     window = ReceiveWindow(1000, 6000)
     now = take(window, 100, 5)

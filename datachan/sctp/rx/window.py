@@ -36,7 +36,7 @@ class ReceiveWindow:
         if self.size >= self.limit or round_trip is None:
             return
         self._read += size
-        if now - self._epoch < round_trip:
+        if now - self._epoch < round_trip or now <= self._epoch:  # a coarse clock measures round trips of zero
             return
         # An epoch is longer than a round trip after a pause; only the share of one round trip counts.
         per_round_trip = self._read * round_trip / (now - self._epoch)
