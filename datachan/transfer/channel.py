@@ -74,8 +74,8 @@ async def wait_until_open(channel: TransferChannel) -> None:
     """
     try:
         await channel.opened()
-    except InvalidStateError as error:
-        raise TransferFailed(f"the channel closed before the transfer began: {error}") from None
+    except InvalidStateError:
+        raise TransferFailed("the connection closed before the transfer began") from None
 
 
 def send(channel: TransferChannel, message: str | bytes) -> None:

@@ -141,7 +141,8 @@ async def test_two_senders_both_end_with_an_error(server: str, tmp_path: Path) -
     command = (EXAMPLES / "send_file.py", "--server", server, "send", source, "--room", "room-1")
     async with run(*command) as one, run(*command) as other:
         for program in (one, other):
-            await program.prints("error: the connection closed before everything was stored")
+            # The second one may notice it earlier.
+            await program.prints("error: the connection closed before (everything was stored|the transfer began)")
             assert await program.ends() == 1
 
 
