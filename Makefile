@@ -24,6 +24,9 @@ LONG := tests/nat tests/interop/stacks tests/interop/test_behind_nginx.py tests/
 	tests/network/test_fairness.py tests/network/test_fairness_matrix.py tests/network/test_changing_paths.py \
 	tests/network/test_whole_transfers.py tests/broker/test_failures.py tests/broker/test_nodes.py tests/broker/test_pages.py \
 	tests/bench/test_broker.py
+# Of these, what `make test-compiled` runs, because the engine is what it tests.
+ENGINE := tests/interop/stacks tests/network/test_fairness.py tests/network/test_fairness_matrix.py \
+	tests/network/test_changing_paths.py tests/network/test_whole_transfers.py
 
 .PHONY: help run test test-long soak fuzz fuzz-live attack check format bench bench-scale bench-server bench-broker bench-links bench-transfer test-transfer-large clean compiled pure test-compiled peers interop nat-lab
 .DEFAULT_GOAL := help
@@ -100,7 +103,7 @@ nat-lab: peers ## Connect across every network of the NAT lab beside other stack
 	PYTHONPATH=. $(BIN)/python -P -m tests.nat $(NAT_ARGS)
 
 test-compiled: compiled ## Run the suite with the compiled engine, without the tests of the benchmarks and most of those with browsers
-	DATACHAN_EXPECT_COMPILED=1 $(BIN)/python -m pytest -n 2 --ignore tests/bench -k "test_browser_messages or not (chromium or firefox)" $(PYTEST_ARGS)
+	DATACHAN_EXPECT_COMPILED=1 $(BIN)/python -m pytest -n 2 --ignore tests/bench $(addprefix --ignore=,$(filter-out $(ENGINE),$(LONG))) -k "test_browser_messages or not (chromium or firefox)" $(PYTEST_ARGS)
 	$(MAKE) pure
 
 lint/node_modules/.installed: lint/package-lock.json
