@@ -129,16 +129,16 @@ async def _until_it_listens(process: subprocess.Popen[bytes], port: int, log: Pa
                 continue
             writer.close()
             await writer.wait_closed()
-            await _until_it_answers(port)
+            await until_it_answers(port)
             return
 
 
-async def _until_it_answers(port: int) -> None:
+async def until_it_answers(port: int, host: str = HOST) -> None:
     """Wait until the server answers a STUN Binding request over UDP, which starts later than TCP."""
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.setblocking(False)
-        probe.connect((HOST, port))
+        probe.connect((host, port))
         while True:
             with contextlib.suppress(OSError, TimeoutError):
                 probe.send(bytes.fromhex("000100002112a442") + os.urandom(12))

@@ -22,7 +22,7 @@ from datachan import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessi
 from datachan.signaling import SignalingClient
 from datachan.signaling.turn_credentials import TurnSecret
 from tests.examples.processes import run
-from tests.interop.coturn import self_signed
+from tests.interop.coturn import self_signed, until_it_answers
 from tests.missing import missing
 
 from .client import LOOPBACK, PATIENCE, connected
@@ -100,14 +100,7 @@ async def coturn(secret: str, folder: Path, address: str = "127.0.0.1", *words: 
     )
     try:
         async with asyncio.timeout(PATIENCE):
-            while True:
-                try:
-                    _, writer = await asyncio.open_connection(address, port)
-                except OSError:
-                    await asyncio.sleep(0.02)
-                else:
-                    writer.close()
-                    break
+            await until_it_answers(port, address)
         yield port
     finally:
         os.killpg(process.pid, signal.SIGKILL)
