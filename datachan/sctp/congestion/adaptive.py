@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from .base import UNLIMITED, USED_PERIOD, AckSample, CongestionController
+from .base import UNLIMITED, AckSample, CongestionController
 from .cubic_curve import BETA_CUBIC, CubicCurve
 from .path_model import INFINITE, PathModel
 from .queue_owner import DRAIN_AFTER, QueueOwner
+from .recent_flight import RecentFlight
 from .startup import PLAIN_LOSS, QUEUE_LOSS, Startup
 
 FULL_QUEUE: Final = 0.75
@@ -50,12 +51,11 @@ class Adaptive(CongestionController):
         "_probe_from",
         "_probe_round",
         "_react_after",
+        "_recent",
         "_reduced_at",
         "_slow_start_limit",
         "_startup",
         "_undo_cwnd",
-        "_used",
-        "_used_at",
         "path",
     )
 
@@ -66,8 +66,7 @@ class Adaptive(CongestionController):
         self._startup = Startup(self.cwnd)
         self._curve = CubicCurve()
         self._owner = QueueOwner()
-        self._used = 0
-        self._used_at = 0.0
+        self._recent = RecentFlight()
         self._react_after = 0  # the bytes to be delivered before the window may shrink again
         self._probe_from = 0  # the window before the probe; 0 without one
         self._probe_round = 0
@@ -87,9 +86,7 @@ class Adaptive(CongestionController):
     def on_acknowledged(self, sample: AckSample) -> None:
         """Update the model and the window."""
         path = self.path
-        if sample.flight_before >= self._used or sample.now - self._used_at > USED_PERIOD:
-            self._used = sample.flight_before
-            self._used_at = sample.now
+        self._recent.note(sample)
         new_round = path.update(sample)
         if new_round:
             path.learn_usual_loss(self.max_payload)
@@ -101,7 +98,7 @@ class Adaptive(CongestionController):
             self._reduce(sample, path.bdp * (CLEAN_PART if path.usual_loss < CLEAN_LOSS else 1.0))
         elif new_round and self._is_queue_too_long():
             self._reduce(sample, path.round_rate * path.min_rtt, BETA_CUBIC / 2)
-        elif self._used + 2 * self.max_payload > self.cwnd:
+        elif self._recent.fills(self.cwnd, self.max_payload):
             self._grow(sample)
         else:
             # RFC 9438, 5.8: time in which the application did not fill the window does not count as growth.
@@ -148,9 +145,7 @@ class Adaptive(CongestionController):
 
     def _reduce(self, sample: AckSample, path_holds: float, beta: float = BETA_CUBIC) -> None:
         """Shrink the window once per round trip, not below what the path holds if the queue is ours."""
-        # RFC 9438, 4.6, follows the flight size, so that an unused window is not a reserve. But a flight may be small
-        # only because a host stalled. So the largest recent flight and half the window count, too.
-        reference = min(self.cwnd, max(sample.flight_before, self._used, self.cwnd // 2))
+        reference = self._recent.used_part(self.cwnd, sample.flight_before)
         least = BETA_CUBIC * reference
         if not self._owner.foreign:
             least = max(beta * reference, min(path_holds, reference))

@@ -12,9 +12,6 @@ for."""
 UNLIMITED: Final = 1 << 62
 """An ssthresh that no window reaches: no loss has set one yet."""
 
-USED_PERIOD: Final = 1.0
-"""Seconds for which the largest flight counts as the used part of the window (the sampling period of RFC 7661)."""
-
 
 class AckSample:
     """The information of one SACK for a congestion controller.

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from .base import SLOW_START_PACE, AckSample
+from .hystart import rtt_threshold
 from .path_model import INFINITE, PathModel
 from .train import Train
 
@@ -32,9 +33,6 @@ LEAST_LOST_PACKETS: Final = 6
 PLAIN_LOSS: Final = 0.12
 QUEUE_LOSS: Final = 0.02
 """Shares of a round whose loss ends the start, without and with a queue."""
-# RFC 9406, 4.3: growth of the round trip that shows a queue: an eighth of it, within these bounds in seconds.
-MIN_RTT_THRESH: Final = 0.004
-MAX_RTT_THRESH: Final = 0.016
 
 
 class Startup:
@@ -95,8 +93,7 @@ class Startup:
             self._full_rounds = 0
         else:
             self._full_rounds += 1
-        threshold = max(MIN_RTT_THRESH, min(path.min_rtt / 8, MAX_RTT_THRESH))
-        stands = threshold < path.round_min_rtt - path.min_rtt < INFINITE
+        stands = rtt_threshold(path.min_rtt) < path.round_min_rtt - path.min_rtt < INFINITE
         if path.round_lost > PLAIN_LOSS * path.round_bytes and path.round_lost > LEAST_LOST_PACKETS * max_payload:
             return True
         if stands and path.round_lost > QUEUE_LOSS * path.round_bytes:
