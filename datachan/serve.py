@@ -14,10 +14,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 from urllib.parse import urlsplit
 
-from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
 from datachan.file_shelf import FileShelf
@@ -38,16 +36,10 @@ from datachan.peer import RTCConfiguration, RTCIceServer, UdpMux
 from datachan.signaling import EchoPeer, ServerOptions, SignalingServer
 from datachan.signaling.assets import page_folder
 from datachan.signaling.broker import Broker
-from datachan.signaling.client_address import belongs_to
-from datachan.signaling.door import ACCEPT_BACKLOG, Door, DoorOptions, queue_more_connections
-from datachan.signaling.origins import is_loopback
+from datachan.signaling.door import Door, DoorOptions
+from datachan.signaling.site import Site, in_url, url_of
 from datachan.stop_signals import StopSignals
 from datachan.transfer.channel import CHANNEL_LABEL
-
-_SHUTDOWN_TIMEOUT: Final = 3.0
-
-_LINGERING_TIME: Final = 2.0
-"""Seconds in which the rest of a body is read and discarded after its request was answered."""
 
 
 class ServeError(Exception):
@@ -111,8 +103,7 @@ async def serve(
     Raises:
         ServeError: The server cannot start.
     """
-    proxies = options.server.trusted_proxies
-    door = Door(options.door, lambda address: is_loopback(address) or belongs_to(address, proxies))
+    door = Door.behind(options.server.trusted_proxies, options.door)
     with (
         _temporary_folder() as folder,
         _udp_port(options) as mux,
@@ -120,26 +111,14 @@ async def serve(
         metrics = Metrics()
         add_server_figures(metrics, door, mux)
         signaling = _signaling(options, folder, door, mux, metrics)
-        app = signaling.create_app()
-        runner = web.AppRunner(
-            app,
-            access_log=None,
-            logger=http_logger(),
-            shutdown_timeout=_SHUTDOWN_TIMEOUT,
-            keepalive_timeout=options.door.request_timeout,
-            lingering_time=_LINGERING_TIME,
-        )
-        listener: asyncio.Server | None = None
+        site = Site(signaling.create_app(), door, logger=http_logger())
+        await _open(site, options)
         try:
-            await runner.setup()
-            listener = await _listen(runner, door, options)
-            address = _address(options.host, listener.sockets[0].getsockname()[1], is_https=options.tls is not None)
+            address = url_of(options.host, site.address[1], is_https=options.tls is not None) + "/"
             async with _shown(metrics, options.metrics, announce_metrics):
                 await _until_stopped(signaling, options.drain, lambda: announce(address), stop)
         finally:
-            if listener is not None:
-                listener.close()
-            await runner.cleanup()
+            await site.close()
 
 
 @contextlib.asynccontextmanager
@@ -290,24 +269,12 @@ def _is_fault_of_server(record: logging.LogRecord) -> bool:
     return record.exc_info is None or not isinstance(record.exc_info[1], (HttpProcessingError, ConnectionError))
 
 
-async def _listen(runner: web.AppRunner, door: Door, options: ServeOptions) -> asyncio.Server:
-    """Listen for TCP connections, which pass the door before aiohttp sees them."""
-    if runner.server is None:
-        raise ServeError("The server stopped before it listened.")
+async def _open(site: Site, options: ServeOptions) -> None:
     context = _tls_context(options.tls)
     try:
-        listener = await asyncio.get_running_loop().create_server(
-            door.guard(runner.server),
-            options.host,
-            options.port,
-            ssl=context,
-            backlog=ACCEPT_BACKLOG,
-            reuse_address=True,
-        )
+        await site.open(options.host, options.port, tls=context)
     except OSError as error:
         raise ServeError(_why_not(error, options)) from error
-    queue_more_connections(listener)
-    return listener
 
 
 def _tls_context(files: tuple[Path, Path] | None) -> ssl.SSLContext | None:
@@ -335,11 +302,6 @@ def _why_not(error: OSError, options: ServeOptions) -> str:
     return f"Cannot listen on {options.host}, port {options.port}: {error.strerror or error}."
 
 
-def _address(host: str, port: int, *, is_https: bool) -> str:
-    name = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"{'https' if is_https else 'http'}://{_in_url(name)}:{port}/"
-
-
 def addresses_for_others(host: str, address: str) -> list[str]:
     """Return the addresses that other machines can open; none if the server listens on one address only.
 
@@ -352,11 +314,7 @@ def addresses_for_others(host: str, address: str) -> list[str]:
     versions = {4} if host == "0.0.0.0" else {4, 6}
     parts = urlsplit(address)
     return [
-        f"{parts.scheme}://{_in_url(one.address)}:{parts.port}/"
+        f"{parts.scheme}://{in_url(one.address)}:{parts.port}/"
         for one in host_addresses()
         if one.running and not one.kinds and ipaddress.ip_address(one.address).version in versions
     ]
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host and not host.startswith("[") else host

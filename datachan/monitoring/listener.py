@@ -18,6 +18,7 @@ from datachan.metrics import Family
 from datachan.monitoring.exposition import check_available, render
 from datachan.signaling.door import Door, DoorOptions
 from datachan.signaling.origins import host_is_allowed, is_loopback
+from datachan.signaling.site import Site, in_url
 
 _LIFETIME: Final = 1.0
 """Seconds for which figures are shown again before others are collected."""
@@ -79,8 +80,10 @@ class MetricsListener:
         self._collecting = asyncio.Lock()
         self._families: Iterable[Family] = ()
         self._valid_until = 0.0
-        self._runner: web.AppRunner | None = None
-        self._listener: asyncio.Server | None = None
+        door = Door(_DOOR)
+        app = web.Application(middlewares=[door.middleware])
+        app.router.add_get("/metrics", self._serve)
+        self._site = Site(app, door)
 
     async def open(self) -> None:
         """Bind the port and serve the figures.
@@ -90,35 +93,17 @@ class MetricsListener:
             OSError: The address or port cannot be used.
         """
         check_available()
-        door = Door(_DOOR)
-        app = web.Application(middlewares=[door.middleware])
-        app.router.add_get("/metrics", self._serve)
-        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=door.request_timeout)
-        await self._runner.setup()
-        if self._runner.server is None:
-            raise RuntimeError("aiohttp has no server after its setup")
-        try:
-            self._listener = await asyncio.get_running_loop().create_server(
-                door.guard(self._runner.server), self._address.host, self._address.port, reuse_address=True
-            )
-        except BaseException:
-            await self._runner.cleanup()
-            raise
+        await self._site.open(self._address.host, self._address.port)
 
     @property
     def url(self) -> str:
         """The address of the figures."""
-        if self._listener is None:
-            raise RuntimeError("the listener is not open")
-        host, port = self._listener.sockets[0].getsockname()[:2]
-        return f"http://{f'[{host}]' if ':' in host else host}:{port}/metrics"
+        host, port = self._site.address
+        return f"http://{in_url(host)}:{port}/metrics"
 
     async def close(self) -> None:
         """Stop to listen. Does nothing if the listener is not open."""
-        if self._listener is not None:
-            self._listener.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._site.close()
 
     async def _serve(self, request: web.Request) -> web.Response:
         if not host_is_allowed(request.host, self._hosts):

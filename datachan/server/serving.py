@@ -19,14 +19,12 @@ from datachan.server.channel_server import Authenticate, ChannelServer, Handler
 from datachan.server.options import ChannelServerOptions
 from datachan.server.worker import Worker
 from datachan.signaling.assets import page_folder
-from datachan.signaling.client_address import belongs_to
-from datachan.signaling.door import ACCEPT_BACKLOG, Door, DoorOptions
+from datachan.signaling.door import Door, DoorOptions
 from datachan.signaling.origins import is_loopback
+from datachan.signaling.site import Site, url_of
 from datachan.stop_signals import StopSignals
 
 CLIENT_FILES: Final = ("datachan.js", "patterns.js")
-_LINGERING_TIME: Final = 2.0
-_SHUTDOWN_TIMEOUT: Final = 3.0
 
 
 class serve:  # noqa: N801 - a function for its users, like websockets.serve
@@ -103,12 +101,10 @@ class serve:  # noqa: N801 - a function for its users, like websockets.serve
         self._metrics_listener = None if where is None else MetricsListener(where, self.metrics.families)
         self._lag: LoopLag | None = None
         self._host, self._port, self._path, self._ssl, self._grace = host, port, path, ssl, grace
-        proxies = self.channels.options.trusted_proxies
-        self._door = Door(door or DoorOptions(), lambda address: is_loopback(address) or belongs_to(address, proxies))
+        self._door = Door.behind(self.channels.options.trusted_proxies, door or DoorOptions())
         add_server_figures(self.metrics, self._door, self._mux)
         self._app = app if app is not None else web.Application()
-        self._runner: web.AppRunner | None = None
-        self._listener: asyncio.Server | None = None
+        self._site = Site(self._app, self._door)
 
     async def __aenter__(self) -> Self:
         """Start to listen.
@@ -124,26 +120,8 @@ class serve:  # noqa: N801 - a function for its users, like websockets.serve
         self._add_health()
         for name in CLIENT_FILES:
             self._app.router.add_get(f"/{name}", _sender_of(page_folder() / "datachan" / name))
-        runner = self._runner = web.AppRunner(
-            self._app,
-            access_log=None,
-            shutdown_timeout=_SHUTDOWN_TIMEOUT,
-            keepalive_timeout=self._door.request_timeout,
-            lingering_time=_LINGERING_TIME,
-        )
-        await runner.setup()
-        if runner.server is None:
-            raise RuntimeError("aiohttp has no server after its setup")
         try:
-            self._listener = await asyncio.get_running_loop().create_server(
-                self._door.guard(runner.server),
-                self._host,
-                self._port,
-                ssl=self._ssl,
-                backlog=ACCEPT_BACKLOG,
-                reuse_address=True,
-                reuse_port=self._worker is not None or None,
-            )
+            await self._site.open(self._host, self._port, tls=self._ssl, shared=self._worker is not None)
             await self.channels.open()
             await self._open_metrics()
         except BaseException:
@@ -166,7 +144,7 @@ class serve:  # noqa: N801 - a function for its users, like websockets.serve
     @property
     def port(self) -> int:
         """The TCP port."""
-        return int(self._listening().sockets[0].getsockname()[1])
+        return self._site.address[1]
 
     @property
     def udp_port(self) -> int | None:
@@ -176,9 +154,7 @@ class serve:  # noqa: N801 - a function for its users, like websockets.serve
     @property
     def url(self) -> str:
         """The address of the endpoint on this machine."""
-        host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)
-        name = f"[{host}]" if ":" in host else host
-        return f"{'https' if self._ssl else 'http'}://{name}:{self.port}{self._path}"
+        return url_of(self._host, self.port, is_https=self._ssl is not None) + self._path
 
     @property
     def metrics_url(self) -> str | None:
@@ -187,7 +163,7 @@ class serve:  # noqa: N801 - a function for its users, like websockets.serve
 
     async def wait(self) -> None:
         """Wait until the server is closed."""
-        await self._listening().wait_closed()
+        await self._site.wait_closed()
 
     async def until_stopped(self) -> None:
         """Wait until the program is asked to end, by SIGTERM or Ctrl+C, or the server is closed.
@@ -211,17 +187,13 @@ class serve:  # noqa: N801 - a function for its users, like websockets.serve
         The signaling stays up during the grace, so that clients can still restart ICE.
         """
         await self.channels.drain(grace)
-        if self._listener is not None:
-            self._listener.close()
+        self._site.stop_listening()
         await self.channels.close()
         await self._release()
 
     async def _release(self) -> None:
         """Close all ports, and stop to measure."""
-        if self._listener is not None:
-            self._listener.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._site.close()
         if self._mux is not None:
             self._mux.close()
         if self._lag is not None:
@@ -249,11 +221,6 @@ class serve:  # noqa: N801 - a function for its users, like websockets.serve
             status=503 if draining else 200,
             headers={"Cache-Control": "no-store"},
         )
-
-    def _listening(self) -> asyncio.Server:
-        if self._listener is None:
-            raise RuntimeError("the server is not listening: use `async with`")
-        return self._listener
 
 
 def _shared_udp_port(port: int | None, worker: Worker | None) -> UdpMux | None:

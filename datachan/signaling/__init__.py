@@ -1,8 +1,8 @@
 """Signaling: the messages, the server, the client, and a peer that can be called.
 
 `room_messages`, `limits`, `server_options`, `origins`, `rooms` and `node_rooms` are pure. `broker` is the contract of
-a server with its rooms, which `memory_broker` and `redis_broker` keep. `server`, `room_connection`, `assets` and
-`client` use aiohttp. `echo`, `connect` and `service` use peer connections.
+a server with its rooms, which `memory_broker` and `redis_broker` keep. `server`, `room_connection`, `assets`, `site`
+and `client` use aiohttp. `echo`, `connect` and `service` use peer connections.
 """
 
 from __future__ import annotations

@@ -10,24 +10,19 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, Self, TypeAlias
 
 from aiohttp import web
 
-from datachan.signaling.client_address import share_key
+from datachan.signaling.client_address import Network, belongs_to, share_key
+from datachan.signaling.origins import is_loopback
 
 if sys.platform != "win32":
     import resource
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-ACCEPT_BACKLOG: Final = 128
-"""Connections that the event loop accepts at once, before the door sees the first of them."""
-
-_QUEUED_CONNECTIONS: Final = 1024
-"""Connections that the system holds until the event loop accepts them. Beyond it, a client waits for seconds."""
 
 _RESERVED_DESCRIPTORS: Final = 256
 """Descriptors kept for everything else: the connections just accepted, the sockets of calls, and files."""
@@ -69,6 +64,11 @@ class Door:
         self._by_key: Counter[str] = Counter()
         # Connections without a request, the one that has waited longest first: a dict keeps the order of insertion.
         self._waiting: dict[_Guest, None] = {}
+
+    @classmethod
+    def behind(cls, proxies: Collection[Network], options: DoorOptions) -> Self:
+        """Return a door in which this machine and trusted proxies are exempt from the share of one address."""
+        return cls(options, lambda address: is_loopback(address) or belongs_to(address, proxies))
 
     @property
     def request_timeout(self) -> float:
@@ -219,14 +219,3 @@ def available_descriptors() -> int:
         return 1 << 16  # no limit of this kind
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 1 << 16 if soft == resource.RLIM_INFINITY else max(64, soft - _RESERVED_DESCRIPTORS)
-
-
-def queue_more_connections(server: asyncio.Server) -> None:
-    """Let the system hold more connections than the event loop accepts at once.
-
-    All clients of a node that ended arrive within a second. The system drops what exceeds its queue, and the clients
-    try again after 1, 3 and 7 seconds.
-    """
-    for listening in server.sockets:
-        with listening.dup() as same:
-            same.listen(_QUEUED_CONNECTIONS)

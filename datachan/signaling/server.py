@@ -17,9 +17,9 @@ import json
 import secrets
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 from aiohttp import WSCloseCode, web
 
@@ -31,7 +31,7 @@ from datachan.signaling.assets import SECURITY_HEADERS, add_page
 from datachan.signaling.broker import Broker
 from datachan.signaling.broker_figures import add_broker_figures
 from datachan.signaling.client_address import client_address, share_key
-from datachan.signaling.door import Door
+from datachan.signaling.door import Door, Handler
 from datachan.signaling.echo import EchoPeer
 from datachan.signaling.limits import KeyedLimiter
 from datachan.signaling.memory_broker import MemoryBroker
@@ -43,8 +43,6 @@ from datachan.signaling.room_messages import MAX_SDP_LENGTH, PROTOCOL_VERSION, B
 from datachan.signaling.server_options import ServerOptions
 
 logger = get_limited_logger("datachan.signaling")
-
-_Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _SHOWN_LENGTH: Final = 100
 _STATUS: Final = {"busy": 503, "too-many-offers": 429, "too-large": 413, "body-timeout": 408}
@@ -104,7 +102,8 @@ class SignalingServer:
 
     def create_app(self) -> web.Application:
         """Return the application. It closes every WebSocket and every call when it shuts down."""
-        app = web.Application(middlewares=[self._guard], client_max_size=2 * MAX_SDP_LENGTH)
+        reporting = [] if self._door is None else [self._door.middleware]
+        app = web.Application(middlewares=[*reporting, self._checked], client_max_size=2 * MAX_SDP_LENGTH)
         app.router.add_get("/api/v1/rooms/{room}", self._serve_room)
         app.router.add_post("/api/v1/peers/echo", self._serve_offer)
         app.router.add_delete("/api/v1/peers/echo/{session}", self._serve_hang_up)
@@ -135,17 +134,7 @@ class SignalingServer:
     # -- every request -------------------------------------------------------------------------------------------------
 
     @web.middleware
-    async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        if self._door is None:
-            return await self._checked(request, handler)
-        transport = request.transport
-        self._door.request_started(transport)
-        try:
-            return await self._checked(request, handler)
-        finally:
-            self._door.request_finished(transport)
-
-    async def _checked(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+    async def _checked(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer a request whose host and origin are allowed; turn every refusal into JSON."""
         if not _is_text(request):
             return self._refusal(400, "not-text", "The request has bytes that are not UTF-8.")
