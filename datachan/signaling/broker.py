@@ -247,6 +247,21 @@ def no_such_peer() -> BadMessage:
     return BadMessage("no-such-peer", "Whom the message is for is not in the room, or has left it.")
 
 
+def no_more_rooms() -> BadMessage:
+    """Return the error for a room that the bound of all rooms does not allow."""
+    return BadMessage("no-more-rooms", "The server has as many rooms as it can hold. Try again later.")
+
+
+def owner_has_no_more_rooms() -> BadMessage:
+    """Return the error for a room that the share of its owner does not allow."""
+    return BadMessage("no-more-rooms", "Your address has opened as many rooms as it may. Leave one first.")
+
+
+def room_full(capacity: int) -> BadMessage:
+    """Return the error for a room that has as many members as it may."""
+    return BadMessage("room-full", f"The room is full: it holds {capacity}. Choose another one.")
+
+
 def new_token(member_id: str) -> str:
     """Return a token that no other client can guess: the member's id, and 192 random bits."""
     return f"{member_id}.{secrets.token_urlsafe(24)}"

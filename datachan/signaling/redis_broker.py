@@ -30,7 +30,10 @@ from datachan.signaling.broker import (
     Membership,
     Receiver,
     digest_of,
+    no_more_rooms,
     no_such_peer,
+    owner_has_no_more_rooms,
+    room_full,
     welcome_of,
 )
 from datachan.signaling.node_rooms import NodeRooms, Served
@@ -48,15 +51,6 @@ logger = get_limited_logger("datachan.signaling")
 
 _BATCH: Final = 200
 """Members that one step removes or marks as away, so that no step takes long."""
-
-_REFUSALS: Final = {
-    "no-more-rooms": ("no-more-rooms", "The server has as many rooms as it can hold. Try again later."),
-    "owner-has-no-more-rooms": (
-        "no-more-rooms",
-        "Your address has opened as many rooms as it may. Leave one first.",
-    ),
-    "room-full": ("room-full", "The room is full. Choose another one."),
-}
 
 
 class RedisBroker:
@@ -183,10 +177,18 @@ class RedisBroker:
                     self._take_back("leave", request.room, member_id, connection, "0")
                 raise
             status = answer[0].decode()
-            if status in _REFUSALS:
-                raise BadMessage(*_REFUSALS[status])
+            refusal = self._refusal(status)
+            if refusal is not None:
+                raise refusal
             self._enter(served, answer)
         return served.member
+
+    def _refusal(self, status: str) -> BadMessage | None:
+        if status == "no-more-rooms":
+            return no_more_rooms()
+        if status == "owner-has-no-more-rooms":
+            return owner_has_no_more_rooms()
+        return room_full(self._limits.capacity) if status == "room-full" else None
 
     def _enter(self, served: Served, answer: list[Any]) -> None:
         status, member_id, name, seq, received, missed = (value.decode() for value in answer[:6])

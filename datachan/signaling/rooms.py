@@ -17,12 +17,14 @@ from datachan.signaling.broker import (
     Membership,
     Receiver,
     digest_of,
+    no_more_rooms,
     no_such_peer,
+    owner_has_no_more_rooms,
+    room_full,
     welcome_of,
 )
 from datachan.signaling.kept_messages import KeptMessages
 from datachan.signaling.room_messages import (
-    BadMessage,
     PeerInfo,
     PeerJoined,
     PeerLeft,
@@ -101,7 +103,7 @@ class Rooms:
             room = _Room(request.owner, self._limits.kept_notices)
         before = room.places.get(entrance.info.id)
         if len(room.places) - (before is not None) >= self._limits.capacity:
-            raise BadMessage("room-full", f"The room is full: it holds {self._limits.capacity}. Choose another one.")
+            raise room_full(self._limits.capacity)
         if request.room not in self._rooms:
             self._rooms[request.room] = room
             self._owned[request.owner] += 1
@@ -232,9 +234,9 @@ class Rooms:
 
     def _check_rooms(self, owner: str) -> None:
         if len(self._rooms) >= self._limits.max_rooms:
-            raise BadMessage("no-more-rooms", "The server has as many rooms as it can hold. Try again later.")
+            raise no_more_rooms()
         if owner and self._owned[owner] >= self._limits.max_rooms_per_owner:
-            raise BadMessage("no-more-rooms", "Your address has opened as many rooms as it may. Leave one first.")
+            raise owner_has_no_more_rooms()
 
 
 def _replace(place: _Place) -> None:
