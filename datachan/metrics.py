@@ -15,7 +15,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal, TypeAlias, TypeVar
+from typing import ClassVar, Final, Literal, TypeAlias, TypeVar
 
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
 
@@ -79,45 +79,48 @@ class _Metric:
         return given if given in known or len(known) < MAX_SERIES else (OTHER,) * len(given)
 
 
-class Counter(_Metric):
-    """A number that only grows; `Metrics.counter` makes it."""
+class _Number(_Metric):
+    """A number for each combination of label values."""
 
-    def __init__(self, name: str, help_: str, labels: Sequence[str], read: Callable[[], float] | None) -> None:
-        super().__init__(name, help_, labels)
-        self._read = read
-        self._values: dict[tuple[str, ...], float] = {} if labels else {(): 0.0}
-
-    def add(self, *labels: str, amount: float = 1) -> None:
-        """Add `amount` to the number with these label values."""
-        key = self._key(labels, self._values)
-        self._values[key] = self._values.get(key, 0.0) + amount
-
-    def family(self) -> Family:
-        """Return the present values."""
-        values: dict[tuple[str, ...], float | Distribution] = {**self._values}
-        if self._read is not None:
-            values[()] = self._read()
-        return Family(self.name, "counter", self.help, self.labels, values)
-
-
-class Gauge(_Metric):
-    """A number that grows and shrinks; `Metrics.gauge` makes it."""
+    kind: ClassVar[Kind]
 
     def __init__(self, name: str, help_: str, labels: Sequence[str], read: Callable[[], float] | None) -> None:
         super().__init__(name, help_, labels)
         self._read = read
         self._values: dict[tuple[str, ...], float] = {}
 
-    def set(self, value: float, *labels: str) -> None:
-        """Set the number with these label values."""
-        self._values[self._key(labels, self._values)] = value
-
     def family(self) -> Family:
         """Return the present values."""
         values: dict[tuple[str, ...], float | Distribution] = {**self._values}
         if self._read is not None:
             values[()] = self._read()
-        return Family(self.name, "gauge", self.help, self.labels, values)
+        return Family(self.name, self.kind, self.help, self.labels, values)
+
+
+class Counter(_Number):
+    """A number that only grows; `Metrics.counter` makes it."""
+
+    kind = "counter"
+
+    def __init__(self, name: str, help_: str, labels: Sequence[str], read: Callable[[], float] | None) -> None:
+        super().__init__(name, help_, labels, read)
+        if not labels:
+            self._values[()] = 0.0
+
+    def add(self, *labels: str, amount: float = 1) -> None:
+        """Add `amount` to the number with these label values."""
+        key = self._key(labels, self._values)
+        self._values[key] = self._values.get(key, 0.0) + amount
+
+
+class Gauge(_Number):
+    """A number that grows and shrinks; `Metrics.gauge` makes it."""
+
+    kind = "gauge"
+
+    def set(self, value: float, *labels: str) -> None:
+        """Set the number with these label values."""
+        self._values[self._key(labels, self._values)] = value
 
 
 class _Buckets:
