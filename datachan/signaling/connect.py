@@ -184,8 +184,7 @@ class Call:
 
     async def run(self, to: str | None, limit: float | None) -> PeerInfo:
         """Connect and return the peer. The arguments and exceptions are those of `connect_through`."""
-        self._pc.on("icecandidate", self._local_candidate)
-        self._pc.on("connectionstatechange", self._state_changed)
+        self._follow_connection()
         offer = None
         before = {peer.id for peer in self._client.peers_at_join} & self._client.peers.keys()
         if to is None:
@@ -198,9 +197,7 @@ class Call:
             offer = await self._first_offer(to)
         try:
             async with asyncio.timeout(limit):
-                self._start(self._send())
-                await (self._call() if offer is None else self._answer(offer))
-                self._start(self._listen())
+                await self._exchange(self._call() if offer is None else self._answer(offer))
                 await self._connected
         except TimeoutError:
             sentence = self._timeout_sentence(limit or 0.0)
@@ -217,17 +214,14 @@ class Call:
 
     async def restart(self, to: str, limit: float) -> None:
         """Offer new ICE credentials. The arguments and exceptions are those of `restart_through`."""
-        self._pc.on("icecandidate", self._local_candidate)
-        self._pc.on("connectionstatechange", self._state_changed)
+        self._follow_connection()
         self._peer = self._client.peers.get(to)
         if self._peer is None:
             raise SignalingError("the peer is not in the room")
         try:
             async with asyncio.timeout(limit):
-                self._start(self._send())
                 self._pc.restartIce()
-                await self._call()
-                self._start(self._listen())
+                await self._exchange(self._call())
                 await self._connected
         except TimeoutError:
             raise ConnectTimeout(f"no path was found within {limit:g} seconds") from None
@@ -235,12 +229,19 @@ class Call:
     async def answer_restart(self, offer: Offer, peer: PeerInfo, limit: float) -> None:
         """Answer new ICE credentials of the peer, and exchange candidates for `limit` seconds."""
         self._peer = peer
+        self._follow_connection()
+        await self._exchange(self._answer(offer))
+        await asyncio.sleep(limit)
+
+    def _follow_connection(self) -> None:
         self._pc.on("icecandidate", self._local_candidate)
         self._pc.on("connectionstatechange", self._state_changed)
+
+    async def _exchange(self, describing: Coroutine[Any, Any, None]) -> None:
+        """Send our description while messages leave, then read those of the peer."""
         self._start(self._send())
-        await self._answer(offer)
+        await describing
         self._start(self._listen())
-        await asyncio.sleep(limit)
 
     async def close(self) -> None:
         """Stop exchanging messages; the peer connection stays as it is."""
