@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from datachan.transfer.errors import TransferMisuse
@@ -31,6 +31,11 @@ def total_size(entries: Sequence[Entry]) -> int | None:
             return None
         total += entry.size
     return total
+
+
+def count_pieces(entries: Iterable[Entry], piece: int) -> int:
+    """Return the pieces of all entries: each piece but the last one of a file has `piece` bytes."""
+    return sum(-(-(entry.size or 0) // piece) for entry in entries)
 
 
 def pages(entries: Sequence[Entry]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Final, TypeAlias
 
 from datachan.transfer.digests import Hash, available_hashes
+from datachan.transfer.manifest import count_pieces
 from datachan.transfer.sending import PIECE, CheckPrefix, ReadPiece
 from datachan.transfer.sources import Gathered, SourceChanged, prefix_pieces, read_piece
 
@@ -54,7 +55,7 @@ class OutgoingOffer:
         self.id = secrets.token_urlsafe(16)
         self.entries = tuple(gathered.entries)
         self.piece = piece
-        self.pieces = sum(-(-(entry.size or 0) // piece) for entry in self.entries)
+        self.pieces = count_pieces(self.entries, piece)
         self.disk_bytes = 0
         self._sources = tuple(gathered.sources)
         self._capacity = CACHE_BYTES if receivers > 1 else 0

@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 from datachan.transfer.actions import Ended, Outcome
 from datachan.transfer.errors import TransferCancelled, TransferError, TransferFailed, TransferRefused
-from datachan.transfer.manifest import total_size
+from datachan.transfer.manifest import count_pieces, total_size
 from datachan.transfer.messages import DIGEST_SIZE, EndCode, Entry
 
 Progress: TypeAlias = Callable[[int, int | None], object]
@@ -100,7 +100,7 @@ class Payload:
         wanted = list(entries)
         self.size = total_size(wanted)
         self._piece = piece
-        self._digests = DIGEST_SIZE * sum(-(-(entry.size or 0) // piece) for entry in wanted)
+        self._digests = DIGEST_SIZE * count_pieces(wanted, piece)
 
     def done(self, stream: int, resumed: int) -> int:
         """Return the bytes of files that are done.
