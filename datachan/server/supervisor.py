@@ -124,7 +124,7 @@ class _Supervisor:
         process = os.fork()
         if process == 0:
             os.close(self._kept)
-            _be(self._main, Worker(index, self._count, self._folder), self._alive)
+            _become_worker(self._main, Worker(index, self._count, self._folder), self._alive)
         self._running[process] = index, time.monotonic()
 
     def _reap(self) -> None:
@@ -159,7 +159,7 @@ class _Supervisor:
             os.kill(process, number)
 
 
-def _be(main: Main, worker: Worker, alive: int) -> NoReturn:
+def _become_worker(main: Main, worker: Worker, alive: int) -> NoReturn:
     """Run a worker in this process, and end the process."""
     status = 1
     try:
