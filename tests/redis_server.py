@@ -1,15 +1,14 @@
-"""Start a real redis-server for a test, kill and restart it, and cut the network to it."""
+"""Start a real redis-server for a test, kill and restart it."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import shutil
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.missing import missing
@@ -80,73 +79,6 @@ def running_redis(folder: Path, *options: str) -> Iterator[RedisServer]:
         yield server
     finally:
         server.kill()
-
-
-class Wire:
-    """A TCP relay in front of a server. While it is cut, bytes stay where they are, and no end notices."""
-
-    def __init__(self, port: int) -> None:
-        self._target = port
-        self._whole = asyncio.Event()
-        self._whole.set()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._listener: asyncio.Server | None = None
-        self.port = 0
-
-    async def start(self) -> None:
-        self._listener = await asyncio.start_server(self._serve, HOST, 0)
-        self.port = self._listener.sockets[0].getsockname()[1]
-
-    def cut(self) -> None:
-        self._whole.clear()
-
-    def mend(self) -> None:
-        self._whole.set()
-
-    async def close(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            await self._whole.wait()
-            try:
-                to_reader, to_writer = await asyncio.open_connection(HOST, self._target)
-            except OSError:
-                return
-            try:
-                await asyncio.gather(self._copy(reader, to_writer), self._copy(to_reader, writer))
-            finally:
-                to_writer.close()
-        except (OSError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.close()
-            self._tasks.discard(task)
-
-    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(1 << 16):
-            await self._whole.wait()
-            writer.write(data)
-            await writer.drain()
-        writer.close()
-
-
-@asynccontextmanager
-async def wire_to(port: int) -> AsyncIterator[Wire]:
-    """Put a relay in front of a port."""
-    wire = Wire(port)
-    await wire.start()
-    try:
-        yield wire
-    finally:
-        await wire.close()
 
 
 def free_port() -> int:

@@ -81,11 +81,11 @@ async def test_a_repeated_message_is_delivered_once(cluster):
     assert ada.said == ["once", "again"]
 
 
-@pytest.mark.parametrize("target", ["nobody", "itself", "outside"])
+@pytest.mark.parametrize("target", ["absent", "itself", "outside"])
 async def test_messages_reach_neither_the_sender_nor_another_room(cluster, target):
     ada, grace = await two(cluster)
     outside = await cluster.person("Eve", "cellar").join(cluster.nodes[1])
-    to = {"nobody": "nobody", "itself": ada.id, "outside": outside.id}[target]
+    to = {"absent": "absent", "itself": ada.id, "outside": outside.id}[target]
     with pytest.raises(BadMessage) as caught:
         await ada.say(to, "psst")
     assert caught.value.code == "no-such-peer"

@@ -11,7 +11,8 @@ from datachan.signaling.broker import BrokerLimits, BrokerUnavailable
 from datachan.signaling.redis_broker import RedisBroker
 from datachan.signaling.room_messages import BadMessage
 from tests.broker.clusters import QUICK, Cluster, Person
-from tests.redis_server import RedisServer, running_redis, wire_to
+from tests.redis_server import RedisServer, running_redis
+from tests.tcp_relay import TcpRelay
 
 
 @pytest.fixture
@@ -222,7 +223,7 @@ async def test_the_password_is_needed_and_appears_nowhere(tmp_path, caplog):
 
 async def test_a_node_cut_off_from_redis_gives_its_members_what_they_missed(cluster, redis):
     await cluster.add(1)
-    async with wire_to(redis.port) as wire:
+    async with TcpRelay(lambda: redis.port) as wire:
         far = await cluster.add(1, url=f"redis://127.0.0.1:{wire.port}/0")
         ada, grace = await people(cluster, "Ada", "Grace")
         alan = await cluster.person("Alan").join(far)
@@ -254,7 +255,7 @@ async def test_a_node_cut_off_from_redis_gives_its_members_what_they_missed(clus
 async def test_members_of_a_node_that_is_cut_off_for_longer_than_the_grace_join_again(redis):
     cluster = Cluster(redis.url, BrokerLimits(grace=0.5))
     await cluster.add(1)
-    async with wire_to(redis.port) as wire:
+    async with TcpRelay(lambda: redis.port) as wire:
         far = await cluster.add(1, url=f"redis://127.0.0.1:{wire.port}/0")
         ada, grace = await people(cluster, "Ada", "Grace")
         wire.cut()
@@ -278,7 +279,7 @@ async def test_members_of_a_node_that_is_cut_off_for_longer_than_the_grace_join_
 async def test_a_member_whose_messages_were_dropped_while_its_node_was_cut_off_is_told(redis):
     cluster = Cluster(redis.url, BrokerLimits(grace=30, kept_messages=2))
     await cluster.add(1)
-    async with wire_to(redis.port) as wire:
+    async with TcpRelay(lambda: redis.port) as wire:
         far = await cluster.add(1, url=f"redis://127.0.0.1:{wire.port}/0")
         ada, grace = await people(cluster, "Ada", "Grace")
         wire.cut()

@@ -17,6 +17,7 @@ from datachan.peer import RTCConfiguration, RTCPeerConnection
 from datachan.signaling import SignalingClient, SignalingError, connect_through
 from datachan.signaling.room_messages import Bye, PeerJoined, PeerLeft, Welcome
 from tests.redis_server import HOST, RedisServer
+from tests.tcp_relay import TcpRelay
 
 PATIENCE = 30.0
 HERE = RTCConfiguration(hostAddresses=["127.0.0.1"])
@@ -57,51 +58,16 @@ async def running_node(redis: RedisServer, *words: str) -> AsyncIterator[Node]:
             await process.wait()
 
 
-class Balancer:
-    """Pass each TCP connection to the first node in its list, as a load balancer does."""
+class Balancer(TcpRelay):
+    """Passes each connection to the first node in its list, as a load balancer does."""
 
     def __init__(self, nodes: list[Node]) -> None:
+        super().__init__(lambda: self.nodes[0].port)
         self.nodes = nodes
-        self.port = 0
-        self._listener: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> str:
         return f"http://{HOST}:{self.port}"
-
-    async def __aenter__(self) -> Balancer:
-        self._listener = await asyncio.start_server(self._serve, HOST, 0)
-        self.port = self._listener.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        assert self._listener is not None
-        self._listener.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            with contextlib.suppress(OSError, asyncio.CancelledError):
-                there, back = await asyncio.open_connection(HOST, self.nodes[0].port)
-                with contextlib.closing(back):
-                    await asyncio.gather(_copy(reader, back), _copy(there, writer))
-        finally:
-            writer.close()
-            self._tasks.discard(task)
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])

@@ -104,7 +104,7 @@ async def test_the_slowest_reader_is_ended_when_too_many_bytes_wait_for_all() ->
                             left.append(answer["id"])
         assert sorted(left) == sorted(lazy)
         assert 0 < most <= 400_000
-        await ada.send_json({"type": "offer", "to": "nobody", "session": "s", "sdp": "v=0\r\n"})
+        await ada.send_json({"type": "offer", "to": "absent", "session": "s", "sdp": "v=0\r\n"})
         while (await ada.receive_json()).get("code") != "no-such-peer":
             pass
         for writer in lazy.values():

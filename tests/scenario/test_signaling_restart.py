@@ -120,4 +120,4 @@ async def test_a_session_that_the_peer_does_not_know_is_answered_by_another_cert
 async def test_a_peer_that_is_not_in_the_room_is_named() -> None:
     async with connected() as served, served.client as client:
         with pytest.raises(SignalingError, match="not in the room"):
-            await restart_through(client, served.pc, to="nobody", session=served.session)
+            await restart_through(client, served.pc, to="absent", session=served.session)

@@ -134,7 +134,7 @@ async def test_a_process_that_is_replaced_is_reached_again(tmp_path: Path) -> No
     first, second = (MuxNeighbors(index, 2, tmp_path) for index in range(2))
     got: asyncio.Queue[Passed] = asyncio.Queue()
     peer = ("192.0.2.1", 5000)
-    second.pass_on(0, 0, peer, "", [b"nobody is there"])
+    second.pass_on(0, 0, peer, "", [b"for an absent process"])
     assert second.lost == 1
     for round_ in range(2):
         first.open(got.put_nowait)

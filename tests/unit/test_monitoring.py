@@ -222,7 +222,7 @@ def test_tells_the_service_manager(is_abstract: bool, tmp_path: Path, monkeypatc
         assert manager.recv(100) == b"READY=1"
 
 
-@pytest.mark.parametrize("name", ["", "vsock:2:3", "/nobody/listens"])
+@pytest.mark.parametrize("name", ["", "vsock:2:3", "/without/listener"])
 def test_goes_on_without_a_service_manager(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", name)
     notify("READY=1")

@@ -262,7 +262,7 @@ async def test_declines_and_reports_a_malformed_offer(url, sdp):
 async def test_raises_when_no_member_has_the_id(url):
     async with SignalingClient(url, "kitchen") as client, RTCPeerConnection(HERE) as pc:
         with pytest.raises(SignalingError, match="no member with the id"):
-            await connect_through(client, pc, to="nobody")
+            await connect_through(client, pc, to="absent")
 
 
 async def test_a_call_without_an_answer_times_out(url):

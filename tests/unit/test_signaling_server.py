@@ -389,7 +389,7 @@ async def test_survives_every_kind_of_malformed_input():
         for text in _examples(texts, 150):
             await garbage.say(text)
             assert (await garbage.receive())["type"] in {"error", "welcome"}
-        await ada.say({"type": "bye", "to": "nobody", "session": "s"})
+        await ada.say({"type": "bye", "to": "absent", "session": "s"})
         while (heard := await ada.receive())["type"] != "error":
             assert heard["type"] in {"peer-joined", "peer-left"}
 
