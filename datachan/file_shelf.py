@@ -56,7 +56,7 @@ _BOUNDS: Final = ReceivingBounds(
 
 @dataclass(slots=True)
 class _Item:
-    """A file or a folder on the shelf.
+    """Describes a file or a folder on the shelf.
 
     Attributes:
         path: Where it is.
@@ -71,7 +71,7 @@ class _Item:
 
 @dataclass(slots=True, eq=False)
 class _Promise:
-    """What a running transfer may store.
+    """Reserves what a running transfer may store.
 
     Attributes:
         folder: Where it is stored.
@@ -86,7 +86,7 @@ class _Promise:
 
 @dataclass(slots=True)
 class _Call:
-    """The files of one call. Each offer has a folder of its own, so two offers of one name do not meet.
+    """Holds the files of one call. Each offer has a folder of its own, so two offers of one name do not meet.
 
     Attributes:
         folder: Where its offers are stored.
@@ -115,7 +115,7 @@ class _Call:
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """A channel of a caller, and the first message on it."""
+    """Joins a channel of a caller with the first message on it."""
 
     channel: RTCDataChannel
     messages: AsyncIterator[str | bytes]
@@ -124,7 +124,7 @@ class _Request:
 
 
 class FileShelf:
-    """A `ChannelService` that speaks the transfer protocol without a code.
+    """Serves files over the transfer protocol without a code; it is a `ChannelService`.
 
     Args:
         folder: An existing folder that no other program uses.
@@ -150,7 +150,7 @@ class FileShelf:
 
     @property
     def size(self) -> int:
-        """The bytes stored, and those promised to running transfers."""
+        """The bytes that are stored, and those promised to running transfers."""
         calls = self._calls.values()
         stored = sum(item.size for call in calls for item in call.items.values())
         return stored + sum(promise.size for call in calls for promise in call.promises)

@@ -686,17 +686,16 @@ class IceTransport:
     def stats(self) -> IceStats:
         """Return a snapshot of the statistics."""
         selected = self._agent.selected
-        links = self._all_links()
-        refused = sum(link.discarded for link in links)
-        refused_bytes = sum(link.discarded_bytes for link in links)
+        discarded_on_send, discarded_on_receive = self.discarded()
+        refused_bytes = sum(link.discarded_bytes for link in self._all_links())
         return IceStats(
             bytes_sent=self._traffic.bytes_sent,
             bytes_received=self._traffic.bytes_received,
             packets_sent=self._traffic.packets_sent,
             packets_received=self._traffic.packets_received,
-            packets_discarded_on_send=self._traffic.discarded_on_send + refused,
+            packets_discarded_on_send=discarded_on_send,
             bytes_discarded_on_send=self._traffic.bytes_discarded_on_send + refused_bytes,
-            packets_discarded_on_receive=self._traffic.discarded_on_receive,
+            packets_discarded_on_receive=discarded_on_receive,
             last_packet_sent=self._traffic.last_sent,
             last_packet_received=self._traffic.last_received,
             servers=dict(self._servers),
