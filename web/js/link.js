@@ -2,7 +2,9 @@
 
 import { verificationCode } from "./code.js";
 import { RemoteSide } from "./remote-side.js";
-import { IncomingShare, isTransfer, LABEL, OutgoingShare, PROTOCOL } from "./share.js";
+import { IncomingShare, isTransfer, OutgoingShare } from "./share.js";
+import { randomHex } from "./transfer/bytes.js";
+import { CHANNEL_LABEL, CHANNEL_PROTOCOL } from "./transfer/messages.js";
 
 export const SAMPLE_INTERVAL = 500; // milliseconds
 export const SAMPLES = 120; // one minute
@@ -70,7 +72,7 @@ export class PeerLink extends EventTarget {
   async call() {
     const pc = this.#begin();
     this.calling = true;
-    this.#session = randomSession();
+    this.#session = randomHex(9);
     this.#useChat(pc.createDataChannel("chat"));
     this.#startPing(pc);
     try {
@@ -241,13 +243,13 @@ export class PeerLink extends EventTarget {
         // Answer short pings only, and only while the queue is short: a late answer would measure the queue.
         if ((data.length ?? data.byteLength ?? data.size) <= 64 && channel.bufferedAmount < 4096) channel.send(data);
       });
-    } else if (channel.label === LABEL) {
+    } else if (channel.label === CHANNEL_LABEL) {
       if (isTransfer(channel)) this.#awaitOffer(channel);
       else channel.close();
     } else {
       this.#useChat(channel);
     }
-    if (!this.calling && this.#ping === null && channel.label !== LABEL) this.#startPing(this.#pc);
+    if (!this.calling && this.#ping === null && channel.label !== CHANNEL_LABEL) this.#startPing(this.#pc);
   }
 
   #useChat(channel) {
@@ -291,7 +293,7 @@ export class PeerLink extends EventTarget {
   }
 
   #openTransfer() {
-    return this.#pc.createDataChannel(LABEL, { protocol: PROTOCOL });
+    return this.#pc.createDataChannel(CHANNEL_LABEL, { protocol: CHANNEL_PROTOCOL });
   }
 
   /** Remove a transfer that has ended. */
@@ -433,8 +435,4 @@ function gathered(pc) {
 
 function sentence(text) {
   return Object.assign(new Error(text), { sentence: text });
-}
-
-function randomSession() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(9)), (v) => v.toString(16).padStart(2, "0")).join("");
 }

@@ -1,13 +1,12 @@
 // Files between two members of a room, or a page and the echo peer: one channel for each offer, without a code.
 // docs/transfer-protocol.md, "Without a code". Knows no element of the page, and no peer connection.
 
-import { toHex } from "./transfer/bytes.js";
+import { randomHex } from "./transfer/bytes.js";
+import { totalSize } from "./transfer/entries.js";
+import { CHANNEL_LABEL, CHANNEL_PROTOCOL } from "./transfer/messages.js";
 import { OfferReceiving } from "./transfer/receive-offer.js";
 import { OfferSending } from "./transfer/send-offer.js";
 import { directWay, openDirect, openKeeping } from "./transfer/storage.js";
-
-export const LABEL = "transfer";
-export const PROTOCOL = "datachan-transfer-1";
 
 const MAX_ENTRIES = 1000; // of an offer, which any member of the room may make
 const RECEIPT_TIMEOUT = 10_000; // milliseconds in which the sender closes the channel
@@ -16,7 +15,7 @@ const REFUSALS = ["refused", "too-large", "not-found", "busy"];
 /** Return whether a channel that the peer opened is for a transfer, and can carry one. */
 export function isTransfer({ label, protocol, ordered, maxRetransmits, maxPacketLifeTime }) {
   const reliable = (maxRetransmits ?? null) === null && (maxPacketLifeTime ?? null) === null;
-  return label === LABEL && protocol === PROTOCOL && ordered && reliable;
+  return label === CHANNEL_LABEL && protocol === CHANNEL_PROTOCOL && ordered && reliable;
 }
 
 /**
@@ -106,10 +105,6 @@ class Share extends EventTarget {
   }
 }
 
-function randomId() {
-  return toHex(crypto.getRandomValues(new Uint8Array(12)));
-}
-
 function whenOpen(channel, act) {
   if (channel.readyState === "open") act();
   else channel.addEventListener("open", act, { once: true });
@@ -120,9 +115,9 @@ export class OutgoingShare extends Share {
   /** @param sources {entry, blob} for each entry of the manifest; `maxMessageSize` of the connection */
   constructor(channel, sources, maxMessageSize) {
     super(channel, "out");
-    this.offer = new OfferSending(channel, randomId(), sources, maxMessageSize, (event) => this.take(event));
+    this.offer = new OfferSending(channel, randomHex(12), sources, maxMessageSize, (event) => this.take(event));
     this.names = sources.map(({ entry }) => entry.path);
-    this.size = sources.reduce((sum, { entry }) => sum + (entry.size ?? 0), 0);
+    this.size = totalSize(sources.map(({ entry }) => entry));
     whenOpen(channel, () => {
       if (this.ended) return;
       this.become("offered");
@@ -181,7 +176,7 @@ export class IncomingShare extends Share {
 
   #review() {
     this.names = this.offer.names;
-    this.size = this.entries.reduce((sum, { size }) => sum + (size ?? 0), 0);
+    this.size = totalSize(this.entries);
     this.become("offered");
     if (this.#requested !== null) this.accept(); // the person has asked for it
   }
@@ -190,7 +185,7 @@ export class IncomingShare extends Share {
   async accept(direct = false) {
     if (this.state !== "offered") return;
     const { offer, entries, paths } = this.offer.machine;
-    const id = randomId(); // a peer may offer twice under one id
+    const id = randomHex(12); // a peer may offer twice under one id
     let store = null;
     try {
       if (direct) store = await openDirect(directWay(entries), paths);

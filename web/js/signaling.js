@@ -1,6 +1,8 @@
 // The WebSocket to a room: joins, reconnects after a break, and dispatches the server's messages.
 // docs/signaling.md describes the messages.
 
+import { randomHex } from "./transfer/bytes.js";
+
 const VERSION = 1;
 const FIRST_RETRY = 500; // milliseconds
 const LAST_RETRY = 10_000;
@@ -31,7 +33,7 @@ export class RoomSocket extends EventTarget {
   constructor(configure, room, name) {
     super();
     this.configure = configure;
-    this.secret = randomSecret();
+    this.secret = randomHex(18); // by which the server gives this page the same id when it joins again
     this.room = room;
     this.name = name;
     this.id = "";
@@ -140,9 +142,4 @@ export class RoomSocket extends EventTarget {
   #dispatch(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
-}
-
-/** Return a secret by which the server gives this page the same id when it joins again. */
-function randomSecret() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(18)), (value) => value.toString(16).padStart(2, "0")).join("");
 }

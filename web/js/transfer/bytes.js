@@ -10,6 +10,11 @@ export function toHex(bytes) {
   return Array.from(bytes, (value) => value.toString(16).padStart(2, "0")).join("");
 }
 
+/** Return as many random bytes, as hexadecimal digits. */
+export function randomHex(count) {
+  return toHex(crypto.getRandomValues(new Uint8Array(count)));
+}
+
 export function fromHex(text) {
   return Uint8Array.from(text.match(/../g) ?? [], (digits) => Number.parseInt(digits, 16));
 }

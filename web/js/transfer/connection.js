@@ -2,6 +2,7 @@
 // When its path is lost, the receiver restarts ICE over the room: the channel and everything on its way stay.
 
 import { RemoteSide } from "../remote-side.js";
+import { CHANNEL_LABEL, CHANNEL_PROTOCOL } from "./messages.js";
 
 const CONNECT_TIMEOUT = 60_000; // milliseconds
 const DISCONNECTED = 12_000; // after which a connection without a path counts as lost
@@ -38,7 +39,7 @@ export class Connection extends EventTarget {
     const pc = new RTCPeerConnection({ iceServers });
     this.#pc = pc;
     this.#remote = new RemoteSide(pc);
-    this.channel = pc.createDataChannel("transfer", { protocol: "datachan-transfer-1", negotiated: true, id: 0, ordered: true });
+    this.channel = pc.createDataChannel(CHANNEL_LABEL, { protocol: CHANNEL_PROTOCOL, negotiated: true, id: 0, ordered: true });
     this.channel.binaryType = "arraybuffer";
     this.channel.addEventListener("open", () => {
       clearTimeout(this.#timer);

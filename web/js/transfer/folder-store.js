@@ -1,61 +1,39 @@
 // Writes what a page receives to the disk of the person, through the File System Access API. Knows no message.
 // A file has a partial name beside its place until it is complete and verified.
 
-import { beginning } from "./receiving.js";
-import { fileDigest } from "./digests.js";
+import { OpenFiles } from "./open-files.js";
 
 const PARTIAL = ".part";
 
-/** Files that are written through a FileSystemWritableFileStream, which stays open across a break of the connection. */
-class WritableStore {
-  #offer = null;
-  #files = new Map(); // file -> {place, writable, pieces, size, stored}
-  #entries = [];
-  paths = [];
-
-  use(offer, entries, paths) {
-    if (this.#offer?.id !== offer.id) this.#files.clear();
-    this.#offer = offer;
-    this.#entries = entries;
-    this.paths = paths;
-  }
-
-  async beginnings() {
-    const found = new Map();
-    for (const [file, { size, pieces }] of this.#files) {
-      if (this.#entries[file].size === null || size === 0) continue;
-      found.set(file, beginning(size, await fileDigest(size, pieces), [...pieces]));
-    }
-    return found;
-  }
-
+/** Files that are written through a FileSystemWritableFileStream each: `place` and `writable` of its state. */
+class WritableStore extends OpenFiles {
   async begin(file, offset) {
-    if (this.#entries[file].kind === "folder") {
+    if (this.entries[file].kind === "folder") {
       await this.makeFolder(this.paths[file]);
       return;
     }
-    let state = this.#files.get(file);
+    let state = this.files.get(file);
     if (state === undefined) {
       const place = await this.place(file);
       state = { place, writable: await place.open(), pieces: [], size: 0, stored: false };
-      this.#files.set(file, state);
+      this.files.set(file, state);
     }
     if (offset === state.size) return;
     if (state.stored) Object.assign(state, { writable: await state.place.open(), stored: false }); // the source has changed
     state.size = offset;
-    state.pieces.length = Math.ceil(offset / this.#offer.piece);
+    state.pieces.length = Math.ceil(offset / this.offer.piece);
     await state.writable.truncate(offset);
   }
 
   async write(file, offset, data, digest) {
-    const state = this.#files.get(file);
+    const state = this.files.get(file);
     await state.writable.write({ type: "write", position: offset, data });
     state.pieces.push(digest);
     state.size = offset + data.length;
   }
 
   async finish(file) {
-    const state = this.#files.get(file);
+    const state = this.files.get(file);
     if (state === undefined || state.stored) return null; // a folder, or a file that was complete before the break
     await state.writable.close();
     await state.place.settle();
@@ -63,17 +41,13 @@ class WritableStore {
     return null;
   }
 
-  async pause() {
-    // The files stay open until the connection is back.
-  }
-
   async close() {
-    for (const { place, writable, stored } of this.#files.values()) {
+    for (const { place, writable, stored } of this.files.values()) {
       if (stored) continue;
       await writable.abort().catch(() => null);
       await place.discard();
     }
-    this.#files.clear();
+    this.files.clear();
   }
 }
 

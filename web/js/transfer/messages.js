@@ -2,6 +2,9 @@
 
 import { cleanText } from "./names.js";
 
+export const CHANNEL_LABEL = "transfer";
+export const CHANNEL_PROTOCOL = "datachan-transfer-1";
+
 const MAX_MESSAGE = 60_000; // bytes of UTF-8
 const MAX_NUMBER = Number.MAX_SAFE_INTEGER;
 export const MAX_ENTRIES = 100_000;

@@ -2,6 +2,7 @@
 
 import { beginning } from "./receiving.js";
 import { fileDigest } from "./digests.js";
+import { scriptAddress } from "./script-address.js";
 
 const SPARE = 32 * 1024 * 1024; // bytes that stay free
 const DIGEST = 32;
@@ -148,10 +149,4 @@ async function lastWrite(folder) {
   let last = 0;
   for await (const handle of folder.values()) last = Math.max(last, (await handle.getFile()).lastModified);
   return last;
-}
-
-/** Return a script's address in the form that the page's Content-Security-Policy accepts. */
-function scriptAddress(url) {
-  const policy = globalThis.trustedTypes?.createPolicy("datachan-disk", { createScriptURL: (address) => address });
-  return policy === undefined ? url : policy.createScriptURL(url.href);
 }

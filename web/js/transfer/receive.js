@@ -1,9 +1,10 @@
 // Receives with a code: finds the sender, proves the code, stores the offer, and connects again after a break.
 
 import { RoomSocket } from "../signaling.js";
-import { toHex } from "./bytes.js";
+import { randomHex } from "./bytes.js";
 import { slotOf } from "./code.js";
 import { Connection } from "./connection.js";
+import { totalSize } from "./entries.js";
 import { fingerprintOf, Proof } from "./proof.js";
 import { OfferReceiving } from "./receive-offer.js";
 
@@ -84,7 +85,7 @@ export class ReceiveSession extends EventTarget {
   }
 
   get names() {
-    return (this.machine?.paths ?? []).map((path) => path.join("/"));
+    return this.#offer?.names ?? [];
   }
 
   // -- rendezvous -------------------------------------------------------------------------------------------------
@@ -118,7 +119,7 @@ export class ReceiveSession extends EventTarget {
 
   async #connect(to, offer) {
     const room = this.#room;
-    const session = offer?.session ?? toHex(crypto.getRandomValues(new Uint8Array(12)));
+    const session = offer?.session ?? randomHex(12);
     if (this.#stopped || this.#connection !== null) return;
     const connection = new Connection(this.#iceServers, (message) => room.send({ ...message, to, session }), { restarts: true });
     connection.session = session;
@@ -226,7 +227,7 @@ export class ReceiveSession extends EventTarget {
 
   #review() {
     this.#busy = 0;
-    this.size = this.entries.reduce((sum, entry) => sum + (entry.size ?? 0), 0);
+    this.size = totalSize(this.entries);
     if (this.#accepted === this.machine.offer.id && this.#store !== null) this.accept(this.#store);
     else this.#become("reviewing");
   }

@@ -1,6 +1,7 @@
 // The receiver of one offer on one connection: the manifest, the stream, the credit. Knows no disk or channel.
 
 import { toHex } from "./bytes.js";
+import { totalSize } from "./entries.js";
 import { BadMessage, endMessage, MAX_ENTRIES, parseMessage } from "./messages.js";
 import { storedPaths } from "./names.js";
 
@@ -179,7 +180,7 @@ export class Receiving {
     const { entries } = this;
     const unknown = entries.filter((entry, file) => entry.size === null && file < entries.length - 1).length;
     const texts = entries.filter((entry) => entry.kind === "text").length;
-    const total = entries.reduce((sum, entry) => sum + (entry.size ?? 0), 0);
+    const total = totalSize(entries);
     const sizeFits = this.offer.size === null ? entries.at(-1)?.size === null : total === this.offer.size && entries.at(-1)?.size !== null;
     if (entries.length !== this.offer.count || unknown > 0 || (texts > 0 && entries.length > 1) || !sizeFits) {
       throw new BadMessage("the manifest is not what the offer says");

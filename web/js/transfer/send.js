@@ -1,9 +1,10 @@
 // Sends with a code: waits in the room of a slot, and sends one offer to each receiver that proves the code, several at once.
 
 import { RoomSocket } from "../signaling.js";
-import { toHex } from "./bytes.js";
+import { randomHex } from "./bytes.js";
 import { makeCode, randomSlot } from "./code.js";
 import { Connection } from "./connection.js";
+import { totalSize } from "./entries.js";
 import { endMessage } from "./messages.js";
 import { fingerprintOf, Proof } from "./proof.js";
 import { OfferSending } from "./send-offer.js";
@@ -59,7 +60,7 @@ export class SendSession extends EventTarget {
   #configure;
   #iceServers = []; // known before the room is entered
   #sources;
-  #id = toHex(crypto.getRandomValues(new Uint8Array(12)));
+  #id = randomHex(12);
   #room = null;
   #members = new Map();
   #connections = new Map(); // member's id -> Connection
@@ -84,7 +85,7 @@ export class SendSession extends EventTarget {
     this.verify = verify;
     this.to = to;
     this.entries = sources.map(({ entry }) => entry);
-    this.offered = this.entries.reduce((sum, entry) => sum + (entry.size ?? 0), 0); // bytes for each receiver
+    this.offered = totalSize(this.entries); // bytes for each receiver
     this.#claim(0);
   }
 
@@ -172,7 +173,7 @@ export class SendSession extends EventTarget {
 
   async #connect(id, offer) {
     const room = this.#room;
-    const session = offer?.session ?? toHex(crypto.getRandomValues(new Uint8Array(12)));
+    const session = offer?.session ?? randomHex(12);
     if (this.#stopped || this.#connections.size >= MAX_CONNECTIONS) return;
     const connection = new Connection(this.#iceServers, (message) => room.send({ ...message, to: id, session }));
     connection.session = session;
@@ -343,7 +344,7 @@ export class SendSession extends EventTarget {
     this.#checkOver();
   }
 
-  /** End once as many as were asked for have ended, or nobody else may use the code. */
+  /** End once as many as were asked for have ended, or no other receiver may use the code. */
   #checkOver() {
     const open = this.receivers.filter(({ isOver }) => !isOver).length;
     const over = this.receivers.length - open;

@@ -1,6 +1,7 @@
 // The sender of one offer on one connection: which piece to read next, and what the credit allows. Knows no disk or channel.
 
 import { equalBytes, fromHex } from "./bytes.js";
+import { totalSize } from "./entries.js";
 import { BadMessage, byteLength, endMessage, parseMessage } from "./messages.js";
 import { cleanText } from "./names.js";
 
@@ -10,7 +11,7 @@ const PAGE_BYTES = 50_000;
 
 /** Return the texts of the offer: `offer`, pages of `entries`, `offered`. */
 function offerTexts(id, entries) {
-  const size = entries.reduce((sum, entry) => sum + (entry.size ?? 0), 0);
+  const size = totalSize(entries);
   const texts = [JSON.stringify({ type: "offer", version: 1, id, count: entries.length, size, hashes: ["sha256"], piece: PIECE })];
   let page = [];
   let used = 0;
@@ -199,7 +200,7 @@ export class Sending {
     this.#state = "sending";
     this.#plan = this.entries.map((_entry, file) => file).filter((file) => !this.#unwanted.has(file));
     if (this.#plan.length === 0) this.#outbox.push(JSON.stringify({ type: "sent" }));
-    return [{ accepted: this.#plan.reduce((sum, file) => sum + (this.entries[file].size ?? 0), 0) }];
+    return [{ accepted: totalSize(this.#plan.map((file) => this.entries[file])) }];
   }
 
   #takeCredit({ bytes, durable }) {

@@ -1,6 +1,7 @@
 // Which stores a page can receive an offer into, the best one first. Each has the same methods:
 // use, beginnings, begin, write, finish (returns a Blob to save, or null), pause, close.
 
+import { totalSize } from "./entries.js";
 import { FileStore, FolderStore } from "./folder-store.js";
 import { MemoryStore } from "./memory-store.js";
 import { PrivateStore } from "./private-store.js";
@@ -30,7 +31,7 @@ export async function openDirect(way, paths) {
 
 /** Return the store that keeps an offer in the browser until the person saves it; throw NoRoom if none can. */
 export async function openKeeping(offer, entries) {
-  const size = entries.reduce((sum, entry) => sum + (entry.size ?? 0), 0);
+  const size = totalSize(entries);
   if (entries[0].kind === "text") return new MemoryStore();
   await PrivateStore.tidy(offer.id);
   if (await PrivateStore.hasRoomFor(size)) return new PrivateStore();

@@ -1,24 +1,21 @@
 // Passes what a page receives to the browser's downloads, piece by piece, through the service worker in web/save.
 // Memory holds a few pieces; a download that was begun goes on after a break, but not after a reload.
 
-import { fileDigest } from "./digests.js";
-import { beginning } from "./receiving.js";
+import { OpenFiles } from "./open-files.js";
+import { scriptAddress } from "./script-address.js";
 
 const PING = 10_000; // milliseconds; a browser stops a service worker that gets no message for 30 seconds
 const READY_TIMEOUT = 5_000;
 const FRAME_LIFE = 30_000; // after which a download no longer needs the frame that began it
 
 /** Files as downloads. */
-export class StreamStore {
+export class StreamStore extends OpenFiles {
   where = "downloads";
   #registration;
-  #offer = null;
-  #entries = [];
-  #paths = [];
-  #files = new Map(); // file -> {download, pieces, size, stored}
   #timer = 0;
 
   constructor(registration) {
+    super();
     this.#registration = registration;
   }
 
@@ -33,36 +30,21 @@ export class StreamStore {
     }
   }
 
-  use(offer, entries, paths) {
-    if (this.#offer?.id !== offer.id) this.#files.clear();
-    this.#offer = offer;
-    this.#entries = entries;
-    this.#paths = paths;
-  }
-
-  async beginnings() {
-    const found = new Map();
-    for (const [file, { size, pieces }] of this.#files) {
-      if (this.#entries[file].size !== null && size > 0) found.set(file, beginning(size, await fileDigest(size, pieces), [...pieces]));
-    }
-    return found;
-  }
-
   async begin(file, offset) {
-    const known = this.#files.get(file);
+    const known = this.files.get(file);
     if (known !== undefined && offset === known.size) return;
     known?.download.abort(); // the source has changed
     if (offset > 0) throw new DOMException("the download cannot go on there", "InvalidStateError");
-    const { size } = this.#entries[file];
-    const download = new Download(this.#registration.active, this.#paths[file].at(-1), size);
-    this.#files.set(file, { download, pieces: [], size: 0, stored: false });
+    const { size } = this.entries[file];
+    const download = new Download(this.#registration.active, this.paths[file].at(-1), size);
+    this.files.set(file, { download, pieces: [], size: 0, stored: false });
     clearInterval(this.#timer);
     this.#timer = setInterval(() => this.#registration.active?.postMessage("stay"), PING);
     await download.begun();
   }
 
   async write(file, offset, data, digest) {
-    const state = this.#files.get(file);
+    const state = this.files.get(file);
     const { length } = data;
     await state.download.write(data);
     state.pieces.push(digest);
@@ -70,20 +52,16 @@ export class StreamStore {
   }
 
   async finish(file) {
-    const state = this.#files.get(file);
+    const state = this.files.get(file);
     if (!state.stored) await state.download.end();
     state.stored = true;
     return null;
   }
 
-  async pause() {
-    // A download waits until the connection is back.
-  }
-
   async close() {
     clearInterval(this.#timer);
-    for (const { download, stored } of this.#files.values()) if (!stored) download.abort();
-    this.#files.clear();
+    for (const { download, stored } of this.files.values()) if (!stored) download.abort();
+    this.files.clear();
   }
 }
 
@@ -173,10 +151,4 @@ async function activated(registration) {
     setTimeout(() => resolve(false), READY_TIMEOUT);
     worker.addEventListener("statechange", () => { if (worker.state === "activated") resolve(true); });
   });
-}
-
-/** Return a script's address in the form that the page's Content-Security-Policy accepts. */
-function scriptAddress(url) {
-  const policy = globalThis.trustedTypes?.createPolicy("datachan-save", { createScriptURL: (address) => address });
-  return policy === undefined ? url : policy.createScriptURL(url.href);
 }

@@ -3,6 +3,7 @@
 import * as format from "../format.js";
 import { $, announce, element } from "../view.js";
 import { sentenceOf } from "./ends.js";
+import { totalSize } from "./entries.js";
 import { Pace } from "./pace.js";
 import { directWay } from "./storage.js";
 import { PLACES, WAYS } from "./ways.js";
@@ -44,7 +45,7 @@ const RECEIVER_PHASES = {
 export function describeAmount(entries) {
   if (entries[0]?.kind === "text") return `a text, ${format.bytes(entries[0].size)}`;
   const files = entries.filter((entry) => entry.kind !== "folder").length;
-  const size = entries.reduce((sum, entry) => sum + (entry.size ?? 0), 0);
+  const size = totalSize(entries);
   const known = entries.every((entry) => entry.size !== null);
   return `${files === 1 ? "1 file" : `${files} files`}, ${known ? format.bytes(size) : "of unknown size"}`;
 }
