@@ -27,7 +27,7 @@ class KeptMessages:
     def __init__(self, max_count: int, max_bytes: int) -> None:
         self._max_count = max_count
         self._max_bytes = max_bytes
-        self._messages: deque[tuple[int, str, str]] = deque()
+        self._messages: deque[tuple[int, str, str, int]] = deque()  # the last is the size
         self.size = 0
         self.lost = 0
 
@@ -44,17 +44,17 @@ class KeptMessages:
             text: The message.
             room_left: Bytes by which `size` may grow; None for no such bound.
         """
-        before = self.size
-        self._messages.append((seq, subject, text))
-        self.size += len(text.encode()) + OVERHEAD
+        before, size = self.size, len(text.encode()) + OVERHEAD
+        self._messages.append((seq, subject, text, size))
+        self.size += size
         limit = self._max_bytes if room_left is None else min(self._max_bytes, before + room_left)
         while self._messages and (len(self._messages) > self._max_count or self.size > limit):
-            self.lost, _, dropped = self._messages.popleft()
-            self.size -= len(dropped.encode()) + OVERHEAD
+            self.lost, _, _, size = self._messages.popleft()
+            self.size -= size
         return self.size - before
 
     def after(self, seq: int, member_id: str) -> Iterator[tuple[int, str]]:
         """Yield number and text of the messages after `seq`, without those about this member."""
-        for number, subject, text in self._messages:
+        for number, subject, text, _ in self._messages:
             if number > seq and subject != member_id:
                 yield number, text
