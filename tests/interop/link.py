@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from datachan import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
-from tests.interop.browsers import Browser, Page
+from tests.interop.browsers import Browser, BrowserError, Page
 
 PAGE = Path(__file__).with_name("page.html")
 PATIENCE = 20.0
@@ -77,8 +77,18 @@ class Ends:
 
     async def opened(self) -> None:
         """Wait until both ends are open."""
-        await self.page.call("channelState", self.index, "open")
+        try:
+            await self.page.call("channelState", self.index, "open")
+        except BrowserError as error:
+            raise AssertionError(f"{error}\nPython's end: {self.channel!r}\n{await self._page_says()}") from error
         await state(self.channel, "open")
+
+    async def _page_says(self) -> str:
+        """Return the states of the page's connection and channels, or that the page answers nothing at all."""
+        try:
+            return f"the page: {await self.page.evaluate('states()', timeout=5.0)}"
+        except BrowserError as error:
+            return f"the page does not run: {error}"
 
     async def closed(self) -> None:
         """Wait until both ends are closed."""
