@@ -1,9 +1,7 @@
-"""The agent: decides which pair to check next, which one to use, and when the peer is silent or lost.
+"""The agent: decides which pair to check next and which one to use; `path_watch` tells it when that one is silent.
 
-Three things happen to each pair. While it is unanswered, it is checked at growing intervals. Once it has answered, it
-is the pair in use, whose checks also keep consent (RFC 7675), or an alternative that is kept warm, or it rests. When
-the pair in use does not answer a check, it is in doubt: it and its alternatives are checked several times a round
-trip, and the first that answers replaces it when it counts as dead, see `datachan.ice_agent.silence`.
+While a pair is unanswered, it is checked at growing intervals. Once it has answered, it is the pair in use, or an
+alternative that is kept warm, or it rests.
 """
 
 from __future__ import annotations
@@ -37,23 +35,17 @@ from .events import (
     DtlsReceived,
     PairSelected,
     PathLost,
-    PeerAlive,
-    PeerHeard,
-    PeerSilent,
     RoleSwitched,
 )
 from .options import AgentOptions, Credentials, RemoteParameters
 from .pairs import NEVER, CandidatePair, Checklist, PairState, can_pair, set_priority
-from .selection import Verdict, backups, best_alternative, judge, rebound_pair
-from .silence import SilenceWatch
+from .path_watch import PathWatch
+from .selection import Verdict, best_alternative, judge
 
 # Between two checks of a pair that has answered before and does not now: half a round trip for the first, and two.
 _FIRST_PROBES: Final = 4
 _FIRST_PROBE_INTERVAL: Final = 0.03
 _PROBE_INTERVAL: Final = 0.25
-# All pairs are checked again at this interval, in seconds, while the peer does not answer on any.
-_RECHECK_INTERVAL: Final = 5.0
-_MAX_RETRIED: Final = 10
 # The longest interval, in seconds, at which a valid pair is checked that waits for the peer's own check.
 _UNUSED_INTERVAL: Final = 1.0
 # Checks that the peer's checks trigger on a pair before one is answered.
@@ -82,7 +74,6 @@ class IceAgent:
         options: times and bounds.
 
     Attributes:
-        selected: the pair in use; None before the first, and after the path was lost.
         embedding: the DTLS datagrams that the checks carry.
     """
 
@@ -112,18 +103,15 @@ class IceAgent:
         self._triggered: deque[CandidatePair] = deque()
         self._responses: list[DatagramToSend] = []
         self._events: list[AgentEvent] = []
-        self.selected: CandidatePair | None = None
+        self._watch = PathWatch(self._options, self._checklist, self._events, entropy)
         self._pace_at = now
         self._first_next = True
         self._nominations = 0
         self._learned: dict[tuple[Base, str], tuple[int, float]] = {}
         self._insisted: CandidatePair | None = None
         self._insisted_since = NEVER
-        self._consent_until = NEVER
-        self._lost = self._silent = self._done = False
+        self._lost = self._done = False
         self._checks_until = NEVER
-        self._recheck_at = self._retry_at = NEVER
-        self._watch = SilenceWatch(self._options)
 
     # -- what the shell tells ------------------------------------------------------------------------------------------
 
@@ -142,6 +130,11 @@ class IceAgent:
     def remote(self) -> RemoteParameters | None:
         """The parameters of the peer."""
         return self._checks.remote
+
+    @property
+    def selected(self) -> CandidatePair | None:
+        """The pair in use; None before the first, and after the path was lost."""
+        return self._watch.pair
 
     @property
     def pairs(self) -> list[CandidatePair]:
@@ -166,7 +159,7 @@ class IceAgent:
             self._checks.forget(pair)
         self._triggered = deque(pair for pair in self._triggered if pair.base is not base)
         if self.selected is not None and self.selected.base is base:
-            self.selected = None
+            self._watch.pair = None
             alternative = best_alternative(self._checklist, None, -NEVER)
             if alternative is not None:
                 self._select(alternative, now)
@@ -230,26 +223,24 @@ class IceAgent:
         if pair is None or not pair.proven:
             return False
         pair.heard_at = now
-        if self._silent:
-            self._note_life(now)
+        self._watch.note_life()
         return True
 
     @property
     def watches_sending(self) -> bool:
         """Whether the shell should call `note_sending` when it next sends data."""
-        return self.selected is not None and self._watch.watches_sending
+        return self._watch.watches_sending
 
     def note_sending(self, now: float) -> None:
         """Note that data is sent: soon the peer should be heard, or the pair in use is in doubt."""
-        if self.watches_sending:
-            self._watch.note_sending(now)
+        self._watch.note_sending(now)
 
     def sending_was_answered(self, now: float) -> bool:
         """Return whether a timeout was due only to see that the peer has answered what was sent, as it usually has.
 
         `handle_timeout` finds the same at ten times the cost, which counts on a server with many busy connections.
         """
-        return self.selected is not None and self._watch.was_answered(self.selected, now)
+        return self._watch.sending_was_answered(now)
 
     def send_failed(self, base: Base, destination: TransportAddress, now: float) -> None:
         """Fail a pair because the system has refused its check; it is tried again when all pairs are.
@@ -260,7 +251,7 @@ class IceAgent:
         if pair is None:
             return
         if pair is self.selected:
-            self._doubt(now)
+            self._watch.doubt(now)
             pair.refused = True
         else:
             self._fail(pair)
@@ -291,29 +282,24 @@ class IceAgent:
         if planned is None or planned > now:
             return
         if now - planned > _STOPPED:
-            self._resume(now)
+            self._watch.resume(now)
         if now >= self._checks_until:
             self._stop_checks()
-        self._watch_sending(now)
+        self._watch.watch_sending(now)
         for pair in list(self._checklist):
             if self._is_overdue(pair, now):
                 self._fail(pair)
         self._watch_selected(now)
-        self._recheck(now)
+        self._watch.recheck(now)
         self._settle()
 
     def next_timeout(self) -> float | None:
         """Return when to call `handle_timeout`; None while nothing is planned."""
-        times = [self._checks_until, self._recheck_at, self._retry_at, self._next_check_time()]
-        pair = self.selected
-        if pair is not None:
-            times.append(self._consent_until)
-            times.append(self._watch.sending_deadline(pair))
-            if pair.unanswered:
-                times += self._doubt_times(pair)
-            times += [
-                other.first_unanswered + self._options.check_life for other in self._checklist if other is not pair
-            ]
+        times = [self._checks_until, self._watch.next_timeout(), self._next_check_time()]
+        in_use = self.selected
+        if in_use is not None:
+            life = self._options.check_life
+            times += [pair.first_unanswered + life for pair in self._checklist if pair is not in_use]
         earliest = min(times)
         return None if earliest == NEVER else earliest
 
@@ -332,7 +318,8 @@ class IceAgent:
 
     def events(self) -> list[AgentEvent]:
         """Drain what happened."""
-        events, self._events = self._events, []
+        events = self._events[:]
+        self._events.clear()
         return events
 
     # -- pairs ---------------------------------------------------------------------------------------------------------
@@ -370,14 +357,6 @@ class IceAgent:
             return False
         return now >= pair.first_unanswered + self._options.check_life
 
-    def _wake(self, pair: CandidatePair, now: float) -> None:
-        """Check a pair as if it were new, and at once; a valid one stays valid meanwhile."""
-        pair.unanswered, pair.first_unanswered, pair.interval = 0, NEVER, 0.0
-        pair.role_conflicts = pair.triggers = 0
-        pair.next_check = now
-        if not pair.valid:
-            pair.state = PairState.IN_PROGRESS if pair.requests_sent else PairState.WAITING
-
     # -- checks of ours ------------------------------------------------------------------------------------------------
 
     def _trigger(self, pair: CandidatePair, now: float) -> None:
@@ -388,7 +367,7 @@ class IceAgent:
         if self._lost and self._checks_until == NEVER:
             self._checks_until = now + self._options.recovery
         if pair.state is PairState.FAILED:
-            self._wake(pair, now)
+            pair.check_anew(now)
         if pair not in self._triggered:
             self._triggered.append(pair)
 
@@ -486,22 +465,17 @@ class IceAgent:
         pair.refused = False
         if result.nominated and self.controlling:
             pair.nominated = True
-        if pair is self.selected:
-            pair.next_check = now + self._options.consent_interval * self._jitter()
-            self._consent_until = now + self._options.consent_expiry
-            if not pair.nominated and self.controlling:
-                self._trigger(pair, now)
-            self._events.append(PeerAlive())
-        else:
+        if pair is not self.selected:
             pair.next_check = NEVER
-        self._note_life(now)
-        self._watch.note_answer(pair, self.selected, now)
+        elif not pair.nominated and self.controlling:
+            self._trigger(pair, now)
+        self._watch.note_answer(pair, now)
         self._consider(pair, now, news=news)
         if self.selected is None:
             self._check_until_used(pair, now)
         else:
             pair.interval = 0.0
-        self._keep_backups(now)
+        self._watch.keep_backups(now)
 
     def _seen_as(self, pair: CandidatePair, mapped: TransportAddress | None) -> LocalCandidate:
         """Return our candidate with the address that the peer sees, peer-reflexive if need be (RFC 8445, 7.2.5.3.1)."""
@@ -563,7 +537,7 @@ class IceAgent:
         pair.responses_sent += 1
         pair.proven = pair.checked_by_peer = True
         pair.heard_at = now
-        self._note_life(now)
+        self._watch.note_life()
         if check.nominates:
             self._note_nomination(pair, check.nomination)
             self._insists_on(pair, now)
@@ -656,7 +630,7 @@ class IceAgent:
         """Doubt the pair in use when the peer comes over the same link by another port of the same address."""
         if pair.base is current.base and pair.destination[0] == current.destination[0]:
             pair.replaces, pair.learned_at = current, now
-            self._doubt(now)
+            self._watch.doubt(now)
 
     def _pair_directly(self, remote: IceCandidate, source: TransportAddress, now: float) -> None:
         """Also try without our relays an address that the peer has been given while a pair is in use."""
@@ -694,7 +668,7 @@ class IceAgent:
         pair.state = PairState.SUCCEEDED
         pair.answered_at = now
         if pair is self.selected:
-            self._consent_until = now + self._options.consent_expiry
+            self._watch.renew_consent(now)
 
     # -- which pair to use ---------------------------------------------------------------------------------------------
 
@@ -711,8 +685,8 @@ class IceAgent:
         elif verdict is Verdict.SELECT:
             self._select(pair, now)
         elif verdict is Verdict.DOUBT:
-            self._doubt(now)
-        elif current is not None and pair is not current and self._is_dead(current, now):
+            self._watch.doubt(now)
+        elif current is not None and pair is not current and self._watch.is_dead(now, controlling=self.controlling):
             self._select(pair, now)
 
     def _follow(self, pair: CandidatePair, current: CandidatePair, now: float) -> None:
@@ -722,17 +696,10 @@ class IceAgent:
         self._select(pair, now)
 
     def _select(self, pair: CandidatePair, now: float) -> None:
-        left, moved = self.selected, self.selected is not None
-        silent = left is not None and self._watch.is_silent(left, now)
-        self._watch.note_move(left, now, dead=silent)
-        self.selected = pair
+        moved = self.selected is not None
+        silent = self._watch.use(pair, now)
         self._lost = self._done = False
         self._checks_until = NEVER
-        self._consent_until = now + self._options.consent_expiry
-        self._recheck_at = NEVER
-        self._retry_at = now + self._options.retry_interval if pair.relayed else NEVER
-        if not self._options.lite:
-            pair.next_check = now + self._options.consent_interval * self._jitter()
         if self.controlling:
             self._nominations += 1
             remote = self._checks.remote
@@ -742,135 +709,47 @@ class IceAgent:
                 pair.nominated = False
                 self._trigger(pair, now)
         self._events.append(PairSelected(pair, silent))
-        self._keep_backups(now)
+        self._watch.keep_backups(now)
 
-    def _keep_backups(self, now: float) -> None:
-        """Plan the next checks of the alternatives; other valid pairs rest."""
-        if self._options.lite:
-            return
-        kept = backups(self._checklist, self.selected, self._options.max_backups)
-        for pair in self._checklist:
-            if pair is self.selected or not pair.valid or pair.unanswered:
-                continue
-            if pair not in kept:
-                pair.next_check = NEVER
-            elif pair.next_check == NEVER:
-                pair.next_check = now + self._options.backup_interval * self._jitter()
-
-    # -- silence -------------------------------------------------------------------------------------------------------
-
-    def _doubt(self, now: float) -> None:
-        """Check the pair in use and its alternatives at once, unless that is being done."""
-        pair = self.selected
-        if pair is None or self._options.lite:
-            return
-        if not pair.unanswered:
-            pair.next_check = min(pair.next_check, now)
-        for other in backups(self._checklist, pair, self._options.max_backups):
-            if not other.unanswered:
-                other.next_check = min(other.next_check, now + self._options.pace)
-
-    def _doubt_times(self, pair: CandidatePair) -> list[float]:
-        """Return the times at which an unanswered pair in use has to be judged."""
-        alive = max(other.alive_at for other in self._checklist)
-        times = [pair.first_unanswered + self._watch.doubt_time(pair)] if self._recheck_at == NEVER else []
-        if rebound_pair(self._checklist, pair) is not None:
-            times.append(pair.first_unanswered + self._watch.rebinding_time(pair))
-        if not self._silent:
-            times.append(max(alive + self._options.silence, pair.first_unanswered + self._options.probe_timeout))
-        return times
-
-    def _is_dead(self, pair: CandidatePair, now: float) -> bool:
-        rebound = rebound_pair(self._checklist, pair) is not None
-        return self._watch.is_dead(pair, now, controlling=self.controlling, rebound=rebound)
-
-    def _watch_sending(self, now: float) -> None:
-        """Doubt the pair in use if data was sent on it and nothing has come back."""
-        if self.selected is not None and self._watch.doubts_sending(self.selected, now):
-            self._doubt(now)
+    # -- the pair in use is silent -------------------------------------------------------------------------------------
 
     def _watch_selected(self, now: float) -> None:
-        pair = self.selected
-        if pair is None:
-            return
-        if now >= self._consent_until:
-            # RFC 7675, 5.1: "Consent expires after 30 seconds."
+        """Stop sending when consent has expired, and leave a dead pair for one that answers."""
+        if self._watch.consent_expired(now):
             self._lose(f"the peer has answered no check for {self._options.consent_expiry:g} seconds", now)
             return
-        if not pair.unanswered:
+        current = self.selected
+        alternative = self._watch.replacement(now, controlling=self.controlling)
+        if alternative is None or current is None:
             return
-        if self._is_dead(pair, now):
-            self._doubt(now)
-            alternative = best_alternative(self._checklist, pair, pair.first_unanswered)
-            if alternative is not None and alternative.replaces is pair:
-                self._follow(alternative, pair, now)
-                return
-            if alternative is not None:
-                self._select(alternative, now)
-                return
-        if self._recheck_at == NEVER and now >= pair.first_unanswered + self._watch.doubt_time(pair):
-            self._doubt(now)
-            self._recheck_at = now
-        alive = max(other.alive_at for other in self._checklist)
-        unanswered_long = now >= pair.first_unanswered + self._options.probe_timeout
-        if not self._silent and unanswered_long and now >= alive + self._options.silence:
-            self._silent = True
-            self._events.append(PeerSilent())
-
-    def _note_life(self, now: float) -> None:
-        if self._silent:
-            self._silent = False
-            self._events.append(PeerHeard())
-
-    def _recheck(self, now: float) -> None:
-        """Check failed pairs again: all while the peer does not answer, and direct ones while a relay is in use."""
-        pair = self.selected
-        if now >= self._recheck_at:
-            self._recheck_at = NEVER
-            if pair is None or pair.unanswered:
-                self._recheck_at = now + _RECHECK_INTERVAL
-                for other in self._checklist:
-                    if other.state is PairState.FAILED:
-                        self._wake(other, now)
-        if now >= self._retry_at:
-            self._retry_at = NEVER
-            if pair is not None and pair.relayed:
-                self._retry_at = now + self._options.retry_interval
-                failed = [other for other in self._checklist if other.state is PairState.FAILED and not other.relayed]
-                for other in sorted(failed, key=lambda other: -other.priority)[:_MAX_RETRIED]:
-                    self._wake(other, now)
+        if alternative.replaces is current:
+            self._follow(alternative, current, now)
+        else:
+            self._select(alternative, now)
 
     def _lose(self, reason: str, now: float, *, expired: bool = True) -> None:
         """Stop sending data, and look for a pair that answers for a while."""
         # RFC 7675, 5.1: "All outstanding STUN consent transactions for a candidate pair MUST be discarded when consent
         # expires."
-        lost, self.selected = self.selected, None
+        lost = self.selected
         if lost is not None:
             self._checks.forget(lost)
-        self._consent_until = self._retry_at = NEVER
-        self._watch.note_move(None, now, dead=False)
-        self._lost, self._silent = True, False
+        self._watch.leave(now)
+        self._lost = True
         self._checks_until = now + self._options.recovery
-        self._recheck_at = now + _RECHECK_INTERVAL
         for pair in self._checklist:
             pair.nominated = False
             if pair.valid:
                 pair.state = PairState.IN_PROGRESS
-                self._wake(pair, now)
+                pair.check_anew(now)
         self._events.append(PathLost(reason, expired))
 
     def _stop_checks(self) -> None:
         """Check no more until the peer does."""
-        self._checks_until = self._recheck_at = NEVER
+        self._checks_until = NEVER
+        self._watch.stop_rechecking()
         for pair in self._checklist:
             self._fail(pair)
-
-    def _resume(self, now: float) -> None:
-        """Give the peer time to answer after this process was stopped: answers may wait to be read."""
-        if self.selected is not None:
-            self._consent_until = max(self._consent_until, now + self._options.grace)
-            self.selected.next_check = now
-            self.selected.unanswered, self.selected.first_unanswered = 0, NEVER
 
     def _settle(self) -> None:
         """Report once that no better pair than the nominated one in use is still being checked."""
@@ -881,10 +760,6 @@ class IceAgent:
         if not any(other.state in pending and other.priority > pair.priority for other in self._checklist):
             self._done = True
             self._events.append(ChecksDone())
-
-    def _jitter(self) -> float:
-        # RFC 7675, 5.1: "each interval MUST be randomized from between 0.8 and 1.2 times the basic period"
-        return 0.8 + 0.4 * int.from_bytes(self._entropy(2), "big") / 65535
 
 
 def _peer_reflexive(base: Base, source: TransportAddress, priority: int) -> IceCandidate:

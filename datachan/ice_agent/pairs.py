@@ -121,6 +121,14 @@ class CandidatePair:
         else:
             self.round_trip_time += _GAIN * (measured - self.round_trip_time)
 
+    def check_anew(self, now: float) -> None:
+        """Plan checks as if the pair were new, the first of them now; a valid pair stays valid meanwhile."""
+        self.unanswered, self.first_unanswered, self.interval = 0, NEVER, 0.0
+        self.role_conflicts = self.triggers = 0
+        self.next_check = now
+        if not self.valid:
+            self.state = PairState.IN_PROGRESS if self.requests_sent else PairState.WAITING
+
 
 class Checklist:
     """The pairs, by base and destination.
