@@ -113,8 +113,10 @@ async def restart_through(
     call = Call(client, pc, restarts=session)
     try:
         await call.restart(to, timeout)
-    finally:
+    except BaseException:
         await call.close()
+        raise
+    call.finish_in_background(client)
 
 
 def code_of(pc: RTCPeerConnection) -> str:
@@ -226,12 +228,15 @@ class Call:
         except TimeoutError:
             raise ConnectTimeout(f"no path was found within {limit:g} seconds") from None
 
-    async def answer_restart(self, offer: Offer, peer: PeerInfo, limit: float) -> None:
-        """Answer new ICE credentials of the peer, and exchange candidates for `limit` seconds."""
-        self._peer = peer
-        self._follow_connection()
-        await self._exchange(self._answer(offer))
-        await asyncio.sleep(limit)
+    async def answer_restart(self, offer: Offer) -> None:
+        """Answer new ICE credentials of the peer on a connection that this call has set up.
+
+        Raises:
+            RestartRefused: The offer has another certificate.
+            SignalingError: The offer is malformed.
+        """
+        self._restarts = True
+        await self._answer(offer)
 
     def _follow_connection(self) -> None:
         self._pc.on("icecandidate", self._local_candidate)
@@ -375,7 +380,10 @@ class Call:
 
     async def _listen(self) -> None:
         async for message in self._client:
-            await self._handle(message)
+            if not self._is_up:
+                await self._handle(message)
+            elif isinstance(message, Candidate):
+                await self._handle_ours(message)
         # The connection may still come up: descriptions and candidates may all have been exchanged already.
         if not self._described:
             raise SignalingError("the connection to the signaling server ended before the peer answered")
@@ -415,6 +423,11 @@ class Call:
 
     def _peer_id(self) -> str:
         return "" if self._peer is None else self._peer.id
+
+    @property
+    def _is_up(self) -> bool:
+        """Whether the connection was established, so that only candidates still matter."""
+        return self._connected.done() and not self._connected.cancelled() and self._connected.exception() is None
 
     # -- the end -------------------------------------------------------------------------------------------------------
 

@@ -26,10 +26,7 @@ from datachan.signaling.room_messages import (
 
 logger = get_limited_logger("datachan.signaling")
 
-_RESTART_TIMEOUT: Final = 20.0
-"""Seconds in which candidates of an ICE restart are exchanged."""
-
-_INBOX_SIZE: Final = 512  # messages; a peer that sends more before it is connected loses the rest
+_INBOX_SIZE: Final = 512  # messages; a peer that sends more before they are read loses the rest
 
 
 async def serve_through(
@@ -43,7 +40,8 @@ async def serve_through(
     """Connect with every member of the room, now and later, until the client's connection ends.
 
     Members that are in the room receive an offer; offers of newcomers are answered. A connection lives until it closes
-    or fails, even if its member leaves the room. Use a client with `reconnect=True` to outlive the signaling server.
+    or fails, even if its member leaves the room. As long as the member is there, ICE candidates are exchanged and its
+    ICE restarts are answered. Use a client with `reconnect=True` to outlive the signaling server.
 
     Args:
         client: A client that has joined a room. Its messages are consumed.
@@ -66,8 +64,7 @@ class _Inbox:
         self.calling = calling
         self.connected = False
         self.peer = peer
-        self.pc: RTCPeerConnection | None = None
-        self.session = ""
+        self.call: Call | None = None
         self.restarting: asyncio.Task[None] | None = None
         self.peers = {peer.id: peer}
         self.peers_at_join = (peer,) if calling else ()
@@ -75,15 +72,9 @@ class _Inbox:
         self._messages: asyncio.Queue[ServerMessage] = asyncio.Queue(_INBOX_SIZE)
 
     def put(self, message: ServerMessage) -> None:
-        """Add a message for the call; drop it when the call is over or too many are waiting."""
-        wanted = not self.connected or self.restarting is not None
-        if wanted and not self._messages.full():
+        """Add a message for the call; drop it when too many are waiting."""
+        if not self._messages.full():
             self._messages.put_nowait(message)
-
-    def clear(self) -> None:
-        """Forget the messages of an earlier call."""
-        while not self._messages.empty():
-            self._messages.get_nowait()
 
     async def send(self, message: Signal) -> None:
         """Send a message to the peer."""
@@ -148,10 +139,9 @@ class _Service:
 
     async def _take_offer(self, offer: Offer) -> None:
         inbox = self._inboxes.get(offer.peer)
-        if inbox is not None and inbox.connected and offer.session == inbox.session:
+        if inbox is not None and inbox.connected and inbox.call is not None and offer.session == inbox.call.session:
             await _end(inbox.restarting)
-            inbox.clear()
-            inbox.restarting = asyncio.get_running_loop().create_task(_restart(inbox, offer))
+            inbox.restarting = asyncio.get_running_loop().create_task(_restart(inbox, inbox.call, offer))
             return
         if inbox is not None:
             # Both sides called at the same time: both use the offer of the smaller id.
@@ -192,13 +182,13 @@ class _Service:
 
                 pc.on("connectionstatechange", state_changed)
                 self._prepare(pc, peer)
-                call = Call(inbox, pc)
+                inbox.call = call = Call(inbox, pc)
                 try:
                     await call.run(None, self._timeout)
+                    inbox.connected = True
+                    await over.wait()
                 finally:
                     await call.close()
-                inbox.pc, inbox.session, inbox.connected = pc, call.session, True
-                await over.wait()
         except SignalingError as error:
             logger.info("signaling: no connection with %s: %s", peer.name, error)
         except Exception:
@@ -207,19 +197,14 @@ class _Service:
             await _end(inbox.restarting)
 
 
-async def _restart(inbox: _Inbox, offer: Offer) -> None:
+async def _restart(inbox: _Inbox, call: Call, offer: Offer) -> None:
     """Answer an ICE restart of a connection that is up."""
-    if inbox.pc is None:
-        return
-    call = Call(inbox, inbox.pc, restarts=inbox.session)
     try:
-        await call.answer_restart(offer, inbox.peer, _RESTART_TIMEOUT)
+        await call.answer_restart(offer)
     except SignalingError as error:
         logger.info("signaling: ICE is not restarted with %s: %s", inbox.peer.name, error)
         with contextlib.suppress(SignalingError):
             await inbox.send(Bye(offer.peer, offer.session, "the restart is refused"))
-    finally:
-        await call.close()
 
 
 async def _end(task: asyncio.Task[None] | None) -> None:

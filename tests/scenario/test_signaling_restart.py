@@ -20,7 +20,7 @@ from datachan.signaling import (
     restart_through,
     serve_through,
 )
-from datachan.signaling.room_messages import Bye, Offer
+from datachan.signaling.room_messages import Bye, Candidate, CandidateInit, Offer
 
 PATIENCE = 30.0
 
@@ -34,6 +34,7 @@ class Served:
         self.channel = channel
         self.sender = ""
         self.session = ""
+        self.serving: list[RTCPeerConnection] = []
 
     def fragments(self) -> list[str]:
         """Return the ICE user fragments in both descriptions."""
@@ -42,15 +43,26 @@ class Served:
         lines = (self.pc.localDescription.sdp + self.pc.remoteDescription.sdp).splitlines()
         return [line for line in lines if line.startswith("a=ice-ufrag:")]
 
+    async def signal_candidate(self, client: SignalingClient, address: str) -> None:
+        """Send a candidate of ours that was found late."""
+        assert self.pc.localDescription is not None
+        fragment = self.fragments()[0].partition(":")[2]
+        text = f"candidate:1 1 udp 2130706431 {address} 9 typ host"
+        await client.send(Candidate(self.sender, self.session, CandidateInit(text, "0", 0, fragment)))
+
+    async def learns(self, address: str) -> bool:
+        """Wait until the peer has a candidate of ours."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                stats = await self.serving[0].getStats()
+                if any(one.type == "remote-candidate" and one.address == address for one in stats.values()):
+                    return True
+                await asyncio.sleep(0.02)
+
     async def echoes(self, text: str) -> bool:
         self.channel.send(text)
         async with asyncio.timeout(PATIENCE):
             return await anext(aiter(self.channel)) == text
-
-
-def prepare(pc: RTCPeerConnection, peer: PeerInfo) -> None:
-    channel = pc.createDataChannel("echo", negotiated=True, id=0)
-    channel.on("message", channel.send)
 
 
 @asynccontextmanager
@@ -68,9 +80,15 @@ async def connected() -> AsyncIterator[Served]:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     async with cleaned(runner), SignalingClient(url, "room", name="server") as serving, RTCPeerConnection() as pc:
-        service = asyncio.create_task(serve_through(serving, prepare))
         channel = pc.createDataChannel("echo", negotiated=True, id=0)
         served = Served(SignalingClient(url, "room", name="client"), pc, channel)
+
+        def prepare(pc: RTCPeerConnection, peer: PeerInfo) -> None:
+            served.serving.append(pc)
+            echo = pc.createDataChannel("echo", negotiated=True, id=0)
+            echo.on("message", echo.send)
+
+        service = asyncio.create_task(serve_through(serving, prepare))
         async with served.client as client:
             peer, served.session = await call_through(client, pc, to=serving.id)
             served.sender = peer.id
@@ -94,6 +112,16 @@ async def test_a_client_that_enters_again_restarts_ice_and_keeps_its_channel() -
                 await asyncio.sleep(0.02)
         assert await served.echoes("still here")
         assert "closed" not in states
+
+
+async def test_candidates_reach_the_peer_after_the_connection_is_up_and_after_a_restart() -> None:
+    async with connected() as served, served.client as client:
+        await served.signal_candidate(client, "127.0.0.77")
+        assert await served.learns("127.0.0.77")
+        await restart_through(client, served.pc, to=served.sender, session=served.session)
+        await served.signal_candidate(client, "127.0.0.78")
+        assert await served.learns("127.0.0.78")
+        assert await served.echoes("still here")
 
 
 async def test_an_offer_with_another_certificate_does_not_replace_the_peer() -> None:
