@@ -226,6 +226,11 @@ class IceTransport:
         return self._state
 
     @property
+    def has_heard_peer(self) -> bool:
+        """Whether a check of the peer, or an answer to ours, has arrived."""
+        return any(pair.proven for pair in self._agent.pairs)
+
+    @property
     def failure(self) -> str | None:
         """A sentence that lists what was tried, once the state is FAILED."""
         return self._failure

@@ -56,7 +56,7 @@ class ChannelRegistry:
         self._drain_handle: asyncio.Handle | None = None
         self._leftovers: list[tuple[ref[ManagedDataChannel], HeldWindow]] = []
         self._leftovers_timer: asyncio.TimerHandle | None = None
-        self._ended = False
+        self._closing = self._ended = False
         self.failure: str | None = None
 
     def __iter__(self) -> Iterator[ManagedDataChannel]:
@@ -115,7 +115,9 @@ class ChannelRegistry:
     # -- events --------------------------------------------------------------------------------------------------------
 
     def handle(self, event: ChannelEvent) -> None:
-        """Pass an event to its channel."""
+        """Pass an event to its channel; no channel opens any longer while the connection is being closed."""
+        if self._closing and isinstance(event, ChannelAnnounced | ChannelOpened):
+            return
         if isinstance(event, ChannelMessage):
             rtc_channel = self._rtc_channels.get(event.channel)
             if rtc_channel is None or rtc_channel.deliver(event.data, event.size):
@@ -129,7 +131,8 @@ class ChannelRegistry:
             self._changed(event)
 
     def closing(self) -> None:
-        """Refuse further messages, because the connection is being closed."""
+        """Refuse further messages and channels, because the connection is being closed."""
+        self._closing = True
         for rtc_channel in self:
             rtc_channel.close_with_connection()
 

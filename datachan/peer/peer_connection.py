@@ -293,8 +293,9 @@ class RTCPeerConnection(ConnectionAttributes):
         """Deliver queued messages, end the connection, and release all resources.
 
         The call returns when no task, timer or socket is left. It waits for acknowledgments as long as there is
-        progress (`RTCConfiguration.closeTimeout`). Canceling the call ends this wait, and undelivered messages are
-        lost. Further calls wait for the first one.
+        progress (`RTCConfiguration.closeTimeout`). A handshake that is under way is completed first, within a second:
+        without it the peer could not be told of the end. Canceling the call ends these waits, and undelivered messages
+        are lost. Further calls wait for the first one.
         """
         if self._closing is None:
             self._negotiation.signaling.close()
@@ -622,6 +623,8 @@ class RTCPeerConnection(ConnectionAttributes):
             self._channels.sctp.transport.iceTransport.emit("selectedcandidatepairchange")
 
     def _stack_event(self, event: object) -> None:
+        if self._closing is not None and isinstance(event, StackConnected):
+            return
         if isinstance(event, DtlsConnected):
             self._dtls_changed("connected")
         elif isinstance(event, DtlsFailed):
@@ -638,6 +641,8 @@ class RTCPeerConnection(ConnectionAttributes):
             self._end(None if event.graceful else event.reason, by_peer=event.by_peer)
 
     def _dtls_changed(self, state: str) -> None:
+        if self._closing is not None and state != "closed":
+            return  # a handshake is completed only to tell the peer of the end
         if self._channels.sctp is not None:
             self._channels.sctp.transport._set_state(state)
         self._update_connection_state()

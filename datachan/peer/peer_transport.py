@@ -23,7 +23,7 @@ from datachan.ice_agent import AgentOptions
 from datachan.log_rate import get_limited_logger
 from datachan.sctp import AssociationOptions, data_channel_options
 from datachan.sdp import IceCandidate, LocalData, Section, TransportParameters
-from datachan.stack import SessionInits, Stack, StackClosed
+from datachan.stack import SessionInits, Stack, StackClosed, StackConnected
 from datachan.trace import Tap, open_tap
 
 from .configuration import RTCConfiguration, RTCIceTransportPolicy, network_options
@@ -40,6 +40,10 @@ _EMBEDDED_MTU: Final = 1050
 _NO_LIMITS: Final = PathLimits(0, 28)  # a path without path MTU discovery
 SCTP_PORT: Final = 5000
 _CLOSE_POLL: Final = 0.25
+# Seconds after `connect` in which the peer's first check may arrive, and seconds that the rest of a handshake may take,
+# before `close` gives up to tell the peer.
+_FIRST_CONTACT: Final = 0.25
+_HANDSHAKE_END: Final = 1.0
 # Seconds until the ClientHello is first repeated, and the longest interval; DTLS itself repeats it after one second.
 _FIRST_REPETITION: Final = 0.02
 _LAST_REPETITION: Final = 0.4
@@ -126,6 +130,8 @@ class PeerTransport:
         self._early_link: EarlyLink | None = None
         self._hello_timer: asyncio.TimerHandle | None = None
         self._stack_closed = asyncio.Event()
+        self._connected_or_over = asyncio.Event()
+        self._connect_called_at = 0.0
         self._remote: Section | None = None
         self._local_init: bytes | None = None
         self._inits: SessionInits | None = None
@@ -240,6 +246,7 @@ class PeerTransport:
         if self._configuration.sped and remote.transport is not None:
             self._early_link = early_link = EarlyLink(self.ice.embed)
             self._run_stack(self._make_stack(remote, remote.transport, _NO_LIMITS), early_link)
+        self._connect_called_at = self._now()
         self._connecting = self._start_ice(self.ice, remote)
 
     def update_remote(self, remote: Section) -> None:
@@ -392,6 +399,7 @@ class PeerTransport:
         if self._driver is not None:
             self._driver.close()
         self._stack_closed.set()
+        self._connected_or_over.set()
 
     # -- private -------------------------------------------------------------------------------------------------------
 
@@ -570,6 +578,7 @@ class PeerTransport:
 
     def _run_stack(self, stack: Stack, link: SelectedLink | EarlyLink) -> None:
         self.stack = stack
+        self._connected_or_over.clear()
         stack.start(self._now(), awaits_path=isinstance(link, EarlyLink))
         self._driver = Driver(stack, link, self._stack_event, self._stack_failed)
         # If the peer was ready first, ICE has kept its datagrams and delivers them now.
@@ -645,6 +654,8 @@ class PeerTransport:
         if isinstance(event, DtlsConnected):
             # In DTLS 1.2 the server sends the last flight, in DTLS 1.3 the client.
             self.ice.handshake_complete(last_flight_is_ours=self.is_dtls_client is (event.version == "DTLSv1.3"))
+        if isinstance(event, StackConnected | StackClosed):
+            self._connected_or_over.set()
         if isinstance(event, StackClosed):
             self._stack_closed.set()
         self._callbacks.on_stack_event(event)
@@ -664,6 +675,7 @@ class PeerTransport:
 
     async def _end(self, hurry: asyncio.Event) -> bool:
         """End the tasks and then the association; return False if it has to be aborted."""
+        await self._finish_handshake(hurry)
         for task in (self._connecting, self._restarting):
             if task is not None and not task.done():
                 task.cancel()
@@ -675,6 +687,31 @@ class PeerTransport:
         self.stack.close(self._now())
         self._driver.flush()
         return await self._delivered(hurry)
+
+    async def _finish_handshake(self, hurry: asyncio.Event) -> None:
+        """Wait for the end of a handshake with a peer that is there, because only then can the peer be told of the end.
+
+        Without that, the peer would notice when consent ends, 30 seconds later.
+        """
+        if not self.started or self.ice.state in (IceState.DISCONNECTED, IceState.FAILED, IceState.CLOSED):
+            return
+        now = self._now()
+        for deadline in (self._connect_called_at + _FIRST_CONTACT, now + _HANDSHAKE_END):
+            await self._wait_connected(hurry, deadline - self._now())
+            if not self.ice.has_heard_peer:
+                return
+
+    async def _wait_connected(self, hurry: asyncio.Event, seconds: float) -> None:
+        """Wait until the association is set up or has ended, the caller is in a hurry, or the time is over."""
+        if seconds <= 0 or self._connected_or_over.is_set() or hurry.is_set():
+            return
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._connected_or_over, hurry)]
+        try:
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
 
     async def _delivered(self, hurry: asyncio.Event) -> bool:
         """Wait for the graceful end; return False if there is none in time."""

@@ -516,6 +516,50 @@ async def test_closing_while_connecting_leaves_no_task(turns: int) -> None:
     assert channel.readyState == "closed"
 
 
+@pytest.mark.parametrize("sped", [False, True])
+@pytest.mark.parametrize("closer", ["offerer", "answerer"])
+@pytest.mark.parametrize("moment", ["both descriptions are set", "ICE has found a path"])
+async def test_the_other_side_detects_a_close_before_its_handshake_is_complete(
+    moment: str, closer: str, sped: bool
+) -> None:
+    a, z = RTCPeerConnection(configuration(sped=sped)), RTCPeerConnection(configuration(sped=sped))
+    a.createDataChannel("chat")
+    leaving, staying = (a, z) if closer == "offerer" else (z, a)
+    states, late = [], []
+    staying.on("iceconnectionstatechange", lambda: states.append(staying.iceConnectionState))
+    ended = asyncio.ensure_future(state(staying, "connectionState", "closed", "connectionstatechange"))
+    await signal(a, z)
+    if moment == "ICE has found a path":
+        while leaving.iceConnectionState not in ("connected", "completed"):
+            await event(leaving, "iceconnectionstatechange")
+    dtls = leaving.sctp.transport
+    closing = asyncio.ensure_future(leaving.close())
+    await asyncio.sleep(0)
+    leaving.on("datachannel", late.append)
+    dtls.on("statechange", lambda: late.append(dtls.state))
+
+    await soon(ended)
+    await soon(closing)
+    await staying.close()
+
+    assert not {"disconnected", "failed"} & set(states), "the peer was told, rather than missed"
+    assert set(late) <= {"closed"}
+
+
+async def test_close_waits_for_no_handshake_with_a_peer_that_was_never_heard() -> None:
+    async with pair() as p, RTCPeerConnection(configuration()) as a:
+        a.createDataChannel("chat")
+        await a.setLocalDescription()
+        silent = p.z.localDescription.sdp.replace("a=setup:actpass", "a=setup:active")
+        ports = {line.split()[5] for line in silent.splitlines() if line.startswith("a=candidate:")}
+        for port in ports:
+            silent = silent.replace(f" {port} typ", " 9 typ")
+        await a.setRemoteDescription(RTCSessionDescription(silent, "answer"))
+        began = time.monotonic()
+        await a.close()
+        assert time.monotonic() - began < 1
+
+
 async def test_close_gives_up_on_a_peer_that_does_not_read() -> None:
     async with pair(a_configuration=configuration(closeTimeout=0.3)) as p:
         for _ in range(200):
