@@ -19,7 +19,15 @@ from datachan.file_shelf import FileShelf
 from datachan.peer import RTCPeerConnection
 from datachan.signaling import EchoPeer, SignalingClient, SignalingServer, code_of, connect_through
 from datachan.signaling.assets import page_folder
-from datachan.transfer import ReceivedFiles, open_transfer_channel, receive_files, send_files
+from datachan.transfer import (
+    ReceivedFiles,
+    ReceivePolicy,
+    TransferRefused,
+    open_transfer_channel,
+    receive_files,
+    request_files,
+    send_files,
+)
 from tests.interop.browsers import Browser, FirefoxPage, Page
 from tests.interop.conftest import situations
 
@@ -444,6 +452,61 @@ async def test_shares_files_and_a_folder_with_a_python_program_both_ways(site, t
         received = await asyncio.wait_for(receive_files(await arrived.get(), tmp_path / "folder"), PATIENCE)
         assert [(file.path.name, file.size) for file in received.files] == [("one.txt", 1000), ("two.txt", 0)]
         assert "robot has stored and verified it." in await tab.newest_transfer("done")
+
+
+async def test_the_page_answers_a_request_with_what_it_has_offered_and_nothing_else(site, tab, tmp_path):
+    await tab.join(site.url + "#library", "Ada")
+    await tab.until("probe.text('#room-status') === ''")
+    async with SignalingClient(site.url, "library", name="robot") as client, RTCPeerConnection() as pc:
+        pc.createDataChannel("chat")
+        arrived = asyncio.Queue()
+        pc.on("datachannel", lambda channel: channel.label == "transfer" and arrived.put_nowait(channel))
+        await connect_through(client, pc)
+        await tab.connected()
+        requested = request_files(open_transfer_channel(pc), "one.txt", tmp_path)
+        with pytest.raises(TransferRefused, match="nothing of this name is offered here") as refused:
+            await asyncio.wait_for(requested, PATIENCE)
+        assert refused.value.code == "not-found"
+
+        await tab.page.evaluate(
+            "probe.chooseAll([['one.txt', new Uint8Array(1000).fill(1)], ['two.txt', new Uint8Array(7)]])"
+        )
+        with pytest.raises(TransferRefused):
+            await receive_files(await arrived.get(), tmp_path, ReceivePolicy(lambda review: "not now"))
+        assert "Declined: not now." in await tab.newest_transfer("refused")
+        for name, stored in (("one.txt", ["one.txt"]), (None, ["one.txt", "two.txt"])):
+            received = await asyncio.wait_for(request_files(open_transfer_channel(pc), name, tmp_path), PATIENCE)
+            assert [file.path.name for file in received.files] == stored
+            assert "robot has stored and verified it." in await tab.newest_transfer("done")
+
+        # What the person removes from the list is not offered any more.
+        while await tab.page.evaluate("probe.has('.transfer button', 'Remove')"):
+            await tab.click(".transfer button", "Remove")
+        with pytest.raises(TransferRefused, match="nothing of this name is offered here"):
+            await asyncio.wait_for(request_files(open_transfer_channel(pc), "two.txt", tmp_path), PATIENCE)
+        assert await tab.page.evaluate("document.querySelectorAll('.transfer').length") == 0
+
+
+async def test_declined_files_can_be_asked_for_again(site, tab, browser):
+    await tab.join(site.url + "#again", "Ada")
+    await tab.until("probe.text('#room-status') === ''")
+    async with another(browser) as other:
+        await other.join(site.url + "#again", "Grace")
+        await asyncio.gather(tab.connected(), other.connected())
+        await tab.page.evaluate("probe.choose(new Uint8Array(300000).fill(7), 'note.txt')")
+        await other.newest_transfer("offered")
+        await other.click(".transfer button", "Decline")
+        await other.newest_transfer("refused")
+        await other.click(".transfer button", "Ask for it again")
+        await other.newest_transfer("done")
+        assert await other.saved() == ("note.txt", hashlib.sha256(b"\x07" * 300_000).hexdigest())
+        await tab.newest_transfer("done")
+        await tab.click(".transfer button", "Remove")
+        await tab.click(".transfer button", "Remove")
+        await other.click(".transfer button", "Ask for it again")
+        assert "Ada does not offer this: nothing of this name is offered here." in await other.newest_transfer(
+            "refused"
+        )
 
 
 async def test_the_page_computes_sha_256_correctly(site, tab):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from aiohttp import web
@@ -19,37 +21,103 @@ from tests.missing import missing
 SIZE = 12_000_000  # more than the page keeps in memory
 BYTES = f"Uint8Array.from({{ length: {SIZE} }}, (_, at) => (at * 31 + (at >> 8)) & 255)"
 
+BLOCK = bytes((at * 31 + (at >> 8)) & 255 for at in range(65536))
+BLOCKS = 1024
+LARGE = f"""(() => {{
+  const bytes = new Uint8Array({BLOCKS} * 65536);
+  for (let at = 0; at < bytes.length; at++) bytes[at] = (at * 31 + (at >> 8)) & 255;
+  return bytes;
+}})()"""
+# Records what a page says about the place where a transfer goes on.
+RECORD = """(() => {
+  window.told = [];
+  const { send } = RTCDataChannel.prototype;
+  RTCDataChannel.prototype.send = function (data) {
+    if (typeof data === "string" && /^.{0,20}(have|resume)/.test(data)) told.push(JSON.parse(data));
+    return send.call(this, data);
+  };
+  return true;
+})()"""
+CUT = "table inet cut { chain in { type filter hook input priority 0; meta l4proto udp drop; }; }"
+BAR = "document.querySelector('.transfer progress').value"
+
+
+@contextlib.contextmanager
+def no_udp() -> Iterator[None]:
+    """Drop all UDP in the network of this thread; what goes over TCP, such as the signaling, goes on."""
+    subprocess.run(["nft", CUT], check=True, timeout=10)
+    try:
+        yield
+    finally:
+        subprocess.run(["nft", "delete table inet cut"], check=True, timeout=10)
+
+
+class Server:
+    """A signaling server with the page, which can be restarted on its port."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    async def start(self) -> None:
+        self._runner = web.AppRunner(SignalingServer(page=page_folder()).create_app(), shutdown_timeout=1.0)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True).start()
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
 
 @contextlib.asynccontextmanager
-async def tabs() -> AsyncIterator[tuple[str, dict[str, Tab]]]:
-    """Serve the page, and open a tab in each browser; give the address and the tabs."""
+async def tabs() -> AsyncIterator[tuple[Server, dict[str, Tab]]]:
+    """Serve the page, and open a tab in each browser; give the server and the tabs."""
     for name in browsers.NAMES:
         if browsers.find(name) is None:
             missing(f"{name} is not installed (apt install chromium firefox-esr)")
-    runner = web.AppRunner(SignalingServer(page=page_folder()).create_app(), shutdown_timeout=1.0)
+    server = Server()
     with namespaces.network(namespaces.ONLY_LOOPBACK):
-        await runner.setup()
+        await server.start()
         try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
             async with contextlib.AsyncExitStack() as stack:
                 pages = {}
                 for name in browsers.NAMES:
                     browser = await stack.enter_async_context(browsers.launch(name, loopback=True))
                     pages[name] = Tab(await stack.enter_async_context(browser.page()))
-                yield f"http://127.0.0.1:{runner.addresses[0][1]}/", pages
-                assert [tab.page.logs for tab in pages.values()] == [[], []]
+                yield server, pages
+                errors = [log for tab in pages.values() for log in tab.page.logs if not is_of_a_cut(log)]
+                assert errors == []
         finally:
-            await runner.cleanup()
+            await server.stop()
+
+
+def is_of_a_cut(log: str) -> bool:
+    """Return whether a browser wrote this line because the server was away."""
+    return any(text in log for text in ("ERR_CONNECTION_REFUSED", "can’t establish a connection", "was interrupted"))
+
+
+async def meet(server: Server, pages: dict[str, Tab], room: str) -> None:
+    for name, tab in pages.items():
+        await tab.join(f"{server.url}#{room}", name)
+        await tab.until("probe.text('#room-status') === ''")
+    await asyncio.gather(*(tab.connected() for tab in pages.values()))
+
+
+async def outcome(tab: Tab, text: str) -> None:
+    """Wait until the newest transfer says this."""
+    await tab.until(f"probe.text('.transfer .outcome').includes({text!r})")
 
 
 @pytest.mark.timeout(240)
 async def test_members_in_different_browsers_share_files_both_ways() -> None:
     digest = hashlib.sha256(bytes((at * 31 + (at >> 8)) & 255 for at in range(SIZE))).hexdigest()
-    async with tabs() as (url, pages):
-        for name, tab in pages.items():
-            await tab.join(f"{url}#across", name)
-            await tab.until("probe.text('#room-status') === ''")
-        await asyncio.gather(*(tab.connected() for tab in pages.values()))
+    async with tabs() as (server, pages):
+        await meet(server, pages, "across")
         for sender, receiver in (("chromium", "firefox"), ("firefox", "chromium")):
             await pages[sender].page.evaluate(f"probe.choose({BYTES}, '{sender}.bin')")
             assert f"{sender} wants to send you this file." in await pages[receiver].newest_transfer("offered")
@@ -59,3 +127,34 @@ async def test_members_in_different_browsers_share_files_both_ways() -> None:
             assert "has stored and verified it." in await pages[sender].newest_transfer("done")
             await pages[sender].say("chat goes on")
             await pages[receiver].hears(sender, "chat goes on")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("sender", "receiver"), [("chromium", "firefox"), ("firefox", "chromium")])
+async def test_a_transfer_goes_on_by_itself_after_a_cut_of_the_network_and_of_the_server(sender, receiver) -> None:
+    """The server is restarted during the cut, so the two meet again on one that knows neither of them."""
+    if shutil.which("nft") is None:
+        missing("nft is not installed (apt install nftables)")
+    async with tabs() as (server, pages):
+        one, other = pages[sender], pages[receiver]
+        await meet(server, pages, "cut")
+        await one.page.evaluate(f"probe.choose({LARGE}, 'film.bin')")
+        await other.newest_transfer("offered")
+        await asyncio.gather(*(tab.page.evaluate(RECORD) for tab in pages.values()))
+        await other.click(".transfer button", "Accept")
+        await other.until(f"{BAR} > 0.1")
+        with no_udp():
+            await asyncio.gather(
+                *(tab.until("probe.text('.transfer .outcome').includes('goes on at')") for tab in pages.values())
+            )
+            sentence = await other.page.evaluate("probe.text('.transfer .outcome')")
+            assert sentence.startswith(f"The connection is gone. Waits for {sender}, goes on at ")
+            await server.stop()
+        await server.start()
+        assert "Received and verified." in await other.newest_transfer("done")
+        assert await other.saved() == ("film.bin", hashlib.sha256(BLOCK * BLOCKS).hexdigest())
+        assert "has stored and verified it." in await one.newest_transfer("done")
+        have, resume = await other.page.evaluate("told"), await one.page.evaluate("told")
+        offset = have[0]["files"][0][1]
+        assert offset >= BLOCKS * 65536 // 10  # the durable pieces are kept, and not sent again
+        assert resume == [{"type": "resume", "file": 0, "offset": offset}]

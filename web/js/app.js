@@ -15,6 +15,7 @@ const QUIET = ["Amber", "Blue", "Bright", "Calm", "Clever", "Gentle", "Green", "
 const NAMES = ["Badger", "Finch", "Fox", "Hare", "Heron", "Lynx", "Otter", "Owl", "Raven", "Robin", "Seal", "Wren"];
 
 let config = null;
+let certificates = []; // one for all connections of this page, by which others know it again after a break
 let room = null; // a RoomSocket
 const links = new Map();
 let selected = null;
@@ -93,7 +94,7 @@ function signaled(message) {
   if (link === null) return;
   if (message.type !== "offer") {
     link.handle(message);
-  } else if (link.state === "connecting" && link.calling && room.id < message.from) {
+  } else if (link.isCalling && room.id < message.from) {
     // Both sides called at the same time: both use the offer of the smaller id.
   } else {
     link.answer(message);
@@ -106,6 +107,7 @@ function peerLeft(id) {
   announce(`${link.name} left the room`);
   link.gone = true;
   if (link.state === "connecting") link.hangUp("The other person left the room.");
+  else link.left();
   tidy(link);
   refresh();
 }
@@ -135,9 +137,10 @@ function leave() {
 function addLink(peer) {
   const known = links.get(peer.id);
   if (known !== undefined) return known;
+  const configuration = { iceServers: config.iceServers, certificates };
   const link = new PeerLink(peer, peer.id === ECHO_ID
-    ? { iceServers: config.iceServers, echoPath: config.echo }
-    : { iceServers: config.iceServers, sendSignal: (message) => room?.send(message) });
+    ? { configuration, echoPath: config.echo }
+    : { configuration, sendSignal: (message) => room?.send(message) });
   links.set(link.id, link);
   link.addEventListener("state", () => linkChanged(link));
   link.addEventListener("entry", () => entryAdded(link));
@@ -425,6 +428,7 @@ async function configure() {
 async function start() {
   wire();
   showStart();
+  certificates = [await RTCPeerConnection.generateCertificate({ name: "ECDSA", namedCurve: "P-256" })];
   try {
     await configure();
   } catch (error) {

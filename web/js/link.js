@@ -1,10 +1,11 @@
 // The connection to one peer: its peer connection, chat, files and measurements. Knows no element of the page.
 
 import { verificationCode } from "./code.js";
-import { RemoteSide } from "./remote-side.js";
-import { IncomingShare, isTransfer, OutgoingShare } from "./share.js";
+import { certificateOf, RemoteSide } from "./remote-side.js";
+import { IncomingLine, IncomingShare, isTransfer, OutgoingShare } from "./share.js";
 import { randomHex } from "./transfer/bytes.js";
-import { CHANNEL_LABEL, CHANNEL_PROTOCOL } from "./transfer/messages.js";
+import { CHANNEL_LABEL, CHANNEL_PROTOCOL, endMessage } from "./transfer/messages.js";
+import { safeTop } from "./transfer/receiving.js";
 
 export const SAMPLE_INTERVAL = 500; // milliseconds
 export const SAMPLES = 120; // one minute
@@ -12,18 +13,30 @@ const CALL_TIMEOUT = 30_000;
 const GATHERING_TIMEOUT = 3_000;
 const PING_TIMEOUT = 5_000;
 const MAX_UNANSWERED = 3;
+const DISCONNECTED = 12_000; // milliseconds without a path after which the other side is called again
+const RESTART_DELAY = 5_000; // milliseconds after which ICE is restarted again, and by the side that was called
+const CALLED_DELAY = 5_000; // milliseconds in which the side that called before calls again
+const FIRST_PAUSE = 500; // milliseconds between attempts to connect again
+const LAST_PAUSE = 10_000;
+const RETURN_TIMEOUT = 600_000; // milliseconds in which a lost connection is made again
+const CLOSED_DELAY = 2_000; // milliseconds in which a closed channel turns out to be a lost connection
+const AGAIN_DELAY = 15_000; // milliseconds in which the other side offers again what was interrupted
 export const MAX_ENTRIES = 500; // messages kept for display
 const MAX_TEXT = 16_384;
 const MAX_OFFERS = 50; // files that the peer may offer or send at the same time
 const MAX_TRANSFERS = 100; // transfers in the list; the oldest that failed are dropped past this
 
 const HUNG_UP = "The other side hung up.";
+const LOST = "The connection was lost. It is made again by itself, and transfers go on where they were.";
+const RESTART_REFUSED = "the restart is refused";
+const OTHER_PEER = "the other side came back as another program or page";
 
 /**
  * One peer and the call with it.
  * Events: "state", "entry" (a new message), "transfer" (a new transfer), "dropped" (a transfer that left the list),
  * "sample" (new measurements).
- * `state` is idle, connecting, connected, interrupted, failed or closed; `reason` is a sentence.
+ * `state` is idle, connecting, connected, interrupted (no packets arrive), reconnecting (it is being called again), failed
+ * or closed; `reason` is a sentence.
  */
 export class PeerLink extends EventTarget {
   #pc = null;
@@ -40,18 +53,28 @@ export class PeerLink extends EventTarget {
   #settled = { sent: 0, received: 0 };
   #offering = new Set(); // file channels of the peer without an offer yet
   #entryCount = 0;
+  #awaitsAnswer = false;
+  #wasUp = false; // this connection has been up
+  #lostAt = 0; // when the connection before was lost; 0 if none was
+  #pause = FIRST_PAUSE;
+  #again = 0; // timer of the next call
+  #restarting = 0; // timer of the next ICE restart
+  #noPath = 0; // timer of a connection without a path
+  #stragglers = 0; // timer of transfers that do not go on
+  #certificate = "";
+  #epoch = 0; // counts connections
 
   /**
    * @param info {id, name}
-   * @param iceServers the member of RTCConfiguration
+   * @param configuration RTCConfiguration; with a certificate, by which the other side knows this page again
    * @param sendSignal sends a message to the room, or null for the echo peer
    * @param echoPath the URL for offers to the echo peer, or null
    */
-  constructor(info, { iceServers, sendSignal = null, echoPath = null }) {
+  constructor(info, { configuration, sendSignal = null, echoPath = null }) {
     super();
     this.id = info.id;
     this.name = info.name;
-    this.iceServers = iceServers;
+    this.configuration = configuration;
     this.sendSignal = sendSignal;
     this.echoPath = echoPath;
     this.isEcho = echoPath !== null;
@@ -72,6 +95,7 @@ export class PeerLink extends EventTarget {
   async call() {
     const pc = this.#begin();
     this.calling = true;
+    this.#awaitsAnswer = true;
     this.#session = randomHex(9);
     this.#useChat(pc.createDataChannel("chat"));
     this.#startPing(pc);
@@ -85,6 +109,10 @@ export class PeerLink extends EventTarget {
   }
 
   async answer(offer) {
+    if (offer.session === this.#session) {
+      await this.#answerRestart(this.#pc, offer.sdp);
+      return;
+    }
     const pc = this.#begin();
     this.calling = false;
     this.#session = offer.session;
@@ -104,21 +132,46 @@ export class PeerLink extends EventTarget {
     if (message.session !== this.#session || this.#pc === null) return;
     if (message.type === "candidate") {
       await this.#remote.add(message.candidate);
+    } else if (message.type === "bye" && message.reason === RESTART_REFUSED) {
+      this.#lose();
     } else if (message.type === "bye") {
       this.#finish("closed", message.reason ? `The other side ended the call: ${message.reason}.` : HUNG_UP);
-    } else if (this.calling && !this.#remote.isDescribed) {
-      const pc = this.#pc;
-      try {
-        await this.#remote.describe({ type: "answer", sdp: message.sdp });
-      } catch (error) {
-        if (pc === this.#pc) this.#fail(`The answer cannot be used: ${error.message}`);
-      }
+    } else if (this.#awaitsAnswer) {
+      await this.#takeAnswer(this.#pc, message.sdp);
+    }
+  }
+
+  async #takeAnswer(pc, sdp) {
+    this.#awaitsAnswer = false;
+    try {
+      if (this.#wasUp && certificateOf(sdp) !== this.#certificate) throw new Error("it has another certificate");
+      await this.#remote.describe({ type: "answer", sdp });
+    } catch (error) {
+      if (pc !== this.#pc) return;
+      if (this.#wasUp) this.#lose();
+      else this.#fail(`The answer cannot be used: ${error.message}`);
     }
   }
 
   /** End the call if the server refused one of its messages. */
   refused(message) {
-    if (message.session === this.#session && this.state === "connecting") this.#fail(message.message);
+    if (message.session === this.#session && this.#pc !== null && !this.#wasUp) this.#fail(message.message);
+  }
+
+  /** Whether this side calls, and the other side has not answered for good. */
+  get isCalling() {
+    return this.calling && this.#pc !== null && !this.#wasUp;
+  }
+
+  /** The other side has left the room while it was being called again. */
+  left() {
+    if (this.state !== "reconnecting") return;
+    if (this.#unfinished.length === 0) this.#finish("closed", `${this.name} left the room.`);
+    else this.#become("reconnecting", `${this.name} left the room. If ${this.name} comes back, transfers go on where they were.`);
+  }
+
+  get #unfinished() {
+    return this.transfers.filter((transfer) => !transfer.ended);
   }
 
   /** Whether the call lasts, at the moment perhaps without packets. */
@@ -127,15 +180,17 @@ export class PeerLink extends EventTarget {
   }
 
   hangUp(reason = "You hung up.") {
-    if (this.#pc === null) return;
+    if (this.#pc === null && this.#lostAt === 0) return;
     this.#signal({ type: "bye", reason: "" });
     this.#finish("closed", reason);
   }
 
   #begin() {
     this.#drop();
-    const pc = new RTCPeerConnection({ iceServers: this.iceServers });
+    const pc = new RTCPeerConnection(this.configuration);
     this.#pc = pc;
+    this.#wasUp = false;
+    this.#awaitsAnswer = false;
     this.#remote = new RemoteSide(pc);
     this.#unanswered = 0;
     this.#rtt = null;
@@ -160,7 +215,7 @@ export class PeerLink extends EventTarget {
         ? "The two sides cannot reach each other. If they are on different networks, the server needs a TURN server (datachan serve --ice-server)."
         : "No answer. The other side may have closed the page: ask them to open the link again.",
     ), CALL_TIMEOUT);
-    this.#become("connecting");
+    if (this.#lostAt === 0) this.#become("connecting");
     return pc;
   }
 
@@ -187,21 +242,100 @@ export class PeerLink extends EventTarget {
 
   #connectionChanged(pc) {
     if (pc.connectionState === "connected") {
-      clearTimeout(this.#timeout);
-      if (this.#sampler === 0) this.#sampler = setInterval(() => this.#sample(), SAMPLE_INTERVAL);
-      this.facts.code = verificationCode(pc.localDescription.sdp, pc.remoteDescription.sdp);
-      this.#become("connected");
-    } else if (pc.connectionState === "disconnected" && this.state === "connected") {
-      this.#become("interrupted", "No packets arrive at the moment. The connection may recover by itself.");
+      this.#connected(pc);
+    } else if (this.#wasUp && ["disconnected", "failed"].includes(pc.connectionState)) {
+      this.#pathLost(pc);
     } else if (pc.connectionState === "failed") {
-      this.#fail(
-        this.state === "connecting"
-          ? "The two sides cannot reach each other. If they are on different networks, the server needs a TURN server (datachan serve --ice-server)."
-          : "The connection was lost: the other side is gone, or the network has changed. Call again.",
-      );
+      this.#fail("The two sides cannot reach each other. If they are on different networks, the server needs a TURN server (datachan serve --ice-server).");
     } else if (pc.connectionState === "closed") {
-      this.#finish("closed", HUNG_UP);
+      this.#closedByPeer();
     }
+  }
+
+  #connected(pc) {
+    for (const timer of [this.#timeout, this.#noPath, this.#restarting]) clearTimeout(timer);
+    this.#noPath = 0;
+    if (!this.#wasUp) {
+      this.#wasUp = true;
+      this.#epoch += 1;
+      this.#lostAt = 0;
+      this.#pause = FIRST_PAUSE;
+      this.#certificate = certificateOf(pc.remoteDescription.sdp);
+      this.#sampler = setInterval(() => this.#sample(), SAMPLE_INTERVAL);
+      this.facts.code = verificationCode(pc.localDescription.sdp, pc.remoteDescription.sdp);
+      this.#goOn();
+    }
+    this.#become("connected");
+  }
+
+  /** Look for another path; the channels and everything on its way stay. Without one, the other side is called again. */
+  #pathLost(pc) {
+    this.#become("interrupted", "No packets arrive at the moment. The connection is restored by itself, if there is a way.");
+    if (this.#noPath !== 0) return;
+    this.#noPath = setTimeout(() => this.#lose(), DISCONNECTED);
+    if (this.isEcho) return;
+    if (this.calling) this.#restart(pc);
+    else this.#restarting = setTimeout(() => this.#restart(pc), RESTART_DELAY);
+  }
+
+  /** Offer new ICE credentials, until there is a path. */
+  async #restart(pc) {
+    clearTimeout(this.#restarting);
+    if (pc !== this.#pc || pc.connectionState === "connected") return;
+    this.#restarting = setTimeout(() => this.#restart(pc), RESTART_DELAY);
+    this.#remote.expect();
+    this.#awaitsAnswer = true;
+    try {
+      pc.restartIce();
+      await pc.setLocalDescription();
+      if (pc === this.#pc) this.#signal({ type: "offer", sdp: pc.localDescription.sdp });
+    } catch {
+      if (pc === this.#pc) this.#lose();
+    }
+  }
+
+  /** Answer new ICE credentials, unless they are of another party than before. */
+  async #answerRestart(pc, sdp) {
+    if (pc === null || !this.#wasUp || certificateOf(sdp) !== this.#certificate) {
+      this.#signal({ type: "bye", reason: RESTART_REFUSED });
+      return;
+    }
+    this.#remote.expect();
+    this.#awaitsAnswer = false;
+    try {
+      await this.#remote.describe({ type: "offer", sdp });
+      await pc.setLocalDescription();
+      if (pc === this.#pc) this.#signal({ type: "answer", sdp: pc.localDescription.sdp });
+    } catch {
+      if (pc === this.#pc) this.#lose();
+    }
+  }
+
+  /** Call again, until it succeeds or too much time has passed. */
+  #lose() {
+    if (this.#lostAt === 0) {
+      this.#lostAt = performance.now();
+      this.#pause = FIRST_PAUSE;
+    }
+    const delay = this.calling ? 0 : CALLED_DELAY;
+    this.#drop();
+    this.#become("reconnecting", LOST);
+    this.#callAfter(delay);
+  }
+
+  #callAfter(delay) {
+    clearTimeout(this.#again);
+    this.#again = setTimeout(() => {
+      if (performance.now() - this.#lostAt > RETURN_TIMEOUT) this.#finish("failed", "The connection was lost, and did not come back. Call again.");
+      else if (this.gone) this.#callAfter(LAST_PAUSE); // it calls when it is in the room again
+      else this.call();
+    }, delay);
+  }
+
+  /** The channels were closed without a word: the other side has ended, or has given the connection up and calls again. */
+  #closedByPeer() {
+    if (this.#unfinished.length === 0) this.#finish("closed", HUNG_UP);
+    else this.#lose();
   }
 
   #become(state, reason = "") {
@@ -211,17 +345,28 @@ export class PeerLink extends EventTarget {
     this.dispatchEvent(new Event("state"));
   }
 
+  /** An attempt to connect has failed. */
   #fail(reason) {
-    this.#finish("failed", reason);
+    if (this.#lostAt === 0) {
+      this.#finish("failed", reason);
+      return;
+    }
+    this.#drop();
+    this.#callAfter(this.#pause);
+    this.#pause = Math.min(LAST_PAUSE, 2 * this.#pause);
   }
 
   #finish(state, reason) {
+    this.#lostAt = 0;
     this.#drop();
+    for (const transfer of this.transfers) transfer.fail("the connection ended before the transfer was complete");
     this.#become(state, reason);
   }
 
+  /** Close the connection. What it carried is interrupted. */
   #drop() {
-    clearTimeout(this.#timeout);
+    for (const timer of [this.#timeout, this.#again, this.#noPath, this.#restarting, this.#stragglers]) clearTimeout(timer);
+    this.#noPath = 0;
     clearInterval(this.#sampler);
     this.#sampler = 0;
     const pc = this.#pc;
@@ -229,9 +374,8 @@ export class PeerLink extends EventTarget {
     this.#chat = null;
     this.#ping = null;
     this.#pinged = null;
-    for (const transfer of [...this.#offering, ...this.transfers]) {
-      transfer.fail("the connection ended before the transfer was complete");
-    }
+    this.#offering.clear();
+    for (const transfer of this.transfers) transfer.interrupt();
     pc?.close();
   }
 
@@ -258,7 +402,7 @@ export class PeerLink extends EventTarget {
       this.#chat = channel;
       channel.addEventListener("open", () => this.dispatchEvent(new Event("state")));
       channel.addEventListener("close", () => {
-        if (this.#chat === channel) this.#finish("closed", HUNG_UP);
+        if (this.#chat === channel) this.#closedByPeer();
       });
     }
     channel.addEventListener("message", ({ data }) => {
@@ -283,13 +427,21 @@ export class PeerLink extends EventTarget {
 
   /** Offer files and folders: {entry, blob} for each entry of the manifest. */
   sendFiles(sources) {
-    if (!this.canTalk) return;
-    this.#addTransfer(new OutgoingShare(this.#openTransfer(), sources, this.#pc.sctp?.maxMessageSize ?? 65_536));
+    if (this.canTalk) this.#send(new OutgoingShare(sources), this.#openTransfer());
   }
 
   /** Request a file or a folder from the peer. */
   requestFile(name) {
-    if (this.canTalk) this.#addTransfer(new IncomingShare(this.#openTransfer(), name));
+    if (!this.canTalk) return;
+    const transfer = new IncomingShare(name);
+    transfer.ask(this.#openTransfer());
+    this.#addTransfer(transfer);
+  }
+
+  #send(transfer, channel) {
+    transfer.start(channel, this.#pc.sctp?.maxMessageSize ?? 65_536);
+    if (this.transfers.includes(transfer)) this.#isOnThisConnection(transfer);
+    else this.#addTransfer(transfer);
   }
 
   #openTransfer() {
@@ -302,36 +454,117 @@ export class PeerLink extends EventTarget {
   }
 
   #addTransfer(transfer) {
+    this.#isOnThisConnection(transfer);
     this.transfers.push(transfer);
     transfer.addEventListener("ended", () => {
       this.#settled[transfer.direction === "out" ? "sent" : "received"] += transfer.moved;
       this.#dropTransfers();
     });
+    transfer.addEventListener("change", () => {
+      if (transfer.state === "interrupted" && this.#pc !== null) this.#watchStragglers(CLOSED_DELAY);
+    });
     this.dispatchEvent(new CustomEvent("transfer", { detail: transfer }));
   }
 
-  /** Take a channel of the peer; it becomes a transfer in the list when the peer offers a file on it. */
+  #isOnThisConnection(transfer) {
+    transfer.certificate = this.#certificate;
+    transfer.epoch = this.#epoch;
+  }
+
+  /** Take a channel of the peer; it becomes a transfer in the list when the peer offers or requests a file on it. */
   #awaitOffer(channel) {
     if (this.#offering.size + this.#openOffers() >= MAX_OFFERS) {
       channel.close();
       return;
     }
-    const transfer = new IncomingShare(channel);
-    this.#offering.add(transfer);
-    const decide = () => {
-      if (transfer.state === "waiting" || !this.#offering.delete(transfer)) return;
-      if (!transfer.ended) this.#addTransfer(transfer);
+    const line = new IncomingLine(channel);
+    this.#offering.add(line);
+    line.listener = (event) => {
+      if (!this.#offering.delete(line)) return;
+      if (event.offered) this.#takeOffer(line);
+      else if (event.requested !== undefined) this.#answerRequest(channel, event.requested);
+      else channel.close();
     };
-    transfer.addEventListener("change", decide);
+  }
+
+  /** Add what the peer offers to the list, or go on with what it has offered on a connection before. */
+  #takeOffer(line) {
+    const known = this.transfers.find((transfer) => transfer.direction === "in" && transfer.epoch !== this.#epoch && transfer.isSame(line));
+    if (known === undefined) {
+      const transfer = new IncomingShare();
+      transfer.review(line);
+      this.#addTransfer(transfer);
+    } else if (known.ended) {
+      line.answerAs(known);
+    } else {
+      const trusted = known.certificate === this.#certificate;
+      this.#isOnThisConnection(known);
+      known.goOn(line, trusted);
+    }
+  }
+
+  /** Send what the peer asks for, if it is among what this page has offered to it. */
+  #answerRequest(channel, name) {
+    const sources = this.#offeredTo(name);
+    if (sources.length === 0) {
+      channel.send(endMessage("not-found", name === null ? "nothing is offered here" : "nothing of this name is offered here"));
+      channel.close();
+      return;
+    }
+    const before = this.transfers.find((transfer) => transfer.state === "interrupted" && transfer.requested === name
+      && transfer.direction === "out" && transfer.certificate === this.#certificate);
+    this.#send(before ?? new OutgoingShare(sources, name), channel);
+  }
+
+  /** Return the sources that this page has offered under a name, or all of them; what was offered last replaces others. */
+  #offeredTo(name) {
+    const wanted = name === null ? null : safeTop(name);
+    const found = new Map();
+    for (const { direction, requested, withdrawn, sources } of this.transfers) {
+      if (direction !== "out" || requested !== undefined || withdrawn) continue;
+      for (const top of new Set(sources.map(topOf))) {
+        if (wanted === null || safeTop(top) === wanted) found.set(safeTop(top), sources.filter((source) => topOf(source) === top));
+      }
+    }
+    return [...found.values()].flat();
+  }
+
+  /** Go on with what was interrupted, now that there is a connection again. */
+  #goOn() {
+    for (const transfer of this.#unfinished) {
+      const offers = transfer.direction === "out" && transfer.requested === undefined;
+      const asks = transfer.direction === "in" && transfer.requested !== null;
+      if (!(offers || asks)) continue; // the other side opens the channel
+      if (transfer.certificate !== this.#certificate && !this.isEcho) {
+        transfer.fail(OTHER_PEER);
+      } else if (offers) {
+        this.#send(transfer, this.#openTransfer());
+      } else {
+        this.#isOnThisConnection(transfer);
+        transfer.ask(this.#openTransfer());
+      }
+    }
+    this.#watchStragglers(AGAIN_DELAY);
+  }
+
+  /** End what is still interrupted after a while although there is a connection: the other side has given it up. */
+  #watchStragglers(delay) {
+    clearTimeout(this.#stragglers);
+    this.#stragglers = setTimeout(() => {
+      if (this.state !== "connected") return;
+      for (const transfer of this.#unfinished) {
+        if (transfer.state === "interrupted" && transfer.channel.readyState === "closed") transfer.fail("the other side has given it up");
+      }
+    }, delay);
   }
 
   #openOffers() {
-    return this.transfers.filter((transfer) => transfer.direction === "in" && !transfer.ended).length;
+    return this.transfers.filter(({ direction, requested, ended }) => !ended && (direction === "in" || requested !== undefined)).length;
   }
 
   #dropTransfers() {
     while (this.transfers.length > MAX_TRANSFERS) {
-      const oldest = this.transfers.find((transfer) => transfer.ended && transfer.state !== "done");
+      const oldest = this.transfers.find((transfer) => transfer.ended && (transfer.state !== "done" || isAnswer(transfer)));
       if (oldest === undefined) return;
       this.forget(oldest);
       this.dispatchEvent(new CustomEvent("dropped", { detail: oldest }));
@@ -417,6 +650,15 @@ export class PeerLink extends EventTarget {
     this.facts.limit = this.#pc.sctp?.maxMessageSize;
     return pair;
   }
+}
+
+function topOf({ entry }) {
+  return entry.path.split("/")[0];
+}
+
+/** Whether the peer has asked for it; nothing is lost when it leaves the list. */
+function isAnswer({ direction, requested }) {
+  return direction === "out" && requested !== undefined;
 }
 
 function push(samples, value) {

@@ -2,6 +2,11 @@
 
 const MAX_EARLY = 256; // candidates that arrive before their description
 
+/** Return the lines of a description that name its certificate. */
+export function certificateOf(sdp) {
+  return sdp.split(/\r\n|\r|\n/).filter((line) => /fingerprint/i.test(line)).map((line) => line.toLowerCase()).sort().join();
+}
+
 export class RemoteSide {
   #pc;
   #early = [];

@@ -11,6 +11,7 @@ import { directWay, openDirect, openKeeping } from "./transfer/storage.js";
 const MAX_ENTRIES = 1000; // of an offer, which any member of the room may make
 const RECEIPT_TIMEOUT = 10_000; // milliseconds in which the sender closes the channel
 const REFUSALS = ["refused", "too-large", "not-found", "busy"];
+const ENDS = ["done", "refused", "cancelled", "failed"];
 
 /** Return whether a channel that the peer opened is for a transfer, and can carry one. */
 export function isTransfer({ label, protocol, ordered, maxRetransmits, maxPacketLifeTime }) {
@@ -18,9 +19,46 @@ export function isTransfer({ label, protocol, ordered, maxRetransmits, maxPacket
   return label === CHANNEL_LABEL && protocol === CHANNEL_PROTOCOL && ordered && reliable;
 }
 
+/** One channel with the machine of its transfer. After a break, a transfer goes on with another line. */
+class Line {
+  /** @param make makes the machine's shell from a function that takes its events */
+  constructor(channel, make) {
+    this.channel = channel;
+    this.listener = () => null; // of the transfer that this line belongs to
+    this.offer = make((event) => this.listener(event));
+    channel.binaryType = "arraybuffer";
+    channel.addEventListener("message", ({ data }) => this.offer.receive(data));
+    channel.addEventListener("close", () => this.offer.channelClosed());
+  }
+
+  whenOpen(act) {
+    if (this.channel.readyState === "open") act();
+    else this.channel.addEventListener("open", act, { once: true });
+  }
+}
+
+/** A channel on which this page receives, or which the peer has opened for an offer or a request. */
+export class IncomingLine extends Line {
+  constructor(channel) {
+    super(channel, (notify) => new OfferReceiving(channel, { maxEntries: MAX_ENTRIES, answers: true }, notify));
+  }
+
+  get offerId() {
+    return this.offer.machine.offer?.id ?? null;
+  }
+
+  /** End the offer of a transfer that is over here: the peer learns how, and no byte is sent again. */
+  answerAs({ state, reason }) {
+    this.listener = ({ ended }) => { if (ended !== undefined) setTimeout(() => this.channel.close(), RECEIPT_TIMEOUT); };
+    if (state === "done") this.offer.acceptNothing();
+    else this.offer.end(state === "failed" ? "failed" : state, reason || "the transfer is over");
+  }
+}
+
 /**
  * The common part of both directions. Events: "change", and "ended" once.
- * `state` is waiting, offered, moving, then one of: done, refused, cancelled, failed; `reason` says why.
+ * `state` is waiting, offered, moving, interrupted (the connection broke, and may come back), then one of: done, refused,
+ * cancelled, failed; `reason` says why.
  */
 class Share extends EventTarget {
   state = "waiting";
@@ -29,18 +67,37 @@ class Share extends EventTarget {
   size = 0;
   started = 0;
   finished = 0;
+  accepted = false;
+  certificate = ""; // of the peer that it was agreed with
+  epoch = 0; // the number of the connection that it was on last
+  withdrawn = false; // the person no longer wants it
+  line = null;
+  before = null;
+  code = null; // of the end
+  #reached = 0; // bytes that are here, or there, for good: the place where an interrupted transfer goes on
 
-  constructor(channel, direction) {
+  constructor(direction) {
     super();
-    this.channel = channel;
     this.direction = direction;
-    channel.binaryType = "arraybuffer";
-    channel.addEventListener("message", ({ data }) => this.offer.receive(data));
-    channel.addEventListener("close", () => this.fail("the connection closed before the transfer was complete"));
+  }
+
+  /** Go on with this line, and no longer with the one before, which may still write. */
+  use(line) {
+    this.before = this.line;
+    this.line = line;
+    line.listener = (event) => { if (this.line === line) this.take(event); };
+  }
+
+  get offer() {
+    return this.line.offer;
+  }
+
+  get channel() {
+    return this.line.channel;
   }
 
   get ended() {
-    return ["done", "refused", "cancelled", "failed"].includes(this.state);
+    return ENDS.includes(this.state);
   }
 
   /** The names of the files and folders, without what is in the folders. */
@@ -60,30 +117,52 @@ class Share extends EventTarget {
     return this.offer.machine.missing.size;
   }
 
-  cancel() {
-    this.offer.end("cancelled", `the ${this.direction === "out" ? "sender" : "receiver"} stopped the transfer`);
+  /** Bytes that have moved, and those that were there before. */
+  get moved() {
+    if (this.state === "done") return this.size;
+    return Math.min(this.size, Math.max(this.#reached, this.state === "interrupted" ? 0 : this.counted));
   }
 
-  /** End without a message to the peer: there is no connection any more. */
+  cancel() {
+    this.withdrawn = true;
+    const reason = `the ${this.direction === "out" ? "sender" : "receiver"} stopped the transfer`;
+    if (this.state === "interrupted") this.end({ state: "ended", code: "cancelled", reason });
+    else this.offer.end("cancelled", reason);
+  }
+
+  /** End without a message to the peer: the connection does not come back. */
   fail(reason) {
     if (this.ended) return;
-    this.reason = reason;
     this.offer.channelClosed();
+    if (!this.ended) this.end({ state: "ended", code: "failed", reason });
+  }
+
+  /** Wait for the connection to come back. */
+  interrupt() {
+    if (!this.ended) this.offer.channelClosed();
   }
 
   become(state) {
     this.state = state;
-    if (state === "moving") this.started = performance.now();
+    if (state === "moving" && this.started === 0) this.started = performance.now();
     this.dispatchEvent(new Event("change"));
   }
 
   take(event) {
-    if (event.ended !== undefined) this.#end(event.ended);
+    if (event.restarted !== undefined) this.#reached = 0;
+    if (event.ended?.state === "broken") {
+      if (this.ended || this.state === "interrupted") return;
+      this.#reached = Math.min(this.size, Math.max(this.#reached, this.durable));
+      this.become("interrupted");
+    } else if (event.ended !== undefined) {
+      this.end(event.ended);
+    }
   }
 
-  #end({ state, code, reason }) {
+  end({ state, code, reason }) {
     this.finished = performance.now();
     this.reason ||= reason;
+    this.code = code;
     const failure = REFUSALS.includes(code) ? "refused" : code === "cancelled" ? "cancelled" : "failed";
     this.become(state === "done" ? "done" : failure);
     this.settle();
@@ -105,30 +184,42 @@ class Share extends EventTarget {
   }
 }
 
-function whenOpen(channel, act) {
-  if (channel.readyState === "open") act();
-  else channel.addEventListener("open", act, { once: true });
-}
-
 /** Files that this page sends. */
 export class OutgoingShare extends Share {
-  /** @param sources {entry, blob} for each entry of the manifest; `maxMessageSize` of the connection */
-  constructor(channel, sources, maxMessageSize) {
-    super(channel, "out");
-    this.offer = new OfferSending(channel, randomHex(12), sources, maxMessageSize, (event) => this.take(event));
+  #id = randomHex(12);
+
+  /**
+   * @param sources {entry, blob} for each entry of the manifest
+   * @param requested the name by which the peer has asked for them, undefined if this page offers them
+   */
+  constructor(sources, requested) {
+    super("out");
+    this.sources = sources;
+    this.requested = requested;
     this.names = sources.map(({ entry }) => entry.path);
     this.size = totalSize(sources.map(({ entry }) => entry));
-    whenOpen(channel, () => {
-      if (this.ended) return;
-      this.become("offered");
-      this.offer.start();
+  }
+
+  /** Offer the files on this channel; after a break they go on there. `maxMessageSize` is that of the connection. */
+  start(channel, maxMessageSize) {
+    const line = new Line(channel, (notify) => new OfferSending(channel, this.#id, this.sources, maxMessageSize, notify));
+    this.use(line);
+    line.whenOpen(() => {
+      if (this.ended || this.line !== line) return;
+      if (!this.accepted) this.become("offered");
+      line.offer.start();
     });
   }
 
   /** Bytes that were sent, and those that the other side had before; queued ones are not counted. */
-  get moved() {
+  get counted() {
     const { base, sent } = this.offer.machine;
-    return Math.max(0, Math.min(this.size, base + sent - this.channel.bufferedAmount));
+    return base + sent - this.channel.bufferedAmount;
+  }
+
+  /** Bytes that the other side has written. */
+  get durable() {
+    return this.offer.machine.base + this.offer.machine.durable;
   }
 
   take(event) {
@@ -137,21 +228,50 @@ export class OutgoingShare extends Share {
       return;
     }
     this.size = event.accepted;
+    this.accepted = true;
     this.become("moving");
   }
 }
 
 /** Files that this page receives: offered by the peer, or requested by name. */
 export class IncomingShare extends Share {
-  #requested;
   #store = null;
+  #key = randomHex(12); // a peer may offer twice under one id
+  #manifest = "";
 
-  constructor(channel, requested = null) {
-    super(channel, "in");
-    this.#requested = requested;
+  /** @param requested the name that this page asks for, null if the peer offers by itself */
+  constructor(requested = null) {
+    super("in");
+    this.requested = requested;
     this.names = requested === null ? [] : [requested];
-    this.offer = new OfferReceiving(channel, { maxEntries: MAX_ENTRIES }, (event) => this.take(event));
-    if (requested !== null) whenOpen(channel, () => this.offer.request(requested));
+  }
+
+  /** Take an offer that the peer has made on this line. */
+  review(line) {
+    this.use(line);
+    this.#review();
+  }
+
+  /** Ask for the files on a channel of this page; after a break they go on there. */
+  ask(channel) {
+    const line = new IncomingLine(channel);
+    this.use(line);
+    line.whenOpen(() => { if (this.line === line && !this.ended) line.offer.request(this.requested); });
+  }
+
+  /** Whether an offer of the peer is this one, which goes on after a break. */
+  isSame(line) {
+    return this.requested === null && this.line.offerId === line.offerId && this.#manifest === manifestOf(line);
+  }
+
+  /**
+   * Go on with the same offer on another line.
+   * @param trusted whether the peer has the certificate from before: otherwise the person decides again
+   */
+  goOn(line, trusted) {
+    this.use(line);
+    if (this.accepted && trusted) this.#receive();
+    else this.become("offered");
   }
 
   get entries() {
@@ -164,9 +284,14 @@ export class IncomingShare extends Share {
   }
 
   /** Bytes that have arrived, and those that were here before. */
-  get moved() {
+  get counted() {
     const { base, received } = this.offer.machine;
-    return Math.min(this.size, base + received);
+    return base + received;
+  }
+
+  /** Bytes that are written here. */
+  get durable() {
+    return this.where === "memory" ? 0 : this.offer.moved; // memory does not keep a part of a file
   }
 
   take(event) {
@@ -175,29 +300,56 @@ export class IncomingShare extends Share {
   }
 
   #review() {
+    const manifest = manifestOf(this.line);
+    if (this.accepted && manifest !== this.#manifest) {
+      this.offer.end("failed", "the other side has something else under this name now: ask for it again");
+      return;
+    }
+    this.#manifest = manifest;
     this.names = this.offer.names;
     this.size = totalSize(this.entries);
+    if (this.accepted) {
+      this.#receive(); // what the person has asked for goes on
+      return;
+    }
     this.become("offered");
-    if (this.#requested !== null) this.accept(); // the person has asked for it
+    if (this.requested !== null) this.accept(); // the person has asked for it
   }
 
   /** Receive the files: written to the disk as they arrive if `direct`, otherwise kept until the person saves them. */
   async accept(direct = false) {
     if (this.state !== "offered") return;
+    if (this.#store !== null) {
+      this.#receive();
+      return;
+    }
     const { offer, entries, paths } = this.offer.machine;
-    const id = randomHex(12); // a peer may offer twice under one id
     let store = null;
     try {
       if (direct) store = await openDirect(directWay(entries), paths);
-      store ??= await openKeeping({ ...offer, id }, entries);
+      store ??= await openKeeping({ ...offer, id: this.#key }, entries);
     } catch (error) {
       if (error.name === "AbortError") return; // the person has closed the dialog
-      this.offer.end("no-space", "this browser has no room for the files, or may not write them");
+      if (this.state === "interrupted") this.end({ state: "ended", code: "no-space", reason: NO_ROOM });
+      else this.offer.end("no-space", NO_ROOM);
     }
-    if (this.ended || this.state !== "offered") return;
+    if (this.ended || this.#store !== null) return;
     this.#store = store;
+    this.accepted = true;
+    if (this.state === "offered") this.#receive(); // otherwise the connection broke meanwhile
+  }
+
+  /** Receive into the store, once the line before no longer writes to it. */
+  async #receive() {
+    const { line, before } = this;
     this.become("moving");
-    await this.offer.accept(store, id);
+    try {
+      await before?.offer.idle();
+      if (before !== null) await this.#store.pause();
+    } catch (error) {
+      line.offer.fail(error);
+    }
+    if (this.line === line && !line.offer.machine.isOver) await line.offer.accept(this.#store, this.#key);
   }
 
   reject() {
@@ -220,7 +372,14 @@ export class IncomingShare extends Share {
   }
 
   close() {
+    const { channel } = this;
     if (this.state !== "done") super.close();
-    else setTimeout(() => super.close(), RECEIPT_TIMEOUT); // the sender closes it: that is its receipt
+    else setTimeout(() => channel.close(), RECEIPT_TIMEOUT); // the sender closes it: that is its receipt
   }
+}
+
+const NO_ROOM = "this browser has no room for the files, or may not write them";
+
+function manifestOf(line) {
+  return JSON.stringify([line.offer.machine.offer.size, line.offer.machine.entries]);
 }

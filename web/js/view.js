@@ -13,6 +13,7 @@ export const STATES = {
   connecting: "Connecting …",
   connected: "Connected",
   interrupted: "Interrupted",
+  reconnecting: "Connecting again …",
   failed: "Not connected",
   closed: "Ended",
 };
@@ -87,7 +88,7 @@ export function showHead(link) {
   if ($("talk-state-text").textContent !== STATES[link.state]) $("talk-state-text").textContent = STATES[link.state];
   $("talk-reason").textContent = link.reason;
   $("talk-reason").hidden = link.reason === "";
-  const alive = ["connecting", "connected", "interrupted"].includes(link.state);
+  const alive = ["connecting", "connected", "interrupted", "reconnecting"].includes(link.state);
   $("hang-up").hidden = !alive;
   $("call-again").hidden = alive || link.gone;
   $("call-again").textContent = link.state === "idle" ? "Call" : "Call again";
@@ -159,7 +160,7 @@ export class TransferView {
     const transfer = this.#transfer;
     this.name.textContent = transfer.name;
     this.#bar.setAttribute("aria-label", `Progress of ${transfer.name}`);
-    this.#bar.hidden = transfer.state !== "moving";
+    this.#bar.hidden = !["moving", "interrupted"].includes(transfer.state);
     this.#bar.value = transfer.size === 0 ? 1 : transfer.moved / transfer.size;
     this.#numbers.textContent = this.#numbersText();
     this.item.dataset.state = transfer.state;
@@ -197,6 +198,7 @@ export class TransferView {
       const left = this.#speed > 0 ? ` · ${format.seconds((size - moved) / this.#speed)} left` : "";
       return `${format.bytes(moved)} of ${format.bytes(size)} · ${format.rate(this.#speed)}${left}`;
     }
+    if (state === "interrupted") return `${format.bytes(moved)} of ${format.bytes(size)}`;
     if (state === "done" && size > 0) {
       return `${format.bytes(size)} · ${format.rate(size / Math.max(0.001, (finished - started) / 1000))}`;
     }
@@ -204,18 +206,27 @@ export class TransferView {
   }
 
   #outcomeText() {
-    const { state, direction, reason } = this.#transfer;
+    const { state, direction, reason, code } = this.#transfer;
     const other = this.#link.name;
+    if (code === "not-found") return [`${other} does not offer this: ${reason}.`, "bad"];
     switch (state) {
       case "waiting": return [`Waiting for ${other} …`, ""];
       case "offered":
         return [direction === "out" ? `Waiting for ${other} to accept …` : `${other} wants to send you ${this.#what()}.`, ""];
       case "moving": return [direction === "out" ? "Sending" : "Receiving", ""];
+      case "interrupted": return [this.#interruptedText(), ""];
       case "done": return this.#doneText();
       case "refused": return [`Declined: ${reason}.`, "bad"];
       case "cancelled": return [`Cancelled${reason && reason !== "cancelled" ? `: ${reason}` : ""}.`, "bad"];
-      default: return [`Failed: ${reason}. Send it again.`, "bad"];
+      default: return [`Failed: ${reason}. ${direction === "out" ? "Send it again." : `Ask ${other} to send it again.`}`, "bad"];
     }
+  }
+
+  #interruptedText() {
+    const { moved, size, accepted } = this.#transfer;
+    const other = this.#link.name;
+    if (!accepted) return `The connection is gone. Waits for ${other}, and goes on by itself.`;
+    return `The connection is gone. Waits for ${other}, goes on at ${size > 0 ? Math.floor(100 * moved / size) : 100} %.`;
   }
 
   #what() {
@@ -281,6 +292,8 @@ export class TransferView {
       this.#offerToSave();
     } else if (direction === "out" && state === "done" && this.#link.isEcho) {
       button("Ask for it back", () => this.#actions.askBack(transfer.tops));
+    } else if (direction === "in" && transfer.tops.length <= MAX_NAMES) {
+      button("Ask for it again", () => this.#actions.askBack(transfer.tops));
     }
     if (transfer.ended) {
       button("Remove", () => this.#actions.remove(), "quiet");

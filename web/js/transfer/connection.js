@@ -1,17 +1,12 @@
 // One peer connection to one member of a room, with the channel of a transfer. Knows no message of the transfer.
 // When its path is lost, the receiver restarts ICE over the room: the channel and everything on its way stay.
 
-import { RemoteSide } from "../remote-side.js";
+import { certificateOf, RemoteSide } from "../remote-side.js";
 import { CHANNEL_LABEL, CHANNEL_PROTOCOL } from "./messages.js";
 
 const CONNECT_TIMEOUT = 60_000; // milliseconds
 const DISCONNECTED = 12_000; // after which a connection without a path counts as lost
 const RESTART_AGAIN = 5_000; // after which an offer of new ICE credentials is repeated
-
-/** Return the fingerprints of a description. */
-function fingerprints(sdp) {
-  return sdp.split(/\r\n|\r|\n/).filter((line) => /fingerprint/i.test(line)).map((line) => line.toLowerCase()).sort().join();
-}
 
 /**
  * Events: "open", "message" (detail: the data), "moved" (there is a path again, maybe another one),
@@ -98,7 +93,7 @@ export class Connection extends EventTarget {
 
   async #answerRestart(sdp) {
     if (!this.#opened) return;
-    if (fingerprints(sdp) !== fingerprints(this.remoteSdp)) {
+    if (certificateOf(sdp) !== certificateOf(this.remoteSdp)) {
       this.#signal({ type: "bye", reason: "the restart is refused" });
       return;
     }
@@ -109,7 +104,7 @@ export class Connection extends EventTarget {
   async #describe(description) {
     const known = this.#pc.remoteDescription?.sdp;
     // Another certificate would be another party, which has not proved the code.
-    if (known !== undefined && fingerprints(known) !== fingerprints(description.sdp)) throw new Error("another certificate");
+    if (known !== undefined && certificateOf(known) !== certificateOf(description.sdp)) throw new Error("another certificate");
     await this.#remote.describe(description);
   }
 

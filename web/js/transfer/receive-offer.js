@@ -15,7 +15,7 @@ export class OfferReceiving {
 
   /**
    * @param bounds as for `Receiving`
-   * @param notify called with {offered}, {missing}, {restarted}, {progress} and {ended}
+   * @param notify called with {offered}, {requested}, {missing}, {restarted}, {progress} and {ended}
    */
   constructor(channel, bounds, notify) {
     this.machine = new Receiving(bounds);
@@ -52,6 +52,11 @@ export class OfferReceiving {
     } catch (error) {
       this.fail(error);
     }
+  }
+
+  /** Accept no file of what is offered: all of them are here. */
+  acceptNothing() {
+    this.#carryOut(this.machine.accept(new Map(), [...this.machine.entries.keys()]));
   }
 
   /** End because of what a store has thrown. */

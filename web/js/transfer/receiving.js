@@ -34,11 +34,16 @@ export class Receiving {
   #unstored = new Set();
   #storedRows = [];
   #maxEntries;
+  #answers;
   #requested = null;
 
-  /** @param maxEntries larger offers are refused before their manifest is read */
-  constructor({ maxEntries = MAX_ENTRIES } = {}) {
+  /**
+   * @param maxEntries larger offers are refused before their manifest is read
+   * @param answers whether a request of the peer is answered: {requested: name} ends this machine, and another one sends
+   */
+  constructor({ maxEntries = MAX_ENTRIES, answers = false } = {}) {
     this.#maxEntries = maxEntries;
+    this.#answers = answers;
     this.offer = null;
     this.entries = [];
     this.paths = [];
@@ -156,8 +161,10 @@ export class Receiving {
     return handlers[message.type].call(this, message);
   }
 
-  #takeRequest() {
-    return this.end("not-found", "this page has nothing to send on request");
+  #takeRequest({ name }) {
+    if (!this.#answers) return this.end("not-found", "this side has nothing to send on request");
+    this.#state = "over";
+    return [{ requested: name }];
   }
 
   #takeOffer(offer) {
@@ -318,7 +325,8 @@ export class Receiving {
   }
 }
 
-function safeTop(name) {
+/** Return the first component of a path, as a receiver stores it. */
+export function safeTop(name) {
   return storedPaths([{ path: name, kind: "file" }])[0][0];
 }
 

@@ -79,7 +79,7 @@ export class OfferSending {
       if (work.check !== undefined) {
         const pieces = [];
         for (let at = 0; at < work.offset; at += PIECE) pieces.push(await sha256(await bytesOf(blob, at, Math.min(at + PIECE, work.offset))));
-        machine.checked(work, await fileDigest(work.offset, pieces), pieces);
+        this.#carryOut(machine.checked(work, await fileDigest(work.offset, pieces), pieces));
       } else if (work.read !== undefined) {
         const data = await bytesOf(blob, work.offset, work.offset + work.length);
         machine.read(data, await sha256(data));

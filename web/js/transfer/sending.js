@@ -74,6 +74,11 @@ export class Sending {
     return this.#state === "over";
   }
 
+  /** Bytes of the stream that the receiver has written. */
+  get durable() {
+    return this.#durable;
+  }
+
   /** The next thing to do: {check: file, offset}, {read: file, offset, length}, {finish: file, size, pieces} or null. */
   nextWork() {
     if (this.#state !== "sending" || this.#next === this.#plan.length) return null;
