@@ -171,6 +171,8 @@ class IceAgent:
         self._checks.remote = remote
         if remote.lite:
             self.set_controlling(True)
+        if not self.controlling and not any(pair.proven for pair in self._checklist):
+            self._pace_at = max(self._pace_at, now + self._options.peer_first)
         for pair in self._checklist:
             if pair.checked_by_peer and pair.state is PairState.WAITING:
                 self._trigger(pair, now)
@@ -533,6 +535,8 @@ class IceAgent:
         pair = self._checklist.get(base, source) or self._learn(check, base, source, now)
         if pair is None:
             return
+        if self._options.peer_first and not pair.proven:
+            self._pace_at = min(self._pace_at, now)
         pair.requests_received += 1
         pair.responses_sent += 1
         pair.proven = pair.checked_by_peer = True

@@ -34,6 +34,8 @@ class AgentOptions:
         recovery: the time for which checks go on after consent has expired.
         grace: the time that the peer has to answer after this process was stopped.
         embeds: whether checks carry DTLS datagrams, if the peer takes part (SPED).
+        peer_first: the longest time that a controlled agent waits for the peer's first check before it sends checks
+            of its own. For servers, whose peers can reach them as soon as they have the answer.
     """
 
     lite: bool = False
@@ -57,6 +59,7 @@ class AgentOptions:
     recovery: float = 60.0
     grace: float = 3.0
     embeds: bool = False
+    peer_first: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

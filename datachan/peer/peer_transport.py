@@ -78,6 +78,11 @@ class TransportCallbacks:
     on_failure: Callable[[str], None]
 
 
+# The longest time, in seconds, that the answerer on a shared port waits for the peer's first check. Checks of its own
+# arrive before the answer does, and are lost. pion then nominates no pair for 200 ms: no check follows its success.
+_PEER_FIRST: Final = 0.2
+
+
 def _ignore(*_: object) -> None:
     pass
 
@@ -437,7 +442,11 @@ class PeerTransport:
             host_addresses=configuration.hostAddresses,
             ports=configuration.portRange,
             network=network_options(configuration),
-            agent_options=AgentOptions(lite=configuration.iceLite, embeds=configuration.sped and not self.started),
+            agent_options=AgentOptions(
+                lite=configuration.iceLite,
+                embeds=configuration.sped and not self.started,
+                peer_first=0.0 if configuration.udpMux is None else _PEER_FIRST,
+            ),
             patience=configuration.iceTimeout,
         )
         ice.on_local_candidate = partial(self._callbacks.on_local_candidate, ice.username_fragment)

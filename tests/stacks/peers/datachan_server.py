@@ -12,11 +12,13 @@ import sys
 from functools import partial
 
 import datachan.sctp.association
-from datachan import RTCDataChannel
+from datachan import RTCConfiguration, RTCDataChannel
 from datachan.server import ChannelServerOptions, Connection, Worker, run_workers, serve
 from tests.bench.scale import raise_file_limit
 
 _OPTIONS = ChannelServerOptions(max_connections=20_000)
+# The one candidate that the other servers have, too.
+_CONFIGURATION = RTCConfiguration(hostAddresses=["127.0.0.1"])
 
 
 async def echo(connection: Connection) -> None:
@@ -33,7 +35,15 @@ def _send_back(channel: RTCDataChannel, message: str | bytes) -> None:
 async def main(worker: Worker | None = None, port: int = 0, udp_port: int = 0) -> None:
     """Serve until the process is ended."""
     compiled = not str(datachan.sctp.association.__file__).endswith(".py")
-    async with serve(echo, "127.0.0.1", port, udp_port=udp_port, options=_OPTIONS, worker=worker) as server:
+    async with serve(
+        echo,
+        "127.0.0.1",
+        port,
+        udp_port=udp_port,
+        options=_OPTIONS,
+        configuration=_CONFIGURATION,
+        worker=worker,
+    ) as server:
         os.write(1, json.dumps({"port": server.port, "compiled": compiled}).encode() + b"\n")
         await server.until_stopped()
 
