@@ -69,6 +69,15 @@ _TRY_ALTERNATE: Final = 300
 _BAD_REQUEST: Final = 400
 _MISMATCH: Final = 437
 _STALE_NONCE: Final = 438
+_NOT_UNDERSTOOD: Final = 420
+_FAMILY_NOT_SUPPORTED: Final = 440
+_SERVER_ERROR: Final = 500
+_INSUFFICIENT_CAPACITY: Final = 508
+# An allocation of both families that is refused with one of these is asked for again with IPv4 alone. RFC 8656, 7.2,
+# has a server without IPv6 give the IPv4 address; coturn with `external-ip`, as in most clouds, refuses with 440.
+_ONE_FAMILY_MAY_DO: Final = frozenset(
+    {_BAD_REQUEST, _NOT_UNDERSTOOD, _FAMILY_NOT_SUPPORTED, _SERVER_ERROR, _INSUFFICIENT_CAPACITY}
+)
 # RFC 8489, 9.2.5 takes these without MESSAGE-INTEGRITY; they come before the server knows us, or knows us no more.
 _UNSIGNED_ERRORS: Final = frozenset({_TRY_ALTERNATE, _UNAUTHORIZED, _STALE_NONCE})
 
@@ -137,6 +146,7 @@ class TurnClient:
         self._entropy = entropy
         self._family = family
         self._families = {family}
+        self._both = family == turn.IPV4
         self._requests: Requests[_Ask] = Requests(reliable=reliable)
         self._relayed: TransportAddress | None = None
         self._refresh_at: float | None = None
@@ -277,7 +287,7 @@ class TurnClient:
     # requests
 
     def _allocation(self) -> _Ask:
-        return _Ask(turn.ALLOCATE, turn.allocation_attributes(self._family))
+        return _Ask(turn.ALLOCATE, turn.allocation_attributes(self._family, both=self._both))
 
     def _ask(self, ask: _Ask, now: float) -> None:
         transaction_id = self._entropy(TRANSACTION_ID_LENGTH)
@@ -405,6 +415,9 @@ class TurnClient:
         code, reason = answer.error_code or _BAD_REQUEST, answer.reason
         if code in (_UNAUTHORIZED, _STALE_NONCE) and self._accept_challenge(ask, answer):
             self._ask(ask, now)
+        elif ask.method == turn.ALLOCATE and self._both and code in _ONE_FAMILY_MAY_DO:
+            self._both = False
+            self._ask(self._allocation(), now)
         elif ask.method == turn.ALLOCATE:
             server = turn.read_plain_address(answer.attributes.get(turn.ALTERNATE_SERVER, b""))
             redirected = code == _TRY_ALTERNATE and server is not None

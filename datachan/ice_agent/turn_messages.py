@@ -47,17 +47,17 @@ CHANNEL_HEADER: Final = 4
 _STUN_HEADER: Final = 20
 
 
-def allocation_attributes(family: int) -> dict[int, bytes]:
-    """Return the attributes of a request for an allocation of a family: `IPV4`, and also IPv6 if possible, or `IPV6`.
+def allocation_attributes(family: int, *, both: bool = False) -> dict[int, bytes]:
+    """Return the attributes of a request for an allocation of a family, `IPV4` or `IPV6`; `both` asks for IPv6 as well.
 
     A server without IPv6 addresses ignores ADDITIONAL-ADDRESS-FAMILY, or says so in its answer (RFC 8656, 7.2).
     """
     attributes = {REQUESTED_TRANSPORT: _UDP}
-    if family == IPV4:  # REQUESTED-ADDRESS-FAMILY would be redundant, and some servers do not know it
+    if family != IPV4:  # for IPv4 REQUESTED-ADDRESS-FAMILY would be redundant, and some servers do not know it
+        attributes[REQUESTED_ADDRESS_FAMILY] = _FAMILIES[family]
+    elif both:
         attributes[ADDITIONAL_ADDRESS_FAMILY] = _FAMILIES[IPV6]
         attributes[DRAFT_ADDITIONAL_ADDRESS_FAMILY] = _FAMILIES[IPV6]
-    else:
-        attributes[REQUESTED_ADDRESS_FAMILY] = _FAMILIES[family]
     return attributes
 
 

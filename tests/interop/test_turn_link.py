@@ -143,6 +143,16 @@ async def test_one_allocation_relays_to_peers_of_both_families(peer: Peer, tmp_p
     six.socket.close()
 
 
+async def test_a_server_behind_the_nat_of_a_cloud_gives_an_ipv4_address(peer: Peer, tmp_path: Path) -> None:
+    # With external-ip, coturn refuses to give addresses of both families.
+    async with coturn.running(tmp_path, None, f"external-ip={coturn.HOST}") as cloud:
+        link = await opened(address_of(cloud))
+        assert link.link.other_family is None
+        await carries_both_ways(link, peer)
+        assert "error 440" in cloud.log.read_text()
+        await link.close()
+
+
 async def test_an_untrusted_certificate_is_refused(server: coturn.Coturn) -> None:
     with pytest.raises(TurnError, match="certificate verify failed"):
         await opened(address_of(server, "tls"))

@@ -72,8 +72,23 @@ def test_wrong_credentials_fail_with_their_code_after_one_attempt() -> None:
 @pytest.mark.parametrize("code", [403, 437, 440, 486, 508, 500])
 def test_a_refusal_ends_with_its_code(code: int) -> None:
     session = Session()
-    session.server.errors[turn.ALLOCATE] = [(code, "no")]
+    session.server.errors[turn.ALLOCATE] = [(code, "no")] * 2
     assert session.start() == [TurnFailed(code, "no")]
+
+
+@pytest.mark.parametrize("code", [400, 420, 440, 500, 508])
+def test_a_server_that_refuses_both_families_is_asked_for_ipv4_alone(code: int) -> None:
+    session = Session()
+    session.server.additional = ("2001:db8::7", 50_001)
+    session.server.errors[turn.ALLOCATE] = [(code, "not both")]
+    assert session.start() == [Allocated(RELAYED, MAPPED)]
+    assert session.server.asked == [turn.ALLOCATE] * 2
+
+
+def test_a_server_that_refuses_ipv6_alone_is_not_asked_again() -> None:
+    session = Session(family=turn.IPV6)
+    session.server.errors[turn.ALLOCATE] = [(440, "no")]
+    assert session.start() == [TurnFailed(440, "no")]
 
 
 def test_a_silent_server_is_asked_seven_times_within_forty_seconds() -> None:
