@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,20 +16,35 @@ from tests.stacks.process import SETUP_PATIENCE, Contender, PeerProcess
 SCRIPT: Final = (Path(__file__).parent / "browsers.js").read_text()
 # Browsers take longer to reach their full rate than other stacks.
 RAMP: Final = 2.0
+_SLOWEST: Final = 2e6
+"""Bytes per second of a transfer that is still waited for."""
 
 Enter = Callable[[str, Figures], None]
 
 
-async def _rate(count: Callable[[], Any], seconds: float) -> float:
-    """Return MB/s by the count and clock of the receiver, starting some time after the first message."""
-    async with asyncio.timeout(SETUP_PATIENCE):
-        while not (await count())["bytes"]:
+@dataclass(frozen=True)
+class Rate:
+    """MB/s by the count and clock of the receiver.
+
+    Attributes:
+        whole: From the first byte until as many have arrived as were asked for: slow start is in it.
+        steady: For some seconds, beginning some time after that.
+    """
+
+    whole: float
+    steady: float
+
+
+async def _rate(count: Callable[[], Any], seconds: float, size: int = 1) -> Rate:
+    async with asyncio.timeout(SETUP_PATIENCE + size / _SLOWEST):
+        while (now := await count())["bytes"] < size:
             await asyncio.sleep(0.05)
+    whole = now["bytes"] / max(now["time"] - now["first"], 1e-9) / 1e6
     await asyncio.sleep(RAMP)
     before = await count()
     await asyncio.sleep(seconds)
     after = await count()
-    return float((after["bytes"] - before["bytes"]) / (after["time"] - before["time"]) / 1e6)
+    return Rate(whole, (after["bytes"] - before["bytes"]) / (after["time"] - before["time"]) / 1e6)
 
 
 async def _prepared(page: Page, url: str) -> None:
@@ -43,15 +59,27 @@ async def between_tabs(browser: Browser, url: str, seconds: float) -> float:
             await _prepared(page, url)
         answer = await other.call("bench.answer", await one.call("bench.offer", MESSAGE_SIZE), 0)
         await one.call("bench.accept", answer)
-        return await _rate(lambda: other.call("bench.count"), seconds)
+        return (await _rate(lambda: other.call("bench.count"), seconds)).steady
 
 
-async def with_stack(browser: Browser, url: str, contender: Contender, host: str, seconds: float, *, to: bool) -> float:
-    """Measure MB/s between a stack, which offers, and a tab; to the tab when `to` is true, else from it."""
+async def with_stack(
+    browser: Browser, url: str, contender: Contender, host: str, seconds: float, *, to: bool, size: int = 1
+) -> Rate:
+    """Measure MB/s between a stack, which offers, and a tab; to the tab when `to` is true, else from it.
+
+    Args:
+        browser: The tab's browser.
+        url: A page for the tab.
+        contender: The stack.
+        host: An address of this machine.
+        seconds: Time of the steady rate.
+        to: Whether the tab receives.
+        size: Bytes of the whole rate.
+    """
     options = {"host": host, "message_size": MESSAGE_SIZE, "task": "stream" if to else "count"}
     peer = await PeerProcess.start(contender, "sender", options)
     try:
-        async with browser.page() as page, asyncio.timeout(2 * SETUP_PATIENCE + RAMP + seconds):
+        async with browser.page() as page, asyncio.timeout(2 * SETUP_PATIENCE + RAMP + seconds + size / _SLOWEST):
             await _prepared(page, url)
             offer = (await peer.receive("description"))["description"]
             answer = await page.call("bench.answer", offer, 0 if to else MESSAGE_SIZE)
@@ -84,7 +112,7 @@ async def measure(chosen: Sequence[Contender], host: str, seconds: float, enter:
             for contender in chosen:
                 for figure, to in ((f"{name} receives", True), (f"{name} sends", False)):
                     try:
-                        rate = await with_stack(browser, url, contender, host, seconds, to=to)
+                        rate = (await with_stack(browser, url, contender, host, seconds, to=to)).steady
                     except (BrowserError, RuntimeError, TimeoutError) as error:
                         failures.append(f"{contender.name}, {figure}: {error or type(error).__name__}")
                     else:

@@ -182,6 +182,10 @@ class Page(ABC):
         """Reload the page, as the browser's reload button does."""
 
     @abstractmethod
+    async def choose_files(self, element: str, paths: Sequence[Path]) -> None:
+        """Choose files of the disk in an input of the page, given by its id, as the browser's dialog does."""
+
+    @abstractmethod
     async def close(self) -> None:
         """Close the tab."""
 
@@ -231,6 +235,17 @@ class FirefoxPage(Page):
 
     async def reload(self) -> None:
         await self.browser.command("browsingContext.reload", {"context": self.key, "wait": "complete"})
+
+    async def choose_files(self, element: str, paths: Sequence[Path]) -> None:
+        target = {"target": {"context": self.key}, "awaitPromise": False}
+        expression = f"document.getElementById({json.dumps(element)})"
+        node = (await self.browser.command("script.evaluate", {"expression": expression, **target}))["result"]
+        params = {
+            "context": self.key,
+            "element": {"sharedId": node["sharedId"]},
+            "files": [str(path) for path in paths],
+        }
+        await self.browser.command("input.setFiles", params)
 
     async def close(self) -> None:
         self.closed = True
@@ -289,6 +304,12 @@ class ChromiumPage(Page):
         self._loaded.clear()
         await self.browser.command("Page.reload", sessionId=self.key)
         await asyncio.wait_for(self._loaded.wait(), COMMAND_TIMEOUT)
+
+    async def choose_files(self, element: str, paths: Sequence[Path]) -> None:
+        expression = f"document.getElementById({json.dumps(element)})"
+        reply = await self.browser.command("Runtime.evaluate", {"expression": expression}, sessionId=self.key)
+        params = {"objectId": reply["result"]["objectId"], "files": [str(path) for path in paths]}
+        await self.browser.command("DOM.setFileInputFiles", params, sessionId=self.key)
 
     async def close(self) -> None:
         self.closed = True

@@ -171,7 +171,7 @@ RESTARTED = """(async () => {
   pair.push(new Connection([], to(1), { restarts: true }), new Connection([], to(0)));
   const opened = pair.map((connection) => new Promise((resolve) => { connection.addEventListener("open", resolve); }));
   const arrived = [];
-  pair[1].addEventListener("message", ({ detail }) => arrived.push(detail));
+  pair[1].receive = (data) => arrived.push(data);
   await pair[0].call();
   await Promise.all(opened);
   const fragments = () => /a=ice-ufrag:\\S+/.exec(pair[0].remoteSdp)[0];

@@ -6,6 +6,7 @@ import { $, announce, clearProblem, showProblem } from "./view.js";
 
 const ADDRESS = /^#\/receive\/([^/]{1,100})$/;
 const KEPT = "receiving";
+const SHOWN_EVERY = 250; // milliseconds while bytes move: a frame for each piece costs as much as receiving the piece
 
 let session = null;
 let view = null;
@@ -44,7 +45,7 @@ async function begin(made) {
   session = made;
   view = new SessionView(made);
   show(true);
-  made.addEventListener("change", () => paint(refresh));
+  made.addEventListener("change", () => { if (made.phase !== "moving" || !view.isMoving) paint(refresh); });
   paint(refresh);
   $("t-title").focus();
 }
@@ -249,7 +250,7 @@ function wireTransfer() {
   });
   setInterval(() => {
     if (session !== null && ["moving", "interrupted"].includes(session.phase)) paint(refresh);
-  }, 500);
+  }, SHOWN_EVERY);
 }
 
 wireStart();

@@ -49,6 +49,7 @@ class Peer(ABC):
 
     Attributes:
         received: the bytes of the messages that arrived.
+        first_at: when the first of them arrived.
         messages: the number of messages that arrived.
         round_trips: the seconds of each ping.
         channel_open: set once the channels can be used.
@@ -56,6 +57,7 @@ class Peer(ABC):
 
     def __init__(self) -> None:
         self.received = 0
+        self.first_at = 0.0
         self.messages = 0
         self.round_trips: list[float] = []
         self.channel_open = asyncio.Event()
@@ -100,6 +102,8 @@ class Peer(ABC):
             else:
                 self.send_now(PING, message)
             return
+        if not self.received:
+            self.first_at = time.monotonic()
         self.received += len(message)
         self.messages += 1
 
@@ -161,7 +165,9 @@ async def run(make: Callable[[], Peer], role: str, options: dict[str, Any]) -> N
             say({"pings": peer.round_trips})
             peer.round_trips = []
         else:
-            say({"bytes": peer.received, "messages": peer.messages, "time": time.monotonic(), **peer.status()})
+            now = time.monotonic()
+            count = {"bytes": peer.received, "messages": peer.messages, "time": now, "first": peer.first_at}
+            say({**count, **peer.status()})
     # Closing would wait for the queued messages, which no reader needs.
     os._exit(0)
 

@@ -9,9 +9,8 @@ const DISCONNECTED = 12_000; // after which a connection without a path counts a
 const RESTART_AGAIN = 5_000; // after which an offer of new ICE credentials is repeated
 
 /**
- * Events: "open", "message" (detail: the data), "moved" (there is a path again, maybe another one),
- * "closed" (detail: whether it was ever open).
- * After "closed" nothing follows.
+ * Events: "open", "moved" (there is a path again, maybe another one), "closed" (detail: whether it was ever open).
+ * `receive` is called with the data of each message. After "closed" nothing follows.
  */
 export class Connection extends EventTarget {
   #pc;
@@ -22,6 +21,7 @@ export class Connection extends EventTarget {
   #timer = 0;
   #closed = false;
   #opened = false;
+  receive = () => null;
 
   /**
    * @param signal sends a message to the member: offer, answer, candidate or bye
@@ -43,7 +43,7 @@ export class Connection extends EventTarget {
       this.dispatchEvent(new Event("open"));
     });
     this.channel.addEventListener("message", ({ data }) => {
-      if (!this.#closed) this.dispatchEvent(new CustomEvent("message", { detail: data }));
+      if (!this.#closed) this.receive(data);
     });
     this.channel.addEventListener("close", () => this.close());
     pc.addEventListener("icecandidate", ({ candidate }) => {

@@ -4,8 +4,6 @@
 const DIGEST = 32;
 const LOCK_ATTEMPTS = 20; // the worker of a page that was reloaded holds its files a moment longer
 const open = new Map();
-const { port1: nowhere, port2: closed } = new MessageChannel(); // what is transferred to it is freed
-closed.close();
 
 async function folderOf(offer, create) {
   const root = await navigator.storage.getDirectory();
@@ -40,10 +38,10 @@ const actions = {
     const { data, digests } = open.get(file);
     const { length } = bytes;
     if (data.write(bytes, { at: offset }) !== length) throw new DOMException("The disk is full.", "QuotaExceededError");
-    nowhere.postMessage(null, [bytes.buffer]); // a browser would collect it late
     data.flush();
     digests.write(digest, { at: digests.getSize() });
     digests.flush();
+    return bytes.buffer; // the page uses it again
   },
 
   close(file) {
@@ -69,7 +67,8 @@ const actions = {
 
 addEventListener("message", async ({ data: { id, action, values } }) => {
   try {
-    postMessage({ id, result: await actions[action](...values) });
+    const result = await actions[action](...values);
+    postMessage({ id, result }, result instanceof ArrayBuffer ? [result] : []);
   } catch (error) {
     postMessage({ id, error: { name: error.name, message: error.message } });
   }

@@ -30,6 +30,7 @@ class WritableStore extends OpenFiles {
     await state.writable.write({ type: "write", position: offset, data });
     state.pieces.push(digest);
     state.size = offset + data.length;
+    return data.buffer;
   }
 
   async finish(file) {

@@ -18,7 +18,8 @@ export class MemoryStore {
   }
 
   async write(file, _offset, data) {
-    this.#parts.get(file).push(new Blob([data]));
+    this.#parts.get(file).push(new Blob([data])); // a copy
+    return data.buffer;
   }
 
   async finish(file) {

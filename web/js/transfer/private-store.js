@@ -90,7 +90,7 @@ export class PrivateStore {
     return this.#ask("begin", [this.#offer.id, file, offset, Math.ceil(offset / this.#offer.piece)]);
   }
 
-  /** Write a piece; its buffer belongs to the worker afterwards. */
+  /** Write a piece; return its buffer, which is the worker's meanwhile. */
   write(file, offset, data, digest) {
     return this.#ask("write", [file, offset, data, digest], [data.buffer]);
   }

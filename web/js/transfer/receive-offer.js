@@ -118,11 +118,11 @@ export class OfferReceiving {
       const { file, offset, data, digest } = job.piece;
       const { length } = data; // a store may take the buffer over
       if (!equalBytes(await job.digest, digest)) return machine.end("damaged", "a piece arrived damaged");
-      await this.#store.write(file, offset, data, digest);
+      const buffer = await this.#store.write(file, offset, data, digest);
       this.moved += length;
       this.fileStates.set(file, offset + length);
       this.#notify({ progress: true });
-      return machine.pieceWritten(job.piece, this.#jobs.length === 0);
+      return machine.pieceWritten(job.piece, this.#jobs.length === 0, buffer);
     } else {
       const digest = toHex(await fileDigest(job.size, job.pieces));
       const blob = await this.#store.finish(job.finish);

@@ -127,9 +127,9 @@ export class ReceiveSession extends EventTarget {
     if (this.machine === null) this.#become("connecting");
     connection.addEventListener("open", () => this.#opened(connection));
     connection.addEventListener("moved", () => this.#readPath());
-    connection.addEventListener("message", ({ detail }) => {
-      if (connection === this.#connection) this.#receive(detail);
-    });
+    connection.receive = (data) => {
+      if (connection === this.#connection) this.#receive(data);
+    };
     connection.addEventListener("closed", () => {
       if (connection === this.#connection) this.#lost();
     });

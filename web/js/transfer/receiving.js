@@ -27,6 +27,7 @@ export class Receiving {
   #begun = false;
   #buffer = null;
   #filled = 0;
+  #spare = []; // buffers of whole pieces that were written
   #received = 0;
   #written = 0;
   #granted = 0;
@@ -97,9 +98,14 @@ export class Receiving {
     return [...events, ...this.#skipEmpty()];
   }
 
-  /** Take that a piece was written. `idle` tells that nothing else waits for being written. */
-  pieceWritten(piece, idle) {
+  /**
+   * Take that a piece was written.
+   * @param idle whether nothing else waits for being written
+   * @param buffer the buffer of the piece, to be used again, or null
+   */
+  pieceWritten(piece, idle, buffer = null) {
     this.#written += piece.length;
+    if (buffer?.byteLength === this.offer.piece + DIGEST) this.#spare.push(buffer);
     const grant = this.#written + this.#window;
     if (this.isOver || (!idle && grant - this.#granted < this.#window / 8)) return [];
     this.#granted = Math.max(this.#granted, grant);
@@ -223,6 +229,12 @@ export class Receiving {
     return Math.min(this.offer.piece, size === null ? this.offer.piece : size - this.#offset);
   }
 
+  /** Return room for the next piece and its digest. A new buffer costs more than filling one that was used before. */
+  #emptyPiece() {
+    const length = this.#wanted() + DIGEST;
+    return new Uint8Array(length === this.offer.piece + DIGEST ? this.#spare.pop() ?? length : length);
+  }
+
   #takeData(data) {
     if (this.#state !== "receiving" || data.length > MAX_DATA || data.length === 0) throw new BadMessage("data came that was not asked for");
     this.#received += data.length;
@@ -231,7 +243,7 @@ export class Receiving {
     let at = 0;
     while (at < data.length) {
       if (!this.#begun) events.push(...this.#begin(0));
-      this.#buffer ??= new Uint8Array(this.#wanted() + DIGEST);
+      this.#buffer ??= this.#emptyPiece();
       const part = data.subarray(at, at + this.#buffer.length - this.#filled);
       this.#buffer.set(part, this.#filled);
       this.#filled += part.length;

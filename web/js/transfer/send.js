@@ -179,11 +179,11 @@ export class SendSession extends EventTarget {
     connection.session = session;
     this.#connections.set(id, connection);
     const inbox = { held: [], handle: null };
-    connection.addEventListener("message", ({ detail }) => {
-      if (inbox.handle !== null) inbox.handle(detail);
-      else if (inbox.held.length < 4) inbox.held.push(detail); // until it is this receiver's turn to prove the code
+    connection.receive = (data) => {
+      if (inbox.handle !== null) inbox.handle(data);
+      else if (inbox.held.length < 4) inbox.held.push(data); // until it is this receiver's turn to prove the code
       else connection.close();
-    });
+    };
     connection.addEventListener("closed", () => {
       if (this.#connections.get(id) === connection) this.#connections.delete(id);
       const receiver = this.receivers.find((each) => each.connection === connection);

@@ -49,6 +49,7 @@ export class StreamStore extends OpenFiles {
     await state.download.write(data);
     state.pieces.push(digest);
     state.size = offset + length;
+    return null; // the browser's download has the buffer
   }
 
   async finish(file) {

@@ -66,6 +66,11 @@ export class SessionView {
     $("t-receivers").replaceChildren();
   }
 
+  /** Whether the shown phase is that of moving bytes. */
+  get isMoving() {
+    return this.#shownPhase === "moving";
+  }
+
   /** Show the session as it is now; called at most once a frame, and a few times a second while it moves. */
   update() {
     const session = this.#session;
@@ -163,7 +168,8 @@ export class SessionView {
       $("t-numbers").textContent = this.#numbers(now, known);
     }
     const part = size > 0 ? Math.floor(100 * Math.min(1, moved / size)) : 0;
-    document.title = phase === "moving" ? `${part} % · datachan` : `${$("t-title").textContent} · datachan`;
+    const title = phase === "moving" ? `${part} % · datachan` : `${$("t-title").textContent} · datachan`;
+    if (document.title !== title) document.title = title;
     this.#rows.forEach(({ bar, state }, file) => {
       const done = session.fileStates.get(file);
       if (done === undefined) return;
