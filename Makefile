@@ -93,7 +93,7 @@ build/stacks/pion_%: tests/stacks/peers/pion_%/main.go tests/stacks/peers/build_
 peers: $(STAMP) ## Install the other WebRTC stacks that the tests drive, where npm, go and wheels allow it
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary wrtc --group links || echo "wrtc has no wheel here"
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory tests/interop/stacks/node_modules/.installed; else echo "no npm: apt install nodejs npm"; fi
-	@if command -v go >/dev/null && [ -d /usr/share/gocode/src/github.com/pion/webrtc ]; then $(MAKE) --no-print-directory build/stacks/pion_peer build/stacks/pion_crowd; else echo "no pion: apt install golang-go golang-github-pion-webrtc.v3-dev"; fi
+	@if command -v go >/dev/null && [ -d /usr/share/gocode/src/github.com/pion/webrtc ]; then $(MAKE) --no-print-directory build/stacks/pion_peer build/stacks/pion_crowd build/stacks/pion_turn; else echo "no pion: apt install golang-go golang-github-pion-webrtc.v3-dev"; fi
 
 interop: peers ## Run the tests with other stacks and write their table into README.md and docs/interop.md
 	-DATACHAN_REQUIRE_PEERS=1 DATACHAN_STACKS_RESULTS=build/stacks/results.json $(BIN)/python -m pytest -q -n 2 -p tests.interop.stacks.recording --ignore tests/interop/stacks/test_table.py tests/interop/stacks

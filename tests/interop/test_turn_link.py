@@ -1,4 +1,4 @@
-"""The TURN client with coturn: transports, families, an HTTP proxy, redirections, and a server that has restarted."""
+"""The TURN client with coturn and pion: transports, families, an HTTP proxy, redirections, a server that restarts."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from datachan.ice.turn_link import OtherFamily, TurnError, TurnLink, open_turn_l
 from datachan.udp import Address, UdpSocket
 from tests.interop import coturn
 from tests.interop.coturn import server
+from tests.missing import missing
 
 __all__ = ["server"]  # a fixture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CHECK, DATA = b"\x00check", b"\x17data"
+PION_TURN = Path(__file__).parents[2] / "build" / "stacks" / "pion_turn"
 
 
 class Peer:
@@ -108,6 +110,25 @@ async def test_carries_checks_and_data_over_each_transport(
     assert server.channel_bindings() == bound + 1
     await link.close()
     assert server.deletions() == released + 1
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_carries_checks_and_data_through_the_server_of_pion(peer: Peer, transport: str) -> None:
+    if not PION_TURN.exists():
+        missing("pion_turn is not built (make peers)")
+    server = await asyncio.create_subprocess_exec(
+        PION_TURN, "datachan.test", coturn.PASSWORD, stdout=asyncio.subprocess.PIPE
+    )
+    assert server.stdout is not None
+    try:
+        port = int(await asyncio.wait_for(server.stdout.readline(), 10))
+        address = parse_server_url(f"turn:{coturn.HOST}:{port}?transport={transport}", coturn.USER, coturn.PASSWORD)
+        link = Opened(await open_turn_link(address, [(coturn.HOST, port)]))
+        await carries_both_ways(link, peer)
+        await link.close()
+    finally:
+        server.kill()
+        await server.wait()
 
 
 async def test_wrong_credentials_have_the_code_of_the_server(server: coturn.Coturn) -> None:
