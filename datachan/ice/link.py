@@ -7,9 +7,11 @@ sockets, or `TurnLink`. It does not know ICE, nor what the datagrams are.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from datachan.ice.ice_stats import Traffic
+from datachan.ice_agent.turn_messages import CHANNEL_HEADER
 from datachan.udp import Address, PathLimits, Receiver
 
 TransportAddress = tuple[str, int]
@@ -134,8 +136,13 @@ class SelectedLink:
 
     @property
     def limits(self) -> PathLimits | None:
-        """How long datagrams may be; None where they cannot be kept whole."""
-        return self._link.limits(self._address)
+        """How long datagrams may be; None where they cannot be kept whole.
+
+        They leave room for TURN's channel header. Data that was sent once cannot be cut again, and would be fragmented
+        or lost if a restart of ICE leads over a relay.
+        """
+        limits = self._link.limits(self._address)
+        return None if limits is None else replace(limits, max_datagram=limits.max_datagram - CHANNEL_HEADER)
 
     def close(self) -> None:
         """Send nothing more here; the socket stays open."""

@@ -19,7 +19,15 @@ from datachan.transfer.codes import BadCode, Code, complete, parse_code
 from datachan.transfer.messages import EndCode, Kind
 from datachan.transfer.receive_offer import Decision, Review, resolve_conflicts
 from datachan.transfer.receive_session import ReceiveSession
-from datachan.transfer.session_events import Connected, Connecting, Happened, Lost, NoSender, SessionEvent
+from datachan.transfer.session_events import (
+    Connected,
+    Connecting,
+    Happened,
+    Lost,
+    NoSender,
+    PathChanged,
+    SessionEvent,
+)
 from datachan.transfer.storage import Conflict, Storage
 
 _MAX_SHOWN: Final = 10
@@ -159,8 +167,12 @@ def _reporter(session: ReceiveSession, screen: Screen, measure: Measure) -> Call
             if event.verify and not event.again:
                 screen.say(f"Words to compare: {' '.join(event.words)}")
             screen.event("connected", again=event.again, path=event.path, words=list(event.words))
+        elif isinstance(event, PathChanged):
+            measure.note = event.path
+            screen.event("path", path=event.path)
         elif isinstance(event, Lost):
-            screen.say(f"{event.reason.capitalize()}. Trying again …")
+            place = f", goes on at {measure.percent} %" if measure.percent else ""
+            screen.say(f"{event.reason.capitalize()}. Waiting for the sender{place} …")
             screen.event("lost", reason=event.reason)
         elif isinstance(event, Happened) and session.receiving is not None:
             entries = session.receiving.machine.entries

@@ -29,6 +29,7 @@ from datachan.transfer.session_events import (
     Connected,
     Happened,
     Lost,
+    PathChanged,
     ReceiverResult,
     SessionEvent,
     WrongCode,
@@ -74,6 +75,7 @@ class _View:
     def __init__(self) -> None:
         self.measures: dict[int, Measure] = {}
         self.paths: dict[int, str] = {}
+        self.reached: dict[int, int | None] = {}  # percent, of a receiver whose connection ended
         self.began = 0.0
 
     def took(self) -> str:
@@ -218,16 +220,27 @@ def _reporter(
         elif isinstance(event, Connected):
             _tell_connected(event, options, screen)
             view.paths[event.receiver] = event.path
+        elif isinstance(event, PathChanged):
+            view.paths[event.receiver] = event.path
+            if event.receiver in view.measures:
+                view.measures[event.receiver].note = event.path
+            screen.event("path", receiver=event.receiver, path=event.path)
         elif isinstance(event, Lost):
-            view.measures.pop(event.receiver, None)
-            screen.say(f"{event.reason.capitalize()}. Waiting for the receiver with the same code; Ctrl+C ends.")
-            screen.event("lost", receiver=event.receiver, reason=event.reason)
+            _tell_lost(event, view, options, screen)
         elif isinstance(event, WrongCode):
             screen.say("A wrong code was used: this code is used up.")
         elif isinstance(event, Happened):
             _tell_action(event, view, options, screen, offer)
 
     return report
+
+
+def _tell_lost(event: Lost, view: _View, options: SendOptions, screen: Screen) -> None:
+    receiver = "the receiver" if options.receivers == 1 else f"receiver {event.receiver}"
+    percent = view.reached.pop(event.receiver, None)
+    place = f", goes on at {percent} %" if percent else ""
+    screen.say(f"{event.reason.capitalize()}. Waiting for {receiver} with the same code{place}; Ctrl+C ends.")
+    screen.event("lost", receiver=event.receiver, reason=event.reason)
 
 
 def _tell_action(event: Happened, view: _View, options: SendOptions, screen: Screen, offer: OutgoingOffer) -> None:
@@ -238,7 +251,9 @@ def _tell_action(event: Happened, view: _View, options: SendOptions, screen: Scr
     elif isinstance(action, Continued) and measure is not None:
         measure.before += _with_digests(action.offset, -(-action.offset // offer.piece))
     elif isinstance(action, Ended):
-        view.measures.pop(event.receiver, None)
+        ended = view.measures.pop(event.receiver, None)
+        if ended is not None:
+            view.reached[event.receiver] = ended.percent
         if options.receivers > 1 and action.outcome is Outcome.COMPLETED:
             screen.say(f"Receiver {event.receiver} has stored and verified everything.")
         elif options.receivers > 1 and action.code is EndCode.REFUSED:

@@ -96,6 +96,13 @@ class Measure:
     note: str = ""
     before: int = 0
 
+    @property
+    def percent(self) -> int | None:
+        """How much of it is done; None if the size is not known."""
+        if self.total is None:
+            return None
+        return 100 if self.total == 0 else min(100, 100 * self.done // self.total)
+
 
 class Rate:
     """The rate of a transfer, smoothed, and the time that is left."""
@@ -295,8 +302,7 @@ def progress_line(item: Measure, rate: Rate, now: float, width: int) -> str:
     if item.total is None:
         parts = [item.label, format_size(item.done)]
     else:
-        percent = 100 if item.total == 0 else min(100, 100 * item.done // item.total)
-        parts = [item.label, f"{percent:3d} %", f"{format_size(item.done)} of {format_size(item.total)}"]
+        parts = [item.label, f"{item.percent:3d} %", f"{format_size(item.done)} of {format_size(item.total)}"]
     left = None if item.total is None else item.total - item.done
     parts += [part for part in (*rate.parts(left, now), item.note) if part]
     while len(parts) > 2 and len("  ".join(parts)) > width:

@@ -1,4 +1,4 @@
-"""Runs the proof of a code on a channel, and finds out about the connection it runs on; knows no file."""
+"""Runs the proof of a code on a channel, and follows the path of the connection it runs on; knows no file."""
 
 from __future__ import annotations
 
@@ -64,13 +64,28 @@ async def prove(channel: TransferChannel, messages: AsyncIterator[str | bytes], 
         return Ended(Outcome.ENDED_HERE, EndCode.FAILED, reason)
 
 
-async def path_of(pc: RTCPeerConnection) -> str:
-    """Return `direct` or `relayed`; empty if that is not known."""
-    report = await pc.getStats()
-    pairs = [entry for entry in report.values() if entry.type == "candidate-pair" and entry.nominated]
-    for pair in pairs:
-        ends = [report.get(pair.localCandidateId), report.get(pair.remoteCandidateId)]
-        kinds = [getattr(end, "candidateType", "") for end in ends]
-        if all(kinds):
-            return "relayed" if "relay" in kinds else "direct"
-    return ""
+def path_of(pc: RTCPeerConnection) -> str:
+    """Return `direct` or `relayed`, as packets travel now; empty if there is no path."""
+    pair = None if pc.sctp is None else pc.sctp.transport.iceTransport.getSelectedCandidatePair()
+    if pair is None:
+        return ""
+    return "relayed" if "relay" in (pair.local.type, pair.remote.type) else "direct"
+
+
+def follow_path(pc: RTCPeerConnection, tell: Callable[[str], object]) -> str:
+    """Return the path of a connection that is up, as `path_of` does, and call `tell` with each other one from now on.
+
+    An ICE restart, a network that has changed or a nomination of another pair changes it.
+    """
+    known = path_of(pc)
+
+    def changed() -> None:
+        nonlocal known
+        path = path_of(pc)
+        if path not in ("", known):
+            known = path
+            tell(path)
+
+    if pc.sctp is not None:
+        pc.sctp.transport.iceTransport.on("selectedcandidatepairchange", changed)
+    return known

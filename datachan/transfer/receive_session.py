@@ -21,10 +21,18 @@ from datachan.transfer.fingerprints import BadFingerprint
 from datachan.transfer.messages import EndCode
 from datachan.transfer.pake import Keys, Role
 from datachan.transfer.path_keeper import keep_path
-from datachan.transfer.proving import path_of, proof_for, prove
+from datachan.transfer.proving import follow_path, proof_for, prove
 from datachan.transfer.receive_offer import Decision, OfferReceiving, Review
 from datachan.transfer.send_session import RECEIVER_NAME, SENDER_NAME
-from datachan.transfer.session_events import Connected, Connecting, Happened, Lost, NoSender, SessionEvent
+from datachan.transfer.session_events import (
+    Connected,
+    Connecting,
+    Happened,
+    Lost,
+    NoSender,
+    PathChanged,
+    SessionEvent,
+)
 
 CONNECT_TIMEOUT: Final = 60.0
 """Seconds until a connection must be up once the sender is there."""
@@ -179,7 +187,8 @@ class ReceiveSession:
         again = self._keys is not None
         self._keys = proven.keys
         verify = self._verify or proven.verify
-        self.notify(Connected(1, again, await path_of(pc), proven.words, verify))
+        path = follow_path(pc, lambda path: self.notify(PathChanged(1, path)))
+        self.notify(Connected(1, again, path, proven.words, verify))
         return not verify or again or self._compare is None or await self._compare(proven.words)
 
     async def _find_sender(self, client: SignalingClient, patience: float) -> PeerInfo:

@@ -24,7 +24,7 @@ from datachan.transfer.messages import EndCode
 from datachan.transfer.outgoing import OutgoingOffer
 from datachan.transfer.pake import Role
 from datachan.transfer.proof import Proof
-from datachan.transfer.proving import path_of, proof_for, prove
+from datachan.transfer.proving import follow_path, proof_for, prove
 from datachan.transfer.send_offer import OfferSending
 from datachan.transfer.sending import SendingState
 from datachan.transfer.session_events import (
@@ -32,6 +32,7 @@ from datachan.transfer.session_events import (
     Connected,
     Happened,
     Lost,
+    PathChanged,
     ReceiverResult,
     SessionEvent,
     WrongCode,
@@ -262,7 +263,8 @@ class SendSession:
             self._start(before.close())  # its peer may be gone, and closing waits for it
         receiver.last_heard = time.monotonic()
         verify = self._verify or proven.verify
-        self._notify(Connected(receiver.number, again, await path_of(pc), proven.words, verify))
+        path = follow_path(pc, lambda path: self._notify(PathChanged(receiver.number, path)))
+        self._notify(Connected(receiver.number, again, path, proven.words, verify))
         sending = receiver.sending = OfferSending(
             channel, self._offer, notify=lambda action: self._heard(receiver, action), limit=self._limit
         )

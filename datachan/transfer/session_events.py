@@ -48,6 +48,19 @@ class Connected:
 
 
 @dataclass(frozen=True, slots=True)
+class PathChanged:
+    """The packets of a connection travel in another way now.
+
+    Attributes:
+        receiver: The number of the receiver.
+        path: `direct` or `relayed`.
+    """
+
+    receiver: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class Happened:
     """An action of a machine that is of interest, for one receiver."""
 
@@ -73,7 +86,7 @@ class WrongCode:
     """Another party used a wrong code. No other receiver is admitted."""
 
 
-SessionEvent: TypeAlias = CodeReady | Connecting | NoSender | Connected | Happened | Lost | WrongCode
+SessionEvent: TypeAlias = CodeReady | Connecting | NoSender | Connected | PathChanged | Happened | Lost | WrongCode
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,10 @@ from tests.missing import missing
 
 PEERS = {4: {"a": "10.1.0.2", "z": "10.2.0.2"}, 6: {"a": "fd01::2", "z": "fd02::2"}}
 ROUTER = {4: {"a": "10.1.0.1", "z": "10.2.0.1"}, 6: {"a": "fd01::1", "z": "fd02::1"}}
+# IP, UDP, DTLS.
 OVERHEAD = {4: 20 + 8 + 37, 6: 40 + 8 + 37}
+# The search ends below the MTU of the own link, to leave room for TURN's channel header.
+ROOM = 4
 
 
 def sh(command: str) -> None:
@@ -131,7 +134,7 @@ def test_a_transfer_finds_the_mtu_of_the_narrowest_link(family: int, near: int, 
         connect(a, z)
         send(a)
         result = send(a, 300)
-        expected = min(near, far) - OVERHEAD[family] & ~3
+        expected = min(near - ROOM, far) - OVERHEAD[family] & ~3
         if near > far:
             assert result["mtu"] <= expected  # the search upwards may still be running
             assert result["mtu"] >= 1188
@@ -143,7 +146,7 @@ def test_a_transfer_finds_the_mtu_of_the_narrowest_link(family: int, near: int, 
 def test_survives_a_link_whose_mtu_shrinks(family: int) -> None:
     with network(family, 9000, 9000) as (a, z):
         connect(a, z)
-        assert send(a)["mtu"] == 9000 - OVERHEAD[family] & ~3
+        assert send(a)["mtu"] == 9000 - ROOM - OVERHEAD[family] & ~3
         a.tell({"messages": 100})
         sh("ip link set rz mtu 1280")
         assert a.hears()["took"] < 20

@@ -14,7 +14,7 @@ from typing import Any, Final
 from tests.nat.gateways import Nat
 from tests.nat.lab import DATACHAN, Lab, Peer, connect, laboratory
 from tests.nat.network import Network, Site
-from tests.nat.topologies import CONE, PORT, SYMMETRIC, Build, Topology, isolated_lan, nats
+from tests.nat.topologies import CONE, PORT, SYMMETRIC, Behavior, Build, Topology, isolated_lan, nats
 
 Happen = Callable[[Lab, Peer, Peer], Awaitable[None]]
 # Consent and whatever has to grow (packets, windows) settle before the network changes.
@@ -127,16 +127,18 @@ async def direct_path(lab: Lab, a: Peer, b: Peer) -> None:
             await asyncio.sleep(0.1)
 
 
-def with_lte(*, up: bool) -> Build:
+def with_lte(*, up: bool, behind: Behavior = PORT) -> Build:
     """Also give A an interface lte0 behind another NAT; packets that have its address leave through it.
 
     Args:
         up: whether it is up from the start.
+        behind: how that NAT behaves.
     """
 
     def build(network: Network) -> Topology:
         topology = nats(PORT, PORT, relay=True)(network)
-        topology.sites["lte"] = lte = Site(network, Nat(network.public(), seed=9), delay=0.03)
+        nat = Nat(network.public(), mapping=behind[0], filtering=behind[1], seed=9)
+        topology.sites["lte"] = lte = Site(network, nat, delay=0.03)
         topology.a.attach("lte0", lte, "10.9.0.2/24", metric=600, up=up)
         topology.a.ip("rule", "add", "from", "10.9.0.2", "table", "9")
         if up:

@@ -3,6 +3,7 @@
 import { verificationCode } from "./code.js";
 import { certificateOf, RemoteSide } from "./remote-side.js";
 import { IncomingLine, IncomingShare, isTransfer, OutgoingShare } from "./share.js";
+import { selectedPair, selectedPath } from "./selected-path.js";
 import { randomHex } from "./transfer/bytes.js";
 import { CHANNEL_LABEL, CHANNEL_PROTOCOL, endMessage } from "./transfer/messages.js";
 import { safeTop } from "./transfer/receiving.js";
@@ -609,7 +610,8 @@ export class PeerLink extends EventTarget {
     const now = performance.now();
     const report = await pc.getStats().catch(() => null);
     if (pc !== this.#pc || report === null) return;
-    const pair = this.#readStats(report);
+    this.#readStats(report);
+    const pair = selectedPair(report);
     if (this.#unanswered >= MAX_UNANSWERED) {
       this.#rtt = pair?.currentRoundTripTime === undefined ? null : pair.currentRoundTripTime * 1000;
     }
@@ -639,16 +641,9 @@ export class PeerLink extends EventTarget {
   #readStats(report) {
     const entries = [...report.values()];
     const transport = entries.find((entry) => entry.type === "transport");
-    const isSelected = (entry) => entry.type === "candidate-pair" && (entry.selected || entry.nominated);
-    const pair = report.get(transport?.selectedCandidatePairId) ?? entries.find(isSelected) ?? null;
-    const kind = (id) => report.get(id)?.candidateType;
-    if (pair !== null) {
-      const types = [kind(pair.localCandidateId), kind(pair.remoteCandidateId)];
-      this.facts.path = types.includes("relay") ? "through a relay (TURN)" : types.includes(undefined) ? "" : "direct";
-    }
+    this.facts.path = { relayed: "through a relay (TURN)", direct: "direct" }[selectedPath(report)] ?? this.facts.path;
     if (transport?.tlsVersion) this.facts.dtls = { FEFD: "DTLS 1.2", FEFC: "DTLS 1.3" }[transport.tlsVersion] ?? "DTLS";
     this.facts.limit = this.#pc.sctp?.maxMessageSize;
-    return pair;
   }
 }
 

@@ -2,14 +2,16 @@
 // When its path is lost, the receiver restarts ICE over the room: the channel and everything on its way stay.
 
 import { certificateOf, RemoteSide } from "../remote-side.js";
+import { selectedPath } from "../selected-path.js";
 import { CHANNEL_LABEL, CHANNEL_PROTOCOL } from "./messages.js";
 
 const CONNECT_TIMEOUT = 60_000; // milliseconds
 const DISCONNECTED = 12_000; // after which a connection without a path counts as lost
+const PATH_INTERVAL = 1_000; // milliseconds between two looks at the path
 const RESTART_AGAIN = 5_000; // after which an offer of new ICE credentials is repeated
 
 /**
- * Events: "open", "moved" (there is a path again, maybe another one), "closed" (detail: whether it was ever open).
+ * Events: "open", "path" (packets travel in another way now: `path`), "closed" (detail: whether it was ever open).
  * `receive` is called with the data of each message. After "closed" nothing follows.
  */
 export class Connection extends EventTarget {
@@ -19,9 +21,11 @@ export class Connection extends EventTarget {
   #restarts; // whether this side restarts ICE
   #restarting = 0; // timer
   #timer = 0;
+  #watching = 0; // timer
   #closed = false;
   #opened = false;
   receive = () => null;
+  path = ""; // "direct", "relayed", or "" if the browser does not say
 
   /**
    * @param signal sends a message to the member: offer, answer, candidate or bye
@@ -40,6 +44,8 @@ export class Connection extends EventTarget {
       clearTimeout(this.#timer);
       this.#timer = 0;
       this.#opened = true;
+      this.#watching = setInterval(() => this.#readPath(), PATH_INTERVAL);
+      this.#readPath();
       this.dispatchEvent(new Event("open"));
     });
     this.channel.addEventListener("message", ({ data }) => {
@@ -120,7 +126,7 @@ export class Connection extends EventTarget {
       clearTimeout(this.#timer);
       clearTimeout(this.#restarting);
       this.#timer = 0;
-      this.dispatchEvent(new Event("moved"));
+      this.#readPath();
     } else if (state !== "connecting" && this.#timer === 0) {
       this.#timer = setTimeout(() => this.close(), DISCONNECTED);
       if (this.#restarts) this.restart();
@@ -148,15 +154,12 @@ export class Connection extends EventTarget {
     return this.#pc.sctp?.maxMessageSize ?? 65_536;
   }
 
-  /** Return "direct" or "relayed", or "" if the browser does not say. */
-  async path() {
-    const stats = await this.#pc.getStats();
-    for (const report of stats.values()) {
-      if (report.type !== "candidate-pair" || report.state !== "succeeded" || report.nominated === false) continue;
-      const kinds = [stats.get(report.localCandidateId), stats.get(report.remoteCandidateId)].map((c) => c?.candidateType);
-      return kinds.includes("relay") ? "relayed" : "direct";
-    }
-    return "";
+  async #readPath() {
+    const report = await this.#pc.getStats().catch(() => null);
+    const path = report === null ? "" : selectedPath(report);
+    if (this.#closed || path === "" || path === this.path) return;
+    this.path = path;
+    this.dispatchEvent(new Event("path"));
   }
 
   send(data) {
@@ -178,6 +181,7 @@ export class Connection extends EventTarget {
     this.#closed = true;
     clearTimeout(this.#timer);
     clearTimeout(this.#restarting);
+    clearInterval(this.#watching);
     this.#pc.close();
     this.dispatchEvent(new CustomEvent("closed", { detail: this.#opened }));
   }

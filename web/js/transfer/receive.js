@@ -126,7 +126,10 @@ export class ReceiveSession extends EventTarget {
     this.#connection = connection;
     if (this.machine === null) this.#become("connecting");
     connection.addEventListener("open", () => this.#opened(connection));
-    connection.addEventListener("moved", () => this.#readPath());
+    connection.addEventListener("path", () => {
+      this.path = connection.path;
+      this.dispatchEvent(new Event("change"));
+    });
     connection.receive = (data) => {
       if (connection === this.#connection) this.#receive(data);
     };
@@ -191,11 +194,7 @@ export class ReceiveSession extends EventTarget {
     }
   }
 
-  async #readPath() {
-    this.path = await this.#connection?.path() ?? "";
-  }
-
-  async #proven({ keys, verify }) {
+  #proven({ keys, verify }) {
     this.#proof = null;
     this.#pause = FIRST_PAUSE;
     this.words = keys.words;
@@ -207,7 +206,6 @@ export class ReceiveSession extends EventTarget {
     this.#offer = offer;
     this.dispatchEvent(new Event("kept"));
     this.dispatchEvent(new Event("change"));
-    await this.#readPath();
   }
 
   #take(offer, event) {

@@ -293,9 +293,11 @@ export class SendSession extends EventTarget {
   #start(receiver) {
     this.#become(receiver, "reviewing");
     const { connection } = receiver;
-    const readPath = () => connection.path().then((path) => { receiver.path = path; }, () => null);
-    connection.addEventListener("moved", readPath);
-    readPath();
+    receiver.path = connection.path;
+    connection.addEventListener("path", () => {
+      receiver.path = connection.path;
+      this.#changed();
+    });
     receiver.offer.start();
   }
 
