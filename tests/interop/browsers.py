@@ -89,6 +89,7 @@ class Browser(ABC):
         self.version = "?"
         self.session = 0
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._session_of: dict[int, str] = {}
         self._ids = itertools.count(1)
         self._pages: dict[str, Page] = {}
         self._reader = asyncio.create_task(self._read())
@@ -101,6 +102,7 @@ class Browser(ABC):
             raise BrowserGone(method)
         number = next(self._ids)
         future = self._waiting[number] = asyncio.get_running_loop().create_future()
+        self._session_of[number] = extra.get("sessionId", "")
         try:
             await self._websocket.send_json({"id": number, "method": method, "params": dict(params or {}), **extra})
             reply = await asyncio.wait_for(future, timeout)
@@ -108,6 +110,7 @@ class Browser(ABC):
             raise BrowserError(f"no answer to {method} within {timeout} s: {str(params)[:300]}") from None
         finally:
             self._waiting.pop(number, None)
+            self._session_of.pop(number, None)
         if "error" in reply:
             raise BrowserError(f"{method}: {reply.get('message') or reply['error']}")
         result: dict[str, Any] = reply["result"]
@@ -124,6 +127,12 @@ class Browser(ABC):
             if not page.closed:
                 await page.close()
             self._pages.pop(page.key, None)
+
+    def crashed(self, session: str) -> None:
+        """End what waits for a tab whose process has crashed; the browser would never answer."""
+        for number, future in self._waiting.items():
+            if self._session_of[number] == session and not future.done():
+                future.set_exception(BrowserGone("the tab has crashed"))
 
     def memory(self) -> int:
         """Return the bytes of memory that are the browser's own, over all its processes; mapped files do not count."""
@@ -266,7 +275,7 @@ class Chromium(Browser):
         target = await self.command("Target.createTarget", {"url": "about:blank"})
         reply = await self.command("Target.attachToTarget", {**target, "flatten": True})
         page = ChromiumPage(self, reply["sessionId"], target["targetId"])
-        for method in ("Page.enable", "Runtime.enable"):
+        for method in ("Page.enable", "Runtime.enable", "Inspector.enable"):
             await self.command(method, sessionId=page.key)
         return page
 
@@ -292,6 +301,8 @@ class ChromiumPage(Page):
             self.logs.append(f"{params['type']}: " + " ".join(str(a.get("value")) for a in params["args"]))
         elif method == "Runtime.exceptionThrown":
             self.logs.append(f"error: {params['exceptionDetails'].get('exception', {}).get('description')}")
+        elif method == "Inspector.targetCrashed":
+            self.browser.crashed(self.key)
 
     async def goto(self, url: str) -> None:
         self._loaded.clear()
