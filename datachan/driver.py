@@ -1,7 +1,9 @@
 """Runs one machine on asyncio: datagrams in, datagrams out, events up, one timer; it does not interpret them.
 
 The machine is never called while it is being called. After each call the driver sends the machine's datagrams as long
-as the link takes them, hands up its events, and sets the one timer. While the link is not writable, datagrams stay in
+as the link takes them, hands up its events, and sets the one timer. After a single datagram the events may come first,
+so that what a handler answers leaves in one packet with the acknowledgment. A longer batch is acknowledged first, so
+that the peer can go on meanwhile. While the link is not writable, datagrams stay in
 the machine, where their number is bounded and where a newer state may still replace them.
 
 An exception of the machine or of the link is a defect in this package, and the machine's state cannot be trusted
@@ -35,7 +37,20 @@ _TRACEBACK_INTERVAL: Final = 60.0
 
 
 class Machine(Protocol[Datagram, Event_co]):
-    """The shape of every sans-IO machine; `now` is in seconds of the event loop's monotonic clock."""
+    """The shape of every sans-IO machine; `now` is in seconds of the event loop's monotonic clock.
+
+    Attributes:
+        has_more: whether `datagrams_to_send` might return more than its last call has, although nothing has happened
+            since. A machine that cannot tell says True.
+        bundles: whether its answer to a datagram may wait until the events are handed up, to leave in one packet with
+            what their handlers send.
+    """
+
+    @property
+    def has_more(self) -> bool: ...
+
+    @property
+    def bundles(self) -> bool: ...
 
     def receive_datagrams(self, datagrams: Sequence[Datagram], now: float) -> None:
         """Process datagrams from the peer."""
@@ -79,9 +94,9 @@ class Driver(Generic[Datagram, Event]):
     Args:
         machine: the machine to run.
         link: where to send at first; its `on_writable` belongs to the driver until `close` or `use`.
-        on_event: called with each event, in order. It may call the machine without calling `wake`. If it raises, the
-            other events still come, and the exception reaches the event loop's exception handler, 20 times a minute in
-            a process.
+        on_event: called with each event, in order. It may call the machine, and calls `wake` if it has. If it raises,
+            the other events still come, and the exception reaches the event loop's exception handler, 20 times a minute
+            in a process.
         on_failure: called once, in a turn of the event loop of its own, with the exception that the machine or the link
             raised. The driver is closed then.
     """
@@ -104,6 +119,7 @@ class Driver(Generic[Datagram, Event]):
         self._wake: asyncio.Handle | None = None
         self._failure: asyncio.Handle | None = None
         self._running = False
+        self._called = False  # whether the machine was called while its events were handed up
         self._closed = False
         link.on_writable = self._run
         self.wake()
@@ -131,14 +147,16 @@ class Driver(Generic[Datagram, Event]):
         except Exception as error:
             self._fail(error)
         else:
-            self._run()
+            self._run(events_first=len(datagrams) == 1 and self._machine.bundles)
 
     def wake(self) -> None:
         """Schedule one run for this turn of the event loop, after the machine was called directly.
 
         Any number of calls in one turn cause one run.
         """
-        if self._wake is None and not self._closed and not self._running:
+        if self._running:
+            self._called = True
+        elif self._wake is None and not self._closed:
             self._wake = self._loop.call_soon(self._woken)
 
     def send_now(self) -> None:
@@ -146,7 +164,10 @@ class Driver(Generic[Datagram, Event]):
 
         Events are still handed up later: an application that sends does not expect callbacks before `send` returns.
         """
-        if self._wake is not None or self._closed or self._running:
+        if self._running:
+            self._called = True
+            return
+        if self._wake is not None or self._closed:
             return
         self._wake = self._loop.call_soon(self._woken)
         try:
@@ -184,12 +205,15 @@ class Driver(Generic[Datagram, Event]):
         else:
             self._run()
 
-    def _run(self) -> None:
+    def _run(self, events_first: bool = False) -> None:
         if self._running or self._closed:  # the link or a handler called back: the run in progress goes on
+            self._called = True
             return
         self._running = True
         again = False
         try:
+            if events_first:
+                self._hand_up()
             for _ in range(_ROUNDS):
                 again = self._round()
                 if not again:
@@ -204,19 +228,28 @@ class Driver(Generic[Datagram, Event]):
             self.wake()
 
     def _round(self) -> bool:
-        """Drain the machine once; return whether it had anything."""
-        busy = self._send()
+        """Drain the machine once; return whether it may have more."""
+        self._called = False
+        is_busy = self._send()
+        if self._hand_up():
+            is_busy = True
+        return not self._closed and (self._called or (is_busy and self._machine.has_more))
+
+    def _hand_up(self) -> bool:
+        """Hand up the machine's events; return whether there were any."""
         if self._closed:
             return False
-        self._events.extend(self._machine.events())
+        events = self._machine.events()
+        if not events:
+            return False
+        self._events.extend(events)
         while self._events and not self._closed:
-            busy = True
             event = self._events.popleft()
             try:
                 self._on_event(event)
             except Exception as error:
                 self._report(error)
-        return busy and not self._closed
+        return True
 
     def _report(self, error: Exception) -> None:
         """Pass an exception of a handler to the event loop's exception handler, which logs it, at a limited rate."""

@@ -39,6 +39,9 @@ _BEFORE_COOKIE_ECHO: Final = (AssociationState.CLOSED, AssociationState.COOKIE_W
 # Events of an association that is sending, which never lead to new packets.
 _SENDING_EVENTS: Final = (StreamProgress, SenderDry)
 _ROUNDS: Final = 4
+# Bytes up to which what was sent is all there was: no portion was cut short, and the pacer has not held back data that
+# it releases a moment later.
+_SMALL: Final = 2000
 # A full window is sealed and sent in portions, so that the peer decrypts one while we seal the next.
 _BYTES_AT_ONCE: Final = 150_000
 
@@ -139,6 +142,8 @@ class Stack:
         dtls: the DTLS connection, for its state, certificate and cipher.
         association: the SCTP association, for its state and `stats()`.
         channels: the data channels from the constructor.
+        has_more: whether `datagrams_to_send` might return more than its last call has, although nothing happened since.
+        bundles: whether SACKs may wait for what the handlers of messages send: when the association is established.
         packets_sent: the datagrams sent; packets_received, bytes_sent and bytes_received are counted in the same way.
 
     Args:
@@ -195,6 +200,7 @@ class Stack:
         self.association = Association(_with_packet_sizes(options, mtu, max_mtu, overhead), entropy)
         self.channels = channels
         self.packets_sent = self.packets_received = self.bytes_sent = self.bytes_received = 0
+        self.has_more = self.bundles = self._established = False
         self._entropy = entropy
         self._tap = tap
         self._inits = inits
@@ -304,6 +310,7 @@ class Stack:
     def datagram_too_long(self, length: int, now: float) -> None:
         """Lower the path MTU, because the transport could not send a datagram of `length` bytes."""
         self.association.packet_too_long(length - RECORD_OVERHEAD, now)
+        self.has_more = True  # perhaps a shorter probe
 
     # -- the machine ---------------------------------------------------------------------------------------------------
 
@@ -339,18 +346,22 @@ class Stack:
 
     def datagrams_to_send(self, now: float) -> list[bytes]:
         """Return the next UDP payloads to send; call again until the list is empty."""
+        self.has_more = False
         if not self._started or self._suspended:
             return []
+        is_busy = self._connected
         for _ in range(_ROUNDS):
-            if self._closed or not self._connected:
+            if self._closed or not is_busy:
                 break
             self.channels.flush(now)
             self._seal(now)
-            if not self._after_association(now):
-                break
+            is_busy = self._after_association(now)
         datagrams = self.dtls.datagrams_to_send(now)
+        size = sum(map(len, datagrams))
         self.packets_sent += len(datagrams)
-        self.bytes_sent += sum(map(len, datagrams))
+        self.bytes_sent += size
+        self.bundles = self._established
+        self.has_more = is_busy or size > _SMALL
         return datagrams
 
     def events(self) -> list[StackEvent]:
@@ -426,6 +437,7 @@ class Stack:
             self._report(event)
             return
         if isinstance(event, AssociationEstablished):
+            self._established = True
             self._report(StackConnected(min(event.inbound_streams, event.outbound_streams)))
         elif isinstance(event, AssociationLost) and self._all_delivered:
             # Both sides have acknowledged everything when a SHUTDOWN ACK is sent. The peer has closed, and both its

@@ -133,6 +133,9 @@ class TurnClient:
         discarded_bytes: the number of bytes in them.
     """
 
+    has_more: Final = True
+    bundles: Final = False
+
     def __init__(
         self,
         *,

@@ -121,8 +121,9 @@ class ChannelRegistry:
         if isinstance(event, ChannelMessage):
             rtc_channel = self._rtc_channels.get(event.channel)
             if rtc_channel is None or rtc_channel.deliver(event.data, event.size):
-                # The driver flushes the channels anyway after this event.
                 self.core.release_window(event.size)
+                if self.transport is not None:
+                    self.transport.wake()
         elif isinstance(event, ChannelAnnounced):
             self._announced(event.channel)
         elif isinstance(event, ChannelClosed):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from datachan.driver import Driver
 from datachan.sctp import Association, AssociationOptions, Endpoint, Event
@@ -17,6 +18,9 @@ EndpointEvent = tuple[int, Event]
 
 class EndpointMachine:
     """An endpoint in the shape of a machine that `Driver` runs."""
+
+    has_more: Final = True
+    bundles: Final = False
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint

@@ -26,6 +26,7 @@ class Echo:
         self.timeouts: list[float] = []
         self.asked_to_send = 0
         self.broken = ""
+        self.has_more, self.bundles = True, False
 
     def _check(self, call: str) -> None:
         if call == self.broken:
@@ -111,12 +112,42 @@ async def test_a_batch_goes_in_at_once_and_its_answers_leave_in_one_batch(scene:
     assert scene.machine.calls == ["receive"]
 
 
-async def test_answers_are_sent_before_events_are_handed_up(scene: Scene) -> None:
+@pytest.mark.parametrize("datagrams", [(b"1",), (b"1", b"2")])
+async def test_answers_are_sent_before_events_are_handed_up(scene: Scene, datagrams: tuple[bytes, ...]) -> None:
+    scene.machine.bundles = len(datagrams) > 1
     order: list[str] = []
     scene.pipe.on_send = lambda: order.append("sent")
     scene.handler = lambda event: order.append("handled")
+    scene.deliver(*datagrams)
+    assert order == ["sent", *["handled"] * len(datagrams)]
+
+
+async def test_the_answer_to_one_datagram_leaves_with_what_its_handler_sends(scene: Scene) -> None:
+    scene.machine.bundles = True
+    scene.handler = lambda event: scene.machine.outgoing.append(b"from the handler")
     scene.deliver(b"1")
-    assert order == ["sent", "handled"]
+    assert scene.pipe.sent == [[b"echo 1", b"from the handler"]]
+
+
+async def test_a_machine_without_more_is_asked_once(scene: Scene) -> None:
+    await scene.turn()
+    scene.machine.has_more, scene.machine.bundles, scene.machine.asked_to_send = False, True, 0
+    scene.deliver(b"1")
+    assert scene.machine.asked_to_send == 1
+    scene.deliver(b"1", b"2")
+    assert scene.machine.asked_to_send == 2
+
+
+@pytest.mark.parametrize("tell", ["wake", "send_now", "flush"])
+async def test_a_machine_that_a_handler_has_called_is_asked_again(scene: Scene, tell: str) -> None:
+    def answer(event: str) -> None:
+        scene.machine.outgoing.append(b"from the handler of " + event.encode())
+        getattr(scene.driver, tell)()
+
+    scene.machine.has_more = False
+    scene.handler = answer
+    scene.deliver(b"1", b"2")
+    assert scene.pipe.sent == [[b"echo 1", b"echo 2"], [b"from the handler of 1", b"from the handler of 2"]]
 
 
 async def test_runs_the_machine_from_the_start() -> None:
