@@ -13,6 +13,7 @@ PURE: Final = "datachan"
 DTLS: Final = "DTLS alone"
 WRTC: Final = "wrtc"
 AIORTC: Final = "aiortc"
+LIBDATACHANNEL: Final = "node-datachannel"
 
 
 class Medians:
@@ -86,30 +87,34 @@ def _with_browser(medians: Medians, browser: str, figure: str) -> float:
 
 
 GOALS: Final = (
-    Goal("throughput, compiled", "≥ 1.3 × wrtc", _ratio(COMPILED, WRTC, "throughput"), least=1.3),
+    Goal("throughput, compiled", "≥ 3 × wrtc", _ratio(COMPILED, WRTC, "throughput"), least=3.0),
     Goal("throughput, compiled", "≥ 15 × aiortc", _ratio(COMPILED, AIORTC, "throughput"), least=15),
-    Goal("throughput, interpreted", "≥ 0.9 × wrtc", _ratio(PURE, WRTC, "throughput"), least=0.9),
-    Goal("throughput, compiled", "≥ 0.45 × DTLS alone", _ratio(COMPILED, DTLS, "throughput"), least=0.45),
+    Goal("throughput, interpreted", "≥ 1.3 × wrtc", _ratio(PURE, WRTC, "throughput"), least=1.3),
+    Goal("throughput, compiled", "≥ 0.65 × DTLS alone", _ratio(COMPILED, DTLS, "throughput"), least=0.65),
     Goal(
         "throughput, compiled, path MTU discovery",
         "≥ 3 × wrtc",
         lambda m: m(COMPILED, "large") / m(WRTC, "throughput"),
         least=3.0,
     ),
+    Goal("100 connections, compiled", "≥ 0.7 × the rate of one", _value(COMPILED, "many share"), least=0.7),
     Goal("100-byte messages, compiled", "≥ 200,000/s", _value(COMPILED, "small"), "/s", least=200_000),
     Goal("round trip, idle, p50", "≤ wrtc's", _ratio(COMPILED, WRTC, "ping p50"), most=1.0),
+    Goal("round trip, idle, p50", "≤ libdatachannel's", _ratio(COMPILED, LIBDATACHANNEL, "ping p50"), most=1.0),
+    Goal("round trip, idle, p50, interpreted", "≤ 0.35 ms", _value(PURE, "ping p50"), "ms", most=0.35),
     Goal(
         "round trip, idle, p99",
         "≤ 2 × its p50",
         lambda m: m(COMPILED, "ping p99") / m(COMPILED, "ping p50"),
         most=2.0,
     ),
-    Goal("round trip under load, p50", "≤ 5 ms", _value(COMPILED, "loaded p50"), "ms", most=5.0),
+    Goal("round trip under load, p50", "≤ 3 ms", _value(COMPILED, "loaded p50"), "ms", most=3.0),
+    Goal("round trip under load, p99", "≤ 8 ms", _value(COMPILED, "loaded p99"), "ms", most=8.0),
     Goal("open after the answer", "≤ 10 ms", _value(COMPILED, "open"), "ms", most=10.0),
     Goal("a pair in one process", "≤ 15 ms", _value(COMPILED, "pair"), "ms", most=15.0),
     Goal("memory per idle connection", "≤ 150 kB", _value(COMPILED, "memory"), "kB", most=150.0),
     Goal("CPU of 200 idle connections", "≤ 2 % of a core", _value(COMPILED, "idle"), "%", most=2.0),
-    Goal("CPU per 100 MB", "≤ wrtc's", _ratio(COMPILED, WRTC, "cpu"), most=1.0),
+    Goal("CPU per 100 MB", "≤ 0.4 × wrtc's", _ratio(COMPILED, WRTC, "cpu"), most=0.4),
     *_browser_goals("chromium"),
     *_browser_goals("firefox"),
 )

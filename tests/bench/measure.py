@@ -22,6 +22,7 @@ PING_SIZE: Final = 64
 # Seconds after the channel opened that are not measured, because windows grow and caches fill.
 RAMP: Final = 1.0
 PAIRS: Final = 100
+MANY: Final = 100
 # Consent is checked about every five seconds; this time contains two checks.
 IDLE: Final = 10.0
 # Rows for datachan only.
@@ -29,9 +30,11 @@ OURS: Final = frozenset({"large"})
 _PAIRS_PATIENCE: Final = 120.0
 
 
-async def _transfer(contender: Contender, host: str, seconds: float, size: int, *, back: bool = False) -> Figures:
+async def _transfer(
+    contender: Contender, host: str, seconds: float, size: int, *, back: bool = False, connections: int = 1
+) -> Figures:
     """Send messages of one size at the full rate; from the answerer to the offerer when `back` is true."""
-    common = {"host": host, "message_size": size}
+    common = {"host": host, "message_size": size, "connections": connections}
     tasks = ("count", "stream") if back else ("stream", "count")
     async with connected(contender, {**common, "task": tasks[0]}, {**common, "task": tasks[1]}) as (a, z, opened):
         receiver = a if back else z
@@ -80,6 +83,18 @@ async def small(contender: Contender, host: str, seconds: float) -> Figures:
     """Measure ordered messages of 100 bytes."""
     run = await _transfer(contender, host, seconds, SMALL_SIZE)
     return {"small": run["messages"], "open": run["open"]}
+
+
+async def many(contender: Contender, host: str, seconds: float) -> Figures:
+    """Measure 64 KiB messages on many connections between two processes, and on one of them just before."""
+    one = await _transfer(contender, host, seconds, MESSAGE_SIZE)
+    all_of_them = await _transfer(contender, host, seconds, MESSAGE_SIZE, connections=MANY)
+    return {
+        "many": all_of_them["rate"],
+        "many share": all_of_them["rate"] / one["rate"],
+        "many cpu": all_of_them["cpu"],
+        "many cpu share": one["cpu"] / all_of_them["cpu"] if all_of_them["cpu"] else 0.0,
+    }
 
 
 async def _pings(contender: Contender, host: str, seconds: float, task: str) -> list[float]:
@@ -143,5 +158,6 @@ ROWS: Final[dict[str, Measurement]] = {
     "small": small,
     "ping": ping,
     "loaded": loaded,
+    "many": many,
     "pairs": pairs,
 }

@@ -34,6 +34,17 @@ async def test_each_row_measures_datachan(row: str, monkeypatch: pytest.MonkeyPa
     assert set(figures) <= {figure for figure, _, _ in FIGURES}
 
 
+async def test_measures_many_connections_beside_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.bench.measure.RAMP", 0.2)
+    monkeypatch.setattr("tests.bench.measure.MANY", 3)
+
+    figures = await ROWS["many"](datachan("datachan"), HOST, 0.5)
+
+    assert figures["many"] > 0
+    assert figures["many share"] > 0
+    assert set(figures) <= {figure for figure, _, _ in FIGURES}
+
+
 async def test_measures_each_pair_that_connects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.bench.measure.PAIRS", 5)
     monkeypatch.setattr("tests.bench.measure.IDLE", 0.1)

@@ -17,6 +17,7 @@ from tests.stacks.process import ROOT, Contender
 # -P keeps the current folder out of sys.path, so that PYTHONPATH can put another build first.
 _PYTHON_PEER: Final = ("-P", "-m", "tests.stacks.peers.python_peer")
 _NODE_PEER: Final = Path(__file__).parent / "peers" / "node_peer.js"
+_NODE_MODULES: Final = ROOT / "tests" / "interop" / "stacks" / "node_modules"
 NODE_STACKS: Final = ("node-datachannel", "@roamhq/wrtc", "werift")
 
 
@@ -68,8 +69,8 @@ def _has_module(python: str, module: str) -> bool:
 
 
 def default_node_modules() -> str:
-    """Return the default folder of the stacks for Node."""
-    return os.environ.get("NODE_PATH", "node_modules")
+    """Return the default folder of the stacks for Node: that of `make peers`, unless NODE_PATH is set."""
+    return os.environ.get("NODE_PATH", str(_NODE_MODULES))
 
 
 def host_address() -> str:

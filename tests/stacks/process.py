@@ -107,7 +107,9 @@ async def connect(sender: PeerProcess, receiver: PeerProcess) -> dict[str, Any]:
 async def connected(
     contender: Contender, sender_options: Mapping[str, Any], receiver_options: Mapping[str, Any]
 ) -> AsyncIterator[tuple[PeerProcess, PeerProcess, dict[str, Any]]]:
-    """Connect two peers of a stack; yield the sender, the receiver, and the sender's line about its open channel.
+    """Connect two peers of a stack, `connections` times if the sender's options say so.
+
+    Yields the sender, the receiver, and the sender's line about its last open channel.
 
     Raises:
         RuntimeError: a peer ended by itself.
@@ -117,8 +119,9 @@ async def connected(
     try:
         for role, options in (("sender", sender_options), ("receiver", receiver_options)):
             peers.append(await PeerProcess.start(contender, role, options))
-        async with asyncio.timeout(SETUP_PATIENCE):
-            opened = await connect(peers[0], peers[1])
+        for _ in range(sender_options.get("connections", 1)):
+            async with asyncio.timeout(SETUP_PATIENCE):
+                opened = await connect(peers[0], peers[1])
         yield peers[0], peers[1], opened
     finally:
         for peer in peers:

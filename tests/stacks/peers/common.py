@@ -13,6 +13,9 @@ answer. Then each peer does its task, an option of its command line:
 A peer that does not ping sends messages on "ping" back. On the line `"count"` a peer prints how many bytes have arrived
 and the time; on `"pings"`, the seconds of each ping since the last such line. Both end when standard input ends.
 
+With the option `connections`, both processes set up this number of connections one after the other, with the lines
+above for each. The tasks begin when all are open, and the bytes of all are counted together.
+
 In the role "pairs" a process creates both ends of many connections, one after the other, and is then idle for a while;
 see `pairs`.
 """
@@ -142,34 +145,52 @@ async def run(make: Callable[[], Peer], role: str, options: dict[str, Any]) -> N
         await pairs(make, options)
         return
     lines = await standard_input()
-    peer = make()
     task: str = options.get("task") or ("stream" if role == "sender" else "count")
-    if role == "sender":
-        say({"description": await peer.offer(options.get("labels") or [BULK])})
-        line = await lines.readline()
-        if not line:
-            os._exit(0)  # the measuring process has given up
-        answer = json.loads(line)["description"]
-        given = time.monotonic()
-        await peer.accept(answer)
-        await peer.channel_open.wait()
-        now = time.monotonic()
-        say({"open": now, "took": now - given})
-    else:
-        say({"description": await peer.answer(json.loads(await lines.readline())["description"])})
-    work = asyncio.ensure_future(_work(peer, task, options))
+    begin = _offer if role == "sender" else _answer
+    peers = [await begin(make(), lines, options) for _ in range(options.get("connections", 1))]
+    work = asyncio.gather(*(_work(peer, task, options) for peer in peers))
     while line := await lines.readline():
         if work.done():
             work.result()
         if json.loads(line) == "pings":
-            say({"pings": peer.round_trips})
-            peer.round_trips = []
+            say({"pings": [seconds for peer in peers for seconds in peer.round_trips]})
+            for peer in peers:
+                peer.round_trips = []
         else:
-            now = time.monotonic()
-            count = {"bytes": peer.received, "messages": peer.messages, "time": now, "first": peer.first_at}
-            say({**count, **peer.status()})
+            say({**_count(peers), **peers[0].status()})
     # Closing would wait for the queued messages, which no reader needs.
     os._exit(0)
+
+
+def _count(peers: list[Peer]) -> dict[str, Any]:
+    """Return what all connections have received together, and when the first message arrived."""
+    received, messages = sum(peer.received for peer in peers), sum(peer.messages for peer in peers)
+    first = min(peer.first_at for peer in peers)
+    return {"bytes": received, "messages": messages, "time": time.monotonic(), "first": first}
+
+
+async def _offer(peer: Peer, lines: asyncio.StreamReader, options: dict[str, Any]) -> Peer:
+    """Connect as the offerer, and report when the channels are open."""
+    say({"description": await peer.offer(options.get("labels") or [BULK])})
+    line = await lines.readline()
+    if not line:
+        os._exit(0)  # the measuring process has given up
+    answer = json.loads(line)["description"]
+    given = time.monotonic()
+    await peer.accept(answer)
+    await peer.channel_open.wait()
+    now = time.monotonic()
+    say({"open": now, "took": now - given})
+    return peer
+
+
+async def _answer(peer: Peer, lines: asyncio.StreamReader, options: dict[str, Any]) -> Peer:
+    """Answer the next offer."""
+    line = await lines.readline()
+    if not line:
+        os._exit(0)
+    say({"description": await peer.answer(json.loads(line)["description"])})
+    return peer
 
 
 async def _work(peer: Peer, task: str, options: dict[str, Any]) -> None:

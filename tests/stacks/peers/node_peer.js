@@ -90,7 +90,7 @@ async function work(peer, task) {
   if (task.includes("stream")) peer.stream();
 }
 
-async function play(lines) {
+async function connect(lines) {
   const peer = new Peer();
   if (role === "sender") {
     peer.create(options.labels ?? [BULK]);
@@ -104,13 +104,20 @@ async function play(lines) {
     const { description } = JSON.parse((await lines.next()).value);
     say({ description: await peer.stack.answer(description) });
   }
-  work(peer, options.task || (role === "sender" ? "stream" : "count"));
+  return peer;
+}
+
+async function play(lines) {
+  const peers = [];
+  while (peers.length < (options.connections ?? 1)) peers.push(await connect(lines));
+  for (const peer of peers) work(peer, options.task || (role === "sender" ? "stream" : "count"));
   for await (const line of lines) {
     if (JSON.parse(line) === "pings") {
-      say({ pings: peer.roundTrips });
-      peer.roundTrips = [];
+      say({ pings: peers.flatMap((peer) => peer.roundTrips) });
+      for (const peer of peers) peer.roundTrips = [];
     } else {
-      say({ bytes: peer.bytes, messages: peer.messages, time: now() });
+      const sum = (name) => peers.reduce((total, peer) => total + peer[name], 0);
+      say({ bytes: sum("bytes"), messages: sum("messages"), time: now() });
     }
   }
 }
