@@ -1,5 +1,8 @@
 """Gathers local candidates (RFC 8445, 5.1.1): which sockets to open, which servers to query, how long to wait.
 
+An ICE restart gathers again: it opens only what is missing, uses the allocations that it has, and asks the other
+servers again.
+
 All servers are queried at once, over IPv4 and IPv6, with one deadline for all. Nothing waits for them: each candidate
 is reported as it is found.
 """
@@ -11,13 +14,13 @@ import errno
 import ipaddress
 import random
 import socket
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Container, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 from datachan.ice.asyncio_link import AsyncioLink
 from datachan.ice.interfaces import usable_addresses
-from datachan.ice.link import DatagramLink, TransportAddress
+from datachan.ice.link import DatagramLink, SharedLink, TransportAddress
 from datachan.ice.network_options import NetworkOptions, resolve_announced
 from datachan.ice.runner import AgentRunner
 from datachan.ice.server_errors import Failure, IceServerError, NoAddressInFamily, ServerError, server_errors
@@ -54,10 +57,10 @@ class Gatherer:
         timeout: the limit for all servers together, in seconds.
         network: shared ports, announced addresses and excluded interfaces.
         credentials: our username fragment and password, by which shared ports find the connection.
-        on_candidate: called with each candidate as it is found, and the server that it came from, if any.
-        on_server_error: called with each failure of a server, once for each code.
 
     Attributes:
+        on_candidate: called with each candidate as it is found, and the server that it came from, if any.
+        on_server_error: called with each failure of a server, once for each code.
         problems: one clause for each failure.
         hosts: the bases of the UDP host candidates, best first.
         shared: those of them that belong to a shared port, which does not end with an address.
@@ -76,8 +79,6 @@ class Gatherer:
         timeout: float,
         network: NetworkOptions,
         credentials: tuple[str, str],
-        on_candidate: Callable[[LocalCandidate, ServerAddress | None], None],
-        on_server_error: Callable[[IceServerError], None],
     ) -> None:
         self._servers = servers
         self._relay_only = relay_only
@@ -89,31 +90,78 @@ class Gatherer:
         self._timeout = timeout
         self._network = network
         self._fragment, self._password = credentials
-        self._on_candidate = on_candidate
-        self._on_server_error = on_server_error
+        self.on_candidate: Callable[[LocalCandidate, ServerAddress | None], None] = lambda candidate, server: None
+        self.on_server_error: Callable[[IceServerError], None] = lambda error: None
         self._waiting: dict[tuple[Base, TransportAddress], asyncio.Future[TransportAddress]] = {}
-        self._found: set[tuple[str, str, int, Base]] = set()
+        self._found: dict[tuple[str, str, int, Base], tuple[LocalCandidate, ServerAddress | None]] = {}
         self._rank = 0
         self._announced: list[str] = []
         self._active = False
+        self._shared_links: list[SharedLink] = []
+        self._trusted: set[ServerAddress | None] = set()
         self.hosts: list[Base] = []
         self.shared: set[Base] = set()
         self.problems: list[str] = []
 
+    def restart(
+        self,
+        runner: AgentRunner,
+        servers: Sequence[ServerAddress],
+        *,
+        relay_only: bool,
+        credentials: tuple[str, str],
+        trusts_relays: bool,
+    ) -> None:
+        """Prepare to gather for an ICE restart.
+
+        Args:
+            runner: runs the links.
+            servers: the servers from now on.
+            relay_only: whether to gather relayed candidates only from now on.
+            credentials: our new username fragment and password.
+            trusts_relays: whether the allocations suffice. If not, others are requested as well: a server that has
+                restarted does not know them any longer.
+        """
+        self._servers = servers
+        self._relay_only = relay_only
+        self._fragment, self._password = credentials
+        self._active = False
+        self.problems = []
+        for link in self._shared_links:
+            link.add_fragment(*credentials)
+        alive = runner.links
+        self._found = {key: found for key, found in self._found.items() if found[0].base in alive}
+        relays = {server for candidate, server in self._found.values() if candidate.base.relayed}
+        self._trusted = relays if trusts_relays else set()
+        self._waiting = {key: future for key, future in self._waiting.items() if not future.done()}
+
+    def usable_again(self) -> list[tuple[LocalCandidate, ServerAddress | None]]:
+        """Return the candidates that an ICE restart has at once, each with the server that it came from."""
+        # RFC 8445, 9: "When the ICE is restarted, the candidate set for the new ICE session might include some, none,
+        # or all of the candidates used in the current ICE session."
+        return [
+            (candidate, server)
+            for candidate, server in self._found.values()
+            if (candidate.base.relayed or not self._relay_only) and (server is None or server in self._servers)
+        ]
+
     async def open_hosts(self, runner: AgentRunner) -> None:
-        """Open the sockets of the host candidates, and report the candidates; checks may begin with them."""
+        """Open the sockets of the host candidates that are missing, and report the candidates; checks may begin."""
         if self._relay_only:
             return
         self._announced, problems = await resolve_announced(self._network.announced_addresses, self._timeout)
         self.problems += problems
         addresses = self._addresses()
+        attached = any(not link.closed for link in self._shared_links)
         if self._network.udp_mux is not None:
-            links = self._attach(self._network.udp_mux.attach, "udpMux")
-            self._use_shared(runner, links, addresses, tcp=False)
+            if not attached:
+                self._use_shared(runner, self._attach(self._network.udp_mux.attach, "udpMux"), addresses, tcp=False)
         else:
+            there = {base.address for base in self.hosts}
             for address in addresses:
-                await self._open_host(runner, address)
-        if self._network.tcp_mux is not None:
+                if address not in there:
+                    await self._open_host(runner, address)
+        if self._network.tcp_mux is not None and not attached:
             links = self._attach(self._network.tcp_mux.attach, "tcpMux")
             self._use_shared(runner, links, addresses, tcp=True)
 
@@ -135,6 +183,7 @@ class Gatherer:
             return
         usable = [one.address for one in usable_addresses(self._network.exclude_interfaces).addresses]
         opened = [await self._open_host(runner, address) for address in usable if address in addresses]
+        self._trusted.clear()
         await self._ask_all(self._questions(runner, [base for base in opened if base is not None], relays=relays))
 
     def handle_query_event(self, event: Mapped | QueryFailed) -> None:
@@ -147,10 +196,16 @@ class Gatherer:
         else:
             future.set_exception(ServerError(event.code, event.reason))
 
+    def keep_fragments(self, fragments: Container[str]) -> None:
+        """Have shared ports find the connection by these username fragments only."""
+        for link in self._shared_links:
+            link.keep_fragments(fragments)
+
     def forget(self, base: Base) -> None:
-        """Forget a host whose socket is closed."""
+        """Forget a link that is closed."""
         if base in self.hosts:
             self.hosts.remove(base)
+        self._found = {key: found for key, found in self._found.items() if found[0].base is not base}
 
     def _addresses(self) -> list[str]:
         if self._host_addresses is not None:
@@ -195,7 +250,7 @@ class Gatherer:
             self._add(make_candidate(HOST, (address.partition("%")[0], base.port), base, rank=self._rank))
             self._rank += 1
 
-    def _attach(self, attach: Callable[[str, str], list[DatagramLink]], name: str) -> list[DatagramLink]:
+    def _attach(self, attach: Callable[[str, str], Sequence[SharedLink]], name: str) -> Sequence[SharedLink]:
         try:
             return attach(self._fragment, self._password)
         except OSError as error:
@@ -204,7 +259,7 @@ class Gatherer:
             return []
 
     def _use_shared(
-        self, runner: AgentRunner, links: Sequence[DatagramLink], addresses: Sequence[str], *, tcp: bool
+        self, runner: AgentRunner, links: Sequence[SharedLink], addresses: Sequence[str], *, tcp: bool
     ) -> None:
         """Add the links of a shared port, one for each local address that it is bound to."""
         for link in links:
@@ -217,6 +272,7 @@ class Gatherer:
             base = Base(own[0], port, "tcp", PASSIVE) if tcp else Base(own[0], port)
             runner.add_link(base, link)
             self.shared.add(base)
+            self._shared_links.append(link)
             if not tcp:
                 self.hosts.append(base)
             self._add_host(base, own)
@@ -262,7 +318,7 @@ class Gatherer:
         """Yield each server and its queries, each with the local address of the candidate that sends it."""
         for rank, server in enumerate(self._servers):
             if server.is_turn:
-                if relays:
+                if relays and server not in self._trusted:
                     yield server, [(self._relay(runner, server, rank), None)]
             elif server.secure:
                 self.problems.append(f"{server.url}: STUN over TLS yields no UDP candidate")
@@ -296,7 +352,7 @@ class Gatherer:
 
     def _report(self, server: ServerAddress, failures: list[Failure], asked: int) -> None:
         for error in server_errors(server, failures, asked):
-            self._on_server_error(error)
+            self.on_server_error(error)
         texts = [
             str(error) or type(error).__name__
             for error, _ in failures
@@ -351,12 +407,14 @@ class Gatherer:
 
         def replaced(_: TransportAddress) -> None:
             for base in bases:
+                self.forget(base)
                 runner.remove_link(base)
             self._use_relay(runner, server, rank, link)
 
         def ended(_: int, reason: str) -> None:
             logger.info("%s: the allocation is lost (%s)", server.url, reason)
             for base in bases:
+                self.forget(base)
                 runner.remove_link(base)
 
         link.on_relayed, link.on_ended = replaced, ended
@@ -385,8 +443,8 @@ class Gatherer:
         signaled = candidate.candidate
         key = (signaled.type, signaled.address, signaled.port, candidate.base)
         if key not in self._found:
-            self._found.add(key)
-            self._on_candidate(candidate, server)
+            self._found[key] = candidate, server
+            self.on_candidate(candidate, server)
 
 
 def _in_random_turn(ports: tuple[int, int]) -> list[int]:

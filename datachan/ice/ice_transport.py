@@ -10,6 +10,9 @@ candidate of the peer, and only while no pair is selected. Its default is the 39
 FAILED is not the end. Checks of the peer are answered as long as the transport is open, and our own go on for a minute.
 When one is answered, the transport is CONNECTED again.
 
+An ICE restart is a transport of its own over the same links, see `datachan.ice.ice_links`. The one before stays in use
+until the new one has a pair.
+
 How long it takes. Host candidates exist at once, and checks begin with the first of them and the first of the peer's.
 Servers are asked meanwhile, and hold up nothing. With reachable candidates, a pair is selected within two round trips
 of the later `start`. COMPLETED follows once the pair is nominated and no better one is being checked.
@@ -19,27 +22,23 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import os
 import secrets
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Final
 
-from datachan.ice.address_watch import AddressWatch, watch_addresses
 from datachan.ice.gathering import Gatherer
+from datachan.ice.ice_links import IceLinks
 from datachan.ice.ice_states import IceError, IceState
-from datachan.ice.ice_stats import IceStats, SelectedPair, Traffic
-from datachan.ice.link import DatagramLink, SelectedLink
+from datachan.ice.ice_stats import IceStats, SelectedPair
+from datachan.ice.link import SelectedLink
 from datachan.ice.mdns import is_mdns_name
 from datachan.ice.network_options import NetworkOptions
 from datachan.ice.reports import describe_kinds, pair_stats, selected_pair
 from datachan.ice.resolver import MdnsResolver, shared_resolver
-from datachan.ice.runner import AgentRunner
 from datachan.ice.server_errors import IceServerError
 from datachan.ice.servers import IceServer, ServerAddress, server_addresses
-from datachan.ice.tcp_links import ActiveTcpLink
-from datachan.ice.turn_link import OtherFamily, TurnLink
+from datachan.ice.turn_link import TurnLink
 from datachan.ice.udp_mux import UdpMux
 from datachan.ice_agent import (
     AgentEvent,
@@ -48,7 +47,7 @@ from datachan.ice_agent import (
     ChecksDone,
     Credentials,
     DtlsReceived,
-    IceAgent,
+    IceSession,
     LocalCandidate,
     PairSelected,
     PathLost,
@@ -63,10 +62,10 @@ _ICE_CHARS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456
 # RFC 8445, 5.3 requires 24 random bits in the fragment and 128 in the password; a character has 6.
 _USERNAME_FRAGMENT_LENGTH: Final = 8
 _PASSWORD_LENGTH: Final = 24
-# Datagrams kept until there is a receiver: enough for a DTLS flight and its retransmissions.
-_MAX_EARLY_DATAGRAMS: Final = 256
 # Seconds in which checks from a new address may find a path to the peer's old candidates before signaling has to help.
 _RESTART_GRACE: Final = 0.3
+# The states without a path.
+_LOST: Final = (IceState.DISCONNECTED, IceState.FAILED)
 # Candidates of the peer that are kept, usable or not.
 MAX_REMOTE_CANDIDATES: Final = 100
 
@@ -91,6 +90,8 @@ class IceTransport:
         mdns: resolves the peer's .local names; None uses one that all transports of the event loop share.
         agent_options: the times and bounds of the agent.
         network: shared ports, announced addresses, excluded interfaces, and a proxy.
+        restarts: the transport whose ICE is restarted. Its links are used again, and its ports, addresses, network and
+            agent options stay; servers and `relay_only` may differ.
 
     Attributes:
         on_state_change: called with each new state.
@@ -117,15 +118,16 @@ class IceTransport:
     _failure: str | None = None
     _gathering: asyncio.Task[None] | None = None
     _starting: asyncio.Task[None] | None = None
-    _watch: AddressWatch | None = None
     _closing: asyncio.Task[None] | None = None
     _deadline: asyncio.TimerHandle | None = None
     _resolver: MdnsResolver | None = None
     _remote_ended = False
     _sockets_open = False
     _checks_finished = False
-    _receiver: Callable[[list[bytes]], None] | None = None
+    _is_restart = False
     _link: SelectedLink | None = None
+    _links: IceLinks
+    _session: IceSession
 
     def __init__(
         self,
@@ -142,60 +144,56 @@ class IceTransport:
         mdns: MdnsResolver | None = None,
         agent_options: AgentOptions | None = None,
         network: NetworkOptions | None = None,
+        restarts: IceTransport | None = None,
     ) -> None:
         self._configured = server_addresses(servers)
         self._credentials = _new_credentials(None if network is None else network.udp_mux)
-        self._gatherer = Gatherer(
-            servers=self._configured,
-            relay_only=relay_only,
-            loopback=loopback,
-            peer_offers_loopback=self._peer_offers_loopback,
-            host_addresses=host_addresses,
-            ports=ports,
-            fast_path=fast_path,
-            timeout=gather_timeout,
-            network=NetworkOptions() if network is None else network,
-            credentials=(self._credentials.username_fragment, self._credentials.password),
-            on_candidate=self._candidate_found,
-            on_server_error=self._server_failed,
-        )
-        self._set_up_agent(controlling, AgentOptions() if agent_options is None else agent_options)
-        self._patience = patience
-        self._mdns = mdns
-        self._relay_only = relay_only
+        self._options = agent_options or AgentOptions()
+        self._patience, self._mdns, self._relay_only = patience, mdns, relay_only
         self._watches_addresses = host_addresses is None and not relay_only
+        if restarts is not None:
+            self._restart_links(restarts._links, alive=restarts._state not in _LOST)
+        else:
+            gatherer = Gatherer(
+                servers=self._configured,
+                relay_only=relay_only,
+                loopback=loopback,
+                peer_offers_loopback=self._peer_offers_loopback,
+                host_addresses=host_addresses,
+                ports=ports,
+                fast_path=fast_path,
+                timeout=gather_timeout,
+                network=network or NetworkOptions(),
+                credentials=(self.username_fragment, self.password),
+            )
+            self._links = IceLinks(self, gatherer, self._credentials, controlling=controlling, options=self._options)
+            self._session = self._links.agent.current
         self._start_empty()
 
+    def _restart_links(self, links: IceLinks, *, alive: bool) -> None:
+        """Use the links of another transport, with a session of our own."""
+        self._links, self._is_restart = links, True
+        links.add(self)
+        links.gatherer.restart(
+            links.runner,
+            self._configured,
+            relay_only=self._relay_only,
+            credentials=(self.username_fragment, self.password),
+            trusts_relays=alive,
+        )
+        self._session = links.agent.prepare_restart(self._credentials, links.runner.now, candidates=())
+
     def _start_empty(self) -> None:
+        self._runner, self._gatherer = self._links.runner, self._links.gatherer
         self._selected_or_over = asyncio.Event()
         self._can_check = asyncio.Event()  # set when there is a local candidate, or gathering has ended
         self._hosts_known = asyncio.Event()
         self._local_candidates: list[IceCandidate] = []
         self._servers: dict[IceCandidate, ServerAddress] = {}
-        self._closed_links: list[DatagramLink] = []
-        self._adding: set[asyncio.Task[None]] = set()
+        self._watching: set[asyncio.Task[None]] = set()
         self._remote: RemoteParameters | None = None
         self._remote_candidates: list[IceCandidate] = []
         self._resolving: dict[str, asyncio.Task[None]] = {}
-        self._early: deque[bytes] = deque(maxlen=_MAX_EARLY_DATAGRAMS)
-        self._traffic = Traffic()
-
-    def _set_up_agent(self, controlling: bool, options: AgentOptions) -> None:
-        self._options = options
-        self._agent = IceAgent(
-            credentials=self._credentials,
-            controlling=controlling,
-            entropy=os.urandom,
-            now=0.0,
-            options=options,
-        )
-        self._runner = AgentRunner(
-            self._agent,
-            on_event=self._agent_event,
-            on_query_event=self._gatherer.handle_query_event,
-            on_data=self._receive,
-            on_refused=self._count_refused,
-        )
 
     # identity and state
 
@@ -212,13 +210,13 @@ class IceTransport:
     @property
     def is_controlling(self) -> bool:
         """Whether we are the controlling agent; a role conflict may change it."""
-        return self._agent.controlling
+        return self._session.controlling
 
     def set_controlling(self, controlling: bool) -> None:
         """Choose the role. Raises IceError after `start`."""
         if self._starting is not None:
             raise IceError("the role is fixed once the checks have started")
-        self._agent.set_controlling(controlling)
+        self._session.set_controlling(controlling)
 
     @property
     def state(self) -> IceState:
@@ -228,7 +226,7 @@ class IceTransport:
     @property
     def has_heard_peer(self) -> bool:
         """Whether a check of the peer, or an answer to ours, has arrived."""
-        return any(pair.proven for pair in self._agent.pairs)
+        return any(pair.proven for pair in self._session.pairs)
 
     @property
     def failure(self) -> str | None:
@@ -265,10 +263,13 @@ class IceTransport:
 
     async def _gather(self) -> None:
         try:
+            for candidate, server in self._gatherer.usable_again():
+                self.candidate_found(candidate, server)
+                self._session.add_local_candidate(candidate, self._runner.now)
             await self._gatherer.open_hosts(self._runner)
             self._sockets_open = True
             if self._watches_addresses:
-                self._watch = watch_addresses(self._addresses_changed)
+                self._links.watch_addresses()
             if self._local_candidates:
                 self._can_check.set()
             if self._configured:
@@ -284,11 +285,13 @@ class IceTransport:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail(f"no candidates could be gathered ({error})")
 
-    def _server_failed(self, error: IceServerError) -> None:
+    def server_failed(self, error: IceServerError) -> None:
+        """Report the failure of a server."""
         if self.on_server_error is not None:
             self.on_server_error(error)
 
-    def _candidate_found(self, candidate: LocalCandidate, server: ServerAddress | None) -> None:
+    def candidate_found(self, candidate: LocalCandidate, server: ServerAddress | None) -> None:
+        """Signal a candidate of ours, and prepare its link for the peer's checks."""
         ours = candidate.candidate
         if server is not None:
             self._servers[ours] = server
@@ -303,38 +306,16 @@ class IceTransport:
                 self._can_check.set()
             if self.on_local_candidate is not None:
                 self.on_local_candidate(ours)
-        self._agent.add_local_candidate(candidate, self._runner.now)
-        self._runner.run()
 
-    def _addresses_changed(self, appeared: frozenset[str], vanished: frozenset[str]) -> None:
-        """Leave the addresses that have vanished, and try those that have appeared."""
-        gone = [base for base in self._gatherer.hosts if base.address in vanished and base not in self._gatherer.shared]
-        relays = [
-            base
-            for base, link in self._runner.links.items()
-            if isinstance(link, TurnLink | OtherFamily) and link.source_address in vanished
-        ]
-        for base in relays + gone:
-            self._gatherer.forget(base)
-            link = self._runner.links.get(base)
-            self._runner.remove_link(base)
-            if link is not None:
-                link.close()
-                self._closed_links.append(link)
-        if appeared and self._closing is None:
-            for coroutine in (
-                self._gatherer.open_more(self._runner, sorted(appeared), relays=bool(relays)),
-                self._watch_for_restart(),
-            ):
-                task = asyncio.create_task(coroutine)
-                self._adding.add(task)
-                task.add_done_callback(self._adding.discard)
+    def addresses_appeared(self) -> None:
+        """Ask for an ICE restart unless checks from the addresses that have just appeared find a path."""
+        task = asyncio.create_task(self._watch_for_restart())
+        self._watching.add(task)
+        task.add_done_callback(self._watching.discard)
 
     async def _watch_for_restart(self) -> None:
-        """Ask for an ICE restart unless checks from the addresses that have just appeared find a path."""
         await asyncio.sleep(_RESTART_GRACE)
-        lost = self._state in (IceState.DISCONNECTED, IceState.FAILED)
-        if lost and self._agent.selected is None and self.on_restart_needed is not None:
+        if self._state in _LOST and self._session.selected is None and self.on_restart_needed is not None:
             self.on_restart_needed()
 
     def _peer_offers_loopback(self) -> bool:
@@ -439,8 +420,8 @@ class IceTransport:
             return
         if candidate.transport == "tcp":
             for local in self._gatherer.connect_by_tcp(self._runner):
-                self._agent.add_local_candidate(local, self._runner.now)
-        self._agent.add_remote_candidate(candidate, self._runner.now, address=address)
+                self._session.add_local_candidate(local, self._runner.now)
+        self._session.add_remote_candidate(candidate, self._runner.now, address=address)
         for link in self._runner.links.values():
             if isinstance(link, TurnLink):
                 self._permit(link, candidate)
@@ -457,6 +438,23 @@ class IceTransport:
             link.permit(candidate.address)
 
     # checking
+
+    def restart(self, *, at_once: bool = False, forget_old: bool = False) -> None:
+        """Begin the checks of an ICE restart, after `set_remote` and before `start`; our role is that of before.
+
+        On a transport that is no restart, nothing happens.
+
+        Args:
+            at_once: whether to leave the transport before now, because it has no path. Otherwise it is left when this
+                one has found a path.
+            forget_old: whether to take no data of the session before any longer.
+        """
+        agent = self._links.agent
+        if self._is_restart and self._remote is not None:
+            agent.restart(self._remote, self._runner.now, at_once=at_once)
+            if forget_old:
+                agent.forget_old_session()
+            self._runner.run()
 
     async def start(self) -> None:
         """Gather if necessary, check, and return once a pair is selected. Raises IceError if none was found.
@@ -488,11 +486,11 @@ class IceTransport:
         self._extend_deadline()
         if self._resolver is not None and self._resolving:
             self._resolver.query_again()
-        if self._remote is not None:
-            self._agent.set_remote(self._remote, self._runner.now)
-            self._runner.run()
-        if self._agent.selected is not None and self._link is None:
-            self._use_pair(self._agent.selected)
+        if self._remote is not None and not self._is_restart:
+            self._session.set_remote(self._remote, self._runner.now)
+        self._runner.run()
+        if self._session.selected is not None and self._link is None:
+            self._use_pair(self._session.selected)
 
     def _started(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -522,12 +520,12 @@ class IceTransport:
         self._failure = f"{what}; {self._tried()}{advice}"
         self._close_link()
         self._stop_trying()
-        self._agent.give_up(self._runner.now)
+        self._session.give_up(self._runner.now)
         self._set_state(IceState.FAILED)
         self._selected_or_over.set()
 
     def _tried(self) -> str:
-        pairs = [pair for pair in self._agent.pairs if pair.requests_sent]
+        pairs = [pair for pair in self._session.pairs if pair.requests_sent]
         answered = sum(1 for pair in pairs if pair.responses_received)
         parts = [
             f"local candidates: {describe_kinds(self._local_candidates)}",
@@ -565,7 +563,8 @@ class IceTransport:
 
     # events of the agent
 
-    def _agent_event(self, event: AgentEvent) -> None:
+    def handle_agent_event(self, event: AgentEvent) -> None:
+        """Follow an event of our session, which is in use."""
         if self._closing is not None:
             return
         if isinstance(event, PairSelected):
@@ -581,11 +580,11 @@ class IceTransport:
         elif isinstance(event, PathLost):
             self._lose_path(event)
         elif isinstance(event, DtlsReceived):
-            self._receive([event.datagram])
+            self._links.receive_embedded(event.datagram)
 
     def _use_pair(self, pair: CandidatePair, *, replaces_silent: bool = False) -> None:
         """Send over this pair from now on."""
-        if self._agent.selected is not pair:  # the next event tells of a newer one
+        if self._session.selected is not pair:  # the next event tells of a newer one
             return
         if self._state is IceState.NEW:  # a lite agent takes the peer's nomination before `start`
             return
@@ -593,7 +592,7 @@ class IceTransport:
         if link is None:
             return
         self._close_link()
-        self._link = SelectedLink(link, pair.destination, self._traffic)
+        self._link = SelectedLink(link, pair.destination, self._links.traffic)
         self._runner.watch_sending(self._link)
         self._stop_trying()
         self._failure = None
@@ -606,23 +605,9 @@ class IceTransport:
 
     def _close_link(self) -> None:
         if self._link is not None:
-            self._runner.watch_sending(None)
+            self._runner.stop_watching(self._link)
             self._link.close()
             self._link = None
-
-    def _receive(self, datagrams: list[bytes]) -> None:
-        """Hand up datagrams of the peer, or keep them until there is a receiver."""
-        if self._receiver is None:
-            room = _MAX_EARLY_DATAGRAMS - len(self._early)
-            self._early.extend(datagrams[:room])
-            self._traffic.discarded_on_receive += max(0, len(datagrams) - room)
-            return
-        self._traffic.received(datagrams)
-        self._receiver(datagrams)
-
-    def _count_refused(self, count: int) -> None:
-        """Count datagrams from an address that has not proved to be the peer's."""
-        self._traffic.discarded_on_receive += count
 
     def _change_liveness(self, alive: bool) -> None:
         """Enter DISCONNECTED when the peer is silent for too long, and leave it when its packets arrive again."""
@@ -650,22 +635,18 @@ class IceTransport:
 
         Datagrams that arrive while there is none are kept, at most 256.
         """
-        self._receiver = receiver
-        if receiver is not None and self._early:
-            early = list(self._early)
-            self._early.clear()
-            self._receive(early)
+        self._links.set_receiver(receiver)
 
     # DTLS in checks
 
     def embed(self, flight: Sequence[bytes]) -> None:
         """Attach a flight of DTLS to the checks until the peer has acknowledged it (SPED), if the options allow it."""
-        self._agent.embed(flight, self._runner.now)
+        self._session.embed(flight, self._runner.now)
         self._runner.run()
 
     def handshake_complete(self, *, last_flight_is_ours: bool) -> None:
         """Attach nothing more, once the peer has the last flight."""
-        self._agent.embedding.handshake_complete(self._runner.now, last_flight_is_ours=last_flight_is_ours)
+        self._session.embedding.handshake_complete(self._runner.now, last_flight_is_ours=last_flight_is_ours)
 
     # the selected pair, and statistics
 
@@ -677,40 +658,41 @@ class IceTransport:
     @property
     def selected_pair(self) -> SelectedPair | None:
         """The selected pair; None while there is none."""
-        pair = self._agent.selected
+        pair = self._session.selected
         return None if pair is None else selected_pair(pair)
 
     def discarded(self) -> tuple[int, int]:
         """Return the datagrams that could not be sent, and those received that were ignored, as in `stats`."""
-        refused = sum(link.discarded for link in self._all_links())
-        return self._traffic.discarded_on_send + refused, self._traffic.discarded_on_receive
-
-    def _all_links(self) -> list[DatagramLink]:
-        return [*self._runner.links.values(), *self._closed_links]
+        refused, traffic = sum(link.discarded for link in self._links.all_links()), self._links.traffic
+        return traffic.discarded_on_send + refused, traffic.discarded_on_receive
 
     def stats(self) -> IceStats:
         """Return a snapshot of the statistics."""
-        selected = self._agent.selected
+        selected = self._session.selected
         discarded_on_send, discarded_on_receive = self.discarded()
-        refused_bytes = sum(link.discarded_bytes for link in self._all_links())
+        refused_bytes = sum(link.discarded_bytes for link in self._links.all_links())
+        traffic = self._links.traffic
         return IceStats(
-            bytes_sent=self._traffic.bytes_sent,
-            bytes_received=self._traffic.bytes_received,
-            packets_sent=self._traffic.packets_sent,
-            packets_received=self._traffic.packets_received,
+            bytes_sent=traffic.bytes_sent,
+            bytes_received=traffic.bytes_received,
+            packets_sent=traffic.packets_sent,
+            packets_received=traffic.packets_received,
             packets_discarded_on_send=discarded_on_send,
-            bytes_discarded_on_send=self._traffic.bytes_discarded_on_send + refused_bytes,
+            bytes_discarded_on_send=traffic.bytes_discarded_on_send + refused_bytes,
             packets_discarded_on_receive=discarded_on_receive,
-            last_packet_sent=self._traffic.last_sent,
-            last_packet_received=self._traffic.last_received,
+            last_packet_sent=traffic.last_sent,
+            last_packet_received=traffic.last_received,
             servers=dict(self._servers),
             local_candidates=tuple(self._local_candidates),
             remote_candidates=tuple(self._remote_candidates),
-            pairs=tuple(pair_stats(pair, selected=pair is selected) for pair in self._agent.pairs),
+            pairs=tuple(pair_stats(pair, selected=pair is selected) for pair in self._session.pairs),
         )
 
     async def close(self) -> None:
-        """Release everything: no task, timer or socket is left. A second call is harmless."""
+        """Release everything: no task or timer is left, and no socket once all transports over the links are closed.
+
+        A second call is harmless.
+        """
         if self._closing is None:
             self._closing = asyncio.create_task(self._close())
         await asyncio.shield(self._closing)
@@ -718,30 +700,22 @@ class IceTransport:
     async def _close(self) -> None:
         self._stop_trying()
         self._close_link()
-        self._receiver = None
-        self._early.clear()
-        if self._watch is not None:
-            self._watch.close()
         tasks = [task for task in (self._starting, self._gathering) if task is not None]
-        tasks += [*self._resolving.values(), *self._adding]
+        tasks += [*self._resolving.values(), *self._watching]
         for task in tasks:
             task.cancel()
+        self._links.agent.discard(self._session)
         # Before the first await, which asyncio.run may cancel at the end of a program: no socket is left to the
         # garbage collector.
-        self._runner.close()
-        self._close_links()
+        last = self._links.remove(self)
+        if last:
+            tasks += self._links.close()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._resolving.clear()
-        links = self._close_links()  # also those that the tasks have opened meanwhile
-        await asyncio.gather(*(link.wait_closed() for link in links if isinstance(link, TurnLink | ActiveTcpLink)))
+        if last:
+            await self._links.wait_closed()
         self._selected_or_over.set()
         self._set_state(IceState.CLOSED)
-
-    def _close_links(self) -> list[DatagramLink]:
-        links = list(self._runner.links.values())
-        for link in links:
-            link.close()
-        return links
 
 
 def _new_credentials(mux: UdpMux | None) -> Credentials:

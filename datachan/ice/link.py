@@ -6,7 +6,7 @@ sockets, or `TurnLink`. It does not know ICE, nor what the datagrams are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -72,6 +72,16 @@ class DatagramLink(Protocol):
         """Release the socket or the allocation."""
 
 
+class SharedLink(DatagramLink, Protocol):
+    """A link over a port that connections share, which finds ours by username fragments."""
+
+    def add_fragment(self, username_fragment: str, password: str) -> None:
+        """Be found by new credentials, too, for an ICE restart. Raises OSError if the fragment is in use."""
+
+    def keep_fragments(self, fragments: Container[str]) -> None:
+        """Be found by these of the fragments only."""
+
+
 class SelectedLink:
     """A link and the address of the peer, as ICE has selected them: the driver sends here.
 
@@ -93,6 +103,8 @@ class SelectedLink:
         self._address = address
         self._traffic = traffic
         self._kept_whole: bool | None = None
+        self._on_writable: Callable[[], None] | None = None
+        self._on_too_long: Callable[[bytes, Address | None], None] | None = None
         self._closed = False
 
     def send_datagrams(self, datagrams: Sequence[bytes]) -> None:
@@ -122,7 +134,7 @@ class SelectedLink:
     @on_writable.setter
     def on_writable(self, callback: Callable[[], None] | None) -> None:
         if not self._closed:
-            self._link.on_writable = callback
+            self._link.on_writable = self._on_writable = callback
 
     @property
     def on_too_long(self) -> Callable[[bytes, Address | None], None] | None:
@@ -132,7 +144,7 @@ class SelectedLink:
     @on_too_long.setter
     def on_too_long(self, callback: Callable[[bytes, Address | None], None] | None) -> None:
         if not self._closed:
-            self._link.on_too_long = callback
+            self._link.on_too_long = self._on_too_long = callback
 
     @property
     def limits(self) -> PathLimits | None:
@@ -145,8 +157,14 @@ class SelectedLink:
         return None if limits is None else replace(limits, max_datagram=limits.max_datagram - CHANNEL_HEADER)
 
     def close(self) -> None:
-        """Send nothing more here; the socket stays open."""
+        """Send nothing more here; the socket stays open, and another path over it keeps its callbacks."""
         if not self._closed:
-            self._link.on_writable = None
-            self._link.on_too_long = None
+            if self._link.on_writable is self._on_writable:
+                self._link.on_writable = None
+            if self._link.on_too_long is self._on_too_long:
+                self._link.on_too_long = None
             self._closed = True
+
+    def is_same_path(self, other: SelectedLink) -> bool:
+        """Return whether datagrams take the same path on another selected link."""
+        return self._link is other._link and self._address == other._address

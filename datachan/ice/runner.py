@@ -99,6 +99,11 @@ class AgentRunner:
             self._watched.on_sending = None
         self._watched = link
 
+    def stop_watching(self, link: SelectedLink) -> None:
+        """Watch a link no longer, if it is the one that is watched."""
+        if self._watched is link:
+            self.watch_sending(None)
+
     def _note_refusal(self, error: OSError) -> None:
         self._refusal = error
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from types import TracebackType
 from typing import Final, Self, cast
 
-from datachan.ice.link import DatagramLink, TransportAddress
+from datachan.ice.link import SharedLink, TransportAddress
 from datachan.ice_agent import BadPacket
 from datachan.ice_agent.framing import FrameReader, framed
 from datachan.ice_agent.stun import BINDING, REQUEST, parse_untrusted
@@ -242,15 +242,25 @@ class PassiveTcpLink(_StreamsLink):
     """The connections of one transport on a `TcpMux`, as a `DatagramLink`.
 
     Attributes:
-        fragment: the username fragment of the transport.
-        password: its password.
+        passwords: the username fragments of the transport, and their passwords; several during an ICE restart.
     """
 
     def __init__(self, mux: TcpMux, local_address: Address, fragment: str, password: bytes) -> None:
         super().__init__(local_address)
         self._mux = mux
-        self.fragment = fragment
-        self.password = password
+        self.passwords = {fragment: password}
+
+    def add_fragment(self, username_fragment: str, password: str) -> None:
+        """Be found by new credentials, too, for an ICE restart. Raises OSError if the fragment is in use."""
+        if not self._closed:
+            self._mux.add_fragment(self, username_fragment)
+            self.passwords[username_fragment] = password.encode()
+
+    def keep_fragments(self, fragments: Container[str]) -> None:
+        """Be found by these of the fragments only."""
+        for fragment in [one for one in self.passwords if one not in fragments]:
+            self._mux.remove_fragment(self, fragment)
+            del self.passwords[fragment]
 
     def accept(self, stream: _Stream) -> None:
         """Take a connection that belongs to this transport; the oldest goes when there are too many."""
@@ -360,7 +370,7 @@ class TcpMux:
         """The number of connections that have not sent a check yet."""
         return len(self._unproven)
 
-    def attach(self, username_fragment: str, password: str) -> list[DatagramLink]:
+    def attach(self, username_fragment: str, password: str) -> list[SharedLink]:
         """Return a link for each address, on which a transport sees its own connections only.
 
         Raises:
@@ -376,11 +386,23 @@ class TcpMux:
 
     def detach(self, link: PassiveTcpLink) -> None:
         """Remove a link that is closed."""
-        links = self._by_fragment.get(link.fragment, [])
+        for fragment in link.passwords:
+            self.remove_fragment(link, fragment)
+
+    def add_fragment(self, link: PassiveTcpLink, fragment: str) -> None:
+        """Have a transport found by another fragment, too. Raises OSError if another transport has the fragment."""
+        links = self._by_fragment.setdefault(fragment, [])
+        if any(one.passwords.keys().isdisjoint(link.passwords) for one in links):
+            raise OSError("a connection with this username fragment uses the port already")
+        links.append(link)
+
+    def remove_fragment(self, link: PassiveTcpLink, fragment: str) -> None:
+        """Find a transport by a fragment no longer."""
+        links = self._by_fragment.get(fragment, [])
         if link in links:
             links.remove(link)
             if not links:
-                del self._by_fragment[link.fragment]
+                del self._by_fragment[fragment]
 
     def _first_frames(self, stream: _Stream, frames: list[bytes]) -> None:
         """Give a connection to the transport that its first frame names, and hand up what has arrived."""
@@ -402,7 +424,7 @@ class TcpMux:
             return None
         for link in self._by_fragment.get(message.recipient, ()):
             if (":" in link.local_address[0]) == six:
-                proven = message.type == BINDING + REQUEST and message.is_signed_with(link.password)
+                proven = message.type == BINDING + REQUEST and message.is_signed_with(link.passwords[message.recipient])
                 return link if proven else None
         return None
 

@@ -17,11 +17,11 @@ come before the owner's word. The owner drops what it has not proved itself.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from types import TracebackType
 from typing import Final, Self
 
-from datachan.ice.link import DatagramLink, TransportAddress
+from datachan.ice.link import SharedLink, TransportAddress
 from datachan.ice.mux_neighbors import MuxNeighbors, Passed
 from datachan.ice_agent import BadPacket
 from datachan.ice_agent.stun import BINDING, REQUEST, parse_untrusted
@@ -123,7 +123,7 @@ class UdpMux:
     @property
     def connections(self) -> int:
         """The number of connections that use the port."""
-        return max((len(one.by_fragment) for one in self._ports), default=0)
+        return max((len(set(one.by_fragment.values())) for one in self._ports), default=0)
 
     @property
     def dropped(self) -> int:
@@ -145,7 +145,7 @@ class UdpMux:
         """Whether `close` was called."""
         return self._closed
 
-    def attach(self, username_fragment: str, password: str) -> list[DatagramLink]:
+    def attach(self, username_fragment: str, password: str) -> list[SharedLink]:
         """Return a link for each bound address, on which a connection sees its own datagrams only.
 
         Args:
@@ -231,9 +231,23 @@ class _SharedPort:
         link = self.by_fragment[fragment] = MuxLink(self, fragment, password.encode())
         return link
 
+    def add_fragment(self, link: MuxLink, fragment: str, password: str) -> None:
+        """Have a connection found by another fragment, too. Raises OSError if the fragment is in use."""
+        if fragment in self.by_fragment:
+            raise OSError("a connection with this username fragment uses the port already")
+        self.by_fragment[fragment] = link
+        link.passwords[fragment] = password.encode()
+
+    def remove_fragment(self, link: MuxLink, fragment: str) -> None:
+        """Find a connection by a fragment no longer."""
+        if self.by_fragment.get(fragment) is link:
+            del self.by_fragment[fragment]
+        link.passwords.pop(fragment, None)
+
     def detach(self, link: MuxLink) -> None:
         """Remove a connection and its addresses."""
-        self.by_fragment.pop(link.fragment, None)
+        for fragment in list(link.passwords):
+            self.remove_fragment(link, fragment)
         for address in link.owned:
             if self._owners.get(address) is link:
                 del self._owners[address]
@@ -310,7 +324,7 @@ class _SharedPort:
                 _remember(self._presumed, address, elsewhere, MAX_PRESUMED)
                 self._pass_on(elsewhere, source, [datagram])
             return
-        if self._owners.get(address) is not named and message.is_signed_with(named.password):
+        if self._owners.get(address) is not named and message.is_signed_with(named.passwords[message.recipient]):
             self._own(named, address)
         if sender is not None and self._neighbors is not None and self._owners.get(address) is named:
             self._neighbors.tell_owned(sender, self._number, source)
@@ -385,7 +399,7 @@ class _SharedPort:
     # callbacks of the socket
 
     def _writable(self) -> None:
-        for link in list(self.by_fragment.values()):
+        for link in dict.fromkeys(self.by_fragment.values()):
             if link.on_writable is not None:
                 link.on_writable()
 
@@ -412,8 +426,7 @@ class MuxLink:
     """The share of one connection in a port, as a `DatagramLink`; `UdpMux.attach` makes them.
 
     Attributes:
-        fragment: the username fragment of the connection.
-        password: its password.
+        passwords: the username fragments of the connection, and their passwords; several during an ICE restart.
         owned: the addresses that its peer has proved to be its own, the oldest first.
         asked: the addresses that it has sent to, the oldest first.
         fragments: whether its datagrams may be fragmented; None leaves it to the system.
@@ -425,8 +438,7 @@ class MuxLink:
 
     def __init__(self, port: _SharedPort, fragment: str, password: bytes) -> None:
         self._port = port
-        self.fragment = fragment
-        self.password = password
+        self.passwords = {fragment: password}
         self.owned: dict[TransportAddress, None] = {}
         self.asked: dict[TransportAddress, None] = {}
         self.fragments: bool | None = None
@@ -435,6 +447,16 @@ class MuxLink:
         self.discarded_bytes = 0
         self._receiver: Receiver | None = None
         self._closed = False
+
+    def add_fragment(self, username_fragment: str, password: str) -> None:
+        """Be found by new credentials, too, for an ICE restart. Raises OSError if the fragment is in use."""
+        if not self._closed:
+            self._port.add_fragment(self, username_fragment, password)
+
+    def keep_fragments(self, fragments: Container[str]) -> None:
+        """Be found by these of the fragments only."""
+        for fragment in [one for one in self.passwords if one not in fragments]:
+            self._port.remove_fragment(self, fragment)
 
     def deliver(self, datagrams: list[bytes], source: Address) -> None:
         """Hand up datagrams of the connection; they are lost while there is no receiver."""

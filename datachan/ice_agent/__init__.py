@@ -13,6 +13,8 @@ makes one `Base`, and for each address under which the link can be reached, one 
 - `set_remote(parameters, now)` and `add_remote_candidate(candidate, now)` for what the peer has signaled, in any order.
   Checks of the peer that arrive before are answered, and acted upon later. The end of candidates says nothing to the
   agent: a peer without candidates may still reach us.
+- `prepare_restart(credentials, now)` when a description with new credentials is made, and `restart(remote, now)` when
+  the peer's new credentials are known. The pair in use stays in use until the new session has one.
 - `receive_datagrams([(datagram, source), ...], base, now)` for STUN that arrived on a link, and nothing else: the shell
   separates it from data by its first byte (RFC 7983), so that data never passes the agent. For data,
   the shell calls `accepts(base, source, now)`: whether the peer has proved that it sends from there. If not,
@@ -33,7 +35,7 @@ address is learned by the shell's own requests. TCP bases are checked without re
 
 from __future__ import annotations
 
-from .agent import DatagramToSend, IceAgent
+from .agent import IceAgent
 from .candidates import (
     ACTIVE,
     DISCARD_PORT,
@@ -56,15 +58,18 @@ from .events import (
     AgentEvent,
     ChecksDone,
     DtlsReceived,
+    OldSessionEnded,
     PairSelected,
     PathLost,
     PeerAlive,
     PeerHeard,
     PeerSilent,
+    Restarted,
     RoleSwitched,
 )
 from .options import AgentOptions, Credentials, RemoteParameters
 from .pairs import CandidatePair, PairState
+from .session import DatagramToSend, IceSession
 
 __all__ = [
     "ACTIVE",
@@ -84,7 +89,9 @@ __all__ = [
     "DatagramToSend",
     "DtlsReceived",
     "IceAgent",
+    "IceSession",
     "LocalCandidate",
+    "OldSessionEnded",
     "PairSelected",
     "PairState",
     "PathLost",
@@ -92,6 +99,7 @@ __all__ = [
     "PeerHeard",
     "PeerSilent",
     "RemoteParameters",
+    "Restarted",
     "RoleSwitched",
     "TransportAddress",
     "candidate_foundation",

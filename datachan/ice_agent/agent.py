@@ -1,66 +1,28 @@
-"""The agent: decides which pair to check next and which one to use; `path_watch` tells it when that one is silent.
+"""The agent: one ICE session after the other over the same links, and what an ICE restart does; it checks no pair.
 
-While a pair is unanswered, it is checked at growing intervals. Once it has answered, it is the pair in use, or an
-alternative that is kept warm, or it rests.
+An ICE restart (RFC 8445, 9) begins a session with new credentials, over the links that exist. The session before stays
+in use: its pair carries the data and keeps its consent until the new session has a pair. Then the old session only
+answers checks and takes data for a while, because the peer may leave it later than we do. A check belongs to the
+session whose username fragment it names, a response to the session that expects it. So checks and candidates of an old
+session cannot disturb a new one.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Final
 
 from datachan.sdp import IceCandidate
 
 from . import stun
-from .candidates import (
-    COMPONENT,
-    PRFLX,
-    Base,
-    LocalCandidate,
-    TransportAddress,
-    candidate_foundation,
-    normal_address,
-    peer_reflexive_priority,
-    scoped,
-    without_scope,
-)
-from .checks import CheckResult, Checks, Entropy, IncomingCheck, Outcome
-from .embedding import Embedding, Support
+from .candidates import Base, LocalCandidate, TransportAddress
+from .checks import Entropy
+from .embedding import Embedding
 from .errors import BadPacket
-from .events import (
-    AgentEvent,
-    ChecksDone,
-    DtlsReceived,
-    PairSelected,
-    PathLost,
-    RoleSwitched,
-)
+from .events import AgentEvent, OldSessionEnded, Restarted
 from .options import AgentOptions, Credentials, RemoteParameters
-from .pairs import NEVER, CandidatePair, Checklist, PairState, can_pair, set_priority
-from .path_watch import PathWatch
-from .selection import Verdict, best_alternative, judge
-
-# Between two checks of a pair that has answered before and does not now: half a round trip for the first, and two.
-_FIRST_PROBES: Final = 4
-_FIRST_PROBE_INTERVAL: Final = 0.03
-_PROBE_INTERVAL: Final = 0.25
-# The longest interval, in seconds, at which a valid pair is checked that waits for the peer's own check.
-_UNUSED_INTERVAL: Final = 1.0
-# Checks that the peer's checks trigger on a pair before one is answered.
-_MAX_TRIGGERS: Final = 8
-# Pairs that carry a new DTLS flight at once.
-_MAX_CARRIERS: Final = 2
-# Peer-reflexive candidates of one IP address that are taken at once; further ones follow at this interval, in seconds.
-_MAX_PORTS_AT_ONCE: Final = 8
-_PORT_INTERVAL: Final = 1.0
-_MAX_LEARNED: Final = 256
-# A timer that is later than this, in seconds, means that the process was stopped.
-_STOPPED: Final = 1.0
-_MAX_RESPONSES: Final = 1024
-
-DatagramToSend = tuple[Base, TransportAddress, bytes]
+from .pairs import NEVER, CandidatePair
+from .session import DatagramToSend, IceSession
 
 
 class IceAgent:
@@ -74,7 +36,7 @@ class IceAgent:
         options: times and bounds.
 
     Attributes:
-        embedding: the DTLS datagrams that the checks carry.
+        current: the session in use.
     """
 
     def __init__(
@@ -88,176 +50,210 @@ class IceAgent:
     ) -> None:
         self._options = AgentOptions() if options is None else options
         self._entropy = entropy
-        self.embedding = Embedding(enabled=self._options.embeds)
-        self._checks = Checks(
-            credentials,
-            controlling=controlling and not self._options.lite,
-            lite=self._options.lite,
-            entropy=entropy,
-            embedding=self.embedding,
-        )
-        self._checklist = Checklist(self._options.max_pairs)
-        self._locals: dict[Base, LocalCandidate] = {}
-        self._known: dict[tuple[Base, str, int], LocalCandidate] = {}
-        self._remotes: dict[tuple[str, TransportAddress], IceCandidate] = {}
-        self._triggered: deque[CandidatePair] = deque()
-        self._responses: list[DatagramToSend] = []
+        self._locals: dict[tuple[Base, str, int], LocalCandidate] = {}
         self._events: list[AgentEvent] = []
-        self._watch = PathWatch(self._options, self._checklist, self._events, entropy)
-        self._pace_at = now
-        self._first_next = True
-        self._nominations = 0
-        self._learned: dict[tuple[Base, str], tuple[int, float]] = {}
-        self._insisted: CandidatePair | None = None
-        self._insisted_since = NEVER
-        self._lost = self._done = False
-        self._checks_until = NEVER
+        self.current = IceSession(
+            credentials=credentials, controlling=controlling, entropy=entropy, now=now, options=self._options
+        )
+        self._prepared: IceSession | None = None
+        self._next: IceSession | None = None
+        self._old: IceSession | None = None
+        self._old_until = NEVER
 
-    # -- what the shell tells ------------------------------------------------------------------------------------------
+    # -- the session in use --------------------------------------------------------------------------------------------
 
     @property
     def controlling(self) -> bool:
         """The role."""
-        return self._checks.controlling
+        return self.current.controlling
 
     def set_controlling(self, controlling: bool) -> None:
         """Choose the role, before the checks start."""
-        if not self._options.lite and controlling is not self._checks.controlling:
-            self._checks.controlling = controlling
-            self._checklist.set_role(controlling=controlling)
+        self.current.set_controlling(controlling)
 
     @property
     def remote(self) -> RemoteParameters | None:
         """The parameters of the peer."""
-        return self._checks.remote
+        return self.current.remote
+
+    def set_remote(self, remote: RemoteParameters, now: float) -> None:
+        """Set the peer's parameters; checks may begin."""
+        self.current.set_remote(remote, now)
 
     @property
     def selected(self) -> CandidatePair | None:
         """The pair in use; None before the first, and after the path was lost."""
-        return self._watch.pair
+        return self.current.selected
 
     @property
     def pairs(self) -> list[CandidatePair]:
         """All pairs, for statistics."""
-        return list(self._checklist)
+        return self.current.pairs
+
+    @property
+    def embedding(self) -> Embedding:
+        """The DTLS datagrams that the checks carry."""
+        return self.current.embedding
+
+    def embed(self, flight: Sequence[bytes], now: float) -> None:
+        """Attach a flight of DTLS to the checks, and check at once to carry it if there is no pair in use yet."""
+        self.current.embed(flight, now)
+
+    def give_up(self, now: float) -> None:
+        """Stop checking after `AgentOptions.recovery`, unless the peer answers until then."""
+        self.current.give_up(now)
+
+    # -- candidates and links ------------------------------------------------------------------------------------------
 
     def add_local_candidate(self, candidate: LocalCandidate, now: float) -> None:
         """Pair a candidate of ours with those of the peer. A base is used for checks once, by its first candidate."""
         ours = candidate.candidate
-        self._known[candidate.base, ours.address, ours.port] = candidate
-        if candidate.base in self._locals:
-            return
-        self._locals[candidate.base] = candidate
-        for (_, address), remote in list(self._remotes.items()):
-            self._pair(candidate, remote, address, now)
+        self._locals[candidate.base, ours.address, ours.port] = candidate
+        for session in self._sessions():
+            session.add_local_candidate(candidate, now)
 
     def remove_base(self, base: Base, now: float) -> None:
         """Forget a link that is closed; move at once if data goes over it."""
-        self._locals.pop(base, None)
-        self._known = {key: candidate for key, candidate in self._known.items() if key[0] is not base}
-        for pair in self._checklist.remove_base(base):
-            self._checks.forget(pair)
-        self._triggered = deque(pair for pair in self._triggered if pair.base is not base)
-        if self.selected is not None and self.selected.base is base:
-            self._watch.pair = None
-            alternative = best_alternative(self._checklist, None, -NEVER)
-            if alternative is not None:
-                self._select(alternative, now)
-            else:
-                self._lose("the local socket or relay allocation was lost", now, expired=False)
+        self._locals = {key: candidate for key, candidate in self._locals.items() if key[0] is not base}
+        for session in self._sessions():
+            session.remove_base(base, now)
 
-    def set_remote(self, remote: RemoteParameters, now: float) -> None:
-        """Set the peer's parameters; checks may begin."""
-        self._checks.remote = remote
-        if remote.lite:
-            self.set_controlling(True)
-        if not self.controlling and not any(pair.proven for pair in self._checklist):
-            self._pace_at = max(self._pace_at, now + self._options.peer_first)
-        for pair in self._checklist:
-            if pair.checked_by_peer and pair.state is PairState.WAITING:
-                self._trigger(pair, now)
-
-    def add_remote_candidate(self, candidate: IceCandidate, now: float, *, address: str | None = None) -> bool:
+    def add_remote_candidate(
+        self, candidate: IceCandidate, now: float, *, address: str | None = None, fragment: str | None = None
+    ) -> bool:
         """Pair a candidate of the peer with ours.
 
         Args:
             candidate: the candidate; its transport must be one that we have bases for, or it is of no use.
             now: the time.
             address: the IP address to use, if that of the candidate is a name.
+            fragment: the peer's username fragment that the candidate was signaled with; None means the session in use.
+                Candidates of a session that has ended are ignored.
 
         Returns:
-            Whether the candidate was accepted; not if there are too many, or it is known.
+            Whether the candidate was accepted; not if there are too many, or it is known, or its session has ended.
         """
-        where = (normal_address(address or candidate.address), candidate.port)
-        key = (candidate.transport, where)
-        known = self._remotes.get(key)
-        if known is not None and known.type != PRFLX:
-            return False
-        if known is None and len(self._remotes) >= self._options.max_remote_candidates:
-            return False
-        self._remotes[key] = candidate
-        for pair in self._checklist:
-            if pair.remote is known:
-                pair.remote = candidate
-                set_priority(pair, controlling=self.controlling)
-        for local in list(self._locals.values()):
-            self._pair(local, candidate, where, now)
-        if self._lost:
-            self._checks_until = now + self._options.recovery
-        return True
+        for session in (self.current, self._next):
+            if session is not None and (fragment is None or _remote_fragment(session) == fragment):
+                return session.add_remote_candidate(candidate, now, address=address)
+        return False
 
-    def embed(self, flight: Sequence[bytes], now: float) -> None:
-        """Attach a flight of DTLS to the checks, and check at once to carry it if there is no pair in use yet."""
-        self.embedding.set_flight(flight)
-        if self.selected is None and self.embedding.support is Support.YES:
-            proven = sorted((pair for pair in self._checklist if pair.proven), key=lambda pair: -pair.heard_at)
-            for pair in proven[:_MAX_CARRIERS]:
-                self._trigger(pair, now)
+    @property
+    def username_fragments(self) -> set[str]:
+        """Our username fragments of all sessions that answer checks."""
+        return {session.username_fragment for session in self._sessions()}
 
-    def give_up(self, now: float) -> None:
-        """Stop checking after `AgentOptions.recovery`, unless the peer answers until then."""
-        self._lost = True
-        self._checks_until = now + self._options.recovery
+    def uses(self, base: Base) -> bool:
+        """Return whether any session has a candidate of a link."""
+        return any(session.has_base(base) for session in self._sessions())
+
+    # -- an ICE restart ------------------------------------------------------------------------------------------------
+
+    def prepare_restart(
+        self, credentials: Credentials, now: float, *, candidates: Iterable[LocalCandidate] | None = None
+    ) -> IceSession:
+        """Create the session of a description with new credentials; it answers checks, and sends none yet.
+
+        Args:
+            credentials: ours in the new session.
+            now: the time.
+            candidates: those of our candidates to use again; None means all. Further ones may be added.
+
+        Returns:
+            The session; `restart` starts it, `discard` discards it.
+        """
+        # A new session shares no DTLS handshake with its checks: the association lives on.
+        self._prepared = session = IceSession(
+            credentials=credentials,
+            controlling=self.current.controlling,
+            entropy=self._entropy,
+            now=now,
+            options=replace(self._options, embeds=False),
+        )
+        for candidate in list(self._locals.values()) if candidates is None else candidates:
+            session.add_local_candidate(candidate, now)
+        return session
+
+    def discard(self, session: IceSession) -> None:
+        """Discard a session that is not in use: its description was withdrawn, or its restart has found no path."""
+        if session is self._prepared:
+            self._prepared = None
+        elif session is self._next:
+            self._next = None
+
+    def restart(self, remote: RemoteParameters, now: float, *, at_once: bool = False) -> None:
+        """Start the checks of the prepared session; nothing happens if there is none.
+
+        Args:
+            remote: the peer's parameters in the new session.
+            now: the time.
+            at_once: whether to leave the session in use now, because it has lost its path. Otherwise it is left when
+                the new one has a pair.
+        """
+        session, self._prepared = self._prepared, None
+        if session is None:
+            return
+        self._next = session
+        # RFC 8445, 6.1.1: "an ICE agent MUST NOT redetermine the role as part of an ICE restart unless one or more of
+        # the following criteria is fulfilled". Of these, the checks find a role conflict.
+        session.set_controlling(self.current.controlling)
+        session.set_remote(remote, now)
+        if at_once or session.selected is not None:
+            self._take_next(now)
+
+    def forget_old_session(self) -> None:
+        """Answer no checks and take no data of the session before the restart any longer."""
+        if self._old is not None:
+            self._old, self._old_until = None, NEVER
+            self._events.append(OldSessionEnded())
+
+    def _take_next(self, now: float) -> None:
+        if self._next is None:
+            return
+        self._events += self.current.events()
+        self.forget_old_session()
+        self._old, self._old_until = self.current, now + self._options.old_session_life
+        self.current, self._next = self._next, None
+        self._events.append(Restarted(self.current.username_fragment))
+
+    def _sessions(self) -> Iterator[IceSession]:
+        """Yield all sessions, those that send checks first."""
+        for session in (self.current, self._next, self._prepared, self._old):
+            if session is not None:
+                yield session
+
+    # -- data ----------------------------------------------------------------------------------------------------------
 
     def accepts(self, base: Base, source: TransportAddress, now: float) -> bool:
         """Return whether the peer has authenticated itself from an address, so that its data is taken."""
-        pair = self._checklist.get(base, source)
-        if pair is None or not pair.proven:
-            return False
-        pair.heard_at = now
-        self._watch.note_life()
-        return True
+        return any(session.accepts(base, source, now) for session in self._sessions())
+
+    def note_stranger(self, base: Base, source: TransportAddress, now: float) -> bool:
+        """Check a new port of the peer's address from which data has come, see `IceSession.note_stranger`."""
+        return self.current.note_stranger(base, source, now)
+
+    def is_checking(self, base: Base, source: TransportAddress) -> bool:
+        """Return whether checks of an address have begun and have not failed."""
+        return self.current.is_checking(base, source)
 
     @property
     def watches_sending(self) -> bool:
         """Whether the shell should call `note_sending` when it next sends data."""
-        return self._watch.watches_sending
+        return self.current.watches_sending
 
     def note_sending(self, now: float) -> None:
         """Note that data is sent: soon the peer should be heard, or the pair in use is in doubt."""
-        self._watch.note_sending(now)
+        self.current.note_sending(now)
 
     def sending_was_answered(self, now: float) -> bool:
-        """Return whether a timeout was due only to see that the peer has answered what was sent, as it usually has.
-
-        `handle_timeout` finds the same at ten times the cost, which counts on a server with many busy connections.
-        """
-        return self._watch.sending_was_answered(now)
+        """Return whether a timeout was due only to see that the peer has answered what was sent, as it usually has."""
+        return self._next is None and now < self._old_until and self.current.sending_was_answered(now)
 
     def send_failed(self, base: Base, destination: TransportAddress, now: float) -> None:
-        """Fail a pair because the system has refused its check; it is tried again when all pairs are.
-
-        If data goes over the pair, its alternatives are checked, and the first that answers replaces it.
-        """
-        pair = self._checklist.get(base, destination)
-        if pair is None:
-            return
-        if pair is self.selected:
-            self._watch.doubt(now)
-            pair.refused = True
-        else:
-            self._fail(pair)
-            self._settle()
+        """Fail a pair because the system has refused its check, see `IceSession.send_failed`."""
+        for session in (self.current, self._next):
+            if session is not None:
+                session.send_failed(base, destination, now)
 
     # -- the machine ---------------------------------------------------------------------------------------------------
 
@@ -268,512 +264,67 @@ class IceAgent:
                 message = stun.parse_untrusted(datagram)
             except BadPacket:
                 continue
-            if message.method != stun.BINDING or base not in self._locals:
+            if message.method != stun.BINDING:
                 continue
-            if message.message_class == stun.REQUEST:
-                self._receive_check(message, base, source, now)
-            elif message.message_class in (stun.SUCCESS, stun.ERROR):
-                result = self._checks.result(message, base, source)
-                if result is not None:
-                    self._receive_result(result, now)
-        self._settle()
+            session = self._session_of(message)
+            session.receive(message, base, source, now)
+            if session is self._old:
+                session.events()  # it is not in use, so nothing follows from them
+        self._follow(now)
+
+    def _session_of(self, message: stun.Message) -> IceSession:
+        """Return the session that a message belongs to; the one in use refuses what belongs to none."""
+        if message.message_class == stun.REQUEST:
+            fragment = message.recipient
+            return next((one for one in self._sessions() if one.username_fragment == fragment), self.current)
+        return next((one for one in self._sessions() if one.expects(message)), self.current)
 
     def handle_timeout(self, now: float) -> None:
         """Act on pairs that have not answered in time."""
-        planned = self.next_timeout()
-        if planned is None or planned > now:
-            return
-        if now - planned > _STOPPED:
-            self._watch.resume(now)
-        if now >= self._checks_until:
-            self._stop_checks()
-        self._watch.watch_sending(now)
-        for pair in list(self._checklist):
-            if self._is_overdue(pair, now):
-                self._fail(pair)
-        self._watch_selected(now)
-        self._watch.recheck(now)
-        self._settle()
+        self.current.handle_timeout(now)
+        if self._next is not None:
+            self._next.handle_timeout(now)
+            self._follow(now)
+        if now >= self._old_until:
+            self.forget_old_session()
+
+    def _follow(self, now: float) -> None:
+        """Use the session of a restart once it has a pair."""
+        if self._next is not None and self._next.selected is not None:
+            self._take_next(now)
 
     def next_timeout(self) -> float | None:
         """Return when to call `handle_timeout`; None while nothing is planned."""
-        times = [self._checks_until, self._watch.next_timeout(), self._next_check_time()]
-        in_use = self.selected
-        if in_use is not None:
-            life = self._options.check_life
-            times += [pair.first_unanswered + life for pair in self._checklist if pair is not in_use]
-        earliest = min(times)
+        times = [self.current.next_timeout(), None if self._next is None else self._next.next_timeout()]
+        earliest = min([self._old_until, *(one for one in times if one is not None)])
         return None if earliest == NEVER else earliest
 
     def datagrams_to_send(self, now: float) -> list[DatagramToSend]:
         """Drain the responses to the peer's checks, and the check that is due; at most one per `AgentOptions.pace`."""
-        datagrams, self._responses = self._responses, []
-        pair = self._next_pair(now)
-        if pair is not None:
-            datagrams.append(self._check(pair, now))
+        if self._next is self._prepared is self._old is None:
+            return self.current.datagrams_to_send(now)
+        datagrams: list[DatagramToSend] = []
+        for session in self._sessions():
+            if session is self._old:
+                datagrams += session.responses_to_send()
+                continue
+            before = session.next_check_at
+            datagrams += session.datagrams_to_send(now)
+            if session.next_check_at > before:
+                for other in self._sessions():
+                    other.hold_checks(now + self._options.pace)
         return datagrams
 
     @property
     def has_events(self) -> bool:
         """Whether `events` has something to return."""
-        return bool(self._events)
+        return bool(self._events) or self.current.has_events
 
     def events(self) -> list[AgentEvent]:
-        """Drain what happened."""
-        events = self._events[:]
-        self._events.clear()
-        return events
-
-    # -- pairs ---------------------------------------------------------------------------------------------------------
-
-    def _pair(
-        self,
-        local: LocalCandidate,
-        remote: IceCandidate,
-        address: TransportAddress,
-        now: float,
-        *,
-        learned: bool = False,
-    ) -> CandidatePair | None:
-        if not (learned or can_pair(local.base, remote, address[0])):
-            return None
-        pair = CandidatePair(local, remote, (scoped(address[0], local.base), address[1]))
-        if not self._checklist.add(pair, controlling=self.controlling, keep=self.selected):
-            return None
-        if not self._options.lite:
-            pair.next_check = now
-        self._done = False
-        return pair
-
-    def _fail(self, pair: CandidatePair) -> None:
-        pair.state = PairState.FAILED
-        pair.next_check = pair.first_unanswered = NEVER
-        pair.unanswered = 0
-        pair.nominated = False
-        if pair in self._triggered:
-            self._triggered.remove(pair)
-
-    def _is_overdue(self, pair: CandidatePair, now: float) -> bool:
-        """Return whether an unanswered pair has failed: not the one in use, nor any while none is in use."""
-        if self.selected is None or pair is self.selected or pair.state is PairState.FAILED:
-            return False
-        return now >= pair.first_unanswered + self._options.check_life
-
-    # -- checks of ours ------------------------------------------------------------------------------------------------
-
-    def _trigger(self, pair: CandidatePair, now: float) -> None:
-        """Check a pair before all others (RFC 8445, 6.1.4.1); it starts with short intervals again."""
-        pair.interval = 0.0
-        if not self._triggered:
-            self._pace_at = max(self._pace_at, now)
-        if self._lost and self._checks_until == NEVER:
-            self._checks_until = now + self._options.recovery
-        if pair.state is PairState.FAILED:
-            pair.check_anew(now)
-        if pair not in self._triggered:
-            self._triggered.append(pair)
-
-    def _next_check_time(self) -> float:
-        if self._checks.remote is None or self._options.lite:
-            return NEVER
-        due = -NEVER if self._triggered else min((pair.next_check for pair in self._checklist), default=NEVER)
-        return NEVER if due == NEVER else max(due, self._pace_at)
-
-    def _next_pair(self, now: float) -> CandidatePair | None:
-        """Return the pair to check now: a triggered one, else first and repeated checks in turns."""
-        if self._checks.remote is None or self._options.lite or now < self._pace_at:
-            return None
-        while self._triggered:
-            pair = self._triggered.popleft()
-            if self._checklist.get(pair.base, pair.destination) is pair:
-                return pair
-        due = [pair for pair in self._checklist if pair.next_check <= now]
-        first = self._checklist.next_waiting() if any(pair.requests_sent == 0 for pair in due) else None
-        repeated = min((pair for pair in due if pair.requests_sent), key=lambda pair: pair.next_check, default=None)
-        if first is not None and (self._first_next or repeated is None):
-            self._first_next = False
-            return first
-        self._first_next = True
-        return repeated
-
-    def _check(self, pair: CandidatePair, now: float) -> DatagramToSend:
-        if pair.requests_sent == 0:
-            self._checklist.take_turn(pair)
-        self._pace_at = now + self._options.pace
-        pair.requests_sent += 1
-        if pair is self.selected and not pair.unanswered:
-            pair.consent_requests_sent += 1
-        if pair.state is PairState.WAITING:
-            pair.state = PairState.IN_PROGRESS
-        if not pair.unanswered:
-            pair.first_unanswered = now
-        pair.unanswered += 1
-        pair.next_check = now + self._interval_after(pair)
-        request = self._checks.request(pair, now, nominate=self._nominates(pair), nomination=pair.nomination)
-        return pair.base, pair.destination, request
-
-    def _interval_after(self, pair: CandidatePair) -> float:
-        """Return the time until the next check of a pair that has just been checked."""
-        options = self._options
-        if pair.base.transport == "tcp" and not pair.valid:
-            return NEVER  # RFC 6544, 7.1: TCP retransmits by itself
-        if pair.valid or (self._lost and pair.proven):
-            round_trip = pair.round_trip_time or 0.0
-            if pair.unanswered < _FIRST_PROBES:
-                return max(_FIRST_PROBE_INTERVAL, round_trip / 2)
-            return max(_PROBE_INTERVAL, 2 * round_trip)
-        grown = pair.interval * options.growth if pair.interval else options.first_interval
-        pair.interval = min(grown, options.longest_interval)
-        return pair.interval
-
-    def _nominates(self, pair: CandidatePair) -> bool:
-        """Return whether a check of ours nominates its pair.
-
-        Before a pair is in use, each check does, as in RFC 5245's aggressive nomination: it saves a round trip with
-        peers that wait for the nomination. A peer that has signaled "ice2" is not nominated to so (RFC 8445, 8.1.1).
-        """
-        remote = self._checks.remote
-        if remote is None or not self.controlling:
-            return False
-        if self.selected is not None:
-            return pair is self.selected
-        return not (remote.ice2 or remote.lite or remote.renomination)
-
-    def _receive_result(self, result: CheckResult, now: float) -> None:
-        pair = result.pair
-        self._take_embedded(result.embedded)
-        if self._checklist.get(pair.base, pair.destination) is not pair:
-            return
-        if result.bare_may_pass:
-            self._trigger(pair, now)
-        elif result.outcome is Outcome.SUCCESS:
-            self._succeeded(pair, result, now)
-        elif result.outcome is Outcome.ROLE_CONFLICT:
-            self._conflicted(pair, result, now)
-        elif result.outcome is Outcome.FORBIDDEN and pair is self.selected:
-            # RFC 7675, 5.2: "receipt of a valid and authenticated STUN response with error code Forbidden (403)"
-            self._fail(pair)
-            self._lose("the peer has revoked its consent to receive", now)
-        elif not pair.valid:
-            self._fail(pair)
-
-    def _succeeded(self, pair: CandidatePair, result: CheckResult, now: float) -> None:
-        news = not pair.valid
-        pair.note_answer(result.sent_at, now)
-        pair.state = PairState.SUCCEEDED
-        pair.proven = True
-        pair.shown = self._seen_as(pair, result.mapped)
-        pair.role_conflicts = pair.triggers = 0
-        pair.refused = False
-        if result.nominated and self.controlling:
-            pair.nominated = True
-        if pair is not self.selected:
-            pair.next_check = NEVER
-        elif not pair.nominated and self.controlling:
-            self._trigger(pair, now)
-        self._watch.note_answer(pair, now)
-        self._consider(pair, now, news=news)
-        if self.selected is None:
-            self._check_until_used(pair, now)
-        else:
-            pair.interval = 0.0
-        self._watch.keep_backups(now)
-
-    def _seen_as(self, pair: CandidatePair, mapped: TransportAddress | None) -> LocalCandidate:
-        """Return our candidate with the address that the peer sees, peer-reflexive if need be (RFC 8445, 7.2.5.3.1)."""
-        if mapped is None or mapped == (pair.shown.candidate.address, pair.shown.candidate.port):
-            return pair.shown
-        known = self._known.get((pair.base, *mapped))
-        if known is not None:
-            return known
-        ours = pair.local.candidate
-        reflexive = replace(
-            ours,
-            foundation=candidate_foundation(PRFLX, pair.base.transport, pair.base.address),
-            priority=peer_reflexive_priority(ours.priority),
-            address=mapped[0],
-            port=mapped[1],
-            type=PRFLX,
-            related_address=ours.address,
-            related_port=ours.port,
-        )
-        return LocalCandidate(reflexive, pair.base)
-
-    def _check_until_used(self, pair: CandidatePair, now: float) -> None:
-        """Check a valid pair again while no pair is in use: its peer may act on checks only once it knows us."""
-        grown = max(pair.interval, self._options.first_interval) * self._options.growth
-        pair.interval = min(grown, _UNUSED_INTERVAL)
-        pair.next_check = now + pair.interval
-
-    def _conflicted(self, pair: CandidatePair, result: CheckResult, now: float) -> None:
-        """Switch the role, and check again in turn (RFC 8445, 7.2.5.1); a peer that repeats it has the pair fail."""
-        pair.role_conflicts += 1
-        if self._checks.switch_role(was_controlling=result.was_controlling):
-            self._role_switched()
-        if pair.role_conflicts < self._options.max_role_conflicts:
-            self._trigger(pair, now)
-        elif not pair.valid:
-            self._fail(pair)
-
-    def _role_switched(self) -> None:
-        self._checklist.set_role(controlling=self.controlling)
-        for pair in self._checklist:
-            pair.nominated, pair.nomination = False, 0
-        self._events.append(RoleSwitched(self.controlling))
-
-    # -- checks of the peer --------------------------------------------------------------------------------------------
-
-    def _receive_check(self, request: stun.Message, base: Base, source: TransportAddress, now: float) -> None:
-        response, check = self._checks.answer(request, source, now)
-        if len(self._responses) < _MAX_RESPONSES:
-            self._responses.append((base, source, response))
-        if check is None:
-            return
-        self._take_embedded(check.embedded)
-        if check.role_switched:
-            self._role_switched()
-        pair = self._checklist.get(base, source) or self._learn(check, base, source, now)
-        if pair is None:
-            return
-        if self._options.peer_first and not pair.proven:
-            self._pace_at = min(self._pace_at, now)
-        pair.requests_received += 1
-        pair.responses_sent += 1
-        pair.proven = pair.checked_by_peer = True
-        pair.heard_at = now
-        self._watch.note_life()
-        if check.nominates:
-            self._note_nomination(pair, check.nomination)
-            self._insists_on(pair, now)
-        if self._options.lite:
-            self._grant(pair, now)
-        if pair.valid and check.nominates and pair is not self.selected and self._insists_on(pair, now):
-            for other in self._checklist:
-                other.nominated = other is pair
-            self._select(pair, now)
-        elif pair.valid:
-            self._consider(pair, now, news=check.nominates)
-        else:
-            # RFC 8445, 7.3.1.4: "Creating a new connectivity check enables validating In-Progress pairs as soon as
-            # possible, without having to wait for retransmissions of the Binding requests associated with the original
-            # connectivity-check transaction." Where only the checks get through, two agents would do so without end.
-            pair.triggers += 1
-            if pair.triggers <= _MAX_TRIGGERS:
-                self._trigger(pair, now)
-
-    def _take_embedded(self, datagram: bytes | None) -> None:
-        if datagram is not None:
-            self._events.append(DtlsReceived(datagram))
-
-    def _insists_on(self, pair: CandidatePair, now: float) -> bool:
-        """Return whether the peer has nominated this pair only for a while.
-
-        Both sides may see different priorities, because one knows the peer-reflexive candidate of the other by the
-        priority of its check. What the controlling side repeats is what it uses.
-        """
-        if self._insisted is not pair:
-            self._insisted, self._insisted_since = pair, now
-        return now >= self._insisted_since + self._options.insistence
-
-    def _note_nomination(self, pair: CandidatePair, nomination: int) -> None:
-        """Record that the peer has nominated a pair; the latest of several nominations with a number counts alone."""
-        if nomination < pair.nomination:
-            return
-        pair.nominated, pair.nomination = True, nomination
-        if nomination:
-            for other in self._checklist:
-                if other is not pair and other.nomination <= nomination:
-                    other.nominated = False
-
-    def _learn(self, check: IncomingCheck, base: Base, source: TransportAddress, now: float) -> CandidatePair | None:
-        """Add the peer-reflexive candidate that a check has come from, and its pair (RFC 8445, 7.3.1.3)."""
-        source = (without_scope(source[0]), source[1])
-        key = (base.transport, source)
-        if key not in self._remotes:
-            if not self._may_learn(base, source, now) or not self._has_room():
-                return None
-            self._remotes[key] = _peer_reflexive(base, source, check.priority)
-        pair = self._pair(self._locals[base], self._remotes[key], source, now, learned=True)
-        if pair is not None and self.selected is not None:
-            self._note_rebinding(pair, self.selected, now)
-            self._pair_directly(self._remotes[key], source, now)
-        return pair
-
-    def note_stranger(self, base: Base, source: TransportAddress, now: float) -> bool:
-        """Check a new port of the peer's address from which data has come: the NAT may have rebound.
-
-        The data has proved nothing yet. A forged datagram costs one check, which goes to the peer's own address.
-
-        Returns:
-            Whether the address is being checked, so that `accepts` may soon be true for it.
-        """
-        current, known = self.selected, self._checklist.get(base, source)
-        if known is not None:
-            return known.carries_data and known.replaces is current
-        if current is None or self._options.lite or base is not current.base or source[0] != current.destination[0]:
-            return False
-        source = (without_scope(source[0]), source[1])
-        key = (base.transport, source)
-        if base.transport != "udp" or not self._may_learn(base, source, now) or not self._has_room():
-            return False
-        self._remotes.setdefault(key, _peer_reflexive(base, source, current.remote.priority))
-        pair = self._pair(self._locals[base], self._remotes[key], source, now, learned=True)
-        if pair is None:
-            return False
-        pair.carries_data = True
-        self._note_rebinding(pair, current, now)
-        self._trigger(pair, now)
-        return True
-
-    def is_checking(self, base: Base, source: TransportAddress) -> bool:
-        """Return whether checks of an address have begun and have not failed."""
-        pair = self._checklist.get(base, source)
-        return pair is not None and pair.state is not PairState.FAILED
-
-    def _note_rebinding(self, pair: CandidatePair, current: CandidatePair, now: float) -> None:
-        """Doubt the pair in use when the peer comes over the same link by another port of the same address."""
-        if pair.base is current.base and pair.destination[0] == current.destination[0]:
-            pair.replaces, pair.learned_at = current, now
-            self._watch.doubt(now)
-
-    def _pair_directly(self, remote: IceCandidate, source: TransportAddress, now: float) -> None:
-        """Also try without our relays an address that the peer has been given while a pair is in use."""
-        for local in list(self._locals.values()):
-            if not local.base.relayed:
-                self._pair(local, remote, source, now)
-
-    def _has_room(self) -> bool:
-        """Make room for a candidate: the oldest peer-reflexive one without a valid pair goes if there are too many."""
-        if len(self._remotes) < self._options.max_remote_candidates:
-            return True
-        in_use = {id(pair.remote) for pair in self._checklist if pair.valid or pair is self.selected}
-        for key, remote in self._remotes.items():
-            if remote.type == PRFLX and id(remote) not in in_use:
-                del self._remotes[key]
-                self._checklist.remove_remote(remote)
-                return True
-        return False
-
-    def _may_learn(self, base: Base, source: TransportAddress, now: float) -> bool:
-        """Return whether another port of an address may become a candidate: some at once, later ones at intervals.
-
-        Two NATs that map each destination to a new port make of each check a new candidate, whose check makes another.
-        """
-        count, latest = self._learned.get((base, source[0]), (0, -NEVER))
-        if count >= _MAX_PORTS_AT_ONCE and now < latest + _PORT_INTERVAL:
-            return False
-        if len(self._learned) >= _MAX_LEARNED:
-            self._learned.clear()
-        self._learned[base, source[0]] = count + 1, now
-        return True
-
-    def _grant(self, pair: CandidatePair, now: float) -> None:
-        """Take a check of the peer for valid as a lite agent, which sends none of its own."""
-        pair.state = PairState.SUCCEEDED
-        pair.answered_at = now
-        if pair is self.selected:
-            self._watch.renew_consent(now)
-
-    # -- which pair to use ---------------------------------------------------------------------------------------------
-
-    def _consider(self, pair: CandidatePair, now: float, *, news: bool) -> None:
-        verdict = judge(pair, self.selected, controlling=self.controlling, news=news)
-        current = self.selected
-        if (
-            current is not None
-            and pair.replaces is current
-            and pair.carries_data
-            and current.alive_at < pair.learned_at
-        ):
-            self._follow(pair, current, now)
-        elif verdict is Verdict.SELECT:
-            self._select(pair, now)
-        elif verdict is Verdict.DOUBT:
-            self._watch.doubt(now)
-        elif current is not None and pair is not current and self._watch.is_dead(now, controlling=self.controlling):
-            self._select(pair, now)
-
-    def _follow(self, pair: CandidatePair, current: CandidatePair, now: float) -> None:
-        """Use a pair that replaces the one in use behind a rebound NAT: to the peer, it is the same pair."""
-        pair.nominated, pair.nomination = current.nominated, current.nomination
-        current.nominated = False
-        self._select(pair, now)
-
-    def _select(self, pair: CandidatePair, now: float) -> None:
-        moved = self.selected is not None
-        silent = self._watch.use(pair, now)
-        self._lost = self._done = False
-        self._checks_until = NEVER
-        if self.controlling:
-            self._nominations += 1
-            remote = self._checks.remote
-            renomination = remote is not None and remote.renomination
-            pair.nomination = self._nominations if renomination else 0
-            if renomination or moved or not pair.nominated:
-                pair.nominated = False
-                self._trigger(pair, now)
-        self._events.append(PairSelected(pair, silent))
-        self._watch.keep_backups(now)
-
-    # -- the pair in use is silent -------------------------------------------------------------------------------------
-
-    def _watch_selected(self, now: float) -> None:
-        """Stop sending when consent has expired, and leave a dead pair for one that answers."""
-        if self._watch.consent_expired(now):
-            self._lose(f"the peer has answered no check for {self._options.consent_expiry:g} seconds", now)
-            return
-        current = self.selected
-        alternative = self._watch.replacement(now, controlling=self.controlling)
-        if alternative is None or current is None:
-            return
-        if alternative.replaces is current:
-            self._follow(alternative, current, now)
-        else:
-            self._select(alternative, now)
-
-    def _lose(self, reason: str, now: float, *, expired: bool = True) -> None:
-        """Stop sending data, and look for a pair that answers for a while."""
-        # RFC 7675, 5.1: "All outstanding STUN consent transactions for a candidate pair MUST be discarded when consent
-        # expires."
-        lost = self.selected
-        if lost is not None:
-            self._checks.forget(lost)
-        self._watch.leave(now)
-        self._lost = True
-        self._checks_until = now + self._options.recovery
-        for pair in self._checklist:
-            pair.nominated = False
-            if pair.valid:
-                pair.state = PairState.IN_PROGRESS
-                pair.check_anew(now)
-        self._events.append(PathLost(reason, expired))
-
-    def _stop_checks(self) -> None:
-        """Check no more until the peer does."""
-        self._checks_until = NEVER
-        self._watch.stop_rechecking()
-        for pair in self._checklist:
-            self._fail(pair)
-
-    def _settle(self) -> None:
-        """Report once that no better pair than the nominated one in use is still being checked."""
-        pair = self.selected
-        if self._done or pair is None or not pair.nominated:
-            return
-        pending = (PairState.WAITING, PairState.IN_PROGRESS)
-        if not any(other.state in pending and other.priority > pair.priority for other in self._checklist):
-            self._done = True
-            self._events.append(ChecksDone())
+        """Drain what happened in the session in use, and that another one has taken its place."""
+        events, self._events = self._events, []
+        return events + self.current.events()
 
 
-def _peer_reflexive(base: Base, source: TransportAddress, priority: int) -> IceCandidate:
-    """Return the candidate of the peer that was learned from a datagram."""
-    return IceCandidate(
-        foundation=candidate_foundation(PRFLX, base.transport, source[0]),
-        component=COMPONENT,
-        transport=base.transport,
-        priority=priority,
-        address=source[0],
-        port=source[1],
-        type=PRFLX,
-    )
+def _remote_fragment(session: IceSession) -> str | None:
+    return None if session.remote is None else session.remote.credentials.username_fragment

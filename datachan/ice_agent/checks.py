@@ -117,7 +117,16 @@ class Checks:
         self.remote: RemoteParameters | None = None
         self.controlling = controlling
 
+    @property
+    def username_fragment(self) -> str:
+        """Our username fragment."""
+        return self._local.username_fragment
+
     # requests of ours
+
+    def expects(self, transaction_id: bytes) -> bool:
+        """Return whether the answer to a check of this transaction is awaited."""
+        return transaction_id in self._transactions
 
     def request(self, pair: CandidatePair, now: float, *, nominate: bool, nomination: int) -> bytes:
         """Return a new check of a pair, and expect its response."""

@@ -65,4 +65,31 @@ class DtlsReceived:
     datagram: bytes
 
 
-AgentEvent = PairSelected | ChecksDone | PeerAlive | PeerSilent | PeerHeard | PathLost | RoleSwitched | DtlsReceived
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """The session of an ICE restart has taken the place of the one before; the events that follow belong to it.
+
+    Attributes:
+        username_fragment: ours in the new session.
+    """
+
+    username_fragment: str
+
+
+@dataclass(frozen=True, slots=True)
+class OldSessionEnded:
+    """The session before a restart no longer answers checks. Links without a session can be closed."""
+
+
+AgentEvent = (
+    PairSelected
+    | ChecksDone
+    | PeerAlive
+    | PeerSilent
+    | PeerHeard
+    | PathLost
+    | RoleSwitched
+    | DtlsReceived
+    | Restarted
+    | OldSessionEnded
+)

@@ -33,6 +33,7 @@ class AgentOptions:
         retry_interval: the time between two attempts on failed direct pairs, while the pair in use is relayed.
         recovery: the time for which checks go on after consent has expired.
         grace: the time that the peer has to answer after this process was stopped.
+        old_session_life: the time for which the session before an ICE restart still answers checks and takes data.
         embeds: whether checks carry DTLS datagrams, if the peer takes part (SPED).
         peer_first: the longest time that a controlled agent waits for the peer's first check before it sends checks
             of its own. For servers, whose peers can reach them as soon as they have the answer.
@@ -58,6 +59,7 @@ class AgentOptions:
     retry_interval: float = 10.0
     recovery: float = 60.0
     grace: float = 3.0
+    old_session_life: float = 10.0
     embeds: bool = False
     peer_first: float = 0.0
 

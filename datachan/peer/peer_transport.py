@@ -47,8 +47,6 @@ _HANDSHAKE_END: Final = 1.0
 # Seconds until the ClientHello is first repeated, and the longest interval; DTLS itself repeats it after one second.
 _FIRST_REPETITION: Final = 0.02
 _LAST_REPETITION: Final = 0.4
-OLD_PATH_LIFE: Final = 10.0
-"""The seconds for which the path before an ICE restart still receives."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,8 +144,7 @@ class PeerTransport:
         # Of an ICE restart: the transport of a description to be agreed upon, and the one that looks for a path.
         self._prepared_ice: IceTransport | None = None
         self._next_ice: IceTransport | None = None
-        self._old_ice: IceTransport | None = None
-        self._old_ice_timer: asyncio.TimerHandle | None = None
+        self._restarts = 0
         self._restarting: asyncio.Task[None] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
 
@@ -240,8 +237,8 @@ class PeerTransport:
     def connect(self, local: TransportParameters, remote: Section, *, controlling: bool, is_dtls_client: bool) -> None:
         """Start connecting to the peer with these data sections."""
         self._set_remote(remote)
+        unused = self.ice
         if self._prepared_ice is not None and self.is_prepared(local):
-            self._leave(self.ice)
             self.ice, self._prepared_ice = self._prepared_ice, None
         self.cancel_restart()
         if self._local_init is not None and remote.sctp_init:
@@ -252,7 +249,9 @@ class PeerTransport:
             self._early_link = early_link = EarlyLink(self.ice.embed)
             self._run_stack(self._make_stack(remote, remote.transport, _NO_LIMITS), early_link)
         self._connect_called_at = self._now()
-        self._connecting = self._start_ice(self.ice, remote)
+        self._connecting = self._start_ice(self.ice, remote, at_once=True, forget_old=True)
+        if unused is not self.ice:
+            self._leave(unused)
 
     def update_remote(self, remote: Section) -> None:
         """Apply the peer's new data section, which has the same transport but may have other limits."""
@@ -306,16 +305,13 @@ class PeerTransport:
         """
         self._next_tls_id = os.urandom(16).hex() if new_dtls else None
         if self._prepared_ice is None:
-            self._prepared_ice = self._make_ice()
-            if self._driver is not None:
-                # The peer may send on its new path before we know its answer.
-                self._prepared_ice.set_receiver(self._driver.receive)
+            self._prepared_ice = self._make_ice(restarts=self.ice)
 
     @property
     def ice_state(self) -> IceState:
         """The state of ICE. During a restart, it is the one that W3C defines for the restart."""
         state = self.ice.state
-        if state is IceState.NEW and self._old_ice is not None:
+        if state is IceState.NEW and self._restarts:
             return IceState.CHECKING  # after a failure, the new transport has just taken the place of the old one
         if self._next_ice is None:
             return state
@@ -360,8 +356,9 @@ class PeerTransport:
         # If both sides take the controlling role, RFC 8445, 7.3.1.1 resolves the conflict.
         ice.set_controlling(self.ice.is_controlling)
         if self.ice.state is IceState.FAILED or new_dtls_client is not None:
+            new_dtls = new_dtls_client is not None
+            self._connecting = self._start_ice(ice, remote, at_once=True, forget_old=new_dtls)
             self._take_next(ice)
-            self._connecting = self._start_ice(ice, remote)
         else:
             self._restarting = self._start_ice(ice, remote)
         self._callbacks.on_ice_state_change()
@@ -433,7 +430,7 @@ class PeerTransport:
             local, remote = pair.local, pair.remote
             self._tap.set_addresses((local.address, local.port), (remote.address, remote.port))
 
-    def _make_ice(self) -> IceTransport:
+    def _make_ice(self, *, restarts: IceTransport | None = None) -> IceTransport:
         configuration = self._configuration
         ice = IceTransport(
             controlling=True,
@@ -448,6 +445,7 @@ class PeerTransport:
                 peer_first=0.0 if configuration.udpMux is None else _PEER_FIRST,
             ),
             patience=configuration.iceTimeout,
+            restarts=restarts,
         )
         ice.on_local_candidate = partial(self._callbacks.on_local_candidate, ice.username_fragment)
         ice.on_state_change = lambda state: self._ice_changed(state) if ice is self.ice else None
@@ -479,11 +477,12 @@ class PeerTransport:
         if self.stack is None and state is IceState.CONNECTED:
             self._start_stack()
 
-    def _path_changed(self, *, lost: bool = False) -> None:
+    def _path_changed(self, *, lost: bool = False, same: bool = False) -> None:
         """Send over the link that ICE has selected, and have SCTP measure its path.
 
         Args:
             lost: whether the path before was silent.
+            same: whether datagrams take the same path as before, so that SCTP has nothing new to measure.
         """
         self.selected_pair_changes += 1
         self._callbacks.on_selected_pair_change()
@@ -491,7 +490,8 @@ class PeerTransport:
         link = self.ice.link
         if link is not None and self.stack is not None and self._driver is not None:
             limits = link.limits or _NO_LIMITS
-            self.stack.path_changed(self._driver.now, limits.max_datagram, limits.overhead, lost=lost)
+            if not same:
+                self.stack.path_changed(self._driver.now, limits.max_datagram, limits.overhead, lost=lost)
             self._prepare_link(link, self.stack)
             self._leave_early_link(link)
             self._driver.use(link)
@@ -531,7 +531,9 @@ class PeerTransport:
             link.keep_whole = lambda: stack.dont_fragment
             link.on_too_long = lambda datagram, _: stack.datagram_too_long(len(datagram), self._now())
 
-    def _start_ice(self, ice: IceTransport, remote: Section) -> asyncio.Task[None]:
+    def _start_ice(
+        self, ice: IceTransport, remote: Section, *, at_once: bool = False, forget_old: bool = False
+    ) -> asyncio.Task[None]:
         if remote.transport is not None:
             theirs = remote.transport
             ice.set_remote(
@@ -542,6 +544,7 @@ class PeerTransport:
                 renomination=theirs.renomination,
                 sped=theirs.sped,
             )
+        ice.restart(at_once=at_once, forget_old=forget_old)
         task = asyncio.create_task(self._run_ice(ice))
         task.add_done_callback(self._task_done)
         return task
@@ -591,8 +594,7 @@ class PeerTransport:
         stack.start(self._now(), awaits_path=isinstance(link, EarlyLink))
         self._driver = Driver(stack, link, self._stack_event, self._stack_failed)
         # If the peer was ready first, ICE has kept its datagrams and delivers them now.
-        for ice in reversed(self._generations):
-            ice.set_receiver(self._driver.receive)
+        self.ice.set_receiver(self._driver.receive)
 
     def _end_stack(self) -> None:
         """Leave the DTLS and SCTP associations, which a new DTLS association replaces.
@@ -603,28 +605,20 @@ class PeerTransport:
         if self._driver is not None:
             self._driver.close()
         self.stack = self._driver = self._local_init = self._inits = self._early_link = None
-        for ice in self._generations:
-            ice.set_receiver(None)
+        self.ice.set_receiver(None)
         self._channels.release_association("a new DTLS association has replaced the channel's")
         for event in self._channels.events():
             self._callbacks.on_channel_event(event)
 
     def _take_next(self, ice: IceTransport) -> None:
-        """Use the new path from now on, and receive on the old one until the peer has left it, too."""
-        self._drop_old()
-        self._old_ice, self.ice, self._next_ice, self._restarting = self.ice, ice, None, None
-        self._old_ice_timer = asyncio.get_running_loop().call_later(OLD_PATH_LIFE, self._drop_old)
+        """Use the new path from now on; the agent receives on the old one until the peer has left it, too."""
+        old, self.ice, self._next_ice, self._restarting = self.ice, ice, None, None
+        self._restarts += 1
         if ice.link is not None:
-            self._path_changed()
+            same = old.link is not None and ice.link.is_same_path(old.link)
+            self._path_changed(same=same)
             self._ice_changed(ice.state)
-
-    def _drop_old(self) -> None:
-        if self._old_ice_timer is not None:
-            self._old_ice_timer.cancel()
-            self._old_ice_timer = None
-        if self._old_ice is not None:
-            self._leave(self._old_ice)
-            self._old_ice = None
+        self._leave(old)
 
     def _drop_next(self) -> None:
         if self._restarting is not None and self._restarting is not asyncio.current_task():
@@ -637,7 +631,6 @@ class PeerTransport:
     def _leave(self, ice: IceTransport) -> None:
         ice.on_local_candidate = None
         ice.on_server_error = None
-        ice.set_receiver(None)
         task = asyncio.create_task(ice.close())
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
@@ -753,7 +746,6 @@ class PeerTransport:
         self._stack_closed.set()
         self.cancel_restart()
         self._drop_next()
-        self._drop_old()
         self.ice.on_state_change = None
         await self.ice.close()
         self.ice.on_local_candidate = None

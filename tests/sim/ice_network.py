@@ -21,6 +21,7 @@ from datachan.ice_agent import (
     CandidatePair,
     Credentials,
     IceAgent,
+    IceSession,
     LocalCandidate,
     PairSelected,
     PathLost,
@@ -261,6 +262,29 @@ class Peer:
         for permitted in self.relayed.values():
             permitted.add(candidate.candidate.address)
         self.flush()
+
+    # an ICE restart
+
+    def prepare(self, name: str) -> IceSession:
+        """Make new credentials, as the offer or answer of a restart does."""
+        self.credentials = Credentials(name, name * 22)
+        session = self.agent.prepare_restart(self.credentials, self.network.now)
+        self.flush()
+        return session
+
+    def restart(self, other: Peer, *, at_once: bool = False, lite: bool = False) -> None:
+        """Take the credentials and candidates of the other side's description, which completes the negotiation."""
+        parameters = RemoteParameters(credentials=other.credentials, renomination=True, ice2=True, lite=lite)
+        self.agent.restart(parameters, self.network.now, at_once=at_once)
+        for candidate in other.candidates:
+            fragment = other.credentials.username_fragment
+            self.agent.add_remote_candidate(candidate.candidate, self.network.now, fragment=fragment)
+        self.flush()
+
+    @property
+    def fragment(self) -> str:
+        """Our username fragment of the session in use."""
+        return self.agent.current.username_fragment
 
     # the shell
 

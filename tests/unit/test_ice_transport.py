@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from aioice import stun
 
-from datachan.ice import CandidatePairStats, IceError, IceServer, IceState, IceTransport, ice_transport
+from datachan.ice import CandidatePairStats, IceError, IceServer, IceState, IceTransport, ice_links
 from datachan.ice.address_watch import OnChange
 from datachan.ice.interfaces import usable_addresses
 from datachan.ice_agent import AgentOptions
@@ -671,7 +671,7 @@ async def test_asks_for_a_restart_when_a_new_address_does_not_lead_to_the_peer(
         changes.append(changed)
         return SimpleNamespace(close=lambda: None)
 
-    monkeypatch.setattr(ice_transport, "watch_addresses", watch)
+    monkeypatch.setattr(ice_links, "watch_addresses", watch)
     pair = make_pair(loopback=True)
     await pair.connect()
     asked = asyncio.Event()

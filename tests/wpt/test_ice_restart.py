@@ -29,50 +29,57 @@ def ports(p: Pair) -> tuple[int, int]:
     return selected.local.port, selected.remote.port
 
 
-async def moved(p: Pair, before: tuple[int, int]) -> None:
-    """Wait until A's datagrams take the new path."""
-    while ports(p) == before:
+def session(pc: RTCPeerConnection) -> str:
+    """Return our username fragment of the ICE session whose pair carries the data."""
+    return pc.sctp.transport.iceTransport.getLocalParameters().usernameFragment
+
+
+async def moved(p: Pair, before: str) -> None:
+    """Wait until A uses the pair of the new session."""
+    while session(p.a) == before:
         await ping_pong(p.a_channel, p.z_channel)
 
 
 async def test_channels_stay_usable_after_a_restart() -> None:
     async with pair() as p:
         await ping_pong(p.a_channel, p.z_channel)
-        before, old_path = (ufrag(p.a), ufrag(p.z)), ports(p)
+        before, sockets = (ufrag(p.a), ufrag(p.z)), ports(p)
 
         p.a.restartIce()
         await event(p.a, "negotiationneeded")
         await signal(p.a, p.z)
-        await moved(p, old_path)
+        await moved(p, before[0])
 
         assert ufrag(p.a) != before[0]
         assert ufrag(p.z) != before[1]
         assert (p.a.connectionState, p.z.connectionState) == ("connected", "connected")
+        assert ports(p) == sockets, "a restart opens no second socket"
         await ping_pong(p.z_channel, p.a_channel)
 
 
-async def test_sctp_resets_its_path_state_on_the_new_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Stack] = []
+async def test_sctp_keeps_its_path_state_when_the_restart_finds_the_same_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[Stack, bool]] = []
     path_changed = PeerTransport._path_changed
 
-    def note(transport: PeerTransport, *, lost: bool = False) -> None:
+    def note(transport: PeerTransport, *, lost: bool = False, same: bool = False) -> None:
         if transport.stack is not None:
-            told.append(transport.stack)
-        path_changed(transport, lost=lost)
+            told.append((transport.stack, same))
+        path_changed(transport, lost=lost, same=same)
 
     # Not that of Stack: a compiled class takes no other method.
     monkeypatch.setattr(PeerTransport, "_path_changed", note)
     async with pair() as p:
         await ping_pong(p.a_channel, p.z_channel)
         told.clear()
-        old_path = ports(p)
+        before = session(p.a)
         p.a.restartIce()
         await event(p.a, "negotiationneeded")
         await signal(p.a, p.z)
-        await moved(p, old_path)
+        await moved(p, before)
         while len(told) < 2:
             await ping_pong(p.z_channel, p.a_channel)
-    assert len(told) == len({id(stack) for stack in told}) == 2
+    assert len(told) == len({id(stack) for stack, _ in told}) == 2
+    assert all(same for _, same in told)
 
 
 async def test_channels_stay_usable_at_each_step() -> None:
@@ -96,7 +103,7 @@ async def test_no_message_in_flight_is_lost_by_a_restart() -> None:
     async with pair() as p:
         received: list[Any] = []
         p.z_channel.on("message", received.append)
-        old_path = ports(p)
+        before = session(p.a)
 
         async def send() -> None:
             for number in range(400):
@@ -115,7 +122,7 @@ async def test_no_message_in_flight_is_lost_by_a_restart() -> None:
         await soon(p.z_channel.closed())
 
         assert [int.from_bytes(message[:2], "big") for message in received] == list(range(400))
-        assert ports(p) != old_path
+        assert session(p.a) != before
 
 
 async def test_a_restart_can_be_rolled_back() -> None:
@@ -154,7 +161,7 @@ async def test_after_a_restart_that_found_no_path_the_next_offer_restarts_again(
 ) -> None:
     impatient = {"a_configuration": configuration(iceTimeout=1.0), "z_configuration": configuration(iceTimeout=1.0)}
     async with pair(**impatient) as p:
-        old_path = ports(p)
+        before = session(p.a)
         await p.a.setLocalDescription(await p.a.createOffer(iceRestart=True))
         await p.z.setRemoteDescription(without_candidates(p.a.localDescription))
         await p.z.setLocalDescription()
@@ -170,7 +177,7 @@ async def test_after_a_restart_that_found_no_path_the_next_offer_restarts_again(
 
         assert ufrag(p.a) != failed[0]
         assert ufrag(p.z) != failed[1]
-        await moved(p, old_path)
+        await moved(p, before)
         await ping_pong(p.z_channel, p.a_channel)
 
 
