@@ -126,6 +126,11 @@ class UdpMux:
         return max((len(set(one.by_fragment.values())) for one in self._ports), default=0)
 
     @property
+    def fragments(self) -> list[str]:
+        """The username fragments by which connections are found; a connection has several during an ICE restart."""
+        return list(self._ports[0].by_fragment) if self._ports else []
+
+    @property
     def dropped(self) -> int:
         """The number of datagrams that belong to no connection, since the port was opened."""
         return sum(one.dropped for one in self._ports)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 
 from datachan import OperationError, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
+from datachan.ice import TcpMux, UdpMux
+from datachan.ice_agent import AgentOptions
+from datachan.peer import peer_transport
 from datachan.peer.peer_transport import PeerTransport
 from datachan.stack import Stack
 from tests.pairs import Pair, configuration, event, pair, signal, soon
@@ -191,3 +196,26 @@ async def test_closing_during_a_restart_leaves_no_task() -> None:
                 await p.z.setLocalDescription()
             if steps > 2:
                 await p.a.setRemoteDescription(p.z.localDescription)
+
+
+async def test_a_restart_on_shared_ports_uses_the_same_port_and_leaves_no_fragment_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hurried = AgentOptions(old_session_life=0.2)
+    monkeypatch.setattr(peer_transport, "AgentOptions", partial(replace, hurried))
+    async with UdpMux(addresses=["127.0.0.1"]) as udp, TcpMux(addresses=["127.0.0.1"]) as tcp:
+        shared = configuration(udpMux=udp, tcpMux=tcp)
+        async with pair(z_configuration=shared) as p:
+            before = session(p.z)
+            p.a.restartIce()
+            await event(p.a, "negotiationneeded")
+            await signal(p.a, p.z)
+            while session(p.z) == before:
+                await ping_pong(p.a_channel, p.z_channel)
+            assert ports(p)[1] == udp.port
+            assert udp.connections == 1
+            async with asyncio.timeout(10):
+                while udp.fragments != [session(p.z)]:
+                    await asyncio.sleep(0.02)
+            await ping_pong(p.z_channel, p.a_channel)
+        assert udp.connections == 0
