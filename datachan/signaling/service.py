@@ -26,6 +26,9 @@ from datachan.signaling.room_messages import (
 
 logger = get_limited_logger("datachan.signaling")
 
+_CALLED_PAUSE: Final = 5.0
+"""Seconds in which a member that has called before calls again, when its connection is lost."""
+
 _INBOX_SIZE: Final = 512  # messages; a peer that sends more before they are read loses the rest
 
 
@@ -36,6 +39,7 @@ async def serve_through(
     *,
     max_peers: int = 8,
     timeout: float = 60.0,  # noqa: ASYNC109 - for each connection, not for the call
+    calls_again: bool = False,
 ) -> None:
     """Connect with every member of the room, now and later, until the client's connection ends.
 
@@ -49,8 +53,10 @@ async def serve_through(
         configuration: The configuration of the connections; its ICE servers default to those of the signaling server.
         max_peers: Connections at the same time; further members are declined.
         timeout: Seconds within which a connection must be established.
+        calls_again: Call a member again whose connection was lost, unless it has hung up or left the room.
     """
     service = _Service(client, prepare, client.configuration(configuration), max_peers, timeout)
+    service.calls_again = calls_again
     try:
         await service.run()
     finally:
@@ -63,6 +69,7 @@ class _Inbox:
     def __init__(self, client: SignalingClient, peer: PeerInfo, *, calling: bool) -> None:
         self.calling = calling
         self.connected = False
+        self.hung_up = False
         self.peer = peer
         self.call: Call | None = None
         self.restarting: asyncio.Task[None] | None = None
@@ -105,8 +112,10 @@ class _Service:
         self._configuration = configuration
         self._max_peers = max_peers
         self._timeout = timeout
+        self.calls_again = False
         self._inboxes: dict[str, _Inbox] = {}
         self._tasks: dict[_Inbox, asyncio.Task[None]] = {}
+        self._later: set[asyncio.TimerHandle] = set()
 
     async def run(self) -> None:
         """Call the members of the room, then follow the messages of the server."""
@@ -127,6 +136,9 @@ class _Service:
 
     async def close(self) -> None:
         """End all connections."""
+        self.calls_again = False
+        for timer in self._later:
+            timer.cancel()
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -158,6 +170,8 @@ class _Service:
     def _put(self, peer_id: str, message: ServerMessage) -> None:
         inbox = self._inboxes.get(peer_id)
         if inbox is not None:
+            ours = inbox.call is not None and isinstance(message, Bye) and message.session == inbox.call.session
+            inbox.hung_up = inbox.hung_up or ours
             inbox.put(message)
 
     def _start(self, peer: PeerInfo, *, calling: bool) -> _Inbox:
@@ -170,6 +184,19 @@ class _Service:
         del self._tasks[inbox]
         if self._inboxes.get(peer_id) is inbox:
             del self._inboxes[peer_id]
+            if self.calls_again and inbox.connected and not inbox.hung_up:
+                self._call_later(inbox.peer, 0.0 if inbox.calling else _CALLED_PAUSE)
+
+    def _call_later(self, peer: PeerInfo, delay: float) -> None:
+        """Call a member again, if it is in the room and has not called by then."""
+
+        def call() -> None:
+            self._later.discard(timer)
+            if peer.id in self._client.peers:
+                self._call_each((peer,))
+
+        timer = asyncio.get_running_loop().call_later(delay, call)
+        self._later.add(timer)
 
     async def _serve(self, peer: PeerInfo, inbox: _Inbox) -> None:
         try:

@@ -48,6 +48,14 @@ class ReceivePolicy:
     bounds: ReceivingBounds = field(default_factory=ReceivingBounds)
 
 
+async def decide(policy: ReceivePolicy, review: Review) -> bool | str:
+    """Return what `policy.accept` says to an offer."""
+    if policy.accept is None:
+        return True
+    answer = policy.accept(review)
+    return await answer if inspect.isawaitable(answer) else answer
+
+
 async def receive_files(
     channel: TransferChannel,
     folder: str | PathLike[str],
@@ -183,11 +191,9 @@ class Reception:
         if limit is not None and (review.size is None or review.size > limit):
             size = "of unknown size" if review.size is None else f"of {review.size} bytes"
             return Decision(f"the receiver accepts at most {limit} bytes, and the offer is {size}", EndCode.TOO_LARGE)
-        if self._policy.accept is not None:
-            answer = self._policy.accept(review)
-            answer = await answer if inspect.isawaitable(answer) else answer
-            if answer is not True:
-                return Decision(answer or "the receiver does not want the files")
+        answer = await decide(self._policy, review)
+        if answer is not True:
+            return Decision(answer or "the receiver does not want the files")
         conflicts = resolve_conflicts(review, self._policy.conflict)
         unwanted = {file for file, what in conflicts.items() if what is Conflict.SKIP}
         wanted = [entry for file, entry in enumerate(review.entries) if file not in unwanted]

@@ -8,14 +8,18 @@ import hashlib
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 
-from datachan.signaling import SignalingServer
+from datachan.signaling import PeerInfo, SignalingClient, SignalingServer
 from datachan.signaling.assets import page_folder
+from datachan.transfer import ReceivedFiles, ReceivePolicy, Review
+from datachan.transfer.room_transfers import RoomEvent, RoomTransfers, TransferWaits
 from tests.interop import browsers, namespaces
-from tests.interop.test_page import Tab
+from tests.interop.test_page import PATIENCE, Tab
 from tests.missing import missing
 
 SIZE = 12_000_000  # more than the page keeps in memory
@@ -51,6 +55,11 @@ def no_udp() -> Iterator[None]:
         yield
     finally:
         subprocess.run(["nft", "delete table inet cut"], check=True, timeout=10)
+
+
+def needs_nft() -> None:
+    if shutil.which("nft") is None:
+        missing("nft is not installed (apt install nftables)")
 
 
 class Server:
@@ -99,7 +108,10 @@ async def tabs() -> AsyncIterator[tuple[Server, dict[str, Tab]]]:
 
 def is_of_a_cut(log: str) -> bool:
     """Return whether a browser wrote this line because the server was away."""
-    return any(text in log for text in ("ERR_CONNECTION_REFUSED", "can’t establish a connection", "was interrupted"))
+    return any(
+        text in log
+        for text in ("ERR_CONNECTION_REFUSED", "can’t establish a connection", "was interrupted", "ICE failed")
+    )
 
 
 async def meet(server: Server, pages: dict[str, Tab], room: str) -> None:
@@ -132,10 +144,11 @@ async def test_members_in_different_browsers_share_files_both_ways() -> None:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("sender", "receiver"), [("chromium", "firefox"), ("firefox", "chromium")])
-async def test_a_transfer_goes_on_by_itself_after_a_cut_of_the_network_and_of_the_server(sender, receiver) -> None:
+async def test_a_transfer_goes_on_by_itself_after_a_cut_of_the_network_and_of_the_server(
+    sender: str, receiver: str
+) -> None:
     """The server is restarted during the cut, so the two meet again on one that knows neither of them."""
-    if shutil.which("nft") is None:
-        missing("nft is not installed (apt install nftables)")
+    needs_nft()
     async with tabs() as (server, pages):
         one, other = pages[sender], pages[receiver]
         await meet(server, pages, "cut")
@@ -160,3 +173,90 @@ async def test_a_transfer_goes_on_by_itself_after_a_cut_of_the_network_and_of_th
         # The durable pieces are kept, and not sent again: all whole ones of the tenth that had arrived.
         assert offset >= BLOCKS * 65536 // 10 // PIECE * PIECE
         assert resume == [{"type": "resume", "file": 0, "offset": offset}]
+
+
+@dataclass
+class Robot:
+    """A Python member of the room, with what has happened to it."""
+
+    transfers: RoomTransfers
+    folder: Path
+    peer: PeerInfo
+    reviews: list[Review]
+    waits: list[TransferWaits]
+    received: list[ReceivedFiles]
+
+
+@contextlib.asynccontextmanager
+async def robot_with(server: Server, tab: Tab, name: str, folder: Path) -> AsyncIterator[Robot]:
+    """Let a Python program and a tab meet in a room."""
+    reviews: list[Review] = []
+    waits: list[TransferWaits] = []
+    received: list[ReceivedFiles] = []
+
+    def accept(review: Review) -> bool:
+        reviews.append(review)
+        return True
+
+    def notify(event: RoomEvent) -> None:
+        if isinstance(event, TransferWaits):
+            waits.append(event)
+        else:
+            received.append(event.files)
+
+    await tab.join(f"{server.url}#python", name)
+    await tab.until("probe.text('#room-status') === ''")
+    async with (
+        SignalingClient(server.url, "python", name="robot", reconnect=True) as client,
+        RoomTransfers(client, folder, ReceivePolicy(accept), notify=notify) as transfers,
+    ):
+        peer = await asyncio.wait_for(transfers.member(name), PATIENCE)
+        await tab.connected()
+        await tab.page.evaluate(RECORD)
+        yield Robot(transfers, folder, peer, reviews, waits, received)
+
+
+async def cut_at_a_third(server: Server, tab: Tab) -> None:
+    """Cut the network while the newest transfer moves, and restart the server meanwhile."""
+    await tab.until(f"{BAR} > 0.35")
+    with no_udp():
+        await outcome(tab, "Waits for robot, goes on at ")
+        await server.stop()
+    await server.start()
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("name", browsers.NAMES)
+async def test_a_python_member_goes_on_receiving_from_a_page_after_a_cut(name: str, tmp_path: Path) -> None:
+    needs_nft()
+    async with tabs() as (server, pages):
+        tab = pages[name]
+        async with robot_with(server, tab, name, tmp_path) as robot:
+            await tab.page.evaluate(f"probe.choose({LARGE}, 'film.bin')")
+            await cut_at_a_third(server, tab)
+            assert "robot has stored and verified it." in await tab.newest_transfer("done")
+            assert (tmp_path / "film.bin").read_bytes() == BLOCK * BLOCKS
+            assert len(robot.reviews) == 1  # the program is not asked again
+            assert [event.peer for event in robot.waits] == [robot.peer]
+            resume = next(message for message in await tab.page.evaluate("told") if message["type"] == "resume")
+            assert resume["offset"] > BLOCKS * 65536 // 8
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("name", browsers.NAMES)
+async def test_a_python_member_goes_on_sending_to_a_page_after_a_cut(name: str, tmp_path: Path) -> None:
+    needs_nft()
+    (tmp_path / "song.bin").write_bytes(BLOCK * BLOCKS)
+    async with tabs() as (server, pages):
+        tab = pages[name]
+        async with robot_with(server, tab, name, tmp_path) as robot:
+            sending = asyncio.create_task(robot.transfers.send(robot.peer, tmp_path / "song.bin"))
+            await tab.newest_transfer("offered")
+            await tab.click(".transfer button", "Accept")
+            await cut_at_a_third(server, tab)
+            assert (await asyncio.wait_for(sending, PATIENCE)).paths == ("song.bin",)
+            assert [event.peer for event in robot.waits] == [robot.peer]
+            await tab.newest_transfer("done")
+            assert await tab.saved() == ("song.bin", hashlib.sha256(BLOCK * BLOCKS).hexdigest())
+            have = next(message for message in await tab.page.evaluate("told") if message["type"] == "have")
+            assert have["files"][0][1] > BLOCKS * 65536 // 8
