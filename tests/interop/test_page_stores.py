@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import json
+import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest_asyncio
 
 from tests.interop import browsers, namespaces
 from tests.interop.browsers import Browser
-from tests.interop.transfer_tab import PATIENCE, Tab, code_of, page_server, terminal
+from tests.interop.transfer_tab import HELPERS, PATIENCE, Tab, code_of, page_server, terminal
 from tests.missing import missing
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -321,3 +323,91 @@ async def test_what_the_private_storage_holds_is_found_again(reader):
         """,
     )
     assert result == [[[0, 4]], "01234567"]
+
+
+# A folder of the private storage in place of one that a person chooses: no test can click in the dialog of a browser.
+CHOOSES = """(delete window.showSaveFilePicker, window.showDirectoryPicker = async () =>
+  (await navigator.storage.getDirectory()).getDirectoryHandle("chosen", { create: true }), 1)"""
+CHOSEN = """(async () => {
+  const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle("chosen");
+  const names = [];
+  for await (const name of folder.keys()) names.push(name);
+  const bytes = await (await (await folder.getFileHandle("film.bin")).getFile()).arrayBuffer();
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  await (await navigator.storage.getDirectory()).removeEntry("chosen", { recursive: true });
+  return [names.sort(), Array.from(digest, (value) => value.toString(16).padStart(2, "0")).join("")];
+})()"""
+
+
+async def progress_of(process: asyncio.subprocess.Process, event: str) -> int:
+    """Return the bytes of the first progress after the next event of this name that the sender prints."""
+    assert process.stdout is not None
+    seen = False
+    while True:
+        line = json.loads(await asyncio.wait_for(process.stdout.readline(), PATIENCE))
+        seen = seen or line["event"] == event
+        if seen and line["event"] == "progress" and line["bytes"] > 0:
+            return int(line["bytes"])
+
+
+async def test_a_chosen_folder_goes_on_after_a_reload(reader, tmp_path):
+    (tmp_path / "film.bin").write_bytes(os.urandom(48 * 1024 * 1024))
+    (tmp_path / "empty.txt").touch()
+    names = [str(tmp_path / name) for name in ("empty.txt", "film.bin")]
+    async with (
+        reader.tab() as tab,
+        terminal("send", *names, "--server", reader.url, "--json", "--limit", "12M") as process,
+    ):
+        await tab.open_link(reader.url, await code_of(process))
+        await tab.page.evaluate(CHOOSES)
+        await tab.reaches("reviewing")
+        assert "After a reload of the page it goes on" in await tab.text("t-ways")
+        await tab.click("t-save")
+        await tab.until("document.getElementById('t-progress').value > 0.75")
+        await tab.page.reload()
+        await tab.page.evaluate(HELPERS)
+        assert await progress_of(process, "lost") > 32 * 1024 * 1024
+        await tab.reaches("done")
+        assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
+        assert await tab.page.evaluate(CHOSEN) == [["empty.txt", "film.bin"], sha256(tmp_path / "film.bin")]
+
+
+async def test_what_is_on_the_disk_is_compared_before_it_counts(reader):
+    result = await evaluated(
+        reader,
+        OFFER
+        + """
+        const { FolderStore } = await import("/js/transfer/folder-store.js");
+        const { KeptHandles, mayWrite } = await import("/js/transfer/kept-handles.js");
+        const { keptOnDisk, reopened } = await import("/js/transfer/storage.js");
+        const { sha256 } = await import("/js/transfer/digests.js");
+        const folder = await root.getDirectoryHandle("kept", { create: true });
+        const digests = await Promise.all(["0123", "4567"].map((text) => sha256(piece(text))));
+        const writable = await (await folder.getFileHandle("film.bin.part", { create: true })).createWritable();
+        await writable.write("0123changed");
+        await writable.close();
+        const kept = new KeptHandles("key");
+        await kept.keepRoot("folder", folder);
+        await kept.keepFile(0, { part: "film.bin.part", size: 8, pieces: digests, stored: false });
+        await kept.keepFile(1, { part: "gone.part", size: 4, pieces: digests.slice(1), stored: true });
+        const store = await reopened(await keptOnDisk("key"), { offer, entries, paths }, false);
+        const offsets = await offsetsOf(store);
+        store.use(offer, entries, paths);
+        await store.begin(0, 4);
+        await store.write(0, 4, piece("4567"), digests[1]);
+        await store.write(0, 8, piece("89"), digest);
+        await store.finish(0);
+        const found = await contents(folder);
+        await store.close();
+        await root.removeEntry("kept", { recursive: true });
+        const asked = { queryPermission: async () => "prompt", requestPermission: async () => "granted" };
+        const permissions = [await mayWrite(asked, false), await mayWrite(asked, true)];
+        return { offsets, found, forgotten: await keptOnDisk("key"), permissions };
+        """,
+    )
+    assert result == {
+        "offsets": [[0, 4]],
+        "found": {"film.bin": "0123456789"},
+        "forgotten": None,
+        "permissions": [False, True],
+    }

@@ -96,7 +96,7 @@ function receivers() {
 }
 
 async function receive(text) {
-  const { keptStore, parseCode, ReceiveSession } = await load();
+  const { keptOnDisk, keptStore, parseCode, ReceiveSession } = await load();
   try {
     const wanted = parseCode(text);
     if (wanted === code && session !== null) return;
@@ -105,8 +105,10 @@ async function receive(text) {
     if (location.hash !== `#/receive/${wanted}`) history.pushState(null, "", `#/receive/${wanted}`);
     const kept = remembered(wanted);
     const store = kept !== null && kept.accepted !== null && kept.where === "private" ? keptStore() : null;
+    const disk = store === null ? await keptOnDisk(kept?.disk) : null;
     const made = new ReceiveSession(configure, wanted, kept, store);
-    made.addEventListener("kept", () => keep({ code: wanted, where: made.where, ...made.kept }));
+    made.disk = disk;
+    made.addEventListener("kept", () => keep({ code: wanted, where: made.where, disk: made.storeKey, ...made.kept }));
     await begin(made);
   } catch (error) {
     show(false);
@@ -147,10 +149,11 @@ async function acceptHere() {
 
 /** Write to the disk what arrives, as it arrives. */
 async function acceptToDisk() {
-  const { directWay, openDirect } = await load();
-  const { entries, machine } = session;
+  const { directWay, openDirect, reopened } = await load();
+  const { disk, entries, machine } = session;
   try {
-    const store = await openDirect(directWay(entries), machine.paths);
+    const again = disk === null ? null : await reopened(disk, machine, true);
+    const store = again ?? await openDirect(directWay(entries), machine.paths, { keeps: true });
     if (store === null) await acceptHere();
     else session.accept(store);
   } catch (error) {
@@ -246,7 +249,9 @@ function wireTransfer() {
   });
   addEventListener("hashchange", follow);
   addEventListener("beforeunload", (event) => {
-    if (session?.sending && ["moving", "reviewing", "comparing"].includes(session.phase)) event.preventDefault();
+    const sends = session?.sending && ["moving", "reviewing", "comparing"].includes(session.phase);
+    const isLost = session?.phase === "moving" && ["downloads", "memory"].includes(session.where);
+    if (sends || isLost) event.preventDefault();
   });
   setInterval(() => {
     if (session !== null && ["moving", "interrupted"].includes(session.phase)) paint(refresh);

@@ -7,12 +7,14 @@ import { Connection } from "./connection.js";
 import { totalSize } from "./entries.js";
 import { fingerprintOf, Proof } from "./proof.js";
 import { OfferReceiving } from "./receive-offer.js";
+import { reopened } from "./storage.js";
 
 const FIRST_PAUSE = 500; // milliseconds
 const LAST_PAUSE = 10_000;
 const BUSY_ATTEMPTS = 20;
 
 /**
+ * `disk` is what a page kept on the disk before it was reloaded, null if nothing waits there.
  * Events: "change"; "kept" (what a reloaded page needs has changed: `kept`).
  * `phase` is finding, waiting, connecting, reviewing, moving, interrupted, done or ended; `end` is {code, reason, byPeer}.
  */
@@ -24,6 +26,7 @@ export class ReceiveSession extends EventTarget {
   path = "";
   end = null;
   size = 0;
+  disk = null;
   #configure;
   #iceServers = []; // known before the room is entered
   #room = null;
@@ -227,7 +230,17 @@ export class ReceiveSession extends EventTarget {
     this.#busy = 0;
     this.size = totalSize(this.entries);
     if (this.#accepted === this.machine.offer.id && this.#store !== null) this.accept(this.#store);
-    else this.#become("reviewing");
+    else this.#reviewAgain();
+  }
+
+  /** Go on with what is on the disk, if the page may still write there; otherwise let the person decide. */
+  async #reviewAgain() {
+    const offer = this.#offer;
+    if (this.disk !== null && this.#accepted !== offer.machine.offer.id) this.disk = null;
+    const store = this.disk === null ? null : await reopened(this.disk, offer.machine, false).catch(() => null);
+    if (offer !== this.#offer || offer.machine.isOver) return;
+    if (store === null) this.#become("reviewing");
+    else this.accept(store);
   }
 
   /** Receive the offer into this store. */
@@ -254,6 +267,11 @@ export class ReceiveSession extends EventTarget {
   /** Where the files go: folder, file, downloads, private or memory; null before the offer is accepted. */
   get where() {
     return this.#store?.where ?? null;
+  }
+
+  /** The name under which a reloaded page finds what is on the disk, or null. */
+  get storeKey() {
+    return this.#store?.key ?? this.disk?.kept.key ?? null;
   }
 
   /** Give up what a later visit would need to go on, or to save. */

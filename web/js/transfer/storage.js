@@ -1,8 +1,10 @@
 // Which stores a page can receive an offer into, the best one first. Each has the same methods:
 // use, beginnings, begin, write, finish (returns a Blob to save, or null), pause, close.
 
+import { randomHex } from "./bytes.js";
 import { totalSize } from "./entries.js";
 import { FileStore, FolderStore } from "./folder-store.js";
+import { KeptHandles, mayWrite } from "./kept-handles.js";
 import { MemoryStore } from "./memory-store.js";
 import { PrivateStore } from "./private-store.js";
 import { StreamStore } from "./stream-store.js";
@@ -22,11 +24,38 @@ export function directWay(entries, browser = globalThis) {
   return few && browser.navigator.serviceWorker !== undefined ? "downloads" : null;
 }
 
-/** Return the store for a way of `directWay`, or null if it does not work after all; asks the person where that is needed. */
-export async function openDirect(way, paths) {
-  if (way === "file") return new FileStore(await showSaveFilePicker({ suggestedName: paths[0].at(-1) }));
-  if (way === "folder") return new FolderStore(await showDirectoryPicker({ mode: "readwrite" }));
-  return StreamStore.open();
+/**
+ * Return the store for a way of `directWay`, or null if it does not work after all; asks the person where that is needed.
+ * @param keeps whether a reloaded page shall be able to go on with it
+ */
+export async function openDirect(way, paths, { keeps = false } = {}) {
+  if (way === "downloads") return StreamStore.open();
+  const handle = way === "file"
+    ? await showSaveFilePicker({ suggestedName: paths[0].at(-1) })
+    : await showDirectoryPicker({ mode: "readwrite" });
+  const kept = keeps ? new KeptHandles(randomHex(12)) : null;
+  await kept?.keepRoot(way, handle);
+  return storeAt(way, handle, kept);
+}
+
+function storeAt(where, handle, kept) {
+  return where === "file" ? new FileStore(handle, kept) : new FolderStore(handle, kept);
+}
+
+/** Return what a page kept before it was reloaded, to be opened by `reopened`; null if it kept nothing. */
+export async function keptOnDisk(key) {
+  if (!key) return null;
+  const kept = new KeptHandles(key);
+  const found = await kept.load();
+  return found === null ? null : { ...found, kept };
+}
+
+/** Return the store with which a reloaded page goes on, or null without permission; `ask` asks for it, which needs a click. */
+export async function reopened({ where, handle, files, kept }, { offer, entries, paths }, ask) {
+  if (!await mayWrite(handle, ask)) return null;
+  const store = storeAt(where, handle, kept);
+  await store.goOn(offer, entries, paths, files);
+  return store;
 }
 
 /** Return the store that keeps an offer in the browser until the person saves it; throw NoRoom if none can. */

@@ -35,7 +35,8 @@ const HINTS = {
   },
 };
 
-const KEEP = "Or keep it in the browser first: it then goes on even after the page was reloaded, and you save it at the end.";
+const KEEP = "Or keep it in the browser first, where it goes on after the page was reloaded, and save it at the end.";
+const AGAIN = ["Go on where it was", "The page was reloaded. It goes on where you had it saved, when you allow it."];
 
 const RECEIVER_PHASES = {
   comparing: "compares the words", reviewing: "looks at it", interrupted: "connection lost, may come back", done: "has everything",
@@ -119,12 +120,13 @@ export class SessionView {
     $("t-review").hidden = !shown;
     $("t-ways").hidden = true;
     if (!shown) return;
-    const way = directWay(this.#session.entries);
+    const { disk, entries } = this.#session;
+    const way = directWay(entries);
     $("t-save").hidden = way === null;
     $("t-accept").className = way === null ? "primary" : "";
     $("t-accept").textContent = way === null ? "Receive" : "Keep in the browser";
     if (way === null) return;
-    const [label, sentence] = WAYS[way];
+    const [label, sentence] = disk === null ? WAYS[way] : AGAIN;
     $("t-save").textContent = label;
     $("t-ways").textContent = `${sentence} ${KEEP}`;
     $("t-ways").hidden = false;
