@@ -17,7 +17,7 @@ from datachan.tools.transfer_terminal import ExitStatus, Measure, Screen, format
 from datachan.transfer.actions import Ended, FileMissing, Outcome, Restarted
 from datachan.transfer.codes import BadCode, Code, complete, parse_code
 from datachan.transfer.messages import EndCode, Kind
-from datachan.transfer.receive_offer import Decision, Review, resolve_conflicts
+from datachan.transfer.receive_offer import Decision, OfferReceiving, Review, resolve_conflicts
 from datachan.transfer.receive_session import ReceiveSession
 from datachan.transfer.session_events import (
     Connected,
@@ -171,19 +171,28 @@ def _reporter(session: ReceiveSession, screen: Screen, measure: Measure) -> Call
             measure.note = event.path
             screen.event("path", path=event.path)
         elif isinstance(event, Lost):
-            place = f", goes on at {measure.percent} %" if measure.percent else ""
-            screen.say(f"{event.reason.capitalize()}. Waiting for the sender{place} …")
-            screen.event("lost", reason=event.reason)
+            _tell_lost(event, screen, measure)
         elif isinstance(event, Happened) and session.receiving is not None:
-            entries = session.receiving.machine.entries
-            if isinstance(event.action, FileMissing):
-                path = entries[event.action.file].path
-                screen.event("missing", path=path, reason=event.action.reason)
-            elif isinstance(event.action, Restarted):
-                name = "/".join(_place(session, event.action.file))
-                screen.say(f"{name}: the sender's file has changed since; it is received from its beginning.")
+            _tell_action(event, session, session.receiving, screen)
 
     return report
+
+
+def _tell_lost(event: Lost, screen: Screen, measure: Measure) -> None:
+    place = f", goes on at {measure.percent} %" if measure.percent else ""
+    screen.say(
+        f"{event.reason.capitalize()}. Waiting for the sender{place} … If it was started again, use its new code."
+    )
+    screen.event("lost", reason=event.reason)
+
+
+def _tell_action(event: Happened, session: ReceiveSession, receiving: OfferReceiving, screen: Screen) -> None:
+    if isinstance(event.action, FileMissing):
+        path = receiving.machine.entries[event.action.file].path
+        screen.event("missing", path=path, reason=event.action.reason)
+    elif isinstance(event.action, Restarted):
+        name = "/".join(_place(session, event.action.file))
+        screen.say(f"{name}: the sender's file has changed since; it is received from its beginning.")
 
 
 def _place(session: ReceiveSession, file: int) -> tuple[str, ...]:
@@ -198,8 +207,8 @@ def _decider(options: ReceiveOptions, screen: Screen) -> Callable[[Review], Awai
     async def decide(review: Review) -> Decision:
         _tell_review(review, options, screen)
         if options.max_size is not None and (review.size is None or review.size > options.max_size):
-            size = "of unknown size" if review.size is None else f"of {format_size(review.size)}"
-            reason = f"the receiver accepts at most {format_size(options.max_size)}, and the offer is {size}"
+            size = "of unknown size" if review.size is None else format_size(review.size)
+            reason = f"the offer is {size}, and the receiver accepts at most {format_size(options.max_size)}"
             return Decision(reason, EndCode.TOO_LARGE)
         if not options.yes and not await screen.agrees("Accept?", default=True):
             return Decision("the receiver does not want it")

@@ -328,7 +328,9 @@ def _report(
         number = "" if options.receivers == 1 else f" {result.receiver}"
         status = status_of(result.code)
         if result.code is not None:
-            screen.complain(f"receiver{number}: {_why(result)}", result.code.value, status)
+            screen.complain(
+                f"{_why(result)}" if not number else f"receiver{number}: {_why(result)}", result.code.value, status
+            )
         elif result.missing:
             status = ExitStatus.ERROR
         for file, reason in result.missing[:_MAX_SHOWN]:
@@ -346,5 +348,5 @@ def _report(
 
 def _why(result: ReceiverResult) -> str:
     if result.code is EndCode.REFUSED:
-        return f"it refused the offer: {result.reason}"
+        return f"the offer was refused: {result.reason}"
     return result.reason

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from datachan.peer import InvalidStateError, RTCConfiguration, RTCDataChannel, RTCPeerConnection
-from datachan.signaling import PeerInfo, SignalingClient, SignalingError, call_through
+from datachan.signaling import ConnectTimeout, PeerInfo, SignalingClient, SignalingError, call_through
 from datachan.transfer.actions import Ended, Outcome, Proven
 from datachan.transfer.channel import CHANNEL_LABEL, CHANNEL_PROTOCOL, CLOSE_TIMEOUT, say_goodbye, wait_for_receipt
 from datachan.transfer.codes import Code, room_of
@@ -49,6 +49,10 @@ _LONGEST_PAUSE: Final = 5.0
 
 class SenderMissing(SignalingError):
     """No sender with this code came in time."""
+
+
+class SenderSilent(SignalingError):
+    """The sender is in the room, and does not answer. A server keeps the place of a killed one for two minutes."""
 
 
 class ReceiveSession:
@@ -145,7 +149,7 @@ class ReceiveSession:
             async with client:
                 sender = await self._find_sender(client, patience)
                 self.notify(Connecting())
-                _, session = await call_through(client, pc, to=sender.id, timeout=CONNECT_TIMEOUT)
+                session = await _call(client, pc, sender)
             await channel.opened()
             watching = asyncio.create_task(keep_path(pc, client, sender.id, session))
             try:
@@ -217,6 +221,25 @@ class ReceiveSession:
         decision = await self._ask(review)
         self._decided = (review.id, decision)
         return decision
+
+
+async def _call(client: SignalingClient, pc: RTCPeerConnection, sender: PeerInfo) -> str:
+    """Connect with the sender, and return the session of the call.
+
+    Raises:
+        SenderSilent: It does not answer.
+        SignalingError: There is no way to it.
+    """
+    try:
+        _, session = await call_through(client, pc, to=sender.id, timeout=CONNECT_TIMEOUT)
+    except ConnectTimeout:
+        if pc.remoteDescription is not None:
+            raise
+        raise SenderSilent(
+            "the sender does not answer: it was stopped, or its network is gone. "
+            "If it was started again, use its new code"
+        ) from None
+    return session
 
 
 def _told(ended: Ended, *, exposed: bool) -> Ended:

@@ -17,13 +17,14 @@ from aiohttp import web
 
 from datachan import RTCDataChannel, RTCPeerConnection
 from datachan.signaling import SignalingClient, SignalingServer, connect_through
+from datachan.transfer import receive_session
 from datachan.transfer.actions import Ended, FilesStored, Outcome, Restarted, WritePiece
 from datachan.transfer.codes import Code, parse_code, room_of, word_list
 from datachan.transfer.journal import PARTIAL_FOLDER
 from datachan.transfer.messages import EndCode
 from datachan.transfer.outgoing import OutgoingOffer
 from datachan.transfer.receive_offer import Decision, Review
-from datachan.transfer.receive_session import ReceiveSession, SenderMissing
+from datachan.transfer.receive_session import ReceiveSession, SenderMissing, SenderSilent
 from datachan.transfer.send_session import SendSession
 from datachan.transfer.session_events import (
     CodeReady,
@@ -510,3 +511,13 @@ async def test_a_file_that_changes_while_it_is_sent_is_given_up_and_named(source
         )
         == 3
     )
+
+
+async def test_a_killed_sender_whose_place_is_kept_is_said_to_be_stopped(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receive_session, "CONNECT_TIMEOUT", 0.5)
+    code = parse_code("7-marble-kitten")
+    async with signaling() as server, SignalingClient(server, room_of(code.slot), name="sender"):
+        with pytest.raises(SenderSilent, match=r"it was stopped.* use its new code"):
+            await soon(receiving(server, code, target).run())
