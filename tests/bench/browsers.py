@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Final
 from tests.bench.measure import MESSAGE_SIZE, Figures
 from tests.interop.browsers import NAMES, Browser, BrowserError, Page, find, launch
 from tests.interop.link import serve_page
-from tests.stacks.process import SETUP_PATIENCE, Contender, PeerProcess
+from tests.stacks.process import SETUP_PATIENCE, Contender, PeerProcess, cpu_of
 
 SCRIPT: Final = (Path(__file__).parent / "browsers.js").read_text()
 # Browsers take longer to reach their full rate than other stacks.
@@ -28,23 +29,48 @@ class Rate:
 
     Attributes:
         whole: From the first byte until as many have arrived as were asked for: slow start is in it.
+        cpu: Processor seconds of both sides for 100 MB of that.
         steady: For some seconds, beginning some time after that.
     """
 
     whole: float
+    cpu: float
     steady: float
 
 
-async def _rate(count: Callable[[], Any], seconds: float, size: int = 1) -> Rate:
+class Meter:
+    """The processor seconds of a browser, and of another process, since this object was made."""
+
+    def __init__(self, browser: Browser, pid: int | None = None) -> None:
+        self._browser = browser
+        self._pid = pid
+        self._before = self._read()
+
+    def _read(self) -> dict[int, float]:
+        found = {}
+        for pid in self._browser.processes():
+            with contextlib.suppress(OSError):  # that of a tab that was closed just now
+                found[pid] = cpu_of(pid)
+        if self._pid is not None:
+            found[self._pid] = cpu_of(self._pid)
+        return found
+
+    def per_100_mb(self, size: int) -> float:
+        """Return the seconds for 100 MB, if `size` bytes have moved since."""
+        return sum(used - self._before.get(pid, 0.0) for pid, used in self._read().items()) / size * 1e8
+
+
+async def _rate(count: Callable[[], Any], seconds: float, meter: Meter, size: int = 1) -> Rate:
     async with asyncio.timeout(SETUP_PATIENCE + size / _SLOWEST):
         while (now := await count())["bytes"] < size:
             await asyncio.sleep(0.05)
+    used = meter.per_100_mb(now["bytes"])
     whole = now["bytes"] / max(now["time"] - now["first"], 1e-9) / 1e6
     await asyncio.sleep(RAMP)
     before = await count()
     await asyncio.sleep(seconds)
     after = await count()
-    return Rate(whole, (after["bytes"] - before["bytes"]) / (after["time"] - before["time"]) / 1e6)
+    return Rate(whole, used, (after["bytes"] - before["bytes"]) / (after["time"] - before["time"]) / 1e6)
 
 
 async def _prepared(page: Page, url: str) -> None:
@@ -59,7 +85,7 @@ async def between_tabs(browser: Browser, url: str, seconds: float) -> float:
             await _prepared(page, url)
         answer = await other.call("bench.answer", await one.call("bench.offer", MESSAGE_SIZE), 0)
         await one.call("bench.accept", answer)
-        return (await _rate(lambda: other.call("bench.count"), seconds)).steady
+        return (await _rate(lambda: other.call("bench.count"), seconds, Meter(browser))).steady
 
 
 async def with_stack(
@@ -85,7 +111,8 @@ async def with_stack(
             answer = await page.call("bench.answer", offer, 0 if to else MESSAGE_SIZE)
             peer.send({"description": answer})
             await peer.receive("open")
-            return await _rate((lambda: page.call("bench.count")) if to else peer.count, seconds)
+            count = (lambda: page.call("bench.count")) if to else peer.count
+            return await _rate(count, seconds, Meter(browser, peer.pid), size)
     finally:
         await peer.end()
 

@@ -137,13 +137,21 @@ class Browser(ABC):
     def memory(self) -> int:
         """Return the bytes of memory that are the browser's own, over all its processes; mapped files do not count."""
         total = 0
-        for folder in Path("/proc").glob("[0-9]*"):
+        for pid in self.processes():
             with contextlib.suppress(OSError, ValueError):
-                if os.getsid(int(folder.name)) == self.session:
-                    lines = (folder / "smaps_rollup").read_text().splitlines()
-                    sizes = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.endswith("kB")}
-                    total += 1024 * (sizes["Pss_Anon"] + sizes["Pss_Shmem"])
+                lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+                sizes = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.endswith("kB")}
+                total += 1024 * (sizes["Pss_Anon"] + sizes["Pss_Shmem"])
         return total
+
+    def processes(self) -> list[int]:
+        """Return the ids of the browser's processes."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if os.getsid(int(folder.name)) == self.session:
+                    found.append(int(folder.name))
+        return found
 
     async def stop(self) -> None:
         """Stop listening to the browser."""

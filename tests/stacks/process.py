@@ -18,6 +18,16 @@ _LINE_LIMIT: Final = 1 << 26
 _TICKS: Final = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
+def cpu_of(pid: int) -> float:
+    """Return the processor seconds that all threads of a process have used (Linux).
+
+    Raises:
+        OSError: There is no such process.
+    """
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
 @dataclass(frozen=True)
 class Contender:
     """A stack to measure.
@@ -77,13 +87,17 @@ class PeerProcess:
         round_trips: list[float] = (await self.receive("pings"))["pings"]
         return round_trips
 
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._process.pid
+
     def cpu(self) -> float:
         """Return the processor seconds that all threads of the peer have used (Linux)."""
         try:
-            fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+            return cpu_of(self._process.pid)
         except OSError:
             return 0.0
-        return (int(fields[11]) + int(fields[12])) / _TICKS
 
     async def end(self) -> None:
         """End the process."""
