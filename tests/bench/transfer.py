@@ -1,12 +1,15 @@
 """Measure `datachan send` and `datachan receive`: beside magic-wormhole, and with sizes too slow for the tests.
 
-`rates` sends one file by turns with datachan and magic-wormhole, and runs `datachan bench --local` in each round.
+`rates` sends one file by turns with datachan and magic-wormhole. Each round also runs `datachan bench --local`, which
+leaves slow start out, and sends as many bytes on a channel between two processes, from the first one to the last one.
+Two busy cores bound all of them, so on a machine that does something else the processor time says more than the rates.
 `large` sends a sparse file of 5 GB and a folder of 10,000 files, and asserts what arrived and the memory that it took.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import json
 import os
@@ -22,6 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from tests.bench.measure import MESSAGE_SIZE
+from tests.stacks.installed import datachan
+from tests.stacks.process import connected, cpu_of
+
 MB = 1_000_000
 GROWTH = 64 * 1024 * 1024
 PATIENCE = 900.0
@@ -30,11 +37,16 @@ VENV = Path(__file__).parents[2] / "build/bench-transfer"
 
 @dataclass
 class Run:
-    """One transfer: seconds from the offer to the end, and the peak memory of both sides in bytes."""
+    """One transfer: seconds from the offer to the end, and the peak memory of both sides in bytes.
+
+    Attributes:
+        cpu: Processor seconds of both sides in that time; 0 if it was not measured.
+    """
 
     seconds: float
     sender: int
     receiver: int
+    cpu: float = 0.0
 
 
 @contextlib.contextmanager
@@ -77,16 +89,16 @@ def free_port() -> int:
 
 
 def with_datachan(server: str, source: Path, folder: Path, *more: str) -> Run:
-    datachan = [sys.executable, "-m", "datachan"]
-    with running(*datachan, "send", "--quiet", *more, "--server", server, source) as sender:
+    program = [sys.executable, "-m", "datachan"]
+    with running(*program, "send", "--quiet", *more, "--server", server, source) as sender:
         code = line_with(sender, r"Code:\s+(\S+)")[1]
-        command = [*datachan, "receive", "--yes", "--json", "--server", server, "-o", folder, code]
+        command = [*program, "receive", "--yes", "--json", "--server", server, "-o", folder, code]
         with running(*command) as receiver:
             line_with(receiver, '"offer"')
-            began = time.monotonic()
+            began, used = time.monotonic(), cpu_of(sender.pid) + cpu_of(receiver.pid)
             line_with(receiver, '"done"')
-            took = time.monotonic() - began
-            return Run(took, finish(sender), finish(receiver))
+            took, used = time.monotonic() - began, cpu_of(sender.pid) + cpu_of(receiver.pid) - used
+            return Run(took, finish(sender), finish(receiver), used)
 
 
 def with_wormhole(relay: str, source: Path, folder: Path) -> Run:
@@ -110,6 +122,18 @@ def raw_rate() -> float:
     return max(float(report["sent"]), float(report["received"]))
 
 
+async def raw_transfer(size: int) -> tuple[float, float]:
+    """Move bytes on a channel between two processes; return MB/s and the processor seconds of both."""
+    host = {"host": "127.0.0.1"}
+    sending = {**host, "message_size": MESSAGE_SIZE, "total": size + MESSAGE_SIZE}
+    async with connected(datachan("datachan", discovery=True), sending, host) as (sender, receiver, _):
+        used = sender.cpu() + receiver.cpu()
+        while (now := await receiver.count())["bytes"] < size:
+            await asyncio.sleep(0.02)
+        used = sender.cpu() + receiver.cpu() - used
+    return now["bytes"] / MB / (now["time"] - now["first"]), used
+
+
 @contextlib.contextmanager
 def servers(*, wormhole: bool) -> Iterator[tuple[str, str]]:
     port, mailbox = free_port(), free_port()
@@ -131,7 +155,7 @@ def rates(size: int, rounds: int, folder: Path) -> None:
             file.write(os.urandom(MB))
     wormhole = (VENV / "bin/wormhole").exists()
     runs: dict[str, list[Run]] = {"datachan": [], "magic-wormhole": []}
-    ratios = []
+    shares = []
     with servers(wormhole=wormhole) as (server, relay):
         for _ in range(rounds):
             for name, send in (("datachan", with_datachan), ("magic-wormhole", with_wormhole)):
@@ -143,9 +167,12 @@ def rates(size: int, rounds: int, folder: Path) -> None:
                 assert (target / source.name).stat().st_size == source.stat().st_size
                 shutil.rmtree(target)
                 runs[name].append(run)
-            raw = raw_rate()
-            ratios.append(size / MB / runs["datachan"][-1].seconds / raw)
-            print(f"round: {size / MB / runs['datachan'][-1].seconds:.0f} MB/s, raw channel {raw:.0f}", flush=True)
+            steady, (whole, used) = raw_rate(), asyncio.run(raw_transfer(size))
+            run = runs["datachan"][-1]
+            rate = size / MB / run.seconds
+            shares.append((rate / steady, rate / whole, used / run.cpu))
+            print(f"round: {rate:.0f} MB/s and {run.cpu:.2f} s of CPU, raw channel {steady:.0f}", end=", ")
+            print(f"as many bytes {whole:.0f} and {used:.2f}; load {os.getloadavg()[0]:.1f}", flush=True)
     print(f"\n{size / MB:.0f} MB, {rounds} rounds, medians\n")
     print("| | MB/s | memory of the sender, MiB | of the receiver |\n|---|--:|--:|--:|")
     for name, each in runs.items():
@@ -153,7 +180,10 @@ def rates(size: int, rounds: int, folder: Path) -> None:
             memory = [median(getattr(run, side) for run in each) / 1024**2 for side in ("sender", "receiver")]
             rate = median(size / MB / run.seconds for run in each)
             print(f"| {name} | {rate:.0f} | {memory[0]:.0f} | {memory[1]:.0f} |")
-    print(f"\nshare of the rate of the raw channel (datachan bench --local): {median(ratios):.2f}")
+    names = ("the rate of datachan bench --local", "the raw rate for as many bytes", "the same by processor time")
+    for name, each in zip(names, zip(*shares, strict=True), strict=True):
+        print(f"\nshare of {name}: {median(each):.2f}", end="")
+    print()
 
 
 def large(folder: Path) -> None:
