@@ -49,6 +49,7 @@ class PathWatch:
         self.pair: CandidatePair | None = None
         self._consent_until = NEVER
         self._recheck_at = self._retry_at = NEVER
+        self._judged_at = -NEVER
         self._silent = False
 
     # -- the pair in use changes ---------------------------------------------------------------------------------------
@@ -106,8 +107,8 @@ class PathWatch:
 
     def note_sending(self, now: float) -> None:
         """Note that data is sent: soon the peer should be heard, or the pair in use is in doubt."""
-        if self.watches_sending:
-            self._silence.note_sending(now)
+        if self.pair is not None and self._silence.watches_sending:
+            self._silence.note_sending(now, self.pair)
 
     def sending_was_answered(self, now: float) -> bool:
         """Return whether the timeout for sent data is due, and the peer was heard in time."""
@@ -149,7 +150,11 @@ class PathWatch:
     def _doubt_times(self, pair: CandidatePair) -> list[float]:
         """Return the times at which an unanswered pair in use has to be judged."""
         alive = max(other.alive_at for other in self._checklist)
-        times = [pair.first_unanswered + self._silence.doubt_time(pair)] if self._recheck_at == NEVER else []
+        doubt = self._silence.doubt_time(pair)
+        times = [pair.first_unanswered + doubt] if self._recheck_at == NEVER else []
+        dead_at = max(pair.first_unanswered, pair.heard_at) + doubt
+        if dead_at > self._judged_at:
+            times.append(dead_at)
         if rebound_pair(self._checklist, pair) is not None:
             times.append(pair.first_unanswered + self._silence.rebinding_time(pair))
         if not self._silent:
@@ -171,6 +176,7 @@ class PathWatch:
         pair = self.pair
         if pair is None or not pair.unanswered:
             return None
+        self._judged_at = now
         if self.is_dead(now, controlling=controlling):
             self.doubt(now)
             alternative = best_alternative(self._checklist, pair, pair.first_unanswered)

@@ -68,10 +68,11 @@ def best_alternative(
 
 def rebound_pair(pairs: Iterable[CandidatePair], current: CandidatePair) -> CandidatePair | None:
     """Return a pair that answers at another port of the peer's address, while the pair in use does not answer."""
-    if not current.unanswered or current.heard_at >= current.first_unanswered:
+    if not current.unanswered:
         return None
-    rebound = (one for one in pairs if one.replaces is current and one.valid)
-    return next((one for one in rebound if one.answered_at >= current.first_unanswered), None)
+    since = current.first_unanswered
+    rebound = (one for one in pairs if one.replaces is current and one.valid and one.answered_at >= since)
+    return next((one for one in rebound if current.heard_at < max(since, one.learned_at)), None)
 
 
 def backups(pairs: Iterable[CandidatePair], current: CandidatePair | None, count: int) -> list[CandidatePair]:

@@ -15,13 +15,20 @@ from .pairs import NEVER, CandidatePair
 # Fewer checks in a row are lost on a pair that is alive. The controlled agent leaves the decision to the other one
 # unless twice as many are.
 _FEW_UNANSWERED: Final = 4
+# When data has gone unanswered before, this many lost checks and round trips, and this many seconds, confirm it.
+_FEW_AFTER_SILENCE: Final = 3
+_ROUND_TRIPS_AFTER_SILENCE: Final = 1.5
+_LEAST_AFTER_SILENCE: Final = 0.06
 # With a known round-trip time, a pair in doubt is dead after this many of them, and this many seconds, at least.
 _ROUND_TRIPS_OF_DOUBT: Final = 2.5
 _LEAST_DOUBT: Final = 0.1
 # A peer acknowledges data within a round trip and a delay of its own, or later: then the time until doubt grows.
-_ROUND_TRIPS_OF_SILENCE: Final = 2.0
+_ROUND_TRIPS_OF_SILENCE: Final = 1.5
 _USUAL_DELAY: Final = 0.05
 _LEAST_SILENCE: Final = 0.1
+# Data that is sent within this many seconds of an answered period continues a stream. Its next period then begins with
+# the latest sign of life, at most half a period ago.
+_CONTINUES: Final = 0.02
 # A pair at a new port of the peer's address replaces the old one sooner: it is nearly always the same path.
 _ROUND_TRIPS_AFTER_REBINDING: Final = 1.25
 _LEAST_AFTER_REBINDING: Final = 0.03
@@ -42,6 +49,7 @@ class SilenceWatch:
     def __init__(self, options: AgentOptions) -> None:
         self._options = options
         self._sending_since: float | None = None
+        self._period_ended = -NEVER
         self._doubting = False
         self._patience = 1.0
         self._caution = 1.0
@@ -55,9 +63,11 @@ class SilenceWatch:
         """Whether `note_sending` should be called when data is next sent."""
         return self._sending_since is None
 
-    def note_sending(self, now: float) -> None:
-        """Note that data is sent: soon the peer should be heard."""
+    def note_sending(self, now: float, pair: CandidatePair) -> None:
+        """Note that data is sent on the pair: soon the peer should be heard."""
         self._sending_since = now
+        if now <= self._period_ended + _CONTINUES:
+            self._sending_since = min(now, max(pair.alive_at, now - self._silence(pair) / 2))
 
     def sending_deadline(self, pair: CandidatePair) -> float:
         """Return when the pair is in doubt because nothing has answered what was sent."""
@@ -76,6 +86,7 @@ class SilenceWatch:
         if since is None or now < since + self._silence(pair) or pair.alive_at < since:
             return False
         self._sending_since = None
+        self._period_ended = now
         return True
 
     def doubts_sending(self, pair: CandidatePair, now: float) -> bool:
@@ -85,6 +96,7 @@ class SilenceWatch:
             return False
         self._sending_since = None
         self._doubting = pair.alive_at < since
+        self._period_ended = -NEVER if self._doubting else now
         return self._doubting
 
     # a pair in doubt
@@ -93,7 +105,10 @@ class SilenceWatch:
         """Return how long the pair may leave checks unanswered before it counts as dead."""
         if pair.round_trip_time is None:
             return self._options.probe_timeout
-        usual = max(_LEAST_DOUBT, _ROUND_TRIPS_OF_DOUBT * pair.round_trip_time)
+        if self._doubting:
+            usual = max(_LEAST_AFTER_SILENCE, _ROUND_TRIPS_AFTER_SILENCE * pair.round_trip_time)
+        else:
+            usual = max(_LEAST_DOUBT, _ROUND_TRIPS_OF_DOUBT * pair.round_trip_time)
         return min(self._options.probe_timeout, self._caution * usual)
 
     @staticmethod
@@ -113,13 +128,16 @@ class SilenceWatch:
         if pair.refused:
             return True
         if rebound and now >= pair.first_unanswered + self.rebinding_time(pair):
-            return pair.heard_at < pair.first_unanswered
+            return True
         patience = 1 if controlling else 2
-        enough = pair.unanswered >= patience * _FEW_UNANSWERED
-        if not enough or now < pair.first_unanswered + patience * self.doubt_time(pair):
+        if pair.unanswered < patience * (_FEW_AFTER_SILENCE if self._doubting else _FEW_UNANSWERED):
             return False
-        # Data that still arrives shows one direction only, but an answer may be on its way.
-        return pair.heard_at < pair.first_unanswered or now >= pair.first_unanswered + self._options.silence
+        # Data that still arrives shows one direction only, but an answer may be on its way. Data that arrived while the
+        # first unanswered check was on its way shows nothing: both may have been sent before the path died.
+        silent_since = max(pair.first_unanswered, pair.heard_at)
+        return now >= min(
+            silent_since + patience * self.doubt_time(pair), pair.first_unanswered + self._options.silence
+        )
 
     def is_silent(self, pair: CandidatePair, now: float) -> bool:
         """Return whether the pair has been silent when it is left, so that data in flight on it is probably lost."""
@@ -139,6 +157,7 @@ class SilenceWatch:
     def note_move(self, left: CandidatePair | None, now: float, *, dead: bool) -> None:
         """Note that another pair is in use, and whether the one before was left as dead."""
         self._sending_since = None
+        self._period_ended = -NEVER
         self._doubting = False
         if left is not None:
             self._patience = 1.0

@@ -458,3 +458,36 @@ def test_connects_with_a_peer_or_a_path_that_does_not_bear_it(seed: int, fate: s
     assert network.run(5, lambda: a.pair is not None and z.pair is not None)
     assert network.now <= 0.5
     assert taken(a) == []
+
+
+@pytest.mark.parametrize("since_check", [-0.06, -0.04, -0.02, -0.005, 0.0, 0.01, 0.03])
+def test_a_link_that_dies_silently_is_left_whenever_it_dies_around_a_consent_check(
+    seed: int, since_check: float
+) -> None:
+    """Data that was on its way with the check arrives after the check was sent, and shows nothing."""
+    network = Network(seed, delay=DELAY)
+    a, z = Peer(network, "a", controlling=True), Peer(network, "z", controlling=False)
+    wifi, mobile = a.add_host("198.51.100.1"), a.add_host("198.51.100.11", rank=1)
+    z.add_host("198.51.100.2")
+    connect(network, a, z)
+    network.run(2)
+    assert a.pair is not None
+    assert a.pair.base is wifi
+    stop = a.pair.next_check + 1
+
+    def stream(peer: Peer) -> None:
+        peer.send(b"\x17" + repr(network.now).encode())
+        if network.now < stop:
+            network.call_at(network.now + 0.01, lambda: stream(peer))
+
+    stream(a)
+    stream(z)
+    network.run(a.pair.next_check + since_check - network.now)
+    died = network.now
+    network.blocked = lambda source, destination: wifi.address in (source[0], destination[0])
+
+    def arrived(peer: Peer, links: set[str]) -> bool:
+        return any(float(data[1:]) > died and {base.address, source[0]} & links for data, base, source in peer.data)
+
+    assert network.run(5, lambda: arrived(z, {mobile.address}) and arrived(a, {mobile.address}))
+    assert network.now - died <= 0.4
