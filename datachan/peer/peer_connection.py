@@ -626,6 +626,9 @@ class RTCPeerConnection(ConnectionAttributes):
         if self._closing is not None and isinstance(event, StackConnected):
             return
         if isinstance(event, DtlsConnected):
+            sctp = self._channels.sctp
+            if sctp is not None and sctp.transport.state == "new":  # the checks have carried the whole handshake
+                self._dtls_changed("connecting")
             self._dtls_changed("connected")
         elif isinstance(event, DtlsFailed):
             self._dtls_changed("failed")

@@ -500,7 +500,8 @@ class PeerTransport:
         """Send over the first path what the checks have carried so far, in case the peer has ignored it."""
         if self._early_link is not None:
             early, self._early_link = self._early_link.take(), None
-            self._callbacks.on_stack_start()
+            if not self.dtls_connected:
+                self._callbacks.on_stack_start()
             if early:
                 link.send_datagrams(early)
                 self._hello_timer = self._repeat_later(early, _FIRST_REPETITION)

@@ -106,7 +106,8 @@ async def test_transports_emit_each_state_while_it_holds() -> None:
         await a.setRemoteDescription(z.localDescription)
         await connected(a, z)
         await a.close()
-        assert seen[-3:] == ["dtls connecting", "dtls connected", "dtls closed"]
+        states = [one for one in seen if one.startswith("dtls")]
+        assert states == ["dtls connecting", "dtls connected", "dtls closed"]
         assert "gathering complete" in seen
         assert "pair True" in seen
 
