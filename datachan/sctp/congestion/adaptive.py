@@ -7,6 +7,7 @@ rules differ:
   leave the window as it is. CUBIC's window is proportional to 1 / sqrt(loss), whatever the cause of the loss.
 - A congested window shrinks to what the path holds without a queue, if that is more than CUBIC would leave.
 - A queue of our own that is longer than a round trip is congestion, too.
+- On a short path the queue is kept so short that small messages do not wait behind it, as long as it never empties.
 - A window that finds no queue for a while probes for a path that carries more.
 """
 
@@ -19,6 +20,7 @@ from .cubic_curve import BETA_CUBIC, CubicCurve
 from .path_model import INFINITE, PathModel
 from .queue_owner import DRAIN_AFTER, QueueOwner
 from .recent_flight import RecentFlight
+from .standing_queue import StandingQueue
 from .startup import PLAIN_LOSS, QUEUE_LOSS, Startup
 
 FULL_QUEUE: Final = 0.75
@@ -36,6 +38,8 @@ PROBE_WAIT: Final = 1.0
 PROBE_GROWTH: Final = 1 / 16
 MOST_PROBE_GROWTH: Final = 1 / 4
 """The growth per round of a probe, which increases by the first value every other round up to the second one."""
+LEAST_SHORT_WINDOW: Final = 400_000
+"""Bytes that a standing queue leaves to the window: the batches that two processes of one host work on."""
 
 
 class Adaptive(CongestionController):
@@ -54,6 +58,7 @@ class Adaptive(CongestionController):
         "_recent",
         "_reduced_at",
         "_slow_start_limit",
+        "_standing",
         "_startup",
         "_undo_cwnd",
         "path",
@@ -67,6 +72,7 @@ class Adaptive(CongestionController):
         self._curve = CubicCurve()
         self._owner = QueueOwner()
         self._recent = RecentFlight()
+        self._standing = StandingQueue()
         self._react_after = 0  # the bytes to be delivered before the window may shrink again
         self._probe_from = 0  # the window before the probe; 0 without one
         self._probe_round = 0
@@ -92,6 +98,8 @@ class Adaptive(CongestionController):
             path.learn_usual_loss(self.max_payload)
         if self._owner.draining:
             self._drain(sample)
+        elif new_round and self._shorten_queue(sample):
+            pass
         elif self.searching:
             self._search(sample, new_round)
         elif self._is_congested(sample, new_round):
@@ -142,6 +150,26 @@ class Adaptive(CongestionController):
             self.cwnd = max(self.cwnd, owner.restore)
             self._curve.restart()
         return False
+
+    def _shorten_queue(self, sample: AckSample) -> bool:
+        """Shrink the window by what stands in the queue of a short path; return whether it did.
+
+        That also ends the search. A sender that is as slow as its peer has always filled its window or never, and what
+        it has not filled shows nothing.
+        """
+        excess = self._standing.excess(self.path, sample.now)
+        if excess <= 0.0:
+            return False
+        used = self._recent.used_part(self.cwnd, sample.flight_before)
+        shorter = max(used - int(excess * self.path.round_rate), used // 2, LEAST_SHORT_WINDOW)
+        if shorter >= self.cwnd:
+            return False
+        self.cwnd = shorter
+        self.ssthresh = shorter - 1
+        self._probe_from = 0
+        self._curve.w_max = shorter / self.max_payload
+        self._curve.restart()
+        return True
 
     def _reduce(self, sample: AckSample, path_holds: float, beta: float = BETA_CUBIC) -> None:
         """Shrink the window once per round trip, not below what the path holds if the queue is ours."""

@@ -14,17 +14,24 @@ BURST_TIME: Final = 0.002
 """A burst holds the data of this many seconds."""
 
 MIN_BURST_PACKETS: Final = 4
+
+SHORT_PATH_BURST_PACKETS: Final = 40
+"""The same on a path whose shortest round trip is below `MIN_ROUND_TRIP`. There, packets wait for late processes rather
+than for a slow link: a process with 100 connections needs 40 ms until each had its turn. Smaller bursts would need
+several sends in each turn, and as many batches at the receiver."""
+
 MAX_BURST: Final = 64 * 1024
 
 
 class Pacer:
     """A token bucket that delays packets until they are due."""
 
-    __slots__ = ("_budget", "_credit", "_max_packet", "_rate", "_updated_at")
+    __slots__ = ("_budget", "_credit", "_least_burst", "_max_packet", "_rate", "_updated_at")
 
     def __init__(self, max_packet: int) -> None:
         self._max_packet = max_packet
         self._rate = 0.0
+        self._least_burst = MIN_BURST_PACKETS
         self._credit = BURST_TIME
         self._budget = 0.0
         self._updated_at = 0.0
@@ -38,7 +45,9 @@ class Pacer:
         """Limit packets to `max_packet` bytes of chunks from now on."""
         self._max_packet = max_packet
 
-    def set_rate(self, rate: float, srtt: float | None, credit: float, now: float) -> None:
+    def set_rate(
+        self, rate: float, srtt: float | None, credit: float, now: float, min_rtt: float = float("inf")
+    ) -> None:
         """Set the rate; do not pace a path whose round trip is unknown or shorter than `MIN_ROUND_TRIP`.
 
         Args:
@@ -46,8 +55,10 @@ class Pacer:
             srtt: the path's round trip in seconds, if measured.
             credit: seconds of lateness of a timer that the pacer lets the sender make up for.
             now: monotonic seconds.
+            min_rtt: the path's shortest round trip in seconds.
         """
         self._credit = credit
+        self._least_burst = SHORT_PATH_BURST_PACKETS if min_rtt < MIN_ROUND_TRIP else MIN_BURST_PACKETS
         if srtt is None or srtt < MIN_ROUND_TRIP:
             self._rate = 0.0
             return
@@ -86,7 +97,7 @@ class Pacer:
         return self._updated_at + (self._burst(self._rate) / 2 - self._budget) / self._rate
 
     def _burst(self, rate: float) -> float:
-        return min(max(rate * BURST_TIME, MIN_BURST_PACKETS * self._max_packet), MAX_BURST)
+        return min(max(rate * BURST_TIME, self._least_burst * self._max_packet), MAX_BURST)
 
     def _refill(self, now: float) -> None:
         if now > self._updated_at:

@@ -48,6 +48,7 @@ class PathSender:
         "_burst_limit",
         "_fragmented_until",
         "_options",
+        "_shortest_rtt",
         "burst_left",
         "bytes_lost",
         "flight",
@@ -77,6 +78,7 @@ class PathSender:
         self.reordering_timer = Timer()
         self.probe = LossProbe()
         self.pacer = Pacer(self.max_packet)
+        self._shortest_rtt = float("inf")
         self.burst_left = self._burst_limit
         self.one_packet_now = False
         self.paced_out = False
@@ -110,6 +112,7 @@ class PathSender:
         self.recovery = Recovery()
         self.resumed = False
         self.pacer = Pacer(self.max_packet)
+        self._shortest_rtt = float("inf")
 
     def packet_size_changed(self, last_tsn: int) -> None:
         """Adopt the path's new packet size.
@@ -218,7 +221,10 @@ class PathSender:
         path = self.path
         if self._options.pacing and path.srtt:
             congestion = path.congestion
-            self.pacer.set_rate(congestion.pacing_rate(path.srtt), path.srtt, congestion.pacing_credit, now)
+            # Rack forgets the shortest round trip after a while. A path with a queue that stands longer stays short.
+            self._shortest_rtt = min(self._shortest_rtt, self.flight.rack.min_rtt)
+            rate = congestion.pacing_rate(path.srtt)
+            self.pacer.set_rate(rate, path.srtt, congestion.pacing_credit, now, self._shortest_rtt)
 
     def sample(self, in_fast_recovery: bool, now: float) -> AckSample:
         """Return the congestion controller's input for a SACK that the flight has processed."""
