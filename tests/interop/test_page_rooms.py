@@ -19,7 +19,7 @@ from datachan.signaling.assets import page_folder
 from datachan.transfer import ReceivedFiles, ReceivePolicy, Review
 from datachan.transfer.room_transfers import RoomEvent, RoomTransfers, TransferWaits
 from tests.interop import browsers, namespaces
-from tests.interop.test_page import PATIENCE, Tab
+from tests.interop.test_page import LONG, PATIENCE, Tab
 from tests.missing import missing
 
 SIZE = 12_000_000  # more than the page keeps in memory
@@ -135,9 +135,9 @@ async def test_members_in_different_browsers_share_files_both_ways() -> None:
             await pages[sender].page.evaluate(f"probe.choose({BYTES}, '{sender}.bin')")
             assert f"{sender} wants to send you this file." in await pages[receiver].newest_transfer("offered")
             await pages[receiver].click(".transfer button", "Accept")
-            assert "Received and verified." in await pages[receiver].newest_transfer("done")
+            assert "Received and verified." in await pages[receiver].newest_transfer("done", LONG)
             assert await pages[receiver].saved() == (f"{sender}.bin", digest)
-            assert "has stored and verified it." in await pages[sender].newest_transfer("done")
+            assert "has stored and verified it." in await pages[sender].newest_transfer("done", LONG)
             await pages[sender].say("chat goes on")
             await pages[receiver].hears(sender, "chat goes on")
 
@@ -158,6 +158,8 @@ async def test_a_transfer_goes_on_by_itself_after_a_cut_of_the_network_and_of_th
         await other.click(".transfer button", "Accept")
         await other.until(f"{BAR} > 0.1")
         with no_udp():
+            asks = "!dispatchEvent(new Event('beforeunload', { cancelable: true }))"
+            assert [await tab.page.evaluate(asks) for tab in pages.values()] == [True, True]  # a reload would end it
             await asyncio.gather(
                 *(tab.until("probe.text('.transfer .outcome').includes('goes on at')") for tab in pages.values())
             )
@@ -165,9 +167,9 @@ async def test_a_transfer_goes_on_by_itself_after_a_cut_of_the_network_and_of_th
             assert sentence.startswith(f"The connection is gone. Waits for {sender}, goes on at ")
             await server.stop()
         await server.start()
-        assert "Received and verified." in await other.newest_transfer("done")
+        assert "Received and verified." in await other.newest_transfer("done", LONG)
         assert await other.saved() == ("film.bin", hashlib.sha256(BLOCK * BLOCKS).hexdigest())
-        assert "has stored and verified it." in await one.newest_transfer("done")
+        assert "has stored and verified it." in await one.newest_transfer("done", LONG)
         have, resume = await other.page.evaluate("told"), await one.page.evaluate("told")
         offset = have[0]["files"][0][1]
         # The durable pieces are kept, and not sent again: all whole ones of the tenth that had arrived.
@@ -234,7 +236,7 @@ async def test_a_python_member_goes_on_receiving_from_a_page_after_a_cut(name: s
         async with robot_with(server, tab, name, tmp_path) as robot:
             await tab.page.evaluate(f"probe.choose({LARGE}, 'film.bin')")
             await cut_at_a_third(server, tab)
-            assert "robot has stored and verified it." in await tab.newest_transfer("done")
+            assert "robot has stored and verified it." in await tab.newest_transfer("done", LONG)
             assert (tmp_path / "film.bin").read_bytes() == BLOCK * BLOCKS
             assert len(robot.reviews) == 1  # the program is not asked again
             assert [event.peer for event in robot.waits] == [robot.peer]
@@ -256,7 +258,7 @@ async def test_a_python_member_goes_on_sending_to_a_page_after_a_cut(name: str, 
             await cut_at_a_third(server, tab)
             assert (await asyncio.wait_for(sending, PATIENCE)).paths == ("song.bin",)
             assert [event.peer for event in robot.waits] == [robot.peer]
-            await tab.newest_transfer("done")
+            await tab.newest_transfer("done", LONG)
             assert await tab.saved() == ("song.bin", hashlib.sha256(BLOCK * BLOCKS).hexdigest())
             have = next(message for message in await tab.page.evaluate("told") if message["type"] == "have")
             assert have["files"][0][1] > BLOCKS * 65536 // 8

@@ -374,6 +374,10 @@ function wire() {
   addEventListener("popstate", addressChanged);
   addEventListener("themechange", () => selected && showSamples(selected, false));
   addEventListener("resize", () => selected && showSamples(selected, false));
+  addEventListener("beforeunload", (event) => {
+    // A reloaded page is a new member of the room: what it sends or receives ends.
+    if ([...links.values()].some(({ isBusy }) => isBusy)) event.preventDefault();
+  });
   addEventListener("pagehide", () => {
     for (const link of links.values()) link.hangUp();
   });

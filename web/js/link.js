@@ -171,6 +171,11 @@ export class PeerLink extends EventTarget {
     else this.#become("reconnecting", `${this.name} left the room. If ${this.name} comes back, transfers go on where they were.`);
   }
 
+  /** Whether files are on their way, or wait for the connection. */
+  get isBusy() {
+    return this.transfers.some(({ state }) => state === "moving" || state === "interrupted");
+  }
+
   get #unfinished() {
     return this.transfers.filter((transfer) => !transfer.ended);
   }
