@@ -24,6 +24,7 @@ from datachan.sctp import (
     Event,
     MessageReceived,
     PathMtuChanged,
+    PathName,
     SenderDry,
     StreamProgress,
     make_init,
@@ -266,7 +267,15 @@ class Stack:
         if self._connected:
             self.association.connect(now)
 
-    def path_changed(self, now: float, max_mtu: int = 0, overhead: int = 28, *, lost: bool = False) -> None:
+    def path_changed(
+        self,
+        now: float,
+        max_mtu: int = 0,
+        overhead: int = 28,
+        *,
+        lost: bool = False,
+        name: PathName | None = None,
+    ) -> None:
         """Reset round-trip time, congestion window and MTU, because datagrams take another path.
 
         Args:
@@ -274,12 +283,13 @@ class Stack:
             max_mtu: as for the constructor; 0 for no path MTU discovery.
             overhead: as for the constructor.
             lost: whether the old path was silent, so that what is in flight is probably lost.
+            name: our IP address and the peer's, if they are known.
         """
         self._suspended = self._awaits_path = False
         self.dtls.release_deadline(now)
         base = self.association.options.base_packet_size
         largest = max(largest_packet(max_mtu), base)
-        self.association.path_changed(now, largest, overhead + RECORD_OVERHEAD, lost=lost)
+        self.association.path_changed(now, largest, overhead + RECORD_OVERHEAD, lost=lost, name=name)
 
     def path_alive(self, now: float) -> None:
         """Retransmit at once the data that waits for a backed-off timer, because the peer answered the transport."""

@@ -14,8 +14,9 @@ from datachan.ice.interfaces import check_exclusions
 from datachan.ice.network_options import NetworkOptions
 from datachan.ice.servers import server_addresses
 from datachan.ice.turn_connection import parse_proxy
+from datachan.known_paths import KNOWN_PATHS
 from datachan.log_rate import get_limited_logger
-from datachan.sctp import ReceiveBudget
+from datachan.sctp import PathHistory, ReceiveBudget
 from datachan.sctp.congestion import ALGORITHMS
 
 from .errors import ArgumentError, InvalidAccessError, InvalidModificationError
@@ -121,6 +122,9 @@ class RTCConfiguration:
             uses one port for each local address; programs may share a range. None leaves the choice to the system.
         congestionControl: the algorithm: "adaptive", which is CUBIC with a model of the path and also fills links that
             lose packets without being congested, "cubic" (RFC 9438) or "newreno" (RFC 9260).
+        pathHistory: what paths carried before, by the addresses of the selected pair. A transfer over a known path
+            starts faster (Careful Resume, RFC 9959). All connections of the process share one by default. None starts
+            every connection without it.
         pathMtuDiscovery: whether packets grow to the path MTU (RFC 8899), where the system can send them unfragmented.
             Without it, packets stay below 1,280 bytes, IP header included.
         snap: whether to exchange SCTP INITs in the descriptions, which saves two round trips (draft-hancke-tsvwg-snap).
@@ -153,6 +157,7 @@ class RTCConfiguration:
     proxy: str | None = None
     portRange: tuple[int, int] | None = None
     congestionControl: str = "adaptive"
+    pathHistory: PathHistory | None = KNOWN_PATHS
     pathMtuDiscovery: bool = True
     snap: bool = True
     sped: bool = True

@@ -9,7 +9,7 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -21,7 +21,7 @@ from datachan.dtls.connection import DtlsConnected, DtlsState
 from datachan.ice import IceError, IceServerError, IceState, IceTransport, PathLimits, SelectedLink
 from datachan.ice_agent import AgentOptions
 from datachan.log_rate import get_limited_logger
-from datachan.sctp import AssociationOptions, data_channel_options
+from datachan.sctp import AssociationOptions, PathName, data_channel_options
 from datachan.sdp import IceCandidate, LocalData, Section, TransportParameters
 from datachan.stack import SessionInits, Stack, StackClosed, StackConnected
 from datachan.trace import Tap, open_tap
@@ -491,7 +491,9 @@ class PeerTransport:
         if link is not None and self.stack is not None and self._driver is not None:
             limits = link.limits or _NO_LIMITS
             if not same:
-                self.stack.path_changed(self._driver.now, limits.max_datagram, limits.overhead, lost=lost)
+                self.stack.path_changed(
+                    self._driver.now, limits.max_datagram, limits.overhead, lost=lost, name=self._path_name()
+                )
             self._prepare_link(link, self.stack)
             self._leave_early_link(link)
             self._driver.use(link)
@@ -578,7 +580,7 @@ class PeerTransport:
             is_dtls_client=bool(self.is_dtls_client),
             remote_fingerprints=theirs.fingerprints,
             channels=self._channels,
-            sctp_options=self._sctp_options(remote.sctp_port or SCTP_PORT),
+            sctp_options=replace(self._sctp_options(remote.sctp_port or SCTP_PORT), path_name=self._path_name()),
             entropy=os.urandom,
             now=self._now(),
             mtu=MTU,
@@ -648,7 +650,13 @@ class PeerTransport:
             congestion_control=self._configuration.congestionControl,
             streams=self._configuration.maxChannels,
             receive_budget=self._configuration.receiveBudget,
+            path_history=self._configuration.pathHistory,
         )
+
+    def _path_name(self) -> PathName | None:
+        """Return the addresses of the selected pair; a relay is part of the path, and so of its name."""
+        pair = self.ice.selected_pair
+        return None if pair is None else (pair.local.address, pair.remote.address)
 
     def _stack_event(self, event: object) -> None:
         if isinstance(event, ChannelEvent):

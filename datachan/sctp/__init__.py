@@ -76,6 +76,7 @@ from .events import (
     StreamsNegotiated,
 )
 from .options import AssociationOptions, EndpointOptions, data_channel_options
+from .path_history import PathHistory, PathName
 from .receive_budget import ReceiveBudget
 from .records.init import make_init, read_init_untrusted
 from .states import AssociationState
@@ -108,7 +109,9 @@ __all__ = [
     "MessageTooLarge",
     "OutgoingStreamsReset",
     "PartialDeliveryAborted",
+    "PathHistory",
     "PathMtuChanged",
+    "PathName",
     "PathState",
     "PathStats",
     "PathStatus",

@@ -16,7 +16,8 @@ from .core import Core
 from .errors import BadPacket, InvalidState, InvalidStream
 from .events import AuthenticationChanged, AuthenticationIndication, Event, SenderDry, StreamProgress
 from .options import AssociationOptions
-from .procedures import address_changes, dispatch, handshake, path_mtu, paths, reconfiguration, shutdown
+from .path_history import PathName
+from .procedures import address_changes, dispatch, handshake, path_mtu, paths, reconfiguration, revival, shutdown
 from .procedures.data import make_room
 from .records.capabilities import OPTIONAL, Capabilities
 from .records.cookie import CookieSealer, StateCookieContent
@@ -497,7 +498,13 @@ class Association:
     # -- the lower layer -----------------------------------------------------------------------------------------------
 
     def path_changed(
-        self, now: float, max_packet_size: int = 0, packet_overhead: int = 0, *, lost: bool = False
+        self,
+        now: float,
+        max_packet_size: int = 0,
+        packet_overhead: int = 0,
+        *,
+        lost: bool = False,
+        name: PathName | None = None,
     ) -> None:
         """Start with the initial window and no round trip: the lower layer moved to another path (another ICE pair).
 
@@ -512,9 +519,10 @@ class Association:
             max_packet_size: as the option; 0 for the same as before. Without path MTU discovery it does not change.
             packet_overhead: as the option; 0 for the same as before. Without path MTU discovery it does not change.
             lost: whether the old path was silent, so that what is in flight is probably lost.
+            name: the option `path_name` of the new path.
         """
         core = self._core
-        options = core.options
+        core.options = options = dataclasses.replace(core.options, path_name=name)
         if options.path_mtu_discovery:
             core.options = options = dataclasses.replace(
                 options,
@@ -527,14 +535,12 @@ class Association:
     def path_alive(self, now: float) -> None:
         """Report that the lower layer received a packet of the peer, such as the answer to a consent check of ICE.
 
-        If data waits for a timer that an outage has backed off, one packet is retransmitted at once.
+        What waits for a timer that an outage has backed off is sent again at once; of data, one packet.
 
         Args:
             now: monotonic seconds.
         """
-        core = self._core
-        if core.tcb is not None:
-            paths.retransmit_one(core.tcb, core.tcb.path, now)
+        revival.revive(self._core, None, now)
 
     @property
     def dont_fragment(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Final
 
 from .addresses import is_unicast
 from .congestion import ALGORITHMS
+from .path_history import PathHistory, PathName
 from .receive_budget import ReceiveBudget
 from .wire.extensions import ASCONF, ASCONF_ACK
 
@@ -93,6 +94,9 @@ class AssociationOptions:
         active_key: the Shared Key Identifier to sign with.
         dynamic_addresses: announce RFC 5061: addresses may change during the association; needs `authentication`.
         receive_budget: the memory for incomplete messages that associations share; None for no common bound.
+        path_history: what paths carried before, shared by associations, so that a transfer starts faster (Careful
+            Resume, RFC 9959); None to start without it.
+        path_name: our IP address and the peer's, where the lower layer has only one path; None if they are unknown.
         bytes_at_once: approximate bytes of packets with DATA that one call returns, so that the first can leave while
             the next are built; the next call may return more. 0 returns all.
     """
@@ -148,6 +152,8 @@ class AssociationOptions:
     scheduler: str = "round-robin"
     send_buffer: int = 0
     receive_budget: ReceiveBudget | None = None
+    path_history: PathHistory | None = None
+    path_name: PathName | None = None
     bytes_at_once: int = 0
 
     @property
@@ -245,6 +251,7 @@ def data_channel_options(
     max_receive_window: int = 16 * 1024 * 1024,
     streams: int = 65535,
     receive_budget: ReceiveBudget | None = None,
+    path_history: PathHistory | None = None,
 ) -> AssociationOptions:
     """Return the parameters for WebRTC data channels (RFC 8831).
 
@@ -258,6 +265,7 @@ def data_channel_options(
         max_receive_window: see `AssociationOptions`.
         streams: the maximum number of streams per direction, and so of data channels.
         receive_budget: see `AssociationOptions`.
+        path_history: see `AssociationOptions`.
     """
     return AssociationOptions(
         remote_port=remote_port,
@@ -278,6 +286,7 @@ def data_channel_options(
         receive_window=2 * 1024 * 1024,
         max_receive_window=max_receive_window,
         receive_budget=receive_budget,
+        path_history=path_history,
         initial_cwnd=DATA_CHANNEL_INITIAL_CWND,
         max_burst=64,
         slow_start_limit=64,

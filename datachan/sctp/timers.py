@@ -9,13 +9,15 @@ class Timer:
     Attributes:
         expires_at: the moment it expires (monotonic seconds), or None when stopped.
         expirations: expirations since the last `stop`.
+        hastened: whether `hasten` was called since the last expiration.
     """
 
-    __slots__ = ("expirations", "expires_at")
+    __slots__ = ("expirations", "expires_at", "hastened")
 
     def __init__(self) -> None:
         self.expires_at: float | None = None
         self.expirations: int = 0
+        self.hastened = False
 
     @property
     def running(self) -> bool:
@@ -31,6 +33,13 @@ class Timer:
         moment = now + duration
         if self.expires_at is None or self.expires_at > moment:
             self.expires_at = moment
+
+    def hasten(self) -> bool:
+        """Return whether what waits for the timer is to be sent now: once after each expiration while it runs."""
+        if self.expires_at is None or self.expirations == 0 or self.hastened:
+            return False
+        self.hastened = True
+        return True
 
     def postpone(self, seconds: float) -> None:
         """Delay the expiration by `seconds`, if the timer is running."""
@@ -48,6 +57,7 @@ class Timer:
             return False
         self.expires_at = None
         self.expirations += 1
+        self.hastened = False
         return True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from datachan.known_paths import KNOWN_PATHS
 from datachan.sctp import AssociationOptions
 
 from .ancillary import InitMsg, PrInfo, SndInfo
@@ -34,6 +35,7 @@ def default_options() -> AssociationOptions:
         allow_added_streams=False,
         slow_start_limit=8,
         max_burst=16,
+        path_history=KNOWN_PATHS,
     )
 
 

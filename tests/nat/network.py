@@ -176,7 +176,7 @@ class Interface:
         self.host = host
         self.name = name
         self.site = site
-        self.fd = _open_tun(host.namespace, name)
+        self.fd = open_tun(host.namespace, name)
         self.addresses = [ipaddress.ip_interface(address) for address in addresses]
         asyncio.get_running_loop().add_reader(self.fd, self._readable)
         for address in self.addresses:
@@ -296,7 +296,7 @@ class Network:
             site.arrive(packet)
 
 
-def _open_tun(namespace: str, name: str) -> int:
+def open_tun(namespace: str, name: str) -> int:
     """Open a TUN device in a namespace, from this thread, which returns to its own namespace."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     there = os.open(f"/run/netns/{namespace}", os.O_RDONLY)

@@ -346,6 +346,7 @@ def test_a_heartbeat_sent_with_retransmissions_measures_the_path_and_ends_the_ba
     after = pair.a.stats()
     assert after.srtt == pytest.approx(RTT, abs=0.01)
     assert after.rto == pytest.approx(before.rto)
+    assert tsns(pair.from_a())
     # T3-rtx for outstanding data is no longer than for data sent now.
     assert pair.a.stats().paths[0].t3_rtx_expires_at == pytest.approx(pair.now + after.rto)
 

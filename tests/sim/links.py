@@ -66,6 +66,11 @@ class Bulk:
         """Whether the handshake is complete at A."""
         return bool(self._pair.a.machine.state is AssociationState.ESTABLISHED)
 
+    def add(self, size: int) -> None:
+        """Transfer this number of bytes more."""
+        self._left += size
+        self._refill()
+
     def _refill(self) -> None:
         a = self._pair.a.machine
         while a.buffered_amount(1) < AHEAD and (self._endless or self._left):

@@ -11,10 +11,20 @@ from typing import Final
 
 from .adaptive import Adaptive
 from .base import AckSample, CongestionController
+from .careful_resume import CarefulResume
 from .cubic import Cubic
 from .newreno import NewReno
 
-__all__ = ["ALGORITHMS", "AckSample", "Adaptive", "CongestionController", "Cubic", "NewReno", "make_controller"]
+__all__ = [
+    "ALGORITHMS",
+    "AckSample",
+    "Adaptive",
+    "CarefulResume",
+    "CongestionController",
+    "Cubic",
+    "NewReno",
+    "make_controller",
+]
 
 ALGORITHMS: Final = ("newreno", "cubic", "adaptive")
 

@@ -21,6 +21,7 @@ from .path_model import INFINITE, PathModel
 from .queue_owner import DRAIN_AFTER, QueueOwner
 from .recent_flight import RecentFlight
 from .standing_queue import StandingQueue
+from .startup import LEAST_LOST_PACKETS as LEAST_START_LOSS
 from .startup import PLAIN_LOSS, QUEUE_LOSS, Startup
 
 FULL_QUEUE: Final = 0.75
@@ -262,6 +263,26 @@ class Adaptive(CongestionController):
     def on_spurious(self, cwnd: int, ssthresh: int) -> None:
         """Restore the window from before a false alarm."""
         super().on_spurious(max(cwnd, self._undo_cwnd), ssthresh)
+
+    # -- Careful Resume ------------------------------------------------------------------------------------------------
+
+    def is_start_congested(self, lost: int, total: int) -> bool:
+        """Return whether losses since the jump exceed those that a path without congestion may have."""
+        if lost <= LEAST_START_LOSS * self.max_payload:
+            return False
+        path = self.path
+        return lost > total * (QUEUE_LOSS if path.is_queue(path.queue) else PLAIN_LOSS)
+
+    def resume(self, cwnd: int, carried: int, rate: float) -> None:
+        """Adopt a larger window; the search goes on from there."""
+        self.cwnd = cwnd
+        self._startup.resume(carried, rate)
+
+    def retreat(self, cwnd: int, ssthresh: int) -> None:
+        """Shrink the window and end the search; congestion avoidance goes on from what the path has carried."""
+        super().retreat(cwnd, ssthresh)
+        self._curve.w_max = ssthresh / self.max_payload
+        self._curve.restart()
 
     def pacing_rate(self, srtt: float) -> float:
         """Return the bytes per second at which packets are sent, not less than the path has just delivered."""

@@ -119,6 +119,27 @@ class CongestionController:
         self.cwnd = max(self.cwnd, cwnd)
         self.ssthresh = max(self.ssthresh, ssthresh)
 
+    # -- Careful Resume ------------------------------------------------------------------------------------------------
+
+    def is_start_congested(self, lost: int, total: int) -> bool:
+        """Return whether `lost` bytes of the `total` sent since the window has jumped are a sign of congestion."""
+        return lost > 0
+
+    def resume(self, cwnd: int, carried: int, rate: float) -> None:
+        """Adopt a larger window; slow start goes on from there.
+
+        Args:
+            cwnd: the window in bytes.
+            carried: the window that the path has carried.
+            rate: bytes per second at which the window leaves.
+        """
+        self.cwnd = cwnd
+
+    def retreat(self, cwnd: int, ssthresh: int) -> None:
+        """Shrink the window, because the path no longer carries what it has carried before."""
+        self.cwnd = min(self.cwnd, cwnd)
+        self.ssthresh = ssthresh
+
     def pacing_rate(self, srtt: float) -> float:
         """Return the bytes per second at which packets are sent; `srtt` is positive.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .base import SLOW_START_PACE, AckSample
+from .base import UNLIMITED, AckSample
 from .hystart import rtt_threshold
 from .path_model import INFINITE, PathModel
 from .train import Train
@@ -43,6 +43,7 @@ class Startup:
     """
 
     __slots__ = (
+        "_carried",
         "_full_rate",
         "_full_rounds",
         "_grows",
@@ -50,6 +51,7 @@ class Startup:
         "_round_cwnd",
         "_sends_at",
         "_sent_at",
+        "_shown_before",
         "_train",
         "shown",
     )
@@ -60,8 +62,10 @@ class Startup:
         self._full_rate = 0.0
         self._full_rounds = 0
         self._grows = True
+        self._carried = UNLIMITED  # the window that the path has carried before, if that is known
         self._path_pace = INFINITE
         self._round_cwnd = cwnd
+        self._shown_before = 0.0  # what trains had shown when the round began
         self._sent_at = 0.0  # the pace at which the data being acknowledged was sent
         self._sends_at = 0.0  # the pace of this round
 
@@ -70,21 +74,31 @@ class Startup:
         new_train = self._train.add(sample, path.min_rtt, new_round=new_round)
         if new_round:
             self._round_cwnd = cwnd
+            self._shown_before = self.shown
             self._sent_at = self._sends_at
             self._sends_at = self.pacing_rate(cwnd, path.min_rtt)
         if new_train:
             rate = self._train.rate
-            self._grows = rate > FULL_GROWTH * self.shown
             self.shown = max(self.shown, rate)
+            self._grows = self.shown > FULL_GROWTH * self._shown_before
             self._path_pace = PATH_PACE * rate if rate < SLOWER * self._sent_at else INFINITE
         if sample.app_limited:
             return cwnd
         shown = self._shown_window(path)
-        if self._grows or cwnd < RESERVE * shown:
+        if (self._grows and cwnd < self._carried) or cwnd < RESERVE * shown:
             cwnd += sample.bytes_acked
         if new_train:
             cwnd = max(cwnd, int(min(shown, GROWTH * self._round_cwnd)))
         return cwnd
+
+    def resume(self, carried: int, rate: float) -> None:
+        """Grow on to a window that the path has carried before; see `CongestionController.resume`.
+
+        The data of this round is paced, so that its train cannot show more than `rate`. The window would double twice
+        until another train does, and overflow the queue.
+        """
+        self._carried = carried
+        self._sends_at = rate
 
     def is_over(self, cwnd: int, path: PathModel, max_payload: int) -> bool:
         """Return whether the round that has just ended shows that the path is full."""
@@ -109,5 +123,4 @@ class Startup:
 
     def pacing_rate(self, cwnd: int, srtt: float) -> float:
         """Return the bytes per second at which packets are sent."""
-        # Very short queues cannot hold the first window. Until a train has arrived its pace is that of slow start.
-        return min((GROWTH if self.shown else SLOW_START_PACE) * cwnd / srtt, self._path_pace)
+        return min(GROWTH * cwnd / srtt, self._path_pace)

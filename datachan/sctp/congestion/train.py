@@ -51,6 +51,7 @@ class Train:
         elapsed = sample.now - self._first
         if self._complete or self._sacks < MIN_SACKS or self._bytes < PART * self._flight or elapsed <= 0:
             return False
-        self._complete = True
         self.rate = self._bytes / elapsed
+        self._first = sample.now
+        self._bytes = self._sacks = 0
         return True

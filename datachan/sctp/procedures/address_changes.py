@@ -145,6 +145,13 @@ def handle_t4_timeout(core: Core, tcb: Tcb, now: float) -> None:
         _send(core, tcb, asconf.wire, tcb.paths.alternate(path) or path, now)
 
 
+def send_again(core: Core, tcb: Tcb, path: Path) -> None:
+    """Send the unanswered ASCONF again, on this path, which works."""
+    if core.state in _MAY_CHANGE:
+        tcb.asconf.path = path
+        core.writer.add_control(tcb.asconf.wire, path.address)
+
+
 def handle_asconf_ack(core: Core, tcb: Tcb, ack: AsconfAckChunk) -> None:
     """Match an ASCONF-ACK with our outstanding ASCONF and apply its results."""
     asconf = tcb.asconf

@@ -47,6 +47,13 @@ def handle_timeout(core: Core, tcb: Tcb, now: float) -> None:
     options = core.options
     if core.t1.expirations > options.max_init_retransmits:
         return
+    send_again(core, tcb)
+    core.t1.start(now, min(options.rto_initial * 2.0**core.t1.expirations, options.rto_max))
+
+
+def send_again(core: Core, tcb: Tcb) -> None:
+    """Send INIT, or COOKIE ECHO once the peer has answered."""
+    options = core.options
     if core.cookie_to_echo:
         core.writer.add_packet(tcb.peer_tag, CookieEchoChunk(core.cookie_to_echo).serialize(), core.source)
     else:
@@ -55,7 +62,6 @@ def handle_timeout(core: Core, tcb: Tcb, now: float) -> None:
         core.writer.add_packet(tcb.peer_tag, heartbeat.serialize(), None)
         init = rules.build_init(options, core.local_tag, core.local_initial_tsn, core.local_random)
         core.writer.add_packet(0, init.serialize(), None)
-    core.t1.start(now, min(options.rto_initial * 2.0**core.t1.expirations, options.rto_max))
 
 
 def repeats_negotiated(core: Core, init: InitChunk) -> bool:

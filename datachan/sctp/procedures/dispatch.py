@@ -51,7 +51,7 @@ from datachan.sctp.wire.extensions import (
 )
 from datachan.sctp.wire.packet import Packet
 
-from . import address_changes, confirmation, data, handshake, path_mtu, paths, reconfiguration, shutdown
+from . import address_changes, confirmation, data, handshake, path_mtu, paths, reconfiguration, revival, shutdown
 
 _S = AssociationState
 
@@ -154,10 +154,11 @@ def _handle_admitted(core: Core, tcb: Tcb, chunks: list[Chunk], now: float) -> b
     silence = now - core.last_received
     core.last_received = now
     _handle_chunks(core, tcb, chunks, now)
-    if silence > SHORTEST_SILENCE and core.tcb is tcb:
+    if core.tcb is tcb and (silence > SHORTEST_SILENCE or not tcb.paths.single):
         path = tcb.paths.at(core.source) or tcb.path
-        if silence > path.measured_rto:
-            paths.resume_path(core, tcb, path, now)
+        # Of several paths one may have failed while packets arrive on the others.
+        if silence > path.measured_rto or (path.error_count and not tcb.paths.single):
+            revival.revive(core, path, now)
     if tcb.asconf.answers and core.tcb is tcb:
         address_changes.send_answers(core, tcb)
     return True

@@ -111,9 +111,17 @@ def handle_t1_timeout(core: Core, now: float) -> None:
         _leave_out_optional(core)
         send_init(core, now)
     elif core.state is _S.COOKIE_ECHOED and core.tcb is not None:
-        core.tcb.sender.mark_all_lost_for_handshake()
         tcb = core.tcb
         tcb.echo_path = tcb.paths.alternate(tcb.echo_path) or tcb.echo_path
+        send_again(core, now)
+
+
+def send_again(core: Core, now: float) -> None:
+    """Send the unanswered INIT or COOKIE ECHO again, and wait as long as after the last one."""
+    if core.state is _S.COOKIE_WAIT:
+        send_init(core, now)
+    elif core.state is _S.COOKIE_ECHOED and core.tcb is not None:
+        core.tcb.sender.mark_all_lost_for_handshake()
         core.due.cookie_echo = True
         core.handshake_sent_at = None
         _start_t1(core, now)

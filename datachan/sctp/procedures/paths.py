@@ -158,15 +158,12 @@ def resume_path(core: Core, tcb: Tcb, path: Path, now: float) -> None:
     The retransmission cannot be measured, so a HEARTBEAT measures the path: RFC 9260, 6.3.3 has its answer result in
     "collapsing" RTO back down".
     """
-    if path.backed_off and (tcb.paths.single or path.rank == 0) and retransmit_one(tcb, path, now):
+    sender = tcb.sender.sender_on(path)
+    if sender is None or not (tcb.paths.single or path.rank == 0) or not path.t3_rtx.running:
+        return
+    if (path.backed_off or sender.unanswered) and tcb.sender.resume(sender):
         path.t3_rtx.bring_forward(now, path.measured_rto)
         _measure_back_off(core, path, now)
-
-
-def retransmit_one(tcb: Tcb, path: Path, now: float) -> bool:
-    """Retransmit one packet at once, if data waits for the backed-off T3-rtx of a path; return whether it does."""
-    sender = tcb.sender.sender_on(path)
-    return sender is not None and path.backed_off and path.t3_rtx.running and tcb.sender.resume(sender)
 
 
 def choose_path(core: Core, tcb: Tcb) -> None:
@@ -280,6 +277,7 @@ def measure_round_trip(core: Core, path: Path, now: float) -> None:
     """
     if core.state not in MAY_HEARTBEAT or not path.confirmed or path.heartbeat_interval <= 0:
         return
+    path.earlier_measurement = (path.measurement_nonce, path.measurement_sent_at)
     path.measurement_nonce = core.entropy(_NONCE_LENGTH)
     path.measurement_sent_at = now
     core.writer.add_control(HeartbeatChunk(path.measurement_nonce).serialize(), path.address)
@@ -291,13 +289,23 @@ def _measure_back_off(core: Core, path: Path, now: float) -> None:
         measure_round_trip(core, path, now)
 
 
-def _finish_measurement(path: Path, now: float) -> None:
+def _finish_measurement(tcb: Tcb, path: Path, now: float) -> None:
     """Apply the answer to `measure_round_trip`; restart T3-rtx, because all outstanding data was sent before it."""
     path.measurement_nonce = b""
+    path.earlier_measurement = (b"", 0.0)
+    _observe_answer(tcb, path, now - path.measurement_sent_at, now)
+
+
+def _observe_answer(tcb: Tcb, path: Path, round_trip: float, now: float) -> None:
+    """Apply a round trip measured by a HEARTBEAT. If the path was backed off, it works again: retransmit at once."""
     backed_off = path.backed_off
-    path.observe_round_trip(now - path.measurement_sent_at)
-    if backed_off and path.t3_rtx.running:
-        path.t3_rtx.start(now, path.rto)
+    path.observe_round_trip(round_trip)
+    if not backed_off or not path.t3_rtx.running:
+        return
+    sender = tcb.sender.sender_on(path)
+    if sender is not None and (tcb.paths.single or path.rank == 0):
+        tcb.sender.resume(sender)
+    path.t3_rtx.start(now, path.rto)
 
 
 def handle_heartbeat_ack(core: Core, tcb: Tcb, chunk: HeartbeatAckChunk, now: float) -> None:
@@ -306,12 +314,16 @@ def handle_heartbeat_ack(core: Core, tcb: Tcb, chunk: HeartbeatAckChunk, now: fl
     A HEARTBEAT ACK whose information differs from what was sent is ignored.
     """
     for path in tcb.paths.all:
+        earlier, sent_at = path.earlier_measurement
+        if earlier and chunk.info == earlier:
+            # A SACK in front of it has caused another HEARTBEAT.
+            path.measurement_nonce, path.measurement_sent_at = earlier, sent_at
         if path.measurement_nonce and chunk.info == path.measurement_nonce:
-            _finish_measurement(path, now)
+            _finish_measurement(tcb, path, now)
             clear_errors(core, tcb, path)
             return
         if path.heartbeat_nonce and chunk.info == path.heartbeat_info:
-            path.observe_round_trip(now - path.heartbeat_sent_at)
+            _observe_answer(tcb, path, now - path.heartbeat_sent_at, now)
             if not path.confirmed:
                 path.confirmed = True
                 _report(core, path, PathStatus.CONFIRMED)

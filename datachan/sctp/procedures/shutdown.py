@@ -6,6 +6,7 @@ from typing import Final
 
 from datachan.sctp.core import Core
 from datachan.sctp.events import AssociationClosed, ShutdownReceived
+from datachan.sctp.records.path import Path
 from datachan.sctp.serial import unwrap
 from datachan.sctp.states import AssociationState
 from datachan.sctp.tcb import Tcb
@@ -68,10 +69,15 @@ def handle_t2_timeout(core: Core, now: float) -> None:
         return
     path = tcb.shutdown_path or tcb.path
     path.back_off()
-    tcb.shutdown_path = tcb.paths.alternate(path) or path
+    send_again(core, tcb, tcb.paths.alternate(path) or path)
+    core.t2.start(now, tcb.path.rto)
+
+
+def send_again(core: Core, tcb: Tcb, path: Path) -> None:
+    """Send the unanswered SHUTDOWN or SHUTDOWN ACK again, on this path."""
+    tcb.shutdown_path = path
     core.due.shutdown = core.state is _S.SHUTDOWN_SENT
     core.due.shutdown_ack = core.state is _S.SHUTDOWN_ACK_SENT
-    core.t2.start(now, tcb.path.rto)
 
 
 def handle_guard_timeout(core: Core) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 from datachan.sctp.addresses import TransportAddress
 from datachan.sctp.congestion import CongestionController, make_controller
 from datachan.sctp.options import AssociationOptions
+from datachan.sctp.path_history import PathName
 from datachan.sctp.timers import Timer
 from datachan.sctp.wire.packet import COMMON_HEADER_LENGTH
 
@@ -40,7 +41,9 @@ class Path:
         heartbeat: runs until the next HEARTBEAT is due, or until its answer is overdue.
         measurement_nonce: the nonce of an outstanding HEARTBEAT that only measures the round trip, or empty.
         measurement_sent_at: when that HEARTBEAT was sent.
+        earlier_measurement: the nonce and the time of the one before it, whose answer may still arrive.
         number: the path indicator in HEARTBEATs.
+        name: our IP address and the peer's on the path, under which `path_history` has it; None if they are unknown.
         confirmed: the address is verified to be the peer's (section 5.4).
         potentially_failed: active, but with enough errors for data to use another path (quick failover).
         heartbeat_interval: seconds added to the RTO between heartbeats while the path is idle; 0 turns them off.
@@ -59,6 +62,7 @@ class Path:
         "backed_off",
         "confirmed",
         "congestion",
+        "earlier_measurement",
         "error_count",
         "heartbeat",
         "heartbeat_interval",
@@ -68,6 +72,7 @@ class Path:
         "max_retrans",
         "measurement_nonce",
         "measurement_sent_at",
+        "name",
         "number",
         "options",
         "pmtu",
@@ -81,6 +86,7 @@ class Path:
     def __init__(self, options: AssociationOptions, peer_a_rwnd: int, address: TransportAddress | None = None) -> None:
         self.options = options
         self.address = address
+        self.name = self._name_in(options)
         self.srtt: float | None = None
         self.rttvar = 0.0
         self.rto = options.rto_initial
@@ -91,6 +97,7 @@ class Path:
         self.heartbeat_sent_at = 0.0
         self.measurement_nonce: bytes = b""
         self.measurement_sent_at = 0.0
+        self.earlier_measurement: tuple[bytes, float] = (b"", 0.0)
         self.heartbeat_interval = options.heartbeat_interval
         self.max_retrans = options.path_max_retrans
         self.number = 0
@@ -104,6 +111,9 @@ class Path:
         self.pmtu = PathMtu(options.first_packet_size, largest, self._overhead(options))
         self.congestion: CongestionController = self._new_controller()
         self.last_sent: float | None = None
+
+    def _name_in(self, options: AssociationOptions) -> PathName | None:
+        return options.path_name if self.address is None else (",".join(options.local_addresses), self.address[0])
 
     def _overhead(self, options: AssociationOptions) -> int:
         return options.packet_overhead + (_IPV6_EXTRA if self.address is not None and ":" in self.address[0] else 0)
@@ -123,6 +133,7 @@ class Path:
         RFC 9260, 7.2.5.2: "If such a routing change happens, the congestion control parameters for the affected
         destination addresses MUST be reset to their initial values."
         """
+        self.name = self._name_in(options)
         self.srtt = None
         self.rttvar = 0.0
         self.rto = self.options.rto_initial

@@ -248,6 +248,10 @@ class Reconfiguration:
         self._request_done()
         return ReconfigurationResult(request, PERFORMED, None)
 
+    def send_again(self) -> None:
+        """Have the outstanding request sent again; the timer goes on."""
+        self._request_due = self._request is not None
+
     def _request_done(self) -> None:
         self._request = None
         self._request_due = False

@@ -12,6 +12,9 @@ from datachan.sctp.timers import Timer
 MAX_ACK_DELAY: Final = 0.2
 """Seconds by which a peer may delay the SACK for a lone packet (RFC 9260, 6.2)."""
 
+MOST_PROBES: Final = 3
+"""Probes for one packet that is left of a flight, each after twice the time of the one before."""
+
 
 class LossProbe:
     """The probe timer and the outstanding probe.
@@ -20,25 +23,37 @@ class LossProbe:
         timer: the PTO.
         end_tsn: the highest TSN when the probe was sent; -1 when no probe is outstanding.
         may_repair: whether the probe may repair a loss that has not reduced the window yet.
+        sent: the number of probes since the last one was acknowledged.
     """
 
-    __slots__ = ("end_tsn", "may_repair", "timer")
+    __slots__ = ("end_tsn", "may_repair", "sent", "timer")
 
     def __init__(self) -> None:
         self.timer = Timer()
         self.end_tsn = -1
         self.may_repair = False
+        self.sent = 0
 
-    def schedule(self, now: float, srtt: float | None, lone_packet: bool, t3_expires_at: float | None) -> None:
+    def schedule(
+        self, now: float, srtt: float | None, t3_expires_at: float | None, *, last_packet: bool, delayed: bool
+    ) -> None:
         """Start the timer after data was sent or acknowledged.
 
-        RFC 8985, 7.2: "First, the default PTO interval is 2*SRTT." A lone packet gets the time by which its SACK may be
-        delayed in addition. A probe that would come later than T3-rtx is not scheduled.
+        RFC 8985, 7.2: "First, the default PTO interval is 2*SRTT." A probe that would come later than T3-rtx is not
+        scheduled. RFC 8985 sends one probe. As in QUIC (RFC 9002, 6.2.1), more follow for the last packet of a flight:
+        where a packet in twenty is lost, a transfer whose end waits for T3-rtx takes half as long again.
+
+        Args:
+            now: monotonic seconds.
+            srtt: the smoothed round trip in seconds, if measured.
+            t3_expires_at: when T3-rtx expires, if it runs.
+            last_packet: whether one packet is left in flight.
+            delayed: whether the peer may delay the SACK for it.
         """
-        if self.end_tsn >= 0:
+        if self.end_tsn >= 0 and not (last_packet and self.sent < MOST_PROBES):
             return
-        timeout = 1.0 if srtt is None else 2 * srtt
-        if lone_packet:
+        timeout = (1.0 if srtt is None else 2 * srtt) * (1 << self.sent)
+        if delayed:
             timeout += MAX_ACK_DELAY
         moment = now + timeout
         if t3_expires_at is not None and t3_expires_at <= moment:
@@ -50,20 +65,25 @@ class LossProbe:
         """Record that a probe is being sent."""
         self.end_tsn = end_tsn
         self.may_repair = may_repair
+        self.sent += 1
 
     def cancel(self) -> None:
         """Stop the timer and forget the outstanding probe."""
         self.timer.stop()
+        self._forget()
+
+    def _forget(self) -> None:
         self.end_tsn = -1
+        self.sent = 0
 
     def detect_repaired_loss(self, cumulative_tsn_ack: int, duplicates: list[int]) -> bool:
         """Return whether this SACK shows that the probe repaired a loss (RFC 8985, 7.4.2)."""
         if self.end_tsn < 0 or cumulative_tsn_ack < self.end_tsn:
             return False
         if not self.may_repair or self.end_tsn in duplicates:
-            self.end_tsn = -1
+            self._forget()
             return False
         if cumulative_tsn_ack > self.end_tsn:
-            self.end_tsn = -1
+            self._forget()
             return True
         return False

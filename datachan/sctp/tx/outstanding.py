@@ -164,6 +164,11 @@ class OutstandingData:
         chunk.sent_at = now
         chunk.packet = packet
         chunk.transmissions += 1
+        if chunk.tsn == self.next_tsn - 1:
+            # A gap behind it has every other retransmission acknowledged at once. RFC 9260, 6.1: "Please note that why
+            # the sender has set the I bit is irrelevant to the receiver."
+            wire = chunk.wire
+            chunk.wire = b"%c%c%b" % (wire[0], wire[1] | FLAG_IMMEDIATE, wire[2:])
         flight.add(chunk, now)
         self.flight_payload += chunk.payload
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from datachan.sctp.congestion import AckSample
+from datachan.sctp.congestion import AckSample, CarefulResume
+from datachan.sctp.congestion.careful_resume import UNVALIDATED
 from datachan.sctp.options import AssociationOptions
 from datachan.sctp.records.path import Path, max_payload
 from datachan.sctp.timers import Timer, earliest
@@ -40,7 +41,9 @@ class PathSender:
         paced_out: whether only the pacer delays DATA.
         single_packet: whether only one packet may be in flight: after T3-rtx, until a chunk is acknowledged.
         resumed: whether a sign of life of the peer has caused a retransmission since T3-rtx last expired.
+        unanswered: whether the path was changed because the old one was silent, and nothing was acknowledged since.
         flight_before: bytes in flight before the SACK being processed.
+        resume: starts with what the path carried before.
         bytes_lost: bytes found lost since the last sample for the congestion controller.
     """
 
@@ -62,8 +65,10 @@ class PathSender:
         "probe",
         "recovery",
         "reordering_timer",
+        "resume",
         "resumed",
         "single_packet",
+        "unanswered",
     )
 
     def __init__(self, options: AssociationOptions, path: Path, next_tsn: int) -> None:
@@ -79,11 +84,13 @@ class PathSender:
         self.probe = LossProbe()
         self.pacer = Pacer(self.max_packet)
         self._shortest_rtt = float("inf")
+        self.resume = CarefulResume(options.path_history, path.name)
         self.burst_left = self._burst_limit
         self.one_packet_now = False
         self.paced_out = False
         self.single_packet = False
         self.resumed = False
+        self.unanswered = False
         self.flight_before = 0
         self.bytes_lost = 0
 
@@ -113,6 +120,7 @@ class PathSender:
         self.resumed = False
         self.pacer = Pacer(self.max_packet)
         self._shortest_rtt = float("inf")
+        self.resume = CarefulResume(options.path_history, self.path.name)
 
     def packet_size_changed(self, last_tsn: int) -> None:
         """Adopt the path's new packet size.
@@ -171,6 +179,24 @@ class PathSender:
         self.paced_out = not self.pacer.allows(now)
         return not self.paced_out
 
+    def jump(self, waiting: int, now: float) -> None:
+        """Start with half of what the path carried before, if `waiting` bytes are more than the window allows.
+
+        RFC 9959, 3.2: a sender with little data stays in the Reconnaissance Phase "until the sender has more data ready
+        to send in the transmission buffer than is permitted by the current CWND." Section 3.3 has the jump paced, which
+        paths with a very short round trip are not.
+        """
+        path, flight = self.path, self.flight
+        srtt = path.srtt
+        if srtt is None or not self.pacer.active or not path.confirmed:
+            return
+        # The first packet was alone, so that the peer delayed its SACK. The handshake has measured the round trip, too.
+        round_trip = min(srtt, flight.rack.min_rtt)
+        if waiting + flight.size > path.congestion.cwnd and self.resume.start_jump(
+            path.congestion, flight.size, round_trip, now
+        ):
+            self._set_pace(now)
+
     def note_app_limited(self) -> None:
         """Record that there is nothing to send; if the window has room, the application limits the rate."""
         size = self.flight.size
@@ -203,7 +229,7 @@ class PathSender:
 
     def record_acknowledgment(self, cumulative_tsn_ack: int) -> None:
         """Record that a SACK acknowledged a chunk that was sent on this path."""
-        self.single_packet = False
+        self.single_packet = self.unanswered = False
         pmtu = self.path.pmtu
         pmtu.data_acknowledged()
         if pmtu.held and cumulative_tsn_ack >= self._fragmented_until:
@@ -220,10 +246,10 @@ class PathSender:
     def _set_pace(self, now: float) -> None:
         path = self.path
         if self._options.pacing and path.srtt:
-            congestion = path.congestion
+            congestion, resume = path.congestion, self.resume
             # Rack forgets the shortest round trip after a while. A path with a queue that stands longer stays short.
             self._shortest_rtt = min(self._shortest_rtt, self.flight.rack.min_rtt)
-            rate = congestion.pacing_rate(path.srtt)
+            rate = resume.jump / path.srtt if resume.phase == UNVALIDATED else congestion.pacing_rate(path.srtt)
             self.pacer.set_rate(rate, path.srtt, congestion.pacing_credit, now, self._shortest_rtt)
 
     def sample(self, in_fast_recovery: bool, now: float) -> AckSample:
@@ -263,7 +289,8 @@ class PathSender:
             return
         congestion = self.path.congestion
         self.recovery.start_episode(highest_tsn, fast=True, cwnd=congestion.cwnd, ssthresh=congestion.ssthresh)
-        congestion.on_loss(now, flight_before)
+        if self.resume.on_congestion():
+            congestion.on_loss(now, flight_before)
         # RFC 9260, 7.2.4: "When a Fast Retransmit is being performed, the sender SHOULD ignore the value of cwnd and
         # SHOULD NOT delay retransmission for this single packet."
         self.one_packet_now = self.flight.has_lost
@@ -273,6 +300,7 @@ class PathSender:
         """Shrink the window after T3-rtx (RFC 9260, sections 6.3.3 and 7.2.3)."""
         congestion = self.path.congestion
         self.recovery.start_episode(highest_tsn, fast=False, cwnd=congestion.cwnd, ssthresh=congestion.ssthresh)
+        self.resume.on_timeout()
         congestion.on_timeout(now, self.flight.size)
         self.path.pmtu.data_timed_out()
 
@@ -294,6 +322,16 @@ class PathSender:
         if not self._options.tail_loss_probe or (self.recovery.active and not self.recovery.fast):
             self.probe.timer.stop()
             return
-        # A packet that fills a gap, as in recovery, is acknowledged at once (RFC 9260, 6.7).
-        lone = flight.size <= self.max_packet and not self.recovery.active
-        self.probe.schedule(now, self.path.srtt, lone, self.path.t3_rtx.expires_at)
+        last = flight.size <= self.max_packet
+        delayed = last and not self.recovery.active and not self._is_acknowledged_at_once()
+        self.probe.schedule(now, self.path.srtt, self.path.t3_rtx.expires_at, last_packet=last, delayed=delayed)
+
+    def _is_acknowledged_at_once(self) -> bool:
+        """Return whether the peer sends a SACK as soon as the first chunk in flight arrives.
+
+        It fills a gap then (RFC 9260, 6.7), or has the I bit because it was retransmitted.
+        """
+        flight = self.flight
+        if flight.packets_sacked:
+            return True
+        return bool(flight.chunks) and next(iter(flight.chunks.values())).transmissions > 1

@@ -208,8 +208,10 @@ class RetransmissionQueue:
         current = self.current
         waiting = current.path.backed_off or lost
         current.path_changed(options)
+        current.unanswered = waiting
         if waiting:
             self.resume(current)
+            current.resumed = False  # the new path may begin to work later: its first sign of life counts, too
         if current.path.t3_rtx.running:
             current.path.t3_rtx.start(now, current.path.rto)
 
@@ -343,7 +345,9 @@ class RetransmissionQueue:
             flight.rack.record_recovery_end()
         lost = self._detect_losses(sender, now, exhausted)
         if flight.bytes_acked:
-            sender.path.congestion.on_acknowledged(sender.sample(in_fast_recovery, now))
+            sample = sender.sample(in_fast_recovery, now)
+            sender.path.congestion.on_acknowledged(sample)
+            sender.resume.on_acknowledged(sample, sender.path.congestion)
         if lost or repaired:
             sender.enter_recovery(self.outstanding.highest_tsn, sender.flight_before, now)
         if recovery.active and not flight.bytes_acked and flight.has_lost:
@@ -519,6 +523,8 @@ class RetransmissionQueue:
         self.expire(now)
         if self.all_acknowledged and self._queue.sendable:
             self.current.restart_after_idle(now)
+        if self.current.resume.ready and self._queue.sendable:
+            self.current.jump(self._queue.buffered, now)
 
     def next_chunk(self, room: int, packet_empty: bool, closing: bool, now: float) -> OutstandingChunk | None:
         """Return the next chunk for the packet being built, or None when none fits or none may be sent.

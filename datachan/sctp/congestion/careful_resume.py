@@ -1,0 +1,226 @@
+"""Careful Resume (RFC 9959, draft-ietf-tsvwg-careful-resume): a transfer starts with half of what its path carried.
+
+The path is confirmed first, by the acknowledgments and the round trip of the initial data (Reconnaissance). Then the
+window jumps, and leaves at the pace of one window per round trip (Unvalidated). What arrives is kept (Validating); if
+the path is congested, the window shrinks to half of what the path has carried (Safe Retreat).
+
+A normal association records what its path carries. This module changes the window of a congestion controller, and sees
+samples only. Every jump is bounded by what the same path carried: a peer that lies about what it received slows down
+or floods only its own address, as with any acknowledgments.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from datachan.sctp.path_history import PathHistory, PathName, SavedPath
+
+from .base import UNLIMITED, AckSample, CongestionController
+
+RECONNAISSANCE: Final = 0
+UNVALIDATED: Final = 1
+VALIDATING: Final = 2
+SAFE_RETREAT: Final = 3
+NORMAL: Final = 4
+
+SHORTEST: Final = 0.5
+LONGEST: Final = 10.0
+"""The round trips, as a multiple of the saved one, with which a path counts as the same."""
+LEAST_WINDOW: Final = 4
+"""Packets that remain of the window in Safe Retreat."""
+
+
+class CarefulResume:
+    """The use of one saved observation by one path of an association, and the observation of that path.
+
+    Args:
+        history: what paths carried before; None to start without it and to record nothing.
+        name: the addresses of the path; None while they are unknown.
+
+    Attributes:
+        phase: the phase of RFC 9959.
+        jump: the window of the Unvalidated Phase in bytes, 0 before it.
+    """
+
+    __slots__ = (
+        "_acked",
+        "_confirmed_by",
+        "_entered_at",
+        "_history",
+        "_left_at",
+        "_lost",
+        "_most",
+        "_name",
+        "_pipe_size",
+        "_rate",
+        "_round_end",
+        "_saved",
+        "jump",
+        "phase",
+    )
+
+    def __init__(self, history: PathHistory | None, name: PathName | None) -> None:
+        self._history = history
+        self._name = name
+        self.phase = RECONNAISSANCE if history is not None and name is not None else NORMAL
+        self.jump = 0
+        self._saved: SavedPath | None = None
+        self._confirmed_by = -1  # the bytes whose delivery confirms the path; -1 before the first acknowledgment
+        self._entered_at = 0.0
+        self._left_at = 0.0
+        self._pipe_size = 0
+        self._acked = 0
+        self._lost = 0
+        self._most = 0  # bytes of the window in Safe Retreat
+        self._round_end = 0
+        self._rate = 0.0
+
+    @property
+    def ready(self) -> bool:
+        """Whether the window may jump as soon as it holds back data.
+
+        RFC 9959, 3.2: "When a sender confirms the path and it receives an [acknowledgment] for the initial data without
+        reported congestion, it MAY then enter the Unvalidated Phase."
+        """
+        return self.phase == RECONNAISSANCE and self._saved is not None
+
+    def on_acknowledged(self, sample: AckSample, congestion: CongestionController) -> None:
+        """Process one SACK, after the controller has."""
+        phase = self.phase
+        if phase == NORMAL:
+            if self._name is not None:
+                self._observe(sample, congestion)
+            return
+        if phase == RECONNAISSANCE:
+            self._confirm(sample)
+            return
+        self._pipe_size += sample.bytes_acked
+        self._acked += sample.bytes_acked
+        self._lost += sample.bytes_lost
+        sent_at = -1.0 if sample.round_trip is None else sample.now - sample.round_trip
+        if phase == SAFE_RETREAT:
+            self._retreat_further(sent_at, congestion)
+        elif congestion.is_start_congested(self._lost, self._acked + self._lost):
+            self._retreat(sample, congestion)
+        elif phase == UNVALIDATED:
+            if sent_at >= self._entered_at or sample.now - self._entered_at > sample.min_rtt:
+                self._validate(sample, congestion)
+            else:
+                congestion.cwnd = self.jump
+        elif sent_at >= self._left_at:
+            # RFC 9959, 3.4: "The sender enters the Normal Phase when an [acknowledgment] is received for the last
+            # packet number (or higher) that was sent in the Unvalidated Phase."
+            self.phase = NORMAL
+
+    def on_congestion(self) -> bool:
+        """Apply that a loss was found; return whether the controller is to react to it.
+
+        RFC 9959, 3.2: "If the sender detects congestion (e.g., packet loss or ECN-CE marking), the sender does not use
+        the Careful Resume method and MUST enter the Normal Phase to respond to the detected congestion."
+        """
+        if self.phase == RECONNAISSANCE:
+            self.phase = NORMAL
+        return self.phase != SAFE_RETREAT
+
+    def on_timeout(self) -> None:
+        """Apply that T3-rtx has expired: the controller starts again from one packet."""
+        self.phase = NORMAL
+
+    # -- the phases ----------------------------------------------------------------------------------------------------
+
+    def _confirm(self, sample: AckSample) -> None:
+        """Wait until the initial data is acknowledged, and then look up what the path carried."""
+        if self._confirmed_by < 0:
+            self._confirmed_by = sample.delivered + sample.flight_after
+        history, name = self._history, self._name
+        if sample.delivered >= self._confirmed_by and history is not None and name is not None and self._saved is None:
+            self._saved = history.get(name, sample.now)
+            if self._saved is None:
+                self.phase = NORMAL
+
+    def start_jump(self, congestion: CongestionController, flight: int, round_trip: float, now: float) -> bool:
+        """Have the window jump because it holds back data; return whether it has.
+
+        RFC 9959, 3.3: "the jump_cwnd MUST be no more than half of the saved_cwnd", and 4.2.1: "a significant change in
+        the RTT is a strong indication that the previously observed CC parameters may not be valid for the current path.
+        If the RTT measurement is not confirmed, [...] the sender MUST enter the Normal Phase."
+
+        Args:
+            congestion: the controller whose window jumps.
+            flight: bytes in flight.
+            round_trip: the shortest round trip of this association in seconds.
+            now: monotonic seconds.
+        """
+        self.phase = NORMAL
+        history, name = self._history, self._name
+        saved = None if history is None or name is None else history.take(name, now)
+        if saved is None or congestion.ssthresh < UNLIMITED:
+            return False
+        if not SHORTEST * saved.round_trip < round_trip <= LONGEST * saved.round_trip:
+            return False
+        jump = saved.cwnd // 2
+        if jump <= congestion.cwnd:
+            return False
+        self.phase = UNVALIDATED
+        self._entered_at = now
+        # RFC 9959, 3.3: "The variable PipeSize [is set] to CWND on entry to the Unvalidated Phase."
+        self._pipe_size = flight
+        self.jump = jump
+        congestion.resume(jump, saved.cwnd, jump / round_trip)
+        return True
+
+    def _validate(self, sample: AckSample, congestion: CongestionController) -> None:
+        """Keep what was sent: "On entry to the Validating Phase, the CWND is set to the flight size." (3.4)."""
+        self._left_at = sample.now
+        if sample.flight_after <= self._pipe_size:
+            self.phase = NORMAL
+            congestion.cwnd = min(congestion.cwnd, max(self._pipe_size, LEAST_WINDOW * congestion.max_payload))
+            return
+        self.phase = VALIDATING
+        congestion.cwnd = sample.flight_after + sample.bytes_acked
+
+    def _retreat(self, sample: AckSample, congestion: CongestionController) -> None:
+        """Reduce the window: "On entry, the CWND MUST be reduced to no more than the (PipeSize/2)." (3.5).
+
+        What was saved of the path has been removed from the history with the jump. RFC 9959, 3.5: "The set of saved CC
+        parameters for the path are deleted, to prevent these from being used again by other flows."
+        """
+        if self.phase == UNVALIDATED:
+            self._left_at = sample.now
+        self.phase = SAFE_RETREAT
+        least = LEAST_WINDOW * congestion.max_payload
+        self._most = max(self._pipe_size // 2, least)
+        congestion.retreat(self._most, max(self._pipe_size, least))
+
+    def _retreat_further(self, sent_at: float, congestion: CongestionController) -> None:
+        """Wait for the last packet of the jump.
+
+        RFC 9959, 3.5: "The sender MUST set the ssthresh to no more than the PipeSize."
+        """
+        congestion.cwnd = min(congestion.cwnd, self._most)
+        if sent_at >= self._left_at:
+            self.phase = NORMAL
+            congestion.ssthresh = max(self._pipe_size, LEAST_WINDOW * congestion.max_payload)
+
+    # -- the observation -----------------------------------------------------------------------------------------------
+
+    def _observe(self, sample: AckSample, congestion: CongestionController) -> None:
+        """Record, once per round trip, what the path has delivered within its shortest round trip.
+
+        A window that still grows, or an application with little to send, says only what the path carries at least.
+        """
+        if sample.delivery_rate > self._rate:
+            self._rate = sample.delivery_rate
+        if sample.delivered < self._round_end:
+            return
+        self._round_end = sample.delivered + sample.flight_after
+        cwnd = min(int(self._rate * min(sample.min_rtt, 60.0)), congestion.cwnd)
+        self._rate = 0.0
+        history, name = self._history, self._name
+        if history is None or name is None or cwnd <= 0:
+            return
+        if congestion.in_slow_start or sample.app_limited:
+            known = history.get(name, sample.now)
+            if known is not None and cwnd <= known.cwnd:
+                return
+        history.record(name, cwnd, sample.min_rtt, sample.now)
