@@ -28,7 +28,7 @@ LONG := tests/nat tests/interop/stacks tests/interop/test_behind_nginx.py tests/
 ENGINE := tests/interop/stacks tests/network/test_fairness.py tests/network/test_fairness_matrix.py \
 	tests/network/test_changing_paths.py tests/network/test_whole_transfers.py
 
-.PHONY: help run test test-long soak fuzz fuzz-live attack check format bench bench-scale bench-server bench-broker bench-links bench-transfer test-transfer-large clean compiled pure test-compiled peers interop nat-lab
+.PHONY: bench-beside-tcp help run test test-long soak fuzz fuzz-live attack check format bench bench-scale bench-server bench-broker bench-links bench-transfer test-transfer-large clean compiled pure test-compiled peers interop nat-lab
 .DEFAULT_GOAL := help
 
 help: ## List these targets
@@ -144,6 +144,9 @@ bench-broker: $(STAMP) ## Measure 3,000 members of rooms on three nodes, one of 
 bench-links: $(STAMP) ## Measure goodput through emulated links, side by side with other stacks (LINKS_ARGS=… is passed on)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary wrtc --group links || echo "wrtc has no wheel here: it is not measured"
 	$(BIN)/python -m tests.links.bench $(LINKS_ARGS)
+
+bench-beside-tcp: $(STAMP) ## As root: measure a transfer beside a TCP download through one bottleneck (BESIDE_ARGS=… is passed on)
+	$(BIN)/python -m tests.links.beside_tcp $(BESIDE_ARGS)
 
 bench-transfer: $(STAMP) ## Measure datachan send and receive beside magic-wormhole, with browsers and through a lossy link (TRANSFER_ARGS=… is passed on)
 	@python3 -m venv build/bench-transfer && build/bench-transfer/bin/pip install --quiet --disable-pip-version-check magic-wormhole magic-wormhole-mailbox-server || echo "magic-wormhole is not measured"
