@@ -221,6 +221,7 @@ async def test_checks_begin_while_a_server_stays_silent(serve: Any) -> None:
     await pair.close()
 
 
+# The networks below have no IPv6 link-local addresses (addrgenmode none): these would appear some time later.
 WITHOUT_CARRIER = """
 import asyncio
 from datachan.ice import IceTransport
@@ -244,9 +245,9 @@ def test_addresses_of_interfaces_without_a_carrier_are_left_out() -> None:
         ip link add unplugged type veth peer name loose
         ip address add 192.0.2.1/24 dev plugged
         ip address add 198.51.100.1/24 dev unplugged
-        ip link set plugged up
-        ip link set socket up
-        ip link set unplugged up
+        ip link set plugged addrgenmode none up
+        ip link set socket addrgenmode none up
+        ip link set unplugged addrgenmode none up
         """
     ):
         found = subprocess.run(
@@ -290,13 +291,13 @@ def test_of_many_addresses_those_of_the_default_routes_are_offered_first() -> No
         ip link set lo up
         ip link add crowd type veth peer name other
         {many}
-        ip link set crowd up
-        ip link set other up
+        ip link set crowd addrgenmode none up
+        ip link set other addrgenmode none up
         ip link add eth0 type veth peer name peer0
         ip address add 192.0.2.2/24 dev eth0
         ip address add fd00::2/64 dev eth0 nodad
-        ip link set eth0 up
-        ip link set peer0 up
+        ip link set eth0 addrgenmode none up
+        ip link set peer0 addrgenmode none up
         ip route add default via 192.0.2.1
         ip -6 route add default via fd00::1
         """

@@ -91,6 +91,7 @@ def test_refuses_exclusions_that_are_no_list_of_names(wrong: object) -> None:
         check_exclusions(wrong)  # type: ignore[arg-type]
 
 
+# Without IPv6 link-local addresses (addrgenmode none), which would appear some time later.
 SEVERAL_KINDS = """
     ip link set lo up
     ip link add eth0 type veth peer name peer0
@@ -101,12 +102,12 @@ SEVERAL_KINDS = """
     ip address add 192.0.2.2/24 dev eth0
     ip address add 172.17.0.1/16 dev br0
     ip address add 10.8.0.2/24 dev tun0
-    ip link set eth0 up
-    ip link set peer0 up
-    ip link set inside up
-    ip link set vm0 up
-    ip link set br0 up
-    ip link set tun0 up
+    ip link set eth0 addrgenmode none up
+    ip link set peer0 addrgenmode none up
+    ip link set inside addrgenmode none up
+    ip link set vm0 addrgenmode none up
+    ip link set br0 addrgenmode none up
+    ip link set tun0 addrgenmode none up
     ip route add default via 192.0.2.1
 """
 
