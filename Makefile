@@ -22,11 +22,11 @@ LONG := tests/nat tests/interop/stacks tests/interop/test_behind_nginx.py tests/
 	tests/examples/test_robot_in_browsers.py tests/examples/test_transfer_terminal.py \
 	tests/examples/test_strangers_minute.py tests/examples/test_server_examples.py \
 	tests/network/test_fairness.py tests/network/test_fairness_matrix.py tests/network/test_changing_paths.py \
-	tests/network/test_whole_transfers.py tests/broker/test_failures.py tests/broker/test_nodes.py tests/broker/test_pages.py \
+	tests/network/test_whole_transfers.py tests/network/test_careful_resume.py tests/broker/test_failures.py tests/broker/test_nodes.py tests/broker/test_pages.py \
 	tests/bench/test_broker.py
 # Of these, what `make test-compiled` runs, because the engine is what it tests.
 ENGINE := tests/interop/stacks tests/network/test_fairness.py tests/network/test_fairness_matrix.py \
-	tests/network/test_changing_paths.py tests/network/test_whole_transfers.py
+	tests/network/test_changing_paths.py tests/network/test_whole_transfers.py tests/network/test_careful_resume.py
 
 .PHONY: bench-beside-tcp help run test test-long soak fuzz fuzz-live attack check format bench bench-scale bench-server bench-broker bench-links bench-transfer test-transfer-large clean compiled pure test-compiled peers interop nat-lab
 .DEFAULT_GOAL := help

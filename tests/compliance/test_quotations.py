@@ -20,6 +20,7 @@ TEXT_MISSING = {
     5888: "SDP grouping",
     6347: "DTLS 1.2",
     6762: "multicast DNS",
+    9959: "Careful Resume",
 }
 """RFCs that are quoted, but whose text is not in rfcs/ yet. Their quotations are not checked."""
 

@@ -28,7 +28,7 @@ async def test_both_take_part_and_messages_go_both_ways(link: Link) -> None:
     transport = link.pc._transport
     assert transport is not None
     # On this short path, the handshake may be over before a check has carried any of it.
-    assert transport.ice._agent.embedding.shared
+    assert transport.ice._session.embedding.shared
     long = bytes(range(250)) * 1000
     for message in ("to the browser", long):
         ends.channel.send(message)
