@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import pytest
 
+from tests.interpreted import is_compiled
+
 Machine = TypeVar("Machine")
 
 
@@ -22,7 +24,7 @@ def raise_in_one(monkeypatch: pytest.MonkeyPatch, kind: type[Machine], call: str
             raise ZeroDivisionError(call)
         return original(machine, *arguments)
 
-    if str(sys.modules[kind.__module__].__file__).endswith((".so", ".pyd")):
+    if is_compiled(sys.modules[kind.__module__]):
         pytest.skip("compiled code calls the methods of a compiled class directly: a patch has no effect")
     monkeypatch.setattr(kind, call, raise_or_call)
     return broken

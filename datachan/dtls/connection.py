@@ -15,7 +15,7 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 from OpenSSL import SSL
 
@@ -594,7 +594,8 @@ class DtlsConnection:
 
     def _rearm(self, now: float) -> None:
         """Read OpenSSL's timer; it may run after the handshake, until the last flight of DTLS 1.3 is acknowledged."""
-        remaining = self._tls.DTLSv1_get_timeout()
+        untyped: Any = self._tls  # pyOpenSSL declares an int, and returns a float
+        remaining: float | None = untyped.DTLSv1_get_timeout()
         self._retransmission_deadline = None if remaining is None else now + remaining
 
     def _timeout_reason(self) -> str:

@@ -206,6 +206,10 @@ class AgentRunner:
             return None
         except OSError as error:
             return error
+        return self._take_refusal()
+
+    def _take_refusal(self) -> OSError | None:
+        """Return what the link has said of the last datagram, once."""
         refusal, self._refusal = self._refusal, None
         return refusal
 

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 import datachan
-from datachan import stack
+from datachan import driver, stack, udp
 from datachan.dcep import data_channels
-from datachan.dtls import openssl, records
+from datachan.dtls import connection, openssl, records
+from datachan.ice import runner, udp_mux
+from datachan.peer import channel_registry
 from datachan.sctp import association, writer
 from datachan.sctp.procedures import data, dispatch
 from datachan.sctp.rx import reassembly
@@ -26,7 +28,7 @@ C_WORDS = {
 
 HOT = [
     association, dispatch, data, writer, reassembly, outstanding, retransmission, packet,
-    data_channels, openssl, records, stack,
+    data_channels, openssl, records, connection, stack, driver, channel_registry, runner, udp_mux, udp,
 ]  # fmt: skip
 
 

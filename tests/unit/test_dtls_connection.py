@@ -7,6 +7,7 @@ import weakref
 
 import pytest
 
+import datachan.dtls.connection
 from datachan.dtls import (
     Certificate,
     DtlsClosed,
@@ -18,6 +19,7 @@ from datachan.dtls import (
     NotConnected,
     RecordTooLarge,
 )
+from tests.interpreted import only_interpreted
 from tests.scenario.dtls_pair import CERTIFICATE_A, CERTIFICATE_Z, NOW, Pair, connected_pair
 
 SHA_1 = Fingerprint("sha-1", ":".join(["AA"] * 20))
@@ -215,6 +217,7 @@ def test_closing_after_a_failure_does_nothing() -> None:
     assert machine.events() == []
 
 
+@only_interpreted(datachan.dtls.connection)
 def test_nothing_is_left_for_the_garbage_collector() -> None:
     """Python's collector does not see OpenSSL's memory, so it must be freed with the connection."""
     gc.disable()

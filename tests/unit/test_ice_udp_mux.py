@@ -12,6 +12,7 @@ from datachan.ice.link import DatagramLink
 from datachan.ice.udp_mux import MAX_ASKED, MAX_OWNED, UdpMux
 from datachan.ice_agent import stun
 from datachan.udp import Address, UdpSocket
+from tests.interpreted import only_interpreted
 
 HOST = "127.0.0.1"
 DATA = b"\x17data"
@@ -152,6 +153,7 @@ async def test_a_connection_owns_and_asks_a_limited_number_of_addresses(mux: Udp
     assert len(port._askers) <= MAX_ASKED
 
 
+@only_interpreted(udp_mux)
 async def test_connections_that_ask_one_address_are_limited(mux: UdpMux, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(udp_mux, "MAX_ASKING", 2)
     for number in range(5):

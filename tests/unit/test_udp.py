@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from datachan import udp
 from datachan.udp import MulticastSocket, UdpSocket, has_reader_support, route_mtu
 from tests.interop.namespaces import network
+from tests.interpreted import only_interpreted
 
 HOSTS = ["127.0.0.1", "::1"]
 on_linux = pytest.mark.skipif("sys.platform != 'linux'", reason="only Linux has these socket options")
@@ -221,6 +223,7 @@ async def read_all(far: socket.socket, count: int) -> list[bytes]:
     return [await asyncio.wait_for(loop.sock_recv(far, 65535), 5) for _ in range(count)]
 
 
+@only_interpreted(udp)
 async def test_waits_for_a_full_send_buffer_and_loses_nothing(narrow: Any) -> None:
     sender, far = narrow
     datagrams = numbered([1000] * 500)
@@ -237,6 +240,7 @@ async def test_waits_for_a_full_send_buffer_and_loses_nothing(narrow: Any) -> No
     assert (sender.sent, sender.queued, sender.discarded) == (500, 0, 0)
 
 
+@only_interpreted(udp)
 async def test_keeps_the_order_when_more_is_sent_while_datagrams_wait(narrow: Any) -> None:
     sender, far = narrow
     datagrams = numbered([1000] * 300)
@@ -246,6 +250,7 @@ async def test_keeps_the_order_when_more_is_sent_while_datagrams_wait(narrow: An
     assert await read_all(far, 300) == datagrams
 
 
+@only_interpreted(udp)
 async def test_sending_with_a_full_queue_raises_buffer_error(narrow: Any) -> None:
     sender, _ = narrow
     sender.send(numbered([1000] * 900))
@@ -305,6 +310,7 @@ async def test_a_connected_socket_survives_a_peer_that_is_away_for_a_while(make_
         out.close()
 
 
+@only_interpreted(udp)
 async def test_close_tries_to_send_once_more_and_counts_the_rest_as_discarded(narrow: Any) -> None:
     sender, far = narrow
     sender.send(numbered([1000] * 100))
@@ -521,6 +527,7 @@ async def test_replies_come_from_another_address_when_the_host_has_lost_the_firs
 
 
 @on_linux
+@only_interpreted(udp)
 async def test_source_addresses_are_remembered_for_a_bounded_number_of_peers(
     make_socket: MakeSocket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
