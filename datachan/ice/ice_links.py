@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from datachan.ice.address_watch import AddressWatch, watch_addresses
@@ -95,12 +95,12 @@ class IceLinks:
         )
         self.traffic = Traffic()
         self._users: list[Generation] = [first]
-        self._in_use = self._newest = first
+        self._in_use = first
         self._watch: AddressWatch | None = None
         self._receiver: Callable[[list[bytes]], None] | None = None
         self._early: deque[bytes] = deque(maxlen=_MAX_EARLY_DATAGRAMS)
-        self._closed_links: list[DatagramLink] = []
         self._adding: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[None]] = set()
         gatherer.on_candidate = self._candidate_found
         gatherer.on_server_error = self._server_failed
 
@@ -109,24 +109,23 @@ class IceLinks:
     def add(self, restart: Generation) -> None:
         """Add the transport of an ICE restart; candidates that are found from now on are its."""
         self._users.append(restart)
-        self._newest = restart
 
     def remove(self, user: Generation) -> bool:
         """Remove a transport that is closed; return whether it was the last one, so that the links are to be closed."""
         if user in self._users:
             self._users.remove(user)
-        if self._newest is user and self._users:
-            self._newest = self._users[-1]
         self.gatherer.keep_fragments(self.agent.username_fragments)
         return not self._users
 
     def _candidate_found(self, candidate: LocalCandidate, server: ServerAddress | None) -> None:
-        self._newest.candidate_found(candidate, server)
+        if self._users:
+            self._users[-1].candidate_found(candidate, server)
         self.agent.add_local_candidate(candidate, self.runner.now)
         self.runner.run()
 
     def _server_failed(self, error: IceServerError) -> None:
-        self._newest.server_failed(error)
+        if self._users:
+            self._users[-1].server_failed(error)
 
     def _agent_event(self, event: AgentEvent) -> None:
         if isinstance(event, Restarted):
@@ -170,9 +169,15 @@ class IceLinks:
         self.gatherer.forget(base)
         link = self.runner.links.get(base)
         self.runner.remove_link(base)
-        if link is not None:
-            link.close()
-            self._closed_links.append(link)
+        if link is None:
+            return
+        link.close()
+        self.traffic.discarded_on_send += link.discarded
+        self.traffic.bytes_discarded_on_send += link.discarded_bytes
+        if isinstance(link, TurnLink | ActiveTcpLink):
+            task = asyncio.create_task(link.wait_closed())
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
 
     # -- datagrams -----------------------------------------------------------------------------------------------------
 
@@ -202,9 +207,13 @@ class IceLinks:
         """Count datagrams from an address that has not proved to be the peer's."""
         self.traffic.discarded_on_receive += count
 
-    def all_links(self) -> Sequence[DatagramLink]:
-        """Return the links, and those that were closed."""
-        return [*self.runner.links.values(), *self._closed_links]
+    def discarded_on_send(self) -> tuple[int, int]:
+        """Return the number of datagrams that could not be sent, over closed links, too, and their bytes."""
+        links = self.runner.links.values()
+        return (
+            self.traffic.discarded_on_send + sum(link.discarded for link in links),
+            self.traffic.bytes_discarded_on_send + sum(link.discarded_bytes for link in links),
+        )
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
@@ -221,9 +230,9 @@ class IceLinks:
         return list(self._adding)
 
     async def wait_closed(self) -> None:
-        """Wait until no link is left, also of those that the tasks have opened meanwhile."""
-        links = self._close_links()
-        await asyncio.gather(*(link.wait_closed() for link in links if isinstance(link, TurnLink | ActiveTcpLink)))
+        """Wait until no link is left, also of those that were closed before or that the tasks have opened meanwhile."""
+        links = [link for link in self._close_links() if isinstance(link, TurnLink | ActiveTcpLink)]
+        await asyncio.gather(*self._ending, *(link.wait_closed() for link in links))
 
     def _close_links(self) -> list[DatagramLink]:
         links = list(self.runner.links.values())

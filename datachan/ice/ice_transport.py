@@ -663,14 +663,12 @@ class IceTransport:
 
     def discarded(self) -> tuple[int, int]:
         """Return the datagrams that could not be sent, and those received that were ignored, as in `stats`."""
-        refused, traffic = sum(link.discarded for link in self._links.all_links()), self._links.traffic
-        return traffic.discarded_on_send + refused, traffic.discarded_on_receive
+        return self._links.discarded_on_send()[0], self._links.traffic.discarded_on_receive
 
     def stats(self) -> IceStats:
         """Return a snapshot of the statistics."""
         selected = self._session.selected
-        discarded_on_send, discarded_on_receive = self.discarded()
-        refused_bytes = sum(link.discarded_bytes for link in self._links.all_links())
+        discarded_on_send, bytes_discarded_on_send = self._links.discarded_on_send()
         traffic = self._links.traffic
         return IceStats(
             bytes_sent=traffic.bytes_sent,
@@ -678,8 +676,8 @@ class IceTransport:
             packets_sent=traffic.packets_sent,
             packets_received=traffic.packets_received,
             packets_discarded_on_send=discarded_on_send,
-            bytes_discarded_on_send=traffic.bytes_discarded_on_send + refused_bytes,
-            packets_discarded_on_receive=discarded_on_receive,
+            bytes_discarded_on_send=bytes_discarded_on_send,
+            packets_discarded_on_receive=traffic.discarded_on_receive,
             last_packet_sent=traffic.last_sent,
             last_packet_received=traffic.last_received,
             servers=dict(self._servers),

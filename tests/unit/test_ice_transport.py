@@ -19,7 +19,8 @@ from aioice import stun
 from datachan.ice import CandidatePairStats, IceError, IceServer, IceState, IceTransport, ice_links
 from datachan.ice.address_watch import OnChange
 from datachan.ice.interfaces import usable_addresses
-from datachan.ice_agent import AgentOptions
+from datachan.ice.tcp_links import ActiveTcpLink
+from datachan.ice_agent import AgentOptions, Base
 from datachan.sdp import IceCandidate
 from datachan.udp import UdpSocket
 from tests.unit.ice_pair import DTLS, Pair, Watched, wired
@@ -681,6 +682,27 @@ async def test_asks_for_a_restart_when_a_new_address_does_not_lead_to_the_peer(
     assert pair.a.ice.state is IceState.DISCONNECTED
     changes[0](frozenset({"192.0.2.1"}), frozenset())
     await asyncio.wait_for(asked.wait(), 10)
+
+
+async def test_close_waits_for_a_link_that_a_restart_has_closed_before() -> None:
+    class Slow(ActiveTcpLink):
+        over = asyncio.Event()
+
+        async def wait_closed(self) -> None:
+            await self.over.wait()
+
+    ice = IceTransport(controlling=True, host_addresses=["127.0.0.1"])
+    await ice.gather()
+    base, slow = Base("127.0.0.1", 9, "tcp"), Slow("127.0.0.1")
+    slow.discard([DTLS])
+    ice._links.runner.add_link(base, slow)
+    ice._links._close_unused_links()
+    closing = asyncio.create_task(ice.close())
+    done, _ = await asyncio.wait([closing], timeout=0.05)
+    assert not done
+    slow.over.set()
+    await closing
+    assert ice.stats().bytes_discarded_on_send == len(DTLS)
 
 
 async def test_close_leaves_no_task_and_no_timer() -> None:
