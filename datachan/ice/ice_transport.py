@@ -181,7 +181,7 @@ class IceTransport:
             credentials=(self.username_fragment, self.password),
             trusts_relays=alive,
         )
-        self._session = links.agent.prepare_restart(self._credentials, links.runner.now, candidates=())
+        self._session = links.agent.prepare_restart(self._credentials, links.runner.now)
 
     def _start_empty(self) -> None:
         self._runner, self._gatherer = self._links.runner, self._links.gatherer

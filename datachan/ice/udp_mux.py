@@ -231,9 +231,8 @@ class _SharedPort:
 
     def attach(self, fragment: str, password: str) -> MuxLink:
         """Add a connection. Raises OSError if another one has its fragment."""
-        if fragment in self.by_fragment:
-            raise OSError("a connection with this username fragment uses the port already")
-        link = self.by_fragment[fragment] = MuxLink(self, fragment, password.encode())
+        link = MuxLink(self)
+        self.add_fragment(link, fragment, password)
         return link
 
     def add_fragment(self, link: MuxLink, fragment: str, password: str) -> None:
@@ -441,9 +440,9 @@ class MuxLink:
     on_error: Callable[[OSError], None] | None = None
     on_too_long: Callable[[bytes, Address | None], None] | None = None
 
-    def __init__(self, port: _SharedPort, fragment: str, password: bytes) -> None:
+    def __init__(self, port: _SharedPort) -> None:
         self._port = port
-        self.passwords = {fragment: password}
+        self.passwords: dict[str, bytes] = {}
         self.owned: dict[TransportAddress, None] = {}
         self.asked: dict[TransportAddress, None] = {}
         self.fragments: bool | None = None

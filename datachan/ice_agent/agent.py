@@ -9,7 +9,7 @@ session cannot disturb a new one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from datachan.sdp import IceCandidate
@@ -17,7 +17,6 @@ from datachan.sdp import IceCandidate
 from . import stun
 from .candidates import Base, LocalCandidate, TransportAddress
 from .checks import Entropy
-from .embedding import Embedding
 from .errors import BadPacket
 from .events import AgentEvent, OldSessionEnded, Restarted
 from .options import AgentOptions, Credentials, RemoteParameters
@@ -50,7 +49,6 @@ class IceAgent:
     ) -> None:
         self._options = AgentOptions() if options is None else options
         self._entropy = entropy
-        self._locals: dict[tuple[Base, str, int], LocalCandidate] = {}
         self._events: list[AgentEvent] = []
         self.current = IceSession(
             credentials=credentials, controlling=controlling, entropy=entropy, now=now, options=self._options
@@ -90,11 +88,6 @@ class IceAgent:
         """All pairs, for statistics."""
         return self.current.pairs
 
-    @property
-    def embedding(self) -> Embedding:
-        """The DTLS datagrams that the checks carry."""
-        return self.current.embedding
-
     def embed(self, flight: Sequence[bytes], now: float) -> None:
         """Attach a flight of DTLS to the checks, and check at once to carry it if there is no pair in use yet."""
         self.current.embed(flight, now)
@@ -107,14 +100,11 @@ class IceAgent:
 
     def add_local_candidate(self, candidate: LocalCandidate, now: float) -> None:
         """Pair a candidate of ours with those of the peer. A base is used for checks once, by its first candidate."""
-        ours = candidate.candidate
-        self._locals[candidate.base, ours.address, ours.port] = candidate
         for session in self._sessions():
             session.add_local_candidate(candidate, now)
 
     def remove_base(self, base: Base, now: float) -> None:
         """Forget a link that is closed; move at once if data goes over it."""
-        self._locals = {key: candidate for key, candidate in self._locals.items() if key[0] is not base}
         for session in self._sessions():
             session.remove_base(base, now)
 
@@ -149,18 +139,16 @@ class IceAgent:
 
     # -- an ICE restart ------------------------------------------------------------------------------------------------
 
-    def prepare_restart(
-        self, credentials: Credentials, now: float, *, candidates: Iterable[LocalCandidate] | None = None
-    ) -> IceSession:
+    def prepare_restart(self, credentials: Credentials, now: float) -> IceSession:
         """Create the session of a description with new credentials; it answers checks, and sends none yet.
 
         Args:
             credentials: ours in the new session.
             now: the time.
-            candidates: those of our candidates to use again; None means all. Further ones may be added.
 
         Returns:
-            The session; `restart` starts it, `discard` discards it.
+            The session, without candidates: the shell adds those that it uses again. `restart` starts it, `discard`
+            discards it.
         """
         # A new session shares no DTLS handshake with its checks: the association lives on.
         self._prepared = session = IceSession(
@@ -170,8 +158,6 @@ class IceAgent:
             now=now,
             options=replace(self._options, embeds=False),
         )
-        for candidate in list(self._locals.values()) if candidates is None else candidates:
-            session.add_local_candidate(candidate, now)
         return session
 
     def discard(self, session: IceSession) -> None:
@@ -216,11 +202,11 @@ class IceAgent:
         self.current, self._next = self._next, None
         self._events.append(Restarted(self.current.username_fragment))
 
-    def _sessions(self) -> Iterator[IceSession]:
-        """Yield all sessions, those that send checks first."""
-        for session in (self.current, self._next, self._prepared, self._old):
-            if session is not None:
-                yield session
+    def _sessions(self) -> Sequence[IceSession]:
+        """Return all sessions, those that send checks first."""
+        if self._next is self._prepared is self._old is None:
+            return (self.current,)
+        return [one for one in (self.current, self._next, self._prepared, self._old) if one is not None]
 
     # -- data ----------------------------------------------------------------------------------------------------------
 
@@ -301,17 +287,16 @@ class IceAgent:
 
     def datagrams_to_send(self, now: float) -> list[DatagramToSend]:
         """Drain the responses to the peer's checks, and the check that is due; at most one per `AgentOptions.pace`."""
-        if self._next is self._prepared is self._old is None:
-            return self.current.datagrams_to_send(now)
         datagrams: list[DatagramToSend] = []
-        for session in self._sessions():
+        sessions = self._sessions()
+        for session in sessions:
             if session is self._old:
                 datagrams += session.responses_to_send()
                 continue
             before = session.next_check_at
             datagrams += session.datagrams_to_send(now)
             if session.next_check_at > before:
-                for other in self._sessions():
+                for other in sessions:
                     other.hold_checks(now + self._options.pace)
         return datagrams
 

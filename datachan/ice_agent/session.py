@@ -15,7 +15,6 @@ from datachan.sdp import IceCandidate
 
 from . import stun
 from .candidates import (
-    COMPONENT,
     PRFLX,
     Base,
     LocalCandidate,
@@ -39,6 +38,7 @@ from .events import (
 from .options import AgentOptions, Credentials, RemoteParameters
 from .pairs import NEVER, CandidatePair, Checklist, PairState, can_pair, set_priority
 from .path_watch import PathWatch
+from .peer_candidates import PeerCandidates
 from .selection import Verdict, best_alternative, judge
 
 # Between two checks of a pair that has answered before and does not now: half a round trip for the first, and two.
@@ -51,10 +51,6 @@ _UNUSED_INTERVAL: Final = 1.0
 _MAX_TRIGGERS: Final = 8
 # Pairs that carry a new DTLS flight at once.
 _MAX_CARRIERS: Final = 2
-# Peer-reflexive candidates of one IP address that are taken at once; further ones follow at this interval, in seconds.
-_MAX_PORTS_AT_ONCE: Final = 8
-_PORT_INTERVAL: Final = 1.0
-_MAX_LEARNED: Final = 256
 # A timer that is later than this, in seconds, means that the process was stopped.
 _STOPPED: Final = 1.0
 _MAX_RESPONSES: Final = 1024
@@ -83,30 +79,28 @@ class IceSession:
         controlling: bool,
         entropy: Entropy,
         now: float,
-        options: AgentOptions | None = None,
+        options: AgentOptions,
     ) -> None:
-        self._options = AgentOptions() if options is None else options
-        self._entropy = entropy
-        self.embedding = Embedding(enabled=self._options.embeds)
+        self._options = options
+        self.embedding = Embedding(enabled=options.embeds)
         self._checks = Checks(
             credentials,
-            controlling=controlling and not self._options.lite,
-            lite=self._options.lite,
+            controlling=controlling and not options.lite,
+            lite=options.lite,
             entropy=entropy,
             embedding=self.embedding,
         )
-        self._checklist = Checklist(self._options.max_pairs)
+        self._checklist = Checklist(options.max_pairs)
         self._locals: dict[Base, LocalCandidate] = {}
         self._known: dict[tuple[Base, str, int], LocalCandidate] = {}
-        self._remotes: dict[tuple[str, TransportAddress], IceCandidate] = {}
+        self._remotes = PeerCandidates(options.max_remote_candidates, self._checklist)
         self._triggered: deque[CandidatePair] = deque()
         self._responses: list[DatagramToSend] = []
         self._events: list[AgentEvent] = []
-        self._watch = PathWatch(self._options, self._checklist, self._events, entropy)
+        self._watch = PathWatch(options, self._checklist, self._events, entropy)
         self._pace_at = now
         self._first_next = True
         self._nominations = 0
-        self._learned: dict[tuple[Base, str], tuple[int, float]] = {}
         self._insisted: CandidatePair | None = None
         self._insisted_since = NEVER
         self._lost = self._done = False
@@ -152,7 +146,7 @@ class IceSession:
         if candidate.base in self._locals:
             return
         self._locals[candidate.base] = candidate
-        for (_, address), remote in list(self._remotes.items()):
+        for address, remote in self._remotes.all():
             self._pair(candidate, remote, address, now)
 
     def remove_base(self, base: Base, now: float) -> None:
@@ -197,15 +191,11 @@ class IceSession:
             Whether the candidate was accepted; not if there are too many, or it is known.
         """
         where = (normal_address(address or candidate.address), candidate.port)
-        key = (candidate.transport, where)
-        known = self._remotes.get(key)
-        if known is not None and known.type != PRFLX:
+        learned = self._remotes.get(candidate.transport, where)
+        if not self._remotes.add(candidate, where):
             return False
-        if known is None and len(self._remotes) >= self._options.max_remote_candidates:
-            return False
-        self._remotes[key] = candidate
         for pair in self._checklist:
-            if pair.remote is known:
+            if pair.remote is learned:
                 pair.remote = candidate
                 set_priority(pair, controlling=self.controlling)
         for local in list(self._locals.values()):
@@ -609,15 +599,15 @@ class IceSession:
     def _learn(self, check: IncomingCheck, base: Base, source: TransportAddress, now: float) -> CandidatePair | None:
         """Add the peer-reflexive candidate that a check has come from, and its pair (RFC 8445, 7.3.1.3)."""
         source = (without_scope(source[0]), source[1])
-        key = (base.transport, source)
-        if key not in self._remotes:
-            if not self._may_learn(base, source, now) or not self._has_room():
-                return None
-            self._remotes[key] = _peer_reflexive(base, source, check.priority)
-        pair = self._pair(self._locals[base], self._remotes[key], source, now, learned=True)
+        remote = self._remotes.get(base.transport, source)
+        if remote is None:
+            remote = self._remotes.learn(base, source, check.priority, now, keep=self.selected)
+        if remote is None:
+            return None
+        pair = self._pair(self._locals[base], remote, source, now, learned=True)
         if pair is not None and self.selected is not None:
             self._note_rebinding(pair, self.selected, now)
-            self._pair_directly(self._remotes[key], source, now)
+            self._pair_directly(remote, source, now)
         return pair
 
     def note_stranger(self, base: Base, source: TransportAddress, now: float) -> bool:
@@ -633,12 +623,13 @@ class IceSession:
             return known.carries_data and known.replaces is current
         if current is None or self._options.lite or base is not current.base or source[0] != current.destination[0]:
             return False
-        source = (without_scope(source[0]), source[1])
-        key = (base.transport, source)
-        if base.transport != "udp" or not self._may_learn(base, source, now) or not self._has_room():
+        if base.transport != "udp":
             return False
-        self._remotes.setdefault(key, _peer_reflexive(base, source, current.remote.priority))
-        pair = self._pair(self._locals[base], self._remotes[key], source, now, learned=True)
+        source = (without_scope(source[0]), source[1])
+        remote = self._remotes.learn(base, source, current.remote.priority, now, keep=current)
+        if remote is None:
+            return False
+        pair = self._pair(self._locals[base], remote, source, now, learned=True)
         if pair is None:
             return False
         pair.carries_data = True
@@ -662,31 +653,6 @@ class IceSession:
         for local in list(self._locals.values()):
             if not local.base.relayed:
                 self._pair(local, remote, source, now)
-
-    def _has_room(self) -> bool:
-        """Make room for a candidate: the oldest peer-reflexive one without a valid pair goes if there are too many."""
-        if len(self._remotes) < self._options.max_remote_candidates:
-            return True
-        in_use = {id(pair.remote) for pair in self._checklist if pair.valid or pair is self.selected}
-        for key, remote in self._remotes.items():
-            if remote.type == PRFLX and id(remote) not in in_use:
-                del self._remotes[key]
-                self._checklist.remove_remote(remote)
-                return True
-        return False
-
-    def _may_learn(self, base: Base, source: TransportAddress, now: float) -> bool:
-        """Return whether another port of an address may become a candidate: some at once, later ones at intervals.
-
-        Two NATs that map each destination to a new port make of each check a new candidate, whose check makes another.
-        """
-        count, latest = self._learned.get((base, source[0]), (0, -NEVER))
-        if count >= _MAX_PORTS_AT_ONCE and now < latest + _PORT_INTERVAL:
-            return False
-        if len(self._learned) >= _MAX_LEARNED:
-            self._learned.clear()
-        self._learned[base, source[0]] = count + 1, now
-        return True
 
     def _grant(self, pair: CandidatePair, now: float) -> None:
         """Take a check of the peer for valid as a lite agent, which sends none of its own."""
@@ -785,16 +751,3 @@ class IceSession:
         if not any(other.state in pending and other.priority > pair.priority for other in self._checklist):
             self._done = True
             self._events.append(ChecksDone())
-
-
-def _peer_reflexive(base: Base, source: TransportAddress, priority: int) -> IceCandidate:
-    """Return the candidate of the peer that was learned from a datagram."""
-    return IceCandidate(
-        foundation=candidate_foundation(PRFLX, base.transport, source[0]),
-        component=COMPONENT,
-        transport=base.transport,
-        priority=priority,
-        address=source[0],
-        port=source[1],
-        type=PRFLX,
-    )

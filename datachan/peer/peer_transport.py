@@ -144,7 +144,7 @@ class PeerTransport:
         # Of an ICE restart: the transport of a description to be agreed upon, and the one that looks for a path.
         self._prepared_ice: IceTransport | None = None
         self._next_ice: IceTransport | None = None
-        self._restarts = 0
+        self._has_restarted = False
         self._restarting: asyncio.Task[None] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
 
@@ -311,7 +311,7 @@ class PeerTransport:
     def ice_state(self) -> IceState:
         """The state of ICE. During a restart, it is the one that W3C defines for the restart."""
         state = self.ice.state
-        if state is IceState.NEW and self._restarts:
+        if state is IceState.NEW and self._has_restarted:
             return IceState.CHECKING  # after a failure, the new transport has just taken the place of the old one
         if self._next_ice is None:
             return state
@@ -616,7 +616,7 @@ class PeerTransport:
     def _take_next(self, ice: IceTransport) -> None:
         """Use the new path from now on; the agent receives on the old one until the peer has left it, too."""
         old, self.ice, self._next_ice, self._restarting = self.ice, ice, None, None
-        self._restarts += 1
+        self._has_restarted = True
         if ice.link is not None:
             same = old.link is not None and ice.link.is_same_path(old.link)
             self._path_changed(same=same)

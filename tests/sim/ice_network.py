@@ -269,6 +269,8 @@ class Peer:
         """Make new credentials, as the offer or answer of a restart does."""
         self.credentials = Credentials(name, name * 22)
         session = self.agent.prepare_restart(self.credentials, self.network.now)
+        for candidate in self.candidates:
+            session.add_local_candidate(candidate, self.network.now)
         self.flush()
         return session
 
