@@ -708,40 +708,20 @@ class PeerTransport:
             return
         now = self._now()
         for deadline in (self._connect_called_at + _FIRST_CONTACT, now + _HANDSHAKE_END):
-            await self._wait_connected(hurry, deadline - self._now())
+            await _any_set((self._connected_or_over, hurry), deadline - self._now())
             if not self.ice.has_heard_peer:
                 return
 
-    async def _wait_connected(self, hurry: asyncio.Event, seconds: float) -> None:
-        """Wait until the association is set up or has ended, the caller is in a hurry, or the time is over."""
-        if seconds <= 0 or self._connected_or_over.is_set() or hurry.is_set():
-            return
-        waits = [asyncio.ensure_future(event.wait()) for event in (self._connected_or_over, hurry)]
-        try:
-            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
-
     async def _delivered(self, hurry: asyncio.Event) -> bool:
         """Wait for the graceful end; return False if there is none in time."""
-        loop = asyncio.get_running_loop()
-        closed = asyncio.ensure_future(self._stack_closed.wait())
-        hurried = asyncio.ensure_future(hurry.wait())
-        least, deadline = self._undelivered(), loop.time() + self._configuration.closeTimeout
-        try:
-            while not closed.done() and not hurried.done():
-                await asyncio.wait((closed, hurried), timeout=_CLOSE_POLL, return_when=asyncio.FIRST_COMPLETED)
-                if (left := self._undelivered()) < least:
-                    least, deadline = left, loop.time() + self._configuration.closeTimeout
-                elif loop.time() >= deadline:
-                    break
-            return closed.done()
-        finally:
-            closed.cancel()
-            hurried.cancel()
-            await asyncio.gather(closed, hurried, return_exceptions=True)
+        least, deadline = self._undelivered(), self._now() + self._configuration.closeTimeout
+        while not self._stack_closed.is_set() and not hurry.is_set():
+            await _any_set((self._stack_closed, hurry), _CLOSE_POLL)
+            if (left := self._undelivered()) < least:
+                least, deadline = left, self._now() + self._configuration.closeTimeout
+            elif self._now() >= deadline:
+                break
+        return self._stack_closed.is_set()
 
     def _undelivered(self) -> int:
         association = self.stack.association if self.stack is not None else None
@@ -766,3 +746,16 @@ class PeerTransport:
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
+
+
+async def _any_set(events: Sequence[asyncio.Event], seconds: float) -> None:
+    """Wait until one of the events is set, or the time is over."""
+    if seconds <= 0 or any(event.is_set() for event in events):
+        return
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
