@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 
-from datachan.signaling import SignalingServer
 from datachan.transfer.codes import word_list
 from datachan.transfer.journal import PARTIAL_FOLDER
 from datachan.transfer.outgoing import OutgoingOffer, Piece, Unreadable
@@ -24,6 +22,7 @@ from datachan.transfer.send_session import SendSession
 from datachan.transfer.sending import ReadPiece
 from datachan.transfer.session_events import CodeReady, SessionEvent
 from datachan.transfer.sources import gather
+from tests.signaling_site import listening
 
 MIB = 1024 * 1024
 PATIENCE = 60.0
@@ -31,11 +30,8 @@ PATIENCE = 60.0
 
 @pytest.fixture
 async def server() -> AsyncIterator[str]:
-    runner = web.AppRunner(SignalingServer().create_app())
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    await runner.cleanup()
+    async with listening() as url:
+        yield url
 
 
 @dataclass

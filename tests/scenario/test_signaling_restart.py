@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from aiohttp import web
 
 from datachan.peer import RTCDataChannel, RTCPeerConnection
 from datachan.signaling import (
@@ -15,12 +14,12 @@ from datachan.signaling import (
     RestartRefused,
     SignalingClient,
     SignalingError,
-    SignalingServer,
     call_through,
     restart_through,
     serve_through,
 )
 from datachan.signaling.room_messages import Bye, Candidate, CandidateInit, Offer
+from tests.signaling_site import listening
 
 PATIENCE = 30.0
 
@@ -66,20 +65,8 @@ class Served:
 
 
 @asynccontextmanager
-async def cleaned(runner: web.AppRunner) -> AsyncIterator[None]:
-    try:
-        yield
-    finally:
-        await runner.cleanup()
-
-
-@asynccontextmanager
 async def connected() -> AsyncIterator[Served]:
-    runner = web.AppRunner(SignalingServer().create_app())
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    async with cleaned(runner), SignalingClient(url, "room", name="server") as serving, RTCPeerConnection() as pc:
+    async with listening() as url, SignalingClient(url, "room", name="server") as serving, RTCPeerConnection() as pc:
         channel = pc.createDataChannel("echo", negotiated=True, id=0)
         served = Served(SignalingClient(url, "room", name="client"), pc, channel)
 

@@ -6,17 +6,15 @@ import asyncio
 import json
 import os
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from datachan import RTCDataChannel, RTCPeerConnection
-from datachan.signaling import SignalingClient, SignalingServer, connect_through
+from datachan.signaling import SignalingClient, connect_through
 from datachan.transfer import receive_session
 from datachan.transfer.actions import Ended, FilesStored, Outcome, Restarted, WritePiece
 from datachan.transfer.codes import Code, parse_code, room_of, word_list
@@ -37,20 +35,9 @@ from datachan.transfer.session_events import (
 )
 from datachan.transfer.sources import gather, gather_text
 from tests.pairs import configuration, soon
+from tests.signaling_site import listening
 
 MIB = 1024 * 1024
-
-
-@asynccontextmanager
-async def signaling() -> AsyncIterator[str]:
-    runner = web.AppRunner(SignalingServer().create_app())
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
 
 
 class Sending:
@@ -130,7 +117,7 @@ def assert_same(source: Path, target: Path) -> None:
 
 
 async def test_a_folder_arrives_with_its_times_bits_and_empty_folders(source: Path, target: Path) -> None:
-    async with signaling() as server:
+    async with listening() as server:
         sending = Sending(server, source)
         ended = await soon(receiving(server, await sending.code(), target).run())
         assert ended == Ended(Outcome.COMPLETED)
@@ -144,7 +131,7 @@ async def test_a_folder_arrives_with_its_times_bits_and_empty_folders(source: Pa
 
 
 async def test_a_text_is_shown_and_not_stored(target: Path) -> None:
-    async with signaling() as server:
+    async with listening() as server:
         sending = Sending(server, offer=OutgoingOffer(gather_text("grüße\n")))
         session = receiving(server, await sending.code(), target)
         assert (await soon(session.run())).outcome is Outcome.COMPLETED
@@ -154,7 +141,7 @@ async def test_a_text_is_shown_and_not_stored(target: Path) -> None:
 
 
 async def test_a_wrong_code_tells_both_sides_and_burns_the_code(source: Path, target: Path) -> None:
-    async with signaling() as server:
+    async with listening() as server:
         sending = Sending(server, source)
         code = await sending.code()
         ended = await soon(receiving(server, wrong(code), target).run())
@@ -173,7 +160,7 @@ async def test_after_a_wrong_code_a_receiver_that_was_there_goes_on(source: Path
         await held.wait()
         return Decision()
 
-    async with signaling() as server:
+    async with listening() as server:
         sending = Sending(server, source, receivers=2)
         code = await sending.code()
         first = asyncio.create_task(receiving(server, code, target, decide).run())
@@ -215,7 +202,7 @@ class PartyBetween:
 
 
 async def test_a_server_that_puts_itself_between_the_two_is_refused(source: Path, target: Path) -> None:
-    async with signaling() as honest, signaling() as evil:
+    async with listening() as honest, listening() as evil:
         sending = Sending(honest, source)
         code = await sending.code()
         between = PartyBetween()
@@ -238,7 +225,7 @@ async def test_the_words_to_compare_are_the_same_and_a_no_ends_both_sides(source
         seen.append(words)
         return len(seen) == 1
 
-    async with signaling() as server:
+    async with listening() as server:
         sending = Sending(server, source, verify=True, compare=compare)
         ended = await soon(receiving(server, await sending.code(), target, compare=compare).run())
         assert ended.code is EndCode.WRONG_CODE
@@ -252,7 +239,7 @@ async def test_a_refusal_tells_the_sender(source: Path, target: Path) -> None:
     async def refuse(review: Review) -> Decision:
         return Decision("not today")
 
-    async with signaling() as server:
+    async with listening() as server:
         sending = Sending(server, source)
         ended = await soon(receiving(server, await sending.code(), target, refuse).run())
         assert ended.code is EndCode.REFUSED
@@ -263,7 +250,7 @@ async def test_a_receiver_goes_on_after_its_connection_broke(source: Path, targe
     (source / "big.bin").write_bytes(os.urandom(40 * MIB))
     broken = asyncio.Event()
 
-    async with signaling() as server:
+    async with listening() as server:
         sending = Sending(server, source)
         session = receiving(server, await sending.code(), target)
         events: list[SessionEvent] = []
@@ -290,7 +277,7 @@ async def test_a_receiver_goes_on_after_its_connection_broke(source: Path, targe
 
 async def test_a_receiver_that_was_stopped_goes_on_with_the_same_code(source: Path, target: Path) -> None:
     (source / "big.bin").write_bytes(os.urandom(40 * MIB))
-    async with signaling() as server:
+    async with listening() as server:
         sending = Sending(server, source)
         code = await sending.code()
         first = receiving(server, code, target)
@@ -321,7 +308,7 @@ async def test_a_new_sender_goes_on_where_the_old_one_was_and_notices_a_changed_
 ) -> None:
     big = source / "big.bin"
     big.write_bytes(os.urandom(40 * MIB))
-    async with signaling() as server:
+    async with listening() as server:
         for change in (False, True):
             sending = Sending(server, big)
             session = receiving(server, await sending.code(), target)
@@ -362,7 +349,7 @@ async def test_two_receivers_get_one_read_and_the_slow_one_holds_nobody(tmp_path
         await go.wait()
         return Decision()
 
-    async with signaling() as server:
+    async with listening() as server:
         sending = Sending(server, big, receivers=2)
         code = await sending.code()
         fast = receiving(server, code, folders[0])
@@ -390,7 +377,7 @@ async def test_two_receivers_in_step_share_one_read_of_the_disk(tmp_path: Path) 
         await both.wait()
         return Decision()
 
-    async with signaling() as server:
+    async with listening() as server:
         sending = Sending(server, big, receivers=2)
         code = await sending.code()
         sessions = [receiving(server, code, folder, decide_together) for folder in folders]
@@ -410,7 +397,7 @@ async def test_a_second_receiver_is_told_that_the_sender_is_busy_while_a_person_
         await asyncio.Event().wait()
         raise AssertionError
 
-    async with signaling() as server:
+    async with listening() as server:
         sending = Sending(server, source)
         code = await sending.code()
         waiting = asyncio.create_task(receiving(server, code, target, never).run())
@@ -431,7 +418,7 @@ async def test_an_offer_that_does_not_fit_on_the_disk_is_not_begun(source: Path,
     huge = source / "huge"
     with huge.open("wb") as file:
         file.truncate(2**43)
-    async with signaling() as server:
+    async with listening() as server:
         sending = Sending(server, huge)
         ended = await soon(receiving(server, await sending.code(), target).run())
         assert ended.code is EndCode.NO_SPACE
@@ -450,7 +437,7 @@ async def test_a_disk_that_fills_up_meanwhile_ends_with_what_is_lacking(source: 
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", small], check=True)
     try:
         (source / "big.bin").write_bytes(os.urandom(20 * MIB))
-        async with signaling() as server:
+        async with listening() as server:
             sending = Sending(server, source / "big.bin")
 
             async def fill(review: Review) -> Decision:
@@ -484,7 +471,7 @@ async def test_a_disk_that_fills_up_meanwhile_ends_with_what_is_lacking(source: 
 
 
 async def test_nobody_came(target: Path) -> None:
-    async with signaling() as server:
+    async with listening() as server:
         with pytest.raises(SenderMissing, match="came within"):
             await soon(receiving(server, parse_code("7-marble-kitten"), target, patience=0.2).run())
 
@@ -497,7 +484,7 @@ async def test_a_file_that_changes_while_it_is_sent_is_given_up_and_named(source
         big.write_bytes(b"short")
         return Decision()
 
-    async with signaling() as server:
+    async with listening() as server:
         sending = Sending(server, source)
         session = receiving(server, await sending.code(), target, change)
         assert (await soon(session.run())).outcome is Outcome.COMPLETED
@@ -518,6 +505,6 @@ async def test_a_killed_sender_whose_place_is_kept_is_said_to_be_stopped(
 ) -> None:
     monkeypatch.setattr(receive_session, "CONNECT_TIMEOUT", 0.5)
     code = parse_code("7-marble-kitten")
-    async with signaling() as server, SignalingClient(server, room_of(code.slot), name="sender"):
+    async with listening() as server, SignalingClient(server, room_of(code.slot), name="sender"):
         with pytest.raises(SenderSilent, match=r"it was stopped.* use its new code"):
             await soon(receiving(server, code, target).run())

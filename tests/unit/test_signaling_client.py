@@ -1,4 +1,4 @@
-"""The Python client, connecting through a room, and the echo peer, with a real server and real connections."""
+"""The Python client, and connecting through a room, with a real server and real connections."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
-import aiohttp
 import pytest
 from aiohttp import web
 from cryptography import x509
@@ -25,17 +24,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from datachan.ice_agent import stun
 from datachan.peer import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 from datachan.signaling import (
-    BadMessage,
     ConnectTimeout,
-    EchoOptions,
-    EchoPeer,
     IceServerOption,
     ServerOptions,
     SignalingClient,
     SignalingError,
     SignalingServer,
     connect_through,
-    serve_through,
 )
 from datachan.signaling.client import MAX_PEERS, parse_ice_servers_untrusted
 from datachan.signaling.room_messages import (
@@ -48,26 +43,16 @@ from datachan.signaling.room_messages import (
     Welcome,
     serialize_server_message,
 )
+from tests.signaling_site import listening
 
 HERE = RTCConfiguration(hostAddresses=["127.0.0.1"])
 ASKING = RTCConfiguration(hostAddresses=["127.0.0.1"], alwaysNegotiateDataChannels=True)
 PATIENCE = 20.0
 
 
-@contextlib.asynccontextmanager
-async def running(echo: EchoPeer | None = None, options: ServerOptions | None = None) -> AsyncIterator[str]:
-    runner = web.AppRunner(SignalingServer(options, echo=echo).create_app(), shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
-
-
 @pytest.fixture
 async def url() -> AsyncIterator[str]:
-    async with running() as url:
+    async with listening() as url:
         yield url
 
 
@@ -86,13 +71,13 @@ async def test_lists_the_members_of_the_room(url):
 
 
 async def test_messages_are_iterated_until_the_server_stops():
-    async with running() as url:
+    async with listening() as url:
         client = SignalingClient(url, "kitchen")
         await client.__aenter__()
-        listening = asyncio.create_task(_collect(client))
+        collecting = asyncio.create_task(_collect(client))
         async with SignalingClient(url, "kitchen", name="Grace") as grace:
             await grace.send(Bye(client.id, "s", "hello"))
-    messages = await asyncio.wait_for(listening, PATIENCE)
+    messages = await asyncio.wait_for(collecting, PATIENCE)
     assert [type(message) for message in messages] == [PeerJoined, Bye, PeerLeft]
     with pytest.raises(SignalingError):
         await client.send(Bye("a", "s"))
@@ -127,7 +112,7 @@ async def _collect(client):
 
 
 async def test_raises_the_servers_error_with_its_code():
-    async with running(options=ServerOptions(room_capacity=1)) as url, SignalingClient(url, "kitchen"):
+    async with listening(SignalingServer(ServerOptions(room_capacity=1))) as url, SignalingClient(url, "kitchen"):
         with pytest.raises(SignalingError, match="full") as caught:
             await SignalingClient(url, "kitchen").__aenter__()
         assert caught.value.code == "room-full"
@@ -370,7 +355,10 @@ async def test_looks_up_the_name_of_the_server(url):
 
 async def test_takes_the_ice_servers_that_the_signaling_server_offers():
     offered = (IceServerOption("stun:192.0.2.1"), IceServerOption("turn:192.0.2.1", "ada", "secret"))
-    async with running(options=ServerOptions(ice_servers=offered)) as url, SignalingClient(url, "kitchen") as client:
+    async with (
+        listening(SignalingServer(ServerOptions(ice_servers=offered))) as url,
+        SignalingClient(url, "kitchen") as client,
+    ):
         servers = client.configuration(HERE).iceServers
         assert [(server.urls, server.username) for server in servers] == [
             ("stun:192.0.2.1", None),
@@ -428,7 +416,7 @@ async def test_candidates_that_are_found_later_reach_the_peer(url):
 
 async def test_a_connection_without_ice_servers_uses_those_of_the_signaling_server():
     async with (
-        running(options=ServerOptions(ice_servers=(IceServerOption("stun:127.0.0.1:9"),))) as url,
+        listening(SignalingServer(ServerOptions(ice_servers=(IceServerOption("stun:127.0.0.1:9"),)))) as url,
         SignalingClient(url, "kitchen", name="Ada") as ada,
         SignalingClient(url, "kitchen", name="Grace") as grace,
         RTCPeerConnection(HERE) as a,
@@ -459,7 +447,7 @@ def test_ignores_malformed_ice_servers(data):
 
 
 async def test_goes_through_the_proxy_that_the_environment_names(monkeypatch):
-    async with running() as url:  # the server takes the requests that clients send to a proxy as its own
+    async with listening() as url:  # the server takes the requests that clients send to a proxy as its own
         monkeypatch.setenv("http_proxy", url)
         monkeypatch.setenv("no_proxy", "")
         async with SignalingClient("http://signaling.invalid", "kitchen") as client:
@@ -510,23 +498,12 @@ async def test_sends_the_headers_and_uses_the_tls_context(tmp_path):
         await runner.cleanup()
 
 
-@contextlib.asynccontextmanager
-async def listening(port: int) -> AsyncIterator[str]:
-    runner = web.AppRunner(SignalingServer().create_app(), shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        await runner.cleanup()
-
-
 async def test_joins_again_when_the_server_comes_back(unused_port):
-    async with listening(unused_port) as url:
+    async with listening(port=unused_port) as url:
         client = await SignalingClient(url, "kitchen", reconnect=True).__aenter__()
         first = client.id
     receiving = asyncio.create_task(client.receive())
-    async with listening(unused_port), asyncio.timeout(PATIENCE):
+    async with listening(port=unused_port), asyncio.timeout(PATIENCE):
         welcome = await receiving
         assert isinstance(welcome, Welcome)
         assert welcome.id == client.id == first
@@ -536,9 +513,9 @@ async def test_joins_again_when_the_server_comes_back(unused_port):
 
 
 async def test_a_member_that_waits_calls_the_peer_it_finds_after_the_server_came_back(unused_port):
-    async with listening(unused_port) as url:
+    async with listening(port=unused_port) as url:
         waiting = await SignalingClient(url, "kitchen", name="Ada", reconnect=True).__aenter__()
-    async with RTCPeerConnection(HERE) as a, RTCPeerConnection(HERE) as z, listening(unused_port) as url:
+    async with RTCPeerConnection(HERE) as a, RTCPeerConnection(HERE) as z, listening(port=unused_port) as url:
         for pc in (a, z):
             pc.createDataChannel("chat", negotiated=True, id=0)
         async with SignalingClient(url, "kitchen", name="Grace") as first, asyncio.timeout(PATIENCE):
@@ -546,191 +523,3 @@ async def test_a_member_that_waits_calls_the_peer_it_finds_after_the_server_came
             assert [peer.name for peer in peers] == ["Grace", "Ada"]
             assert [peer.name for peer in waiting.peers_at_join] == ["Grace"]
         await waiting.__aexit__(None, None, None)
-
-
-# -- serving a room ----------------------------------------------------------------------------------------------------
-
-
-def send_own_name(pc, peer):
-    channel = pc.createDataChannel("robot")
-    channel.on("open", lambda: channel.send(f"hello {peer.name}"))
-
-
-async def view(url: str, name: str, first: asyncio.Event | None = None) -> str:
-    """Join, wait for the robot's channel and return its first message."""
-    async with SignalingClient(url, "robot", name=name) as client, RTCPeerConnection(ASKING) as pc:
-        arrived = asyncio.get_running_loop().create_future()
-        pc.on("datachannel", arrived.set_result)
-        if first is not None:
-            first.set()
-        await connect_through(client, pc)
-        return await anext(aiter(await arrived))
-
-
-async def test_a_robot_serves_viewers_that_came_before_and_after_it_and_outlives_them(unused_port):
-    async with asyncio.timeout(3 * PATIENCE):
-        async with listening(unused_port) as url:
-            there = asyncio.Event()
-            early = asyncio.create_task(view(url, "early", there))
-            await there.wait()
-            robot = await SignalingClient(url, "robot", reconnect=True).__aenter__()
-            serving = asyncio.create_task(serve_through(robot, send_own_name, HERE))
-            assert await early == "hello early"
-            assert await asyncio.gather(view(url, "Ada"), view(url, "Zoe")) == ["hello Ada", "hello Zoe"]
-        async with listening(unused_port) as url:  # the server was restarted, and the robot joins again
-            while True:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(2):
-                        assert await view(url, "late") == "hello late"
-                        break
-            serving.cancel()
-            await asyncio.gather(serving, return_exceptions=True)
-            await robot.__aexit__(None, None, None)
-
-
-async def test_a_robot_declines_viewers_past_its_limit(url):
-    async with SignalingClient(url, "robot") as robot, asyncio.timeout(PATIENCE):
-        serving = asyncio.create_task(serve_through(robot, send_own_name, HERE, max_peers=1))
-        async with SignalingClient(url, "robot", name="Ada") as ada, RTCPeerConnection(ASKING) as pc:
-            await connect_through(ada, pc)
-            async with SignalingClient(url, "robot", name="Zoe") as zoe, RTCPeerConnection(ASKING) as other:
-                with pytest.raises(SignalingError, match="busy: no connection is free"):
-                    await connect_through(zoe, other, to=robot.id)
-        serving.cancel()
-        await asyncio.gather(serving, return_exceptions=True)
-
-
-# -- the echo peer -----------------------------------------------------------------------------------------------------
-
-
-async def post(url, body, **options):
-    async with (
-        aiohttp.ClientSession() as session,
-        session.post(f"{url}/api/v1/peers/echo", json=body, **options) as answer,
-    ):
-        return answer.status, await answer.json()
-
-
-async def call(url, pc):
-    """Call the echo peer of the server and return the id of the call."""
-    await pc.setLocalDescription(await pc.createOffer())
-    status, answer = await post(url, {"type": "offer", "sdp": pc.localDescription.sdp})
-    assert status == 201, answer
-    await pc.setRemoteDescription(RTCSessionDescription(sdp=answer["sdp"], type=answer["type"]))
-    return answer["session"]
-
-
-@contextlib.asynccontextmanager
-async def connected(echo, *labels):
-    async with running(echo) as url, RTCPeerConnection(HERE) as pc:
-        channels = [pc.createDataChannel(label) for label in labels]
-        async with asyncio.timeout(PATIENCE):
-            session = await call(url, pc)
-            for channel in channels:
-                await channel.opened()
-            yield url, pc, channels, session
-
-
-async def until_idle(echo):
-    async with asyncio.timeout(PATIENCE):
-        while echo.session_count:
-            await asyncio.sleep(0.01)
-
-
-async def test_the_echo_peer_echoes_on_every_channel():
-    async with connected(EchoPeer(HERE), *(f"channel {n}" for n in range(20))) as (_, _, channels, _):
-        messages = ["héllo", "", b"", b"\x00\xff", b"x" * 200_000]
-        for number, channel in enumerate(channels):
-            for message in [str(number), *messages]:
-                channel.send(message)
-        for number, channel in enumerate(channels):
-            assert [await anext(channel) for _ in range(6)] == [str(number), *messages]
-
-
-async def test_a_call_ends_when_the_caller_closes():
-    echo = EchoPeer(HERE)
-    async with connected(echo, "chat") as (_, pc, _, _):
-        assert echo.session_count == 1
-        await pc.close()
-        await until_idle(echo)
-
-
-async def test_a_call_ends_when_its_address_is_deleted():
-    echo = EchoPeer(HERE)
-    async with connected(echo, "chat") as (url, _, [channel], session), aiohttp.ClientSession() as http:
-        async with http.delete(f"{url}/api/v1/peers/echo/{session}") as response:
-            assert response.status == 204
-        await channel.closed()
-        async with http.delete(f"{url}/api/v1/peers/echo/{session}") as response:
-            assert response.status == 404
-        assert echo.session_count == 0
-
-
-async def test_ends_calls_that_are_idle_or_never_connect():
-    echo = EchoPeer(HERE, options=EchoOptions(idle_timeout=0.3, connect_timeout=0.2))
-    async with connected(echo, "chat") as (_, _, [channel], _):
-        await channel.closed()
-        await until_idle(echo)
-        async with RTCPeerConnection(HERE) as silent:
-            silent.createDataChannel("chat")
-            await echo.answer((await silent.createOffer()).sdp)
-            await until_idle(echo)
-
-
-async def test_limits_calls_and_channels():
-    echo = EchoPeer(HERE, options=EchoOptions(max_sessions=1, max_channels=2))
-    async with connected(echo, "a", "b") as (url, pc, channels, _):
-        third = pc.createDataChannel("c")
-        await third.closed()
-        assert [channel.readyState for channel in channels] == ["open", "open"]
-        status, body = await post(url, {"type": "offer", "sdp": "v=0\r\n"})
-        assert (status, body["error"]["code"]) == (503, "busy")
-
-
-async def test_limits_the_rate_of_offers():
-    async with running(EchoPeer(HERE), ServerOptions(offer_burst=2, offers_per_second=0.001)) as url:
-        codes = [(await post(url, {}))[1]["error"]["code"] for _ in range(3)]
-        assert codes == ["bad-field", "bad-field", "too-many-offers"]
-
-
-@pytest.mark.parametrize(
-    ("body", "status", "code"),
-    [
-        ("offer", 400, "bad-field"),
-        ([], 400, "bad-field"),
-        ({"type": "answer", "sdp": "v=0"}, 400, "bad-field"),
-        ({"type": "offer", "sdp": 5}, 400, "bad-field"),
-        ({"type": "offer", "sdp": ""}, 400, "bad-sdp"),
-        ({"type": "offer", "sdp": "v=0\r\nnonsense"}, 400, "bad-sdp"),
-        ({"type": "offer", "sdp": "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"}, 400, "bad-sdp"),
-        ({"type": "offer", "sdp": "v=0" + "x" * 40_000}, 413, "too-large"),
-        ({"type": "offer", "sdp": "v=0" + "x" * 400_000}, 413, "too-large"),
-    ],
-)
-async def test_a_malformed_offer_gets_a_sentence_and_leaves_no_call(body, status, code):
-    echo = EchoPeer(HERE)
-    async with running(echo) as url:
-        got, answer = await post(url, body)
-        assert (got, answer["error"]["code"]) == (status, code)
-        assert answer["error"]["message"].endswith(".")
-        assert echo.session_count == 0
-
-
-async def test_an_offer_needs_the_content_type_of_json():
-    async with running(EchoPeer(HERE)) as url:
-        status, answer = await post(url, None, data=b'{"type":"offer","sdp":"v=0"}')
-        assert (status, answer["error"]["code"]) == (400, "not-json")
-
-
-async def test_stopping_the_server_ends_all_calls():
-    tasks_before = asyncio.all_tasks()
-    async with connected(EchoPeer(HERE), "chat", "other"):
-        pass
-    assert asyncio.all_tasks() == tasks_before
-
-
-async def test_a_closed_echo_peer_accepts_no_call():
-    echo = EchoPeer(HERE)
-    await echo.close()
-    with pytest.raises(BadMessage):
-        await echo.answer("v=0\r\n")
