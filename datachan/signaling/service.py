@@ -29,6 +29,13 @@ logger = get_limited_logger("datachan.signaling")
 _CALLED_PAUSE: Final = 5.0
 """Seconds in which a member that has called before calls again, when its connection is lost."""
 
+_RETURN_TIMEOUT: Final = 600.0
+"""Seconds in which a member whose connection was lost is called again."""
+
+_FIRST_PAUSE: Final = 0.5
+_LONGEST_PAUSE: Final = 10.0
+"""Seconds between two such calls: the pause doubles with each."""
+
 _INBOX_SIZE: Final = 512  # messages; a peer that sends more before they are read loses the rest
 
 
@@ -53,10 +60,10 @@ async def serve_through(
         configuration: The configuration of the connections; its ICE servers default to those of the signaling server.
         max_peers: Connections at the same time; further members are declined.
         timeout: Seconds within which a connection must be established.
-        calls_again: Call a member again whose connection was lost, unless it has hung up or left the room.
+        calls_again: Call a member again whose connection was lost, with growing pauses for ten minutes, unless it has
+            hung up or left the room.
     """
-    service = _Service(client, prepare, client.configuration(configuration), max_peers, timeout)
-    service.calls_again = calls_again
+    service = _Service(client, prepare, client.configuration(configuration), max_peers, timeout, calls_again)
     try:
         await service.run()
     finally:
@@ -106,16 +113,17 @@ class _Service:
         configuration: RTCConfiguration,
         max_peers: int,
         timeout: float,
+        calls_again: bool,
     ) -> None:
         self._client = client
         self._prepare = prepare
         self._configuration = configuration
         self._max_peers = max_peers
         self._timeout = timeout
-        self.calls_again = False
+        self._calls_again = calls_again
         self._inboxes: dict[str, _Inbox] = {}
         self._tasks: dict[_Inbox, asyncio.Task[None]] = {}
-        self._later: set[asyncio.TimerHandle] = set()
+        self._returning: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         """Call the members of the room, then follow the messages of the server."""
@@ -129,6 +137,7 @@ class _Service:
             elif isinstance(message, Answer | Candidate | Bye):
                 self._put(message.peer, message)
             elif isinstance(message, PeerLeft):
+                self._stop_calling(message.id)
                 self._put(message.id, message)
             elif isinstance(message, Error):
                 for inbox in self._inboxes.values():
@@ -136,10 +145,8 @@ class _Service:
 
     async def close(self) -> None:
         """End all connections."""
-        self.calls_again = False
-        for timer in self._later:
-            timer.cancel()
-        tasks = list(self._tasks.values())
+        self._calls_again = False
+        tasks = [*self._tasks.values(), *self._returning.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -169,10 +176,12 @@ class _Service:
 
     def _put(self, peer_id: str, message: ServerMessage) -> None:
         inbox = self._inboxes.get(peer_id)
-        if inbox is not None:
-            ours = inbox.call is not None and isinstance(message, Bye) and message.session == inbox.call.session
-            inbox.hung_up = inbox.hung_up or ours
-            inbox.put(message)
+        if inbox is None:
+            return
+        if inbox.call is not None and isinstance(message, Bye) and message.session == inbox.call.session:
+            inbox.hung_up = True
+            self._stop_calling(peer_id)
+        inbox.put(message)
 
     def _start(self, peer: PeerInfo, *, calling: bool) -> _Inbox:
         inbox = self._inboxes[peer.id] = _Inbox(self._client, peer, calling=calling)
@@ -184,19 +193,26 @@ class _Service:
         del self._tasks[inbox]
         if self._inboxes.get(peer_id) is inbox:
             del self._inboxes[peer_id]
-            if self.calls_again and inbox.connected and not inbox.hung_up:
-                self._call_later(inbox.peer, 0.0 if inbox.calling else _CALLED_PAUSE)
+            if self._calls_again and inbox.connected and not inbox.hung_up and peer_id in self._client.peers:
+                delay = 0.0 if inbox.calling else _CALLED_PAUSE
+                self._returning[peer_id] = asyncio.get_running_loop().create_task(self._call_again(inbox.peer, delay))
 
-    def _call_later(self, peer: PeerInfo, delay: float) -> None:
-        """Call a member again, if it is in the room and has not called by then."""
+    async def _call_again(self, peer: PeerInfo, delay: float) -> None:
+        """Call a member until `_stop_calling`, or for `_RETURN_TIMEOUT`. An attempt that is on its way goes on."""
+        pause = _FIRST_PAUSE
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_RETURN_TIMEOUT):
+                while True:
+                    await asyncio.sleep(delay)
+                    if peer.id in self._client.peers:
+                        self._call_each((peer,))
+                    delay, pause = pause, min(_LONGEST_PAUSE, 2 * pause)
+        del self._returning[peer.id]
 
-        def call() -> None:
-            self._later.discard(timer)
-            if peer.id in self._client.peers:
-                self._call_each((peer,))
-
-        timer = asyncio.get_running_loop().call_later(delay, call)
-        self._later.add(timer)
+    def _stop_calling(self, peer_id: str) -> None:
+        returning = self._returning.pop(peer_id, None)
+        if returning is not None:
+            returning.cancel()
 
     async def _serve(self, peer: PeerInfo, inbox: _Inbox) -> None:
         try:
@@ -213,6 +229,7 @@ class _Service:
                 try:
                     await call.run(None, self._timeout)
                     inbox.connected = True
+                    self._stop_calling(peer.id)
                     await over.wait()
                 finally:
                     await call.close()

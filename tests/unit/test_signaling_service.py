@@ -1,9 +1,11 @@
-"""Serving a room: connections with every member, now and later."""
+"""Serving a room: connections with every member, now and later, and again after they were lost."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import pytest
@@ -13,9 +15,12 @@ from datachan.signaling import (
     PeerInfo,
     SignalingClient,
     SignalingError,
+    call_through,
     connect_through,
     serve_through,
+    service,
 )
+from datachan.signaling.room_messages import Bye, Offer
 from tests.signaling_site import listening
 
 HERE = RTCConfiguration(hostAddresses=["127.0.0.1"], closeTimeout=1.0)
@@ -70,3 +75,101 @@ async def test_a_robot_declines_viewers_past_its_limit():
                     await connect_through(zoe, other, to=robot.id)
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
+
+
+class Robot:
+    """Serves a room, and calls its members again. From the second connection on, it refuses some."""
+
+    def __init__(self, url: str) -> None:
+        self.client = SignalingClient(url, "robot", name="robot", reconnect=True)
+        self.refused = 0
+        self.attempts: asyncio.Queue[RTCPeerConnection] = asyncio.Queue()
+
+    def prepare(self, pc: RTCPeerConnection, peer: PeerInfo) -> None:
+        self.attempts.put_nowait(pc)
+        if self.refused:
+            self.refused -= 1
+            raise SignalingError("not now")
+        send_own_name(pc, peer)
+
+
+@asynccontextmanager
+async def robot_in(url: str) -> AsyncIterator[Robot]:
+    robot = Robot(url)
+    async with robot.client, asyncio.timeout(PATIENCE):
+        serving = asyncio.create_task(serve_through(robot.client, robot.prepare, HERE, calls_again=True))
+        try:
+            yield robot
+        finally:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+
+
+@asynccontextmanager
+async def viewer_that_answers(url: str) -> AsyncIterator[tuple[SignalingClient, asyncio.Queue[RTCPeerConnection]]]:
+    """Serve connections of the robot; it calls them, because they were there before it."""
+    taken: asyncio.Queue[RTCPeerConnection] = asyncio.Queue()
+    async with SignalingClient(url, "robot", name="Ada") as client:
+        serving = asyncio.create_task(serve_through(client, lambda pc, peer: taken.put_nowait(pc), HERE))
+        try:
+            yield client, taken
+        finally:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+
+
+async def until_connected(pc: RTCPeerConnection) -> None:
+    while pc.connectionState != "connected":
+        await asyncio.sleep(0.01)
+
+
+async def until_refused(client: SignalingClient, session: str) -> None:
+    """Read messages until the member has declined an offer. It must not call."""
+    while not (isinstance(message := await client.receive(), Bye) and message.session == session):
+        assert not isinstance(message, Offer)
+
+
+async def test_a_lost_member_is_called_again_until_it_is_connected() -> None:
+    async with listening() as url, viewer_that_answers(url) as (_, taken), robot_in(url) as robot:
+        lost = await robot.attempts.get()
+        await until_connected(lost)
+        robot.refused = 2
+        await (await taken.get()).close()
+        again = [await robot.attempts.get() for _ in range(3)]
+        await until_connected(again[-1])
+        assert [pc.connectionState for pc in (lost, *again[:-1])] == ["closed"] * 3
+        await asyncio.sleep(0)
+        assert robot.attempts.empty()
+
+
+async def test_a_member_that_has_left_is_not_called_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(service, "_FIRST_PAUSE", 0.01)
+    async with listening() as url, viewer_that_answers(url) as (viewer, taken), robot_in(url) as robot:
+        await until_connected(await robot.attempts.get())
+        robot.refused = 1_000_000
+        before = asyncio.all_tasks()
+        await (await taken.get()).close()
+        await robot.attempts.get()
+        await robot.attempts.get()
+        await viewer.__aexit__(None, None, None)
+        while asyncio.all_tasks() - before:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_member_that_has_hung_up_is_not_called_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_CALLED_PAUSE", 0.0)
+    async with listening() as url, robot_in(url) as robot, SignalingClient(url, "robot", name="Ada") as ada:
+        async with RTCPeerConnection(ASKING) as pc:
+            _, session = await call_through(ada, pc)
+            served = await robot.attempts.get()
+            await until_connected(served)
+            await ada.send(Bye(robot.client.id, session, ""))
+            await ada.send(Offer(robot.client.id, session, "v=0\r\n"))
+            await until_refused(ada, session)  # the bye was read before
+        while served.connectionState != "closed":
+            await asyncio.sleep(0.01)
+        await ada.send(Offer(robot.client.id, "another", "v=0\r\n"))
+        await until_refused(ada, "another")
+        assert await robot.attempts.get() is not served
+        assert robot.attempts.empty()
