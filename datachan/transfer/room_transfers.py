@@ -1,7 +1,7 @@
-"""Files between this program and the members of a room, which go on after a break; knows no message of a transfer.
+"""Sends files to the members of a room and stores theirs, also across a break; knows no message of a transfer.
 
-Nothing is proved by a code: who knows the room's name is trusted (docs/transfer-protocol.md, "Without a code"). After a
-break, the same certificate tells that it is the same program or page.
+No code is proved: the members of a room are trusted (docs/transfer-protocol.md, "Without a code"). After a break, the
+same certificate shows that it is the same program or page.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias, TypeVar
-from weakref import WeakKeyDictionary
 
 from datachan.log_rate import get_limited_logger
 from datachan.peer import RTCCertificate, RTCConfiguration, RTCDataChannel, RTCPeerConnection
 from datachan.sdp import fingerprint_lines
-from datachan.signaling import PeerInfo, SignalingClient, SignalingError, serve_through
+from datachan.signaling import PeerInfo, SignalingClient, serve_through
 from datachan.transfer.answer import Choose, answer_transfer
-from datachan.transfer.channel import CLOSE_TIMEOUT, is_transfer_channel, open_transfer_channel
+from datachan.transfer.channel import CLOSE_TIMEOUT, close_channel, is_transfer_channel, open_transfer_channel
 from datachan.transfer.errors import TransferError, TransferFailed
 from datachan.transfer.outgoing import OutgoingOffer
 from datachan.transfer.receive_offer import Review
@@ -38,6 +37,9 @@ RETURN_TIMEOUT: Final = 600.0
 
 _CLOSED_TIMEOUT: Final = 2.0
 """Seconds in which a closed channel turns out to be a lost connection."""
+
+_MAX_ANSWERS: Final = 50
+"""Offers and requests of one connection that are served at the same time. Further channels are closed."""
 
 _MAX_ACCEPTED: Final = 64
 """Accepted offers that are remembered, so that the policy is not asked again after a break."""
@@ -76,20 +78,43 @@ class TransferReceived:
 RoomEvent: TypeAlias = TransferWaits | TransferReceived
 
 
+@dataclass(frozen=True, slots=True)
 class _Link:
-    """A connection with a member that is up.
+    """A connection with a member.
 
     Attributes:
         pc: The connection.
-        certificate: The fingerprint lines of the member.
-        over: Set when the connection has ended.
+        peer: The member.
     """
 
-    def __init__(self, pc: RTCPeerConnection) -> None:
-        self.pc = pc
-        remote = pc.remoteDescription
-        self.certificate = frozenset[str]() if remote is None else fingerprint_lines(remote.sdp)
-        self.over = asyncio.Event()
+    pc: RTCPeerConnection
+    peer: PeerInfo
+
+    @property
+    def certificate(self) -> frozenset[str]:
+        """The fingerprint lines of the member. They stay when ICE is restarted."""
+        remote = self.pc.remoteDescription
+        return frozenset() if remote is None else fingerprint_lines(remote.sdp)
+
+
+class _Reached:
+    """How far a transfer has come, over all its connections.
+
+    Attributes:
+        done: Bytes that are done.
+        total: Bytes of all; None if not known.
+    """
+
+    def __init__(self, progress: Progress | None = None) -> None:
+        self.done = 0
+        self.total: int | None = None
+        self._progress = progress
+
+    def count(self, done: int, total: int | None) -> None:
+        """Take the progress of one connection, and report it. A new connection does not go back."""
+        self.done, self.total = max(done, self.done), total
+        if self._progress is not None:
+            self._progress(self.done, self.total)
 
 
 class RoomTransfers:
@@ -133,11 +158,10 @@ class RoomTransfers:
         certificates = given.certificates or (RTCCertificate.generateCertificate(),)
         self._configuration = replace(given, certificates=certificates, closeTimeout=CLOSE_TIMEOUT)
         self._links: dict[str, _Link] = {}
-        self._members: dict[str, PeerInfo] = {}
-        self._peers: WeakKeyDictionary[RTCPeerConnection, str] = WeakKeyDictionary()
-        self._accepted: OrderedDict[object, None] = OrderedDict()
         self._changed = asyncio.Condition()
-        self._tasks: dict[asyncio.Task[None], RTCPeerConnection] = {}
+        self._left = False
+        self._accepted: OrderedDict[object, None] = OrderedDict()
+        self._answers: dict[asyncio.Task[None], _Link] = {}
         self._serving: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -150,24 +174,21 @@ class RoomTransfers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the connections and the transfers."""
-        tasks = [*self._tasks, *([] if self._serving is None else [self._serving])]
+        self._left = True
+        tasks = [*self._answers, *([] if self._serving is None else [self._serving])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._notify_waiting()
 
     async def member(self, name: str | None = None) -> PeerInfo:
-        """Wait until a member of this name, or any member, is connected, and return it."""
+        """Wait until a member of this name, or any member, is connected, and return it.
 
-        def found() -> PeerInfo | None:
-            connected = (self._members[number] for number in self._links)
-            return next((peer for peer in connected if name in (None, peer.name)), None)
-
-        async with self._changed:
-            await self._changed.wait_for(lambda: found() is not None)
-            peer = found()
-        if peer is None:
-            raise SignalingError("the member has left")
-        return peer
+        Raises:
+            TransferFailed: This program has left the room.
+        """
+        link = await self._connected(lambda link: name in (None, link.peer.name))
+        return link.peer
 
     async def send(
         self,
@@ -210,22 +231,16 @@ class RoomTransfers:
         attempt: Callable[[RTCDataChannel, Progress], Coroutine[Any, Any, _T]],
         progress: Progress | None,
     ) -> _T:
-        done: tuple[int, int | None] = (0, None)
-
-        def count(now: int, total: int | None) -> None:
-            nonlocal done
-            done = (max(now, done[0]), total)
-            if progress is not None:
-                progress(*done)
-
+        reached = _Reached(progress)
         link = await self._link(peer)
         while True:
             try:
-                return await attempt(open_transfer_channel(link.pc), count)
+                return await attempt(open_transfer_channel(link.pc), reached.count)
             except TransferFailed as error:
-                if error.code is not None or not await _ended(link):
+                if error.code is not None or not await self._has_ended(link):
                     raise
-            self._notify(TransferWaits(peer, *done))
+            if not self._left:
+                self._notify(TransferWaits(peer, reached.done, reached.total))
             before, link = link, await self._link(peer)
             if link.certificate != before.certificate:
                 raise TransferFailed(f"{peer.name} came back as another program or page: send it again")
@@ -233,77 +248,88 @@ class RoomTransfers:
     async def _link(self, peer: PeerInfo) -> _Link:
         """Return the connection with a member, or wait for it."""
         try:
-            async with asyncio.timeout(RETURN_TIMEOUT), self._changed:
-                await self._changed.wait_for(lambda: peer.id in self._links)
-                return self._links[peer.id]
+            async with asyncio.timeout(RETURN_TIMEOUT):
+                return await self._connected(lambda link: link.peer.id == peer.id)
         except TimeoutError:
             raise TransferFailed(f"{peer.name} did not come back within {RETURN_TIMEOUT:g} seconds") from None
 
-    def _take_connection(self, pc: RTCPeerConnection, peer: PeerInfo) -> None:
-        link: _Link | None = None
-        self._peers[pc] = peer.id
+    async def _connected(self, wanted: Callable[[_Link], bool]) -> _Link:
+        """Return the first connection that is wanted, or wait for it."""
+        async with self._changed:
+            while not self._left:
+                for link in self._links.values():
+                    if wanted(link):
+                        return link
+                await self._changed.wait()
+        raise TransferFailed("this program has left the room")
 
-        def take_channel(channel: RTCDataChannel) -> None:
-            if is_transfer_channel(channel):
-                self._start(pc, self._answer(channel, pc, peer))
+    async def _has_ended(self, link: _Link) -> bool:
+        """Return whether a connection has ended, or ends in a moment: its channels close first."""
+        try:
+            async with asyncio.timeout(_CLOSED_TIMEOUT), self._changed:
+                await self._changed.wait_for(lambda: self._links.get(link.peer.id) is not link)
+        except TimeoutError:
+            return False
+        return True
+
+    def _take_connection(self, pc: RTCPeerConnection, peer: PeerInfo) -> None:
+        link = _Link(pc, peer)
 
         async def state_changed() -> None:
-            nonlocal link
-            if pc.connectionState == "connected" and link is None:
-                link = _Link(pc)
-                self._links[peer.id], self._members[peer.id] = link, peer
-            elif pc.connectionState in ("failed", "closed") and link is not None:
-                link.over.set()
-                if self._links.get(peer.id) is link:
-                    del self._links[peer.id]
-            async with self._changed:
-                self._changed.notify_all()
+            if pc.connectionState == "connected":
+                self._links[peer.id] = link
+            elif pc.connectionState in ("failed", "closed") and self._links.get(peer.id) is link:
+                del self._links[peer.id]
+            await self._notify_waiting()
 
-        pc.on("datachannel", take_channel)
+        pc.on("datachannel", lambda channel: self._take_channel(channel, link))
         pc.on("connectionstatechange", state_changed)
         self._prepare(pc, peer)
 
-    def _start(self, pc: RTCPeerConnection, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks[task] = pc
-        task.add_done_callback(lambda task: self._tasks.pop(task, None))
-
-    async def _connections_before_ended(self, pc: RTCPeerConnection, peer: PeerInfo) -> None:
-        """Wait for what earlier connections still store: they hold the partial files with which this one goes on."""
-        before = [task for task, other in self._tasks.items() if other is not pc and self._peers.get(other) == peer.id]
-        if before:
-            await asyncio.wait(before)
+    async def _notify_waiting(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
 
     # -- receiving -----------------------------------------------------------------------------------------------------
 
-    async def _answer(self, channel: RTCDataChannel, pc: RTCPeerConnection, peer: PeerInfo) -> None:
+    def _take_channel(self, channel: RTCDataChannel, link: _Link) -> None:
+        if not is_transfer_channel(channel):
+            return
+        if sum(other is link for other in self._answers.values()) >= _MAX_ANSWERS:
+            close_channel(channel)
+            return
+        task = asyncio.get_running_loop().create_task(self._answer(channel, link))
+        self._answers[task] = link
+        task.add_done_callback(self._answers.pop)
+
+    async def _answer(self, channel: RTCDataChannel, link: _Link) -> None:
         """Store what a member offers, or send what it requests. After a break the member opens another channel."""
-        done: tuple[int, int | None] = (0, None)
-
-        def count(now: int, total: int | None) -> None:
-            nonlocal done
-            done = (now, total)
-
-        remote = pc.remoteDescription
-        certificate = frozenset[str]() if remote is None else fingerprint_lines(remote.sdp)
-        await self._connections_before_ended(pc, peer)
-        policy = replace(self._policy, accept=lambda review: self._accepts(peer, certificate, review))
+        peer, reached = link.peer, _Reached()
+        await self._connections_before_ended(link)
+        policy = replace(self._policy, accept=lambda review: self._accepts(link, review))
         try:
-            result = await answer_transfer(channel, self._folder, policy, choose=self._choose, progress=count)
+            result = await answer_transfer(channel, self._folder, policy, choose=self._choose, progress=reached.count)
         except TransferFailed as error:
             logger.info("transfer: with %s: %s", peer.name, error.reason)
-            if error.code is None and done != (0, None):
-                self._notify(TransferWaits(peer, *done))
+            if error.code is None and (reached.done or reached.total is not None):
+                self._notify(TransferWaits(peer, reached.done, reached.total))
         except (TransferError, OSError) as error:
             logger.info("transfer: with %s: %s", peer.name, error)
         else:
             if isinstance(result, ReceivedFiles):
                 self._notify(TransferReceived(peer, result))
 
-    async def _accepts(self, peer: PeerInfo, certificate: frozenset[str], review: Review) -> bool | str:
+    async def _connections_before_ended(self, link: _Link) -> None:
+        """Wait for what earlier connections still store: they hold the partial files with which this one goes on."""
+        others = self._answers.items()
+        before = [task for task, other in others if other is not link and other.peer.id == link.peer.id]
+        if before:
+            await asyncio.wait(before)
+
+    async def _accepts(self, link: _Link, review: Review) -> bool | str:
         """Ask the policy, unless it has accepted the same offer of the same member before."""
         manifest = hashlib.sha256(repr(review.entries).encode()).digest()
-        key = (peer.id, certificate, review.id, manifest)
+        key = (link.peer.id, link.certificate, review.id, manifest)
         if key in self._accepted:
             return True
         answer = await decide(self._policy, review)
@@ -312,16 +338,6 @@ class RoomTransfers:
             while len(self._accepted) > _MAX_ACCEPTED:
                 self._accepted.popitem(last=False)
         return answer
-
-
-async def _ended(link: _Link) -> bool:
-    """Return whether the connection has ended, or ends in a moment: its channels close first."""
-    try:
-        async with asyncio.timeout(_CLOSED_TIMEOUT):
-            await link.over.wait()
-    except TimeoutError:
-        return False
-    return True
 
 
 def _discard_other_channels(pc: RTCPeerConnection, peer: PeerInfo) -> None:
