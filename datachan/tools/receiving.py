@@ -139,7 +139,7 @@ def _measured(session: ReceiveSession, measure: Measure) -> list[Measure]:
     if receiving is None or receiving.machine.offer is None or receiving.machine.hash is None:
         return []
     size = receiving.machine.offer.size
-    measure.total = None if size is None else size
+    measure.total = size
     done = receiving.resumed + receiving.machine.received
     measure.done = done if size is None else min(done, size)
     return [measure]

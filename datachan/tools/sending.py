@@ -325,12 +325,10 @@ def _report(
         return ExitStatus.WRONG_CODE
     worst = ExitStatus.OK
     for result in results:
-        number = "" if options.receivers == 1 else f" {result.receiver}"
+        receiver = "" if options.receivers == 1 else f"receiver {result.receiver}: "
         status = status_of(result.code)
         if result.code is not None:
-            screen.complain(
-                f"{_why(result)}" if not number else f"receiver{number}: {_why(result)}", result.code.value, status
-            )
+            screen.complain(receiver + _why(result), result.code.value, status)
         elif result.missing:
             status = ExitStatus.ERROR
         for file, reason in result.missing[:_MAX_SHOWN]:
