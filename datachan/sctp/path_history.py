@@ -1,6 +1,6 @@
 """What paths carried before, by their two addresses; it knows no association and no clock.
 
-Careful Resume (RFC 9959, draft-ietf-tsvwg-careful-resume) starts a transfer with it.
+Careful Resume (RFC 9959) starts a transfer with it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Careful Resume (RFC 9959, draft-ietf-tsvwg-careful-resume): a transfer starts with half of what its path carried.
+"""Careful Resume (RFC 9959): a transfer starts with half of what its path carried.
 
 The path is confirmed first, by the acknowledgments and the round trip of the initial data (Reconnaissance). Then the
 window jumps, and leaves at the pace of one window per round trip (Unvalidated). What arrives is kept (Validating); if
@@ -79,8 +79,8 @@ class CarefulResume:
     def ready(self) -> bool:
         """Whether the window may jump as soon as it holds back data.
 
-        RFC 9959, 3.2: "When a sender confirms the path and it receives an [acknowledgment] for the initial data without
-        reported congestion, it MAY then enter the Unvalidated Phase."
+        RFC 9959, 3.2: "When the sender has received an ACK that acknowledges all the initial data (usually the IW)
+        without reported congestion, it MAY then enter the Unvalidated Phase".
         """
         return self.phase == RECONNAISSANCE and self._saved is not None
 
@@ -108,22 +108,20 @@ class CarefulResume:
             else:
                 congestion.cwnd = self.jump
         elif sent_at >= self._left_at:
-            # RFC 9959, 3.4: "The sender enters the Normal Phase when an [acknowledgment] is received for the last
-            # packet number (or higher) that was sent in the Unvalidated Phase."
             self.phase = NORMAL
 
     def on_congestion(self) -> bool:
         """Apply that a loss was found; return whether the controller is to react to it.
 
-        RFC 9959, 3.2: "If the sender detects congestion (e.g., packet loss or ECN-CE marking), the sender does not use
-        the Careful Resume method and MUST enter the Normal Phase to respond to the detected congestion."
+        Congestion in the Reconnaissance Phase ends Careful Resume (RFC 9959, 3.2). In Safe Retreat the window has
+        already been reduced.
         """
         if self.phase == RECONNAISSANCE:
             self.phase = NORMAL
         return self.phase != SAFE_RETREAT
 
     def on_timeout(self) -> None:
-        """Apply that T3-rtx has expired: the controller starts again from one packet."""
+        """Apply that T3-rtx has expired: the controller starts again from one packet (RFC 9959, 3.6)."""
         self.phase = NORMAL
 
     # -- the phases ----------------------------------------------------------------------------------------------------
@@ -141,9 +139,9 @@ class CarefulResume:
     def start_jump(self, congestion: CongestionController, flight: int, round_trip: float, now: float) -> bool:
         """Have the window jump because it holds back data; return whether it has.
 
-        RFC 9959, 3.3: "the jump_cwnd MUST be no more than half of the saved_cwnd", and 4.2.1: "a significant change in
-        the RTT is a strong indication that the previously observed CC parameters may not be valid for the current path.
-        If the RTT measurement is not confirmed, [...] the sender MUST enter the Normal Phase."
+        RFC 9959, 3.3: "jump_cwnd MUST be no more than half of the saved_cwnd". By 3.2, a round trip of half the saved
+        one or less ends Careful Resume. 4.2.1: "A current RTT that is more than ten times the saved_rtt is indicative
+        of a path change."
 
         Args:
             congestion: the controller whose window jumps.
@@ -163,14 +161,16 @@ class CarefulResume:
             return False
         self.phase = UNVALIDATED
         self._entered_at = now
-        # RFC 9959, 3.3: "The variable PipeSize [is set] to CWND on entry to the Unvalidated Phase."
         self._pipe_size = flight
         self.jump = jump
         congestion.resume(jump, saved.cwnd, jump / round_trip)
         return True
 
     def _validate(self, sample: AckSample, congestion: CongestionController) -> None:
-        """Keep what was sent: "On entry to the Validating Phase, the CWND is set to the flight size." (3.4)."""
+        """Keep what is in flight of the jump, until its last packet is acknowledged (RFC 9959, 3.3 and 3.4).
+
+        If the application has not used the jump, the window is what the path has carried instead.
+        """
         self._left_at = sample.now
         if sample.flight_after <= self._pipe_size:
             self.phase = NORMAL
@@ -180,10 +180,10 @@ class CarefulResume:
         congestion.cwnd = sample.flight_after + sample.bytes_acked
 
     def _retreat(self, sample: AckSample, congestion: CongestionController) -> None:
-        """Reduce the window: "On entry, the CWND MUST be reduced to no more than the (PipeSize/2)." (3.5).
+        """Reduce the window.
 
-        What was saved of the path has been removed from the history with the jump. RFC 9959, 3.5: "The set of saved CC
-        parameters for the path are deleted, to prevent these from being used again by other flows."
+        RFC 9959, 3.5: "The CWND MUST be reduced to no more than (PipeSize/2)". What was saved of the path has to be
+        deleted; the jump has taken it from the history.
         """
         if self.phase == UNVALIDATED:
             self._left_at = sample.now
@@ -195,7 +195,8 @@ class CarefulResume:
     def _retreat_further(self, sent_at: float, congestion: CongestionController) -> None:
         """Wait for the last packet of the jump.
 
-        RFC 9959, 3.5: "The sender MUST set the ssthresh to no more than the PipeSize."
+        RFC 9959, 3.5: on leaving the phase "ssthresh MUST be set to no larger than the most recently measured PipeSize
+        * Beta". Beta is from 0.5 to 1, and 1 here.
         """
         congestion.cwnd = min(congestion.cwnd, self._most)
         if sent_at >= self._left_at:

@@ -182,9 +182,9 @@ class PathSender:
     def jump(self, waiting: int, now: float) -> None:
         """Start with half of what the path carried before, if `waiting` bytes are more than the window allows.
 
-        RFC 9959, 3.2: a sender with little data stays in the Reconnaissance Phase "until the sender has more data ready
-        to send in the transmission buffer than is permitted by the current CWND." Section 3.3 has the jump paced, which
-        paths with a very short round trip are not.
+        RFC 9959, 3.2: "this transition MAY be deferred to the time at which more data is sent than would have been
+        normally permitted by the CC algorithm". Section 3.3 has the jump paced, which paths with a very short round
+        trip are not.
         """
         path, flight = self.path, self.flight
         srtt = path.srtt
