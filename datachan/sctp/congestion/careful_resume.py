@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from datachan.sctp.path_history import PathHistory, PathName, SavedPath
+from datachan.sctp.path_history import PathHistory, PathName
 
 from .base import UNLIMITED, AckSample, CongestionController
 
@@ -35,7 +35,7 @@ class CarefulResume:
 
     Args:
         history: what paths carried before; None to start without it and to record nothing.
-        name: the addresses of the path; None while they are unknown.
+        name: the addresses of the path; None while they are unknown, to do as without a history.
 
     Attributes:
         phase: the phase of RFC 9959.
@@ -45,29 +45,27 @@ class CarefulResume:
     __slots__ = (
         "_acked",
         "_confirmed_by",
-        "_entered_at",
         "_history",
-        "_left_at",
+        "_known",
         "_lost",
         "_most",
         "_name",
         "_pipe_size",
         "_rate",
         "_round_end",
-        "_saved",
+        "_sent_from",
         "jump",
         "phase",
     )
 
     def __init__(self, history: PathHistory | None, name: PathName | None) -> None:
-        self._history = history
-        self._name = name
-        self.phase = RECONNAISSANCE if history is not None and name is not None else NORMAL
+        self._history = None if name is None else history
+        self._name = name or ("", "")
+        self.phase = NORMAL if self._history is None else RECONNAISSANCE
         self.jump = 0
-        self._saved: SavedPath | None = None
+        self._known = False  # whether something is saved of a path that is confirmed
         self._confirmed_by = -1  # the bytes whose delivery confirms the path; -1 before the first acknowledgment
-        self._entered_at = 0.0
-        self._left_at = 0.0
+        self._sent_from = 0.0  # the acknowledgment of a packet sent from then on ends the phase
         self._pipe_size = 0
         self._acked = 0
         self._lost = 0
@@ -82,14 +80,13 @@ class CarefulResume:
         RFC 9959, 3.2: "When the sender has received an ACK that acknowledges all the initial data (usually the IW)
         without reported congestion, it MAY then enter the Unvalidated Phase".
         """
-        return self.phase == RECONNAISSANCE and self._saved is not None
+        return self.phase == RECONNAISSANCE and self._known
 
     def on_acknowledged(self, sample: AckSample, congestion: CongestionController) -> None:
         """Process one SACK, after the controller has."""
         phase = self.phase
         if phase == NORMAL:
-            if self._name is not None:
-                self._observe(sample, congestion)
+            self._observe(sample, congestion)
             return
         if phase == RECONNAISSANCE:
             self._confirm(sample)
@@ -97,17 +94,20 @@ class CarefulResume:
         self._pipe_size += sample.bytes_acked
         self._acked += sample.bytes_acked
         self._lost += sample.bytes_lost
-        sent_at = -1.0 if sample.round_trip is None else sample.now - sample.round_trip
+        is_awaited = sample.round_trip is not None and sample.now - sample.round_trip >= self._sent_from
         if phase == SAFE_RETREAT:
-            self._retreat_further(sent_at, congestion)
+            congestion.cwnd = min(congestion.cwnd, self._most)
+            if is_awaited:
+                self.phase = NORMAL
+                congestion.ssthresh = self._pipe(congestion)
         elif congestion.is_start_congested(self._lost, self._acked + self._lost):
             self._retreat(sample, congestion)
         elif phase == UNVALIDATED:
-            if sent_at >= self._entered_at or sample.now - self._entered_at > sample.min_rtt:
+            if is_awaited or sample.now - self._sent_from > sample.min_rtt:
                 self._validate(sample, congestion)
             else:
                 congestion.cwnd = self.jump
-        elif sent_at >= self._left_at:
+        elif is_awaited:
             self.phase = NORMAL
 
     def on_congestion(self) -> bool:
@@ -127,14 +127,14 @@ class CarefulResume:
     # -- the phases ----------------------------------------------------------------------------------------------------
 
     def _confirm(self, sample: AckSample) -> None:
-        """Wait until the initial data is acknowledged, and then look up what the path carried."""
+        """Wait until the initial data is acknowledged, and then look up whether the path is known."""
         if self._confirmed_by < 0:
             self._confirmed_by = sample.delivered + sample.flight_after
-        history, name = self._history, self._name
-        if sample.delivered >= self._confirmed_by and history is not None and name is not None and self._saved is None:
-            self._saved = history.get(name, sample.now)
-            if self._saved is None:
-                self.phase = NORMAL
+        if self._known or sample.delivered < self._confirmed_by:
+            return
+        self._known = self._history is not None and self._history.get(self._name, sample.now) is not None
+        if not self._known:
+            self.phase = NORMAL
 
     def start_jump(self, congestion: CongestionController, flight: int, round_trip: float, now: float) -> bool:
         """Have the window jump because it holds back data; return whether it has.
@@ -150,8 +150,7 @@ class CarefulResume:
             now: monotonic seconds.
         """
         self.phase = NORMAL
-        history, name = self._history, self._name
-        saved = None if history is None or name is None else history.take(name, now)
+        saved = None if self._history is None else self._history.take(self._name, now)
         if saved is None or congestion.ssthresh < UNLIMITED:
             return False
         if not SHORTEST * saved.round_trip < round_trip <= LONGEST * saved.round_trip:
@@ -160,7 +159,7 @@ class CarefulResume:
         if jump <= congestion.cwnd:
             return False
         self.phase = UNVALIDATED
-        self._entered_at = now
+        self._sent_from = now
         self._pipe_size = flight
         self.jump = jump
         congestion.resume(jump, saved.cwnd, jump / round_trip)
@@ -171,37 +170,30 @@ class CarefulResume:
 
         If the application has not used the jump, the window is what the path has carried instead.
         """
-        self._left_at = sample.now
+        self._sent_from = sample.now
         if sample.flight_after <= self._pipe_size:
             self.phase = NORMAL
-            congestion.cwnd = min(congestion.cwnd, max(self._pipe_size, LEAST_WINDOW * congestion.max_payload))
+            congestion.cwnd = min(congestion.cwnd, self._pipe(congestion))
             return
         self.phase = VALIDATING
         congestion.cwnd = sample.flight_after + sample.bytes_acked
 
     def _retreat(self, sample: AckSample, congestion: CongestionController) -> None:
-        """Reduce the window.
+        """Reduce the window, and wait for the last packet of the jump.
 
-        RFC 9959, 3.5: "The CWND MUST be reduced to no more than (PipeSize/2)". What was saved of the path has to be
-        deleted; the jump has taken it from the history.
+        RFC 9959, 3.5: "The CWND MUST be reduced to no more than (PipeSize/2)", and on leaving the phase "ssthresh MUST
+        be set to no larger than the most recently measured PipeSize * Beta". Beta is from 0.5 to 1, and 1 here. What
+        was saved of the path has to be deleted; the jump has taken it from the history.
         """
         if self.phase == UNVALIDATED:
-            self._left_at = sample.now
+            self._sent_from = sample.now
         self.phase = SAFE_RETREAT
-        least = LEAST_WINDOW * congestion.max_payload
-        self._most = max(self._pipe_size // 2, least)
-        congestion.retreat(self._most, max(self._pipe_size, least))
+        self._most = max(self._pipe_size // 2, LEAST_WINDOW * congestion.max_payload)
+        congestion.retreat(self._most, self._pipe(congestion))
 
-    def _retreat_further(self, sent_at: float, congestion: CongestionController) -> None:
-        """Wait for the last packet of the jump.
-
-        RFC 9959, 3.5: on leaving the phase "ssthresh MUST be set to no larger than the most recently measured PipeSize
-        * Beta". Beta is from 0.5 to 1, and 1 here.
-        """
-        congestion.cwnd = min(congestion.cwnd, self._most)
-        if sent_at >= self._left_at:
-            self.phase = NORMAL
-            congestion.ssthresh = max(self._pipe_size, LEAST_WINDOW * congestion.max_payload)
+    def _pipe(self, congestion: CongestionController) -> int:
+        """Return the bytes that the path has carried since the jump, and not less than a few packets."""
+        return max(self._pipe_size, LEAST_WINDOW * congestion.max_payload)
 
     # -- the observation -----------------------------------------------------------------------------------------------
 
@@ -210,6 +202,9 @@ class CarefulResume:
 
         A window that still grows, or an application with little to send, says only what the path carries at least.
         """
+        history, name = self._history, self._name
+        if history is None:
+            return
         if sample.delivery_rate > self._rate:
             self._rate = sample.delivery_rate
         if sample.delivered < self._round_end:
@@ -217,8 +212,7 @@ class CarefulResume:
         self._round_end = sample.delivered + sample.flight_after
         cwnd = min(int(self._rate * min(sample.min_rtt, 60.0)), congestion.cwnd)
         self._rate = 0.0
-        history, name = self._history, self._name
-        if history is None or name is None or cwnd <= 0:
+        if cwnd <= 0:
             return
         if congestion.in_slow_start or sample.app_limited:
             known = history.get(name, sample.now)
