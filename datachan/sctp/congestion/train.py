@@ -24,16 +24,15 @@ class Train:
         rate: bytes per second of the last train that was long enough.
     """
 
-    __slots__ = ("_bytes", "_complete", "_first", "_flight", "_last", "_sacks", "rate")
+    __slots__ = ("_bytes", "_first", "_flight", "_last", "_sacks", "rate")
 
     def __init__(self) -> None:
         self.rate = 0.0
         self._first = 0.0
-        self._last = 0.0
+        self._last = float("-inf")
         self._bytes = 0
         self._sacks = 0
         self._flight = 0
-        self._complete = True
 
     def add(self, sample: AckSample, min_rtt: float, *, new_round: bool) -> bool:
         """Account for a SACK, the first one of a round if `new_round`; return whether it completes a train."""
@@ -44,12 +43,11 @@ class Train:
         if new_round or pause > min_rtt / GAP:
             self._first = sample.now
             self._bytes = self._sacks = 0
-            self._complete = False
             return False
         self._bytes += sample.bytes_acked
         self._sacks += 1
         elapsed = sample.now - self._first
-        if self._complete or self._sacks < MIN_SACKS or self._bytes < PART * self._flight or elapsed <= 0:
+        if self._sacks < MIN_SACKS or self._bytes < PART * self._flight or elapsed <= 0:
             return False
         self.rate = self._bytes / elapsed
         self._first = sample.now
