@@ -9,7 +9,7 @@ class Timer:
     Attributes:
         expires_at: the moment it expires (monotonic seconds), or None when stopped.
         expirations: expirations since the last `stop`.
-        hastened: whether `hasten` was called since the last expiration.
+        hastened: whether what waits for the timer was sent early since the last expiration.
     """
 
     __slots__ = ("expirations", "expires_at", "hastened")

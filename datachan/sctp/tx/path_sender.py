@@ -40,7 +40,6 @@ class PathSender:
         one_packet_now: whether one packet may ignore cwnd and the pacer.
         paced_out: whether only the pacer delays DATA.
         single_packet: whether only one packet may be in flight: after T3-rtx, until a chunk is acknowledged.
-        resumed: whether a sign of life of the peer has caused a retransmission since T3-rtx last expired.
         unanswered: whether the path was changed because the old one was silent, and nothing was acknowledged since.
         flight_before: bytes in flight before the SACK being processed.
         resume: starts with what the path carried before.
@@ -66,7 +65,6 @@ class PathSender:
         "recovery",
         "reordering_timer",
         "resume",
-        "resumed",
         "single_packet",
         "unanswered",
     )
@@ -89,7 +87,6 @@ class PathSender:
         self.one_packet_now = False
         self.paced_out = False
         self.single_packet = False
-        self.resumed = False
         self.unanswered = False
         self.flight_before = 0
         self.bytes_lost = 0
@@ -117,7 +114,7 @@ class PathSender:
         self.path.reset(options)
         self.flight.rack.min_rtt = float("inf")
         self.recovery = Recovery()
-        self.resumed = False
+        self.path.t3_rtx.hastened = False
         self.pacer = Pacer(self.max_packet)
         self._shortest_rtt = float("inf")
         self.resume = CarefulResume(options.path_history, self.path.name)

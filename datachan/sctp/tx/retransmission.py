@@ -211,7 +211,8 @@ class RetransmissionQueue:
         current.unanswered = waiting
         if waiting:
             self.resume(current)
-            current.resumed = False  # the new path may begin to work later: its first sign of life counts, too
+            # The new path may begin to work later: its first sign of life counts, too.
+            current.path.t3_rtx.hastened = False
         if current.path.t3_rtx.running:
             current.path.t3_rtx.start(now, current.path.rto)
 
@@ -419,7 +420,6 @@ class RetransmissionQueue:
         """
         path = sender.path
         path.back_off()
-        sender.resumed = False
         sender.probe.cancel()
         sender.reordering_timer.stop()
         if self.all_acknowledged:
@@ -454,9 +454,10 @@ class RetransmissionQueue:
         Returns:
             False when nothing waits for the timer, or when it waits for the peer's window.
         """
-        if sender.resumed or self.all_acknowledged or self._probing or self._a_rwnd < self._max_fragment:
+        t3 = sender.path.t3_rtx
+        if t3.hastened or self.all_acknowledged or self._probing or self._a_rwnd < self._max_fragment:
             return False
-        sender.resumed = True
+        t3.hastened = True
         self._give_up(self.outstanding.mark_all_lost(sender.flight), RETRANSMISSIONS)
         self.outstanding.advance_peer_ack_point()
         self._forward_tsn_due = self._can_forward()
