@@ -158,12 +158,15 @@ def resume_path(core: Core, tcb: Tcb, path: Path, now: float) -> None:
     The retransmission cannot be measured, so a HEARTBEAT measures the path: RFC 9260, 6.3.3 has its answer result in
     "collapsing" RTO back down".
     """
-    sender = tcb.sender.sender_on(path)
-    if sender is None or not (tcb.paths.single or path.rank == 0) or not path.t3_rtx.running:
-        return
-    if (path.backed_off or sender.unanswered) and tcb.sender.resume(sender):
+    if path.t3_rtx.running and (path.backed_off or path.unanswered) and _retransmit_one(tcb, path):
         path.t3_rtx.bring_forward(now, path.measured_rto)
         _measure_back_off(core, path, now)
+
+
+def _retransmit_one(tcb: Tcb, path: Path) -> bool:
+    """Retransmit one packet at once, if data waits for T3-rtx of a usable path; return whether it does."""
+    sender = tcb.sender.sender_on(path)
+    return sender is not None and (tcb.paths.single or path.rank == 0) and tcb.sender.resume(sender)
 
 
 def choose_path(core: Core, tcb: Tcb) -> None:
@@ -300,12 +303,9 @@ def _observe_answer(tcb: Tcb, path: Path, round_trip: float, now: float) -> None
     """Apply a round trip measured by a HEARTBEAT. If the path was backed off, it works again: retransmit at once."""
     backed_off = path.backed_off
     path.observe_round_trip(round_trip)
-    if not backed_off or not path.t3_rtx.running:
-        return
-    sender = tcb.sender.sender_on(path)
-    if sender is not None and (tcb.paths.single or path.rank == 0):
-        tcb.sender.resume(sender)
-    path.t3_rtx.start(now, path.rto)
+    if backed_off and path.t3_rtx.running:
+        _retransmit_one(tcb, path)
+        path.t3_rtx.start(now, path.rto)
 
 
 def handle_heartbeat_ack(core: Core, tcb: Tcb, chunk: HeartbeatAckChunk, now: float) -> None:

@@ -37,6 +37,7 @@ class Path:
         rttvar: its variation in seconds.
         rto: retransmission timeout in seconds, backoff included.
         backed_off: the RTO was doubled, and no round trip has been measured since.
+        unanswered: the lower layer has left a silent path for this one, and nothing was acknowledged since.
         t3_rtx: the retransmission timer of DATA.
         heartbeat: runs until the next HEARTBEAT is due, or until its answer is overdue.
         measurement_nonce: the nonce of an outstanding HEARTBEAT that only measures the round trip, or empty.
@@ -81,6 +82,7 @@ class Path:
         "rttvar",
         "srtt",
         "t3_rtx",
+        "unanswered",
     )
 
     def __init__(self, options: AssociationOptions, peer_a_rwnd: int, address: TransportAddress | None = None) -> None:
@@ -91,6 +93,7 @@ class Path:
         self.rttvar = 0.0
         self.rto = options.rto_initial
         self.backed_off = False
+        self.unanswered = False
         self.t3_rtx = Timer()
         self.heartbeat = Timer()
         self.heartbeat_nonce: bytes = b""

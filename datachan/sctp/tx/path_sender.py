@@ -40,7 +40,6 @@ class PathSender:
         one_packet_now: whether one packet may ignore cwnd and the pacer.
         paced_out: whether only the pacer delays DATA.
         single_packet: whether only one packet may be in flight: after T3-rtx, until a chunk is acknowledged.
-        unanswered: whether the path was changed because the old one was silent, and nothing was acknowledged since.
         flight_before: bytes in flight before the SACK being processed.
         resume: starts with what the path carried before.
         bytes_lost: bytes found lost since the last sample for the congestion controller.
@@ -66,7 +65,6 @@ class PathSender:
         "reordering_timer",
         "resume",
         "single_packet",
-        "unanswered",
     )
 
     def __init__(self, options: AssociationOptions, path: Path, next_tsn: int) -> None:
@@ -87,7 +85,6 @@ class PathSender:
         self.one_packet_now = False
         self.paced_out = False
         self.single_packet = False
-        self.unanswered = False
         self.flight_before = 0
         self.bytes_lost = 0
 
@@ -226,7 +223,7 @@ class PathSender:
 
     def record_acknowledgment(self, cumulative_tsn_ack: int) -> None:
         """Record that a SACK acknowledged a chunk that was sent on this path."""
-        self.single_packet = self.unanswered = False
+        self.single_packet = self.path.unanswered = False
         pmtu = self.path.pmtu
         pmtu.data_acknowledged()
         if pmtu.held and cumulative_tsn_ack >= self._fragmented_until:

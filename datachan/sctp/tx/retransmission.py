@@ -208,7 +208,7 @@ class RetransmissionQueue:
         current = self.current
         waiting = current.path.backed_off or lost
         current.path_changed(options)
-        current.unanswered = waiting
+        current.path.unanswered = waiting
         if waiting:
             self.resume(current)
             # The new path may begin to work later: its first sign of life counts, too.
@@ -434,10 +434,7 @@ class RetransmissionQueue:
         if not window_closed:
             # "Zero window probing does not affect the calculation of cwnd."
             sender.reduce_after_timeout(self.outstanding.highest_tsn, now)
-        self._give_up(self.outstanding.mark_all_lost(sender.flight), RETRANSMISSIONS)
-        self.outstanding.advance_peer_ack_point()
-        self._forward_tsn_due = self._can_forward()
-        sender.resume_after_timeout()
+        self._retransmit_all(sender)
         if alternate is None:
             path.t3_rtx.start(now, path.rto)
         else:
@@ -458,11 +455,15 @@ class RetransmissionQueue:
         if t3.hastened or self.all_acknowledged or self._probing or self._a_rwnd < self._max_fragment:
             return False
         t3.hastened = True
+        self._retransmit_all(sender)
+        return True
+
+    def _retransmit_all(self, sender: PathSender) -> None:
+        """Retransmit what is in flight on a path: one packet at once, and the rest after its acknowledgment."""
         self._give_up(self.outstanding.mark_all_lost(sender.flight), RETRANSMISSIONS)
         self.outstanding.advance_peer_ack_point()
         self._forward_tsn_due = self._can_forward()
         sender.resume_after_timeout()
-        return True
 
     def move_lost(self, sender: PathSender, alternate: PathSender) -> None:
         """Retransmit the lost chunks of a path on another one, the first packet of them at once.
