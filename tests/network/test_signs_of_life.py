@@ -25,11 +25,11 @@ WAY = Conditions(latency=ROUND_TRIP / 2, rate=2.5e6, queue=100_000)
 OUTAGES = pytest.mark.parametrize("outage", [5.0, 20.0])
 
 
-def arrived(pair: Pair, kind: type[Chunk], since: float) -> list[float]:
-    """Return when packets with such a chunk, sent by A since this moment, arrive at Z."""
+def arrived(network: Network, kind: type[Chunk], since: float) -> list[float]:
+    """Return when packets with such a chunk, sent by A since this moment over this network, arrive at Z."""
     return [
         passage.arrival
-        for passage in pair.network.to_z.passages
+        for passage in network.to_z.passages
         if passage.time >= since
         and passage.arrival is not None
         and passage.packet is not None
@@ -37,19 +37,7 @@ def arrived(pair: Pair, kind: type[Chunk], since: float) -> list[float]:
     ]
 
 
-def cut(pair: Pair) -> None:
-    """Drop everything from now on."""
-    pair.network.to_z.drop()
-    pair.network.to_a.drop()
-
-
-def mend(pair: Pair) -> None:
-    """Stop dropping."""
-    pair.network.to_z.stop_dropping()
-    pair.network.to_a.stop_dropping()
-
-
-def wait_for_longest_pause(pair: Pair, timer: Callable[[], float | None]) -> float:
+def wait_for_longest_pause(pair: Pair | MultiHomedPair, timer: Callable[[], float | None]) -> float:
     """Advance to just after the next expiration of a timer that is backed off; return when it expires next."""
     due = timer()
     assert due is not None
@@ -59,7 +47,15 @@ def wait_for_longest_pause(pair: Pair, timer: Callable[[], float | None]) -> flo
     return following
 
 
-def t3(pair: Pair) -> Callable[[], float | None]:
+def end_outage(pair: Pair, outage: float, timer: Callable[[], float | None]) -> float:
+    """Let an outage last until a timer of A has just expired, and end it; return when the timer expires next."""
+    pair.run(outage)
+    due = wait_for_longest_pause(pair, timer)
+    pair.network.mend()
+    return due
+
+
+def t3(pair: Pair | MultiHomedPair) -> Callable[[], float | None]:
     """Return a function that returns when T3-rtx of A expires."""
     return lambda: pair.a.machine.stats().paths[0].t3_rtx_expires_at
 
@@ -71,10 +67,8 @@ def test_data_arrives_within_a_round_trip_of_the_first_sign(outage: float, contr
     pair = Pair(channel_association(1, control), channel_association(2, control), Network(3, WAY, WAY))
     bulk = Bulk(pair)
     pair.run(2.0)
-    cut(pair)
-    pair.run(outage)
-    due = wait_for_longest_pause(pair, t3(pair))
-    mend(pair)
+    pair.network.cut()
+    due = end_outage(pair, outage, t3(pair))
     if sign == "check":
         pair.a.machine.path_alive(pair.now)
     else:
@@ -83,7 +77,7 @@ def test_data_arrives_within_a_round_trip_of_the_first_sign(outage: float, contr
     assert due > pair.now + 2 * ROUND_TRIP
     began, before = pair.now, bulk.received
     pair.run(ROUND_TRIP)
-    assert arrived(pair, UserDataChunk, began)
+    assert arrived(pair.network, UserDataChunk, began)
     # Slow start goes on from there without a timer.
     pair.run(10 * ROUND_TRIP)
     assert bulk.received > before + 100_000
@@ -97,32 +91,15 @@ def test_a_heartbeat_ack_is_a_sign_of_life(outage: float) -> None:
     pair.cut(0)
     pair.a.machine.send(0, bytes(50_000), ppid=0, now=pair.now)
     pair.run(outage)
-    stats = pair.a.machine.stats
-    due = stats().paths[0].t3_rtx_expires_at
-    assert due is not None
-    pair.run(due - pair.now + 0.001)
-    due = stats().paths[0].t3_rtx_expires_at
+    due = wait_for_longest_pause(pair, t3(pair))
     pair.mend(0)
     pair.a.machine.request_heartbeat(address(0, 2), pair.now)
     pair.run(ROUND_TRIP + 0.001)
     began = pair.now
-    assert due is not None
     assert due > began + 2 * ROUND_TRIP
     pair.run(ROUND_TRIP)
-    assert arrived_on(pair, UserDataChunk, began - 0.001)
+    assert arrived(pair.networks[0], UserDataChunk, began - 0.001)
     pair.run_until(lambda: bool(pair.z.of(MessageReceived)), limit=10 * ROUND_TRIP)
-
-
-def arrived_on(pair: MultiHomedPair, kind: type[Chunk], since: float, path: int = 0) -> list[float]:
-    """Return when packets with such a chunk, sent by A since this moment on this path, arrive at Z."""
-    return [
-        passage.arrival
-        for passage in pair.networks[path].to_z.passages
-        if passage.time >= since
-        and passage.arrival is not None
-        and passage.packet is not None
-        and any(isinstance(chunk, kind) for chunk in passage.packet.chunks)
-    ]
 
 
 @OUTAGES
@@ -131,29 +108,29 @@ def test_data_arrives_within_a_round_trip_of_the_first_sign_on_another_path(outa
     pair = Pair(channel_association(1), channel_association(2), Network(3, WAY, WAY))
     Bulk(pair)
     pair.run(2.0)
-    cut(pair)
+    pair.network.cut()
     pair.run(outage)
     pair.a.machine.path_changed(pair.now, lost=True)
     # The new path does not work yet.
     pair.run(later)
-    mend(pair)
+    pair.network.mend()
     due = t3(pair)()
     assert due is not None
     if due < pair.now + 2 * ROUND_TRIP:
-        cut(pair)
+        pair.network.cut()
         due = wait_for_longest_pause(pair, t3(pair))
-        mend(pair)
+        pair.network.mend()
     pair.a.machine.path_alive(pair.now)
     began = pair.now
     pair.run(ROUND_TRIP)
-    assert arrived(pair, UserDataChunk, began)
+    assert arrived(pair.network, UserDataChunk, began)
 
 
 def test_signs_of_life_of_a_path_that_carries_nothing_do_not_flood_it() -> None:
     pair = Pair(channel_association(1), channel_association(2), Network(3, WAY, WAY))
     Bulk(pair)
     pair.run(2.0)
-    cut(pair)
+    pair.network.cut()
     pair.run(20.0)
     began, before = pair.now, len(pair.network.to_z.passages)
     while pair.now < began + 10.0:
@@ -174,17 +151,15 @@ def quiet_pair(**options: Any) -> Pair:
 @OUTAGES
 def test_init_is_sent_again_at_once(outage: float) -> None:
     pair = quiet_pair(max_init_retransmits=100)
-    cut(pair)
+    pair.network.cut()
     pair.a.machine.connect(pair.now)
-    pair.run(outage)
-    due = wait_for_longest_pause(pair, pair.a.machine.next_timeout)
-    mend(pair)
+    due = end_outage(pair, outage, pair.a.machine.next_timeout)
     pair.a.machine.path_alive(pair.now)
     began = pair.now
     # An INIT that was answered late had no optional parameters. A third round trip offers them again.
     pair.run(3.5 * ROUND_TRIP)
     assert due > pair.now
-    assert arrived(pair, InitChunk, began)
+    assert arrived(pair.network, InitChunk, began)
     assert pair.a.machine.state is AssociationState.ESTABLISHED
 
 
@@ -193,16 +168,14 @@ def test_cookie_echo_is_sent_again_at_once(outage: float) -> None:
     pair = quiet_pair(max_init_retransmits=100)
     pair.a.machine.connect(pair.now)
     pair.run_until(lambda: pair.a.machine.state is AssociationState.COOKIE_ECHOED)
-    cut(pair)
+    pair.network.cut()
     pair.drain()
-    pair.run(outage)
-    due = wait_for_longest_pause(pair, pair.a.machine.next_timeout)
-    mend(pair)
+    due = end_outage(pair, outage, pair.a.machine.next_timeout)
     pair.a.machine.path_alive(pair.now)
     began = pair.now
     pair.run(ROUND_TRIP + 0.001)
     assert due > pair.now
-    assert arrived(pair, CookieEchoChunk, began)
+    assert arrived(pair.network, CookieEchoChunk, began)
     assert pair.a.machine.state is AssociationState.ESTABLISHED
 
 
@@ -211,16 +184,14 @@ def test_shutdown_is_sent_again_at_once(outage: float) -> None:
     pair = quiet_pair()
     pair.a.machine.connect(pair.now)
     pair.run(1.0)
-    cut(pair)
+    pair.network.cut()
     pair.a.machine.shutdown(pair.now)
-    pair.run(outage)
-    due = wait_for_longest_pause(pair, pair.a.machine.next_timeout)
-    mend(pair)
+    due = end_outage(pair, outage, pair.a.machine.next_timeout)
     pair.a.machine.path_alive(pair.now)
     began = pair.now
     pair.run(2 * ROUND_TRIP + 0.001)
     assert due > pair.now
-    assert arrived(pair, ShutdownChunk, began)
+    assert arrived(pair.network, ShutdownChunk, began)
     assert pair.a.of(AssociationClosed)
 
 
@@ -229,16 +200,14 @@ def test_re_config_is_sent_again_at_once(outage: float) -> None:
     pair = quiet_pair()
     pair.a.machine.connect(pair.now)
     pair.run(1.0)
-    cut(pair)
+    pair.network.cut()
     pair.a.machine.reset_streams([3], pair.now)
-    pair.run(outage)
-    due = wait_for_longest_pause(pair, pair.a.machine.next_timeout)
-    mend(pair)
+    due = end_outage(pair, outage, pair.a.machine.next_timeout)
     pair.a.machine.path_alive(pair.now)
     began = pair.now
     pair.run(ROUND_TRIP + 0.001)
     assert due > pair.now
-    assert arrived(pair, ReconfigChunk, began)
+    assert arrived(pair.network, ReconfigChunk, began)
     assert not pair.a.machine.stats().reconfiguring
 
 
@@ -251,9 +220,7 @@ def test_asconf_is_sent_again_at_once(outage: float) -> None:
     pair.cut(0)
     pair.a.machine.add_address("203.0.113.77")
     pair.run(outage)
-    due = pair.a.machine.next_timeout()
-    assert due is not None
-    pair.run(due - pair.now + 0.001)
+    wait_for_longest_pause(pair, pair.a.machine.next_timeout)
     pair.mend(0)
     pair.z.machine.send(0, b"are you there?", ppid=0, now=pair.now)
     pair.run_until(lambda: bool(pair.a.of(MessageReceived)))
@@ -262,7 +229,7 @@ def test_asconf_is_sent_again_at_once(outage: float) -> None:
     pair.run(1.5 * ROUND_TRIP)
     assert due is not None
     assert due > pair.now
-    assert arrived_on(pair, AsconfChunk, began)
+    assert arrived(pair.networks[0], AsconfChunk, began)
     assert "203.0.113.77" in pair.a.machine.local_addresses
 
 

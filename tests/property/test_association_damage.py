@@ -349,8 +349,7 @@ def test_arbitrary_chunks_in_any_state_never_raise(state: AssociationState, pack
         datagram = forged(pair, *[chunk.serialize() for chunk in content])
         pair.network.to_z.inject(datagram, pair.now + 0.01)
         pair.run(0.02)
-    pair.network.to_a.stop_dropping()
-    pair.network.to_z.stop_dropping()
+    pair.network.mend()
     pair.run(300.0)
 
 
@@ -382,6 +381,5 @@ def test_near_misses_in_any_state_never_raise(seed: int) -> None:
             data[4:8] = forged(pair)[4:8]
         pair.network.to_z.inject(with_right_checksum(bytes(data)), pair.now + 0.01)
         pair.run(chance.choice([0.0, 0.02, 1.0]))
-    pair.network.to_a.stop_dropping()
-    pair.network.to_z.stop_dropping()
+    pair.network.mend()
     pair.run(300.0)

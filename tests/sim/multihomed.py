@@ -129,13 +129,11 @@ class MultiHomedPair(VirtualClock):
 
     def cut(self, path: int) -> None:
         """Drop everything on this path from now on."""
-        for link in (self.networks[path].to_z, self.networks[path].to_a):
-            link.drop()
+        self.networks[path].cut()
 
     def mend(self, path: int) -> None:
         """Stop dropping everything on this path."""
-        for link in (self.networks[path].to_z, self.networks[path].to_a):
-            link.stop_dropping()
+        self.networks[path].mend()
 
     def next_wakeup(self) -> float | None:
         moments = [network.next_arrival() for network in self.networks]

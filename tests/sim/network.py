@@ -325,6 +325,16 @@ class Network:
         """Return when the next datagram arrives, in either direction."""
         return earliest([self.to_z.next_arrival(), self.to_a.next_arrival()])
 
+    def cut(self) -> None:
+        """Drop everything in both directions from now on."""
+        self.to_z.drop()
+        self.to_a.drop()
+
+    def mend(self) -> None:
+        """Stop dropping."""
+        self.to_z.stop_dropping()
+        self.to_a.stop_dropping()
+
     def trace(self, last: int = 60) -> str:
         """Return the datagrams that passed, a line for each."""
         lines = [(passage.time, "A -> Z", passage) for passage in self.to_z.passages]
