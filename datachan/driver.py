@@ -3,8 +3,8 @@
 The machine is never called while it is being called. After each call the driver sends the machine's datagrams as long
 as the link takes them, hands up its events, and sets the one timer. After a single datagram the events may come first,
 so that what a handler answers leaves in one packet with the acknowledgment. A longer batch is acknowledged first, so
-that the peer can go on meanwhile. While the link is not writable, datagrams stay in
-the machine, where their number is bounded and where a newer state may still replace them.
+that the peer can go on meanwhile. While the link is not writable, datagrams stay in the machine, where their number is
+bounded and where a newer state may still replace them.
 
 An exception of the machine or of the link is a defect in this package, and the machine's state cannot be trusted
 after it. The driver then stops and reports the exception, so that this connection ends with a reason. Other connections
@@ -164,16 +164,13 @@ class Driver(Generic[Datagram, Event]):
 
         Events are still handed up later: an application that sends does not expect callbacks before `send` returns.
         """
-        if self._running:
-            self._called = True
-            return
-        if self._wake is not None or self._closed:
-            return
-        self._wake = self._loop.call_soon(self._woken)
-        try:
-            self._send()
-        except Exception as error:
-            self._fail(error)
+        is_first = self._wake is None and not self._running and not self._closed
+        self.wake()
+        if is_first:
+            try:
+                self._send()
+            except Exception as error:
+                self._fail(error)
 
     def flush(self) -> None:
         """Run the machine at once rather than in the next turn of the loop; for the last packets before `close`."""

@@ -144,7 +144,8 @@ class Stack:
         association: the SCTP association, for its state and `stats()`.
         channels: the data channels from the constructor.
         has_more: whether `datagrams_to_send` might return more than its last call has, although nothing happened since.
-        bundles: whether SACKs may wait for what the handlers of messages send: when the association is established.
+        bundles: whether SACKs may wait for what the handlers of messages send: once the association is established, and
+            the last packets of the handshake, which wait for no handler, have been returned.
         packets_sent: the datagrams sent; packets_received, bytes_sent and bytes_received are counted in the same way.
 
     Args:
@@ -292,7 +293,7 @@ class Stack:
         self.association.path_changed(now, largest, overhead + RECORD_OVERHEAD, lost=lost, name=name)
 
     def path_alive(self, now: float) -> None:
-        """Retransmit at once the data that waits for a backed-off timer, because the peer answered the transport."""
+        """Send again at once what waits for a backed-off timer, because the peer answered the transport."""
         self.dtls.release_deadline(now)
         self.association.path_alive(now)
 
