@@ -36,16 +36,16 @@ class StandingQueue:
         if path.min_rtt >= SHORT_ROUND_TRIP:
             return 0.0
         if self._ends_at < 0:
-            self.restart(now)
+            self._restart(now)
         self._rounds += 1
         self._shortest = min(self._shortest, path.round_queue)
         if now < self._ends_at or self._rounds < PERIOD_ROUNDS:
             return 0.0
         excess = self._shortest - TARGET
-        self.restart(now)
+        self._restart(now)
         return max(excess, 0.0)
 
-    def restart(self, now: float) -> None:
+    def _restart(self, now: float) -> None:
         """Start a new period."""
         self._shortest = INFINITE
         self._rounds = 0

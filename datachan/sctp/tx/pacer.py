@@ -14,11 +14,12 @@ BURST_TIME: Final = 0.002
 """A burst holds the data of this many seconds."""
 
 MIN_BURST_PACKETS: Final = 4
+"""Packets that a burst holds at least."""
 
 SHORT_PATH_BURST_PACKETS: Final = 40
-"""The same on a path whose shortest round trip is below `MIN_ROUND_TRIP`. There, packets wait for late processes rather
-than for a slow link: a process with 100 connections needs 40 ms until each had its turn. Smaller bursts would need
-several sends in each turn, and as many batches at the receiver."""
+"""The same on a path where a round trip was ever shorter than `MIN_ROUND_TRIP`. There, packets wait for late processes
+rather than for a slow link: a process with 100 connections needs 40 ms until each had its turn. Smaller bursts would
+need several sends in each turn, and as many batches at the receiver."""
 
 MAX_BURST: Final = 64 * 1024
 
@@ -55,10 +56,12 @@ class Pacer:
             srtt: the path's round trip in seconds, if measured.
             credit: seconds of lateness of a timer that the pacer lets the sender make up for.
             now: monotonic seconds.
-            min_rtt: the path's shortest round trip in seconds.
+            min_rtt: the path's shortest recent round trip in seconds.
         """
         self._credit = credit
-        self._least_burst = SHORT_PATH_BURST_PACKETS if min_rtt < MIN_ROUND_TRIP else MIN_BURST_PACKETS
+        if min_rtt < MIN_ROUND_TRIP:
+            # The path stays a short one, although a queue that stands for minutes makes its shortest round trip longer.
+            self._least_burst = SHORT_PATH_BURST_PACKETS
         if srtt is None or srtt < MIN_ROUND_TRIP:
             self._rate = 0.0
             return

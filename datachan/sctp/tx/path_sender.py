@@ -49,7 +49,6 @@ class PathSender:
         "_burst_limit",
         "_fragmented_until",
         "_options",
-        "_shortest_rtt",
         "burst_left",
         "bytes_lost",
         "flight",
@@ -79,7 +78,6 @@ class PathSender:
         self.reordering_timer = Timer()
         self.probe = LossProbe()
         self.pacer = Pacer(self.max_packet)
-        self._shortest_rtt = float("inf")
         self.resume = CarefulResume(options.path_history, path.name)
         self.burst_left = self._burst_limit
         self.one_packet_now = False
@@ -113,7 +111,6 @@ class PathSender:
         self.recovery = Recovery()
         self.path.t3_rtx.hastened = False
         self.pacer = Pacer(self.max_packet)
-        self._shortest_rtt = float("inf")
         self.resume = CarefulResume(options.path_history, self.path.name)
 
     def packet_size_changed(self, last_tsn: int) -> None:
@@ -241,10 +238,8 @@ class PathSender:
         path = self.path
         if self._options.pacing and path.srtt:
             congestion, resume = path.congestion, self.resume
-            # Rack forgets the shortest round trip after a while. A path with a queue that stands longer stays short.
-            self._shortest_rtt = min(self._shortest_rtt, self.flight.rack.min_rtt)
             rate = resume.jump / path.srtt if resume.phase == UNVALIDATED else congestion.pacing_rate(path.srtt)
-            self.pacer.set_rate(rate, path.srtt, congestion.pacing_credit, now, self._shortest_rtt)
+            self.pacer.set_rate(rate, path.srtt, congestion.pacing_credit, now, self.flight.rack.min_rtt)
 
     def sample(self, in_fast_recovery: bool, now: float) -> AckSample:
         """Return the congestion controller's input for a SACK that the flight has processed."""
