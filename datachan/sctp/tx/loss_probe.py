@@ -50,7 +50,7 @@ class LossProbe:
             last_packet: whether one packet is left in flight.
             delayed: whether the peer may delay the SACK for it.
         """
-        if self.end_tsn >= 0 and not (last_packet and self.sent < MOST_PROBES):
+        if self.sent >= (MOST_PROBES if last_packet else 1):
             return
         timeout = (1.0 if srtt is None else 2 * srtt) * (1 << self.sent)
         if delayed:
