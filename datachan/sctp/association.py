@@ -687,9 +687,9 @@ class Association:
     def _finish_writing(self, tcb: Tcb, now: float) -> None:
         """Report the results of writing: abandoned messages, released keys, a dry sender; advance a shutdown."""
         core = self._core
-        for message in tcb.sender.abandoned:
+        for message in tcb.sender.abandonment.messages:
             core.report_abandoned(message)
-        tcb.sender.abandoned.clear()
+        tcb.sender.abandonment.messages.clear()
         if core.keys.retiring:
             for key_id in core.keys.release(tcb.sender.keys_in_use()):
                 core.events.append(AuthenticationChanged(key_id, AuthenticationIndication.FREE_KEY))

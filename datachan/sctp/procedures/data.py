@@ -196,7 +196,7 @@ def make_room(core: Core, size: int, drop_priority: int | None) -> None:
     excess = core.queue.buffered + size - limit
     if excess <= 0:
         return
-    started_too = tcb is not None and tcb.sender.can_abandon
+    started_too = tcb is not None and tcb.sender.abandonment.supported
     victims = None if size > limit else core.queue.choose_to_abandon(excess, drop_priority, started_too=started_too)
     if victims is None:
         raise SendBufferFull(f"{core.queue.buffered} of {limit} bytes are queued; there is no room for {size}")

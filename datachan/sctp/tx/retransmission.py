@@ -14,15 +14,9 @@ from datachan.sctp.records.path import Path
 from datachan.sctp.serial import unwrap
 from datachan.sctp.timers import earliest
 from datachan.sctp.wire.chunks import DATA_HEADER_LENGTH, SackChunk
-from datachan.sctp.wire.extensions import (
-    FORWARD_TSN_HEADER_LENGTH,
-    I_DATA_HEADER_LENGTH,
-    I_SKIPPED_LENGTH,
-    SKIPPED_LENGTH,
-    ForwardTsnChunk,
-    IForwardTsnChunk,
-)
+from datachan.sctp.wire.extensions import I_DATA_HEADER_LENGTH, ForwardTsnChunk, IForwardTsnChunk
 
+from .abandonment import Abandonment
 from .flight import OutstandingChunk
 from .outstanding import AckInfo, Interval, OutstandingData
 from .path_sender import PathSender
@@ -45,8 +39,7 @@ class RetransmissionQueue:
         directed: whether the application ever chose the path of a message itself.
         senders: all paths.
         writing: the path whose packets are being built.
-        can_abandon: whether the peer supports partial reliability.
-        abandoned: the messages abandoned since the caller last looked; the caller clears the list.
+        abandonment: partial reliability.
         retransmissions: the number of chunks retransmitted, for statistics.
         spurious_recoveries: the number of loss episodes undone because nothing had been lost, for statistics.
         packet: the number of the packet being built.
@@ -56,9 +49,6 @@ class RetransmissionQueue:
     __slots__ = (
         "_a_rwnd",
         "_by_packets",
-        "_forward_tsn_due",
-        "_forward_tsn_sent_at",
-        "_forwarded_to",
         "_header_length",
         "_max_fragment",
         "_options",
@@ -68,8 +58,7 @@ class RetransmissionQueue:
         "_reserved",
         "_sack_since_t3",
         "_signing",
-        "abandoned",
-        "can_abandon",
+        "abandonment",
         "current",
         "directed",
         "outstanding",
@@ -93,7 +82,7 @@ class RetransmissionQueue:
         interleaving: bool = False,
     ) -> None:
         self.outstanding = OutstandingData(initial_tsn, interleaving)
-        self.abandoned: list[OutgoingMessage] = []
+        self.abandonment = Abandonment(self.outstanding, queue, can_abandon)
         self.retransmissions = 0
         self.spurious_recoveries = 0
         self.packet = 0
@@ -101,7 +90,6 @@ class RetransmissionQueue:
         self._options = options
         self._queue = queue
         self._a_rwnd = peer_a_rwnd
-        self.can_abandon = can_abandon
         self._header_length = I_DATA_HEADER_LENGTH if interleaving else DATA_HEADER_LENGTH
         self._packet_room = 0  # bytes for chunks in a packet that fits every path
         self._max_fragment = 0
@@ -112,9 +100,6 @@ class RetransmissionQueue:
         self._by_packets = options.scheduler == "round-robin-per-packet"
         self._probing = False
         self._sack_since_t3 = False
-        self._forward_tsn_due = False
-        self._forward_tsn_sent_at = -1.0e9
-        self._forwarded_to = -1
         self.senders: list[PathSender] = []
         self.current = self.writing = self.add_path(path)
 
@@ -185,7 +170,7 @@ class RetransmissionQueue:
         sender = self.sender_on(path)
         if sender is None or sender is self.current:
             return
-        self._give_up(self.outstanding.mark_all_lost(sender.flight), RETRANSMISSIONS)
+        self.abandonment.give_up(self.outstanding.mark_all_lost(sender.flight), RETRANSMISSIONS)
         self.move_lost(sender, self.current)
         self.outstanding.remove_flight(sender.flight, self.current.flight)
         path.t3_rtx.stop()
@@ -197,7 +182,8 @@ class RetransmissionQueue:
         for sender in self.senders:
             sender.restart_at(tsn)
             self.outstanding.flights.append(sender.flight)
-        self._forward_tsn_due = self._probing = False
+        self.abandonment.restart(self.outstanding)
+        self._probing = False
 
     def path_changed(self, options: AssociationOptions, now: float, *, lost: bool) -> None:
         """Discard the measurements of the current path because its packets take another route.
@@ -249,14 +235,14 @@ class RetransmissionQueue:
         lost = self._detect_losses(sender, now, exhausted)
         if lost:
             sender.enter_recovery(self.outstanding.highest_tsn, sender.flight.size + lost, now)
-        self._give_up(exhausted, RETRANSMISSIONS)
+        self.abandonment.give_up(exhausted, RETRANSMISSIONS)
         self.outstanding.advance_peer_ack_point()
-        self._check_forward_tsn(now)
+        self._schedule_forward_tsn(now)
 
     def expire(self, now: float) -> None:
         """Abandon the messages whose lifetime has ended: queued ones, and those next in turn to be retransmitted."""
         for message in self._queue.expire(now):
-            self._abandon_or_drop(message, LIFETIME)
+            self.abandonment.abandon(message, LIFETIME)
         for sender in self.senders:
             if sender.flight.lost:
                 self._next_lost(sender, now)
@@ -318,9 +304,9 @@ class RetransmissionQueue:
         for sender in self.senders:
             self._acknowledge_on(sender, cumulative_tsn_ack, duplicates, exhausted, now)
         if exhausted:
-            self._give_up(exhausted, RETRANSMISSIONS)
+            self.abandonment.give_up(exhausted, RETRANSMISSIONS)
         outstanding.advance_peer_ack_point()
-        self._check_forward_tsn(now)
+        self._schedule_forward_tsn(now)
         for sender in self.senders:
             sender.open_burst(now)
             self._manage_timers(sender, info, now)
@@ -395,7 +381,7 @@ class RetransmissionQueue:
         advanced = info.cumulative_advanced
         if len(self.senders) > 1:
             advanced = sender.flight.progress
-            if not sender.has_outstanding and not (sender is self.current and self._can_forward()):
+            if not sender.has_outstanding and not (sender is self.current and self.abandonment.can_forward):
                 sender.probe.cancel()
                 t3.stop()
                 return
@@ -460,9 +446,9 @@ class RetransmissionQueue:
 
     def _retransmit_all(self, sender: PathSender) -> None:
         """Retransmit what is in flight on a path: one packet at once, and the rest after its acknowledgment."""
-        self._give_up(self.outstanding.mark_all_lost(sender.flight), RETRANSMISSIONS)
+        self.abandonment.give_up(self.outstanding.mark_all_lost(sender.flight), RETRANSMISSIONS)
         self.outstanding.advance_peer_ack_point()
-        self._forward_tsn_due = self._can_forward()
+        self.abandonment.forward_now()
         sender.resume_after_timeout()
 
     def move_lost(self, sender: PathSender, alternate: PathSender) -> None:
@@ -478,7 +464,7 @@ class RetransmissionQueue:
     def mark_all_lost_for_handshake(self) -> None:
         """Retransmit the DATA bundled with a COOKIE ECHO that is retransmitted; this is no sign of congestion."""
         for sender in self.senders:
-            self._give_up(self.outstanding.mark_all_lost(sender.flight), RETRANSMISSIONS)
+            self.abandonment.give_up(self.outstanding.mark_all_lost(sender.flight), RETRANSMISSIONS)
 
     def wait_for_cookie_ack(self) -> None:
         """Stop the timers of DATA bundled with a COOKIE ECHO; T1-cookie covers both until COOKIE ACK arrives."""
@@ -577,10 +563,10 @@ class RetransmissionQueue:
         chunk = sender.flight.next_lost()
         while chunk is not None:
             expires_at = chunk.message.expires_at
-            if not self.can_abandon or expires_at is None or now < expires_at:
+            if not self.abandonment.supported or expires_at is None or now < expires_at:
                 break
-            self._give_up([chunk.message], LIFETIME)
-            self._check_forward_tsn(now)
+            self.abandonment.give_up([chunk.message], LIFETIME)
+            self._schedule_forward_tsn(now)
             chunk = sender.flight.next_lost()
         return chunk
 
@@ -700,57 +686,20 @@ class RetransmissionQueue:
 
     def forward_tsn(self, max_size: int, now: float) -> ForwardTsnChunk | IForwardTsnChunk | None:
         """Return the FORWARD TSN or I-FORWARD-TSN to send now, or None (RFC 3758, section 3.5)."""
-        if not self._forward_tsn_due:
-            return None
-        self._forward_tsn_due = False
-        if not self._can_forward():
-            return None
-        interleaving = self.outstanding.interleaving
-        entry_length = I_SKIPPED_LENGTH if interleaving else SKIPPED_LENGTH
-        new_cumulative_tsn, streams = self.outstanding.forward_tsn(
-            (max_size - FORWARD_TSN_HEADER_LENGTH) // entry_length
-        )
-        self._forward_tsn_sent_at = now
-        self._forwarded_to = new_cumulative_tsn
-        # RFC 3758, 3.5, C5: "If a FORWARD TSN is sent, the sender MUST assure that at least one T3-rtx timer is
-        # running."
-        path = self.current.path
-        if not path.t3_rtx.running:
-            path.t3_rtx.start(now, path.rto)
-        if interleaving:
-            return IForwardTsnChunk(new_cumulative_tsn & 0xFFFFFFFF, streams)
-        return ForwardTsnChunk(
-            new_cumulative_tsn & 0xFFFFFFFF, [(stream_id, ssn) for stream_id, _unordered, ssn in streams]
-        )
+        chunk = self.abandonment.forward_tsn(max_size, now)
+        if chunk is not None:
+            # RFC 3758, 3.5, C5: "If a FORWARD TSN is sent, the sender MUST assure that at least one T3-rtx timer is
+            # running."
+            path = self.current.path
+            if not path.t3_rtx.running:
+                path.t3_rtx.start(now, path.rto)
+        return chunk
 
-    def _can_forward(self) -> bool:
-        return self.outstanding.advanced_peer_ack_point > self.outstanding.cumulative_tsn_ack
-
-    def _check_forward_tsn(self, now: float) -> None:
-        """Schedule a FORWARD TSN: at once if it is new, otherwise after "a full RTT" (RFC 3758, 3.5, C3)."""
-        if self._can_forward() and (
-            self.outstanding.advanced_peer_ack_point > self._forwarded_to
-            or now - self._forward_tsn_sent_at >= (self.current.path.srtt or 0.0)
-        ):
-            self._forward_tsn_due = True
+    def _schedule_forward_tsn(self, now: float) -> None:
+        """Schedule a FORWARD TSN if there is something to forward."""
+        self.abandonment.schedule(self.current.path.srtt or 0.0, now)
 
     def make_room(self, messages: list[OutgoingMessage]) -> None:
         """Abandon these messages for one of higher priority (RFC 7496, section 3.2)."""
         for message in messages:
-            self._abandon_or_drop(message, PRIORITY)
-
-    def _give_up(self, messages: list[OutgoingMessage], policy: int) -> None:
-        for message in messages:
-            if self.can_abandon and not message.abandoned:
-                self._abandon_or_drop(message, policy)
-
-    def _abandon_or_drop(self, message: OutgoingMessage, policy: int) -> None:
-        started = message.first_tsn >= 0
-        if started and not self.can_abandon:
-            return
-        message.policy = policy
-        self.outstanding.abandon(message)
-        self._queue.drop(message)
-        self.abandoned.append(message)
-        if started:
-            self._forward_tsn_due = self._can_forward()
+            self.abandonment.abandon(message, PRIORITY)
