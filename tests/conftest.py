@@ -14,12 +14,17 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 
 from tests.measuring import save, traced_at_first
 
 SEED_VARIABLE = "DATACHAN_SEED"
 # A cancelled task is done only after another iteration of the event loop.
 TURNS_OF_GRACE = 3
+
+# How long one example takes says nothing on a busy machine. pytest-timeout bounds the whole test.
+settings.register_profile("datachan", deadline=None)
+settings.load_profile("datachan")
 
 
 def pytest_configure() -> None:

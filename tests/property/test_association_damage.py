@@ -341,7 +341,7 @@ def test_each_state_can_be_reached(state: AssociationState) -> None:
     pair_in(state)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(STATES), st.lists(st.lists(any_chunk, min_size=1, max_size=4), min_size=1, max_size=8))
 def test_arbitrary_chunks_in_any_state_never_raise(state: AssociationState, packets: list[list[Chunk]]) -> None:
     pair = pair_in(state)
@@ -353,7 +353,7 @@ def test_arbitrary_chunks_in_any_state_never_raise(state: AssociationState, pack
     pair.run(300.0)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from(STATES), st.lists(st.binary(max_size=80), min_size=1, max_size=8))
 def test_arbitrary_bytes_in_any_state_change_nothing(state: AssociationState, datagrams: list[bytes]) -> None:
     pair = pair_in(state)

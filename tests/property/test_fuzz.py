@@ -42,14 +42,14 @@ def test_the_corpus_holds_no_finding(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", READERS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_input_is_read_or_rejected_with_an_error_of_the_package(name: str, data: st.DataObject) -> None:
     TARGETS[name](data.draw(near(name)))
 
 
 @pytest.mark.parametrize("name", LIVE)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_a_live_association_survives_whatever_its_peer_and_its_user_do(name: str, data: st.DataObject) -> None:
     TARGETS[name](data.draw(near(name)))

@@ -117,7 +117,7 @@ class Attack:
             machine.set_path_parameters(known[0], self.pair.now, heartbeat_interval=path, max_retrans=path)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(script=st.lists(steps(), max_size=30), seed=st.integers(0, 1 << 16))
 def test_no_claim_about_addresses_raises_or_exceeds_its_cost_bound(
     script: list[tuple[str, int, object]], seed: int

@@ -179,4 +179,4 @@ class Receiver(RuleBasedStateMachine):
 
 
 TestReceiver = Receiver.TestCase
-TestReceiver.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestReceiver.settings = settings(max_examples=80, stateful_step_count=40)

@@ -61,7 +61,7 @@ def feed(chunks: list[tuple[int, DataChunk]]) -> tuple[DataTracker, ReassemblyQu
     return tracker, reassembly, out
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(messages, st.randoms(use_true_random=False), st.integers(0, 30))
 def test_messages_are_delivered_once_and_in_order_for_any_order_of_arrival(
     sent: list[Message], chance: random.Random, duplicates: int
@@ -82,7 +82,7 @@ def test_messages_are_delivered_once_and_in_order_for_any_order_of_arrival(
     assert not tracker.has_gaps
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(messages, st.randoms(use_true_random=False))
 def test_the_tracker_reports_exactly_what_is_missing(sent: list[Message], chance: random.Random) -> None:
     chunks = chunks_of(sent)
@@ -99,7 +99,7 @@ def test_the_tracker_reports_exactly_what_is_missing(sent: list[Message], chance
     assert all(tsn in arrived for tsn in range(INITIAL_TSN, tracker.cumulative_tsn + 1))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(messages, st.randoms(use_true_random=False))
 def test_skipped_messages_leave_nothing_behind_and_all_others_arrive(
     sent: list[Message], chance: random.Random
@@ -155,7 +155,7 @@ def i_data_chunks_of(sent: list[Message], chance: random.Random) -> list[IDataCh
     return result
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(messages, st.randoms(use_true_random=False))
 def test_interleaved_messages_are_delivered_for_any_order_of_arrival(
     sent: list[Message], chance: random.Random
@@ -171,7 +171,7 @@ def test_interleaved_messages_are_delivered_for_any_order_of_arrival(
     assert reassembly.uncounted(0) == (0, 0)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(messages, st.randoms(use_true_random=False))
 def test_skipped_interleaved_messages_leave_nothing_behind_and_all_others_arrive(
     sent: list[Message], chance: random.Random

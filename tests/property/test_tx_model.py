@@ -214,4 +214,4 @@ class Sender(RuleBasedStateMachine):
 
 
 TestSender = Sender.TestCase
-TestSender.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestSender.settings = settings(max_examples=60, stateful_step_count=40)

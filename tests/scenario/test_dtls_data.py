@@ -62,7 +62,7 @@ def test_coalesced_buffers_are_decrypted_like_single_datagrams() -> None:
     assert pair.z.messages() == messages
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.lists(st.integers(1, 16384), max_size=40), max_size=6), st.integers(1, 50))
 def test_messages_arrive_independent_of_their_division_into_calls(calls: list[list[int]], per_receive: int) -> None:
     pair = connected_pair(max_undelivered=64 * 1024 * 1024)
@@ -235,7 +235,6 @@ def test_messages_before_close_notify_in_one_coalesced_buffer_are_delivered() ->
     assert pair.z.events() == [DtlsClosed(by_peer=True)]
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=2000), max_size=20))
 def test_arbitrary_datagrams_neither_raise_nor_break_the_session(datagrams: list[bytes]) -> None:
     machines = [*SHARED.both, Pair().z, Pair().a]
@@ -247,7 +246,6 @@ def test_arbitrary_datagrams_neither_raise_nor_break_the_session(datagrams: list
     assert SHARED.z.messages() == [b"still here"]
 
 
-@settings(deadline=None)
 @given(st.integers(20, 25), st.integers(0, 3), st.integers(0, 2**48 - 1), st.binary(max_size=200))
 def test_arbitrary_forged_records_do_not_break_the_session(
     content_type: int, epoch: int, number: int, content: bytes

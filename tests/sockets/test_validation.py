@@ -390,7 +390,7 @@ def restore(sock: sctpsocket_tcp) -> None:
     sock.setsockopt(_O.SCTP_DEFAULT_PRINFO, PrInfo())
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(SETTINGS, SETTINGS)
 def test_whatever_options_are_set_messages_still_arrive(before: list, after: list) -> None:
     async def talk() -> None:
@@ -433,7 +433,7 @@ CALLS += ["shutdown", "setsockopt", "set_rtoinfo", "sctp_sendv", "sctpsocket_tcp
 MAKERS = {"sctpsocket_tcp": sctpsocket_tcp, "sctpsocket_udp": sctpsocket_udp}
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(st.booleans(), st.sampled_from(CALLS), st.lists(JUNK | RECORDS | st.sampled_from(SocketOption), max_size=3))
 def test_a_call_with_any_arguments_raises_nothing_but_oserror_and_valueerror(
     single: bool, name: str, arguments: list
@@ -457,7 +457,7 @@ def test_a_call_with_any_arguments_raises_nothing_but_oserror_and_valueerror(
     asyncio.run(call())
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(JUNK, st.lists(JUNK | RECORDS, max_size=2) | JUNK, JUNK), max_size=10))
 def test_whatever_is_sent_later_messages_still_arrive(sends: list) -> None:
     async def talk() -> None:

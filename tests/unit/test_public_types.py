@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from mypy import api
 
+pytestmark = pytest.mark.timeout(300)  # the first run of mypy reads the whole package
+
 PROGRAM = """
 import asyncio
 
