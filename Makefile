@@ -15,24 +15,23 @@ SOAK ?= 20000-20999
 FUZZ_SECONDS ?= 10
 FUZZ_ARGS ?=
 # What `make test` leaves to `make test-long`: pages, proxies and other stacks as whole systems, NATs, long simulations.
-LONG := tests/nat tests/interop/stacks tests/interop/test_behind_nginx.py tests/interop/test_browser_network.py \
+# Of these, `make test-compiled` runs what tests the engine.
+ENGINE := tests/interop/stacks tests/network/test_fairness.py tests/network/test_fairness_matrix.py \
+	tests/network/test_changing_paths.py tests/network/test_whole_transfers.py tests/network/test_careful_resume.py
+SYSTEMS := tests/nat tests/interop/test_behind_nginx.py tests/interop/test_browser_network.py \
 	tests/interop/test_browser_tcp.py tests/interop/test_page.py tests/interop/test_page_rooms.py \
 	tests/interop/test_page_transfer.py tests/interop/test_page_stores.py tests/server/test_browsers.py \
 	tests/server/test_container.py tests/server/test_prometheus.py tests/server/test_workers.py tests/server/test_crowd.py \
 	tests/examples/test_robot_in_browsers.py tests/examples/test_transfer_terminal.py \
 	tests/examples/test_strangers_minute.py tests/examples/test_server_examples.py \
-	tests/network/test_fairness.py tests/network/test_fairness_matrix.py tests/network/test_changing_paths.py \
-	tests/network/test_whole_transfers.py tests/network/test_careful_resume.py tests/broker/test_failures.py tests/broker/test_nodes.py tests/broker/test_pages.py \
-	tests/bench/test_broker.py
-# Of these, what `make test-compiled` runs, because the engine is what it tests.
-ENGINE := tests/interop/stacks tests/network/test_fairness.py tests/network/test_fairness_matrix.py \
-	tests/network/test_changing_paths.py tests/network/test_whole_transfers.py tests/network/test_careful_resume.py
+	tests/broker/test_failures.py tests/broker/test_nodes.py tests/broker/test_pages.py tests/bench/test_broker.py
+LONG := $(ENGINE) $(SYSTEMS)
 
-.PHONY: bench-beside-tcp help run test test-long soak fuzz fuzz-live attack check format bench bench-scale bench-server bench-broker bench-links bench-transfer test-transfer-large clean compiled pure test-compiled peers interop nat-lab
+.PHONY: help run test test-long soak fuzz fuzz-live attack check format bench bench-scale bench-server bench-broker bench-links bench-beside-tcp bench-transfer test-transfer-large clean compiled pure test-compiled peers interop nat-lab
 .DEFAULT_GOAL := help
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "datachan needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 1; }
@@ -73,7 +72,7 @@ fuzz-live: $(STAMP) ## Fuzz every layer of a live server for FUZZ_SECONDS (FUZZ_
 attack: $(STAMP) ## Attack a server on this machine with the full sizes of docs/security.md, and print what it used
 	PYTHONPATH=. nice $(BIN)/python -m tests.hostile.attack
 
-compiled: $(STAMP) pure ## Compile the engine and the layer of channels with mypyc, in place; needs a C compiler and Python's headers
+compiled: $(STAMP) pure ## Compile the engine, the layer of channels and the path of a datagram with mypyc, in place; needs a C compiler and Python's headers
 	rm -rf build/compiled
 	HATCH_BUILD_HOOKS_ENABLE=1 $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/compiled .
 	$(BIN)/python -c 'import glob, zipfile; wheel = zipfile.ZipFile(glob.glob("build/compiled/*.whl")[0]); wheel.extractall(".", [name for name in wheel.namelist() if name.endswith((".so", ".pyd"))])'
@@ -103,7 +102,7 @@ nat-lab: peers ## Connect across every network of the NAT lab beside other stack
 	PYTHONPATH=. $(BIN)/python -P -m tests.nat $(NAT_ARGS)
 
 test-compiled: compiled ## Run the suite with the compiled engine, without the tests of the benchmarks and most of those with browsers
-	DATACHAN_EXPECT_COMPILED=1 $(BIN)/python -m pytest -n 2 --ignore tests/bench $(addprefix --ignore=,$(filter-out $(ENGINE),$(LONG))) -k "test_browser_messages or not (chromium or firefox)" $(PYTEST_ARGS)
+	DATACHAN_EXPECT_COMPILED=1 $(BIN)/python -m pytest -n 2 --ignore tests/bench $(addprefix --ignore=,$(SYSTEMS)) -k "test_browser_messages or not (chromium or firefox)" $(PYTEST_ARGS)
 	$(MAKE) pure
 
 lint/node_modules/.installed: lint/package-lock.json
