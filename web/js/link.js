@@ -1,7 +1,7 @@
 // The connection to one peer: its peer connection, chat, files and measurements. Knows no element of the page.
 
 import { verificationCode } from "./code.js";
-import { certificateOf, RemoteSide } from "./remote-side.js";
+import { certificateOf, Negotiation, RESTART_REFUSED } from "./negotiation.js";
 import { IncomingLine, IncomingShare, isTransfer, OutgoingShare } from "./share.js";
 import { selectedPair, selectedPath } from "./selected-path.js";
 import { randomHex } from "./transfer/bytes.js";
@@ -15,7 +15,6 @@ const GATHERING_TIMEOUT = 3_000;
 const PING_TIMEOUT = 5_000;
 const MAX_UNANSWERED = 3;
 const DISCONNECTED = 12_000; // milliseconds without a path after which the other side is called again
-const RESTART_DELAY = 5_000; // milliseconds after which ICE is restarted again, and by the side that was called
 const CALLED_DELAY = 5_000; // milliseconds in which the side that called before calls again
 const FIRST_PAUSE = 500; // milliseconds between attempts to connect again
 const LAST_PAUSE = 10_000;
@@ -29,7 +28,6 @@ const MAX_TRANSFERS = 100; // transfers in the list; the oldest that failed are 
 
 const HUNG_UP = "The other side hung up.";
 const LOST = "The connection was lost. It is made again by itself, and transfers go on where they were.";
-const RESTART_REFUSED = "the restart is refused";
 const OTHER_PEER = "the other side came back as another program or page";
 
 /**
@@ -42,7 +40,7 @@ const OTHER_PEER = "the other side came back as another program or page";
 export class PeerLink extends EventTarget {
   #pc = null;
   #session = "";
-  #remote = null;
+  #negotiation = null;
   #timeout = 0;
   #sampler = 0;
   #chat = null;
@@ -54,12 +52,10 @@ export class PeerLink extends EventTarget {
   #settled = { sent: 0, received: 0 };
   #offering = new Set(); // file channels of the peer without an offer yet
   #entryCount = 0;
-  #awaitsAnswer = false;
   #wasUp = false; // this connection has been up
   #lostAt = 0; // when the connection before was lost; 0 if none was
   #pause = FIRST_PAUSE;
   #again = 0; // timer of the next call
-  #restarting = 0; // timer of the next ICE restart
   #noPath = 0; // timer of a connection without a path
   #stragglers = 0; // timer of transfers that do not go on
   #certificate = "";
@@ -96,14 +92,12 @@ export class PeerLink extends EventTarget {
   async call() {
     const pc = this.#begin();
     this.calling = true;
-    this.#awaitsAnswer = true;
     this.#session = randomHex(9);
     this.#useChat(pc.createDataChannel("chat"));
     this.#startPing(pc);
     try {
-      await pc.setLocalDescription();
-      if (this.isEcho) await this.#callEcho(pc);
-      else this.#signal({ type: "offer", sdp: pc.localDescription.sdp });
+      await this.#negotiation.offer();
+      if (this.isEcho) await this.#askEcho(pc);
     } catch (error) {
       if (pc === this.#pc) this.#fail(error.sentence ?? `The call could not be made: ${error.message}`);
     }
@@ -111,16 +105,14 @@ export class PeerLink extends EventTarget {
 
   async answer(offer) {
     if (offer.session === this.#session) {
-      await this.#answerRestart(this.#pc, offer.sdp);
+      await this.#answerRestart(offer.sdp);
       return;
     }
     const pc = this.#begin();
     this.calling = false;
     this.#session = offer.session;
     try {
-      await this.#remote.describe({ type: "offer", sdp: offer.sdp });
-      await pc.setLocalDescription();
-      if (pc === this.#pc) this.#signal({ type: "answer", sdp: pc.localDescription.sdp });
+      await this.#negotiation.answer(offer.sdp);
     } catch (error) {
       if (pc !== this.#pc) return;
       this.#signal({ type: "bye", reason: "the offer cannot be understood" });
@@ -131,26 +123,38 @@ export class PeerLink extends EventTarget {
   /** Process an answer, a candidate or a bye from the room. */
   async handle(message) {
     if (message.session !== this.#session || this.#pc === null) return;
-    if (message.type === "candidate") {
-      await this.#remote.add(message.candidate);
-    } else if (message.type === "bye" && message.reason === RESTART_REFUSED) {
+    if (message.type === "bye" && message.reason === RESTART_REFUSED && this.#wasUp) {
       this.#lose();
     } else if (message.type === "bye") {
       this.#finish("closed", message.reason ? `The other side ended the call: ${message.reason}.` : HUNG_UP);
-    } else if (this.#awaitsAnswer) {
-      await this.#takeAnswer(this.#pc, message.sdp);
+    } else {
+      await this.#negotiate(message);
     }
   }
 
-  async #takeAnswer(pc, sdp) {
-    this.#awaitsAnswer = false;
+  /** Process an answer or a candidate; if it cannot be used, a connection that was up is made again. */
+  async #negotiate(message) {
+    const pc = this.#pc;
     try {
-      if (this.#wasUp && certificateOf(sdp) !== this.#certificate) throw new Error("it has another certificate");
-      await this.#remote.describe({ type: "answer", sdp });
+      await this.#negotiation.handle(message);
     } catch (error) {
       if (pc !== this.#pc) return;
       if (this.#wasUp) this.#lose();
       else this.#fail(`The answer cannot be used: ${error.message}`);
+    }
+  }
+
+  /** Answer new ICE credentials, unless this connection is over. */
+  async #answerRestart(sdp) {
+    const pc = this.#pc;
+    if (pc === null || !this.#wasUp) {
+      this.#signal({ type: "bye", reason: RESTART_REFUSED });
+      return;
+    }
+    try {
+      await this.#negotiation.answerRestart(sdp);
+    } catch {
+      if (pc === this.#pc) this.#lose();
     }
   }
 
@@ -196,8 +200,7 @@ export class PeerLink extends EventTarget {
     const pc = new RTCPeerConnection(this.configuration);
     this.#pc = pc;
     this.#wasUp = false;
-    this.#awaitsAnswer = false;
-    this.#remote = new RemoteSide(pc);
+    this.#negotiation = new Negotiation(pc, (message) => this.#signal(message), () => this.#lose());
     this.#unanswered = 0;
     this.#rtt = null;
     this.#bytes = { sent: 0, received: 0, at: performance.now() };
@@ -205,11 +208,6 @@ export class PeerLink extends EventTarget {
     this.rtts = [];
     this.rates = [];
     this.facts = {};
-    pc.addEventListener("icecandidate", ({ candidate }) => {
-      if (pc === this.#pc && !this.isEcho) {
-        this.#signal({ type: "candidate", candidate: candidate === null ? null : candidate.toJSON() });
-      }
-    });
     pc.addEventListener("connectionstatechange", () => {
       if (pc === this.#pc) this.#connectionChanged(pc);
     });
@@ -217,7 +215,7 @@ export class PeerLink extends EventTarget {
       if (pc === this.#pc) this.#takeChannel(channel);
     });
     this.#timeout = setTimeout(() => this.#fail(
-      this.#remote.isDescribed
+      this.#negotiation.isDescribed
         ? "The two sides cannot reach each other. If they are on different networks, the server needs a TURN server (datachan serve --ice-server)."
         : "No answer. The other side may have closed the page: ask them to open the link again.",
     ), CALL_TIMEOUT);
@@ -225,7 +223,7 @@ export class PeerLink extends EventTarget {
     return pc;
   }
 
-  async #callEcho(pc) {
+  async #askEcho(pc) {
     await gathered(pc);
     let response;
     try {
@@ -239,7 +237,7 @@ export class PeerLink extends EventTarget {
     }
     const body = await response.json().catch(() => ({}));
     if (!response.ok) throw sentence(body.error?.message ?? `The server answered with status ${response.status}.`);
-    if (pc === this.#pc) await this.#remote.describe({ type: "answer", sdp: body.sdp });
+    if (pc === this.#pc) await this.#negotiation.handle({ type: "answer", sdp: body.sdp });
   }
 
   #signal(message) {
@@ -250,7 +248,7 @@ export class PeerLink extends EventTarget {
     if (pc.connectionState === "connected") {
       this.#connected(pc);
     } else if (this.#wasUp && ["disconnected", "failed"].includes(pc.connectionState)) {
-      this.#pathLost(pc);
+      this.#pathLost();
     } else if (pc.connectionState === "failed") {
       this.#fail("The two sides cannot reach each other. If they are on different networks, the server needs a TURN server (datachan serve --ice-server).");
     } else if (pc.connectionState === "closed") {
@@ -259,7 +257,8 @@ export class PeerLink extends EventTarget {
   }
 
   #connected(pc) {
-    for (const timer of [this.#timeout, this.#noPath, this.#restarting]) clearTimeout(timer);
+    clearTimeout(this.#timeout);
+    clearTimeout(this.#noPath);
     this.#noPath = 0;
     if (!this.#wasUp) {
       this.#wasUp = true;
@@ -275,46 +274,13 @@ export class PeerLink extends EventTarget {
   }
 
   /** Look for another path; the channels and everything on its way stay. Without one, the other side is called again. */
-  #pathLost(pc) {
+  #pathLost() {
     this.#become("interrupted", "No packets arrive at the moment. The connection is restored by itself, if there is a way.");
     if (this.#noPath !== 0) return;
     this.#noPath = setTimeout(() => this.#lose(), DISCONNECTED);
     if (this.isEcho) return;
-    if (this.calling) this.#restart(pc);
-    else this.#restarting = setTimeout(() => this.#restart(pc), RESTART_DELAY);
-  }
-
-  /** Offer new ICE credentials, until there is a path. */
-  async #restart(pc) {
-    clearTimeout(this.#restarting);
-    if (pc !== this.#pc || pc.connectionState === "connected") return;
-    this.#restarting = setTimeout(() => this.#restart(pc), RESTART_DELAY);
-    this.#remote.expect();
-    this.#awaitsAnswer = true;
-    try {
-      pc.restartIce();
-      await pc.setLocalDescription();
-      if (pc === this.#pc) this.#signal({ type: "offer", sdp: pc.localDescription.sdp });
-    } catch {
-      if (pc === this.#pc) this.#lose();
-    }
-  }
-
-  /** Answer new ICE credentials, unless they are of another party than before. */
-  async #answerRestart(pc, sdp) {
-    if (pc === null || !this.#wasUp || certificateOf(sdp) !== this.#certificate) {
-      this.#signal({ type: "bye", reason: RESTART_REFUSED });
-      return;
-    }
-    this.#remote.expect();
-    this.#awaitsAnswer = false;
-    try {
-      await this.#remote.describe({ type: "offer", sdp });
-      await pc.setLocalDescription();
-      if (pc === this.#pc) this.#signal({ type: "answer", sdp: pc.localDescription.sdp });
-    } catch {
-      if (pc === this.#pc) this.#lose();
-    }
+    if (this.calling) this.#negotiation.restart();
+    else this.#negotiation.restartLater();
   }
 
   /** Call again, until it succeeds or too much time has passed. */
@@ -371,7 +337,7 @@ export class PeerLink extends EventTarget {
 
   /** Close the connection. What it carried is interrupted. */
   #drop() {
-    for (const timer of [this.#timeout, this.#again, this.#noPath, this.#restarting, this.#stragglers]) clearTimeout(timer);
+    for (const timer of [this.#timeout, this.#again, this.#noPath, this.#stragglers]) clearTimeout(timer);
     this.#noPath = 0;
     clearInterval(this.#sampler);
     this.#sampler = 0;
@@ -382,6 +348,7 @@ export class PeerLink extends EventTarget {
     this.#pinged = null;
     this.#offering.clear();
     for (const transfer of this.transfers) transfer.interrupt();
+    this.#negotiation?.close();
     pc?.close();
   }
 

@@ -1,14 +1,13 @@
 // One peer connection to one member of a room, with the channel of a transfer. Knows no message of the transfer.
 // When its path is lost, the receiver restarts ICE over the room: the channel and everything on its way stay.
 
-import { certificateOf, RemoteSide } from "../remote-side.js";
+import { Negotiation } from "../negotiation.js";
 import { selectedPath } from "../selected-path.js";
 import { CHANNEL_LABEL, CHANNEL_PROTOCOL } from "./messages.js";
 
 const CONNECT_TIMEOUT = 60_000; // milliseconds
 const DISCONNECTED = 12_000; // after which a connection without a path counts as lost
 const PATH_INTERVAL = 1_000; // milliseconds between two looks at the path
-const RESTART_AGAIN = 5_000; // after which an offer of new ICE credentials is repeated
 
 /**
  * Events: "open", "path" (packets travel in another way now: `path`), "closed" (detail: whether it was ever open).
@@ -16,10 +15,8 @@ const RESTART_AGAIN = 5_000; // after which an offer of new ICE credentials is r
  */
 export class Connection extends EventTarget {
   #pc;
-  #signal;
-  #remote;
+  #negotiation;
   #restarts; // whether this side restarts ICE
-  #restarting = 0; // timer
   #timer = 0;
   #watching = 0; // timer
   #closed = false;
@@ -33,11 +30,10 @@ export class Connection extends EventTarget {
    */
   constructor(iceServers, signal, { restarts = false } = {}) {
     super();
-    this.#signal = signal;
     this.#restarts = restarts;
     const pc = new RTCPeerConnection({ iceServers });
     this.#pc = pc;
-    this.#remote = new RemoteSide(pc);
+    this.#negotiation = new Negotiation(pc, signal, () => this.close());
     this.channel = pc.createDataChannel(CHANNEL_LABEL, { protocol: CHANNEL_PROTOCOL, negotiated: true, id: 0, ordered: true });
     this.channel.binaryType = "arraybuffer";
     this.channel.addEventListener("open", () => {
@@ -52,66 +48,32 @@ export class Connection extends EventTarget {
       if (!this.#closed) this.receive(data);
     });
     this.channel.addEventListener("close", () => this.close());
-    pc.addEventListener("icecandidate", ({ candidate }) => {
-      if (!this.#closed) this.#signal({ type: "candidate", candidate: candidate === null ? null : candidate.toJSON() });
-    });
     pc.addEventListener("connectionstatechange", () => this.#stateChanged());
     this.#timer = setTimeout(() => this.close(), CONNECT_TIMEOUT);
   }
 
-  async call() {
-    await this.#pc.setLocalDescription();
-    this.#signal({ type: "offer", sdp: this.#pc.localDescription.sdp });
+  call() {
+    return this.#negotiation.offer();
   }
 
-  async answer(sdp) {
-    await this.#describe({ type: "offer", sdp });
-    await this.#pc.setLocalDescription();
-    this.#signal({ type: "answer", sdp: this.#pc.localDescription.sdp });
+  answer(sdp) {
+    return this.#negotiation.answer(sdp);
   }
 
   /** Process an answer, a candidate, a bye, or an offer that restarts ICE. */
   async handle(message) {
     try {
-      if (message.type === "offer") await this.#answerRestart(message.sdp);
-      else if (message.type === "answer" && !this.#remote.isDescribed) await this.#describe({ type: "answer", sdp: message.sdp });
-      else if (message.type === "candidate") await this.#remote.add(message.candidate);
-      else if (message.type === "bye") this.close();
+      if (message.type === "bye") this.close();
+      else if (message.type !== "offer") await this.#negotiation.handle(message);
+      else if (this.#opened) await this.#negotiation.answerRestart(message.sdp);
     } catch {
       this.close();
     }
   }
 
   /** Offer new ICE credentials, until there is a path. */
-  async restart() {
-    clearTimeout(this.#restarting);
-    if (this.#closed) return;
-    this.#restarting = setTimeout(() => { if (this.#pc.connectionState !== "connected") this.restart(); }, RESTART_AGAIN);
-    this.#remote.expect();
-    try {
-      this.#pc.restartIce();
-      await this.#pc.setLocalDescription();
-      this.#signal({ type: "offer", sdp: this.#pc.localDescription.sdp });
-    } catch {
-      this.close();
-    }
-  }
-
-  async #answerRestart(sdp) {
-    if (!this.#opened) return;
-    if (certificateOf(sdp) !== certificateOf(this.remoteSdp)) {
-      this.#signal({ type: "bye", reason: "the restart is refused" });
-      return;
-    }
-    this.#remote.expect();
-    await this.answer(sdp);
-  }
-
-  async #describe(description) {
-    const known = this.#pc.remoteDescription?.sdp;
-    // Another certificate would be another party, which has not proved the code.
-    if (known !== undefined && certificateOf(known) !== certificateOf(description.sdp)) throw new Error("another certificate");
-    await this.#remote.describe(description);
+  restart() {
+    return this.#negotiation.restart();
   }
 
   #stateChanged() {
@@ -124,7 +86,6 @@ export class Connection extends EventTarget {
       this.close();
     } else if (state === "connected") {
       clearTimeout(this.#timer);
-      clearTimeout(this.#restarting);
       this.#timer = 0;
       this.#readPath();
     } else if (state !== "connecting" && this.#timer === 0) {
@@ -180,7 +141,7 @@ export class Connection extends EventTarget {
     if (this.#closed) return;
     this.#closed = true;
     clearTimeout(this.#timer);
-    clearTimeout(this.#restarting);
+    this.#negotiation.close();
     clearInterval(this.#watching);
     this.#pc.close();
     this.dispatchEvent(new CustomEvent("closed", { detail: this.#opened }));
