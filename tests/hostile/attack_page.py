@@ -118,7 +118,6 @@ async def attack() -> AsyncIterator[tuple[str, str, str, str]]:
             async with browser.page() as page:
                 tab = Tab(page)
                 await tab.join(f"{url}#room{number}", "Ada")
-                await tab.until("probe.text('#room-status') === ''")
                 async with SignalingClient(url, f"room{number}", name="flood") as client, RTCPeerConnection() as pc:
                     chat = pc.createDataChannel("chat")
                     await connect_through(client, pc)

@@ -26,6 +26,8 @@ from typing import Any
 
 import aiohttp
 
+from tests.missing import missing
+
 NAMES = ("chromium", "firefox")
 COMMANDS = {"chromium": ("chromium", "google-chrome"), "firefox": ("firefox-esr", "firefox")}
 STARTUP_TIMEOUT = 60.0
@@ -81,6 +83,12 @@ def find(name: str) -> str | None:
     return next(filter(None, map(shutil.which, COMMANDS[name])), None)
 
 
+def require(name: str) -> None:
+    """Skip the test unless a browser is installed, or fail it where all of them must be."""
+    if find(name) is None:
+        missing(f"{name} is not installed (apt install chromium firefox-esr)")
+
+
 class Browser(ABC):
     """A running browser. Commands, replies and events share one WebSocket. `session` is that of its processes."""
 
@@ -88,8 +96,7 @@ class Browser(ABC):
         self._websocket = websocket
         self.version = "?"
         self.session = 0
-        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        self._session_of: dict[int, str] = {}
+        self._waiting: dict[int, tuple[str, asyncio.Future[dict[str, Any]]]] = {}  # session of the tab, its answer
         self._ids = itertools.count(1)
         self._pages: dict[str, Page] = {}
         self._reader = asyncio.create_task(self._read())
@@ -101,8 +108,8 @@ class Browser(ABC):
         if self._reader.done():
             raise BrowserGone(method)
         number = next(self._ids)
-        future = self._waiting[number] = asyncio.get_running_loop().create_future()
-        self._session_of[number] = extra.get("sessionId", "")
+        future = asyncio.get_running_loop().create_future()
+        self._waiting[number] = (extra.get("sessionId", ""), future)
         try:
             await self._websocket.send_json({"id": number, "method": method, "params": dict(params or {}), **extra})
             reply = await asyncio.wait_for(future, timeout)
@@ -110,7 +117,6 @@ class Browser(ABC):
             raise BrowserError(f"no answer to {method} within {timeout} s: {str(params)[:300]}") from None
         finally:
             self._waiting.pop(number, None)
-            self._session_of.pop(number, None)
         if "error" in reply:
             raise BrowserError(f"{method}: {reply.get('message') or reply['error']}")
         result: dict[str, Any] = reply["result"]
@@ -130,8 +136,8 @@ class Browser(ABC):
 
     def crashed(self, session: str) -> None:
         """End what waits for a tab whose process has crashed; the browser would never answer."""
-        for number, future in self._waiting.items():
-            if self._session_of[number] == session and not future.done():
+        for owner, future in self._waiting.values():
+            if owner == session and not future.done():
                 future.set_exception(BrowserGone("the tab has crashed"))
 
     def memory(self) -> int:
@@ -161,12 +167,12 @@ class Browser(ABC):
     async def _read(self) -> None:
         async for message in self._websocket:
             data = json.loads(message.data)
-            future = self._waiting.get(data.get("id"))
+            _, future = self._waiting.get(data.get("id"), ("", None))
             if future is None:
                 self._on_event(data)
             elif not future.done():
                 future.set_result(data)
-        for future in self._waiting.values():
+        for _, future in self._waiting.values():
             if not future.done():
                 future.set_exception(BrowserGone("the browser went away"))
 

@@ -11,7 +11,6 @@ import pytest_asyncio
 
 from tests.interop import browsers, namespaces
 from tests.interop.link import Link, linked, serve_page
-from tests.missing import missing
 
 NETWORKS = {"as-a-user": namespaces.AS_A_USER, "bare-loopback": namespaces.ONLY_LOOPBACK}
 
@@ -40,8 +39,7 @@ def situations(*networks: str) -> list[object]:
 @asynccontextmanager
 async def running(situation: Situation, flags: Sequence[str] = ()) -> AsyncIterator[browsers.Browser]:
     """Run a browser in a network namespace, which the process of the test enters, too."""
-    if browsers.find(situation.browser) is None:
-        missing(f"{situation.browser} is not installed (apt install chromium firefox-esr)")
+    browsers.require(situation.browser)
     with namespaces.network(NETWORKS[situation.network]):
         async with browsers.launch(situation.browser, loopback=situation.on_loopback, flags=flags) as browser:
             yield browser

@@ -16,7 +16,7 @@ import pytest_asyncio
 from aiohttp import web
 
 from datachan.file_shelf import FileShelf
-from datachan.peer import RTCPeerConnection
+from datachan.peer import RTCDataChannel, RTCPeerConnection
 from datachan.signaling import EchoPeer, SignalingClient, SignalingServer, code_of, connect_through
 from datachan.signaling.assets import page_folder
 from datachan.transfer import (
@@ -65,14 +65,7 @@ HELPERS = """(() => {
       }
       return true;
     },
-    choose: (bytes, name) => {
-      const transfer = new DataTransfer();
-      transfer.items.add(new File([bytes], name));
-      const input = document.getElementById("file-input");
-      input.files = transfer.files;
-      input.dispatchEvent(new Event("change"));
-      return true;
-    },
+    choose: (bytes, name) => probe.chooseAll([[name, bytes]]),
     chooseAll: (files) => {
       const transfer = new DataTransfer();
       for (const [name, bytes] of files) transfer.items.add(new File([bytes], name));
@@ -126,9 +119,11 @@ class Tab:
         await self.page.call("probe.click", selector, text)
 
     async def join(self, url: str, name: str) -> None:
+        """Join a room, and wait until the server has let the page in."""
         await self.open(url)
         await self.page.call("probe.type", "name", name)
         await self.page.evaluate("(document.getElementById('join-button').click(), 1)")
+        await self.until("probe.text('#room-status') === ''")
 
     async def connected(self) -> None:
         await self.until("probe.text('#talk-state-text') === 'Connected' && !document.getElementById('send').disabled")
@@ -205,6 +200,21 @@ async def another(browser: Browser) -> AsyncIterator[Tab]:
         assert page.logs == []
 
 
+@contextlib.asynccontextmanager
+async def program_beside(
+    site: Site, tab: Tab, room: str
+) -> AsyncIterator[tuple[RTCPeerConnection, asyncio.Queue[RTCDataChannel]]]:
+    """Let a Python program meet a tab in a room; give its connection, and the channels on which the page sends."""
+    await tab.join(f"{site.url}#{room}", "Ada")
+    async with SignalingClient(site.url, room, name="robot") as client, RTCPeerConnection() as pc:
+        pc.createDataChannel("chat")
+        arrived: asyncio.Queue[RTCDataChannel] = asyncio.Queue()
+        pc.on("datachannel", lambda channel: channel.label == "transfer" and arrived.put_nowait(channel))
+        await connect_through(client, pc)
+        await tab.connected()
+        yield pc, arrived
+
+
 @pytest.mark.timeout(360)
 async def test_50_megabytes_go_to_python_and_back_with_equal_hashes(site, tab, content):
     expected = hashlib.sha256(content).hexdigest()
@@ -244,7 +254,6 @@ async def test_python_echoes_chat_lines(site, tab):
 async def test_two_tabs_connect_chat_and_send_a_file(site, tab, browser):
     await tab.join(site.url, "Ada")
     await tab.until("document.getElementById('link-field').value.includes('#')")
-    await tab.until("probe.text('#room-status') === ''")
     link = await tab.page.evaluate("document.getElementById('link-field').value")
     async with another(browser) as other:
         await other.join(link, "Grace")
@@ -289,7 +298,6 @@ async def test_a_reloaded_page_rejoins_its_room(site, tab, browser):
 
 async def test_two_tabs_that_call_each_other_at_once_are_connected_once(site, tab, browser):
     await tab.join(site.url + "#attic", "Ada")
-    await tab.until("probe.text('#room-status') === ''")
     async with another(browser) as other:
         await other.join(site.url + "#attic", "Grace")
         await asyncio.gather(tab.connected(), other.connected())
@@ -310,7 +318,6 @@ async def test_two_tabs_that_call_each_other_at_once_are_connected_once(site, ta
 async def test_connects_to_a_python_program_in_the_room(site, tab, python_first):
     if not python_first:
         await tab.join(site.url + "#workshop", "Ada")
-        await tab.until("probe.text('#room-status') === ''")
     async with SignalingClient(site.url, "workshop", name="robot") as client, RTCPeerConnection() as pc:
         incoming = asyncio.get_running_loop().create_future()
         pc.on("datachannel", lambda channel: channel.label == "chat" and incoming.set_result(channel))
@@ -350,7 +357,6 @@ COUNT_CHANGES = """(() => {
 
 async def test_a_flood_of_messages_and_channels_leaves_the_page_small_and_usable(site, tab):
     await tab.join(site.url + "#flooded", "Ada")
-    await tab.until("probe.text('#room-status') === ''")
     async with SignalingClient(site.url, "flooded", name="flood") as client, RTCPeerConnection() as pc:
         chat = pc.createDataChannel("chat")
         await connect_through(client, pc)
@@ -389,7 +395,6 @@ async def test_a_flood_of_messages_and_channels_leaves_the_page_small_and_usable
 
 async def test_a_file_in_tiny_messages_arrives_and_an_empty_one_ends_it(site, tab):
     await tab.join(site.url + "#tiny", "Ada")
-    await tab.until("probe.text('#room-status') === ''")
     data = os.urandom(20_001)
     stream = data + hashlib.sha256(data).digest()
     async with SignalingClient(site.url, "tiny", name="tiny") as client, RTCPeerConnection() as pc:
@@ -428,14 +433,7 @@ async def test_shares_files_and_a_folder_with_a_python_program_both_ways(site, t
     (tmp_path / "photos/raw/a.bin").write_bytes(os.urandom(300_000))
     (tmp_path / "photos/b.txt").write_text("b")
     (tmp_path / "folder").mkdir()
-    await tab.join(site.url + "#studio", "Ada")
-    await tab.until("probe.text('#room-status') === ''")
-    async with SignalingClient(site.url, "studio", name="robot") as client, RTCPeerConnection() as pc:
-        pc.createDataChannel("chat")
-        arrived = asyncio.Queue()
-        pc.on("datachannel", lambda channel: channel.label == "transfer" and arrived.put_nowait(channel))
-        await connect_through(client, pc)
-        await tab.connected()
+    async with program_beside(site, tab, "studio") as (pc, arrived):
         sending = asyncio.create_task(send_files(open_transfer_channel(pc), tmp_path / "photos"))
         review = await tab.newest_transfer("offered")
         for text in ("photos (2 files)", "photos/b.txt", "photos/raw/a.bin", "robot wants to send you"):
@@ -455,14 +453,7 @@ async def test_shares_files_and_a_folder_with_a_python_program_both_ways(site, t
 
 
 async def test_the_page_answers_a_request_with_what_it_has_offered_and_nothing_else(site, tab, tmp_path):
-    await tab.join(site.url + "#library", "Ada")
-    await tab.until("probe.text('#room-status') === ''")
-    async with SignalingClient(site.url, "library", name="robot") as client, RTCPeerConnection() as pc:
-        pc.createDataChannel("chat")
-        arrived = asyncio.Queue()
-        pc.on("datachannel", lambda channel: channel.label == "transfer" and arrived.put_nowait(channel))
-        await connect_through(client, pc)
-        await tab.connected()
+    async with program_beside(site, tab, "library") as (pc, arrived):
         requested = request_files(open_transfer_channel(pc), "one.txt", tmp_path)
         with pytest.raises(TransferRefused, match="nothing of this name is offered here") as refused:
             await asyncio.wait_for(requested, PATIENCE)
@@ -489,7 +480,6 @@ async def test_the_page_answers_a_request_with_what_it_has_offered_and_nothing_e
 
 async def test_declined_files_can_be_asked_for_again(site, tab, browser):
     await tab.join(site.url + "#again", "Ada")
-    await tab.until("probe.text('#room-status') === ''")
     async with another(browser) as other:
         await other.join(site.url + "#again", "Grace")
         await asyncio.gather(tab.connected(), other.connected())

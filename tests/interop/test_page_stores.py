@@ -18,7 +18,6 @@ import pytest_asyncio
 from tests.interop import browsers, namespaces
 from tests.interop.browsers import Browser
 from tests.interop.transfer_tab import HELPERS, PATIENCE, Tab, code_of, page_server, terminal
-from tests.missing import missing
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -55,8 +54,7 @@ async def launched(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[tuple[Browser, Path]]:
     name = request.param
-    if browsers.find(name) is None:
-        missing(f"{name} is not installed (apt install chromium firefox-esr)")
+    browsers.require(name)
     downloads = tmp_path_factory.mktemp("downloads")
     preferences = {"browser.download.folderList": 2, "browser.download.dir": str(downloads)}
     with namespaces.network(namespaces.ONLY_LOOPBACK):
@@ -134,6 +132,11 @@ async def evaluated(reader: Reader, script: str) -> Any:
       const digest = new Uint8Array(32);
       const root = await navigator.storage.getDirectory();
       const offsetsOf = async (store) => Array.from(await store.beginnings(), ([file, { offset }]) => [file, offset]);
+      const put = async (folder, name, text) => {
+        const writable = await (await folder.getFileHandle(name, { create: true })).createWritable();
+        await writable.write(text);
+        await writable.close();
+      };
       const contents = async (folder) => {
         const found = {};
         for await (const [name, handle] of folder.entries()) found[name] = await (await handle.getFile()).text();
@@ -186,9 +189,7 @@ async def test_files_of_a_chosen_folder_have_partial_names_until_they_are_comple
         + """
         const { FolderStore } = await import("/js/transfer/folder-store.js");
         const folder = await root.getDirectoryHandle("chosen", { create: true });
-        const writable = await (await folder.getFileHandle("other.bin", { create: true })).createWritable();
-        await writable.write("mine");
-        await writable.close();
+        await put(folder, "other.bin", "mine");
         const store = new FolderStore(folder);
         store.use(offer, entries, paths);
         await store.begin(0, 0);
@@ -383,9 +384,7 @@ async def test_what_is_on_the_disk_is_compared_before_it_counts(reader):
         const { sha256 } = await import("/js/transfer/digests.js");
         const folder = await root.getDirectoryHandle("kept", { create: true });
         const digests = await Promise.all(["0123", "4567"].map((text) => sha256(piece(text))));
-        const writable = await (await folder.getFileHandle("film.bin.part", { create: true })).createWritable();
-        await writable.write("0123changed");
-        await writable.close();
+        await put(folder, "film.bin.part", "0123changed");
         const kept = new KeptHandles("key");
         await kept.keepRoot("folder", folder);
         await kept.keepFile(0, { part: "film.bin.part", size: 8, pieces: digests, stored: false });

@@ -13,7 +13,6 @@ import pytest_asyncio
 from tests.interop import browsers, namespaces
 from tests.interop.browsers import Browser
 from tests.interop.transfer_tab import HELPERS, PATIENCE, Tab, code_of, content, digest, page_server, terminal
-from tests.missing import missing
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -32,8 +31,7 @@ class Site:
 async def both() -> AsyncIterator[dict[str, Browser]]:
     """Run both browsers in one network."""
     for name in browsers.NAMES:
-        if browsers.find(name) is None:
-            missing(f"{name} is not installed (apt install chromium firefox-esr)")
+        browsers.require(name)
     with namespaces.network(namespaces.ONLY_LOOPBACK):
         async with (
             browsers.launch("chromium", loopback=True) as chromium,
@@ -196,8 +194,7 @@ RESTARTED = """(async () => {
 
 async def test_a_page_restarts_ice_and_refuses_another_certificate():
     for name in browsers.NAMES:
-        if browsers.find(name) is None:
-            missing(f"{name} is not installed (apt install chromium firefox-esr)")
+        browsers.require(name)
         with namespaces.network(namespaces.AS_A_USER):
             async with browsers.launch(name) as browser, page_server() as url, browser.page() as page:
                 await page.goto(url)
