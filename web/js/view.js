@@ -3,6 +3,7 @@
 import { drawChart } from "./chart.js";
 import * as format from "./format.js";
 import { MAX_ENTRIES, SAMPLES } from "./link.js";
+import { Pace } from "./transfer/pace.js";
 import { directWay } from "./transfer/storage.js";
 import { PLACES, WAYS } from "./transfer/ways.js";
 
@@ -135,9 +136,7 @@ export class TransferView {
   #list;
   #actions;
   #shown = "";
-  #lastMoved = 0;
-  #lastTime = 0;
-  #speed = 0;
+  #pace = new Pace();
   #urls = [];
 
   constructor(link, transfer, actions) {
@@ -189,14 +188,10 @@ export class TransferView {
     const { state, moved, size, started, finished } = this.#transfer;
     if (state === "moving") {
       const now = performance.now();
-      if (this.#lastTime === 0) [this.#lastTime, this.#lastMoved] = [started, 0];
-      if (now - this.#lastTime > 200) {
-        const current = (moved - this.#lastMoved) / ((now - this.#lastTime) / 1000);
-        this.#speed = this.#speed === 0 ? current : 0.7 * this.#speed + 0.3 * current;
-        [this.#lastTime, this.#lastMoved] = [now, moved];
-      }
-      const left = this.#speed > 0 ? ` · ${format.seconds((size - moved) / this.#speed)} left` : "";
-      return `${format.bytes(moved)} of ${format.bytes(size)} · ${format.rate(this.#speed)}${left}`;
+      this.#pace.add(now, moved);
+      const left = this.#pace.left(now, size);
+      const remaining = left === null ? "" : ` · ${format.seconds(left)} left`;
+      return `${format.bytes(moved)} of ${format.bytes(size)} · ${format.rate(this.#pace.rate(now))}${remaining}`;
     }
     if (state === "interrupted") return `${format.bytes(moved)} of ${format.bytes(size)}`;
     if (state === "done" && size > 0) {
