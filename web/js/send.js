@@ -106,8 +106,7 @@ async function receive(text) {
     const kept = remembered(wanted);
     const store = kept !== null && kept.accepted !== null && kept.where === "private" ? keptStore() : null;
     const disk = store === null ? await keptOnDisk(kept?.disk) : null;
-    const made = new ReceiveSession(configure, wanted, kept, store);
-    made.disk = disk;
+    const made = new ReceiveSession(configure, wanted, kept, { store, disk });
     made.addEventListener("kept", () => keep({ code: wanted, where: made.where, disk: made.storeKey, ...made.kept }));
     await begin(made);
   } catch (error) {

@@ -26,7 +26,7 @@ export class ReceiveSession extends EventTarget {
   path = "";
   end = null;
   size = 0;
-  disk = null;
+  disk;
   #configure;
   #iceServers = []; // known before the room is entered
   #room = null;
@@ -43,8 +43,12 @@ export class ReceiveSession extends EventTarget {
   #busy = 0;
   #stopped = false;
 
-  /** @param kept {session, secret, accepted} of this tab before it was reloaded, or null; `store` is used again then */
-  constructor(configure, code, kept = null, store = null) {
+  /**
+   * @param kept {session, secret, accepted} of this tab before it was reloaded, or null; with them
+   * @param store what the page has received into the browser's private storage, or null
+   * @param disk what it kept of a file or folder that the person chose, or null
+   */
+  constructor(configure, code, kept = null, { store = null, disk = null } = {}) {
     super();
     this.#configure = async () => {
       const config = await configure();
@@ -52,6 +56,7 @@ export class ReceiveSession extends EventTarget {
       return config;
     };
     this.code = code;
+    this.disk = disk;
     if (kept !== null) {
       this.#session = kept.session;
       this.#secret = kept.secret;
