@@ -552,3 +552,51 @@ async def test_both_themes_can_be_chosen_and_are_remembered(site, tab):
     await tab.page.reload()
     await tab.ready()
     assert await tab.page.evaluate("document.documentElement.dataset.theme") == second
+
+
+# Channels and a peer connection without a network under them.
+BOUNDED = """(async () => {
+  const { Transfers } = await import("/js/transfers.js");
+  class Channel extends EventTarget {
+    label = "transfer";
+    protocol = "datachan-transfer-1";
+    ordered = true;
+    readyState = "open";
+    send() {}
+    close() {
+      this.readyState = "closed";
+      this.dispatchEvent(new Event("close"));
+    }
+  }
+  const pc = { connectionState: "connected", remoteDescription: { sdp: "a=fingerprint:sha-256 00" } };
+  const transfers = new Transfers(false);
+  const connect = () => {
+    transfers.interrupt();
+    transfers.use(pc);
+    transfers.goOn();
+  };
+  const take = (texts) => {
+    const channel = new Channel();
+    transfers.take(channel);
+    for (const data of texts) channel.dispatchEvent(new MessageEvent("message", { data }));
+    return channel;
+  };
+  const isOpen = ({ readyState }) => readyState === "open";
+  const open = (texts) => Array.from({ length: 70 }, () => take(texts)).filter(isOpen);
+  const offer = OFFER;
+  connect();
+  const silent = open([]).length;
+  connect();
+  take(offer);
+  transfers.list[0].reject();
+  connect();
+  const again = open(offer); // what was declined before the break
+  for (const channel of again.slice(0, 20)) channel.close();
+  return [silent, again.length, open(offer).length, transfers.list.length];
+})()"""
+
+
+async def test_a_peer_has_at_most_50_channels_without_a_transfer(site, tab):
+    await tab.open(site.url)
+    bounded = BOUNDED.replace("OFFER", json.dumps(offer_of("a.txt", 2)))
+    assert await tab.page.evaluate(bounded) == [50, 50, 20, 1]

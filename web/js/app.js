@@ -115,7 +115,7 @@ function peerLeft(id) {
 /** Remove the link of a member that left, unless it has messages, files or a live connection. */
 function tidy(link) {
   const over = ["idle", "failed", "closed"].includes(link.state);
-  if (link.gone && over && link.entries.length === 0 && link.transfers.length === 0) removeLink(link.id);
+  if (link.gone && over && link.entries.length === 0 && link.transfers.list.length === 0) removeLink(link.id);
 }
 
 function leave() {
@@ -144,8 +144,8 @@ function addLink(peer) {
   links.set(link.id, link);
   link.addEventListener("state", () => linkChanged(link));
   link.addEventListener("entry", () => entryAdded(link));
-  link.addEventListener("transfer", ({ detail }) => transferAdded(link, detail));
-  link.addEventListener("dropped", ({ detail }) => dropView(detail));
+  link.transfers.addEventListener("added", ({ detail }) => transferAdded(link, detail));
+  link.transfers.addEventListener("dropped", ({ detail }) => dropView(detail));
   link.addEventListener("sample", () => sampled(link));
   if (selected === null) select(link.id);
   if (links.size > MAX_LINKS) removeOldest();
@@ -163,7 +163,7 @@ function removeOldest() {
 }
 
 function removeLink(id) {
-  for (const transfer of links.get(id)?.transfers ?? []) dropView(transfer);
+  for (const transfer of links.get(id)?.transfers.list ?? []) dropView(transfer);
   links.delete(id);
   if (selected?.id === id) {
     selected = null;
@@ -204,7 +204,7 @@ function transferAdded(link, transfer) {
       for (const name of names) link.requestFile(name);
     },
     remove: () => {
-      link.forget(transfer);
+      link.transfers.forget(transfer);
       dropView(transfer);
       $("choose").focus();
     },
@@ -240,7 +240,7 @@ function select(id) {
   link.unread = 0;
   showHead(link);
   showLog(link);
-  $("transfers").replaceChildren(...link.transfers.map((transfer) => views.get(transfer).item).reverse());
+  $("transfers").replaceChildren(...link.transfers.list.map((transfer) => views.get(transfer).item).reverse());
   refresh();
   showSamples(link, true);
 }
@@ -376,7 +376,7 @@ function wire() {
   addEventListener("resize", () => selected && showSamples(selected, false));
   addEventListener("beforeunload", (event) => {
     // A reloaded page is a new member of the room: what it sends or receives ends.
-    if ([...links.values()].some(({ isBusy }) => isBusy)) event.preventDefault();
+    if ([...links.values()].some(({ transfers }) => transfers.isBusy)) event.preventDefault();
   });
   addEventListener("pagehide", () => {
     for (const link of links.values()) link.hangUp();

@@ -1,12 +1,11 @@
-// The connection to one peer: its peer connection, chat, files and measurements. Knows no element of the page.
+// The call with one peer: made, and made again after a break; its messages and measurements. Knows no element of the page.
 
 import { verificationCode } from "./code.js";
-import { certificateOf, Negotiation, RESTART_REFUSED } from "./negotiation.js";
-import { IncomingLine, IncomingShare, isTransfer, OutgoingShare } from "./share.js";
+import { Negotiation, RESTART_REFUSED } from "./negotiation.js";
 import { selectedPair, selectedPath } from "./selected-path.js";
 import { randomHex } from "./transfer/bytes.js";
-import { CHANNEL_LABEL, CHANNEL_PROTOCOL, endMessage } from "./transfer/messages.js";
-import { safeTop } from "./transfer/receiving.js";
+import { CHANNEL_LABEL } from "./transfer/messages.js";
+import { Transfers } from "./transfers.js";
 
 export const SAMPLE_INTERVAL = 500; // milliseconds
 export const SAMPLES = 120; // one minute
@@ -19,21 +18,15 @@ const CALLED_DELAY = 5_000; // milliseconds in which the side that called before
 const FIRST_PAUSE = 500; // milliseconds between attempts to connect again
 const LAST_PAUSE = 10_000;
 const RETURN_TIMEOUT = 600_000; // milliseconds in which a lost connection is made again
-const CLOSED_DELAY = 2_000; // milliseconds in which a closed channel turns out to be a lost connection
-const AGAIN_DELAY = 15_000; // milliseconds in which the other side offers again what was interrupted
 export const MAX_ENTRIES = 500; // messages kept for display
 const MAX_TEXT = 16_384;
-const MAX_OFFERS = 50; // files that the peer may offer or send at the same time
-const MAX_TRANSFERS = 100; // transfers in the list; the oldest that failed are dropped past this
 
 const HUNG_UP = "The other side hung up.";
 const LOST = "The connection was lost. It is made again by itself, and transfers go on where they were.";
-const OTHER_PEER = "the other side came back as another program or page";
 
 /**
  * One peer and the call with it.
- * Events: "state", "entry" (a new message), "transfer" (a new transfer), "dropped" (a transfer that left the list),
- * "sample" (new measurements).
+ * Events: "state", "entry" (a new message), "sample" (new measurements).
  * `state` is idle, connecting, connected, interrupted (no packets arrive), reconnecting (it is being called again), failed
  * or closed; `reason` is a sentence.
  */
@@ -49,17 +42,13 @@ export class PeerLink extends EventTarget {
   #unanswered = 0;
   #rtt = null;
   #bytes = { sent: 0, received: 0, at: 0 };
-  #settled = { sent: 0, received: 0 };
-  #offering = new Set(); // file channels of the peer without an offer yet
+  #spoken = { sent: 0, received: 0 }; // bytes of messages
   #entryCount = 0;
   #wasUp = false; // this connection has been up
   #lostAt = 0; // when the connection before was lost; 0 if none was
   #pause = FIRST_PAUSE;
   #again = 0; // timer of the next call
   #noPath = 0; // timer of a connection without a path
-  #stragglers = 0; // timer of transfers that do not go on
-  #certificate = "";
-  #epoch = 0; // counts connections
 
   /**
    * @param info {id, name}
@@ -81,7 +70,7 @@ export class PeerLink extends EventTarget {
     this.calling = false;
     this.unread = 0;
     this.entries = [];
-    this.transfers = [];
+    this.transfers = new Transfers(this.isEcho);
     this.rtts = [];
     this.rates = [];
     this.facts = {};
@@ -168,20 +157,11 @@ export class PeerLink extends EventTarget {
     return this.calling && this.#pc !== null && !this.#wasUp;
   }
 
-  /** The other side has left the room while it was being called again. */
+  /** Wait for a member that left the room while it was being called again, or end the call if no transfer waits. */
   left() {
     if (this.state !== "reconnecting") return;
-    if (this.#unfinished.length === 0) this.#finish("closed", `${this.name} left the room.`);
+    if (this.transfers.unfinished.length === 0) this.#finish("closed", `${this.name} left the room.`);
     else this.#become("reconnecting", `${this.name} left the room. If ${this.name} comes back, transfers go on where they were.`);
-  }
-
-  /** Whether files are on their way, or wait for the connection. */
-  get isBusy() {
-    return this.transfers.some(({ state }) => state === "moving" || state === "interrupted");
-  }
-
-  get #unfinished() {
-    return this.transfers.filter((transfer) => !transfer.ended);
   }
 
   /** Whether the call lasts, at the moment perhaps without packets. */
@@ -204,7 +184,8 @@ export class PeerLink extends EventTarget {
     this.#unanswered = 0;
     this.#rtt = null;
     this.#bytes = { sent: 0, received: 0, at: performance.now() };
-    this.#settled = { sent: 0, received: 0 };
+    this.#spoken = { sent: 0, received: 0 };
+    this.transfers.use(pc);
     this.rtts = [];
     this.rates = [];
     this.facts = {};
@@ -262,13 +243,11 @@ export class PeerLink extends EventTarget {
     this.#noPath = 0;
     if (!this.#wasUp) {
       this.#wasUp = true;
-      this.#epoch += 1;
       this.#lostAt = 0;
       this.#pause = FIRST_PAUSE;
-      this.#certificate = certificateOf(pc.remoteDescription.sdp);
       this.#sampler = setInterval(() => this.#sample(), SAMPLE_INTERVAL);
       this.facts.code = verificationCode(pc.localDescription.sdp, pc.remoteDescription.sdp);
-      this.#goOn();
+      this.transfers.goOn();
     }
     this.#become("connected");
   }
@@ -304,9 +283,9 @@ export class PeerLink extends EventTarget {
     }, delay);
   }
 
-  /** The channels were closed without a word: the other side has ended, or has given the connection up and calls again. */
+  /** End the call that the other side has closed without a word; with transfers on their way, call again. */
   #closedByPeer() {
-    if (this.#unfinished.length === 0) this.#finish("closed", HUNG_UP);
+    if (this.transfers.unfinished.length === 0) this.#finish("closed", HUNG_UP);
     else this.#lose();
   }
 
@@ -317,7 +296,7 @@ export class PeerLink extends EventTarget {
     this.dispatchEvent(new Event("state"));
   }
 
-  /** An attempt to connect has failed. */
+  /** Give up after a failed attempt to connect; a connection that was lost is tried again. */
   #fail(reason) {
     if (this.#lostAt === 0) {
       this.#finish("failed", reason);
@@ -331,23 +310,21 @@ export class PeerLink extends EventTarget {
   #finish(state, reason) {
     this.#lostAt = 0;
     this.#drop();
-    for (const transfer of this.transfers) transfer.fail("the connection ended before the transfer was complete");
+    this.transfers.fail("the connection ended before the transfer was complete");
     this.#become(state, reason);
   }
 
   /** Close the connection. What it carried is interrupted. */
   #drop() {
-    for (const timer of [this.#timeout, this.#again, this.#noPath, this.#stragglers]) clearTimeout(timer);
+    for (const timer of [this.#timeout, this.#again, this.#noPath]) clearTimeout(timer);
     this.#noPath = 0;
     clearInterval(this.#sampler);
-    this.#sampler = 0;
     const pc = this.#pc;
     this.#pc = null;
     this.#chat = null;
     this.#ping = null;
     this.#pinged = null;
-    this.#offering.clear();
-    for (const transfer of this.transfers) transfer.interrupt();
+    this.transfers.interrupt();
     this.#negotiation?.close();
     pc?.close();
   }
@@ -361,8 +338,7 @@ export class PeerLink extends EventTarget {
         if ((data.length ?? data.byteLength ?? data.size) <= 64 && channel.bufferedAmount < 4096) channel.send(data);
       });
     } else if (channel.label === CHANNEL_LABEL) {
-      if (isTransfer(channel)) this.#awaitOffer(channel);
-      else channel.close();
+      this.transfers.take(channel);
     } else {
       this.#useChat(channel);
     }
@@ -380,7 +356,7 @@ export class PeerLink extends EventTarget {
     }
     channel.addEventListener("message", ({ data }) => {
       const size = typeof data === "string" ? data.length : data.byteLength;
-      this.#settled.received += size;
+      this.#spoken.received += size;
       this.#addEntry("theirs", typeof data === "string" ? data.slice(0, MAX_TEXT) : `(binary message of ${size} bytes)`);
       this.unread += 1;
     });
@@ -393,155 +369,19 @@ export class PeerLink extends EventTarget {
   say(text) {
     if (!this.canTalk) return false;
     this.#chat.send(text);
-    this.#settled.sent += text.length;
+    this.#spoken.sent += text.length;
     this.#addEntry("mine", text);
     return true;
   }
 
   /** Offer files and folders: {entry, blob} for each entry of the manifest. */
   sendFiles(sources) {
-    if (this.canTalk) this.#send(new OutgoingShare(sources), this.#openTransfer());
+    if (this.canTalk) this.transfers.offer(sources);
   }
 
   /** Request a file or a folder from the peer. */
   requestFile(name) {
-    if (!this.canTalk) return;
-    const transfer = new IncomingShare(name);
-    transfer.ask(this.#openTransfer());
-    this.#addTransfer(transfer);
-  }
-
-  #send(transfer, channel) {
-    transfer.start(channel, this.#pc.sctp?.maxMessageSize ?? 65_536);
-    if (this.transfers.includes(transfer)) this.#isOnThisConnection(transfer);
-    else this.#addTransfer(transfer);
-  }
-
-  #openTransfer() {
-    return this.#pc.createDataChannel(CHANNEL_LABEL, { protocol: CHANNEL_PROTOCOL });
-  }
-
-  /** Remove a transfer that has ended. */
-  forget(transfer) {
-    this.transfers = this.transfers.filter((other) => other !== transfer);
-  }
-
-  #addTransfer(transfer) {
-    this.#isOnThisConnection(transfer);
-    this.transfers.push(transfer);
-    transfer.addEventListener("ended", () => {
-      this.#settled[transfer.direction === "out" ? "sent" : "received"] += transfer.moved;
-      this.#dropTransfers();
-    });
-    transfer.addEventListener("change", () => {
-      if (transfer.state === "interrupted" && this.#pc !== null) this.#watchStragglers(CLOSED_DELAY);
-    });
-    this.dispatchEvent(new CustomEvent("transfer", { detail: transfer }));
-  }
-
-  #isOnThisConnection(transfer) {
-    transfer.certificate = this.#certificate;
-    transfer.epoch = this.#epoch;
-  }
-
-  /** Take a channel of the peer; it becomes a transfer in the list when the peer offers or requests a file on it. */
-  #awaitOffer(channel) {
-    if (this.#offering.size + this.#openOffers() >= MAX_OFFERS) {
-      channel.close();
-      return;
-    }
-    const line = new IncomingLine(channel);
-    this.#offering.add(line);
-    line.listener = (event) => {
-      if (!this.#offering.delete(line)) return;
-      if (event.offered) this.#takeOffer(line);
-      else if (event.requested !== undefined) this.#answerRequest(channel, event.requested);
-      else channel.close();
-    };
-  }
-
-  /** Add what the peer offers to the list, or go on with what it has offered on a connection before. */
-  #takeOffer(line) {
-    const known = this.transfers.find((transfer) => transfer.direction === "in" && transfer.epoch !== this.#epoch && transfer.isSame(line));
-    if (known === undefined) {
-      const transfer = new IncomingShare();
-      transfer.review(line);
-      this.#addTransfer(transfer);
-    } else if (known.ended) {
-      line.answerAs(known);
-    } else {
-      const trusted = known.certificate === this.#certificate;
-      this.#isOnThisConnection(known);
-      known.goOn(line, trusted);
-    }
-  }
-
-  /** Send what the peer asks for, if it is among what this page has offered to it. */
-  #answerRequest(channel, name) {
-    const sources = this.#offeredTo(name);
-    if (sources.length === 0) {
-      channel.send(endMessage("not-found", name === null ? "nothing is offered here" : "nothing of this name is offered here"));
-      channel.close();
-      return;
-    }
-    const before = this.transfers.find((transfer) => transfer.state === "interrupted" && transfer.requested === name
-      && transfer.direction === "out" && transfer.certificate === this.#certificate);
-    this.#send(before ?? new OutgoingShare(sources, name), channel);
-  }
-
-  /** Return the sources that this page has offered under a name, or all of them; what was offered last replaces others. */
-  #offeredTo(name) {
-    const wanted = name === null ? null : safeTop(name);
-    const found = new Map();
-    for (const { direction, requested, withdrawn, sources } of this.transfers) {
-      if (direction !== "out" || requested !== undefined || withdrawn) continue;
-      for (const top of new Set(sources.map(topOf))) {
-        if (wanted === null || safeTop(top) === wanted) found.set(safeTop(top), sources.filter((source) => topOf(source) === top));
-      }
-    }
-    return [...found.values()].flat();
-  }
-
-  /** Go on with what was interrupted, now that there is a connection again. */
-  #goOn() {
-    for (const transfer of this.#unfinished) {
-      const offers = transfer.direction === "out" && transfer.requested === undefined;
-      const asks = transfer.direction === "in" && transfer.requested !== null;
-      if (!(offers || asks)) continue; // the other side opens the channel
-      if (transfer.certificate !== this.#certificate && !this.isEcho) {
-        transfer.fail(OTHER_PEER);
-      } else if (offers) {
-        this.#send(transfer, this.#openTransfer());
-      } else {
-        this.#isOnThisConnection(transfer);
-        transfer.ask(this.#openTransfer());
-      }
-    }
-    this.#watchStragglers(AGAIN_DELAY);
-  }
-
-  /** End what is still interrupted after a while although there is a connection: the other side has given it up. */
-  #watchStragglers(delay) {
-    clearTimeout(this.#stragglers);
-    this.#stragglers = setTimeout(() => {
-      if (this.state !== "connected") return;
-      for (const transfer of this.#unfinished) {
-        if (transfer.state === "interrupted" && transfer.channel.readyState === "closed") transfer.fail("the other side has given it up");
-      }
-    }, delay);
-  }
-
-  #openOffers() {
-    return this.transfers.filter(({ direction, requested, ended }) => !ended && (direction === "in" || requested !== undefined)).length;
-  }
-
-  #dropTransfers() {
-    while (this.transfers.length > MAX_TRANSFERS) {
-      const oldest = this.transfers.find((transfer) => transfer.ended && (transfer.state !== "done" || isAnswer(transfer)));
-      if (oldest === undefined) return;
-      this.forget(oldest);
-      this.dispatchEvent(new CustomEvent("dropped", { detail: oldest }));
-    }
+    if (this.canTalk) this.transfers.request(name);
   }
 
   #addEntry(kind, text) {
@@ -587,7 +427,9 @@ export class PeerLink extends EventTarget {
     if (this.#unanswered >= MAX_UNANSWERED) {
       this.#rtt = pair?.currentRoundTripTime === undefined ? null : pair.currentRoundTripTime * 1000;
     }
-    const { sent, received } = this.#counted();
+    const files = this.transfers.counted();
+    const sent = this.#spoken.sent + files.sent;
+    const received = this.#spoken.received + files.received;
     const elapsed = (now - this.#bytes.at) / 1000;
     const rate = Math.max(0, (sent - this.#bytes.sent + received - this.#bytes.received) / elapsed);
     this.#bytes = { sent, received, at: now };
@@ -599,17 +441,6 @@ export class PeerLink extends EventTarget {
     this.#sendPing(performance.now());
   }
 
-  /** Return the bytes of messages and files that were sent and received. */
-  #counted() {
-    let { sent, received } = this.#settled;
-    for (const transfer of this.transfers) {
-      if (transfer.ended) continue;
-      if (transfer.direction === "out") sent += transfer.moved;
-      else received += transfer.moved;
-    }
-    return { sent, received };
-  }
-
   #readStats(report) {
     const entries = [...report.values()];
     const transport = entries.find((entry) => entry.type === "transport");
@@ -617,15 +448,6 @@ export class PeerLink extends EventTarget {
     if (transport?.tlsVersion) this.facts.dtls = { FEFD: "DTLS 1.2", FEFC: "DTLS 1.3" }[transport.tlsVersion] ?? "DTLS";
     this.facts.limit = this.#pc.sctp?.maxMessageSize;
   }
-}
-
-function topOf({ entry }) {
-  return entry.path.split("/")[0];
-}
-
-/** Whether the peer has asked for it; nothing is lost when it leaves the list. */
-function isAnswer({ direction, requested }) {
-  return direction === "out" && requested !== undefined;
 }
 
 function push(samples, value) {

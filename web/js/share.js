@@ -5,6 +5,7 @@ import { randomHex } from "./transfer/bytes.js";
 import { totalSize } from "./transfer/entries.js";
 import { CHANNEL_LABEL, CHANNEL_PROTOCOL } from "./transfer/messages.js";
 import { OfferReceiving } from "./transfer/receive-offer.js";
+import { safeTop } from "./transfer/receiving.js";
 import { OfferSending } from "./transfer/send-offer.js";
 import { directWay, openDirect, openKeeping } from "./transfer/storage.js";
 
@@ -12,6 +13,10 @@ const MAX_ENTRIES = 1000; // of an offer, which any member of the room may make
 const RECEIPT_TIMEOUT = 10_000; // milliseconds in which the sender closes the channel
 const REFUSALS = ["refused", "too-large", "not-found", "busy"];
 const ENDS = ["done", "refused", "cancelled", "failed"];
+
+function topOf(path) {
+  return path.split("/")[0];
+}
 
 /** Return whether a channel that the peer opened is for a transfer, and can carry one. */
 export function isTransfer({ label, protocol, ordered, maxRetransmits, maxPacketLifeTime }) {
@@ -39,12 +44,21 @@ class Line {
 
 /** A channel on which this page receives, or which the peer has opened for an offer or a request. */
 export class IncomingLine extends Line {
+  #manifest = null;
+
   constructor(channel) {
     super(channel, (notify) => new OfferReceiving(channel, { maxEntries: MAX_ENTRIES, answers: true }, notify));
   }
 
   get offerId() {
     return this.offer.machine.offer?.id ?? null;
+  }
+
+  /** What was offered, as a text to compare. */
+  get manifest() {
+    const { offer, entries } = this.offer.machine;
+    this.#manifest ??= JSON.stringify([offer.size, entries]);
+    return this.#manifest;
   }
 
   /** End the offer of a transfer that is over here: the peer learns how, and no byte is sent again. */
@@ -102,7 +116,7 @@ class Share extends EventTarget {
 
   /** The names of the files and folders, without what is in the folders. */
   get tops() {
-    return [...new Set(this.names.map((name) => name.split("/")[0]))];
+    return [...new Set(this.names.map(topOf))];
   }
 
   /** What it is about, in a few words. */
@@ -187,6 +201,7 @@ class Share extends EventTarget {
 /** Files that this page sends. */
 export class OutgoingShare extends Share {
   #id = randomHex(12);
+  #byName = null;
 
   /**
    * @param sources {entry, blob} for each entry of the manifest
@@ -198,6 +213,12 @@ export class OutgoingShare extends Share {
     this.requested = requested;
     this.names = sources.map(({ entry }) => entry.path);
     this.size = totalSize(sources.map(({ entry }) => entry));
+  }
+
+  /** The sources of each file or folder, by the name under which a receiver stores it. */
+  get sourcesByName() {
+    this.#byName ??= byName(this.sources);
+    return this.#byName;
   }
 
   /** Offer the files on this channel; after a break they go on there. `maxMessageSize` is that of the connection. */
@@ -261,7 +282,7 @@ export class IncomingShare extends Share {
 
   /** Whether an offer of the peer is this one, which goes on after a break. */
   isSame(line) {
-    return this.requested === null && this.line.offerId === line.offerId && this.#manifest === manifestOf(line);
+    return this.requested === null && this.line.offerId === line.offerId && this.#manifest === line.manifest;
   }
 
   /**
@@ -300,7 +321,7 @@ export class IncomingShare extends Share {
   }
 
   #review() {
-    const manifest = manifestOf(this.line);
+    const { manifest } = this.line;
     if (this.accepted && manifest !== this.#manifest) {
       this.offer.end("failed", "the other side has something else under this name now: ask for it again");
       return;
@@ -380,6 +401,12 @@ export class IncomingShare extends Share {
 
 const NO_ROOM = "this browser has no room for the files, or may not write them";
 
-function manifestOf(line) {
-  return JSON.stringify([line.offer.machine.offer.size, line.offer.machine.entries]);
+function byName(sources) {
+  const tops = new Map();
+  for (const source of sources) {
+    const top = topOf(source.entry.path);
+    if (!tops.has(top)) tops.set(top, []);
+    tops.get(top).push(source);
+  }
+  return new Map(Array.from(tops, ([top, ofTop]) => [safeTop(top), ofTop]));
 }
