@@ -600,3 +600,27 @@ async def test_a_peer_has_at_most_50_channels_without_a_transfer(site, tab):
     await tab.open(site.url)
     bounded = BOUNDED.replace("OFFER", json.dumps(offer_of("a.txt", 2)))
     assert await tab.page.evaluate(bounded) == [50, 50, 20, 1]
+
+
+# The server derives the id of a member from its secret of 18 bytes.
+SAME_ID = """(() => {
+  const random = crypto.getRandomValues.bind(crypto);
+  crypto.getRandomValues = (bytes) => (bytes.length === 18 ? bytes.fill(7) : random(bytes));
+  return true;
+})()"""
+
+
+async def test_a_member_that_comes_back_under_its_id_is_shown_as_present(site, tab, browser):
+    await tab.join(site.url + "#return", "Ada")
+    async with another(browser) as other:
+        await other.open(site.url + "#return")
+        await other.page.call("probe.type", "name", "Grace")
+        await other.page.evaluate(SAME_ID)
+        for text in ("hello", "back again"):
+            await other.page.evaluate("(location.hash = 'return', document.getElementById('join-button').click(), 1)")
+            await asyncio.gather(tab.connected(), other.connected())
+            await other.say(text)
+            await tab.hears("Grace", text)
+            await tab.until_shown(".people .how", "Connected")
+            await other.click("#leave", "Leave")
+            await tab.until_shown(".people .how", "Ended · left the room")

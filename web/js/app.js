@@ -83,7 +83,6 @@ function welcomed(welcome) {
   // Back in its place without a gap, the page gets the offers that it missed, and calls go on as they were.
   for (const peer of welcome.peers) {
     const link = addLink(peer);
-    link.gone = false;
     if (welcome.seamless ? link.state === "failed" : !link.isUp) link.call();
   }
   refresh();
@@ -136,7 +135,12 @@ function leave() {
 
 function addLink(peer) {
   const known = links.get(peer.id);
-  if (known !== undefined) return known;
+  if (known !== undefined) {
+    known.gone = false;
+    if (known === selected) showHead(known);
+    paint(refresh);
+    return known;
+  }
   const configuration = { iceServers: config.iceServers, certificates };
   const link = new PeerLink(peer, peer.id === ECHO_ID
     ? { configuration, echoPath: config.echo }
