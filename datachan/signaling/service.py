@@ -29,6 +29,9 @@ logger = get_limited_logger("datachan.signaling")
 _CALLED_PAUSE: Final = 5.0
 """Seconds in which a member that has called before calls again, when its connection is lost."""
 
+_BYE_TIMEOUT: Final = 0.5
+"""Seconds in which a bye may follow the end of its connection: it travels through the signaling server."""
+
 _RETURN_TIMEOUT: Final = 600.0
 """Seconds in which a member whose connection was lost is called again."""
 
@@ -76,7 +79,7 @@ class _Inbox:
     def __init__(self, client: SignalingClient, peer: PeerInfo, *, calling: bool) -> None:
         self.calling = calling
         self.connected = False
-        self.hung_up = False
+        self.hung_up = asyncio.Event()
         self.peer = peer
         self.call: Call | None = None
         self.restarting: asyncio.Task[None] | None = None
@@ -179,7 +182,7 @@ class _Service:
         if inbox is None:
             return
         if inbox.call is not None and isinstance(message, Bye) and message.session == inbox.call.session:
-            inbox.hung_up = True
+            inbox.hung_up.set()
             self._stop_calling(peer_id)
         inbox.put(message)
 
@@ -193,7 +196,7 @@ class _Service:
         del self._tasks[inbox]
         if self._inboxes.get(peer_id) is inbox:
             del self._inboxes[peer_id]
-            if self._calls_again and inbox.connected and not inbox.hung_up and peer_id in self._client.peers:
+            if self._calls_again and inbox.connected and not inbox.hung_up.is_set() and peer_id in self._client.peers:
                 delay = 0.0 if inbox.calling else _CALLED_PAUSE
                 self._returning[peer_id] = asyncio.get_running_loop().create_task(self._call_again(inbox.peer, delay))
 
@@ -233,6 +236,9 @@ class _Service:
                     await over.wait()
                 finally:
                     await call.close()
+            if self._calls_again:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(inbox.hung_up.wait(), _BYE_TIMEOUT)
         except SignalingError as error:
             logger.info("signaling: no connection with %s: %s", peer.name, error)
         except Exception:

@@ -19,7 +19,7 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 from datachan.log_rate import get_limited_logger
 from datachan.peer import RTCCertificate, RTCConfiguration, RTCDataChannel, RTCPeerConnection
 from datachan.sdp import fingerprint_lines
-from datachan.signaling import PeerInfo, SignalingClient, serve_through
+from datachan.signaling import PeerInfo, SignalingClient, SignalingError, serve_through
 from datachan.transfer.answer import Choose, answer_transfer
 from datachan.transfer.channel import CLOSE_TIMEOUT, close_channel, is_transfer_channel, open_transfer_channel
 from datachan.transfer.errors import TransferError, TransferFailed
@@ -166,8 +166,7 @@ class RoomTransfers:
 
     async def __aenter__(self) -> Self:
         """Connect with every member of the room from now on."""
-        serving = serve_through(self._client, self._take_connection, self._configuration, calls_again=True)
-        self._serving = asyncio.create_task(serving)
+        self._serving = asyncio.create_task(self._serve())
         return self
 
     async def __aexit__(
@@ -179,7 +178,16 @@ class RoomTransfers:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._notify_waiting()
+
+    async def _serve(self) -> None:
+        """Connect with the members until the client's connection ends; then end what waits for one of them."""
+        try:
+            await serve_through(self._client, self._take_connection, self._configuration, calls_again=True)
+        except SignalingError as error:
+            logger.warning("transfer: no more connections with members of the room: %s", error)
+        finally:
+            self._left = True
+            await self._notify_waiting()
 
     async def member(self, name: str | None = None) -> PeerInfo:
         """Wait until a member of this name, or any member, is connected, and return it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -138,6 +138,17 @@ async def test_leaving_the_room_ends_what_is_on_its_way_and_what_waits(tmp_path:
         for result in await soon(asyncio.gather(*work, return_exceptions=True)):
             assert isinstance(result, TransferFailed)
         assert not grace.events
+
+
+async def test_the_end_of_the_signaling_ends_what_waits(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(listening())
+        async with SignalingClient(server, "kitchen") as client, RoomTransfers(client, tmp_path) as transfers:
+            waiting = asyncio.create_task(transfers.member())
+            await asyncio.sleep(0)
+            await stack.aclose()
+            with pytest.raises(TransferFailed, match="left the room"):
+                await soon(waiting)
 
 
 async def test_a_member_opens_a_bounded_number_of_transfers(tmp_path: Path) -> None:

@@ -173,3 +173,21 @@ async def test_a_member_that_has_hung_up_is_not_called_again(monkeypatch: pytest
         await until_refused(ada, "another")
         assert await robot.attempts.get() is not served
         assert robot.attempts.empty()
+
+
+async def test_a_bye_may_arrive_after_the_end_of_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_BYE_TIMEOUT", PATIENCE)
+    async with listening() as url, SignalingClient(url, "robot", name="Ada") as ada, RTCPeerConnection(ASKING) as pc:
+        calling = asyncio.create_task(call_through(ada, pc))
+        async with robot_in(url) as robot:
+            _, session = await calling
+            served = await robot.attempts.get()
+            await until_connected(served)
+            await pc.close()
+            while served.connectionState != "closed":
+                await asyncio.sleep(0.01)
+            await ada.send(Bye(robot.client.id, session, ""))
+            await ada.send(Offer(robot.client.id, session, "v=0\r\n"))
+            await until_refused(ada, session)  # the bye was read before
+            await ada.send(Offer(robot.client.id, "another", "v=0\r\n"))
+            await until_refused(ada, "another")
