@@ -87,7 +87,7 @@ async def call_through(
         await call.close()
         raise
     call.finish_in_background(client)
-    pc.on("connectionstatechange", partial(_close_if_failed, pc))
+    pc.on("connectionstatechange", partial(_follow_to_the_end, pc, client, peer, call.session))
     logger.info("signaling: connected with %s; code to compare: %s", peer.name, code_of(pc))
     return peer, call.session
 
@@ -129,10 +129,15 @@ def code_of(pc: RTCPeerConnection) -> str:
     return "" if local is None or remote is None else verification_code(local.sdp, remote.sdp)
 
 
-async def _close_if_failed(pc: RTCPeerConnection) -> None:
-    """Close a connection that has failed, so that its channels end: no offer can restart it after the call."""
+async def _follow_to_the_end(pc: RTCPeerConnection, client: SignalingClient, peer: PeerInfo, session: str) -> None:
+    """Close a connection that has failed, so that its channels end: no offer can restart it after the call.
+
+    No candidates are taken for a connection that is closed.
+    """
     if pc.connectionState == "failed":
         await pc.close()
+    elif pc.connectionState == "closed":
+        client.route_candidates(peer.id, session, None)
 
 
 class ConnectTimeout(SignalingError, TimeoutError):
@@ -263,13 +268,6 @@ class Call:
         """Go on to exchange candidates once the connection is up: servers may still answer, and add another path."""
         peer = self._peer_id()
         client.route_candidates(peer, self._session, lambda message: _keep(self._add_candidate(message)))
-
-        def end_with_the_connection() -> None:
-            if self._pc.connectionState == "closed":
-                self._all_sent.set()
-                client.route_candidates(peer, self._session, None)
-
-        self._pc.on("connectionstatechange", end_with_the_connection)
         _keep(self._finish())
 
     async def _finish(self) -> None:
@@ -433,6 +431,8 @@ class Call:
 
     def _state_changed(self) -> None:
         state = self._pc.connectionState
+        if state == "closed":
+            self._all_sent.set()
         if self._connected.done() or (self._restarts and not self._described):
             return
         if state == "connected":
