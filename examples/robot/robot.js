@@ -3,6 +3,7 @@
 const SPAN = 500; // samples on display: ten seconds
 const SILENCE = 3000; // milliseconds without a sample before the page calls again
 const RETRY = 1000; // milliseconds between two attempts
+const PATIENCE = 10_000; // milliseconds in which the robot answers
 
 const plot = document.getElementById("plot");
 const target = document.getElementById("target");
@@ -27,6 +28,7 @@ async function call() {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(pc.localDescription),
+    signal: AbortSignal.timeout(PATIENCE),
   });
   if (!response.ok) throw new Error(`the robot refuses: ${response.status}`);
   await pc.setRemoteDescription(await response.json());

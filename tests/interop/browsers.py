@@ -205,6 +205,10 @@ class Page(ABC):
         """Reload the page, as the browser's reload button does."""
 
     @abstractmethod
+    async def run_first(self, script: str) -> None:
+        """Run a script in each document of the tab from now on, before the document's own scripts."""
+
+    @abstractmethod
     async def choose_files(self, element: str, paths: Sequence[Path]) -> None:
         """Choose files of the disk in an input of the page, given by its id, as the browser's dialog does."""
 
@@ -258,6 +262,10 @@ class FirefoxPage(Page):
 
     async def reload(self) -> None:
         await self.browser.command("browsingContext.reload", {"context": self.key, "wait": "complete"})
+
+    async def run_first(self, script: str) -> None:
+        params = {"functionDeclaration": f"() => {{ {script} }}", "contexts": [self.key]}
+        await self.browser.command("script.addPreloadScript", params)
 
     async def choose_files(self, element: str, paths: Sequence[Path]) -> None:
         target = {"target": {"context": self.key}, "awaitPromise": False}
@@ -329,6 +337,10 @@ class ChromiumPage(Page):
         self._loaded.clear()
         await self.browser.command("Page.reload", sessionId=self.key)
         await asyncio.wait_for(self._loaded.wait(), COMMAND_TIMEOUT)
+
+    async def run_first(self, script: str) -> None:
+        params = {"source": script}
+        await self.browser.command("Page.addScriptToEvaluateOnNewDocument", params, sessionId=self.key)
 
     async def choose_files(self, element: str, paths: Sequence[Path]) -> None:
         expression = f"document.getElementById({json.dumps(element)})"

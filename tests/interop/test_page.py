@@ -101,11 +101,20 @@ class Tab:
         self.page = page
 
     async def open(self, url: str) -> None:
+        await self.load(url)
+        await self.ready()
+
+    async def load(self, url: str) -> None:
+        """Load the page, which may not be ready yet."""
         await self.page.goto(url)
+        await self.page.evaluate(HELPERS)
+
+    async def reload(self) -> None:
+        await self.page.reload()
+        await self.page.evaluate(HELPERS)
         await self.ready()
 
     async def ready(self) -> None:
-        await self.page.evaluate(HELPERS)
         await self.until("document.documentElement.dataset.ready === 'true'")
 
     async def until(self, condition: str, patience: float = PATIENCE) -> None:
@@ -283,8 +292,7 @@ async def test_a_reloaded_page_rejoins_its_room(site, tab, browser):
     async with another(browser) as other:
         await other.join(site.url + "#garden", "Grace")
         await asyncio.gather(tab.connected(), other.connected())
-        await other.page.reload()
-        await other.ready()
+        await other.reload()
         await other.connected()
         await other.say("back again")
         await tab.until(
@@ -549,8 +557,7 @@ async def test_both_themes_can_be_chosen_and_are_remembered(site, tab):
     await tab.page.evaluate("(document.getElementById('theme').click(), 1)")
     second = await tab.page.evaluate("document.documentElement.dataset.theme")
     assert {first, second} == {"light", "dark"}
-    await tab.page.reload()
-    await tab.ready()
+    await tab.reload()
     assert await tab.page.evaluate("document.documentElement.dataset.theme") == second
 
 

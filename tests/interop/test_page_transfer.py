@@ -102,6 +102,24 @@ async def test_the_terminal_sends_a_folder_to_a_page(site, name, tmp_path):
         assert "box/inside/film.bin" in await tab.text("t-files")
 
 
+# A browser empties what was dropped when the event is over.
+DROP = """(() => {
+  const dataTransfer = new DataTransfer();
+  dataTransfer.items.add(new File(["1"], "one.txt"));
+  document.getElementById("s-drop").dispatchEvent(new DragEvent("drop", { dataTransfer, cancelable: true }));
+  dataTransfer.items.clear();
+})()"""
+
+
+@pytest.mark.parametrize("name", browsers.NAMES)
+async def test_a_page_sends_what_was_dropped_on_it(site, name):
+    async with tab_in(site, name) as tab:
+        await tab.open(site.url)
+        await tab.page.evaluate(DROP)
+        await tab.code()
+        assert "one.txt" in await tab.text("t-files")
+
+
 async def test_a_wrong_code_is_told_to_both_sides(site):
     async with tab_in(site, "chromium") as one, tab_in(site, "firefox") as other:
         await one.open(site.url)

@@ -53,13 +53,13 @@ class Echo:
 
 
 @contextlib.asynccontextmanager
-async def serving(handler, port: int = 0, **arguments) -> AsyncIterator[serve]:
+async def serving(handler, port: int = 0, *, middlewares=(), **arguments) -> AsyncIterator[serve]:
     """Serve the page and the endpoint."""
 
     async def page(_: web.Request) -> web.StreamResponse:
         return web.Response(text=PAGE.read_text(), content_type="text/html")
 
-    app = web.Application()
+    app = web.Application(middlewares=middlewares)
     app.router.add_get("/", page)
     async with serve(handler, "127.0.0.1", port, app=app, **arguments) as server:
         yield server
@@ -124,6 +124,52 @@ async def test_restarts_ice_and_keeps_its_channels(browser: Browser) -> None:
         assert await said(page, "after")
         assert len(echo.connections) == 1
         assert page.logs == []
+
+
+# The bounds of requests and of the page's own functions take 10 and 20 seconds.
+IMPATIENT = """(() => {
+  const { timeout } = AbortSignal;
+  AbortSignal.timeout = (milliseconds) => timeout.call(AbortSignal, milliseconds / 10);
+  const { setTimeout } = window;
+  window.setTimeout = (act, milliseconds) => setTimeout(act, milliseconds === 20000 ? 2000 : milliseconds);
+})()"""
+
+
+async def test_a_server_that_is_silent_once_does_not_end_ice_restarts(browser: Browser) -> None:
+    silent: list[asyncio.Event] = []  # of the next request, until its test is over
+    heard = asyncio.Event()
+
+    @web.middleware
+    async def middleware(request: web.Request, handler) -> web.StreamResponse:
+        if request.method == "PATCH" and silent and not heard.is_set():
+            heard.set()
+            await silent[0].wait()
+        return await handler(request)
+
+    async with serving(Echo(), middlewares=[middleware]) as server, opened(browser, server) as page:
+        assert await said(page, "before")
+        await page.evaluate(IMPATIENT)
+        silent.append(asyncio.Event())
+        await page.evaluate("link.restartIce()")
+        assert heard.is_set()
+        await page.evaluate("link.restartIce()")
+        assert server.channels.counts.restarts == 1
+        assert await said(page, "after")
+        silent[0].set()
+
+
+async def test_a_function_of_the_page_that_never_returns_is_called_again(browser: Browser) -> None:
+    async with serving(Echo()) as server, opened(browser, server) as page:
+        await page.evaluate(IMPATIENT)
+        await page.evaluate(
+            """(() => {
+            let calls = 0;
+            const iceServers = () => (calls++ === 0 ? new Promise(() => null) : []);
+            window.again = datachan.connect("rtc", { channels: { state: {} }, iceServers });
+            })()"""
+        )
+        assert await page.evaluate("until(() => again.state === 'waiting' && again.reason)")
+        assert await page.evaluate("until(() => again.state === 'connected')")
 
 
 async def test_connects_again_after_the_server_has_restarted(browser: Browser) -> None:

@@ -14,9 +14,9 @@ export interface ChannelOptions {
 export interface ConnectOptions<Labels extends string = string> {
   /** The channels, by label; at least one. They stay the same objects when the connection is made again. */
   channels: Record<Labels, ChannelOptions>;
-  /** The token for `Authorization: Bearer`, or a function that returns a fresh one for each request. */
+  /** The token for `Authorization: Bearer`, or a function that returns a fresh one for each request, within 20 seconds. */
   token?: string | (() => string | Promise<string>) | null;
-  /** STUN and TURN servers besides those that the server names, or a function that returns them for each attempt. */
+  /** STUN and TURN servers besides those that the server names, or a function that returns them for each attempt, within 20 seconds. */
   iceServers?: RTCIceServer[] | (() => RTCIceServer[] | Promise<RTCIceServer[]>);
   /** Milliseconds before the second attempt; each later pause is twice as long. A random part is taken off. */
   firstRetry?: number;

@@ -3,6 +3,7 @@
 const SDP = "application/sdp";
 const FRAGMENT = "application/trickle-ice-sdpfrag"; // RFC 8840, section 9
 const OPEN_TIMEOUT = 20_000; // milliseconds from the offer until the connection must be up
+const REQUEST_TIMEOUT = 10_000; // milliseconds in which the server answers a request
 const RESTART_TIMEOUT = 10_000; // milliseconds that an ICE restart may take before the connection is made again
 const SILENCE = 1_500; // milliseconds in "disconnected" before ICE is restarted
 const RELAY_DELAY = 1_500; // milliseconds after which a connection that is not up also tries the server's TURN servers
@@ -190,7 +191,7 @@ class Connection extends EventTarget {
     this.#become("connecting");
     let pc = null;
     try {
-      this.#servers = typeof iceServers === "function" ? await iceServers() : iceServers;
+      this.#servers = typeof iceServers === "function" ? await inTime(iceServers()) : iceServers;
       if (this.state === "closed") return;
       pc = new RTCPeerConnection({ iceServers: [...this.#servers, ...this.#relays] });
       this.#use(pc);
@@ -264,7 +265,7 @@ class Connection extends EventTarget {
     } catch {
       // One path less. The connection comes up over another, or the next attempt makes it.
     } finally {
-      this.#trickling = false;
+      if (pc === this.#pc) this.#trickling = false;
     }
     if (pc === this.#pc) this.#trickle();
   }
@@ -302,8 +303,9 @@ class Connection extends EventTarget {
 
   async #fetch(url, { headers = {}, ...init }) {
     const { token } = this.#options;
-    const value = typeof token === "function" ? await token() : token;
-    return fetch(url, { ...init, headers: value === null ? headers : { ...headers, Authorization: `Bearer ${value}` } });
+    const value = typeof token === "function" ? await inTime(token()) : token;
+    const authorized = value === null ? headers : { ...headers, Authorization: `Bearer ${value}` };
+    return fetch(url, { ...init, headers: authorized, signal: AbortSignal.timeout(REQUEST_TIMEOUT) });
   }
 
   // -- states ---------------------------------------------------------------------------------------------------------
@@ -375,6 +377,7 @@ class Connection extends EventTarget {
     this.#pc = null;
     this.#session = null;
     this.#restarting = false;
+    this.#trickling = false;
     for (const channel of Object.values(this.channels)) channel.detach();
     pc?.close();
   }
@@ -390,6 +393,15 @@ class Connection extends EventTarget {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(action, milliseconds);
   }
+}
+
+/** Return what a function of the page promises; throw if it gives nothing in time. */
+function inTime(promise) {
+  let timer = 0;
+  const late = new Promise((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error("the page's function gave nothing")), OPEN_TIMEOUT);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
 function credentialsIn(sdp) {

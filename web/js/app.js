@@ -2,20 +2,24 @@
 
 import { PeerLink, SAMPLE_INTERVAL } from "./link.js";
 import { paint } from "./paint.js";
+import { fetchConfiguration } from "./server.js";
 import { RoomSocket } from "./signaling.js";
 import { chosen, dropped } from "./transfer/sources.js";
 import {
   $, announce, clearProblem, showHead, showLog, showNewEntries, showPeople, showProblem, showSamples, STATES,
   TransferView,
 } from "./view.js";
+import { certificates, certify, needWebRtc } from "./webrtc.js";
 
 const ECHO_ID = "echo";
 const MAX_LINKS = 32; // members that left are removed past this
+const FIRST_PAUSE = 500; // milliseconds until the server is asked for the configuration again
+const LAST_PAUSE = 10_000;
 const QUIET = ["Amber", "Blue", "Bright", "Calm", "Clever", "Gentle", "Green", "Quick", "Quiet", "Silver", "Sunny", "Warm"];
 const NAMES = ["Badger", "Finch", "Fox", "Hare", "Heron", "Lynx", "Otter", "Owl", "Raven", "Robin", "Seal", "Wren"];
 
 let config = null;
-let certificates = []; // one for all connections of this page, by which others know it again after a break
+let certified = null; // a promise that calls wait for
 let room = null; // a RoomSocket
 const links = new Map();
 let selected = null;
@@ -51,7 +55,7 @@ function join(name) {
   clearProblem();
   remember("name", $("name").value.trim());
   if (location.hash.slice(1) !== name) history.pushState(null, "", `#${name}`);
-  room = new RoomSocket(configure, name, $("name").value.trim());
+  room = new RoomSocket(enter, name, $("name").value.trim());
   const joined = room;
   const during = (handler) => (event) => { if (room === joined) handler(event.detail); };
   room.addEventListener("welcome", during(welcomed));
@@ -249,13 +253,14 @@ function select(id) {
   showSamples(link, true);
 }
 
-function callEcho() {
+async function callEcho() {
   clearProblem();
   if (room === null) showRoom(null);
   const link = addLink({ id: ECHO_ID, name: "Python peer" });
-  if (["idle", "failed", "closed"].includes(link.state)) link.call();
   select(ECHO_ID);
   $("talk-title").focus();
+  await certified;
+  if (["idle", "failed", "closed"].includes(link.state)) link.call();
 }
 
 // -- display ----------------------------------------------------------------------------------------------------------
@@ -351,7 +356,7 @@ function wire() {
   $("name").value = stored(() => localStorage, "name") || `${randomOf(QUIET)} ${randomOf(NAMES)}`;
   $("join").addEventListener("submit", (event) => {
     event.preventDefault();
-    if (config !== null) join(roomInAddress() ?? newRoomName());
+    join(roomInAddress() ?? newRoomName());
   });
   $("call-start").addEventListener("click", callEcho);
   $("call-side").addEventListener("click", callEcho);
@@ -424,30 +429,55 @@ function addressChanged() {
   if (room === null && (links.size === 0 || name !== null)) showStart();
 }
 
-/** Fetch the configuration, which has a fresh token for the WebSocket of the room. */
+// -- the beginning ----------------------------------------------------------------------------------------------------
+
 async function configure() {
-  const response = await fetch("config.json", { headers: { "X-Datachan": "page" } });
-  const body = await response.json().catch(() => ({}));
-  if (!response.ok) throw Object.assign(new Error(String(response.status)), { sentence: body.error?.message });
-  config = body;
+  config = await fetchConfiguration();
   return config;
 }
 
+/** Return the configuration for a connection to a room, whose members may call at once. */
+async function enter() {
+  await certified;
+  return configure();
+}
+
+/** Fetch the configuration until the server answers, and say meanwhile that it does not. */
+async function configured() {
+  let said = "";
+  for (let pause = FIRST_PAUSE; ; pause = Math.min(LAST_PAUSE, 2 * pause)) {
+    try {
+      await configure();
+      if ($("problem-text").textContent === said) clearProblem();
+      return;
+    } catch (error) {
+      const problem = error.sentence ?? "The server does not answer. The page keeps trying.";
+      if (problem !== said) showProblem(problem); // not again what the person has dismissed
+      said = problem;
+    }
+    await new Promise((resolve) => { setTimeout(resolve, pause); });
+  }
+}
+
 async function start() {
+  document.documentElement.dataset.started = "true"; // watch.js waits for it
+  clearProblem();
   wire();
   showStart();
-  certificates = [await RTCPeerConnection.generateCertificate({ name: "ECDSA", namedCurve: "P-256" })];
   try {
-    await configure();
+    needWebRtc();
   } catch (error) {
-    showProblem(error.sentence ?? "The server does not answer. Start it with `datachan serve`, then reload this page.");
+    $("start").inert = true;
+    showProblem(error.message);
     return;
   }
+  certified = certify();
+  await configured();
   $("call-start").disabled = config.echo === null;
   refresh();
   const name = roomInAddress();
   // A reload joins the room again; a first visit asks before it joins.
-  if (name !== null && stored(() => sessionStorage, "joined") === name) join(name);
+  if (room === null && name !== null && stored(() => sessionStorage, "joined") === name) join(name);
   document.documentElement.dataset.ready = "true";
 }
 

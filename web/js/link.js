@@ -3,6 +3,7 @@
 import { verificationCode } from "./code.js";
 import { Negotiation, RESTART_REFUSED } from "./negotiation.js";
 import { selectedPair, selectedPath } from "./selected-path.js";
+import { request } from "./server.js";
 import { randomHex } from "./transfer/bytes.js";
 import { CHANNEL_LABEL } from "./transfer/messages.js";
 import { Transfers } from "./transfers.js";
@@ -206,19 +207,17 @@ export class PeerLink extends EventTarget {
 
   async #askEcho(pc) {
     await gathered(pc);
-    let response;
+    let answer;
     try {
-      response = await fetch(this.echoPath, {
+      answer = await request(this.echoPath, {
         method: "POST",
-        headers: { "Content-Type": "application/json", "X-Datachan": "page" },
+        headers: { "Content-Type": "application/json" },
         body: JSON.stringify({ type: "offer", sdp: pc.localDescription.sdp }),
       });
-    } catch {
-      throw sentence("The server does not answer. Is `datachan serve` still running? Start it and call again.");
+    } catch (error) {
+      throw sentence(error.sentence ?? "The server does not answer. Is `datachan serve` still running? Start it and call again.");
     }
-    const body = await response.json().catch(() => ({}));
-    if (!response.ok) throw sentence(body.error?.message ?? `The server answered with status ${response.status}.`);
-    if (pc === this.#pc) await this.#negotiation.handle({ type: "answer", sdp: body.sdp });
+    if (pc === this.#pc) await this.#negotiation.handle({ type: "answer", sdp: answer.sdp });
   }
 
   #signal(message) {

@@ -2,7 +2,10 @@
 // The protocol and its cryptography are loaded when they are needed.
 
 import { paint } from "./paint.js";
+import { fetchConfiguration, load as loadModules } from "./server.js";
+import { chosen, dropped, pasted } from "./transfer/sources.js";
 import { $, announce, clearProblem, showProblem } from "./view.js";
+import { needWebRtc } from "./webrtc.js";
 
 const ADDRESS = /^#\/receive\/([^/]{1,100})$/;
 const KEPT = "receiving";
@@ -12,19 +15,9 @@ let session = null;
 let view = null;
 let lock = null;
 let code = null; // of the session on display, when it receives
-let modules = null;
 
 function load() {
-  modules ??= Promise.all([
-    "code", "send", "receive", "sources", "storage", "view", "qr",
-  ].map((name) => import(`./transfer/${name}.js`))).then((loaded) => Object.assign({}, ...loaded));
-  return modules;
-}
-
-async function configure() {
-  const response = await fetch("config.json", { headers: { "X-Datachan": "page" } });
-  if (!response.ok) throw new Error(String(response.status));
-  return response.json();
+  return loadModules(["code", "send", "receive", "storage", "view", "qr"].map((name) => `./transfer/${name}.js`));
 }
 
 function page() {
@@ -80,11 +73,13 @@ async function keepAwake(moving) {
   }
 }
 
+/** Send what `find` returns, a list of sources. */
 async function send(find) {
   try {
-    const loaded = await load();
-    const sources = await find(loaded);
-    await begin(new loaded.SendSession(configure, sources, { verify: $("s-verify").checked, to: receivers() }));
+    needWebRtc();
+    // `find` is called at once: the browser forgets what was dropped when the event is over.
+    const [sources, { SendSession }] = await Promise.all([find(), load()]);
+    await begin(new SendSession(fetchConfiguration, sources, { verify: $("s-verify").checked, to: receivers() }));
   } catch (error) {
     showProblem(error.message);
   }
@@ -96,8 +91,9 @@ function receivers() {
 }
 
 async function receive(text) {
-  const { keptOnDisk, keptStore, parseCode, ReceiveSession } = await load();
   try {
+    needWebRtc();
+    const { keptOnDisk, keptStore, parseCode, ReceiveSession } = await load();
     const wanted = parseCode(text);
     if (wanted === code && session !== null) return;
     session?.cancel();
@@ -106,7 +102,7 @@ async function receive(text) {
     const kept = remembered(wanted);
     const store = kept !== null && kept.accepted !== null && kept.where === "private" ? keptStore() : null;
     const disk = store === null ? await keptOnDisk(kept?.disk) : null;
-    const made = new ReceiveSession(configure, wanted, kept, { store, disk });
+    const made = new ReceiveSession(fetchConfiguration, wanted, kept, { store, disk });
     made.addEventListener("kept", () => keep({ code: wanted, where: made.where, disk: made.storeKey, ...made.kept }));
     await begin(made);
   } catch (error) {
@@ -192,9 +188,9 @@ async function copyLink() {
 }
 
 async function complete() {
-  const { completions } = await load();
-  const options = completions($("r-code").value).map((value) => Object.assign(document.createElement("option"), { value }));
-  $("r-words").replaceChildren(...options);
+  const modules = await load().catch(() => null);
+  const options = modules?.completions($("r-code").value).map((value) => Object.assign(document.createElement("option"), { value }));
+  $("r-words").replaceChildren(...options ?? []);
 }
 
 function wireStart() {
@@ -204,13 +200,13 @@ function wireStart() {
     $(id).addEventListener("change", () => {
       const files = [...$(id).files];
       $(id).value = "";
-      send(({ chosen }) => chosen(files));
+      send(() => chosen(files));
     });
   }
   $("s-text-form").addEventListener("submit", (event) => {
     event.preventDefault();
     const text = $("s-text").value;
-    if (text !== "") send(({ pasted }) => pasted(text));
+    if (text !== "") send(() => pasted(text));
   });
   const zone = $("s-drop");
   zone.addEventListener("dragover", (event) => {
@@ -222,7 +218,7 @@ function wireStart() {
     event.preventDefault();
     zone.classList.remove("dragging");
     const { dataTransfer } = event;
-    send(({ dropped }) => dropped(dataTransfer));
+    send(() => dropped(dataTransfer));
   });
   $("r-form").addEventListener("submit", (event) => {
     event.preventDefault();

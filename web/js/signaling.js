@@ -6,6 +6,7 @@ import { randomHex } from "./transfer/bytes.js";
 const VERSION = 1;
 const FIRST_RETRY = 500; // milliseconds
 const LAST_RETRY = 10_000;
+const WELCOME_TIMEOUT = 15_000; // milliseconds in which the server lets this page in
 const MAX_UNCONFIRMED = 256; // messages that the server may not have received when the connection breaks
 const TRANSIENT = ["broker-unavailable", "busy"]; // refusals that are over soon
 
@@ -28,6 +29,7 @@ export class RoomSocket extends EventTarget {
   #number = 0; // the number of the last message that was sent
   #unconfirmed = [];
   #hide = () => this.leave();
+  isDown = false; // the server does not answer; another attempt follows
 
   /** @param configure fetches the server's configuration: the path of the rooms, and a token for each connection */
   constructor(configure, room, name) {
@@ -80,12 +82,13 @@ export class RoomSocket extends EventTarget {
     url.searchParams.set("token", config.token);
     const socket = new WebSocket(url);
     this.#socket = socket;
+    this.#timer = setTimeout(() => this.#lost(), WELCOME_TIMEOUT);
     socket.addEventListener("open", () => {
       const back = this.#token === null ? { resume: true } : { resume: this.#token, seq: this.#seq };
       socket.send(JSON.stringify({ type: "join", version: VERSION, name: this.name, secret: this.secret, ...back }));
     });
-    socket.addEventListener("message", (event) => this.#receive(event.data));
-    socket.addEventListener("close", () => this.#lost());
+    socket.addEventListener("message", (event) => { if (socket === this.#socket) this.#receive(event.data); });
+    socket.addEventListener("close", () => { if (socket === this.#socket) this.#lost(); });
   }
 
   #receive(text) {
@@ -96,7 +99,9 @@ export class RoomSocket extends EventTarget {
       return;
     }
     if (message.type === "welcome") {
+      clearTimeout(this.#timer);
       this.#joined = true;
+      this.isDown = false;
       this.#retry = FIRST_RETRY;
       this.id = message.id;
       this.#follow(message);
@@ -132,7 +137,12 @@ export class RoomSocket extends EventTarget {
 
   #lost() {
     if (this.#left) return;
+    clearTimeout(this.#timer);
+    const socket = this.#socket;
+    this.#socket = null; // what still comes from it is of no interest
+    socket?.close();
     this.#joined = false;
+    this.isDown = true;
     this.#dispatch("down", { seconds: this.#retry / 1000 });
     // The random part spreads the pages of a server that has ended.
     this.#timer = setTimeout(() => this.#connect(), this.#retry * (0.5 + Math.random() / 2));

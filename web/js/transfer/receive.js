@@ -88,6 +88,11 @@ export class ReceiveSession extends EventTarget {
     return this.#offer?.blobs ?? new Map();
   }
 
+  /** Whether the server, over which the two sides find each other, does not answer. */
+  get isOffline() {
+    return this.#room?.isDown === true;
+  }
+
   get moved() {
     return this.#offer?.moved ?? 0;
   }
@@ -106,6 +111,7 @@ export class ReceiveSession extends EventTarget {
     const during = (handler) => ({ detail }) => { if (this.#room === room) handler(detail); };
     room.addEventListener("welcome", during(({ peers }) => {
       for (const peer of peers) this.#members.set(peer.id, peer.name);
+      this.dispatchEvent(new Event("change"));
       const sender = peers.find((peer) => peer.name === "sender");
       if (this.#connection !== null) {
         this.#connection.roomIsBack();
@@ -114,6 +120,7 @@ export class ReceiveSession extends EventTarget {
       if (sender === undefined) this.#become(this.machine === null ? "waiting" : "interrupted");
       else this.#connect(sender.id, null);
     }));
+    room.addEventListener("down", during(() => this.dispatchEvent(new Event("change"))));
     room.addEventListener("peer-joined", during(({ peer }) => this.#members.set(peer.id, peer.name)));
     room.addEventListener("refused", during(({ message }) => this.#finish({ code: "failed", reason: message, byPeer: false })));
     room.addEventListener("signal", during((message) => {

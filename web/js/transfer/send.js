@@ -102,6 +102,11 @@ export class SendSession extends EventTarget {
     return this.receivers.length < this.to || this.receivers.some(({ phase }) => phase === "interrupted");
   }
 
+  /** Whether the server, over which the two sides find each other, does not answer. */
+  get isOffline() {
+    return this.#room?.isDown === true;
+  }
+
   get moved() {
     return this.receivers.reduce((sum, receiver) => sum + receiver.moved, 0);
   }
@@ -151,14 +156,13 @@ export class SendSession extends EventTarget {
         else this.#fail("the server has no free slot; try again in a minute");
         return;
       }
-      if (this.code === null) {
-        this.code = makeCode(slot);
-        this.#changed();
-      }
+      this.code ??= makeCode(slot);
       this.#members = new Map(peers.map((peer) => [peer.id, peer.name]));
+      this.#changed();
       if (seamless) return; // receivers that came meanwhile have called, and their offers follow
       for (const peer of peers) if (peer.name === "receiver" && !this.#connections.has(peer.id)) this.#connect(peer.id, null);
     }));
+    room.addEventListener("down", during(() => this.#changed()));
     room.addEventListener("peer-joined", during(({ peer }) => this.#members.set(peer.id, peer.name)));
     room.addEventListener("refused", during(({ message }) => this.#fail(message)));
     room.addEventListener("signal", during((message) => {

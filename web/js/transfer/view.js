@@ -35,6 +35,9 @@ const HINTS = {
   },
 };
 
+const OFFLINE = "The server does not answer. It goes on by itself when the server is back.";
+const NEEDS_SERVER = ["finding", "waiting", "connecting", "interrupted"];
+
 const KEEP = "Or keep it in the browser first, where it goes on after the page was reloaded, and save it at the end.";
 const AGAIN = ["Go on where it was", "The page was reloaded. It goes on where you had it saved, when you allow it."];
 
@@ -56,6 +59,7 @@ export class SessionView {
   #pace = new Pace();
   #rows = [];
   #shownPhase = "";
+  #shownOffline = false;
   #shownReceivers = "";
   #listed = null;
   #urls = [];
@@ -76,17 +80,25 @@ export class SessionView {
   update() {
     const session = this.#session;
     const { phase } = session;
-    const kind = session.sending ? "sending" : "receiving";
     this.#list();
     this.#showProgress();
     this.#showReceivers();
     $("t-code-card").hidden = session.sending ? !session.isOpen : true;
-    if (phase === this.#shownPhase) return;
+    const isOffline = session.isOffline && NEEDS_SERVER.includes(phase);
+    if (phase === this.#shownPhase && isOffline === this.#shownOffline) return;
     this.#shownPhase = phase;
+    this.#shownOffline = isOffline;
+    this.#showPhase();
+  }
+
+  #showPhase() {
+    const session = this.#session;
+    const { phase } = session;
+    const kind = session.sending ? "sending" : "receiving";
     const more = phase === "waiting" && session.receivers?.length > 0;
     const title = more ? "Waiting for the next receiver" : TITLES[kind][phase];
     $("t-title").textContent = title;
-    $("t-hint").textContent = this.#hint(kind);
+    $("t-hint").textContent = this.#shownOffline ? OFFLINE : this.#hint(kind);
     $("t-amount").textContent = session.entries.length > 0 ? describeAmount(session.entries) : "";
     $("transfer").dataset.phase = phase;
     $("t-words").hidden = session.words === null || !(phase === "comparing" || (session.verify && phase === "reviewing"));
