@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -31,6 +32,9 @@ _log = get_limited_logger("datachan.driver")
 
 # How often one call drains the machine (handlers of events may cause more events) before other callbacks get a turn.
 _ROUNDS: Final = 32
+# The datagrams after which such a call ends although the machine has more: what has arrived is read before the rest is
+# sent. A full send buffer takes milliseconds, for which a small message of the peer would wait.
+_DATAGRAMS_AT_ONCE: Final = 64
 # One defect can end thousands of connections at once: at most one traceback per interval is logged as an error, in
 # seconds. The others are logged for debugging.
 _TRACEBACK_INTERVAL: Final = 60.0
@@ -119,6 +123,7 @@ class Driver(Generic[Datagram, Event]):
         self._wake: asyncio.Handle | None = None
         self._failure: asyncio.Handle | None = None
         self._running = False
+        self._datagrams = 0  # sent by the current run
         self._called = False  # whether the machine was called while its events were handed up
         self._closed = False
         link.on_writable = self._run
@@ -174,7 +179,7 @@ class Driver(Generic[Datagram, Event]):
 
     def flush(self) -> None:
         """Run the machine at once rather than in the next turn of the loop; for the last packets before `close`."""
-        self._run()
+        self._run(at_once=sys.maxsize)
 
     def close(self) -> None:
         """Detach from the machine and the link; datagrams that were not sent stay in the machine."""
@@ -202,18 +207,19 @@ class Driver(Generic[Datagram, Event]):
         else:
             self._run()
 
-    def _run(self, events_first: bool = False) -> None:
+    def _run(self, events_first: bool = False, at_once: int = _DATAGRAMS_AT_ONCE) -> None:
         if self._running or self._closed:  # the link or a handler called back: the run in progress goes on
             self._called = True
             return
         self._running = True
+        self._datagrams = 0
         again = False
         try:
             if events_first:
                 self._hand_up()
             for _ in range(_ROUNDS):
                 again = self._round()
-                if not again:
+                if not again or self._datagrams >= at_once:
                     break
             if not self._closed:
                 self._set_timer()
@@ -263,6 +269,7 @@ class Driver(Generic[Datagram, Event]):
         datagrams = self._machine.datagrams_to_send(self._loop.time())
         if datagrams:
             self._link.send_datagrams(datagrams)
+            self._datagrams += len(datagrams)
         return bool(datagrams)
 
     def _set_timer(self) -> None:

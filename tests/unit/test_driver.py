@@ -129,6 +129,34 @@ async def test_the_answer_to_one_datagram_leaves_with_what_its_handler_sends(sce
     assert scene.pipe.sent == [[b"echo 1", b"from the handler"]]
 
 
+async def test_what_arrived_is_read_between_the_portions_of_what_is_sent(scene: Scene) -> None:
+    await scene.turn()
+    order: list[str] = []
+    portions = [[b"full"] * 64, [b"full"] * 64, [b"rest"]]
+
+    def refill() -> None:
+        order.append("sent")
+        scene.machine.outgoing = portions.pop(0) if portions else []
+
+    scene.pipe.on_send = refill
+    refill()
+    scene.driver.wake()
+    asyncio.get_running_loop().call_soon(order.append, "read")
+    await asyncio.sleep(0)
+    assert order == ["sent", "sent", "read"]
+    await scene.turn()
+    assert scene.pipe.sent[-1] == [b"rest"]
+
+
+async def test_the_last_packets_before_close_leave_at_once(scene: Scene) -> None:
+    await scene.turn()
+    portions = [[b"full"] * 64, [b"rest"], []]
+    scene.machine.outgoing = portions.pop(0)
+    scene.pipe.on_send = lambda: setattr(scene.machine, "outgoing", portions.pop(0))
+    scene.driver.flush()
+    assert scene.pipe.sent[-1] == [b"rest"]
+
+
 async def test_a_machine_without_more_is_asked_once(scene: Scene) -> None:
     await scene.turn()
     scene.machine.has_more, scene.machine.bundles, scene.machine.asked_to_send = False, True, 0

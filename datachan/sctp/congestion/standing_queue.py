@@ -15,7 +15,7 @@ from .path_model import INFINITE, PathModel
 SHORT_ROUND_TRIP: Final = 0.002
 """Seconds below which the shortest round trip of a path makes it a short one."""
 TARGET: Final = 0.0015
-"""Seconds of queue that keep both sides at work: batches of 150 kB that one side seals while the other opens one."""
+"""Seconds of queue that keep both sides at work: batches of 125 kB that one side seals while the other opens one."""
 PERIOD: Final = 0.05
 PERIOD_ROUNDS: Final = 8
 """The seconds, and the rounds, in which the queue was never shorter than the excess and the target together."""
