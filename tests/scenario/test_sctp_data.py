@@ -74,6 +74,24 @@ def test_small_messages_share_a_packet() -> None:
     assert names(datagram) == ["Data"] * 20
 
 
+def test_the_packets_of_long_messages_have_one_size() -> None:
+    pair = Pair(changed(initial_cwnd=40_000, max_burst=100)).establish()
+    messages = [bytes([i]) * (3 * FRAGMENT + 100) for i in range(4)]
+    for message in messages:
+        pair.send_a(message)
+    datagrams = pair.from_a()
+    assert len({len(datagram) for datagram in datagrams[:-1]}) == 1
+    pair.to_z(*datagrams)
+    assert pair.received_by_z() == messages
+
+
+def test_a_message_that_fits_a_packet_is_not_divided_to_fill_another() -> None:
+    pair = Pair(changed(initial_cwnd=40_000, max_burst=100)).establish()
+    pair.send_a(bytes(100))
+    pair.send_a(bytes(FRAGMENT))
+    assert [names(datagram) for datagram in pair.from_a()] == [["Data"], ["Data"]]
+
+
 def test_the_first_data_is_acknowledged_at_once_then_every_second_packet() -> None:
     pair = Pair().establish()
     pair.send_a(b"1")
