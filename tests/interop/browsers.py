@@ -65,6 +65,9 @@ FIREFOX_ON_LOOPBACK: Mapping[str, object] = {
     "media.peerconnection.ice.obfuscate_host_addresses": False,
 }
 
+# Chromium says this of each page that comes over http from another machine, as ours do in some networks of the tests.
+ONLY_OVER_HTTPS = "Cross-Origin-Opener-Policy header has been ignored"
+
 PR_SET_PDEATHSIG = 1
 
 
@@ -188,12 +191,16 @@ class Browser(ABC):
 
 
 class Page(ABC):
-    """A tab. `logs` collects its console output and uncaught errors."""
+    """A tab. `logs` collects its console output, uncaught errors and violations of its policy.
+
+    `failed_requests` has the requests that failed, of which a test may cause some; Firefox does not tell them.
+    """
 
     def __init__(self, browser: Browser, key: str) -> None:
         self.browser = browser
         self.key = key
         self.logs: list[str] = []
+        self.failed_requests: list[str] = []
         self.closed = False
 
     @abstractmethod
@@ -225,7 +232,7 @@ class Page(ABC):
         reply = await self._evaluate({"expression": wrapped, "awaitPromise": True}, timeout)
         if details := reply.get("exceptionDetails"):
             text = details.get("exception", {}).get("description") or details["text"]
-            raise BrowserError(f"{text}\nconsole: {self.logs[-10:]}")
+            raise BrowserError(f"{text}\nconsole: {self.logs[-10:]}\nfailed requests: {self.failed_requests[-10:]}")
         return json.loads(reply["result"].get("value", "null"))
 
     async def call(self, function: str, *arguments: object, timeout: float = COMMAND_TIMEOUT) -> Any:
@@ -297,7 +304,7 @@ class Chromium(Browser):
         target = await self.command("Target.createTarget", {"url": "about:blank"})
         reply = await self.command("Target.attachToTarget", {**target, "flatten": True})
         page = ChromiumPage(self, reply["sessionId"], target["targetId"])
-        for method in ("Page.enable", "Runtime.enable", "Inspector.enable"):
+        for method in ("Page.enable", "Runtime.enable", "Log.enable", "Inspector.enable"):
             await self.command(method, sessionId=page.key)
         return page
 
@@ -323,8 +330,16 @@ class ChromiumPage(Page):
             self.logs.append(f"{params['type']}: " + " ".join(str(a.get("value")) for a in params["args"]))
         elif method == "Runtime.exceptionThrown":
             self.logs.append(f"error: {params['exceptionDetails'].get('exception', {}).get('description')}")
+        elif method == "Log.entryAdded":
+            self._log(params["entry"])
         elif method == "Inspector.targetCrashed":
             self.browser.crashed(self.key)
+
+    def _log(self, entry: dict[str, Any]) -> None:
+        if ONLY_OVER_HTTPS in entry["text"]:
+            return
+        entries = self.failed_requests if entry["source"] == "network" else self.logs
+        entries.append(f"{entry['level']}: {entry['text']} {entry.get('url', '')}")
 
     async def goto(self, url: str) -> None:
         self._loaded.clear()

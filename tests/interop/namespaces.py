@@ -29,14 +29,15 @@ ONLY_LOOPBACK = """
     ip route add default dev lo src 127.0.0.1
     ip -6 route add default dev lo
 """
-# A network card with private addresses, whose other end is connected to nothing.
+# A network card with private addresses, whose other end is connected to nothing. Without IPv6 link-local addresses
+# (addrgenmode none): Linux adds them a second later, and then Chromium aborts the requests that are on their way.
 AS_A_USER = """
     ip link set lo up
     ip link add eth0 type veth peer name peer0
     ip addr add 192.0.2.2/24 dev eth0
     ip addr add fd00::2/64 dev eth0 nodad
-    ip link set eth0 up
-    ip link set peer0 up
+    ip link set eth0 addrgenmode none up
+    ip link set peer0 addrgenmode none up
     ip route add default via 192.0.2.1
     ip -6 route add default via fd00::1
 """

@@ -53,7 +53,7 @@ CONTAINER = """
     read answer
     ip link set lo up
     ip addr add {server}/24 dev peer1
-    ip link set peer1 up
+    ip link set peer1 addrgenmode none up
     nft -f - <<'RULES'
         table inet filter {{
             chain input {{
@@ -111,7 +111,7 @@ async def container(**settings: str) -> AsyncIterator[tuple[str, Process]]:
         await prints(process, "entered")
         await shell(
             f"ip link add eth1 type veth peer name peer1; ip link set peer1 netns {process.pid}; "
-            f"ip addr add {CLIENT}/24 dev eth1; ip link set eth1 up"
+            f"ip addr add {CLIENT}/24 dev eth1; ip link set eth1 addrgenmode none up"
         )
         process.stdin.write(b"connected\n")
         await prints(process, "is ready")

@@ -156,7 +156,7 @@ async def test_excluded_interfaces_give_no_candidates() -> None:
         ip link set lo up
         ip link add docker0 type bridge
         ip address add 172.17.0.1/16 dev docker0
-        ip link set docker0 up
+        ip link set docker0 addrgenmode none up
         """
     ):
         async with RTCPeerConnection(RTCConfiguration(excludeInterfaces=["bridge"])) as pc:

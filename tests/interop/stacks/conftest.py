@@ -21,8 +21,8 @@ NETWORK = f"""
     ip link add eth0 type veth peer name peer0
     ip addr add {HOST}/24 dev eth0
     ip addr add fd00::2/64 dev eth0 nodad
-    ip link set eth0 up
-    ip link set peer0 up
+    ip link set eth0 addrgenmode none up
+    ip link set peer0 addrgenmode none up
 """
 
 
