@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from tests.interop import browsers, namespaces
-from tests.interop.browsers import Browser
+from tests.interop.browsers import Browser, Page
 from tests.interop.transfer_tab import HELPERS, PATIENCE, Tab, code_of, content, digest, page_server, terminal
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -223,3 +223,52 @@ async def test_a_page_restarts_ice_and_refuses_another_certificate():
             "byes": ["the restart is refused"],
             "closed": [False, False],
         }
+
+
+# One side of a connection, whose messages the test carries to the other side.
+SIDE = """(async () => {
+  const { Connection } = await import("/js/transfer/connection.js");
+  window.sent = [];
+  window.arrived = [];
+  window.side = new Connection([], (message) => sent.push(message));
+  side.receive = (data) => arrived.push(data);
+  side.addEventListener("open", () => { window.opened = true; });
+  let answered = CALLS;
+  window.take = (messages) => {
+    for (const message of messages) {
+      if (message.type === "offer" && !answered) side.answer(message.sdp);
+      else side.handle(message);
+      answered = true;
+    }
+    return sent.splice(0);
+  };
+  if (answered) side.call();
+})()"""
+CREDENTIALS = "/a=ice-ufrag:\\S+/.exec(side.remoteSdp)[0]"
+
+
+async def exchange(calls: Page, called: Page, page: Page, test: str) -> None:
+    """Carry messages between two sides until a page says that a test is true."""
+    async with asyncio.timeout(PATIENCE):
+        messages: list[object] = []
+        while not await page.evaluate(test):
+            messages = await called.call("take", messages)
+            messages = await calls.call("take", messages)
+
+
+@pytest.mark.parametrize(("calls", "called"), [("chromium", "firefox"), ("firefox", "chromium")])
+async def test_the_called_side_restarts_ice_with_another_browser(site, calls, called):
+    async with tab_in(site, calls) as one, tab_in(site, called) as other:
+        pages = one.page, other.page
+        for page in pages:
+            await page.goto(site.url)
+            await page.evaluate(SIDE.replace("CALLS", "true" if page is one.page else "false"))
+        for page in pages:
+            await exchange(*pages, page, "window.opened === true")
+        before = await other.page.evaluate(CREDENTIALS)
+        await other.page.evaluate("side.restart()")
+        await exchange(*pages, other.page, f"side.closed || {CREDENTIALS} !== {before!r}")
+        await other.page.evaluate("side.send('after the restart')")
+        await exchange(*pages, one.page, "side.closed || arrived.length > 0")
+        assert await one.page.evaluate("[arrived, side.closed]") == [["after the restart"], False]
+        assert not await other.page.evaluate("side.closed")

@@ -10,6 +10,12 @@ export function certificateOf(sdp) {
   return sdp.split(/\r\n|\r|\n/).filter((line) => /fingerprint/i.test(line)).map((line) => line.toLowerCase()).sort().join();
 }
 
+/** Return the DTLS role of the other side, "active" or "passive", which lasts as long as the connection. */
+function roleOf({ currentLocalDescription: ours, currentRemoteDescription: theirs }) {
+  if (theirs.type === "answer") return /^a=setup:(\w+)/m.exec(theirs.sdp)?.[1];
+  return /^a=setup:active/m.test(ours.sdp) ? "passive" : "active";
+}
+
 /** `isDescribed` tells whether the latest description of the other side has arrived. */
 export class Negotiation {
   #pc;
@@ -103,9 +109,15 @@ export class Negotiation {
 
   async #describe(description) {
     if (!this.#isSameParty(description.sdp)) throw new Error("it has another certificate");
-    await this.#pc.setRemoteDescription(description);
+    await this.#pc.setRemoteDescription(this.#withRole(description));
     this.isDescribed = true;
     for (const candidate of this.#early.splice(0)) await this.#add(candidate);
+  }
+
+  /** Return an answer with the role from before: Firefox answers each restart as active, and Chromium refuses another role. */
+  #withRole({ type, sdp }) {
+    const role = type === "answer" && this.#pc.currentRemoteDescription !== null ? roleOf(this.#pc) : undefined;
+    return { type, sdp: role === undefined ? sdp : sdp.replace(/^a=setup:\w+/gm, `a=setup:${role}`) };
   }
 
   /** Add a candidate, or null for the end of them; keep it until the description it belongs to has arrived. */
