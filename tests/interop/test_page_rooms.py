@@ -19,7 +19,7 @@ from datachan.signaling.assets import page_folder
 from datachan.transfer import ReceivedFiles, ReceivePolicy, Review
 from datachan.transfer.room_transfers import RoomEvent, RoomTransfers, TransferWaits
 from tests.interop import browsers, namespaces
-from tests.interop.test_page import LONG, PATIENCE, Tab
+from tests.interop.test_page import PATIENCE, Tab
 from tests.interop.transfer_tab import content, digest
 from tests.missing import missing
 
@@ -133,9 +133,9 @@ async def test_members_in_different_browsers_share_files_both_ways() -> None:
             await pages[sender].page.evaluate(f"probe.choose({BYTES}, '{sender}.bin')")
             assert f"{sender} wants to send you this file." in await pages[receiver].newest_transfer("offered")
             await pages[receiver].click(".transfer button", "Accept")
-            assert "Received and verified." in await pages[receiver].newest_transfer("done", LONG)
+            assert "Received and verified." in await pages[receiver].newest_transfer("done")
             assert await pages[receiver].saved() == (f"{sender}.bin", digest(SIZE))
-            assert "has stored and verified it." in await pages[sender].newest_transfer("done", LONG)
+            assert "has stored and verified it." in await pages[sender].newest_transfer("done")
             await pages[sender].say("chat goes on")
             await pages[receiver].hears(sender, "chat goes on")
 
@@ -165,14 +165,36 @@ async def test_a_transfer_goes_on_by_itself_after_a_cut_of_the_network_and_of_th
             assert sentence.startswith(f"The connection is gone. Waits for {sender}, goes on at ")
             await server.stop()
         await server.start()
-        assert "Received and verified." in await other.newest_transfer("done", LONG)
+        assert "Received and verified." in await other.newest_transfer("done")
         assert await other.saved() == ("film.bin", hashlib.sha256(BLOCK * BLOCKS).hexdigest())
-        assert "has stored and verified it." in await one.newest_transfer("done", LONG)
+        assert "has stored and verified it." in await one.newest_transfer("done")
         have, resume = await other.page.evaluate("told"), await one.page.evaluate("told")
         offset = have[0]["files"][0][1]
         # The durable pieces are kept, and not sent again: all whole ones of the tenth that had arrived.
         assert offset >= BLOCKS * 65536 // 10 // PIECE * PIECE
         assert resume == [{"type": "resume", "file": 0, "offset": offset}]
+
+
+@pytest.mark.timeout(240)
+async def test_a_call_that_the_server_never_forwarded_does_not_keep_two_members_apart() -> None:
+    """A member that waits for the answer to its call ignores the calls of members with larger ids."""
+    async with tabs() as (server, pages):
+        await meet(server, pages, "void")
+        one, other = pages.values()
+        # Each page knows the id of the other member.
+        ids = [await tab.page.evaluate("document.querySelector('.people li').dataset.id") for tab in (other, one)]
+        first, second = (one, other) if ids[0] < ids[1] else (other, one)
+        await first.click("#hang-up", "Hang up")
+        await second.until_shown("#talk-state-text", "Ended")
+        await second.page.evaluate("(window.fetched = fetch, window.fetch = () => Promise.reject(new TypeError()), 1)")
+        await server.stop()
+        for tab in (first, second):
+            await tab.until("probe.text('#room-status').startsWith('No connection to the server')")
+        await first.click("#call-again", "Call again")
+        await server.start()
+        await first.until("probe.text('#room-status') === ''")
+        await second.page.evaluate("(window.fetch = fetched, 1)")
+        await asyncio.gather(first.connected(), second.connected())
 
 
 @dataclass
@@ -233,7 +255,7 @@ async def test_a_python_member_goes_on_receiving_from_a_page_after_a_cut(name: s
         async with robot_with(server, tab, name, tmp_path) as robot:
             await tab.page.evaluate(f"probe.choose({LARGE}, 'film.bin')")
             await cut_at_a_third(server, tab)
-            assert "robot has stored and verified it." in await tab.newest_transfer("done", LONG)
+            assert "robot has stored and verified it." in await tab.newest_transfer("done")
             assert (tmp_path / "film.bin").read_bytes() == BLOCK * BLOCKS
             assert len(robot.reviews) == 1  # the program is not asked again
             assert [event.peer for event in robot.waits] == [robot.peer]
@@ -255,7 +277,7 @@ async def test_a_python_member_goes_on_sending_to_a_page_after_a_cut(name: str, 
             await cut_at_a_third(server, tab)
             assert (await asyncio.wait_for(sending, PATIENCE)).paths == ("song.bin",)
             assert [event.peer for event in robot.waits] == [robot.peer]
-            await tab.newest_transfer("done", LONG)
+            await tab.newest_transfer("done")
             assert await tab.saved() == ("song.bin", hashlib.sha256(BLOCK * BLOCKS).hexdigest())
             have = next(message for message in await tab.page.evaluate("told") if message["type"] == "have")
             assert have["files"][0][1] > BLOCKS * 65536 // 8

@@ -60,7 +60,7 @@ function join(name) {
   const during = (handler) => (event) => { if (room === joined) handler(event.detail); };
   room.addEventListener("welcome", during(welcomed));
   room.addEventListener("peer-joined", during(({ peer }) => {
-    addLink(peer);
+    addLink(peer).joined();
     announce(`${peer.name} joined the room`);
   }));
   room.addEventListener("peer-left", during(({ id }) => peerLeft(id)));

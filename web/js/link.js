@@ -158,6 +158,11 @@ export class PeerLink extends EventTarget {
     return this.calling && this.#pc !== null && !this.#wasUp;
   }
 
+  /** Expect the call of this member, who has just joined the room: it never got an offer that was made before. */
+  joined() {
+    if (this.isCalling) this.calling = false;
+  }
+
   /** Wait for a member that left the room while it was being called again, or end the call if no transfer waits. */
   left() {
     if (this.state !== "reconnecting") return;
