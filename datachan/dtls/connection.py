@@ -311,7 +311,7 @@ class DtlsConnection:
         longest = max(map(len, messages))
         if longest > MAX_MESSAGE:
             raise RecordTooLarge(f"a DTLS record holds {MAX_MESSAGE} bytes, not {longest}")
-        if not min(map(len, messages)):
+        if not all(messages):
             raise ValueError("a DTLS message cannot be empty")
         if self.version == "DTLSv1.2":
             # One read returns all records, which are then split by their headers.

@@ -8,6 +8,7 @@ these names it uses the public methods. When a direct call fails, the public met
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any, Final
 
 from cryptography.hazmat.bindings.openssl.binding import Binding
@@ -17,6 +18,7 @@ _ffi: Any = Binding.ffi
 _lib: Any = Binding.lib
 _buffer: Any = _ffi.new_allocator(should_clear_after_alloc=False)
 _CHARS: Final[Any] = _ffi.typeof("char[]")
+_BYTES: Final = {bytes}
 _HAS_FUNCTIONS: Final = all(hasattr(_lib, name) for name in ("SSL_write", "SSL_read", "BIO_read", "BIO_write"))
 
 
@@ -35,23 +37,24 @@ def seal(connection: SSL.Connection, messages: Sequence[bytes | bytearray | memo
 
     Args:
         connection: a connection whose handshake is complete.
-        messages: the messages, none empty.
+        messages: the messages, at least one, and none empty.
         overhead: the maximum bytes that sealing adds to a message.
 
     Raises:
         SSL.Error: as for `Connection.send`.
     """
-    size = sum(map(len, messages)) + overhead * len(messages)
+    if set(map(type, messages)) != _BYTES:
+        messages = [bytes(message) for message in messages]
+    lengths = list(map(len, messages))
+    size = sum(lengths) + overhead * len(messages)
     if not is_direct(connection):
         for message in messages:
             connection.send(message)
         return connection.bio_read(size)
-    write, tls = _lib.SSL_write, connection._ssl
-    for message in messages:
-        if type(message) is not bytes:
-            message = bytes(message)
-        if write(tls, message, len(message)) <= 0:
-            connection.send(message)
+    # A loop in C: a loop here would take a tenth of the time of sealing.
+    results = list(map(_lib.SSL_write, repeat(connection._ssl), messages, lengths))
+    if min(results) <= 0:
+        connection.send(messages[next(i for i, result in enumerate(results) if result <= 0)])
     records = _buffer(_CHARS, size)
     written = _lib.BIO_read(connection._from_ssl, records, size)
     return bytes(_ffi.unpack(records, written)) if written > 0 else connection.bio_read(size)

@@ -30,9 +30,15 @@ from .timers import earliest
 from .tx.scheduler import MAX_PRIORITY, make_scheduler
 from .tx.send_queue import OutgoingMessage
 from .wire import causes
-from .wire.chunks import DATA_HEADER_LENGTH
+from .wire.chunks import DATA_HEADER_LENGTH, SackChunk, UserDataChunk
 from .wire.extensions import I_DATA_HEADER_LENGTH
-from .wire.packet import COMMON_HEADER_LENGTH, Packet, parse_packet_untrusted
+from .wire.packet import (
+    COMMON_HEADER_LENGTH,
+    SHORTEST_PACKET,
+    Packet,
+    parse_chunks_untrusted,
+    parse_packet_untrusted,
+)
 from .wire.parameters import ADD_IP_ADDRESS, DELETE_IP_ADDRESS, SET_PRIMARY_ADDRESS
 from .writer import Run, available_window
 
@@ -579,6 +585,8 @@ class Association:
             core.packets_received += 1
             core.bytes_received += len(datagram)
             try:
+                if self._receive_usual_untrusted(datagram, now):
+                    continue
                 packet = parse_packet_untrusted(datagram, zero_checksum_acceptable=options.zero_checksum)
             except BadPacket:
                 core.packets_discarded += 1
@@ -609,6 +617,33 @@ class Association:
         core.bytes_received += size
         self._receive(packet, now, cookie)
         dispatch.finish_batch(core, now)
+
+    def _receive_usual_untrusted(self, datagram: bytes, now: float) -> bool:
+        """Process a packet with DATA or a SACK as most packets are; return False if it is another one: the hot path.
+
+        Ports, tag and checksum are those of all packets of the peer, so that one comparison checks them.
+
+        Raises:
+            BadPacket: as `parse_packet_untrusted`.
+        """
+        core = self._core
+        tcb = core.tcb
+        if (
+            tcb is None
+            or not tcb.peer_header
+            or not datagram.startswith(tcb.peer_header)
+            or len(datagram) < SHORTEST_PACKET
+            or tcb.auth is not None
+            or core.unconfirmed
+        ):
+            return False
+        chunks = parse_chunks_untrusted(datagram)
+        if not isinstance(chunks[0], (UserDataChunk, SackChunk)):
+            return False
+        core.prepare_replies()
+        if not dispatch.handle_admitted(core, tcb, chunks, now):
+            core.packets_discarded += 1
+        return True
 
     def _receive(self, packet: Packet, now: float, cookie: StateCookieContent | None) -> None:
         core = self._core

@@ -28,6 +28,7 @@ from .tx.retransmission import RetransmissionQueue
 from .tx.send_queue import SendQueue
 from .wire.chunks import DATA
 from .wire.extensions import I_DATA
+from .wire.packet import zero_checksum_header
 
 TSN_BASE: Final = 1 << 32
 """Added to the 32-bit Initial TSNs, so that unwrapped TSNs stay positive."""
@@ -37,6 +38,8 @@ class Tcb:
     """One established (or nearly established) association.
 
     Attributes:
+        header: the common header of our packets whose checksum is zero (RFC 9653).
+        peer_header: the same of the peer's packets; empty if they need a checksum.
         local_tag: the Verification Tag of the peer's packets.
         peer_tag: the Verification Tag of our packets.
         local_tie_tag, peer_tie_tag: the Tie-Tags of cookies that answer an INIT in this association (section 5.2.2).
@@ -72,12 +75,14 @@ class Tcb:
         "cookie",
         "data_type",
         "echo_path",
+        "header",
         "inbound_streams",
         "local_tag",
         "local_tie_tag",
         "outbound_streams",
         "path",
         "paths",
+        "peer_header",
         "peer_tag",
         "peer_tie_tag",
         "reassembly",
@@ -104,6 +109,7 @@ class Tcb:
         self.local_tag = content.local_tag
         self.peer_tag = content.peer_tag
         self.local_tie_tag, self.peer_tie_tag = tie_tags
+        self.header, self.peer_header = _headers(options, content)
         self.capabilities = Capabilities.from_bits(content.capabilities)
         self.adaptation = content.adaptation
         self.inbound_streams = content.inbound_streams
@@ -116,8 +122,7 @@ class Tcb:
         self.sack_path: Path | None = None
         self.shutdown_path: Path | None = None
         self._peer_a_rwnd = content.peer_a_rwnd
-        self.unconsumed = 0
-        self.unconsumed_messages = 0
+        self.unconsumed = self.unconsumed_messages = 0
         self.window = ReceiveWindow(options.receive_window, options.max_receive_window)
         self.advertised_a_rwnd = options.receive_window
         self.cookie = cookie
@@ -240,6 +245,13 @@ class Tcb:
         """Return the bytes as the peer counts them, without overhead."""
         _, assembling = self.reassembly.uncounted(self.tracker.cumulative_tsn)
         return self.held() - OVERHEAD * (self.reassembly.pieces - assembling + self.unconsumed_messages)
+
+
+def _headers(options: AssociationOptions, content: StateCookieContent) -> tuple[bytes, bytes]:
+    """Return `Tcb.header` and `Tcb.peer_header`."""
+    local_port, remote_port = options.local_port, options.remote_port
+    peer_header = zero_checksum_header(remote_port, local_port, content.local_tag) if options.zero_checksum else b""
+    return zero_checksum_header(local_port, remote_port, content.peer_tag), peer_header
 
 
 def _make_paths(options: AssociationOptions, content: StateCookieContent, confirmed: Sequence[str]) -> list[Path]:

@@ -433,16 +433,15 @@ class PacketWriter:
         """Finish the packet being built, if it has chunks, and start the next one."""
         if not self._chunks:
             return
-        options = self._options
         if self._is_signed and self._auth is not None:
             self._sign(self._auth, tcb)
         if zero_checksum is None:
             zero_checksum = tcb.capabilities.zero_checksum
-        out.append(
-            serialize_packet(
-                options.local_port, options.remote_port, tcb.peer_tag, self._chunks, zero_checksum=zero_checksum
-            )
-        )
+        if zero_checksum:
+            out.append(b"".join([tcb.header, *self._chunks]))
+        else:
+            options = self._options
+            out.append(serialize_packet(options.local_port, options.remote_port, tcb.peer_tag, self._chunks))
         if self._has_data:
             tcb.sender.finish_packet(self._size - self._room, now)
         self._start_packet()

@@ -54,6 +54,7 @@ from datachan.sctp.wire.packet import Packet
 from . import address_changes, confirmation, data, handshake, path_mtu, paths, reconfiguration, revival, shutdown
 
 _S = AssociationState
+_SHUTDOWN_SENT: Final = AssociationState.SHUTDOWN_SENT  # looked up for each packet
 
 _ASCONF_TYPE: Final = bytes([extensions.ASCONF])
 
@@ -111,7 +112,7 @@ def handle_packet(core: Core, packet: Packet, now: float, cookie: StateCookieCon
         chunks = _authenticated(core, tcb.auth, packet.chunks)
     if core.unconfirmed and confirmation.handle_first_packet(core, tcb, first, now):
         return True
-    return bool(chunks) and _handle_admitted(core, tcb, chunks, now)
+    return bool(chunks) and handle_admitted(core, tcb, chunks, now)
 
 
 def _handle_cookie_echo(
@@ -123,7 +124,7 @@ def _handle_cookie_echo(
     if not chunks or chunks[0] is not echo or not handshake.handle_cookie_echo(core, packet, content, now):
         return False
     tcb = core.tcb
-    return tcb is not None and _handle_admitted(core, tcb, chunks[1:], now)
+    return tcb is not None and handle_admitted(core, tcb, chunks[1:], now)
 
 
 def _handle_before_tcb(core: Core, packet: Packet, first: Chunk, now: float) -> bool:
@@ -139,7 +140,7 @@ def _handle_before_tcb(core: Core, packet: Packet, first: Chunk, now: float) -> 
     return True
 
 
-def _handle_admitted(core: Core, tcb: Tcb, chunks: list[Chunk], now: float) -> bool:
+def handle_admitted(core: Core, tcb: Tcb, chunks: list[Chunk], now: float) -> bool:
     """Process the chunks of a packet with the right tag, unless its source is not an address of the peer."""
     if core.source is not None:
         path = tcb.paths.follow_source(core.source)
@@ -196,7 +197,7 @@ def _authenticated(core: Core, auth: Authenticator | None, chunks: list[Chunk]) 
 
 def _tag_matches(core: Core, tag: int, first: Chunk) -> bool:
     """Return whether a packet has the right Verification Tag (sections 8.5 and 8.5.1, B and C)."""
-    if isinstance(first, AbortChunk | ShutdownCompleteChunk) and first.tag_reflected:
+    if isinstance(first, (AbortChunk, ShutdownCompleteChunk)) and first.tag_reflected:
         # A peer that did not take the INITs of signaling reflects a tag that it does not know.
         return core.tcb is not None and tag == core.tcb.peer_tag and not core.unconfirmed
     return tag == core.local_tag
@@ -246,7 +247,7 @@ def _handle_chunks(core: Core, tcb: Tcb, chunks: list[Chunk], now: float) -> Non
     if has_data:
         data.choose_sack_path(core, tcb, new_data)
         tcb.tracker.packet_received(immediate, not new_data, core.options.sack_frequency)
-        if core.state is _S.SHUTDOWN_SENT:
+        if core.state is _SHUTDOWN_SENT:
             shutdown.data_received(core, now)
 
 

@@ -22,7 +22,7 @@ _COMMON_HEADER: Final = struct.Struct("!HHI")
 _CHECKSUM: Final = struct.Struct("<I")
 
 _NO_CHECKSUM: Final = b"\0\0\0\0"
-_SHORTEST_PACKET: Final = COMMON_HEADER_LENGTH + HEADER_LENGTH
+SHORTEST_PACKET: Final = COMMON_HEADER_LENGTH + HEADER_LENGTH
 
 _PARSERS: Final[dict[int, Callable[[bytes, int, int], Chunk]]] = {
     wire.DATA: parse_data_untrusted,
@@ -92,16 +92,28 @@ def parse_packet_untrusted(data: bytes, *, zero_checksum_acceptable: bool = Fals
             type allows.
     """
     size = len(data)
-    if size < _SHORTEST_PACKET:
-        raise BadPacket(f"a packet of {size} bytes is shorter than {_SHORTEST_PACKET} bytes")
+    if size < SHORTEST_PACKET:
+        raise BadPacket(f"a packet of {size} bytes is shorter than {SHORTEST_PACKET} bytes")
     source_port, destination_port, verification_tag = _COMMON_HEADER.unpack_from(data)
     checksum = data[8:12]
     if (checksum != _NO_CHECKSUM or not zero_checksum_acceptable) and checksum != _checksum_of(data[:8], data[12:]):
         raise BadPacket("the checksum is wrong")
-    return Packet(source_port, destination_port, verification_tag, _parse_chunks_untrusted(data, size))
+    return Packet(source_port, destination_port, verification_tag, parse_chunks_untrusted(data))
 
 
-def _parse_chunks_untrusted(data: bytes, size: int) -> list[Chunk]:
+def parse_chunks_untrusted(data: bytes) -> list[Chunk]:
+    """Parse the chunks of a packet whose common header the caller has checked.
+
+    Args:
+        data: the datagram, which has at least one chunk header.
+
+    Returns:
+        At least one chunk.
+
+    Raises:
+        BadPacket: a length is wrong, or a chunk is shorter than its type allows.
+    """
+    size = len(data)
     chunks: list[Chunk] = []
     start = COMMON_HEADER_LENGTH
     # Fewer bytes than a chunk header after the last chunk are padding, whether or not its length requires padding.
@@ -152,6 +164,11 @@ def serialize_packet(
     body = b"".join(chunks)
     checksum = _NO_CHECKSUM if zero_checksum else _checksum_of(header, body)
     return header + checksum + body
+
+
+def zero_checksum_header(source_port: int, destination_port: int, verification_tag: int) -> bytes:
+    """Return the common header of all packets of a direction whose checksum is zero (RFC 9653)."""
+    return _COMMON_HEADER.pack(source_port, destination_port, verification_tag) + _NO_CHECKSUM
 
 
 def with_checksum(packet: bytes) -> bytes:
