@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -13,7 +14,7 @@ from datachan.signaling import EchoPeer, SignalingServer
 from datachan.signaling.assets import page_folder
 from tests.interop.browsers import Browser
 from tests.interop.conftest import situations
-from tests.interop.test_page import PATIENCE, Tab, another
+from tests.interop.test_page import HELPERS, PATIENCE, Tab, another
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -40,7 +41,7 @@ class Server:
         self.url = ""
         self._silent = silent
         self._broken = broken
-        self._asked = 0
+        self._requests: Counter[str] = Counter()
         self._changed = asyncio.Condition()
         self._mended = asyncio.Event()
 
@@ -48,22 +49,22 @@ class Server:
         """Answer everything from now on."""
         self._mended.set()
 
-    async def asked(self, times: int) -> None:
-        """Wait until it was silent this many times."""
+    async def heard(self, path: str, times: int) -> None:
+        """Wait until this path was requested this many times."""
         async with asyncio.timeout(PATIENCE), self._changed:
-            await self._changed.wait_for(lambda: self._asked >= times)
+            await self._changed.wait_for(lambda: self._requests[path] >= times)
 
     async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Handle a request."""
+        async with self._changed:
+            self._requests[request.path] += 1
+            self._changed.notify_all()
         if self._mended.is_set():
             return await handler(request)
         if self._broken != "" and self._broken in request.path:
             return web.Response(status=503)
         if self._silent == "" or self._silent not in request.path:
             return await handler(request)
-        async with self._changed:
-            self._asked += 1
-            self._changed.notify_all()
         if "Upgrade" not in request.headers:
             await self._mended.wait()
             return await handler(request)
@@ -107,7 +108,7 @@ async def test_says_that_the_server_does_not_answer_and_asks_again(browser):
         await tab.load(server.url)
         await tab.until_shown("#problem-text", SILENT)
         assert await tab.page.evaluate("document.getElementById('call-start').disabled")
-        await server.asked(3)
+        await server.heard("/config.json", 3)
         server.mend()
         await tab.until("!probe.has('#problem-text')")
         await tab.ready()
@@ -119,17 +120,17 @@ async def test_does_not_say_again_what_was_dismissed(browser):
         await tab.load(server.url)
         await tab.until_shown("#problem-text", SILENT)
         await tab.click("#problem-close", "Dismiss")
-        await server.asked(4)
+        await server.heard("/config.json", 4)
         assert not await tab.page.evaluate("probe.has('#problem-text')")
 
 
-@pytest.mark.parametrize("silent", ["config.json", "/rooms/"])
-async def test_a_room_that_is_joined_meanwhile_is_entered_when_the_server_answers(browser, silent):
-    async with running(Server(silent=silent)) as server, impatient(browser) as tab:
+@pytest.mark.parametrize("path", ["/config.json", "/api/v1/rooms/kitchen"])
+async def test_a_room_that_is_joined_meanwhile_is_entered_when_the_server_answers(browser, path):
+    async with running(Server(silent=path)) as server, impatient(browser) as tab:
         await tab.load(f"{server.url}#kitchen")
         await tab.page.evaluate("(document.getElementById('join-button').click(), 1)")
         await tab.until_shown("#room-status", "No connection to the server; trying again …")
-        await server.asked(3)
+        await server.heard(path, 3)
         server.mend()
         await tab.until("probe.text('#room-status') === ''")
 
@@ -165,12 +166,25 @@ async def test_says_that_the_browser_has_no_webrtc(browser):
         assert await tab.page.evaluate("document.getElementById('start').inert")
 
 
+MISSING = "A part of this page did not arrive."
+
+
 @pytest.mark.parametrize("script", ["/js/app.js", "/js/link.js"])
-async def test_says_that_a_part_of_the_page_did_not_arrive(browser, script):
+async def test_a_page_that_lacks_a_script_loads_itself_again(browser, script):
     async with running(Server(broken=script)) as server, impatient(browser) as tab:
         await tab.load(server.url)
-        problem = "A part of this page did not arrive, or this browser is too old for it. Reload the page."
-        await tab.until_shown("#problem-text", problem)
+        await tab.until_shown("#problem-text", f"{MISSING} The page is loaded again when the server answers.")
         server.mend()
-        await tab.reload()
+        await server.heard("/config.json", 1)
+        await tab.page.evaluate(HELPERS)
+        await tab.ready()
         assert not await tab.page.evaluate("probe.has('#problem-text')")
+        assert await tab.page.evaluate("sessionStorage.getItem('loads')") is None
+
+
+async def test_a_page_that_lacks_a_script_for_good_loads_itself_three_times(browser):
+    async with running(Server(broken="/js/app.js")) as server, impatient(browser) as tab:
+        await tab.load(server.url)
+        await server.heard("/js/app.js", 4)
+        await tab.page.evaluate(HELPERS)
+        await tab.until_shown("#problem-text", f"{MISSING} Reload the page.")
