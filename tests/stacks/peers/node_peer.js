@@ -90,19 +90,25 @@ async function work(peer, task) {
   if (task.includes("stream")) peer.stream();
 }
 
+/** Return the description on the next line; ends the process if there is none, because the measuring process has given up. */
+async function nextDescription(lines) {
+  const { value, done } = await lines.next();
+  if (done) process.exit(0);
+  return JSON.parse(value).description;
+}
+
 async function connect(lines) {
   const peer = new Peer();
   if (role === "sender") {
     peer.create(options.labels ?? [BULK]);
     say({ description: await peer.stack.offer() });
-    const { description } = JSON.parse((await lines.next()).value);
+    const description = await nextDescription(lines);
     const given = now();
     await peer.stack.accept(description);
     await peer.open;
     say({ open: now(), took: now() - given });
   } else {
-    const { description } = JSON.parse((await lines.next()).value);
-    say({ description: await peer.stack.answer(description) });
+    say({ description: await peer.stack.answer(await nextDescription(lines)) });
   }
   return peer;
 }
