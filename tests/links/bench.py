@@ -38,18 +38,13 @@ class Row:
 
     Attributes:
         link: its properties.
-        goal: the share of its rate that the model-based controller has to reach.
-        default_goal: the lower share that the default controller has to reach, because it is fair to other flows.
+        goal: the share of its rate that the default controller has to reach once it has found the rate.
+        whole: the bytes of a whole transfer that has a goal, too, and the share that it has to reach.
     """
 
     link: Link
     goal: float
-    default_goal: float | None = None
-
-    @property
-    def goals(self) -> str:
-        """Return both goals as the table shows them."""
-        return f"{self.goal:.2f}" + (f" / {self.default_goal:.2f}" if self.default_goal is not None else "")
+    whole: tuple[int, float]
 
     def __str__(self) -> str:
         link = self.link
@@ -60,12 +55,12 @@ class Row:
 DEFAULT_CONTROLLER: Final = data_channel_options().congestion_control
 
 ROWS: Final = {
-    "wan": Row(Link(100e6, 0.020, 0.0, 500_000), 0.95),
-    "shallow": Row(Link(50e6, 0.020, 0.0, 30_000), 0.85),
-    "lossy": Row(Link(100e6, 0.020, 0.01, 500_000), 0.80, 0.03),
-    "radio": Row(Link(50e6, 0.010, 0.05, 250_000), 0.70, 0.05),
-    "far": Row(Link(50e6, 0.100, 0.001, 1_250_000), 0.90, 0.05),
-    "lan": Row(Link(1e9, 0.0005, 0.0, 1_000_000), 0.60),
+    "wan": Row(Link(100e6, 0.020, 0.0, 500_000), 0.95, (40_000_000, 0.92)),
+    "shallow": Row(Link(50e6, 0.020, 0.0, 30_000), 0.88, (20_000_000, 0.88)),
+    "lossy": Row(Link(100e6, 0.020, 0.01, 500_000), 0.93, (10_000_000, 0.85)),
+    "radio": Row(Link(50e6, 0.010, 0.05, 250_000), 0.75, (4_000_000, 0.75)),
+    "far": Row(Link(50e6, 0.100, 0.001, 1_250_000), 0.93, (20_000_000, 0.80)),
+    "lan": Row(Link(1e9, 0.0005, 0.0, 1_000_000), 0.60, (100_000_000, 0.75)),
 }
 
 
@@ -87,17 +82,17 @@ class Book:
         lines = ["| link (rate, round trip, loss, queue) | goal | " + " | ".join(names) + " |"]
         lines.append("|---" * (2 + len(names)) + "|")
         for row in rows:
-            cells = [f"{row}: {ROWS[row]}", ROWS[row].goals, *(self.share(row, name) for name in names)]
+            cells = [f"{row}: {ROWS[row]}", f"{ROWS[row].goal:.2f}", *(self.share(row, name) for name in names)]
             lines.append("| " + " | ".join(cells) + " |")
         return "\n".join(lines)
 
-    def transfer_table(self, rows: list[str], sizes: list[int], names: list[str]) -> str:
+    def transfer_table(self, names: list[str]) -> str:
         """Return the shares of the link's rate that whole transfers reach, a column for each contender."""
-        lines = ["| link | MB | " + " | ".join(names) + " |", "|---|--:" + "|--:" * len(names) + "|"]
-        for row in rows:
-            for size in sizes:
-                cells = [self._transfer_share(row, size, name) for name in names]
-                lines.append(f"| {row} | {size / 1e6:g} | " + " | ".join(cells) + " |")
+        lines = ["| link | MB | goal | " + " | ".join(names) + " |", "|---|--:|--:" + "|--:" * len(names) + "|"]
+        for row, size in dict.fromkeys((row, size) for row, size, _ in self.transfers):
+            whole, goal = ROWS[row].whole
+            cells = [f"{goal:.2f}" if size == whole else "", *(self._transfer_share(row, size, name) for name in names)]
+            lines.append(f"| {row} | {size / 1e6:g} | " + " | ".join(cells) + " |")
         return "\n".join(lines)
 
     def _transfer_share(self, row: str, size: int, name: str) -> str:
@@ -168,11 +163,18 @@ async def run(rows: list[str], chosen: list[Contender], arguments: argparse.Name
     return book
 
 
+def sizes_of(row: str, sizes: str) -> list[int]:
+    """Return the bytes of the whole transfers that `--sizes` asks for on one row."""
+    chosen = {ROWS[row].whole[0] if size == "goal" else int(float(size) * 1e6) for size in sizes.split(",") if size}
+    return sorted(chosen)
+
+
 async def run_transfers(
-    rows: list[str], sizes: list[int], chosen: list[Contender], arguments: argparse.Namespace, host: str, book: Book
+    rows: list[str], chosen: list[Contender], arguments: argparse.Namespace, host: str, book: Book
 ) -> None:
     """Run all whole transfers, interleaved, and add their times to the book."""
-    for turn, row, size, contender in product(range(arguments.runs), rows, sizes, chosen):
+    transfers = [(row, size) for row in rows for size in sizes_of(row, arguments.sizes)]
+    for turn, (row, size), contender in product(range(arguments.runs), transfers, chosen):
         label = f"{row:8} {size / 1e6:g} MB {contender.name:18}"
         try:
             seconds = await transfer(contender, ROWS[row].link, host=host, size=size, seed=arguments.seed + turn)
@@ -225,7 +227,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.links.bench", description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", default=",".join(ROWS), help="links, by name: %(default)s")
     parser.add_argument("--peers", default="", help="such as datachan,datachan/cubic,wrtc; all that are installed")
-    parser.add_argument("--sizes", default="1,10,100", help="megabytes of whole transfers, or nothing (%(default)s)")
+    parser.add_argument(
+        "--sizes",
+        default="1,10,100,goal",
+        help="megabytes of whole transfers; goal for what has one on each row; or nothing (%(default)s)",
+    )
     parser.add_argument(
         "--seconds", type=float, default=10.0, help="measured time of each run, 0 for none (%(default)s)"
     )
@@ -255,9 +261,8 @@ def main() -> int:
         print(f"nothing to measure: there is {', '.join(item.name for item in found)}")
         return 1
     order = "before all else" if arguments.first and run_first() else "among whatever else ran"
-    sizes = [int(float(size) * 1e6) for size in arguments.sizes.split(",") if size]
     book = asyncio.run(run(rows, chosen, arguments, host_address())) if arguments.seconds else Book()
-    asyncio.run(run_transfers(rows, sizes, chosen, arguments, host_address(), book))
+    asyncio.run(run_transfers(rows, chosen, arguments, host_address(), book))
     names = [item.name for item in chosen]
     print(
         f"\nGoodput as a share of the link's rate: median of {arguments.runs}, each {arguments.seconds:g} s "
@@ -268,9 +273,9 @@ def main() -> int:
     print(book.table(rows, names))
     print()
     print(book.details(rows, names))
-    if sizes:
+    if book.transfers:
         print("\nWhole transfers, from the opening of the channel to the last byte, as a share of the link's rate:\n")
-        print(book.transfer_table(rows, sizes, names))
+        print(book.transfer_table(names))
     for failure in book.failures:
         print(f"failed: {failure}")
     if arguments.json:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.links.bench import ROWS, Book, choose, contenders, parse, run
+from tests.links.bench import ROWS, Book, choose, contenders, parse, run, sizes_of
 from tests.links.measure import measure, transfer
 from tests.links.model import Link
 
@@ -60,7 +60,7 @@ def test_the_table_has_a_row_for_each_link_and_a_column_for_each_peer() -> None:
 
     assert len(table) == 2 + len(ROWS)
     assert table[2] == "| wan: 100 Mbit/s, 40 ms, 0.0%, 500 kB | 0.95 | – | – |"
-    assert table[4].startswith("| lossy: 100 Mbit/s, 40 ms, 1.0%, 500 kB | 0.80 / 0.03 |")
+    assert table[4].startswith("| lossy: 100 Mbit/s, 40 ms, 1.0%, 500 kB | 0.93 |")
 
 
 async def test_a_whole_transfer_takes_as_long_as_the_link_needs_and_not_much_longer() -> None:
@@ -74,9 +74,20 @@ async def test_a_whole_transfer_takes_as_long_as_the_link_needs_and_not_much_lon
 def test_the_table_of_transfers_has_a_row_for_each_link_and_size() -> None:
     book = Book()
     book.transfers["wan", 1_000_000, "one"] += [0.1, 0.16, 0.2]
+    book.transfers["wan", 40_000_000, "two"] += [4.0]
     book.transfers["wan", 100_000_000, "one"] += [50.0, math.inf, math.inf]
 
-    table = book.transfer_table(["wan"], [1_000_000, 10_000_000, 100_000_000], ["one"]).splitlines()
+    table = book.transfer_table(["one", "two"]).splitlines()
 
     # A transfer that was given up after 60 s has at most that rate.
-    assert table[2:] == ["| wan | 1 | 0.500 |", "| wan | 10 | – |", "| wan | 100 | <0.133 |"]
+    assert table[2:] == [
+        "| wan | 1 |  | 0.500 | – |",
+        "| wan | 40 | 0.92 | – | 0.800 |",
+        "| wan | 100 |  | <0.133 | – |",
+    ]
+
+
+def test_a_goal_is_the_size_of_its_row() -> None:
+    assert sizes_of("wan", "100,goal,1") == [1_000_000, 40_000_000, 100_000_000]
+    assert sizes_of("lossy", "10,goal") == [10_000_000]
+    assert sizes_of("lossy", "") == []
