@@ -38,8 +38,8 @@ class Tcb:
     """One established (or nearly established) association.
 
     Attributes:
-        header: the common header of our packets whose checksum is zero (RFC 9653).
-        peer_header: the same of the peer's packets; empty if they need a checksum.
+        header: the common header of our packets, whose checksum is zero (RFC 9653); empty if they need a checksum.
+        peer_header: the same of the peer's packets.
         local_tag: the Verification Tag of the peer's packets.
         peer_tag: the Verification Tag of our packets.
         local_tie_tag, peer_tie_tag: the Tie-Tags of cookies that answer an INIT in this association (section 5.2.2).
@@ -109,8 +109,8 @@ class Tcb:
         self.local_tag = content.local_tag
         self.peer_tag = content.peer_tag
         self.local_tie_tag, self.peer_tie_tag = tie_tags
-        self.header, self.peer_header = _headers(options, content)
         self.capabilities = Capabilities.from_bits(content.capabilities)
+        self.header, self.peer_header = _headers(options, content, self.capabilities)
         self.adaptation = content.adaptation
         self.inbound_streams = content.inbound_streams
         self.outbound_streams = content.outbound_streams
@@ -247,11 +247,14 @@ class Tcb:
         return self.held() - OVERHEAD * (self.reassembly.pieces - assembling + self.unconsumed_messages)
 
 
-def _headers(options: AssociationOptions, content: StateCookieContent) -> tuple[bytes, bytes]:
+def _headers(
+    options: AssociationOptions, content: StateCookieContent, capabilities: Capabilities
+) -> tuple[bytes, bytes]:
     """Return `Tcb.header` and `Tcb.peer_header`."""
     local_port, remote_port = options.local_port, options.remote_port
-    peer_header = zero_checksum_header(remote_port, local_port, content.local_tag) if options.zero_checksum else b""
-    return zero_checksum_header(local_port, remote_port, content.peer_tag), peer_header
+    header = zero_checksum_header(local_port, remote_port, content.peer_tag)
+    peer_header = zero_checksum_header(remote_port, local_port, content.local_tag)
+    return header if capabilities.zero_checksum else b"", peer_header if options.zero_checksum else b""
 
 
 def _make_paths(options: AssociationOptions, content: StateCookieContent, confirmed: Sequence[str]) -> list[Path]:

@@ -302,7 +302,7 @@ class PacketWriter:
         if tcb.echo_path is tcb.path and tcb.path.confirmed:
             self._write_data(tcb, out, False, now, single_packet=True)
         # RFC 9653: a zero checksum never goes with INIT or COOKIE ECHO.
-        self._finish(tcb, out, now, zero_checksum=False)
+        self._finish(tcb, out, now, has_checksum=True)
         runs.append((tcb.echo_path.address, out))
         tcb.sender.wait_for_cookie_ack()
 
@@ -368,14 +368,16 @@ class PacketWriter:
         while True:
             chunk = sender.next_chunk(self._room, not self._has_data, closing, now)
             if chunk is not None:
-                self._put(chunk.wire)
+                self._put(chunk.header)
+                self._chunks.append(chunk.data)
+                self._room -= len(chunk.data)
                 self._has_data = True
                 self.data_chunks_sent += 1
                 continue
             if not self._chunks or single_packet:
                 return
             had_data = self._has_data
-            self._finish(tcb, out, now, zero_checksum=not single_packet and tcb.capabilities.zero_checksum)
+            self._finish(tcb, out, now)
             if len(out) == self._packets_at_once or (not had_data and not sender.can_send_now(now)):
                 return
 
@@ -429,15 +431,13 @@ class PacketWriter:
         key_id = tcb.sender.packet_key if self._has_data and auth.signs(tcb.data_type) else auth.active_key
         self._chunks.insert(0, auth.sign(self._chunks, key_id))
 
-    def _finish(self, tcb: Tcb, out: list[bytes], now: float, zero_checksum: bool | None = None) -> None:
+    def _finish(self, tcb: Tcb, out: list[bytes], now: float, *, has_checksum: bool = False) -> None:
         """Finish the packet being built, if it has chunks, and start the next one."""
         if not self._chunks:
             return
         if self._is_signed and self._auth is not None:
             self._sign(self._auth, tcb)
-        if zero_checksum is None:
-            zero_checksum = tcb.capabilities.zero_checksum
-        if zero_checksum:
+        if tcb.header and not has_checksum:
             out.append(b"".join([tcb.header, *self._chunks]))
         else:
             options = self._options

@@ -31,11 +31,12 @@ class Sender(RuleBasedStateMachine):
         self.now = 100.0
         self.packet = 0
         self.outstanding = OutstandingData(INITIAL_TSN)
-        self.outstanding.flights = [Flight(INITIAL_TSN) for _ in range(PATHS)]
+        for _ in range(PATHS):
+            self.outstanding.add_flight(Flight(INITIAL_TSN))
         self.queue = SendQueue()
         self.messages: list[OutgoingMessage] = []
         self.taken: dict[int, int] = {}
-        self.wires: dict[int, OutstandingChunk] = {}
+        self.sent: list[tuple[OutstandingChunk, OutgoingMessage]] = []
         self.arrived: set[int] = set()
         self.cumulative = INITIAL_TSN - 1
 
@@ -93,7 +94,7 @@ class Sender(RuleBasedStateMachine):
             self.taken[id(message)] = self.taken.get(id(message), 0) + len(fragment)
             flight = self.outstanding.flights[path]
             chunk = self.outstanding.send_new(message, fragment, False, self.now, self.packet, flight)
-            self.wires[chunk.tsn] = chunk
+            self.sent.append((chunk, message))
             self.packet += 1
 
     @rule(path=st.integers(0, PATHS - 1), count=st.integers(1, 12))
@@ -209,8 +210,8 @@ class Sender(RuleBasedStateMachine):
         assert self.outstanding.flight_size == self.outstanding.flight_payload == 0
         for message in self.messages:
             assert message.abandoned or self.taken[id(message)] == message.size
-        for chunk in self.wires.values():
-            assert chunk.state != ABANDONED or chunk.message.abandoned
+        for chunk, message in self.sent:
+            assert chunk.state != ABANDONED or message.abandoned
 
 
 TestSender = Sender.TestCase

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from weakref import ref
+
 import pytest
 
 from datachan.sctp.events import AssociationLost, PathStatus, PathStatusChanged, SenderDry, SendFailed, StreamProgress
@@ -83,6 +86,18 @@ def test_the_packets_of_long_messages_have_one_size() -> None:
     assert len({len(datagram) for datagram in datagrams[:-1]}) == 1
     pair.to_z(*datagrams)
     assert pair.received_by_z() == messages
+
+
+def test_an_association_dropped_with_data_in_flight_is_freed() -> None:
+    class Sender:
+        def __init__(self) -> None:
+            self.pair = Pair().establish()  # with its context, the association is part of a cycle
+            self.pair.a.send(1, bytes(3 * FRAGMENT), ppid=51, now=self.pair.now, context=self)
+            assert self.pair.from_a()
+
+    dropped = ref(Sender())
+    gc.collect()
+    assert dropped() is None
 
 
 def test_a_message_that_fits_a_packet_is_not_divided_to_fill_another() -> None:

@@ -154,10 +154,10 @@ def test_tiny_fragments_of_one_message_cost_little_more_than_their_data(block: i
 def outstanding(count: int) -> OutstandingData:
     """Return outstanding data of `count` chunks in flight."""
     data = OutstandingData(1)
-    data.flights.append(Flight(1))
-    for _ in range(count):
+    data.add_flight(Flight(1))
+    for number in range(count):
         message = OutgoingMessage(1, 51, b"x", False, None, None, None)
-        message.offset = 1
+        message.arrival, message.offset = number, 1
         data.send_new(message, b"x", False, 0.0, 0, data.flights[0])
     return data
 
@@ -257,9 +257,10 @@ def test_a_path_is_removed_without_a_visit_to_what_was_sent_on_it() -> None:
     data = outstanding(1000)
     [first] = data.flights
     second, third = Flight(1), Flight(1)
-    data.flights += [second, third]
+    data.add_flight(second)
+    data.add_flight(third)
     message = OutgoingMessage(1, 51, b"x", False, None, None, None)
-    message.offset = 1
+    message.arrival, message.offset = 1000, 1
     for _ in range(1000):
         data.send_new(message, b"x", False, 0.0, 0, second)
     data.acknowledge(0, [(1001, 2000)], 1.0)

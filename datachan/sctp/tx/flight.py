@@ -9,9 +9,10 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import Final
 
+from datachan.sctp.compiling import mypyc_attr
+
 from .delivery_rate import DeliveryRate
 from .rack import Rack
-from .send_queue import OutgoingMessage
 
 IN_FLIGHT: Final = 0
 ACKED: Final = 1
@@ -26,28 +27,35 @@ RENEGED: Final = -2
 """The packet number of a chunk on which the peer reneged (RFC 9260, 6.2.1)."""
 
 
+@mypyc_attr(acyclic=True)
 class OutstandingChunk:
     """The retransmission record of one DATA or I-DATA chunk, which is serialized once.
 
+    Message and path are numbers, so that the record refers to nothing that could refer to it. The garbage collector of
+    the compiled engine then does not visit the chunks of all connections again and again.
+
     Attributes:
         tsn: unwrapped.
-        message: the message it is a fragment of.
-        wire: the serialized chunk, padded.
-        length: len(wire), which counts against cwnd.
+        message: the number of the message it is a fragment of, which `OutstandingData` has.
+        header: the serialized header of the chunk.
+        data: its user data, padded.
+        length: the bytes of both, which count against cwnd.
         payload: its user bytes, which count against the peer's window.
         state: IN_FLIGHT, ACKED (by a Gap Ack Block), LOST (waits for retransmission) or ABANDONED.
         sent_at: when it was last sent.
         packet: the number of the packet it was last sent in; RENEGED when the peer acknowledged it and then reneged.
         transmissions: how many times it was sent.
-        flight: the flight of the path it was last sent on, or of the path chosen for its retransmission.
+        flight: the number of the flight of the path it was last sent on, or chosen for its retransmission.
         delivered, delivered_at, first_sent_at: copies of the sender's delivery accounting when it was last sent.
     """
 
     __slots__ = (
+        "data",
         "delivered",
         "delivered_at",
         "first_sent_at",
         "flight",
+        "header",
         "length",
         "message",
         "packet",
@@ -56,16 +64,16 @@ class OutstandingChunk:
         "state",
         "transmissions",
         "tsn",
-        "wire",
     )
 
     def __init__(
-        self, tsn: int, message: OutgoingMessage, wire: bytes, payload: int, now: float, packet: int, flight: Flight
+        self, tsn: int, message: int, header: bytes, data: bytes, payload: int, now: float, packet: int, flight: int
     ) -> None:
         self.tsn = tsn
         self.message = message
-        self.wire = wire
-        self.length = len(wire)
+        self.header = header
+        self.data = data
+        self.length = len(header) + len(data)
         self.payload = payload
         self.state = IN_FLIGHT
         self.sent_at = now
@@ -81,6 +89,7 @@ class Flight:
     """The chunks in flight on one path.
 
     Attributes:
+        number: its number among the flights of the association, which `OutstandingData.add_flight` assigns.
         chunks: by TSN, in the order they were sent.
         size: their bytes.
         rack: the loss detector.
@@ -91,7 +100,6 @@ class Flight:
         newest: the most recently sent of those chunks.
         round_trip: seconds since `newest` was sent, if this SACK yields a measurement; otherwise None.
         progress: whether the last SACK acknowledged the oldest chunk in flight on this path.
-        removed: whether the peer has deleted the path's address.
     """
 
     __slots__ = (
@@ -101,16 +109,17 @@ class Flight:
         "chunks",
         "lost",
         "newest",
+        "number",
         "packets_sacked",
         "progress",
         "rack",
         "rate",
-        "removed",
         "round_trip",
         "size",
     )
 
     def __init__(self, initial_tsn: int) -> None:
+        self.number = -1
         self.chunks: dict[int, OutstandingChunk] = {}
         self.size = 0
         self.rack = Rack(initial_tsn)
@@ -119,7 +128,7 @@ class Flight:
         self.bytes_acked = 0
         self.newest: OutstandingChunk | None = None
         self.round_trip: float | None = None
-        self.progress = self.removed = False
+        self.progress = False
         self._waiting: dict[int, OutstandingChunk] = {}  # for retransmission; may hold some that are no longer lost
         self.lost: list[int] = []
         self._measured_at = float("-inf")  # when the last round trip was measured
@@ -167,7 +176,7 @@ class Flight:
 
     def queue_retransmission(self, chunk: OutstandingChunk) -> None:
         """Queue a chunk, lost on this or another path, for retransmission on this path."""
-        chunk.flight = self
+        chunk.flight = self.number
         self._waiting[chunk.tsn] = chunk
         heappush(self.lost, chunk.tsn)
 
@@ -212,8 +221,7 @@ class Flight:
     def start_sack(self) -> None:
         """Reset the results of the previous SACK."""
         self.bytes_acked = 0
-        self.newest = None
-        self.round_trip = None
+        self.newest = self.round_trip = None
         self.progress = False
 
     def record_delivered(self, chunk: OutstandingChunk, now: float) -> None:

@@ -7,6 +7,7 @@ flight on that path. It knows no timers and no windows. The retransmission queue
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import deque
 from typing import Final
 
 from datachan.sctp.wire.chunks import (
@@ -14,9 +15,10 @@ from datachan.sctp.wire.chunks import (
     FLAG_ENDING,
     FLAG_IMMEDIATE,
     FLAG_UNORDERED,
-    serialize_data,
+    data_header,
 )
-from datachan.sctp.wire.extensions import serialize_i_data
+from datachan.sctp.wire.extensions import i_data_header
+from datachan.sctp.wire.layout import PADDING
 
 from .flight import ABANDONED, ACKED, IN_FLIGHT, LOST, RENEGED, Flight, OutstandingChunk
 from .send_queue import OutgoingMessage
@@ -51,8 +53,7 @@ class AckInfo:
     __slots__ = ("bytes_acked", "cumulative_advanced")
 
     def __init__(self) -> None:
-        self.bytes_acked = 0
-        self.cumulative_advanced = False
+        self.bytes_acked, self.cumulative_advanced = 0, False
 
 
 class OutstandingData:
@@ -70,8 +71,13 @@ class OutstandingData:
 
     __slots__ = (
         "_acked",
+        "_by_number",
         "_chunks",
+        "_ended",
+        "_flights_added",
         "_heir",
+        "_latest",
+        "_messages",
         "advanced_peer_ack_point",
         "cumulative_tsn_ack",
         "flight_payload",
@@ -90,7 +96,14 @@ class OutstandingData:
         self.flights: list[Flight] = []
         self.renege_budget = RENEGE_BUDGET
         self._chunks: dict[int, OutstandingChunk] = {}
+        self._by_number: dict[int, Flight] = {}
+        self._flights_added = 0
         self._heir: Flight | None = None  # of all removed flights
+        # The messages that have a chunk, by the number that SendQueue has given them. Those that have all their TSNs
+        # wait in the order of their last one until it is acknowledged.
+        self._messages: dict[int, OutgoingMessage] = {}
+        self._ended: deque[OutgoingMessage] = deque()
+        self._latest = -1  # the number of the message that the last chunk belongs to
         self._acked: list[Interval] = []  # the Gap Ack Blocks of the last SACK, as unwrapped TSNs
 
     def __len__(self) -> int:
@@ -105,6 +118,25 @@ class OutstandingData:
     def flight_size(self) -> int:
         """Chunk bytes in flight on all paths."""
         return sum([flight.size for flight in self.flights])
+
+    def add_flight(self, flight: Flight) -> None:
+        """Add the flight of another path."""
+        flight.number = self._flights_added
+        self._flights_added += 1
+        self._by_number[flight.number] = flight
+        self.flights.append(flight)
+
+    def flight_of(self, chunk: OutstandingChunk) -> Flight:
+        """Return the flight of a chunk; of a removed one, the flight that has taken its place."""
+        flight = self._by_number.get(chunk.flight)
+        if flight is None:
+            flight = self._heir or self.flights[0]
+            chunk.flight = flight.number
+        return flight
+
+    def message_of(self, chunk: OutstandingChunk) -> OutgoingMessage:
+        """Return the message of an outstanding chunk."""
+        return self._messages[chunk.message]
 
     def send_new(
         self, message: OutgoingMessage, fragment: bytes, immediate: bool, now: float, packet: int, flight: Flight
@@ -131,19 +163,25 @@ class OutstandingData:
         if message.offset == payload:
             flags |= FLAG_BEGINNING
             message.first_tsn = tsn
+        number = message.arrival
+        if number != self._latest:
+            self._messages[number] = message
+            self._latest = number
+        message.last_tsn = tsn
         if message.offset == message.size:
             flags |= FLAG_ENDING
-        message.last_tsn = tsn
+            self._ended.append(message)
+            self._latest = -1
         if self.interleaving:
             # RFC 8260, 2.1: "If the B bit is set, this field contains the PPID of the user message." "If the B bit is
             # not set, this field contains the FSN."
             ppid_or_fsn = message.ppid if flags & FLAG_BEGINNING else message.fsn - 1 & _MASK
-            wire = serialize_i_data(flags, tsn & _MASK, message.stream_id, message.ssn & _MASK, ppid_or_fsn, fragment)
+            header = i_data_header(flags, tsn & _MASK, message.stream_id, message.ssn & _MASK, ppid_or_fsn, payload)
         else:
-            wire = serialize_data(
-                flags, tsn & _MASK, message.stream_id, message.ssn & _SSN_MASK, message.ppid, fragment
-            )
-        chunk = OutstandingChunk(tsn, message, wire, payload, now, packet, flight)
+            header = data_header(flags, tsn & _MASK, message.stream_id, message.ssn & _SSN_MASK, message.ppid, payload)
+        if payload & 3:
+            fragment += PADDING[payload & 3]
+        chunk = OutstandingChunk(tsn, number, header, fragment, payload, now, packet, flight.number)
         self._chunks[tsn] = chunk
         flight.add(chunk, now)
         self.flight_payload += payload
@@ -151,14 +189,14 @@ class OutstandingData:
 
     def _remove_from_flight(self, chunk: OutstandingChunk) -> None:
         """Take a chunk out of flight."""
-        chunk.flight.remove(chunk)
+        self.flight_of(chunk).remove(chunk)
         self.flight_payload -= chunk.payload
 
     # -- retransmission ------------------------------------------------------------------------------------------------
 
     def retransmit(self, chunk: OutstandingChunk, now: float, packet: int) -> None:
         """Put the chunk that its flight's `next_lost` returned back in flight."""
-        flight = chunk.flight
+        flight = self.flight_of(chunk)
         flight.pop_lost()
         chunk.state = IN_FLIGHT
         chunk.sent_at = now
@@ -167,8 +205,8 @@ class OutstandingData:
         if chunk.tsn == self.next_tsn - 1:
             # A gap behind it has every other retransmission acknowledged at once. RFC 9260, 6.1: "Please note that why
             # the sender has set the I bit is irrelevant to the receiver."
-            wire = chunk.wire
-            chunk.wire = b"%c%c%b" % (wire[0], wire[1] | FLAG_IMMEDIATE, wire[2:])
+            header = chunk.header
+            chunk.header = b"%c%c%b" % (header[0], header[1] | FLAG_IMMEDIATE, header[2:])
         flight.add(chunk, now)
         self.flight_payload += chunk.payload
 
@@ -188,7 +226,7 @@ class OutstandingData:
         if not flight.chunks:
             return False
         chunk = next(reversed(flight.chunks.values()))
-        limit = chunk.message.max_retransmissions
+        limit = self.message_of(chunk).max_retransmissions
         if limit is not None and chunk.transmissions > limit:
             return False
         self._mark_lost(chunk, [])
@@ -220,10 +258,10 @@ class OutstandingData:
         """Mark a chunk in flight as lost and queue it for retransmission."""
         chunk.state = LOST
         self._remove_from_flight(chunk)
-        chunk.flight.queue_retransmission(chunk)
-        limit = chunk.message.max_retransmissions
-        if limit is not None and chunk.transmissions > limit:
-            exhausted.append(chunk.message)
+        self.flight_of(chunk).queue_retransmission(chunk)
+        message = self.message_of(chunk)
+        if message.max_retransmissions is not None and chunk.transmissions > message.max_retransmissions:
+            exhausted.append(message)
 
     def remove_flight(self, flight: Flight, heir: Flight) -> None:
         """Remove a path's flight, which has neither chunks in flight nor lost ones.
@@ -234,7 +272,7 @@ class OutstandingData:
             flight: the flight to remove.
             heir: the flight that chunks of removed flights join when the peer reneges on them.
         """
-        flight.removed = True
+        del self._by_number[flight.number]
         self._heir = heir
         self.flights.remove(flight)
 
@@ -295,11 +333,11 @@ class OutstandingData:
             chunk = chunks.pop(tsn, None)
             if chunk is None:
                 continue
-            if chunk.flight is not flight:
+            if chunk.flight != flight.number:
                 self._account_for_run(flight, length, acked, newest, now)
                 length = acked = 0
                 newest = None
-                flight = chunk.flight
+                flight = self.flight_of(chunk)
                 in_flight = flight.chunks
                 in_order = flight.rack.fack <= self.cumulative_tsn_ack
             if chunk.state == IN_FLIGHT:
@@ -321,8 +359,9 @@ class OutstandingData:
         self.flight_payload -= payload
         self.renege_budget = min(self.renege_budget + cumulative_tsn_ack - self.cumulative_tsn_ack, RENEGE_BUDGET)
         self.cumulative_tsn_ack = cumulative_tsn_ack
-        if self.advanced_peer_ack_point < cumulative_tsn_ack:
-            self.advanced_peer_ack_point = cumulative_tsn_ack
+        self.advanced_peer_ack_point = max(self.advanced_peer_ack_point, cumulative_tsn_ack)
+        while self._ended and self._ended[0].last_tsn <= cumulative_tsn_ack:
+            self._messages.pop(self._ended.popleft().arrival, None)
 
     def _account_for_run(
         self, flight: Flight, length: int, acked: int, newest: OutstandingChunk | None, now: float
@@ -371,12 +410,16 @@ class OutstandingData:
         """
         packet = -1
         newest: OutstandingChunk | None = None
+        flight = self.flights[0]
         for start, end in intervals:
             for tsn in range(start, end + 1):
                 chunk = self._chunks.get(tsn)
                 if chunk is None or chunk.state == ACKED or chunk.state == ABANDONED:
                     continue
-                flight = chunk.flight
+                if chunk.flight != flight.number:
+                    _record_last(flight, newest, now)
+                    newest = None
+                    flight = self.flight_of(chunk)
                 if chunk.state == IN_FLIGHT:
                     if not flight.progress:
                         flight.progress = next(iter(flight.chunks)) == tsn
@@ -390,18 +433,13 @@ class OutstandingData:
                 if chunk.packet != packet:
                     packet = chunk.packet
                     flight.packets_sacked += 1
-                if newest is not None and newest.flight is not flight:
-                    newest.flight.record_delivered(newest, now)
-                    newest = None
                 if chunk.transmissions == 1 and tsn > flight.rack.fack:
                     newest = chunk
                     continue
-                if newest is not None:
-                    newest.flight.record_delivered(newest, now)
-                    newest = None
+                _record_last(flight, newest, now)
+                newest = None
                 flight.record_delivered(chunk, now)
-        if newest is not None:
-            newest.flight.record_delivered(newest, now)
+        _record_last(flight, newest, now)
 
     def _renege(self, tsn: int, now: float) -> None:
         """Put a chunk back in flight that the peer acknowledged and no longer lists (RFC 9260, 6.2.1, D iii).
@@ -415,9 +453,7 @@ class OutstandingData:
             chunk.state = IN_FLIGHT
             chunk.sent_at = now
             chunk.packet = RENEGED
-            if chunk.flight.removed and self._heir is not None:
-                chunk.flight = self._heir
-            chunk.flight.add(chunk, now)
+            self.flight_of(chunk).add(chunk, now)
             self.flight_payload += chunk.payload
 
     # -- partial reliability (RFC 3758) --------------------------------------------------------------------------------
@@ -433,14 +469,16 @@ class OutstandingData:
         if message.first_tsn < 0:
             return
         if message.remaining:
-            placeholder = OutstandingChunk(self.next_tsn, message, b"", 0, 0.0, -1, self.flights[0])
+            placeholder = OutstandingChunk(self.next_tsn, message.arrival, b"", b"", 0, 0.0, -1, self.flights[0].number)
             placeholder.state = ABANDONED
             self._chunks[self.next_tsn] = placeholder
             message.last_tsn = self.next_tsn
+            self._ended.append(message)
+            self._latest = -1
             self.next_tsn += 1
         for tsn in range(max(message.first_tsn, self.cumulative_tsn_ack + 1), message.last_tsn + 1):
             chunk = self._chunks.get(tsn)
-            if chunk is None or chunk.message is not message:
+            if chunk is None or chunk.message != message.arrival:
                 continue
             if chunk.state == IN_FLIGHT:
                 self._remove_from_flight(chunk)
@@ -469,7 +507,7 @@ class OutstandingData:
         skipped: dict[tuple[int, bool], int] = {}
         last = self.cumulative_tsn_ack
         for tsn in range(self.cumulative_tsn_ack + 1, self.advanced_peer_ack_point + 1):
-            message = self._chunks[tsn].message
+            message = self.message_of(self._chunks[tsn])
             if self.interleaving or not message.unordered:
                 key = (message.stream_id, message.unordered)
                 if key not in skipped and len(skipped) == max_streams:
@@ -485,11 +523,8 @@ class OutstandingData:
         A chunk that only a Gap Ack Block acknowledges waits at the peer for a missing chunk: its message was not
         delivered.
         """
-        seen: dict[int, OutgoingMessage] = {}
-        for chunk in self._chunks.values():
-            if chunk.state != ABANDONED:
-                seen.setdefault(id(chunk.message), chunk.message)
-        return list(seen.values())
+        seen = dict.fromkeys(chunk.message for chunk in self._chunks.values() if chunk.state != ABANDONED)
+        return [self._messages[number] for number in seen]
 
     def lowest_outstanding_tsn(self) -> int:
         """Return the first TSN not cumulatively acknowledged."""
@@ -499,7 +534,7 @@ class OutstandingData:
         """Raise AssertionError if the counters are inconsistent; for tests."""
         payload = 0
         for flight in self.flights:
-            here = {tsn: chunk for tsn, chunk in self._chunks.items() if chunk.flight is flight}
+            here = {tsn: chunk for tsn, chunk in self._chunks.items() if self.flight_of(chunk) is flight}
             in_flight = {tsn for tsn, chunk in here.items() if chunk.state == IN_FLIGHT}
             flight.check_invariants(in_flight, {tsn for tsn, chunk in here.items() if chunk.state == LOST})
             payload += sum(here[tsn].payload for tsn in in_flight)
@@ -507,6 +542,18 @@ class OutstandingData:
             raise AssertionError(f"flight payload {self.flight_payload}, found {payload}")
         if list(self._chunks) != list(range(self.cumulative_tsn_ack + 1, self.next_tsn)):
             raise AssertionError("the outstanding TSNs are not consecutive")
+        if not {chunk.message for chunk in self._chunks.values()} <= set(self._messages):
+            raise AssertionError("the message of a chunk is not known")
+        if not {message.arrival for message in self._ended} <= set(self._messages):
+            raise AssertionError("a message that has ended is not known")
+        if any(message.last_tsn <= self.cumulative_tsn_ack for message in self._ended):
+            raise AssertionError("a message is kept although all of it is acknowledged")
+
+
+def _record_last(flight: Flight, chunk: OutstandingChunk | None, now: float) -> None:
+    """Record the delivery of the last chunk of a run of one path, if there is a run."""
+    if chunk is not None:
+        flight.record_delivered(chunk, now)
 
 
 def split(intervals: list[Interval], highest: int) -> tuple[list[Interval], list[Interval]]:

@@ -53,6 +53,7 @@ class RetransmissionQueue:
     __slots__ = (
         "_a_rwnd",
         "_by_packets",
+        "_delay_small",
         "_header_length",
         "_max_fragment",
         "_options",
@@ -102,6 +103,7 @@ class RetransmissionQueue:
         self.packet_key = 0
         self.directed = False
         self._by_packets = options.scheduler == "round-robin-per-packet"
+        self._delay_small = options.delay_small_packets
         self._probing = False
         self._sack_since_t3 = False
         self.senders: list[PathSender] = []
@@ -116,6 +118,7 @@ class RetransmissionQueue:
         """Apply changed options."""
         self._options = options
         self._by_packets = options.scheduler == "round-robin-per-packet"
+        self._delay_small = options.delay_small_packets
         for sender in self.senders:
             sender.change_options(options)
         self._fit_fragments()
@@ -124,7 +127,7 @@ class RetransmissionQueue:
         """Add a destination, on which nothing is sent yet; return its sender."""
         sender = PathSender(self._options, path, self.outstanding.next_tsn)
         self.senders.append(sender)
-        self.outstanding.flights.append(sender.flight)
+        self.outstanding.add_flight(sender.flight)
         self._fit_fragments()
         return sender
 
@@ -185,7 +188,7 @@ class RetransmissionQueue:
         self.outstanding = OutstandingData(tsn, self.outstanding.interleaving)
         for sender in self.senders:
             sender.restart_at(tsn)
-            self.outstanding.flights.append(sender.flight)
+            self.outstanding.add_flight(sender.flight)
         self.abandonment.restart(self.outstanding)
         self._probing = False
 
@@ -566,10 +569,10 @@ class RetransmissionQueue:
         """Return the next chunk to retransmit on a path, after abandoning those before it whose lifetime has ended."""
         chunk = sender.flight.next_lost()
         while chunk is not None:
-            expires_at = chunk.message.expires_at
+            expires_at = self.outstanding.message_of(chunk).expires_at
             if not self.abandonment.supported or expires_at is None or now < expires_at:
                 break
-            self.abandonment.give_up([chunk.message], LIFETIME)
+            self.abandonment.give_up([self.outstanding.message_of(chunk)], LIFETIME)
             self._schedule_forward_tsn(now)
             chunk = sender.flight.next_lost()
         return chunk
@@ -583,7 +586,7 @@ class RetransmissionQueue:
             # The packet holds other chunks. One that was sent before the path's packet size fell may be longer than a
             # whole packet: it travels alone, since what is bundled with it could exceed the limit of the lower layer.
             return None
-        if self._signing and not self._fits_key(chunk.message, packet_empty):
+        if self._signing and not self._fits_key(self.outstanding.message_of(chunk), packet_empty):
             return None
         if packet_empty and not writing.one_packet_now and not writing.window_allows(now):
             return None
@@ -607,7 +610,7 @@ class RetransmissionQueue:
         if size + self._header_length > room or target is not self.writing:
             return None
         if packet_empty:
-            if self._options.delay_small_packets and not closing and self._waits_for_more():
+            if self._delay_small and not closing and self._waits_for_more():
                 return None
             if not target.one_packet_now and not target.window_allows(now):
                 return None

@@ -65,10 +65,15 @@ _GAP: Final = struct.Struct("!HH")
 _GAP_OR_DUPLICATE_LENGTH: Final = 4
 
 
+def data_header(flags: int, tsn: int, stream_id: int, ssn: int, ppid: int, size: int) -> bytes:
+    """Return the header of a DATA chunk with `size` bytes of user data; the numbers are as on the wire."""
+    return _DATA.pack(DATA, flags, DATA_HEADER_LENGTH + size, tsn, stream_id, ssn, ppid)
+
+
 def serialize_data(flags: int, tsn: int, stream_id: int, ssn: int, ppid: int, data: bytes) -> bytes:
     """Return a DATA chunk, padded to a multiple of 4 bytes; the numbers are as on the wire."""
     size = len(data)
-    header = _DATA.pack(DATA, flags, DATA_HEADER_LENGTH + size, tsn, stream_id, ssn, ppid)
+    header = data_header(flags, tsn, stream_id, ssn, ppid, size)
     return header + data + PADDING[size & 3] if size & 3 else header + data
 
 

@@ -49,10 +49,15 @@ _AUTH: Final = struct.Struct("!BBHHH")
 _I_SKIPPED: Final = struct.Struct("!HHI")
 
 
+def i_data_header(flags: int, tsn: int, stream_id: int, mid: int, ppid_or_fsn: int, size: int) -> bytes:
+    """Return the header of an I-DATA chunk with `size` bytes of user data; the numbers are as on the wire."""
+    return _I_DATA.pack(I_DATA, flags, I_DATA_HEADER_LENGTH + size, tsn, stream_id, 0, mid, ppid_or_fsn)
+
+
 def serialize_i_data(flags: int, tsn: int, stream_id: int, mid: int, ppid_or_fsn: int, data: bytes) -> bytes:
     """Return an I-DATA chunk, padded to a multiple of 4 bytes; the numbers are as on the wire."""
     size = len(data)
-    header = _I_DATA.pack(I_DATA, flags, I_DATA_HEADER_LENGTH + size, tsn, stream_id, 0, mid, ppid_or_fsn)
+    header = i_data_header(flags, tsn, stream_id, mid, ppid_or_fsn, size)
     return header + data + PADDING[size & 3] if size & 3 else header + data
 
 
