@@ -17,6 +17,7 @@ from .states import MAY_SEND_DATA, AssociationState
 from .tcb import Tcb
 from .tx.path_sender import PathSender
 from .wire.chunks import (
+    DATA_HEADER_LENGTH,
     HEARTBEAT_HEADER_LENGTH,
     CookieEchoChunk,
     HeartbeatChunk,
@@ -31,6 +32,8 @@ _MASK: Final = 0xFFFFFFFF
 _LONGEST_FILLING: Final = 800
 """Bytes of one HEARTBEAT chunk that fills a probe."""
 _SACK_HEADER_LENGTH: Final = 16
+_LEAST_ROOM: Final = DATA_HEADER_LENGTH + 4
+"""Bytes left in a packet from which another chunk with user data may fit."""
 _OTHER_REPLIES: Final = 56
 """Bytes reserved for other answers to the same packet: COOKIE ACK, two responses to re-configurations, and SHUTDOWN or
 SHUTDOWN ACK."""
@@ -332,12 +335,15 @@ class PacketWriter:
         RFC 3758, 3.5, F2: "The data sender SHOULD always attempt to bundle an outgoing FORWARD TSN with outbound DATA
         chunks for efficiency." Control chunks come first, so what has expired is abandoned before DATA is chosen.
         """
+        before = tcb.sender.packet
         tcb.sender.expire(now)
         forward_tsn = tcb.sender.forward_tsn(self._size, now) if path is tcb.path else None
         if forward_tsn is not None:
             self._put_or_flush(forward_tsn.serialize(), tcb, out, now)
         self._write_data(tcb, out, state is AssociationState.SHUTDOWN_PENDING, now)
         self._finish(tcb, out, now)
+        if tcb.sender.packet != before:
+            tcb.sender.schedule_probe(now)
         # FORWARD TSN may have become due while chunks were taken, without a packet to carry it.
         late = tcb.sender.forward_tsn(self._size, now) if path is tcb.path else None
         if late is not None:
@@ -366,7 +372,9 @@ class PacketWriter:
         """Fill packets with DATA until nothing more may be sent. This is the hot path."""
         sender = tcb.sender
         while True:
-            chunk = sender.next_chunk(self._room, not self._has_data, closing, now)
+            chunk = None
+            if self._room >= _LEAST_ROOM or not self._has_data:
+                chunk = sender.next_chunk(self._room, not self._has_data, closing, now)
             if chunk is not None:
                 self._put(chunk.header)
                 self._chunks.append(chunk.data)

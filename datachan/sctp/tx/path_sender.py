@@ -204,12 +204,11 @@ class PathSender:
         # would limit the sender to Max.Burst packets per round trip permanently.
         self.burst_left = max(self.burst_left, self._burst_limit)
 
-    def charge_packet(self, length: int, now: float) -> None:
+    def charge_packet(self, length: int) -> None:
         """Charge a finished packet with `length` bytes of chunks to the burst and the pacing budget."""
         self.burst_left -= length
         self.pacer.charge(length)
         self.one_packet_now = False
-        self.schedule_probe(now)
 
     def record_retransmission(self, length: int, transmissions: int, now: float) -> None:
         """Record that a chunk of `length` bytes was sent for the `transmissions`-th time."""

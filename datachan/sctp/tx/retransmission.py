@@ -558,12 +558,16 @@ class RetransmissionQueue:
         self.packet += 1
         if self._by_packets:
             self._queue.start_packet()
-        self.writing.charge_packet(length, now)
+        self.writing.charge_packet(length)
         if length >= self._packet_room - (self._packet_room >> 3):
             # The packet is full, so a larger path MTU would reduce the number of packets.
             for sender in self.senders:
                 if sender.path.pmtu.waiting:
                     sender.path.pmtu.start_search(now)
+
+    def schedule_probe(self, now: float) -> None:
+        """Schedule the tail loss probe of the path being written, after its packets with DATA are finished."""
+        self.writing.schedule_probe(now)
 
     def _next_lost(self, sender: PathSender, now: float) -> OutstandingChunk | None:
         """Return the next chunk to retransmit on a path, after abandoning those before it whose lifetime has ended."""
@@ -619,12 +623,13 @@ class RetransmissionQueue:
             return None
         if self._signing and not self._fits_key(message, packet_empty):
             return None
-        if size > self.peer_rwnd and not self._may_probe(now):
+        peer_rwnd = self.peer_rwnd
+        if size > peer_rwnd and not self._may_probe(now):
             # The peer's window limits the rate, not the path.
             target.note_app_limited()
             return None
         fragment = self._queue.take(message, size)
-        immediate = self._wants_sack_now(target, size, closing)
+        immediate = self._wants_sack_now(target, size, closing, peer_rwnd)
         chunk = outstanding.send_new(message, fragment, immediate, now, self.packet, target.flight)
         path = target.path
         path.last_sent = now
@@ -685,7 +690,7 @@ class RetransmissionQueue:
         message = self._queue.next_message()
         return message is not None and min(message.remaining, self._max_fragment) > self.peer_rwnd
 
-    def _wants_sack_now(self, target: PathSender, size: int, closing: bool) -> bool:
+    def _wants_sack_now(self, target: PathSender, size: int, closing: bool, peer_rwnd: int) -> bool:
         """Return whether a chunk gets the I bit: in SHUTDOWN-PENDING, or when it fills a window.
 
         RFC 9260, 6.1: "Reasons for setting the I bit include"
@@ -693,7 +698,7 @@ class RetransmissionQueue:
         if closing and not self._queue.buffered:
             return True
         flight = target.flight.size + size + self._header_length
-        return flight >= target.path.congestion.cwnd or self.peer_rwnd < size + self._max_fragment
+        return flight >= target.path.congestion.cwnd or peer_rwnd < size + self._max_fragment
 
     # -- partial reliability -------------------------------------------------------------------------------------------
 
