@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar
 
+from datachan.lazy_timers import LazyTimer
 from datachan.log_rate import INTERVAL, MAX_RECORDS, get_limited_logger
 from datachan.token_bucket import TokenBucket
 
@@ -118,8 +119,7 @@ class Driver(Generic[Datagram, Event]):
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
         self._events: deque[Event] = deque()
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0  # not every event loop tells the time of a timer
+        self._timer = LazyTimer(self._loop, self._timer_expired)
         self._wake: asyncio.Handle | None = None
         self._failure: asyncio.Handle | None = None
         self._running = False
@@ -184,24 +184,27 @@ class Driver(Generic[Datagram, Event]):
     def close(self) -> None:
         """Detach from the machine and the link; datagrams that were not sent stay in the machine."""
         self._closed = True
-        for handle in (self._timer, self._wake, self._failure):
+        self._timer.close()
+        for handle in (self._wake, self._failure):
             if handle is not None:
                 handle.cancel()
-        self._timer = self._wake = self._failure = None
+        self._wake = self._failure = None
         self._events.clear()
         self._link.on_writable = None
+        self._on_event = self._on_failure = _ignore  # they refer to the owner of the driver
 
     def _woken(self) -> None:
         self._wake = None
         self._run()
 
     def _timer_expired(self) -> None:
-        self._timer = None
         try:
             deadline = self._machine.next_timeout()
             now = self._loop.time()
-            if deadline is not None and deadline <= now:
-                self._machine.handle_timeout(now)
+            if deadline is None or deadline > now:  # it has moved since the timer was set
+                self._timer.set(deadline)
+                return
+            self._machine.handle_timeout(now)
         except Exception as error:
             self._fail(error)
         else:
@@ -222,7 +225,7 @@ class Driver(Generic[Datagram, Event]):
                 if not again or self._datagrams >= at_once:
                     break
             if not self._closed:
-                self._set_timer()
+                self._timer.set(self._machine.next_timeout())
         except Exception as error:
             self._fail(error)
         finally:
@@ -272,29 +275,18 @@ class Driver(Generic[Datagram, Event]):
             self._datagrams += len(datagrams)
         return bool(datagrams)
 
-    def _set_timer(self) -> None:
-        """Set the one timer.
-
-        A timer that is too early stays: acknowledgments move the deadline later with every batch, and one needless
-        wake-up costs less than canceling a timer each time.
-        """
-        deadline = self._machine.next_timeout()
-        if self._timer is not None:
-            if deadline is not None and self._timer_at <= deadline:
-                return
-            self._timer.cancel()
-            self._timer = None
-        if deadline is not None:
-            self._timer = self._loop.call_at(deadline, self._timer_expired)
-            self._timer_at = deadline
-
     def _fail(self, error: Exception) -> None:
         """Close, log the exception, and report it in the next turn of the loop."""
         if self._closed:
             return
+        report = self._on_failure
         self.close()
         _log_defect(error, self._loop.time())
-        self._failure = self._loop.call_soon(self._on_failure, error)
+        self._failure = self._loop.call_soon(report, error)
+
+
+def _ignore(_: object) -> None:
+    pass
 
 
 # A peer may send what a handler cannot process again and again. All drivers of the process share the limit.

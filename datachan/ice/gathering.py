@@ -90,8 +90,8 @@ class Gatherer:
         self._timeout = timeout
         self._network = network
         self._fragment, self._password = credentials
-        self.on_candidate: Callable[[LocalCandidate, ServerAddress | None], None] = lambda candidate, server: None
-        self.on_server_error: Callable[[IceServerError], None] = lambda error: None
+        self.on_candidate: Callable[[LocalCandidate, ServerAddress | None], None] = _ignore
+        self.on_server_error: Callable[[IceServerError], None] = _ignore
         self._waiting: dict[tuple[Base, TransportAddress], asyncio.Future[TransportAddress]] = {}
         self._found: dict[tuple[str, str, int, Base], tuple[LocalCandidate, ServerAddress | None]] = {}
         self._rank = 0
@@ -102,6 +102,11 @@ class Gatherer:
         self.hosts: list[Base] = []
         self.shared: set[Base] = set()
         self.problems: list[str] = []
+
+    def close(self) -> None:
+        """Report nothing any longer, and release the callbacks, which refer to the transport."""
+        self.on_candidate = self.on_server_error = _ignore
+        self._peer_offers_loopback = _never
 
     def restart(
         self,
@@ -471,3 +476,11 @@ async def _resolve(host: str, port: int, family: int) -> list[TransportAddress]:
             return []
         raise
     return [(str(address[0]), port) for address in found]
+
+
+def _ignore(*_: object) -> None:
+    pass
+
+
+def _never() -> bool:
+    return False

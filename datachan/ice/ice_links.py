@@ -14,12 +14,12 @@ from typing import Final, Protocol
 
 from datachan.ice.address_watch import AddressWatch, watch_addresses
 from datachan.ice.gathering import Gatherer
-from datachan.ice.ice_stats import Traffic
 from datachan.ice.link import DatagramLink
 from datachan.ice.runner import AgentRunner
 from datachan.ice.server_errors import IceServerError
 from datachan.ice.servers import ServerAddress
 from datachan.ice.tcp_links import ActiveTcpLink
+from datachan.ice.traffic import Traffic
 from datachan.ice.turn_link import OtherFamily, TurnLink
 from datachan.ice_agent import (
     AgentEvent,
@@ -95,7 +95,7 @@ class IceLinks:
         )
         self.traffic = Traffic()
         self._users: list[Generation] = [first]
-        self._in_use = first
+        self._in_use: Generation | None = first
         self._watch: AddressWatch | None = None
         self._receiver: Callable[[list[bytes]], None] | None = None
         self._early: deque[bytes] = deque(maxlen=_MAX_EARLY_DATAGRAMS)
@@ -133,7 +133,7 @@ class IceLinks:
             self._in_use = next(named, self._in_use)
         elif isinstance(event, OldSessionEnded):
             self._close_unused_links()
-        elif self._in_use in self._users:
+        elif self._in_use is not None and self._in_use in self._users:
             self._in_use.handle_agent_event(event)
 
     # -- addresses of this host ----------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ class IceLinks:
         ]
         for base in relays + gone:
             self._close_link(base)
-        if appeared and self._users:
+        if appeared and self._users and self._in_use is not None:
             self._in_use.addresses_appeared()
             adding = self.gatherer.open_more(self.runner, sorted(appeared), relays=bool(relays))
             task = asyncio.create_task(adding)
@@ -233,6 +233,8 @@ class IceLinks:
         """Wait until no link is left, also of those that were closed before or that the tasks have opened meanwhile."""
         links = [link for link in self._close_links() if isinstance(link, TurnLink | ActiveTcpLink)]
         await asyncio.gather(*self._ending, *(link.wait_closed() for link in links))
+        self.gatherer.close()
+        self._in_use = None
 
     def _close_links(self) -> list[DatagramLink]:
         links = list(self.runner.links.values())

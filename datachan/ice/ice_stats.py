@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from datachan.ice.servers import ServerAddress
@@ -72,30 +71,3 @@ class IceStats:
     local_candidates: tuple[IceCandidate, ...]
     remote_candidates: tuple[IceCandidate, ...]
     pairs: tuple[CandidatePairStats, ...]
-
-
-@dataclass
-class Traffic:
-    """Counters of datagrams and their bytes, without STUN, and the times of the latest, by `time.monotonic`."""
-
-    packets_sent: int = 0
-    bytes_sent: int = 0
-    packets_received: int = 0
-    bytes_received: int = 0
-    discarded_on_send: int = 0
-    bytes_discarded_on_send: int = 0
-    discarded_on_receive: int = 0
-    last_sent: float | None = None
-    last_received: float | None = None
-
-    def sent(self, datagrams: Sequence[bytes]) -> None:
-        """Count a batch that was sent."""
-        self.packets_sent += len(datagrams)
-        self.bytes_sent += sum(map(len, datagrams))
-        self.last_sent = time.monotonic()
-
-    def received(self, datagrams: Sequence[bytes]) -> None:
-        """Count a batch that was received."""
-        self.packets_received += len(datagrams)
-        self.bytes_received += sum(map(len, datagrams))
-        self.last_received = time.monotonic()

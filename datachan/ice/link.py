@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from datachan.ice.ice_stats import Traffic
+from datachan.ice.traffic import Traffic
 from datachan.ice_agent.turn_messages import CHANNEL_HEADER
 from datachan.udp import Address, PathLimits, Receiver
 
@@ -164,6 +164,7 @@ class SelectedLink:
             if self._link.on_too_long is self._on_too_long:
                 self._link.on_too_long = None
             self._closed = True
+            self.keep_whole = self.on_sending = self._on_writable = self._on_too_long = None
 
     def is_same_path(self, other: SelectedLink) -> bool:
         """Return whether datagrams take the same path on another selected link."""

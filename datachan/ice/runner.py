@@ -15,7 +15,9 @@ from typing import Final
 from datachan.ice.link import DatagramLink, SelectedLink, TransportAddress
 from datachan.ice_agent import AgentEvent, Base, IceAgent
 from datachan.ice_agent.candidates import scoped
+from datachan.ice_agent.pairs import NEVER
 from datachan.ice_agent.server_queries import Mapped, QueryFailed, ServerQueries
+from datachan.lazy_timers import LazyTimer
 from datachan.udp import Address
 
 # How often one call drains the machines: handlers of events may cause more of both.
@@ -57,8 +59,8 @@ class AgentRunner:
         self._on_refused = on_refused
         self.queries = ServerQueries(os.urandom)
         self.links: dict[Base, DatagramLink] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0  # not every event loop tells the time of a timer
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: LazyTimer | None = None
         self._refusal: OSError | None = None
         self._watched: SelectedLink | None = None
         self._held: list[bytes] = []
@@ -68,10 +70,12 @@ class AgentRunner:
     @property
     def now(self) -> float:
         """The time of the machines: monotonic seconds, as the event loop's."""
-        try:
-            return asyncio.get_running_loop().time()
-        except RuntimeError:  # a candidate may be added before the loop runs
-            return time.monotonic()
+        if self._loop is None:
+            try:
+                self._loop = asyncio.get_running_loop()  # once, as it asks the system for the process id
+            except RuntimeError:  # a candidate may be added before the loop runs
+                return time.monotonic()
+        return self._loop.time()
 
     # links
 
@@ -220,26 +224,28 @@ class AgentRunner:
     def _sending(self) -> None:
         if self._watched is not None:
             self._watched.on_sending = None
-        self._agent.note_sending(self.now)
-        self._set_timer()
+        deadline = self._agent.note_sending(self.now)
+        if self._timer is not None and deadline != NEVER:
+            self._timer.set(deadline)
+
+    def _next_timeout(self) -> float | None:
+        times = [one for one in (self._agent.next_timeout(), self.queries.next_timeout()) if one is not None]
+        return min(times, default=None)
 
     def _set_timer(self) -> None:
-        times = [one for one in (self._agent.next_timeout(), self.queries.next_timeout()) if one is not None]
-        deadline = min(times, default=None)
-        if self._timer is not None:
-            if self._timer_at == deadline:
-                return
-            self._timer.cancel()
-            self._timer = None
-        if deadline is not None and self.links:
-            self._timer = asyncio.get_running_loop().call_at(deadline, self._expire)
-            self._timer_at = deadline
+        if self._timer is None:
+            self._timer = LazyTimer(asyncio.get_running_loop(), self._expire)
+        self._timer.set(self._next_timeout() if self.links else None)
 
     def _expire(self) -> None:
-        self._timer = None
         now = self.now
         if self._agent.sending_was_answered(now):
             self._watch()
+            if self._timer is None or not self._timer.running:
+                self._set_timer()
+            return
+        deadline = self._next_timeout()
+        if deadline is None or deadline > now:  # it has moved since the timer was set
             self._set_timer()
             return
         self._agent.handle_timeout(now)
@@ -253,8 +259,13 @@ class AgentRunner:
         self._closed = True
         self.watch_sending(None)
         if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+            self._timer.close()
         for link in self.links.values():
             link.on_error = None
             link.set_receiver(None)
+        # They refer to the owner of the runner, which is freed without the garbage collector.
+        self._on_event = self._on_query_event = self._on_data = self._on_refused = _ignore
+
+
+def _ignore(_: object) -> None:
+    pass

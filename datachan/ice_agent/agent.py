@@ -227,9 +227,9 @@ class IceAgent:
         """Whether the shell should call `note_sending` when it next sends data."""
         return self.current.watches_sending
 
-    def note_sending(self, now: float) -> None:
-        """Note that data is sent: soon the peer should be heard, or the pair in use is in doubt."""
-        self.current.note_sending(now)
+    def note_sending(self, now: float) -> float:
+        """Note that data is sent, and return when the peer should have been heard, or the pair in use is in doubt."""
+        return self.current.note_sending(now)
 
     def sending_was_answered(self, now: float) -> bool:
         """Return whether a timeout was due only to see that the peer has answered what was sent, as it usually has."""

@@ -105,10 +105,13 @@ class PathWatch:
         """Whether `note_sending` should be called when data is next sent."""
         return self.pair is not None and self._silence.watches_sending
 
-    def note_sending(self, now: float) -> None:
-        """Note that data is sent: soon the peer should be heard, or the pair in use is in doubt."""
-        if self.pair is not None and self._silence.watches_sending:
+    def note_sending(self, now: float) -> float:
+        """Note that data is sent, and return when the peer should have been heard, or the pair in use is in doubt."""
+        if self.pair is None:
+            return NEVER
+        if self._silence.watches_sending:
             self._silence.note_sending(now, self.pair)
+        return self._silence.sending_deadline(self.pair)
 
     def sending_was_answered(self, now: float) -> bool:
         """Return whether the timeout for sent data is due, and the peer was heard in time."""

@@ -231,9 +231,9 @@ class IceSession:
         """Whether the shell should call `note_sending` when it next sends data."""
         return self._watch.watches_sending
 
-    def note_sending(self, now: float) -> None:
-        """Note that data is sent: soon the peer should be heard, or the pair in use is in doubt."""
-        self._watch.note_sending(now)
+    def note_sending(self, now: float) -> float:
+        """Note that data is sent, and return when the peer should have been heard, or the pair in use is in doubt."""
+        return self._watch.note_sending(now)
 
     def sending_was_answered(self, now: float) -> bool:
         """Return whether a timeout was due only to see that the peer has answered what was sent, as it usually has.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from threading import get_ident
 from typing import Any, Final
 from weakref import ref
 
@@ -53,6 +54,7 @@ class ChannelRegistry:
         self._on_announced = on_announced
         self._rtc_channels: dict[Channel, ManagedDataChannel] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread_id = 0
         self._drain_handle: asyncio.Handle | None = None
         self._leftovers: list[tuple[ref[ManagedDataChannel], HeldWindow]] = []
         self._leftovers_timer: asyncio.TimerHandle | None = None
@@ -162,6 +164,7 @@ class ChannelRegistry:
     def end(self, failure: str | None = None) -> None:
         """Close all channels, because the connection has ended; `failure` is the reason if it failed."""
         self._ended = True
+        self._on_announced = _ignore
         if self._drain_handle is not None:
             self._drain_handle.cancel()
             self._drain_handle = None
@@ -186,7 +189,7 @@ class ChannelRegistry:
     def _announced(self, channel: Channel) -> None:
         rtc_channel = ManagedDataChannel(self, channel)
         self._rtc_channels[channel] = rtc_channel
-        self._loop = asyncio.get_running_loop()
+        self._note_loop()
         self.opened += 1
         # W3C WebRTC, 6.2: "Set channel.[[ReadyState]] to "open" (but do not fire the open event, yet)."
         rtc_channel.set_open()
@@ -240,7 +243,7 @@ class ChannelRegistry:
         elif isinstance(event, ChannelFailed):
             rtc_channel.fails(event.reason, event.cause_code)
         else:
-            self._loop = asyncio.get_running_loop()
+            self._note_loop()
             self.opened += 1
             rtc_channel.set_open()
             rtc_channel.announce_open()
@@ -261,21 +264,31 @@ class ChannelRegistry:
             for event in self.core.events():
                 self.handle(event)
 
+    def _note_loop(self) -> None:
+        self._loop, self._thread_id = asyncio.get_running_loop(), get_ident()
+
     def _now(self) -> float:
         """Return the time of the connection's event loop.
 
         Raises:
             RuntimeError: the call comes from another thread, or no event loop runs.
         """
+        known = self._loop
+        if known is not None and get_ident() == self._thread_id and known.is_running():
+            return known.time()  # `get_running_loop` asks the system for the process id, for each message
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             loop = None
-        if self._loop is None:
-            self._loop = loop
+        if known is None:
+            self._loop, self._thread_id = loop, get_ident()
         if loop is None or loop is not self._loop:
             raise RuntimeError(
                 "a channel belongs to the event loop of its connection; from another thread, call"
                 " loop.call_soon_threadsafe(channel.send, data)"
             )
         return loop.time()
+
+
+def _ignore(_: RTCDataChannel) -> None:
+    pass
