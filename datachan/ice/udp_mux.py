@@ -222,6 +222,7 @@ class _SharedPort:
         sock.on_too_long = self._too_long
         sock.on_error = self._failed
         self._sending: MuxLink | None = None
+        self._waiting: dict[MuxLink, None] = {}
 
     @property
     def port(self) -> int:
@@ -257,6 +258,7 @@ class _SharedPort:
                 del self._owners[address]
         for address in list(link.asked):
             self._forget_asker(link, address)
+        self._waiting.pop(link, None)
 
     # datagrams in
 
@@ -402,8 +404,19 @@ class _SharedPort:
 
     # callbacks of the socket
 
+    def is_writable_for(self, link: MuxLink) -> bool:
+        """Return whether the socket accepts datagrams now; if not, a connection that has asked is told when it does."""
+        if self.socket.writable:
+            return True
+        self._waiting[link] = None
+        return False
+
     def _writable(self) -> None:
-        for link in dict.fromkeys(self.by_fragment.values()):
+        """Tell those that wait, in the order in which they have asked, as long as the socket accepts datagrams."""
+        for link in tuple(self._waiting):
+            if not self.socket.writable:
+                return
+            self._waiting.pop(link, None)
             if link.on_writable is not None:
                 link.on_writable()
 
@@ -470,7 +483,7 @@ class MuxLink:
     @property
     def writable(self) -> bool:
         """Whether the port accepts datagrams now."""
-        return not self._closed and self._port.socket.writable
+        return not self._closed and self._port.is_writable_for(self)
 
     @property
     def closed(self) -> bool:
