@@ -76,19 +76,6 @@ class DataChannels:
         self._established = False
         self._ended = ""
         self._progressed: dict[Channel, None] = {}
-        self._handlers: dict[type[Event], Callable[[Any, float], None]] = {
-            MessageReceived: self._receiver.receive_message,
-            StreamProgress: self._stream_progress,
-            IncomingStreamsReset: self._incoming_streams_reset,
-            OutgoingStreamsReset: self._outgoing_streams_reset,
-            StreamResetFailed: self._stream_reset_failed,
-            StreamsNegotiated: self._streams_negotiated,
-            AssociationEstablished: self._association_established,
-            AssociationRestarted: self._association_restarted,
-            ShutdownReceived: self._shutdown_received,
-            AssociationClosed: lambda event, now: self.close_all(),
-            AssociationLost: self._association_lost,
-        }
 
     @property
     def channels(self) -> tuple[Channel, ...]:
@@ -271,9 +258,12 @@ class DataChannels:
         """Process an event of the association."""
         if self._table.waiting:
             self.flush(now)
-        handler = self._handlers.get(type(event))
+        if isinstance(event, MessageReceived):
+            self._receiver.receive_message(event, now)
+            return
+        handler = _HANDLERS.get(type(event))
         if handler is not None:
-            handler(event, now)
+            handler(self, event, now)
 
     def flush(self, now: float) -> None:
         """Pass pending work to the association: channels to open, streams to reset, window bytes to release.
@@ -310,6 +300,9 @@ class DataChannels:
     def _association_established(self, event: AssociationEstablished | AssociationRestarted, now: float) -> None:
         self._established = True
         self._streams_negotiated(event, now)
+
+    def _association_closed(self, event: AssociationClosed, now: float) -> None:
+        self.close_all()
 
     def _association_lost(self, event: AssociationLost, now: float) -> None:
         self.close_all(event.reason or "the association was lost", event.cause_code)
@@ -448,3 +441,18 @@ def _check_options(
     for name, number in numbers:
         if number is not None and not 0 <= number <= _MAX_UNSIGNED_SHORT:
             raise InvalidChannelOptions(f"{name} is from 0 to {_MAX_UNSIGNED_SHORT}, not {number}")
+
+
+# One table for all connections, rather than a bound method for each event in each of them.
+_HANDLERS: Final[dict[type[Event], Callable[[DataChannels, Any, float], None]]] = {
+    StreamProgress: DataChannels._stream_progress,
+    IncomingStreamsReset: DataChannels._incoming_streams_reset,
+    OutgoingStreamsReset: DataChannels._outgoing_streams_reset,
+    StreamResetFailed: DataChannels._stream_reset_failed,
+    StreamsNegotiated: DataChannels._streams_negotiated,
+    AssociationEstablished: DataChannels._association_established,
+    AssociationRestarted: DataChannels._association_restarted,
+    ShutdownReceived: DataChannels._shutdown_received,
+    AssociationClosed: DataChannels._association_closed,
+    AssociationLost: DataChannels._association_lost,
+}

@@ -35,7 +35,7 @@ from .records import (
     screen_untrusted,
     split_records,
 )
-from .verifier import PeerVerifier
+from .verifier import PeerVerifier, verify_peer
 
 # RFC 8827, 6.5: "Implementations MUST favor cipher suites which support Forward
 # Secrecy (FS) over non-FS cipher suites and SHOULD favor Authenticated
@@ -639,6 +639,8 @@ def _openssl_context() -> SSL.Context:
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     # RFC 5764, 4.1.1. We do not use SRTP, but aiortc refuses every session without an SRTP profile.
     context.set_tlsext_use_srtp(b"SRTP_AES128_CM_SHA1_80:SRTP_AEAD_AES_128_GCM")
+    # A callback of each connection would cost a kilobyte, which only the garbage collector would free.
+    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, verify_peer)
     # Idle sessions free their record buffers.
     context.set_mode(_MODE_RELEASE_BUFFERS)
     return context
@@ -648,7 +650,7 @@ def _openssl_connection(certificate: Certificate, is_client: bool, verifier: Pee
     connection = SSL.Connection(_openssl_context())
     connection.use_certificate(certificate.x509)
     connection.use_privatekey(certificate.private_key)
-    connection.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, verifier.openssl_callback)
+    connection.set_app_data(verifier)
     connection.set_ciphertext_mtu(mtu)
     if is_client:
         connection.set_connect_state()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class PeerVerifier:
-    """The fingerprints from signaling, and the callback by which OpenSSL checks a certificate during the handshake.
+    """The fingerprints from signaling, and the result of the check; a connection has it as its `app_data`.
 
     Attributes:
         refusal: a sentence on why no certificate can pass, or why the peer's was refused; empty otherwise.
@@ -51,16 +51,8 @@ class PeerVerifier:
         self.certificate_der = certificate_der
         return True
 
-    def openssl_callback(
-        self, _connection: SSL.Connection, certificate: crypto.X509, _error: int, depth: int, _ok: int
-    ) -> bool:
-        """Return whether OpenSSL may accept a certificate of the chain; False ends the handshake with an alert.
-
-        The errors that OpenSSL finds by itself (self-signed, expired, unknown authority, weak key) do not matter. Only
-        the peer's own certificate, at depth 0, must match the fingerprint; the rest of the chain is ignored.
-        """
-        if depth != 0:
-            return True
+    def check_openssl(self, certificate: crypto.X509) -> bool:
+        """Compare OpenSSL's certificate with the fingerprints and record the result."""
         try:
             # OpenSSL's encoder is used because cryptography's stricter parser raises on odd but harmless certificates.
             certificate_der = crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
@@ -68,6 +60,16 @@ class PeerVerifier:
             self.refusal = f"the peer's certificate cannot be read: {error}"
             return False
         return self.check(certificate_der)
+
+
+def verify_peer(connection: SSL.Connection, certificate: crypto.X509, _error: int, depth: int, _ok: int) -> bool:
+    """Return whether OpenSSL may accept a certificate of the chain; False ends the handshake with an alert.
+
+    The errors that OpenSSL finds by itself (self-signed, expired, unknown authority, weak key) do not matter. Only
+    the peer's own certificate, at depth 0, must match the fingerprint; the rest of the chain is ignored.
+    """
+    verifier = connection.get_app_data()
+    return isinstance(verifier, PeerVerifier) and (depth != 0 or verifier.check_openssl(certificate))
 
 
 def _nothing_to_check_with(offered: Sequence[str]) -> str:

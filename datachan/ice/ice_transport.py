@@ -714,6 +714,12 @@ class IceTransport:
             await self._links.wait_closed()
         self._selected_or_over.set()
         self._set_state(IceState.CLOSED)
+        self._release_callbacks()
+
+    def _release_callbacks(self) -> None:
+        """Release the callbacks, which usually refer to this transport: it is freed without the garbage collector."""
+        self.on_state_change = self.on_local_candidate = self.on_server_error = None
+        self.on_selected_pair_change = self.on_peer_alive = self.on_restart_needed = None
 
 
 def _new_credentials(mux: UdpMux | None) -> Credentials:

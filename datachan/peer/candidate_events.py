@@ -29,6 +29,10 @@ class CandidateEvents:
         else:
             self._emit(candidate)
 
+    def end(self) -> None:
+        """Emit nothing any longer, and release the callback, which refers to the connection."""
+        self._emit = _ignore
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Delay candidate events until the body has ended and the calling coroutine has run again.
@@ -50,3 +54,7 @@ class CandidateEvents:
         self._held = [others for others in self._held if others is not candidates]
         for candidate in candidates:
             self._emit(candidate)
+
+
+def _ignore(_: RTCIceCandidate | None) -> None:
+    pass

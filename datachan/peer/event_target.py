@@ -123,6 +123,11 @@ class EventTarget(AsyncIOEventEmitter, Generic[Name]):
             self._emit_run(handler, args, kwargs)
         return True
 
+    def _release_listeners(self) -> None:
+        """Release the callbacks, because no event follows: they usually refer to this object."""
+        self.remove_all_listeners()
+        self._handlers.clear()
+
     def _check_handler_names(self) -> None:
         """Warn about attributes such as `onmesage`: Python accepts any attribute, and no event would call it."""
         for name in vars(self):

@@ -85,6 +85,10 @@ class OperationsChain:
         else:
             self._schedule(1)
 
+    def end(self) -> None:
+        """Emit nothing any longer, and release the callbacks, which refer to the connection."""
+        self._needs_negotiation = self._emit = _never
+
     def _schedule(self, turns: int) -> None:
         try:
             asyncio.get_running_loop().call_soon(self._check, turns - 1)
@@ -101,3 +105,7 @@ class OperationsChain:
         elif not self._negotiation_needed:
             self._negotiation_needed = True
             self._emit()
+
+
+def _never() -> bool:
+    return False

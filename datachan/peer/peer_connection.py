@@ -707,5 +707,7 @@ class RTCPeerConnection(ConnectionAttributes):
             self._ice_connection_state = "closed"
             self.emit("iceconnectionstatechange")
         self._update_connection_state()
-        # No event follows, so the callbacks and the objects they refer to are released.
-        self.remove_all_listeners()
+        # No event follows, so all that refers to this object is released: it is freed without the garbage collector.
+        self._release_listeners()
+        self._operations.end()
+        self._candidates.end()

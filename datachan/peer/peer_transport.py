@@ -743,6 +743,7 @@ class PeerTransport:
             self._tap.close()
         if self._leaving:
             await asyncio.gather(*self._leaving, return_exceptions=True)
+        self._callbacks = _NO_CALLBACKS  # they refer to the connection
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

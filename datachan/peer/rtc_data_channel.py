@@ -374,6 +374,7 @@ class ManagedDataChannel(RTCDataChannel):
         if self._error is not None:
             self.emit("error", self._error)
         self.emit("close")
+        self._release_listeners()
 
     def close_with_connection(self) -> None:
         """Stop sending and release the window of unread messages, because the application closes the connection."""

@@ -212,6 +212,7 @@ class Core:
         for message in undelivered.values():
             self.report_failed(message, "the association ended")
         if tcb is not None:
+            tcb.sender.outstanding.release()
             self.remember_ended(tcb)
         self.count_held(0)
         self.state = AssociationState.CLOSED

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import datachan
-from datachan import driver, stack, udp
+from datachan import driver, lazy_timers, stack, udp
 from datachan.dcep import data_channels
 from datachan.dtls import connection, openssl, records
-from datachan.ice import runner, udp_mux
+from datachan.ice import link, runner, traffic, udp_mux
 from datachan.ice_agent import agent, pairs, session, stun
 from datachan.peer import channel_registry
 from datachan.sctp import association, writer
@@ -30,7 +30,7 @@ C_WORDS = {
 HOT = [
     association, dispatch, data, writer, reassembly, outstanding, retransmission, packet,
     data_channels, openssl, records, connection, stack, driver, channel_registry, runner, udp_mux, udp,
-    agent, session, pairs, stun,
+    agent, session, pairs, stun, lazy_timers, link, traffic,
 ]  # fmt: skip
 
 

@@ -210,6 +210,12 @@ class OutstandingData:
         flight.add(chunk, now)
         self.flight_payload += chunk.payload
 
+    def release(self) -> None:
+        """Forget the chunks in flight at the end: they and their flights refer to one another."""
+        for flight in self.flights:
+            flight.chunks.clear()
+            flight.newest = None
+
     def mark_all_lost(self, flight: Flight) -> list[OutgoingMessage]:
         """Mark all chunks in flight on a path as lost; return the messages whose retransmissions are used up."""
         exhausted: list[OutgoingMessage] = []

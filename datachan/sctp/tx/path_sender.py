@@ -260,6 +260,7 @@ class PathSender:
             elapsed = max(now - newest.delivered_at, newest.sent_at - newest.first_sent_at)
             if elapsed > 0 and elapsed >= sample.min_rtt:
                 sample.delivery_rate = (rate.delivered - newest.delivered) / elapsed
+            flight.newest = None  # it refers to the flight, which otherwise only the garbage collector would free
         return sample
 
     # -- loss ----------------------------------------------------------------------------------------------------------
