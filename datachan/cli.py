@@ -473,12 +473,14 @@ def run_serve(namespace: argparse.Namespace) -> int:
     """Run the server until it is stopped."""
     import asyncio
 
+    from datachan.collector import collect_rarely
     from datachan.serve import ServeError, serve
 
     _configure_logging(namespace)
     if (namespace.tls_cert is None) != (namespace.tls_key is None):
         namespace.parser.error("--tls-cert and --tls-key belong together")
     options = _serve_options(namespace)
+    collect_rarely()
     try:
         asyncio.run(
             serve(

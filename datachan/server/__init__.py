@@ -6,6 +6,7 @@ connections, but no web framework: `aiohttp_mount`, `asgi` and `serving` bring t
 
 from __future__ import annotations
 
+from datachan.collector import collect_rarely
 from datachan.server.aiohttp_mount import mount
 from datachan.server.asgi import AsgiApplication
 from datachan.server.channel_server import ChannelServer, ServerCounts
@@ -25,6 +26,7 @@ __all__ = [
     "ServerCounts",
     "SignalingRequest",
     "Worker",
+    "collect_rarely",
     "mount",
     "run_workers",
     "serve",

@@ -18,6 +18,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeAlias
 
+from datachan.collector import collect_rarely
 from datachan.ice.mux_neighbors import MAX_NEIGHBORS
 from datachan.log_rate import get_limited_logger
 from datachan.server.worker import Worker
@@ -48,7 +49,7 @@ def run_workers(main: Main, count: int) -> int:
         run_workers(main, 4)
 
     A worker that ends is replaced. SIGTERM and Ctrl+C are passed on as SIGTERM, so that each worker drains; a second
-    one ends the workers at once.
+    one ends the workers at once. Each worker collects garbage rarely, see `collect_rarely`.
 
     Args:
         main: What each worker runs. It is called with the `Worker` to pass to `serve`.
@@ -168,6 +169,7 @@ def _become_worker(main: Main, worker: Worker, alive: int) -> NoReturn:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        collect_rarely()
         asyncio.run(_watched(main, worker, alive))
         status = 0
     except SystemExit as end:

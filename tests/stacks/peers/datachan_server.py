@@ -13,7 +13,7 @@ from functools import partial
 
 import datachan.sctp.association
 from datachan import RTCConfiguration, RTCDataChannel
-from datachan.server import ChannelServerOptions, Connection, Worker, run_workers, serve
+from datachan.server import ChannelServerOptions, Connection, Worker, collect_rarely, run_workers, serve
 from tests.bench.scale import raise_file_limit
 
 _OPTIONS = ChannelServerOptions(max_connections=20_000)
@@ -58,4 +58,5 @@ if __name__ == "__main__":
     raise_file_limit()
     if len(sys.argv) > 1:
         sys.exit(main_of_workers())
+    collect_rarely()
     asyncio.run(main())
