@@ -118,7 +118,7 @@ class Certificate:
     otherwise.
     """
 
-    __slots__ = ("_certificate", "_key", "der")
+    __slots__ = ("__weakref__", "_certificate", "_key", "der")
 
     def __init__(self, certificate: x509.Certificate, key: PrivateKey) -> None:
         self._certificate = certificate

@@ -151,6 +151,15 @@ def test_one_of_several_certificates_announced_is_enough() -> None:
     assert_talking(pair)
 
 
+def test_connections_that_share_a_certificate_are_each_checked_against_their_own_fingerprints() -> None:
+    pairs = [Pair(z_expects=[STRANGER.fingerprint()] if number % 2 else None) for number in range(6)]
+    for _ in range(10):
+        for pair in pairs:
+            pair.a_to_z()
+            pair.z_to_a()
+    assert [pair.z.state is DtlsState.CONNECTED for pair in pairs] == [True, False] * 3
+
+
 def test_fingerprints_with_unsupported_hashes_are_ignored_beside_a_supported_one() -> None:
     pair = Pair(a_expects=[Fingerprint("sha-1", "AA:BB"), CERTIFICATE_Z.fingerprint(), Fingerprint("sha-3000", "CC")])
     pair.run()
