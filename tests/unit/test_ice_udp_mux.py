@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 
@@ -176,6 +177,21 @@ async def test_closing_the_mux_closes_the_links() -> None:
     assert not a.link.writable
     with pytest.raises(OSError, match="not open"):
         mux.attach("bbbb", "x")
+
+
+async def test_only_connections_that_wait_are_told_when_the_port_is_writable_again(mux: UdpMux) -> None:
+    waiting, busy, closed = (Connection(mux, name) for name in ("aaaa", "bbbb", "cccc"))
+    told: list[str] = []
+    for name, one in (("waiting", waiting), ("busy", busy), ("closed", closed)):
+        one.link.on_writable = partial(told.append, name)
+    [port] = mux._ports
+    port.socket._enqueue([b"late"], ("127.0.0.9", 9))
+    assert (waiting.link.writable, closed.link.writable) == (False, False)
+    closed.link.close()
+    while not port.socket.writable:
+        await asyncio.sleep(0)
+    assert told == ["waiting"]
+    assert waiting.link.writable
 
 
 async def test_binds_one_port_of_both_families() -> None:
