@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datachan.sctp.congestion import AckSample, Adaptive
 from datachan.sctp.congestion.adaptive import LEAST_SHORT_WINDOW
-from datachan.sctp.tx.pacer import MIN_BURST_PACKETS, SHORT_PATH_BURST_PACKETS, Pacer
+from datachan.sctp.tx.pacer import MIN_BURST_PACKETS, SHORT_PATH_BURST, Pacer
 
 PACKET = 1200
 RATE = 300e6
@@ -58,6 +58,15 @@ def test_the_queue_also_shrinks_while_the_sender_is_as_slow_as_its_peer() -> Non
     assert path.controller.cwnd < 0.003 * RATE
 
 
+def test_a_window_that_takes_long_to_process_shrinks_within_a_few_rounds() -> None:
+    path = ShortPath(0.0002, 12_000_000)
+    path.controller.ssthresh = path.controller.cwnd - 1
+
+    path.run(0.5)
+
+    assert path.controller.cwnd < 0.003 * RATE
+
+
 def test_late_processes_leave_the_window_if_the_queue_empties_in_between() -> None:
     path = ShortPath(0.0002, 1_000_000)
     for _ in range(20):
@@ -93,4 +102,4 @@ def test_bursts_are_larger_on_a_path_that_was_short_once() -> None:
             pacer.charge(PACKET)
             released[shortest] += 1
 
-    assert released == {0.0003: SHORT_PATH_BURST_PACKETS, 0.004: MIN_BURST_PACKETS}
+    assert released == {0.0003: -(-SHORT_PATH_BURST // PACKET), 0.004: MIN_BURST_PACKETS}

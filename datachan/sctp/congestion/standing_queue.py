@@ -17,7 +17,7 @@ SHORT_ROUND_TRIP: Final = 0.002
 TARGET: Final = 0.0015
 """Seconds of queue that keep both sides at work: batches of 125 kB that one side seals while the other opens one."""
 PERIOD: Final = 0.05
-PERIOD_ROUNDS: Final = 8
+PERIOD_ROUNDS: Final = 3
 """The seconds, and the rounds, in which the queue was never shorter than the excess and the target together."""
 
 

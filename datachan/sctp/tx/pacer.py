@@ -16,10 +16,10 @@ BURST_TIME: Final = 0.002
 MIN_BURST_PACKETS: Final = 4
 """Packets that a burst holds at least."""
 
-SHORT_PATH_BURST_PACKETS: Final = 40
-"""The same on a path where a round trip was ever shorter than `MIN_ROUND_TRIP`. There, packets wait for late processes
-rather than for a slow link: a process with 100 connections needs 40 ms until each had its turn. Smaller bursts would
-need several sends in each turn, and as many batches at the receiver."""
+SHORT_PATH_BURST: Final = 125_000
+"""Bytes that it holds at least on a path where a round trip was ever shorter than `MIN_ROUND_TRIP`. There, packets wait
+for late processes rather than for a slow link: a process with 100 connections needs 100 ms until each had its turn.
+Smaller bursts would need several sends in each turn, and as many batches at the receiver."""
 
 MAX_BURST: Final = 64 * 1024
 
@@ -27,12 +27,12 @@ MAX_BURST: Final = 64 * 1024
 class Pacer:
     """A token bucket that delays packets until they are due."""
 
-    __slots__ = ("_budget", "_credit", "_least_burst", "_max_packet", "_rate", "_updated_at")
+    __slots__ = ("_budget", "_credit", "_is_short", "_max_packet", "_rate", "_updated_at")
 
     def __init__(self, max_packet: int) -> None:
         self._max_packet = max_packet
         self._rate = 0.0
-        self._least_burst = MIN_BURST_PACKETS
+        self._is_short = False
         self._credit = BURST_TIME
         self._budget = 0.0
         self._updated_at = 0.0
@@ -61,7 +61,7 @@ class Pacer:
         self._credit = credit
         if min_rtt < MIN_ROUND_TRIP:
             # The path stays a short one, although a queue that stands for minutes makes its shortest round trip longer.
-            self._least_burst = SHORT_PATH_BURST_PACKETS
+            self._is_short = True
         if srtt is None or srtt < MIN_ROUND_TRIP:
             self._rate = 0.0
             return
@@ -100,7 +100,9 @@ class Pacer:
         return self._updated_at + (self._burst(self._rate) / 2 - self._budget) / self._rate
 
     def _burst(self, rate: float) -> float:
-        return min(max(rate * BURST_TIME, self._least_burst * self._max_packet), MAX_BURST)
+        if self._is_short:
+            return SHORT_PATH_BURST
+        return min(max(rate * BURST_TIME, MIN_BURST_PACKETS * self._max_packet), MAX_BURST)
 
     def _refill(self, now: float) -> None:
         if now > self._updated_at:
