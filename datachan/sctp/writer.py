@@ -376,9 +376,13 @@ class PacketWriter:
             if self._room >= _LEAST_ROOM or not self._has_data:
                 chunk = sender.next_chunk(self._room, not self._has_data, closing, now)
             if chunk is not None:
-                self._put(chunk.header)
+                if self._auth is None:
+                    self._chunks.append(chunk.header)
+                    self._room -= chunk.length
+                else:
+                    self._put(chunk.header)
+                    self._room -= len(chunk.data)
                 self._chunks.append(chunk.data)
-                self._room -= len(chunk.data)
                 self._has_data = True
                 self.data_chunks_sent += 1
                 continue

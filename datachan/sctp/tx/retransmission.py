@@ -623,7 +623,7 @@ class RetransmissionQueue:
             return None
         if self._signing and not self._fits_key(message, packet_empty):
             return None
-        peer_rwnd = self.peer_rwnd
+        peer_rwnd = self._a_rwnd - outstanding.flight_payload
         if size > peer_rwnd and not self._may_probe(now):
             # The peer's window limits the rate, not the path.
             target.note_app_limited()
