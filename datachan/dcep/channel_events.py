@@ -36,7 +36,6 @@ class ChannelMessage(ChannelEvent):
         return f"ChannelMessage({self.channel!r}, {type(self.data).__name__} of {len(self.data)}, size={self.size})"
 
 
-@dataclass(frozen=True, slots=True)
 class BufferedAmountChanged(ChannelEvent):
     """Bytes left the send queue. Between two drains, each channel has at most one such event.
 
@@ -45,8 +44,14 @@ class BufferedAmountChanged(ChannelEvent):
         amount: the value of `channel.buffered_amount` at the time of the event.
     """
 
-    channel: Channel
-    amount: int
+    __slots__ = ("amount", "channel")
+
+    def __init__(self, channel: Channel, amount: int) -> None:
+        self.channel = channel
+        self.amount = amount
+
+    def __repr__(self) -> str:
+        return f"BufferedAmountChanged({self.channel!r}, amount={self.amount})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
@@ -113,14 +113,22 @@ class EventTarget(AsyncIOEventEmitter, Generic[Name]):
         if not self._handlers_checked and event in self.EVENTS:  # pyee emits new_listener, too
             self._handlers_checked = True
             self._check_handler_names()
-        # pyee's own version takes a lock and calls three functions, which is slow for every message.
+        # pyee's own version takes a lock and calls three functions, which is slow for every message. It also reports an
+        # exception as an `error` event. Here that is W3C's event for a failed transport, and an `error` callback that
+        # raises would be called endlessly.
         handlers = self._events.get(event)
         if not handlers:
             if event == "error":
                 _log.debug("%r: error without a listener: %s", self, args[0] if args else "")
             return False
         for handler in tuple(handlers.values()):
-            self._emit_run(handler, args, kwargs)
+            try:
+                result = handler(*args, **kwargs)
+            except Exception:
+                _log.exception("%r: a callback raised", self)
+                continue
+            if result is not None and asyncio.iscoroutine(result):
+                self._follow(result)
         return True
 
     def _release_listeners(self) -> None:
@@ -139,16 +147,8 @@ class EventTarget(AsyncIOEventEmitter, Generic[Name]):
         classes = type(self).__mro__
         return next(cls.__name__ for cls in classes if any(isinstance(v, EventHandler) for v in vars(cls).values()))
 
-    def _emit_run(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        # pyee's version reports an exception as an `error` event. Here that is W3C's event for a failed transport, and
-        # an `error` callback that raises would be called endlessly.
-        try:
-            result = f(*args, **kwargs)
-        except Exception:
-            _log.exception("%r: a callback raised", self)
-            return
-        if result is None or not asyncio.iscoroutine(result):
-            return
+    def _follow(self, result: Coroutine[Any, Any, Any]) -> None:
+        """Run a callback that is a coroutine function."""
         task = asyncio.ensure_future(result)
         self._waiting.add(task)
         task.add_done_callback(self._callback_done)

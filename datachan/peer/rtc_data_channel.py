@@ -346,7 +346,7 @@ class ManagedDataChannel(RTCDataChannel):
         before, self._buffered_amount = self._buffered_amount, self._channel.buffered_amount
         if before > self._low_threshold >= self._buffered_amount:
             self.emit("bufferedamountlow")
-        if self._buffered_amount <= self._low_water:
+        if self._waiters and self._buffered_amount <= self._low_water:
             self._notify()
 
     def peer_closes(self) -> None:

@@ -481,7 +481,8 @@ def available_window(options: AssociationOptions, tcb: Tcb) -> int:
     window syndrome (SWS), as described in [RFC1122]."
     """
     available = tcb.window.size - tcb.held()
-    return available if available >= options.first_packet_size else 0
+    # The property is computed in Python. Nearly always, the first comparison suffices.
+    return available if available >= options.max_packet_size or available >= options.first_packet_size else 0
 
 
 _COOKIE_ACK: Final = b"\x0b\x00\x00\x04"
