@@ -209,9 +209,15 @@ class Tcb:
 
     def follow_peer(self, options: AssociationOptions, content: StateCookieContent) -> None:
         """Take tag and TSN of the peer from its handshake; nothing of the peer's has been received before."""
-        self.peer_tag = content.peer_tag
+        self.take_peer_tag(options, content.peer_tag)
         self.start_receiving_at(options, content.peer_initial_tsn)
         self.reconfig.expect_peer_requests_from(content.peer_initial_tsn)
+
+    def take_peer_tag(self, options: AssociationOptions, peer_tag: int) -> None:
+        """Send with another tag of the peer from now on."""
+        self.peer_tag = peer_tag
+        if self.header:
+            self.header = zero_checksum_header(options.local_port, options.remote_port, peer_tag)
 
     def start_receiving_at(self, options: AssociationOptions, peer_initial_tsn: int) -> None:
         """Expect DATA from this Initial TSN (32 bits) on."""

@@ -390,7 +390,7 @@ def _handle_unexpected_cookie(core: Core, content: StateCookieContent, now: floa
             if not confirmation.follow_peer(core, tcb, content):
                 return False
         else:
-            tcb.peer_tag = content.peer_tag
+            tcb.take_peer_tag(core.options, content.peer_tag)
             tcb.authenticate(core.options, content, core.keys)
             if core.state is _S.COOKIE_ECHOED:
                 tcb.start_receiving_at(core.options, content.peer_initial_tsn)
