@@ -86,6 +86,29 @@ async def test_a_page_sends_to_the_terminal(site, name, tmp_path):
 
 
 @pytest.mark.parametrize("name", browsers.NAMES)
+async def test_a_page_sends_the_other_files_if_one_became_shorter(site, name, tmp_path):
+    folder = tmp_path / "received"
+    folder.mkdir()
+    whole, short = tmp_path / "whole.bin", tmp_path / "short.bin"
+    for path in (whole, short):
+        path.write_bytes(content(SIZE))
+    async with tab_in(site, name) as tab:
+        await tab.open(site.url)
+        await tab.page.choose_files("s-files", [short, whole])
+        code = await tab.code()
+        with short.open("r+b") as file:
+            file.truncate(SIZE // 2)
+        arguments = ("receive", code, "--server", site.url, "--yes", "--output", str(folder))
+        async with terminal(*arguments) as process:
+            _, errors = await asyncio.wait_for(process.communicate(), PATIENCE)
+            assert "short.bin" in errors.decode()
+        await tab.reaches("done")
+        assert await tab.text("t-hint") == "1 files could not be read by the sender, and are missing."
+    assert [path.name for path in folder.iterdir()] == ["whole.bin"]
+    assert (folder / "whole.bin").read_bytes() == content(SIZE)
+
+
+@pytest.mark.parametrize("name", browsers.NAMES)
 async def test_the_terminal_sends_a_folder_to_a_page(site, name, tmp_path):
     folder = tmp_path / "box"
     (folder / "inside").mkdir(parents=True)
@@ -247,28 +270,35 @@ SIDE = """(async () => {
 CREDENTIALS = "/a=ice-ufrag:\\S+/.exec(side.remoteSdp)[0]"
 
 
-async def exchange(calls: Page, called: Page, page: Page, test: str) -> None:
-    """Carry messages between two sides until a page says that a test is true."""
-    async with asyncio.timeout(PATIENCE):
-        messages: list[object] = []
-        while not await page.evaluate(test):
-            messages = await called.call("take", messages)
-            messages = await calls.call("take", messages)
+class Wire:
+    """Carries the messages between two sides."""
+
+    def __init__(self, calls: Page, called: Page) -> None:
+        self._ends = calls, called
+        self._messages: list[object] = []  # on the way to the called side
+
+    async def until(self, page: Page, test: str) -> None:
+        """Carry messages until a page says that a test is true."""
+        calls, called = self._ends
+        async with asyncio.timeout(PATIENCE):
+            while not await page.evaluate(test):
+                answers = await called.call("take", self._messages)
+                self._messages = await calls.call("take", answers)
 
 
 @pytest.mark.parametrize(("calls", "called"), [("chromium", "firefox"), ("firefox", "chromium")])
 async def test_the_called_side_restarts_ice_with_another_browser(site, calls, called):
     async with tab_in(site, calls) as one, tab_in(site, called) as other:
-        pages = one.page, other.page
-        for page in pages:
+        wire = Wire(one.page, other.page)
+        for page in (one.page, other.page):
             await page.goto(site.url)
             await page.evaluate(SIDE.replace("CALLS", "true" if page is one.page else "false"))
-        for page in pages:
-            await exchange(*pages, page, "window.opened === true")
+        for page in (one.page, other.page):
+            await wire.until(page, "window.opened === true")
         before = await other.page.evaluate(CREDENTIALS)
         await other.page.evaluate("side.restart()")
-        await exchange(*pages, other.page, f"side.closed || {CREDENTIALS} !== {before!r}")
+        await wire.until(other.page, f"side.closed || {CREDENTIALS} !== {before!r}")
         await other.page.evaluate("side.send('after the restart')")
-        await exchange(*pages, one.page, "side.closed || arrived.length > 0")
+        await wire.until(one.page, "side.closed || arrived.length > 0")
         assert await one.page.evaluate("[arrived, side.closed]") == [["after the restart"], False]
         assert not await other.page.evaluate("side.closed")
