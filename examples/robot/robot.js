@@ -3,7 +3,6 @@
 const SPAN = 500; // samples on display: ten seconds
 const SILENCE = 3000; // milliseconds without a sample before the page calls again
 const RETRY = 1000; // milliseconds between two attempts
-const PATIENCE = 10_000; // milliseconds in which the robot answers
 
 const plot = document.getElementById("plot");
 const target = document.getElementById("target");
@@ -28,7 +27,7 @@ async function call() {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(pc.localDescription),
-    signal: AbortSignal.timeout(PATIENCE),
+    signal: AbortSignal.timeout(10_000), // milliseconds in which the robot answers
   });
   if (!response.ok) throw new Error(`the robot refuses: ${response.status}`);
   await pc.setRemoteDescription(await response.json());
@@ -67,9 +66,7 @@ async function stayConnected() {
   }
 }
 
-function pause(milliseconds) {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
-}
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 target.addEventListener("input", () => {
   if (commands.readyState === "open") commands.send(JSON.stringify({ target: Number(target.value) }));
