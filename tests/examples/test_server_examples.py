@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.interop.browsers import Browser
+from tests.interop.browsers import Browser, Firefox
 from tests.interop.conftest import browser, situations
 
 from .processes import EXAMPLES, run
@@ -26,6 +26,15 @@ SHOWN = """(async pattern => {
     }
     return out.value
 })"""
+
+
+def blur(browser: Browser) -> float:
+    """Return by how many milliseconds the browser's clock makes an offset wrong.
+
+    Firefox rounds both `performance.timeOrigin` and `performance.now()` to a whole millisecond, up or down: a time is
+    wrong by less than 2. So the round trip may be shown 2 too short, of which half counts. The text is rounded, too.
+    """
+    return 3.1 if isinstance(browser, Firefox) else 1.5
 
 
 async def test_latest_values(browser: Browser) -> None:
@@ -50,9 +59,9 @@ async def test_clocks(browser: Browser) -> None:
         shown = await page.call(SHOWN, "offset")
         offset, rtt = map(float, re.findall(r"-?[0-9.]+", shown))
         # Both clocks are this machine's; the error of an offset is at most half of the round trip.
-        assert abs(offset) <= rtt / 2 + 1.5
+        assert abs(offset) <= rtt / 2 + blur(browser)
         line = await process.prints(r"([-+][0-9.]+) ms off, round trip ([0-9.]+) ms")
-        assert abs(float(line[1])) <= float(line[2]) / 2 + 1.5
+        assert abs(float(line[1])) <= float(line[2]) / 2 + blur(browser)
 
 
 async def test_watchdog(browser: Browser) -> None:
