@@ -233,20 +233,20 @@ class AgentRunner:
         return min(times, default=None)
 
     def _set_timer(self) -> None:
+        self._expire_at(self._next_timeout())
+
+    def _expire_at(self, deadline: float | None) -> None:
         if self._timer is None:
             self._timer = LazyTimer(asyncio.get_running_loop(), self._expire)
-        self._timer.set(self._next_timeout() if self.links else None)
+        self._timer.set(deadline if self.links else None)
 
     def _expire(self) -> None:
         now = self.now
         if self._agent.sending_was_answered(now):
             self._watch()
-            if self._timer is None or not self._timer.running:
-                self._set_timer()
-            return
         deadline = self._next_timeout()
         if deadline is None or deadline > now:  # it has moved since the timer was set
-            self._set_timer()
+            self._expire_at(deadline)
             return
         self._agent.handle_timeout(now)
         self.queries.handle_timeout(now)
