@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import datachan
+from datachan.cli_help import Commands, add_command
 from datachan.cli_transfer import add_receive, add_send, configuration_of, port_of
 
 if TYPE_CHECKING:
@@ -117,16 +118,32 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
+def _add_serve(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = add_command(
+        commands,
         "serve",
         help="start the signaling server with its page and a Python peer to call",
         description=(
             "Start the signaling server. It connects browsers and Python programs that join the same room, serves "
-            "a page to try this with, and has an echo peer to call. It contacts no other server."
+            "a page to try this with, and has an echo peer to call. It contacts no other server. "
+            "Open the address it prints; Ctrl+C stops it."
         ),
-        epilog="Open the address it prints. Ctrl+C stops it.",
+        examples=["serve", "serve --host 0.0.0.0 --port 8443 --tls-cert cert.pem --tls-key key.pem"],
     )
+    _add_listening(parser)
+    _add_ice_server(parser, "STUN or TURN server for the page and the echo peer")
+    parser.add_argument(
+        "--max-rooms", type=_positive, default=256, metavar="N", help="rooms at the same time (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--room-capacity", type=_positive, default=8, metavar="N", help="members of one room (default: %(default)s)"
+    )
+    _add_operation(parser)
+    _add_observation(parser)
+    parser.set_defaults(run=run_serve, parser=parser)
+
+
+def _add_listening(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument(
         "--port", type=port_of, default=8080, metavar="PORT", help="port to listen on; 0 for a free one (default: 8080)"
@@ -147,16 +164,6 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="NETWORK",
         help="believe the X-Forwarded-For of a proxy in this network, such as 10.0.0.0/8 or 127.0.0.1; may be repeated",
     )
-    _add_ice_server(parser, "STUN or TURN server for the page and the echo peer")
-    parser.add_argument(
-        "--max-rooms", type=_positive, default=256, metavar="N", help="rooms at the same time (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--room-capacity", type=_positive, default=8, metavar="N", help="members of one room (default: %(default)s)"
-    )
-    _add_operation(parser)
-    _add_observation(parser)
-    parser.set_defaults(run=run_serve, parser=parser)
 
 
 def _add_udp(parser: argparse.ArgumentParser) -> None:
@@ -196,7 +203,6 @@ def _add_operation(parser: argparse.ArgumentParser) -> None:
 
     _add_udp(parser)
     _add_redis(parser)
-
     parser.add_argument(
         "--config",
         type=Path,
@@ -241,8 +247,9 @@ def _add_observation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="log calls and transfers")
 
 
-def _add_decode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
+def _add_decode(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = add_command(
+        commands,
         "decode",
         help="print SCTP packets field by field, from hexadecimal or a capture file",
         description=(
@@ -250,7 +257,7 @@ def _add_decode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
             "hexdump -C, xxd, text2pcap, SCTP_PACKET logs); or from a capture file (pcap, pcapng). Without arguments "
             "it reads standard input. A damaged packet is printed up to the damage, with its position and cause."
         ),
-        epilog="Example: datachan decode 115cc66888e5e376883432df030000108a70484a00019ffa00000000",
+        examples=["decode 115cc66888e5e376883432df030000108a70484a00019ffa00000000", "decode --summary run.pcapng"],
     )
     parser.add_argument(
         "input", nargs="*", metavar="HEX|FILE", help='hexadecimal or a capture file; "-" is standard input'
@@ -271,8 +278,9 @@ def _add_decode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.set_defaults(run=run_decode)
 
 
-def _add_trace(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
+def _add_trace(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = add_command(
+        commands,
         "trace",
         help="run a program that uses datachan, and capture its packets for Wireshark",
         description=(
@@ -280,7 +288,7 @@ def _add_trace(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             "encrypts it. Wireshark and `datachan decode` read the capture. Setting the environment variable "
             "DATACHAN_TRACE to FILE does the same."
         ),
-        epilog="Examples: datachan trace run.pcapng datachan serve      datachan trace - program.py",
+        examples=["trace run.pcapng datachan serve", "trace - program.py"],
     )
     parser.add_argument("-s", "--summary", action="store_true", help='with "-": one line per packet')
     parser.add_argument("--json", action="store_true", help='with "-": one JSON object per packet, each on a line')
@@ -298,8 +306,9 @@ def _add_trace(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.set_defaults(run=run_trace, port=[], follow=False, parser=parser)
 
 
-def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
+def _add_bench(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = add_command(
+        commands,
         "bench",
         help="measure the path between two hosts: throughput both ways, round trips idle and under load",
         description=(
@@ -307,7 +316,7 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             "during those transfers. Start it without ROOM on one host; it prints the command for the other host. "
             "They meet through a signaling server (`datachan serve`), and measure the direct path."
         ),
-        epilog="Examples: datachan bench --local      datachan bench --server http://192.0.2.7:8080",
+        examples=["bench --local", "bench --server http://192.0.2.7:8080"],
     )
     parser.add_argument("room", nargs="?", metavar="ROOM", help="the room that the other host has printed")
     parser.add_argument("--local", action="store_true", help="measure with a second process here, without a server")
@@ -323,8 +332,9 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.set_defaults(run=run_bench)
 
 
-def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
+def _add_doctor(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = add_command(
+        commands,
         "doctor",
         help="say which interfaces, STUN and TURN servers work here, and what would help",
         description=(
@@ -332,7 +342,7 @@ def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
             "and TURN server by transport, with the code of its error. Nothing is contacted but the servers given. "
             "The exit status is 1 if something does not work."
         ),
-        epilog="Example: datachan doctor --ice-server stun:192.0.2.1 --ice-server turn:192.0.2.1,user,password",
+        examples=["doctor --ice-server stun:192.0.2.1 --ice-server turn:192.0.2.1,user,password"],
     )
     _add_ice_server(parser, "STUN or TURN server to ask")
     parser.add_argument(

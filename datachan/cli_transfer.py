@@ -8,6 +8,8 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from datachan.cli_help import Commands, add_command
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -16,17 +18,23 @@ if TYPE_CHECKING:
 
 _UNITS: Final = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
 
-_EXIT_STATUSES: Final = (
-    "Exit status: 0 done, 1 error, 2 wrong command line, 3 refused, 4 wrong code, 5 no connection, 6 damaged, 7 disk, "
-    "130 interrupted."
-)
-
-Commands = argparse._SubParsersAction
+_EXIT_STATUSES: Final = {
+    0: "done",
+    1: "error",
+    2: "wrong command line",
+    3: "refused",
+    4: "wrong code",
+    5: "no connection",
+    6: "damaged",
+    7: "disk",
+    130: "interrupted",
+}
 
 
 def add_send(commands: Commands[argparse.ArgumentParser], add_ice_server: Callable[..., None]) -> None:
     """Add `datachan send` to the command line."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "send",
         aliases=["tx"],
         help="send files, folders or text to a person who types a code",
@@ -35,7 +43,8 @@ def add_send(commands: Commands[argparse.ArgumentParser], add_ice_server: Callab
             "types the code into `datachan receive`, or opens the link in a browser. The code proves to both "
             "sides that there is no third party between them. A transfer that breaks off goes on where it was."
         ),
-        epilog=f"Examples: datachan send photos      datachan send --text hello      {_EXIT_STATUSES}",
+        examples=["send photos", "send --text hello", "send --serve film.mkv"],
+        exit_statuses=_EXIT_STATUSES,
     )
     parser.add_argument("paths", nargs="*", metavar="PATH", help='files and folders; "-" is standard input')
     parser.add_argument("--text", metavar="TEXT", help="send this text instead of files")
@@ -75,7 +84,8 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
 
 def add_receive(commands: Commands[argparse.ArgumentParser], add_ice_server: Callable[..., None]) -> None:
     """Add `datachan receive` to the command line."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "receive",
         aliases=["rx"],
         help="receive what the sender of a code offers",
@@ -83,7 +93,8 @@ def add_receive(commands: Commands[argparse.ArgumentParser], add_ice_server: Cal
             "Receive what the sender of a code offers. It shows names, sizes and free space, and asks before it "
             "stores anything. After a break, the same command goes on where the transfer was."
         ),
-        epilog=f"Examples: datachan receive      datachan receive -o Downloads      {_EXIT_STATUSES}",
+        examples=["receive", "receive -o Downloads"],
+        exit_statuses=_EXIT_STATUSES,
     )
     parser.add_argument(
         "code",

@@ -88,6 +88,7 @@ def test_help_imports_neither_asyncio_nor_the_network_stack() -> None:
     assert {name for name in modules if name.startswith("datachan")} == {
         "datachan",
         "datachan.cli",
+        "datachan.cli_help",
         "datachan.cli_transfer",
     }
     assert len(modules) < 120
