@@ -1,8 +1,10 @@
 """Whose queue is it: ours, which is too long above a limit, or that of other flows, which would only take our share?
 
 Two experiments tell. After the window was reduced because of a long queue, that queue is gone if it was ours, and then
-the limit is right. If it still stands, other flows fill it; then the old window is restored and no limit holds. Every
-ten seconds without an empty queue the window is reduced for a round, to see the shortest round trip again.
+the limit is right. If it still stands and we deliver as much as before, the path itself carries less than it did, and
+the window is reduced again. If we deliver less, other flows fill the queue. The old window is then restored, and no
+limit holds. Every ten seconds without an empty queue the window is reduced for a round, to see the shortest round trip
+again.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ JUDGE_ROUNDS: Final = 3
 """Rounds after a reduction in which the queue should have gone."""
 STILL_THERE: Final = 0.75
 """Part of the limit above which the queue has not gone."""
+SAME_RATE: Final = 0.85
+"""The part of the delivery rate that is left after a reduction if the queue is ours alone: then it is never empty, and
+the path still carries its rate. A flow that is half of two falls to 0.65 of its rate or less."""
 SHRUNK: Final = 0.5
 """Our own window is the same each time when its queue is too long. If it is less than this part, others have grown."""
 FORGET: Final = 0.95
@@ -47,6 +52,7 @@ class QueueOwner:
         "_foreign_rtt",
         "_highest",
         "_judge_round",
+        "_judged_rate",
         "_measure_until",
         "draining",
         "foreign",
@@ -60,6 +66,7 @@ class QueueOwner:
         self.draining = False
         self._foreign_rtt = 0.0
         self._judge_round = 0
+        self._judged_rate = 0.0  # bytes per second of the data sent before the reduction
         self._measure_until = -1
         self._drained_min = INFINITE
 
@@ -69,12 +76,16 @@ class QueueOwner:
             self.foreign = path.round_min_rtt >= GONE * self._foreign_rtt
             return False
         if path.round < self._judge_round:
+            if path.round == self._judge_round - JUDGE_ROUNDS + 1:
+                self._judged_rate = path.round_rate
             return False
         queue, limit = path.round_queue, max(QUEUE_LIMIT * path.min_rtt, LEAST_LIMIT)
         if self._judge_round and queue > STILL_THERE * limit:
             self._judge_round = 0
-            self._blame_others(path.round_min_rtt)
-            return False
+            if path.round_rate < SAME_RATE * self._judged_rate:
+                self._blame_others(path.round_min_rtt)
+                return False
+            self._highest = cwnd
         self._judge_round = 0
         if queue <= limit:
             return False
