@@ -46,9 +46,11 @@ from datachan.ice_agent import (
     CandidatePair,
     ChecksDone,
     Credentials,
+    DoubtDispelled,
     DtlsReceived,
     IceSession,
     LocalCandidate,
+    PairDoubted,
     PairSelected,
     PathLost,
     PeerAlive,
@@ -569,6 +571,8 @@ class IceTransport:
             return
         if isinstance(event, PairSelected):
             self._use_pair(event.pair, replaces_silent=event.replaces_silent)
+        elif isinstance(event, PairDoubted | DoubtDispelled):
+            self._change_doubt(event)
         elif isinstance(event, ChecksDone):
             self._checks_finished = True
             self._settle()
@@ -602,6 +606,18 @@ class IceTransport:
         if self._state is not IceState.COMPLETED:
             self._set_state(IceState.CONNECTED)
         self._selected_or_over.set()
+
+    def _change_doubt(self, event: PairDoubted | DoubtDispelled) -> None:
+        """Send copies over an alternative while the pair in use is in doubt."""
+        if self._link is None:
+            return
+        if isinstance(event, DoubtDispelled):
+            self._link.stop_copies()
+            return
+        pair = event.alternative
+        link = self._runner.links.get(pair.base)
+        if link is not None:
+            self._link.copy_over(link, pair.destination, event.unanswered)
 
     def _close_link(self) -> None:
         if self._link is not None:

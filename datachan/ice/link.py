@@ -6,10 +6,14 @@ sockets, or `TurnLink`. It does not know ICE, nor what the datagrams are.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Container, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
+from datachan.ice.copies import Copies
 from datachan.ice.traffic import Traffic
 from datachan.ice_agent.turn_messages import CHANNEL_HEADER
 from datachan.udp import Address, PathLimits, Receiver
@@ -105,6 +109,7 @@ class SelectedLink:
         self._kept_whole: bool | None = None
         self._on_writable: Callable[[], None] | None = None
         self._on_too_long: Callable[[bytes, Address | None], None] | None = None
+        self._copies: Copies | None = None
         self._closed = False
 
     def send_datagrams(self, datagrams: Sequence[bytes]) -> None:
@@ -118,8 +123,32 @@ class SelectedLink:
             self._link.allow_fragmentation(not whole)
         self._link.send(datagrams, self._address)
         self._traffic.sent(datagrams)
+        if self._copies is not None:
+            self._copies.note(datagrams, time.monotonic())
         if self.on_sending is not None:
             self.on_sending()
+
+    def keep_copies(self, wanted: bool) -> None:
+        """Keep what is sent for a moment, for `copy_over`, or do so no longer."""
+        if wanted is (self._copies is None):
+            self._copies = Copies() if wanted else None
+
+    def copy_over(self, link: DatagramLink, address: TransportAddress, unanswered: float) -> None:
+        """Send copies over another path: of what was sent in the last `unanswered` seconds, and of what follows."""
+        if self._copies is not None:
+            self._copies.start(partial(self._send_copies, link, address), time.monotonic() - unanswered)
+
+    def _send_copies(self, link: DatagramLink, address: TransportAddress, datagrams: Sequence[bytes]) -> None:
+        """Send copies, which may be lost."""
+        if not link.closed:
+            with suppress(BufferError, OSError):
+                link.send(datagrams, address)
+                self._traffic.sent(datagrams)
+
+    def stop_copies(self) -> None:
+        """Send no copies any longer."""
+        if self._copies is not None:
+            self._copies.stop()
 
     @property
     def writable(self) -> bool:
@@ -164,7 +193,7 @@ class SelectedLink:
             if self._link.on_too_long is self._on_too_long:
                 self._link.on_too_long = None
             self._closed = True
-            self.keep_whole = self.on_sending = self._on_writable = self._on_too_long = None
+            self.keep_whole = self.on_sending = self._on_writable = self._on_too_long = self._copies = None
 
     def is_same_path(self, other: SelectedLink) -> bool:
         """Return whether datagrams take the same path on another selected link."""

@@ -220,6 +220,7 @@ class AgentRunner:
     def _watch(self) -> None:
         if self._watched is not None and self._agent.watches_sending:
             self._watched.on_sending = self._sending
+            self._watched.keep_copies(self._agent.has_alternative)
 
     def _sending(self) -> None:
         if self._watched is not None:

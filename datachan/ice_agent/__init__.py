@@ -19,7 +19,8 @@ makes one `Base`, and for each address under which the link can be reached, one 
   separates it from data by its first byte (RFC 7983), so that data never passes the agent. For data,
   the shell calls `accepts(base, source, now)`: whether the peer has proved that it sends from there. If not,
   `note_stranger(base, source, now)` says whether it is worth to keep the data until it has. When the shell sends data
-  while `watches_sending` is true, it calls `note_sending(now)`.
+  while `watches_sending` is true, it calls `note_sending(now)`. While `has_alternative` is true, it keeps what it
+  sends for a moment, and sends copies of it over another pair after `PairDoubted`.
 - `handle_timeout(now)` at `next_timeout()`; `send_failed(base, destination, now)` when the system has refused a
   datagram, or an ICMP error has come back.
 
@@ -57,8 +58,10 @@ from .errors import BadPacket
 from .events import (
     AgentEvent,
     ChecksDone,
+    DoubtDispelled,
     DtlsReceived,
     OldSessionEnded,
+    PairDoubted,
     PairSelected,
     PathLost,
     PeerAlive,
@@ -87,11 +90,13 @@ __all__ = [
     "ChecksDone",
     "Credentials",
     "DatagramToSend",
+    "DoubtDispelled",
     "DtlsReceived",
     "IceAgent",
     "IceSession",
     "LocalCandidate",
     "OldSessionEnded",
+    "PairDoubted",
     "PairSelected",
     "PairState",
     "PathLost",

@@ -223,6 +223,11 @@ class IceAgent:
         return self.current.is_checking(base, source)
 
     @property
+    def has_alternative(self) -> bool:
+        """Whether copies of what is sent may go over another pair, should the pair in use be silent."""
+        return self.current.has_alternative
+
+    @property
     def watches_sending(self) -> bool:
         """Whether the shell should call `note_sending` when it next sends data."""
         return self.current.watches_sending

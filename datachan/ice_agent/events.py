@@ -20,6 +20,26 @@ class PairSelected:
 
 
 @dataclass(frozen=True, slots=True)
+class PairDoubted:
+    """Nothing has answered in time what was sent on the pair in use, which may be lost.
+
+    Until `DoubtDispelled` or `PairSelected`, copies of it may be sent over another pair.
+
+    Attributes:
+        alternative: a valid pair on another link or to another address, which has consent.
+        unanswered: the seconds in which what was sent may have been lost.
+    """
+
+    alternative: CandidatePair
+    unanswered: float
+
+
+@dataclass(frozen=True, slots=True)
+class DoubtDispelled:
+    """The pair in use has answered after `PairDoubted`."""
+
+
+@dataclass(frozen=True, slots=True)
 class ChecksDone:
     """The pair in use is nominated, and no better one is still being checked."""
 
@@ -83,6 +103,8 @@ class OldSessionEnded:
 
 AgentEvent = (
     PairSelected
+    | PairDoubted
+    | DoubtDispelled
     | ChecksDone
     | PeerAlive
     | PeerSilent

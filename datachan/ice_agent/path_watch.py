@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from .events import AgentEvent, PeerAlive, PeerHeard, PeerSilent
+from .events import AgentEvent, DoubtDispelled, PairDoubted, PeerAlive, PeerHeard, PeerSilent
 from .options import AgentOptions
 from .pairs import NEVER, CandidatePair, Checklist, PairState
-from .selection import backups, best_alternative, rebound_pair
+from .selection import backups, best_alternative, independent_alternative, rebound_pair
 from .silence import SilenceWatch
 
 # All pairs are checked again at this interval, in seconds, while the peer does not answer on any.
 _RECHECK_INTERVAL: Final = 5.0
 _MAX_RETRIED: Final = 10
+# The peer checks an alternative now and then. It does so in doubt if the pair in use was alive in this many seconds.
+_JUST_ALIVE: Final = 1.0
 
 
 class PathWatch:
@@ -27,7 +29,7 @@ class PathWatch:
     Args:
         options: times and bounds.
         checklist: all pairs.
-        events: the list that `PeerAlive`, `PeerSilent` and `PeerHeard` are appended to.
+        events: the list that the events about the pair in use and about the peer's silence are appended to.
         entropy: returns random bytes.
 
     Attributes:
@@ -50,7 +52,7 @@ class PathWatch:
         self._consent_until = NEVER
         self._recheck_at = self._retry_at = NEVER
         self._judged_at = -NEVER
-        self._silent = False
+        self._silent = self._has_doubted = False
 
     # -- the pair in use changes ---------------------------------------------------------------------------------------
 
@@ -60,6 +62,7 @@ class PathWatch:
         silent = left is not None and self._silence.is_silent(left, now)
         self._silence.note_move(left, now, dead=silent)
         self.pair = pair
+        self._has_doubted = False
         self._consent_until = now + self._options.consent_expiry
         self._recheck_at = NEVER
         self._retry_at = now + self._options.retry_interval if pair.relayed else NEVER
@@ -72,7 +75,7 @@ class PathWatch:
         self.pair = None
         self._consent_until = self._retry_at = NEVER
         self._silence.note_move(None, now, dead=False)
-        self._silent = False
+        self._silent = self._has_doubted = False
         self._recheck_at = now + _RECHECK_INTERVAL
 
     def stop_rechecking(self) -> None:
@@ -87,6 +90,9 @@ class PathWatch:
             self._plan_consent_check(pair, now)
             self.renew_consent(now)
             self._events.append(PeerAlive())
+            if self._has_doubted:
+                self._has_doubted = False
+                self._events.append(DoubtDispelled())
         self.note_life()
         self._silence.note_answer(pair, self.pair, now)
 
@@ -99,6 +105,11 @@ class PathWatch:
         if self._silent:
             self._silent = False
             self._events.append(PeerHeard())
+
+    @property
+    def has_alternative(self) -> bool:
+        """Whether another valid pair may get copies of what is sent on the pair in use, if that one is silent."""
+        return self._silence.has_alternative
 
     @property
     def watches_sending(self) -> bool:
@@ -129,6 +140,18 @@ class PathWatch:
         for other in backups(self._checklist, pair, self._options.max_backups):
             if not other.unanswered:
                 other.next_check = min(other.next_check, now + self._options.pace)
+
+    def note_check(self, pair: CandidatePair, now: float) -> None:
+        """Check the pair in use because the peer checks another one and has become silent on this: it is in doubt."""
+        current = self.pair
+        if current is None or pair is current or current.unanswered or self._options.lite:
+            return
+        if self._silence.doubt_time(current) <= now - current.alive_at < _JUST_ALIVE:
+            current.next_check = min(current.next_check, now)
+
+    def probe_interval(self, pair: CandidatePair) -> float:
+        """Return the time between the first checks of a pair that has answered before and does not now."""
+        return self._silence.probe_interval(pair)
 
     def is_dead(self, now: float, *, controlling: bool) -> bool:
         """Return whether the pair in use has been silent for long enough to be replaced by one that answers."""
@@ -165,9 +188,18 @@ class PathWatch:
         return times
 
     def watch_sending(self, now: float) -> None:
-        """Doubt the pair in use if data was sent on it and nothing has come back."""
-        if self.pair is not None and self._silence.doubts_sending(self.pair, now):
-            self.doubt(now)
+        """Doubt the pair in use if data was sent on it and nothing has come back; name a pair for copies of it."""
+        pair = self.pair
+        if pair is None or not self._silence.doubts_sending(pair, now):
+            return
+        # RFC 7675, 5.1 allows to send where an answer is at most 30 seconds old.
+        alternative = independent_alternative(self._checklist, pair, now - self._options.consent_expiry)
+        if alternative is not None:
+            self._has_doubted = True
+            # What was sent a round trip before the latest sign of life may be lost, too.
+            unanswered = now - pair.alive_at + (pair.round_trip_time or 0.0)
+            self._events.append(PairDoubted(alternative, unanswered))
+        self.doubt(now)
 
     def consent_expired(self, now: float) -> bool:
         """Return whether the peer has answered no check for so long that nothing may be sent any longer."""
@@ -227,9 +259,13 @@ class PathWatch:
         """Plan the next checks of the alternatives; other valid pairs rest."""
         if self._options.lite:
             return
-        kept = backups(self._checklist, self.pair, self._options.max_backups)
+        current = self.pair
+        kept = backups(self._checklist, current, self._options.max_backups)
+        self._silence.has_alternative = current is not None and (
+            independent_alternative(kept, current, now - self._options.consent_expiry) is not None
+        )
         for pair in self._checklist:
-            if pair is self.pair or not pair.valid or pair.unanswered:
+            if pair is current or not pair.valid or pair.unanswered:
                 continue
             if pair not in kept:
                 pair.next_check = NEVER

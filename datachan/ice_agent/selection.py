@@ -66,6 +66,22 @@ def best_alternative(
     return max(answering, key=lambda pair: (pair.nominated, pair.priority), default=None)
 
 
+def independent_alternative(
+    pairs: Iterable[CandidatePair], current: CandidatePair, since: float
+) -> CandidatePair | None:
+    """Return the pair most likely to work when the one in use does not; None if no other has answered since a time.
+
+    Either end's link may have died, so a pair that differs at both ends is best. A pair that differs in the peer's port
+    only is the same path.
+    """
+
+    def ends(pair: CandidatePair) -> int:
+        return (pair.base is not current.base) + (pair.destination[0] != current.destination[0])
+
+    usable = [one for one in pairs if one.valid and one.answered_at >= since and ends(one)]
+    return max(usable, key=lambda one: (not one.unanswered, not one.relayed, ends(one), one.priority), default=None)
+
+
 def rebound_pair(pairs: Iterable[CandidatePair], current: CandidatePair) -> CandidatePair | None:
     """Return a pair that answers at another port of the peer's address, while the pair in use does not answer."""
     if not current.unanswered:

@@ -41,9 +41,9 @@ from .path_watch import PathWatch
 from .peer_candidates import PeerCandidates
 from .selection import Verdict, best_alternative, judge
 
-# Between two checks of a pair that has answered before and does not now: half a round trip for the first, and two.
+# The checks at short intervals of a pair that has answered before and does not now. Then the interval is this, in
+# seconds, or two round trips.
 _FIRST_PROBES: Final = 4
-_FIRST_PROBE_INTERVAL: Final = 0.03
 _PROBE_INTERVAL: Final = 0.25
 # The longest interval, in seconds, at which a valid pair is checked that waits for the peer's own check.
 _UNUSED_INTERVAL: Final = 1.0
@@ -225,6 +225,11 @@ class IceSession:
         pair.heard_at = now
         self._watch.note_life()
         return True
+
+    @property
+    def has_alternative(self) -> bool:
+        """Whether copies of what is sent may go over another pair, should the pair in use be silent."""
+        return self._watch.has_alternative
 
     @property
     def watches_sending(self) -> bool:
@@ -429,10 +434,9 @@ class IceSession:
         if pair.base.transport == "tcp" and not pair.valid:
             return NEVER  # RFC 6544, 7.1: TCP retransmits by itself
         if pair.valid or (self._lost and pair.proven):
-            round_trip = pair.round_trip_time or 0.0
             if pair.unanswered < _FIRST_PROBES:
-                return max(_FIRST_PROBE_INTERVAL, round_trip / 2)
-            return max(_PROBE_INTERVAL, 2 * round_trip)
+                return self._watch.probe_interval(pair)
+            return max(_PROBE_INTERVAL, 2 * (pair.round_trip_time or 0.0))
         grown = pair.interval * options.growth if pair.interval else options.first_interval
         pair.interval = min(grown, options.longest_interval)
         return pair.interval
@@ -553,6 +557,7 @@ class IceSession:
         pair.proven = pair.checked_by_peer = True
         pair.heard_at = now
         self._watch.note_life()
+        self._watch.note_check(pair, now)
         if check.nominates:
             self._note_nomination(pair, check.nomination)
             self._insists_on(pair, now)

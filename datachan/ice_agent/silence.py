@@ -3,6 +3,9 @@
 A false alarm costs little and a missed one costs the user seconds, so both times begin short and grow only when they
 prove too short: a doubt that the pair dispels doubles the time until the next doubt, and a pair that answers again soon
 after it was left doubles the time until the next one is left. A Wi-Fi that pauses now and then causes few moves.
+
+With an alternative, doubt comes sooner, because the shell then sends copies over it: a doubt does not move the
+connection, but what was lost arrives.
 """
 
 from __future__ import annotations
@@ -12,20 +15,30 @@ from typing import Final
 from .options import AgentOptions
 from .pairs import NEVER, CandidatePair
 
-# Fewer checks in a row are lost on a pair that is alive. The controlled agent leaves the decision to the other one
+# A pair in doubt is dead when the answers to this many checks in a row are overdue. Where one packet in twenty is lost,
+# so are four checks in a row in one doubt of ten thousand. The controlled agent leaves the decision to the other one
 # unless twice as many are.
 _FEW_UNANSWERED: Final = 4
-# When data has gone unanswered before, this many lost checks and round trips, and this many seconds, confirm it.
-_FEW_AFTER_SILENCE: Final = 3
-_ROUND_TRIPS_AFTER_SILENCE: Final = 1.5
-_LEAST_AFTER_SILENCE: Final = 0.06
-# With a known round-trip time, a pair in doubt is dead after this many of them, and this many seconds, at least.
-_ROUND_TRIPS_OF_DOUBT: Final = 2.5
+# An answer is overdue after this many round trips.
+_ROUND_TRIPS_TO_ANSWER: Final = 1.25
+# The intervals of these checks in round trips, and in seconds at least; and the least time until the pair is dead.
+_PROBES_IN_ROUND_TRIP: Final = 2
+_PROBE_INTERVAL: Final = 0.03
 _LEAST_DOUBT: Final = 0.1
+# The same when data has gone unanswered before.
+_PROBES_AFTER_SILENCE: Final = 4
+_INTERVAL_AFTER_SILENCE: Final = 0.01
+_LEAST_AFTER_SILENCE: Final = 0.06
 # A peer acknowledges data within a round trip and a delay of its own, or later: then the time until doubt grows.
 _ROUND_TRIPS_OF_SILENCE: Final = 1.5
 _USUAL_DELAY: Final = 0.05
 _LEAST_SILENCE: Final = 0.1
+# The same with an alternative: an answer that is a quarter of a round trip and a message of a stream late is missed.
+_ROUND_TRIPS_WITH_ALTERNATIVE: Final = 1.25
+_DELAY_WITH_ALTERNATIVE: Final = 0.02
+_LEAST_WITH_ALTERNATIVE: Final = 0.05
+# Each answered period takes back this share of what earlier doubts have added.
+_PATIENCE_KEPT: Final = 0.9
 # Data that is sent within this many seconds of an answered period continues a stream. Its next period then begins with
 # the latest sign of life, at most half a period ago.
 _CONTINUES: Final = 0.02
@@ -44,10 +57,14 @@ class SilenceWatch:
 
     Args:
         options: the longest times.
+
+    Attributes:
+        has_alternative: whether copies of what was sent can go over another pair.
     """
 
     def __init__(self, options: AgentOptions) -> None:
         self._options = options
+        self.has_alternative = False
         self._sending_since: float | None = None
         self._period_ended = -NEVER
         self._doubting = False
@@ -77,8 +94,16 @@ class SilenceWatch:
         longest = self._options.sending_silence
         if pair.round_trip_time is None:
             return longest
-        usual = max(_LEAST_SILENCE, _ROUND_TRIPS_OF_SILENCE * pair.round_trip_time + _USUAL_DELAY)
+        if self.has_alternative:
+            late = _ROUND_TRIPS_WITH_ALTERNATIVE * pair.round_trip_time + _DELAY_WITH_ALTERNATIVE
+            usual = max(_LEAST_WITH_ALTERNATIVE, late)
+        else:
+            usual = max(_LEAST_SILENCE, _ROUND_TRIPS_OF_SILENCE * pair.round_trip_time + _USUAL_DELAY)
         return min(longest, self._patience * usual)
+
+    def _note_answered_period(self, now: float) -> None:
+        self._period_ended = now
+        self._patience = max(1.0, _PATIENCE_KEPT * self._patience)
 
     def was_answered(self, pair: CandidatePair, now: float) -> bool:
         """Return whether the deadline has come and the peer was heard; then `note_sending` counts again."""
@@ -86,7 +111,7 @@ class SilenceWatch:
         if since is None or now < since + self._silence(pair) or pair.alive_at < since:
             return False
         self._sending_since = None
-        self._period_ended = now
+        self._note_answered_period(now)
         return True
 
     def doubts_sending(self, pair: CandidatePair, now: float) -> bool:
@@ -96,20 +121,29 @@ class SilenceWatch:
             return False
         self._sending_since = None
         self._doubting = pair.alive_at < since
-        self._period_ended = -NEVER if self._doubting else now
+        if self._doubting:
+            self._period_ended = -NEVER
+        else:
+            self._note_answered_period(now)
         return self._doubting
 
     # a pair in doubt
+
+    def probe_interval(self, pair: CandidatePair) -> float:
+        """Return the time between the first checks of the pair in doubt."""
+        round_trip = pair.round_trip_time or 0.0
+        if self._doubting:
+            return max(_INTERVAL_AFTER_SILENCE, round_trip / _PROBES_AFTER_SILENCE)
+        return max(_PROBE_INTERVAL, round_trip / _PROBES_IN_ROUND_TRIP)
 
     def doubt_time(self, pair: CandidatePair) -> float:
         """Return how long the pair may leave checks unanswered before it counts as dead."""
         if pair.round_trip_time is None:
             return self._options.probe_timeout
-        if self._doubting:
-            usual = max(_LEAST_AFTER_SILENCE, _ROUND_TRIPS_AFTER_SILENCE * pair.round_trip_time)
-        else:
-            usual = max(_LEAST_DOUBT, _ROUND_TRIPS_OF_DOUBT * pair.round_trip_time)
-        return min(self._options.probe_timeout, self._caution * usual)
+        least = _LEAST_AFTER_SILENCE if self._doubting else _LEAST_DOUBT
+        last_check = (_FEW_UNANSWERED - 1) * self.probe_interval(pair)
+        overdue = max(least, last_check + _ROUND_TRIPS_TO_ANSWER * pair.round_trip_time)
+        return min(self._options.probe_timeout, self._caution * overdue)
 
     @staticmethod
     def rebinding_time(pair: CandidatePair) -> float:
@@ -130,7 +164,7 @@ class SilenceWatch:
         if rebound and now >= pair.first_unanswered + self.rebinding_time(pair):
             return True
         patience = 1 if controlling else 2
-        if pair.unanswered < patience * (_FEW_AFTER_SILENCE if self._doubting else _FEW_UNANSWERED):
+        if pair.unanswered < patience * _FEW_UNANSWERED:
             return False
         # Data that still arrives shows one direction only, but an answer may be on its way. Data that arrived while the
         # first unanswered check was on its way shows nothing: both may have been sent before the path died.

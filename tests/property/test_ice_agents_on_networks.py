@@ -55,6 +55,33 @@ def _agree_soon(network: Network, a: Peer, z: Peer) -> None:
     raise AssertionError(f"A uses {a.pair}, Z uses {z.pair}")
 
 
+LOSSY = 12
+
+
+@pytest.mark.parametrize("number", range(LOSSY))
+def test_random_loss_moves_no_healthy_pair(seed: int, number: int) -> None:
+    choose = random.Random(seed * LOSSY + number)
+    network = Network(choose.getrandbits(32), delay=choose.uniform(0.001, 0.1))
+    a = Peer(network, "a", controlling=True)
+    z = Peer(network, "z", controlling=False)
+    for rank in range(choose.randint(2, 3)):
+        a.add_host(f"198.51.100.{rank + 1}", rank=rank)
+    z.add_host("198.51.100.9")
+    a.learn(z)
+    z.learn(a)
+    network.run(3)
+    _agree_soon(network, a, z)
+    used = a.pair, z.pair
+    network.loss = 0.05
+    interval = choose.choice([0.01, 0.03, 0.1, 0.3])
+    for _ in range(int(30 / interval)):
+        for peer in choose.choice([(a, z), (a,), (z,)]):
+            peer.send(b"\x17")
+        network.run(interval)
+    assert (a.pair, z.pair) == used
+    assert a.losses == z.losses == []
+
+
 @pytest.mark.parametrize("number", range(NETWORKS))
 def test_both_agree_on_a_pair_that_works(seed: int, number: int) -> None:
     choose = random.Random(seed * NETWORKS + number)

@@ -215,6 +215,59 @@ def test_moves_when_one_of_two_interfaces_dies_silently(seed: int) -> None:
     assert a.losses == z.losses == []
 
 
+# Seconds until an answer is late, see `datachan.ice_agent.silence`. It is the answer to one of the first messages after
+# the latest sign of life.
+NOTICED = 1.25 * ROUND_TRIP + 0.02 + 3 * TICK
+
+
+@pytest.mark.parametrize("phase", [0.0, 0.25, 0.5, 0.75])
+@pytest.mark.parametrize("senders", ["az", "a", "z"])
+def test_data_flows_half_a_round_trip_after_an_answer_is_late_when_one_of_two_interfaces_dies(
+    seed: int, senders: str, phase: float
+) -> None:
+    network = Network(seed, delay=DELAY)
+    a, z, dead = two_interfaces(network)
+    sending = [peer for peer in (a, z) if peer.fragment in senders]
+    answer(network, a, z, sending, 1.0)
+    network.run(phase * TICK)
+    cut = network.now
+    network.blocked = lambda source, destination: dead in (source[0], destination[0])
+    flows = answer(network, a, z, sending, 1.0)
+    for peer in sending:
+        other = z if peer is a else a
+        assert flows[other] - cut <= NOTICED + DELAY
+    for peer in (a, z):
+        assert peer.pair is not None
+        assert dead not in (peer.pair.base.address, peer.pair.destination[0])
+    assert agree(network, a, z)
+
+
+def answer(network: Network, a: Peer, z: Peer, sending: list[Peer], seconds: float) -> dict[Peer, float]:
+    """Let some send at short intervals, and both acknowledge what arrives.
+
+    Returns:
+        When each has first received a message that was sent meanwhile.
+    """
+    started, flows = network.now, dict[Peer, float]()
+
+    def look() -> bool:
+        for peer in (a, z):
+            latest = peer.data[-1][0] if peer.data else b""
+            if latest[:2] == b"\x17t" and float(latest[2:]) >= started:
+                flows.setdefault(peer, network.now)
+        return False
+
+    while network.now < started + seconds:
+        before = {peer: len(peer.data) for peer in (a, z)}
+        for peer in sending:
+            peer.send(b"\x17t%f" % network.now)
+        network.run(TICK, look)
+        for peer in (a, z):
+            if len(peer.data) > before[peer] and peer.pair is not None:
+                peer.send(b"\x17sack")
+    return flows
+
+
 def test_a_link_that_pauses_now_and_then_is_left_ever_later(seed: int) -> None:
     network = Network(seed, delay=DELAY)
     a, z, pausing = two_interfaces(network)

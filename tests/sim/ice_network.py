@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from datachan.ice.copies import Copies
 from datachan.ice_agent import (
     HOST,
     RELAY,
@@ -20,9 +21,11 @@ from datachan.ice_agent import (
     Base,
     CandidatePair,
     Credentials,
+    DoubtDispelled,
     IceAgent,
     IceSession,
     LocalCandidate,
+    PairDoubted,
     PairSelected,
     PathLost,
     RemoteParameters,
@@ -201,6 +204,7 @@ class Peer:
         self.refused = 0
         self.history: list[AgentEvent] = []
         self.suspended = False
+        self._copies = Copies()
         network.peers.append(self)
 
     # links
@@ -306,10 +310,24 @@ class Peer:
     def send(self, data: bytes) -> None:
         pair = self.agent.selected
         assert pair is not None
+        self._send(pair.base, pair.destination, data)
+        self._copies.note([data], self.network.now)
         if self.agent.watches_sending:
             self.agent.note_sending(self.network.now)
-        self._send(pair.base, pair.destination, data)
         self.flush()
+
+    def _copy(self, event: AgentEvent) -> None:
+        """Send copies while the pair in use is in doubt, as `datachan.ice.link` does."""
+        if isinstance(event, PairDoubted):
+            pair = event.alternative
+            self._copies.start(
+                lambda datagrams: [self._send(pair.base, pair.destination, one) for one in datagrams] and None,
+                self.network.now - event.unanswered,
+            )
+        elif isinstance(event, DoubtDispelled):
+            self._copies.stop()
+        elif isinstance(event, PairSelected | PathLost):
+            self._copies = Copies()
 
     def _send(self, base: Base, destination: TransportAddress, data: bytes) -> None:
         if base in self.relayed:
@@ -322,7 +340,10 @@ class Peer:
         while datagrams := self.agent.datagrams_to_send(self.network.now):
             for base, destination, data in datagrams:
                 self._send(base, destination, data)
-        self.history += self.agent.events()
+        events = self.agent.events()
+        self.history += events
+        for event in events:
+            self._copy(event)
 
     def next_timeout(self) -> float | None:
         return None if self.suspended else self.agent.next_timeout()

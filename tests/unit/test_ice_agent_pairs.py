@@ -6,7 +6,7 @@ import pytest
 
 from datachan.ice_agent import ACTIVE, PASSIVE, Base, CandidatePair, PairState, make_candidate
 from datachan.ice_agent.pairs import Checklist, can_pair, set_priority
-from datachan.ice_agent.selection import Verdict, backups, best_alternative, judge
+from datachan.ice_agent.selection import Verdict, backups, best_alternative, independent_alternative, judge
 from datachan.sdp import IceCandidate
 
 
@@ -147,3 +147,18 @@ def test_backups_are_of_other_links_first() -> None:
     pairs = [valid(pair(port=port, base=one, priority=9 - port)) for port in range(1, 4)]
     alternative = valid(pair(port=4, base=other, priority=1))
     assert backups([*pairs, alternative], pairs[0], 2) == [pairs[1], alternative]
+
+
+def test_copies_go_over_a_direct_pair_that_differs_at_both_ends_if_there_is_one() -> None:
+    ours, other, relay = Base("10.0.0.1", 1), Base("10.0.0.2", 1), Base("192.0.2.1", 1, relayed=True)
+    current = valid(pair(base=ours, priority=9))
+    rebound, relayed = valid(pair(port=2, base=ours, priority=8)), valid(pair(base=relay, priority=1))
+    one_end, both_ends = valid(pair(base=other, priority=7)), valid(pair(base=other, priority=2))
+    both_ends.destination = ("198.51.100.9", 1)
+    ranked = [both_ends, one_end, relayed]
+    while ranked:
+        assert independent_alternative([*reversed(ranked), rebound, current], current, 0.0) is ranked.pop(0)
+    assert independent_alternative([rebound, current], current, 0.0) is None
+    assert independent_alternative([one_end], current, 99.0) is None
+    one_end.unanswered = 1
+    assert independent_alternative([one_end, relayed], current, 0.0) is relayed

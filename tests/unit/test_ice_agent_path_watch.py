@@ -9,6 +9,8 @@ from datachan.ice_agent import (
     AgentOptions,
     Base,
     CandidatePair,
+    DoubtDispelled,
+    PairDoubted,
     PairState,
     PeerAlive,
     PeerHeard,
@@ -66,9 +68,49 @@ def test_doubt_has_the_pair_and_its_alternative_checked_at_once() -> None:
 def test_a_dead_pair_is_replaced_only_by_one_that_has_answered_since() -> None:
     one = Watched(links=2)
     one.leave_unanswered(one.pairs[0], checks=4, since=1.0)
-    assert one.watch.replacement(1.11, controlling=True) is None
+    assert one.watch.replacement(1.15, controlling=True) is None
     one.pairs[1].note_answer(1.05, 1.09)
-    assert one.watch.replacement(1.11, controlling=True) is one.pairs[1]
+    assert one.watch.replacement(1.15, controlling=True) is one.pairs[1]
+
+
+def test_unanswered_data_names_a_pair_for_copies_until_the_pair_in_use_answers() -> None:
+    one = Watched(links=2)
+    one.watch.keep_backups(ROUND_TRIP)
+    assert one.watch.has_alternative
+    one.watch.note_sending(1.0)
+    one.watch.watch_sending(1.06)
+    assert one.events == []
+    one.watch.watch_sending(1.08)
+    assert [type(event) for event in one.events] == [PairDoubted]
+    doubted = one.events.pop()
+    assert isinstance(doubted, PairDoubted)
+    assert doubted.alternative is one.pairs[1]
+    assert doubted.unanswered == pytest.approx(1.08)
+    one.watch.note_answer(one.pairs[1], 1.1)
+    assert one.events == []
+    one.watch.note_answer(one.pairs[0], 1.12)
+    assert one.events == [PeerAlive(), DoubtDispelled()]
+
+
+def test_a_pair_without_consent_gets_no_copies() -> None:
+    one = Watched(links=2)
+    one.watch.keep_backups(ROUND_TRIP)
+    one.watch.renew_consent(25.0)
+    one.watch.note_sending(31.0)
+    one.watch.watch_sending(32.0)
+    assert one.events == []
+    one.watch.keep_backups(32.0)
+    assert not one.watch.has_alternative
+
+
+def test_a_check_of_the_peer_elsewhere_has_the_pair_in_use_checked_if_it_has_just_become_silent() -> None:
+    one = Watched(links=2)
+    planned = one.pairs[0].next_check
+    for alive_at, doubted in ((0.95, False), (0.8, True), (-0.5, False)):
+        one.pairs[0].answered_at = one.pairs[0].heard_at = alive_at
+        one.pairs[0].next_check = planned
+        one.watch.note_check(one.pairs[1], 1.0)
+        assert (one.pairs[0].next_check == 1.0) is doubted
 
 
 def test_a_long_silence_is_reported_once_and_so_is_its_end() -> None:

@@ -54,15 +54,39 @@ def test_in_a_stream_silence_counts_from_the_latest_sign_of_life_at_most_half_a_
     assert watch.sending_deadline(pair) == pytest.approx(deadline, abs=0.001)
 
 
-def test_after_data_went_unanswered_three_checks_and_one_and_a_half_round_trips_make_a_pair_dead() -> None:
+@pytest.mark.parametrize(("round_trip", "silence"), [(0.04, 0.07), (0.001, 0.05), (0.2, 0.27)])
+def test_with_an_alternative_an_answer_is_missed_after_a_quarter_of_a_round_trip_and_a_message_of_a_stream(
+    round_trip: float, silence: float
+) -> None:
+    watch, pair = SilenceWatch(AgentOptions()), answered_pair()
+    watch.has_alternative, pair.round_trip_time = True, round_trip
+    watch.note_sending(1.0, pair)
+    assert watch.sending_deadline(pair) == pytest.approx(1.0 + silence)
+
+
+def test_after_data_went_unanswered_a_pair_is_dead_when_four_checks_in_two_round_trips_are() -> None:
+    watch, pair = SilenceWatch(AgentOptions()), answered_pair()
+    watch.note_sending(1.0, pair)
+    assert watch.probe_interval(pair) == 0.03
+    assert watch.doubts_sending(pair, 1.12)
+    assert watch.probe_interval(pair) == 0.01
+    unanswered(pair, 4, 1.12)
+    assert not watch.is_dead(pair, 1.19, controlling=True, rebound=False)
+    assert watch.is_dead(pair, 1.21, controlling=True, rebound=False)
+    unanswered(pair, 3, 1.12)
+    assert not watch.is_dead(pair, 1.21, controlling=True, rebound=False)
+
+
+def test_answered_periods_take_back_what_earlier_doubts_have_added() -> None:
     watch, pair = SilenceWatch(AgentOptions()), answered_pair()
     watch.note_sending(1.0, pair)
     assert watch.doubts_sending(pair, 1.12)
-    unanswered(pair, 3, 1.12)
-    assert not watch.is_dead(pair, 1.17, controlling=True, rebound=False)
-    assert watch.is_dead(pair, 1.19, controlling=True, rebound=False)
-    unanswered(pair, 2, 1.12)
-    assert not watch.is_dead(pair, 1.19, controlling=True, rebound=False)
+    watch.note_answer(pair, pair, 1.16)
+    for period in range(2, 10):
+        watch.note_sending(period, pair)
+        assert watch.sending_deadline(pair) == pytest.approx(period + 0.11 * max(1.0, 2 * 0.9 ** (period - 2)))
+        pair.heard_at = period + 0.04
+        assert watch.was_answered(pair, period + 0.25)
 
 
 def test_on_a_short_path_doubt_takes_a_tenth_of_a_second() -> None:
@@ -98,17 +122,17 @@ def unanswered(pair: CandidatePair, count: int, since: float) -> None:
     pair.unanswered, pair.first_unanswered = count, since
 
 
-def test_four_lost_checks_and_two_and_a_half_round_trips_make_a_pair_dead() -> None:
+def test_a_pair_is_dead_when_the_answer_to_the_fourth_check_is_overdue() -> None:
     watch, pair = SilenceWatch(AgentOptions()), answered_pair()
     unanswered(pair, 4, 1.0)
-    assert not watch.is_dead(pair, 1.09, controlling=True, rebound=False)
-    assert watch.is_dead(pair, 1.11, controlling=True, rebound=False)
-    assert not watch.is_dead(pair, 1.11, controlling=False, rebound=False)
+    assert not watch.is_dead(pair, 1.13, controlling=True, rebound=False)
+    assert watch.is_dead(pair, 1.15, controlling=True, rebound=False)
+    assert not watch.is_dead(pair, 1.15, controlling=False, rebound=False)
     unanswered(pair, 8, 1.0)
-    assert watch.is_dead(pair, 1.21, controlling=False, rebound=False)
+    assert watch.is_dead(pair, 1.29, controlling=False, rebound=False)
     pair.heard_at = 1.45
     assert not watch.is_dead(pair, 1.5, controlling=True, rebound=False), "its data still arrives"
-    assert watch.is_dead(pair, 1.56, controlling=True, rebound=False), "its data has arrived before the path died"
+    assert watch.is_dead(pair, 1.6, controlling=True, rebound=False), "its data has arrived before the path died"
     assert watch.is_dead(pair, 6.1, controlling=True, rebound=False)
 
 
@@ -126,6 +150,6 @@ def test_a_pair_that_was_left_too_soon_is_left_later_next_time() -> None:
         times.append(watch.doubt_time(pair))
         watch.note_move(pair, float(moment), dead=True)
         watch.note_answer(pair, other, moment + 0.5)
-    assert times == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0, 1.0])
+    assert times == pytest.approx([0.14, 0.28, 0.56, 1.0, 1.0, 1.0, 1.0, 1.0])
     watch.note_move(pair, 100.0, dead=True)
-    assert watch.doubt_time(pair) == pytest.approx(0.1)
+    assert watch.doubt_time(pair) == pytest.approx(0.14)
