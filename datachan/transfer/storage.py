@@ -30,6 +30,13 @@ PARTIAL_DAYS: Final = 14
 
 _FLUSHING_THREADS: Final = 4
 
+CACHED_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of the largest file that stays in the system's cache; of a larger one, flushed bytes leave it.
+
+Otherwise 50 GB would push everything else out of the cache. Pages that were in use a moment ago are also cheaper to
+write to than those that a virtual machine has to get first (docs/performance.md, "Files").
+"""
+
 
 class Damaged(Exception):
     """The bytes of a piece do not have the digest that the sender computed."""
@@ -52,6 +59,7 @@ class _Open:
     written: int = 0
     pieces: list[bytes] = field(default_factory=list)
     journaled: int = 0
+    uncached: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -239,9 +247,19 @@ class Storage:
         with opened.lock:
             durable = len(opened.pieces)
         _data_sync(opened.descriptor)
+        self._leave_cache(opened, file, durable)
         if opened.head is not None and durable > opened.journaled:
             self._append(file, digest_lines(opened.pieces[opened.journaled : durable]))
             opened.journaled = durable
+
+    def _leave_cache(self, opened: _Open, file: int, durable: int) -> None:
+        """Remove the durable pieces of a large file from the system's cache, where it has a call for that."""
+        end = durable * self.piece
+        large = end > CACHED_BYTES or (self._entries[file].size or 0) > CACHED_BYTES
+        if large and end > opened.uncached and hasattr(os, "posix_fadvise"):
+            with contextlib.suppress(OSError):
+                os.posix_fadvise(opened.descriptor, opened.uncached, end - opened.uncached, os.POSIX_FADV_DONTNEED)
+            opened.uncached = end
 
     def finish(self, files: Sequence[int], sizes: Sequence[int]) -> None:
         """Flush complete files together, and move them to their places.
