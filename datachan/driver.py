@@ -1,7 +1,7 @@
 """Runs one machine on asyncio: datagrams in, datagrams out, events up, one timer; it does not interpret them.
 
 The machine is never called while it is being called. After each call the driver sends the machine's datagrams as long
-as the link takes them, hands up its events, and sets the one timer. After a single datagram the events may come first,
+as the link takes them, hands up its events, and sets the one timer. After a few datagrams the events may come first,
 so that what a handler answers leaves in one packet with the acknowledgment. A longer batch is acknowledged first, so
 that the peer can go on meanwhile. While the link is not writable, datagrams stay in the machine, where their number is
 bounded and where a newer state may still replace them.
@@ -36,6 +36,9 @@ _ROUNDS: Final = 32
 # The datagrams after which such a call ends although the machine has more: what has arrived is read before the rest is
 # sent. A full send buffer takes milliseconds, for which a small message of the peer would wait.
 _DATAGRAMS_AT_ONCE: Final = 64
+# The longest batch of which the events may come first. A busy server reads several small messages of a peer together;
+# what a peer sends in bulk arrives in longer batches.
+_FEW: Final = 16
 # One defect can end thousands of connections at once: at most one traceback per interval is logged as an error, in
 # seconds. The others are logged for debugging.
 _TRACEBACK_INTERVAL: Final = 60.0
@@ -47,8 +50,8 @@ class Machine(Protocol[Datagram, Event_co]):
     Attributes:
         has_more: whether `datagrams_to_send` might return more than its last call has, although nothing has happened
             since. A machine that cannot tell says True.
-        bundles: whether its answer to a datagram may wait until the events are handed up, to leave in one packet with
-            what their handlers send.
+        bundles: whether its answer to a few datagrams may wait until the events are handed up, to leave in one packet
+            with what their handlers send.
     """
 
     @property
@@ -152,7 +155,7 @@ class Driver(Generic[Datagram, Event]):
         except Exception as error:
             self._fail(error)
         else:
-            self._run(events_first=len(datagrams) == 1 and self._machine.bundles)
+            self._run(events_first=len(datagrams) <= _FEW and self._machine.bundles)
 
     def wake(self) -> None:
         """Schedule one run for this turn of the event loop, after the machine was called directly.

@@ -68,7 +68,7 @@ _SOURCE_REFUSED: Final = (errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENETUNREACH, 
 _IPV6_LEAST_MTU: Final = 1280
 
 # The limits of one wake-up, after which other callbacks get their turn.
-_READS_PER_WAKE_UP: Final = 256
+_READS_PER_WAKE_UP: Final = 2048
 _BYTES_PER_WAKE_UP: Final = 1 << 20
 # The largest batch handed to the receiver at once: the peer can go on with its answer while the rest is read.
 _BYTES_PER_BATCH: Final = 120_000
@@ -309,9 +309,14 @@ class UdpSocket:
         self._receiver = receiver
 
     def _readable(self) -> None:
-        batch: list[bytes] = []
-        source: Address | None = None
-        taken = pending = 0
+        """Read what has arrived, and deliver the datagrams of each source together.
+
+        A busy server has more datagrams waiting, and then several of each peer among them. Together they cost one
+        acknowledgment, one pass through the layers above and one packet of answers, so that the server catches up.
+        """
+        batches: dict[Address, list[bytes]] = {}
+        lengths: dict[Address, int] = {}
+        taken = 0
         receive = self._sock.recvmsg
         for _ in range(_READS_PER_WAKE_UP):
             try:
@@ -323,28 +328,25 @@ class UdpSocket:
                 if not self._survives(error):
                     break
                 continue
-            if address != source:
-                self._deliver(batch, source)
-                if self._receiver is None:  # the receiver has closed this socket, or has stopped reading
-                    return
-                batch, source = [], address
-            size = _segment_size(ancillary) if ancillary else 0
             if self._learns_sources:
                 self._learn_source(address, ancillary)
+            batch = batches.get(address)
+            if batch is None:
+                batch = batches[address] = []
+            size = _segment_size(ancillary) if ancillary else 0
             if 0 < size < len(data):
                 batch += [data[start : start + size] for start in range(0, len(data), size)]
             else:
                 batch.append(data)
             taken += len(data)
-            if taken >= _BYTES_PER_WAKE_UP:
+            length = lengths[address] = lengths.get(address, 0) + len(data)
+            if length >= _BYTES_PER_BATCH:
+                self._deliver(batches.pop(address), address)
+                lengths[address] = 0
+            if taken >= _BYTES_PER_WAKE_UP or self._receiver is None:
                 break
-            pending += len(data)
-            if pending >= _BYTES_PER_BATCH:
-                self._deliver(batch, source)
-                if self._receiver is None:
-                    return
-                batch, pending = [], 0
-        self._deliver(batch, source)
+        for address, batch in batches.items():
+            self._deliver(batch, address)
 
     def source_of(self, address: Address) -> str | None:
         """Return the source address of datagrams to a peer; None if the system's routes choose it."""
@@ -377,8 +379,8 @@ class UdpSocket:
             self._answer_from.clear()
         self._answer_from[address[:2]] = control
 
-    def _deliver(self, batch: list[bytes], source: Address | None) -> None:
-        if batch and source is not None and self._receiver is not None:
+    def _deliver(self, batch: list[bytes], source: Address) -> None:
+        if self._receiver is not None:  # the receiver may have closed this socket, or have stopped reading
             self.received += len(batch)
             self._receiver(batch, source)
 

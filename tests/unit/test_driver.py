@@ -112,7 +112,7 @@ async def test_a_batch_goes_in_at_once_and_its_answers_leave_in_one_batch(scene:
     assert scene.machine.calls == ["receive"]
 
 
-@pytest.mark.parametrize("datagrams", [(b"1",), (b"1", b"2")])
+@pytest.mark.parametrize("datagrams", [(b"1",), (b"1",) * 17])
 async def test_answers_are_sent_before_events_are_handed_up(scene: Scene, datagrams: tuple[bytes, ...]) -> None:
     scene.machine.bundles = len(datagrams) > 1
     order: list[str] = []
@@ -122,11 +122,12 @@ async def test_answers_are_sent_before_events_are_handed_up(scene: Scene, datagr
     assert order == ["sent", *["handled"] * len(datagrams)]
 
 
-async def test_the_answer_to_one_datagram_leaves_with_what_its_handler_sends(scene: Scene) -> None:
+@pytest.mark.parametrize("count", [1, 16])
+async def test_the_answer_to_a_few_datagrams_leaves_with_what_their_handlers_send(scene: Scene, count: int) -> None:
     scene.machine.bundles = True
     scene.handler = lambda event: scene.machine.outgoing.append(b"from the handler")
-    scene.deliver(b"1")
-    assert scene.pipe.sent == [[b"echo 1", b"from the handler"]]
+    scene.deliver(*[b"1"] * count)
+    assert scene.pipe.sent == [[b"echo 1"] * count + [b"from the handler"] * count]
 
 
 async def test_what_arrived_is_read_between_the_portions_of_what_is_sent(scene: Scene) -> None:

@@ -129,6 +129,24 @@ async def test_batches_never_mix_sources(make_socket: MakeSocket) -> None:
         assert set(datagrams) == {expected[port]}
 
 
+async def test_datagrams_of_a_source_that_wait_between_others_are_delivered_together(make_socket: MakeSocket) -> None:
+    first, second, into = make_socket(), make_socket(), make_socket()
+    for number in range(3):
+        first.send([b"first %d" % number], into.local_address)
+        second.send([b"other %d" % number], into.local_address)
+    seen: list[list[bytes]] = []
+    both = asyncio.Event()
+
+    def receive(datagrams: list[bytes], source: Any) -> None:
+        seen.append(datagrams)
+        if len(seen) == 2:
+            both.set()
+
+    into.set_receiver(receive)
+    await asyncio.wait_for(both.wait(), 5)
+    assert seen == [[b"first 0", b"first 1", b"first 2"], [b"other 0", b"other 1", b"other 2"]]
+
+
 async def test_datagrams_before_a_receiver_is_set_wait_in_the_socket(make_socket: MakeSocket) -> None:
     out, into = make_socket(), make_socket()
     out.send([b"early"], into.local_address)
