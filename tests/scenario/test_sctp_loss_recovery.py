@@ -162,6 +162,30 @@ def test_a_probe_that_repaired_a_loss_halves_the_window() -> None:
     assert pair.a.stats().cwnd <= cwnd // 2 + 3 * 1200
 
 
+def test_superfluous_probes_come_later_until_the_round_trip_is_measured() -> None:
+    pair, datagrams = in_flight(1)
+    pair.to_z(*datagrams)
+    pair.exchange()
+    sent = []
+    for _ in range(4):
+        # The round trip has grown from 0.1 to 0.7 s, because one of the peers has too much to do.
+        pair.send_a(b"alone")
+        in_the_air = [(pair.now + 0.7, one) for one in pair.from_a()]
+        sent.append(1)
+        while in_the_air:
+            moment = pair.a.next_timeout()
+            if moment is not None and moment < in_the_air[0][0]:
+                again = pair.expire_a()
+                in_the_air += [(moment + 0.7, one) for one in again]
+                sent[-1] += len(tsns(again))
+                continue
+            pair.now, arrived = in_the_air.pop(0)
+            pair.to_z(arrived)
+            pair.z.handle_timeout(pair.now + 0.2)
+            pair.to_a(*pair.from_z())
+    assert sent == [3, 1, 2, 1], "SRTT moves by an eighth with each measurement"
+
+
 def test_messages_that_may_not_be_sent_again_are_not_used_as_probes() -> None:
     pair = Pair(changed(rto_min=0.4)).establish()
     pair.send_a(b"measure")

@@ -327,6 +327,7 @@ class RetransmissionQueue:
         flight, recovery = sender.flight, sender.recovery
         if flight.round_trip is not None:
             sender.path.observe_round_trip(flight.round_trip)
+            sender.probe.round_trip_measured()
         if flight.bytes_acked:
             sender.record_acknowledgment(cumulative_tsn_ack)
         repaired = sender.probe.detect_repaired_loss(cumulative_tsn_ack, duplicates)
@@ -363,6 +364,7 @@ class RetransmissionQueue:
         for sender in self.senders:
             flight = sender.flight
             flight.rack.note_duplicates(self.outstanding.next_tsn, cumulative_tsn_ack)
+            sender.probe.note_duplicates(duplicates)
             saved = sender.recovery.undo_if_duplicates(duplicates, flight.has_lost)
             if saved is not None:
                 sender.path.congestion.on_spurious(*saved)
