@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar
 
+from datachan.callbacks import ignore
 from datachan.lazy_timers import LazyTimer
 from datachan.log_rate import INTERVAL, MAX_RECORDS, get_limited_logger
 from datachan.token_bucket import TokenBucket
@@ -85,7 +86,7 @@ class Link(Protocol[Datagram_contra]):
 
     @property
     def on_writable(self) -> Callable[[], None] | None:
-        """Called each time `writable` becomes True."""
+        """Called when `writable` becomes True; set it again each time the link is not writable."""
 
     @on_writable.setter
     def on_writable(self, callback: Callable[[], None] | None) -> None: ...
@@ -122,14 +123,13 @@ class Driver(Generic[Datagram, Event]):
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
         self._events: deque[Event] = deque()
-        self._timer = LazyTimer(self._loop, self._timer_expired)
+        self._timer = LazyTimer(self._loop, self._deadline, self._timer_expired)
         self._wake: asyncio.Handle | None = None
         self._failure: asyncio.Handle | None = None
         self._running = False
         self._datagrams = 0  # sent by the current run
         self._called = False  # whether the machine was called while its events were handed up
         self._closed = False
-        link.on_writable = self._run
         self.wake()
 
     @property
@@ -143,7 +143,6 @@ class Driver(Generic[Datagram, Event]):
             return
         self._link.on_writable = None
         self._link = link
-        link.on_writable = self._run
         self.wake()
 
     def receive(self, datagrams: list[Datagram]) -> None:
@@ -194,19 +193,21 @@ class Driver(Generic[Datagram, Event]):
         self._wake = self._failure = None
         self._events.clear()
         self._link.on_writable = None
-        self._on_event = self._on_failure = _ignore  # they refer to the owner of the driver
+        self._on_event = self._on_failure = ignore  # they refer to the owner of the driver
 
     def _woken(self) -> None:
         self._wake = None
         self._run()
 
-    def _timer_expired(self) -> None:
+    def _deadline(self) -> float | None:
         try:
-            deadline = self._machine.next_timeout()
-            now = self._loop.time()
-            if deadline is None or deadline > now:  # it has moved since the timer was set
-                self._timer.set(deadline)
-                return
+            return self._machine.next_timeout()
+        except Exception as error:
+            self._fail(error)
+            return None
+
+    def _timer_expired(self, now: float) -> None:
+        try:
             self._machine.handle_timeout(now)
         except Exception as error:
             self._fail(error)
@@ -271,6 +272,7 @@ class Driver(Generic[Datagram, Event]):
     def _send(self) -> bool:
         """Send the machine's datagrams if the link accepts them; return whether there were any."""
         if not self._link.writable:
+            self._link.on_writable = self._run
             return False
         datagrams = self._machine.datagrams_to_send(self._loop.time())
         if datagrams:
@@ -286,10 +288,6 @@ class Driver(Generic[Datagram, Event]):
         self.close()
         _log_defect(error, self._loop.time())
         self._failure = self._loop.call_soon(report, error)
-
-
-def _ignore(_: object) -> None:
-    pass
 
 
 # A peer may send what a handler cannot process again and again. All drivers of the process share the limit.

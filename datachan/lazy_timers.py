@@ -1,8 +1,8 @@
 """Timers of an event loop whose deadlines move with every datagram; it does not know what they are for.
 
 Nearly every deadline of a connection moves to a later time before it comes: each acknowledgment moves the next
-retransmission. So a timer is set for an earlier moment only, and is not canceled for a later one. It then fires too
-early, which costs less than to cancel it each time.
+retransmission. So a timer is set for an earlier moment only, and is not canceled for a later one. When it fires too
+early, it asks for the deadline and waits on. That costs less than to cancel it each time.
 
 Deadlines that are not near are rounded up, and all connections share one timer of the event loop for a moment. With a
 thousand connections, that spares most of the timers.
@@ -24,26 +24,33 @@ _MAX_MOMENTS: Final = 4
 
 
 class LazyTimer:
-    """One timer, whose callback finds out itself whether anything is due.
+    """One timer for one deadline.
 
     Args:
         loop: the event loop.
-        callback: called when a deadline has come, or one that has moved since. It sets the timer again.
+        deadline: returns the deadline as it is now; None while there is none.
+        callback: called with the time when the deadline has come. It sets the timer again.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        deadline: Callable[[], float | None],
+        callback: Callable[[float], None],
+    ) -> None:
         self._loop = loop
-        self._callback: Callable[[], None] | None = callback
+        self._deadline = deadline
+        self._callback: Callable[[float], None] | None = callback
         self._shared = _moments_of(loop)
         self._moments: list[_Moment] = []  # the earliest last
 
     @property
     def running(self) -> bool:
-        """Whether the callback will be called."""
+        """Whether the deadline will be looked at."""
         return bool(self._moments)
 
     def set(self, deadline: float | None) -> None:
-        """Have the callback called at `deadline`, and perhaps before; None stops the timer."""
+        """Wait for this deadline, or one that has been set before and is earlier; None stops the timer."""
         moments = self._moments
         if deadline is None:
             self._stop()
@@ -65,7 +72,7 @@ class LazyTimer:
 
     def close(self) -> None:
         """Stop, and never call the callback again."""
-        self._callback = None
+        self._callback, self._deadline = None, _none
         self._stop()
 
     def _stop(self) -> None:
@@ -74,10 +81,19 @@ class LazyTimer:
         self._moments.clear()
 
     def fire(self, moment: _Moment) -> None:
-        """Call the callback, unless the timer was stopped since."""
-        if moment in self._moments and self._callback is not None:
-            self._moments.remove(moment)
-            self._callback()
+        """Call the callback if the deadline has come, unless the timer was stopped since."""
+        if moment not in self._moments or self._callback is None:
+            return
+        self._moments.remove(moment)
+        deadline, now = self._deadline(), self._loop.time()
+        if deadline is None or deadline > now:  # it has moved since the timer was set
+            self.set(deadline)
+        elif self._callback is not None:
+            self._callback(now)
+
+
+def _none() -> None:
+    return None
 
 
 class _Moment:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Container, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
+from datachan.callbacks import ignore
 from datachan.ice.asyncio_link import AsyncioLink
 from datachan.ice.interfaces import usable_addresses
 from datachan.ice.link import DatagramLink, SharedLink, TransportAddress
@@ -90,8 +91,8 @@ class Gatherer:
         self._timeout = timeout
         self._network = network
         self._fragment, self._password = credentials
-        self.on_candidate: Callable[[LocalCandidate, ServerAddress | None], None] = _ignore
-        self.on_server_error: Callable[[IceServerError], None] = _ignore
+        self.on_candidate: Callable[[LocalCandidate, ServerAddress | None], None] = ignore
+        self.on_server_error: Callable[[IceServerError], None] = ignore
         self._waiting: dict[tuple[Base, TransportAddress], asyncio.Future[TransportAddress]] = {}
         self._found: dict[tuple[str, str, int, Base], tuple[LocalCandidate, ServerAddress | None]] = {}
         self._rank = 0
@@ -105,7 +106,7 @@ class Gatherer:
 
     def close(self) -> None:
         """Report nothing any longer, and release the callbacks, which refer to the transport."""
-        self.on_candidate = self.on_server_error = _ignore
+        self.on_candidate = self.on_server_error = ignore
         self._peer_offers_loopback = _never
 
     def restart(
@@ -476,10 +477,6 @@ async def _resolve(host: str, port: int, family: int) -> list[TransportAddress]:
             return []
         raise
     return [(str(address[0]), port) for address in found]
-
-
-def _ignore(*_: object) -> None:
-    pass
 
 
 def _never() -> bool:

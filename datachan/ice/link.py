@@ -26,7 +26,7 @@ class DatagramLink(Protocol):
 
     Attributes:
         local_address: our address; of a TURN allocation, the relayed address.
-        on_writable: called each time `writable` becomes True.
+        on_writable: called when `writable` becomes True; to be set each time that the link is found not writable.
         on_error: called with the OSError because of which datagrams were discarded.
         on_too_long: called with a datagram that is too long for the first link of its path, and its address.
     """
@@ -157,7 +157,7 @@ class SelectedLink:
 
     @property
     def on_writable(self) -> Callable[[], None] | None:
-        """Called each time `writable` becomes True."""
+        """Called when `writable` becomes True; to be set each time that the link is found not writable."""
         return self._link.on_writable
 
     @on_writable.setter

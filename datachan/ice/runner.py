@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from datachan.callbacks import ignore
 from datachan.ice.link import DatagramLink, SelectedLink, TransportAddress
 from datachan.ice_agent import AgentEvent, Base, IceAgent
 from datachan.ice_agent.candidates import scoped
@@ -230,24 +231,20 @@ class AgentRunner:
             self._timer.set(deadline)
 
     def _next_timeout(self) -> float | None:
+        if not self.links:
+            return None
         times = [one for one in (self._agent.next_timeout(), self.queries.next_timeout()) if one is not None]
         return min(times, default=None)
 
     def _set_timer(self) -> None:
-        self._expire_at(self._next_timeout())
-
-    def _expire_at(self, deadline: float | None) -> None:
         if self._timer is None:
-            self._timer = LazyTimer(asyncio.get_running_loop(), self._expire)
-        self._timer.set(deadline if self.links else None)
+            self._timer = LazyTimer(asyncio.get_running_loop(), self._next_timeout, self._expire)
+        self._timer.set(self._next_timeout())
 
-    def _expire(self) -> None:
-        now = self.now
+    def _expire(self, now: float) -> None:
         if self._agent.sending_was_answered(now):
             self._watch()
-        deadline = self._next_timeout()
-        if deadline is None or deadline > now:  # it has moved since the timer was set
-            self._expire_at(deadline)
+            self._set_timer()
             return
         self._agent.handle_timeout(now)
         self.queries.handle_timeout(now)
@@ -265,8 +262,4 @@ class AgentRunner:
             link.on_error = None
             link.set_receiver(None)
         # They refer to the owner of the runner, which is freed without the garbage collector.
-        self._on_event = self._on_query_event = self._on_data = self._on_refused = _ignore
-
-
-def _ignore(_: object) -> None:
-    pass
+        self._on_event = self._on_query_event = self._on_data = self._on_refused = ignore

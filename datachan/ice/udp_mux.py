@@ -404,12 +404,9 @@ class _SharedPort:
 
     # callbacks of the socket
 
-    def is_writable_for(self, link: MuxLink) -> bool:
-        """Return whether the socket accepts datagrams now; if not, a connection that has asked is told when it does."""
-        if self.socket.writable:
-            return True
+    def tell_when_writable(self, link: MuxLink) -> None:
+        """Call `on_writable` of a connection once when the socket accepts datagrams again."""
         self._waiting[link] = None
-        return False
 
     def _writable(self) -> None:
         """Tell those that wait, in the order in which they have asked, as long as the socket accepts datagrams."""
@@ -449,9 +446,9 @@ class MuxLink:
         fragments: whether its datagrams may be fragmented; None leaves it to the system.
     """
 
-    on_writable: Callable[[], None] | None = None
     on_error: Callable[[OSError], None] | None = None
     on_too_long: Callable[[bytes, Address | None], None] | None = None
+    _on_writable: Callable[[], None] | None = None
 
     def __init__(self, port: _SharedPort) -> None:
         self._port = port
@@ -483,7 +480,18 @@ class MuxLink:
     @property
     def writable(self) -> bool:
         """Whether the port accepts datagrams now."""
-        return not self._closed and self._port.is_writable_for(self)
+        return not self._closed and self._port.socket.writable
+
+    @property
+    def on_writable(self) -> Callable[[], None] | None:
+        """Called once when the port accepts datagrams again."""
+        return self._on_writable
+
+    @on_writable.setter
+    def on_writable(self, callback: Callable[[], None] | None) -> None:
+        self._on_writable = callback
+        if callback is not None and not self._closed:
+            self._port.tell_when_writable(self)
 
     @property
     def closed(self) -> bool:

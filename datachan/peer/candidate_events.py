@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from datachan.callbacks import ignore
 from datachan.sdp import RTCIceCandidate
 
 from .operations_chain import CALLER_TURNS
@@ -31,7 +32,7 @@ class CandidateEvents:
 
     def end(self) -> None:
         """Emit nothing any longer, and release the callback, which refers to the connection."""
-        self._emit = _ignore
+        self._emit = ignore
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -54,7 +55,3 @@ class CandidateEvents:
         self._held = [others for others in self._held if others is not candidates]
         for candidate in candidates:
             self._emit(candidate)
-
-
-def _ignore(_: RTCIceCandidate | None) -> None:
-    pass

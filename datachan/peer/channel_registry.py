@@ -8,6 +8,7 @@ from threading import get_ident
 from typing import Any, Final
 from weakref import ref
 
+from datachan.callbacks import ignore
 from datachan.dcep import DataChannels
 from datachan.dcep.channel import Channel
 from datachan.dcep.channel_events import (
@@ -164,7 +165,7 @@ class ChannelRegistry:
     def end(self, failure: str | None = None) -> None:
         """Close all channels, because the connection has ended; `failure` is the reason if it failed."""
         self._ended = True
-        self._on_announced = _ignore
+        self._on_announced = ignore
         if self._drain_handle is not None:
             self._drain_handle.cancel()
             self._drain_handle = None
@@ -288,7 +289,3 @@ class ChannelRegistry:
                 " loop.call_soon_threadsafe(channel.send, data)"
             )
         return loop.time()
-
-
-def _ignore(_: RTCDataChannel) -> None:
-    pass

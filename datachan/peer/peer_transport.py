@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
+from datachan.callbacks import ignore
 from datachan.dcep import DataChannels
 from datachan.dcep.channel_events import ChannelEvent
 from datachan.driver import Driver
@@ -81,20 +82,16 @@ class TransportCallbacks:
 _PEER_FIRST: Final = 0.2
 
 
-def _ignore(*_: object) -> None:
-    pass
-
-
 _NO_CALLBACKS: Final = TransportCallbacks(
-    on_ice_state_change=_ignore,
-    on_local_candidate=_ignore,
-    on_server_error=_ignore,
-    on_selected_pair_change=_ignore,
-    on_restart_needed=_ignore,
-    on_stack_start=_ignore,
-    on_stack_event=_ignore,
-    on_channel_event=_ignore,
-    on_failure=_ignore,
+    on_ice_state_change=ignore,
+    on_local_candidate=ignore,
+    on_server_error=ignore,
+    on_selected_pair_change=ignore,
+    on_restart_needed=ignore,
+    on_stack_start=ignore,
+    on_stack_event=ignore,
+    on_channel_event=ignore,
+    on_failure=ignore,
 )
 
 

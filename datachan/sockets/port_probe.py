@@ -12,6 +12,7 @@ import errno
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Final
 
+from datachan.callbacks import ignore
 from datachan.sctp.addresses import TransportAddress
 from datachan.udp import UdpSocket
 
@@ -47,7 +48,7 @@ class PortProbe:
                 continue
             self._sockets[target] = sock
             PortProbe.sockets_in_use += 1
-            sock.set_receiver(_ignore)
+            sock.set_receiver(ignore)  # a packet that the peer sends to the probe
             sock.on_error = lambda error, target=target: self._handle_error(error, target)
         self._send()
 
@@ -81,7 +82,3 @@ class PortProbe:
             sock.close()
         PortProbe.sockets_in_use -= len(self._sockets)
         self._sockets.clear()
-
-
-def _ignore(datagrams: list[bytes], address: tuple[object, ...]) -> None:
-    """Discard a packet that a peer sends to the probe."""

@@ -18,18 +18,23 @@ class Owner:
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.timer = LazyTimer(self.loop, self._called)
+        self.deadline: float | None = None
+        self.timer = LazyTimer(self.loop, lambda: self.deadline, self._called)
         self.calls: list[float] = []
         self.called = asyncio.Event()
 
-    def _called(self) -> None:
-        self.calls.append(self.loop.time())
+    def _called(self, now: float) -> None:
+        self.calls.append(now)
         self.called.set()
 
     def set(self, seconds: float) -> float:
         deadline = self.loop.time() + seconds
-        self.timer.set(deadline)
+        self.set_at(deadline)
         return deadline
+
+    def set_at(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.timer.set(deadline)
 
     async def wait(self) -> float:
         async with asyncio.timeout(10):
@@ -56,11 +61,21 @@ async def test_a_later_deadline_sets_no_other_timer_and_an_earlier_one_does() ->
     owner.timer.close()
 
 
+async def test_a_deadline_that_has_moved_or_gone_is_not_called_early() -> None:
+    moved, gone = Owner(), Owner()
+    for owner in (moved, gone):
+        owner.set(0.01)
+    moved.deadline, gone.deadline = moved.loop.time() + 0.2, None
+    assert await moved.wait() >= moved.deadline
+    assert len(moved.calls) == 1
+    assert (gone.calls, gone.timer.running) == ([], False)
+
+
 async def test_deadlines_of_one_step_share_a_timer_of_the_event_loop() -> None:
     owners, timers = [Owner() for _ in range(100)], Timers()
     deadline = owners[0].loop.time() + 0.06
     for owner in owners:
-        owner.timer.set(deadline)
+        owner.set_at(deadline)
     assert len(timers.pending()) == 1
     for owner in owners:
         await owner.wait()
@@ -89,7 +104,7 @@ async def test_a_closed_timer_neither_fires_nor_is_set_and_the_others_of_its_mom
     closed, other, timers = Owner(), Owner(), Timers()
     deadline = closed.loop.time() + 0.06
     for owner in (closed, other):
-        owner.timer.set(deadline)
+        owner.set_at(deadline)
     closed.timer.close()
     closed.set(0.0)
     await other.wait()
@@ -99,9 +114,10 @@ async def test_a_closed_timer_neither_fires_nor_is_set_and_the_others_of_its_mom
 async def test_a_callback_may_close_the_timer_that_fires_next() -> None:
     first, second = Owner(), Owner()
     deadline = first.loop.time() + 0.06
-    closing = LazyTimer(first.loop, second.timer.close)
-    for timer in (closing, second.timer, first.timer):
-        timer.set(deadline)
+    closing = LazyTimer(first.loop, lambda: deadline, lambda _: second.timer.close())
+    closing.set(deadline)
+    for owner in (second, first):
+        owner.set_at(deadline)
     await first.wait()
     assert second.calls == []
 
@@ -111,11 +127,11 @@ async def test_a_callback_that_raises_is_reported_and_keeps_no_other_from_being_
     owner = Owner()
     owner.loop.set_exception_handler(lambda _, context: reported.append(context))
 
-    def fail() -> None:
+    def fail(now: float) -> None:
         raise ValueError("callback")
 
     deadline = owner.loop.time() + 0.06
-    for timer in (LazyTimer(owner.loop, fail), owner.timer):
-        timer.set(deadline)
+    LazyTimer(owner.loop, lambda: deadline, fail).set(deadline)
+    owner.set_at(deadline)
     await owner.wait()
     assert [type(context["exception"]) for context in reported] == [ValueError]
