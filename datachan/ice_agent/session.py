@@ -1,30 +1,27 @@
-"""An ICE session: decides which pair to check next and which one to use; `path_watch` says when that one is silent.
+"""An ICE session: decides what follows from each check and which pair to use; it plans no order and watches no silence.
 
-While a pair is unanswered, it is checked at growing intervals. Once it has answered, it is the pair in use, or an
+`check_schedule` says which pair is checked next, and `path_watch` when the one in use is silent. While a pair is
+unanswered, it is checked at growing intervals. Once it has answered, it is the pair in use, or an
 alternative that is kept warm, or it rests.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 from datachan.sdp import IceCandidate
 
 from . import stun
 from .candidates import (
-    PRFLX,
     Base,
     LocalCandidate,
     TransportAddress,
-    candidate_foundation,
     normal_address,
-    peer_reflexive_priority,
     scoped,
     without_scope,
 )
+from .check_schedule import CheckSchedule
 from .checks import CheckResult, Checks, Entropy, IncomingCheck, Outcome
 from .embedding import Embedding, Support
 from .events import (
@@ -36,6 +33,7 @@ from .events import (
     RoleSwitched,
 )
 from .options import AgentOptions, Credentials, RemoteParameters
+from .own_candidates import OwnCandidates
 from .pairs import NEVER, CandidatePair, Checklist, PairState, can_pair, set_priority
 from .path_watch import PathWatch
 from .peer_candidates import PeerCandidates
@@ -91,15 +89,12 @@ class IceSession:
             embedding=self.embedding,
         )
         self._checklist = Checklist(options.max_pairs)
-        self._locals: dict[Base, LocalCandidate] = {}
-        self._known: dict[tuple[Base, str, int], LocalCandidate] = {}
+        self._schedule = CheckSchedule(self._checklist, options.pace, now)
+        self._locals = OwnCandidates()
         self._remotes = PeerCandidates(options.max_remote_candidates, self._checklist)
-        self._triggered: deque[CandidatePair] = deque()
         self._responses: list[DatagramToSend] = []
         self._events: list[AgentEvent] = []
         self._watch = PathWatch(options, self._checklist, self._events, entropy)
-        self._pace_at = now
-        self._first_next = True
         self._nominations = 0
         self._insisted: CandidatePair | None = None
         self._insisted_since = NEVER
@@ -141,21 +136,16 @@ class IceSession:
 
     def add_local_candidate(self, candidate: LocalCandidate, now: float) -> None:
         """Pair a candidate of ours with those of the peer. A base is used for checks once, by its first candidate."""
-        ours = candidate.candidate
-        self._known[candidate.base, ours.address, ours.port] = candidate
-        if candidate.base in self._locals:
-            return
-        self._locals[candidate.base] = candidate
-        for address, remote in self._remotes.all():
-            self._pair(candidate, remote, address, now)
+        if self._locals.add(candidate):
+            for address, remote in self._remotes.all():
+                self._pair(candidate, remote, address, now)
 
     def remove_base(self, base: Base, now: float) -> None:
         """Forget a link that is closed; move at once if data goes over it."""
-        self._locals.pop(base, None)
-        self._known = {key: candidate for key, candidate in self._known.items() if key[0] is not base}
+        self._locals.remove_base(base)
         for pair in self._checklist.remove_base(base):
             self._checks.forget(pair)
-        self._triggered = deque(pair for pair in self._triggered if pair.base is not base)
+        self._schedule.remove_base(base)
         if self.selected is not None and self.selected.base is base:
             self._watch.pair = None
             alternative = best_alternative(self._checklist, None, -NEVER)
@@ -174,7 +164,7 @@ class IceSession:
         if remote.lite:
             self.set_controlling(True)
         if not self.controlling and not any(pair.proven for pair in self._checklist):
-            self._pace_at = max(self._pace_at, now + self._options.peer_first)
+            self._schedule.hold(now + self._options.peer_first)
         for pair in self._checklist:
             if pair.checked_by_peer and pair.state is PairState.WAITING:
                 self._trigger(pair, now)
@@ -198,7 +188,7 @@ class IceSession:
             if pair.remote is learned:
                 pair.remote = candidate
                 set_priority(pair, controlling=self.controlling)
-        for local in list(self._locals.values()):
+        for local in self._locals.all():
             self._pair(local, candidate, where, now)
         if self._lost:
             self._checks_until = now + self._options.recovery
@@ -310,7 +300,7 @@ class IceSession:
     def datagrams_to_send(self, now: float) -> list[DatagramToSend]:
         """Drain the responses to the peer's checks, and the check that is due; at most one per `AgentOptions.pace`."""
         datagrams = self.responses_to_send()
-        pair = self._next_pair(now)
+        pair = self._schedule.next_pair(now) if self._may_check else None
         if pair is not None:
             datagrams.append(self._check(pair, now))
         return datagrams
@@ -323,11 +313,11 @@ class IceSession:
     @property
     def next_check_at(self) -> float:
         """The earliest time of the next check, because checks are paced."""
-        return self._pace_at
+        return self._schedule.next_at
 
     def hold_checks(self, until: float) -> None:
         """Send no check before a time, because another session has just sent one."""
-        self._pace_at = max(self._pace_at, until)
+        self._schedule.hold(until)
 
     @property
     def has_events(self) -> bool:
@@ -366,8 +356,7 @@ class IceSession:
         pair.next_check = pair.first_unanswered = NEVER
         pair.unanswered = 0
         pair.nominated = False
-        if pair in self._triggered:
-            self._triggered.remove(pair)
+        self._schedule.withdraw(pair)
 
     def _is_overdue(self, pair: CandidatePair, now: float) -> bool:
         """Return whether an unanswered pair has failed: not the one in use, nor any while none is in use."""
@@ -378,44 +367,23 @@ class IceSession:
     # -- checks of ours ------------------------------------------------------------------------------------------------
 
     def _trigger(self, pair: CandidatePair, now: float) -> None:
-        """Check a pair before all others (RFC 8445, 6.1.4.1); it starts with short intervals again."""
+        """Check a pair before all others; it starts with short intervals again."""
         pair.interval = 0.0
-        if not self._triggered:
-            self._pace_at = max(self._pace_at, now)
         if self._lost and self._checks_until == NEVER:
             self._checks_until = now + self._options.recovery
         if pair.state is PairState.FAILED:
             pair.check_anew(now)
-        if pair not in self._triggered:
-            self._triggered.append(pair)
+        self._schedule.trigger(pair, now)
 
     def _next_check_time(self) -> float:
-        if self._checks.remote is None or self._options.lite:
-            return NEVER
-        due = -NEVER if self._triggered else min((pair.next_check for pair in self._checklist), default=NEVER)
-        return NEVER if due == NEVER else max(due, self._pace_at)
+        return self._schedule.next_time() if self._may_check else NEVER
 
-    def _next_pair(self, now: float) -> CandidatePair | None:
-        """Return the pair to check now: a triggered one, else first and repeated checks in turns."""
-        if self._checks.remote is None or self._options.lite or now < self._pace_at:
-            return None
-        while self._triggered:
-            pair = self._triggered.popleft()
-            if self._checklist.get(pair.base, pair.destination) is pair:
-                return pair
-        due = [pair for pair in self._checklist if pair.next_check <= now]
-        first = self._checklist.next_waiting() if any(pair.requests_sent == 0 for pair in due) else None
-        repeated = min((pair for pair in due if pair.requests_sent), key=lambda pair: pair.next_check, default=None)
-        if first is not None and (self._first_next or repeated is None):
-            self._first_next = False
-            return first
-        self._first_next = True
-        return repeated
+    @property
+    def _may_check(self) -> bool:
+        return self._checks.remote is not None and not self._options.lite
 
     def _check(self, pair: CandidatePair, now: float) -> DatagramToSend:
-        if pair.requests_sent == 0:
-            self._checklist.take_turn(pair)
-        self._pace_at = now + self._options.pace
+        self._schedule.note_sent(pair, now)
         pair.requests_sent += 1
         if pair is self.selected and not pair.unanswered:
             pair.consent_requests_sent += 1
@@ -477,7 +445,7 @@ class IceSession:
         pair.note_answer(result.sent_at, now)
         pair.state = PairState.SUCCEEDED
         pair.proven = True
-        pair.shown = self._seen_as(pair, result.mapped)
+        pair.shown = self._locals.seen_as(pair, result.mapped)
         pair.role_conflicts = pair.triggers = 0
         pair.refused = False
         if result.nominated and self.controlling:
@@ -493,26 +461,6 @@ class IceSession:
         else:
             pair.interval = 0.0
         self._watch.keep_backups(now)
-
-    def _seen_as(self, pair: CandidatePair, mapped: TransportAddress | None) -> LocalCandidate:
-        """Return our candidate with the address that the peer sees, peer-reflexive if need be (RFC 8445, 7.2.5.3.1)."""
-        if mapped is None or mapped == (pair.shown.candidate.address, pair.shown.candidate.port):
-            return pair.shown
-        known = self._known.get((pair.base, *mapped))
-        if known is not None:
-            return known
-        ours = pair.local.candidate
-        reflexive = replace(
-            ours,
-            foundation=candidate_foundation(PRFLX, pair.base.transport, pair.base.address),
-            priority=peer_reflexive_priority(ours.priority),
-            address=mapped[0],
-            port=mapped[1],
-            type=PRFLX,
-            related_address=ours.address,
-            related_port=ours.port,
-        )
-        return LocalCandidate(reflexive, pair.base)
 
     def _check_until_used(self, pair: CandidatePair, now: float) -> None:
         """Check a valid pair again while no pair is in use: its peer may act on checks only once it knows us."""
@@ -551,7 +499,7 @@ class IceSession:
         if pair is None:
             return
         if self._options.peer_first and not pair.proven:
-            self._pace_at = min(self._pace_at, now)
+            self._schedule.release(now)
         pair.requests_received += 1
         pair.responses_sent += 1
         pair.proven = pair.checked_by_peer = True
@@ -609,7 +557,7 @@ class IceSession:
             remote = self._remotes.learn(base, source, check.priority, now, keep=self.selected)
         if remote is None:
             return None
-        pair = self._pair(self._locals[base], remote, source, now, learned=True)
+        pair = self._pair(self._locals.of(base), remote, source, now, learned=True)
         if pair is not None and self.selected is not None:
             self._note_rebinding(pair, self.selected, now)
             self._pair_directly(remote, source, now)
@@ -634,7 +582,7 @@ class IceSession:
         remote = self._remotes.learn(base, source, current.remote.priority, now, keep=current)
         if remote is None:
             return False
-        pair = self._pair(self._locals[base], remote, source, now, learned=True)
+        pair = self._pair(self._locals.of(base), remote, source, now, learned=True)
         if pair is None:
             return False
         pair.carries_data = True
@@ -655,7 +603,7 @@ class IceSession:
 
     def _pair_directly(self, remote: IceCandidate, source: TransportAddress, now: float) -> None:
         """Also try without our relays an address that the peer has been given while a pair is in use."""
-        for local in list(self._locals.values()):
+        for local in self._locals.all():
             if not local.base.relayed:
                 self._pair(local, remote, source, now)
 
