@@ -24,7 +24,6 @@ import asyncio
 import ipaddress
 import secrets
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import Final
 
 from datachan.ice.gathering import Gatherer
@@ -34,8 +33,9 @@ from datachan.ice.ice_stats import IceStats, SelectedPair
 from datachan.ice.link import SelectedLink
 from datachan.ice.mdns import is_mdns_name
 from datachan.ice.network_options import NetworkOptions
+from datachan.ice.peer_names import PeerNames
 from datachan.ice.reports import describe_kinds, pair_stats, selected_pair
-from datachan.ice.resolver import MdnsResolver, shared_resolver
+from datachan.ice.resolver import MdnsResolver
 from datachan.ice.server_errors import IceServerError
 from datachan.ice.servers import IceServer, ServerAddress, server_addresses
 from datachan.ice.turn_link import TurnLink
@@ -122,7 +122,6 @@ class IceTransport:
     _starting: asyncio.Task[None] | None = None
     _closing: asyncio.Task[None] | None = None
     _deadline: asyncio.TimerHandle | None = None
-    _resolver: MdnsResolver | None = None
     _remote_ended = False
     _sockets_open = False
     _checks_finished = False
@@ -151,7 +150,7 @@ class IceTransport:
         self._configured = server_addresses(servers)
         self._credentials = _new_credentials(None if network is None else network.udp_mux)
         self._options = agent_options or AgentOptions()
-        self._patience, self._mdns, self._relay_only = patience, mdns, relay_only
+        self._patience, self._relay_only = patience, relay_only
         self._watches_addresses = host_addresses is None and not relay_only
         if restarts is not None:
             self._restart_links(restarts._links, alive=restarts._state not in _LOST)
@@ -170,7 +169,7 @@ class IceTransport:
             )
             self._links = IceLinks(self, gatherer, self._credentials, controlling=controlling, options=self._options)
             self._session = self._links.agent.current
-        self._start_empty()
+        self._start_empty(mdns)
 
     def _restart_links(self, links: IceLinks, *, alive: bool) -> None:
         """Use the links of another transport, with a session of our own."""
@@ -185,8 +184,9 @@ class IceTransport:
         )
         self._session = links.agent.prepare_restart(self._credentials, links.runner.now)
 
-    def _start_empty(self) -> None:
+    def _start_empty(self, mdns: MdnsResolver | None) -> None:
         self._runner, self._gatherer = self._links.runner, self._links.gatherer
+        self._names = PeerNames(mdns, self._use_remote_candidate)
         self._selected_or_over = asyncio.Event()
         self._can_check = asyncio.Event()  # set when there is a local candidate, or gathering has ended
         self._hosts_known = asyncio.Event()
@@ -195,7 +195,6 @@ class IceTransport:
         self._watching: set[asyncio.Task[None]] = set()
         self._remote: RemoteParameters | None = None
         self._remote_candidates: list[IceCandidate] = []
-        self._resolving: dict[str, asyncio.Task[None]] = {}
 
     # identity and state
 
@@ -398,27 +397,13 @@ class IceTransport:
         if is_mdns_name(candidate.address):
             # draft-ietf-mmusic-mdns-ice-candidates, 3.2: a name is useless with relayed candidates only.
             if not self._relay_only:
-                self._resolve(candidate)
+                self._names.resolve(candidate)
         elif _is_address(candidate.address):
             self._use_remote_candidate(candidate, candidate.address)
         self._extend_deadline()
 
-    def _resolve(self, candidate: IceCandidate) -> None:
-        task = asyncio.get_running_loop().create_task(self._resolve_and_add(candidate))
-        key = f"{candidate.address} {candidate.port}"
-        if key in self._resolving:
-            self._resolving[key].cancel()
-        self._resolving[key] = task
-
-    async def _resolve_and_add(self, candidate: IceCandidate) -> None:
-        async with shared_resolver() if self._mdns is None else nullcontext(self._mdns) as self._resolver:
-            address = await self._resolver.resolve(candidate.address)
-        self._resolving.pop(f"{candidate.address} {candidate.port}", None)
-        if address is not None and self._closing is None:
-            self._use_remote_candidate(candidate, address)
-
     def _use_remote_candidate(self, candidate: IceCandidate, address: str) -> None:
-        if candidate.port == 0:
+        if candidate.port == 0 or self._closing is not None:
             return
         if candidate.transport == "tcp":
             for local in self._gatherer.connect_by_tcp(self._runner):
@@ -486,8 +471,7 @@ class IceTransport:
             self._fail("there is no local candidate to try")
             return
         self._extend_deadline()
-        if self._resolver is not None and self._resolving:
-            self._resolver.query_again()
+        self._names.query_again()
         if self._remote is not None and not self._is_restart:
             self._session.set_remote(self._remote, self._runner.now)
         self._runner.run()
@@ -534,23 +518,18 @@ class IceTransport:
             f"remote candidates: {describe_kinds(self._remote_candidates)}",
             f"pairs checked: {len(pairs)}, answered: {answered}",
         ]
-        unresolved = sorted({key.split(" ")[0] for key in self._resolving})
-        if unresolved:
+        if unresolved := self._names.unresolved:
             parts.append(f"not resolved: {', '.join(unresolved[:4])}")
         return "; ".join(parts + self._gatherer.problems[:4])
 
     def _stop_trying(self) -> None:
         self._stop_deadline()
-        self._stop_resolving()
+        self._names.cancel()
 
     def _stop_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-
-    def _stop_resolving(self) -> None:
-        for task in self._resolving.values():
-            task.cancel()
 
     def _settle(self) -> None:
         """Enter COMPLETED when connected, the checks are finished, and the peer has no more candidates (W3C)."""
@@ -715,7 +694,7 @@ class IceTransport:
         self._stop_trying()
         self._close_link()
         tasks = [task for task in (self._starting, self._gathering) if task is not None]
-        tasks += [*self._resolving.values(), *self._watching]
+        tasks += self._watching
         for task in tasks:
             task.cancel()
         self._links.agent.discard(self._session)
@@ -725,7 +704,7 @@ class IceTransport:
         if last:
             tasks += self._links.close()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._resolving.clear()
+        await self._names.close()
         if last:
             await self._links.wait_closed()
         self._selected_or_over.set()
