@@ -28,8 +28,10 @@ from datachan.stack import SessionInits, Stack, StackClosed, StackConnected
 from datachan.trace import Tap, open_tap
 
 from .configuration import RTCConfiguration, RTCIceTransportPolicy, network_options
+from .connection_end import ConnectionEnd
 from .early_link import EarlyLink
 from .errors import ArgumentError
+from .hello_repetition import HelloRepetition
 from .transport_changes import TransportChanges, transport_changes
 
 _log = get_limited_logger("datachan.peer")
@@ -40,14 +42,8 @@ MTU: Final = 1228
 _EMBEDDED_MTU: Final = 1050
 _NO_LIMITS: Final = PathLimits(0, 28)  # a path without path MTU discovery
 SCTP_PORT: Final = 5000
-_CLOSE_POLL: Final = 0.25
-# Seconds after `connect` in which the peer's first check may arrive, and seconds that the rest of a handshake may take,
-# before `close` gives up to tell the peer.
-_FIRST_CONTACT: Final = 0.25
-_HANDSHAKE_END: Final = 1.0
-# Seconds until the ClientHello is first repeated, and the longest interval; DTLS itself repeats it after one second.
-_FIRST_REPETITION: Final = 0.02
-_LAST_REPETITION: Final = 0.4
+# The states in which the peer cannot be told of the end.
+_WITHOUT_PATH: Final = (IceState.DISCONNECTED, IceState.FAILED, IceState.CLOSED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,10 +124,8 @@ class PeerTransport:
         self._connecting: asyncio.Task[None] | None = None
         self._driver: Driver[bytes, object] | None = None
         self._early_link: EarlyLink | None = None
-        self._hello_timer: asyncio.TimerHandle | None = None
-        self._stack_closed = asyncio.Event()
-        self._connected_or_over = asyncio.Event()
-        self._connect_called_at = 0.0
+        self._hello: HelloRepetition | None = None
+        self._ending = ConnectionEnd()
         self._remote: Section | None = None
         self._local_init: bytes | None = None
         self._inits: SessionInits | None = None
@@ -245,7 +239,7 @@ class PeerTransport:
         if self._configuration.sped and remote.transport is not None:
             self._early_link = early_link = EarlyLink(self.ice.embed)
             self._run_stack(self._make_stack(remote, remote.transport, _NO_LIMITS), early_link)
-        self._connect_called_at = self._now()
+        self._ending.begin()
         self._connecting = self._start_ice(self.ice, remote, at_once=True, forget_old=True)
         if unused is not self.ice:
             self._leave(unused)
@@ -265,7 +259,7 @@ class PeerTransport:
     @property
     def running(self) -> bool:
         """Whether a driver runs DTLS, SCTP and the channels."""
-        return self._driver is not None and not self._stack_closed.is_set()
+        return self._driver is not None and not self._ending.closed
 
     def wake(self) -> None:
         """Have the driver send the channels' packets and deliver their events, after a call on the channels."""
@@ -274,7 +268,7 @@ class PeerTransport:
 
     def send_now(self) -> bool:
         """Send queued messages; return False if no driver runs."""
-        if self._driver is None or self._stack_closed.is_set():
+        if self._driver is None or self._ending.closed:
             return False
         self._driver.send_now()
         return True
@@ -382,7 +376,7 @@ class PeerTransport:
             delivered = await self._end(hurry)
         except asyncio.CancelledError:  # asyncio.run cancels every task at the end of a program: still tell the peer
             delivered = False
-        if not delivered and self.stack is not None and self._driver is not None and not self._stack_closed.is_set():
+        if not delivered and self.stack is not None and self._driver is not None and not self._ending.closed:
             self.stack.abort(self._now(), self.ice.failure or "the application closed the connection")
             self._driver.flush()
         await self._release()
@@ -397,8 +391,7 @@ class PeerTransport:
         """Stop the driver at once; the caller still has to call `close`."""
         if self._driver is not None:
             self._driver.close()
-        self._stack_closed.set()
-        self._connected_or_over.set()
+        self._ending.note_closed()
 
     # -- private -------------------------------------------------------------------------------------------------------
 
@@ -503,27 +496,20 @@ class PeerTransport:
                 self._callbacks.on_stack_start()
             if early:
                 link.send_datagrams(early)
-                self._hello_timer = self._repeat_later(early, _FIRST_REPETITION)
+                self._hello = HelloRepetition(early, self._repeat_hello)
 
-    def _repeat_later(self, flight: list[bytes], wait: float) -> asyncio.TimerHandle:
-        return asyncio.get_running_loop().call_later(wait, self._repeat_hello, flight, wait)
-
-    def _repeat_hello(self, flight: list[bytes], waited: float) -> None:
-        """Send the first flight again, sooner than DTLS does, until the peer has sent anything.
-
-        A peer that sets up DTLS when ICE has found a path (libdatachannel) drops a ClientHello that arrives first.
-        """
+    def _repeat_hello(self, flight: list[bytes]) -> bool:
+        """Send the first flight again if the peer has sent nothing yet; return whether it was sent."""
         stack, link = self.stack, self.ice.link
         if stack is None or link is None or stack.packets_received:
-            return
+            return False
         link.send_datagrams(flight)
-        if 2 * waited <= _LAST_REPETITION:
-            self._hello_timer = self._repeat_later(flight, 2 * waited)
+        return True
 
     def _stop_repeating(self) -> None:
-        if self._hello_timer is not None:
-            self._hello_timer.cancel()
-            self._hello_timer = None
+        if self._hello is not None:
+            self._hello.stop()
+            self._hello = None
 
     def _prepare_link(self, link: SelectedLink, stack: Stack) -> None:
         """Let path MTU discovery control fragmentation, and report datagrams that are too long for the first link."""
@@ -590,7 +576,7 @@ class PeerTransport:
 
     def _run_stack(self, stack: Stack, link: SelectedLink | EarlyLink) -> None:
         self.stack = stack
-        self._connected_or_over.clear()
+        self._ending.note_handshake(over=False)
         stack.start(self._now(), awaits_path=isinstance(link, EarlyLink))
         self._driver = Driver(stack, link, self._stack_event, self._stack_failed)
         # If the peer was ready first, ICE has kept its datagrams and delivers them now.
@@ -662,10 +648,10 @@ class PeerTransport:
         if isinstance(event, DtlsConnected):
             # In DTLS 1.2 the server sends the last flight, in DTLS 1.3 the client.
             self.ice.handshake_complete(last_flight_is_ours=self.is_dtls_client is (event.version == "DTLSv1.3"))
-        if isinstance(event, StackConnected | StackClosed):
-            self._connected_or_over.set()
-        if isinstance(event, StackClosed):
-            self._stack_closed.set()
+        if isinstance(event, StackConnected):
+            self._ending.note_handshake(over=True)
+        elif isinstance(event, StackClosed):
+            self._ending.note_closed()
         self._callbacks.on_stack_event(event)
 
     def _stack_failed(self, error: Exception) -> None:
@@ -683,42 +669,19 @@ class PeerTransport:
 
     async def _end(self, hurry: asyncio.Event) -> bool:
         """End the tasks and then the association; return False if it has to be aborted."""
-        await self._finish_handshake(hurry)
+        if self.started and self.ice.state not in _WITHOUT_PATH:
+            await self._ending.handshake_over(lambda: self.ice.has_heard_peer, hurry)
         for task in (self._connecting, self._restarting):
             if task is not None and not task.done():
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
-        if self.stack is None or self._driver is None or self._stack_closed.is_set():
+        if self.stack is None or self._driver is None or self._ending.closed:
             return True
         if self.ice.link is None:
             return False
         self.stack.close(self._now())
         self._driver.flush()
-        return await self._delivered(hurry)
-
-    async def _finish_handshake(self, hurry: asyncio.Event) -> None:
-        """Wait for the end of a handshake with a peer that is there, because only then can the peer be told of the end.
-
-        Without that, the peer would notice when consent ends, 30 seconds later.
-        """
-        if not self.started or self.ice.state in (IceState.DISCONNECTED, IceState.FAILED, IceState.CLOSED):
-            return
-        now = self._now()
-        for deadline in (self._connect_called_at + _FIRST_CONTACT, now + _HANDSHAKE_END):
-            await _any_set((self._connected_or_over, hurry), deadline - self._now())
-            if not self.ice.has_heard_peer:
-                return
-
-    async def _delivered(self, hurry: asyncio.Event) -> bool:
-        """Wait for the graceful end; return False if there is none in time."""
-        least, deadline = self._undelivered(), self._now() + self._configuration.closeTimeout
-        while not self._stack_closed.is_set() and not hurry.is_set():
-            await _any_set((self._stack_closed, hurry), _CLOSE_POLL)
-            if (left := self._undelivered()) < least:
-                least, deadline = left, self._now() + self._configuration.closeTimeout
-            elif self._now() >= deadline:
-                break
-        return self._stack_closed.is_set()
+        return await self._ending.delivered(self._undelivered, hurry, self._configuration.closeTimeout)
 
     def _undelivered(self) -> int:
         association = self.stack.association if self.stack is not None else None
@@ -729,7 +692,7 @@ class PeerTransport:
         self._stop_repeating()
         if self._driver is not None:
             self._driver.close()
-        self._stack_closed.set()
+        self._ending.note_closed()
         self.cancel_restart()
         self._drop_next()
         self.ice.on_state_change = None
@@ -744,16 +707,3 @@ class PeerTransport:
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
-
-
-async def _any_set(events: Sequence[asyncio.Event], seconds: float) -> None:
-    """Wait until one of the events is set, or the time is over."""
-    if seconds <= 0 or any(event.is_set() for event in events):
-        return
-    waits = [asyncio.ensure_future(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)
