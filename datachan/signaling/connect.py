@@ -219,6 +219,11 @@ class Call:
         """The name of this call in the messages of both sides."""
         return self._session
 
+    @property
+    def described(self) -> bool:
+        """Whether the peer's description has been set."""
+        return self._described
+
     async def restart(self, to: str, limit: float) -> None:
         """Offer new ICE credentials. The arguments and exceptions are those of `restart_through`."""
         self._follow_connection()

@@ -88,6 +88,11 @@ class _Inbox:
         self._client = client
         self._messages: asyncio.Queue[ServerMessage] = asyncio.Queue(_INBOX_SIZE)
 
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether this side calls, and the peer has not answered yet."""
+        return self.calling and (self.call is None or not self.call.described)
+
     def put(self, message: ServerMessage) -> None:
         """Add a message for the call; drop it when too many are waiting."""
         if not self._messages.full():
@@ -134,6 +139,7 @@ class _Service:
         async for message in self._client:
             if isinstance(message, Welcome):
                 if not message.is_seamless:  # otherwise newcomers have called, and their offers follow
+                    await self._end_attempts()
                     self._call_each(message.peers)
             elif isinstance(message, Offer):
                 await self._take_offer(message)
@@ -159,6 +165,15 @@ class _Service:
             if peer.id not in self._inboxes and len(self._tasks) < self._max_peers:
                 self._start(peer, calling=True)
 
+    async def _end_attempts(self) -> None:
+        """End the calls that are not connected: their offers or answers may be lost with the place in the room."""
+        attempts = [inbox for inbox in self._tasks if not inbox.connected]
+        tasks = [self._tasks[inbox] for inbox in attempts]
+        for inbox, task in zip(attempts, tasks, strict=True):
+            self._inboxes.pop(inbox.peer.id, None)
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     async def _take_offer(self, offer: Offer) -> None:
         inbox = self._inboxes.get(offer.peer)
         if inbox is not None and inbox.connected and inbox.call is not None and offer.session == inbox.call.session:
@@ -166,8 +181,9 @@ class _Service:
             inbox.restarting = asyncio.get_running_loop().create_task(_restart(inbox, inbox.call, offer))
             return
         if inbox is not None:
-            # Both sides called at the same time: both use the offer of the smaller id.
-            if inbox.calling and not inbox.connected and self._client.id < offer.peer:
+            # Both sides called at the same time: both use the offer of the smaller id. A peer that has answered ours
+            # and offers now has given that call up.
+            if inbox.is_unanswered and self._client.id < offer.peer:
                 return
             self._tasks[inbox].cancel()
             self._inboxes.pop(offer.peer)

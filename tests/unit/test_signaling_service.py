@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import cast
 from urllib.parse import urlsplit
 
 import pytest
 
-from datachan.peer import RTCConfiguration, RTCPeerConnection
+from datachan.peer import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from datachan.signaling import (
     PeerInfo,
     SignalingClient,
@@ -20,7 +21,7 @@ from datachan.signaling import (
     serve_through,
     service,
 )
-from datachan.signaling.room_messages import Bye, Offer
+from datachan.signaling.room_messages import Answer, Bye, Offer, ServerMessage, Signal, Welcome
 from tests.signaling_site import listening
 
 HERE = RTCConfiguration(hostAddresses=["127.0.0.1"], closeTimeout=1.0)
@@ -191,3 +192,107 @@ async def test_a_bye_may_arrive_after_the_end_of_its_connection(monkeypatch: pyt
             await until_refused(ada, session)  # the bye was read before
             await ada.send(Offer(robot.client.id, "another", "v=0\r\n"))
             await until_refused(ada, "another")
+
+
+ZOE = PeerInfo("zoe", "Zoe")
+
+
+class Membership:
+    """A member whose server the test plays: what is sent to it does not arrive anywhere."""
+
+    id = "ada"
+
+    def __init__(self) -> None:
+        self.peers = {ZOE.id: ZOE}
+        self.peers_at_join = (ZOE,)
+        self.sent: asyncio.Queue[Signal] = asyncio.Queue()
+        self.messages: asyncio.Queue[ServerMessage] = asyncio.Queue()
+        self.connections: list[RTCPeerConnection] = []
+
+    def prepare(self, pc: RTCPeerConnection, peer: PeerInfo) -> None:
+        self.connections.append(pc)
+        send_own_name(pc, peer)
+
+    def configuration(self, base: RTCConfiguration) -> RTCConfiguration:
+        return base
+
+    async def send(self, message: Signal) -> None:
+        if isinstance(message, Offer | Answer):
+            self.sent.put_nowait(message)
+
+    def __aiter__(self) -> Membership:
+        return self
+
+    async def __anext__(self) -> ServerMessage:
+        return await self.messages.get()
+
+    def join_again(self, *peers: PeerInfo) -> None:
+        """Have the server, which knows nothing of the time before, welcome the member."""
+        self.messages.put_nowait(Welcome(self.id, "robot", 8, peers))
+
+
+@asynccontextmanager
+async def member_that_calls(max_peers: int = 8) -> AsyncIterator[tuple[Membership, Offer]]:
+    """Serve a room with Zoe in it; give the offer to her."""
+    member = Membership()
+    client = cast("SignalingClient", member)
+    async with asyncio.timeout(PATIENCE):
+        serving = asyncio.create_task(
+            serve_through(client, member.prepare, HERE, max_peers=max_peers, calls_again=True)
+        )
+        try:
+            offer = await member.sent.get()
+            assert isinstance(offer, Offer)
+            yield member, offer
+        finally:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+
+
+async def offer_of_zoe(pc: RTCPeerConnection) -> Offer:
+    pc.createDataChannel("robot")
+    return Offer(ZOE.id, "hers", (await pc.createOffer()).sdp)
+
+
+async def test_a_member_whose_offer_was_lost_with_the_server_calls_again() -> None:
+    async with member_that_calls(max_peers=1) as (member, lost):
+        member.join_again(ZOE)
+        again = await member.sent.get()
+        assert isinstance(again, Offer)
+        assert again.session != lost.session
+
+
+async def test_a_member_whose_offer_was_lost_with_the_server_answers_the_peer_that_joins_later() -> None:
+    async with member_that_calls() as (member, _), RTCPeerConnection(HERE) as pc:
+        member.join_again()
+        member.messages.put_nowait(await offer_of_zoe(pc))
+        answer = await member.sent.get()
+        assert isinstance(answer, Answer)
+        assert answer.session == "hers"
+
+
+async def test_of_two_calls_at_the_same_time_that_of_the_smaller_id_counts() -> None:
+    async with member_that_calls() as (member, ours), RTCPeerConnection(HERE) as pc, RTCPeerConnection(HERE) as other:
+        member.messages.put_nowait(await offer_of_zoe(pc))
+        await other.setRemoteDescription(RTCSessionDescription(ours.sdp, "offer"))
+        answer = await other.createAnswer()
+        member.messages.put_nowait(Answer(ZOE.id, ours.session, answer.sdp))
+        while member.connections[0].signalingState != "stable":
+            await asyncio.sleep(0.01)
+        assert len(member.connections) == 1
+        assert member.sent.empty()
+
+
+async def test_a_peer_that_has_answered_and_calls_itself_is_answered() -> None:
+    async with member_that_calls() as (member, ours), RTCPeerConnection(HERE) as pc, RTCPeerConnection(HERE) as other:
+        await other.setRemoteDescription(RTCSessionDescription(ours.sdp, "offer"))
+        answer = await other.createAnswer()
+        member.messages.put_nowait(Answer(ZOE.id, ours.session, answer.sdp))
+        reply: Signal | None = None
+        while reply is None:  # an offer that is read before our answer is ignored
+            member.messages.put_nowait(await offer_of_zoe(pc))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    reply = await member.sent.get()
+        assert isinstance(reply, Answer)
+        assert reply.session == "hers"
