@@ -14,13 +14,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Final
-from weakref import WeakKeyDictionary, WeakSet
 
 from OpenSSL import SSL
 
 from .certificate import Certificate, Fingerprint
+from .contexts import CIPHER_SUITES, new_connection
 from .errors import NotConnected, RecordTooLarge
 from .openssl import seal, unseal
 from .records import (
@@ -36,23 +35,7 @@ from .records import (
     screen_untrusted,
     split_records,
 )
-from .verifier import PeerVerifier, verify_peer
-
-# RFC 8827, 6.5: "Implementations MUST favor cipher suites which support Forward
-# Secrecy (FS) over non-FS cipher suites and SHOULD favor Authenticated
-# Encryption with Associated Data (AEAD) over non-AEAD cipher suites."
-# The mandatory suite comes first; the RSA suites are for servers with an RSA certificate. DTLS 1.3 has its
-# own list.
-_CIPHER_SUITES: Final = {
-    "ECDHE-ECDSA-AES128-GCM-SHA256": "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
-    "ECDHE-RSA-AES128-GCM-SHA256": "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
-    "ECDHE-ECDSA-AES256-GCM-SHA384": "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
-    "ECDHE-RSA-AES256-GCM-SHA384": "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
-    "ECDHE-ECDSA-CHACHA20-POLY1305": "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
-    "ECDHE-RSA-CHACHA20-POLY1305": "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
-}
-_DTLS_1_2: Final = 0xFEFD
-_MODE_RELEASE_BUFFERS: Final = 0x10
+from .verifier import PeerVerifier
 
 # OpenSSL reads little more than one record of 2**14 bytes from a memory BIO at once; a record across the end is lost.
 _READ_LIMIT: Final = 16384
@@ -179,7 +162,7 @@ class DtlsConnection:
         self._events: list[DtlsEvent] = []
         self._messages: list[bytes] = []
         self._output: list[bytes] = []
-        self._tls = _openssl_connection(certificate, is_client, self._verifier, mtu)
+        self._tls = new_connection(certificate, is_client, self._verifier, mtu)
         if self._verifier.refusal:
             self._fail(self._verifier.refusal)
         elif is_client:
@@ -438,7 +421,7 @@ class DtlsConnection:
         self._output = []
         self._retransmission_deadline = None
         self._verifier = PeerVerifier(self._remote_fingerprints)
-        self._tls = _openssl_connection(self.local_certificate, self.is_client, self._verifier, self._mtu)
+        self._tls = new_connection(self.local_certificate, self.is_client, self._verifier, self._mtu)
         self.state = DtlsState.NEW
 
     def _finish_handshake(self, now: float) -> None:
@@ -452,7 +435,7 @@ class DtlsConnection:
         self._unconfirmed = not self.is_client
         self.version = self._tls.get_protocol_version_name()
         name = self._tls.get_cipher_name() or ""
-        self.cipher = _CIPHER_SUITES.get(name, name)
+        self.cipher = CIPHER_SUITES.get(name, name)
         if "GCM" not in name or self.version != "DTLSv1.2":
             self._shortest_sealed = TAG_LENGTH
         self._events.append(DtlsConnected(self.version, self.cipher))
@@ -626,64 +609,6 @@ def _ended_by_peer(alert: int) -> str:
 
 _UNEXPECTED: Final = _ended_by_peer(UNEXPECTED_MESSAGE[-1])
 """The reason of a peer that has restarted its handshake; any other reason that follows says more."""
-
-
-@cache
-def _openssl_context() -> SSL.Context:
-    """Return the context that sessions share; creating one takes 0.3 ms and memory."""
-    return _new_context()
-
-
-def _new_context() -> SSL.Context:
-    context = SSL.Context(SSL.DTLS_METHOD)
-    context.set_min_proto_version(_DTLS_1_2)
-    context.set_cipher_list(":".join(_CIPHER_SUITES).encode())
-    # RFC 8827, 6.5: "Implementations MUST NOT implement DTLS renegotiation and MUST reject
-    # it with a "no_renegotiation" alert if offered."
-    context.set_options(SSL.OP_NO_QUERY_MTU | SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION)
-    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    # RFC 5764, 4.1.1. We do not use SRTP, but aiortc refuses every session without an SRTP profile.
-    context.set_tlsext_use_srtp(b"SRTP_AES128_CM_SHA1_80:SRTP_AEAD_AES_128_GCM")
-    # A callback of each connection would cost a kilobyte, which only the garbage collector would free.
-    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, verify_peer)
-    # Idle sessions free their record buffers.
-    context.set_mode(_MODE_RELEASE_BUFFERS)
-    return context
-
-
-_used_certificates: WeakSet[Certificate] = WeakSet()
-_contexts: WeakKeyDictionary[Certificate, SSL.Context] = WeakKeyDictionary()
-
-
-def _context_with(certificate: Certificate) -> SSL.Context | None:
-    """Return a context that has the certificate, from its second connection on; None for the first.
-
-    A server has one certificate for all connections. A copy in each of them takes half a millisecond and memory.
-    """
-    if certificate not in _used_certificates:
-        _used_certificates.add(certificate)
-        return None
-    context = _contexts.get(certificate)
-    if context is None:
-        context = _contexts[certificate] = _new_context()
-        context.use_certificate(certificate.x509)
-        context.use_privatekey(certificate.private_key)
-    return context
-
-
-def _openssl_connection(certificate: Certificate, is_client: bool, verifier: PeerVerifier, mtu: int) -> SSL.Connection:
-    context = _context_with(certificate)
-    connection = SSL.Connection(_openssl_context() if context is None else context)
-    if context is None:
-        connection.use_certificate(certificate.x509)
-        connection.use_privatekey(certificate.private_key)
-    connection.set_app_data(verifier)
-    connection.set_ciphertext_mtu(mtu)
-    if is_client:
-        connection.set_connect_state()
-    else:
-        connection.set_accept_state()
-    return connection
 
 
 def _describe(error: SSL.Error) -> str:
