@@ -80,6 +80,19 @@ def test_cubic_reduces_its_window_by_two_thirds_at_most() -> None:
     assert cubic.cwnd == pytest.approx(0.35 * 200 * PACKET, abs=1)
 
 
+def test_cubic_grows_less_than_reno_until_it_has_the_window_before_its_last_loss() -> None:
+    # RFC 9438, 4.3: up to cwnd_prior by 0.53 packets per round trip. w_max is less than that by fast convergence.
+    cubic = settled(Cubic(PACKET), 200)
+    cubic.on_loss(1.0, 200 * PACKET)
+    settled(cubic, 18)
+    cubic.on_loss(2.0, 18 * PACKET)
+    start = cubic.cwnd
+    for number in range(10):
+        acknowledge(cubic, 2.1 + number * ROUND_TRIP, cubic.cwnd, cubic.cwnd)
+
+    assert start + 5 * PACKET < cubic.cwnd < start + 6 * PACKET
+
+
 def test_cubic_does_not_grow_an_unused_window() -> None:
     cubic = settled(Cubic(PACKET), 200)
     for number in range(500):

@@ -18,12 +18,13 @@ class CubicCurve:
         w_max: the window before the last reduction, or less with fast convergence.
     """
 
-    __slots__ = ("_alpha", "_epoch_start", "_k", "_w_est", "w_max")
+    __slots__ = ("_alpha", "_cwnd_prior", "_epoch_start", "_k", "_w_est", "w_max")
 
     def __init__(self) -> None:
         self.w_max = 0.0
         self._w_est = 0.0
         self._alpha = 1.0
+        self._cwnd_prior = 0.0
         self._k = 0.0
         self._epoch_start = -1.0
 
@@ -36,6 +37,7 @@ class CubicCurve:
         # RFC 9438, 4.7: a flow that did not reach its last maximum leaves room for other flows.
         self.w_max = packets * (1 + BETA_CUBIC) / 2 if packets < self.w_max else packets
         # Section 4.3: the growth at which a Reno flow with this reduction would have the share of one that halves.
+        self._cwnd_prior = packets
         self._alpha = 3 * (1 - beta) / (1 + beta)
         self._epoch_start = -1.0
 
@@ -62,7 +64,7 @@ class CubicCurve:
         target = C * (t + rtt - self._k) ** 3 + self.w_max
         target = min(max(target, packets), 1.5 * packets)
         # Section 4.3: the Reno-friendly region.
-        alpha = 1.0 if self._w_est >= self.w_max else self._alpha
+        alpha = 1.0 if self._w_est >= self._cwnd_prior else self._alpha
         self._w_est += alpha * share_acked
         if C * (t - self._k) ** 3 + self.w_max < self._w_est:
             return max(packets, self._w_est)
