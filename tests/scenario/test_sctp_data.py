@@ -77,6 +77,17 @@ def test_small_messages_share_a_packet() -> None:
     assert names(datagram) == ["Data"] * 20
 
 
+def test_the_packets_of_long_messages_have_one_size() -> None:
+    pair = Pair(changed(initial_cwnd=40_000, max_burst=100)).establish()
+    messages = [bytes([i]) * (3 * FRAGMENT + 100) for i in range(4)]
+    for message in messages:
+        pair.send_a(message)
+    datagrams = pair.from_a()
+    assert len({len(datagram) for datagram in datagrams[:-1]}) == 1
+    pair.to_z(*datagrams)
+    assert pair.received_by_z() == messages
+
+
 def test_an_association_dropped_with_data_in_flight_is_freed() -> None:
     class Sender:
         def __init__(self) -> None:

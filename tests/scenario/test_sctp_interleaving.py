@@ -181,7 +181,8 @@ def test_messages_of_one_stream_are_not_mixed() -> None:
     pair.send_a(b"u", unordered=True)
     pair.send_a(bytes(3 * FRAGMENT))
     sent = chunks(pair.from_a(), IDataChunk)
-    assert [(chunk.unordered, chunk.mid) for chunk in sent] == [(False, 0)] * 5 + [(True, 0)] + [(False, 1)] * 3
+    # A fragment of the last message fills the packet of the short one.
+    assert [(chunk.unordered, chunk.mid) for chunk in sent] == [(False, 0)] * 5 + [(True, 0)] + [(False, 1)] * 4
 
 
 def test_fragments_may_arrive_in_any_order() -> None:

@@ -28,6 +28,10 @@ MAX_OUTSTANDING: Final = 65535
 the data sender MUST NOT have more than 2^16 - 1 ordered user messages in the current send window." A message is at
 least one chunk."""
 
+LEAST_FILLING: Final = 256
+"""Bytes from which the rest of a packet is filled with a fragment of a message that needs several packets anyway.
+Packets of one size are sent and received together (UDP_SEGMENT, UDP_GRO)."""
+
 
 class RetransmissionQueue:
     """The data sender of one association.
@@ -607,7 +611,7 @@ class RetransmissionQueue:
         message = self._queue.next_message()
         if message is None:
             return None
-        size = min(message.remaining, self._max_fragment)
+        size = min(message.remaining, self._max_fragment) if packet_empty else self._size_of_filling(message, room)
         target = self._target_of(message) if self.directed else self.current
         if size + self._header_length > room or target is not self.writing:
             return None
@@ -616,8 +620,6 @@ class RetransmissionQueue:
                 return None
             if not target.one_packet_now and not target.window_allows(now):
                 return None
-        elif size == self._max_fragment:
-            return None
         outstanding = self.outstanding
         if outstanding.next_tsn - outstanding.cumulative_tsn_ack > MAX_OUTSTANDING:
             return None
@@ -636,6 +638,14 @@ class RetransmissionQueue:
         if not path.t3_rtx.running:
             path.t3_rtx.start(now, path.rto)
         return chunk
+
+    def _size_of_filling(self, message: OutgoingMessage, room: int) -> int:
+        """Return the user bytes of a message that go behind others; too many if it starts another packet."""
+        left = room - self._header_length
+        if message.remaining > self._max_fragment > left >= LEAST_FILLING:
+            return left
+        size = min(message.remaining, self._max_fragment)
+        return room if size == self._max_fragment else size
 
     def next_target(self) -> PathSender:
         """Return the path that new data is sent on next."""
