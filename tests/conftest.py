@@ -9,7 +9,7 @@ import os
 import random
 import signal
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ import pytest_asyncio
 from hypothesis import settings
 
 from tests.measuring import save, traced_at_first
+from tests.patient_loop import PatientLoop
 
 SEED_VARIABLE = "DATACHAN_SEED"
 # A cancelled task is done only after another iteration of the event loop.
@@ -60,6 +61,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     from tests.workers import PeersStayTogether  # noqa: PLC0415 - without pytest-xdist it cannot be imported
 
     return PeersStayTogether(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Choose the event loop of an asynchronous test. There is one for each, so the ids of tests do not name it."""
+    return {"loop": PatientLoop if item.get_closest_marker("patient_loop") else asyncio.new_event_loop}
 
 
 @pytest.fixture

@@ -2,22 +2,16 @@
 
 On a busy machine, a real clock goes on while the test waits for its turn on the processor, and a deadline of 0.3 s
 passes without any fault of the code under test. Here time passes only when nothing else happens: when no socket is
-readable, the clock jumps to the next timer. Sockets are real, so both ends have to run in this loop, without threads.
-
-    @in_patient_loop
-    async def test_consent_expires_after_30_seconds() -> None: ...
+readable, the clock jumps to the next timer. Sockets are real, so both ends have to run in this loop, without threads
+and other processes. tests/conftest.py gives such a loop to the tests with `@pytest.mark.patient_loop`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import selectors
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any, Final, ParamSpec
-
-P = ParamSpec("P")
+from typing import Final
 
 # The real seconds in which a datagram arrives that another socket of this process has sent over loopback. Linux mostly
 # delivers it before `sendmsg` returns, and sometimes leaves it to a kernel thread.
@@ -25,7 +19,7 @@ GRACE: Final = 0.005
 
 
 class _IdleSelector(selectors.DefaultSelector):
-    """A selector that, instead of waiting for a timer, moves its clock to that timer."""
+    """A selector that moves its clock to the next timer instead of waiting for it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,21 +43,3 @@ class PatientLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._idle.now
-
-
-async def _leaving_no_task(test: Coroutine[Any, Any, None]) -> None:
-    await test
-    await asyncio.sleep(0)
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    assert not left
-
-
-def in_patient_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Run an asynchronous test in a `PatientLoop`. Its fixtures have to be synchronous."""
-
-    @functools.wraps(test)
-    def run(*arguments: P.args, **named: P.kwargs) -> None:
-        with asyncio.Runner(loop_factory=PatientLoop) as runner:
-            runner.run(_leaving_no_task(test(*arguments, **named)))
-
-    return run

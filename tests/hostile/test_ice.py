@@ -17,6 +17,8 @@ from datachan.udp import UdpSocket
 from tests.unit.ice_pair import Watched
 from tests.unit.test_ice_agent import PASSWORD, HandmadeAddress
 
+pytestmark = pytest.mark.patient_loop
+
 
 class Answering:
     """Addresses of a peer that answers each check with a role conflict, the first `conflicts` times."""

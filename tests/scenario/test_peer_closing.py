@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,8 @@ import pytest
 import datachan
 from datachan import InvalidStateError, OperationError, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
 from tests.pairs import channel_pair, configuration, event, pair, signal, soon, state
+
+pytestmark = pytest.mark.patient_loop
 
 
 async def _read_all(channel: RTCDataChannel) -> list[str | bytes]:
@@ -204,9 +205,9 @@ async def test_close_waits_for_no_handshake_with_a_peer_that_was_never_heard() -
         for port in ports:
             silent = silent.replace(f" {port} typ", " 9 typ")
         await a.setRemoteDescription(RTCSessionDescription(silent, "answer"))
-        began = time.monotonic()
+        began = asyncio.get_running_loop().time()
         await a.close()
-        assert time.monotonic() - began < 1
+        assert asyncio.get_running_loop().time() - began < 1
 
 
 async def test_close_gives_up_on_a_peer_that_does_not_read() -> None:
@@ -214,10 +215,10 @@ async def test_close_gives_up_on_a_peer_that_does_not_read() -> None:
         for _ in range(200):
             p.a_channel.send(bytes(64 * 1024))  # more than Z's window holds
 
-        began = time.monotonic()
+        began = asyncio.get_running_loop().time()
         await soon(p.a.close())
 
-        assert time.monotonic() - began < 10
+        assert asyncio.get_running_loop().time() - began < 10
         await soon(p.z_channel.closed())
 
 
@@ -232,10 +233,10 @@ async def test_canceling_close_ends_its_wait_and_leaves_no_task() -> None:
         closing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await closing
-        began = time.monotonic()
+        began = asyncio.get_running_loop().time()
         await soon(p.a.close())
 
-        assert time.monotonic() - began < 1
+        assert asyncio.get_running_loop().time() - began < 1
         await soon(p.z_channel.closed())
 
 
@@ -291,9 +292,9 @@ async def test_close_returns_although_the_peer_waits_for_our_window() -> None:
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.3)
 
-        began = time.monotonic()
+        began = asyncio.get_running_loop().time()
         await soon(p.z.close())
 
-        assert time.monotonic() - began < 3
+        assert asyncio.get_running_loop().time() - began < 3
         assert p.z_channel.closeReason is None
         await soon(p.a_channel.closed())

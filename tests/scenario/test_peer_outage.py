@@ -14,7 +14,8 @@ from datachan.ice_agent import AgentOptions
 from datachan.peer import peer_transport
 from datachan.udp import UdpSocket
 from tests.pairs import Pair, channel_pair, configuration, pair, signal, soon, state
-from tests.patient_loop import in_patient_loop
+
+pytestmark = pytest.mark.patient_loop
 
 
 class Network:
@@ -72,7 +73,6 @@ async def lose_path(p: Pair, network: Network) -> None:
 
 
 @pytest.mark.parametrize("answerer_restarts", [False, True])
-@in_patient_loop
 async def test_a_restart_after_failure_continues_the_channels_and_delivers_what_was_queued_once(
     network: Network, answerer_restarts: bool
 ) -> None:
@@ -111,7 +111,6 @@ async def test_a_restart_after_failure_continues_the_channels_and_delivers_what_
         ]
 
 
-@in_patient_loop
 async def test_a_failed_connection_fails_again_and_can_be_restarted_again(network: Network) -> None:
     impatient = configuration(iceTimeout=0.3)
     async with pair(a_configuration=impatient, z_configuration=configuration(iceTimeout=0.3)) as p:
@@ -129,7 +128,6 @@ async def test_a_failed_connection_fails_again_and_can_be_restarted_again(networ
         assert await soon(anext(p.z_channel)) == "at last"
 
 
-@in_patient_loop
 async def test_a_restart_while_disconnected_goes_through_checking(network: Network) -> None:
     async with pair() as p:
         seen = states(p.a)
@@ -144,7 +142,6 @@ async def test_a_restart_while_disconnected_goes_through_checking(network: Netwo
         assert await soon(anext(p.z_channel)) == "back"
 
 
-@in_patient_loop
 async def test_channels_of_a_first_connection_that_never_came_up_open_after_a_restart(network: Network) -> None:
     impatient = configuration(iceTimeout=0.3)
     async with RTCPeerConnection(impatient) as a, RTCPeerConnection(configuration(iceTimeout=0.3)) as z:
@@ -169,7 +166,6 @@ async def test_channels_of_a_first_connection_that_never_came_up_open_after_a_re
         assert await soon(anext(announced[0])) == "hello"
 
 
-@in_patient_loop
 async def test_a_channel_created_while_failed_opens_after_the_restart(network: Network) -> None:
     async with pair() as p:
         await lose_path(p, network)
@@ -182,7 +178,6 @@ async def test_a_channel_created_while_failed_opens_after_the_restart(network: N
         assert await soon(anext(other)) == "hello"
 
 
-@in_patient_loop
 async def test_closing_a_failed_connection_does_not_wait_for_acknowledgments(network: Network) -> None:
     async with pair() as p:
         await lose_path(p, network)
@@ -194,7 +189,6 @@ async def test_closing_a_failed_connection_does_not_wait_for_acknowledgments(net
         assert "has answered no check" in p.a_channel.closeReason
 
 
-@in_patient_loop
 async def test_negotiating_on_a_connection_that_the_peer_has_ended_raises() -> None:
     async with pair() as p:
         offer = await p.a.createOffer()
@@ -214,7 +208,6 @@ async def test_negotiating_on_a_connection_that_the_peer_has_ended_raises() -> N
             p.a.createDataChannel("late")
 
 
-@in_patient_loop
 async def test_an_outage_shorter_than_the_consent_ends_by_itself(network: Network) -> None:
     async with pair() as p:
         network.cut = True

@@ -17,6 +17,8 @@ from tests.unit.ice_pair import DTLS, Watched
 PASSWORD = "p" * 24
 TIE_BREAKER = 1 << 63
 
+pytestmark = pytest.mark.patient_loop
+
 
 class HandmadeAddress:
     """One address of a controlling peer: sends the checks of a test, answers checks, and keeps data."""

@@ -19,6 +19,8 @@ from datachan.udp import UdpSocket
 from tests.interop.namespaces import network
 from tests.unit.ice_pair import Pair
 
+pytestmark = pytest.mark.patient_loop
+
 Answer = Callable[[stun.Message, tuple[str, int]], bytes | None]
 
 

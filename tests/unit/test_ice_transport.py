@@ -313,6 +313,7 @@ async def test_a_failure_for_lack_of_a_relay_says_what_may_help(servers: list[Ic
     await ice.close()
 
 
+@pytest.mark.patient_loop
 async def test_gives_up_after_the_timeout_and_reports_what_it_tried(make_pair: MakePair, link: Link) -> None:
     pair = make_pair(**LOCAL, patience=0.3, mdns=link.resolver)
     pair.exchange_credentials()
@@ -336,6 +337,7 @@ async def test_gives_up_after_the_timeout_and_reports_what_it_tried(make_pair: M
     assert pair.a.states == [IceState.CHECKING, IceState.FAILED]
 
 
+@pytest.mark.patient_loop
 async def test_each_new_candidate_restarts_the_timeout(make_pair: MakePair) -> None:
     pair = make_pair(**LOCAL, patience=0.4)
     pair.exchange_credentials()
@@ -356,6 +358,7 @@ async def test_fails_at_once_without_a_local_candidate(make_pair: MakePair) -> N
         await asyncio.wait_for(pair.a.ice.start(), 5)
 
 
+@pytest.mark.patient_loop
 async def test_does_not_connect_to_a_peer_with_another_password(make_pair: MakePair) -> None:
     pair = make_pair(**LOCAL, patience=0.5)
     await pair.gather()
@@ -401,6 +404,7 @@ async def test_unusable_remote_candidates_are_ignored_and_bounded(make_pair: Mak
 # proven addresses
 
 
+@pytest.mark.patient_loop
 async def test_drops_and_counts_datagrams_of_strangers(make_pair: MakePair) -> None:
     pair = make_pair(**LOCAL, agent_options=AgentOptions(check_life=0.2))
     await pair.connect()
@@ -511,6 +515,7 @@ HURRIED = AgentOptions(
 )
 
 
+@pytest.mark.patient_loop
 async def test_a_path_that_comes_back_in_time_is_connected_again(
     make_pair: MakePair,
 ) -> None:
@@ -527,6 +532,7 @@ async def test_a_path_that_comes_back_in_time_is_connected_again(
     wire.close()
 
 
+@pytest.mark.patient_loop
 async def test_the_path_fails_and_nothing_is_sent_when_consent_expires(
     make_pair: MakePair,
 ) -> None:
@@ -546,6 +552,7 @@ async def test_the_path_fails_and_nothing_is_sent_when_consent_expires(
     wire.close()
 
 
+@pytest.mark.patient_loop
 async def test_consent_is_renewed_for_as_long_as_the_peer_answers(make_pair: MakePair) -> None:
     pair = make_pair(**LOCAL, agent_options=HURRIED)
     await pair.connect()
@@ -557,6 +564,7 @@ async def test_consent_is_renewed_for_as_long_as_the_peer_answers(make_pair: Mak
 
 
 @pytest.mark.parametrize("side", ["a", "z"])
+@pytest.mark.patient_loop
 async def test_both_ends_follow_a_nat_that_gives_one_of_them_a_new_address(make_pair: MakePair, side: str) -> None:
     pair = make_pair(**LOCAL, agent_options=HURRIED)
     wire = await wired(pair)
@@ -663,6 +671,7 @@ async def test_a_close_that_is_canceled_leaves_no_socket_open() -> None:
     assert [link.closed for link in ice._runner.links.values()] == [True]
 
 
+@pytest.mark.patient_loop
 async def test_asks_for_a_restart_when_a_new_address_does_not_lead_to_the_peer(
     make_pair: MakePair, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,8 @@ from datachan.peer.peer_transport import PeerTransport
 from datachan.stack import Stack
 from tests.pairs import Pair, configuration, event, pair, signal, soon
 
+pytestmark = pytest.mark.patient_loop
+
 
 async def ping_pong(one: RTCDataChannel, other: RTCDataChannel) -> None:
     one.send("hello")
