@@ -6,6 +6,8 @@ keeps no state and decides from its arguments alone.
 
 from __future__ import annotations
 
+from typing import Final
+
 from .addresses import TransportAddress
 from .errors import BadPacket
 from .options import AssociationOptions
@@ -27,7 +29,46 @@ from .wire.chunks import (
     InitChunk,
     ShutdownCompleteChunk,
 )
-from .wire.packet import Packet, parse_packet_untrusted, serialize_packet
+from .wire.layout import HEADER_LENGTH
+from .wire.packet import COMMON_HEADER_LENGTH, Packet, parse_packet_untrusted, serialize_packet
+
+MAX_CHUNKS: Final = 1024
+"""The most chunks of a packet from a stranger. A COOKIE ECHO with data has the most: an initial window of 14,600 bytes
+(RFC 6928) holds 730 of the shortest DATA chunks."""
+
+LONGEST_INIT: Final = 8192
+"""The longest packet with an INIT, in bytes. One with 400 IPv6 addresses is no longer than that."""
+
+# -- packets of strangers ----------------------------------------------------------------------------------------------
+
+
+def parse_stranger_untrusted(datagram: bytes) -> Packet:
+    """Parse a packet with no tag of ours, so that a flood of packets of 64 kB takes little time.
+
+    Raises:
+        BadPacket: as `parse_packet_untrusted`; or the packet has more chunks or is longer than an honest peer's would
+            be before it has an association.
+    """
+    size = len(datagram)
+    if size > LONGEST_INIT and datagram[COMMON_HEADER_LENGTH] == INIT:
+        raise BadPacket(f"a packet of {size} bytes begins with INIT; {LONGEST_INIT} bytes are the most")
+    if size > MAX_CHUNKS * HEADER_LENGTH and _has_more_chunks(datagram):
+        raise BadPacket(f"a packet of a stranger has more than {MAX_CHUNKS} chunks")
+    return parse_packet_untrusted(datagram)
+
+
+def _has_more_chunks(datagram: bytes) -> bool:
+    """Return whether there are more than `MAX_CHUNKS` chunks, by their lengths alone."""
+    start = COMMON_HEADER_LENGTH
+    for _ in range(MAX_CHUNKS):
+        if len(datagram) - start < HEADER_LENGTH:
+            return False
+        length = (datagram[start + 2] << 8) | datagram[start + 3]
+        if length < HEADER_LENGTH:  # the parser says what is wrong
+            return False
+        start += (length + 3) & ~3
+    return len(datagram) - start >= HEADER_LENGTH
+
 
 # -- INIT --------------------------------------------------------------------------------------------------------------
 
@@ -106,7 +147,7 @@ def stale_cookie_error(content: StateCookieContent, now: float) -> ErrorChunk | 
 def refuse_untrusted(datagram: bytes) -> bytes | None:
     """Return the answer to a packet for an SCTP port that is not open, or None to keep silent."""
     try:
-        packet = parse_packet_untrusted(datagram)
+        packet = parse_stranger_untrusted(datagram)
     except BadPacket:
         return None
     answer: Chunk | None

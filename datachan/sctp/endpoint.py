@@ -26,7 +26,7 @@ from .records.init import LONGEST_PRESERVATIVE
 from .records.keys import RANDOM_LENGTH
 from .wire import causes
 from .wire.chunks import INIT, SHUTDOWN_ACK, AbortChunk, Chunk, CookieEchoChunk, InitChunk
-from .wire.packet import Packet, parse_packet_untrusted, serialize_packet
+from .wire.packet import Packet, serialize_packet
 
 FIRST_ID: Final = 3
 """The first association id: RFC 6458, section 7.2 reserves the three below it."""
@@ -359,7 +359,7 @@ class Endpoint:
     def _receive_unassociated(self, datagram: bytes, now: float, source: TransportAddress) -> None:
         """Process a packet with no tag of ours."""
         try:
-            packet = parse_packet_untrusted(datagram)
+            packet = admission.parse_stranger_untrusted(datagram)
         except BadPacket:
             self.packets_discarded += 1
             return
