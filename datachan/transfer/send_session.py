@@ -26,7 +26,7 @@ from datachan.transfer.pake import Role
 from datachan.transfer.proof import Proof
 from datachan.transfer.proving import follow_path, proof_for, prove
 from datachan.transfer.send_offer import OfferSending
-from datachan.transfer.sending import SendingState
+from datachan.transfer.sending import DATA_MESSAGE, LONG_DATA_MESSAGE, SendingState
 from datachan.transfer.session_events import (
     CodeReady,
     Connected,
@@ -265,8 +265,13 @@ class SendSession:
         verify = self._verify or proven.verify
         path = follow_path(pc, lambda path: self._notify(PathChanged(receiver.number, path)))
         self._notify(Connected(receiver.number, again, path, proven.words, verify))
+        accepted = None if pc.sctp is None else pc.sctp.maxMessageSize
         sending = receiver.sending = OfferSending(
-            channel, self._offer, notify=lambda action: self._heard(receiver, action), limit=self._limit
+            channel,
+            self._offer,
+            notify=lambda action: self._heard(receiver, action),
+            limit=self._limit,
+            data_message=data_message_size(accepted, limited=self._limit is not None),
         )
         if verify and not again and self._compare is not None and not await self._compare(proven.words):
             sending.stop(EndCode.WRONG_CODE, "the words that both people compared differ")
@@ -292,6 +297,17 @@ class SendSession:
         else:
             self._notify(Lost(receiver.number, ended.reason))
         self._changed.set()
+
+
+def data_message_size(accepted: float | None, *, limited: bool) -> int:
+    """Return the bytes of a binary message.
+
+    Args:
+        accepted: Bytes of the longest message that the peer accepts, if that is known.
+        limited: The rate is limited: short messages leave more evenly.
+    """
+    preferred = DATA_MESSAGE if limited else LONG_DATA_MESSAGE
+    return int(min(preferred, DATA_MESSAGE if accepted is None else accepted))
 
 
 def code_link(page: str, code: Code) -> str:

@@ -45,6 +45,9 @@ PIECE: Final = 1024 * 1024
 DATA_MESSAGE: Final = 64 * 1024
 """Bytes of one binary message, unless the peer accepts less."""
 
+LONG_DATA_MESSAGE: Final = 256 * 1024
+"""Bytes of one binary message on a connection without other channels, whose messages would wait for it."""
+
 READ_AHEAD: Final = 4
 """Pieces that are read before they are sent: a thread that reads waits 5 ms for a busy interpreter."""
 

@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,7 +25,7 @@ from datachan.transfer.messages import EndCode
 from datachan.transfer.outgoing import OutgoingOffer
 from datachan.transfer.receive_offer import Decision, Review
 from datachan.transfer.receive_session import ReceiveSession, SenderMissing, SenderSilent
-from datachan.transfer.send_session import SendSession
+from datachan.transfer.send_session import SendSession, data_message_size
 from datachan.transfer.session_events import (
     CodeReady,
     Connected,
@@ -128,6 +130,31 @@ async def test_a_folder_arrives_with_its_times_bits_and_empty_folders(source: Pa
     assert not os.access(target / "source/empty", os.X_OK)
     assert script.stat().st_mtime == 1_000_000_000
     assert (target / "source/sub/nothing").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("accepted", "limited", "size"),
+    [
+        (inf, False, 262_144),
+        (262_144, False, 262_144),
+        (100_000, False, 100_000),
+        (inf, True, 65_536),
+        (1000, True, 1000),
+        (None, False, 65_536),
+    ],
+)
+def test_messages_are_as_long_as_the_peer_accepts(accepted: float | None, limited: bool, size: int) -> None:
+    assert data_message_size(accepted, limited=limited) == size
+
+
+async def test_a_receiver_that_accepts_short_messages_only_gets_everything(source: Path, target: Path) -> None:
+    short = replace(configuration(), maxMessageSize=10_000)
+    async with listening() as server:
+        sending = Sending(server, source)
+        receiver = ReceiveSession(await sending.code(), server, target, accept, configuration=short)
+        assert await soon(receiver.run()) == Ended(Outcome.COMPLETED)
+        await sending.results()
+    assert_same(source, target / "source")
 
 
 async def test_a_text_is_shown_and_not_stored(target: Path) -> None:
