@@ -414,8 +414,9 @@ class _SharedPort:
             if not self.socket.writable:
                 return
             self._waiting.pop(link, None)
-            if link.on_writable is not None:
-                link.on_writable()
+            callback = link.on_writable  # mypyc would call the property, and not what it returns
+            if callback is not None:
+                callback()
 
     def _too_long(self, datagram: bytes, address: Address | None) -> None:
         """Tell the connection whose datagram it was. It may have waited in the queue: then the address tells."""

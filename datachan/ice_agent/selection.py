@@ -74,12 +74,15 @@ def independent_alternative(
     Either end's link may have died, so a pair that differs at both ends is best. A pair that differs in the peer's port
     only is the same path.
     """
-
-    def ends(pair: CandidatePair) -> int:
-        return (pair.base is not current.base) + (pair.destination[0] != current.destination[0])
-
-    usable = [one for one in pairs if one.valid and one.answered_at >= since and ends(one)]
-    return max(usable, key=lambda one: (not one.unanswered, not one.relayed, ends(one), one.priority), default=None)
+    best: CandidatePair | None = None
+    best_rank = (False, False, 0, 0)
+    for one in pairs:
+        ends = (one.base is not current.base) + (one.destination[0] != current.destination[0])
+        if one.valid and one.answered_at >= since and ends:
+            rank = (not one.unanswered, not one.relayed, ends, one.priority)
+            if best is None or rank > best_rank:
+                best, best_rank = one, rank
+    return best
 
 
 def rebound_pair(pairs: Iterable[CandidatePair], current: CandidatePair) -> CandidatePair | None:
