@@ -40,7 +40,7 @@ def rush(pair: Pair, seconds: float) -> float:
     return (pair.z.machine.stats().bytes_received - before) / seconds / RATE
 
 
-@pytest.mark.parametrize("control", ["newreno", "cubic"])
+@pytest.mark.parametrize("control", ["newreno", "cubic", "adaptive"])
 def test_a_window_that_is_not_used_does_not_grow(control: str) -> None:
     # RFC 9260, 7.2.1: "the current congestion window is being fully utilized".
     pair = connected(control)

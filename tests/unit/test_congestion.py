@@ -174,6 +174,17 @@ def test_a_reduction_that_was_a_false_alarm_is_undone() -> None:
     assert flow.controller.cwnd == window
 
 
+def test_a_search_does_not_grow_a_window_that_the_sender_is_too_slow_to_fill() -> None:
+    # The application always has data, so that no sample is application-limited.
+    controller = Adaptive(PACKET, 12_000)
+    flight = 20 * PACKET
+    for number in range(200):
+        acknowledge(controller, number * ROUND_TRIP, flight // 2, flight)
+
+    assert controller.searching
+    assert controller.cwnd < 3 * flight
+
+
 def test_a_search_goes_on_after_a_pause() -> None:
     controller = Adaptive(PACKET, 12_000)
     controller.cwnd = 100_000

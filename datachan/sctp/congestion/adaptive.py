@@ -117,15 +117,16 @@ class Adaptive(CongestionController):
 
     def _search(self, sample: AckSample, new_round: bool) -> None:
         startup, path = self._startup, self.path
+        used = self._recent.fills_half(self.cwnd)
         if path.min_rtt == INFINITE:
-            self.cwnd += sample.bytes_acked
+            self.cwnd += sample.bytes_acked if used else 0
         elif new_round and startup.is_over(self.cwnd, path, self.max_payload):
             self.cwnd = max(startup.result(self.cwnd, path), 4 * self.max_payload)
             self.ssthresh = self.cwnd - 1
             self._curve.w_max = self.cwnd / self.max_payload
             self._react_after = sample.delivered + sample.flight_after
         else:
-            self.cwnd = startup.grow(self.cwnd, sample, path, new_round=new_round)
+            self.cwnd = startup.grow(self.cwnd, sample, path, new_round=new_round, used=used)
 
     # -- congestion ----------------------------------------------------------------------------------------------------
 

@@ -29,6 +29,15 @@ class RecentFlight:
         """Return whether the window is used, so that it may grow."""
         return self._largest + 2 * max_payload > cwnd
 
+    def fills_half(self, cwnd: int) -> bool:
+        """Return whether a window that multiplies per round trip is used, so that it may grow.
+
+        RFC 9260, 7.2.1: "use the slow-start algorithm to increase cwnd only if the current congestion window is being
+        fully utilized". A window that has just grown is not full yet, so that half of it has to be in flight (as in
+        Linux's TCP). Otherwise the window of a process that is slower than its path would grow with every SACK.
+        """
+        return cwnd < 2 * self._largest
+
     def used_part(self, cwnd: int, flight_size: int) -> int:
         """Return the part of the window that a reduction starts from.
 

@@ -69,8 +69,8 @@ class Startup:
         self._sent_at = 0.0  # the pace at which the data being acknowledged was sent
         self._sends_at = 0.0  # the pace of this round
 
-    def grow(self, cwnd: int, sample: AckSample, path: PathModel, *, new_round: bool) -> int:
-        """Return the window after a SACK."""
+    def grow(self, cwnd: int, sample: AckSample, path: PathModel, *, new_round: bool, used: bool) -> int:
+        """Return the window after a SACK; `used` is whether what was sent has used it."""
         new_train = self._train.add(sample, path.min_rtt, new_round=new_round)
         if new_round:
             self._round_cwnd = cwnd
@@ -85,7 +85,7 @@ class Startup:
         if sample.app_limited:
             return cwnd
         shown = self._shown_window(path)
-        if (self._grows and cwnd < self._carried) or cwnd < RESERVE * shown:
+        if used and ((self._grows and cwnd < self._carried) or cwnd < RESERVE * shown):
             cwnd += sample.bytes_acked
         if new_train:
             cwnd = max(cwnd, int(min(shown, GROWTH * self._round_cwnd)))
