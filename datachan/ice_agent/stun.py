@@ -58,7 +58,7 @@ _SHA256_LENGTH: Final = 32
 # MESSAGE-INTEGRITY and FINGERPRINT with their headers.
 _TRAILER_LENGTH: Final = 32
 _FINGERPRINT_XOR: Final = 0x5354554E
-# Far more than any check or response has; each costs a few bytes to read.
+# Far more than any check or response has, those included that are ignored. A datagram has room for 16,000.
 _MAX_ATTRIBUTES: Final = 64
 
 
@@ -141,7 +141,8 @@ def parse_untrusted(datagram: bytes) -> Message:
     MESSAGE-INTEGRITY-SHA256.
 
     Raises:
-        BadPacket: the lengths contradict one another, the magic cookie is missing, or FINGERPRINT does not match.
+        BadPacket: the lengths contradict one another, the magic cookie is missing, there are too many attributes, or
+            FINGERPRINT does not match or is not the last one.
     """
     if len(datagram) < _HEADER.size:
         raise BadPacket(f"{len(datagram)} bytes are too few for a STUN message")
@@ -149,9 +150,12 @@ def parse_untrusted(datagram: bytes) -> Message:
     if kind >> 14 or cookie != MAGIC_COOKIE or length % 4 or length + _HEADER.size != len(datagram):
         raise BadPacket("the header is not that of a STUN message")
     message = Message(kind, transaction_id)
-    position = _HEADER.size
+    position, count = _HEADER.size, 0
     while position < len(datagram):
+        if count == _MAX_ATTRIBUTES:
+            raise BadPacket(f"the message has more than {_MAX_ATTRIBUTES} attributes")
         position = _read_attribute(message, datagram, position)
+        count += 1
     return message
 
 
@@ -162,6 +166,10 @@ def _read_attribute(message: Message, datagram: bytes, position: int) -> int:
     if start + size > len(datagram):
         raise BadPacket("an attribute ends past the message")
     if attribute == FINGERPRINT:
+        # RFC 8489, 14.7: "When present, the FINGERPRINT attribute MUST be the last attribute in the message". If there
+        # could be several, a stranger's datagram would have the CRC of 64 kB computed for each of 8,000.
+        if start + 4 != len(datagram):
+            raise BadPacket("FINGERPRINT is not the last attribute")
         expected = zlib.crc32(_resized(datagram[:position], position + 8)) ^ _FINGERPRINT_XOR
         if size != 4 or int.from_bytes(datagram[start : start + 4], "big") != expected:
             raise BadPacket("FINGERPRINT does not match")
@@ -169,8 +177,6 @@ def _read_attribute(message: Message, datagram: bytes, position: int) -> int:
         message.attributes[attribute] = datagram[start : start + size]
         message.signed_sha256 = datagram[:position]
     elif not message.signed and not message.signed_sha256:
-        if len(message.attributes) + len(message.further) >= _MAX_ATTRIBUTES:
-            raise BadPacket(f"the message has more than {_MAX_ATTRIBUTES} attributes")
         value = datagram[start : start + size]
         if attribute in message.attributes:
             message.further.append((attribute, value))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zlib
 
 import pytest
 
@@ -68,8 +69,7 @@ def test_writes_errors_with_their_reason() -> None:
 def test_ignores_attributes_behind_message_integrity() -> None:
     request = stun.Message(stun.BINDING, bytes(12), {stun.USERNAME: b"a:b"})
     signed = stun.serialize(request, b"key", fingerprint=False)
-    longer = signed[:2] + (len(signed) - 20 + 4).to_bytes(2, "big") + signed[4:] + bytes.fromhex("00250000")
-    read = stun.parse_untrusted(longer)
+    read = stun.parse_untrusted(lengthened(signed, bytes.fromhex("00250000")))
     assert stun.USE_CANDIDATE not in read.attributes
     assert read.is_signed_with(b"key")
 
@@ -106,7 +106,35 @@ def test_whatever_arrives_raises_bad_packet_only(seed: int) -> None:
         message.unknown_attributes()
 
 
+def lengthened(message: bytes, further: bytes) -> bytes:
+    """Return a message with further attributes at its end."""
+    return message[:2] + (len(message) - 20 + len(further)).to_bytes(2, "big") + message[4:] + further
+
+
 def test_a_message_has_a_bounded_number_of_attributes() -> None:
     request = stun.Message(stun.BINDING, bytes(12), {0x9000 + index: b"" for index in range(65)})
-    with pytest.raises(BadPacket):
+    with pytest.raises(BadPacket, match="attributes"):
         stun.parse_untrusted(stun.serialize(request))
+
+
+def test_attributes_that_are_ignored_count_too() -> None:
+    signed = stun.serialize(stun.Message(stun.BINDING, bytes(12)), b"key", fingerprint=False)
+    stun.parse_untrusted(lengthened(signed, bytes.fromhex("90000000") * 63))
+    with pytest.raises(BadPacket, match="attributes"):
+        stun.parse_untrusted(lengthened(signed, bytes.fromhex("90000000") * 64))
+
+
+def test_nothing_follows_the_fingerprint() -> None:
+    """Otherwise a stranger could have each of 8,000 fingerprints computed over all the bytes before it."""
+    with pytest.raises(BadPacket, match="last attribute"):
+        stun.parse_untrusted(with_fingerprint(with_fingerprint(REQUEST[:-8])))
+
+
+def with_fingerprint(message: bytes) -> bytes:
+    """Return a message with a FINGERPRINT that matches at its end."""
+    prefix = lengthened(message, bytes(8))[:-8]
+    return lengthened(message, bytes.fromhex("80280004") + (zlib.crc32(prefix) ^ 0x5354554E).to_bytes(4, "big"))
+
+
+def test_a_fingerprint_at_the_end_matches() -> None:
+    assert with_fingerprint(REQUEST[:-8]) == REQUEST
