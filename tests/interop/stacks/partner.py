@@ -16,7 +16,7 @@ from tests.interop.stacks.installed import ROOT, Stack, environment
 from tests.interop.stacks.relay import Relay
 from tests.links.measure import through
 
-PATIENCE: Final = 12.0
+PATIENCE: Final = 50.0
 ENDED: Final = "the peer program ended"
 # What a peer program writes to standard error, its own log included, is shown on demand.
 _ERRORS: Final = None if os.environ.get("DATACHAN_STACKS_VERBOSE") else DEVNULL
@@ -25,7 +25,8 @@ _ERRORS: Final = None if os.environ.get("DATACHAN_STACKS_VERBOSE") else DEVNULL
 class Partner(asyncio.SubprocessProtocol):
     """A running peer program."""
 
-    def __init__(self) -> None:
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
         self.names = 0
         self._calls = 0
         self._replies: dict[int, asyncio.Future[dict[str, Any]]] = {}
@@ -45,7 +46,7 @@ class Partner(asyncio.SubprocessProtocol):
         """
         command = [*stack.command(), json.dumps({"host": host, **options})]
         _, partner = await asyncio.get_running_loop().subprocess_exec(
-            cls, *command, cwd=ROOT, env=environment(), stdin=PIPE, stdout=PIPE, stderr=_ERRORS
+            lambda: cls(stack), *command, cwd=ROOT, env=environment(), stdin=PIPE, stdout=PIPE, stderr=_ERRORS
         )
         return partner
 
@@ -181,9 +182,14 @@ class Link:
 
     async def answer(self, offer: dict[str, Any]) -> None:
         """Answer the partner's offer."""
-        await self.ours.setRemoteDescription(self._to_us(offer))
+        description, late = self._to_us(offer), []
+        if self.partner.stack.late_candidates:
+            description, late = without_candidates(description)
+        await self.ours.setRemoteDescription(description)
         await self.ours.setLocalDescription()
         await self.partner.call(self.name, "accept", sdp=self._to_partner())
+        for candidate in late:
+            await self.ours.addIceCandidate({"candidate": candidate, "sdpMLineIndex": 0})
 
     async def opened(self, label: str) -> RTCDataChannel:
         """Return our end of a channel, once both ends are open."""
@@ -201,6 +207,15 @@ class Link:
         if self.partner.alive:
             with contextlib.suppress(ConnectionError, RuntimeError):
                 await self.partner.call(self.name, "end")
+
+
+def without_candidates(description: RTCSessionDescription) -> tuple[RTCSessionDescription, list[str]]:
+    """Return a description without its candidates, and them, with the empty text for their end."""
+    lines = description.sdp.splitlines(keepends=True)
+    candidates = [line for line in lines if line.startswith("a=candidate:")]
+    bare = [line for line in lines if not line.startswith(("a=candidate:", "a=end-of-candidates"))]
+    texts = [line.removeprefix("a=").strip() for line in candidates]
+    return RTCSessionDescription("".join(bare), description.type), [*texts, ""]
 
 
 @asynccontextmanager
