@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from datachan.ice import IceServer
 from datachan.udp import Address, UdpSocket
 from tests.missing import missing
+from tests.ports import free_port
 
 USER = "tester"
 PASSWORD = "open sesame"
@@ -80,7 +81,7 @@ async def running(folder: Path, port: int | None = None, *extra: str) -> AsyncIt
 
     `extra` are more lines of its configuration.
     """
-    port, tls_port = port or _free_port(), _free_port()
+    port, tls_port = port or free_port(), free_port()
     certificate, key = self_signed(folder)
     log = folder / "coturn.log"
     options = {
@@ -145,13 +146,6 @@ async def until_it_answers(port: int, host: str = HOST) -> None:
                 await asyncio.wait_for(loop.sock_recv(probe, 200), 0.2)
                 return
             await asyncio.sleep(0.02)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:

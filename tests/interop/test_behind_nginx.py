@@ -7,7 +7,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from tests.interop.browsers import Browser
 from tests.interop.conftest import situations
 from tests.interop.test_page import PATIENCE, Tab
 from tests.missing import missing
+from tests.ports import free_port
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -51,12 +51,6 @@ http {{
 }}
 """
 ADDRESS = "192.0.2.2"  # of the card in namespaces.AS_A_USER: an address that is not this machine's for browsers
-
-
-def free_port(address: str) -> int:
-    with socket.socket() as sock:
-        sock.bind((address, 0))
-        return int(sock.getsockname()[1])
 
 
 @contextlib.asynccontextmanager

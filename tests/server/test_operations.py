@@ -24,6 +24,7 @@ from datachan.signaling.turn_credentials import TurnSecret
 from tests.examples.processes import run
 from tests.interop.coturn import self_signed, until_it_answers
 from tests.missing import missing
+from tests.ports import free_port
 
 from .client import LOOPBACK, PATIENCE, connected
 
@@ -85,9 +86,7 @@ async def coturn(secret: str, folder: Path, address: str = "127.0.0.1", *words: 
     program = shutil.which("turnserver")
     if program is None:
         missing("coturn is not installed (apt install coturn)")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind((address, 0))
-        port = sock.getsockname()[1]
+    port = free_port(address)
     process = await asyncio.create_subprocess_exec(
         program,
         *("-n", f"--listening-ip={address}", f"--relay-ip={address}", f"--listening-port={port}"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from pathlib import Path
 
 import aiohttp
@@ -12,18 +11,11 @@ import pytest
 
 from datachan.server import ChannelServerOptions, Connection, Worker, run_workers, serve
 from tests.examples.processes import run
+from tests.ports import free_port
 
 from .client import PATIENCE, connected, connecting
 
 CLIENTS = 8
-
-
-def free_port(kind: socket.SocketKind) -> int:
-    """Return a port of the loopback address that is free now."""
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 async def echo(connection: Connection) -> None:
@@ -33,7 +25,7 @@ async def echo(connection: Connection) -> None:
 
 def workers(folder: Path, **options: int) -> list[serve]:
     """Return the workers of a server, which do not listen yet."""
-    port, udp_port = free_port(socket.SOCK_STREAM), free_port(socket.SOCK_DGRAM)
+    port, udp_port = free_port(), free_port()
     return [
         serve(
             echo,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import socket
 import struct
 from collections.abc import Callable
@@ -12,21 +11,9 @@ from typing import Any
 from datachan.ice.mdns import TYPE_A, TYPE_AAAA
 from datachan.ice.resolver import MdnsResolver
 from datachan.udp import MulticastSocket
+from tests.ports import free_port
 
 GROUP = "224.0.0.251"
-
-
-def free_port() -> int:
-    # A port of its own separates this test from other tests of multicast on the host.
-    for _ in range(50):
-        port = random.randrange(20_000, 30_000)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise RuntimeError("no free port")
 
 
 def encode_name(name: str) -> bytes:
@@ -92,7 +79,7 @@ class Link:
     """A resolver and a responder on the same loopback link."""
 
     def __init__(self, names: dict[str, str]) -> None:
-        self.port = free_port()
+        self.port = free_port()  # of its own: other tests of multicast run on this host
         self.responder = Responder(self.port, names)
         self.resolver = MdnsResolver(interfaces=["127.0.0.1"], port=self.port, groups=[GROUP])
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -17,6 +15,7 @@ from aioice import stun
 from datachan.ice import IceError, IceServer, IceServerError, IceTransport
 from datachan.udp import UdpSocket
 from tests.interop.namespaces import network
+from tests.ports import free_range
 from tests.unit.ice_pair import Pair
 
 pytestmark = pytest.mark.patient_loop
@@ -374,21 +373,6 @@ async def test_a_request_to_a_closed_turn_port_fails_at_once(fast_path: bool) ->
     _, elapsed, failure = await gathered(host_addresses=["127.0.0.1"], servers=[server], fast_path=fast_path)
     assert elapsed < 2
     assert "Connection refused" in failure
-
-
-def free_range(length: int) -> tuple[int, int]:
-    """Return consecutive ports that were free a moment ago."""
-    while True:
-        with contextlib.ExitStack() as stack:
-            first = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
-            try:
-                for number in range(port + 1, port + length):
-                    stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)).bind(("127.0.0.1", number))
-            except OSError:
-                continue
-            return port, port + length - 1
 
 
 @pytest.mark.parametrize("fast_path", [True, False])

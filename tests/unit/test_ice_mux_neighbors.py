@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from datachan.ice import udp_mux
 from datachan.ice.mux_neighbors import MAX_NEIGHBORS, MuxNeighbors, Passed
 from datachan.ice.udp_mux import UdpMux
 from datachan.ice_agent import stun
+from tests.ports import free_port
 
 from .test_ice_udp_mux import DATA, HOST, Connection, Remote
 
@@ -30,9 +30,7 @@ ANSWER = stun.serialize(stun.Message(stun.BINDING + stun.SUCCESS, b"transaction!
 
 @pytest.fixture
 async def muxes(tmp_path: Path) -> AsyncIterator[list[UdpMux]]:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind((HOST, 0))
-        port = sock.getsockname()[1]
+    port = free_port()
     made = [UdpMux(port, addresses=[HOST], neighbors=MuxNeighbors(index, 2, tmp_path)) for index in range(2)]
     for one in made:
         one.open()

@@ -12,7 +12,8 @@ import pytest
 from datachan.ice.mdns import TYPE_A
 from datachan.ice.resolver import MdnsResolver, shared_resolver
 from datachan.udp import UdpSocket
-from tests.unit.mdns_responder import GROUP, Link, chromium_answer, free_port
+from tests.ports import free_port
+from tests.unit.mdns_responder import GROUP, Link, chromium_answer
 
 NAME = "75f3215a-340d-4e6a-8055-033427683a91.local"
 

@@ -15,6 +15,7 @@ from datachan import udp
 from datachan.udp import MulticastSocket, UdpSocket, has_reader_support, route_mtu
 from tests.interop.namespaces import network
 from tests.interpreted import only_interpreted
+from tests.ports import free_port
 
 HOSTS = ["127.0.0.1", "::1"]
 on_linux = pytest.mark.skipif("sys.platform != 'linux'", reason="only Linux has these socket options")
@@ -372,9 +373,7 @@ async def test_the_default_event_loop_can_watch_sockets() -> None:
 
 
 async def test_members_of_a_group_share_its_port_and_receive_from_each_other() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     first = MulticastSocket.join("224.0.0.251", port, ["127.0.0.1"])
     second = MulticastSocket.join("224.0.0.251", port, ["127.0.0.1"])
     try:

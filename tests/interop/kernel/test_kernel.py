@@ -31,8 +31,8 @@ from datachan.sockets import (
     default_options,
     sctpsocket_tcp,
 )
-from tests.interop.usrsctp.process import free_port
 from tests.missing import missing
+from tests.ports import free_port
 
 HERE = Path(__file__).parent
 FOLDER = HERE.parents[2] / "build" / "kernel-sctp"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
-import socket
 import subprocess
 import zlib
 from collections.abc import AsyncIterator, Iterable
@@ -13,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.missing import missing
+from tests.ports import free_port
 
 SOURCE = Path(__file__).with_name("peer.c")
 PATIENCE = 30.0
@@ -27,14 +27,6 @@ def build(folder: Path) -> Path:
     command = ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(program), str(SOURCE), "-lusrsctp", "-lpthread"]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     return program
-
-
-def free_port() -> int:
-    """Return a free UDP port."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def pattern(index: int, stream: int, length: int) -> bytes:

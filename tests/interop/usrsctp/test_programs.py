@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from datachan.sockets import SndInfo, sctpsocket_tcp
-from tests.interop.usrsctp.process import free_port
 from tests.missing import missing
+from tests.ports import free_port
 
 PROGRAMS = Path("/usr/lib/usrsctp")
 HOST = "127.0.0.1"
