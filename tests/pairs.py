@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from datachan import RTCConfiguration, RTCDataChannel, RTCPeerConnection
 
 T = TypeVar("T")
-PATIENCE = 20.0
+PATIENCE = 60.0
 LOOPBACK = ("127.0.0.1",)
 
 

@@ -268,8 +268,8 @@ async def _send(rooms: Sequence[Sequence[Member]], seconds: float, per_second: f
 
 
 async def _settle(crowd: Sequence[Member]) -> None:
-    """Wait until everything has arrived, or for ten seconds."""
-    end = time.monotonic() + 10
+    """Wait until everything has arrived, or for a minute."""
+    end = time.monotonic() + 60
     while _lost(crowd) and time.monotonic() < end:
         await asyncio.sleep(0.1)
 

@@ -14,8 +14,11 @@ from datachan.signaling.redis_link import RedisTimings
 from datachan.signaling.room_messages import Bye, Resumption, ServerMessage, Signal, Welcome
 from datachan.signaling.rooms import Rooms
 
-PATIENCE = 20.0
-QUICK = RedisTimings(lease=0.6, patience=0.3, answer_timeout=0.5, longest_pause=0.2)
+PATIENCE = 60.0
+# Quicker than by default, and slow enough for a process that waits half a second for its turn on a busy machine.
+QUICK = RedisTimings(lease=2.0, patience=1.0, answer_timeout=1.5, longest_pause=0.2)
+# Steps wait until Redis is back.
+PATIENT = RedisTimings(patience=20, longest_pause=0.1)
 
 
 class Cluster:

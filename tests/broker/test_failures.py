@@ -10,7 +10,7 @@ import pytest
 from datachan.signaling.broker import BrokerLimits, BrokerUnavailable
 from datachan.signaling.redis_broker import RedisBroker
 from datachan.signaling.room_messages import BadMessage
-from tests.broker.clusters import QUICK, Cluster, Person
+from tests.broker.clusters import PATIENT, QUICK, Cluster, Person
 from tests.redis_server import RedisServer, running_redis
 from tests.tcp_relay import TcpRelay
 
@@ -118,7 +118,7 @@ async def test_redis_killed_and_restarted_without_its_memory(cluster, redis):
 
 
 async def test_a_member_that_was_away_when_redis_lost_its_memory_leaves_unless_it_returns(redis):
-    cluster = Cluster(redis.url, BrokerLimits(grace=1.5))
+    cluster = Cluster(redis.url, BrokerLimits(grace=6))
     await cluster.add(2)
     ada, grace = await people(cluster, "Ada", "Grace")
     await grace.go_away()
@@ -163,7 +163,8 @@ async def test_who_leaves_while_redis_is_down_is_gone_after_it(cluster, redis):
     await alan.until(lambda: alan.names == {"Ada"})
 
 
-async def test_a_message_that_meets_a_short_break_is_delivered_once(cluster, redis):
+async def test_a_message_that_meets_a_short_break_is_delivered_once(redis):
+    cluster = Cluster(redis.url, BrokerLimits(grace=30), PATIENT)
     await cluster.add(2)
     ada, grace = await people(cluster, "Ada", "Grace")
     saying = asyncio.create_task(_say_all(ada, grace, 200))
@@ -174,6 +175,7 @@ async def test_a_message_that_meets_a_short_break_is_delivered_once(cluster, red
     await saying
     await grace.until(lambda: len(grace.said) >= 200)
     assert grace.said == [str(number) for number in range(200)]
+    await cluster.close()
 
 
 async def _say_all(ada: Person, grace: Person, count: int) -> None:

@@ -33,7 +33,6 @@ def browser_name(request: pytest.FixtureRequest) -> str:
     return name
 
 
-@pytest.mark.timeout(240)
 async def test_pages_go_on_when_a_node_is_killed_and_when_redis_is_restarted(
     browser_name: str, redis: RedisServer
 ) -> None:

@@ -14,14 +14,12 @@ from collections.abc import Iterator
 import pytest
 
 from datachan.signaling.broker import BrokerLimits
-from datachan.signaling.redis_link import RedisTimings
 from datachan.signaling.room_messages import BadMessage
-from tests.broker.clusters import Cluster, Person
+from tests.broker.clusters import PATIENT, Cluster, Person
 from tests.redis_server import RedisServer
 
 ROOMS = ("kitchen", "cellar")
 STEPS = 300
-PATIENT = RedisTimings(patience=20, longest_pause=0.1)
 LIMITS = BrokerLimits(capacity=6, grace=60, kept_messages=2000, kept_bytes=1 << 20, kept_bytes_of_room=1 << 22)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
-PATIENCE = 40.0  # seconds, used up only when a program hangs
+PATIENCE = 90.0  # seconds, used up only when a program hangs
 
 
 class Program:

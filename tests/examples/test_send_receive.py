@@ -198,7 +198,7 @@ async def test_a_full_disk_ends_the_receiver_with_status_7_and_it_goes_on_later(
     small.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", small], check=True)
     try:
-        async with datachan(server, "send", "--limit", "20M", source) as sender:
+        async with datachan(server, "send", "--limit", "4M", source) as sender:
             code = await sender.code()
             async with datachan(server, "receive", "--yes", "-o", small, code) as receiver:
                 await receiver.says("The sender offers")
@@ -277,9 +277,9 @@ async def _has_received(folder: Path, size: int) -> None:
 
 async def test_a_killed_receiver_goes_on_with_the_same_code(server: str, tmp_path: Path) -> None:
     source, target = tmp_path / "big", tmp_path / "in"
-    source.write_bytes(os.urandom(96 * MIB))
+    source.write_bytes(os.urandom(64 * MIB))
     target.mkdir()
-    async with datachan(server, "send", "--limit", "60M", source) as sender:
+    async with datachan(server, "send", "--limit", "10M", source) as sender:
         code = await sender.code()
         async with datachan(server, "receive", "--yes", "-o", target, code) as receiver:
             await _has_received(target, 16 * MIB)
@@ -300,7 +300,7 @@ async def test_after_a_killed_sender_a_new_one_goes_on(server: str, tmp_path: Pa
     source, target = tmp_path / "big", tmp_path / "in"
     source.write_bytes(os.urandom(64 * MIB))
     target.mkdir()
-    async with datachan(server, "send", "--limit", "40M", source) as sender:
+    async with datachan(server, "send", "--limit", "8M", source) as sender:
         code = await sender.code()
         async with datachan(server, "receive", "--yes", "-o", target, code) as receiver:
             await _has_received(target, 16 * MIB)
@@ -323,7 +323,7 @@ async def test_ctrl_c_tells_the_other_side_and_says_how_to_go_on(server: str, tm
     source, target = tmp_path / "big", tmp_path / "in"
     source.write_bytes(bytes(range(256)) * (32 * MIB // 256))
     target.mkdir()
-    async with datachan(server, "send", "--limit", "10M", source) as sender:
+    async with datachan(server, "send", "--limit", "2M", source) as sender:
         code = await sender.code()
         async with datachan(server, "receive", "--yes", "-o", target, code) as receiver:
             await receiver.says("The sender offers")

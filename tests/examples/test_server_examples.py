@@ -19,7 +19,7 @@ pytestmark = [
 ]
 
 SHOWN = """(async pattern => {
-    const out = document.getElementById("out"), end = performance.now() + 20_000
+    const out = document.getElementById("out"), end = performance.now() + 50_000
     while (!new RegExp(pattern).test(out.value)) {
         if (performance.now() > end) throw new Error("shows only: " + out.value)
         await new Promise(done => setTimeout(done, 10))

@@ -31,7 +31,7 @@ from tests.missing import missing
 NAMES = ("chromium", "firefox")
 COMMANDS = {"chromium": ("chromium", "google-chrome"), "firefox": ("firefox-esr", "firefox")}
 STARTUP_TIMEOUT = 60.0
-COMMAND_TIMEOUT = 30.0
+COMMAND_TIMEOUT = 60.0
 
 # Hosts that the tests use: no other name is looked up outside. Names of the local network still resolve.
 KNOWN_HOSTS = ("127.0.0.1", "192.0.2.2", "198.51.100.1", "localhost", "*.local")

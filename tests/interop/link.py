@@ -16,7 +16,7 @@ from datachan import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSes
 from tests.interop.browsers import Browser, BrowserError, Page
 
 PAGE = Path(__file__).with_name("page.html")
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def describe(message: str | bytes) -> dict[str, object]:

@@ -63,11 +63,11 @@ def wait_for_ipv6(process: int | str = "thread-self") -> None:
     host that happened in 10 of 633 new namespaces.
 
     Raises:
-        TimeoutError: an address cannot be used after five seconds.
+        TimeoutError: an address cannot be used after 30 seconds.
     """
     if not Path(f"/proc/{process}/net/if_inet6").exists():  # a kernel without IPv6
         return
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while missing_addresses := _addresses(process) - _local_routes(process):
         if time.monotonic() > deadline:
             raise TimeoutError(f"IPv6 addresses without a local route: {missing_addresses}")

@@ -80,12 +80,12 @@ async def test_asks_all_stun_servers_and_omits_redundant_candidates(server: cotu
 async def test_a_silent_server_costs_one_timeout_only(server: coturn.Coturn, make_pair: MakePair) -> None:
     silent = UdpSocket.bind(coturn.HOST)
     dead = tuple(f"stun:{coturn.HOST}:{silent.local_address[1]}" for _ in range(5))
-    pair = make_pair(**LOCAL, servers=[IceServer(dead), server.turn()], gather_timeout=0.7)
+    pair = make_pair(**LOCAL, servers=[IceServer(dead), server.turn()], gather_timeout=2.0)
     loop = asyncio.get_running_loop()
     started = loop.time()
     await pair.a.ice.gather()
     silent.close()
-    assert loop.time() - started < 3
+    assert loop.time() - started < 8  # rather than five times two
     assert [candidate.type for candidate in pair.a.ice.local_candidates] == ["host", "relay"]
 
 
@@ -247,7 +247,7 @@ async def test_closing_releases_the_allocation(server: coturn.Coturn, make_pair:
     await pair.connect()
     before = server.deletions()
     await pair.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while server.deletions() < before + 2:
             await asyncio.sleep(0.02)
 
@@ -262,4 +262,4 @@ async def test_a_dead_server_does_not_delay_closing(tmp_path: Path, make_pair: M
         loop = asyncio.get_running_loop()
         started = loop.time()
         await pair.close()
-        assert loop.time() - started < 4
+        assert loop.time() - started < 10

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,11 @@ from aiohttp import web
 
 from datachan.signaling import PeerInfo, SignalingClient, SignalingServer
 from datachan.signaling.assets import page_folder
-from datachan.transfer import ReceivedFiles, ReceivePolicy, Review
+from datachan.transfer import RateLimit, ReceivedFiles, ReceivePolicy, Review, room_transfers, send_offer
 from datachan.transfer.room_transfers import RoomEvent, RoomTransfers, TransferWaits
 from tests.interop import browsers, namespaces
-from tests.interop.test_page import PATIENCE, Tab
-from tests.interop.transfer_tab import content, digest
+from tests.interop.test_page import LONG, PATIENCE, Tab
+from tests.interop.transfer_tab import LET_GO, content, digest, slow_after
 from tests.missing import missing
 
 SIZE = 12_000_000  # more than the page keeps in memory
@@ -29,6 +30,9 @@ BYTES = f"Uint8Array.from({{ length: {SIZE} }}, (_, at) => (at * 31 + (at >> 8))
 BLOCK = content(65536)
 PIECE = 1024 * 1024
 BLOCKS = 1024
+# The network is cut when a third has arrived, and before the end on any machine.
+SLOW_AFTER = BLOCKS * 65536 * 3 // 8
+SLOW = RateLimit(6_000_000)
 LARGE = f"""(() => {{
   const bytes = new Uint8Array({BLOCKS} * 65536);
   for (let at = 0; at < bytes.length; at++) bytes[at] = (at * 31 + (at >> 8)) & 255;
@@ -125,7 +129,6 @@ async def outcome(tab: Tab, text: str) -> None:
     await tab.until(f"probe.text('.transfer .outcome').includes({text!r})")
 
 
-@pytest.mark.timeout(240)
 async def test_members_in_different_browsers_share_files_both_ways() -> None:
     async with tabs() as (server, pages):
         await meet(server, pages, "across")
@@ -140,7 +143,7 @@ async def test_members_in_different_browsers_share_files_both_ways() -> None:
             await pages[receiver].hears(sender, "chat goes on")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize(("sender", "receiver"), [("chromium", "firefox"), ("firefox", "chromium")])
 async def test_a_transfer_goes_on_by_itself_after_a_cut_of_the_network_and_of_the_server(
     sender: str, receiver: str
@@ -150,6 +153,7 @@ async def test_a_transfer_goes_on_by_itself_after_a_cut_of_the_network_and_of_th
     async with tabs() as (server, pages):
         one, other = pages[sender], pages[receiver]
         await meet(server, pages, "cut")
+        await one.page.evaluate(slow_after(SLOW_AFTER))
         await one.page.evaluate(f"probe.choose({LARGE}, 'film.bin')")
         await other.newest_transfer("offered")
         await asyncio.gather(*(tab.page.evaluate(RECORD) for tab in pages.values()))
@@ -164,8 +168,9 @@ async def test_a_transfer_goes_on_by_itself_after_a_cut_of_the_network_and_of_th
             sentence = await other.page.evaluate("probe.text('.transfer .outcome')")
             assert sentence.startswith(f"The connection is gone. Waits for {sender}, goes on at ")
             await server.stop()
+        await one.page.evaluate(LET_GO)
         await server.start()
-        assert "Received and verified." in await other.newest_transfer("done")
+        assert "Received and verified." in await other.newest_transfer("done", LONG)
         assert await other.saved() == ("film.bin", hashlib.sha256(BLOCK * BLOCKS).hexdigest())
         assert "has stored and verified it." in await one.newest_transfer("done")
         have, resume = await other.page.evaluate("told"), await one.page.evaluate("told")
@@ -175,7 +180,6 @@ async def test_a_transfer_goes_on_by_itself_after_a_cut_of_the_network_and_of_th
         assert resume == [{"type": "resume", "file": 0, "offset": offset}]
 
 
-@pytest.mark.timeout(240)
 async def test_a_call_that_the_server_never_forwarded_does_not_keep_two_members_apart() -> None:
     """A member that waits for the answer to its call ignores the calls of members with larger ids."""
     async with tabs() as (server, pages):
@@ -246,16 +250,18 @@ async def cut_at_a_third(server: Server, tab: Tab) -> None:
     await server.start()
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", browsers.NAMES)
 async def test_a_python_member_goes_on_receiving_from_a_page_after_a_cut(name: str, tmp_path: Path) -> None:
     needs_nft()
     async with tabs() as (server, pages):
         tab = pages[name]
         async with robot_with(server, tab, name, tmp_path) as robot:
+            await tab.page.evaluate(slow_after(SLOW_AFTER))
             await tab.page.evaluate(f"probe.choose({LARGE}, 'film.bin')")
             await cut_at_a_third(server, tab)
-            assert "robot has stored and verified it." in await tab.newest_transfer("done")
+            await tab.page.evaluate(LET_GO)
+            assert "robot has stored and verified it." in await tab.newest_transfer("done", LONG)
             assert (tmp_path / "film.bin").read_bytes() == BLOCK * BLOCKS
             assert len(robot.reviews) == 1  # the program is not asked again
             assert [event.peer for event in robot.waits] == [robot.peer]
@@ -263,10 +269,13 @@ async def test_a_python_member_goes_on_receiving_from_a_page_after_a_cut(name: s
             assert resume["offset"] > BLOCKS * 65536 // 8
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", browsers.NAMES)
-async def test_a_python_member_goes_on_sending_to_a_page_after_a_cut(name: str, tmp_path: Path) -> None:
+async def test_a_python_member_goes_on_sending_to_a_page_after_a_cut(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     needs_nft()
+    monkeypatch.setattr(room_transfers, "send_offer", partial(send_offer, limit=SLOW))
     (tmp_path / "song.bin").write_bytes(BLOCK * BLOCKS)
     async with tabs() as (server, pages):
         tab = pages[name]
@@ -275,7 +284,7 @@ async def test_a_python_member_goes_on_sending_to_a_page_after_a_cut(name: str, 
             await tab.newest_transfer("offered")
             await tab.click(".transfer button", "Accept")
             await cut_at_a_third(server, tab)
-            assert (await asyncio.wait_for(sending, PATIENCE)).paths == ("song.bin",)
+            assert (await asyncio.wait_for(sending, LONG)).paths == ("song.bin",)
             assert [event.peer for event in robot.waits] == [robot.peer]
             await tab.newest_transfer("done")
             assert await tab.saved() == ("song.bin", hashlib.sha256(BLOCK * BLOCKS).hexdigest())

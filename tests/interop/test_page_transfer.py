@@ -12,7 +12,18 @@ import pytest_asyncio
 
 from tests.interop import browsers, namespaces
 from tests.interop.browsers import Browser, Page
-from tests.interop.transfer_tab import HELPERS, PATIENCE, Tab, code_of, content, digest, page_server, terminal
+from tests.interop.transfer_tab import (
+    HELPERS,
+    LET_GO,
+    PATIENCE,
+    Tab,
+    code_of,
+    content,
+    digest,
+    page_server,
+    slow_after,
+    terminal,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -162,6 +173,7 @@ async def test_a_reloaded_page_goes_on_where_it_was(site, sender, receiver):
     async with tab_in(site, sender) as one, tab_in(site, receiver) as other:
         await one.open(site.url)
         await one.choose(("film.bin", size))
+        await one.page.evaluate(slow_after(size // 8))
         await other.open_link(site.url, await one.code())
         await other.reaches("reviewing")
         await other.click("t-accept")
@@ -169,6 +181,7 @@ async def test_a_reloaded_page_goes_on_where_it_was(site, sender, receiver):
         assert await other.page.evaluate("probe.phase()") == "moving"
         await other.page.reload()
         await other.page.evaluate(HELPERS)
+        await one.page.evaluate(LET_GO)
         await asyncio.gather(one.reaches("done"), other.reaches("done"))
         assert await other.received() == [digest(size)]
 

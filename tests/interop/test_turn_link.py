@@ -252,11 +252,11 @@ async def test_the_end_of_a_stream_to_the_server_is_reported(tmp_path: Path) -> 
         await link.close()
 
 
-async def test_a_dead_server_does_not_delay_closing_by_more_than_a_second(tmp_path: Path) -> None:
+async def test_a_dead_server_does_not_delay_closing(tmp_path: Path) -> None:
     async with coturn.running(tmp_path) as mortal:
         link = await opened(address_of(mortal))
         mortal.kill()
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(10):  # without the bound it would take 39.5 s
             await link.close()
 
 

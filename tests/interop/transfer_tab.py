@@ -16,6 +16,7 @@ from datachan.signaling.assets import page_folder
 from tests.interop.browsers import Page
 
 PATIENCE = 60.0
+SLOW_READ = 500  # milliseconds for each piece of a MiB
 
 HELPERS = """(() => {
   window.probe = {
@@ -53,6 +54,27 @@ HELPERS = """(() => {
   };
   return true;
 })()"""
+
+
+def slow_after(size: int) -> str:
+    """Return a script that makes a page read what it sends slowly after this many bytes, until `letGo()`.
+
+    A transfer that a test interrupts lasts long enough then, however late the test comes to do so.
+    """
+    return f"""(() => {{
+      const {{ arrayBuffer }} = Blob.prototype;
+      let left = {size};
+      const gate = new Promise((resolve) => {{ window.letGo = resolve; }});
+      Blob.prototype.arrayBuffer = async function () {{
+        left -= this.size;
+        if (left < 0) await Promise.race([gate, new Promise((resolve) => {{ setTimeout(resolve, {SLOW_READ}); }})]);
+        return arrayBuffer.call(this);
+      }};
+      return true;
+    }})()"""
+
+
+LET_GO = "(letGo(), 1)"
 
 
 def content(size: int) -> bytes:

@@ -11,7 +11,7 @@ import aiohttp
 from datachan import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
 from datachan.server.ice_fragment import CONTENT_TYPE
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 LOOPBACK = RTCConfiguration(hostAddresses=["127.0.0.1"])
 
 

@@ -28,7 +28,7 @@ pytestmark = [
 ]
 
 PAGE = Path(__file__).with_name("page.html")
-PATIENCE = 20.0
+PATIENCE = 50.0
 ADDRESS = "192.0.2.2"  # of the card in namespaces.AS_A_USER
 
 

@@ -80,7 +80,7 @@ async def test_a_call_ends_when_its_address_is_deleted():
 
 
 async def test_ends_calls_that_are_idle_or_never_connect():
-    echo = EchoPeer(HERE, options=EchoOptions(idle_timeout=0.3, connect_timeout=0.2))
+    echo = EchoPeer(HERE, options=EchoOptions(idle_timeout=3.0, connect_timeout=3.0))
     async with connected(echo, "chat") as (_, _, [channel], _):
         await channel.closed()
         await until_idle(echo)
