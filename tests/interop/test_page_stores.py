@@ -355,22 +355,22 @@ async def progress_of(process: asyncio.subprocess.Process, event: str) -> int:
 
 
 async def test_a_chosen_folder_goes_on_after_a_reload(reader, tmp_path):
-    (tmp_path / "film.bin").write_bytes(os.urandom(24 * 1024 * 1024))
+    (tmp_path / "film.bin").write_bytes(os.urandom(48 * 1024 * 1024))
     (tmp_path / "empty.txt").touch()
     names = [str(tmp_path / name) for name in ("empty.txt", "film.bin")]
     async with (
         reader.tab() as tab,
-        terminal("send", *names, "--server", reader.url, "--json", "--limit", "2M") as process,
+        terminal("send", *names, "--server", reader.url, "--json", "--limit", "4M") as process,
     ):
         await tab.open_link(reader.url, await code_of(process))
         await tab.page.evaluate(CHOOSES)
         await tab.reaches("reviewing")
         assert "After a reload of the page it goes on" in await tab.text("t-ways")
         await tab.click("t-save")
-        await tab.until("document.getElementById('t-progress').value > 0.5")
+        await tab.until("document.getElementById('t-progress').value > 0.75")
         await tab.page.reload()
         await tab.page.evaluate(HELPERS)
-        assert await progress_of(process, "lost") > 10 * 1024 * 1024
+        assert await progress_of(process, "lost") > 32 * 1024 * 1024
         await tab.reaches("done")
         assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
         assert await tab.page.evaluate(CHOSEN) == [["empty.txt", "film.bin"], sha256(tmp_path / "film.bin")]
