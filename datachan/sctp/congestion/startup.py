@@ -1,10 +1,9 @@
 """The start of a transfer: it finds out what the path carries in a few round trips, without overflowing its queue.
 
 The window leaves in an eighth of a round trip. If the acknowledgments come back as fast, the path carries at least that
-rate, and the next window may be eight times as large: slow start needs three round trips for that. The few packets of
-the initial window leave in a 32nd part. If the acknowledgments come back more slowly, their spacing is the rate of the
-path. The window then goes to what the path holds at that rate, and does not have to overflow a queue to find it.
-Without such trains the window doubles per round trip, as in slow start.
+rate, and the next window may be eight times as large: slow start needs three round trips for that. If they come back
+more slowly, their spacing is the rate of the path. The window then goes to what the path holds at that rate, and does
+not have to overflow a queue to find it. Without such trains the window doubles per round trip, as in slow start.
 """
 
 from __future__ import annotations
@@ -18,8 +17,6 @@ from .train import Train
 
 GROWTH: Final = 8.0
 """Factor by which the window may grow per round trip, and windows per round trip at which packets are paced."""
-FIRST_GROWTH: Final = 32.0
-"""The same for the initial window: ten packets, which many TCP stacks send back to back."""
 SLOWER: Final = 0.7
 """A train that comes back at less than this part of the rate at which it was sent shows the rate of the path."""
 PATH_PACE: Final = 2.0
@@ -50,7 +47,6 @@ class Startup:
         "_full_rate",
         "_full_rounds",
         "_grows",
-        "_initial_cwnd",
         "_path_pace",
         "_round_cwnd",
         "_sends_at",
@@ -68,7 +64,6 @@ class Startup:
         self._grows = True
         self._carried = UNLIMITED  # the window that the path has carried before, if that is known
         self._path_pace = INFINITE
-        self._initial_cwnd = cwnd
         self._round_cwnd = cwnd
         self._shown_before = 0.0  # what trains had shown when the round began
         self._sent_at = 0.0  # the pace at which the data being acknowledged was sent
@@ -93,7 +88,7 @@ class Startup:
         if used and ((self._grows and cwnd < self._carried) or cwnd < RESERVE * shown):
             cwnd += sample.bytes_acked
         if new_train:
-            cwnd = max(cwnd, int(min(shown, self._growth(self._round_cwnd) * self._round_cwnd)))
+            cwnd = max(cwnd, int(min(shown, GROWTH * self._round_cwnd)))
         return cwnd
 
     def resume(self, carried: int, rate: float) -> None:
@@ -128,8 +123,4 @@ class Startup:
 
     def pacing_rate(self, cwnd: int, srtt: float) -> float:
         """Return the bytes per second at which packets are sent."""
-        return min(self._growth(cwnd) * cwnd / srtt, self._path_pace)
-
-    def _growth(self, cwnd: int) -> float:
-        """Return the growth per round trip of this window, which may be the initial one and a first small message."""
-        return FIRST_GROWTH if cwnd < 2 * self._initial_cwnd else GROWTH
+        return min(GROWTH * cwnd / srtt, self._path_pace)
