@@ -67,10 +67,10 @@ def test_probes_are_spaced_as_the_rfc_allows_and_no_wider() -> None:
     pair.run(START + 60.0)
     rto = pair.a.machine.stats().rto
     assert rto == options.rto_max
-    # The last SACK that arrives releases the last packets.
+    # The last SACK that arrives releases the last packets, which the pacer spreads over a round trip.
     [last_sack] = [passage.arrival for passage in pair.network.to_a.passages if passage.arrival][-1:]
     assert last_sack is not None
-    moments = [passage.time for passage in data_after(pair, last_sack + 0.001)]
+    moments = [passage.time for passage in data_after(pair, last_sack + ROUND_TRIP)]
     # One RTO passes from the last transmission of the flight to the first expiry, and then twice as long each time. A
     # tail loss probe comes first, unless losses are known already, and re-arms T3-rtx (RFC 8985, section 7.3).
     # 7.3).
