@@ -15,7 +15,7 @@ from datachan.sockets import sctpsocket_tcp
 
 from .processes import EXAMPLES, Program, run
 
-LEAVES_WITHIN = 0.5 + 5.0
+LEAVES_WITHIN = 0.5 + 2.0
 """Seconds: what is promised, and what a busy machine takes to end a Python process."""
 
 

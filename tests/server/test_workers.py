@@ -91,11 +91,11 @@ async def test_every_client_reaches_its_worker_by_udp_and_by_http() -> None:
                 await channel.closed()
 
 
-# 0.3 s, the pause before a worker that has not run for five seconds, and the time of a fork on a busy machine.
-REPLACED_WITHIN = 10.0
+REPLACED_WITHIN = 0.3 + 2.0
+"""Seconds: the pause before a worker that has not run for five seconds, and what a busy machine takes to start one."""
 
 
-async def test_a_killed_worker_is_replaced_and_the_others_go_on() -> None:
+async def test_a_killed_worker_is_replaced_at_once_and_the_others_go_on() -> None:
     async with crew() as running, contextlib.AsyncExitStack() as stack:
         clients = await connect_to_both(stack, running)
         victim = running.workers[0]

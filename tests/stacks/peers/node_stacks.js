@@ -24,7 +24,16 @@ class NodeDatachannel {
       amount: () => channel.bufferedAmount(),
       onMessage: (f) => channel.onMessage(f),
       onRoom: (f) => channel.onBufferedAmountLow(f),
-      onOpen: (f) => (channel.isOpen() ? f() : channel.onOpen(f)),
+      onOpen: (f) => {
+        // It opens in another thread, so it may do so between two calls of ours.
+        let isTold = false;
+        const tell = () => {
+          if (!isTold) f();
+          isTold = true;
+        };
+        channel.onOpen(tell);
+        if (channel.isOpen()) tell();
+      },
       onClosed: (f) => channel.onClosed(f),
       close: () => channel.close(),
     };
