@@ -66,8 +66,8 @@ class _Source:
     def add(self, watch: AddressWatch) -> None:
         """Add a watcher; the first one starts the source."""
         if not self._watches:
+            self._start()  # before the first look, so that no change between the two is missed
             self._known = _present()
-            self._start()
         self._watches.append(watch)
 
     def remove(self, watch: AddressWatch) -> None:

@@ -74,6 +74,32 @@ def wait_for_ipv6(process: int | str = "thread-self") -> None:
         time.sleep(0.002)
 
 
+def wait_for_links() -> None:
+    """Wait until each link of the calling thread's namespace that has a carrier is reported as running.
+
+    Linux learns of a carrier in a work queue, up to a second late (`linkwatch`), and of a bridge only after that of its
+    port. Until then nothing uses the addresses of the link.
+
+    Raises:
+        TimeoutError: a link with a carrier is down after 30 seconds.
+    """
+    deadline = time.monotonic() + 30
+    while late := _links_not_running():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"links with a carrier that are not running: {late}")
+        time.sleep(0.002)
+
+
+def _links_not_running() -> list[str]:
+    """Return the links that have a carrier (LOWER_UP) and are not yet in the state that follows from it."""
+    shown = subprocess.run(["ip", "-o", "link", "show"], capture_output=True, text=True, check=True).stdout
+    return [
+        line.split(": ")[1]
+        for line in shown.splitlines()
+        if "LOWER_UP" in line and not ("state UP" in line or "state UNKNOWN" in line)
+    ]
+
+
 def _addresses(process: int | str) -> set[str]:
     """Return the addresses in /proc/net/if_inet6, without the link-local ones that Linux makes by itself."""
     lines = Path(f"/proc/{process}/net/if_inet6").read_text().splitlines()
@@ -106,6 +132,7 @@ def namespace(setup: str) -> Iterator[None]:
             if done.returncode:
                 raise NamespaceUnavailable(f"cannot set up a network namespace: {done.stderr.strip()}")
             wait_for_ipv6()
+            wait_for_links()
             yield
         finally:
             _call("setns", home, CLONE_NEWNET)
