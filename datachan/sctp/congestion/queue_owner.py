@@ -13,6 +13,7 @@ from typing import Final
 
 from .base import AckSample
 from .path_model import INFINITE, PathModel
+from .standing_queue import SHORT_ROUND_TRIP
 
 QUEUE_LIMIT: Final = 1.1
 """A queue of more than this number of shortest round trips is too long. TCP needs one round trip to fill the path."""
@@ -82,7 +83,9 @@ class QueueOwner:
         queue, limit = path.round_queue, max(QUEUE_LIMIT * path.min_rtt, LEAST_LIMIT)
         if self._judge_round and queue > STILL_THERE * limit:
             self._judge_round = 0
-            if path.round_rate < SAME_RATE * self._judged_rate:
+            # On a short path, processes wait for each other, and a hundred connections of one process reduce at once:
+            # the rate shows nothing. `StandingQueue` bounds the queue there.
+            if path.min_rtt < SHORT_ROUND_TRIP or path.round_rate < SAME_RATE * self._judged_rate:
                 self._blame_others(path.round_min_rtt)
                 return False
             self._highest = cwnd
