@@ -25,6 +25,8 @@ QUEUE_WINDOW: Final = 10.0
 USUAL_LOSS_PACKETS: Final = 1000
 """Packets over which the usual loss is averaged."""
 MOST_USUAL_LOSS: Final = 0.12
+SHORT_ROUND_TRIP: Final = 0.002
+"""Seconds below which the shortest round trip of a path makes it a short one."""
 
 
 class PathModel:
@@ -117,6 +119,11 @@ class PathModel:
         """The longest wait of the last seconds."""
         longest = max(self._longest_before, self._longest_now)
         return max(longest - self.min_rtt, 0.0) if longest else 0.0
+
+    @property
+    def is_short(self) -> bool:
+        """Whether both ends are on one host or a fast network: a window takes longer to process than to travel."""
+        return self.min_rtt < SHORT_ROUND_TRIP
 
     @property
     def round_queue(self) -> float:

@@ -13,7 +13,6 @@ from typing import Final
 
 from .base import AckSample
 from .path_model import INFINITE, PathModel
-from .standing_queue import SHORT_ROUND_TRIP
 
 QUEUE_LIMIT: Final = 1.1
 """A queue of more than this number of shortest round trips is too long. TCP needs one round trip to fill the path."""
@@ -85,7 +84,7 @@ class QueueOwner:
             self._judge_round = 0
             # On a short path, processes wait for each other, and a hundred connections of one process reduce at once:
             # the rate shows nothing. `StandingQueue` bounds the queue there.
-            if path.min_rtt < SHORT_ROUND_TRIP or path.round_rate < SAME_RATE * self._judged_rate:
+            if path.is_short or path.round_rate < SAME_RATE * self._judged_rate:
                 self._blame_others(path.round_min_rtt)
                 return False
             self._highest = cwnd

@@ -12,8 +12,6 @@ from typing import Final
 
 from .path_model import INFINITE, PathModel
 
-SHORT_ROUND_TRIP: Final = 0.002
-"""Seconds below which the shortest round trip of a path makes it a short one."""
 TARGET: Final = 0.0015
 """Seconds of queue that keep both sides at work: batches of 125 kB that one side seals while the other opens one."""
 PERIOD: Final = 0.05
@@ -33,7 +31,7 @@ class StandingQueue:
 
     def excess(self, path: PathModel, now: float) -> float:
         """Return, at the end of a round, the seconds by which the queue of a complete period exceeded the target."""
-        if path.min_rtt >= SHORT_ROUND_TRIP:
+        if not path.is_short:
             return 0.0
         if self._ends_at < 0:
             self._restart(now)
