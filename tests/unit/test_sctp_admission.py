@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-import datachan.sctp.admission
+from datachan.sctp import admission
 from datachan.sctp.admission import LONGEST_INIT, MAX_CHUNKS, parse_stranger_untrusted
 from datachan.sctp.errors import BadPacket
 from datachan.sctp.wire.chunks import Chunk, CookieEchoChunk, DataChunk, InitChunk, ShutdownAckChunk
 from datachan.sctp.wire.extensions import AuthChunk
 from datachan.sctp.wire.packet import serialize_packet
 from datachan.sctp.wire.parameters import IPv6Address, UnknownParameter
+from tests.interpreted import is_compiled
 from tests.sim.steps import count_steps
 
 
@@ -52,9 +53,7 @@ def test_refuses_what_would_take_long_to_parse(name: str) -> None:
         parse_stranger_untrusted(REFUSED[name])
 
 
-@pytest.mark.skipif(
-    not str(datachan.sctp.admission.__file__).endswith(".py"), reason="compiled, it executes no lines to count"
-)
+@pytest.mark.skipif(is_compiled(admission), reason="compiled, it executes no lines to count")
 @pytest.mark.parametrize("name", REFUSED)
 def test_refusing_takes_a_few_steps_for_each_chunk_allowed(name: str) -> None:
     def receive() -> None:
